@@ -1,0 +1,88 @@
+# Everything a newcomer runs. Nothing leaves the checkout but pip's download cache.
+# `make PYTHON=/path/to/python ...` names another interpreter for a .venv that does not exist yet.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+TOO_OLD := machines-mcp needs Python 3.11 or newer with its venv and ensurepip modules (Debian: python3-venv). \
+	Name one with make PYTHON=/path/to/python.
+
+# The newest first; a name that does not run (a version manager's empty shim) or lacks ensurepip is passed over.
+SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c '$(SUITABLE)' >/dev/null 2>&1 && echo "$$p" && break; done)
+
+# Settings of the caller's shell that would make Python or pip look outside the virtual environment.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types imports unit check bench lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+		printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+demo: $(VENV)/.runtime $(VENV)/.project ## The whole journey against the embedded sandbox, told step by step
+	@$(BIN)/machines-mcp demo
+
+test: lint types imports unit ## Linter, strict types, import rules and tests: under 5 minutes
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev $(VENV)/.project
+	$(BIN)/lint-imports --no-logo
+
+unit: $(VENV)/.dev $(VENV)/.project
+	$(BIN)/python -m pytest -m 'not check'
+
+check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, the other Pythons of this machine
+	$(BIN)/python -m pytest -m check -rs
+
+bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer
+	@$(BIN)/python -m benchmarks
+
+# `make lock` keeps the versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
+COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \
+	--universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
+
+lock: $(VENV)/lock/.made ## Write locks/*.txt anew from pyproject.toml
+	$(COMPILE) pyproject.toml --group build --output-file locks/runtime.txt
+	$(COMPILE) pyproject.toml --group dev --constraint locks/runtime.txt --output-file locks/dev.txt
+	$(COMPILE) pyproject.toml --group dev --resolution lowest-direct --output-file locks/lowest.txt
+	$(COMPILE) --group pyproject.toml:lock --output-file locks/lock.txt
+
+clean: ## Remove everything the other targets made
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find machines_mcp tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp is younger than what it was made from, so a second run does nothing.
+$(VENV)/.made:
+	@'$(PYTHON)' -c '$(SUITABLE)' >/dev/null 2>&1 || { echo '$(TOO_OLD)' >&2; exit 1; }
+	@echo 'Making $(VENV) with $(PYTHON) ...'
+	@'$(PYTHON)' -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.made locks/runtime.txt
+	@echo 'Installing locks/runtime.txt ...'
+	@$(PIP) install --require-hashes --no-deps -r locks/runtime.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made locks/dev.txt
+	@echo 'Installing locks/dev.txt ...'
+	@$(PIP) install --require-hashes --no-deps -r locks/dev.txt
+	@touch $@ $(VENV)/.runtime
+
+# Any of the two locks brings the build backend.
+$(VENV)/.project: pyproject.toml machines_mcp/__init__.py | $(VENV)/.runtime
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/lock/.made: locks/lock.txt | $(VENV)/.made
+	@$(BIN)/python -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r locks/lock.txt
+	@touch $@
