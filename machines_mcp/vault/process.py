@@ -1,0 +1,97 @@
+"""The server's side of a reveal: start the vault, hand it the request, believe nothing but the closed reply."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import anyio
+from anyio.abc import Process
+
+from machines_mcp.vault.request import (
+    MAX_REPLY_BYTES,
+    VaultError,
+    VaultReply,
+    VaultRequest,
+    failed,
+    parse_reply,
+)
+
+# Isolated: neither the environment nor the working directory has a say in which code runs.
+COMMAND = (sys.executable, "-I", "-m", "machines_mcp.vault")
+_REAP_SECONDS = 5.0
+
+
+async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> VaultReply:
+    """Verify one card in a process of its own; never raises but for cancellation.
+
+    The child is gone when this returns, however it ends. `failed` with `deadline` after `deadline_seconds`, with
+    `vault.protocol` when the child said anything but one closed reply about the card that was asked for, with
+    `internal` when it couldn't be started.
+    """
+    with anyio.move_on_after(request.deadline_seconds):
+        try:
+            return await _converse(request, command)
+        except VaultError:
+            return failed("vault.protocol")
+    return failed("deadline")
+
+
+async def _converse(request: VaultRequest, command: Sequence[str]) -> VaultReply:
+    try:
+        process = await anyio.open_process(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None,
+            env=_environment(),
+            start_new_session=True,
+        )
+    except OSError:
+        return failed("internal")
+    try:
+        return await _exchange(process, request)
+    finally:
+        await _end(process)
+
+
+async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
+    if process.stdin is None or process.stdout is None:
+        raise VaultError
+    try:
+        # Left open: its end of file is how the child learns that this process is gone.
+        await process.stdin.send(_request_line(request))
+    except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        raise VaultError from None
+    line = b""
+    async for chunk in process.stdout:
+        line += chunk
+        if len(line) > MAX_REPLY_BYTES:
+            raise VaultError
+    if await process.wait() != 0:
+        raise VaultError
+    reply = parse_reply(line)
+    if reply.last4 not in (None, request.last4):
+        raise VaultError
+    return reply
+
+
+async def _end(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    with anyio.move_on_after(_REAP_SECONDS, shield=True):
+        await process.aclose()
+
+
+def _request_line(request: VaultRequest) -> bytes:
+    fields = request.model_dump(exclude={"partner_key"})
+    return json.dumps({**fields, "partner_key": request.partner_key.expose()}).encode() + b"\n"
+
+
+def _environment() -> dict[str, str]:
+    # Windows opens no socket without it.
+    return {name: os.environ[name] for name in ("SYSTEMROOT",) if os.name == "nt" and name in os.environ}
