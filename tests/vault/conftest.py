@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from machines_mcp.secret import Secret
+from machines_mcp.vault.request import VaultRequest
+
+
+@pytest.fixture
+def request_for_nobody() -> VaultRequest:
+    """A sound request to a port that nothing listens on (9 is discard's)."""
+    return VaultRequest(
+        base_url="http://127.0.0.1:9/partner/v1",
+        partner_key=Secret("key-under-test"),
+        user_id="user-1",
+        card_id="card-under-test",
+        last4="0421",
+        sink="none",
+        deadline_seconds=20.0,
+    )
