@@ -1,0 +1,85 @@
+"""Children that stand in for the vault, and the line on which a test hears from one and notices its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+PATIENCE = 20.0
+
+_REPORT = """
+import json, os, socket, sys, time
+line = socket.create_connection(("127.0.0.1", {port}))
+line.sendall(json.dumps({{"pid": os.getpid(), "environ": dict(os.environ), "argv": sys.orig_argv,
+    "session": os.getsid(0), "descriptors": sorted(map(int, os.listdir("/dev/fd")))}}).encode() + b"\\n")
+{rest}
+"""
+
+
+def program(source: str) -> tuple[str, ...]:
+    """The command of a child that runs this source, isolated as the vault is."""
+    return (sys.executable, "-I", "-c", source)
+
+
+@dataclass
+class Line:
+    """A child's connection to the test. The operating system closes it whenever and however the child dies."""
+
+    stream: SocketStream
+
+    async def report(self) -> dict[str, Any]:
+        """The child's first line."""
+        reader = BufferedByteReceiveStream(self.stream)
+        return dict(json.loads(await reader.receive_until(b"\n", 65_536)))
+
+    async def closed(self) -> None:
+        """Return once the child is gone."""
+        try:
+            while True:
+                await self.stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return
+
+
+@dataclass
+class Switchboard:
+    """A loopback port that accepts and never answers: a slow host, or the other end of a child's line."""
+
+    port: int
+    _lines: anyio.abc.ObjectReceiveStream[SocketStream]
+
+    async def line(self) -> Line:
+        """The next connection."""
+        return Line(await self._lines.receive())
+
+    def reporting(self, rest: str) -> tuple[str, ...]:
+        """The command of a child that reports itself, then does the rest."""
+        return program(_REPORT.format(port=self.port, rest=rest))
+
+
+@asynccontextmanager
+async def switchboard() -> AsyncIterator[Switchboard]:
+    send, receive = anyio.create_memory_object_stream[SocketStream](16)
+
+    async def hold(stream: SocketStream) -> None:
+        async with stream:
+            await send.send(stream)
+            await anyio.sleep_forever()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+        send,
+        receive,
+    ):
+        tasks.start_soon(listener.serve, hold)
+        yield Switchboard(listener.extra(SocketAttribute.local_port), receive)  # noqa: S610
+        tasks.cancel_scope.cancel()
