@@ -1,0 +1,51 @@
+"""The last look at every line before it leaves for the client.
+
+A line that holds a secret this process knows is not repaired, it is withheld: something upstream of here is broken.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+
+from machines_mcp.secret import Secret
+
+
+class Egress:
+    """Knows the secrets of this process and says whether a line shows one."""
+
+    def __init__(self) -> None:
+        self._forms: dict[Secret, tuple[str, ...]] = {}
+        self._needles: tuple[str, ...] = ()
+
+    def learn(self, secret: Secret) -> None:
+        """From now on no line with this secret leaves."""
+        if secret not in self._forms:
+            self._forms[secret] = tuple(dict.fromkeys(_forms(secret.expose())))
+            self._needles = tuple(form for forms in self._forms.values() for form in forms)
+
+    def forget(self, secret: Secret) -> None:
+        """The secret has expired: stop looking for it."""
+        self._forms.pop(secret, None)
+        self._needles = tuple(form for forms in self._forms.values() for form in forms)
+
+    def leaks(self, line: str) -> bool:
+        """Whether the line shows a known secret, in clear or in a usual encoding."""
+        return any(needle in line for needle in self._needles)
+
+
+def _forms(value: str) -> Iterator[str]:
+    raw = value.encode()
+    yield value
+    yield json.dumps(value)[1:-1]
+    yield raw.hex()
+    yield raw.hex().upper()
+    yield value[::-1]
+    # A secret inside a longer encoded text starts at one of three places in its base64; the edges are cut because
+    # they depend on the neighbours.
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + raw)
+        inner = encoded[4 if shift else 0 : -4].decode()
+        yield inner
+        yield inner.translate(str.maketrans("+/", "-_"))

@@ -1,0 +1,104 @@
+"""What a quote promised and what a withdrawal became: the rows that bind the one to the other."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.guard.store import Store
+
+QUOTE_SECONDS = 10 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The terms that a person saw. `terms` is what the withdrawal will be made of, unchanged."""
+
+    id: str
+    user_id: str
+    terms: Mapping[str, Any]
+    expires_at: float
+    used_by: str | None
+
+
+class Withdrawals:
+    """Quotes and withdrawals of one state folder. Times are seconds since the epoch by `clock`."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def live(self, quote: Quote) -> bool:
+        """Whether the quote can still be used."""
+        return quote.used_by is None and quote.expires_at > self._clock()
+
+    async def quote(self, user_id: str, terms: Mapping[str, Any]) -> Quote:
+        """Keep terms for 10 minutes under a new id."""
+        now = self._clock()
+        quote = Quote(f"quote_{secrets.token_hex(16)}", user_id, terms, now + QUOTE_SECONDS, None)
+        row = (quote.id, user_id, json.dumps(terms), now, quote.expires_at)
+        await self._store.run(
+            lambda db: db.execute(
+                "INSERT INTO quotes (id, user_id, terms, created_at, expires_at) VALUES (?, ?, ?, ?, ?)", row
+            )
+        )
+        return quote
+
+    async def find_quote(self, user_id: str, quote_id: str) -> Quote | None:
+        """The quote with this id if it is this user's, or None."""
+
+        def work(db: sqlite3.Connection) -> Quote | None:
+            row = db.execute("SELECT * FROM quotes WHERE id = ? AND user_id = ?", (quote_id, user_id)).fetchone()
+            if row is None:
+                return None
+            return Quote(row["id"], row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])
+
+        return await self._store.read(work)
+
+    async def begin(self, quote: Quote) -> str | None:
+        """Consume the quote for a new withdrawal and return its id; None if the quote was used or has expired."""
+        now = self._clock()
+        new_id = f"wd_{secrets.token_hex(16)}"
+
+        def work(db: sqlite3.Connection) -> str | None:
+            used = db.execute(
+                "UPDATE quotes SET used_by = ? WHERE id = ? AND used_by IS NULL AND expires_at > ?",
+                (new_id, quote.id, now),
+            )
+            if used.rowcount != 1:
+                return None
+            db.execute(
+                "INSERT INTO withdrawals (id, user_id, quote_id, status, created_at, updated_at)"
+                " VALUES (?, ?, ?, 'requested', ?, ?)",
+                (new_id, quote.user_id, quote.id, now, now),
+            )
+            return new_id
+
+        return await self._store.run(work)
+
+    async def record(self, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None) -> None:
+        """Keep what the API answered: the status, and the parameters of the transaction once they are there."""
+        text = None if execution is None else json.dumps(execution)
+        values = (status, text, self._clock(), withdrawal_id)
+        await self._store.run(
+            lambda db: db.execute(
+                "UPDATE withdrawals SET status = ?, execution = COALESCE(?, execution), updated_at = ? WHERE id = ?",
+                values,
+            )
+        )
+
+    async def open_ones(self) -> list[tuple[str, str]]:
+        """Id and status of each withdrawal whose outcome is not settled here."""
+
+        def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
+            rows = db.execute("SELECT id, status FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')")
+            return [(row["id"], row["status"]) for row in rows]
+
+        return await self._store.read(work)

@@ -1,0 +1,114 @@
+"""Arguments in, a validated model out; or the faults by field and rule, never by value."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from machines_mcp.protocol.refusal import Code, Fault, Refusal
+from machines_mcp.protocol.tool import Input, Tool
+
+_NAME = re.compile(r"[a-z_]{1,40}")
+_APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
+
+# Rules by pydantic's error type; the numbers in braces come from the schema, never from the input.
+_RULES: Mapping[str, str] = {
+    "missing": "is required",
+    "string_type": "must be a string",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of ordinary size",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "literal_error": "must be one of: {expected}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
+}
+
+
+def take_approval_id(tool: Tool, arguments: dict[str, Any], *, asks: bool) -> str | None:
+    """Remove and return `approval_id`, an argument of the call rather than of the tool.
+
+    Raises:
+        Refusal: It is malformed, or this tool never asks.
+    """
+    if "approval_id" not in arguments or not asks:
+        return None
+    value = arguments.pop("approval_id")
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not _APPROVAL_ID.fullmatch(value):
+        rule = "must be the approval_id of an approval.required answer; leave it out to ask anew"
+        raise Refusal(Code.INPUT_INVALID, faults=[Fault("approval_id", rule)])
+    return value
+
+
+def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) -> Input:
+    """The tool's input model from raw arguments.
+
+    Raises:
+        Refusal: `input.invalid` with every field at fault.
+    """
+    raw = dict(arguments)
+    if tool.per_user and pinned_user is not None:
+        if "user_id" in raw:
+            rule = "is not an argument here: the server acts for one user; leave it out"
+            raise Refusal(Code.INPUT_INVALID, faults=[Fault("user_id", rule)])
+        raw["user_id"] = pinned_user
+    try:
+        return tool.input_model.model_validate(raw)
+    except ValidationError as error:
+        faults = [_fault(tool, dict(e)) for e in error.errors(include_input=False, include_url=False)]
+    # Raised outside the handler: a chained ValidationError would carry the values along.
+    raise Refusal(Code.INPUT_INVALID, faults=list(dict.fromkeys(faults)))
+
+
+def _fault(tool: Tool, error: dict[str, Any]) -> Fault:
+    context = error.get("ctx", {})
+    kind = str(error["type"])
+    if kind == "extra_forbidden":
+        return _unknown(tool, error["loc"])
+    if kind == "machines_rule":
+        rule = str(error["msg"])
+    else:
+        rule = _RULES.get(kind, "is not valid").format_map({k: _plain(v) for k, v in context.items()})
+    return Fault(_path(tool, error["loc"]), rule)
+
+
+def _plain(value: Any) -> str:
+    return str(value).replace(" or ", ", ") if isinstance(value, str) else str(value)
+
+
+def _unknown(tool: Tool, loc: tuple[str | int, ...]) -> Fault:
+    near: list[str] = []
+    last = str(loc[-1])
+    if _NAME.fullmatch(last):
+        near = difflib.get_close_matches(last, list(tool.input_model.model_fields), n=1)
+    hint = f"; did you mean {near[0]}?" if near else "; leave it out"
+    return Fault(_path(tool, loc), "is not an argument of this tool" + hint)
+
+
+def _path(tool: Tool, loc: tuple[str | int, ...]) -> str:
+    # A name that came from outside can be anything, a card number too: only ours and plain ones are repeated.
+    known = tool.input_model.model_fields
+    parts = [str(p) if isinstance(p, int) or p in known or _NAME.fullmatch(p) else "(unnamed)" for p in loc]
+    return ".".join(parts) or "(arguments)"

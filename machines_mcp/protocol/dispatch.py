@@ -1,0 +1,198 @@
+"""One call of a tool, from raw arguments to the line that answers it: validate, gate, run, shape."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import anyio
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+
+from machines_mcp.guard.gate import Demand, Gate, Passage
+from machines_mcp.guard.intents import Intent, arguments_digest
+from machines_mcp.guard.policy import Rule
+from machines_mcp.guard.store import StoreUnavailable
+from machines_mcp.protocol import questions
+from machines_mcp.protocol.arguments import take_approval_id, validate
+from machines_mcp.protocol.refusal import Code, Refusal, Step
+from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.tool import Call, Input, Output, Tool
+
+logger = logging.getLogger(__name__)
+
+EXECUTION_SECONDS = 90.0
+
+Context = ServerRequestContext[Any, Any]
+ToolAnswer = dict[str, Any] | types.InputRequiredResult
+
+
+class Dispatcher:
+    """Runs tool calls. `stamp` is what every answer says of where it happened; `explain` knows upstream's errors."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        gate: Gate,
+        services: Any,
+        *,
+        digest_key: bytes,
+        stamp: dict[str, Any],
+        explain: Callable[[Exception, Tool, str], Refusal | None],
+    ) -> None:
+        self._registry = registry
+        self._gate = gate
+        self._services = services
+        self._digest_key = digest_key
+        self._stamp = stamp
+        self._explain = explain
+
+    async def call(self, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
+        """Answer `tools/call`. Whatever happens becomes a result or an error of the catalogue."""
+        try:
+            tool = self._find(params.name)
+            return await self._pass(ctx, tool, params)
+        except Refusal as refusal:
+            return self._error(refusal.payload())
+        except StoreUnavailable:
+            return self._error(Refusal(Code.STATE_UNAVAILABLE).payload())
+        except Exception as error:
+            # The class name only: the text of an exception can hold what it was working on.
+            logger.error("a tool call failed: %s", type(error).__name__)
+            return self._error(Refusal(Code.INTERNAL).payload())
+
+    def _find(self, name: str) -> Tool:
+        tool = self._registry.tools.get(name)
+        if tool is None:
+            raise Refusal(Code.TOOL_UNKNOWN, next_steps=[Step("status", "See what this server can do.")])
+        return tool
+
+    async def _pass(self, ctx: Context, tool: Tool, params: types.CallToolRequestParams) -> ToolAnswer:
+        raw = dict(params.arguments or {})
+        approval_id = take_approval_id(tool, raw, asks=self._registry.asks(tool))
+        arguments = validate(tool, raw, self._registry.pinned_user)
+        effect = tool.effect_of(arguments)
+        rule = self._gate.rule(effect)
+        if rule is Rule.DENY:
+            message = f"The operator's policy does not allow this: {self._gate.policy.reason}."
+            raise Refusal(Code.POLICY_DENIED, message=message, details={"class": effect.value})
+        call = self._open_call(ctx, arguments, uuid.uuid4().hex)
+        if rule is Rule.ALLOW:
+            return self._answer(await self._run(tool, call, arguments))
+        digest = arguments_digest(self._digest_key, arguments.model_dump(mode="json"))
+        demand = Demand(tool.name, effect, call.user_id, digest)
+        passage = await self._ask(ctx, tool, call, arguments, demand, params, approval_id)
+        return await self._follow(ctx, tool, arguments, passage)
+
+    async def _ask(
+        self,
+        ctx: Context,
+        tool: Tool,
+        call: Call[Any],
+        arguments: Input,
+        demand: Demand,
+        params: types.CallToolRequestParams,
+        approval_id: str | None,
+    ) -> Passage | types.InputRequiredResult:
+        if params.request_state is not None:
+            passage = await self._gate.resume(demand, params.request_state)
+            if passage.verdict != "waiting" or passage.intent is None:
+                return passage
+            answer = questions.read_answer(params)
+        elif approval_id is not None:
+            return await self._gate.resume(demand, approval_id)
+        else:
+            question = await self._explained(tool, call.user_id, tool.question(call, arguments)) if tool.question else ""
+            passage = await self._gate.ask(demand, question)
+            if passage.verdict != "waiting" or passage.intent is None or not questions.can_ask(ctx):
+                return passage
+            if questions.asks_by_result(ctx):
+                return questions.question_result(passage.intent.question, passage.intent.id)
+            answer = await questions.ask_now(ctx, passage.intent.question)
+        if answer == "nothing":
+            return passage
+        return await self._gate.decide(passage.intent, yes=answer == "yes", by="dialog")
+
+    async def _follow(
+        self, ctx: Context, tool: Tool, arguments: Input, passage: Passage | types.InputRequiredResult
+    ) -> ToolAnswer:
+        if isinstance(passage, types.InputRequiredResult):
+            return passage
+        if passage.verdict == "run" and passage.intent is not None:
+            return await self._execute(ctx, tool, arguments, passage.intent)
+        if passage.verdict == "repeat" and passage.intent is not None:
+            outcome = json.loads(passage.intent.outcome or "null")
+            return self._answer(outcome) if passage.intent.state == "done" else self._error(outcome)
+        _refuse(tool, arguments, passage)
+
+    async def _execute(self, ctx: Context, tool: Tool, arguments: Input, intent: Intent) -> ToolAnswer:
+        """Run what a person granted. Shielded: once it has begun, a cancelled call must not leave it half known."""
+        call = self._open_call(ctx, arguments, f"machines-{intent.id}")
+        with anyio.fail_after(EXECUTION_SECONDS, shield=True):
+            try:
+                outcome = await self._run(tool, call, arguments)
+            except Refusal as refusal:
+                await self._gate.finish(intent, json.dumps(refusal.payload()), ok=False)
+                raise
+            await self._gate.finish(intent, json.dumps(outcome), ok=True)
+        return self._answer(outcome)
+
+    async def _run(self, tool: Tool, call: Call[Any], arguments: Input) -> dict[str, Any]:
+        output: Output = await self._explained(tool, call.user_id, tool.run(call, arguments))
+        return output.model_dump(mode="json", exclude_none=True)
+
+    async def _explained(self, tool: Tool, user_id: str, work: Awaitable[Any]) -> Any:
+        try:
+            return await work
+        except (Refusal, StoreUnavailable):
+            raise
+        except Exception as error:
+            refusal = self._explain(error, tool, user_id)
+            if refusal is None:
+                raise
+        raise refusal
+
+    def _open_call(self, ctx: Context, arguments: Input, key: str) -> Call[Any]:
+        async def progress(fraction: float, message: str) -> None:
+            await ctx.session.report_progress(fraction, 1.0, message)
+
+        user_id = getattr(arguments, "user_id", "")
+        return Call(user_id=user_id, idempotency_key=key, services=self._services, progress=progress)
+
+    def _answer(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        body = outcome | self._stamp
+        return {"content": [_text(body)], "structuredContent": body}
+
+    def _error(self, payload: dict[str, Any]) -> dict[str, Any]:
+        return {"content": [_text(payload | self._stamp)], "isError": True}
+
+
+def _text(body: dict[str, Any]) -> dict[str, str]:
+    return {"type": "text", "text": json.dumps(body, ensure_ascii=False, separators=(",", ":"))}
+
+
+def _refuse(tool: Tool, arguments: Input, passage: Passage) -> NoReturn:
+    """Say what a person's decision, or its absence, means for the call."""
+    again = {k: v for k, v in arguments.model_dump(mode="json", exclude_none=True).items() if k != "user_id"}
+    match passage.verdict, passage.intent:
+        case "waiting", Intent() as intent:
+            raise Refusal(
+                Code.APPROVAL_REQUIRED,
+                details={
+                    "approval_id": intent.id,
+                    "where": "in a terminal on this machine: machines-mcp approve",
+                    "question": intent.question,
+                },
+                next_steps=[Step(tool.name, "After the person approved.", {"approval_id": intent.id})],
+            )
+        case "refused", _:
+            raise Refusal(Code.APPROVAL_REFUSED, next_steps=[Step("status", "See what else can be done.")])
+        case "expired", _:
+            raise Refusal(Code.APPROVAL_EXPIRED, next_steps=[Step(tool.name, "Ask anew.", again)])
+        case "running", _:
+            raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[Step("status", "See what is unresolved.")])
+        case _:
+            raise Refusal(Code.APPROVAL_MISMATCH, next_steps=[Step(tool.name, "Ask anew.", again)])

@@ -1,0 +1,52 @@
+"""The prompts: Markdown files with a TOML head (`+++`), shipped in the package and kept in `prompts/` of a checkout."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import mcp_types as types
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as its file states it; `{name}` in the text stands for an argument."""
+
+    name: str
+    title: str
+    description: str
+    arguments: tuple[types.PromptArgument, ...]
+    text: str
+
+    def render(self, given: Mapping[str, str]) -> str:
+        """The text with the arguments filled in; those left out keep a plain placeholder."""
+        text = self.text
+        for argument in self.arguments:
+            value = given.get(argument.name, "").strip() or f"(ask for the {argument.name.replace('_', ' ')})"
+            text = text.replace("{" + argument.name + "}", value[:200])
+        return text
+
+
+@cache
+def load_prompts() -> Mapping[str, Prompt]:
+    """All prompts by name, in the order of their names."""
+    files = sorted((f for f in _folder().iterdir() if f.name.endswith(".md")), key=lambda f: f.name)
+    prompts = [_read(f.name.removesuffix(".md"), f.read_text(encoding="utf-8")) for f in files]
+    return {prompt.name: prompt for prompt in prompts}
+
+
+def _folder() -> Traversable:
+    packaged = resources.files("machines_mcp").joinpath("prompts")
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "prompts"
+
+
+def _read(name: str, source: str) -> Prompt:
+    _, head, text = source.split("+++\n", 2)
+    fields = tomllib.loads(head)
+    arguments = tuple(types.PromptArgument(**argument) for argument in fields.get("arguments", []))
+    return Prompt(name, fields["title"], fields["description"], arguments, text.strip())

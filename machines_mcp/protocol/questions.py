@@ -1,0 +1,65 @@
+"""Asking the person through the client's own dialog, in both protocol eras.
+
+What comes back is only ever read as yes, no, or nothing. Whether a yes counts is for the intent's row to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import anyio
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+ANSWER_SECONDS = 50.0
+
+Answer = Literal["yes", "no", "nothing"]
+
+_KEY = "approve"
+# An accept or decline is the whole answer: there is nothing to fill in.
+_FORM: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+def can_ask(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Whether the client declared a form dialog; a bare `elicitation` means forms."""
+    capabilities = ctx.session.client_capabilities
+    elicitation = capabilities.elicitation if capabilities else None
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def asks_by_result(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Whether questions travel in the result and come back with the repeated call (2026-07-28 and later)."""
+    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+def question_result(question: str, intent_id: str) -> types.InputRequiredResult:
+    """The interim result that makes a modern client ask and call again."""
+    form = types.ElicitRequestFormParams(message=question, requested_schema=_FORM)
+    return types.InputRequiredResult(
+        input_requests={_KEY: types.ElicitRequest(params=form)}, request_state=intent_id
+    )
+
+
+def read_answer(params: types.CallToolRequestParams) -> Answer:
+    """The answer that a modern client brought along with its repeated call."""
+    answer = (params.input_responses or {}).get(_KEY)
+    return _verdict(answer) if isinstance(answer, types.ElicitResult) else "nothing"
+
+
+async def ask_now(ctx: ServerRequestContext[Any, Any], question: str) -> Answer:
+    """Ask over the back-channel of an older client and wait for the answer, at most 50 seconds."""
+    try:
+        with anyio.move_on_after(ANSWER_SECONDS):
+            return _verdict(await ctx.session.elicit_form(question, _FORM, ctx.request_id))
+    except (MCPError, ValueError):
+        # No capability after all, a refusal by the client program, or an answer out of form: all mean no approval.
+        pass
+    return "nothing"
+
+
+def _verdict(answer: types.ElicitResult) -> Answer:
+    if answer.action == "accept":
+        return "yes"
+    return "no" if answer.action == "decline" else "nothing"

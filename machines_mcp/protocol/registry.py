@@ -1,0 +1,53 @@
+"""The tools this server has, as the operator's settings and policy leave them, in one fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import mcp_types as types
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.policy import Policy, Rule
+from machines_mcp.protocol.schema import input_schema, output_schema
+from machines_mcp.protocol.tool import Tool
+
+
+class Registry:
+    """Looks tools up and describes them to the client."""
+
+    def __init__(
+        self, tools: Iterable[Tool], policy: Policy, *, toolsets: frozenset[str], pinned_user: str | None
+    ) -> None:
+        self.tools = {tool.name: tool for tool in tools if tool.toolset in toolsets | {"always"}}
+        self.policy = policy
+        self.pinned_user = pinned_user
+
+    def asks(self, tool: Tool) -> bool:
+        """Whether any call of the tool can need a person."""
+        return any(self.policy.rule(effect) is Rule.ASK for effect in tool.effects)
+
+    def usable(self, tool: Tool) -> bool:
+        """Whether any call of the tool can be allowed at all."""
+        return any(self.policy.rule(effect) is not Rule.DENY for effect in tool.effects)
+
+    @cached_property
+    def listing(self) -> list[types.Tool]:
+        """The tools as `tools/list` shows them; those that the policy refuses altogether are left out."""
+        return [self._describe(tool) for tool in self.tools.values() if self.usable(tool)]
+
+    def _describe(self, tool: Tool) -> types.Tool:
+        return types.Tool(
+            name=tool.name,
+            title=tool.title,
+            description=tool.description,
+            input_schema=input_schema(tool, pinned=self.pinned_user is not None, asks=self.asks(tool)),
+            output_schema=output_schema(tool),
+            annotations=types.ToolAnnotations(
+                title=tool.title,
+                read_only_hint=tool.read_only,
+                destructive_hint=tool.destructive or Effect.DESTROY in tool.effects,
+                idempotent_hint=tool.idempotent,
+                open_world_hint=tool.open_world,
+            ),
+        )

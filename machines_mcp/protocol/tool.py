@@ -1,0 +1,155 @@
+"""A tool: an input model, an output model and an async function, joined by one decorator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from machines_mcp.guard.effect import Effect
+
+S = TypeVar("S")
+In = TypeVar("In", bound="Input")
+Out = TypeVar("Out", bound="Output")
+
+Toolset = Literal["onboarding", "funding", "withdrawals", "cards", "observe", "always"]
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("machines_rule", "must be a whole number")
+    return value
+
+
+Cents = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=100_000_000)]
+"""Money in US cents, 1 to 100,000,000 (one million dollars)."""
+
+WaitSeconds = Annotated[
+    int, BeforeValidator(_no_bool), Field(ge=0, le=50, description="Wait this long for a change, 0 to 50 s")
+]
+"""How long a call may wait for a change before it answers `still_waiting`."""
+
+
+class Input(BaseModel):
+    """The arguments of a tool. Unknown ones are refused: a misspelt limit must not vanish."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+class UserInput(Input):
+    """The arguments of a tool that acts for one user; left out of the schema where the server is pinned to one."""
+
+    user_id: str = Field(
+        min_length=1, max_length=120, pattern=r"^\S(?:.{0,118}\S)?$", description="Your id of the user"
+    )
+
+
+class NextStep(BaseModel):
+    """A call that makes sense next, with the arguments already known."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    tool: str
+    why: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class Output(BaseModel):
+    """What a tool returns. The dispatcher adds `environment` and, where nothing is real, `simulated`."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    next_steps: list[NextStep] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[S]):
+    """What a tool's function gets beside its arguments."""
+
+    user_id: str
+    """The user the call acts for; empty for tools that act for nobody."""
+    idempotency_key: str
+    """One per intent, or one per call where nobody is asked: the same for every attempt at the same thing."""
+    services: S
+    progress: Callable[[float, str], Awaitable[None]]
+    """Tell the client how far along a wait is (0 to 1) and what is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A registered tool. Everything the client sees and the gate asks about it."""
+
+    name: str
+    title: str
+    description: str
+    toolset: Toolset
+    steps: tuple[int, ...]
+    input_model: type[Input]
+    output_model: type[Output]
+    run: Callable[[Call[Any], Any], Awaitable[Output]]
+    effect_of: Callable[[Any], Effect]
+    effects: tuple[Effect, ...]
+    question: Callable[[Call[Any], Any], Awaitable[str]] | None
+    destructive: bool
+    idempotent: bool
+    open_world: bool
+
+    @property
+    def read_only(self) -> bool:
+        """Whether no arguments can make it change anything."""
+        return self.effects == (Effect.READ,)
+
+    @property
+    def per_user(self) -> bool:
+        """Whether it acts for one user."""
+        return issubclass(self.input_model, UserInput)
+
+
+def tool(
+    *,
+    title: str,
+    toolset: Toolset,
+    steps: tuple[int, ...] = (),
+    effect: Effect | tuple[Effect, ...] = Effect.READ,
+    effect_of: Callable[[In], Effect] | None = None,
+    question: Callable[[Call[S], In], Awaitable[str]] | None = None,
+    destructive: bool = False,
+    idempotent: bool = True,
+    open_world: bool = True,
+) -> Callable[[Callable[[Call[S], In], Awaitable[Out]]], Tool]:
+    """Make a `Tool` of `async def name(call, args) -> Output`; its docstring is the description the model reads.
+
+    `effect` names every class its calls can have; with more than one, `effect_of` computes it from the arguments.
+    `question` renders what the person reads, and refuses what could not be done anyway before anybody is asked.
+    """
+    effects = effect if isinstance(effect, tuple) else (effect,)
+    if (len(effects) > 1) != (effect_of is not None):
+        raise TypeError("effect_of goes with more than one effect")
+    if any(e not in (Effect.READ, Effect.WRITE) for e in effects) and question is None:
+        raise TypeError("a tool that can ask needs its question")
+
+    def register(function: Callable[[Call[S], In], Awaitable[Out]]) -> Tool:
+        hints = get_type_hints(function)
+        parameters = list(inspect.signature(function).parameters)
+        return Tool(
+            name=function.__name__,
+            title=title,
+            description=" ".join((function.__doc__ or "").split()),
+            toolset=toolset,
+            steps=steps,
+            input_model=hints[parameters[1]],
+            output_model=hints["return"],
+            run=function,
+            effect_of=effect_of or (lambda _: effects[0]),
+            effects=effects,
+            question=question,
+            destructive=destructive,
+            idempotent=idempotent,
+            open_world=open_world,
+        )
+
+    return register

@@ -1,0 +1,90 @@
+"""What is true of every finished line: protocol errors carry constant text, and nothing the guard knows leaves.
+
+The SDK echoes parts of a bad request (an unknown method's name, for one) into its errors; a model could be made to
+read anything there. Codes, ids and the versions we speak are all that such an answer needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from machines_mcp.guard.egress import Egress
+
+_HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":(?:"(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
+
+_TEXT = {
+    -32700: "Parse error",
+    -32600: "Invalid request",
+    -32601: "Method not found",
+    -32602: "Invalid params",
+    -32603: "Internal error",
+    -32000: "Connection closed",
+    -32020: "Header mismatch",
+    -32021: "Missing client capability",
+    -32022: "Unsupported protocol version",
+}
+_VERSION = re.compile(r"[0-9A-Za-z.-]{1,20}")
+
+PARSE_ERROR = '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\n'
+
+
+class Wire:
+    """Turns the SDK's finished line into the line that leaves."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+
+    def outgoing(self, line: str) -> str:
+        """The line to send in place of `line`; empty where nothing may be sent."""
+        if kind(line) == "error":
+            line = _constant_error(line)
+        return self._withheld(line) if self._leaks(line) else line
+
+    def _leaks(self, text: str) -> bool:
+        try:
+            return self._egress.leaks(text)
+        except Exception:
+            return True  # a guard that fails has not looked
+
+    def _withheld(self, line: str) -> str:
+        """The answer in place of one that would have shown a secret; what is no answer is dropped."""
+        if kind(line) not in ("result", "error"):
+            return ""
+        given = json.loads(line)["id"]
+        known = None if self._leaks(str(given)) else given
+        error = {"code": -32603, "message": "egress.blocked"}
+        return json.dumps({"jsonrpc": "2.0", "id": known, "error": error}) + "\n"
+
+
+def kind(line: str) -> str:
+    """What a finished line is: `result`, `error`, `method` (a request to the client) or `notification`."""
+    head = _HEAD.match(line)
+    return head[1] if head else "notification"
+
+
+def invalid_request(message: object) -> str:
+    """The answer to a line that is JSON but no JSON-RPC message."""
+    given = message.get("id") if isinstance(message, dict) else None
+    known = given if isinstance(given, int | str) and not isinstance(given, bool) and len(str(given)) <= 80 else None
+    return json.dumps({"jsonrpc": "2.0", "id": known, "error": {"code": -32600, "message": _TEXT[-32600]}}) + "\n"
+
+
+def _constant_error(line: str) -> str:
+    message = json.loads(line)
+    error = message["error"]
+    code = error.get("code")
+    code = code if code in _TEXT else -32603
+    clean: dict[str, Any] = {"code": code, "message": _TEXT[code]}
+    if code == -32022:
+        clean["data"] = _versions(error.get("data"))
+    return json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "error": clean}) + "\n"
+
+
+def _versions(data: Any) -> dict[str, Any]:
+    given = data if isinstance(data, dict) else {}
+    requested = given.get("requested")
+    plain = isinstance(requested, str) and _VERSION.fullmatch(requested)
+    return {"supported": given.get("supported", []), "requested": requested if plain else "unknown"}
+

@@ -1,0 +1,241 @@
+"""What the operator decided, read once from the environment, checked, and never logged.
+
+Everything that is missing, unknown or contradictory refuses to start with one sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from machines_mcp.secret import Secret
+
+PRODUCTION_URL = "https://api.machines.cash/partner/v1"
+SANDBOX_URL = "https://dev-api.machines.cash/partner/v1"
+
+TOOLSETS = ("onboarding", "funding", "withdrawals", "cards", "observe")
+
+_KNOWN = frozenset(
+    {
+        "MACHINES_ENV",
+        "MACHINES_PARTNER_KEY",
+        "MACHINES_PARTNER_KEY_FILE",
+        "MACHINES_API_URL",
+        "MACHINES_USER_ID",
+        "MACHINES_POLICY",
+        "MACHINES_STATE_DIR",
+        "MACHINES_TOOLSETS",
+        "MACHINES_READ_ONLY",
+        "MACHINES_PROXY",
+        "MACHINES_CA_FILE",
+        "MACHINES_LOG_LEVEL",
+        "MACHINES_TRACE",
+    }
+)
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_USER_ID = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,118}[^\x00-\x20\x7f])?")
+
+
+class Environment(StrEnum):
+    """Where calls go. `embedded` is a simulator on this machine; only `production` moves real money."""
+
+    EMBEDDED = "embedded"
+    SANDBOX = "sandbox"
+    PRODUCTION = "production"
+
+
+class SettingsError(Exception):
+    """The server must not start; the message is one sentence that names the variable and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The checked settings of one server. `partner_key` is None in `embedded`, where the simulator makes its own."""
+
+    environment: Environment
+    partner_key: Secret | None
+    api_url: str | None
+    user_id: str | None
+    state_dir: Path
+    toolsets: frozenset[str]
+    read_only: bool
+    proxy: str | None
+    ca_file: Path | None
+    log_level: str
+
+    @property
+    def simulated(self) -> bool:
+        """Whether nothing of what happens is real."""
+        return self.environment is Environment.EMBEDDED
+
+
+def read_settings(env: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings in `env` (the process environment by default).
+
+    Raises:
+        SettingsError: A variable is unknown, malformed, missing or contradicts another.
+    """
+    values = {k: v for k, v in (os.environ if env is None else env).items() if k.startswith("MACHINES_") and v != ""}
+    _refuse_unknown(values)
+    key = _partner_key(values)
+    environment = _environment(values, has_key=key is not None)
+    user_id = _user_id(values.get("MACHINES_USER_ID"))
+    if environment is not Environment.EMBEDDED and user_id is None:
+        raise SettingsError(
+            f"MACHINES_ENV={environment} needs MACHINES_USER_ID: set it to the one user this server may act for."
+        )
+    return Settings(
+        environment=environment,
+        partner_key=key,
+        api_url=_api_url(values.get("MACHINES_API_URL"), environment),
+        user_id=user_id,
+        state_dir=_state_dir(values.get("MACHINES_STATE_DIR"), environment, key),
+        toolsets=_toolsets(values.get("MACHINES_TOOLSETS")),
+        read_only=_flag("MACHINES_READ_ONLY", values.get("MACHINES_READ_ONLY")),
+        proxy=_proxy(values.get("MACHINES_PROXY")),
+        ca_file=_ca_file(values.get("MACHINES_CA_FILE")),
+        log_level=_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
+    )
+
+
+def _refuse_unknown(values: Mapping[str, str]) -> None:
+    for name in sorted(values.keys() - _KNOWN):
+        near = difflib.get_close_matches(name, _KNOWN, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        # A misspelt limit that is quietly ignored is worse than a server that does not start.
+        raise SettingsError(f"A variable that begins with MACHINES_ is not a setting: {name[:40]}.{hint}")
+    for name in ("MACHINES_POLICY", "MACHINES_TRACE"):
+        if name in values:
+            raise SettingsError(f"{name} is not understood by this version; unset it.")
+
+
+def _partner_key(values: Mapping[str, str]) -> Secret | None:
+    direct, file = values.get("MACHINES_PARTNER_KEY"), values.get("MACHINES_PARTNER_KEY_FILE")
+    if direct and file:
+        raise SettingsError("MACHINES_PARTNER_KEY and MACHINES_PARTNER_KEY_FILE are both set; keep one.")
+    if file:
+        direct = _read_key_file(Path(file))
+    if direct is None:
+        return None
+    if not re.fullmatch(r"[\x21-\x7e]{8,512}", direct):
+        raise SettingsError("The partner key must be 8 to 512 printable ASCII characters without spaces.")
+    return Secret(direct)
+
+
+def _read_key_file(path: Path) -> str:
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise SettingsError("MACHINES_PARTNER_KEY_FILE is not a regular file.")
+        if os.name == "posix" and info.st_mode & 0o077:
+            raise SettingsError("MACHINES_PARTNER_KEY_FILE can be read by other users; run chmod 600 on it.")
+        return path.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        raise SettingsError("MACHINES_PARTNER_KEY_FILE does not hold a key: it is not ASCII text.") from None
+    except OSError:
+        raise SettingsError("MACHINES_PARTNER_KEY_FILE can't be read; check the path and its permissions.") from None
+
+
+def _environment(values: Mapping[str, str], *, has_key: bool) -> Environment:
+    name = values.get("MACHINES_ENV")
+    if name is None:
+        if has_key:
+            raise SettingsError("A partner key is set but MACHINES_ENV is not; set it to sandbox or production.")
+        return Environment.EMBEDDED
+    if name not in set(Environment):
+        raise SettingsError("MACHINES_ENV must be embedded, sandbox or production.")
+    environment = Environment(name)
+    if environment is Environment.PRODUCTION:
+        raise SettingsError(
+            "MACHINES_ENV=production does not start in this version, because approvals by a person outside the client "
+            "are not built yet; use sandbox or embedded."
+        )
+    if environment is Environment.EMBEDDED and has_key:
+        raise SettingsError("MACHINES_ENV=embedded takes no partner key; unset the key or choose sandbox.")
+    if environment is not Environment.EMBEDDED and not has_key:
+        raise SettingsError(f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE.")
+    return environment
+
+
+def _api_url(value: str | None, environment: Environment) -> str | None:
+    if value is None:
+        return {Environment.SANDBOX: SANDBOX_URL, Environment.PRODUCTION: PRODUCTION_URL}.get(environment)
+    if environment is not Environment.SANDBOX:
+        raise SettingsError("MACHINES_API_URL goes with MACHINES_ENV=sandbox only; unset it.")
+    parts = urlsplit(value)
+    try:
+        loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        loopback = False
+    if parts.scheme not in ("http", "https") or not loopback or parts.query or parts.fragment or parts.username:
+        raise SettingsError("MACHINES_API_URL must be a plain http or https URL on this machine (127.0.0.1).")
+    return value.rstrip("/")
+
+
+def _user_id(value: str | None) -> str | None:
+    if value is not None and not _USER_ID.fullmatch(value):
+        raise SettingsError("MACHINES_USER_ID must be 1 to 120 characters without line breaks or outer spaces.")
+    return value
+
+
+def _state_dir(value: str | None, environment: Environment, key: Secret | None) -> Path:
+    if value is None:
+        import platformdirs
+
+        root = platformdirs.user_state_path("machines-mcp", appauthor=False)
+    else:
+        root = Path(value).expanduser()
+        if not root.is_absolute():
+            raise SettingsError("MACHINES_STATE_DIR must be an absolute path.")
+    if key is None:
+        return root / environment.value
+    fingerprint = hashlib.sha256(b"machines-mcp state folder\0" + key.expose().encode()).hexdigest()[:12]
+    return root / f"{environment.value}-{fingerprint}"
+
+
+def _toolsets(value: str | None) -> frozenset[str]:
+    if value is None:
+        return frozenset(TOOLSETS)
+    chosen = frozenset(name.strip() for name in value.split(",") if name.strip())
+    if not chosen or not chosen <= set(TOOLSETS):
+        raise SettingsError(f"MACHINES_TOOLSETS must be a comma list of: {', '.join(TOOLSETS)}.")
+    return chosen
+
+
+def _flag(name: str, value: str | None) -> bool:
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if value is None:
+        return False
+    if value.lower() not in known:
+        raise SettingsError(f"{name} must be true or false.")
+    return known[value.lower()]
+
+
+def _proxy(value: str | None) -> str | None:
+    if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+        raise SettingsError("MACHINES_PROXY must be an http or https URL.")
+    return value
+
+
+def _ca_file(value: str | None) -> Path | None:
+    if value is None:
+        return None
+    path = Path(value)
+    if not path.is_file():
+        raise SettingsError("MACHINES_CA_FILE must be a file of PEM certificates.")
+    return path
+
+
+def _log_level(value: str) -> str:
+    if value.upper() not in _LEVELS:
+        raise SettingsError(f"MACHINES_LOG_LEVEL must be one of: {', '.join(_LEVELS)}.")
+    return value.upper()
