@@ -84,7 +84,10 @@ async def _reveal(request: VaultRequest) -> VaultReply:
     ) as client:
         await client.sessions.open(request.user_id, [_SCOPE], ttl_seconds=_SESSION_SECONDS)
         session = await client.cards.secrets_session(request.user_id)
-        secrets = await client.cards.secrets(request.user_id, request.card_id, session.session_id)
+        try:
+            secrets = await client.cards.secrets(request.user_id, request.card_id, session.session_id)
+        except NotFound:
+            return failed("card.not_found")
     if secrets.last4 not in (None, request.last4):
         raise SealedError(Fault.LAST4)
     with open_card(session.secret_key, secrets.encrypted_pan, secrets.encrypted_cvc, request.last4):
@@ -106,11 +109,8 @@ def _code_of_fault(fault: Fault) -> Code:
 
 
 def _code_of_partner(error: PartnerError) -> Code:
-    if isinstance(error, NotFound):
-        return "card.not_found"
-    if isinstance(error, TransportError | RateLimited | ServerError):
-        return "partner.unavailable"
-    return "partner.rejected"
+    passing = isinstance(error, TransportError | RateLimited | ServerError)
+    return "partner.unavailable" if passing else "partner.rejected"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.vault.children import PATIENCE, program
+
+CONFINED = "import os, sys, time\nfrom machines_mcp.vault import confinement\n"
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="no such limit on Windows")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+
+STRAY_OUTPUT = """
+reply = confinement.take_output()
+print("stray print", flush=True)
+print("stray error", file=sys.stderr, flush=True)
+os.write(1, b"stray 1")
+os.write(2, b"stray 2")
+import faulthandler, logging, threading, warnings
+logging.error("stray log")
+warnings.warn("stray warning")
+faulthandler.dump_traceback(2)
+thread = threading.Thread(target=lambda: {}["stray key"])
+thread.start()
+thread.join()
+os.write(reply, b"the reply")
+raise RuntimeError("stray traceback")
+"""
+
+
+def _run(source: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(program(CONFINED + source), capture_output=True, timeout=PATIENCE, check=False, **options)  # type: ignore[call-overload]
+
+
+def test_only_the_reply_leaves() -> None:
+    done = _run(STRAY_OUTPUT)
+    assert (done.stdout, done.stderr) == (b"the reply", b"")
+    assert done.returncode == 1
+
+
+def test_stray_output_is_there_without_confinement() -> None:
+    done = _run(STRAY_OUTPUT.replace("confinement.take_output()", "1"))
+    assert all(b"stray " + kind in done.stdout + done.stderr for kind in (b"print", b"error", b"1", b"2", b"traceback"))
+
+
+@posix_only
+def test_the_reply_keeps_its_descriptor_where_standard_error_was_closed() -> None:
+    shell = ("/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *program(CONFINED + STRAY_OUTPUT))
+    done = subprocess.run(shell, stdout=subprocess.PIPE, timeout=PATIENCE, check=False)
+    assert done.stdout == b"the reply"
+
+
+@posix_only
+def test_an_abort_leaves_no_core(tmp_path: Path) -> None:
+    limits = (
+        "import resource; confinement.forbid_dumps(); print(resource.getrlimit(resource.RLIMIT_CORE), flush=True); "
+    )
+    done = _run(limits + "os.abort()", cwd=tmp_path)
+    assert done.stdout == b"(0, 0)\n"
+    assert done.returncode == -6
+    assert not list(tmp_path.iterdir())
+
+
+@linux_only
+@pytest.mark.parametrize(("confine", "dumpable"), [("confinement.forbid_dumps()", 0), ("", 1)], ids=["confined", "not"])
+def test_others_of_the_same_user_can_not_look_into_the_process(confine: str, dumpable: int) -> None:
+    done = _run(
+        confine + "\nimport ctypes; PR_GET_DUMPABLE = 3; print(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))"
+    )
+    assert done.stdout == b"%d\n" % dumpable
+
+
+@pytest.mark.parametrize("busy", ["time.sleep(600)", "while True: pass", "os.read(0, 1)"])
+def test_the_process_ends_at_its_deadline_whatever_it_does(busy: str) -> None:
+    child = subprocess.Popen(program(CONFINED + f"confinement.end_within(0.1)\n{busy}"), stdin=subprocess.PIPE)
+    with child:
+        try:
+            assert child.wait(PATIENCE) == 1
+        finally:
+            child.kill()
+
+
+@pytest.mark.parametrize("last_words", [b"", b"more"], ids=["end of file", "a byte more"])
+def test_the_process_ends_with_its_parent_or_at_a_second_request(last_words: bytes) -> None:
+    source = CONFINED + "confinement.end_with_parent(); os.write(1, b'up'); time.sleep(600)"
+    child = subprocess.Popen(program(source), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with child:
+        try:
+            assert child.stdout is not None
+            assert child.stdin is not None
+            assert child.stdout.read(2) == b"up"
+            if last_words:
+                child.stdin.write(last_words)
+                child.stdin.flush()
+            else:
+                child.stdin.close()
+            assert child.wait(PATIENCE) == 1
+        finally:
+            child.kill()
