@@ -1,0 +1,53 @@
+"""What the packaging tests share: the checkout, and the wheel and sdist built from it once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+def _build(tree: Path, target: str, into: Path) -> Path:
+    """Build `target` from `tree` with the pinned backend, and give the one file that came of it."""
+    into.mkdir()
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(into)]
+    built = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=60)
+    assert built.returncode == 0, built.stderr
+    (artifact,) = into.iterdir()
+    return artifact
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(ROOT, "wheel", tmp_path_factory.mktemp("wheel") / "dist")
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(ROOT, "sdist", tmp_path_factory.mktemp("sdist") / "dist")
+
+
+@pytest.fixture(scope="session")
+def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist's tree, as somebody who builds from it gets it."""
+    import tarfile
+
+    into = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(into, filter="data")
+    (tree,) = into.iterdir()
+    return tree
+
+
+@pytest.fixture(scope="session")
+def wheel_of_sdist(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(unpacked, "wheel", tmp_path_factory.mktemp("wheel-of-sdist") / "dist")

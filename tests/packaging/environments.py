@@ -1,0 +1,58 @@
+"""Virtual environments that a test makes, and Pythons that the machine has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+INSTALL_SECONDS = 300
+
+
+class Environment:
+    """A virtual environment of its own, filled from a lock and nothing else."""
+
+    def __init__(self, folder: Path, python: str = sys.executable) -> None:
+        self.folder = folder
+        self.bin = folder / ("Scripts" if sys.platform == "win32" else "bin")
+        if python == sys.executable:
+            venv.create(folder, with_pip=True, symlinks=sys.platform != "win32")
+        else:
+            _run([python, "-m", "venv", str(folder)], timeout=60)
+
+    def install_lock(self, lock: Path) -> None:
+        self._pip("install", "--require-hashes", "--no-deps", "--requirement", str(lock))
+
+    def install_project(self, *what: str) -> None:
+        """Install a wheel, or `--editable` and a tree, with what the lock brought and without a download."""
+        self._pip("install", "--no-deps", "--no-index", "--no-build-isolation", *what)
+
+    def _pip(self, *arguments: str) -> None:
+        pip = [str(self.bin / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
+        _run([*pip, *arguments], timeout=INSTALL_SECONDS)
+
+
+def _run(command: Sequence[str], timeout: float) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def find_python(minor: int) -> str | None:
+    """A Python 3.`minor` that runs and can make environments: on PATH, else under pyenv's folder."""
+    name = f"python3.{minor}"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates = [shutil.which(name), *map(str, sorted(pyenv.glob(f"versions/3.{minor}.*/bin/{name}"), reverse=True))]
+    for candidate in candidates:
+        if candidate and _works(candidate):
+            return candidate
+    return None
+
+
+def _works(python: str) -> bool:
+    # A version manager's shim stands on PATH even where its version is not selected; then it does not run.
+    tried = subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, timeout=20)
+    return tried.returncode == 0

@@ -1,0 +1,121 @@
+"""What the package may import: declared dependencies, and of the MCP SDK only public names."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+SDK = {"mcp", "mcp_types"}
+# Shipped with, and pinned by, a dependency that is declared.
+PART_OF = {"mcp-types": "mcp", "pydantic-core": "pydantic"}
+# Public by its documentation, in spite of its underscore.
+DOCUMENTED = {"_exit"}
+
+
+def _modules(root: Path) -> list[Path]:
+    return sorted((root / "machines_mcp").rglob("*.py"))
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Each (module, name) that is imported from outside; the name is empty for a plain import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def _private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def _sdk_private_imports(source: str) -> list[str]:
+    return [
+        f"{module}.{name}".rstrip(".")
+        for module, name in _imports(ast.parse(source))
+        if module.split(".")[0] in SDK and any(_private(part) for part in [*module.split("."), name])
+    ]
+
+
+def _foreign_private_names(source: str) -> list[str]:
+    """Private attributes that the module uses and does not define itself, so that they are somebody else's."""
+    tree = ast.parse(source)
+    own, used = set[str](), set[str]()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                own.add(name)
+            case ast.Name(id=name, ctx=ast.Store()):
+                own.add(name)
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name, ctx=ast.Store()):
+                own.add(name)
+            case ast.Attribute(attr=name):
+                used.add(name)
+            case ast.Call(func=ast.Name(id="getattr" | "setattr"), args=[_, ast.Constant(value=str(name)), *_]):
+                used.add(name)
+    return sorted(name for name in used - own - DOCUMENTED if _private(name))
+
+
+def test_no_module_of_the_package_imports_a_private_name_of_the_sdk(root: Path) -> None:
+    found = {str(path): _sdk_private_imports(path.read_text(encoding="utf-8")) for path in _modules(root)}
+
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_no_module_of_the_package_reaches_into_private_attributes_of_others(root: Path) -> None:
+    found = {str(path): _foreign_private_names(path.read_text(encoding="utf-8")) for path in _modules(root)}
+
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mcp.shared._context import RequestContext",
+        "import mcp_types._types",
+        "from mcp.server import _otel",
+        "def f(): from mcp._version import v",
+    ],
+)
+def test_a_private_import_of_the_sdk_is_seen(source: str) -> None:
+    assert _sdk_private_imports(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["server._lowlevel_server.run()", "self.server._tools = {}", "getattr(server, '_tools')", "class A(B):\n x = A._y"],
+)
+def test_a_private_attribute_of_another_object_is_seen(source: str) -> None:
+    assert _foreign_private_names(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["class A:\n def __init__(self): self._x = 1\n def f(self, o): return o._x + self._x", "a.__class__", "_x = 1"],
+)
+def test_a_private_name_of_its_own_is_let_through(source: str) -> None:
+    assert _foreign_private_names(source) == []
+
+
+def test_the_package_imports_what_it_declares_and_declares_what_it_imports(root: Path) -> None:
+    imported = {
+        module.split(".")[0]
+        for path in _modules(root)
+        for module, _ in _imports(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    distributions = packages_distributions()
+    used = {
+        canonicalize_name(distributions[module][0]) for module in imported - sys.stdlib_module_names - {"machines_mcp"}
+    }
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {canonicalize_name(Requirement(entry).name) for entry in project["dependencies"]}
+
+    assert {PART_OF.get(name, name) for name in used} == declared

@@ -1,0 +1,78 @@
+"""The locks name every package with hashes, agree with pyproject.toml and with each other, and name no index."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+LOCKS = ["runtime.txt", "dev.txt", "lowest.txt", "lock.txt"]
+PINNED = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)")
+
+
+def _requirements(text: str) -> list[str]:
+    """A lock's entries, one logical line each, hashes included."""
+    lines = (line for line in text.replace("\\\n", " ").splitlines() if line.strip())
+    return [line for line in lines if not line.startswith("#")]
+
+
+def _pins(path: Path) -> dict[str, str]:
+    """Name to version for each entry of a lock."""
+    found = (PINNED.match(line) for line in _requirements(path.read_text(encoding="utf-8")))
+    return {canonicalize_name(match[1]): match[2] for match in found if match}
+
+
+def _wanted(root: Path, *groups: str) -> list[Requirement]:
+    """The direct requirements that pyproject.toml states, with those of the named groups."""
+    project: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    for group in groups:
+        listed += [entry for entry in project["dependency-groups"][group] if isinstance(entry, str)]
+    return [Requirement(entry) for entry in listed]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_holds_nothing_but_versions_and_hashes(root: Path, name: str) -> None:
+    entry = re.compile(r"^[a-z0-9][a-z0-9.-]*==[^\s;]+( ; [^\\]+?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*$")
+    entries = _requirements((root / "locks" / name).read_text(encoding="utf-8"))
+
+    assert entries
+    assert [line[:60] for line in entries if not entry.match(line)] == []
+
+
+def test_no_lock_names_an_address(root: Path) -> None:
+    for path in (root / "locks").iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert "://" not in text, path.name
+        assert not re.search(r"^\s*-(-(extra-)?index-url|-find-links|-trusted-host|f|i)\b", text, re.M), path.name
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [("runtime.txt", ["build"]), ("dev.txt", ["build", "dev"]), ("lowest.txt", ["build", "dev"])],
+)
+def test_every_direct_requirement_is_locked_at_a_version_it_allows(root: Path, name: str, groups: list[str]) -> None:
+    pins = _pins(root / "locks" / name)
+
+    for wanted in _wanted(root, *groups):
+        assert pins[canonicalize_name(wanted.name)] in wanted.specifier, wanted
+
+
+def test_the_development_lock_adds_to_the_runtime_lock_and_changes_nothing(root: Path) -> None:
+    runtime, dev = _pins(root / "locks" / "runtime.txt"), _pins(root / "locks" / "dev.txt")
+
+    assert {name: dev.get(name) for name in runtime} == runtime
+
+
+def test_the_lowest_lock_sits_on_the_lower_bounds(root: Path) -> None:
+    pins = _pins(root / "locks" / "lowest.txt")
+
+    for wanted in _wanted(root):
+        (lower,) = (bound.version for bound in wanted.specifier if bound.operator == ">=")
+        pinned = pins[canonicalize_name(wanted.name)]
+        assert f"{pinned}.0.0".startswith(f"{lower}."), f"{wanted} is tested at {pinned} only"

@@ -1,0 +1,57 @@
+"""The tests pass with the lowest versions that pyproject.toml allows, and on every Python that the machine has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.environments import Environment, find_python
+
+pytestmark = pytest.mark.check
+
+SUITE_SECONDS = 900
+MINORS = [11, 12, 13, 14]
+
+
+def _run_suite(environment: Environment, root: Path, scratch: Path, *options: str) -> None:
+    """Run the quick tests of the checkout in `environment`, writing nothing into the checkout."""
+    command = [str(environment.bin / "python"), "-m", "pytest", "-q", "-m", "not check", "-p", "no:cacheprovider"]
+    skipped = ["--ignore=tests/packaging"]  # what is about the build says nothing about versions
+    variables = {**os.environ, "PYTHONPYCACHEPREFIX": str(scratch / "pycache")}
+    run = subprocess.run(
+        [*command, *skipped, *options],
+        cwd=root,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SUITE_SECONDS,
+    )
+    assert run.returncode == 0, f"{run.stdout[-8000:]}\n{run.stderr[-2000:]}"
+
+
+def test_the_suite_passes_with_the_lowest_versions_allowed(root: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
+    environment.install_lock(root / "locks" / "lowest.txt")
+    environment.install_project("--editable", str(root))
+
+    # A deprecation that a dependency has since resolved is no fault of ours.
+    _run_suite(environment, root, tmp_path, "-W", "default")
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_the_suite_passes_on_every_python_of_the_machine(root: Path, tmp_path: Path, minor: int) -> None:
+    if sys.version_info[:2] == (3, minor):
+        pytest.skip(f"this is Python 3.{minor}: `make test` has run the suite on it")
+    python = find_python(minor)
+    if python is None:
+        pytest.skip(f"no Python 3.{minor} on this machine")
+    environment = Environment(tmp_path / "venv", python)
+    environment.install_lock(root / "locks" / "dev.txt")
+    environment.install_project("--editable", str(root))
+
+    _run_suite(environment, root, tmp_path)
