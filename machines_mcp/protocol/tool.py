@@ -48,20 +48,22 @@ class UserInput(Input):
     )
 
 
-class NextStep(BaseModel):
-    """A call that makes sense next, with the arguments already known."""
+class Part(BaseModel):
+    """A part of an output: an allow-list of fields, so that nothing passes through by accident."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
+
+
+class NextStep(Part):
+    """A call that makes sense next, with the arguments already known."""
 
     tool: str
     why: str
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-class Output(BaseModel):
+class Output(Part):
     """What a tool returns. The dispatcher adds `environment` and, where nothing is real, `simulated`."""
-
-    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     next_steps: list[NextStep] = Field(default_factory=list)
 

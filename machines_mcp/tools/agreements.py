@@ -1,0 +1,68 @@
+"""Step 7: the agreements a user accepts, all at once, after KYC."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.partner import Agreements
+from machines_mcp.protocol.tool import Output, Part, UserInput, tool
+from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.text import clean
+
+
+class AgreementsOf(UserInput):
+    pass
+
+
+class AgreementText(Part):
+    id: str
+    text: str
+    links: list[str]
+
+
+class AgreementsShown(Output):
+    accepted: bool
+    accepted_at: datetime | None = None
+    agreements: list[AgreementText]
+
+
+async def _question(call: UserCall, args: AgreementsOf) -> str:
+    client = await call.services.partner()
+    found = await client.agreements.get(call.user_id)
+    lines = [f"- {clean(a.text, 600)} {' '.join(clean(link.url, 300) for link in a.links)}" for a in found.agreements]
+    return f"Accept these agreements for the user {clean(call.user_id, 120)}?\n" + "\n".join(lines)
+
+
+@tool(title="Show the agreements", toolset="onboarding", steps=(7,))
+async def get_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
+    """Show the agreements of a user whose identity check is approved, and whether they are accepted. Show the texts
+    and links to the user before accepting. Next: accept_agreements, or funding if they are accepted."""
+    client = await call.services.partner()
+    return _shown(call, await client.agreements.get(call.user_id))
+
+
+@tool(title="Accept the agreements", toolset="onboarding", steps=(7,), effect=Effect.CONSENT, question=_question)
+async def accept_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
+    """Accept all agreements for the user, after they have read them; a person is asked. There is no accepting of
+    single ones. Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""
+    client = await call.services.partner()
+    return _shown(call, await client.agreements.accept(call.user_id))
+
+
+def _shown(call: UserCall, found: Agreements) -> AgreementsShown:
+    if found.accepted:
+        follow = then(call, "list_deposit_assets", "Accepted; see what the account can be funded with.")
+    else:
+        follow = then(call, "accept_agreements", "Accept them once the user has read them.")
+    return AgreementsShown(
+        accepted=found.accepted,
+        accepted_at=found.accepted_at,
+        agreements=[
+            AgreementText(
+                id=clean(a.id, 120), text=clean(a.text, 4000), links=[clean(link.url, 500) for link in a.links]
+            )
+            for a in found.agreements
+        ],
+        next_steps=[follow],
+    )

@@ -1,0 +1,52 @@
+"""Assets and networks, as deposits and withdrawals list them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from machines_mcp.partner import AssetList
+from machines_mcp.protocol.tool import Output, Part, UserInput
+from machines_mcp.tools.text import clean
+
+Ticker = Field(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9._-]+$", description="Ticker from the asset list")
+NetworkId = Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9._-]+$", description="Network id of that asset")
+
+
+class ListAssets(UserInput):
+    query: str | None = Field(default=None, min_length=1, max_length=60, description="Ticker or name to look for")
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class NetworkShown(Part):
+    id: str
+    label: str | None = None
+    takes_memo: bool | None = None
+
+
+class AssetShown(Part):
+    currency: str
+    name: str | None = None
+    networks: list[NetworkShown]
+
+
+class AssetsShown(Output):
+    assets: list[AssetShown]
+
+
+def shown(found: AssetList) -> list[AssetShown]:
+    """The assets, cleaned."""
+    return [
+        AssetShown(
+            currency=clean(asset.ticker, 40),
+            name=clean(asset.name, 80) if asset.name else None,
+            networks=[
+                NetworkShown(
+                    id=clean(network.id, 40),
+                    label=clean(network.label, 80) if network.label else None,
+                    takes_memo=network.supports_extra_id,
+                )
+                for network in asset.networks
+            ],
+        )
+        for asset in found.assets
+    ]

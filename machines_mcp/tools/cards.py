@@ -1,0 +1,250 @@
+"""Steps 11 and 12 and what follows: cards, their labels, limits and locks. Never a number."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import anyio
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.partner import Card, CardLimit, PartnerClient, PartnerError
+from machines_mcp.protocol.tool import Cents, Output, Part, UserInput, tool
+from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.text import clean, dollars
+
+Frequency = Literal[
+    "perAuthorization", "per24HourPeriod", "per7DayPeriod", "per30DayPeriod", "perYearPeriod", "allTime"
+]
+_PER = {
+    "perAuthorization": "per payment",
+    "per24HourPeriod": "per day",
+    "per7DayPeriod": "per week",
+    "per30DayPeriod": "per 30 days",
+    "perYearPeriod": "per year",
+    "allTime": "in total",
+}
+CardId = Field(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")
+Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; encrypted on the way")
+LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")
+LimitFrequency = Field(default=None, description="Period of the cap")
+
+
+class LimitInput(UserInput):
+    """A limit is an amount and a period, or neither."""
+
+    limit_amount_cents: Cents | None = LimitAmount
+    limit_frequency: Frequency | None = LimitFrequency
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> LimitInput:
+        if (self.limit_amount_cents is None) != (self.limit_frequency is None):
+            raise PydanticCustomError("machines_rule", "limit_amount_cents and limit_frequency go together")
+        return self
+
+    def limit(self) -> CardLimit | None:
+        """The limit as the API takes it."""
+        if self.limit_amount_cents is None or self.limit_frequency is None:
+            return None
+        return CardLimit(amount_cents=self.limit_amount_cents, frequency=self.limit_frequency)
+
+
+class CreateCard(LimitInput):
+    label: str | None = Label
+
+
+class CardOf(UserInput):
+    card_id: str = CardId
+
+
+class ListCards(UserInput):
+    cursor: str | None = Field(default=None, min_length=1, max_length=500)
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class UpdateCard(LimitInput):
+    card_id: str = CardId
+    status: Literal["active", "locked"] | None = Field(default=None, description="locked locks, active unlocks")
+    label: str | None = Label
+
+    @model_validator(mode="after")
+    def _something(self) -> UpdateCard:
+        if self.status is None and self.label is None and self.limit_amount_cents is None:
+            raise PydanticCustomError("machines_rule", "give at least one of status, label and a limit")
+        return self
+
+
+class CardShown(Part):
+    card_id: str
+    status: str
+    brand: str | None = None
+    last4: str = Field(pattern=r"^\d{4}$")
+    expiration_month: int
+    expiration_year: int
+    label: str | None = None
+    limit_amount_cents: int | None = None
+    limit_frequency: str | None = None
+
+
+class CardResult(Output, CardShown):
+    pass
+
+
+class CardsShown(Output):
+    cards: list[CardShown]
+    next_cursor: str | None = None
+
+
+class CardClosed(Output):
+    card_id: str
+    status: str
+
+
+async def _create_question(call: UserCall, args: CreateCard) -> str:
+    # Whoever may not have a card yet is told so before a person is asked for nothing.
+    client = await call.services.partner()
+    agreements = await client.agreements.get(call.user_id)
+    if not agreements.accepted:
+        from machines_mcp.partner.errors import InvalidState
+
+        raise InvalidState
+    label = f" labelled “{clean(args.label, 60)}”" if args.label else ""
+    return f"Issue a virtual card{label} with {_limit_text(args.limit())} to the user {clean(call.user_id, 120)}?"
+
+
+@tool(
+    title="Create a card", toolset="cards", steps=(11, 12), effect=Effect.MONEY, question=_create_question
+)
+async def create_card(call: UserCall, args: CreateCard) -> CardResult:
+    """Issue a virtual card, with a spending limit that the user chose and a label. A person approves first. Needs
+    accepted agreements. Next: reveal_card."""
+    client = await call.services.partner()
+    name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
+    card = await client.cards.create(
+        call.user_id, encrypted_name=name, limit=args.limit(), idempotency_key=call.idempotency_key
+    )
+    steps = [then(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
+    return CardResult(**_shown(card, clean(args.label, 60) if args.label else None), next_steps=steps)
+
+
+@tool(title="List cards", toolset="cards")
+async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
+    """List the user's cards with label, last four digits, status and limit, a page at a time."""
+    client = await call.services.partner()
+    page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
+    labels: dict[str, str] = {}
+    slots = anyio.CapacityLimiter(6)
+
+    async def read(card: Card) -> None:
+        async with slots:
+            label = await _label(client, call.user_id, card)
+        if label is not None:
+            labels[card.card_id] = label
+
+    async with anyio.create_task_group() as tasks:
+        for card in page.cards:
+            tasks.start_soon(read, card)
+    more = page.next_cursor
+    if more:
+        steps = [then(call, "list_cards", "The next page.", cursor=more)]
+    else:
+        steps = [] if page.cards else [then(call, "create_card", "There is no card yet.")]
+    return CardsShown(
+        cards=[CardShown(**_shown(card, labels.get(card.card_id))) for card in page.cards],
+        next_cursor=more,
+        next_steps=steps,
+    )
+
+
+@tool(title="Get a card", toolset="cards")
+async def get_card(call: UserCall, args: CardOf) -> CardResult:
+    """Show one card: label, last four digits, expiry, status, limit. For the number use reveal_card; you never see it
+    here."""
+    client = await call.services.partner()
+    card = await client.cards.get(call.user_id, args.card_id)
+    steps = []
+    if card.status == "active":
+        steps.append(then(call, "reveal_card", "Check or show its details.", card_id=args.card_id))
+    elif card.status == "locked":
+        steps.append(then(call, "update_card", "Unlock it.", card_id=args.card_id, status="active"))
+    return CardResult(**_shown(card, await _label(client, call.user_id, card)), next_steps=steps)
+
+
+def _update_effect(args: UpdateCard) -> Effect:
+    return Effect.MONEY if args.status == "active" or args.limit_amount_cents is not None else Effect.WRITE
+
+
+async def _update_question(call: UserCall, args: UpdateCard) -> str:
+    client = await call.services.partner()
+    card = await client.cards.get(call.user_id, args.card_id)
+    changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
+    changes += [f"set its limit to {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
+    changes += [f"label it “{clean(args.label, 60)}”"] if args.label else []
+    return f"Card ending {card.last4} of the user {clean(call.user_id, 120)}: {' and '.join(changes)}?"
+
+
+@tool(
+    title="Change a card",
+    toolset="cards",
+    effect=(Effect.WRITE, Effect.MONEY),
+    effect_of=_update_effect,
+    question=_update_question,
+)
+async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
+    """Lock, unlock, relabel or set the limit of a card. Locking and relabelling happen at once; unlocking or a limit
+    needs a person's approval. Use it to lock a lost card."""
+    client = await call.services.partner()
+    name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
+    card = await client.cards.update(
+        call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name
+    )
+    steps = [then(call, "get_card", "See the card as it is now.", card_id=args.card_id)]
+    return CardResult(**_shown(card, await _label(client, call.user_id, card)), next_steps=steps)
+
+
+async def _close_question(call: UserCall, args: CardOf) -> str:
+    client = await call.services.partner()
+    card = await client.cards.get(call.user_id, args.card_id)
+    return f"Close the card ending {card.last4} of the user {clean(call.user_id, 120)} for good?"
+
+
+@tool(title="Close a card", toolset="cards", effect=Effect.DESTROY, question=_close_question, destructive=True)
+async def close_card(call: UserCall, args: CardOf) -> CardClosed:
+    """Close a card for good; it can't be undone. For a while, lock it with update_card instead. A person approves
+    first."""
+    client = await call.services.partner()
+    closed = await client.cards.delete(call.user_id, args.card_id)
+    return CardClosed(
+        card_id=closed.card_id,
+        status=clean(closed.status, 40),
+        next_steps=[then(call, "list_cards", "See the remaining cards.")],
+    )
+
+
+async def _label(client: PartnerClient, user_id: str, card: Card) -> str | None:
+    if card.encrypted_name is None:
+        return None
+    try:
+        return clean(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
+    except PartnerError:
+        # A label that can't be read is no reason to hide the card.
+        return None
+
+
+def _limit_text(limit: CardLimit | None) -> str:
+    return "no limit" if limit is None else f"a limit of {dollars(limit.amount_cents)} {_PER[limit.frequency]}"
+
+
+def _shown(card: Card, label: str | None) -> dict[str, object]:
+    return {
+        "card_id": card.card_id,
+        "status": clean(card.status, 40),
+        "brand": clean(card.brand, 20) if card.brand else None,
+        "last4": card.last4,
+        "expiration_month": card.expiration_month,
+        "expiration_year": card.expiration_year,
+        "label": label,
+        "limit_amount_cents": card.limit.amount_cents if card.limit else None,
+        "limit_frequency": clean(card.limit.frequency, 40) if card.limit else None,
+    }

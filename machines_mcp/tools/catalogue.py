@@ -1,0 +1,42 @@
+"""All tools, in the order of the journey: this is the order of `tools/list`."""
+
+from __future__ import annotations
+
+from machines_mcp.protocol.tool import Tool
+from machines_mcp.tools.agreements import accept_agreements, get_agreements
+from machines_mcp.tools.balances import get_balances, list_transactions
+from machines_mcp.tools.cards import close_card, create_card, get_card, list_cards, update_card
+from machines_mcp.tools.deposits import create_deposit, get_deposit, list_deposit_assets, list_deposits, quote_deposit
+from machines_mcp.tools.kyc import get_kyc_requirements, get_kyc_status, submit_kyc
+from machines_mcp.tools.reveal import reveal_card
+from machines_mcp.tools.session import create_session
+from machines_mcp.tools.status import status
+from machines_mcp.tools.user import resolve_user
+from machines_mcp.tools.withdrawals import create_withdrawal, list_withdrawal_assets, quote_withdrawal
+
+TOOLS: tuple[Tool, ...] = (
+    status,
+    create_session,
+    resolve_user,
+    get_kyc_requirements,
+    submit_kyc,
+    get_kyc_status,
+    get_agreements,
+    accept_agreements,
+    list_deposit_assets,
+    quote_deposit,
+    create_deposit,
+    list_deposits,
+    get_deposit,
+    get_balances,
+    list_transactions,
+    list_withdrawal_assets,
+    quote_withdrawal,
+    create_withdrawal,
+    create_card,
+    list_cards,
+    get_card,
+    update_card,
+    close_card,
+    reveal_card,
+)

@@ -1,0 +1,197 @@
+"""Steps 8 and 9: funding the account with a deposit on chain."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.partner import Deposit
+from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
+from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
+from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.text import clean
+from machines_mcp.tools.waiting import poll_seconds, wait_until
+
+# The API publishes no list of deposit statuses; these mean an end wherever they appear, all others may still move.
+ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})
+ARRIVED = frozenset({"completed", "finished"})
+
+DepositId = Field(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")
+
+
+class QuoteDeposit(UserInput):
+    currency: str = Ticker
+    network: str = NetworkId
+    amount: float = Field(gt=0, le=1e12, allow_inf_nan=False)
+    amount_currency: Literal["crypto", "usd"] = Field(default="crypto", description="Unit of amount")
+
+
+class DepositQuote(Output):
+    currency: str
+    network: str
+    amount: float
+    amount_currency: Literal["crypto", "usd"]
+    min_amount: float | None = None
+    max_amount: float | None = None
+    within_range: bool
+    estimated_to_amount: float | None = None
+    to_currency: str | None = None
+
+
+class CreateDeposit(UserInput):
+    currency: str = Ticker
+    network: str = NetworkId
+    amount: float | None = Field(default=None, gt=0, le=1e12, allow_inf_nan=False, description="In currency units")
+
+
+class DepositShown(Part):
+    deposit_id: str
+    status: str
+    currency: str
+    network: str
+    deposit_address: str | None = None
+    memo: str | None = None
+    min_amount: float | None = None
+    max_amount: float | None = None
+    created_at: datetime | None = None
+
+
+class DepositResult(Output, DepositShown):
+    still_waiting: bool | None = None
+    poll_after_seconds: float | None = None
+
+
+class GetDeposit(UserInput):
+    deposit_id: str = DepositId
+    wait_seconds: WaitSeconds = 0
+
+
+class ListDeposits(UserInput):
+    scope: Literal["active", "all"] = "active"
+
+
+class DepositsShown(Output):
+    deposits: list[DepositShown]
+
+
+@tool(title="List deposit assets", toolset="funding", steps=(8,))
+async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetsShown:
+    """List the currencies and networks the account can be funded with. Next: quote_deposit."""
+    client = await call.services.partner()
+    assets = shown(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
+    first = next(((asset.currency, asset.networks[0].id) for asset in assets if asset.networks), (None, None))
+    why = "See the range and what would arrive, once the user chose currency, network and amount."
+    follow = then(call, "quote_deposit", why, currency=first[0], network=first[1])
+    return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
+
+
+@tool(title="Quote a deposit", toolset="funding", steps=(8,))
+async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
+    """Show the allowed range for a deposit and what would arrive, an estimate in currency units (not cents). Changes
+    nothing and holds no rate. Next: create_deposit."""
+    client = await call.services.partner()
+    limits = await client.deposits.range(call.user_id, args.currency, args.network)
+    estimate = None
+    fits = args.amount_currency == "usd" or _fits(args.amount, limits.min_amount, limits.max_amount)
+    if fits:
+        estimate = await client.deposits.estimate(
+            call.user_id, args.currency, args.network, args.amount, args.amount_currency
+        )
+    return DepositQuote(
+        currency=args.currency,
+        network=args.network,
+        amount=args.amount,
+        amount_currency=args.amount_currency,
+        min_amount=limits.min_amount,
+        max_amount=limits.max_amount,
+        within_range=fits,
+        estimated_to_amount=estimate.estimated_to_amount if estimate else None,
+        to_currency=clean(limits.to_currency, 40) if limits.to_currency else None,
+        next_steps=[_after_quote(call, args, fits)],
+    )
+
+
+@tool(title="Create a deposit", toolset="funding", steps=(8,), effect=Effect.WRITE, idempotent=False)
+async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
+    """Get an address to send the currency to, with a memo where the network needs one: pass both on exactly as they
+    are, a deposit without its memo can be lost. Moves no money itself. Next: get_deposit."""
+    client = await call.services.partner()
+    deposit = await client.deposits.create(
+        call.user_id, args.currency, args.network, amount=args.amount, idempotency_key=call.idempotency_key
+    )
+    return _result(call, deposit, waited=False)
+
+
+@tool(title="Get a deposit", toolset="funding", steps=(9,))
+async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
+    """Show one deposit. wait_seconds waits until it has arrived or ended. Statuses are an open set. Next: get_balances
+    once completed; the balance follows within minutes."""
+    client = await call.services.partner()
+    deposit, _ = await wait_until(
+        call,
+        lambda: client.deposits.get(call.user_id, args.deposit_id),
+        lambda found: found.status in ENDED,
+        seconds=args.wait_seconds,
+        what="the deposit",
+    )
+    return _result(call, deposit, waited=args.wait_seconds > 0)
+
+
+@tool(title="List deposits", toolset="funding", steps=(9,))
+async def list_deposits(call: UserCall, args: ListDeposits) -> DepositsShown:
+    """List the user's deposits: the recent active ones, or all. For one that you wait for use get_deposit."""
+    client = await call.services.partner()
+    found = await client.deposits.list(call.user_id, scope=args.scope)
+    waiting = [d for d in found.deposits if d.status not in ENDED]
+    steps = [then(call, "get_deposit", "Wait for it.", deposit_id=waiting[0].id, wait_seconds=30)] if waiting else []
+    steps.append(then(call, "get_balances", "See what can be spent."))
+    return DepositsShown(deposits=[DepositShown(**_shown(d)) for d in found.deposits], next_steps=steps)
+
+
+def _fits(amount: float, low: float | None, high: float | None) -> bool:
+    return (low is None or amount >= low) and (high is None or amount <= high)
+
+
+def _after_quote(call: UserCall, args: QuoteDeposit, fits: bool) -> NextStep:
+    if not fits:
+        why = "Ask for an amount within min_amount and max_amount."
+        return then(call, "quote_deposit", why, currency=args.currency, network=args.network)
+    amount = args.amount if args.amount_currency == "crypto" else None
+    why = "Get the address to send to."
+    return then(call, "create_deposit", why, currency=args.currency, network=args.network, amount=amount)
+
+
+def _result(call: UserCall, deposit: Deposit, *, waited: bool) -> DepositResult:
+    open_ended = deposit.status not in ENDED
+    return DepositResult(
+        **_shown(deposit),
+        still_waiting=True if open_ended and waited else None,
+        poll_after_seconds=poll_seconds(deposit) if open_ended else None,
+        next_steps=[_after(call, deposit)],
+    )
+
+
+def _after(call: UserCall, deposit: Deposit) -> NextStep:
+    if deposit.status in ARRIVED:
+        return then(call, "get_balances", "The deposit has arrived; see what can be spent.")
+    if deposit.status in ENDED:
+        return then(call, "list_deposit_assets", "This deposit ended without arriving; begin another.")
+    why = "Have the user send the currency to deposit_address (with the memo), then wait for it."
+    return then(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
+
+
+def _shown(deposit: Deposit) -> dict[str, object]:
+    return {
+        "deposit_id": deposit.id,
+        "status": clean(deposit.status, 40),
+        "currency": clean(deposit.from_currency, 40),
+        "network": clean(deposit.from_network, 40),
+        "deposit_address": deposit.deposit_address,
+        "memo": deposit.payin_extra_id,
+        "min_amount": deposit.min_amount,
+        "max_amount": deposit.max_amount,
+        "created_at": deposit.created_at,
+    }

@@ -1,0 +1,199 @@
+"""Steps 3 to 6: what the identity check (KYC) needs, submitting it, and waiting for it."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.partner import KycStatus, KycValues
+from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
+from machines_mcp.tools.kyc_form import SubmitKyc, application
+from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.text import clean, clean_or_none
+from machines_mcp.tools.waiting import poll_seconds, wait_until
+
+MEANINGS = {
+    "not_submitted": "No application yet.",
+    "pending": "The checks are running.",
+    "manual_review": "A person at the provider reviews it.",
+    "needs_information": "The user must give more information on the hosted page.",
+    "needs_verification": "The user must show an ID document and a selfie on the hosted page.",
+    "approved": "Passed.",
+    "denied": "Refused for good; only support can help.",
+    "locked": "Blocked; only support can help.",
+    "canceled": "Ended; only support can help.",
+}
+_USER_ACTS = ("needs_information", "needs_verification")
+_ENDS = ("denied", "locked", "canceled")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class GetKycRequirements(UserInput):
+    occupation_query: str | None = Field(
+        default=None, min_length=2, max_length=60, description="Words of the occupation, to find its code"
+    )
+
+
+class KycField(Part):
+    name: str
+    required: bool
+    rule: str | None = None
+
+
+class Occupation(Part):
+    code: str
+    label: str
+
+
+class KycRequirements(Output):
+    fields: list[KycField]
+    occupations: list[Occupation]
+    occupations_total: int
+
+
+class GetKycStatus(UserInput):
+    wait_seconds: WaitSeconds = 0
+
+
+class KycStanding(Output):
+    status: str
+    meaning: str
+    reason: str | None = None
+    verification_link: str | None = None
+    still_waiting: bool | None = None
+    poll_after_seconds: float | None = None
+
+
+def _submit_question_fields(args: SubmitKyc) -> int:
+    return sum(value is not None for name, value in args if name != "user_id")
+
+
+async def _question(call: UserCall, args: SubmitKyc) -> str:
+    # The question is stored and shown, so it names no value.
+    count = _submit_question_fields(args)
+    return f"Send the identity data of the user {clean(call.user_id, 120)} ({count} fields) to Machines for the check?"
+
+
+@tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,))
+async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycRequirements:
+    """List the identity data that submit_kyc needs, with the rules, and find occupation codes by words. Shows
+    requirements only, never stored values. Ask the user for the data. Next: submit_kyc."""
+    client = await call.services.partner()
+    values = await client.kyc.values(call.user_id)
+    known = [Occupation(code=clean(o.code, 40), label=clean(o.label, 120)) for o in values.occupations]
+    return KycRequirements(
+        fields=_fields(values),
+        occupations=_matching(known, args.occupation_query),
+        occupations_total=len(known),
+        next_steps=[then(call, "submit_kyc", "Send the data that the user gave.")],
+    )
+
+
+@tool(
+    title="Identity check: submit",
+    toolset="onboarding",
+    steps=(4,),
+    effect=Effect.IDENTITY,
+    question=_question,
+    idempotent=False,
+)
+async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycStanding:
+    """Send the user's identity data for the check. Use only data the user gave; see get_kyc_requirements for the
+    rules. A person is asked first. The data is passed on and not kept. Next: get_kyc_status."""
+    client = await call.services.partner()
+    return _standing(call, await client.kyc.submit(call.user_id, application(args)), waited=False)
+
+
+@tool(title="Identity check: status", toolset="onboarding", steps=(5, 6))
+async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStanding:
+    """Where the identity check stands, what that means, and the link to the hosted page if the user must act there
+    (only they can; give them the link). wait_seconds waits for a change. Next: get_agreements once approved."""
+    client = await call.services.partner()
+    status, _ = await wait_until(
+        call,
+        lambda: client.kyc.status(call.user_id),
+        lambda found: found.status in ("not_submitted", "approved", *_ENDS),
+        seconds=args.wait_seconds,
+        what="the identity check",
+    )
+    return _standing(call, status, waited=args.wait_seconds > 0)
+
+
+def _standing(call: UserCall, found: KycStatus, *, waited: bool) -> KycStanding:
+    status = clean(found.status, 40)
+    open_ended = status not in ("not_submitted", "approved", *_ENDS)
+    link = found.completion_link or found.external_verification_link
+    return KycStanding(
+        status=status,
+        meaning=MEANINGS.get(status, "A status this server does not know; it may change by itself."),
+        reason=clean_or_none(found.reason, 300),
+        verification_link=clean_or_none(link, 1000) if status not in ("approved", *_ENDS) else None,
+        still_waiting=True if open_ended and waited else None,
+        poll_after_seconds=poll_seconds(found) if open_ended else None,
+        next_steps=_next(call, status),
+    )
+
+
+def _next(call: UserCall, status: str) -> list[NextStep]:
+    if status == "not_submitted":
+        return [then(call, "get_kyc_requirements", "See which identity data the check needs.")]
+    if status == "approved":
+        return [then(call, "get_agreements", "The check is passed; show the user the agreements.")]
+    if status in _ENDS:
+        return []
+    why = "Wait for the check."
+    if status in _USER_ACTS:
+        why = "Give the user the verification_link; only they can act there. Then wait for the check."
+    return [then(call, "get_kyc_status", why, wait_seconds=30)]
+
+
+def _fields(values: KycValues) -> list[KycField]:
+    choices = {
+        "annual_salary": values.annual_salary,
+        "account_purpose": values.account_purpose,
+        "expected_monthly_volume": values.expected_monthly_volume,
+    }
+    found = []
+    for field in values.fields:
+        name = _CAMEL.sub("_", clean(field.name, 60)).lower()
+        if name == "address":
+            found += [_address_part(name, required) for name, required in _ADDRESS]
+            continue
+        rule = _rule(field.type, field.min_length, field.max_length, field.regex, choices.get(name) or field.enum)
+        found.append(KycField(name=name, required=field.required, rule=rule))
+    return found
+
+
+_ADDRESS = (
+    ("address_line1", True),
+    ("address_line2", False),
+    ("address_city", True),
+    ("address_region", True),
+    ("address_postal_code", True),
+    ("address_country_code", True),
+)
+
+
+def _address_part(name: str, required: bool) -> KycField:
+    return KycField(name=name, required=required, rule="two letters, ISO 3166-1" if "country" in name else None)
+
+
+def _rule(kind: str, low: int | None, high: int | None, regex: str | None, choices: list[str] | None) -> str:
+    if choices:
+        return "one of: " + ", ".join(clean(c, 60) for c in choices)
+    bounds = [f"at least {low} characters"] if low else []
+    bounds += [f"at most {high} characters"] if high else []
+    bounds += [f"matches {clean(regex, 100)}"] if regex else []
+    if kind == "date":
+        bounds.append("YYYY-MM-DD")
+    return "; ".join(bounds) or clean(kind, 40)
+
+
+def _matching(known: list[Occupation], query: str | None) -> list[Occupation]:
+    if query is None:
+        return known[:10]
+    words = query.lower().split()
+    hits = [o for o in known if all(word in o.label.lower() or word in o.code.lower() for word in words)]
+    return (hits or [o for o in known if any(word in o.label.lower() for word in words)])[:10]

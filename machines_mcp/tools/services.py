@@ -1,0 +1,59 @@
+"""What the tools are given to work with. The composition root fills it; no tool makes any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from machines_mcp.guard.intents import Intents
+from machines_mcp.guard.policy import Policy
+from machines_mcp.guard.withdrawals import Withdrawals
+from machines_mcp.partner import PartnerClient
+from machines_mcp.protocol.refusal import Step
+from machines_mcp.protocol.tool import Call, NextStep
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """What the vault said of a card: its closed reply, nothing more."""
+
+    ok: bool
+    code: str
+    brand: str | None
+    last4: str | None
+    expiration_month: int | None
+    expiration_year: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The rooms behind the tools."""
+
+    partner: Callable[[], Awaitable[PartnerClient]]
+    """The client; in `embedded` the first call starts the simulator."""
+    reveal: Callable[[str, str, str, Literal["none"]], Awaitable[Revealed]]
+    """(user, card id, last4, sink): the vault does steps 13 to 15 in a process of its own."""
+    policy: Policy
+    intents: Intents
+    withdrawals: Withdrawals
+    pinned_user: str | None
+
+    def user_argument(self, user_id: str) -> dict[str, Any]:
+        """`user_id` as an argument for a next step; nothing where the server is pinned to one user."""
+        return {} if self.pinned_user is not None or not user_id else {"user_id": user_id}
+
+
+UserCall: TypeAlias = Call[Services]
+
+
+def then(call: UserCall, tool: str, why: str, **arguments: Any) -> NextStep:
+    """A next step for the same user. Arguments that are None are left for the caller to fill."""
+    known = {name: value for name, value in arguments.items() if value is not None}
+    return NextStep(tool=tool, why=why, arguments=call.services.user_argument(call.user_id) | known)
+
+
+def refused_then(call: UserCall, tool: str, why: str, **arguments: Any) -> Step:
+    """The same for a refusal."""
+    step = then(call, tool, why, **arguments)
+    return Step(step.tool, step.why, step.arguments)

@@ -1,0 +1,52 @@
+"""Steps 1 and 10: sessions, least privilege by purpose. Their tokens stay on the server."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.protocol.tool import Output, UserInput, tool
+from machines_mcp.tools.services import UserCall, then
+
+Purpose = Literal["kyc", "funding", "cards"]
+
+SCOPES: dict[str, tuple[str, ...]] = {
+    "kyc": ("kyc.read", "kyc.write"),
+    "funding": ("deposits.read", "deposits.write", "transactions.read"),
+    "cards": ("cards.read", "cards.write", "encryption.read", "encryption.write"),
+}
+
+
+class CreateSession(UserInput):
+    purpose: Purpose = Field(description="kyc before approval; funding or cards after it")
+
+
+class SessionCreated(Output):
+    session_id: str
+    purpose: Purpose
+    scopes: list[str]
+    expires_at: datetime
+
+
+@tool(title="Create a session", toolset="onboarding", steps=(1, 10), effect=Effect.WRITE)
+async def create_session(call: UserCall, args: CreateSession) -> SessionCreated:
+    """Open a session with Machines for a user and a purpose; creates the user on first use. Begin the journey with
+    purpose kyc. Other tools open what they need by themselves, so call this only to begin or when told to. The token
+    stays on the server. Next: resolve_user."""
+    client = await call.services.partner()
+    session = await client.sessions.open(call.user_id, SCOPES[args.purpose])
+    follow = {
+        "kyc": then(call, "resolve_user", "Create or find the user at Machines."),
+        "funding": then(call, "list_deposit_assets", "See what the account can be funded with."),
+        "cards": then(call, "create_card", "Issue a card; choose its limit with the user."),
+    }[args.purpose]
+    return SessionCreated(
+        session_id=session.session_id,
+        purpose=args.purpose,
+        scopes=sorted(session.scopes),
+        expires_at=session.expires_at,
+        next_steps=[follow],
+    )

@@ -1,0 +1,67 @@
+"""Where things stand: the one tool to begin with, and to come back to when something is unclear."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.policy import Rule
+from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
+from machines_mcp.tools.services import Services
+
+
+class StatusOf(Input):
+    pass
+
+
+class Permission(Part):
+    action: str
+    rule: str
+    reason: str | None = None
+
+
+class Waiting(Part):
+    approval_id: str
+    tool: str
+    question: str
+    expires_at: datetime
+
+
+class Unresolved(Part):
+    withdrawal_id: str
+    status: str
+
+
+class Status(Output):
+    user_id: str | None = None
+    permissions: list[Permission]
+    waiting: list[Waiting]
+    unresolved: list[Unresolved]
+
+
+@tool(title="Status", toolset="always", open_world=False)
+async def status(call: Call[Services], args: StatusOf) -> Status:
+    """Begin here. Shows the environment, the user this server acts for (none: you name user_id per call), what is
+    allowed, asked of a person or refused and why, what waits for a person, and what is unresolved."""
+    services = call.services
+    waiting = await services.intents.waiting()
+    unresolved = await services.withdrawals.open_ones()
+    first = NextStep(
+        tool="create_session", why="Begin the journey, or go on with it, for a user.", arguments={"purpose": "kyc"}
+    )
+    return Status(
+        user_id=services.pinned_user,
+        permissions=[_permission(services, effect) for effect in Effect],
+        waiting=[
+            Waiting(approval_id=i.id, tool=i.tool, question=i.question, expires_at=datetime.fromtimestamp(i.expires_at, UTC))
+            for i in waiting
+        ],
+        unresolved=[Unresolved(withdrawal_id=found, status=state) for found, state in unresolved],
+        next_steps=[first] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else [],
+    )
+
+
+def _permission(services: Services, effect: Effect) -> Permission:
+    rule = services.policy.rule(effect)
+    reasons = {Rule.DENY: services.policy.reason, Rule.ASK: "a person approves each one"}
+    return Permission(action=effect.value, rule=rule.value, reason=reasons.get(rule) or None)

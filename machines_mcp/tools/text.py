@@ -1,0 +1,29 @@
+"""Text that comes from outside and is shown: cleaned of what could act, and cut to a length."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)", re.DOTALL)
+
+
+def clean(text: str, limit: int = 200) -> str:
+    """The text without control, format (bidi, zero-width), private and unassigned characters and ANSI sequences.
+
+    Line breaks and runs of spaces become one space; at most `limit` characters are left.
+    """
+    plain = _ANSI.sub("", text)
+    kept = "".join(" " if c.isspace() else c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
+    joined = " ".join(kept.split())
+    return joined if len(joined) <= limit else joined[: limit - 1] + "…"
+
+
+def clean_or_none(text: str | None, limit: int = 200) -> str | None:
+    """`clean`, with None where there is nothing to show."""
+    return (clean(text, limit) or None) if text else None
+
+
+def dollars(cents: int) -> str:
+    """US cents as a person reads them: `$1,234.50`."""
+    return f"${cents / 100:,.2f}"

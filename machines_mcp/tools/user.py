@@ -1,0 +1,67 @@
+"""Step 2: the user at Machines, and their wallet."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.protocol.tool import NextStep, Output, UserInput, tool
+from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.text import clean
+
+
+class ResolveUser(UserInput):
+    wallet_address: str | None = Field(
+        default=None, pattern=r"^0x[0-9a-fA-F]{40}$", description="EVM wallet to link; needs a person's approval"
+    )
+    wallet_label: str | None = Field(default=None, min_length=1, max_length=120)
+
+
+class UserResolved(Output):
+    user_id: str
+    wallet_address: str | None = None
+    kyc_status: str
+    created_at: datetime | None = None
+
+
+def _effect(args: ResolveUser) -> Effect:
+    return Effect.IDENTITY if args.wallet_address else Effect.WRITE
+
+
+async def _question(call: UserCall, args: ResolveUser) -> str:
+    return f"Link the wallet {args.wallet_address} to the user {clean(call.user_id, 120)} at Machines?"
+
+
+@tool(
+    title="Create or find the user",
+    toolset="onboarding",
+    steps=(2,),
+    effect=(Effect.WRITE, Effect.IDENTITY),
+    effect_of=_effect,
+    question=_question,
+)
+async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
+    """Create the user at Machines or find them, and learn where their identity check stands. Give wallet_address only
+    to link or change the user's wallet. Next: get_kyc_requirements for a new user, else what the status asks for."""
+    client = await call.services.partner()
+    user = await client.users.resolve(
+        call.user_id, wallet_address=args.wallet_address, wallet_label=args.wallet_label
+    )
+    return UserResolved(
+        user_id=user.user_id,
+        wallet_address=user.wallet_address,
+        kyc_status=clean(user.kyc_status, 40),
+        created_at=user.created_at,
+        next_steps=[kyc_step(call, user.kyc_status)],
+    )
+
+
+def kyc_step(call: UserCall, status: str) -> NextStep:
+    """What a user with this KYC status needs next."""
+    if status == "not_submitted":
+        return then(call, "get_kyc_requirements", "See which identity data the check needs.")
+    if status == "approved":
+        return then(call, "get_agreements", "The check is passed; the agreements come next.")
+    return then(call, "get_kyc_status", "See what the identity check waits for.")

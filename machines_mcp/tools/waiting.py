@@ -1,0 +1,48 @@
+"""Waiting for a change: polls by the API's own hints, tells the client how far it is, stops at once when cancelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+import anyio
+
+from machines_mcp.partner import NextHint
+from machines_mcp.tools.services import UserCall
+
+DEFAULT_POLL_SECONDS = 5.0
+MIN_POLL_SECONDS = 0.25
+
+
+class Hinted(Protocol):
+    """An answer of the API that may say when to ask again."""
+
+    @property
+    def hint(self) -> NextHint | None: ...
+
+
+H = TypeVar("H", bound=Hinted)
+
+
+def poll_seconds(answer: Hinted) -> float:
+    """When the API wants to be asked again, in seconds; 5 where it does not say."""
+    if answer.hint is None or answer.hint.poll_after_ms is None:
+        return DEFAULT_POLL_SECONDS
+    return max(MIN_POLL_SECONDS, answer.hint.poll_after_ms / 1000)
+
+
+async def wait_until(
+    call: UserCall, fetch: Callable[[], Awaitable[H]], done: Callable[[H], bool], *, seconds: int, what: str
+) -> tuple[H, bool]:
+    """The newest answer and whether it is `done`, after at most `seconds` of polling."""
+    answer = await fetch()
+    start = time.monotonic()
+    while not done(answer):
+        left = seconds - (time.monotonic() - start)
+        if left <= 0:
+            return answer, False
+        await call.progress(1 - left / seconds, what)
+        await anyio.sleep(min(left, poll_seconds(answer)))
+        answer = await fetch()
+    return answer, True

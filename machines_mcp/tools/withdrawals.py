@@ -1,0 +1,214 @@
+"""The optional part: paying out. A quote binds what the person sees to what is then asked for."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+from pydantic import Field
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.withdrawals import Quote
+from machines_mcp.partner import PartnerError, Withdrawal, WithdrawalOrder, WithdrawalRoute, WithdrawalSource
+from machines_mcp.protocol.refusal import Code, Fault, Refusal
+from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
+from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
+from machines_mcp.tools.services import UserCall, refused_then, then
+from machines_mcp.tools.text import clean, clean_or_none, dollars
+
+POLL_SECONDS = 60.0
+
+
+class QuoteWithdrawal(UserInput):
+    amount_cents: Cents = Field(description="US cents to withdraw")
+    currency: str = Ticker
+    network: str = NetworkId
+    address: str = Field(min_length=4, max_length=200, pattern=r"^[!-~]+$", description="Where it goes; checked by you")
+    extra_id: str | None = Field(default=None, min_length=1, max_length=120, pattern=r"^[!-~]+$")
+    admin_address: str | None = Field(
+        default=None, pattern=r"^0x[0-9a-fA-F]{40}$", description="The user's EVM wallet that will send the transaction"
+    )
+    source_chain_id: int | None = Field(default=None, ge=1, le=2**53)
+    source_token_address: str | None = Field(default=None, min_length=4, max_length=200, pattern=r"^[!-~]+$")
+
+
+class WithdrawalQuote(Output):
+    quote_id: str
+    expires_at: datetime
+    amount_cents: int
+    currency: str
+    network: str
+    address: str
+    extra_id: str | None = None
+    estimated_to_amount: float | None = None
+    is_estimate: bool
+
+
+class CreateWithdrawal(UserInput):
+    quote_id: str = Field(pattern=r"^quote_[0-9a-f]{32}$")
+
+
+class WithdrawalCreated(Output):
+    withdrawal_id: str
+    status: str
+    amount_cents: int
+    chain_id: int | None = None
+    call_path: str | None = None
+    call_target: str | None = None
+    signature_expires_at: datetime | None = None
+    note: str
+
+
+@tool(title="List withdrawal assets", toolset="withdrawals")
+async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetsShown:
+    """List the currencies and networks a withdrawal can be paid out in. Next: quote_withdrawal."""
+    client = await call.services.partner()
+    assets = shown(await client.withdrawals.assets(call.user_id, q=args.query, limit=args.limit))
+    follow = then(call, "quote_withdrawal", "Get a quote for an amount and a destination that the user names.")
+    return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
+
+
+@tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False)
+async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQuote:
+    """Quote a withdrawal to a destination that the user gave. Valid 10 minutes and for exactly these terms; what
+    arrives is an estimate. Moves nothing. Next: create_withdrawal with quote_id."""
+    client = await call.services.partner()
+    route = _route(args.model_dump())
+    limits = await client.withdrawals.range(call.user_id, route)
+    _check_range(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
+    if args.extra_id is not None and limits.destination_supports_extra_id is False:
+        rule = "is not used on this network; leave it out"
+        raise Refusal(Code.INPUT_INVALID, faults=[Fault("extra_id", rule)])
+    estimate = await client.withdrawals.estimate(call.user_id, route, args.amount_cents)
+    terms = args.model_dump(exclude={"user_id"}) | {"estimated_to_amount": estimate.estimated_to_amount}
+    quote = await call.services.withdrawals.quote(call.user_id, terms)
+    return WithdrawalQuote(
+        quote_id=quote.id,
+        expires_at=datetime.fromtimestamp(quote.expires_at, UTC),
+        amount_cents=args.amount_cents,
+        currency=args.currency,
+        network=args.network,
+        address=args.address,
+        extra_id=args.extra_id,
+        estimated_to_amount=estimate.estimated_to_amount,
+        is_estimate=True,
+        next_steps=[then(call, "create_withdrawal", "If the user wants these terms.", quote_id=quote.id)],
+    )
+
+
+async def _question(call: UserCall, args: CreateWithdrawal) -> str:
+    quote = await _live_quote(call, args.quote_id)
+    terms = quote.terms
+    memo = f" with memo {terms['extra_id']}" if terms["extra_id"] else ""
+    about = terms["estimated_to_amount"]
+    estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
+    return (
+        f"Withdraw {dollars(terms['amount_cents'])} for the user {clean(call.user_id, 120)} as {terms['currency']} on"
+        f" {terms['network']} to {terms['address']}{memo}?{estimate}"
+    )
+
+
+@tool(
+    title="Create a withdrawal",
+    toolset="withdrawals",
+    effect=Effect.MONEY,
+    question=_question,
+    destructive=True,
+    idempotent=True,
+)
+async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> WithdrawalCreated:
+    """Ask Machines for the signature that lets the user's wallet withdraw on the terms of a quote. A person approves
+    first; only then is it asked for. Each quote works once. The wallet still has to send the transaction."""
+    quote = await _live_quote(call, args.quote_id)
+    withdrawal_id = await call.services.withdrawals.begin(quote)
+    if withdrawal_id is None:
+        raise _dead(call, quote)
+    try:
+        answer = await _request(call, _order(quote.terms))
+    except PartnerError as error:
+        status = "rejected" if error.outcome_known else "unknown"
+        await call.services.withdrawals.record(withdrawal_id, status)
+        raise
+    await call.services.withdrawals.record(withdrawal_id, answer.status, answer.model_dump(mode="json"))
+    return _created(call, withdrawal_id, quote, answer)
+
+
+async def _request(call: UserCall, order: WithdrawalOrder) -> Withdrawal:
+    """The documented poll: while `pending`, the same request under the same key, as often as the API says."""
+    client = await call.services.partner()
+    deadline = anyio.current_time() + POLL_SECONDS
+    while True:
+        answer = await client.withdrawals.create(call.user_id, order, idempotency_key=call.idempotency_key)
+        pause = max(0.5, answer.retry_after_seconds or 5.0)
+        if answer.status != "pending" or anyio.current_time() + pause > deadline:
+            return answer
+        await call.progress(1 - (deadline - anyio.current_time()) / POLL_SECONDS, "the signature")
+        await anyio.sleep(pause)
+
+
+def _created(call: UserCall, withdrawal_id: str, quote: Quote, answer: Withdrawal) -> WithdrawalCreated:
+    execution = answer.execution
+    ready = answer.status == "ready"
+    note = (
+        "Ready: the wallet given as admin_address must send the transaction before the signature expires."
+        if ready
+        else "Machines has not signed yet. Nothing has moved."
+    )
+    return WithdrawalCreated(
+        withdrawal_id=withdrawal_id,
+        status=clean(answer.status, 40),
+        amount_cents=quote.terms["amount_cents"],
+        chain_id=execution.chain_id if execution else None,
+        call_path=clean_or_none(execution.call_path, 40) if execution else None,
+        call_target=execution.call_target if execution else None,
+        signature_expires_at=answer.expires_at,
+        note=note,
+        next_steps=[then(call, "get_balances", "See what is left.")],
+    )
+
+
+async def _live_quote(call: UserCall, quote_id: str) -> Quote:
+    quote = await call.services.withdrawals.find_quote(call.user_id, quote_id)
+    if quote is None:
+        raise Refusal(Code.NOT_FOUND, next_steps=[refused_then(call, "quote_withdrawal", "Get a quote first.")])
+    if not call.services.withdrawals.live(quote):
+        raise _dead(call, quote)
+    return quote
+
+
+def _dead(call: UserCall, quote: Quote) -> Refusal:
+    terms = {k: v for k, v in quote.terms.items() if k != "estimated_to_amount" and v is not None}
+    step = refused_then(call, "quote_withdrawal", "Get a new quote on the same terms.", **terms)
+    return Refusal(Code.QUOTE_USED if quote.used_by else Code.QUOTE_EXPIRED, next_steps=[step])
+
+
+def _check_range(amount: int, low: int | None, high: int | None) -> None:
+    if (low is not None and amount < low) or (high is not None and amount > high):
+        bounds = [f"at least {math.ceil(low)}"] if low is not None else []
+        bounds += [f"at most {math.floor(high)}"] if high is not None else []
+        raise Refusal(Code.INPUT_INVALID, faults=[Fault("amount_cents", f"must be {' and '.join(bounds)} here")])
+
+
+def _source(terms: dict[str, Any] | Any) -> WithdrawalSource | None:
+    chain, token = terms["source_chain_id"], terms["source_token_address"]
+    return None if chain is None and token is None else WithdrawalSource(chain_id=chain, token_address=token)
+
+
+def _route(terms: Any) -> WithdrawalRoute:
+    return WithdrawalRoute(
+        currency=terms["currency"], network=terms["network"], extra_id=terms["extra_id"], source=_source(terms)
+    )
+
+
+def _order(terms: Any) -> WithdrawalOrder:
+    return WithdrawalOrder(
+        amount_cents=terms["amount_cents"],
+        currency=terms["currency"],
+        network=terms["network"],
+        address=terms["address"],
+        extra_id=terms["extra_id"],
+        source=_source(terms),
+        admin_address=terms["admin_address"],
+    )
