@@ -1,0 +1,111 @@
+"""Figures into rows: ours beside the other's, the ratio or difference with its spread, and the aim."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Literal
+
+from benchmarks.measure import Figures, Samples
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report. `low` and `high` are the extremes of the rounds' own ratios or differences."""
+
+    quantity: str
+    unit: str
+    ours: float
+    other: float
+    compared: float
+    low: float | None
+    high: float | None
+    kind: Literal["ratio", "difference"]
+    bound: Literal["at most", "at least"] | None = None
+    aim: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        if self.aim is None:
+            return None
+        return self.compared <= self.aim if self.bound == "at most" else self.compared >= self.aim
+
+
+def rows_beside_bare(ours: Figures, bare: Figures) -> list[Row]:
+    """The server beside the bare one."""
+    rows = [
+        _ratio("start to the first answer, median", "ms", ours.start, bare.start, 0.5, "at most", 1.10),
+        _ratio("tools/list, median", "ms", ours.lists, bare.lists, 0.5),
+        _ratio("local tool call, median", "ms", ours.calls, bare.calls, 0.5, "at most", 0.6),
+        _ratio("local tool call, 99th percentile", "ms", ours.calls, bare.calls, 0.99),
+        _ratio("calls a second, 50 in flight", "1/s", ours.bursts, bare.bursts, 0.5, "at least", 2.5),
+    ]
+    return rows + memory_rows("peak memory, local calls", ours.memory, bare.memory)
+
+
+def memory_rows(quantity: str, ours: float | None, bare: float | None) -> list[Row]:
+    """No row where the system does not tell a process's peak."""
+    if ours is None or bare is None:
+        return []
+    return [Row(quantity, "MB", ours, bare, ours / bare, None, None, "ratio", "at most", 1.25)]
+
+
+def rows_beside_raw(tool: Samples, raw: Samples) -> list[Row]:
+    """A tool that reads upstream, less the same round trip by a raw client."""
+    differences = [one - other for one, other in zip(tool.medians(), raw.medians(), strict=True)]
+    ours, other = tool.quantile(0.5), raw.quantile(0.5)
+    low, high = min(differences), max(differences)
+    name = "get_balances less a raw httpx read, median"
+    return [Row(name, "ms", ours, other, ours - other, low, high, "difference", "at most", 1.5)]
+
+
+def _ratio(
+    quantity: str,
+    unit: str,
+    ours: Samples,
+    bare: Samples,
+    share: float,
+    bound: Literal["at most", "at least"] | None = None,
+    aim: float | None = None,
+) -> Row:
+    one, other = ours.quantile(share), bare.quantile(share)
+    ratios = [a / b for a, b in zip(ours.medians(), bare.medians(), strict=True)]
+    if share != 0.5:  # a round is too small for a tail of its own
+        return Row(quantity, unit, one, other, one / other, None, None, "ratio", bound, aim)
+    return Row(quantity, unit, one, other, one / other, min(ratios), max(ratios), "ratio", bound, aim)
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """Markdown that reads as a table on a terminal too."""
+    head = ["quantity", "unit", "ours", "beside", "compared", "rounds", "aim", ""]
+    cells = [head, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _cells(row: Row) -> list[str]:
+    compared = f"{row.compared:.2f}" if row.kind == "ratio" else f"{row.compared:+.2f} ms"
+    spread = "" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
+    aim = "" if row.aim is None else f"{row.bound} {row.aim:.2f}"
+    verdict = {True: "met", False: "missed", None: ""}[row.met]
+    return [row.quantity, row.unit, _number(row.ours), _number(row.other), compared, spread, aim, verdict]
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def as_json(rows: Sequence[Row], runs: int, era: str) -> str:
+    listed = [{**asdict(row), "met": row.met} for row in rows]
+    return json.dumps({"where": where(), "protocol": era, "runs": runs, "rows": listed}, indent=2)
+
+
+def where() -> str:
+    """The machine and the versions, in a line."""
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return f"{system}, mcp {version('mcp')}, pydantic {version('pydantic')}"
