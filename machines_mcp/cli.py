@@ -1,0 +1,167 @@
+"""The commands. Each loads what it needs when it is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from machines_mcp import __version__
+from machines_mcp.settings import Settings, SettingsError, read_settings
+
+T = TypeVar("T")
+
+
+class _Main(click.Group):
+    """Without a command the server is served: that is what a client's config starts."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["serve"])
+
+
+@click.group(cls=_Main)
+@click.version_option(__version__, prog_name="machines-mcp")
+def main() -> None:
+    """An MCP server that takes a Machines Cash partner's users from sign-up to a working card."""
+
+
+@main.command()
+def serve() -> None:
+    """Serve MCP on stdin and stdout (what a client's config starts)."""
+    settings = _settings()
+    from machines_mcp.logs import configure
+
+    configure(settings.log_level)
+    from machines_mcp.guard.store import StoreUnavailable
+    from machines_mcp.server import serve as run_server
+
+    try:
+        _run(lambda: run_server(settings))
+    except StoreUnavailable:
+        _fail(f"The state folder {settings.state_dir} can't be used; check its owner and free space.")
+    # Not by way of the interpreter's shutdown: a thread that still reads stdin would hold it up.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: tuple[str, ...]) -> None:
+    """Run the Partner API simulator alone on loopback (--port N, --db FILE, --reset)."""
+    from machines_mcp.sandbox.__main__ import main as run_sandbox
+
+    sys.exit(run_sandbox(list(arguments)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON line per call.")
+def demo(as_json: bool) -> None:
+    """The whole journey against the embedded simulator, told step by step."""
+    from machines_mcp.demo import run_demo
+
+    sys.exit(_run(lambda: run_demo(as_json=as_json)))
+
+
+@main.command()
+@click.argument("tool")
+@click.argument("arguments", required=False, default="{}")
+@click.option("--approve", is_flag=True, help="Approve what the call asks for (embedded only).")
+def call(tool: str, arguments: str, approve: bool) -> None:
+    """Call one TOOL with JSON arguments; the structured result goes to stdout, exit code 1 on a tool error."""
+    settings = _settings()
+    if approve and not settings.simulated:
+        _fail("--approve works with MACHINES_ENV=embedded only; a person must approve real calls.")
+    try:
+        given = json.loads(arguments)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        _fail('The arguments must be one JSON object, for example: \'{"user_id": "user-1"}\'.')
+    from machines_mcp.scripted import call_once
+
+    body, ok = _run(lambda: call_once(settings, tool, given, standing_yes=approve))
+    click.echo(json.dumps(body, ensure_ascii=False, indent=2))
+    sys.exit(0 if ok else 1)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def tools(as_json: bool) -> None:
+    """List the tools: class, what the policy says, token cost."""
+    from machines_mcp.listing import listing, listing_table
+
+    rows = listing(_settings())
+    click.echo(json.dumps(rows, indent=2) if as_json else listing_table(rows))
+
+
+@main.command()
+@click.argument("approval_id", required=False)
+def approve(approval_id: str | None) -> None:
+    """Approve a waiting call; without APPROVAL_ID show what waits (embedded only in this version)."""
+    _decide(approval_id, yes=True)
+
+
+@main.command()
+@click.argument("approval_id")
+def deny(approval_id: str) -> None:
+    """Refuse a waiting call."""
+    _decide(approval_id, yes=False)
+
+
+@main.command()
+def doctor() -> None:
+    """Check settings, state and reachability, and say what to do about each."""
+    from machines_mcp.doctor import examine
+
+    findings = _run(examine)
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.says}")
+    sys.exit(0 if all(f.ok for f in findings) else 1)
+
+
+@main.command()
+@click.argument("client", type=click.Choice(["claude-desktop", "claude-code"]))
+@click.option("--print", "only_print", is_flag=True, help="Show the config instead of writing it.")
+def install(client: str, only_print: bool) -> None:
+    """Show the config block that starts this server in CLIENT."""
+    from machines_mcp.install import config_text
+
+    if not only_print:
+        _fail(f"Writing configs is not built yet; run: machines-mcp install {client} --print")
+    click.echo(config_text(client))
+
+
+def _decide(approval_id: str | None, *, yes: bool) -> None:
+    settings = _settings()
+    if not settings.simulated:
+        _fail("Approving at a terminal needs the passphrase, which this version does not have; use the client's dialog.")
+    from machines_mcp.approval import decide, waiting_lines
+
+    if approval_id is None:
+        click.echo("\n".join(_run(lambda: waiting_lines(settings))))
+        return
+    if not _run(lambda: decide(settings, approval_id, yes=yes)):
+        _fail("Nothing waits under this id (any more); see: machines-mcp approve")
+    click.echo("Approved. The call may now be repeated with its approval_id." if yes else "Refused.")
+
+
+def _settings() -> Settings:
+    try:
+        return read_settings()
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(2)
+
+
+def _run(main_function: Callable[[], Awaitable[T]]) -> T:
+    import anyio
+
+    return anyio.run(main_function)

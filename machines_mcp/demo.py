@@ -1,0 +1,160 @@
+"""The main job, run for show: the whole journey by a real MCP client over stdio against the embedded simulator."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import mcp_types as types
+from mcp import Client
+from mcp.client.context import ClientRequestContext
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+USER = "demo-user"
+Results = dict[str, dict[str, Any]]
+
+_PERSON = {
+    "first_name": "Ada",
+    "last_name": "Approved",
+    "birth_date": "1990-12-10",
+    "national_id": "DEMO-0001",
+    "country_of_issue": "US",
+    "email": "ada@example.com",
+    "address_line1": "1 Example Street",
+    "address_city": "Springfield",
+    "address_region": "IL",
+    "address_postal_code": "62701",
+    "address_country_code": "US",
+    "occupation": "15-1132",
+    "annual_salary": "50k–99k",
+    "account_purpose": "testing",
+    "expected_monthly_volume": "under $1k",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One call: the guide's step numbers, the tool, what it is for, and its arguments from the results so far."""
+
+    steps: tuple[int, ...]
+    tool: str
+    tells: str
+    arguments: Callable[[Results], dict[str, Any]] = lambda _: {}
+
+
+SCENES: tuple[Scene, ...] = (
+    Scene((1,), "create_session", "a session that may only do the identity check", lambda r: {"purpose": "kyc"}),
+    Scene((2,), "resolve_user", "the user exists at Machines"),
+    Scene((3,), "get_kyc_requirements", "which identity data is needed", lambda r: {"occupation_query": "developer"}),
+    Scene((4,), "submit_kyc", "sent after a person's yes", lambda r: dict(_PERSON)),
+    Scene((5, 6), "get_kyc_status", "where the check stands", lambda r: {"wait_seconds": 10}),
+    Scene((7,), "get_agreements", "what the user agrees to"),
+    Scene((7,), "accept_agreements", "accepted after a person's yes"),
+    Scene((8,), "list_deposit_assets", "what the account can be funded with"),
+    Scene((8,), "quote_deposit", "range and estimate", lambda r: _coin(r) | {"amount": 100}),
+    Scene((8,), "create_deposit", "an address to send to", lambda r: _coin(r) | {"amount": 100}),
+    Scene((9,), "get_deposit", "wait until it arrives", lambda r: _deposit(r) | {"wait_seconds": 30}),
+    Scene((9,), "get_balances", "what can be spent"),
+    Scene((), "quote_withdrawal", "the way back out, quoted only", lambda r: _coin(r) | _way_out()),
+    Scene((10,), "create_session", "a second session, for cards", lambda r: {"purpose": "cards"}),
+    Scene((11, 12), "create_card", "label encrypted on the way; a person's yes", lambda r: _card_wish()),
+    Scene((13, 14, 15), "reveal_card", "fetched, decrypted, verified in the vault", lambda r: _card(r)),
+)
+
+
+def _coin(results: Results) -> dict[str, Any]:
+    step = results["list_deposit_assets"]["next_steps"][0]["arguments"]
+    return {"currency": step["currency"], "network": step["network"]}
+
+
+def _deposit(results: Results) -> dict[str, Any]:
+    return {"deposit_id": results["create_deposit"]["deposit_id"]}
+
+
+def _way_out() -> dict[str, Any]:
+    return {"amount_cents": 2500, "address": "0x" + "1d" * 20}
+
+
+def _card_wish() -> dict[str, Any]:
+    return {"label": "Groceries", "limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
+
+
+def _card(results: Results) -> dict[str, Any]:
+    return {"card_id": results["create_card"]["card_id"]}
+
+
+class Teller(Protocol):
+    """Tells the journey as it goes."""
+
+    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None: ...
+
+    def end(self, ok: bool, seconds: float) -> None: ...
+
+
+class JsonTeller:
+    """One JSON object per call, a line each."""
+
+    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
+        step: int | list[int] = scene.steps[0] if len(scene.steps) == 1 else list(scene.steps)
+        line = {"step": step, "tool": scene.tool, "ok": ok, "ms": ms, "result": result}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+    def end(self, ok: bool, seconds: float) -> None:
+        """Nothing follows the last call."""
+
+
+async def run_demo(*, as_json: bool) -> int:
+    """Play all scenes; 0 if each went well, else 1 after the first that did not."""
+    if as_json:
+        teller: Teller = JsonTeller()
+    else:
+        from machines_mcp.demo_terminal import TerminalTeller
+
+        teller = TerminalTeller(len(SCENES))
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="machines-demo-") as folder, _errors_kept() as errlog:
+        ok = await _play(teller, folder, errlog)
+    teller.end(ok, time.monotonic() - begin)
+    return 0 if ok else 1
+
+
+async def _play(teller: Teller, folder: str, errlog: Any) -> bool:
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "machines_mcp", "serve"],
+        env={"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder, "MACHINES_USER_ID": USER},
+    )
+    results: Results = {}
+    async with Client(stdio_client(server, errlog=errlog), elicitation_callback=_say_yes) as client:
+        for scene in SCENES:
+            begin = time.monotonic()
+            answer = await client.call_tool(scene.tool, scene.arguments(results))
+            ms = round((time.monotonic() - begin) * 1000)
+            result = answer.structured_content or json.loads(getattr(answer.content[0], "text", "{}"))
+            teller.scene(scene, not answer.is_error, ms, result)
+            if answer.is_error:
+                return False
+            results[scene.tool] = result
+    return True
+
+
+async def _say_yes(ctx: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+    # The demo plays the person too; in a desktop client this is the dialog that somebody answers.
+    return types.ElicitResult(action="accept", content={})
+
+
+@contextmanager
+def _errors_kept() -> Iterator[Any]:
+    """A file for the server's stderr, so that a log line does not run through the picture."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        try:
+            yield file
+        finally:
+            file.seek(0)
+            sys.stderr.write(file.read())

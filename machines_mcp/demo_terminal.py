@@ -1,0 +1,97 @@
+"""The demo drawn on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from machines_mcp.demo import Scene
+from machines_mcp.install import config_text
+
+_HEAD = (
+    "A model's view of the journey: a new user from nothing to a working card, in the 15 steps of the Partner API"
+    " guide. Real MCP over stdio, real HTTP, real cryptography; the Partner API is a simulator on this machine."
+)
+
+
+class TerminalTeller:
+    """A line per call, then what was seen by whom, then the config to copy."""
+
+    def __init__(self, scenes: int) -> None:
+        self._console = Console(highlight=False)
+        self._told = 0
+        self._scenes = scenes
+        self._card: dict[str, Any] = {}
+        self._console.print(Panel(_HEAD, title="machines-mcp demo", border_style="cyan", padding=(1, 2)))
+
+    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
+        """One call and the one thing of its result worth a look."""
+        self._told += 1
+        steps = "–".join(dict.fromkeys(map(str, (scene.steps[0], scene.steps[-1])))) if scene.steps else "opt."
+        line = Table.grid(padding=(0, 1))
+        for width in (1, 5, 21, 52):
+            line.add_column(width=width, overflow="fold")
+        line.add_column(justify="right", width=8)
+        mark = Text("✓", "green") if ok else Text("✗", "bold red")
+        line.add_row(mark, Text(steps, "dim"), Text(scene.tool, "bold"), scene.tells, Text(f"{ms} ms", "dim"))
+        line.add_row("", "", "", Text(_notable(scene.tool, result) if ok else str(result), "cyan" if ok else "red"))
+        self._console.print(line)
+        if scene.tool == "reveal_card":
+            self._card = result
+
+    def end(self, ok: bool, seconds: float) -> None:
+        """The summary and the config block."""
+        self._console.print()
+        if not ok:
+            self._console.print(f"[bold red]Stopped at call {self._told} of {self._scenes}.[/] Try: machines-mcp doctor")
+            return
+        seen = Table(box=None, padding=(0, 2), title="Who saw what of the card", title_style="bold")
+        seen.add_column("the model")
+        seen.add_column("the vault (its own process, gone now)")
+        card = self._card
+        number = f"•••• •••• •••• {card.get('last4', '????')}"
+        seen.add_row(f"{card.get('brand', 'card')} {number}", "the whole number, decrypted and checked")
+        seen.add_row(f"expires {card.get('expiration_month'):02}/{card.get('expiration_year')}", "the CVC, checked")
+        seen.add_row("no number, no CVC, no key, no token", "nothing of it was stored, logged or returned")
+        self._console.print(seen)
+        self._console.print(f"\n[bold green]All {self._told} calls went well[/] in {seconds:.1f} s. Nothing was real.\n")
+        self._console.print("[bold]Use it in Claude Desktop[/]: put this into claude_desktop_config.json and restart it.")
+        self._console.print("[dim]Claude Code: machines-mcp install claude-code --print[/]\n")
+        # Not by rich: a wrapped path would not be one.
+        print(config_text("claude-desktop", {}))
+
+
+def _notable(tool: str, result: dict[str, Any]) -> str:
+    money = {k: f"${result[k] / 100:,.2f}" for k in ("spending_power_cents", "amount_cents") if k in result}
+    match tool:
+        case "create_session":
+            return f"{', '.join(result['scopes'])}"
+        case "resolve_user":
+            return f"{result['user_id']}: KYC {result['kyc_status']}"
+        case "get_kyc_requirements":
+            return f"{len(result['fields'])} fields; {result['occupations'][0]['label']} is {result['occupations'][0]['code']}"
+        case "submit_kyc" | "get_kyc_status":
+            return f"{result['status']}: {result['meaning']}"
+        case "get_agreements" | "accept_agreements":
+            return f"{len(result['agreements'])} agreements, accepted: {'yes' if result['accepted'] else 'not yet'}"
+        case "list_deposit_assets":
+            return ", ".join(asset["currency"] for asset in result["assets"])
+        case "quote_deposit":
+            arrives = f"{result.get('estimated_to_amount')} {result.get('to_currency', '')}"
+            return f"{result['amount']:g} {result['currency']} on {result['network']}: about {arrives} arrives"
+        case "create_deposit" | "get_deposit":
+            return f"{result['status']}: {result.get('deposit_address')}"
+        case "get_balances":
+            return f"{money['spending_power_cents']} to spend"
+        case "quote_withdrawal":
+            return f"{money['amount_cents']} gives about {result.get('estimated_to_amount')} {result['currency']}"
+        case "create_card":
+            return f"{result.get('brand', 'card')} •••• {result['last4']}, “{result.get('label')}”, $50.00 per 30 days"
+        case "reveal_card":
+            return f"{result['status']}, shown {result['shown']}"
+        case _:
+            return ""

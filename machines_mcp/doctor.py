@@ -1,0 +1,67 @@
+"""Checks what a server needs and says what to do about each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+
+from machines_mcp import __version__
+from machines_mcp.guard.store import StoreUnavailable
+from machines_mcp.server import App, opened
+from machines_mcp.settings import Settings, SettingsError, read_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was looked at, whether it is well, and what to do or what was found."""
+
+    ok: bool
+    what: str
+    says: str
+
+
+async def examine() -> list[Finding]:
+    """All checks, in the order in which a failure hides the next."""
+    findings = [Finding(True, "version", f"machines-mcp {__version__} on Python {sys.version.split()[0]}")]
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        return [*findings, Finding(False, "settings", str(error))]
+    findings.append(Finding(True, "settings", _describe(settings)))
+    async with opened(settings) as app:
+        findings.append(await _state(app))
+        if findings[-1].ok:
+            findings.append(await _reach(app))
+    return findings
+
+
+def _describe(settings: Settings) -> str:
+    where = "the simulator on this machine; nothing is real" if settings.simulated else str(settings.api_url)
+    who = f"user {settings.user_id}" if settings.user_id else "any user"
+    return f"{settings.environment.value}, {where}, {who}" + (", read-only" if settings.read_only else "")
+
+
+async def _state(app: App) -> Finding:
+    folder = app.settings.state_dir
+    try:
+        waiting = len(await app.intents.waiting())
+    except StoreUnavailable:
+        return Finding(False, "state", f"{folder} can't be used; check its owner, mode (0700) and free space.")
+    if os.name == "posix" and folder.stat().st_uid != os.getuid():
+        return Finding(False, "state", f"{folder} belongs to another user; set MACHINES_STATE_DIR to a folder of yours.")
+    return Finding(True, "state", f"{folder}, {waiting} waiting for approval")
+
+
+async def _reach(app: App) -> Finding:
+    from machines_mcp.embedded import SandboxFailed
+    from machines_mcp.partner import PartnerError
+
+    try:
+        client = await app.partner()
+        await client.users.resolve(app.settings.user_id or "machines-mcp-doctor")
+    except SandboxFailed:
+        return Finding(False, "partner API", "the simulator did not start; run machines-mcp sandbox --port 0 to see why.")
+    except PartnerError as error:
+        return Finding(False, "partner API", f"{error} ({error.code}) Check the key, the network and MACHINES_PROXY.")
+    return Finding(True, "partner API", "answers and accepts the key")

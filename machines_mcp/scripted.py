@@ -1,0 +1,25 @@
+"""One call by a client without a dialog, in memory: what `machines-mcp call` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mcp import Client
+
+from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.server import opened
+from machines_mcp.settings import Settings
+
+
+async def call_once(
+    settings: Settings, tool: str, arguments: Mapping[str, Any], *, standing_yes: bool
+) -> tuple[dict[str, Any], bool]:
+    """The structured result, or the error's object, and whether it went well."""
+    async with opened(settings, standing_yes=standing_yes) as app, Client(app.server()) as client:
+        answer = await client.call_tool(tool, dict(arguments))
+        body = answer.structured_content or json.loads(getattr(answer.content[0], "text", "{}"))
+        if app.egress.leaks(json.dumps(body, ensure_ascii=False)):
+            return Refusal(Code.EGRESS_BLOCKED).payload(), False
+        return body, not answer.is_error

@@ -1,0 +1,53 @@
+"""For tests of agents and of this project: a client over a simulator in one line.
+
+    async with client(user_id="user-1") as c:
+        await c.call_tool("status", {})
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import mcp_types as types
+from mcp import Client
+from mcp.client.context import ClientRequestContext
+
+from machines_mcp.server import opened
+from machines_mcp.settings import read_settings
+
+Answer = Literal["accept", "decline", "cancel"]
+
+
+@asynccontextmanager
+async def client(
+    *,
+    user_id: str | None = None,
+    answer: Answer | None = "accept",
+    mode: Literal["auto", "legacy", "2026-07-28"] = "auto",
+    state_dir: Path | None = None,
+    read_only: bool = False,
+) -> AsyncIterator[Client]:
+    """An MCP client connected in memory to a server over a simulator of its own, gone with the block.
+
+    `user_id` pins the server to one user. `answer` is what the person says to every dialog; None: the client has no
+    dialog. `mode` is the protocol era. `state_dir` keeps the state; without it the state is thrown away.
+    """
+
+    async def dialog(ctx: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+        return types.ElicitResult(action=answer or "cancel", content={} if answer == "accept" else None)
+
+    async with AsyncExitStack() as stack:
+        folder = str(state_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="machines-testing-")))
+        settings = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder}
+        if user_id is not None:
+            settings["MACHINES_USER_ID"] = user_id
+        if read_only:
+            settings["MACHINES_READ_ONLY"] = "true"
+        app = await stack.enter_async_context(opened(read_settings(settings)))
+        yield await stack.enter_async_context(
+            Client(app.server(), mode=mode, elicitation_callback=dialog if answer else None)
+        )
