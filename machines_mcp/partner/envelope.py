@@ -1,0 +1,162 @@
+"""From the bytes of an answer to its data or its error. Nothing that upstream wrote in words gets past here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NoReturn
+
+from machines_mcp.partner.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    InvalidState,
+    KycRequired,
+    Malformed,
+    NotFound,
+    PartnerError,
+    RateLimited,
+    Redirected,
+    Rejected,
+    ServerError,
+    Unauthorized,
+    safe_field,
+    safe_name,
+)
+
+MAX_DEPTH = 64
+# Legal in JSON's escapes, and can be written nowhere.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: InvalidRequest,
+    429: RateLimited,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer, read to its end. `retry_after` is in seconds."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Envelope:
+    """The two parts of a good answer that are used; `next` is whatever stood there."""
+
+    data: dict[str, Any]
+    next: object
+
+
+def open_envelope(reply: Reply, *, effect: bool) -> Envelope:
+    """The data of a good answer; `effect` says whether the request could change something.
+
+    Raises:
+        Malformed: A 2xx that is not strict JSON (UTF-8, no doubled keys, no NaN or Infinity, at most 64 levels), or
+            not `{ok: true, data: {...}}`.
+        Redirected: Any 3xx.
+        ApiError: Any other status, and `ok: false`.
+    """
+    document = _parse(reply.body)
+    good = 200 <= reply.status < 300
+    if good and document is not None and isinstance(document.get("data"), dict) and document.get("ok") is True:
+        return Envelope(document["data"], document.get("next"))
+    if good and (document is None or document.get("ok") is not False):
+        raise Malformed(status=reply.status, outcome_known=not effect)
+    if reply.status < 400 and not good:
+        raise Redirected(status=reply.status, outcome_known=not effect)
+    raise _refusal(reply, document or {}, effect=effect)
+
+
+def _refusal(reply: Reply, document: dict[str, Any], *, effect: bool) -> PartnerError:
+    complaints = _complaints(document)
+    first = complaints[0] if complaints else {}
+    return _kind(reply.status, document, complaints)(
+        code=safe_name(first.get("code")),
+        status=reply.status,
+        field=safe_field(first.get("field")),
+        # A gateway says 502 or 504 of what may still be running behind it.
+        outcome_known=reply.status < 500 or not effect,
+        retry_after=reply.retry_after,
+    )
+
+
+def _kind(status: int, document: dict[str, Any], complaints: Sequence[dict[str, Any]]) -> type[ApiError]:
+    if status >= 500:
+        return ServerError
+    kind = _BY_STATUS.get(status, Rejected)
+    if kind is not Conflict:
+        return kind
+    codes = {complaint.get("code") for complaint in complaints if isinstance(complaint.get("code"), str)}
+    # The code that goes with these words is not known, so the words decide; they are not kept.
+    words = [document.get("summary"), *(complaint.get("message") for complaint in complaints)]
+    if "kyc_required" in codes or any(isinstance(text, str) and "kyc required" in text.lower() for text in words):
+        return KycRequired
+    return InvalidState if "invalid_state" in codes else Conflict
+
+
+def _complaints(document: dict[str, Any]) -> list[dict[str, Any]]:
+    errors = document.get("errors")
+    return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+
+
+def _parse(body: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_refuse,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError):
+        # The exception holds the whole body, so it ends here.
+        return None
+    return document if isinstance(document, dict) and _is_sane(document) else None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(pairs)
+    if len(parsed) != len(pairs):
+        _refuse("")
+    return parsed
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if abs(value) < float("inf") else _refuse("")
+
+
+def _refuse(_: str) -> NoReturn:
+    raise ValueError("not strict JSON")
+
+
+def _is_sane(document: dict[str, Any]) -> bool:
+    level: list[dict[str, Any] | list[Any]] = [document]
+    for _ in range(MAX_DEPTH):
+        below: list[dict[str, Any] | list[Any]] = []
+        for container in level:
+            for value in _members(container):
+                if isinstance(value, dict | list):
+                    below.append(value)
+                elif isinstance(value, str) and _LONE_SURROGATE.search(value):
+                    return False
+        if not below:
+            return True
+        level = below
+    return False
+
+
+def _members(container: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    return chain(container, container.values()) if isinstance(container, dict) else iter(container)

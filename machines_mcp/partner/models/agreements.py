@@ -1,0 +1,37 @@
+"""The agreements between the user, Machines and the issuer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.types import Flag, Moment
+
+
+class AgreementLink(Answer):
+    """A document that an agreement refers to."""
+
+    label: str
+    url: str
+
+
+class Agreement(Answer):
+    """One text to accept."""
+
+    id: str
+    text: str
+    links: tuple[AgreementLink, ...] = ()
+
+
+class Agreements(Answer):
+    """All of them; they are accepted together or not at all."""
+
+    agreements: tuple[Agreement, ...]
+    accepted: Flag
+    accepted_at: Moment | None = None
+
+
+class AgreementsAcceptance(Body):
+    """`POST /agreements`."""
+
+    accepted: Literal[True] = True

@@ -1,0 +1,40 @@
+"""What can be paid in, and paid out to."""
+
+from __future__ import annotations
+
+from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.types import Flag, PageSize, PositiveWhole, ShortText, Visible, Whole
+
+
+class Network(Answer):
+    """A network an asset moves on. `supports_extra_id`: payments there can carry a memo or tag."""
+
+    id: str
+    label: str | None = None
+    chain_id: Whole | None = None
+    token_contract: str | None = None
+    supports_extra_id: Flag | None = None
+
+
+class Asset(Answer):
+    """One asset; `ticker` is what the other calls name `currency`."""
+
+    ticker: str
+    name: str | None = None
+    icon: str | None = None
+    networks: tuple[Network, ...] = ()
+
+
+class AssetList(Answer):
+    """Assets that fit the question."""
+
+    assets: tuple[Asset, ...]
+
+
+class AssetQuery(Body):
+    """The query of `GET /deposits/assets` and, with the hints of a source, of `GET /withdrawals/assets`."""
+
+    q: ShortText | None = None
+    limit: PageSize | None = None
+    source_chain_id: PositiveWhole | None = None
+    source_token_address: Visible | None = None

@@ -1,0 +1,120 @@
+"""What all models share: what is read is open, what is sent is strict, and neither can quote a value in an error."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic.alias_generators import to_camel
+
+from machines_mcp.partner.envelope import Envelope
+from machines_mcp.partner.errors import InvalidRequest, Malformed
+from machines_mcp.partner.models.types import PollMilliseconds
+
+M = TypeVar("M", bound=BaseModel)
+A = TypeVar("A", bound="Answer")
+
+
+class NextHint(BaseModel):
+    """What upstream suggests to do next. `poll_after_ms` is in milliseconds. Text of theirs: clean it before use."""
+
+    model_config = ConfigDict(
+        populate_by_name=True, alias_generator=to_camel, frozen=True, extra="ignore", defer_build=True, strict=True
+    )
+
+    poll_after_ms: PollMilliseconds | None = None
+    suggested_tool: str | None = None
+    suggested_args: dict[str, Any] | None = None
+
+
+class Answer(BaseModel):
+    """Something the API said: frozen, camelCase on the wire, unknown fields ignored."""
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+        alias_generator=to_camel,
+        frozen=True,
+        extra="ignore",
+        defer_build=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
+
+    _hint: NextHint | None = PrivateAttr(default=None)
+
+    @property
+    def hint(self) -> NextHint | None:
+        """The envelope's `next`, None where there was none or it made no sense. Never part of a dump."""
+        return self._hint
+
+    def with_hint(self, hint: NextHint | None) -> Self:
+        """The same answer, carrying `hint`."""
+        hinted = self.model_copy()
+        hinted._hint = hint
+        return hinted
+
+
+class Body(BaseModel):
+    """Something we send: closed and checked when it is made.
+
+    Raises:
+        InvalidRequest: A value is missing or breaks its rule; `field` is its name, the value stands nowhere.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+        alias_generator=to_camel,
+        frozen=True,
+        extra="forbid",
+        defer_build=True,
+        loc_by_alias=False,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        strict=True,
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+        else:
+            return
+        name = place[0] if place else None
+        refuse(name if isinstance(name, str) and name in type(self).model_fields else None)
+
+    def wire(self) -> dict[str, Any]:
+        """The body as JSON values, without what is None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def query(self) -> dict[str, str]:
+        """The values as a query string's, without what is None."""
+        return {name: str(value) for name, value in self.wire().items()}
+
+
+def refuse(field: str | None) -> NoReturn:
+    """Refuse a value before anything is sent.
+
+    Raises:
+        InvalidRequest: Always.
+    """
+    raise InvalidRequest(field=field)
+
+
+def parse(kind: type[A], envelope: Envelope, *, inside: str | None = None, effect: bool = False) -> A:
+    """The data of a good answer as a model, from under the key `inside` where the API puts it there.
+
+    Raises:
+        Malformed: It isn't one. pydantic's error, which quotes values, is not even its context.
+    """
+    answer = _validated(kind, envelope.data if inside is None else envelope.data.get(inside))
+    if answer is None:
+        raise Malformed(outcome_known=not effect)
+    return answer if envelope.next is None else answer.with_hint(_validated(NextHint, envelope.next))
+
+
+def _validated(kind: type[M], value: object) -> M | None:
+    try:
+        return kind.model_validate(value)
+    except ValidationError:
+        return None

@@ -1,0 +1,116 @@
+"""Virtual cards."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
+from machines_mcp.partner.models.types import Cents, Cursor, Flag, Moment, Number, PageSize, PositiveWhole, Whole
+from machines_mcp.secret import Secret
+
+CardStatus = Literal["active", "locked", "canceled", "not_activated"]
+LimitFrequency = Literal[
+    "perAuthorization", "per24HourPeriod", "per7DayPeriod", "per30DayPeriod", "perYearPeriod", "allTime"
+]
+
+
+class CardLimitSet(Answer):
+    """The spending cap of a card as the API says it, in US cents per `frequency`."""
+
+    amount_cents: Cents
+    frequency: LimitFrequency | str
+
+
+class Card(Answer):
+    """One card, without its number. `expiration_month` is 1 to 12, `expiration_year` has four digits."""
+
+    card_id: str
+    status: CardStatus | str
+    last4: str
+    expiration_month: Whole
+    expiration_year: Whole
+    encrypted_name: EncryptedField | None = None
+    is_pinned: Flag = False
+    sort_order: Number = 0.0
+    created_at: Moment | None = None
+    brand: str | None = None
+    limit: CardLimitSet | None = None
+    encrypted_color: EncryptedField | None = None
+    encrypted_emoji: EncryptedField | None = None
+    encrypted_memo: EncryptedField | None = None
+    folder_id: str | None = None
+    contract_id: str | None = None
+
+
+class CardPage(Answer):
+    """Some of a user's cards; `next_cursor` is None on the last page."""
+
+    cards: tuple[Card, ...]
+    next_cursor: str | None = None
+
+
+class CardDeleted(Answer):
+    """A card that was closed for good."""
+
+    card_id: str
+    status: CardStatus | str
+    deleted_at: Moment | None = None
+
+
+class SecretsSession(Answer):
+    """`secret_key` (16 bytes in hex) opens what is fetched under `session_id`."""
+
+    session_id: Secret
+    secret_key: Secret
+
+
+class Sealed(Answer):
+    """One encrypted field: `data` (ciphertext, then a tag of 16 bytes) and `iv`, both in standard base64."""
+
+    data: str = Field(repr=False)
+    iv: str = Field(repr=False)
+
+
+class CardSecrets(Answer):
+    """A card's number and code, encrypted."""
+
+    encrypted_pan: Sealed
+    encrypted_cvc: Sealed
+    expiration_month: Whole
+    expiration_year: Whole
+    last4: str | None = None
+    brand: str | None = None
+    key_id: str | None = None
+
+
+class CardLimit(Body):
+    """A spending cap: 1 or more US cents per `frequency`."""
+
+    amount_cents: PositiveWhole
+    frequency: LimitFrequency
+
+
+class CardOrder(Body):
+    """`POST /cards`."""
+
+    encrypted_name: SealedLabel | None = None
+    limit: CardLimit | None = None
+
+
+class CardChange(CardOrder):
+    """`PATCH /cards/{cardId}`."""
+
+    status: CardStatus | None = None
+    encrypted_color: SealedLabel | None = None
+    encrypted_emoji: SealedLabel | None = None
+    encrypted_memo: SealedLabel | None = None
+
+
+class CardQuery(Body):
+    """The query of `GET /cards`."""
+
+    cursor: Cursor | None = None
+    limit: PageSize | None = None

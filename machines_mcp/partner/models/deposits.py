@@ -1,0 +1,86 @@
+"""Paying in. Amounts are in units of their currency, not cents."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumber, Whole
+
+AmountCurrency = Literal["crypto", "usd"]
+
+
+class DepositRange(Answer):
+    """The smallest and largest amount, in units of `from_currency`; None is no bound."""
+
+    from_currency: str
+    from_network: str
+    to_currency: str | None = None
+    to_network: str | None = None
+    contract_id: str | None = None
+    payout_address: str | None = None
+    payout_chain_id: Whole | None = None
+    min_amount: Number | None = None
+    max_amount: Number | None = None
+
+
+class DepositEstimate(DepositRange):
+    """What would arrive: `estimated_to_amount` in units of `to_currency`."""
+
+    quoted_amount: Number
+    quoted_amount_currency: AmountCurrency | str
+    estimated_to_amount: Number | None = None
+    rate_id: str | None = None
+
+
+class Deposit(Answer):
+    """A way to pay in. Pay to `deposit_address` (it may come later), with `payin_extra_id` as memo where there is one.
+
+    `status` is an open set; only `pending` is documented.
+    """
+
+    id: str
+    contract_id: str | None = None
+    change_now_id: str | None = None
+    from_currency: str
+    from_network: str
+    deposit_address: str | None = None
+    payin_extra_id: str | None = None
+    chain_id: Whole | None = None
+    min_amount: Number | None = None
+    max_amount: Number | None = None
+    status: str
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
+
+
+class DepositList(Answer):
+    """Deposits of a user; the API has no pages here."""
+
+    deposits: tuple[Deposit, ...]
+
+
+class DepositRoute(Body):
+    """`POST /deposits/range`."""
+
+    currency: Code
+    network: Code
+
+
+class DepositQuestion(DepositRoute):
+    """`POST /deposits/estimate`: `amount` in units of `amount_currency`."""
+
+    amount: PositiveNumber
+    amount_currency: AmountCurrency = "crypto"
+
+
+class DepositOrder(DepositRoute):
+    """`POST /deposits`: `amount` in units of `currency`."""
+
+    amount: PositiveNumber | None = None
+
+
+class DepositFilter(Body):
+    """The query of `GET /deposits`."""
+
+    scope: Literal["active", "all"]

@@ -1,0 +1,129 @@
+"""The identity check: its form, what is handed in, where it stands."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, StringConstraints
+
+from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.types import Flag, Whole
+
+# An open set: a value that is not listed survives as it is.
+KycStatusValue = (
+    Literal[
+        "not_submitted",
+        "pending",
+        "manual_review",
+        "needs_information",
+        "needs_verification",
+        "approved",
+        "denied",
+        "locked",
+        "canceled",
+    ]
+    | str
+)
+
+
+def _real_date(value: str) -> str:
+    date.fromisoformat(value)
+    return value
+
+
+_TEXT = r"^[^\x00-\x1f\x7f]+$"
+_Name = Annotated[str, StringConstraints(max_length=50, pattern=_TEXT)]
+_Line = Annotated[str, StringConstraints(max_length=200, pattern=_TEXT)]
+_Choice = Annotated[str, StringConstraints(max_length=60, pattern=_TEXT)]
+_Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_real_date)]
+_Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$")]
+_NationalId = Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9A-Za-z-]+$")]
+_Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^\s@\x00-\x1f]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+$")]
+_Soc = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,20}$")]
+_CallingCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}$")]
+_PhoneNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
+
+
+class KycField(Answer):
+    """One field of the form, with the API's own rule for it."""
+
+    name: str
+    required: Flag
+    type: str
+    max_length: Whole | None = None
+    min_length: Whole | None = None
+    regex: str | None = None
+    enum: tuple[str, ...] | None = None
+    description: str | None = None
+
+
+class Occupation(Answer):
+    """An occupation and its SOC code, such as `49-3023`."""
+
+    code: str
+    label: str
+
+
+class KycValues(Answer):
+    """The form, and the only values that the fields with a list take."""
+
+    fields: tuple[KycField, ...]
+    occupations: tuple[Occupation, ...]
+    annual_salary: tuple[str, ...]
+    expected_monthly_volume: tuple[str, ...]
+    account_purpose: tuple[str, ...]
+
+
+class KycStatus(Answer):
+    """Where the check stands. The person opens `completion_link`, else `external_verification_link`."""
+
+    status: KycStatusValue
+    is_terms_of_service_accepted: Flag
+    reason: str | None = None
+    completion_link: str | None = None
+    external_verification_link: str | None = None
+    is_active: Flag | None = None
+
+
+class KycAddress(Body):
+    """Where the person lives; each line 1 to 200 characters, the country as ISO 3166-1 alpha-2."""
+
+    line1: _Line
+    line2: _Line | None = None
+    city: _Line
+    region: _Line
+    postal_code: _Line
+    country_code: _Country
+
+    def __repr__(self) -> str:
+        return "KycAddress()"
+
+    __str__ = __repr__
+
+
+class KycApplication(Body):
+    """`POST /kyc/applications`. Prints as its name alone.
+
+    `birth_date` is `YYYY-MM-DD`, `occupation` a code of `KycValues.occupations`; the last three are values
+    of its lists, character by character: the API's dashes are en dashes. Raises `InvalidRequest`, naming the field.
+    """
+
+    first_name: _Name
+    last_name: _Name
+    birth_date: _Date
+    national_id: _NationalId
+    country_of_issue: _Country
+    email: _Email
+    address: KycAddress
+    phone_country_code: _CallingCode | None = None
+    phone_number: _PhoneNumber | None = None
+    occupation: _Soc
+    annual_salary: _Choice
+    account_purpose: _Choice
+    expected_monthly_volume: _Choice
+
+    def __repr__(self) -> str:
+        return "KycApplication()"
+
+    __str__ = __repr__

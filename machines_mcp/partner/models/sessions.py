@@ -1,0 +1,31 @@
+"""Session tokens: what `POST /sessions` takes and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.types import Moment, ShortText, UserId
+from machines_mcp.partner.scopes import Scope
+from machines_mcp.secret import Secret
+
+
+class Session(Answer):
+    """One session. `scopes` are those the API says it granted."""
+
+    session_id: str
+    user_id: str
+    scopes: tuple[str, ...]
+    expires_at: Moment
+    session_token: Secret
+
+
+class SessionOrder(Body):
+    """`POST /sessions`. `ttl_seconds` is 60 to 86400."""
+
+    user_id: UserId
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    ttl_seconds: Annotated[int, Field(ge=60, le=86_400)]
+    session_label: ShortText | None = None

@@ -1,0 +1,24 @@
+"""The partner's users."""
+
+from __future__ import annotations
+
+from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.kyc import KycStatusValue
+from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, UserId
+
+
+class User(Answer):
+    """A user as the API knows it. `wallet_address` comes back in lower case."""
+
+    user_id: str
+    wallet_address: str | None = None
+    kyc_status: KycStatusValue
+    created_at: Moment | None = None
+
+
+class UserLink(Body):
+    """`POST /users/resolve`."""
+
+    user_id: UserId
+    wallet_address: EvmAddress | None = None
+    wallet_label: ShortText | None = None

@@ -1,0 +1,91 @@
+"""One request, before it is sent and on its way."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from machines_mcp.secret import Secret
+
+_HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,8192}")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One header with a secret in it: `X-Partner-Key`, or `Authorization` with the prefix `Bearer `."""
+
+    header: str
+    secret: Secret
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """What to ask: `path` below the base URL; `query` and `body` as they go out, checked by whoever made them.
+
+    `effect`: it may change something that matters, so while its answer is out the outcome is open.
+    `repeatable`: asking twice does no harm, so it may be retried.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+    effect: bool = False
+    repeatable: bool = False
+
+    @classmethod
+    def get(cls, path: str, query: Mapping[str, str] | None = None) -> Request:
+        """A read, which may be retried."""
+        return cls("GET", path, query=query or {}, repeatable=True)
+
+    @classmethod
+    def ask(cls, path: str, body: Mapping[str, Any]) -> Request:
+        """A POST that only reads: nothing of its outcome can be in doubt."""
+        return cls("POST", path, body=body)
+
+    @classmethod
+    def change(
+        cls, method: str, path: str, body: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> Request:
+        """A mutation, sent once."""
+        return cls(method, path, body=body, idempotency_key=idempotency_key, effect=True)
+
+
+class Wire:
+    """A request as bytes and headers, and whether any of it has gone out."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.sent = False
+        body = request.body
+        self.content = None if body is None else json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+
+    @property
+    def outcome_known(self) -> bool:
+        """False once a mutation may have reached the API."""
+        return not (self.request.effect and self.sent)
+
+    def headers(self, credential: Credential) -> dict[str, str]:
+        """The headers of this request alone."""
+        headers = {credential.header: credential.prefix + credential.secret.expose()}
+        if self.content is not None:
+            headers["Content-Type"] = "application/json"
+        if self.request.idempotency_key is not None:
+            headers["Idempotency-Key"] = self.request.idempotency_key
+        return headers
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """httpx's trace hook: notes the moment before the first byte."""
+        # A proxy's CONNECT is a request too, but not ours yet.
+        if event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
+            self.sent = True
+
+
+def is_header_safe(secret: Secret) -> bool:
+    """Whether a secret can stand in a header: 1 to 8192 visible ASCII characters, so no blank and no line end."""
+    return _HEADER_SAFE.fullmatch(secret.expose()) is not None

@@ -1,0 +1,31 @@
+"""What the resources share: their channel, and the checks of what goes into a path or a header."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from machines_mcp.partner.channel import Channel
+from machines_mcp.partner.models.base import refuse
+
+_RECORD_ID = re.compile(r"[A-Za-z0-9._~-]{8,128}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
+
+
+class Resource:
+    """A group of endpoints."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+
+def path_id(value: str, field: str) -> str:
+    """An id that can stand in a path: 8 to 128 letters, digits and `._~-`. Raises `InvalidRequest` naming `field`."""
+    return value if _RECORD_ID.fullmatch(value) else refuse(field)
+
+
+def key_or_new(value: str | None) -> str:
+    """An idempotency key of 8 to 128 visible characters, a new one for None. Raises `InvalidRequest`."""
+    if value is None:
+        return uuid.uuid4().hex
+    return value if _IDEMPOTENCY_KEY.fullmatch(value) else refuse("idempotency_key")

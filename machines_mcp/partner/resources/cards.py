@@ -1,0 +1,120 @@
+"""Virtual cards (steps 12 to 14)."""
+
+from __future__ import annotations
+
+from machines_mcp.partner.models.base import refuse
+from machines_mcp.partner.models.cards import (
+    Card,
+    CardChange,
+    CardDeleted,
+    CardLimit,
+    CardOrder,
+    CardPage,
+    CardQuery,
+    CardSecrets,
+    CardStatus,
+    SecretsSession,
+)
+from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
+from machines_mcp.partner.request import Request, is_header_safe
+from machines_mcp.partner.resources.base import Resource, key_or_new, path_id
+from machines_mcp.partner.resources.encryption import sealed
+from machines_mcp.partner.scopes import CARD_SECRETS_READ, CARDS_READ, CARDS_WRITE
+from machines_mcp.secret import Secret
+
+
+class Cards(Resource):
+    """`/cards`. Every method raises `PartnerError` and its kinds; `InvalidRequest` before sending names a field.
+
+    Reads need `cards.read`, changes `cards.write`, secrets `cards.secrets.read`. Card ids have 8 to 128 characters.
+    """
+
+    async def create(
+        self,
+        user_id: str,
+        *,
+        encrypted_name: EncryptedField | None = None,
+        limit: CardLimit | None = None,
+        idempotency_key: str | None = None,
+    ) -> Card:
+        """Make a card: `POST /cards`. The key has 8 to 128 characters, and is made where none is given.
+
+        Raises:
+            InvalidState: The agreements are not accepted.
+            PartnerError: `outcome_known` is False where a card may have been made.
+        """
+        order = CardOrder(encrypted_name=_sealed(encrypted_name), limit=limit)
+        request = Request.change("POST", "/cards", order.wire(), idempotency_key=key_or_new(idempotency_key))
+        return await self._channel.call(user_id, CARDS_WRITE, request, Card)
+
+    async def list(self, user_id: str, *, cursor: str | None = None, limit: int | None = None) -> CardPage:
+        """The user's cards, 1 to 100 a page, from `next_cursor` of the last one: `GET /cards`."""
+        request = Request.get("/cards", CardQuery(cursor=cursor, limit=limit).query())
+        return await self._channel.call(user_id, CARDS_READ, request, CardPage)
+
+    async def get(self, user_id: str, card_id: str) -> Card:
+        """One card: `GET /cards/{cardId}`. Raises `NotFound`."""
+        return await self._channel.call(user_id, CARDS_READ, Request.get(_path(card_id)), Card)
+
+    async def update(
+        self,
+        user_id: str,
+        card_id: str,
+        *,
+        status: CardStatus | None = None,
+        limit: CardLimit | None = None,
+        encrypted_name: EncryptedField | None = None,
+        encrypted_color: EncryptedField | None = None,
+        encrypted_emoji: EncryptedField | None = None,
+        encrypted_memo: EncryptedField | None = None,
+    ) -> Card:
+        """Change what is given and nothing else: `PATCH /cards/{cardId}`. `locked` and `active` lock and unlock.
+
+        Raises:
+            InvalidRequest: Nothing is given (`field` is `status`), or a value breaks its rule.
+            NotFound, Conflict: The card is unknown; it is closed, or can't change so.
+        """
+        change = CardChange(
+            status=status,
+            limit=limit,
+            encrypted_name=_sealed(encrypted_name),
+            encrypted_color=_sealed(encrypted_color),
+            encrypted_emoji=_sealed(encrypted_emoji),
+            encrypted_memo=_sealed(encrypted_memo),
+        ).wire()
+        if not change:
+            refuse("status")
+        return await self._channel.call(user_id, CARDS_WRITE, Request.change("PATCH", _path(card_id), change), Card)
+
+    async def delete(self, user_id: str, card_id: str) -> CardDeleted:
+        """Close a card for good: `DELETE /cards/{cardId}`. Raises `NotFound`."""
+        return await self._channel.call(user_id, CARDS_WRITE, Request.change("DELETE", _path(card_id)), CardDeleted)
+
+    async def secrets_session(self, user_id: str) -> SecretsSession:
+        """A key under which card secrets are handed over: `POST /cards/secrets/session`.
+
+        Raises:
+            ScopeRefused: The client was made without `card_secrets`; nothing was sent.
+        """
+        request = Request.ask("/cards/secrets/session", {})
+        return await self._channel.call(user_id, CARD_SECRETS_READ, request, SecretsSession)
+
+    async def secrets(self, user_id: str, card_id: str, session_id: Secret) -> CardSecrets:
+        """A card's number and code, encrypted: `POST /cards/{cardId}/secrets`.
+
+        Raises:
+            ScopeRefused: The client was made without `card_secrets`; nothing was sent.
+            NotFound: The card is unknown.
+        """
+        if not is_header_safe(session_id):
+            refuse("session_id")
+        request = Request.ask(f"{_path(card_id)}/secrets", {"sessionId": session_id.expose()})
+        return await self._channel.call(user_id, CARD_SECRETS_READ, request, CardSecrets)
+
+
+def _path(card_id: str) -> str:
+    return f"/cards/{path_id(card_id, 'card_id')}"
+
+
+def _sealed(field: EncryptedField | None) -> SealedLabel | None:
+    return None if field is None else sealed(field)

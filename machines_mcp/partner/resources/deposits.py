@@ -1,0 +1,78 @@
+"""Paying in (steps 8 and 9). Amounts are in units of their currency, not cents."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from machines_mcp.partner.models.assets import AssetList, AssetQuery
+from machines_mcp.partner.models.deposits import (
+    AmountCurrency,
+    Deposit,
+    DepositEstimate,
+    DepositFilter,
+    DepositList,
+    DepositOrder,
+    DepositQuestion,
+    DepositRange,
+    DepositRoute,
+)
+from machines_mcp.partner.request import Request
+from machines_mcp.partner.resources.base import Resource, key_or_new, path_id
+from machines_mcp.partner.scopes import DEPOSITS_READ, DEPOSITS_WRITE
+
+
+class Deposits(Resource):
+    """`/deposits`. Every method raises `PartnerError` and its kinds; `InvalidRequest` before sending names a field.
+
+    The API says that deposits need no scope; `deposits.read` and `deposits.write` are asked for all the same.
+    """
+
+    async def assets(self, user_id: str, *, q: str | None = None, limit: int | None = None) -> AssetList:
+        """What can be paid in, `q` (at most 120 characters) as search, 1 to 100 of them: `GET /deposits/assets`."""
+        query = AssetQuery(q=q, limit=limit).query()
+        return await self._channel.call(user_id, DEPOSITS_READ, Request.get("/deposits/assets", query), AssetList)
+
+    async def range(self, user_id: str, currency: str, network: str) -> DepositRange:
+        """The smallest and largest amount, in units of `currency`: `POST /deposits/range`."""
+        request = Request.ask("/deposits/range", DepositRoute(currency=currency, network=network).wire())
+        return await self._channel.call(user_id, DEPOSITS_READ, request, DepositRange, inside="range")
+
+    async def estimate(
+        self, user_id: str, currency: str, network: str, amount: float, amount_currency: AmountCurrency = "crypto"
+    ) -> DepositEstimate:
+        """What would arrive of `amount` (above 0, in units of `currency`, or US dollars): `POST /deposits/estimate`."""
+        question = DepositQuestion(currency=currency, network=network, amount=amount, amount_currency=amount_currency)
+        request = Request.ask("/deposits/estimate", question.wire())
+        return await self._channel.call(user_id, DEPOSITS_READ, request, DepositEstimate, inside="estimate")
+
+    async def create(
+        self,
+        user_id: str,
+        currency: str,
+        network: str,
+        *,
+        amount: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Deposit:
+        """Open a way to pay in: `POST /deposits`.
+
+        `amount` is above 0, in units of `currency`; the key has 8 to 128 characters, and is made where none is given.
+        That the API honours it here is not documented.
+
+        Raises:
+            InvalidState: The agreements are not accepted.
+            Conflict: With `code` `missing_contract` and `retryable`: the user's contract is still being made.
+        """
+        order = DepositOrder(currency=currency, network=network, amount=amount)
+        request = Request.change("POST", "/deposits", order.wire(), idempotency_key=key_or_new(idempotency_key))
+        return await self._channel.call(user_id, DEPOSITS_WRITE, request, Deposit, inside="deposit")
+
+    async def get(self, user_id: str, deposit_id: str) -> Deposit:
+        """One deposit (id of 8 to 128 characters): `GET /deposits/{depositId}`. Raises `NotFound`."""
+        request = Request.get(f"/deposits/{path_id(deposit_id, 'deposit_id')}")
+        return await self._channel.call(user_id, DEPOSITS_READ, request, Deposit, inside="deposit")
+
+    async def list(self, user_id: str, *, scope: Literal["active", "all"] = "active") -> DepositList:
+        """The recent active deposits, or all: `GET /deposits`."""
+        request = Request.get("/deposits", DepositFilter(scope=scope).query())
+        return await self._channel.call(user_id, DEPOSITS_READ, request, DepositList)

@@ -1,0 +1,40 @@
+"""Labels under the user's own key (step 11). Not for card numbers."""
+
+from __future__ import annotations
+
+from machines_mcp.partner.models.encryption import (
+    DataKey,
+    DecryptedValue,
+    EncryptedField,
+    EncryptedValue,
+    PlainValue,
+    SealedLabel,
+)
+from machines_mcp.partner.request import Request
+from machines_mcp.partner.resources.base import Resource
+from machines_mcp.partner.scopes import ENCRYPTION_READ, ENCRYPTION_WRITE
+
+
+class Encryption(Resource):
+    """`/encryption`. All methods raise `PartnerError` and its kinds; `InvalidRequest` before sending names a field."""
+
+    async def encrypt(self, user_id: str, text: str) -> EncryptedField:
+        """Encrypt a label of 1 to 1000 characters: `POST /encryption/encrypt`. Scope `encryption.write`."""
+        request = Request.ask("/encryption/encrypt", PlainValue(value=text).wire())
+        answer = await self._channel.call(user_id, ENCRYPTION_WRITE, request, EncryptedValue)
+        return answer.value
+
+    async def decrypt(self, user_id: str, field: EncryptedField) -> str:
+        """The text of a label: `POST /encryption/decrypt`. Scope `encryption.read`."""
+        request = Request.ask("/encryption/decrypt", {"value": sealed(field).wire()})
+        answer = await self._channel.call(user_id, ENCRYPTION_READ, request, DecryptedValue)
+        return answer.value
+
+    async def data_key(self, user_id: str) -> DataKey:
+        """The user's data key, for cryptography on our side: `GET /encryption/data-key`. Scope `encryption.read`."""
+        return await self._channel.call(user_id, ENCRYPTION_READ, Request.get("/encryption/data-key"), DataKey)
+
+
+def sealed(field: EncryptedField) -> SealedLabel:
+    """The field as it may be sent back. Raises `InvalidRequest` where it is not base64url."""
+    return SealedLabel(v=field.v, iv=field.iv, ct=field.ct)

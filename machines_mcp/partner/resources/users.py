@@ -1,0 +1,27 @@
+"""The partner's users (step 2)."""
+
+from __future__ import annotations
+
+from machines_mcp.partner.models.users import User, UserLink
+from machines_mcp.partner.request import Request
+from machines_mcp.partner.resources.base import Resource
+
+
+class Users(Resource):
+    """`/users`, under the partner key."""
+
+    async def resolve(
+        self, user_id: str, *, wallet_address: str | None = None, wallet_label: str | None = None
+    ) -> User:
+        """Create the user, or link a wallet to them: `POST /users/resolve`.
+
+        `user_id` is the partner's own (1 to 120 characters), `wallet_address` `0x` and 40 hex digits, `wallet_label`
+        at most 120 characters.
+
+        Raises:
+            InvalidRequest: An argument breaks its rule, here or at the API.
+            PartnerError: Any other of the tree; `outcome_known` is False where the link may have been made.
+        """
+        link = UserLink(user_id=user_id, wallet_address=wallet_address, wallet_label=wallet_label)
+        request = Request.change("POST", "/users/resolve", link.wire())
+        return await self._channel.call_as_partner(request, User)

@@ -1,0 +1,56 @@
+"""The scopes of session tokens, and what each endpoint needs of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Scope = Literal[
+    "users.read",
+    "users.write",
+    "kyc.read",
+    "kyc.write",
+    "cards.read",
+    "cards.write",
+    "cards.secrets.read",
+    "encryption.read",
+    "encryption.write",
+    "deposits.read",
+    "deposits.write",
+    "transactions.read",
+    "withdrawals.write",
+]
+SCOPES: frozenset[str] = frozenset(get_args(Scope))
+CARD_SECRETS: Scope = "cards.secrets.read"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a session must hold for a call, and which sets to mint, in order, where no cached one does."""
+
+    scopes: frozenset[Scope]
+    mint: tuple[frozenset[Scope], ...]
+
+    @classmethod
+    def of(cls, *scopes: Scope) -> Need:
+        """Exactly these scopes, minted as they are."""
+        return cls(frozenset(scopes), (frozenset(scopes),))
+
+
+KYC_READ = Need.of("kyc.read")
+KYC_WRITE = Need.of("kyc.write")
+# No page names a scope for agreements; the guide reads and accepts them with its KYC session.
+AGREEMENTS_READ = KYC_READ
+AGREEMENTS_WRITE = Need.of("kyc.read", "kyc.write")
+DEPOSITS_READ = Need.of("deposits.read")
+DEPOSITS_WRITE = Need.of("deposits.write")
+# Any session will do, and a session needs a scope: before KYC is approved only the second can be had.
+BALANCES_READ = Need(frozenset(), (frozenset({"deposits.read"}), frozenset({"kyc.read"})))
+WITHDRAWALS_READ = DEPOSITS_READ
+WITHDRAWALS_WRITE = Need.of("withdrawals.write")
+ENCRYPTION_READ = Need.of("encryption.read")
+ENCRYPTION_WRITE = Need.of("encryption.write")
+CARDS_READ = Need.of("cards.read")
+CARDS_WRITE = Need.of("cards.write")
+CARD_SECRETS_READ = Need.of(CARD_SECRETS)
+TRANSACTIONS_READ = Need.of("transactions.read")

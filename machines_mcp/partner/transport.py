@@ -1,0 +1,208 @@
+"""Requests to the Partner API and their answers: bounded in time and size, nothing followed, nothing sent twice.
+
+The only module that imports httpx, and only when the first request is made.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from machines_mcp import __version__
+from machines_mcp.partner.endpoint import Endpoint
+from machines_mcp.partner.envelope import Envelope, Reply, open_envelope
+from machines_mcp.partner.errors import (
+    ConnectionLost,
+    Malformed,
+    PartnerError,
+    ResponseError,
+    TimedOut,
+    TooLarge,
+    Unreachable,
+)
+from machines_mcp.partner.request import Credential, Request, Wire
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_BYTES = 2 * 1024 * 1024
+
+# Seconds within one attempt.
+_CONNECT, _READ, _WRITE, _POOL = 3.0, 8.0, 5.0, 2.0
+_ATTEMPTS = 3
+_LONGEST_BACKOFF = 1.0
+_MAX_RETRY_AFTER = 86_400.0
+_CONNECTIONS = 64
+# Less than the five after which a Node server closes an idle connection: a mutation sent at that moment would leave
+# its outcome unknown.
+_IDLE_SECONDS = 4.0
+
+
+class Transport:
+    """The pooled connections to one endpoint, opened at first use. `max_bytes` caps the body of an answer."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        max_bytes: int = MAX_BYTES,
+        http_transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._endpoint = endpoint
+        self._max_bytes = max_bytes
+        self._injected = http_transport
+        self._clock = clock
+        self._http: httpx.AsyncClient | None = None
+        self._building = anyio.Lock()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def send(self, request: Request, credential: Credential, *, deadline: float) -> Envelope:
+        """The good answer to a request, or an error, by `deadline` on the clock of `anyio.current_time`.
+
+        A repeatable request is tried up to three times while no connection can be made and on 429 and 503, as
+        `Retry-After` says where that fits the deadline. Anything else is sent once.
+
+        Raises:
+            PartnerError: Any of the tree but `ScopeRefused`.
+        """
+        wire = Wire(request)
+        with anyio.CancelScope(deadline=deadline):
+            if request.repeatable:
+                return await self._retrying(wire, credential, deadline)
+            return await self._attempt(wire, credential)
+        raise TimedOut(outcome_known=wire.outcome_known)
+
+    async def _retrying(self, wire: Wire, credential: Credential, deadline: float) -> Envelope:
+        await self._client()
+        import stamina
+
+        def pause(error: Exception) -> bool | float:
+            if not isinstance(error, Unreachable) and getattr(error, "status", None) not in (429, 503):
+                return False
+            left = deadline - anyio.current_time()
+            wait = error.retry_after if isinstance(error, PartnerError) else None
+            # The reason is worth more than a timeout: no wait that the deadline would cut short.
+            if wait is None:
+                return left > _LONGEST_BACKOFF
+            return wait if wait < left else False
+
+        async for attempt in stamina.retry_context(
+            on=pause, attempts=_ATTEMPTS, timeout=None, wait_initial=0.1, wait_max=_LONGEST_BACKOFF, wait_jitter=0.2
+        ):
+            with attempt:
+                envelope = await self._attempt(wire, credential)
+        return envelope
+
+    async def _attempt(self, wire: Wire, credential: Credential) -> Envelope:
+        http = await self._client()
+        import httpx
+
+        # What a transport that isn't ours does with a request can't be seen.
+        wire.sent = self._injected is not None
+        failure: PartnerError
+        try:
+            async with http.stream(
+                wire.request.method,
+                self._endpoint.url + wire.request.path,
+                params=wire.request.query,
+                content=wire.content,
+                headers=wire.headers(credential),
+                extensions={"trace": wire.trace},
+            ) as response:
+                reply = await self._read(response, wire)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
+            failure = Unreachable()
+        except httpx.HTTPError as error:
+            kind = TimedOut if isinstance(error, httpx.TimeoutException) else ConnectionLost
+            failure = kind(outcome_known=wire.outcome_known) if wire.sent else Unreachable()
+        else:
+            return open_envelope(reply, effect=wire.request.effect)
+        # Out here, so that httpx's error, which holds the request with its headers, is not the context of ours.
+        raise failure
+
+    async def _read(self, response: httpx.Response, wire: Wire) -> Reply:
+        status, retry_after = response.status_code, self._retry_after(response.headers.get("retry-after"))
+        body = bytearray()
+        unusable: type[ResponseError] | None = None
+        # Compression was not asked for, and a few kilobytes of it can be a gigabyte.
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            unusable = Malformed
+        else:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > self._max_bytes:
+                    unusable = TooLarge
+                    break
+        if unusable is None:
+            return Reply(status, bytes(body), retry_after)
+        if 200 <= status < 300:
+            raise unusable(status=status, outcome_known=wire.outcome_known)
+        return Reply(status, b"", retry_after)
+
+    def _retry_after(self, value: str | None) -> float | None:
+        if value is None:
+            return None
+        if re.fullmatch(r"[0-9]{1,9}", value):
+            seconds = float(value)
+        else:
+            from email.utils import parsedate_to_datetime
+
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - self._clock()
+            except (ValueError, OverflowError):
+                return None
+        return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
+
+    async def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            async with self._building:
+                if self._http is None:
+                    # In a thread: importing httpx and reading the system's certificates takes a third of a second.
+                    self._http = await anyio.to_thread.run_sync(self._build)
+        if self._http is None:
+            raise Unreachable(code="ca_file")
+        return self._http
+
+    def _build(self) -> httpx.AsyncClient | None:
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+        import httpx
+        import stamina  # noqa: F401
+
+        try:
+            tls = self._endpoint.tls()
+        except OSError:
+            return None
+        proxy = self._endpoint.proxy
+        proxy_tls = tls if proxy is not None and proxy.startswith("https:") else None
+        transport = self._injected or httpx.AsyncHTTPTransport(
+            verify=tls,
+            trust_env=False,
+            proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=proxy_tls),
+            limits=httpx.Limits(
+                max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
+            ),
+        )
+        return httpx.AsyncClient(
+            transport=transport,
+            timeout=httpx.Timeout(connect=_CONNECT, read=_READ, write=_WRITE, pool=_POOL),
+            follow_redirects=False,
+            trust_env=False,
+            # One pool serves many users: a cookie set for one must not go out with another's call.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": f"machines-mcp/{__version__}",
+            },
+        )
