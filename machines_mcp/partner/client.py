@@ -24,7 +24,7 @@ from machines_mcp.partner.transport import MAX_BYTES, Transport
 from machines_mcp.secret import Secret
 
 if TYPE_CHECKING:
-    import httpx
+    from machines_mcp.partner.transport import HttpTransport
 
 DEADLINE_SECONDS = 30.0
 
@@ -60,7 +60,7 @@ class PartnerClient:
         deadline: float = DEADLINE_SECONDS,
         max_bytes: int = MAX_BYTES,
         card_secrets: bool = False,
-        http_transport: httpx.AsyncBaseTransport | None = None,
+        http_transport: HttpTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not is_header_safe(partner_key):

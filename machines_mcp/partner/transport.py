@@ -30,6 +30,9 @@ from machines_mcp.partner.request import Credential, Request, Wire
 if TYPE_CHECKING:
     import httpx
 
+    # By this name the rest of the package speaks of what it does not import.
+    HttpTransport = httpx.AsyncBaseTransport
+
 MAX_BYTES = 2 * 1024 * 1024
 
 # Seconds within one attempt.
@@ -51,7 +54,7 @@ class Transport:
         endpoint: Endpoint,
         *,
         max_bytes: int = MAX_BYTES,
-        http_transport: httpx.AsyncBaseTransport | None = None,
+        http_transport: HttpTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoint = endpoint
