@@ -23,7 +23,6 @@ from machines_mcp.vault.request import (
 
 # Isolated: neither the environment nor the working directory has a say in which code runs.
 COMMAND = (sys.executable, "-I", "-m", "machines_mcp.vault")
-_REAP_SECONDS = 5.0
 
 
 async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> VaultReply:
@@ -53,10 +52,13 @@ async def _converse(request: VaultRequest, command: Sequence[str]) -> VaultReply
         )
     except OSError:
         return failed("internal")
-    try:
-        return await _exchange(process, request)
-    finally:
-        await _end(process)
+    # Leaving the block reaps the child, cancelled or not.
+    async with process:
+        try:
+            return await _exchange(process, request)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
 
 
 async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
@@ -78,13 +80,6 @@ async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
     if reply.last4 not in (None, request.last4):
         raise VaultError
     return reply
-
-
-async def _end(process: Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    with anyio.move_on_after(_REAP_SECONDS, shield=True):
-        await process.aclose()
 
 
 def _request_line(request: VaultRequest) -> bytes:

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import Process
 
 from machines_mcp.vault.process import reveal
 from machines_mcp.vault.request import Code, VaultReply, VaultRequest, failed, reply_line
@@ -79,18 +81,29 @@ async def test_a_child_that_can_not_be_started_is_a_failure(request_for_nobody: 
     assert await _code(request_for_nobody, ("/no/such/python",)) == "internal"
 
 
+async def test_a_child_that_dies_before_it_is_told_anything_is_refused(
+    request_for_nobody: VaultRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def open_and_outlive(*args: Any, **options: Any) -> Process:
+        process = await open_process(*args, **options)
+        await process.wait()
+        return process
+
+    open_process = anyio.open_process
+    monkeypatch.setattr(anyio, "open_process", open_and_outlive)
+    assert await _code(request_for_nobody, program("")) == "vault.protocol"
+
+
 @pytest.mark.parametrize(
     "rest",
     [
         pytest.param("time.sleep(600)", id="silent"),
-        pytest.param(f"os.write(1, {GOOD!r}); time.sleep(600)", id="a reply, then no end"),
         pytest.param(f"os.write(1, {GOOD!r}); os.close(1); time.sleep(600)", id="a reply, a closed pipe, no end"),
         pytest.param(
             "import signal\nfor name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):\n"
             "    signal.signal(name, signal.SIG_IGN)\ntime.sleep(600)",
             id="deaf to signals",
         ),
-        pytest.param("while True: os.write(1, b''); time.sleep(0.01)", id="busy"),
     ],
 )
 async def test_at_the_deadline_the_child_is_killed_and_reaped(request_for_nobody: VaultRequest, rest: str) -> None:

@@ -1,0 +1,147 @@
+"""The project's own simulator as a process, with users and cards in it, and a wiretap between it and the vault."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+from anyio.abc import SocketAttribute, SocketStream
+
+from tests.vault.cards import unseal
+
+FORM = {
+    "firstName": "Test",
+    "lastName": "TestApproved",
+    "birthDate": "1990-01-31",
+    "nationalId": "TEST-0001",
+    "countryOfIssue": "US",
+    "email": "test@example.com",
+    "address": {
+        "line1": "1 Test Street",
+        "city": "Testville",
+        "region": "CA",
+        "postalCode": "94000",
+        "countryCode": "US",
+    },
+    "occupation": "49-3023",
+    "annualSalary": "50k–99k",
+    "accountPurpose": "everyday spend",
+    "expectedMonthlyVolume": "$1k–$5k",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card that the simulator made, and its secrets as the test itself opened them."""
+
+    user_id: str
+    card_id: str
+    last4: str
+    number: str
+    code: str
+    expiry: tuple[int, int]
+
+
+@dataclass
+class Simulator:
+    base_url: str
+    partner_key: str
+    http: httpx.Client
+
+    def card(self, user_id: str) -> Card:
+        """A new user who went all the way to an active card."""
+        kyc = self._session(user_id, "kyc.read", "kyc.write")
+        self._post("/kyc/applications", FORM, kyc)
+        self._post("/agreements", {"accepted": True}, kyc)
+        cards = self._session(user_id, "cards.read", "cards.write", "cards.secrets.read")
+        card = self._post("/cards", {"limit": {"amountCents": 5000, "frequency": "allTime"}}, cards)
+        session = self._post("/cards/secrets/session", {}, cards)
+        secrets = self._post(f"/cards/{card['cardId']}/secrets", {"sessionId": session["sessionId"]}, cards)
+        number = unseal(session["secretKey"], **secrets["encryptedPan"])
+        code = unseal(session["secretKey"], **secrets["encryptedCvc"])
+        expiry = card["expirationMonth"], card["expirationYear"]
+        return Card(user_id, card["cardId"], card["last4"], number, code, expiry)
+
+    def _session(self, user_id: str, *scopes: str) -> dict[str, str]:
+        body = {"userId": user_id, "scopes": scopes}
+        token = self._post("/sessions", body, {"X-Partner-Key": self.partner_key})["sessionToken"]
+        return {"Authorization": f"Bearer {token}"}
+
+    def _post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        answer = self.http.post(self.base_url + path, json=body, headers=headers)
+        assert answer.is_success, (path, answer.status_code)
+        return dict(answer.json()["data"])
+
+
+@contextmanager
+def simulator() -> Iterator[Simulator]:
+    command = (sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased")
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+        httpx.Client(trust_env=False, timeout=10.0) as http,
+    ):
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            begin = json.loads(process.stdout.readline())
+            yield Simulator(begin["base_url"], begin["partner_key"], http)
+            # The lease: nothing else holds the process.
+            process.stdin.close()
+            process.wait(10.0)
+        finally:
+            process.kill()
+
+
+@dataclass
+class Wiretap:
+    """A relay to the simulator that keeps what passes."""
+
+    base_url: str
+    heard: bytearray = field(default_factory=bytearray)
+
+    def secrets(self) -> list[str]:
+        """Every token, key and id of a session that passed."""
+        found = re.findall(rb'"(sessionToken|secretKey|sessionId)":\s*"([^"]+)"', bytes(self.heard))
+        assert {name for name, _ in found} == {b"sessionToken", b"secretKey", b"sessionId"}
+        return [value.decode() for _, value in found]
+
+
+@asynccontextmanager
+async def wiretap(target: Simulator) -> AsyncIterator[Wiretap]:
+    address = urlsplit(target.base_url)
+    heard = bytearray()
+
+    async def relay(source: SocketStream, sink: SocketStream) -> None:
+        async for chunk in source:
+            heard.extend(chunk)
+            await sink.send(chunk)
+        await sink.send_eof()
+
+    async def connect(near: SocketStream) -> None:
+        assert address.hostname is not None
+        assert address.port is not None
+        async with (
+            near,
+            await anyio.connect_tcp(address.hostname, address.port) as far,
+            anyio.create_task_group() as tg,
+        ):
+            tg.start_soon(relay, near, far)
+            tg.start_soon(relay, far, near)
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, connect)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
+        yield Wiretap(f"http://127.0.0.1:{port}{address.path}", heard)
+        tasks.cancel_scope.cancel()
