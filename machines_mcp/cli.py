@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import click
 
@@ -138,7 +138,9 @@ def install(client: str, only_print: bool) -> None:
 def _decide(approval_id: str | None, *, yes: bool) -> None:
     settings = _settings()
     if not settings.simulated:
-        _fail("Approving at a terminal needs the passphrase, which this version does not have; use the client's dialog.")
+        _fail(
+            "Approving at a terminal needs the passphrase, which this version does not have; use the client's dialog."
+        )
     from machines_mcp.approval import decide, waiting_lines
 
     if approval_id is None:

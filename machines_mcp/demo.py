@@ -144,7 +144,9 @@ async def _play(teller: Teller, folder: str, errlog: Any) -> bool:
     return True
 
 
-async def _say_yes(ctx: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+async def _say_yes(
+    context: ClientRequestContext, params: types.ElicitRequestParams
+) -> types.ElicitResult | types.ErrorData:
     # The demo plays the person too; in a desktop client this is the dialog that somebody answers.
     return types.ElicitResult(action="accept", content={})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from machines_mcp.demo import Scene
 from machines_mcp.install import config_text
+from machines_mcp.tools.text import dollars
 
 _HEAD = (
     "A model's view of the journey: a new user from nothing to a working card, in the 15 steps of the Partner API"
@@ -47,7 +49,9 @@ class TerminalTeller:
         """The summary and the config block."""
         self._console.print()
         if not ok:
-            self._console.print(f"[bold red]Stopped at call {self._told} of {self._scenes}.[/] Try: machines-mcp doctor")
+            self._console.print(
+                f"[bold red]Stopped at call {self._told} of {self._scenes}.[/] Try: machines-mcp doctor"
+            )
             return
         seen = Table(box=None, padding=(0, 2), title="Who saw what of the card", title_style="bold")
         seen.add_column("the model")
@@ -58,40 +62,66 @@ class TerminalTeller:
         seen.add_row(f"expires {card.get('expiration_month'):02}/{card.get('expiration_year')}", "the CVC, checked")
         seen.add_row("no number, no CVC, no key, no token", "nothing of it was stored, logged or returned")
         self._console.print(seen)
-        self._console.print(f"\n[bold green]All {self._told} calls went well[/] in {seconds:.1f} s. Nothing was real.\n")
-        self._console.print("[bold]Use it in Claude Desktop[/]: put this into claude_desktop_config.json and restart it.")
+        self._console.print(
+            f"\n[bold green]All {self._told} calls went well[/] in {seconds:.1f} s. Nothing was real.\n"
+        )
+        self._console.print(
+            "[bold]Use it in Claude Desktop[/]: put this into claude_desktop_config.json and restart it."
+        )
         self._console.print("[dim]Claude Code: machines-mcp install claude-code --print[/]\n")
         # Not by rich: a wrapped path would not be one.
         print(config_text("claude-desktop", {}))
 
 
 def _notable(tool: str, result: dict[str, Any]) -> str:
-    money = {k: f"${result[k] / 100:,.2f}" for k in ("spending_power_cents", "amount_cents") if k in result}
-    match tool:
-        case "create_session":
-            return f"{', '.join(result['scopes'])}"
-        case "resolve_user":
-            return f"{result['user_id']}: KYC {result['kyc_status']}"
-        case "get_kyc_requirements":
-            return f"{len(result['fields'])} fields; {result['occupations'][0]['label']} is {result['occupations'][0]['code']}"
-        case "submit_kyc" | "get_kyc_status":
-            return f"{result['status']}: {result['meaning']}"
-        case "get_agreements" | "accept_agreements":
-            return f"{len(result['agreements'])} agreements, accepted: {'yes' if result['accepted'] else 'not yet'}"
-        case "list_deposit_assets":
-            return ", ".join(asset["currency"] for asset in result["assets"])
-        case "quote_deposit":
-            arrives = f"{result.get('estimated_to_amount')} {result.get('to_currency', '')}"
-            return f"{result['amount']:g} {result['currency']} on {result['network']}: about {arrives} arrives"
-        case "create_deposit" | "get_deposit":
-            return f"{result['status']}: {result.get('deposit_address')}"
-        case "get_balances":
-            return f"{money['spending_power_cents']} to spend"
-        case "quote_withdrawal":
-            return f"{money['amount_cents']} gives about {result.get('estimated_to_amount')} {result['currency']}"
-        case "create_card":
-            return f"{result.get('brand', 'card')} •••• {result['last4']}, “{result.get('label')}”, $50.00 per 30 days"
-        case "reveal_card":
-            return f"{result['status']}, shown {result['shown']}"
-        case _:
-            return ""
+    return _NOTABLE[tool](result)
+
+
+def _kyc(result: dict[str, Any]) -> str:
+    return f"{result['status']}: {result['meaning']}"
+
+
+def _requirements(result: dict[str, Any]) -> str:
+    found = result["occupations"][0]
+    return f"{len(result['fields'])} fields; {found['label']} is {found['code']}"
+
+
+def _agreements(result: dict[str, Any]) -> str:
+    return f"{len(result['agreements'])} agreements, accepted: {'yes' if result['accepted'] else 'not yet'}"
+
+
+def _deposit(result: dict[str, Any]) -> str:
+    return f"{result['status']}: {result['deposit_address']}"
+
+
+def _quote(result: dict[str, Any]) -> str:
+    arrives = f"{result.get('estimated_to_amount')} {result.get('to_currency', '')}"
+    return f"{result['amount']:g} {result['currency']} on {result['network']}: about {arrives} arrives"
+
+
+def _withdrawal(result: dict[str, Any]) -> str:
+    return f"{dollars(result['amount_cents'])} gives about {result.get('estimated_to_amount')} {result['currency']}"
+
+
+def _card(result: dict[str, Any]) -> str:
+    limit = f"{dollars(result['limit_amount_cents'])} {result['limit_frequency']}"
+    return f"{result.get('brand', 'card')} •••• {result['last4']}, “{result.get('label')}”, {limit}"
+
+
+_NOTABLE: dict[str, Callable[[dict[str, Any]], str]] = {
+    "create_session": lambda r: ", ".join(r["scopes"]),
+    "resolve_user": lambda r: f"{r['user_id']}: KYC {r['kyc_status']}",
+    "get_kyc_requirements": _requirements,
+    "submit_kyc": _kyc,
+    "get_kyc_status": _kyc,
+    "get_agreements": _agreements,
+    "accept_agreements": _agreements,
+    "list_deposit_assets": lambda r: ", ".join(asset["currency"] for asset in r["assets"]),
+    "quote_deposit": _quote,
+    "create_deposit": _deposit,
+    "get_deposit": _deposit,
+    "get_balances": lambda r: f"{dollars(r['spending_power_cents'])} to spend",
+    "quote_withdrawal": _withdrawal,
+    "create_card": _card,
+    "reveal_card": lambda r: f"{r['status']}, shown {r['shown']}",
+}

@@ -49,7 +49,9 @@ async def _state(app: App) -> Finding:
     except StoreUnavailable:
         return Finding(False, "state", f"{folder} can't be used; check its owner, mode (0700) and free space.")
     if os.name == "posix" and folder.stat().st_uid != os.getuid():
-        return Finding(False, "state", f"{folder} belongs to another user; set MACHINES_STATE_DIR to a folder of yours.")
+        return Finding(
+            False, "state", f"{folder} belongs to another user; set MACHINES_STATE_DIR to a folder of yours."
+        )
     return Finding(True, "state", f"{folder}, {waiting} waiting for approval")
 
 
@@ -61,7 +63,9 @@ async def _reach(app: App) -> Finding:
         client = await app.partner()
         await client.users.resolve(app.settings.user_id or "machines-mcp-doctor")
     except SandboxFailed:
-        return Finding(False, "partner API", "the simulator did not start; run machines-mcp sandbox --port 0 to see why.")
+        return Finding(
+            False, "partner API", "the simulator did not start; run machines-mcp sandbox --port 0 to see why."
+        )
     except PartnerError as error:
         return Finding(False, "partner API", f"{error} ({error.code}) Check the key, the network and MACHINES_PROXY.")
     return Finding(True, "partner API", "answers and accepts the key")

@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 
 from machines_mcp.guard.store import private_folder
 from machines_mcp.secret import Secret
@@ -99,10 +100,7 @@ class EmbeddedSandbox:
         self._held.push_async_callback(_let_go, process)
         known = json.loads(await _first_line(process))
         endpoint = _endpoint(known)
-        draft = notes.with_suffix(".new")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(known, file)
-        os.replace(draft, notes)
+        await anyio.to_thread.run_sync(_note, notes, known)
         return endpoint
 
 
@@ -110,10 +108,16 @@ def _endpoint(known: dict[str, Any]) -> Endpoint:
     return Endpoint(known["base_url"], Secret(known["partner_key"]), known["control_url"])
 
 
+def _note(path: Path, known: dict[str, Any]) -> None:
+    draft = path.with_suffix(".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(known, file)
+    os.replace(draft, path)
+
+
 async def _first_line(process: anyio.abc.Process) -> bytes:
-    assert process.stdout is not None
     line = b""
-    while not line.endswith(b"\n"):
+    while process.stdout is not None and not line.endswith(b"\n"):
         try:
             line += await process.stdout.receive()
         except anyio.EndOfStream:

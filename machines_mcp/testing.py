@@ -1,7 +1,7 @@
 """For tests of agents and of this project: a client over a simulator in one line.
 
-    async with client(user_id="user-1") as c:
-        await c.call_tool("status", {})
+async with client(user_id="user-1") as c:
+    await c.call_tool("status", {})
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ async def client(
     dialog. `mode` is the protocol era. `state_dir` keeps the state; without it the state is thrown away.
     """
 
-    async def dialog(ctx: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+    async def dialog(
+        context: ClientRequestContext, params: types.ElicitRequestParams
+    ) -> types.ElicitResult | types.ErrorData:
         return types.ElicitResult(action=answer or "cancel", content={} if answer == "accept" else None)
 
     async with AsyncExitStack() as stack:

@@ -1,1 +1,1 @@
-"""How we speak MCP: the registry of tools, their schemas, dispatch, questions to the client, stdio on the event loop."""
+"""How we speak MCP: the tools and their schemas, dispatch, questions to the client, stdio on the event loop."""

@@ -105,7 +105,9 @@ class Dispatcher:
         elif approval_id is not None:
             return await self._gate.resume(demand, approval_id)
         else:
-            question = await self._explained(tool, call.user_id, tool.question(call, arguments)) if tool.question else ""
+            question = (
+                await self._explained(tool, call.user_id, tool.question(call, arguments)) if tool.question else ""
+            )
             passage = await self._gate.ask(demand, question)
             if passage.verdict != "waiting" or passage.intent is None or not questions.can_ask(ctx):
                 return passage

@@ -37,9 +37,7 @@ def asks_by_result(ctx: ServerRequestContext[Any, Any]) -> bool:
 def question_result(question: str, intent_id: str) -> types.InputRequiredResult:
     """The interim result that makes a modern client ask and call again."""
     form = types.ElicitRequestFormParams(message=question, requested_schema=_FORM)
-    return types.InputRequiredResult(
-        input_requests={_KEY: types.ElicitRequest(params=form)}, request_state=intent_id
-    )
+    return types.InputRequiredResult(input_requests={_KEY: types.ElicitRequest(params=form)}, request_state=intent_id)
 
 
 def read_answer(params: types.CallToolRequestParams) -> Answer:

@@ -99,7 +99,7 @@ class Fault:
 
 
 class Refusal(Exception):
-    """An error of the catalogue. `details` are values this server made itself: ids, seconds, states of its own enums."""
+    """An error of the catalogue. `details` are values this server made itself: ids, seconds, its own enums."""
 
     def __init__(
         self,

@@ -17,10 +17,17 @@ class Registry:
     """Looks tools up and describes them to the client."""
 
     def __init__(
-        self, tools: Iterable[Tool], policy: Policy, *, toolsets: frozenset[str], pinned_user: str | None
+        self,
+        tools: Iterable[Tool],
+        policy: Policy,
+        *,
+        environment: str,
+        toolsets: frozenset[str],
+        pinned_user: str | None,
     ) -> None:
         self.tools = {tool.name: tool for tool in tools if tool.toolset in toolsets | {"always"}}
         self.policy = policy
+        self.environment = environment
         self.pinned_user = pinned_user
 
     def asks(self, tool: Tool) -> bool:
@@ -42,9 +49,8 @@ class Registry:
             title=tool.title,
             description=tool.description,
             input_schema=input_schema(tool, pinned=self.pinned_user is not None, asks=self.asks(tool)),
-            output_schema=output_schema(tool),
+            output_schema=output_schema(tool, self.environment),
             annotations=types.ToolAnnotations(
-                title=tool.title,
                 read_only_hint=tool.read_only,
                 destructive_hint=tool.destructive or Effect.DESTROY in tool.effects,
                 idempotent_hint=tool.idempotent,

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from machines_mcp.protocol.tool import Tool
 
-ENVIRONMENT: dict[str, Any] = {"type": "string", "enum": ["embedded", "sandbox", "production"]}
-SIMULATED: dict[str, Any] = {"type": "boolean", "description": "true: nothing here is real"}
+# What a step is stands once in the server's instructions; here it would be read two dozen times.
+NEXT_STEPS: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 APPROVAL_ID: dict[str, Any] = {
     "type": "string",
     "pattern": "^[0-9a-f]{32}$",
@@ -35,13 +35,13 @@ def input_schema(tool: Tool, *, pinned: bool, asks: bool) -> dict[str, Any]:
 
 
 def output_schema(tool: Tool) -> dict[str, Any]:
-    """The schema of a tool's structured result."""
+    """The schema of a tool's structured result. It is open: results may grow, and `simulated` is there where it holds."""
     schema = flat_schema(tool.output_model, "serialization")
     properties = schema["properties"]
-    properties["next_steps"] = properties.pop("next_steps")
-    properties["environment"] = ENVIRONMENT
-    properties["simulated"] = SIMULATED
-    schema["required"] = [*(n for n in schema.get("required", []) if n != "next_steps"), "environment", "next_steps"]
+    del properties["next_steps"]
+    properties["environment"] = {"type": "string"}
+    properties["next_steps"] = NEXT_STEPS
+    schema["required"] = [*schema.get("required", []), "environment", "next_steps"]
     return schema
 
 
@@ -49,38 +49,39 @@ def flat_schema(model: type[BaseModel], mode: Literal["validation", "serializati
     """The model's schema with references resolved in place and noise removed."""
     schema = model.model_json_schema(mode=mode)
     definitions = schema.pop("$defs", {})
-    flat: dict[str, Any] = _flatten(schema, definitions)
+    flat: dict[str, Any] = _flatten(schema, definitions, closed=mode == "validation")
     flat.pop("description", None)
     flat.setdefault("properties", {})
-    if mode == "serialization":
-        optional = {name for name, field in model.model_fields.items() if not field.is_required()}
-        flat["required"] = [name for name in flat.get("required", []) if name not in optional]
     return flat
 
 
-def _flatten(node: Any, definitions: dict[str, Any]) -> Any:
+def _flatten(node: Any, definitions: dict[str, Any], *, closed: bool) -> Any:
+    """`closed` keeps `additionalProperties`: arguments are refused if unknown, results may grow."""
+
     if isinstance(node, list):
-        return [_flatten(item, definitions) for item in node]
+        return [_flatten(item, definitions, closed=closed) for item in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
         target = definitions[node["$ref"].rsplit("/", 1)[1]]
         target = {k: v for k, v in target.items() if k != "description"}
-        return _flatten(target | {k: v for k, v in node.items() if k != "$ref"}, definitions)
+        return _flatten(target | {k: v for k, v in node.items() if k != "$ref"}, definitions, closed=closed)
     if "anyOf" in node:
         arms = [arm for arm in node["anyOf"] if arm.get("type") != "null"]
         if len(arms) == 1:
             rest = {k: v for k, v in node.items() if k != "anyOf"}
-            return _flatten(arms[0] | rest, definitions)
+            return _flatten(arms[0] | rest, definitions, closed=closed)
         node = node | {"anyOf": arms}
     cleaned = {}
     for key, value in node.items():
         if key == "properties":
-            cleaned[key] = {name: _flatten(schema, definitions) for name, schema in value.items()}
+            cleaned[key] = {name: _flatten(schema, definitions, closed=closed) for name, schema in value.items()}
         elif key in ("enum", "const", "required", "examples"):
             cleaned[key] = value
         elif key == "title" or (key == "default" and value in (None, [], {})):
             continue
+        elif key == "additionalProperties" and not closed:
+            continue
         else:
-            cleaned[key] = _flatten(value, definitions)
+            cleaned[key] = _flatten(value, definitions, closed=closed)
     return cleaned

@@ -38,7 +38,9 @@ async def serve_stdio(wire: Wire) -> AsyncIterator[tuple[Any, Any]]:
     source, sink = _claim(0, os.open(os.devnull, os.O_RDONLY)), _claim(1, os.dup(2))
     write = await _open_writer(sink)
     writer = LineWriter(wire, write)
-    reader = LineReader(await _open_reader(source), writer, FILE_DRAIN_SECONDS if _is_file(source) else PIPE_DRAIN_SECONDS)
+    reader = LineReader(
+        await _open_reader(source), writer, FILE_DRAIN_SECONDS if _is_file(source) else PIPE_DRAIN_SECONDS
+    )
     # The SDK only iterates the one and calls write and flush of the other.
     async with stdio_server(stdin=cast(Any, reader), stdout=cast(Any, writer)) as streams:
         yield streams
@@ -50,14 +52,20 @@ class LineWriter:
     def __init__(self, wire: Wire, write: Callable[[bytes], Awaitable[None]]) -> None:
         self._wire = wire
         self._write = write
-        self.unanswered = 0
+        self._unanswered = 0
+        self.settled = anyio.Event()
+        self.settled.set()
         self.free = anyio.Event()
         self.free.set()
 
     async def write(self, line: str) -> None:
         """Send one finished line."""
         if kind(line) in ("result", "error"):
-            self.unanswered = max(0, self.unanswered - 1)
+            self.count(-1)
+        await self.send(line)
+
+    async def send(self, line: str) -> None:
+        """Send a line that answers no request which was counted."""
         line = self._wire.outgoing(line)
         if line:
             self.free = anyio.Event()
@@ -68,6 +76,14 @@ class LineWriter:
 
     async def flush(self) -> None:
         """Nothing is held back."""
+
+    def count(self, change: int) -> None:
+        """Keep count of the requests without an answer; `settled` is set while there are none."""
+        self._unanswered = max(0, self._unanswered + change)
+        if self._unanswered == 0:
+            self.settled.set()
+        elif self.settled.is_set():
+            self.settled = anyio.Event()
 
 
 class LineReader:
@@ -105,7 +121,7 @@ class LineReader:
             self._lines.extend(lines)
             if len(self._rest) > MAX_LINE:
                 self._rest = b""
-                await self._writer.write(PARSE_ERROR)
+                await self._writer.send(PARSE_ERROR)
         return self._lines.popleft()
 
     async def _checked(self, line: bytes) -> str | None:
@@ -114,21 +130,20 @@ class LineReader:
         try:
             message = from_json(line)
         except ValueError:
-            await self._writer.write(PARSE_ERROR)
+            await self._writer.send(PARSE_ERROR)
             return None
         if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not _is_message(message):
-            await self._writer.write(invalid_request(message))
+            await self._writer.send(invalid_request(message))
             return None
         if message.get("method") == "notifications/cancelled":
-            self._writer.unanswered = max(0, self._writer.unanswered - 1)
+            self._writer.count(-1)
         elif "method" in message and "id" in message:
-            self._writer.unanswered += 1
+            self._writer.count(+1)
         return line.decode("utf-8", "replace")
 
     async def _drain(self) -> None:
         with anyio.move_on_after(self._drain_seconds):
-            while self._writer.unanswered:
-                await anyio.sleep(0.01)
+            await self._writer.settled.wait()
 
 
 def _is_message(message: dict[Any, Any]) -> bool:

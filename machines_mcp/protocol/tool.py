@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.guard.effect import Effect
@@ -25,12 +25,16 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-Cents = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=100_000_000)]
+def _plain_id(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise PydanticCustomError("machines_rule", "must be printable and not begin or end with a space")
+    return value
+
+
+Cents = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_no_bool)]
 """Money in US cents, 1 to 100,000,000 (one million dollars)."""
 
-WaitSeconds = Annotated[
-    int, BeforeValidator(_no_bool), Field(ge=0, le=50, description="Wait this long for a change, 0 to 50 s")
-]
+WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change"), BeforeValidator(_no_bool)]
 """How long a call may wait for a change before it answers `still_waiting`."""
 
 
@@ -43,9 +47,9 @@ class Input(BaseModel):
 class UserInput(Input):
     """The arguments of a tool that acts for one user; left out of the schema where the server is pinned to one."""
 
-    user_id: str = Field(
-        min_length=1, max_length=120, pattern=r"^\S(?:.{0,118}\S)?$", description="Your id of the user"
-    )
+    user_id: Annotated[
+        str, Field(min_length=1, max_length=120, description="Your id of the user"), AfterValidator(_plain_id)
+    ]
 
 
 class Part(BaseModel):

@@ -87,4 +87,3 @@ def _versions(data: Any) -> dict[str, Any]:
     requested = given.get("requested")
     plain = isinstance(requested, str) and _VERSION.fullmatch(requested)
     return {"supported": given.get("supported", []), "requested": requested if plain else "unknown"}
-

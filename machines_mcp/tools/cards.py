@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 from pydantic import Field, model_validator
@@ -113,9 +113,7 @@ async def _create_question(call: UserCall, args: CreateCard) -> str:
     return f"Issue a virtual card{label} with {_limit_text(args.limit())} to the user {clean(call.user_id, 120)}?"
 
 
-@tool(
-    title="Create a card", toolset="cards", steps=(11, 12), effect=Effect.MONEY, question=_create_question
-)
+@tool(title="Create a card", toolset="cards", steps=(11, 12), effect=Effect.MONEY, question=_create_question)
 async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     """Issue a virtual card, with a spending limit that the user chose and a label. A person approves first. Needs
     accepted agreements. Next: reveal_card."""
@@ -236,7 +234,7 @@ def _limit_text(limit: CardLimit | None) -> str:
     return "no limit" if limit is None else f"a limit of {dollars(limit.amount_cents)} {_PER[limit.frequency]}"
 
 
-def _shown(card: Card, label: str | None) -> dict[str, object]:
+def _shown(card: Card, label: str | None) -> dict[str, Any]:
     return {
         "card_id": card.card_id,
         "status": clean(card.status, 40),

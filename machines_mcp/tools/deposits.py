@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -183,7 +183,7 @@ def _after(call: UserCall, deposit: Deposit) -> NextStep:
     return then(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
 
 
-def _shown(deposit: Deposit) -> dict[str, object]:
+def _shown(deposit: Deposit) -> dict[str, Any]:
     return {
         "deposit_id": deposit.id,
         "status": clean(deposit.status, 40),

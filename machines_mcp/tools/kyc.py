@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -180,7 +181,7 @@ def _address_part(name: str, required: bool) -> KycField:
     return KycField(name=name, required=required, rule="two letters, ISO 3166-1" if "country" in name else None)
 
 
-def _rule(kind: str, low: int | None, high: int | None, regex: str | None, choices: list[str] | None) -> str:
+def _rule(kind: str, low: int | None, high: int | None, regex: str | None, choices: Sequence[str] | None) -> str:
     if choices:
         return "one of: " + ", ".join(clean(c, 60) for c in choices)
     bounds = [f"at least {low} characters"] if low else []

@@ -28,9 +28,12 @@ class CardRevealed(Output):
     expiration_year: int
 
 
+_EFFECTS = {"none": Effect.READ}
+
+
 def _effect(args: RevealCard) -> Effect:
     # What is shown to nobody asks nobody; every other sink is a reveal.
-    return Effect.READ if args.sink == "none" else Effect.REVEAL
+    return _EFFECTS[args.sink]
 
 
 async def _question(call: UserCall, args: RevealCard) -> str:

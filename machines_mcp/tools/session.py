@@ -8,12 +8,13 @@ from typing import Literal
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.partner import Scope
 from machines_mcp.protocol.tool import Output, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
 
 Purpose = Literal["kyc", "funding", "cards"]
 
-SCOPES: dict[str, tuple[str, ...]] = {
+SCOPES: dict[str, tuple[Scope, ...]] = {
     "kyc": ("kyc.read", "kyc.write"),
     "funding": ("deposits.read", "deposits.write", "transactions.read"),
     "cards": ("cards.read", "cards.write", "encryption.read", "encryption.write"),

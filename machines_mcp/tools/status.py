@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intents import Intent
 from machines_mcp.guard.policy import Rule
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
 from machines_mcp.tools.services import Services
@@ -52,10 +53,7 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
     return Status(
         user_id=services.pinned_user,
         permissions=[_permission(services, effect) for effect in Effect],
-        waiting=[
-            Waiting(approval_id=i.id, tool=i.tool, question=i.question, expires_at=datetime.fromtimestamp(i.expires_at, UTC))
-            for i in waiting
-        ],
+        waiting=[_waiting(intent) for intent in waiting],
         unresolved=[Unresolved(withdrawal_id=found, status=state) for found, state in unresolved],
         next_steps=[first] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else [],
     )
@@ -65,3 +63,12 @@ def _permission(services: Services, effect: Effect) -> Permission:
     rule = services.policy.rule(effect)
     reasons = {Rule.DENY: services.policy.reason, Rule.ASK: "a person approves each one"}
     return Permission(action=effect.value, rule=rule.value, reason=reasons.get(rule) or None)
+
+
+def _waiting(intent: Intent) -> Waiting:
+    return Waiting(
+        approval_id=intent.id,
+        tool=intent.tool,
+        question=intent.question,
+        expires_at=datetime.fromtimestamp(intent.expires_at, UTC),
+    )

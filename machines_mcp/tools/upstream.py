@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from machines_mcp.partner.errors import (
+    ApiError,
     Forbidden,
     InvalidRequest,
     InvalidState,
@@ -48,6 +49,13 @@ class Upstream:
             return None
         if not error.outcome_known:
             return self._refusal(Code.OUTCOME_UNKNOWN, user_id, self._look(tool), "See whether it happened.")
+        if isinstance(error, ApiError):
+            return self._said_no(error, tool, user_id)
+        if isinstance(error, TransportError):
+            return _unavailable()
+        return Refusal(Code.PARTNER_MALFORMED if isinstance(error, ResponseError) else Code.PARTNER_REJECTED)
+
+    def _said_no(self, error: ApiError, tool: Tool, user_id: str) -> Refusal:
         match error:
             case KycRequired():
                 return self._refusal(Code.KYC_NOT_APPROVED, user_id, "get_kyc_status", "See what the check needs.")
@@ -61,10 +69,8 @@ class Upstream:
                 return Refusal(Code.AUTH_REJECTED)
             case RateLimited():
                 return Refusal(Code.RATE_LIMITED, details={"retry_after_seconds": math.ceil(error.retry_after or 5)})
-            case TransportError() | ServerError():
-                return Refusal(Code.PARTNER_UNAVAILABLE, next_steps=[Step("status", "See how things stand, then retry.")])
-            case ResponseError():
-                return Refusal(Code.PARTNER_MALFORMED)
+            case ServerError():
+                return _unavailable()
             case _:
                 return Refusal(Code.PARTNER_REJECTED)
 
@@ -82,6 +88,10 @@ class Upstream:
     def _refusal(self, code: Code, user_id: str, step: str, why: str) -> Refusal:
         arguments = {} if step == "status" else self._services.user_argument(user_id)
         return Refusal(code, next_steps=[Step(step, why, arguments)])
+
+
+def _unavailable() -> Refusal:
+    return Refusal(Code.PARTNER_UNAVAILABLE, next_steps=[Step("status", "See how things stand, then try again.")])
 
 
 def _invalid(error: InvalidRequest, tool: Tool) -> Refusal:

@@ -46,9 +46,7 @@ async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
     """Create the user at Machines or find them, and learn where their identity check stands. Give wallet_address only
     to link or change the user's wallet. Next: get_kyc_requirements for a new user, else what the status asks for."""
     client = await call.services.partner()
-    user = await client.users.resolve(
-        call.user_id, wallet_address=args.wallet_address, wallet_label=args.wallet_label
-    )
+    user = await client.users.resolve(call.user_id, wallet_address=args.wallet_address, wallet_label=args.wallet_label)
     return UserResolved(
         user_id=user.user_id,
         wallet_address=user.wallet_address,
