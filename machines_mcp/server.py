@@ -96,7 +96,6 @@ class App:
             registry = Registry(
                 TOOLS,
                 self.policy,
-                environment=environment,
                 toolsets=settings.toolsets,
                 pinned_user=settings.user_id,
             )

@@ -21,13 +21,11 @@ class Registry:
         tools: Iterable[Tool],
         policy: Policy,
         *,
-        environment: str,
         toolsets: frozenset[str],
         pinned_user: str | None,
     ) -> None:
         self.tools = {tool.name: tool for tool in tools if tool.toolset in toolsets | {"always"}}
         self.policy = policy
-        self.environment = environment
         self.pinned_user = pinned_user
 
     def asks(self, tool: Tool) -> bool:
@@ -49,7 +47,7 @@ class Registry:
             title=tool.title,
             description=tool.description,
             input_schema=input_schema(tool, pinned=self.pinned_user is not None, asks=self.asks(tool)),
-            output_schema=output_schema(tool, self.environment),
+            output_schema=output_schema(tool),
             annotations=types.ToolAnnotations(
                 read_only_hint=tool.read_only,
                 destructive_hint=tool.destructive or Effect.DESTROY in tool.effects,

@@ -47,9 +47,7 @@ class Input(BaseModel):
 class UserInput(Input):
     """The arguments of a tool that acts for one user; left out of the schema where the server is pinned to one."""
 
-    user_id: Annotated[
-        str, Field(min_length=1, max_length=120, description="Your id of the user"), AfterValidator(_plain_id)
-    ]
+    user_id: Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_plain_id)]
 
 
 class Part(BaseModel):

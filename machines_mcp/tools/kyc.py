@@ -109,8 +109,8 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycStanding:
 
 @tool(title="Identity check: status", toolset="onboarding", steps=(5, 6))
 async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStanding:
-    """Where the identity check stands, what that means, and the link to the hosted page if the user must act there
-    (only they can; give them the link). wait_seconds waits for a change. Next: get_agreements once approved."""
+    """Where the identity check stands, and the link to the hosted page if the user must act there: only they can, give
+    it to them. wait_seconds waits for a change. Next: get_agreements once approved."""
     client = await call.services.partner()
     status, _ = await wait_until(
         call,

@@ -34,9 +34,8 @@ class SessionCreated(Output):
 
 @tool(title="Create a session", toolset="onboarding", steps=(1, 10), effect=Effect.WRITE)
 async def create_session(call: UserCall, args: CreateSession) -> SessionCreated:
-    """Open a session with Machines for a user and a purpose; creates the user on first use. Begin the journey with
-    purpose kyc. Other tools open what they need by themselves, so call this only to begin or when told to. The token
-    stays on the server. Next: resolve_user."""
+    """Open a session with Machines for a user (user_id: your own id of them) and a purpose. Begin the journey with
+    purpose kyc. Other tools open what they need by themselves. The token stays on the server. Next: resolve_user."""
     client = await call.services.partner()
     session = await client.sessions.open(call.user_id, SCOPES[args.purpose])
     follow = {

@@ -42,8 +42,8 @@ class Status(Output):
 
 @tool(title="Status", toolset="always", open_world=False)
 async def status(call: Call[Services], args: StatusOf) -> Status:
-    """Begin here. Shows the environment, the user this server acts for (none: you name user_id per call), what is
-    allowed, asked of a person or refused and why, what waits for a person, and what is unresolved."""
+    """Begin here. Shows the environment, the user this server acts for (none: name user_id in each call), what is
+    allowed, asked of a person or refused and why, what waits for a person, what is unresolved."""
     services = call.services
     waiting = await services.intents.waiting()
     unresolved = await services.withdrawals.open_ones()
