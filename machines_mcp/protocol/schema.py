@@ -35,53 +35,64 @@ def input_schema(tool: Tool, *, pinned: bool, asks: bool) -> dict[str, Any]:
 
 
 def output_schema(tool: Tool) -> dict[str, Any]:
-    """The schema of a tool's structured result. It is open: results may grow, and `simulated` is there where it holds."""
+    """The schema of a tool's structured result. It is open: `simulated` is there where nothing is real."""
     schema = flat_schema(tool.output_model, "serialization")
     properties = schema["properties"]
     del properties["next_steps"]
     properties["environment"] = {"type": "string"}
     properties["next_steps"] = NEXT_STEPS
-    schema["required"] = [*schema.get("required", []), "environment", "next_steps"]
+    if not schema.get("required"):
+        schema.pop("required", None)
     return schema
 
 
 def flat_schema(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> dict[str, Any]:
-    """The model's schema with references resolved in place and noise removed."""
+    """The model's schema with references resolved in place and noise removed.
+
+    Arguments stay closed (`additionalProperties: false`), results are open: they may grow.
+    """
     schema = model.model_json_schema(mode=mode)
     definitions = schema.pop("$defs", {})
-    flat: dict[str, Any] = _flatten(schema, definitions, closed=mode == "validation")
+    flat: dict[str, Any] = _Flattener(definitions, closed=mode == "validation").flatten(schema)
     flat.pop("description", None)
     flat.setdefault("properties", {})
     return flat
 
 
-def _flatten(node: Any, definitions: dict[str, Any], *, closed: bool) -> Any:
-    """`closed` keeps `additionalProperties`: arguments are refused if unknown, results may grow."""
+class _Flattener:
+    def __init__(self, definitions: dict[str, Any], *, closed: bool) -> None:
+        self._definitions = definitions
+        self._closed = closed
 
-    if isinstance(node, list):
-        return [_flatten(item, definitions, closed=closed) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        target = definitions[node["$ref"].rsplit("/", 1)[1]]
-        target = {k: v for k, v in target.items() if k != "description"}
-        return _flatten(target | {k: v for k, v in node.items() if k != "$ref"}, definitions, closed=closed)
-    if "anyOf" in node:
-        arms = [arm for arm in node["anyOf"] if arm.get("type") != "null"]
-        if len(arms) == 1:
-            rest = {k: v for k, v in node.items() if k != "anyOf"}
-            return _flatten(arms[0] | rest, definitions, closed=closed)
-        node = node | {"anyOf": arms}
-    cleaned = {}
-    for key, value in node.items():
+    def flatten(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self.flatten(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        node = self._without_null(self._resolved(node))
+        return {key: self._value(key, value) for key, value in node.items() if not self._noise(key, value)}
+
+    def _resolved(self, node: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" not in node:
+            return node
+        target = self._definitions[node["$ref"].rsplit("/", 1)[1]]
+        # A class's docstring is for its readers, not for the model's.
+        inherited = {key: value for key, value in target.items() if key != "description"}
+        return self._resolved(inherited | {key: value for key, value in node.items() if key != "$ref"})
+
+    def _without_null(self, node: dict[str, Any]) -> dict[str, Any]:
+        arms = [arm for arm in node.get("anyOf", []) if arm.get("type") != "null"]
+        if len(arms) != 1:
+            return node | {"anyOf": arms} if arms else node
+        rest = {key: value for key, value in node.items() if key != "anyOf"}
+        return self._without_null(self._resolved(arms[0] | rest))
+
+    def _value(self, key: str, value: Any) -> Any:
         if key == "properties":
-            cleaned[key] = {name: _flatten(schema, definitions, closed=closed) for name, schema in value.items()}
-        elif key in ("enum", "const", "required", "examples"):
-            cleaned[key] = value
-        elif key == "title" or (key == "default" and value in (None, [], {})):
-            continue
-        elif key == "additionalProperties" and not closed:
-            continue
-        else:
-            cleaned[key] = _flatten(value, definitions, closed=closed)
-    return cleaned
+            return {name: self.flatten(schema) for name, schema in value.items()}
+        return value if key in ("enum", "const", "required") else self.flatten(value)
+
+    def _noise(self, key: str, value: Any) -> bool:
+        if key == "default":
+            return value in (None, [], {})
+        return key == "title" or (key == "additionalProperties" and not self._closed)
