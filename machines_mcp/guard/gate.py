@@ -46,7 +46,7 @@ class Gate:
         return self.policy.rule(effect)
 
     async def resume(self, demand: Demand, intent_id: str) -> Passage:
-        """Judge a call that names an intent: run once after a grant, repeat the first answer, or say what is missing."""
+        """Judge a call that names an intent: run once after a grant, repeat the first answer, or say what lacks."""
         intent = await self._intents.get(intent_id)
         if intent is None or (intent.tool, intent.user_id, intent.digest) != (
             demand.tool,
