@@ -44,6 +44,7 @@ class PartnerClient:
         max_bytes: The longest body that is read.
         card_secrets: Whether sessions with `cards.secrets.read` may be minted; else `ScopeRefused`, before sending.
         http_transport: Replaces the network, for tests.
+        on_secret: Told each session token as it is minted, so that a guard can know what must not leave.
         clock: Seconds since 1970, as `time.time`.
 
     Raises:
@@ -61,6 +62,7 @@ class PartnerClient:
         max_bytes: int = MAX_BYTES,
         card_secrets: bool = False,
         http_transport: HttpTransport | None = None,
+        on_secret: Callable[[Secret], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not is_header_safe(partner_key):
@@ -68,7 +70,9 @@ class PartnerClient:
         partner = Credential("X-Partner-Key", partner_key)
         endpoint = Endpoint(base_url, proxy=proxy, ca_file=ca_file)
         self._transport = Transport(endpoint, max_bytes=max_bytes, http_transport=http_transport, clock=clock)
-        self.sessions = Sessions(self._transport, partner, deadline=deadline, card_secrets=card_secrets, clock=clock)
+        self.sessions = Sessions(
+            self._transport, partner, deadline=deadline, card_secrets=card_secrets, on_secret=on_secret, clock=clock
+        )
         channel = Channel(self._transport, self.sessions, partner, deadline=deadline)
         self.users = Users(channel)
         self.kyc = Kyc(channel)

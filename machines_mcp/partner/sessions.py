@@ -16,6 +16,7 @@ from machines_mcp.partner.models.sessions import Session, SessionOrder
 from machines_mcp.partner.request import Credential, Request, is_header_safe
 from machines_mcp.partner.scopes import CARD_SECRETS, Need, Scope
 from machines_mcp.partner.transport import Transport
+from machines_mcp.secret import Secret
 
 DEFAULT_TTL_SECONDS = 900
 
@@ -63,12 +64,14 @@ class Sessions:
         *,
         deadline: float,
         card_secrets: bool = False,
+        on_secret: Callable[[Secret], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = transport
         self._partner = partner
         self._deadline = deadline
         self._card_secrets = card_secrets
+        self._on_secret = on_secret
         self._clock = clock
         self._held: dict[_Key, Held] = {}
         self._flights: dict[_Key, _Flight] = {}
@@ -169,6 +172,8 @@ class Sessions:
         session = parse(Session, envelope)
         if not is_header_safe(session.session_token):
             raise Malformed
+        if self._on_secret is not None:
+            self._on_secret(session.session_token)
         life = session.expires_at.timestamp() - minted_at
         # By our clock; where the other end's is so far off that the expiry is past already, the order counts.
         life = min(life, order.ttl_seconds) if life > 0 else order.ttl_seconds
