@@ -1,116 +1,21 @@
-"""The vault's process: one request in, one card opened and checked, one reply out, the end (steps 13 to 15)."""
+"""The vault's process, as it is started. Loading is nearly all of its time, so that comes first."""
 
 from __future__ import annotations
 
-import os
+import gc
+import sys
 from typing import NoReturn
-
-import anyio
-from pydantic import ValidationError
-
-from machines_mcp.partner import PartnerClient
-from machines_mcp.partner.errors import NotFound, PartnerError, RateLimited, ServerError, TransportError
-from machines_mcp.vault import confinement
-from machines_mcp.vault.card import open_card
-from machines_mcp.vault.request import (
-    MAX_DEADLINE_SECONDS,
-    MAX_REQUEST_BYTES,
-    Code,
-    VaultError,
-    VaultReply,
-    VaultRequest,
-    clean_brand,
-    failed,
-    parse_request,
-    reply_line,
-)
-from machines_mcp.vault.sealed import Fault, SealedError
-
-_SCOPE = "cards.secrets.read"
-_SESSION_SECONDS = 60
 
 
 def main() -> NoReturn:
-    """Serve one reveal and end the process, with 0 when the reply was written."""
-    confinement.forbid_dumps()
-    output = confinement.take_output()
-    confinement.end_within(MAX_DEADLINE_SECONDS)
-    os.write(output, reply_line(_answer()))
-    # No finalisers: nothing that still holds a secret runs again.
-    os._exit(0)
+    """Serve one reveal and end the process."""
+    # Its life is too short for garbage to pile up.
+    gc.disable()
+    # Where httpx finds click it loads its own command line, and a library for colours with it.
+    sys.modules["click"] = None  # type: ignore[assignment]
+    from machines_mcp.vault.child import serve
 
-
-def _answer() -> VaultReply:
-    try:
-        request = parse_request(_read_line())
-        confinement.end_within(request.deadline_seconds)
-        confinement.end_with_parent()
-        return anyio.run(reveal, request)
-    except BaseException:
-        return failed("internal")
-
-
-def _read_line() -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        chunk = os.read(0, MAX_REQUEST_BYTES + 1 - len(line))
-        line += chunk
-        if not chunk or len(line) > MAX_REQUEST_BYTES:
-            raise VaultError
-    return line
-
-
-async def reveal(request: VaultRequest) -> VaultReply:
-    """Fetch, open, check and drop one card's secrets: `POST /cards/secrets/session`, `POST /cards/{id}/secrets`."""
-    try:
-        return await _reveal(request)
-    except SealedError as error:
-        return failed(_code_of_fault(error.fault))
-    except ValidationError:
-        # Only the expiry can do it: the rest of the reply is ours.
-        return failed("secrets.malformed")
-    except PartnerError as error:
-        return failed(_code_of_partner(error))
-
-
-async def _reveal(request: VaultRequest) -> VaultReply:
-    async with PartnerClient(
-        request.base_url,
-        request.partner_key,
-        proxy=request.proxy,
-        ca_file=request.ca_file,
-        deadline=request.deadline_seconds,
-        card_secrets=True,
-    ) as client:
-        await client.sessions.open(request.user_id, [_SCOPE], ttl_seconds=_SESSION_SECONDS)
-        session = await client.cards.secrets_session(request.user_id)
-        try:
-            secrets = await client.cards.secrets(request.user_id, request.card_id, session.session_id)
-        except NotFound:
-            return failed("card.not_found")
-    if secrets.last4 not in (None, request.last4):
-        raise SealedError(Fault.LAST4)
-    with open_card(session.secret_key, secrets.encrypted_pan, secrets.encrypted_cvc, request.last4):
-        return VaultReply(
-            status="verified",
-            code="verified",
-            sink=request.sink,
-            brand=clean_brand(secrets.brand),
-            last4=request.last4,
-            expiration_month=secrets.expiration_month,
-            expiration_year=secrets.expiration_year,
-        )
-
-
-def _code_of_fault(fault: Fault) -> Code:
-    if fault is Fault.LAST4:
-        return "secrets.mismatch"
-    return "secrets.unauthentic" if fault is Fault.TAG else "secrets.malformed"
-
-
-def _code_of_partner(error: PartnerError) -> Code:
-    passing = isinstance(error, TransportError | RateLimited | ServerError)
-    return "partner.unavailable" if passing else "partner.rejected"
+    serve()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +8,8 @@ import anyio
 import pytest
 
 from machines_mcp.secret import Secret
-from machines_mcp.vault.__main__ import reveal
-from machines_mcp.vault.process import COMMAND
-from machines_mcp.vault.request import MAX_REQUEST_BYTES, Code, VaultReply, VaultRequest, failed, reply_line
+from machines_mcp.vault.errand import reveal
+from machines_mcp.vault.request import Code, VaultReply, VaultRequest, failed, reply_line
 from tests.vault.cards import card_number, new_key, seal
 from tests.vault.children import PATIENCE
 from tests.vault.upstream import CARD_ID, Upstream, as_json, serve
@@ -166,27 +163,3 @@ async def test_an_upstream_that_writes_the_number_everywhere_brings_none_of_it_o
         line = reply_line(await reveal(_request(upstream))).decode()
     assert upstream.number not in line
     assert upstream.number in str(upstream.answers)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(b"", id="nothing"),
-        pytest.param(b"{}\n", id="empty object"),
-        pytest.param(b"garbage\n", id="garbage"),
-        pytest.param(b'{"user_id":"u"}', id="no newline"),
-        pytest.param(b" " * MAX_REQUEST_BYTES + b"\n", id="too long"),
-    ],
-)
-def test_a_request_that_is_none_ends_in_one_closed_reply(line: bytes) -> None:
-    done = subprocess.run(COMMAND, input=line, capture_output=True, timeout=PATIENCE, check=False, env={})
-    assert (done.stdout, done.stderr, done.returncode) == (reply_line(failed("internal")), b"", 0)
-
-
-def test_the_child_loads_only_what_it_needs() -> None:
-    source = (
-        "import sys, machines_mcp.vault.__main__; print(sorted({'mcp', 'click', 'rich', 'keyring'} & set(sys.modules)))"
-    )
-    command = (sys.executable, "-I", "-c", source)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert done.stdout == "[]\n"

@@ -1,0 +1,50 @@
+"""The vault's side of the pipes: one request in, one reply out, the end."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import anyio
+
+from machines_mcp.vault import confinement
+from machines_mcp.vault.errand import reveal
+from machines_mcp.vault.request import (
+    MAX_DEADLINE_SECONDS,
+    MAX_REQUEST_BYTES,
+    VaultError,
+    VaultReply,
+    failed,
+    parse_request,
+    reply_line,
+)
+
+
+def serve() -> NoReturn:
+    """Answer the request on standard input and end the process, with 0 when the reply was written."""
+    confinement.forbid_dumps()
+    output = confinement.take_output()
+    confinement.end_within(MAX_DEADLINE_SECONDS)
+    os.write(output, reply_line(_answer()))
+    # No finalisers: nothing that still holds a secret runs again.
+    os._exit(0)
+
+
+def _answer() -> VaultReply:
+    try:
+        request = parse_request(_read_line())
+        confinement.end_within(request.deadline_seconds)
+        confinement.end_with_parent()
+        return anyio.run(reveal, request)
+    except BaseException:
+        return failed("internal")
+
+
+def _read_line() -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = os.read(0, MAX_REQUEST_BYTES + 1 - len(line))
+        line += chunk
+        if not chunk or len(line) > MAX_REQUEST_BYTES:
+            raise VaultError
+    return line
