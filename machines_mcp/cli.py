@@ -27,15 +27,16 @@ class _Main(click.Group):
 @click.version_option(__version__, prog_name="machines-mcp")
 def main() -> None:
     """An MCP server that takes a Machines Cash partner's users from sign-up to a working card."""
+    from machines_mcp.logs import configure
+
+    # Before anything else can log: what libraries print of a failure holds what they were working on.
+    configure("WARNING")
 
 
 @main.command()
 def serve() -> None:
     """Serve MCP on stdin and stdout (what a client's config starts)."""
     settings = _settings()
-    from machines_mcp.logs import configure
-
-    configure(settings.log_level)
     from machines_mcp.guard.store import StoreUnavailable
     from machines_mcp.server import serve as run_server
 
@@ -152,10 +153,14 @@ def _decide(approval_id: str | None, *, yes: bool) -> None:
 
 
 def _settings() -> Settings:
+    from machines_mcp.logs import configure
+
     try:
-        return read_settings()
+        settings = read_settings()
     except SettingsError as error:
         _fail(str(error))
+    configure(settings.log_level)
+    return settings
 
 
 def _fail(sentence: str) -> NoReturn:

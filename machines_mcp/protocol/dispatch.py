@@ -166,10 +166,10 @@ class Dispatcher:
 
     def _answer(self, outcome: dict[str, Any]) -> dict[str, Any]:
         body = outcome | self._stamp
-        return {"content": [_text(body)], "structuredContent": body}
+        return {"resultType": "complete", "content": [_text(body)], "structuredContent": body}
 
     def _error(self, payload: dict[str, Any]) -> dict[str, Any]:
-        return {"content": [_text(payload | self._stamp)], "isError": True}
+        return {"resultType": "complete", "content": [_text(payload | self._stamp)], "isError": True}
 
 
 def _text(body: dict[str, Any]) -> dict[str, str]:

@@ -1,0 +1,112 @@
+"""A real client on a real server process over real stdio, and a person who answers its dialogs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import mcp_types as types
+from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client.context import ClientRequestContext
+
+Era = Literal["legacy", "2026-07-28"]
+ERAS: tuple[Era, ...] = ("legacy", "2026-07-28")
+
+
+class ToolError(Exception):
+    """A tool's error, as the object that its text holds."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__(json.dumps(body))
+        self.body = body
+
+    @property
+    def code(self) -> str:
+        return str(self.body["code"])
+
+    @property
+    def next_tool(self) -> str | None:
+        steps = self.body["next_steps"]
+        return steps[0]["tool"] if steps else None
+
+
+@dataclass
+class Person:
+    """Says the same to every dialog and remembers what was asked."""
+
+    answer: Literal["accept", "decline", "cancel"] = "accept"
+    asked: list[str] = field(default_factory=list)
+
+    async def __call__(
+        self, context: ClientRequestContext, params: types.ElicitRequestParams
+    ) -> types.ElicitResult | types.ErrorData:
+        self.asked.append(params.message)
+        return types.ElicitResult(action=self.answer, content={} if self.answer == "accept" else None)
+
+
+@dataclass
+class Agent:
+    """Calls tools and gets their structured results."""
+
+    client: Client
+    person: Person | None
+
+    async def call(self, tool: str, arguments: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        with anyio.fail_after(60):
+            answer = await self.client.call_tool(tool, {**(arguments or {}), **more})
+        if answer.is_error:
+            assert answer.structured_content is None
+            raise ToolError(json.loads(_text(answer)))
+        assert answer.structured_content is not None
+        assert json.loads(_text(answer)) == answer.structured_content
+        return dict(answer.structured_content)
+
+
+def _text(answer: types.CallToolResult) -> str:
+    (content,) = answer.content
+    assert isinstance(content, types.TextContent)
+    return content.text
+
+
+def server(state_dir: Path, **settings: str) -> StdioServerParameters:
+    """How a client's config starts the server."""
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir)} | settings
+    return StdioServerParameters(command=sys.executable, args=["-m", "machines_mcp", "serve"], env=env)
+
+
+@asynccontextmanager
+async def agent(
+    state_dir: Path, era: Era, person: Person | None = None, **settings: str
+) -> AsyncIterator[Agent]:
+    """An agent whose client has a dialog if there is a person."""
+    with anyio.fail_after(120):
+        transport = stdio_client(server(state_dir, **settings))
+        async with Client(transport, mode=era, elicitation_callback=person) as client:
+            yield Agent(client, person)
+
+
+def applicant(last_name: str = "Approved") -> dict[str, Any]:
+    """What an applicant knows about themselves, by the names of the form."""
+    return {
+        "first_name": "Grace",
+        "last_name": last_name,
+        "birth_date": "1986-12-09",
+        "national_id": "TEST-1906",
+        "country_of_issue": "US",
+        "email": "grace@example.com",
+        "address_line1": "2 Harbor Road",
+        "address_city": "Arlington",
+        "address_region": "VA",
+        "address_postal_code": "22201",
+        "address_country_code": "US",
+        "occupation": "15-1132",
+        "annual_salary": "50k–99k",
+        "account_purpose": "testing",
+        "expected_monthly_volume": "under $1k",
+    }

@@ -1,0 +1,86 @@
+"""An automaton that knows only `tools/list` and an applicant's data, and follows only `next_steps`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journeys.stdio import ERAS, Agent, Era, Person, ToolError, agent, applicant
+
+pytestmark = pytest.mark.anyio
+
+WISHES = {"amount": 100, "label": "Books", "limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
+
+
+class Automaton:
+    """Fills what a step leaves open from the applicant's data, by the names of the tool's schema."""
+
+    def __init__(self, user: Agent, schemas: dict[str, dict[str, Any]], data: dict[str, Any]) -> None:
+        self.user = user
+        self.schemas = schemas
+        self.data = data
+        self.calls: list[str] = []
+
+    async def follow(self, step: dict[str, Any], limit: int) -> dict[str, Any]:
+        """The last result: of the call without a next step, or of the `limit`-th call."""
+        result: dict[str, Any] = {}
+        while len(self.calls) < limit:
+            self.calls.append(step["tool"])
+            try:
+                result = await self.user.call(step["tool"], self.fill(step))
+            except ToolError as error:
+                result = error.body
+            if result.get("shown") or not result["next_steps"]:
+                break
+            step = result["next_steps"][0]
+        return result
+
+    def fill(self, step: dict[str, Any]) -> dict[str, Any]:
+        names = self.schemas[step["tool"]]["properties"]
+        return {name: self.data[name] for name in names if name in self.data} | step["arguments"]
+
+
+async def automaton(user: Agent, data: dict[str, Any]) -> tuple[Automaton, dict[str, Any]]:
+    tools = (await user.client.list_tools()).tools
+    schemas = {tool.name: tool.input_schema for tool in tools}
+    first = next(t.name for t in tools if not t.input_schema.get("properties"))
+    return Automaton(user, schemas, data), {"tool": first, "arguments": {}}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("pinned", [True, False])
+async def test_next_steps_alone_lead_from_nothing_to_a_verified_card(era: Era, pinned: bool, tmp_path: Path) -> None:
+    settings = {"MACHINES_USER_ID": "walker"} if pinned else {}
+    data = applicant() | WISHES | ({} if pinned else {"user_id": "walker"})
+    async with agent(tmp_path, era, Person(), **settings) as user:
+        walker, first = await automaton(user, data)
+        result = await walker.follow(first, limit=20)
+    assert result.get("status") == "verified", walker.calls
+    assert walker.calls == [
+        "status",
+        "create_session",
+        "resolve_user",
+        "get_kyc_requirements",
+        "submit_kyc",
+        "get_agreements",
+        "accept_agreements",
+        "list_deposit_assets",
+        "quote_deposit",
+        "create_deposit",
+        "get_deposit",
+        "get_balances",
+        "create_session",
+        "create_card",
+        "reveal_card",
+    ]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_begun_at_the_wrong_end_next_steps_still_lead_there(era: Era, tmp_path: Path) -> None:
+    async with agent(tmp_path, era, Person(), MACHINES_USER_ID="late") as user:
+        walker, _ = await automaton(user, applicant() | WISHES)
+        result = await walker.follow({"tool": "create_card", "arguments": {}}, limit=25)
+    assert result.get("status") == "verified", walker.calls
+    assert walker.calls[:3] == ["create_card", "get_kyc_status", "get_kyc_requirements"]
