@@ -1,0 +1,53 @@
+"""The agreements: accepted all at once, once KYC is approved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from machines_mcp.sandbox.envelope import Answer
+
+if TYPE_CHECKING:
+    from machines_mcp.sandbox.call import Call
+    from machines_mcp.sandbox.users import User
+
+PAGE_PATH: Final = "/legal"
+# id, title of its page, what the person agrees to. Made up: the real texts are not public.
+AGREEMENTS: Final = (
+    (
+        "cardholder-terms",
+        "Cardholder terms",
+        "I accept the terms of the simulated card: it buys nothing, it costs nothing.",
+    ),
+    ("electronic-consent", "Electronic consent", "I agree to get notices about the simulated card electronically."),
+    ("privacy-notice", "Privacy notice", "I have read what the simulator does with what I enter: check and forget it."),
+)
+
+
+def read(call: Call) -> Answer:
+    """GET /agreements."""
+    return Answer(_view(call, call.user), "agreements")
+
+
+def accept(call: Call) -> Answer:
+    """POST /agreements. Accepting again keeps the first time."""
+    fields = call.body()
+    fields.require("accepted")
+    if fields.values["accepted"] is not True:
+        fields.refuse("accepted", "must be true")
+    user = call.user
+    if user.agreements_at is None:
+        user = replace(user, agreements_at=call.now)
+        call.state.db.execute("UPDATE users SET agreements_at = ? WHERE user_id = ?", (call.now, user.user_id))
+    return Answer(_view(call, user), "agreements accepted")
+
+
+def _view(call: Call, user: User) -> dict[str, Any]:
+    return {
+        "agreements": [
+            {"id": name, "text": text, "links": [{"label": title, "url": f"{call.origin}{PAGE_PATH}/{name}"}]}
+            for name, title, text in AGREEMENTS
+        ],
+        "accepted": user.agreements_at is not None,
+        "acceptedAt": None if user.agreements_at is None else call.iso(user.agreements_at),
+    }

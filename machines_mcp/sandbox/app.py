@@ -1,0 +1,97 @@
+"""The HTTP application: the API under /partner/v1, the control under /control, the pages a person opens."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from machines_mcp.sandbox import pages
+from machines_mcp.sandbox.body import read_body
+from machines_mcp.sandbox.call import Incoming
+from machines_mcp.sandbox.control import CONTROLS
+from machines_mcp.sandbox.envelope import Answer, Refusal, not_found, wire
+from machines_mcp.sandbox.fields import parse_body
+from machines_mcp.sandbox.gates import Operation, admit
+from machines_mcp.sandbox.operations import OPERATIONS
+from machines_mcp.sandbox.state import State
+
+API_PATH: Final = "/partner/v1"
+CONTROL_PATH: Final = "/control"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(state: State, origin: str) -> Starlette:
+    """The application that serves `state` at `origin`, such as http://127.0.0.1:8080."""
+    routes = [
+        Route(API_PATH + operation.path, _operation(operation, state, origin), methods=[operation.method])
+        for operation in OPERATIONS
+    ]
+    for method, path, handle in CONTROLS:
+        answer = _guarded(_control(handle, state), origin)
+        routes.append(Route(CONTROL_PATH + path, answer, methods=[method]))
+    routes += [
+        Route(path, _guarded(endpoint, origin), methods=[method]) for method, path, endpoint in pages.routes(state)
+    ]
+    application = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, Refusal: _refused})
+    application.router.redirect_slashes = False
+    return application
+
+
+def _operation(operation: Operation, state: State, origin: str) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        incoming = Incoming(request.path_params, request.query_params, request.headers, await read_body(request))
+        with state.transaction():
+            answer = operation.handle(admit(operation, state, incoming, origin))
+        return _answered(request, answer)
+
+    return endpoint
+
+
+def _control(handle: Callable[..., Answer], state: State) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        fields = parse_body(await read_body(request))
+        with state.transaction():
+            answer = handle(state, fields)
+        return _answered(request, answer)
+
+    return endpoint
+
+
+def _guarded(endpoint: Endpoint, origin: str) -> Endpoint:
+    """Keep web pages of other origins out: they reach loopback too, but can't choose these headers."""
+    hosts = {origin.removeprefix("http://"), origin.removeprefix("http://").replace("127.0.0.1", "localhost")}
+
+    async def guarded(request: Request) -> Response:
+        sent_from = request.headers.get("origin")
+        if request.headers.get("host") not in hosts or (
+            sent_from is not None and sent_from.removeprefix("http://") not in hosts
+        ):
+            raise Refusal(403, "forbidden", "only this computer may do that")
+        return await endpoint(request)
+
+    return guarded
+
+
+def _answered(request: Request, answer: Answer) -> Response:
+    return Response(wire(answer.envelope(), request.headers), media_type="application/json")
+
+
+async def _refused(request: Request, exc: Exception) -> Response:
+    refusal = exc if isinstance(exc, Refusal) else not_found()
+    body = wire(refusal.envelope(), request.headers)
+    return Response(body, refusal.status, refusal.headers, media_type="application/json")
+
+
+async def _no_route(request: Request, exc: Exception) -> Response:
+    """No such path, or no such method on it: in the envelope like everything else."""
+    headers = dict(getattr(exc, "headers", None) or {})
+    if getattr(exc, "status_code", 404) == 405:
+        return await _refused(request, Refusal(405, "method_not_allowed", "method not allowed", headers=headers))
+    return await _refused(request, not_found())

@@ -1,0 +1,122 @@
+"""What can be deposited and withdrawn: tickers, the networks they live on, and where each settles."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from machines_mcp.sandbox.users import EVM_ADDRESS, SOLANA_ADDRESS
+
+if TYPE_CHECKING:
+    from machines_mcp.sandbox.fields import Fields
+
+
+@dataclass(frozen=True)
+class Network:
+    """A chain. `family` decides how addresses look, `memo` whether a deposit needs an extra id beside its address."""
+
+    id: str
+    label: str
+    family: str
+    chain_id: int | None
+    memo: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A ticker on a network."""
+
+    ticker: str
+    network: Network
+
+    @property
+    def token_contract(self) -> str | None:
+        """The token's address; None for a chain's own coin."""
+        if (self.ticker, self.network.id) in _TOKENS:
+            return _TOKENS[self.ticker, self.network.id]
+        if self.ticker in _COINS:
+            return None
+        return "0x" + hashlib.sha256(f"{self.ticker} on {self.network.id}".encode()).hexdigest()[:40]
+
+
+NETWORKS: Final = {
+    network.id: network
+    for network in (
+        Network("base", "Base Sepolia", "evm", 84_532),
+        Network("ethereum", "Ethereum Sepolia", "evm", 11_155_111),
+        Network("polygon", "Polygon Amoy", "evm", 80_002),
+        Network("solana", "Solana Devnet", "solana", 901),
+        Network("bitcoin", "Bitcoin Testnet", "bitcoin", None),
+        Network("hbar", "Hedera Testnet", "hedera", None, memo=True),
+        Network("ripple", "XRP Ledger Testnet", "ripple", None, memo=True),
+        Network("stellar", "Stellar Testnet", "stellar", None, memo=True),
+    )
+}
+_NAMES: Final = {
+    "rusd": ("rUSD", ("base",)),
+    "usdc": ("USD Coin", ("base", "ethereum", "polygon", "solana")),
+    "usdt": ("Tether", ("ethereum", "polygon")),
+    "eth": ("Ether", ("ethereum", "base")),
+    "btc": ("Bitcoin", ("bitcoin",)),
+    "sol": ("Solana", ("solana",)),
+    "pol": ("Polygon", ("polygon",)),
+    "hbar": ("Hedera", ("hbar",)),
+    "xrp": ("XRP", ("ripple",)),
+    "xlm": ("Stellar Lumens", ("stellar",)),
+}
+_COINS: Final = frozenset({"eth", "btc", "sol", "pol", "hbar", "xrp", "xlm"})
+_TOKENS: Final = {
+    ("rusd", "base"): "0x10b5Be494C2962A7B318aFB63f0Ee30b959D000b",
+    ("usdc", "solana"): "HaJ8CaGUJ1w8CjqM2cvaMtTNXSZFhwtmKHeRkYBvEGjj",
+}
+# What the collateral contracts hold: anything else is exchanged into (or out of) the first.
+SETTLED: Final = (Pair("rusd", NETWORKS["base"]), Pair("usdc", NETWORKS["ethereum"]))
+
+
+def listing(fields: Fields) -> list[dict[str, Any]]:
+    """The catalogue as `data.assets`, searched by `q` in ticker and name, cut at `limit`."""
+    wanted = (fields.optional_text("q", most=120) or "").lower()
+    limit = fields.optional_integer("limit", least=1, most=200)
+    found = [ticker for ticker, (name, _) in _NAMES.items() if wanted in ticker or wanted in name.lower()]
+    return [_view(ticker) for ticker in found[:limit]]
+
+
+def _view(ticker: str) -> dict[str, Any]:
+    name, ids = _NAMES[ticker]
+    networks = [Pair(ticker, NETWORKS[network_id]) for network_id in ids]
+    return {
+        "ticker": ticker,
+        "name": name,
+        "icon": None,
+        "networks": [
+            {
+                "id": pair.network.id,
+                "label": pair.network.label,
+                "chainId": pair.network.chain_id,
+                "tokenContract": pair.token_contract,
+                "supportsExtraId": pair.network.memo,
+            }
+            for pair in networks
+        ],
+    }
+
+
+def pair_of(fields: Fields) -> Pair:
+    """The `currency` on the `network` that a request names.
+
+    Raises:
+        Refusal: 400, `chain_not_supported` when the network is unknown or does not carry the currency.
+    """
+    ticker = fields.text("currency", most=40).lower()
+    network_id = fields.text("network", most=40).lower()
+    if ticker not in _NAMES:
+        fields.refuse("currency", "must be a listed asset")
+    if network_id not in _NAMES[ticker][1]:
+        fields.refuse("network", "must be a network of this asset", code="chain_not_supported")
+    return Pair(ticker, NETWORKS[network_id])
+
+
+def address_pattern(network: Network) -> str:
+    """What a destination address on the network has to look like; loose where the family is not modelled."""
+    return {"evm": EVM_ADDRESS, "solana": SOLANA_ADDRESS}.get(network.family, r"[!-~]{4,128}")

@@ -1,0 +1,133 @@
+"""The control: what a test or a person can make happen that no caller of the API could."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from machines_mcp.sandbox import cards, deposits, kyc, ledger, users
+from machines_mcp.sandbox.clock import iso
+from machines_mcp.sandbox.envelope import Answer, not_found
+from machines_mcp.sandbox.fields import MAX_CENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from machines_mcp.sandbox.fields import Fields
+    from machines_mcp.sandbox.state import State
+
+# Charges post this many seconds after the purchase.
+POSTING_SECONDS: Final = 3.0
+
+
+def summary(state: State, fields: Fields) -> Answer:
+    """GET /control: who is there and how far they are. No secret stands in it."""
+    rows = state.rows("SELECT user_id FROM users ORDER BY created_at")
+    data = {
+        "now": iso(state.clock.now()),
+        "clockAheadSeconds": state.clock.offset,
+        "users": [_user(state, row["user_id"]) for row in rows],
+    }
+    return Answer(data, "state")
+
+
+def _user(state: State, user_id: str) -> dict[str, Any]:
+    user = users.find(state, user_id)
+    money = ledger.standing(state, user_id)
+    card_rows = state.rows("SELECT card_id, status, last4 FROM cards WHERE user_id = ? ORDER BY position", user_id)
+    deposit_rows = state.rows("SELECT * FROM deposits WHERE user_id = ? ORDER BY created_at", user_id)
+    now = state.clock.now()
+    return {
+        "userId": user_id,
+        "kycStatus": user.kyc_status if user else None,
+        "agreementsAccepted": bool(user and user.agreements_at is not None),
+        "spendingPower": money.spending_power,
+        "deposits": [{"id": row["deposit_id"], "completed": row["completes_at"] <= now} for row in deposit_rows],
+        "cards": [{"cardId": row["card_id"], "status": row["status"], "last4": row["last4"]} for row in card_rows],
+        "withdrawals": {
+            "pending": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer IS NULL", user_id),
+            "ready": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer NOT NULL", user_id),
+        },
+    }
+
+
+def decide_kyc(state: State, fields: Fields) -> Answer:
+    """POST /control/kyc {userId, decision, reason?}: any status but `not_submitted`."""
+    user_id = fields.text("userId", most=120)
+    decision = fields.choice("decision", kyc.DECISIONS)
+    reason = fields.optional_text("reason", most=500)
+    if users.find(state, user_id) is None:
+        raise not_found()
+    user = kyc.decide(state, user_id, decision, reason)
+    return Answer({"userId": user_id, "status": user.kyc_status}, "kyc decided")
+
+
+def complete_deposit(state: State, fields: Fields) -> Answer:
+    """POST /control/deposits {depositId}: the payment arrives now."""
+    deposit_id = fields.text("depositId")
+    if not deposits.complete(state, deposit_id):
+        raise not_found()
+    return Answer({"depositId": deposit_id}, "deposit completed")
+
+
+def spend(state: State, fields: Fields) -> Answer:
+    """POST /control/spend {cardId, amountCents, merchantName?}: pay; `approved` says whether the card was taken."""
+    card_id = fields.text("cardId")
+    cents = fields.integer("amountCents", least=1, most=MAX_CENTS)
+    merchant = fields.optional_text("merchantName", most=200) or "Test Shop"
+    row = state.row("SELECT * FROM cards WHERE card_id = ?", card_id)
+    if row is None:
+        raise not_found()
+    reason = _decline_reason(state, row, cents)
+    now = state.clock.now()
+    entry_id = ledger.enter(
+        *(state, row["user_id"], "spend", cents),
+        at=now,
+        posts_at=now + POSTING_SECONDS,
+        declined=int(reason is not None),
+        card_id=card_id,
+        merchant_name=merchant,
+    )
+    data = {"approved": reason is None, "reason": reason, "transactionId": entry_id}
+    return Answer(data, "spend declined" if reason else "spend approved")
+
+
+def _decline_reason(state: State, card: Any, cents: int) -> str | None:
+    """Why the card does not pay, None when it does."""
+    if card["status"] != "active":
+        return "card_not_active"
+    if ledger.standing(state, card["user_id"]).spending_power < cents:
+        return "insufficient_balance"
+    if card["limit_cents"] is None:
+        return None
+    window = cards.FREQUENCIES[card["limit_frequency"]]
+    since = 0.0 if window is None else state.clock.now() - window
+    spent = 0
+    if window != 0.0:
+        spent = state.number(
+            "SELECT sum(amount_cents) FROM entries WHERE card_id = ? AND type = 'spend' AND NOT declined"
+            " AND created_at > ?",
+            *(card["card_id"], since),
+        )
+    return "card_limit" if spent + cents > card["limit_cents"] else None
+
+
+def advance_clock(state: State, fields: Fields) -> Answer:
+    """POST /control/clock {advanceSeconds}: from 1 second to 10 years."""
+    state.advance(fields.integer("advanceSeconds", least=1, most=10 * 366 * 86_400))
+    return Answer({"now": iso(state.clock.now()), "clockAheadSeconds": state.clock.offset}, "clock advanced")
+
+
+def reset(state: State, fields: Fields) -> Answer:
+    """POST /control/reset: no users any more; partner key and clock stay."""
+    state.empty()
+    return Answer({}, "state emptied")
+
+
+CONTROLS: Final[tuple[tuple[str, str, Callable[[State, Fields], Answer]], ...]] = (
+    ("GET", "", summary),
+    ("POST", "/kyc", decide_kyc),
+    ("POST", "/deposits", complete_deposit),
+    ("POST", "/spend", spend),
+    ("POST", "/clock", advance_clock),
+    ("POST", "/reset", reset),
+)

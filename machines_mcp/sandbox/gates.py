@@ -1,0 +1,64 @@
+"""Which request gets in: the one place that says in which order a request is refused.
+
+    1. credential   401   partner key, or session token
+    2. expiry       401   of the session
+    3. scope        403   of the session
+    4. kyc          409   not approved
+    5. agreements   409   not accepted
+    6. not found    404   unknown, or another user's      (the handler's first step)
+    7. request      400   body, query, Idempotency-Key    (the handler's second step)
+    8. state        409   what the documented state of the thing forbids, or a key used for another body
+
+`POST /sessions` and `POST /users/resolve` have only the first, the seventh and (kyc for wide scopes) the eighth.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from machines_mcp.sandbox import sessions, users
+from machines_mcp.sandbox.call import Call, Incoming
+from machines_mcp.sandbox.envelope import Answer, Refusal, conflict
+from machines_mcp.sandbox.state import State
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An endpoint: how it is reached, what it asks of the caller, and who answers."""
+
+    method: str
+    path: str
+    handle: Callable[[Call], Answer]
+    partner: bool = False
+    scope: str | None = None
+    kyc: bool = False
+    agreements: bool = False
+
+
+def admit(operation: Operation, state: State, incoming: Incoming, origin: str) -> Call:
+    """The request as a call.
+
+    Raises:
+        Refusal: of the first gate that is closed.
+    """
+    if operation.partner:
+        _check_partner_key(state, incoming.headers.get("x-partner-key"))
+        return Call(state, incoming, origin, state.clock.now(), None)
+    session = sessions.authenticate(state, incoming.headers.get("authorization"))
+    if operation.scope is not None and operation.scope not in session.scopes:
+        raise Refusal(403, "forbidden", f"missing scope {operation.scope}")
+    user = users.find(state, session.user_id)
+    if (operation.kyc or operation.agreements) and (user is None or user.kyc_status != "approved"):
+        raise conflict("kyc required")
+    if operation.agreements and (user is None or user.agreements_at is None):
+        raise conflict("agreements required")
+    return Call(state, incoming, origin, state.clock.now(), user)
+
+
+def _check_partner_key(state: State, given: str | None) -> None:
+    if not given:
+        raise Refusal(401, "unauthorized", "missing partner key")
+    if not hmac.compare_digest(given.encode(), state.partner_key.encode()):
+        raise Refusal(401, "unauthorized", "invalid partner key")

@@ -1,0 +1,134 @@
+"""The pages a person opens: the hosted identity check, where pressing a button decides, and the agreements' texts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from machines_mcp.sandbox import agreements, kyc
+from machines_mcp.sandbox.body import read_body
+from machines_mcp.sandbox.state import State
+from machines_mcp.sandbox.users import User
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_WEB: Final = Path(__file__).with_name("web")
+_STYLE: Final = (_WEB / "style.css").read_text(encoding="utf-8")
+_SHELL, _VERIFY, _CHOICE, _MESSAGE = (
+    Template((_WEB / f"{name}.html").read_text(encoding="utf-8")) for name in ("shell", "verify", "choice", "message")
+)
+_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    # With `no-referrer` a browser would send `Origin: null` along with the form.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A button of the identity check, by the status it leads to."""
+
+    value: str
+    label: str
+    about: str
+    tone: str = ""
+
+
+_CHOICES: Final = (
+    _Choice("approved", "Approve", "The journey goes on with the agreements.", "primary"),
+    _Choice("needs_information", "Ask for more", "The person is sent back here to show something again."),
+    _Choice("manual_review", "Send to manual review", "Somebody has to look at it; it waits until you decide."),
+    _Choice("pending", "Keep checking", "The checks go on running; it waits until you decide."),
+    _Choice("denied", "Deny", "The journey ends: this person gets no card.", "bad"),
+    _Choice("locked", "Lock the account", "The journey ends, and only support could help.", "bad"),
+    _Choice("canceled", "Cancel the application", "The journey ends as if it had been withdrawn.", "bad"),
+)
+# Heading, lead and colour by status.
+_SCREENS: Final = {
+    "approved": ("Identity verified", "You can close this window and go back to where you came from.", "good"),
+    "needs_verification": ("Verify your identity", "Decide below how the simulated check ends.", "wait"),
+    "needs_information": ("Something is missing", "Show it again by deciding below how the check ends.", "wait"),
+    "manual_review": ("A person is looking at it", "Nothing more to do here, unless you want to decide.", "wait"),
+    "pending": ("The checks are running", "Nothing more to do here, unless you want to decide.", "wait"),
+    "denied": ("Not verified", "The check has failed. You can close this window.", "bad"),
+    "locked": ("Account locked", "You can close this window.", "bad"),
+    "canceled": ("Application canceled", "You can close this window.", "bad"),
+}
+
+
+def routes(state: State) -> list[tuple[str, str, Endpoint]]:
+    """Method, path and endpoint of each page."""
+
+    async def verify(request: Request) -> Response:
+        user = _user_of_page(state, request.path_params["page"])
+        return _missing() if user is None else _page("Identity verification", _verify(user))
+
+    async def decide(request: Request) -> Response:
+        form = parse_qs((await read_body(request)).decode("utf-8", "replace"))
+        decision = form.get("decision", [""])[0]
+        user = _user_of_page(state, request.path_params["page"])
+        if user is None:
+            return _missing()
+        if decision not in {choice.value for choice in _CHOICES}:
+            return _message("Identity verification", "Nothing was decided", "Go back and press a button.", 400)
+        with state.transaction():
+            kyc.decide(state, user.user_id, decision)
+        return RedirectResponse(request.url.path, 303, _HEADERS)
+
+    async def legal(request: Request) -> Response:
+        for name, title, text in agreements.AGREEMENTS:
+            if name == request.path_params["agreement"]:
+                return _message("Agreement", title, text)
+        return _missing()
+
+    return [
+        ("GET", kyc.PAGE_PATH + "/{page}", verify),
+        ("POST", kyc.PAGE_PATH + "/{page}", decide),
+        ("GET", agreements.PAGE_PATH + "/{agreement}", legal),
+    ]
+
+
+def _user_of_page(state: State, page: str) -> User | None:
+    row = state.row("SELECT * FROM users WHERE kyc_page = ?", page)
+    return None if row is None else User.of(row)
+
+
+def _verify(user: User) -> str:
+    heading, lead, tone = _SCREENS[user.kyc_status]
+    choices = [_fill(_CHOICE, vars(choice)) for choice in _CHOICES if choice.value != user.kyc_status]
+    words = {"heading": heading, "lead": lead, "tone": tone, "status": user.kyc_status.replace("_", " ")}
+    return _fill(_VERIFY, words, choices="\n".join(choices))
+
+
+def _message(eyebrow: str, heading: str, lead: str, status: int = 200) -> Response:
+    return _page(eyebrow, _fill(_MESSAGE, {"eyebrow": eyebrow, "heading": heading, "lead": lead}), status)
+
+
+def _missing() -> Response:
+    return _message("Sandbox", "There is no such page", "The address may be of an earlier run of the sandbox.", 404)
+
+
+def _page(title: str, content: str, status: int = 200) -> Response:
+    html = _fill(_SHELL, {"title": title}, content=content, style=_STYLE)
+    return HTMLResponse(html, status, _HEADERS)
+
+
+def _fill(template: Template, words: dict[str, str], **markup: str) -> str:
+    """Fill a template: `words` are escaped, `markup` is ours already."""
+    return template.substitute({name: escape(word) for name, word in words.items()}, **markup)

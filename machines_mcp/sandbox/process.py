@@ -1,0 +1,115 @@
+"""The process: binds loopback, says where it is in one line of JSON, serves, and ends when told or with its lease."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from machines_mcp.sandbox.app import API_PATH, CONTROL_PATH, build
+from machines_mcp.sandbox.lease import Lease
+from machines_mcp.sandbox.state import State
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the process was started. `port` 0 picks a free one, without `db` the state goes with the process."""
+
+    port: int
+    db: Path | None
+    reset: bool
+    leased: bool
+
+
+class _Server(uvicorn.Server):
+    """Announces itself once it accepts, and leaves signals to this module."""
+
+    def __init__(self, config: uvicorn.Config, announcement: dict[str, str | int]) -> None:
+        super().__init__(config)
+        self._announcement = announcement
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(json.dumps(self._announcement), flush=True)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # The inherited one raises the signal again after a clean end, which would turn exit code 0 into a death.
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.stop()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+def run(options: Options) -> int:
+    """Serve until SIGINT, SIGTERM or the end of the lease.
+
+    Raises:
+        OSError: the port is taken, or the file can't be opened.
+        sqlite3.DatabaseError: the file is no database of this version.
+    """
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    listener = _listen(options.port)
+    with contextlib.closing(listener):
+        state = State.open(options.db, reset=options.reset)
+        with contextlib.closing(state.db):
+            asyncio.run(_serve(state, listener, leased=options.leased))
+    return 0
+
+
+def _listen(port: int) -> socket.socket:
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is: without that, every answer
+    # (head and body are two writes) would wait 40 ms for the delayed acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    if sys.platform != "win32":
+        # There the option would let another process take the port over.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def _serve(state: State, listener: socket.socket, *, leased: bool) -> None:
+    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    announcement: dict[str, str | int] = {
+        "base_url": origin + API_PATH,
+        "partner_key": state.partner_key,
+        "control_url": origin + CONTROL_PATH,
+    }
+    config = uvicorn.Config(
+        build(state, origin),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config, announcement)
+    lease = Lease(server.stop)
+    if leased:
+        announcement["lease_port"] = await lease.start()
+    await server.serve([listener])
+    await lease.stop()

@@ -1,0 +1,96 @@
+-- Times are unix seconds by the sandbox's clock, money is integer US cents. What waits for a time (a deposit, a charge
+-- that posts) is a row with that time in it: what "now" is decides at reading, nothing runs in the background.
+
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+CREATE TABLE users (
+    user_id TEXT PRIMARY KEY,
+    created_at REAL NOT NULL,
+    wallet_chain TEXT,
+    wallet_address TEXT,
+    kyc_status TEXT NOT NULL DEFAULT 'not_submitted',
+    kyc_reason TEXT,
+    kyc_page TEXT UNIQUE,                -- the unguessable part of the hosted page's address
+    agreements_at REAL,
+    data_key BLOB NOT NULL               -- sealed
+) STRICT;
+
+CREATE TABLE sessions (
+    session_id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users,
+    scopes TEXT NOT NULL,                -- joined by spaces
+    expires_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE cards (
+    card_id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users,
+    position INTEGER NOT NULL,           -- 0, 1, 2 ... per user
+    created_at REAL NOT NULL,
+    status TEXT NOT NULL,
+    deleted_at REAL,
+    last4 TEXT NOT NULL,
+    expiration_month INTEGER NOT NULL,
+    expiration_year INTEGER NOT NULL,
+    number_and_cvc BLOB NOT NULL,        -- sealed
+    limit_cents INTEGER,
+    limit_frequency TEXT,
+    labels TEXT NOT NULL                 -- JSON: encryptedName and its like, as the partner gave them
+) STRICT;
+CREATE INDEX cards_of_user ON cards (user_id, position);
+
+CREATE TABLE deposits (
+    deposit_id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users,
+    created_at REAL NOT NULL,
+    completes_at REAL NOT NULL,
+    currency TEXT NOT NULL,
+    network TEXT NOT NULL,
+    address TEXT NOT NULL,
+    extra_id TEXT,
+    exchange_id TEXT,                    -- NULL when nothing needs to be exchanged
+    entry_id TEXT NOT NULL REFERENCES entries
+) STRICT;
+CREATE INDEX deposits_of_user ON deposits (user_id, created_at);
+
+CREATE TABLE withdrawals (
+    withdrawal_id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users,
+    request_key TEXT,                    -- the Idempotency-Key, NULL without one
+    fingerprint TEXT NOT NULL,           -- of the request's body
+    created_at REAL NOT NULL,
+    amount_cents INTEGER NOT NULL,
+    held_until REAL NOT NULL,            -- a pending one holds its amount until then
+    answer TEXT,                         -- JSON of the ready answer, NULL while pending
+    UNIQUE (user_id, request_key)
+) STRICT;
+
+-- The ledger: collateral comes in (and goes out, negative), charges count against it.
+CREATE TABLE entries (
+    entry_id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users,
+    type TEXT NOT NULL,
+    amount_cents INTEGER NOT NULL,
+    created_at REAL NOT NULL,            -- may lie ahead: not there before
+    posts_at REAL NOT NULL,              -- pending before, posted from then on
+    declined INTEGER NOT NULL DEFAULT 0,
+    card_id TEXT,
+    merchant_name TEXT
+) STRICT;
+CREATE INDEX entries_of_user ON entries (user_id, created_at, entry_id);
+
+CREATE TABLE secrets_sessions (
+    session_id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users,
+    secret_key BLOB NOT NULL,            -- sealed
+    expires_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE idempotency (
+    user_id TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    request_key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    answer TEXT NOT NULL,                -- JSON
+    PRIMARY KEY (user_id, operation, request_key)
+) STRICT;
