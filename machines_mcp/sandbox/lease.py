@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -20,6 +21,8 @@ class Lease:
 
     def __init__(self, expire: Callable[[], None]) -> None:
         self._expire = expire
+        # The first line on each connection: by it a holder knows that the port is still this process's.
+        self.instance = secrets.token_hex(16)
         self._connections: set[asyncio.StreamWriter] = set()
         self._stdin_open = True
         self._server: asyncio.Server | None = None
@@ -66,6 +69,7 @@ class Lease:
     async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
         try:
+            writer.write(f"{self.instance}\n".encode())
             while await reader.read(4096):
                 pass
         except ConnectionError:

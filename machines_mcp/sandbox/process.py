@@ -111,5 +111,6 @@ async def _serve(state: State, listener: socket.socket, *, leased: bool) -> None
     lease = Lease(server.stop)
     if leased:
         announcement["lease_port"] = await lease.start()
+        announcement["instance"] = lease.instance
     await server.serve([listener])
     await lease.stop()

@@ -101,7 +101,7 @@ def authenticate(state: State, authorization: str | None) -> Session:
         claims = jwt.decode(token, _key(state), algorithms=["HS256"]).claims
     except (JoseError, ValueError):
         raise _unauthorized("invalid session token") from None
-    row = state.row("SELECT * FROM sessions WHERE session_id = ?", claims.get("sid"))
+    row = state.row("SELECT * FROM sessions WHERE session_id = ?", str(claims.get("sid")))
     if row is None:
         raise _unauthorized("invalid session token")
     if state.clock.now() >= row["expires_at"]:
