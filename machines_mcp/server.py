@@ -78,9 +78,10 @@ class App:
     def load(self) -> tuple[Registry, Dispatcher]:
         """The tools and what runs them, brought in at the first request for either."""
         if self._loaded is None:
+            from machines_mcp.guard.overview import Overview
             from machines_mcp.guard.withdrawals import Withdrawals
             from machines_mcp.tools.catalogue import TOOLS
-            from machines_mcp.tools.services import Services
+            from machines_mcp.tools.services import Services, permissions
             from machines_mcp.tools.upstream import Upstream
 
             settings = self.settings
@@ -88,7 +89,8 @@ class App:
                 partner=self.partner,
                 reveal=self._reveal,
                 policy=self.policy,
-                intents=self.intents,
+                permissions=permissions(self.policy),
+                overview=Overview(self.store),
                 withdrawals=Withdrawals(self.store),
                 pinned_user=settings.user_id,
             )

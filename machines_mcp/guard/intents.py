@@ -97,14 +97,7 @@ class Intents:
     async def waiting(self) -> list[Intent]:
         """The intents that a person can still decide, oldest first."""
         now = self._clock()
-
-        def work(db: sqlite3.Connection) -> list[Intent]:
-            rows = db.execute(
-                "SELECT * FROM intents WHERE state = 'waiting' AND expires_at > ? ORDER BY created_at", (now,)
-            )
-            return [_intent(row) for row in rows]
-
-        return await self._store.read(work)
+        return await self._store.read(lambda db: waiting_intents(db, now))
 
     async def grant(self, intent_id: str, by: Decider) -> bool:
         """Record a person's yes, good for 5 minutes. False unless the intent still waits."""
@@ -142,6 +135,12 @@ class Intents:
     def expired(self, intent: Intent) -> bool:
         """Whether the time to decide, or to use the grant, has passed."""
         return intent.state in ("waiting", "granted") and intent.expires_at <= self._clock()
+
+
+def waiting_intents(db: sqlite3.Connection, now: float) -> list[Intent]:
+    """What `Intents.waiting` reads, for a transaction that reads more."""
+    rows = db.execute("SELECT * FROM intents WHERE state = 'waiting' AND expires_at > ? ORDER BY created_at", (now,))
+    return [_intent(row) for row in rows]
 
 
 def _intent(row: sqlite3.Row) -> Intent:

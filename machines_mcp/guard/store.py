@@ -36,6 +36,8 @@ class Store:
         self.folder = folder
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="machines-store")
         self._db: sqlite3.Connection | None = None
+        self.writes = 0
+        """How many write transactions this process has asked for; what was read before the last may be old."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one write transaction and return its result.
@@ -45,6 +47,7 @@ class Store:
         Raises:
             StoreUnavailable: The folder or the database can't be opened or written.
         """
+        self.writes += 1
         with anyio.CancelScope(shield=True):
             result = await self._in_thread(lambda: self._transact(work, "BEGIN IMMEDIATE"))
         return result

@@ -94,11 +94,8 @@ class Withdrawals:
             )
         )
 
-    async def open_ones(self) -> list[tuple[str, str]]:
-        """Id and status of each withdrawal whose outcome is not settled here."""
 
-        def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
-            rows = db.execute("SELECT id, status FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')")
-            return [(row["id"], row["status"]) for row in rows]
-
-        return await self._store.read(work)
+def open_withdrawals(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Id and status of each withdrawal whose outcome is not settled here."""
+    rows = db.execute("SELECT id, status FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')")
+    return [(row["id"], row["status"]) for row in rows]

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import anyio
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
+from pydantic_core import to_json
 
 from machines_mcp.guard.gate import Demand, Gate, Passage
 from machines_mcp.guard.intents import Intent, arguments_digest
@@ -173,7 +174,7 @@ class Dispatcher:
 
 
 def _text(body: dict[str, Any]) -> dict[str, str]:
-    return {"type": "text", "text": json.dumps(body, ensure_ascii=False, separators=(",", ":"))}
+    return {"type": "text", "text": to_json(body).decode()}
 
 
 def _refuse(tool: Tool, arguments: Input, passage: Passage) -> NoReturn:

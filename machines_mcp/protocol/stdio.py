@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -36,8 +36,7 @@ async def serve_stdio(wire: Wire) -> AsyncIterator[tuple[Any, Any]]:
     line of a file, 60 s (a script wants its answers).
     """
     source, sink = _claim(0, os.open(os.devnull, os.O_RDONLY)), _claim(1, os.dup(2))
-    write = await _open_writer(sink)
-    writer = LineWriter(wire, write)
+    writer = LineWriter(wire, await _open_sink(sink))
     reader = LineReader(
         await _open_reader(source), writer, FILE_DRAIN_SECONDS if _is_file(source) else PIPE_DRAIN_SECONDS
     )
@@ -46,17 +45,22 @@ async def serve_stdio(wire: Wire) -> AsyncIterator[tuple[Any, Any]]:
         yield streams
 
 
-class LineWriter:
-    """The one place where lines leave. Waits while the client does not read."""
+class Sink(Protocol):
+    """Where bytes go. `write` returns when more can be taken; `ready` when what was written before has been."""
 
-    def __init__(self, wire: Wire, write: Callable[[bytes], Awaitable[None]]) -> None:
+    async def write(self, data: bytes) -> None: ...
+
+    async def ready(self) -> None: ...
+
+
+class LineWriter:
+    """The one place where lines leave."""
+
+    def __init__(self, wire: Wire, sink: Sink) -> None:
         self._wire = wire
-        self._write = write
+        self._sink = sink
         self._unanswered = 0
-        self.settled = anyio.Event()
-        self.settled.set()
-        self.free = anyio.Event()
-        self.free.set()
+        self._settled: anyio.Event | None = None
 
     async def write(self, line: str) -> None:
         """Send one finished line."""
@@ -68,22 +72,26 @@ class LineWriter:
         """Send a line that answers no request which was counted."""
         line = self._wire.outgoing(line)
         if line:
-            self.free = anyio.Event()
-            try:
-                await self._write(line.encode("utf-8", "backslashreplace"))
-            finally:
-                self.free.set()
+            await self._sink.write(line.encode("utf-8", "backslashreplace"))
 
     async def flush(self) -> None:
         """Nothing is held back."""
 
+    async def ready(self) -> None:
+        """Wait while the client does not read."""
+        await self._sink.ready()
+
     def count(self, change: int) -> None:
-        """Keep count of the requests without an answer; `settled` is set while there are none."""
+        """Keep count of the requests without an answer."""
         self._unanswered = max(0, self._unanswered + change)
-        if self._unanswered == 0:
-            self.settled.set()
-        elif self.settled.is_set():
-            self.settled = anyio.Event()
+        if self._unanswered == 0 and self._settled is not None:
+            self._settled.set()
+
+    async def settled(self) -> None:
+        """Wait until every counted request is answered."""
+        while self._unanswered:
+            self._settled = anyio.Event()
+            await self._settled.wait()
 
 
 class LineReader:
@@ -102,7 +110,7 @@ class LineReader:
     async def __anext__(self) -> str:
         while True:
             # A client that does not read its answers is not read from either.
-            await self._writer.free.wait()
+            await self._writer.ready()
             line = await self._next_line()
             if line is None:
                 await self._drain()
@@ -143,7 +151,7 @@ class LineReader:
 
     async def _drain(self) -> None:
         with anyio.move_on_after(self._drain_seconds):
-            await self._writer.settled.wait()
+            await self._writer.settled()
 
 
 def _is_message(message: dict[Any, Any]) -> bool:
@@ -182,40 +190,58 @@ async def _open_reader(fd: int) -> Callable[[], Awaitable[bytes]]:
     return lambda: stream.read(CHUNK)
 
 
-async def _open_writer(fd: int) -> Callable[[bytes], Awaitable[None]]:
+async def _open_sink(fd: int) -> Sink:
     if not _is_pipe(fd):
-        return lambda data: anyio.to_thread.run_sync(_write_all, fd, data)
+        return _FileSink(fd)
     pipe = os.fdopen(fd, "wb", buffering=0)
-    transport, flow = await asyncio.get_running_loop().connect_write_pipe(_Flow, pipe)
-
-    async def write(data: bytes) -> None:
-        if flow.lost:
-            raise anyio.BrokenResourceError
-        transport.write(data)
-        await flow.ready.wait()
-
-    return write
+    transport, sink = await asyncio.get_running_loop().connect_write_pipe(_PipeSink, pipe)
+    sink.transport = transport
+    return sink
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+class _FileSink:
+    """A file, a terminal, or a pipe on Windows: written by a worker thread."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    async def write(self, data: bytes) -> None:
+        await anyio.to_thread.run_sync(self._write, data)
+
+    async def ready(self) -> None:
+        """A write returns only when it is done."""
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._fd, data) :]
 
 
-class _Flow(asyncio.BaseProtocol):
-    """Tells when the pipe is full, free again, or gone."""
+class _PipeSink(asyncio.BaseProtocol):
+    """A pipe or socket, written by the event loop; knows when it is full, free again, or gone."""
+
+    transport: asyncio.WriteTransport
 
     def __init__(self) -> None:
-        self.ready = asyncio.Event()
-        self.ready.set()
-        self.lost = False
+        self._free = asyncio.Event()
+        self._free.set()
+        self._lost = False
+
+    async def write(self, data: bytes) -> None:
+        if self._lost:
+            raise anyio.BrokenResourceError
+        self.transport.write(data)
+        await self.ready()
+
+    async def ready(self) -> None:
+        if not self._free.is_set():
+            await self._free.wait()
 
     def pause_writing(self) -> None:
-        self.ready.clear()
+        self._free.clear()
 
     def resume_writing(self) -> None:
-        self.ready.set()
+        self._free.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        self.ready.set()
+        self._lost = True
+        self._free.set()

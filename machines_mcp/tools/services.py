@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from machines_mcp.guard.intents import Intents
-from machines_mcp.guard.policy import Policy
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.overview import Overview
+from machines_mcp.guard.policy import Policy, Rule
 from machines_mcp.guard.withdrawals import Withdrawals
 from machines_mcp.partner import PartnerClient
 from machines_mcp.protocol.refusal import Step
-from machines_mcp.protocol.tool import Call, NextStep
+from machines_mcp.protocol.tool import Call, NextStep, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,21 @@ class Revealed:
     expiration_year: int | None
 
 
+class Permission(Part):
+    """What may be done: `allow`, `ask` (a person approves each one) or `deny` (for this reason)."""
+
+    action: str
+    rule: str
+    reason: str | None = None
+
+
+def permissions(policy: Policy) -> tuple[Permission, ...]:
+    """A permission per class of call."""
+    reasons = {Rule.DENY: policy.reason, Rule.ASK: "a person approves each one", Rule.ALLOW: None}
+    rules = [(effect.value, policy.rule(effect)) for effect in Effect]
+    return tuple(Permission(action=name, rule=rule.value, reason=reasons[rule]) for name, rule in rules)
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The rooms behind the tools."""
@@ -35,7 +51,9 @@ class Services:
     reveal: Callable[[str, str, str, Literal["none"]], Awaitable[Revealed]]
     """(user, card id, last4, sink): the vault does steps 13 to 15 in a process of its own."""
     policy: Policy
-    intents: Intents
+    permissions: tuple[Permission, ...]
+    """What the policy says of each class, as `status` shows it."""
+    overview: Overview
     withdrawals: Withdrawals
     pinned_user: str | None
 

@@ -8,17 +8,11 @@ from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intents import Intent
 from machines_mcp.guard.policy import Rule
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
-from machines_mcp.tools.services import Services
+from machines_mcp.tools.services import Permission, Services
 
 
 class StatusOf(Input):
     pass
-
-
-class Permission(Part):
-    action: str
-    rule: str
-    reason: str | None = None
 
 
 class Waiting(Part):
@@ -45,24 +39,17 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
     """Begin here. Shows the environment, the user this server acts for (none: name user_id in each call), what is
     allowed, asked of a person or refused and why, what waits for a person, what is unresolved."""
     services = call.services
-    waiting = await services.intents.waiting()
-    unresolved = await services.withdrawals.open_ones()
+    found = await services.overview.look()
     first = NextStep(
         tool="create_session", why="Begin the journey, or go on with it, for a user.", arguments={"purpose": "kyc"}
     )
     return Status(
         user_id=services.pinned_user,
-        permissions=[_permission(services, effect) for effect in Effect],
-        waiting=[_waiting(intent) for intent in waiting],
-        unresolved=[Unresolved(withdrawal_id=found, status=state) for found, state in unresolved],
+        permissions=list(services.permissions),
+        waiting=[_waiting(intent) for intent in found.waiting],
+        unresolved=[Unresolved(withdrawal_id=wid, status=state) for wid, state in found.withdrawals],
         next_steps=[first] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else [],
     )
-
-
-def _permission(services: Services, effect: Effect) -> Permission:
-    rule = services.policy.rule(effect)
-    reasons = {Rule.DENY: services.policy.reason, Rule.ASK: "a person approves each one"}
-    return Permission(action=effect.value, rule=rule.value, reason=reasons.get(rule) or None)
 
 
 def _waiting(intent: Intent) -> Waiting:

@@ -1,0 +1,50 @@
+"""What is open in a state folder, at one look: what waits for a person, what has no known outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from machines_mcp.guard.intents import Intent, waiting_intents
+from machines_mcp.guard.withdrawals import open_withdrawals
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.guard.store import Store
+
+FRESH_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The waiting intents, and (id, status) of the withdrawals that are not settled."""
+
+    waiting: list[Intent]
+    withdrawals: list[tuple[str, str]]
+
+
+class Overview:
+    """Looks again after any write of this process, and at the latest after 0.25 s: others decide, too."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._seen = Open([], [])
+        self._seen_at = 0.0
+        self._seen_writes = -1
+
+    async def look(self) -> Open:
+        """What is open now."""
+        writes, at = self._store.writes, time.monotonic()
+        if writes != self._seen_writes or at - self._seen_at > FRESH_SECONDS:
+            now = self._clock()
+
+            def work(db: sqlite3.Connection) -> Open:
+                return Open(waiting_intents(db, now), open_withdrawals(db))
+
+            self._seen = await self._store.read(work)
+            self._seen_at, self._seen_writes = at, writes
+        return self._seen
