@@ -11,13 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from machines_mcp.demo import Scene
-from machines_mcp.install import config_text
+from machines_mcp.install import command, config_text
 from machines_mcp.tools.text import dollars
 
 _HEAD = (
     "A model's view of the journey: a new user from nothing to a working card, in the 15 steps of the Partner API"
     " guide. Real MCP over stdio, real HTTP, real cryptography; the Partner API is a simulator on this machine."
 )
+
+# Where the tool's name begins.
+_INDENT = 8
 
 
 class TerminalTeller:
@@ -33,15 +36,15 @@ class TerminalTeller:
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
         """One call and the one thing of its result worth a look."""
         self._told += 1
-        steps = "–".join(dict.fromkeys(map(str, (scene.steps[0], scene.steps[-1])))) if scene.steps else "opt."
-        line = Table.grid(padding=(0, 1))
-        for width in (1, 5, 21, 52):
-            line.add_column(width=width, overflow="fold")
-        line.add_column(justify="right", width=8)
-        mark = Text("✓", "green") if ok else Text("✗", "bold red")
-        line.add_row(mark, Text(steps, "dim"), Text(scene.tool, "bold"), scene.tells, Text(f"{ms} ms", "dim"))
-        line.add_row("", "", "", Text(_notable(scene.tool, result) if ok else str(result), "cyan" if ok else "red"))
-        self._console.print(line)
+        steps = "–".join(dict.fromkeys(map(str, (scene.steps[0], scene.steps[-1])))) if scene.steps else "extra"
+        mark = ("✓ ", "green") if ok else ("✗ ", "bold red")
+        took = f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms} ms"
+        head = Text.assemble(mark, (f"{steps:<6}", "dim"), (f"{scene.tool:<22}", "bold"), (f"{took:>7}  ", "dim"))
+        head.append(scene.tells)
+        notable = _notable(scene.tool, result) if ok else f"{result['code']}: {result['message']}"
+        below = Text(" " * _INDENT + notable, "cyan" if ok else "red")
+        for line in (head, below):
+            self._console.print(line, no_wrap=True, overflow="ellipsis", soft_wrap=False)
         if scene.tool == "reveal_card":
             self._card = result
 
@@ -53,14 +56,15 @@ class TerminalTeller:
                 f"[bold red]Stopped at call {self._told} of {self._scenes}.[/] Try: machines-mcp doctor"
             )
             return
-        seen = Table(box=None, padding=(0, 2), title="Who saw what of the card", title_style="bold")
-        seen.add_column("the model")
-        seen.add_column("the vault (its own process, gone now)")
         card = self._card
-        number = f"•••• •••• •••• {card.get('last4', '????')}"
-        seen.add_row(f"{card.get('brand', 'card')} {number}", "the whole number, decrypted and checked")
-        seen.add_row(f"expires {card.get('expiration_month'):02}/{card.get('expiration_year')}", "the CVC, checked")
-        seen.add_row("no number, no CVC, no key, no token", "nothing of it was stored, logged or returned")
+        number = f"•••• •••• •••• {card['last4']}"
+        expiry = f"{card['expiration_month']:02}/{card['expiration_year']}"
+        seen = Table(box=None, padding=(0, 3, 0, 0), title="Who saw what of the card", title_justify="left")
+        seen.add_column("the model")
+        seen.add_column("the vault: its own process, gone now")
+        seen.add_row(f"{card.get('brand', 'card')} {number}, {expiry}", "the number, decrypted, its digits checked")
+        seen.add_row("no number, no CVC", "the CVC, decrypted, its digits checked")
+        seen.add_row("no key, no token", "nothing stored, logged or returned")
         self._console.print(seen)
         self._console.print(
             f"\n[bold green]All {self._told} calls went well[/] in {seconds:.1f} s. Nothing was real.\n"
