@@ -69,10 +69,8 @@ class TerminalTeller:
         self._console.print(
             f"\n[bold green]All {self._told} calls went well[/] in {seconds:.1f} s. Nothing was real.\n"
         )
-        self._console.print(
-            "[bold]Use it in Claude Desktop[/]: put this into claude_desktop_config.json and restart it."
-        )
-        self._console.print("[dim]Claude Code: machines-mcp install claude-code --print[/]\n")
+        self._console.print("[bold]Use it in Claude Desktop:[/] put this into claude_desktop_config.json and restart.")
+        self._console.print(f"[dim]For Claude Code: {command()} install claude-code --print[/]\n", soft_wrap=True)
         # Not by rich: a wrapped path would not be one.
         print(config_text("claude-desktop", {}))
 

@@ -81,9 +81,7 @@ def server(state_dir: Path, **settings: str) -> StdioServerParameters:
 
 
 @asynccontextmanager
-async def agent(
-    state_dir: Path, era: Era, person: Person | None = None, **settings: str
-) -> AsyncIterator[Agent]:
+async def agent(state_dir: Path, era: Era, person: Person | None = None, **settings: str) -> AsyncIterator[Agent]:
     """An agent whose client has a dialog if there is a person."""
     with anyio.fail_after(120):
         transport = stdio_client(server(state_dir, **settings))

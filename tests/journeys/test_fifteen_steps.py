@@ -71,7 +71,12 @@ async def test_a_withdrawal_follows_its_quote_after_a_persons_yes(era: Era, tmp_
         await to_funded(user)
         address = "0x" + "ab" * 20
         quote = await user.call(
-            "quote_withdrawal", amount_cents=2500, currency="rusd", network="base", address=address, admin_address=address
+            "quote_withdrawal",
+            amount_cents=2500,
+            currency="rusd",
+            network="base",
+            address=address,
+            admin_address=address,
         )
         made = await user.call("create_withdrawal", quote_id=quote["quote_id"])
         assert (made["status"], made["amount_cents"]) == ("ready", 2500)

@@ -46,9 +46,7 @@ async def test_before_the_agreements_money_and_cards_say_so(era: Era, tmp_path: 
         assert await refusal(user, "create_deposit", currency="rusd", network="base") == shut
         assert await refusal(user, "create_card", limit_amount_cents=1, limit_frequency="allTime") == shut
         assert person.asked == []
-        quote = await user.call(
-            "quote_withdrawal", amount_cents=2500, currency="rusd", network="base", address=ADDRESS
-        )
+        quote = await user.call("quote_withdrawal", amount_cents=2500, currency="rusd", network="base", address=ADDRESS)
         assert await refusal(user, "create_withdrawal", quote_id=quote["quote_id"]) == shut
 
 

@@ -1,0 +1,183 @@
+"""The server as a process: what it writes, how it ends, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and process groups")
+
+STOP_SECONDS = 6.0
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "raw", "version": "1"},
+    },
+}
+
+
+def call(number: int, tool: str, **arguments: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+
+
+class Server:
+    """A server process and a pipe to it."""
+
+    def __init__(self, state: Path, **streams: Any) -> None:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
+        env |= {"MACHINES_STATE_DIR": str(state), "MACHINES_USER_ID": "process-user"}
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | streams
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "machines_mcp"], env=env, stderr=subprocess.PIPE, start_new_session=True, **streams
+        )
+
+    def send(self, *messages: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"".join(json.dumps(m).encode() + b"\n" for m in messages))
+        self.process.stdin.flush()
+
+    def read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        return dict(json.loads(self.process.stdout.readline()))
+
+    def ended_within(self, seconds: float) -> int:
+        return self.process.wait(seconds)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def run(**streams: Any) -> Server:
+        servers.append(Server(tmp_path, **streams))
+        return servers[-1]
+
+    yield run
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
+        for stream in (server.process.stdin, server.process.stdout, server.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def descendants(state: Path) -> list[str]:
+    """Command lines of the processes that work on this state folder."""
+    found = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in found.splitlines() if str(state) in line]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def ready(server: Server) -> None:
+    """A server with its simulator running."""
+    server.send(INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+    assert server.read()["id"] == 0
+    server.send(call(1, "create_session", purpose="kyc"))
+    assert server.read()["result"]["structuredContent"]["purpose"] == "kyc"
+
+
+def test_nothing_but_protocol_is_on_stdout_and_nothing_on_stderr(start: Callable[..., Server]) -> None:
+    server = start()
+    ready(server)
+    server.send(
+        call(2, "no_such_tool"), call(3, "get_card", card_id=7), {"jsonrpc": "2.0", "id": 4, "method": "no/such"}
+    )
+    out, err = server.process.communicate(timeout=STOP_SECONDS)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert sorted(line["id"] for line in lines) == [2, 3, 4]
+    assert all(line["jsonrpc"] == "2.0" for line in lines)
+    assert err == b""
+
+
+@pytest.mark.parametrize("how", ["eof", "SIGTERM", "SIGINT"])
+def test_it_ends_in_time_and_takes_its_simulator_along(how: str, start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start()
+    ready(server)
+    assert descendants(tmp_path)
+    if how == "eof":
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+    else:
+        server.process.send_signal(getattr(signal, how))
+    assert server.ended_within(STOP_SECONDS) == 0
+    assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["eof", "SIGTERM", "SIGINT"])
+def test_it_ends_in_time_while_a_call_waits(how: str, start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start()
+    ready(server)
+    server.send(call(2, "get_kyc_status", wait_seconds=50), call(3, "status"))
+    # The KYC of a new user is `not_submitted`, which is no state to wait in; an unknown deposit is none either.
+    answers = {server.read()["id"], server.read()["id"]}
+    assert answers == {2, 3}
+    server.send(call(4, "reveal_card", card_id="no-such-card"), call(5, "list_deposit_assets"))
+    if how == "eof":
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+    else:
+        server.process.send_signal(getattr(signal, how))
+    assert server.ended_within(STOP_SECONDS) == 0
+    assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
+
+
+def test_a_killed_server_leaves_no_simulator(start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start()
+    ready(server)
+    server.process.kill()
+    assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
+
+
+def test_two_servers_share_one_simulator_and_the_last_takes_it_along(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    first, second = start(), start()
+    ready(first)
+    ready(second)
+    assert len(descendants(tmp_path)) == 1
+    first.process.send_signal(signal.SIGTERM)
+    first.ended_within(STOP_SECONDS)
+    second.send(call(2, "get_kyc_status"))
+    assert second.read()["result"]["structuredContent"]["status"] == "not_submitted"
+    second.process.kill()
+    assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
+
+
+def test_stdin_from_the_null_device_ends_it_at_once(start: Callable[..., Server]) -> None:
+    server = start(stdin=subprocess.DEVNULL)
+    assert server.ended_within(30) == 0
+
+
+def test_requests_in_a_file_are_all_answered(start: Callable[..., Server], tmp_path: Path) -> None:
+    script = [INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"}]
+    script += [call(n, "status") for n in range(1, 6)] + [call(6, "create_session", purpose="kyc")]
+    source = tmp_path / "requests.jsonl"
+    source.write_text("".join(json.dumps(m) + "\n" for m in script), encoding="utf-8")
+    with source.open("rb") as file, (tmp_path / "answers.jsonl").open("wb") as answers:
+        server = start(stdin=file, stdout=answers)
+        assert server.ended_within(60) == 0
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(line["id"] for line in lines) == list(range(7))
+    assert all("result" in line for line in lines)
