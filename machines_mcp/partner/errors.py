@@ -190,14 +190,14 @@ class Conflict(ApiError):
 
 
 class KycRequired(Conflict):
-    """409: the user's KYC is not approved, and the scopes asked for need that."""
+    """409 that says so: the user's KYC is not approved."""
 
     default_code = "kyc_required"
     sentence = "The user's KYC must be approved first."
 
 
 class InvalidState(Conflict):
-    """409 `invalid_state`: KYC is not approved, or the agreements are not accepted."""
+    """409 `invalid_state` without a word of KYC: most often the agreements are not accepted."""
 
     default_code = "invalid_state"
     sentence = "A step that must come before this one is not done."

@@ -9,7 +9,10 @@ from machines_mcp.partner.scopes import AGREEMENTS_READ, AGREEMENTS_WRITE
 
 
 class AgreementsResource(Resource):
-    """`/agreements`. Both methods raise `InvalidState` until KYC is approved, and the rest of `PartnerError`."""
+    """`/agreements`. Until KYC is approved both methods raise `KycRequired`, or `InvalidState` where the API says less.
+
+    Any other failure is a `PartnerError` as well.
+    """
 
     async def get(self, user_id: str) -> Agreements:
         """The texts, and whether they are accepted: `GET /agreements`. A session with `kyc.read`."""

@@ -1,0 +1,25 @@
+"""An upstream on loopback for every test that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from machines_mcp.partner import PartnerClient
+from machines_mcp.secret import Secret
+from tests.partner.upstream import PARTNER_KEY, Upstream, upstream
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Upstream]:
+    """A scripted upstream."""
+    async with upstream() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(api: Upstream) -> AsyncIterator[PartnerClient]:
+    """A client of it, with a deadline that a test can wait for."""
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5) as partner:
+        yield partner

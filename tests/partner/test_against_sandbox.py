@@ -1,0 +1,268 @@
+"""The client and the embedded Partner API, who know nothing of each other, over real HTTP; the contract judges both."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import anyio
+import httpx
+import pytest
+
+from machines_mcp.partner import (
+    CardLimit,
+    KycAddress,
+    KycApplication,
+    PartnerClient,
+    Withdrawal,
+    WithdrawalOrder,
+    WithdrawalRoute,
+    errors,
+)
+from machines_mcp.secret import Secret
+from tests.contract.judge import contract
+from tests.sandbox.running import Sandbox, running
+
+pytestmark = pytest.mark.anyio
+
+DESTINATION = "0x" + "2b" * 20
+
+
+class Judged(httpx.AsyncHTTPTransport):
+    """Lets no request and no answer pass that breaks the contract."""
+
+    def __init__(self) -> None:
+        super().__init__(trust_env=False)
+        self.paths: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        method, path = request.method, request.url.path
+        self.paths.append(path.removeprefix("/partner/v1"))
+        body = json.loads(request.content) if request.content else None
+        query = dict(request.url.params)
+        faults = contract().request_violations(method, path, headers=dict(request.headers), query=query, body=body)
+        response = await super().handle_async_request(request)
+        answer = json.loads(await response.aread())
+        faults += contract().response_violations(method, path, response.status_code, answer)
+        assert faults == []
+        return response
+
+
+@pytest.fixture
+def wire() -> Judged:
+    return Judged()
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox, wire: Judged) -> AsyncIterator[PartnerClient]:
+    key = Secret(sandbox.partner_key)
+    with anyio.fail_after(30):
+        async with PartnerClient(sandbox.base_url, key, deadline=10, card_secrets=True, http_transport=wire) as partner:
+            yield partner
+
+
+@pytest.fixture
+def user() -> str:
+    return f"user-{uuid.uuid4()}"
+
+
+def application(last_name: str = "Approved") -> KycApplication:
+    return KycApplication(
+        first_name="Ada",
+        last_name=last_name,
+        birth_date="1990-02-28",
+        national_id="12-34-X",
+        country_of_issue="US",
+        email="ada@example.com",
+        address=KycAddress(
+            line1="1 Main Street", city="Springfield", region="IL", postal_code="62701", country_code="US"
+        ),
+        occupation="49-3023",
+        annual_salary="50k–99k",
+        account_purpose="testing",
+        expected_monthly_volume="$1k–$5k",
+    )
+
+
+async def onboarded(client: PartnerClient, user: str) -> None:
+    await client.users.resolve(user, wallet_address=DESTINATION)
+    await client.kyc.submit(user, application())
+    await client.agreements.accept(user)
+
+
+async def control(sandbox: Sandbox, path: str, body: dict[str, object]) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(sandbox.control_url + path, json=body)
+    assert answer.status_code == 200
+
+
+async def funded(client: PartnerClient, user: str, sandbox: Sandbox, dollars: float) -> None:
+    deposit = await client.deposits.create(user, "rusd", "base", amount=dollars)
+    await control(sandbox, "/deposits", {"depositId": deposit.id})
+    assert (await client.deposits.get(user, deposit.id)).deposit_address == deposit.deposit_address
+    assert (await client.balances.get(user)).spending_power == dollars * 100
+
+
+async def signed(client: PartnerClient, user: str, order: WithdrawalOrder) -> Withdrawal:
+    with anyio.fail_after(15):
+        while True:
+            withdrawal = await client.withdrawals.create(user, order, idempotency_key=f"intent-{user}")
+            if withdrawal.status != "pending":
+                return withdrawal
+            assert withdrawal.retry_after_seconds is not None
+            await anyio.sleep(min(withdrawal.retry_after_seconds, 1))
+
+
+async def test_a_new_user_gets_as_far_as_a_cards_secrets(client: PartnerClient, user: str, sandbox: Sandbox) -> None:
+    person = await client.users.resolve(user, wallet_address="0x" + "AB" * 20)
+    assert (person.user_id, person.wallet_address, person.kyc_status) == (user, "0x" + "ab" * 20, "not_submitted")
+    assert {field.name for field in (await client.kyc.values(user)).fields} >= {"firstName", "nationalId"}
+    assert (await client.kyc.submit(user, application())).status == "approved"
+    assert not (await client.agreements.get(user)).accepted
+    assert (await client.agreements.accept(user)).accepted_at is not None
+
+    assert [asset.ticker for asset in (await client.deposits.assets(user, q="rusd")).assets] == ["rusd"]
+    assert (await client.deposits.range(user, "rusd", "base")).from_currency == "rusd"
+    estimate = await client.deposits.estimate(user, "rusd", "base", 100)
+    assert (estimate.quoted_amount, estimate.quoted_amount_currency) == (100, "crypto")
+    await funded(client, user, sandbox, 100)
+    assert len((await client.deposits.list(user, scope="all")).deposits) == 1
+
+    label = await client.encryption.encrypt(user, "Grüße 🛒")
+    card = await client.cards.create(
+        user, encrypted_name=label, limit=CardLimit(amount_cents=2500, frequency="per30DayPeriod")
+    )
+    assert card.limit is not None
+    assert card.limit.amount_cents == 2500
+    assert card.encrypted_name is not None
+    assert await client.encryption.decrypt(user, card.encrypted_name) == "Grüße 🛒"
+    assert (await client.cards.update(user, card.card_id, status="locked")).status == "locked"
+    assert (await client.cards.get(user, card.card_id)).status == "locked"
+    assert [one.card_id for one in (await client.cards.list(user, limit=1)).cards] == [card.card_id]
+
+    session = await client.cards.secrets_session(user)
+    secrets = await client.cards.secrets(user, card.card_id, session.session_id)
+    assert (secrets.expiration_month, secrets.expiration_year) == (card.expiration_month, card.expiration_year)
+    assert len(session.secret_key.expose()) == 32
+    assert (await client.cards.delete(user, card.card_id)).status == "canceled"
+    assert [type(row.amount_cents) for row in (await client.transactions.list(user)).transactions] == [int]
+
+
+async def test_a_withdrawal_is_quoted_pending_and_then_signed(
+    client: PartnerClient, user: str, sandbox: Sandbox
+) -> None:
+    await onboarded(client, user)
+    await funded(client, user, sandbox, 60)
+    assert (await client.withdrawals.assets(user)).assets
+    route = WithdrawalRoute(currency="rusd", network="base")
+    assert (await client.withdrawals.range(user, route)).from_currency == "rusd"
+    assert (await client.withdrawals.estimate(user, route, 5000)).from_amount_cents == 5000
+    order = WithdrawalOrder(amount_cents=5000, currency="rusd", network="base", address=DESTINATION)
+    withdrawal = await signed(client, user, order)
+    assert withdrawal.status == "ready"
+    assert withdrawal.parameters is not None
+    assert len(withdrawal.parameters) == 7
+    assert withdrawal.expires_at is not None
+    assert withdrawal.execution is not None
+    assert withdrawal.execution.call_target
+    assert await client.withdrawals.create(user, order, idempotency_key=f"intent-{user}") == withdrawal
+
+
+async def test_each_gate_has_its_own_error(client: PartnerClient, user: str) -> None:
+    with pytest.raises(errors.KycRequired):
+        await client.cards.list(user)
+    with pytest.raises(errors.KycRequired):
+        await client.agreements.get(user)
+    await client.kyc.submit(user, application())
+    for call in (client.cards.create(user), client.deposits.create(user, "rusd", "base")):
+        with pytest.raises(errors.InvalidState) as caught:
+            await call
+        assert (caught.value.status, caught.value.outcome_known) == (409, True)
+    await client.agreements.accept(user)
+    with pytest.raises(errors.NotFound):
+        await client.cards.get(user, str(uuid.uuid4()))
+
+
+async def test_balances_can_be_read_before_kyc_is_approved(client: PartnerClient, user: str) -> None:
+    assert (await client.balances.get(user)).spending_power == 0
+    assert [set(session.scopes) for session in client.sessions.cached(user)] == [{"kyc.read"}]
+
+
+async def test_a_field_that_the_api_refuses_is_named(client: PartnerClient, user: str) -> None:
+    wrong = application().model_copy(update={"occupation": "99-9999"})
+    with pytest.raises(errors.InvalidRequest) as caught:
+        await client.kyc.submit(user, wrong)
+    assert (caught.value.status, caught.value.field) == (400, "occupation")
+
+
+async def test_the_same_key_is_the_same_card(client: PartnerClient, user: str) -> None:
+    await onboarded(client, user)
+    cards = [await client.cards.create(user, idempotency_key=f"intent-{user}") for _ in range(3)]
+    assert len({card.card_id for card in cards}) == 1
+    assert len((await client.cards.list(user)).cards) == 1
+    with pytest.raises(errors.Conflict) as caught:
+        await client.cards.create(
+            user, limit=CardLimit(amount_cents=1, frequency="allTime"), idempotency_key=f"intent-{user}"
+        )
+    assert caught.value.code == "idempotency_conflict"
+
+
+async def test_users_do_not_see_each_others_cards(client: PartnerClient, user: str) -> None:
+    await onboarded(client, user)
+    card = await client.cards.create(user)
+    other = f"{user}-other"
+    await onboarded(client, other)
+    assert (await client.cards.list(other)).cards == ()
+    with pytest.raises(errors.NotFound):
+        await client.cards.get(other, card.card_id)
+
+
+async def test_pages_follow_each_other(client: PartnerClient, user: str) -> None:
+    await onboarded(client, user)
+    made = [(await client.cards.create(user)).card_id for _ in range(3)]
+    seen: list[str] = []
+    cursor: str | None = None
+    for _ in range(5):
+        page = await client.cards.list(user, cursor=cursor, limit=2)
+        seen += [card.card_id for card in page.cards]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(made)
+
+
+async def test_many_calls_at_once_share_a_session(client: PartnerClient, user: str, wire: Judged) -> None:
+    await onboarded(client, user)
+    before = wire.paths.count("/sessions")
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(client.cards.list, user)
+    assert wire.paths.count("/sessions") == before + 1
+
+
+@pytest.fixture(scope="module")
+def own_sandbox() -> Iterator[Sandbox]:
+    with running() as started:
+        yield started
+
+
+async def test_a_session_that_expired_upstream_is_replaced_in_passing(own_sandbox: Sandbox, user: str) -> None:
+    wire = Judged()
+    key = Secret(own_sandbox.partner_key)
+    async with PartnerClient(own_sandbox.base_url, key, deadline=10, http_transport=wire) as client:
+        await onboarded(client, user)
+        await client.cards.list(user)
+        await control(own_sandbox, "/clock", {"advanceSeconds": 3600})
+        before = len(wire.paths)
+        await client.cards.create(user)
+        await client.cards.list(user)
+        assert wire.paths[before:] == ["/sessions", "/cards", "/cards", "/sessions", "/cards"]
+
+
+@pytest.mark.parametrize("key", ["wrong-key", "sandbox-partner-0"])
+async def test_a_wrong_partner_key_is_unauthorized(sandbox: Sandbox, user: str, key: str) -> None:
+    async with PartnerClient(sandbox.base_url, Secret(key), deadline=10) as client:
+        for call in (client.users.resolve(user), client.kyc.status(user)):
+            with pytest.raises(errors.Unauthorized):
+                await call

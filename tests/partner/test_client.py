@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import importlib
+import logging
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import machines_mcp.partner
+from machines_mcp.partner import KycAddress, KycApplication, PartnerClient, errors
+from machines_mcp.partner.request import Credential, Request
+from machines_mcp.secret import Secret
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, hung_up, refusal
+
+USER = "user-1"
+CARD_SECRETS = {
+    "encryptedPan": {"data": "canary+pan", "iv": "canary+iv"},
+    "encryptedCvc": {"data": "canary+cvc", "iv": "canary+iv"},
+    "expirationMonth": 1,
+    "expirationYear": 2030,
+}
+
+
+def test_every_name_that_is_offered_is_there() -> None:
+    source = Path(machines_mcp.partner.__file__).read_text(encoding="utf-8")
+    listed = re.findall(r"from (\S+) import \w+ as (\w+)", source)
+    assert len(listed) > 40
+    assert {name for _, name in listed} == set(machines_mcp.partner._HOME_OF)
+    for module, name in listed:
+        assert getattr(machines_mcp.partner, name) is getattr(importlib.import_module(module), name)
+
+
+def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError):
+        machines_mcp.partner.Nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("key", ["", "two words", "line\r\nX-Other: y", "schlüssel", "k" * 8193])
+def test_a_key_that_no_header_can_carry_is_refused_without_a_quote(key: str) -> None:
+    with pytest.raises(ValueError, match=r"^the partner key must be visible ASCII without blanks$"):
+        PartnerClient("https://api.machines.cash/partner/v1", Secret(key))
+
+
+def test_an_address_of_neither_kind_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="base URL"):
+        PartnerClient("http://api.machines.cash/partner/v1", Secret("key"))
+
+
+@pytest.mark.anyio
+async def test_a_client_that_is_made_and_closed_opens_no_connection(api: Upstream) -> None:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY)):
+        pass
+    assert api.connections == 0
+
+
+def test_what_is_on_its_way_prints_without_its_contents() -> None:
+    application = KycApplication(
+        first_name="Canary",
+        last_name="Canary",
+        birth_date="1990-01-01",
+        national_id="canary",
+        country_of_issue="US",
+        email="canary@example.com",
+        address=KycAddress(line1="Canary", city="Canary", region="Canary", postal_code="1", country_code="US"),
+        occupation="49-3023",
+        annual_salary="<40k",
+        account_purpose="testing",
+        expected_monthly_volume="$20k+",
+    )
+    shown = [
+        application,
+        application.address,
+        [application],
+        Request("POST", "/kyc/applications", body={"a": "canary"}),
+    ]
+    shown += [Credential("X-Partner-Key", Secret("canary"))]
+    assert "canary" not in "".join(f"{thing} {thing!r}" for thing in shown).lower()
+
+
+def everything_said(error: BaseException) -> str:
+    """All that a logger, a traceback with its chain, or a curious handler would find in an exception."""
+    chain: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is not None and one not in chain:
+            chain.append(one)
+            todo += [one.__cause__, one.__context__]
+    return "".join(f"{one!r} {one} {one.args} {vars(one)}" for one in chain) + "".join(
+        traceback.format_exception(error)
+    )
+
+
+ENDINGS: dict[str, Answer] = {
+    "a refusal": refusal(400, "canary text", field="canary-field", message="canary"),
+    "a conflict": refusal(409, "invalid_state", message="canary"),
+    "a failure": refusal(500, message="canary"),
+    "a redirect": http(302, b"canary", {"Location": "http://canary.example/?token=canary"}),
+    "HTML": http(200, b"<html>canary</html>"),
+    "wrong types": good({"cards": [{"cardId": ["canary"], "status": "canary"}]}),
+    "a broken header": http(200, b"{}", {"Content-Length": "canary"}),
+    "no answer": hung_up,
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answer", ENDINGS.values(), ids=ENDINGS)
+async def test_no_failure_and_no_log_of_it_holds_a_credential_or_what_upstream_wrote(
+    api: Upstream, client: PartnerClient, answer: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.on("GET", "/cards", answer)
+    with caplog.at_level(logging.DEBUG), pytest.raises(errors.PartnerError) as caught:
+        with anyio.fail_after(10):
+            await client.cards.list(USER)
+    said = everything_said(caught.value)
+    assert "canary" not in said
+    assert PARTNER_KEY not in said
+    # httpcore logs the head of an answer, so what upstream writes there is in a debugging log; our own secrets are not.
+    assert "httpcore.http11" in {record.name for record in caplog.records}
+    assert PARTNER_KEY not in caplog.text
+    assert "signature-canary" not in caplog.text
+
+
+@pytest.mark.anyio
+async def test_no_log_of_a_good_call_holds_a_credential_a_secret_or_a_body(
+    api: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.on("POST", "/cards/secrets/session", good({"sessionId": "canary", "secretKey": "canary"}))
+    api.on("POST", "/cards/card-0001/secrets", good(CARD_SECRETS))
+    shown: list[Any] = []
+    with caplog.at_level(logging.DEBUG):
+        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, card_secrets=True) as client:
+            session = await client.cards.secrets_session(USER)
+            shown += [client, session, await client.cards.secrets(USER, "card-0001", session.session_id)]
+            shown += [client.sessions, client.sessions.cached(USER), client.cards, vars(client)]
+    said = caplog.text + "".join(f"{thing} {thing!r}" for thing in shown)
+    assert "POST" in caplog.text
+    assert "canary" not in said
+    assert PARTNER_KEY not in said

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.partner.endpoint import Endpoint
+from machines_mcp.secret import Secret
+from tests.partner.certificates import Authority
+from tests.partner.upstream import PARTNER_KEY, Upstream, good, port_of, stalled, upstream
+
+HOST = "partner.test"
+BALANCES = {"spendingPower": 1, "creditLimit": 1, "pendingCharges": 0, "postedCharges": 0, "balanceDue": 0}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.machines.cash/partner/v1",
+        "https://dev-api.machines.cash/partner/v1/",
+        "https://api.machines.cash:8443/partner/v1",
+        "http://127.0.0.1:8080/partner/v1",
+        "http://127.8.9.1/partner/v1",
+        "http://[::1]:8080/partner/v1",
+        "http://localhost:8080/partner/v1",
+        "https://[2001:db8::1]/v1",
+    ],
+)
+def test_https_and_loopback_are_endpoints(url: str) -> None:
+    assert Endpoint(url).url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.machines.cash",
+        "http://api.machines.cash/partner/v1",
+        "http://10.0.0.1/",
+        "http://127.1/",
+        "http://2130706433/",
+        "http://0.0.0.0/",
+        "http://[::]/",
+        "http://localhost.example.com/",
+        "http://127.0.0.1.example.com/",
+        "http://127.0.0.1@example.com/",
+        "http://127.0.0.1\\@example.com/",
+        "http://127.0.0.1#@example.com/",
+        "http://127.0.0.1?@example.com/",
+        "https://user:password@api.machines.cash/",
+        "https://api.machines.cash/?a=b",
+        "https://api.machines.cash/#a",
+        "https://api.machines.cash/%2e%2e",
+        "https://api.machines.cash/a b",
+        "https://api.machines.cash\n/",
+        "https://api.machines.cash/\r\nX: y",
+        "HTTPS://api.machines.cash/",
+        "ftp://api.machines.cash/",
+        "file:///etc/passwd",
+        "//api.machines.cash/",
+        "https:///partner",
+        "https://аpi.machines.cash/",  # noqa: RUF001
+    ],
+)
+def test_what_is_neither_or_reads_in_two_ways_is_refused_without_a_quote(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^the base URL must be https://host\[:port\]/path, or http:// on loopback$"):
+        Endpoint(url)
+
+
+@pytest.mark.parametrize("proxy", ["", "127.0.0.1:3128", "socks5://127.0.0.1", "http://a b", "http://"])
+def test_a_proxy_that_is_no_http_url_is_refused_without_a_quote(proxy: str) -> None:
+    with pytest.raises(ValueError, match=r"^the proxy must be an http or https URL$"):
+        Endpoint("https://api.machines.cash", proxy=proxy)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://localhost:1", "http://[::1]"])
+def test_loopback_is_never_asked_of_a_proxy(url: str) -> None:
+    assert Endpoint(url, proxy="http://proxy.example:3128").proxy is None
+
+
+def test_plain_http_reads_no_certificates() -> None:
+    assert Endpoint("http://127.0.0.1:1").tls().cert_store_stats()["x509"] == 0
+    assert Endpoint("http://127.0.0.1:1").tls().verify_mode.name == "CERT_REQUIRED"
+
+
+def test_importing_the_client_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, machines_mcp.partner, machines_mcp.partner.client\n"
+        "heavy = 'httpx httpcore h11 stamina tenacity truststore certifi cryptography _ssl rich click'\n"
+        "print([name for name in heavy.split() if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_package_alone_loads_no_models() -> None:
+    code = "import sys, machines_mcp.partner.errors; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+async def ask(url: str, *, proxy: str | None = None, ca_file: Path | None = None, deadline: float = 5) -> int:
+    ca = None if ca_file is None else str(ca_file)
+    async with PartnerClient(url, Secret(PARTNER_KEY), proxy=proxy, ca_file=ca, deadline=deadline) as client:
+        with anyio.fail_after(20):
+            return (await client.balances.get("user-1")).spending_power
+
+
+@pytest.mark.anyio
+async def test_a_certificate_of_the_given_authority_is_trusted(authority: Authority) -> None:
+    async with upstream(authority.server("127.0.0.1")) as api:
+        api.on("GET", "/balances", good({"balances": BALANCES}))
+        assert await ask(api.base_url, ca_file=authority.ca_file) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("host", "trusted"), [("127.0.0.1", False), ("127.0.0.2", True), ("example.com", True)])
+async def test_an_unknown_or_another_hosts_certificate_gets_no_key(
+    authority: Authority, host: str, trusted: bool
+) -> None:
+    async with upstream(authority.server(host)) as api:
+        with pytest.raises(errors.Unreachable):
+            await ask(api.base_url, ca_file=authority.ca_file if trusted else None, deadline=1)
+        assert api.seen == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("content", [None, "", "not a certificate"])
+async def test_an_unusable_ca_file_is_told_before_anything_is_sent(tmp_path: Path, content: str | None) -> None:
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_text(content, encoding="utf-8")
+    with pytest.raises(errors.Unreachable) as caught:
+        await ask("https://partner.test/partner/v1", ca_file=ca_file)
+    assert caught.value.code == "ca_file"
+    assert caught.value.__context__ is None
+
+
+class Proxy:
+    """An HTTP proxy that knows CONNECT and one host."""
+
+    def __init__(self, api: Upstream) -> None:
+        self._api = api
+        self.url = ""
+        self.heads: list[bytes] = []
+        self.carried = b""
+
+    async def serve(self, stream: ByteStream) -> None:
+        async with stream:
+            self.heads.append(await stream.receive())
+            async with (
+                await anyio.connect_tcp("127.0.0.1", self._api.port) as onward,
+                anyio.create_task_group() as group,
+            ):
+                await stream.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+                group.start_soon(self._carry, stream, onward)
+                await self._carry(onward, stream)
+                group.cancel_scope.cancel()
+
+    async def _carry(self, source: ByteStream, target: ByteStream) -> None:
+        try:
+            async for chunk in source:
+                self.carried += chunk
+                await target.send(chunk)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+
+@asynccontextmanager
+async def listening(serve: Callable[[ByteStream], Awaitable[None]]) -> AsyncIterator[str]:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, serve)
+        yield f"http://127.0.0.1:{port_of(listener)}"
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_a_proxy_carries_what_it_can_not_read(authority: Authority) -> None:
+    async with upstream(authority.server(HOST)) as api:
+        api.on("GET", "/balances", good({"balances": BALANCES}))
+        proxy = Proxy(api)
+        async with listening(proxy.serve) as url:
+            answer = await ask(f"https://{HOST}/partner/v1", proxy=url, ca_file=authority.ca_file)
+    assert answer == 1
+    assert {head.split(b"\r\n")[0] for head in proxy.heads} == {b"CONNECT partner.test:443 HTTP/1.1"}
+    assert PARTNER_KEY.encode() not in b"".join(proxy.heads) + proxy.carried
+    assert len(api.seen) == 2
+
+
+@pytest.mark.anyio
+async def test_a_mutation_that_a_proxy_holds_up_was_not_sent(authority: Authority) -> None:
+    async def silent(stream: ByteStream) -> None:
+        async with stream:
+            await stalled(stream)
+
+    async with listening(silent) as url:
+        client = PartnerClient(f"https://{HOST}/partner/v1", Secret(PARTNER_KEY), proxy=url, deadline=0.5)
+        async with client:
+            with anyio.fail_after(10), pytest.raises(errors.TransportError) as caught:
+                await client.users.resolve("user-1")
+    assert caught.value.outcome_known

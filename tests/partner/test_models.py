@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from machines_mcp.partner import (
+    Balances,
+    Card,
+    DataKey,
+    Deposit,
+    KycStatus,
+    SecretsSession,
+    Session,
+    Transaction,
+    Withdrawal,
+    WithdrawalSignature,
+)
+from machines_mcp.partner.models.base import Answer
+from machines_mcp.secret import Secret
+
+NOON = datetime(2026, 1, 16, 12, 0, tzinfo=UTC)
+CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
+BALANCES = {"spendingPower": 1, "creditLimit": 2, "pendingCharges": 3, "postedCharges": 4, "balanceDue": -5}
+
+
+def expiry(value: object) -> datetime | None:
+    return Withdrawal.model_validate({"status": "ready", "expiresAt": value}).expires_at
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-01-16T12:00:00Z",
+        "2026-01-16T12:00:00.000Z",
+        "2026-01-16T13:00:00+01:00",
+        "2026-01-16T12:00:00",
+        1768564800,
+        1768564800.0,
+        "1768564800",
+    ],
+)
+def test_an_expiry_is_a_date_or_unix_seconds(value: object) -> None:
+    assert expiry(value) == NOON
+
+
+def test_no_expiry_is_none() -> None:
+    assert expiry(None) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "soon",
+        "",
+        True,
+        [],
+        {},
+        0,
+        -1,
+        1768564800000,
+        1e300,
+        "99999999999",
+        "1999-12-31T23:59:59Z",
+        "2200-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+    ],
+    ids=str,
+)
+def test_an_expiry_that_is_no_time_of_ours_is_malformed(value: object) -> None:
+    with pytest.raises(ValidationError):
+        expiry(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (None, None),
+        ("0xabcdef", "0xabcdef"),
+        ({}, WithdrawalSignature()),
+        ({"data": "0xab", "salt": "c2FsdA=="}, WithdrawalSignature(data="0xab", salt="c2FsdA==")),
+        ({"parameters": ["0x1", 2, "3"]}, WithdrawalSignature(parameters=("0x1", 2, "3"))),
+        ({"expiresAt": 1768564800, "new": [1]}, WithdrawalSignature(expires_at=NOON)),
+    ],
+    ids=str,
+)
+def test_a_signature_is_read_in_each_of_its_shapes(value: object, read: object) -> None:
+    assert Withdrawal.model_validate({"status": "ready", "signature": value}).signature == read
+
+
+def test_parameters_stay_as_they_came() -> None:
+    sent = ["0xAbC", "007", "50000000", 10**15, 1768564800, "c2FsdA==", " 0x "]
+    read = Withdrawal.model_validate({"status": "ready", "parameters": sent}).parameters
+    assert read is not None
+    assert list(read) == sent
+    assert [type(value) for value in read] == [type(value) for value in sent]
+
+
+@pytest.mark.parametrize("value", [True, None, 1.5, [], 2**60], ids=str)
+def test_a_parameter_that_is_neither_text_nor_a_whole_number_is_malformed(value: object) -> None:
+    with pytest.raises(ValidationError):
+        Withdrawal.model_validate({"status": "ready", "parameters": ["0x1", value]})
+
+
+def test_values_that_are_new_to_us_survive_as_themselves() -> None:
+    withdrawal = Withdrawal.model_validate({"status": "queued", "execution": {"callPath": "starknet_v9"}})
+    assert (withdrawal.status, withdrawal.execution and withdrawal.execution.call_path) == ("queued", "starknet_v9")
+    status = KycStatus.model_validate({"status": "needs_selfie", "isTermsOfServiceAccepted": False})
+    assert status.status == "needs_selfie"
+    limit = {"amountCents": 5, "frequency": "perFullMoon"}
+    card = Card.model_validate(CARD | {"status": "frozen", "limit": limit})
+    assert (card.status, card.limit and card.limit.frequency) == ("frozen", "perFullMoon")
+    deposit = Deposit.model_validate({"id": "d", "fromCurrency": "a", "fromNetwork": "b", "status": "sifting"})
+    assert deposit.status == "sifting"
+    transaction = {"transactionId": "t", "type": "tip", "status": "s", "amountCents": -1, "currency": "USD"}
+    assert Transaction.model_validate(transaction | {"createdAt": 1768564800}).type == "tip"
+
+
+def test_fields_that_are_new_to_us_are_left_out() -> None:
+    assert Card.model_validate(CARD | {"colour": "red"}) == Card.model_validate(CARD)
+
+
+@pytest.mark.parametrize(("sent", "read"), [(9500, 9500), (-5, -5), (0, 0), (2500.0, 2500), (2**53 - 1, 2**53 - 1)])
+def test_cents_are_whole_numbers(sent: float, read: int) -> None:
+    balances = Balances.model_validate(BALANCES | {"spendingPower": sent})
+    assert balances.spending_power == read
+    assert type(balances.spending_power) is int
+
+
+@pytest.mark.parametrize("sent", ["9500", True, 0.5, None, [1], 2**53, float("nan")], ids=str)
+def test_cents_are_nothing_else(sent: object) -> None:
+    with pytest.raises(ValidationError):
+        Balances.model_validate(BALANCES | {"spendingPower": sent})
+
+
+@pytest.mark.parametrize("sent", ["true", 1, 0, None, "yes"], ids=str)
+def test_a_flag_is_true_or_false(sent: object) -> None:
+    with pytest.raises(ValidationError):
+        KycStatus.model_validate({"status": "approved", "isTermsOfServiceAccepted": sent})
+
+
+@pytest.mark.parametrize("missing", ["cardId", "status", "last4", "expirationMonth", "expirationYear"])
+def test_a_card_without_what_makes_it_one_is_malformed(missing: str) -> None:
+    with pytest.raises(ValidationError):
+        Card.model_validate({name: value for name, value in CARD.items() if name != missing})
+
+
+def test_an_answer_can_not_be_changed() -> None:
+    card = Card.model_validate(CARD)
+    with pytest.raises(ValidationError):
+        setattr(card, "status", "locked")  # noqa: B010
+
+
+SECRETIVE: list[tuple[type[Answer], dict[str, Any]]] = [
+    (
+        Session,
+        {"sessionToken": "canary", "sessionId": "s", "userId": "u", "scopes": [], "expiresAt": "2026-01-16T12:00:00Z"},
+    ),
+    (SecretsSession, {"sessionId": "canary", "secretKey": "canary"}),
+    (DataKey, {"key": "canary", "nested": {"deep": ["canary"]}, "v": 1}),
+]
+
+
+@pytest.mark.parametrize(("kind", "data"), SECRETIVE)
+def test_a_secret_in_an_answer_shows_itself_nowhere(kind: type[Answer], data: dict[str, Any]) -> None:
+    answer = kind.model_validate(data)
+    assert "canary" not in repr(answer) + str(answer) + f"{answer}"
+    for mode in ("python", "json"):
+        try:
+            said = repr(answer.model_dump(mode=mode))
+        except Exception as error:
+            said = repr(error)
+        assert "canary" not in said
+    with pytest.raises(PydanticSerializationError) as caught:
+        answer.model_dump_json()
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [{"sessionId": "canary", "secretKey": ""}, {"sessionId": "canary"}], ids=str)
+def test_a_refused_secret_is_not_quoted_in_the_text_of_the_error(data: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SecretsSession.model_validate(data)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_data_key_keeps_every_field_and_opens_only_on_purpose() -> None:
+    key: Any = DataKey.model_validate({"v": 1, "algorithm": "A256GCM", "key": "canary", "old": [{"key": "canary"}]})
+    assert key.v == 1
+    assert key.key == Secret("canary")
+    assert key.old[0]["key"].expose() == "canary"

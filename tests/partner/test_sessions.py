@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.partner.scopes import SCOPES
+from machines_mcp.secret import Secret
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, stalled
+
+pytestmark = pytest.mark.anyio
+
+USER = "user-1"
+BALANCES = {
+    "balances": {
+        "spendingPower": 9500,
+        "creditLimit": 10000,
+        "pendingCharges": 500,
+        "postedCharges": 0,
+        "balanceDue": 0,
+    }
+}
+NOT_SCOPES = ["balances.read", "", "kyc.*", "KYC.READ"]
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def opened(api: Upstream, **options: Any) -> PartnerClient:
+    return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": 5} | options))
+
+
+def gated(answer: Answer, gate: anyio.Event) -> Answer:
+    async def wait_and_answer(stream: ByteStream) -> None:
+        await gate.wait()
+        await answer(stream)
+
+    return wait_and_answer
+
+
+async def minted_and_waited_for(api: Upstream) -> None:
+    await api.received(1)
+    await anyio.wait_all_tasks_blocked()
+
+
+async def test_a_session_says_what_was_granted_and_keeps_its_token_to_itself(
+    api: Upstream, client: PartnerClient
+) -> None:
+    session = await client.sessions.open(USER, ["kyc.write", "kyc.read"], ttl_seconds=120, label="audit")
+    assert session.user_id == USER
+    assert session.session_id == "session-1"
+    assert set(session.scopes) == {"kyc.read", "kyc.write"}
+    assert abs(session.expires_at.timestamp() - time.time() - 120) < 5
+    assert session.session_token == Secret("header.payload.signature-canary-1")
+    assert "canary" not in repr(session) + str(session)
+    body = api.seen[0].body
+    assert body == {"userId": USER, "scopes": ["kyc.read", "kyc.write"], "ttlSeconds": 120, "sessionLabel": "audit"}
+
+
+async def test_the_same_scopes_in_any_order_are_one_session(api: Upstream, client: PartnerClient) -> None:
+    first = await client.sessions.open(USER, ["kyc.read", "kyc.write"])
+    assert await client.sessions.open(USER, ["kyc.write", "kyc.read", "kyc.read"]) is first
+    assert len(api.mints) == 1
+
+
+async def test_other_scopes_and_other_users_are_other_sessions(api: Upstream, client: PartnerClient) -> None:
+    sessions = [
+        await client.sessions.open(USER, ["kyc.read", "kyc.write"]),
+        await client.sessions.open(USER, ["kyc.read"]),
+        await client.sessions.open("user-2", ["kyc.read"]),
+    ]
+    assert len({session.session_id for session in sessions}) == 3
+    assert [len(session.scopes) for session in client.sessions.cached(USER)] == [1, 2]
+    assert [session.user_id for session in client.sessions.cached("user-2")] == ["user-2"]
+
+
+async def test_a_fresh_session_replaces_the_cached_one(api: Upstream, client: PartnerClient) -> None:
+    await client.sessions.open(USER, ["kyc.read"])
+    fresh = await client.sessions.open(USER, ["kyc.read"], fresh=True)
+    assert fresh.session_id == "session-2"
+    assert client.sessions.cached(USER) == [fresh]
+
+
+async def test_a_call_uses_the_smallest_session_that_covers_it(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/cards", good({"cards": []}))
+    await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
+    await client.sessions.open(USER, ["cards.read", "kyc.read"])
+    await client.sessions.open(USER, ["kyc.read"])
+    await client.cards.list(USER)
+    assert set(api.scopes_of[api.calls[-1].token]) == {"cards.read", "kyc.read"}
+    assert len(api.mints) == 3
+
+
+async def test_a_call_that_no_session_covers_mints_its_own_scopes_and_no_more(
+    api: Upstream, client: PartnerClient
+) -> None:
+    api.on("GET", "/cards", good({"cards": []}))
+    await client.sessions.open(USER, ["kyc.read", "kyc.write"])
+    await client.sessions.open("user-2", ["cards.read"])
+    await client.cards.list(USER)
+    assert api.mints[-1].body == {"userId": USER, "scopes": ["cards.read"], "ttlSeconds": 900}
+
+
+async def test_balances_take_any_session(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", good(BALANCES))
+    await client.sessions.open(USER, ["kyc.read"])
+    await client.balances.get(USER)
+    assert len(api.mints) == 1
+
+
+async def test_balances_mint_deposits_read_where_there_is_none(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", good(BALANCES))
+    await client.balances.get(USER)
+    assert api.mints[0].body["scopes"] == ["deposits.read"]
+
+
+async def test_balances_fall_back_to_kyc_read_before_kyc_is_approved(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/sessions", refusal(409, "conflict", message="KYC required"), api.mint())
+    api.on("GET", "/balances", good(BALANCES))
+    await client.balances.get(USER)
+    await client.balances.get(USER)
+    assert [seen.body["scopes"] for seen in api.seen if seen.path == "/sessions"] == [["deposits.read"], ["kyc.read"]]
+
+
+async def test_nothing_else_falls_back(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/sessions", refusal(409, "kyc_required"))
+    with pytest.raises(errors.KycRequired):
+        await client.cards.list(USER)
+    assert len(api.seen) == 1
+
+
+async def test_fifty_calls_at_once_mint_one_session(api: Upstream, client: PartnerClient) -> None:
+    gate = anyio.Event()
+    api.on("POST", "/sessions", gated(api.mint(), gate))
+    api.on("GET", "/cards", good({"cards": []}))
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(client.cards.list, USER)
+        await minted_and_waited_for(api)
+        gate.set()
+    assert len(api.mints) == 1
+    assert len(api.calls) == 50
+
+
+async def test_those_who_wait_outlive_whoever_minted_for_them(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/sessions", stalled, api.mint())
+    api.on("GET", "/cards", good({"cards": []}))
+    leader = anyio.CancelScope()
+    finished: list[int] = []
+
+    async def lead() -> None:
+        with leader:
+            await client.cards.list(USER)
+
+    async def follow(number: int) -> None:
+        await client.cards.list(USER)
+        finished.append(number)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lead)
+        await minted_and_waited_for(api)
+        for number in range(20):
+            group.start_soon(follow, number)
+        await anyio.wait_all_tasks_blocked()
+        leader.cancel()
+    assert leader.cancelled_caught
+    assert sorted(finished) == list(range(20))
+    assert len(api.mints) == 1
+
+
+async def test_all_who_wait_for_a_mint_learn_of_its_failure_from_one_request(
+    api: Upstream, client: PartnerClient
+) -> None:
+    gate = anyio.Event()
+    api.on("POST", "/sessions", gated(refusal(401, "unauthorized"), gate))
+    failures: list[errors.PartnerError] = []
+
+    async def call() -> None:
+        try:
+            await client.cards.list(USER)
+        except errors.PartnerError as error:
+            failures.append(error)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(call)
+        await minted_and_waited_for(api)
+        gate.set()
+    assert len(api.seen) == 1
+    assert {type(failure) for failure in failures} == {errors.Unauthorized}
+    assert len({id(failure) for failure in failures}) == 20
+    assert {failure.status for failure in failures} == {401}
+
+
+async def test_who_waits_for_a_mint_waits_no_longer_than_the_deadline(api: Upstream) -> None:
+    api.on("POST", "/sessions", stalled)
+    async with opened(api, deadline=0.3) as client:
+        outcomes: list[type[BaseException]] = []
+
+        async def call() -> None:
+            with pytest.raises(errors.TimedOut) as caught:
+                await client.cards.create(USER)
+            outcomes.append(type(caught.value))
+            assert caught.value.outcome_known
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(call)
+    assert outcomes == [errors.TimedOut] * 5
+
+
+@pytest.mark.parametrize(("passed", "mints"), [(0.0, 1), (0.79, 1), (0.81, 2), (1.5, 2)])
+async def test_a_session_is_replaced_when_four_fifths_of_its_life_are_over(
+    api: Upstream, passed: float, mints: int
+) -> None:
+    clock = Clock()
+    async with opened(api, clock=clock) as client:
+        await client.sessions.open(USER, ["kyc.read"], ttl_seconds=1000)
+        clock.now += 1000 * passed
+        assert len(client.sessions.cached(USER)) == 2 - mints
+        await client.sessions.open(USER, ["kyc.read"], ttl_seconds=1000)
+    assert len(api.mints) == mints
+
+
+async def test_a_life_that_the_api_shortens_is_the_one_that_counts(api: Upstream) -> None:
+    clock = Clock()
+    api.on("POST", "/sessions", api.mint(ttl_seconds=100))
+    async with opened(api, clock=clock) as client:
+        await client.sessions.open(USER, ["kyc.read"], ttl_seconds=1000)
+        clock.now += 90
+        assert client.sessions.cached(USER) == []
+
+
+async def test_a_clock_that_runs_ahead_does_not_mint_for_every_call(api: Upstream) -> None:
+    clock = Clock()
+    clock.now += 86_400
+    async with opened(api, clock=clock) as client:
+        for _ in range(3):
+            await client.sessions.open(USER, ["kyc.read"])
+    assert len(api.mints) == 1
+
+
+async def test_the_cache_has_an_end(api: Upstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("machines_mcp.partner.sessions._MAX_CACHED", 3)
+    for number in range(5):
+        await client.sessions.open(f"user-{number}", ["kyc.read"])
+    assert [len(client.sessions.cached(f"user-{number}")) for number in range(5)] == [0, 0, 1, 1, 1]
+
+
+async def test_card_secrets_are_refused_before_anything_is_sent(api: Upstream, client: PartnerClient) -> None:
+    with pytest.raises(errors.ScopeRefused):
+        await client.sessions.open(USER, ["cards.read", "cards.secrets.read"])
+    with pytest.raises(errors.ScopeRefused):
+        await client.sessions.open(USER, ["cards.secrets.read"], fresh=True)
+    with pytest.raises(errors.ScopeRefused):
+        await client.cards.secrets_session(USER)
+    with pytest.raises(errors.ScopeRefused):
+        await client.cards.secrets(USER, "card-0001", Secret("session"))
+    assert api.connections == 0
+
+
+async def test_a_client_made_for_card_secrets_may_read_them(api: Upstream) -> None:
+    api.on("POST", "/cards/secrets/session", good({"sessionId": "s", "secretKey": "0" * 32}))
+    async with opened(api, card_secrets=True) as client:
+        await client.cards.secrets_session(USER)
+    assert api.mints[0].body["scopes"] == ["cards.secrets.read"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"user_id": ""}, "user_id"),
+        ({"user_id": "u" * 121}, "user_id"),
+        ({"user_id": "user\n1"}, "user_id"),
+        ({"user_id": "\ud800"}, "user_id"),
+        ({"user_id": 7}, "user_id"),
+        ({"scopes": []}, "scopes"),
+        *[({"scopes": ["kyc.read", scope]}, "scopes") for scope in NOT_SCOPES],
+        ({"ttl_seconds": 59}, "ttl_seconds"),
+        ({"ttl_seconds": 86401}, "ttl_seconds"),
+        ({"ttl_seconds": 900.5}, "ttl_seconds"),
+        ({"ttl_seconds": True}, "ttl_seconds"),
+        ({"label": "l" * 121}, "session_label"),
+        ({"label": ""}, "session_label"),
+    ],
+)
+async def test_an_order_out_of_bounds_is_refused_before_anything_is_sent(
+    api: Upstream, client: PartnerClient, arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        await client.sessions.open(**({"user_id": USER, "scopes": ["kyc.read"]} | arguments))
+    assert (caught.value.field, caught.value.status) == (field, None)
+    assert caught.value.__context__ is None
+    assert api.connections == 0
+
+
+async def test_every_scope_of_the_api_can_be_asked_for(api: Upstream) -> None:
+    async with opened(api, card_secrets=True) as client:
+        session = await client.sessions.open("u" * 120, SCOPES)
+    assert set(session.scopes) == SCOPES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sessionToken": ""},
+        {"sessionToken": None},
+        {"sessionToken": 5},
+        {"sessionToken": "token with-canary-blank"},
+        {"sessionToken": "canary\r\nX-Injected: yes"},
+        {"sessionToken": "canary-ä"},
+        {"sessionToken": "c" * 8193},
+        {"sessionId": None},
+        {"expiresAt": "tomorrow-canary"},
+        {"expiresAt": None},
+        {"scopes": "kyc.read"},
+    ],
+    ids=str,
+)
+async def test_a_session_that_can_not_be_used_is_malformed_and_not_quoted(
+    api: Upstream, client: PartnerClient, change: dict[str, Any]
+) -> None:
+    session = {"sessionToken": "a.canary.c", "sessionId": "s", "userId": USER, "scopes": ["kyc.read"]}
+    api.on("POST", "/sessions", good(session | {"expiresAt": "2026-01-16T16:47:52.000Z"} | change))
+    with pytest.raises(errors.Malformed) as caught:
+        await client.sessions.open(USER, ["kyc.read"])
+    assert caught.value.__context__ is None
+    assert client.sessions.cached(USER) == []
+
+
+async def test_a_refused_partner_key_is_not_tried_again(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/sessions", http(401, b""))
+    with pytest.raises(errors.Unauthorized):
+        await client.cards.list(USER)
+    assert len(api.seen) == 1

@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import stamina
+from anyio.abc import ByteStream
+
+from machines_mcp.partner import Balances, Card, PartnerClient, errors, transport
+from machines_mcp.secret import Secret
+from tests.partner.upstream import (
+    PARTNER_KEY,
+    Answer,
+    Upstream,
+    cut,
+    dripped,
+    good,
+    http,
+    hung_up,
+    port_of,
+    refusal,
+    stalled,
+    upstream,
+)
+
+pytestmark = pytest.mark.anyio
+
+USER = "user-1"
+BALANCES = {
+    "balances": {
+        "spendingPower": 9500,
+        "creditLimit": 10000,
+        "pendingCharges": 500,
+        "postedCharges": 0,
+        "balanceDue": 0,
+    }
+}
+CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
+
+
+@pytest.fixture
+def without_backoff() -> Iterator[None]:
+    """Retries as many as ever, but at once."""
+    with stamina.set_testing(True, attempts=transport._ATTEMPTS, cap=True):
+        yield
+
+
+def hasty(api: Upstream, **options: Any) -> PartnerClient:
+    return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": 0.4} | options))
+
+
+async def read(client: PartnerClient) -> Balances:
+    with anyio.fail_after(10):
+        return await client.balances.get(USER)
+
+
+async def mutate(client: PartnerClient) -> Card:
+    with anyio.fail_after(10):
+        return await client.cards.create(USER)
+
+
+async def failure_of_read(api: Upstream, client: PartnerClient, *answers: Answer) -> errors.PartnerError:
+    api.on("GET", "/balances", *answers)
+    with pytest.raises(errors.PartnerError) as caught:
+        await read(client)
+    return caught.value
+
+
+async def failure_of_mutation(api: Upstream, client: PartnerClient, *answers: Answer) -> errors.PartnerError:
+    api.on("POST", "/cards", *answers)
+    with pytest.raises(errors.PartnerError) as caught:
+        await mutate(client)
+    return caught.value
+
+
+def chain_of(error: BaseException | None) -> list[BaseException]:
+    return [] if error is None else [error, *chain_of(error.__context__), *chain_of(error.__cause__)]
+
+
+async def endless(stream: ByteStream) -> None:
+    await stream.send(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await stream.send(b"1000\r\n" + b"x" * 4096 + b"\r\n")
+
+
+async def no_http(stream: ByteStream) -> None:
+    await stream.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+    raise anyio.EndOfStream
+
+
+SLOW: dict[str, Answer] = {
+    "no answer at all": stalled,
+    "a body byte by byte": dripped(b'{"ok":true}' + b" " * 1000, 0.05),
+    "a body that stops in the middle": dripped(b"{}", 100),
+}
+
+
+@pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
+async def test_a_slow_answer_ends_at_the_deadline(api: Upstream, answer: Answer) -> None:
+    async with hasty(api) as client:
+        begun = anyio.current_time()
+        error = await failure_of_read(api, client, answer)
+        assert anyio.current_time() - begun < 2
+    assert type(error) is errors.TimedOut
+    assert error.outcome_known
+
+
+@pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
+async def test_a_mutation_that_was_sent_and_not_answered_may_have_happened(api: Upstream, answer: Answer) -> None:
+    async with hasty(api) as client:
+        error = await failure_of_mutation(api, client, answer)
+    assert type(error) is errors.TimedOut
+    assert not error.outcome_known
+    assert not error.retryable
+
+
+async def test_silence_within_an_attempt_is_a_timeout_before_the_deadline(
+    api: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_READ", 0.1)
+    async with hasty(api, deadline=30) as client:
+        begun = anyio.current_time()
+        error = await failure_of_mutation(api, client, stalled)
+        assert anyio.current_time() - begun < 5
+    assert type(error) is errors.TimedOut
+    assert not error.outcome_known
+
+
+async def test_the_deadline_holds_for_the_minting_of_the_session_too(api: Upstream) -> None:
+    api.on("POST", "/sessions", stalled)
+    async with hasty(api) as client:
+        error = await failure_of_mutation(api, client, good(CARD))
+    assert type(error) is errors.TimedOut
+    assert error.outcome_known
+    assert api.calls == []
+
+
+async def test_cancelling_a_call_is_no_error_of_the_api(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", stalled)
+    with anyio.move_on_after(0.2) as scope:
+        await client.balances.get(USER)
+    assert scope.cancelled_caught
+
+
+BROKEN: dict[str, Answer] = {
+    "hung up at once": hung_up,
+    "half a head": cut(lambda stream: stream.send(b"HTTP/1.1 200 X\r\nContent-")),
+    "half a body": cut(http(200, b'{"ok":', {"Content-Length": "500"})),
+    "no HTTP": no_http,
+    "a length that is none": http(200, b"{}", {"Content-Length": "two"}),
+    "two lengths": http(200, b"{}", {"content-length": "2", "Content-Length": "3"}),
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+async def test_a_broken_answer_is_a_lost_connection(api: Upstream, client: PartnerClient, answer: Answer) -> None:
+    error = await failure_of_read(api, client, answer)
+    assert type(error) is errors.ConnectionLost
+    assert error.outcome_known
+    assert chain_of(error) == [error]
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+async def test_a_mutation_with_a_broken_answer_may_have_happened(
+    api: Upstream, client: PartnerClient, answer: Answer
+) -> None:
+    error = await failure_of_mutation(api, client, answer)
+    assert type(error) is errors.ConnectionLost
+    assert not error.outcome_known
+    assert [seen.path for seen in api.calls] == ["/cards"]
+
+
+async def test_where_nobody_listens_nothing_was_sent(api: Upstream, without_backoff: None) -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = port_of(listener)
+    async with PartnerClient(f"http://127.0.0.1:{port}/partner/v1", Secret(PARTNER_KEY), deadline=5) as client:
+        with pytest.raises(errors.Unreachable) as caught:
+            await mutate(client)
+    assert caught.value.outcome_known
+    assert caught.value.retryable
+    assert chain_of(caught.value)[1:] == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP"])
+async def test_a_compressed_answer_is_refused_unread(api: Upstream, client: PartnerClient, encoding: str) -> None:
+    error = await failure_of_read(api, client, good(BALANCES, headers={"Content-Encoding": encoding}))
+    assert type(error) is errors.Malformed
+    assert api.calls[-1].headers["accept-encoding"] == "identity"
+
+
+async def test_an_answer_marked_as_not_compressed_is_read(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", good(BALANCES, headers={"Content-Encoding": "Identity"}))
+    assert (await read(client)).spending_power == 9500
+
+
+LARGE: dict[str, Answer] = {
+    "in one piece": http(200, b" " * 5000),
+    "in chunks without end": endless,
+    "one byte more": http(200, b" " * 1001),
+}
+
+
+@pytest.mark.parametrize("answer", LARGE.values(), ids=LARGE)
+async def test_an_answer_beyond_the_cap_is_not_read_on(api: Upstream, answer: Answer) -> None:
+    async with hasty(api, deadline=5, max_bytes=1000) as client:
+        error = await failure_of_read(api, client, answer)
+    assert type(error) is errors.TooLarge
+
+
+async def test_a_mutation_with_a_huge_answer_may_have_happened(api: Upstream) -> None:
+    async with hasty(api, deadline=5, max_bytes=1000) as client:
+        error = await failure_of_mutation(api, client, endless)
+    assert type(error) is errors.TooLarge
+    assert not error.outcome_known
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(404, b"x" * 5000),
+        http(404, b"\x1f\x8b", {"Content-Encoding": "gzip"}),
+        http(404, b"<html>"),
+    ],
+    ids=["huge", "compressed", "HTML"],
+)
+async def test_the_status_of_a_refusal_counts_where_its_body_is_useless(api: Upstream, answer: Answer) -> None:
+    async with hasty(api, deadline=5, max_bytes=1000) as client:
+        error = await failure_of_read(api, client, answer)
+    assert type(error) is errors.NotFound
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_error_and_the_credentials_stay(
+    api: Upstream, client: PartnerClient, status: int
+) -> None:
+    async with upstream() as trap:
+        there = {"Location": f"{trap.base_url}/balances"}
+        error = await failure_of_read(api, client, http(status, b"", there))
+        assert type(error) is errors.Redirected
+        error = await failure_of_mutation(api, client, http(status, b"", {"Location": f"{trap.base_url}/cards"}))
+        assert type(error) is errors.Redirected
+        assert not error.outcome_known
+        api.on("POST", "/sessions", http(status, b"", {"Location": f"{trap.base_url}/sessions"}))
+        with pytest.raises(errors.Redirected):
+            await client.sessions.open(USER, ["cards.read"])
+        assert trap.connections == 0
+
+
+async def test_each_call_carries_one_credential_and_only_its_own(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", good(BALANCES))
+    await read(client)
+    mint, call = api.seen
+    assert mint.headers["x-partner-key"] == PARTNER_KEY
+    assert "authorization" not in mint.headers
+    assert call.headers["authorization"] == "Bearer header.payload.signature-canary-1"
+    assert "x-partner-key" not in call.headers
+
+
+async def test_cookies_of_one_call_do_not_go_out_with_the_next(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", good(BALANCES, headers={"Set-Cookie": "session=of-one-user; Path=/"}))
+    await read(client)
+    await read(client)
+    assert [seen for seen in api.seen if "cookie" in seen.headers] == []
+
+
+async def test_the_environment_has_no_say_in_the_way_there(
+    api: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with upstream() as trap:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{trap.port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        api.on("GET", "/balances", good(BALANCES))
+        async with hasty(api, deadline=5) as client:
+            await read(client)
+        assert trap.connections == 0
+    assert [seen.headers.get("authorization", "")[:6] for seen in api.seen] == ["", "Bearer"]
+
+
+async def test_connections_are_pooled_and_the_client_is_built_once(
+    api: Upstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[None] = []
+    build = transport.Transport._build
+
+    def counting(self: transport.Transport) -> Any:
+        built.append(None)
+        return build(self)
+
+    monkeypatch.setattr(transport.Transport, "_build", counting)
+    api.on("GET", "/balances", good(BALANCES))
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(read, client)
+    for _ in range(5):
+        await read(client)
+    assert len(built) == 1
+    assert len(api.calls) == 55
+    assert api.connections <= 51
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_read_is_tried_three_times(
+    api: Upstream, client: PartnerClient, without_backoff: None, status: int
+) -> None:
+    api.on("GET", "/balances", refusal(status), refusal(status), good(BALANCES))
+    assert (await read(client)).spending_power == 9500
+    api.on("GET", "/balances", refusal(status), refusal(status), refusal(status), good(BALANCES))
+    with pytest.raises(errors.RateLimited if status == 429 else errors.ServerError):
+        await read(client)
+    assert len(api.calls) == 6
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [refusal(500), refusal(502), refusal(400), refusal(404), refusal(409), http(200, b"<html>"), hung_up],
+    ids=["500", "502", "400", "404", "409", "HTML", "hung up"],
+)
+async def test_a_read_is_not_repeated_after_any_other_failure(
+    api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
+) -> None:
+    await failure_of_read(api, client, answer)
+    assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_a_mutation_is_sent_once(
+    api: Upstream, client: PartnerClient, without_backoff: None, status: int
+) -> None:
+    error = await failure_of_mutation(api, client, refusal(status), good(CARD))
+    assert error.outcome_known is (status == 429)
+    assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_question_by_post_is_sent_once(
+    api: Upstream, client: PartnerClient, without_backoff: None, status: int
+) -> None:
+    api.on("POST", "/deposits/range", refusal(status))
+    with pytest.raises(errors.ApiError) as caught:
+        await client.deposits.range(USER, "rusd", "base")
+    assert caught.value.outcome_known
+    assert len(api.calls) == 1
+
+
+async def test_a_session_is_asked_for_again_when_the_api_is_busy(
+    api: Upstream, client: PartnerClient, without_backoff: None
+) -> None:
+    api.on("POST", "/sessions", refusal(503), refusal(429), api.mint())
+    api.on("POST", "/cards", good(CARD))
+    assert (await mutate(client)).card_id == "card-0001"
+
+
+async def test_a_short_retry_after_is_waited_for(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", refusal(429, headers={"Retry-After": "1"}), good(BALANCES))
+    await client.sessions.open(USER, ["deposits.read"])
+    begun = anyio.current_time()
+    await read(client)
+    assert anyio.current_time() - begun >= 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("60", 60),
+        ("999999999", 86400),
+        ("Wed, 01 Jan 2025 00:01:00 GMT", 60),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86400),
+    ],
+)
+async def test_a_retry_after_beyond_the_deadline_is_told_and_not_waited_for(
+    api: Upstream, header: str, seconds: float
+) -> None:
+    # 2025-01-01T00:00:00Z
+    async with hasty(api, deadline=3, clock=lambda: 1735689600.0) as client:
+        begun = anyio.current_time()
+        error = await failure_of_read(api, client, refusal(429, headers={"Retry-After": header}))
+        assert anyio.current_time() - begun < 2
+    assert type(error) is errors.RateLimited
+    assert error.retry_after == seconds
+    assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "header", [None, "soon", "-5", "1e3", "99999999999999999999", "\u0663", "Wed, 99 Foo 2025 00:00:00 GMT", "nan"]
+)
+async def test_a_retry_after_that_makes_no_sense_counts_as_none(
+    api: Upstream, client: PartnerClient, without_backoff: None, header: str | None
+) -> None:
+    headers = {} if header is None else {"Retry-After": header}
+    error = await failure_of_read(api, client, refusal(429, headers=headers))
+    assert error.retry_after is None
+    assert len(api.calls) == 3
+
+
+async def test_a_past_retry_after_is_now(api: Upstream, client: PartnerClient) -> None:
+    past = {"Retry-After": "Wed, 01 Jan 2020 00:00:00 GMT"}
+    error = await failure_of_mutation(api, client, refusal(429, headers=past))
+    assert error.retry_after == 0
+
+
+async def test_no_retry_is_begun_that_the_deadline_would_cut_short(api: Upstream) -> None:
+    async with hasty(api, deadline=0.9) as client:
+        error = await failure_of_read(api, client, refusal(503))
+    assert type(error) is errors.ServerError
+    assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "known"),
+    [
+        (httpx.ConnectError("canary"), errors.Unreachable, True),
+        (httpx.ConnectTimeout("canary"), errors.Unreachable, True),
+        (httpx.PoolTimeout("canary"), errors.Unreachable, True),
+        (httpx.ProxyError("canary"), errors.Unreachable, True),
+        (httpx.WriteTimeout("canary"), errors.TimedOut, False),
+        (httpx.ReadTimeout("canary"), errors.TimedOut, False),
+        (httpx.WriteError("canary"), errors.ConnectionLost, False),
+        (httpx.ReadError("canary"), errors.ConnectionLost, False),
+        (httpx.RemoteProtocolError("canary"), errors.ConnectionLost, False),
+        (httpx.DecodingError("canary"), errors.ConnectionLost, False),
+    ],
+)
+async def test_what_httpx_raises_becomes_ours_without_its_words(
+    without_backoff: None, raised: Exception, kind: type[errors.PartnerError], known: bool
+) -> None:
+    sent = itertools.count()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        next(sent)
+        if request.url.path.endswith("/sessions"):
+            session = {"sessionToken": "a.b.c", "sessionId": "s", "userId": USER, "scopes": ["cards.write"]}
+            data = session | {"expiresAt": time.time() + 900}
+            return httpx.Response(200, json={"ok": True, "data": data, "summary": "", "errors": []})
+        raise raised
+
+    url = "http://127.0.0.1:9/partner/v1"
+    async with PartnerClient(url, Secret(PARTNER_KEY), http_transport=httpx.MockTransport(answer)) as client:
+        with pytest.raises(errors.PartnerError) as caught:
+            await mutate(client)
+    assert type(caught.value) is kind
+    assert caught.value.outcome_known is known
+    assert chain_of(caught.value) == [caught.value]
+    assert next(sent) == 2
