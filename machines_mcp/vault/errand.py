@@ -33,7 +33,6 @@ async def _reveal(request: VaultRequest) -> VaultReply:
         request.partner_key,
         proxy=request.proxy,
         ca_file=request.ca_file,
-        deadline=request.deadline_seconds,
         card_secrets=True,
     ) as client:
         await client.sessions.open(request.user_id, [_SCOPE], ttl_seconds=_SESSION_SECONDS)

@@ -67,7 +67,7 @@ async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
     try:
         # Left open: its end of file is how the child learns that this process is gone.
         await process.stdin.send(_request_line(request))
-    except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+    except (OSError, anyio.BrokenResourceError):
         raise VaultError from None
     line = b""
     async for chunk in process.stdout:

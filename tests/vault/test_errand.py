@@ -147,6 +147,7 @@ def _refusal(code: str) -> bytes:
         (SECRETS, 200, b"<html>", "partner.rejected"),
         (SECRETS, 200, b'{"ok":true,"data":{},"summary":"","errors":[]}', "partner.rejected"),
         (SECRETS, 302, b"", "partner.rejected"),
+        (SECRETS, 429, _refusal("slow_down"), "partner.unavailable"),
         (SECRETS, 500, _refusal("internal"), "partner.unavailable"),
     ],
 )

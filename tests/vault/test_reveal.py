@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -212,7 +213,9 @@ async def test_a_killed_server_takes_the_vault_with_it(api: Simulator, card: Car
         async with _server(fields) as server:
             with anyio.fail_after(PATIENCE):
                 child = await board.line()
-                server.send_signal(signal.SIGKILL)
+            server.send_signal(signal.SIGKILL)
+            # Sooner than the vault would give up waiting for an answer.
+            with anyio.fail_after(4.0):
                 await child.closed()
 
 
@@ -231,10 +234,34 @@ async def test_the_system_shows_neither_environment_nor_secret_arguments_of_the_
             assert _environ(server.pid) != b""
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_the_vault_waits_for_upstream_without_output_and_without_core_files(api: Simulator, card: Card) -> None:
+    async with switchboard() as board:
+        fields = _fields(api, card, base_url=f"http://127.0.0.1:{board.port}/partner/v1")
+        async with _server(fields) as server:
+            with anyio.fail_after(PATIENCE):
+                await board.line()
+            (pid,) = _children(server.pid)
+            confinement = _confinement(pid)
+    if confinement is not None:
+        assert confinement == (os.devnull, os.devnull, ["0", "0"])
+
+
 def _children(pid: int) -> list[int]:
     return [
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
+
+
+def _confinement(pid: int) -> tuple[str, str, list[str]] | None:
+    """Where the two outputs lead and the limits of a core file, None where the system doesn't tell."""
+    limits = Path(f"/proc/{pid}/limits")
+    try:
+        outputs = [os.readlink(f"/proc/{pid}/fd/{number}") for number in (1, 2)]
+        (core,) = [line for line in limits.read_text(encoding="utf-8").splitlines() if "core file" in line]
+    except PermissionError:
+        return None
+    return outputs[0], outputs[1], core.split()[4:6]
 
 
 def _arguments(pid: int) -> list[str]:
