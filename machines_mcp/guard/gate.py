@@ -12,7 +12,7 @@ from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intents import Decider, Intent, Intents
 from machines_mcp.guard.policy import Policy, Rule
 
-Verdict = Literal["allowed", "denied", "ask", "run", "repeat", "running", "waiting", "refused", "expired", "mismatch"]
+Verdict = Literal["run", "repeat", "running", "waiting", "refused", "expired", "mismatch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,7 @@ class Gate:
             demand.digest,
         ):
             return Passage("mismatch")
-        if intent.state in ("done", "failed"):
-            return Passage("repeat", intent)
-        if intent.state == "executing":
-            return Passage("running", intent)
-        if intent.state == "refused":
-            return Passage("refused", intent)
-        if self._intents.expired(intent):
-            return Passage("expired", intent)
-        if intent.state == "waiting":
-            return Passage("waiting", intent)
-        return await self._take(intent)
+        return await self._judge(intent)
 
     async def ask(self, demand: Demand, question: str) -> Passage:
         """Open an intent for the call, or run it at once where the operator has said yes to everything."""
@@ -80,14 +70,26 @@ class Gate:
             return Passage("refused", intent)
         if await self._intents.grant(intent.id, by):
             return await self._take(intent)
+        # Somebody else decided meanwhile, or it is too late: what became of it counts.
         current = await self._intents.get(intent.id)
-        if current is not None and current.state in ("done", "failed"):
-            return Passage("repeat", current)
-        return Passage("expired" if current is None or self._intents.expired(current) else "running", current)
+        return await self._judge(current or intent)
 
     async def finish(self, intent: Intent, outcome: str, *, ok: bool) -> None:
         """Keep the first answer of an execution."""
         await self._intents.finish(intent.id, outcome, ok=ok)
+
+    async def _judge(self, intent: Intent) -> Passage:
+        if intent.state in ("done", "failed"):
+            return Passage("repeat", intent)
+        if intent.state == "executing":
+            return Passage("running", intent)
+        if intent.state == "refused":
+            return Passage("refused", intent)
+        if self._intents.expired(intent):
+            return Passage("expired", intent)
+        if intent.state == "waiting":
+            return Passage("waiting", intent)
+        return await self._take(intent)
 
     async def _take(self, intent: Intent) -> Passage:
         return Passage("run" if await self._intents.consume(intent) else "running", intent)
