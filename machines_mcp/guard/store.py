@@ -36,6 +36,7 @@ class Store:
         self.folder = folder
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="machines-store")
         self._db: sqlite3.Connection | None = None
+        self._closed = False
         self.writes = 0
         """How many write transactions this process has asked for; what was read before the last may be old."""
 
@@ -62,9 +63,12 @@ class Store:
 
     async def close(self) -> None:
         """Close the database. Safe to call twice."""
+        if self._closed:
+            return
         with anyio.CancelScope(shield=True):
             await self._in_thread(self._close)
         self._thread.shutdown(wait=False)
+        self._closed = True
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         import asyncio
@@ -95,11 +99,15 @@ class Store:
         path = self.folder / "state.db"
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        db.row_factory = sqlite3.Row
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
-        _migrate(db)
+        try:
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            _migrate(db)
+        except BaseException:
+            db.close()
+            raise
         self._db = db
         return db
 
