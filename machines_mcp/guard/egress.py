@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from machines_mcp.secret import Secret
 
+MIN_ENCODED = 8
+
 
 class Egress:
     """Knows the secrets of this process and says whether a line shows one."""
@@ -36,9 +38,17 @@ class Egress:
 
 
 def _forms(value: str) -> Iterator[str]:
+    if value:
+        yield value
+    # What a few characters of an encoding match is chance, and would withhold innocent lines.
+    yield from (form for form in _encoded(value) if len(form) >= MIN_ENCODED)
+
+
+def _encoded(value: str) -> Iterator[str]:
     raw = value.encode()
-    yield value
-    yield json.dumps(value)[1:-1]
+    quoted = json.dumps(value)[1:-1]
+    yield quoted
+    yield json.dumps(quoted)[1:-1]  # a result's text is JSON within JSON
     yield raw.hex()
     yield raw.hex().upper()
     yield value[::-1]
