@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS, Intent, Intents, arguments_digest
+from machines_mcp.guard.store import Store
+from tests.guard.clock import Clock
+
+pytestmark = pytest.mark.anyio
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def intents(store: Store, clock: Clock) -> Intents:
+    return Intents(store, clock)
+
+
+@pytest.fixture
+async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Intents]:
+    """The same intents as another server on the same folder sees them."""
+    other = Store(tmp_path / "state")
+    yield Intents(other, clock)
+    await other.close()
+
+
+async def _open(intents: Intents, *, digest: str = "d1", question: str = "Pay?", user: str = "user-1") -> Intent:
+    return await intents.open("pay", Effect.MONEY, user, digest, question)
+
+
+async def _now(intents: Intents, intent: Intent) -> Intent:
+    current = await intents.get(intent.id)
+    assert current is not None
+    return current
+
+
+def test_equal_arguments_have_equal_digests_in_any_order() -> None:
+    assert arguments_digest(KEY, {"a": 1, "b": [2, None]}) == arguments_digest(KEY, {"b": [2, None], "a": 1})
+
+
+@pytest.mark.parametrize(
+    "other", [{"a": 1}, {"a": 1, "b": 3}, {"a": 1, "b": "2"}, {"a": "1", "b": 2}, {"b": 1, "a": 2}, {}]
+)
+def test_other_arguments_have_another_digest(other: dict[str, object]) -> None:
+    assert arguments_digest(KEY, other) != arguments_digest(KEY, {"a": 1, "b": 2})
+
+
+def test_the_digest_is_keyed_so_that_few_values_cannot_be_guessed_back() -> None:
+    assert arguments_digest(KEY, {"a": 1}) != arguments_digest(b"l" * 32, {"a": 1})
+
+
+async def test_ids_are_128_bits_of_chance(intents: Intents) -> None:
+    ids = {(await _open(intents, digest=str(n))).id for n in range(20)}
+    assert len(ids) == 20
+    assert all(len(bytes.fromhex(found)) == 16 for found in ids)
+
+
+async def test_while_an_equal_call_waits_its_id_is_given_again(intents: Intents, elsewhere: Intents) -> None:
+    first = await _open(intents)
+    assert (await _open(intents)).id == first.id
+    assert (await _open(elsewhere)).id == first.id
+
+
+@pytest.mark.parametrize("change", [{"digest": "d2"}, {"question": "Pay more?"}, {"user": "user-2"}])
+async def test_another_call_is_another_intent(intents: Intents, change: dict[str, str]) -> None:
+    first = await _open(intents)
+    assert (await _open(intents, **change)).id != first.id
+
+
+async def test_an_intent_that_no_longer_waits_is_not_given_again(intents: Intents, clock: Clock) -> None:
+    granted, refused, late = [await _open(intents, digest=d) for d in ("d1", "d2", "d3")]
+    await intents.grant(granted.id, "terminal")
+    await intents.refuse(refused.id, "terminal")
+    clock.advance(OPEN_SECONDS)
+    again = {(await _open(intents, digest=d)).id for d in ("d1", "d2", "d3")}
+    assert again.isdisjoint({granted.id, refused.id, late.id})
+
+
+async def test_an_intent_can_be_granted_for_fifteen_minutes(intents: Intents, clock: Clock) -> None:
+    early, late = await _open(intents, digest="d1"), await _open(intents, digest="d2")
+    clock.advance(OPEN_SECONDS - 1)
+    assert await intents.grant(early.id, "terminal")
+    clock.advance(1)
+    assert not await intents.grant(late.id, "terminal")
+    assert intents.expired(await _now(intents, late))
+
+
+async def test_a_grant_can_be_used_for_five_minutes(intents: Intents, clock: Clock) -> None:
+    early, late = await _open(intents, digest="d1"), await _open(intents, digest="d2")
+    await intents.grant(early.id, "terminal")
+    await intents.grant(late.id, "terminal")
+    clock.advance(GRANT_SECONDS - 1)
+    assert await intents.consume(early)
+    clock.advance(1)
+    assert not await intents.consume(late)
+    assert intents.expired(await _now(intents, late))
+
+
+async def test_a_refusal_stays(intents: Intents) -> None:
+    intent = await _open(intents)
+    assert await intents.refuse(intent.id, "dialog")
+    assert not await intents.grant(intent.id, "terminal")
+    assert not await intents.consume(intent)
+    assert (await _now(intents, intent)).state == "refused"
+    assert (await _now(intents, intent)).decided_by == "dialog"
+
+
+async def test_what_runs_or_ran_can_no_longer_be_refused(intents: Intents) -> None:
+    intent = await _open(intents)
+    await intents.grant(intent.id, "terminal")
+    await intents.consume(intent)
+    assert not await intents.refuse(intent.id, "terminal")
+    assert not await intents.grant(intent.id, "terminal")
+
+
+async def test_only_a_grant_can_be_consumed_and_only_once_by_two_servers(intents: Intents, elsewhere: Intents) -> None:
+    intent = await _open(intents)
+    assert not await intents.consume(intent)
+    await intents.grant(intent.id, "terminal")
+    taken: list[bool] = []
+
+    async def take(by: Intents) -> None:
+        taken.append(await by.consume(intent))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(25):
+                tasks.start_soon(take, intents)
+                tasks.start_soon(take, elsewhere)
+    assert sum(taken) == 1
+    assert len(taken) == 50
+
+
+@pytest.mark.parametrize("change", [{"digest": "d2"}, {"user_id": "user-2"}])
+async def test_a_grant_is_not_consumed_for_another_call(intents: Intents, change: dict[str, str]) -> None:
+    from dataclasses import replace
+
+    intent = await _open(intents)
+    await intents.grant(intent.id, "terminal")
+    assert not await intents.consume(replace(intent, **change))  # type: ignore[arg-type]
+
+
+async def test_the_first_outcome_stays(intents: Intents) -> None:
+    intent = await _open(intents)
+    await intents.finish(intent.id, '"too early"', ok=True)
+    await intents.grant(intent.id, "terminal")
+    await intents.consume(intent)
+    await intents.finish(intent.id, '"first"', ok=True)
+    await intents.finish(intent.id, '"second"', ok=False)
+    current = await _now(intents, intent)
+    assert (current.state, current.outcome) == ("done", '"first"')
+
+
+async def test_what_waits_is_listed_oldest_first_and_nothing_else(intents: Intents, clock: Clock) -> None:
+    late = await _open(intents, digest="late")
+    clock.advance(OPEN_SECONDS - 10)
+    first = await _open(intents, digest="first")
+    clock.advance(20)
+    second = await _open(intents, digest="second")
+    granted = await _open(intents, digest="granted")
+    await intents.grant(granted.id, "terminal")
+    assert [i.id for i in await intents.waiting()] == [first.id, second.id]
+    assert late.id not in [i.id for i in await intents.waiting()]

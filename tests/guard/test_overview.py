@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.guard import overview as module
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intents import OPEN_SECONDS, Intents
+from machines_mcp.guard.overview import Overview
+from machines_mcp.guard.store import Store
+from machines_mcp.guard.withdrawals import Withdrawals
+from tests.guard.clock import Clock
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_what_this_process_wrote_is_seen_at_once(store: Store, clock: Clock) -> None:
+    overview, intents, withdrawals = Overview(store, clock), Intents(store, clock), Withdrawals(store, clock)
+    assert await overview.look() == module.Open([], [])
+    intent = await intents.open("pay", Effect.MONEY, "user-1", "d1", "Pay?")
+    assert (await overview.look()).waiting == [intent]
+    begun = await withdrawals.begin(await withdrawals.quote("user-1", {}))
+    assert (await overview.look()).withdrawals == [(begun, "requested")]
+    await intents.refuse(intent.id, "terminal")
+    assert (await overview.look()).waiting == []
+
+
+async def test_what_another_server_wrote_and_what_expired_is_seen_a_moment_later(
+    store: Store, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overview = Overview(store, clock)
+    await overview.look()
+    other = Store(tmp_path / "state")
+    await Intents(other, clock).open("pay", Effect.MONEY, "user-1", "d1", "Pay?")
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+    assert len((await overview.look()).waiting) == 1
+    clock.advance(OPEN_SECONDS)
+    assert (await overview.look()).waiting == []
+    await other.close()
+
+
+async def test_between_changes_the_disk_is_spared(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FRESH_SECONDS", 3600.0)
+    overview = Overview(store, clock)
+    assert await overview.look() is await overview.look()
