@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check bench lock clean
+.PHONY: help demo test lint types imports unit check docs bench lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -42,6 +42,9 @@ unit: $(VENV)/.dev $(VENV)/.project
 
 check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, the other Pythons of this machine
 	$(BIN)/python -m pytest -m check -rs
+
+docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the documents anew
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer
 	@$(BIN)/python -m benchmarks

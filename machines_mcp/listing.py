@@ -47,3 +47,12 @@ def listing_table(rows: list[dict[str, Any]]) -> str:
         steps = ", ".join(map(str, row["steps"]))
         lines.append(f"{row['tool']:<24}{steps:<10}{rules:<36}{row['tokens']:>7}")
     return "\n".join([*lines, f"{'all':<70}{sum(row['tokens'] for row in rows):>7}"])
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as the README shows them."""
+    lines = ["| tool | step | does | class |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        steps = ", ".join(map(str, row["steps"]))
+        lines.append(f"| `{row['tool']}` | {steps} | {row['title']} | {', '.join(row['rules'])} |")
+    return "\n".join(lines)

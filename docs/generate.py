@@ -1,0 +1,25 @@
+"""Write the generated parts of the documents anew: `make docs`. A test fails when they have drifted."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from machines_mcp.listing import listing, markdown_table
+from machines_mcp.settings import read_settings
+
+ROOT = Path(__file__).parents[1]
+_TOOLS = re.compile(r"(<!-- tools: made by `make docs` -->\n).*?(<!-- /tools -->)", re.DOTALL)
+
+
+def readme() -> str:
+    """The README with the tool table as the code has it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        table = markdown_table(listing(read_settings({"MACHINES_STATE_DIR": folder})))
+    return _TOOLS.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text)
+
+
+if __name__ == "__main__":
+    (ROOT / "README.md").write_text(readme(), encoding="utf-8")
