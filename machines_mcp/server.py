@@ -82,7 +82,7 @@ class App:
             from machines_mcp.guard.withdrawals import Withdrawals
             from machines_mcp.tools.catalogue import TOOLS
             from machines_mcp.tools.services import Services, permissions
-            from machines_mcp.tools.upstream import Upstream
+            from machines_mcp.tools.upstream import explain
 
             settings = self.settings
             services = Services(
@@ -110,7 +110,7 @@ class App:
                 services,
                 digest_key=state_key(settings.state_dir, "intents"),
                 stamp=stamp,
-                explain=Upstream(services).explain,
+                explain=explain,
             )
             self._loaded = registry, dispatcher
         return self._loaded
@@ -147,11 +147,15 @@ class App:
         """Where the Partner API is, and the key for it."""
         if self.settings.api_url is not None and self.settings.partner_key is not None:
             return self.settings.api_url, self.settings.partner_key
-        from machines_mcp.embedded import EmbeddedSandbox
+        from machines_mcp.embedded import EmbeddedSandbox, SandboxFailed
+        from machines_mcp.partner.errors import Unreachable
 
         sandbox = EmbeddedSandbox(self.settings.state_dir)
         self._closing.append(sandbox.close)
-        found = await sandbox.endpoint()
+        try:
+            found = await sandbox.endpoint()
+        except SandboxFailed:
+            raise Unreachable from None
         self.egress.learn(found.partner_key)
         return found.base_url, found.partner_key
 

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 EXECUTION_SECONDS = 90.0
 
+_STATUS = Step("status", "See how things stand and what can be done.")
+_ANEW = "The same call without approval_id, to ask anew."
+
 Context = ServerRequestContext[Any, Any]
 ToolAnswer = dict[str, Any] | types.InputRequiredResult
 
@@ -42,7 +45,7 @@ class Dispatcher:
         *,
         digest_key: bytes,
         stamp: dict[str, Any],
-        explain: Callable[[Exception, Tool, str], Refusal | None],
+        explain: Callable[[Exception, Tool], Refusal | None],
     ) -> None:
         self._registry = registry
         self._gate = gate
@@ -68,7 +71,7 @@ class Dispatcher:
     def _find(self, name: str) -> Tool:
         tool = self._registry.tools.get(name)
         if tool is None:
-            raise Refusal(Code.TOOL_UNKNOWN, next_steps=[Step("status", "See what this server can do.")])
+            raise Refusal(Code.TOOL_UNKNOWN, next_steps=[_STATUS])
         return tool
 
     async def _pass(self, ctx: Context, tool: Tool, params: types.CallToolRequestParams) -> ToolAnswer:
@@ -106,9 +109,7 @@ class Dispatcher:
         elif approval_id is not None:
             return await self._gate.resume(demand, approval_id)
         else:
-            question = (
-                await self._explained(tool, call.user_id, tool.question(call, arguments)) if tool.question else ""
-            )
+            question = await self._explained(tool, tool.question(call, arguments)) if tool.question else ""
             passage = await self._gate.ask(demand, question)
             if passage.verdict != "waiting" or passage.intent is None or not questions.can_ask(ctx):
                 return passage
@@ -129,31 +130,43 @@ class Dispatcher:
         if passage.verdict == "repeat" and passage.intent is not None:
             outcome = json.loads(passage.intent.outcome or "null")
             return self._answer(outcome) if passage.intent.state == "done" else self._error(outcome)
-        _refuse(tool, arguments, passage)
+        _refuse(tool, passage)
 
     async def _execute(self, ctx: Context, tool: Tool, arguments: Input, intent: Intent) -> ToolAnswer:
         """Run what a person granted. Shielded: once it has begun, a cancelled call must not leave it half known."""
         call = self._open_call(ctx, arguments, f"machines-{intent.id}")
-        with anyio.fail_after(EXECUTION_SECONDS, shield=True):
+        with anyio.CancelScope(shield=True):
             try:
-                outcome = await self._run(tool, call, arguments)
+                with anyio.fail_after(EXECUTION_SECONDS):
+                    outcome = await self._run(tool, call, arguments)
             except Refusal as refusal:
-                await self._gate.finish(intent, json.dumps(refusal.payload()), ok=False)
+                await self._keep(intent, refusal.payload(), ok=False)
                 raise
-            await self._gate.finish(intent, json.dumps(outcome), ok=True)
+            except Exception as error:
+                # The row stays `executing`: nobody can say any more whether it happened.
+                logger.error("a granted call ended unforeseen: %s", type(error).__name__)
+                raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[_STATUS]) from None
+            await self._keep(intent, outcome, ok=True)
         return self._answer(outcome)
 
+    async def _keep(self, intent: Intent, outcome: dict[str, Any], *, ok: bool) -> None:
+        try:
+            await self._gate.finish(intent, json.dumps(outcome), ok=ok)
+        except StoreUnavailable:
+            # What happened, happened, and is told; a repeated call will find the row still `executing`.
+            logger.error("the outcome of a granted call could not be stored")
+
     async def _run(self, tool: Tool, call: Call[Any], arguments: Input) -> dict[str, Any]:
-        output: Output = await self._explained(tool, call.user_id, tool.run(call, arguments))
+        output: Output = await self._explained(tool, tool.run(call, arguments))
         return output.model_dump(mode="json", exclude_none=True)
 
-    async def _explained(self, tool: Tool, user_id: str, work: Awaitable[Any]) -> Any:
+    async def _explained(self, tool: Tool, work: Awaitable[Any]) -> Any:
         try:
             return await work
         except (Refusal, StoreUnavailable):
             raise
         except Exception as error:
-            refusal = self._explain(error, tool, user_id)
+            refusal = self._explain(error, tool)
             if refusal is None:
                 raise
         raise refusal
@@ -166,36 +179,37 @@ class Dispatcher:
         return Call(user_id=user_id, idempotency_key=key, services=self._services, progress=progress)
 
     def _answer(self, outcome: dict[str, Any]) -> dict[str, Any]:
-        body = outcome | self._stamp
+        body = self._stamped(outcome)
         return {"resultType": "complete", "content": [_text(body)], "structuredContent": body}
 
     def _error(self, payload: dict[str, Any]) -> dict[str, Any]:
-        return {"resultType": "complete", "content": [_text(payload | self._stamp)], "isError": True}
+        return {"resultType": "complete", "content": [_text(self._stamped(payload))], "isError": True}
+
+    def _stamped(self, body: dict[str, Any]) -> dict[str, Any]:
+        # A step to a tool that settings or policy leave out would be a wasted call.
+        usable = self._registry.usable_names
+        steps = [step for step in body["next_steps"] if step["tool"] in usable]
+        return body | self._stamp | {"next_steps": steps}
 
 
 def _text(body: dict[str, Any]) -> dict[str, str]:
     return {"type": "text", "text": to_json(body).decode()}
 
 
-def _refuse(tool: Tool, arguments: Input, passage: Passage) -> NoReturn:
-    """Say what a person's decision, or its absence, means for the call."""
-    again = {k: v for k, v in arguments.model_dump(mode="json", exclude_none=True).items() if k != "user_id"}
+def _refuse(tool: Tool, passage: Passage) -> NoReturn:
+    """Say what a person's decision, or its absence, means for the call. Its arguments are not repeated here."""
     match passage.verdict, passage.intent:
         case "waiting", Intent() as intent:
             raise Refusal(
                 Code.APPROVAL_REQUIRED,
-                details={
-                    "approval_id": intent.id,
-                    "where": "in a terminal on this machine: machines-mcp approve",
-                    "question": intent.question,
-                },
-                next_steps=[Step(tool.name, "After the person approved.", {"approval_id": intent.id})],
+                details={"approval_id": intent.id, "where": "in a terminal on this machine: machines-mcp approve"},
+                next_steps=[Step(tool.name, "The same call, after the person approved.", {"approval_id": intent.id})],
             )
         case "refused", _:
-            raise Refusal(Code.APPROVAL_REFUSED, next_steps=[Step("status", "See what else can be done.")])
+            raise Refusal(Code.APPROVAL_REFUSED, next_steps=[_STATUS])
         case "expired", _:
-            raise Refusal(Code.APPROVAL_EXPIRED, next_steps=[Step(tool.name, "Ask anew.", again)])
+            raise Refusal(Code.APPROVAL_EXPIRED, next_steps=[Step(tool.name, _ANEW)])
         case "running", _:
-            raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[Step("status", "See what is unresolved.")])
+            raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[_STATUS])
         case _:
-            raise Refusal(Code.APPROVAL_MISMATCH, next_steps=[Step(tool.name, "Ask anew.", again)])
+            raise Refusal(Code.APPROVAL_MISMATCH, next_steps=[Step(tool.name, _ANEW)])

@@ -37,6 +37,11 @@ class Registry:
         return any(self.policy.rule(effect) is not Rule.DENY for effect in tool.effects)
 
     @cached_property
+    def usable_names(self) -> frozenset[str]:
+        """The names of the tools that `tools/list` shows."""
+        return frozenset(name for name, tool in self.tools.items() if self.usable(tool))
+
+    @cached_property
     def listing(self) -> list[types.Tool]:
         """The tools as `tools/list` shows them; those that the policy refuses altogether are left out."""
         return [self._describe(tool) for tool in self.tools.values() if self.usable(tool)]

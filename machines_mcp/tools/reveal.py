@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.tool import Output, tool
 from machines_mcp.tools.cards import CardOf
-from machines_mcp.tools.services import UserCall, refused_then, then
+from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean
 
 
@@ -57,7 +57,7 @@ async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
     card = await client.cards.get(call.user_id, args.card_id)
     found = await call.services.reveal(call.user_id, args.card_id, card.last4, args.sink)
     if not found.ok:
-        step = refused_then(call, "get_card", "See whether the card is still there and active.", card_id=args.card_id)
+        step = Step("list_cards", "See whether the card is still there and active.")
         raise Refusal(Code.REVEAL_FAILED, details={"reason": found.code}, next_steps=[step])
     return CardRevealed(
         card_id=args.card_id,

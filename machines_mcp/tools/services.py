@@ -11,7 +11,6 @@ from machines_mcp.guard.overview import Overview
 from machines_mcp.guard.policy import Policy, Rule
 from machines_mcp.guard.withdrawals import Withdrawals
 from machines_mcp.partner import PartnerClient
-from machines_mcp.protocol.refusal import Step
 from machines_mcp.protocol.tool import Call, NextStep, Part
 
 
@@ -69,9 +68,3 @@ def then(call: UserCall, tool: str, why: str, **arguments: Any) -> NextStep:
     """A next step for the same user. Arguments that are None are left for the caller to fill."""
     known = {name: value for name, value in arguments.items() if value is not None}
     return NextStep(tool=tool, why=why, arguments=call.services.user_argument(call.user_id) | known)
-
-
-def refused_then(call: UserCall, tool: str, why: str, **arguments: Any) -> Step:
-    """The same for a refusal."""
-    step = then(call, tool, why, **arguments)
-    return Step(step.tool, step.why, step.arguments)

@@ -20,12 +20,11 @@ from machines_mcp.partner.errors import (
 )
 from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Tool
-from machines_mcp.tools.services import Services
 
 # Where to look for what a call may have done, and for the id it did not find.
 _WHERE_TO_LOOK = {
     "create_card": "list_cards",
-    "update_card": "get_card",
+    "update_card": "list_cards",
     "close_card": "list_cards",
     "get_card": "list_cards",
     "reveal_card": "list_cards",
@@ -37,57 +36,53 @@ _WHERE_TO_LOOK = {
 }
 
 
-class Upstream:
-    """Explains errors with next steps that carry the user, where the server is not pinned to one."""
+def explain(error: Exception, tool: Tool) -> Refusal | None:
+    """The refusal for an error of the partner client; None for any other exception."""
+    if not isinstance(error, PartnerError):
+        return None
+    if not error.outcome_known:
+        return _refusal(Code.OUTCOME_UNKNOWN, _look(tool), "See whether it happened.")
+    if isinstance(error, ApiError):
+        return _said_no(error, tool)
+    if isinstance(error, TransportError):
+        return _unavailable()
+    return Refusal(Code.PARTNER_MALFORMED if isinstance(error, ResponseError) else Code.PARTNER_REJECTED)
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
 
-    def explain(self, error: Exception, tool: Tool, user_id: str) -> Refusal | None:
-        """The refusal for an error of the partner client; None for any other exception."""
-        if not isinstance(error, PartnerError):
-            return None
-        if not error.outcome_known:
-            return self._refusal(Code.OUTCOME_UNKNOWN, user_id, self._look(tool), "See whether it happened.")
-        if isinstance(error, ApiError):
-            return self._said_no(error, tool, user_id)
-        if isinstance(error, TransportError):
+def _said_no(error: ApiError, tool: Tool) -> Refusal:
+    match error:
+        case KycRequired():
+            return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the check needs.")
+        case InvalidState():
+            return _invalid_state(tool)
+        case NotFound():
+            return _refusal(Code.NOT_FOUND, _look(tool), "See which ids there are.")
+        case InvalidRequest():
+            return _invalid(error, tool)
+        case Unauthorized() | Forbidden():
+            return Refusal(Code.AUTH_REJECTED)
+        case RateLimited():
+            return Refusal(Code.RATE_LIMITED, details={"retry_after_seconds": math.ceil(error.retry_after or 5)})
+        case ServerError():
             return _unavailable()
-        return Refusal(Code.PARTNER_MALFORMED if isinstance(error, ResponseError) else Code.PARTNER_REJECTED)
+        case _:
+            return Refusal(Code.PARTNER_REJECTED)
 
-    def _said_no(self, error: ApiError, tool: Tool, user_id: str) -> Refusal:
-        match error:
-            case KycRequired():
-                return self._refusal(Code.KYC_NOT_APPROVED, user_id, "get_kyc_status", "See what the check needs.")
-            case InvalidState():
-                return self._invalid_state(tool, user_id)
-            case NotFound():
-                return self._refusal(Code.NOT_FOUND, user_id, self._look(tool), "See which ids there are.")
-            case InvalidRequest():
-                return _invalid(error, tool)
-            case Unauthorized() | Forbidden():
-                return Refusal(Code.AUTH_REJECTED)
-            case RateLimited():
-                return Refusal(Code.RATE_LIMITED, details={"retry_after_seconds": math.ceil(error.retry_after or 5)})
-            case ServerError():
-                return _unavailable()
-            case _:
-                return Refusal(Code.PARTNER_REJECTED)
 
-    def _invalid_state(self, tool: Tool, user_id: str) -> Refusal:
-        # The API has one code for both gates; which of them is shut follows from what was asked.
-        if tool.name in ("get_agreements", "accept_agreements"):
-            return self._refusal(Code.KYC_NOT_APPROVED, user_id, "get_kyc_status", "See what the check needs.")
-        return self._refusal(
-            Code.AGREEMENTS_NOT_ACCEPTED, user_id, "get_agreements", "Show the agreements, then accept them."
-        )
+def _invalid_state(tool: Tool) -> Refusal:
+    # The API has one code for both gates; which of them is shut follows from what was asked.
+    if tool.name in ("get_agreements", "accept_agreements"):
+        return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the check needs.")
+    return _refusal(Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the agreements, then accept them.")
 
-    def _look(self, tool: Tool) -> str:
-        return _WHERE_TO_LOOK.get(tool.name, "status")
 
-    def _refusal(self, code: Code, user_id: str, step: str, why: str) -> Refusal:
-        arguments = {} if step == "status" else self._services.user_argument(user_id)
-        return Refusal(code, next_steps=[Step(step, why, arguments)])
+def _look(tool: Tool) -> str:
+    return _WHERE_TO_LOOK.get(tool.name, "status")
+
+
+def _refusal(code: Code, step: str, why: str) -> Refusal:
+    # No arguments: those of the call are not repeated in an error, and the caller has them.
+    return Refusal(code, next_steps=[Step(step, why)])
 
 
 def _unavailable() -> Refusal:

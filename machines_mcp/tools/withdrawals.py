@@ -12,10 +12,10 @@ from pydantic import Field
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.withdrawals import Quote
 from machines_mcp.partner import PartnerError, Withdrawal, WithdrawalOrder, WithdrawalRoute, WithdrawalSource
-from machines_mcp.protocol.refusal import Code, Fault, Refusal
+from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
-from machines_mcp.tools.services import UserCall, refused_then, then
+from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, clean_or_none, dollars
 
 POLL_SECONDS = 60.0
@@ -124,7 +124,7 @@ async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> Withdrawa
     quote = await _live_quote(call, args.quote_id)
     withdrawal_id = await call.services.withdrawals.begin(quote)
     if withdrawal_id is None:
-        raise _dead(call, quote)
+        raise _dead(quote)
     try:
         answer = await _request(call, _order(quote.terms))
     except PartnerError as error:
@@ -172,15 +172,15 @@ def _created(call: UserCall, withdrawal_id: str, quote: Quote, answer: Withdrawa
 async def _live_quote(call: UserCall, quote_id: str) -> Quote:
     quote = await call.services.withdrawals.find_quote(call.user_id, quote_id)
     if quote is None:
-        raise Refusal(Code.NOT_FOUND, next_steps=[refused_then(call, "quote_withdrawal", "Get a quote first.")])
+        raise Refusal(Code.NOT_FOUND, next_steps=[Step("quote_withdrawal", "Get a quote first.")])
     if not call.services.withdrawals.live(quote):
-        raise _dead(call, quote)
+        raise _dead(quote)
     return quote
 
 
-def _dead(call: UserCall, quote: Quote) -> Refusal:
+def _dead(quote: Quote) -> Refusal:
     terms = {k: v for k, v in quote.terms.items() if k != "estimated_to_amount" and v is not None}
-    step = refused_then(call, "quote_withdrawal", "Get a new quote on the same terms.", **terms)
+    step = Step("quote_withdrawal", "Get a new quote on the same terms.", terms)
     return Refusal(Code.QUOTE_USED if quote.used_by else Code.QUOTE_EXPIRED, next_steps=[step])
 
 

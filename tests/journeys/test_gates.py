@@ -73,7 +73,7 @@ async def test_what_belongs_to_another_user_is_not_found(era: Era, tmp_path: Pat
         foreign = {"user_id": "gate-5", "card_id": card["card_id"]}
         for tool in ("get_card", "close_card", "reveal_card"):
             assert await refusal(user, tool, **foreign) == ("not_found", "list_cards")
-        assert await refusal(user, "update_card", status="active", **foreign) == ("not_found", "get_card")
+        assert await refusal(user, "update_card", status="active", **foreign) == ("not_found", "list_cards")
         assert await refusal(user, "get_deposit", user_id="gate-5", deposit_id="dep_none_such") == (
             "not_found",
             "list_deposits",
