@@ -56,6 +56,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def stop(self) -> None:
+        """Serve no more; may be called from any thread."""
         self.should_exit = True
 
 
@@ -108,9 +109,8 @@ async def _serve(state: State, listener: socket.socket, *, leased: bool) -> None
         timeout_graceful_shutdown=1,
     )
     server = _Server(config, announcement)
-    lease = Lease(server.stop)
     if leased:
-        announcement["lease_port"] = await lease.start()
-        announcement["instance"] = lease.instance
+        lease = Lease(server.stop)
+        announcement |= {"lease_port": lease.port, "instance": lease.instance}
+        lease.start()
     await server.serve([listener])
-    await lease.stop()
