@@ -18,9 +18,12 @@ def partner(sandbox: Sandbox) -> Iterator[Caller]:
     caller.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_sandbox() -> Iterator[Caller]:
-    """A caller of a sandbox that no other module uses: its clock may be moved and its state emptied."""
+    """A caller of a sandbox that only these tests use: its clock may be moved and its state emptied.
+
+    Both last: a test makes its own users, and looks at how times differ, never at what they are.
+    """
     with running() as started:
         caller = Caller(started)
         yield caller

@@ -1,0 +1,24 @@
+"""Card numbers are of the test range, valid, and never the same twice in practice."""
+
+from __future__ import annotations
+
+from machines_mcp.sandbox.card_numbers import TEST_BIN, new_cvc, new_number
+
+
+def luhn_sum(digits: str) -> int:
+    doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
+    return sum(value - 9 if value > 9 else value for value in doubled)
+
+
+def test_every_number_is_of_the_test_range_and_passes_the_luhn_check() -> None:
+    numbers = [new_number() for _ in range(2000)]
+    assert all(len(number) == 16 and number.startswith(TEST_BIN) for number in numbers)
+    assert all(luhn_sum(number) % 10 == 0 for number in numbers)
+    assert len(set(numbers)) == 2000
+    assert {number[-1] for number in numbers} == set("0123456789")
+
+
+def test_a_cvc_has_three_digits_even_when_they_begin_with_zero() -> None:
+    codes = {new_cvc() for _ in range(5000)}
+    assert all(len(code) == 3 and code.isdecimal() for code in codes)
+    assert any(code.startswith("0") for code in codes)

@@ -1,0 +1,164 @@
+"""Deposits: what can be paid in, where to, and how it arrives by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sandbox.caller import Caller, User
+
+DIRECT = {("rusd", "base"), ("usdc", "ethereum")}
+
+
+@pytest.fixture(scope="module")
+def user(partner: Caller) -> User:
+    return partner.ready_user()
+
+
+def assets(user: User, **query: str) -> list[Any]:
+    found: list[Any] = user.call("GET", "/deposits/assets", query=query).data["assets"]
+    return found
+
+
+def pairs(user: User) -> list[tuple[str, str, bool]]:
+    return [
+        (asset["ticker"], network["id"], network["supportsExtraId"])
+        for asset in assets(user)
+        for network in asset["networks"]
+    ]
+
+
+def test_the_catalogue_has_eight_tickers_over_five_networks_and_some_need_a_memo(user: User) -> None:
+    found = pairs(user)
+    assert len({ticker for ticker, _, _ in found}) >= 8
+    assert len({network for _, network, _ in found}) >= 5
+    assert {network for _, network, memo in found if memo} == {"hbar", "ripple", "stellar"}
+
+
+def test_the_catalogue_is_searched_in_ticker_and_name_and_cut(user: User) -> None:
+    assert {asset["ticker"] for asset in assets(user, q="USD")} == {"rusd", "usdc", "usdt"}
+    assert [asset["ticker"] for asset in assets(user, q="hedera")] == ["hbar"]
+    assert assets(user, q="nothing like it") == []
+    assert len(assets(user, limit="3")) == 3
+
+
+def test_every_listed_pair_gives_range_estimate_address_and_memo(user: User) -> None:
+    for ticker, network, memo in pairs(user):
+        route = {"currency": ticker, "network": network}
+        limits = user.call("POST", "/deposits/range", route).data["range"]
+        amount = limits["minAmount"] * 2
+        quote = user.call("POST", "/deposits/estimate", route | {"amount": amount}).data["estimate"]
+        deposit = user.call("POST", "/deposits", route | {"amount": amount}).data["deposit"]
+        direct = (ticker, network) in DIRECT
+        assert (deposit["changeNowId"] is None, quote["rateId"] is None) == (direct, direct)
+        assert (deposit["payinExtraId"] is not None) == memo
+        assert deposit["depositAddress"]
+        assert deposit["contractId"] == limits["contractId"]
+        assert (limits["toCurrency"], limits["toNetwork"]) == ((ticker, network) if direct else ("rusd", "base"))
+
+
+@pytest.mark.parametrize(
+    ("route", "amount", "currency", "arrives"),
+    [
+        (("rusd", "base"), 25, "crypto", 25.0),
+        (("hbar", "hbar"), 1000, "crypto", 148.5),
+        (("btc", "bitcoin"), 0.01, "crypto", 891.0),
+        (("hbar", "hbar"), 100, "usd", 99.0),
+        (("eth", "base"), 0.0333, "crypto", 98.9),
+    ],
+)
+def test_an_estimate_follows_the_price_table(
+    user: User, route: tuple[str, str], amount: float, currency: str, arrives: float
+) -> None:
+    body = {"currency": route[0], "network": route[1], "amount": amount, "amountCurrency": currency}
+    estimate = user.call("POST", "/deposits/estimate", body).data["estimate"]
+    assert estimate["estimatedToAmount"] == arrives
+    assert (estimate["quotedAmount"], estimate["quotedAmountCurrency"]) == (amount, currency)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [
+        ({"currency": "doge"}, "invalid_request", "currency"),
+        ({"network": "bitcoin"}, "chain_not_supported", "network"),
+        ({"network": "nowhere"}, "chain_not_supported", "network"),
+        ({"amount": 0}, "invalid_request", "amount"),
+        ({"amount": -5}, "invalid_request", "amount"),
+        ({"amount": 0.5}, "invalid_request", "amount"),
+        ({"amount": "25"}, "invalid_request", "amount"),
+        ({"amount": 2e12}, "invalid_request", "amount"),
+        ({"currency": "sol", "network": "solana", "amount": 334}, "invalid_request", "amount"),
+        ({"currency": "sol", "network": "solana", "amount": 0.03}, "invalid_request", "amount"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/deposits", "/deposits/estimate"])
+def test_a_bad_deposit_is_refused_by_field(
+    user: User, path: str, change: dict[str, Any], code: str, field: str
+) -> None:
+    body = {"currency": "rusd", "network": "base", "amount": 25} | change
+    assert user.call("POST", path, body).error == (400, code, field)
+
+
+@pytest.mark.parametrize(
+    ("route", "stages"),
+    [
+        (("rusd", "base"), ["pending", "confirming", "completed"]),
+        (("xrp", "ripple"), ["pending", "confirming", "exchanging", "completed"]),
+    ],
+)
+def test_a_deposit_completes_by_itself_within_three_seconds(
+    own_sandbox: Caller, route: tuple[str, str], stages: list[str]
+) -> None:
+    user = own_sandbox.ready_user()
+    body = {"currency": route[0], "network": route[1], "amount": 50}
+    reply = user.call("POST", "/deposits", body)
+    deposit_id, seen = reply.data["deposit"]["id"], [reply.data["deposit"]["status"]]
+    assert 0 < reply.body["next"]["pollAfterMs"] <= 901
+    for _ in range(3):
+        assert user.balances()["spendingPower"] == 0 or seen[-1] == "completed"
+        own_sandbox.control("/clock", {"advanceSeconds": 1})
+        reply = user.call("GET", f"/deposits/{deposit_id}")
+        seen.append(reply.data["deposit"]["status"])
+    assert list(dict.fromkeys(seen)) == stages
+    assert "next" not in reply.body
+    assert reply.data["deposit"]["updatedAt"] > reply.data["deposit"]["createdAt"]
+    assert user.balances()["spendingPower"] == (5000 if route[0] == "rusd" else 9900)
+
+
+def test_a_completed_deposit_raises_the_balance_and_is_a_transaction(partner: Caller) -> None:
+    user = partner.ready_user()
+    deposit = user.call("POST", "/deposits", {"currency": "rusd", "network": "base", "amount": 12.34}).data["deposit"]
+    assert user.balances()["spendingPower"] == 0
+    assert user.call("GET", "/transactions").data["transactions"] == []
+    partner.control("/deposits", {"depositId": deposit["id"]})
+    assert user.balances() == {
+        "spendingPower": 1234,
+        "creditLimit": 1234,
+        "pendingCharges": 0,
+        "postedCharges": 0,
+        "balanceDue": 0,
+    }
+    (entry,) = user.call("GET", "/transactions").data["transactions"]
+    assert (entry["type"], entry["amountCents"], entry["status"]) == ("collateral", 1234, "posted")
+
+
+def test_a_deposit_without_an_amount_brings_a_hundred_dollars(partner: Caller) -> None:
+    user = partner.ready_user()
+    deposit = user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]
+    partner.control("/deposits", {"depositId": deposit["id"]})
+    assert user.balances()["spendingPower"] == 10_000
+
+
+def test_the_active_list_forgets_what_was_completed_an_hour_ago(own_sandbox: Caller) -> None:
+    user = own_sandbox.ready_user()
+    first = user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]["id"]
+    own_sandbox.control("/clock", {"advanceSeconds": 3700})
+    user = User(user.user_id, own_sandbox.session(user.user_id), own_sandbox)
+    second = user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]["id"]
+
+    def listed(**query: str) -> list[str]:
+        return [deposit["id"] for deposit in user.call("GET", "/deposits", query=query).data["deposits"]]
+
+    assert listed() == listed(scope="active") == [second]
+    assert listed(scope="all") == [second, first]

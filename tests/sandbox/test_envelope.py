@@ -1,0 +1,57 @@
+"""Every answer has the one shape, or the other one where it is asked for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.sandbox.caller import Caller
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/cards/secrets/session/x", "/sessions/", "/kyc/schema", "/"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_unknown_path_is_not_found_in_the_envelope(partner: Caller, method: str, path: str) -> None:
+    assert partner.call(method, path).error == (404, "not_found", None)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/sessions"), ("PUT", "/cards"), ("PATCH", "/agreements")])
+def test_a_wrong_method_is_refused_in_the_envelope(partner: Caller, method: str, path: str) -> None:
+    reply = partner.call(method, path)
+    assert reply.error == (405, "method_not_allowed", None)
+    assert reply.headers["allow"]
+
+
+@pytest.mark.parametrize("flag", ["1", "true"])
+@pytest.mark.parametrize("call_id", ["call-of-the-caller", None])
+def test_open_responses_mode_wraps_a_success(partner: Caller, flag: str, call_id: str | None) -> None:
+    headers = {"X-Open-Responses": flag} | ({"X-Open-Responses-Call-Id": call_id} if call_id else {})
+    reply = partner.ready_user().call("POST", "/cards", {}, headers=_authorized(partner, headers))
+    message, output = reply.body["output"]
+    assert reply.body["status"] == "completed"
+    assert message["content"][0]["text"] == "card created"
+    assert output["call_id"] == call_id or output["call_id"].startswith("call_")
+    assert json.loads(output["output"])["data"]["status"] == "active"
+
+
+def _authorized(partner: Caller, headers: dict[str, str]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {partner.ready_user().token}"} | headers
+
+
+def test_open_responses_mode_wraps_a_refusal_and_keeps_its_status(partner: Caller) -> None:
+    reply = partner.call("GET", "/balances", headers={"X-Open-Responses": "1"})
+    assert (reply.status, reply.body["status"], reply.body["error"]["code"]) == (401, "failed", "unauthorized")
+    partner.call("GET", "/nothing", headers={"X-Open-Responses": "0"})
+
+
+def test_another_value_of_the_flag_is_ignored(partner: Caller) -> None:
+    reply = partner.call("GET", "/balances", headers={"X-Open-Responses": "yes"})
+    assert reply.error == (401, "unauthorized", None)
+
+
+def test_open_responses_mode_does_not_make_a_request_another_one(partner: Caller) -> None:
+    user = partner.ready_user()
+    headers = {"Idempotency-Key": "the-same-key"}
+    first = user.call("POST", "/cards", {}, headers=headers).data
+    wrapped = user.call("POST", "/cards", {}, headers=headers | {"X-Open-Responses": "1"})
+    assert json.loads(wrapped.body["output"][1]["output"])["data"] == first

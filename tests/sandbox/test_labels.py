@@ -1,0 +1,56 @@
+"""Labels: encrypted under a key that each user has alone."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tests.sandbox.caller import Caller, User
+
+
+@pytest.fixture(scope="module")
+def user(partner: Caller) -> User:
+    return partner.ready_user()
+
+
+def encrypt(user: User, text: str) -> Any:
+    return user.call("POST", "/encryption/encrypt", {"value": text}).data["value"]
+
+
+@pytest.mark.parametrize("text", ["", "groceries", "Einkäufe 🛒", "x" * 1000, "line\nbreak\x00"])
+def test_what_is_encrypted_can_be_decrypted(user: User, text: str) -> None:
+    field = encrypt(user, text)
+    assert user.call("POST", "/encryption/decrypt", {"value": field}).data["value"] == text
+
+
+def test_the_same_text_never_looks_the_same(user: User) -> None:
+    fields = [encrypt(user, "groceries") for _ in range(3)]
+    assert len({field["iv"] for field in fields}) == len({field["ct"] for field in fields}) == 3
+
+
+def test_another_user_can_not_decrypt_it(partner: Caller, user: User) -> None:
+    reply = partner.ready_user().call("POST", "/encryption/decrypt", {"value": encrypt(user, "mine")})
+    assert reply.error == (400, "invalid_request", "value")
+
+
+@pytest.mark.parametrize("name", ["iv", "ct"])
+def test_a_changed_label_is_refused(user: User, name: str) -> None:
+    field = encrypt(user, "groceries")
+    field[name] = ("B" if field[name][0] == "A" else "A") + field[name][1:]
+    assert user.call("POST", "/encryption/decrypt", {"value": field}).error == (400, "invalid_request", "value")
+
+
+def test_the_data_key_decrypts_on_the_partners_side(user: User) -> None:
+    data = user.call("GET", "/encryption/data-key").data
+    field = encrypt(user, "groceries")
+    key, iv, ciphertext = (base64.urlsafe_b64decode(text + "==") for text in (data["key"], field["iv"], field["ct"]))
+    assert (data["algorithm"], len(key)) == ("A256GCM", 32)
+    assert AESGCM(key).decrypt(iv, ciphertext, None) == b"groceries"
+
+
+def test_a_text_that_is_too_long_is_refused(user: User) -> None:
+    reply = user.call("POST", "/encryption/encrypt", {"value": "x" * 1001})
+    assert reply.error == (400, "invalid_request", "value")

@@ -1,0 +1,147 @@
+"""The leased life: as long as somebody holds on, and not a moment longer, however the holder goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.sandbox.running import END_SECONDS, ROOT, Sandbox, first_line, running, spawn
+
+HOLDER = """
+import json, socket, subprocess, sys
+command = [sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased"]
+sandbox = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+first = json.loads(sandbox.stdout.readline())
+print(json.dumps(first), flush=True)
+sys.stdin.read()
+"""
+
+
+def hold(sandbox: Sandbox) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", sandbox.lease_port), timeout=END_SECONDS)
+
+
+def described(line: bytes, process: subprocess.Popen[bytes]) -> Sandbox:
+    first = json.loads(line)
+    return Sandbox(first["base_url"], first["partner_key"], first["control_url"], first["lease_port"], process)
+
+
+def answers(sandbox: Sandbox) -> bool:
+    port = int(sandbox.origin.rsplit(":", 1)[1])
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=END_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def is_let_go(connection: socket.socket) -> bool:
+    """Whether the sandbox closes the connection, after the line that it greets with."""
+    connection.settimeout(END_SECONDS)
+    while received := connection.recv(4096):
+        assert b"\n" in received
+    return True
+
+
+def test_it_ends_when_stdin_closes_and_nobody_holds_it() -> None:
+    with running() as sandbox:
+        assert sandbox.process.stdin is not None
+        sandbox.process.stdin.close()
+        assert sandbox.process.wait(END_SECONDS) == 0
+
+
+def test_a_held_connection_keeps_it_alive_after_stdin_has_closed() -> None:
+    with running() as sandbox:
+        with hold(sandbox) as first, hold(sandbox):
+            assert sandbox.process.stdin is not None
+            sandbox.process.stdin.close()
+            first.close()
+            # The other holder is still there: were that not enough, it would have ended within this time.
+            with pytest.raises(subprocess.TimeoutExpired):
+                sandbox.process.wait(0.5)
+            assert answers(sandbox)
+        assert sandbox.process.wait(END_SECONDS) == 0
+
+
+def test_a_holder_that_connects_as_the_last_one_leaves_is_not_overlooked() -> None:
+    with running() as sandbox:
+        assert sandbox.process.stdin is not None
+        os.kill(sandbox.process.pid, signal.SIGSTOP)
+        # While it can't run, one comes and the last one goes: when it goes on, both have happened.
+        with hold(sandbox):
+            sandbox.process.stdin.close()
+            os.kill(sandbox.process.pid, signal.SIGCONT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                sandbox.process.wait(0.5)
+        assert sandbox.process.wait(END_SECONDS) == 0
+
+
+def test_each_holder_is_told_which_instance_it_holds() -> None:
+    with running() as sandbox, hold(sandbox) as first, hold(sandbox) as second:
+        greetings = [connection.makefile("r", encoding="ascii").readline() for connection in (first, second)]
+        assert greetings[0] == greetings[1]
+        assert len(greetings[0].strip()) == 32
+
+
+def test_an_open_stdin_keeps_it_alive_when_connections_come_and_go() -> None:
+    with running() as sandbox:
+        hold(sandbox).close()
+        with pytest.raises(subprocess.TimeoutExpired):
+            sandbox.process.wait(0.5)
+        assert answers(sandbox)
+
+
+def test_it_goes_when_its_holder_is_killed() -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    try:
+        first = first_line(holder)
+        sandbox = described(first, holder)
+        with hold(sandbox) as witness:
+            other = hold(sandbox)
+            holder.kill()
+            holder.wait(END_SECONDS)
+            assert answers(sandbox)
+            other.close()
+            witness.shutdown(socket.SHUT_WR)
+            assert is_let_go(witness)
+        deadline = time.monotonic() + END_SECONDS
+        while answers(sandbox) and time.monotonic() < deadline:
+            select.select([], [], [], 0.01)
+        assert not answers(sandbox)
+    finally:
+        holder.kill()
+        holder.wait(END_SECONDS)
+        for pipe in (holder.stdin, holder.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def test_with_the_null_device_as_stdin_a_connection_is_the_lease() -> None:
+    sandbox = spawn(stdin=subprocess.DEVNULL)
+    try:
+        with hold(sandbox):
+            assert answers(sandbox)
+        assert sandbox.process.wait(END_SECONDS) == 0
+    finally:
+        sandbox.process.kill()
+        sandbox.process.wait(END_SECONDS)
+        assert sandbox.process.stdout is not None
+        sandbox.process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_within_two_seconds_even_while_it_is_held_and_talked_to(number: signal.Signals) -> None:
+    with running() as sandbox, hold(sandbox):
+        port = int(sandbox.origin.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port)) as talker:
+            talker.sendall(b"POST /partner/v1/cards HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+            os.kill(sandbox.process.pid, number)
+            assert sandbox.process.wait(2.0) == 0

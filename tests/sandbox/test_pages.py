@@ -1,0 +1,120 @@
+"""The pages a person opens, and what pressing a button does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+
+from tests.sandbox.caller import KYC_SCOPES, Caller, kyc_form
+
+DECISIONS = ("approved", "needs_information", "manual_review", "pending", "denied", "locked", "canceled")
+
+
+def waiting_person(partner: Caller) -> tuple[str, str]:
+    """A session token, and the path of the page it was sent to."""
+    token = partner.session(partner.new_user(), *KYC_SCOPES)
+    data = partner.call("POST", "/kyc/applications", kyc_form(lastName="Smith"), token=token).data
+    return token, data["completionLink"].removeprefix(partner.sandbox.origin)
+
+
+def press(partner: Caller, page: str, decision: str, **headers: str) -> httpx.Response:
+    return partner.raw("POST", page, data={"decision": decision}, headers=headers)
+
+
+class Outline(HTMLParser):
+    """What a screen reader would look for."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_a_button_decides(partner: Caller, decision: str) -> None:
+    token, page = waiting_person(partner)
+    assert f'value="{decision}"' in partner.raw("GET", page).text
+    response = press(partner, page, decision)
+    assert (response.status_code, response.headers["location"]) == (303, page)
+    assert partner.call("GET", "/kyc/status", token=token).data["status"] == decision
+    after = partner.raw("GET", page)
+    assert decision.replace("_", " ") in after.text
+    assert f'value="{decision}"' not in after.text
+
+
+def test_a_person_who_is_asked_for_more_comes_back_to_the_same_page(partner: Caller) -> None:
+    token, page = waiting_person(partner)
+    press(partner, page, "needs_information")
+    data = partner.call("GET", "/kyc/status", token=token).data
+    assert data["completionLink"] is None
+    assert data["externalVerificationLink"] == partner.sandbox.origin + page
+    press(partner, page, "approved")
+    assert partner.call("GET", "/kyc/status", token=token).data["status"] == "approved"
+
+
+@pytest.mark.parametrize("decision", ["", "not_submitted", "needs_verification", "<script>"])
+def test_what_is_no_button_decides_nothing(partner: Caller, decision: str) -> None:
+    token, page = waiting_person(partner)
+    response = press(partner, page, decision)
+    assert response.status_code == 400
+    assert "<script>" not in response.text
+    assert partner.call("GET", "/kyc/status", token=token).data["status"] == "needs_verification"
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}])
+def test_a_page_of_another_origin_can_not_press(partner: Caller, headers: dict[str, str]) -> None:
+    token, page = waiting_person(partner)
+    assert press(partner, page, "approved", **headers).status_code == 403
+    assert partner.call("GET", "/kyc/status", token=token).data["status"] == "needs_verification"
+
+
+def test_the_form_of_the_page_itself_can_press(partner: Caller) -> None:
+    _, page = waiting_person(partner)
+    assert press(partner, page, "approved", Origin=partner.sandbox.origin).status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/verify/unknown", "/legal/unknown"])
+def test_an_unknown_page_says_so_in_html(partner: Caller, path: str) -> None:
+    response = partner.raw("GET", path)
+    assert response.status_code == 404
+    assert "There is no such page" in response.text
+    assert partner.raw("POST", "/verify/unknown", data={"decision": "approved"}).status_code == 404
+
+
+def test_a_page_runs_no_script_loads_nothing_and_is_never_cached(partner: Caller) -> None:
+    _, page = waiting_person(partner)
+    for path in (page, "/legal/privacy-notice", "/verify/unknown"):
+        response = partner.raw("GET", path)
+        policy = response.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "form-action 'self'" in policy
+        style = re.search("<style>(.*?)</style>", response.text, re.DOTALL)
+        assert style
+        digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+        assert f"style-src 'sha256-{digest}'" in policy
+        assert (response.headers["cache-control"], response.headers["referrer-policy"]) == ("no-store", "same-origin")
+        assert not re.search("<script|<img|<link|style=|https?://", response.text)
+
+
+def test_the_page_can_be_used_without_seeing_it(partner: Caller) -> None:
+    _, page = waiting_person(partner)
+    outline = Outline(partner.raw("GET", page).text)
+    assert outline.all("html")[0]["lang"] == "en"
+    assert len(outline.all("h1")) == len(outline.all("main")) == len(outline.all("title")) == 1
+    assert any(attributes.get("role") == "status" for _, attributes in outline.tags)
+    identifiers = {attributes["id"] for _, attributes in outline.tags if "id" in attributes}
+    assert len(outline.all("button")) == len(DECISIONS)
+    assert {button["aria-describedby"] for button in outline.all("button")} <= identifiers
+    assert outline.all("form")[0]["aria-labelledby"] in identifiers

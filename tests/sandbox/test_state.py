@@ -1,0 +1,72 @@
+"""The state: opened once, all or nothing, and only ever its own file."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.exceptions import InvalidTag
+
+from machines_mcp.sandbox.state import TABLES, State
+
+
+def test_what_raises_leaves_no_trace() -> None:
+    state = State.open(None)
+    with pytest.raises(RuntimeError), state.transaction():
+        state.advance(10)
+        state.insert("users", user_id="u", created_at=0.0, data_key=b"")
+        raise RuntimeError
+    assert state.rows("SELECT * FROM users") == []
+    state.db.close()
+
+
+def test_a_sealed_value_opens_for_its_purpose_alone() -> None:
+    state = State.open(None)
+    sealed = state.seal("a secret", "cards")
+    assert b"a secret" not in sealed
+    assert state.unseal(sealed, "cards") == "a secret"
+    with pytest.raises(InvalidTag):
+        state.unseal(sealed, "labels")
+    state.db.close()
+
+
+def test_emptying_forgets_every_table_but_the_keys() -> None:
+    state = State.open(None)
+    tables = {row["name"] for row in state.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == {*TABLES, "meta"}
+    state.db.close()
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("kind", ["text", "database", "later version"])
+def test_a_file_that_is_not_its_own_is_left_as_it_was(tmp_path: Path, kind: str, reset: bool) -> None:
+    file = tmp_path / "precious"
+    if kind == "text":
+        file.write_text("my notes", encoding="utf-8")
+    else:
+        if kind == "later version":
+            State.open(file).db.close()
+        database = sqlite3.connect(file)
+        database.execute("CREATE TABLE precious (thing)")
+        database.execute("PRAGMA user_version = 7")
+        database.close()
+    file.chmod(0o644)
+    before = file.read_bytes()
+    with pytest.raises(sqlite3.DatabaseError):
+        State.open(file, reset=reset)
+    assert file.read_bytes() == before
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+
+
+def test_a_file_of_its_own_is_made_private_again(tmp_path: Path) -> None:
+    file = tmp_path / "sandbox.db"
+    first = State.open(file)
+    key = first.partner_key
+    first.db.close()
+    file.chmod(0o644)
+    second = State.open(file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert second.partner_key == key
+    second.db.close()

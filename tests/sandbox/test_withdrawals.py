@@ -1,0 +1,208 @@
+"""Withdrawals: pending once, then ready with a signature that is well-formed; the balance falls."""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.sandbox.caller import Caller, User
+
+ADDRESS = "0x" + "2b" * 20
+ETHEREUM, BASE = 11_155_111, 84_532
+
+
+@pytest.fixture
+def user(partner: Caller) -> User:
+    return partner.funded_user(100)
+
+
+def order(cents: int = 5000, **changes: Any) -> dict[str, Any]:
+    return {"amountCents": cents, "destination": {"currency": "rusd", "network": "base", "address": ADDRESS}} | changes
+
+
+def elsewhere(**changes: Any) -> dict[str, Any]:
+    return {"currency": "hbar", "network": "hbar", "address": "0.0.654321", "extraId": "40001"} | changes
+
+
+def ask(user: User, body: dict[str, Any], key: str | None = "withdrawal-1") -> Any:
+    return user.call("POST", "/withdrawals", body, headers={"Idempotency-Key": key} if key else {})
+
+
+def ready(user: User, body: dict[str, Any], key: str | None = "withdrawal-1") -> Any:
+    assert ask(user, body, key).data["status"] == "pending"
+    data = ask(user, body, key).data
+    assert data["status"] == "ready"
+    return data
+
+
+def test_the_same_request_is_pending_once_then_ready_and_stays_the_same(user: User) -> None:
+    first = ask(user, order())
+    assert (first.data["status"], first.data["retryAfterSeconds"]) == ("pending", 1)
+    assert first.body["next"] == {"pollAfterMs": 1000}
+    second = ask(user, order())
+    assert second.data["status"] == "ready"
+    assert second.body["summary"] == "withdrawal signature"
+    assert ask(user, order()).data == second.data
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "version"),
+    [
+        (None, "coordinator_v2", "v2"),
+        ({}, "coordinator_v2", "v2"),
+        ({"chainId": BASE}, "coordinator_v2", "v2"),
+        ({"chainId": ETHEREUM}, "controller_v1", "v1"),
+    ],
+)
+def test_both_contract_versions_are_executable(user: User, source: Any, path: str, version: str) -> None:
+    body = order(destination=elsewhere()) if source is None else order(destination=elsewhere(), source=source)
+    data = ready(user, body)
+    execution, parameters = data["execution"], data["parameters"]
+    assert (execution["callPath"], execution["contractVersion"]) == (path, version)
+    entry = execution["coordinatorAddress" if version == "v2" else "controllerAddress"]
+    assert execution["callTarget"] == entry != execution["collateralProxyAddress"]
+    assert parameters[0] == execution["collateralProxyAddress"]
+    assert parameters == data["signature"]["parameters"]
+
+
+def test_a_signature_is_well_formed(user: User) -> None:
+    data = ready(user, order())
+    proxy, token, amount, recipient, expires_at, salt, signature = data["parameters"]
+    for address in (proxy, token, recipient):
+        assert re.fullmatch("0x[0-9a-fA-F]{40}", address)
+    assert amount == "50000000"
+    assert recipient == ADDRESS
+    assert expires_at == datetime.fromisoformat(data["expiresAt"]).timestamp()
+    assert len(base64.b64decode(salt, validate=True)) == 32
+    assert re.fullmatch("0x[0-9a-f]{128}1[bc]", signature)
+    assert (data["signature"]["data"], data["signature"]["salt"]) == (signature, salt)
+
+
+def test_the_same_asset_needs_no_relay_and_another_one_does(user: User) -> None:
+    assert ready(user, order(1000), "key-direct")["relay"] is None
+    data = ready(user, order(1000, destination=elsewhere()), "key-relayed")
+    relay = data["relay"]
+    assert data["parameters"][3] == relay["payinAddress"] != "0.0.654321"
+    assert (relay["payoutAddress"], relay["payoutExtraId"]) == ("0.0.654321", "40001")
+    assert (relay["fromCurrency"], relay["fromNetwork"]) == ("rusd", "base")
+    assert (relay["toCurrency"], relay["toNetwork"]) == ("hbar", "hbar")
+
+
+def test_the_balance_falls_once_and_the_ledger_says_so(user: User) -> None:
+    ask(user, order())
+    assert user.balances()["spendingPower"] == 5000
+    for _ in range(3):
+        assert ask(user, order()).data["status"] == "ready"
+    assert user.balances()["spendingPower"] == 5000
+    entries = user.call("GET", "/transactions", query={"type": "collateral"}).data["transactions"]
+    assert [entry["amountCents"] for entry in entries] == [-5000, 10_000]
+
+
+def test_more_than_there_is_is_refused_and_holds_nothing(user: User) -> None:
+    assert ask(user, order(10_001), "key-too-much").error == (409, "insufficient_balance", None)
+    assert ask(user, order(6000), "key-first").data["status"] == "pending"
+    assert ask(user, order(6000), "key-second").error == (409, "insufficient_balance", None)
+    assert ask(user, order(6000), "key-first").data["status"] == "ready"
+    assert user.balances()["spendingPower"] == 4000
+
+
+def test_a_pending_withdrawal_lets_go_of_its_amount_after_half_an_hour(own_sandbox: Caller) -> None:
+    user = own_sandbox.funded_user(100)
+    ask(user, order(10_000))
+    assert user.balances()["spendingPower"] == 0
+    own_sandbox.control("/clock", {"advanceSeconds": 1800})
+    user = User(user.user_id, own_sandbox.session(user.user_id), own_sandbox)
+    assert user.balances()["spendingPower"] == 10_000
+    assert ask(user, order(10_000)).data["status"] == "ready"
+    assert user.balances()["spendingPower"] == 0
+
+
+def test_a_key_used_for_another_request_is_refused(user: User) -> None:
+    ask(user, order(5000))
+    assert ask(user, order(4000)).error == (409, "idempotency_conflict", None)
+    ask(user, order(5000))
+    assert ask(user, order(4000)).error == (409, "idempotency_conflict", None)
+
+
+def test_another_user_may_use_the_same_key(partner: Caller) -> None:
+    first, second = partner.funded_user(100), partner.funded_user(100)
+    ready(first, order(4000))
+    assert ask(second, order(5000)).data["status"] == "pending"
+
+
+def test_without_a_key_an_equal_request_takes_the_pending_one_up(user: User) -> None:
+    ready(user, order(4000), None)
+    assert user.balances()["spendingPower"] == 6000
+    assert ask(user, order(4000), None).data["status"] == "pending"
+    assert user.balances()["spendingPower"] == 2000
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [
+        ({"amountCents": ...}, "invalid_request", "amountCents"),
+        ({"amountCents": 99}, "invalid_request", "amountCents"),
+        ({"amountCents": 50.5}, "invalid_request", "amountCents"),
+        ({"destination": ...}, "invalid_request", "destination"),
+        ({"destination": {"currency": "rusd", "network": "base"}}, "invalid_request", "destination.address"),
+        ({"destination": elsewhere(network="base")}, "chain_not_supported", "destination.network"),
+        ({"destination": elsewhere(currency="doge")}, "invalid_request", "destination.currency"),
+        ({"destination": elsewhere(extraId="")}, "invalid_request", "destination.extraId"),
+        ({"destination": elsewhere(currency="eth", network="base")}, "invalid_request", "destination.extraId"),
+        ({"destination": elsewhere(address="a b")}, "invalid_request", "destination.address"),
+        (
+            {"destination": {"currency": "rusd", "network": "base", "address": "0x1"}},
+            "invalid_request",
+            "destination.address",
+        ),
+        ({"destination": elsewhere(), "amountCents": 499}, "invalid_request", "amountCents"),
+        ({"source": {"chainId": 1}}, "chain_not_supported", "source.chainId"),
+        ({"source": {"tokenAddress": ADDRESS}}, "invalid_request", "source.tokenAddress"),
+        ({"source": {"contractId": "another"}}, "invalid_request", "source.contractId"),
+        ({"adminAddress": "me"}, "invalid_request", "adminAddress"),
+    ],
+)
+def test_a_bad_withdrawal_is_refused_by_field(user: User, change: dict[str, Any], code: str, field: str) -> None:
+    body = {name: value for name, value in (order() | change).items() if value is not ...}
+    assert ask(user, body).error == (400, code, field)
+    assert user.balances()["spendingPower"] == 10_000
+
+
+def test_the_source_may_be_named_by_token_or_contract(user: User) -> None:
+    execution = ready(user, order(1000, source={"chainId": ETHEREUM}, destination=elsewhere()), "by-chain-id")[
+        "execution"
+    ]
+    named = order(1000, source={"contractId": execution["contractId"]}, destination=elsewhere())
+    assert ready(user, named, "by-contract")["execution"] == execution
+    token = user.call("GET", "/deposits/assets", query={"q": "rusd"}).data["assets"][0]["networks"][0]["tokenContract"]
+    assert ready(user, order(1000, source={"tokenAddress": token.lower()}), "by-token")["execution"]["chainId"] == BASE
+
+
+@pytest.mark.parametrize(
+    ("destination", "least", "arrives", "memo"),
+    [
+        (("rusd", "base"), 100, 50.0, False),
+        (("hbar", "hbar"), 500, 330.0, True),
+        (("btc", "bitcoin"), 500, 0.00055, False),
+    ],
+)
+def test_range_and_estimate_follow_the_price_table(
+    user: User, destination: tuple[str, str], least: int, arrives: float, memo: bool
+) -> None:
+    to = {"currency": destination[0], "network": destination[1]}
+    limits = user.call("POST", "/withdrawals/range", {"destination": to}).data["range"]
+    assert (limits["minAmountCents"], limits["minAmount"]) == (least, least / 100)
+    assert limits["destinationSupportsExtraId"] is memo
+    estimate = user.call("POST", "/withdrawals/estimate", {"destination": to, "amountCents": 5000}).data["estimate"]
+    assert estimate["estimatedToAmount"] == arrives
+    assert (estimate["fromAmount"], estimate["fromAmountCents"]) == (50, 5000)
+
+
+def test_the_assets_are_listed_for_a_source_that_holds_collateral(user: User) -> None:
+    assert len(user.call("GET", "/withdrawals/assets", query={"sourceChainId": str(BASE)}).data["assets"]) >= 8
+    refused = user.call("GET", "/withdrawals/assets", query={"sourceChainId": "1"})
+    assert refused.error == (400, "chain_not_supported", "source.chainId")
