@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class Identity:
 def contained(handler: Callable[[Context, P], Awaitable[R]]) -> Callable[[Context, P], Awaitable[R]]:
     """Turn any exception of a handler into a constant protocol error.
 
-    The SDK would send the text of a bare exception to clients of 2025-11-25 word for word.
+    The SDK would send the text of a bare exception to clients of 2025-11-25 word for word, and a `sys.exit` or a stray
+    cancellation of some library would end the server.
     """
 
     async def run(ctx: Context, params: P) -> R:
@@ -55,11 +57,21 @@ def contained(handler: Callable[[Context, P], Awaitable[R]]) -> Callable[[Contex
             return await handler(ctx, params)
         except MCPError as error:
             raise MCPError(code=error.code, message="refused") from None
-        except Exception as error:
+        except BaseException as error:
+            if _is_meant(error):
+                raise
             logger.error("a handler failed: %s", type(error).__name__)
         raise MCPError(code=types.INTERNAL_ERROR, message="internal")
 
     return run
+
+
+def _is_meant(error: BaseException) -> bool:
+    if isinstance(error, asyncio.CancelledError):
+        # Somebody cancelled this task, or a library let one slip that was never asked for.
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
 def build_server(
