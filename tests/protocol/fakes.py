@@ -1,0 +1,250 @@
+"""A server of a few small tools, its world, and clients that answer its dialogs as a test wants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import anyio
+import mcp_types as types
+from mcp import Client
+from mcp.client.context import ClientRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.request_state import RequestStateSecurity
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.gate import Gate
+from machines_mcp.guard.intents import Intents
+from machines_mcp.guard.policy import Policy, default_policy
+from machines_mcp.guard.store import Store
+from machines_mcp.protocol.dispatch import Dispatcher
+from machines_mcp.protocol.handlers import Identity, build_server
+from machines_mcp.protocol.refusal import Code, Refusal, Step
+from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.tool import Call, Cents, Input, Output, Part, Tool, UserInput, tool
+from tests.guard.clock import Clock
+
+Era = Literal["legacy", "2026-07-28"]
+ERAS: tuple[Era, ...] = ("legacy", "2026-07-28")
+MODERN: Era = "2026-07-28"
+KEY = b"k" * 32
+ALL_TOOLSETS = frozenset({"onboarding", "funding", "withdrawals", "cards", "observe"})
+
+
+class UpstreamError(Exception):
+    """Stands for an error of the partner's client."""
+
+
+async def _nothing() -> None:
+    pass
+
+
+@dataclass
+class World:
+    """What the tools do, and what a test lets happen to them meanwhile."""
+
+    paid: list[tuple[str, str, int]] = field(default_factory=list)
+    """User, idempotency key and cents of each payment."""
+    asked: int = 0
+    before: Callable[[], Awaitable[None]] = _nothing
+    after: Callable[[], Awaitable[None]] = _nothing
+    on_question: Callable[[], Awaitable[None]] = _nothing
+
+
+WorldCall = Call[World]
+
+
+class Pay(UserInput):
+    amount_cents: Cents
+    note: str | None = Field(default=None, max_length=20)
+    kind: Literal["gift", "bill"] = "gift"
+
+
+class Paid(Output):
+    receipt: int
+    amount_cents: int
+    note: str | None = None
+
+
+async def _question(call: WorldCall, args: Pay) -> str:
+    call.services.asked += 1
+    await call.services.on_question()
+    return f"Pay {args.amount_cents} cents for {call.user_id}?"
+
+
+async def _pay(call: WorldCall, args: Pay) -> Paid:
+    world = call.services
+    await world.before()
+    world.paid.append((call.user_id, call.idempotency_key, args.amount_cents))
+    receipt = len(world.paid)
+    await world.after()
+    return Paid(receipt=receipt, amount_cents=args.amount_cents, note=args.note)
+
+
+@tool(title="Pay", toolset="funding", effect=Effect.MONEY, question=_question, destructive=True)
+async def pay(call: WorldCall, args: Pay) -> Paid:
+    """Pay somebody."""
+    return await _pay(call, args)
+
+
+@tool(title="Tip", toolset="funding", effect=Effect.MONEY, question=_question, destructive=True)
+async def tip(call: WorldCall, args: Pay) -> Paid:
+    """Pay somebody too, by another name."""
+    return await _pay(call, args)
+
+
+@tool(title="Note", toolset="observe", effect=Effect.WRITE, idempotent=False)
+async def note(call: WorldCall, args: Pay) -> Paid:
+    """Write down a payment; nobody is asked."""
+    return await _pay(call, args)
+
+
+class Line(Part):
+    name: str
+    count: int | None = None
+
+
+class Nested(Input):
+    words: list[Literal["red", "green"]] | None = Field(default=None, max_length=2)
+    ratio: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    code: str = Field(default="abc", min_length=2, max_length=4, pattern=r"^[a-z]+$")
+    deep: bool = False
+
+    @model_validator(mode="after")
+    def _rule(self) -> Nested:
+        if self.deep and self.ratio is None:
+            raise PydanticCustomError("machines_rule", "deep goes with ratio")
+        return self
+
+
+class Looked(Output):
+    lines: list[Line]
+    first: Line | None = None
+
+
+@tool(title="Look", toolset="always", effect=Effect.READ, open_world=False)
+async def look(call: WorldCall, args: Nested) -> Looked:
+    """Look around."""
+    await call.services.before()
+    await call.progress(0.5, "half way")
+    await call.services.after()
+    return Looked(lines=[Line(name="one"), Line(name="two", count=2)])
+
+
+class Change(Pay):
+    harmless: bool = False
+
+
+def _change_effect(args: Change) -> Effect:
+    return Effect.WRITE if args.harmless else Effect.MONEY
+
+
+async def _change_question(call: WorldCall, args: Change) -> str:
+    return await _question(call, args)
+
+
+@tool(
+    title="Change",
+    toolset="cards",
+    effect=(Effect.WRITE, Effect.MONEY),
+    effect_of=_change_effect,
+    question=_change_question,
+)
+async def change(call: WorldCall, args: Change) -> Paid:
+    """Asks a person or not, by its arguments."""
+    return await _pay(call, args)
+
+
+TOOLS: tuple[Tool, ...] = (look, note, pay, tip, change)
+
+
+def explain(error: Exception, tool: Tool) -> Refusal | None:
+    """What the composition root knows of upstream's errors."""
+    if isinstance(error, UpstreamError):
+        return Refusal(Code.PARTNER_UNAVAILABLE, next_steps=[Step("look", f"{tool.name} failed; look around.")])
+    return None
+
+
+@dataclass
+class Person:
+    """Answers every dialog the same, after `during`, and remembers what was asked."""
+
+    answer: types.ElicitResult | types.ErrorData
+    during: Callable[[], Awaitable[None]] = _nothing
+    asked: list[str] = field(default_factory=list)
+
+    async def __call__(
+        self, context: ClientRequestContext, params: types.ElicitRequestParams
+    ) -> types.ElicitResult | types.ErrorData:
+        self.asked.append(params.message)
+        await self.during()
+        return self.answer
+
+
+def says(action: Literal["accept", "decline", "cancel"]) -> Person:
+    """A person with one answer."""
+    return Person(types.ElicitResult(action=action, content={} if action == "accept" else None))
+
+
+@dataclass
+class House:
+    """One server's parts, for a test to look into."""
+
+    world: World
+    intents: Intents
+    server: Server[Any]
+
+    @asynccontextmanager
+    async def client(self, era: Era, person: Person | None = None) -> AsyncIterator[Client]:
+        """A client in memory. Without a person it has no dialog."""
+        with anyio.fail_after(20):
+            async with Client(self.server, mode=era, elicitation_callback=person) as client:
+                yield client
+
+
+def house(
+    store: Store,
+    clock: Clock,
+    *,
+    policy: Policy | None = None,
+    tools: Sequence[Tool] = TOOLS,
+    pinned_user: str | None = None,
+    key: bytes = KEY,
+) -> House:
+    """Wire a server over these tools as the composition root does."""
+    rules = policy or default_policy(read_only=False)
+    intents, world = Intents(store, clock), World()
+    registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
+    dispatcher = Dispatcher(
+        registry, Gate(rules, intents), world, digest_key=KEY, stamp={"environment": "test"}, explain=explain
+    )
+    identity = Identity("Test", "0", "Instructions.")
+    server = build_server(identity, lambda: (registry, dispatcher), RequestStateSecurity(keys=[key]))
+    return House(world, intents, server)
+
+
+def body(answer: types.CallToolResult | types.InputRequiredResult) -> dict[str, Any]:
+    """The JSON object that a tool's answer carries, checked for its form."""
+    assert isinstance(answer, types.CallToolResult)
+    (content,) = answer.content
+    assert isinstance(content, types.TextContent)
+    found = json.loads(content.text)
+    assert isinstance(found, dict)
+    assert found["environment"] == "test"
+    if answer.is_error:
+        assert answer.structured_content is None
+        assert {"code", "message", "retryable", "next_steps"} <= found.keys()
+    else:
+        assert answer.structured_content == found
+    return found
+
+
+def code(answer: types.CallToolResult | types.InputRequiredResult) -> str:
+    """The error's code, or `ok`."""
+    found = body(answer)
+    return str(found["code"]) if answer.model_dump().get("is_error") else "ok"
