@@ -34,7 +34,7 @@ async def _question(call: UserCall, args: AgreementsOf) -> str:
     return f"Accept these agreements for the user {clean(call.user_id, 120)}?\n" + "\n".join(lines)
 
 
-@tool(title="Show the agreements", toolset="onboarding", steps=(7,))
+@tool(title="Show the agreements", toolset="onboarding", steps=(7,), effect=Effect.READ)
 async def get_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
     """Show the agreements of a user whose identity check is approved, and whether they are accepted. Show the texts
     and links to the user before accepting. Next: accept_agreements, or funding if they are accepted."""

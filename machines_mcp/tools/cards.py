@@ -126,7 +126,7 @@ async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     return CardResult(**_shown(card, clean(args.label, 60) if args.label else None), next_steps=steps)
 
 
-@tool(title="List cards", toolset="cards")
+@tool(title="List cards", toolset="cards", effect=Effect.READ)
 async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
     """List the user's cards with label, last four digits, status and limit, a page at a time."""
     client = await call.services.partner()
@@ -155,7 +155,7 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
     )
 
 
-@tool(title="Get a card", toolset="cards")
+@tool(title="Get a card", toolset="cards", effect=Effect.READ)
 async def get_card(call: UserCall, args: CardOf) -> CardResult:
     """Show one card: label, last four digits, expiry, status, limit. For the number use reveal_card; you never see it
     here."""

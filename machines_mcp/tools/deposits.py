@@ -77,7 +77,7 @@ class DepositsShown(Output):
     deposits: list[DepositShown]
 
 
-@tool(title="List deposit assets", toolset="funding", steps=(8,))
+@tool(title="List deposit assets", toolset="funding", steps=(8,), effect=Effect.READ)
 async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetsShown:
     """List the currencies and networks the account can be funded with. Next: quote_deposit."""
     client = await call.services.partner()
@@ -88,7 +88,7 @@ async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetsShown:
     return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
 
 
-@tool(title="Quote a deposit", toolset="funding", steps=(8,))
+@tool(title="Quote a deposit", toolset="funding", steps=(8,), effect=Effect.READ)
 async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
     """Show the allowed range for a deposit and what would arrive, an estimate in currency units (not cents). Changes
     nothing and holds no rate. Next: create_deposit."""
@@ -125,7 +125,7 @@ async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
     return _result(call, deposit, waited=False)
 
 
-@tool(title="Get a deposit", toolset="funding", steps=(9,))
+@tool(title="Get a deposit", toolset="funding", steps=(9,), effect=Effect.READ)
 async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
     """Show one deposit. wait_seconds waits until it has arrived or ended. Statuses are an open set. Next: get_balances
     once completed; the balance follows within minutes."""
@@ -140,7 +140,7 @@ async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
     return _result(call, deposit, waited=args.wait_seconds > 0)
 
 
-@tool(title="List deposits", toolset="funding", steps=(9,))
+@tool(title="List deposits", toolset="funding", steps=(9,), effect=Effect.READ)
 async def list_deposits(call: UserCall, args: ListDeposits) -> DepositsShown:
     """List the user's deposits: the recent active ones, or all. For one that you wait for use get_deposit."""
     client = await call.services.partner()

@@ -77,7 +77,7 @@ async def _question(call: UserCall, args: SubmitKyc) -> str:
     return f"Send the identity data of the user {clean(call.user_id, 120)} ({count} fields) to Machines for the check?"
 
 
-@tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,))
+@tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,), effect=Effect.READ)
 async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycRequirements:
     """List the identity data that submit_kyc needs, with the rules, and find occupation codes by words. Shows
     requirements only, never stored values. Ask the user for the data. Next: submit_kyc."""
@@ -107,7 +107,7 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycStanding:
     return _standing(call, await client.kyc.submit(call.user_id, application(args)), waited=False)
 
 
-@tool(title="Identity check: status", toolset="onboarding", steps=(5, 6))
+@tool(title="Identity check: status", toolset="onboarding", steps=(5, 6), effect=Effect.READ)
 async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStanding:
     """Where the identity check stands, and the link to the hosted page if the user must act there: only they can, give
     it to them. wait_seconds waits for a change. Next: get_agreements once approved."""

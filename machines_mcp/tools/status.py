@@ -34,7 +34,7 @@ class Status(Output):
     unresolved: list[Unresolved]
 
 
-@tool(title="Status", toolset="always", open_world=False)
+@tool(title="Status", toolset="always", open_world=False, effect=Effect.READ)
 async def status(call: Call[Services], args: StatusOf) -> Status:
     """Begin here. Shows the environment, the user this server acts for (none: name user_id in each call), what is
     allowed, asked of a person or refused and why, what waits for a person, what is unresolved."""

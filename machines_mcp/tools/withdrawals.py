@@ -61,7 +61,7 @@ class WithdrawalCreated(Output):
     note: str
 
 
-@tool(title="List withdrawal assets", toolset="withdrawals")
+@tool(title="List withdrawal assets", toolset="withdrawals", effect=Effect.READ)
 async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetsShown:
     """List the currencies and networks a withdrawal can be paid out in. Next: quote_withdrawal."""
     client = await call.services.partner()
@@ -70,7 +70,7 @@ async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetsShow
     return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
 
 
-@tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False)
+@tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False, effect=Effect.READ)
 async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQuote:
     """Quote a withdrawal to a destination that the user gave. Valid 10 minutes and for exactly these terms; what
     arrives is an estimate. Moves nothing. Next: create_withdrawal with quote_id."""
