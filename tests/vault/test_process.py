@@ -27,7 +27,7 @@ VERIFIED = VaultReply(
 )
 GOOD = reply_line(VERIFIED)
 # Long enough for a child to start and report on a busy machine.
-SHORT = 1.5
+SHORT = 2.0
 READ = "import os, sys; sys.stdin.readline(); "
 
 
