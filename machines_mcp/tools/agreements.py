@@ -6,9 +6,11 @@ from datetime import datetime
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.partner import Agreements
+from machines_mcp.partner.errors import InvalidState
 from machines_mcp.protocol.tool import Output, Part, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean
+from machines_mcp.tools.upstream import agreements_missing, kyc_missing
 
 
 class AgreementsOf(UserInput):
@@ -66,3 +68,18 @@ def _shown(call: UserCall, found: Agreements) -> AgreementsShown:
         ],
         next_steps=[follow],
     )
+
+
+async def need_agreements(call: UserCall) -> None:
+    """Refuse, before a person is asked, what the API would refuse afterwards.
+
+    Raises:
+        Refusal: KYC is not approved, or the agreements are not accepted.
+    """
+    client = await call.services.partner()
+    try:
+        found = await client.agreements.get(call.user_id)
+    except InvalidState:
+        raise kyc_missing() from None
+    if not found.accepted:
+        raise agreements_missing()

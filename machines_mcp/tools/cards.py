@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from machines_mcp.guard.effect import Effect
 from machines_mcp.partner import Card, CardLimit, PartnerClient, PartnerError
 from machines_mcp.protocol.tool import Cents, Output, Part, UserInput, tool
+from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, dollars
 
@@ -102,13 +103,7 @@ class CardClosed(Output):
 
 
 async def _create_question(call: UserCall, args: CreateCard) -> str:
-    # Whoever may not have a card yet is told so before a person is asked for nothing.
-    client = await call.services.partner()
-    agreements = await client.agreements.get(call.user_id)
-    if not agreements.accepted:
-        from machines_mcp.partner.errors import InvalidState
-
-        raise InvalidState
+    await need_agreements(call)
     label = f" labelled “{clean(args.label, 60)}”" if args.label else ""
     return f"Issue a virtual card{label} with {_limit_text(args.limit())} to the user {clean(call.user_id, 120)}?"
 

@@ -52,7 +52,7 @@ def explain(error: Exception, tool: Tool) -> Refusal | None:
 def _said_no(error: ApiError, tool: Tool) -> Refusal:
     match error:
         case KycRequired():
-            return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the check needs.")
+            return kyc_missing()
         case InvalidState():
             return _invalid_state(tool)
         case NotFound():
@@ -72,7 +72,17 @@ def _said_no(error: ApiError, tool: Tool) -> Refusal:
 def _invalid_state(tool: Tool) -> Refusal:
     # The API has one code for both gates; which of them is shut follows from what was asked.
     if tool.name in ("get_agreements", "accept_agreements"):
-        return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the check needs.")
+        return kyc_missing()
+    return agreements_missing()
+
+
+def kyc_missing() -> Refusal:
+    """The first gate: the identity check."""
+    return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the check needs.")
+
+
+def agreements_missing() -> Refusal:
+    """The second gate, before money and cards."""
     return _refusal(Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the agreements, then accept them.")
 
 

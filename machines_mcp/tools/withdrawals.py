@@ -14,6 +14,7 @@ from machines_mcp.guard.withdrawals import Quote
 from machines_mcp.partner import PartnerError, Withdrawal, WithdrawalOrder, WithdrawalRoute, WithdrawalSource
 from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
+from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, clean_or_none, dollars
@@ -100,6 +101,7 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
 
 async def _question(call: UserCall, args: CreateWithdrawal) -> str:
     quote = await _live_quote(call, args.quote_id)
+    await need_agreements(call)
     terms = quote.terms
     memo = f" with memo {terms['extra_id']}" if terms["extra_id"] else ""
     about = terms["estimated_to_amount"]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import anyio
 import mcp_types as types
+import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.context import ClientRequestContext
 
@@ -52,20 +53,39 @@ class Person:
 
 @dataclass
 class Agent:
-    """Calls tools and gets their structured results."""
+    """Calls tools, for `who` where there is one, and gets their structured results."""
 
     client: Client
-    person: Person | None
+    person: Person
+    who: str | None = None
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        given = {**(arguments or {}), **more}
+        if self.who is not None and tool != "status":
+            given = {"user_id": self.who} | given
         with anyio.fail_after(60):
-            answer = await self.client.call_tool(tool, {**(arguments or {}), **more})
+            answer = await self.client.call_tool(tool, given)
         if answer.is_error:
             assert answer.structured_content is None
             raise ToolError(json.loads(_text(answer)))
         assert answer.structured_content is not None
         assert json.loads(_text(answer)) == answer.structured_content
         return dict(answer.structured_content)
+
+    async def refusal(self, tool: str, **arguments: Any) -> tuple[str, str | None]:
+        """The code and the next tool of the error that the call must end in."""
+        with pytest.raises(ToolError) as caught:
+            await self.call(tool, arguments)
+        return caught.value.code, caught.value.next_tool
+
+    async def to_funded(self) -> None:
+        """Steps 1 to 9."""
+        await self.call("create_session", purpose="kyc")
+        await self.call("resolve_user")
+        await self.call("submit_kyc", applicant())
+        await self.call("accept_agreements")
+        deposit = await self.call("create_deposit", currency="rusd", network="base", amount=100)
+        await self.call("get_deposit", deposit_id=deposit["deposit_id"], wait_seconds=30)
 
 
 def _text(answer: types.CallToolResult) -> str:
@@ -81,12 +101,14 @@ def server(state_dir: Path, **settings: str) -> StdioServerParameters:
 
 
 @asynccontextmanager
-async def agent(state_dir: Path, era: Era, person: Person | None = None, **settings: str) -> AsyncIterator[Agent]:
-    """An agent whose client has a dialog if there is a person."""
-    with anyio.fail_after(120):
-        transport = stdio_client(server(state_dir, **settings))
-        async with Client(transport, mode=era, elicitation_callback=person) as client:
-            yield Agent(client, person)
+async def agent(
+    state_dir: Path, era: Era, *, dialog: bool = True, who: str | None = None, **settings: str
+) -> AsyncIterator[Agent]:
+    """An agent on a server of its own; its client has a dialog or none."""
+    person = Person()
+    transport = stdio_client(server(state_dir, **settings))
+    async with Client(transport, mode=era, elicitation_callback=person if dialog else None) as client:
+        yield Agent(client, person, who)
 
 
 def applicant(last_name: str = "Approved") -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and process groups")
@@ -41,7 +42,7 @@ class Server:
         env = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
         env |= {"MACHINES_STATE_DIR": str(state), "MACHINES_USER_ID": "process-user"}
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | streams
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-m", "machines_mcp"], env=env, stderr=subprocess.PIPE, start_new_session=True, **streams
         )
 
@@ -77,8 +78,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 def descendants(state: Path) -> list[str]:
     """Command lines of the processes that work on this state folder."""
-    found = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True).stdout
-    return [line for line in found.splitlines() if str(state) in line]
+    lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if str(state) in line]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:

@@ -1,0 +1,47 @@
+"""One server per module and era; a user and a person of its own per test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from tests.journeys.stdio import ERAS, Agent, Person, agent
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module", params=ERAS)
+async def shared(
+    request: pytest.FixtureRequest, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Agent]:
+    """The module's server in one era."""
+    async with agent(tmp_path_factory.mktemp("state"), request.param) as found:
+        yield found
+
+
+def fresh(shared: Agent) -> Agent:
+    """Another user of the same server, with a person who says yes and has not been asked."""
+    shared.person.answer = "accept"
+    shared.person.asked.clear()
+    return replace(shared, who=f"user-{next(_numbers)}")
+
+
+@pytest.fixture
+def user(shared: Agent) -> Agent:
+    """A new user of the module's server."""
+    return fresh(shared)
+
+
+@pytest.fixture
+def other(shared: Agent) -> Agent:
+    """A second new user of the same server."""
+    return fresh(shared)
+
+
+@pytest.fixture
+def person(shared: Agent) -> Person:
+    """Who answers the dialogs."""
+    return shared.person
