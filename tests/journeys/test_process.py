@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -38,12 +38,16 @@ def call(number: int, tool: str, **arguments: Any) -> dict[str, Any]:
 class Server:
     """A server process and a pipe to it."""
 
-    def __init__(self, state: Path, **streams: Any) -> None:
+    def __init__(self, state: Path, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
         env |= {"MACHINES_STATE_DIR": str(state), "MACHINES_USER_ID": "process-user"}
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | streams
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-m", "machines_mcp"], env=env, stderr=subprocess.PIPE, start_new_session=True, **streams
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "machines_mcp"],
+            env=env,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def send(self, *messages: dict[str, Any]) -> None:
@@ -63,8 +67,8 @@ class Server:
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     servers: list[Server] = []
 
-    def run(**streams: Any) -> Server:
-        servers.append(Server(tmp_path, **streams))
+    def run(stdin: int | IO[bytes] = subprocess.PIPE, stdout: int | IO[bytes] = subprocess.PIPE) -> Server:
+        servers.append(Server(tmp_path, stdin, stdout))
         return servers[-1]
 
     yield run
