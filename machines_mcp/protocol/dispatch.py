@@ -60,13 +60,13 @@ class Dispatcher:
             tool = self._find(params.name)
             return await self._pass(ctx, tool, params)
         except Refusal as refusal:
-            return self._error(refusal.payload())
+            return self._error(refusal.payload(), params.name)
         except StoreUnavailable:
-            return self._error(Refusal(Code.STATE_UNAVAILABLE).payload())
+            return self._error(Refusal(Code.STATE_UNAVAILABLE).payload(), params.name)
         except Exception as error:
             # The class name only: the text of an exception can hold what it was working on.
             logger.error("a tool call failed: %s", type(error).__name__)
-            return self._error(Refusal(Code.INTERNAL).payload())
+            return self._error(Refusal(Code.INTERNAL).payload(), params.name)
 
     def _find(self, name: str) -> Tool:
         tool = self._registry.tools.get(name)
@@ -129,7 +129,7 @@ class Dispatcher:
             return await self._execute(ctx, tool, arguments, passage.intent)
         if passage.verdict == "repeat" and passage.intent is not None:
             outcome = json.loads(passage.intent.outcome or "null")
-            return self._answer(outcome) if passage.intent.state == "done" else self._error(outcome)
+            return self._answer(outcome) if passage.intent.state == "done" else self._error(outcome, tool.name)
         _refuse(tool, passage)
 
     async def _execute(self, ctx: Context, tool: Tool, arguments: Input, intent: Intent) -> ToolAnswer:
@@ -182,7 +182,12 @@ class Dispatcher:
         body = self._stamped(outcome)
         return {"resultType": "complete", "content": [_text(body)], "structuredContent": body}
 
-    def _error(self, payload: dict[str, Any]) -> dict[str, Any]:
+    def _error(self, payload: dict[str, Any], tool: str) -> dict[str, Any]:
+        if not payload["next_steps"]:
+            # Where nothing better is known: mend or repeat the call if that can help, else look around.
+            again = payload["retryable"] and tool in self._registry.usable_names
+            step = Step(tool, "The same call again, as the message says.") if again else _STATUS
+            payload = payload | {"next_steps": [step.payload()]}
         return {"resultType": "complete", "content": [_text(self._stamped(payload))], "isError": True}
 
     def _stamped(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""The identity check's tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from machines_mcp.tools.kyc import MEANINGS
+from tests.journeys.stdio import applicant
+from tests.tools.simulated import caller
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_words_find_an_occupations_code(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        for words, code in (("developer", "15-1132"), ("software DEVELOPERS", "15-1132"), ("49-3023", "49-3023")):
+            found = await c.call("get_kyc_requirements", occupation_query=words)
+            assert code in [o["code"] for o in found["occupations"]], words
+        assert (await c.call("get_kyc_requirements", occupation_query="zzzz"))["occupations"] == []
+        assert found["occupations_total"] > 30
+
+
+async def test_a_hyphen_in_a_range_means_the_apis_en_dash(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        data = applicant() | {"annual_salary": "50k-99k", "expected_monthly_volume": "$1k-$5k"}
+        assert (await c.call("submit_kyc", **data))["status"] == "approved"
+
+
+async def test_what_the_api_would_refuse_is_named_by_field(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        for field, value in (("birth_date", "1990-13-01"), ("occupation", "00-0000"), ("country_of_issue", "ZZZ")):
+            error = await c.call("submit_kyc", **applicant() | {field: value})
+            assert error["code"] == "input.invalid", error
+            assert [fault["field"] for fault in error["fields"]] == [field]
+            assert value not in str(error)
+        assert (await c.call("get_kyc_status"))["status"] == "not_submitted"
+
+
+async def test_a_person_is_sent_to_the_hosted_page_and_the_wait_ends_when_they_are_done(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        handed_in = await c.call("submit_kyc", **applicant("Tester"))
+        assert handed_in["status"] == "needs_verification"
+        assert handed_in["verification_link"].startswith("http://127.0.0.1:")
+        step = handed_in["next_steps"][0]
+        assert (step["tool"], "verification_link" in step["why"]) == ("get_kyc_status", True)
+
+        waited: list[dict[str, object]] = []
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+
+                async def wait() -> None:
+                    waited.append(await c.call("get_kyc_status", wait_seconds=15))
+
+                tasks.start_soon(wait)
+                await c.control("/kyc", userId="tool-user", decision="approved")
+        assert waited[0]["status"] == "approved" and "verification_link" not in waited[0]
+
+
+async def test_a_wait_that_ends_without_a_change_says_so_and_when_to_ask_again(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.call("submit_kyc", **applicant("Tester"))
+        waited = await c.call("get_kyc_status", wait_seconds=1)
+        assert (waited["status"], waited["still_waiting"]) == ("needs_verification", True)
+        assert waited["poll_after_seconds"] > 0
+
+
+async def test_every_status_has_its_meaning_and_its_next_step(tmp_path: Path) -> None:
+    after = {"approved": "get_agreements"} | dict.fromkeys(("denied", "locked", "canceled"))
+    async with caller(tmp_path) as c:
+        await c.call("submit_kyc", **applicant("Tester"))
+        for status in MEANINGS.keys() - {"not_submitted"}:
+            await c.control("/kyc", userId="tool-user", decision=status)
+            found = await c.call("get_kyc_status")
+            assert (found["status"], found["meaning"]) == (status, MEANINGS[status])
+            steps = [step["tool"] for step in found["next_steps"]]
+            expected = after.get(status, "get_kyc_status")
+            assert steps == ([expected] if expected else []), status

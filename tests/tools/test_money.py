@@ -1,0 +1,102 @@
+"""Deposits, balances, transactions, withdrawals."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.tools.simulated import Caller, caller
+
+pytestmark = pytest.mark.anyio
+
+ADDRESS = "0x" + "ef" * 20
+
+
+async def funded(c: Caller, amount: int = 100) -> None:
+    """A user with this many dollars to spend."""
+    await c.approved()
+    deposit = await c.call("create_deposit", currency="rusd", network="base", amount=amount)
+    await c.control("/deposits", depositId=deposit["deposit_id"])
+
+
+async def test_a_deposit_out_of_range_is_quoted_with_the_range_and_no_estimate(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        quote = await c.call("quote_deposit", currency="rusd", network="base", amount=0.000001)
+        assert (quote["within_range"], "estimated_to_amount" in quote) == (False, False)
+        assert quote["min_amount"] > 0.000001
+        step = quote["next_steps"][0]
+        assert (step["tool"], step["arguments"]) == ("quote_deposit", {"currency": "rusd", "network": "base"})
+
+
+async def test_a_deposit_on_a_network_with_memos_comes_with_one(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        assets = (await c.call("list_deposit_assets", limit=100))["assets"]
+        takers = [(a["currency"], n["id"]) for a in assets for n in a["networks"] if n.get("takes_memo")]
+        assert takers
+        for currency, network in takers:
+            deposit = await c.call("create_deposit", currency=currency, network=network, amount=50)
+            assert deposit["memo"] and deposit["deposit_address"], currency
+
+
+async def test_a_wait_for_a_deposit_ends_when_it_arrives_and_at_once_when_cancelled(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        deposit = await c.call("create_deposit", currency="rusd", network="base", amount=10)
+        with anyio.move_on_after(0.3) as scope:
+            await c.call("get_deposit", deposit_id=deposit["deposit_id"], wait_seconds=50)
+        assert scope.cancelled_caught
+        begin = time.monotonic()
+        arrived = await c.call("get_deposit", deposit_id=deposit["deposit_id"], wait_seconds=50)
+        assert arrived["status"] == "completed"
+        assert time.monotonic() - begin < 30
+
+
+async def test_spends_are_listed_newest_first_and_page_by_page(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        card = (await c.call("create_card"))["card_id"]
+        for cents in (100, 200, 300):
+            await c.control("/spend", cardId=card, amountCents=cents, merchantName=f"Shop \x1b[31m{cents}")
+        page = await c.call("list_transactions", types=["spend"], limit=2)
+        assert [t["amount_cents"] for t in page["transactions"]] == [300, 200]
+        assert page["transactions"][0]["merchant_name"] == "Shop 300"
+        rest = await c.call("list_transactions", types=["spend"], limit=2, cursor=page["next_cursor"])
+        assert [t["amount_cents"] for t in rest["transactions"]] == [100]
+        assert "next_cursor" not in rest
+        assert (await c.call("get_balances"))["spending_power_cents"] == 94_00
+
+
+async def test_a_withdrawal_out_of_range_is_refused_with_the_range(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        terms = {"currency": "rusd", "network": "base", "address": ADDRESS}
+        error = await c.call("quote_withdrawal", amount_cents=1, **terms)
+        assert error["code"] == "input.invalid"
+        assert [f["field"] for f in error["fields"]] == ["amount_cents"]
+        assert error["fields"][0]["rule"].startswith("must be at least ")
+
+
+async def test_a_memo_where_none_is_taken_is_refused(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        terms = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS}
+        error = await c.call("quote_withdrawal", **terms, extra_id="12345")
+        assert [f["field"] for f in error["fields"]] == ["extra_id"]
+
+
+async def test_what_is_withdrawn_is_what_was_quoted_whatever_else_the_call_says(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        terms = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS}
+        quote = await c.call("quote_withdrawal", **terms)
+        for extra in ({"amount_cents": 9900}, {"address": "0x" + "00" * 20}):
+            error = await c.call("create_withdrawal", quote_id=quote["quote_id"], **extra)
+            assert error["code"] == "input.invalid"
+        made = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+        assert (made["status"], made["amount_cents"]) == ("ready", 2500)
+        assert (await c.call("get_balances"))["spending_power_cents"] == 75_00
