@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import ssl
 
 # No user, query or fragment, and no character on which two parsers could disagree about the host.
-_BASE_URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+_BASE_URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?")
 _PROXY = re.compile(r"https?://[\x21-\x7e]+")
 
 
@@ -24,7 +24,7 @@ class Endpoint:
 
     def __init__(self, base_url: str, *, proxy: str | None = None, ca_file: str | None = None) -> None:
         found = _BASE_URL.fullmatch(base_url)
-        if found is None or (found[1] == "http" and not _is_loopback(found[2])):
+        if found is None or int(found[3] or 0) > 65535 or (found[1] == "http" and not _is_loopback(found[2])):
             raise ValueError("the base URL must be https://host[:port]/path, or http:// on loopback")
         if proxy is not None and not _PROXY.fullmatch(proxy):
             raise ValueError("the proxy must be an http or https URL")

@@ -190,7 +190,6 @@ class Transport:
         proxy_tls = tls if proxy is not None and proxy.startswith("https:") else None
         transport = self._injected or httpx.AsyncHTTPTransport(
             verify=tls,
-            trust_env=False,
             proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=proxy_tls),
             limits=httpx.Limits(
                 max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS

@@ -20,6 +20,6 @@ async def api() -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 async def client(api: Upstream) -> AsyncIterator[PartnerClient]:
-    """A client of it, with a deadline that a test can wait for."""
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5) as partner:
+    """A client of it, with time enough on a busy machine."""
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20) as partner:
         yield partner

@@ -76,6 +76,15 @@ async def test_a_cached_session_older_than_the_refused_one_is_not_tried_instead(
     assert len(client.sessions.cached(USER)) == 2
 
 
+async def test_a_refused_session_is_not_used_for_other_calls_either(api: Upstream, client: PartnerClient) -> None:
+    await client.sessions.open(USER, ["cards.read", "cards.write"])
+    api.on("GET", "/cards", refusal(401, "unauthorized"), good({"cards": []}))
+    api.on("POST", "/cards", good(CARD))
+    await client.cards.list(USER)
+    await client.cards.create(USER)
+    assert [seen.token[-1] for seen in api.calls] == ["1", "2", "3"]
+
+
 async def test_a_late_refusal_does_not_drop_the_new_session(api: Upstream, client: PartnerClient) -> None:
     gate = anyio.Event()
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -14,7 +14,18 @@ from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.secret import Secret
 from tests.partner.certificates import Authority
-from tests.partner.upstream import PARTNER_KEY, Upstream, good, port_of, stalled, upstream
+from tests.partner.upstream import (
+    PARTNER_KEY,
+    Answer,
+    Upstream,
+    good,
+    http,
+    hung_up,
+    no_http,
+    port_of,
+    stalled,
+    upstream,
+)
 
 HOST = "partner.test"
 BALANCES = {"spendingPower": 1, "creditLimit": 1, "pendingCharges": 0, "postedCharges": 0, "balanceDue": 0}
@@ -47,6 +58,7 @@ def test_https_and_loopback_are_endpoints(url: str) -> None:
         "http://127.1/",
         "http://2130706433/",
         "http://0.0.0.0/",
+        "http://127.0.0.1:65536/",
         "http://[::]/",
         "http://localhost.example.com/",
         "http://127.0.0.1.example.com/",
@@ -200,14 +212,30 @@ async def test_a_proxy_carries_what_it_can_not_read(authority: Authority) -> Non
 
 
 @pytest.mark.anyio
-async def test_a_mutation_that_a_proxy_holds_up_was_not_sent(authority: Authority) -> None:
-    async def silent(stream: ByteStream) -> None:
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (stalled, errors.TimedOut),
+        (hung_up, errors.Unreachable),
+        (no_http, errors.Unreachable),
+        (http(407, b""), errors.Unreachable),
+        (http(502, b""), errors.Unreachable),
+    ],
+    ids=["says nothing", "hangs up", "speaks no HTTP", "wants a password", "can't get through"],
+)
+async def test_a_mutation_that_a_proxy_does_not_let_through_was_not_sent(
+    answer: Answer, kind: type[errors.PartnerError]
+) -> None:
+    async def refuse(stream: ByteStream) -> None:
         async with stream:
-            await stalled(stream)
+            await stream.receive()
+            with suppress(anyio.EndOfStream):
+                await answer(stream)
 
-    async with listening(silent) as url:
+    async with listening(refuse) as url:
         client = PartnerClient(f"https://{HOST}/partner/v1", Secret(PARTNER_KEY), proxy=url, deadline=0.5)
         async with client:
-            with anyio.fail_after(10), pytest.raises(errors.TransportError) as caught:
+            with anyio.fail_after(10), pytest.raises(errors.PartnerError) as caught:
                 await client.users.resolve("user-1")
+    assert type(caught.value) is kind
     assert caught.value.outcome_known

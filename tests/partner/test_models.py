@@ -44,7 +44,10 @@ def expiry(value: object) -> datetime | None:
     ],
 )
 def test_an_expiry_is_a_date_or_unix_seconds(value: object) -> None:
-    assert expiry(value) == NOON
+    read = expiry(value)
+    assert read == NOON
+    assert read is not None
+    assert read.tzinfo is UTC
 
 
 def test_no_expiry_is_none() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import anyio
@@ -8,7 +9,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors
-from machines_mcp.partner.scopes import SCOPES
+from machines_mcp.partner.scopes import CARDS_READ, SCOPES
 from machines_mcp.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, stalled
 
@@ -66,6 +67,15 @@ async def test_a_session_says_what_was_granted_and_keeps_its_token_to_itself(
     assert "canary" not in repr(session) + str(session)
     body = api.seen[0].body
     assert body == {"userId": USER, "scopes": ["kyc.read", "kyc.write"], "ttlSeconds": 120, "sessionLabel": "audit"}
+
+
+async def test_whoever_asked_is_told_each_new_token(api: Upstream) -> None:
+    told: list[Secret] = []
+    async with opened(api, on_secret=told.append) as client:
+        await client.sessions.open(USER, ["kyc.read"])
+        await client.sessions.open(USER, ["kyc.read"])
+        await client.sessions.open(USER, ["kyc.read"], fresh=True)
+    assert [secret.expose() for secret in told] == [f"header.payload.signature-canary-{n}" for n in (1, 2)]
 
 
 async def test_the_same_scopes_in_any_order_are_one_session(api: Upstream, client: PartnerClient) -> None:
@@ -131,6 +141,15 @@ async def test_balances_fall_back_to_kyc_read_before_kyc_is_approved(api: Upstre
     await client.balances.get(USER)
     await client.balances.get(USER)
     assert [seen.body["scopes"] for seen in api.seen if seen.path == "/sessions"] == [["deposits.read"], ["kyc.read"]]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 500])
+async def test_balances_fall_back_for_no_other_reason(api: Upstream, client: PartnerClient, status: int) -> None:
+    api.on("POST", "/sessions", refusal(status), api.mint())
+    with pytest.raises(errors.ApiError) as caught:
+        await client.balances.get(USER)
+    assert caught.value.status == status
+    assert len(api.seen) == 1
 
 
 async def test_nothing_else_falls_back(api: Upstream, client: PartnerClient) -> None:
@@ -203,7 +222,21 @@ async def test_all_who_wait_for_a_mint_learn_of_its_failure_from_one_request(
     assert {failure.status for failure in failures} == {401}
 
 
-async def test_who_waits_for_a_mint_waits_no_longer_than_the_deadline(api: Upstream) -> None:
+async def test_who_waits_for_anothers_mint_keeps_to_their_own_deadline(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/sessions", stalled)
+    now = anyio.current_time()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(client.sessions.acquire, USER, CARDS_READ, deadline=now + 60))
+            await minted_and_waited_for(api)
+            with pytest.raises(errors.TimedOut) as caught:
+                await client.sessions.acquire(USER, CARDS_READ, deadline=anyio.current_time() + 0.1)
+            group.cancel_scope.cancel()
+    assert caught.value.outcome_known
+    assert len(api.seen) == 1
+
+
+async def test_a_mint_that_stalls_ends_for_all_who_wait_at_the_deadline(api: Upstream) -> None:
     api.on("POST", "/sessions", stalled)
     async with opened(api, deadline=0.3) as client:
         outcomes: list[type[BaseException]] = []

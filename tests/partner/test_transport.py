@@ -22,6 +22,7 @@ from tests.partner.upstream import (
     good,
     http,
     hung_up,
+    no_http,
     port_of,
     refusal,
     stalled,
@@ -40,6 +41,17 @@ BALANCES = {
         "balanceDue": 0,
     }
 }
+NOWHERE = "http://127.0.0.1:9/partner/v1"
+SESSION = {
+    "ok": True,
+    "data": {
+        "sessionToken": "a.b.c",
+        "sessionId": "session-1",
+        "userId": USER,
+        "scopes": [],
+        "expiresAt": int(time.time()) + 900,
+    },
+}
 CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
 
 
@@ -51,16 +63,16 @@ def without_backoff() -> Iterator[None]:
 
 
 def hasty(api: Upstream, **options: Any) -> PartnerClient:
-    return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": 0.4} | options))
+    return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": 0.7} | options))
 
 
 async def read(client: PartnerClient) -> Balances:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         return await client.balances.get(USER)
 
 
 async def mutate(client: PartnerClient) -> Card:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         return await client.cards.create(USER)
 
 
@@ -86,11 +98,6 @@ async def endless(stream: ByteStream) -> None:
     await stream.send(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
     while True:
         await stream.send(b"1000\r\n" + b"x" * 4096 + b"\r\n")
-
-
-async def no_http(stream: ByteStream) -> None:
-    await stream.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
-    raise anyio.EndOfStream
 
 
 SLOW: dict[str, Answer] = {
@@ -299,8 +306,8 @@ async def test_connections_are_pooled_and_the_client_is_built_once(
     monkeypatch.setattr(transport.Transport, "_build", counting)
     api.on("GET", "/balances", good(BALANCES))
     async with anyio.create_task_group() as group:
-        for _ in range(50):
-            group.start_soon(read, client)
+        for number in range(50):
+            group.start_soon(client.balances.get, f"user-{number}")
     for _ in range(5):
         await read(client)
     assert len(built) == 1
@@ -358,6 +365,20 @@ async def test_a_session_is_asked_for_again_when_the_api_is_busy(
     api.on("POST", "/sessions", refusal(503), refusal(429), api.mint())
     api.on("POST", "/cards", good(CARD))
     assert (await mutate(client)).card_id == "card-0001"
+
+
+async def test_a_read_is_repeated_where_no_connection_could_be_made(without_backoff: None) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path.rpartition("/")[2])
+        if len(asked) % 3:
+            raise httpx.ConnectError("canary")
+        return httpx.Response(200, json=SESSION if asked[-1] == "sessions" else {"ok": True, "data": BALANCES})
+
+    async with PartnerClient(NOWHERE, Secret(PARTNER_KEY), http_transport=httpx.MockTransport(answer)) as client:
+        await read(client)
+    assert asked == ["sessions"] * 3 + ["balances"] * 3
 
 
 async def test_a_short_retry_after_is_waited_for(api: Upstream, client: PartnerClient) -> None:
@@ -438,13 +459,10 @@ async def test_what_httpx_raises_becomes_ours_without_its_words(
     def answer(request: httpx.Request) -> httpx.Response:
         next(sent)
         if request.url.path.endswith("/sessions"):
-            session = {"sessionToken": "a.b.c", "sessionId": "s", "userId": USER, "scopes": ["cards.write"]}
-            data = session | {"expiresAt": time.time() + 900}
-            return httpx.Response(200, json={"ok": True, "data": data, "summary": "", "errors": []})
+            return httpx.Response(200, json=SESSION)
         raise raised
 
-    url = "http://127.0.0.1:9/partner/v1"
-    async with PartnerClient(url, Secret(PARTNER_KEY), http_transport=httpx.MockTransport(answer)) as client:
+    async with PartnerClient(NOWHERE, Secret(PARTNER_KEY), http_transport=httpx.MockTransport(answer)) as client:
         with pytest.raises(errors.PartnerError) as caught:
             await mutate(client)
     assert type(caught.value) is kind

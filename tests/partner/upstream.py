@@ -210,6 +210,12 @@ async def stalled(stream: ByteStream) -> None:
     await anyio.sleep_forever()
 
 
+async def no_http(stream: ByteStream) -> None:
+    """What another protocol says first."""
+    await stream.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+    raise anyio.EndOfStream
+
+
 async def hung_up(stream: ByteStream) -> None:
     """The connection is closed without a word."""
     raise anyio.EndOfStream
