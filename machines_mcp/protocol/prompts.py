@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,11 +26,15 @@ class Prompt:
 
     def render(self, given: Mapping[str, str]) -> str:
         """The text with the arguments filled in; those left out keep a plain placeholder."""
-        text = self.text
-        for argument in self.arguments:
-            value = given.get(argument.name, "").strip() or f"(ask for the {argument.name.replace('_', ' ')})"
-            text = text.replace("{" + argument.name + "}", value[:200])
-        return text
+        known = {argument.name for argument in self.arguments}
+
+        def fill(place: re.Match[str]) -> str:
+            name = place[1]
+            value = given.get(name, "").strip() or f"(ask for the {name.replace('_', ' ')})"
+            return value[:200] if name in known else place[0]
+
+        # In one pass: a value that looks like a place is not filled in again.
+        return re.sub(r"\{(\w+)\}", fill, self.text)
 
 
 @cache

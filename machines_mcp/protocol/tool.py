@@ -131,6 +131,8 @@ def tool(
     `question` renders what the person reads, and refuses what could not be done anyway before anybody is asked.
     """
     effects = effect if isinstance(effect, tuple) else (effect,)
+    if not effects:
+        raise TypeError("a tool names the effect of its calls")
     if (len(effects) > 1) != (effect_of is not None):
         raise TypeError("effect_of goes with more than one effect")
     if any(e not in (Effect.READ, Effect.WRITE) for e in effects) and question is None:
