@@ -111,6 +111,8 @@ def _user_of_page(state: State, page: str) -> User | None:
 
 def _verify(user: User) -> str:
     heading, lead, tone = _SCREENS[user.kyc_status]
+    if user.kyc_reason is not None:
+        lead = f"{lead} Reason: {user.kyc_reason}."
     choices = [_fill(_CHOICE, vars(choice)) for choice in _CHOICES if choice.value != user.kyc_status]
     words = {"heading": heading, "lead": lead, "tone": tone, "status": user.kyc_status.replace("_", " ")}
     return _fill(_VERIFY, words, choices="\n".join(choices))

@@ -28,8 +28,8 @@ BAD_JSON = {
 }
 # Longer, larger, stranger or of another kind than any field takes.
 ODD_VALUES: tuple[Any, ...] = (
-    *(None, True, "", 0, -1, 1.5, [], {}, [[]]),
-    *(10**30, "a" * 5000, "\x00", "١٢", "-", float("1e300")),
+    *(None, True, "", -1, 1.5, [], {}),
+    *(10**30, "a" * 5000, "\x00", float("1e300")),
 )
 
 

@@ -84,6 +84,17 @@ def test_the_form_of_the_page_itself_can_press(partner: Caller) -> None:
     assert press(partner, page, "approved", Origin=partner.sandbox.origin).status_code == 303
 
 
+def test_a_reason_is_shown_as_text_whatever_it_is(partner: Caller) -> None:
+    user_id = partner.new_user()
+    partner.session(user_id, "kyc.read")
+    partner.control("/kyc", {"userId": user_id, "decision": "needs_information", "reason": "<b>$style & more</b>"})
+    link = partner.call("GET", "/kyc/status", token=partner.session(user_id, "kyc.read")).data[
+        "externalVerificationLink"
+    ]
+    page = partner.raw("GET", link.removeprefix(partner.sandbox.origin)).text
+    assert "Reason: &lt;b&gt;$style &amp; more&lt;/b&gt;." in page
+
+
 @pytest.mark.parametrize("path", ["/verify/unknown", "/legal/unknown"])
 def test_an_unknown_page_says_so_in_html(partner: Caller, path: str) -> None:
     response = partner.raw("GET", path)

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -42,6 +43,16 @@ def test_stdout_has_the_first_line_and_nothing_else_whatever_happens() -> None:
         assert process.stdout.read() == b""
     finally:
         end(process)
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(partner: Caller) -> None:
+    """Head and body are two writes: with Nagle's algorithm on, each answer would take 40 ms on a warm connection."""
+    times = []
+    for _ in range(60):
+        began = time.perf_counter()
+        partner.raw("GET", "/partner/v1/balances")
+        times.append(time.perf_counter() - began)
+    assert min(times[30:]) < 0.03
 
 
 def test_it_listens_on_loopback_alone_and_on_the_port_that_is_named() -> None:
