@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from machines_mcp.demo import Scene
+from machines_mcp.demo_scenes import Scene
 from machines_mcp.install import command, config_text
 from machines_mcp.tools.text import dollars
 
