@@ -53,11 +53,11 @@ class _Choice:
 _CHOICES: Final = (
     _Choice("approved", "Approve", "The journey goes on with the agreements.", "primary"),
     _Choice("needs_information", "Ask for more", "The person is sent back here to show something again."),
-    _Choice("manual_review", "Send to manual review", "Somebody has to look at it; it waits until you decide."),
+    _Choice("manual_review", "Manual review", "Somebody has to look at it; it waits until you decide."),
     _Choice("pending", "Keep checking", "The checks go on running; it waits until you decide."),
     _Choice("denied", "Deny", "The journey ends: this person gets no card.", "bad"),
-    _Choice("locked", "Lock the account", "The journey ends, and only support could help.", "bad"),
-    _Choice("canceled", "Cancel the application", "The journey ends as if it had been withdrawn.", "bad"),
+    _Choice("locked", "Lock account", "The journey ends, and only support could help.", "bad"),
+    _Choice("canceled", "Cancel application", "The journey ends as if it had been withdrawn.", "bad"),
 )
 # Heading, lead and colour by status.
 _SCREENS: Final = {
