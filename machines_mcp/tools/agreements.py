@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.partner import Agreements
 from machines_mcp.partner.errors import InvalidState
 from machines_mcp.protocol.tool import Output, Part, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean
 from machines_mcp.tools.upstream import agreements_missing, kyc_missing
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Agreements
 
 
 class AgreementsOf(UserInput):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
-from machines_mcp.partner import AssetList
 from machines_mcp.protocol.tool import Output, Part, UserInput
 from machines_mcp.tools.text import clean
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import AssetList
+
 
 Ticker = Field(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9._-]+$", description="Ticker from the asset list")
 NetworkId = Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9._-]+$", description="Network id of that asset")

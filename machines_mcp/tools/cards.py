@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from machines_mcp import partner
 from machines_mcp.guard.effect import Effect
-from machines_mcp.partner import Card, CardLimit, PartnerClient, PartnerError
+from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.tool import Cents, Output, Part, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, dollars
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Card, CardLimit, PartnerClient
+
 
 Frequency = Literal[
     "perAuthorization", "per24HourPeriod", "per7DayPeriod", "per30DayPeriod", "perYearPeriod", "allTime"
@@ -48,7 +53,7 @@ class LimitInput(UserInput):
         """The limit as the API takes it."""
         if self.limit_amount_cents is None or self.limit_frequency is None:
             return None
-        return CardLimit(amount_cents=self.limit_amount_cents, frequency=self.limit_frequency)
+        return partner.CardLimit(amount_cents=self.limit_amount_cents, frequency=self.limit_frequency)
 
 
 class CreateCard(LimitInput):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.partner import Deposit
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean
 from machines_mcp.tools.waiting import poll_seconds, wait_until
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Deposit
+
 
 # The API publishes no list of deposit statuses; these mean an end wherever they appear, all others may still move.
 ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.partner import KycStatus, KycValues
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
 from machines_mcp.tools.kyc_form import SubmitKyc, application
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, clean_or_none
 from machines_mcp.tools.waiting import poll_seconds, wait_until
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import KycStatus, KycValues
+
 
 MEANINGS = {
     "not_submitted": "No application yet.",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from machines_mcp.partner import KycAddress, KycApplication
+from machines_mcp import partner
 from machines_mcp.protocol.tool import UserInput
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import KycApplication
 
 
 def _en_dash(value: Any) -> Any:
@@ -46,14 +49,14 @@ class SubmitKyc(UserInput):
 
 def application(args: SubmitKyc) -> KycApplication:
     """The body of POST /kyc/applications."""
-    return KycApplication(
+    return partner.KycApplication(
         first_name=args.first_name,
         last_name=args.last_name,
         birth_date=args.birth_date,
         national_id=args.national_id,
         country_of_issue=args.country_of_issue.upper(),
         email=args.email,
-        address=KycAddress(
+        address=partner.KycAddress(
             line1=args.address_line1,
             line2=args.address_line2,
             city=args.address_city,

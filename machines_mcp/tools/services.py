@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.overview import Overview
 from machines_mcp.guard.policy import Policy, Rule
 from machines_mcp.guard.withdrawals import Withdrawals
-from machines_mcp.partner import PartnerClient
 from machines_mcp.protocol.tool import Call, NextStep, Part
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import PartnerClient
 
 
 @dataclass(frozen=True, slots=True)

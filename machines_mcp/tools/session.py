@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.partner import Scope
 from machines_mcp.protocol.tool import Output, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Scope
+
 
 Purpose = Literal["kyc", "funding", "cards"]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 
-from machines_mcp.partner import NextHint
 from machines_mcp.tools.services import UserCall
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import NextHint
+
 
 DEFAULT_POLL_SECONDS = 5.0
 MIN_POLL_SECONDS = 0.25

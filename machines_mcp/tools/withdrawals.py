@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from pydantic import Field
 
+from machines_mcp import partner
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.withdrawals import Quote
-from machines_mcp.partner import PartnerError, Withdrawal, WithdrawalOrder, WithdrawalRoute, WithdrawalSource
+from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, clean_or_none, dollars
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalRoute, WithdrawalSource
+
 
 POLL_SECONDS = 60.0
 
@@ -195,17 +200,17 @@ def _check_range(amount: int, low: int | None, high: int | None) -> None:
 
 def _source(terms: dict[str, Any] | Any) -> WithdrawalSource | None:
     chain, token = terms["source_chain_id"], terms["source_token_address"]
-    return None if chain is None and token is None else WithdrawalSource(chain_id=chain, token_address=token)
+    return None if chain is None and token is None else partner.WithdrawalSource(chain_id=chain, token_address=token)
 
 
 def _route(terms: Any) -> WithdrawalRoute:
-    return WithdrawalRoute(
+    return partner.WithdrawalRoute(
         currency=terms["currency"], network=terms["network"], extra_id=terms["extra_id"], source=_source(terms)
     )
 
 
 def _order(terms: Any) -> WithdrawalOrder:
-    return WithdrawalOrder(
+    return partner.WithdrawalOrder(
         amount_cents=terms["amount_cents"],
         currency=terms["currency"],
         network=terms["network"],
