@@ -12,7 +12,7 @@ from typing import Any
 
 from machines_mcp.guard.egress import Egress
 
-_HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":(?:"(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
+_HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
 
 _TEXT = {
     -32700: "Parse error",
@@ -25,7 +25,10 @@ _TEXT = {
     -32021: "Missing client capability",
     -32022: "Unsupported protocol version",
 }
-_VERSION = re.compile(r"[0-9A-Za-z.-]{1,20}")
+# Versions are dates; anything longer could be a value.
+_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# Beyond this JSON numbers are no ids: not every client can read them back, and Python does not print the longest.
+MAX_ID = 2**63
 
 PARSE_ERROR = '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\n'
 
@@ -61,13 +64,24 @@ class Wire:
 def kind(line: str) -> str:
     """What a finished line is: `result`, `error`, `method` (a request to the client) or `notification`."""
     head = _HEAD.match(line)
-    return head[1] if head else "notification"
+    return head[2] if head else "notification"
+
+
+def answered_id(line: str) -> int | str | None:
+    """The id of the request that a finished line answers; None for any other line."""
+    head = _HEAD.match(line)
+    return json.loads(head[1]) if head and head[2] != "method" else None
+
+
+def is_id(given: object) -> bool:
+    """Whether this can be the id of a request."""
+    return isinstance(given, str) or (type(given) is int and -MAX_ID <= given < MAX_ID)
 
 
 def invalid_request(message: object) -> str:
     """The answer to a line that is JSON but no JSON-RPC message."""
     given = message.get("id") if isinstance(message, dict) else None
-    known = given if isinstance(given, int | str) and not isinstance(given, bool) and len(str(given)) <= 80 else None
+    known = given if is_id(given) and len(str(given)) <= 80 else None
     return json.dumps({"jsonrpc": "2.0", "id": known, "error": {"code": -32600, "message": _TEXT[-32600]}}) + "\n"
 
 
