@@ -211,18 +211,18 @@ async def serve(settings: Settings) -> None:
     async with opened(settings) as app:
         server = app.server()
         with anyio.CancelScope() as scope:
-            _stop_on_signals(scope)
-            async with serve_stdio(Wire(app.egress)) as (reader, writer):
+
+            def stop() -> None:
+                _end_at_the_latest()
+                scope.cancel()
+
+            _stop_on_signals(stop)
+            async with serve_stdio(Wire(app.egress), left=_end_at_the_latest, lost=stop) as (reader, writer):
                 await server.run(reader, writer, server.create_initialization_options())
-        _end_at_the_latest()
 
 
-def _stop_on_signals(scope: anyio.CancelScope) -> None:
+def _stop_on_signals(stop: Callable[[], None]) -> None:
     import asyncio
-
-    def stop() -> None:
-        _end_at_the_latest()
-        scope.cancel()
 
     for name in ("SIGTERM", "SIGINT", "SIGHUP"):
         with suppress(AttributeError, NotImplementedError, ValueError):
@@ -230,7 +230,7 @@ def _stop_on_signals(scope: anyio.CancelScope) -> None:
 
 
 def _end_at_the_latest() -> None:
-    """Whatever hangs in the cleaning up, the process is gone in 5 seconds."""
+    """Whatever hangs, a call under way or the cleaning up, the process is gone in 5 seconds."""
     import asyncio
 
     asyncio.get_running_loop().call_later(STOP_SECONDS, os._exit, 0)
