@@ -1,4 +1,4 @@
-"""A server of fake tools over a store of its own for each test."""
+"""A server of fake tools over a store of its own for each test, and a real process per protocol era for all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from machines_mcp.guard.store import Store
 from tests.guard.clock import Clock
 from tests.protocol.fakes import House, house
+from tests.protocol.process import ERAS, ODD_SERVER, Era, Served, serving
 
 
 @pytest.fixture
@@ -27,3 +28,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 @pytest.fixture
 def home(store: Store, clock: Clock) -> House:
     return house(store, clock)
+
+
+@pytest.fixture(scope="session", params=ERAS)
+async def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """The real server, with odd tools beside its own. It is shared: a test leaves nothing of its own unread."""
+    era: Era = request.param
+    async with serving(tmp_path_factory.mktemp(f"served-{era}"), era, command=ODD_SERVER) as running:
+        yield running

@@ -1,0 +1,96 @@
+"""The real server with tools that misbehave: `python -m tests.protocol.odd_server`, settings as always.
+
+ODD_BROKEN makes every handler raise; ODD_STOP_SECONDS shortens what a server may take to end.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import anyio
+from pydantic import Field
+
+from machines_mcp import server
+from machines_mcp.cli import main
+from machines_mcp.guard.effect import Effect
+from machines_mcp.protocol import handlers
+from machines_mcp.protocol.tool import Call, Input, Output, tool
+from machines_mcp.tools import catalogue
+
+CANARY = "canary-7f3a-9c21"
+
+
+class Nothing(Input):
+    pass
+
+
+class Seconds(Input):
+    seconds: float = Field(ge=0, le=600)
+
+
+class Size(Input):
+    characters: int = Field(ge=0, le=1_000_000)
+
+
+class Done(Output):
+    text: str
+
+
+@tool(title="Chatter", toolset="always", effect=Effect.READ)
+async def chatter(call: Call[Any], args: Nothing) -> Done:
+    """Write to standard output in every way there is, and read standard input."""
+    line = '{"jsonrpc":"2.0","id":1,"result":{"stray":true}}'
+    print(line, flush=True)
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    os.write(1, line.encode() + b"\n")
+    if sys.__stdout__ is not None:
+        print(line, file=sys.__stdout__, flush=True)
+    subprocess.run(["echo", line], check=True)  # noqa: ASYNC221
+    left = subprocess.run(["cat"], check=True, capture_output=True).stdout  # noqa: ASYNC221
+    return Done(text=f"{len(left)} bytes of standard input")
+
+
+@tool(title="Sleep", toolset="always", effect=Effect.READ)
+async def sleep(call: Call[Any], args: Seconds) -> Done:
+    """Answer after a while."""
+    await anyio.sleep(args.seconds)
+    return Done(text="slept")
+
+
+@tool(title="Hold", toolset="always", effect=Effect.WRITE)
+async def hold(call: Call[Any], args: Seconds) -> Done:
+    """Let nothing end this for a while."""
+    with anyio.CancelScope(shield=True):
+        await anyio.sleep(args.seconds)
+    return Done(text="held")
+
+
+@tool(title="Write", toolset="always", effect=Effect.READ)
+async def write(call: Call[Any], args: Size) -> Done:
+    """Answer with much."""
+    return Done(text="x" * args.characters)
+
+
+@tool(title="Boom", toolset="always", effect=Effect.READ)
+async def boom(call: Call[Any], args: Nothing) -> Done:
+    """Fail."""
+    raise ValueError(CANARY)
+
+
+def broken(*_: object) -> Any:
+    """Stands for any part behind a handler."""
+    raise LookupError(CANARY)
+
+
+if __name__ == "__main__":
+    # The odd tools give no next steps, so the catalogue's order and budget do not matter here.
+    catalogue.TOOLS = (*catalogue.TOOLS, chatter, sleep, hold, write, boom)
+    if "ODD_BROKEN" in os.environ:
+        server.App.load = broken  # type: ignore[method-assign,assignment]
+        vars(handlers)["load_prompts"] = broken
+    server.STOP_SECONDS = float(os.environ.get("ODD_STOP_SECONDS", server.STOP_SECONDS))
+    main()

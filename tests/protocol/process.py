@@ -1,0 +1,190 @@
+"""A server process spoken to in raw lines, as a client would or would not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+from anyio.abc import Process
+
+Era = Literal["2025-11-25", "2026-07-28"]
+ERAS: tuple[Era, ...] = ("2025-11-25", "2026-07-28")
+PATIENCE = 30.0
+
+SERVER = ("-m", "machines_mcp", "serve")
+ODD_SERVER = ("-m", "tests.protocol.odd_server", "serve")
+
+_ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+_HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}
+
+
+def environment(state_dir: Path, **settings: str) -> dict[str, str]:
+    """What a server is started with: nothing of the caller's settings."""
+    ours = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir), "MACHINES_LOG_LEVEL": "DEBUG"}
+    return {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")} | ours | settings
+
+
+def request(era: Era, number: int | str, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A request in the form of the era."""
+    given = dict(params or {})
+    if era == "2026-07-28":
+        given["_meta"] = _ENVELOPE
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": given}
+
+
+def call(era: Era, number: int | str, tool: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A tool call."""
+    return request(era, number, "tools/call", {"name": tool, "arguments": dict(arguments or {})})
+
+
+def greeting(era: Era) -> list[dict[str, Any]]:
+    """What comes before all else."""
+    if era == "2026-07-28":
+        return []
+    hello = {"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": _HELLO}
+    return [hello, {"jsonrpc": "2.0", "method": "notifications/initialized"}]
+
+
+def lines(*messages: Mapping[str, Any] | bytes) -> bytes:
+    """The messages as they stand on the wire."""
+    return b"".join((m if isinstance(m, bytes) else json.dumps(m).encode()) + b"\n" for m in messages)
+
+
+def answered(output: bytes) -> dict[int | str | None, dict[str, Any]]:
+    """The answers of a finished server by their ids, each line checked to be one message."""
+    found: dict[int | str | None, dict[str, Any]] = {}
+    for line in output.splitlines():
+        message = json.loads(line)
+        assert message["jsonrpc"] == "2.0"
+        if "method" not in message:
+            assert message["id"] not in found
+            found[message["id"]] = message
+    return found
+
+
+def run(
+    state_dir: Path, stdin: int | bytes, *, command: Sequence[str] = SERVER, stdout: int = subprocess.PIPE, **more: str
+) -> subprocess.CompletedProcess[bytes]:
+    """A server that reads to the end of `stdin` (bytes go by a pipe, a descriptor is handed on) and must end."""
+    given = stdin if isinstance(stdin, bytes) else None
+    with subprocess.Popen(
+        [sys.executable, *command],
+        stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=environment(state_dir, **more),
+    ) as process:
+        try:
+            said, logged = process.communicate(given, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, said, logged)
+
+
+@dataclass
+class Served:
+    """A running server and all that it has said so far."""
+
+    process: Process
+    era: Era
+    stderr: Path
+    stdout: bytearray = field(default_factory=bytearray)
+    _next: int = 0
+    _taken: int = 0
+
+    async def send(self, *messages: Mapping[str, Any] | bytes) -> None:
+        """Whole lines."""
+        await self.send_bytes(lines(*messages))
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Anything."""
+        assert self.process.stdin is not None
+        with anyio.fail_after(PATIENCE):
+            await self.process.stdin.send(data)
+
+    async def hang_up(self) -> None:
+        """End its standard input."""
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+
+    async def message(self) -> dict[str, Any]:
+        """The next line that was not taken yet."""
+        assert self.process.stdout is not None
+        with anyio.fail_after(PATIENCE):
+            while (end := self.stdout.find(b"\n", self._taken)) < 0:
+                self.stdout += await self.process.stdout.receive()
+        line, self._taken = self.stdout[self._taken : end], end + 1
+        found: dict[str, Any] = json.loads(bytes(line))
+        return found
+
+    async def ask(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request and take lines up to its answer."""
+        self._next += 1
+        number = f"ask-{self._next}"
+        await self.send(request(self.era, number, method, params))
+        while (found := await self.message()).get("id") != number:
+            pass
+        return found
+
+    async def call(self, tool: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call a tool and give its answer, which must not be a protocol error."""
+        found = await self.ask("tools/call", {"name": tool, "arguments": dict(arguments or {})})
+        assert "error" not in found, found
+        return dict(found["result"])
+
+    async def lives(self) -> None:
+        """Make sure that it still answers."""
+        assert "result" in await self.ask("tools/list")
+
+    async def ended(self) -> tuple[int, float]:
+        """Its exit code and how many seconds it took from now."""
+        begun = time.monotonic()
+        with anyio.fail_after(PATIENCE):
+            code = await self.process.wait()
+        return code, time.monotonic() - begun
+
+    def mark(self) -> tuple[int, int]:
+        """Where it is now, for `said_since`."""
+        return len(self.stdout), self.stderr.stat().st_size
+
+    def said_since(self, mark: tuple[int, int]) -> str:
+        """What it has said since on both of its outputs."""
+        return (self.stdout[mark[0] :] + self.stderr.read_bytes()[mark[1] :]).decode()
+
+    def said_on_stderr(self) -> str:
+        """All that it logged."""
+        return self.stderr.read_text(encoding="utf-8")
+
+
+@asynccontextmanager
+async def serving(folder: Path, era: Era, *, command: Sequence[str] = SERVER, **settings: str) -> AsyncIterator[Served]:
+    """A server, greeted, and gone at the end of the block."""
+    log = folder / "stderr"
+    with log.open("wb") as stderr:
+        process = await anyio.open_process(
+            [sys.executable, *command], stderr=stderr, env=environment(folder / "state", **settings)
+        )
+    served = Served(process, era, log)
+    try:
+        await served.send(*greeting(era))
+        if era == "2025-11-25":
+            assert (await served.message())["id"] == "hello"
+        yield served
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()

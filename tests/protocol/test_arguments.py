@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from machines_mcp.protocol.arguments import take_approval_id, validate
+from machines_mcp.protocol.refusal import Refusal
+from machines_mcp.protocol.tool import Tool
+from tests.protocol.fakes import look, note, pay
+
+GOOD: dict[str, Any] = {"user_id": "user-1", "amount_cents": 500}
+
+
+def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) -> dict[str, str]:
+    with pytest.raises(Refusal) as refused:
+        validate(tool, arguments, pinned)
+    assert refused.value.code == "input.invalid"
+    assert refused.value.__cause__ is None
+    assert refused.value.__context__ is None
+    return {fault.field: fault.rule for fault in refused.value.faults}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "faults"),
+    [
+        (pay, {"user_id": "u"}, {"amount_cents": "is required"}),
+        (pay, {}, {"user_id": "is required", "amount_cents": "is required"}),
+        (pay, GOOD | {"amount_cents": "x"}, {"amount_cents": "must be a whole number"}),
+        (pay, GOOD | {"amount_cents": 1.5}, {"amount_cents": "must be a whole number"}),
+        (pay, GOOD | {"amount_cents": True}, {"amount_cents": "must be a whole number"}),
+        (pay, GOOD | {"amount_cents": None}, {"amount_cents": "must be a whole number"}),
+        (pay, GOOD | {"amount_cents": [1]}, {"amount_cents": "must be a whole number"}),
+        (pay, GOOD | {"amount_cents": 0}, {"amount_cents": "must be at least 1"}),
+        (pay, GOOD | {"amount_cents": 100_000_001}, {"amount_cents": "must be at most 100000000"}),
+        (pay, GOOD | {"amount_cents": "9" * 5000}, {"amount_cents": "must be a whole number of ordinary size"}),
+        (pay, GOOD | {"note": 5}, {"note": "must be a string"}),
+        (pay, GOOD | {"note": "x" * 21}, {"note": "must have at most 20 characters"}),
+        (pay, GOOD | {"kind": "loan"}, {"kind": "must be one of: 'gift', 'bill'"}),
+        (
+            pay,
+            GOOD | {"user_id": " u"},
+            {"user_id": "must be printable and not begin or end with a space"},
+        ),
+        (pay, GOOD | {"user_id": ""}, {"user_id": "must have at least 1 characters"}),
+        (look, {"words": "red"}, {"words": "must be a list"}),
+        (look, {"words": ["red", "blue"]}, {"words.1": "must be one of: 'red', 'green'"}),
+        (look, {"words": ["red"] * 3}, {"words": "must have at most 2 items"}),
+        (look, {"ratio": "much"}, {"ratio": "must be a number"}),
+        (look, {"ratio": float("nan")}, {"ratio": "must be a finite number"}),
+        (look, {"ratio": 0}, {"ratio": "must be greater than 0.0"}),
+        (look, {"code": "ABC"}, {"code": "must match ^[a-z]+$"}),
+        (look, {"code": "a"}, {"code": "must have at least 2 characters"}),
+        (look, {"deep": "deep"}, {"deep": "must be true or false"}),
+        (look, {"deep": True}, {"(arguments)": "deep goes with ratio"}),
+        (look, {"wrds": ["red"]}, {"wrds": "is not an argument of this tool; did you mean words?"}),
+        (look, {"elephant": 1}, {"elephant": "is not an argument of this tool; leave it out"}),
+        (look, {"4111 1111": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
+        (look, {"words1": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
+        (look, {"w" * 41: 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
+        (look, {"WORDS": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
+        (look, {"": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
+    ],
+)
+def test_every_fault_is_named_by_field_and_rule(tool: Tool, arguments: dict[str, Any], faults: dict[str, str]) -> None:
+    assert _faults(tool, arguments) == faults
+
+
+def test_all_faults_are_named_at_once() -> None:
+    faults = _faults(pay, {"amount_cents": 0, "note": 1, "kind": "x", "user": "u"})
+    assert list(faults) == ["user_id", "amount_cents", "note", "kind", "user"]
+
+
+def test_good_arguments_become_the_tools_model() -> None:
+    assert validate(pay, GOOD, None).model_dump() == GOOD | {"note": None, "kind": "gift"}
+
+
+def test_a_pinned_server_fills_in_its_user_and_refuses_any_given_one() -> None:
+    assert validate(pay, {"amount_cents": 5}, "user-9").model_dump()["user_id"] == "user-9"
+    for given_user in ("user-9", "user-1", None, ["x"]):
+        assert list(_faults(pay, {"amount_cents": 5, "user_id": given_user}, "user-9")) == ["user_id"]
+
+
+def test_a_tool_without_a_user_takes_none_from_a_pinned_server() -> None:
+    assert "user_id" not in validate(look, {}, "user-9").model_dump()
+    assert list(_faults(look, {"user_id": "x"}, "user-9")) == ["user_id"]
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(["user_id", "amount_cents", "note", "kind", "words", "ratio", "code", "deep"]) | st.text(
+    max_size=50
+)
+
+
+@given(tool=st.sampled_from([pay, look, note]), arguments=st.dictionaries(FIELDS, JUNK, max_size=5))
+def test_any_junk_ends_in_a_model_or_in_faults(tool: Tool, arguments: dict[str, Any]) -> None:
+    try:
+        validate(tool, arguments, None)
+    except Refusal as refused:
+        assert refused.faults
+        json.dumps(refused.payload()).encode()
+
+
+@given(value=st.text(st.characters(min_codepoint=0x30, max_codepoint=0x39), min_size=9, max_size=30))
+def test_no_digits_of_a_caller_come_back(value: str) -> None:
+    junk: dict[str, Any] = {
+        "user_id": [value],
+        "amount_cents": value + "x",
+        "note": {value: value},
+        "kind": value,
+        value: value,
+        f"name {value}": 1,
+    }
+    assert value not in json.dumps([fault for fault in _faults(pay, junk).items()])
+
+
+def test_an_approval_id_is_taken_out_of_the_arguments_of_a_tool_that_asks() -> None:
+    arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
+    assert take_approval_id(pay, arguments, asks=True) == "0" * 32
+    assert arguments == GOOD
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_empty_approval_id_is_none(empty: str | None) -> None:
+    arguments: dict[str, Any] = GOOD | {"approval_id": empty}
+    assert take_approval_id(pay, arguments, asks=True) is None
+    assert arguments == GOOD
+
+
+def test_where_nobody_is_asked_it_is_left_to_be_refused_as_unknown() -> None:
+    arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
+    assert take_approval_id(note, arguments, asks=False) is None
+    assert list(_faults(note, arguments)) == ["approval_id"]
+
+
+@pytest.mark.parametrize("given_id", ["0" * 31, "0" * 33, "g" * 32, "0" * 32 + "\n", 5, 0, False, [], {}])
+def test_a_malformed_approval_id_is_refused(given_id: object) -> None:
+    with pytest.raises(Refusal) as refused:
+        take_approval_id(pay, GOOD | {"approval_id": given_id}, asks=True)
+    assert [fault.field for fault in refused.value.faults] == ["approval_id"]

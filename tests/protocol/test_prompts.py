@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from machines_mcp.protocol.prompts import load_prompts
+from machines_mcp.tools.catalogue import TOOLS
+
+NAMES = ["issue_card", "onboard_user"]
+
+
+def test_the_prompts_are_those_of_the_folder_in_the_order_of_their_names() -> None:
+    assert list(load_prompts()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompt_has_a_title_a_description_and_fills_in_all_its_places(name: str) -> None:
+    prompt = load_prompts()[name]
+    assert prompt.title
+    assert prompt.description.endswith(".")
+    places = set(re.findall(r"\{(\w+)\}", prompt.text))
+    assert places == {argument.name for argument in prompt.arguments}
+    filled = prompt.render({place: f"value of {place}" for place in places})
+    assert "{" not in filled
+    assert all(f"value of {place}" in filled for place in places)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_place_without_a_value_asks_for_it(name: str) -> None:
+    assert "(ask for the user id)" in load_prompts()[name].render({"user_id": "  "})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_long_value_is_cut(name: str) -> None:
+    assert "x" * 201 not in load_prompts()[name].render({"user_id": "x" * 5000})
+
+
+def test_a_value_is_not_itself_filled_in() -> None:
+    text = load_prompts()["issue_card"].render({"user_id": "{limit}", "limit": "five dollars"})
+    assert text.count("five dollars") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_tool_that_a_prompt_names_exists(name: str) -> None:
+    named = set(re.findall(r"`([a-z]+_?[a-z_]*)`", load_prompts()[name].text)) - {"next_steps", "status"}
+    assert named <= {tool.name for tool in TOOLS} | {"next_steps"}

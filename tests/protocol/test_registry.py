@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.policy import Policy, Rule, default_policy
+from machines_mcp.protocol.registry import Registry
+from tests.protocol.fakes import ALL_TOOLSETS, TOOLS, change, note, pay
+
+NORMAL, STRICT = default_policy(read_only=False), default_policy(read_only=True)
+
+
+def _registry(policy: Policy = NORMAL, toolsets: frozenset[str] = ALL_TOOLSETS) -> Registry:
+    return Registry(TOOLS, policy, toolsets=toolsets, pinned_user=None)
+
+
+def test_the_tools_stand_in_the_order_they_were_given() -> None:
+    assert [tool.name for tool in _registry().listing] == ["look", "note", "pay", "tip", "change"]
+
+
+def test_a_toolset_that_was_not_chosen_is_not_there_but_always_is() -> None:
+    assert list(_registry(toolsets=frozenset({"observe"})).tools) == ["look", "note"]
+
+
+def test_what_the_policy_refuses_altogether_is_not_listed_but_known() -> None:
+    registry = _registry(STRICT)
+    assert [tool.name for tool in registry.listing] == ["look"]
+    assert "pay" in registry.tools
+
+
+@pytest.mark.parametrize(
+    ("rules", "asks", "usable"),
+    [
+        ({}, False, False),
+        ({Effect.WRITE: Rule.ALLOW}, False, True),
+        ({Effect.MONEY: Rule.ASK}, True, True),
+        ({Effect.MONEY: Rule.DENY, Effect.WRITE: Rule.ALLOW}, False, True),
+        ({Effect.READ: Rule.ASK}, False, False),
+    ],
+)
+def test_a_tool_of_two_classes_asks_if_one_may_and_is_usable_if_one_is(
+    rules: dict[Effect, Rule], asks: bool, usable: bool
+) -> None:
+    registry = _registry(Policy(rules, "because"))
+    assert registry.asks(change) is asks
+    assert registry.usable(change) is usable
+
+
+def test_only_a_tool_that_asks_takes_an_approval_id() -> None:
+    listed = {tool.name: tool.input_schema["properties"] for tool in _registry().listing}
+    assert "approval_id" in listed[pay.name]
+    assert "approval_id" not in listed[note.name]
+
+
+def test_annotations_follow_from_the_classes() -> None:
+    hints = {tool.name: tool.annotations for tool in _registry().listing}
+    look_hints, pay_hints, note_hints = hints["look"], hints["pay"], hints["note"]
+    assert look_hints is not None
+    assert pay_hints is not None
+    assert note_hints is not None
+    assert (look_hints.read_only_hint, look_hints.destructive_hint, look_hints.open_world_hint) == (True, False, False)
+    assert (pay_hints.read_only_hint, pay_hints.destructive_hint) == (False, True)
+    assert (note_hints.idempotent_hint, pay_hints.idempotent_hint) == (False, True)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from machines_mcp.protocol.schema import APPROVAL_ID, NEXT_STEPS, flat_schema, input_schema, output_schema
+from machines_mcp.protocol.tool import Input, Part
+from tests.protocol.fakes import change, look, pay
+
+
+class Street(Part):
+    """A docstring for readers of the code."""
+
+    line: str = Field(max_length=9, description="Street and number")
+    city: str | None = None
+
+
+class Everything(Input):
+    """A docstring for readers of the code."""
+
+    title: str = Field(default="x", description="A field that is called title")
+    default: int = 0
+    street: Street
+    other: Street | None = Field(default=None, description="A second one")
+    many: list[Street] | None = Field(default=None, max_length=2)
+    either: int | str
+    when: datetime | None = None
+    kind: Literal["a", "b"] | None = None
+
+
+def test_everything_that_clients_stumble_over_is_gone_and_all_else_is_there() -> None:
+    street = {
+        "type": "object",
+        "properties": {
+            "line": {"type": "string", "maxLength": 9, "description": "Street and number"},
+            "city": {"type": "string"},
+        },
+        "required": ["line"],
+        "additionalProperties": False,
+    }
+    assert flat_schema(Everything, "validation") == {
+        "type": "object",
+        "properties": {
+            "title": {"type": "string", "default": "x", "description": "A field that is called title"},
+            "default": {"type": "integer", "default": 0},
+            "street": street,
+            "other": street | {"description": "A second one"},
+            "many": {"type": "array", "items": street, "maxItems": 2},
+            "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+            "when": {"type": "string", "format": "date-time"},
+            "kind": {"type": "string", "enum": ["a", "b"]},
+        },
+        "required": ["street", "either"],
+        "additionalProperties": False,
+    }
+
+
+def test_results_are_open_at_every_depth() -> None:
+    def closed(node: Any) -> bool:
+        if isinstance(node, dict):
+            return node.get("additionalProperties") is False or any(map(closed, node.values()))
+        return isinstance(node, list) and any(map(closed, node))
+
+    assert closed(flat_schema(Everything, "validation"))
+    assert not closed(flat_schema(Everything, "serialization"))
+
+
+def test_a_model_without_fields_is_still_an_object() -> None:
+    class Nothing(BaseModel):
+        pass
+
+    assert flat_schema(Nothing, "validation") == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize("pinned", [True, False])
+def test_user_and_approval_are_arguments_where_they_mean_something(pinned: bool, asks: bool) -> None:
+    schema = input_schema(pay, pinned=pinned, asks=asks)
+    assert ("user_id" in schema["properties"]) is not pinned
+    assert ("user_id" in schema["required"]) is not pinned
+    assert schema["properties"].get("approval_id") == (APPROVAL_ID if asks else None)
+    assert "approval_id" not in schema["required"]
+    assert schema["additionalProperties"] is False
+
+
+def test_a_tool_without_required_arguments_has_no_empty_list_of_them() -> None:
+    assert "required" not in input_schema(look, pinned=True, asks=False)
+
+
+def test_one_tools_schema_is_not_changed_by_making_anothers() -> None:
+    before = input_schema(change, pinned=False, asks=False)
+    input_schema(change, pinned=True, asks=True)
+    assert input_schema(change, pinned=False, asks=False) == before
+
+
+def test_a_result_always_has_an_environment_and_next_steps() -> None:
+    properties = output_schema(look)["properties"]
+    assert properties["environment"] == {"type": "string"}
+    assert properties["next_steps"] == NEXT_STEPS
+    assert list(properties) == ["lines", "first", "environment", "next_steps"]

@@ -1,0 +1,184 @@
+"""How the server ends: with its input, with its client, by a signal; and what it still says before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machines_mcp import server as composition
+from machines_mcp.protocol import stdio
+from tests.protocol.process import (
+    ODD_SERVER,
+    PATIENCE,
+    Era,
+    answered,
+    call,
+    environment,
+    greeting,
+    lines,
+    run,
+    serving,
+)
+
+pytestmark = pytest.mark.anyio
+
+OLD: Era = "2025-11-25"
+END_SECONDS = 6.0
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="pipes on the event loop are a POSIX promise")
+
+
+def _script(folder: Path, data: bytes) -> Path:
+    path = folder / "calls.jsonl"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("era", "last"), [("2025-11-25", b""), ("2026-07-28", b"\n")])
+def test_a_file_of_calls_is_answered_to_its_last_line(tmp_path: Path, era: Era, last: bytes) -> None:
+    data = lines(*greeting(era), *(call(era, number, "status") for number in range(5))).rstrip(b"\n") + last
+    with _script(tmp_path, data).open("rb") as script:
+        done = run(tmp_path / "state", script.fileno())
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = answered(done.stdout)
+    assert found.keys() - {"hello"} == set(range(5))
+    assert all("result" in message for message in found.values())
+
+
+def test_lines_of_a_file_that_get_no_answer_do_not_hold_up_its_end(tmp_path: Path) -> None:
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 0}}
+    data = lines(
+        *greeting(OLD),
+        b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
+        b'{"jsonrpc":"2.0","result":{}}',
+        call(OLD, 0, "sleep", {"seconds": 600}),
+        cancel,
+        call(OLD, 1, "status"),
+    )
+    begun = time.monotonic()
+    with _script(tmp_path, data).open("rb") as script:
+        done = run(tmp_path / "state", script.fileno(), command=ODD_SERVER)
+    assert time.monotonic() - begun < stdio.FILE_DRAIN_SECONDS / 2
+    assert done.returncode == 0
+    assert {json.loads(line)["id"] for line in done.stdout.splitlines()} == {"hello", None, 1}
+
+
+def test_a_cancelled_request_that_never_was_leaves_the_others_their_answers(tmp_path: Path) -> None:
+    nobody = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "nobody"}}
+    sent = lines(*greeting(OLD), call(OLD, 1, "sleep", {"seconds": 0.5}), nobody, nobody)
+    done = run(tmp_path / "state", sent, command=ODD_SERVER)
+    assert done.returncode == 0
+    assert "result" in answered(done.stdout)[1]
+
+
+def test_output_goes_to_a_file_too(tmp_path: Path) -> None:
+    target = tmp_path / "answers.jsonl"
+    data = lines(*greeting(OLD), *(call(OLD, number, "write", {"characters": 9000}) for number in range(30)))
+    with _script(tmp_path, data).open("rb") as script, target.open("wb") as output:
+        done = run(tmp_path / "state", script.fileno(), command=ODD_SERVER, stdout=output.fileno())
+    assert done.returncode == 0
+    assert answered(target.read_bytes()).keys() == {"hello", *range(30)}
+
+
+def test_a_slow_reader_of_a_server_that_has_ended_has_lost_nothing(tmp_path: Path) -> None:
+    # The pipe holds 64 kB; what stands behind it in the process must not go with the process.
+    data = lines(*greeting(OLD), *(call(OLD, number, "write", {"characters": 9000}) for number in range(30)))
+    with (
+        _script(tmp_path, data).open("rb") as script,
+        subprocess.Popen(
+            [sys.executable, *ODD_SERVER],
+            stdin=script,
+            stdout=subprocess.PIPE,
+            env=environment(tmp_path / "state"),
+        ) as served,
+    ):
+        assert served.stdout is not None
+        output = b""
+        while chunk := os.read(served.stdout.fileno(), 4096):
+            output += chunk
+            time.sleep(0.002)
+        assert served.wait(PATIENCE) == 0
+    assert answered(output).keys() == {"hello", *range(30)}
+
+
+def test_nothing_to_read_is_a_quiet_end(tmp_path: Path) -> None:
+    done = run(tmp_path / "state", subprocess.DEVNULL)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+async def test_a_client_that_hangs_up_still_gets_what_is_nearly_done(tmp_path: Path) -> None:
+    async with serving(tmp_path, OLD, command=ODD_SERVER) as served:
+        await served.lives()
+        await served.send(call(OLD, "late", "sleep", {"seconds": 0.5}))
+        await served.hang_up()
+        assert (await served.message())["id"] == "late"
+        assert (await served.ended())[0] == 0
+
+
+def test_what_a_server_takes_to_end_is_within_the_promise() -> None:
+    assert composition.STOP_SECONDS <= END_SECONDS - 0.5
+    assert stdio.PIPE_DRAIN_SECONDS < composition.STOP_SECONDS
+
+
+HANGING: dict[str, list[dict[str, Any]]] = {
+    "a wait": [call(OLD, "never", "sleep", {"seconds": 600})],
+    "what nothing may end": [call(OLD, "never", "hold", {"seconds": 600})],
+    "answers that nobody reads": [call(OLD, number, "write", {"characters": 200_000}) for number in range(5)],
+}
+
+
+@posix_only
+@pytest.mark.parametrize("calls", HANGING.values(), ids=HANGING.keys())
+async def test_no_call_keeps_a_server_alive_that_its_client_has_left(
+    tmp_path: Path, calls: list[dict[str, Any]]
+) -> None:
+    async with serving(tmp_path, OLD, command=ODD_SERVER, ODD_STOP_SECONDS="2") as served:
+        await served.lives()
+        await served.send(*calls)
+        await served.hang_up()
+        code, seconds = await served.ended()
+    assert code == 0
+    assert seconds < END_SECONDS - 2
+
+
+@posix_only
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+async def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, name: str) -> None:
+    async with serving(tmp_path, OLD, command=ODD_SERVER, ODD_STOP_SECONDS="0.5") as served:
+        await served.send(call(OLD, "never", "hold", {"seconds": 600}))
+        await served.lives()
+        served.process.send_signal(getattr(signal, name))
+        code, seconds = await served.ended()
+    assert code == 0
+    assert seconds < END_SECONDS - 3
+
+
+@posix_only
+def test_a_client_that_dies_is_followed_without_a_word(tmp_path: Path) -> None:
+    # Its input stays open in some other process, as it does when a client is killed.
+    with subprocess.Popen(
+        [sys.executable, *ODD_SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path / "state"),
+    ) as served:
+        assert served.stdin is not None
+        assert served.stdout is not None
+        assert served.stderr is not None
+        served.stdin.write(lines(*greeting(OLD)))
+        served.stdin.flush()
+        assert served.stdout.readline()
+        served.stdin.write(lines(call(OLD, 1, "write", {"characters": 900_000})))
+        served.stdin.flush()
+        served.stdout.close()
+        assert served.wait(END_SECONDS) == 0
+        assert served.stderr.read() == b""

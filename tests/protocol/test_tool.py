@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.protocol import tool as module
+from machines_mcp.protocol.tool import Call, Input, Output, UserInput, tool
+
+
+async def act(call: Call[Any], args: UserInput) -> Output:
+    """First line
+    and its second."""
+    return Output()
+
+
+async def ask(call: Call[Any], args: UserInput) -> str:
+    return "Act?"
+
+
+def by_arguments(args: UserInput) -> Effect:
+    return Effect.MONEY
+
+
+def test_a_tool_is_what_its_function_says_of_itself() -> None:
+    made = tool(title="Act", toolset="cards", effect=Effect.WRITE)(act)
+    assert (made.name, made.description) == ("act", "First line and its second.")
+    assert (made.input_model, made.output_model) == (UserInput, Output)
+    assert made.per_user
+    assert not made.read_only
+
+
+def test_a_tool_that_acts_for_nobody_takes_no_user() -> None:
+    async def look(call: Call[Any], args: Input) -> Output:
+        return Output()
+
+    made = tool(title="Look", toolset="always", effect=Effect.READ)(look)
+    assert not made.per_user
+    assert made.read_only
+
+
+def test_a_tool_without_a_class_is_refused() -> None:
+    with pytest.raises(TypeError, match="effect"):
+        tool(title="Act", toolset="cards")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="effect"):
+        tool(title="Act", toolset="cards", effect=())
+
+
+@pytest.mark.parametrize("effect", sorted(set(Effect) - {Effect.READ, Effect.WRITE}))
+def test_a_tool_that_can_ask_needs_its_question(effect: Effect) -> None:
+    with pytest.raises(TypeError, match="question"):
+        tool(title="Act", toolset="cards", effect=effect)
+    assert tool(title="Act", toolset="cards", effect=effect, question=ask)(act).question is ask
+
+
+def test_several_classes_need_a_rule_that_tells_which_and_one_class_takes_none() -> None:
+    with pytest.raises(TypeError, match="effect_of"):
+        tool(title="Act", toolset="cards", effect=(Effect.WRITE, Effect.MONEY), question=ask)
+    with pytest.raises(TypeError, match="effect_of"):
+        tool(title="Act", toolset="cards", effect=Effect.MONEY, effect_of=by_arguments, question=ask)
+
+
+def test_reading_among_other_classes_is_not_read_only() -> None:
+    made = tool(title="Act", toolset="cards", effect=(Effect.READ, Effect.MONEY), effect_of=by_arguments, question=ask)(
+        act
+    )
+    assert not made.read_only
+
+
+@pytest.mark.parametrize("given", ["", " a", "a ", "a\nb", "a\x00", "a\u202eb", "a\u200b", "x" * 121])
+def test_a_user_id_is_plain(given: str) -> None:
+    with pytest.raises(ValueError, match="user_id"):
+        UserInput(user_id=given)
+
+
+@pytest.mark.parametrize("given", ["a", "user 1", "Zoë", "x" * 120, "用户"])
+def test_a_plain_user_id_may_be_anything_else(given: str) -> None:
+    assert UserInput(user_id=given).user_id == given
+
+
+def test_every_toolset_can_be_chosen_in_the_settings() -> None:
+    from typing import get_args
+
+    from machines_mcp.settings import TOOLSETS
+
+    assert set(get_args(module.Toolset)) == {*TOOLSETS, "always"}

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from machines_mcp.guard.egress import Egress
+from machines_mcp.protocol.wire import PARSE_ERROR, Wire, invalid_request, kind
+from machines_mcp.secret import Secret
+
+CANARY = "canary-7f3a"
+SECRET = "mk-test-0123456789"
+
+
+@pytest.fixture
+def wire() -> Wire:
+    egress = Egress()
+    egress.learn(Secret(SECRET))
+    return Wire(egress)
+
+
+def _line(**message: Any) -> str:
+    return json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":")) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (_line(id=1, result={}), "result"),
+        (_line(id=-1, result={"error": 1}), "result"),
+        (_line(id='a"b\\', result={}), "result"),
+        (_line(id='","error":', result={}), "result"),
+        (_line(id=1, error={"code": 1, "message": "x"}), "error"),
+        (_line(id=None, error={"code": 1, "message": "x"}), "error"),
+        (_line(id=1, method="elicitation/create", params={}), "method"),
+        (_line(method="notifications/progress", params={"result": 1, "id": 1}), "notification"),
+    ],
+)
+def test_a_line_is_known_by_its_head(line: str, expected: str) -> None:
+    assert kind(line) == expected
+
+
+def test_a_result_without_secrets_leaves_as_it_is(wire: Wire) -> None:
+    line = _line(id=1, result={"content": [{"type": "text", "text": "unchanged é"}]})
+    assert wire.outgoing(line) == line
+
+
+@pytest.mark.parametrize("code", [-32700, -32600, -32601, -32602, -32603, -32000, -32020, -32021, 0, 1, -32042, 99999])
+@pytest.mark.parametrize("data", [None, CANARY, {"requested": CANARY}, [CANARY]])
+def test_an_error_keeps_its_id_and_a_known_code_and_nothing_else(wire: Wire, code: int, data: object) -> None:
+    sent = json.loads(wire.outgoing(_line(id="x", error={"code": code, "message": CANARY, "data": data})))
+    assert sent.keys() == {"jsonrpc", "id", "error"}
+    assert sent["id"] == "x"
+    assert sent["error"].keys() == {"code", "message"}
+    assert sent["error"]["code"] in (code, -32603)
+    assert CANARY not in json.dumps(sent)
+
+
+@pytest.mark.parametrize(
+    ("requested", "shown"),
+    [
+        ("2031-01-01", "2031-01-01"),
+        ("2031-01-01-draft", "unknown"),
+        (CANARY, "unknown"),
+        ("4" * 16, "unknown"),
+        ("2031-01-01\n", "unknown"),
+        ("٢٠٣١-01-01", "unknown"),
+        (7, "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_an_unsupported_version_is_repeated_only_if_it_looks_like_one(
+    wire: Wire, requested: object, shown: str
+) -> None:
+    data = {"supported": ["2026-07-28"], "requested": requested, "more": CANARY}
+    sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32022, "message": CANARY, "data": data})))
+    assert sent["error"]["data"] == {"supported": ["2026-07-28"], "requested": shown}
+    assert CANARY not in json.dumps(sent)
+
+
+def test_an_answer_with_a_secret_is_withheld_and_the_caller_told(wire: Wire) -> None:
+    sent = json.loads(wire.outgoing(_line(id=7, result={"text": f"here: {SECRET}"})))
+    assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "egress.blocked"}}
+
+
+def test_an_id_that_is_the_secret_is_not_repeated_either(wire: Wire) -> None:
+    assert json.loads(wire.outgoing(_line(id=SECRET, result={})))["id"] is None
+    assert SECRET not in wire.outgoing(_line(id=SECRET, error={"code": -32601, "message": ""}))
+
+
+@pytest.mark.parametrize("message", [{"method": "notifications/progress"}, {"id": 1, "method": "elicitation/create"}])
+def test_what_is_no_answer_is_dropped_if_it_shows_a_secret(wire: Wire, message: dict[str, Any]) -> None:
+    assert wire.outgoing(_line(**message, params={"message": "fine"}))
+    assert wire.outgoing(_line(**message, params={"message": SECRET})) == ""
+
+
+def test_a_guard_that_fails_has_not_looked(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
+    def broken(self: Egress, line: str) -> bool:
+        raise RuntimeError
+
+    monkeypatch.setattr(Egress, "leaks", broken)
+    sent = json.loads(wire.outgoing(_line(id=7, result={"text": "anything"})))
+    assert sent["error"]["message"] == "egress.blocked"
+
+
+@pytest.mark.parametrize(
+    ("message", "known"),
+    [
+        ({"id": 7}, 7),
+        ({"id": "a"}, "a"),
+        ({"id": "a" * 81}, None),
+        ({"id": 10**5000}, None),
+        ({"id": True}, None),
+        ({"id": 1.5}, None),
+        ({"id": None}, None),
+        ({"id": {"a": 1}}, None),
+        ([], None),
+        ("text", None),
+        (None, None),
+    ],
+)
+def test_an_invalid_request_is_answered_with_its_id_if_it_has_one(message: object, known: object) -> None:
+    sent = json.loads(invalid_request(message))
+    assert sent == {"jsonrpc": "2.0", "id": known, "error": {"code": -32600, "message": "Invalid request"}}
+
+
+def test_the_answer_to_what_is_no_json_is_a_line() -> None:
+    assert json.loads(PARSE_ERROR)["error"]["code"] == -32700
+    assert PARSE_ERROR.endswith("\n")
