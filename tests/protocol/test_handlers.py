@@ -1,0 +1,100 @@
+"""Every handler of the server object goes through the one wrapper; what is behind it can fail as it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mcp_types as types
+import pytest
+from mcp import Client, MCPError
+from mcp.server.lowlevel import Server
+from mcp.server.lowlevel.server import HandlerEntry
+
+from machines_mcp.protocol.handlers import contained
+from tests.protocol.fakes import MODERN, House
+from tests.protocol.odd_server import CANARY
+from tests.protocol.process import ERAS, ODD_SERVER, Era, serving
+
+pytestmark = pytest.mark.anyio
+
+OF_THE_SDK = {"ping", "server/discover"}
+# A request for each handler of ours that gets as far as the handler.
+REQUESTS: dict[str, dict[str, Any]] = {
+    "tools/list": {},
+    "tools/call": {"name": "status", "arguments": {}},
+    "prompts/list": {},
+    "prompts/get": {"name": "onboard_user"},
+}
+
+
+def _handlers(server: Server[Any]) -> dict[str, Callable[..., Any]]:
+    """Whatever is registered, for requests and notifications, by method."""
+    tables = [table for table in vars(server).values() if isinstance(table, dict)]
+    return {
+        method: entry.handler for table in tables for method, entry in table.items() if isinstance(entry, HandlerEntry)
+    }
+
+
+def _is_contained(handler: Callable[..., Any]) -> bool:
+    return handler.__code__ is contained(handler).__code__
+
+
+async def test_every_handler_but_the_sdks_own_is_contained(home: House) -> None:
+    found = _handlers(home.server)
+    assert found.keys() > OF_THE_SDK
+    assert [method for method in found.keys() - OF_THE_SDK if not _is_contained(found[method])] == []
+
+
+async def test_every_contained_handler_is_seen_to_fail_below(home: House) -> None:
+    assert _handlers(home.server).keys() - OF_THE_SDK == REQUESTS.keys()
+
+
+async def test_a_handler_that_is_added_bare_would_be_noticed(home: House) -> None:
+    async def bare(ctx: Any, params: Any) -> types.EmptyResult:
+        return types.EmptyResult()
+
+    home.server.add_request_handler("x/bare", types.RequestParams, bare)
+    assert not _is_contained(_handlers(home.server)["x/bare"])
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_whatever_breaks_behind_a_handler_the_client_reads_constant_text(tmp_path: Path, era: Era) -> None:
+    async with serving(tmp_path, era, command=ODD_SERVER, ODD_BROKEN="1") as served:
+        for method, params in REQUESTS.items():
+            assert (await served.ask(method, params))["error"] == {"code": -32603, "message": "Internal error"}
+        assert CANARY not in served.said_since((0, 0))
+        assert served.said_on_stderr().count("LookupError") == len(REQUESTS)
+
+
+async def test_a_protocol_error_of_a_handler_keeps_its_code_and_loses_its_text(home: House) -> None:
+    async def refuse(ctx: Any, params: Any) -> types.EmptyResult:
+        raise MCPError(code=-32602, message=CANARY, data={"given": CANARY})
+
+    home.server.add_request_handler("x/refuse", types.RequestParams, contained(refuse))
+    async with home.client(MODERN) as client:
+        with pytest.raises(MCPError) as refused:
+            await client.session.send_request(
+                types.Request[types.RequestParams, str](method="x/refuse", params=types.RequestParams()),
+                types.EmptyResult,
+            )
+    assert refused.value.error.code == -32602
+    assert CANARY not in refused.value.error.model_dump_json()
+
+
+async def test_lists_are_for_their_caller_alone_and_not_kept(home: House) -> None:
+    async with home.client(MODERN) as client:
+        listed = await client.list_tools()
+        prompts = await client.list_prompts()
+    for result in (listed, prompts):
+        assert (result.cache_scope, result.ttl_ms) == ("private", 0)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_the_server_says_who_it_is_and_only_what_it_can(home: House, mode: str) -> None:
+    async with Client(home.server, mode=mode) as client:
+        can = client.server_capabilities
+    assert can.tools is not None
+    assert can.prompts is not None
+    assert (can.resources, can.logging, can.completions) == (None, None, None)
