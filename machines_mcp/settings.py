@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,8 +41,12 @@ _KNOWN = frozenset(
         "MACHINES_TRACE",
     }
 )
+MAX_KEY_FILE = 4096
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_USER_ID = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,118}[^\x00-\x20\x7f])?")
+# One strict reading, because what two parsers read differently can lead elsewhere: no user names, escapes, queries.
+_LOCAL_URL = re.compile(
+    r"https?://(localhost|[0-9.]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:/[^@%?#\\]*)?", re.IGNORECASE | re.ASCII
+)
 
 
 class Environment(StrEnum):
@@ -68,7 +72,7 @@ class Settings:
     state_dir: Path
     toolsets: frozenset[str]
     read_only: bool
-    proxy: str | None
+    proxy: str | None = field(repr=False)  # it can hold a password
     ca_file: Path | None
     log_level: str
 
@@ -138,7 +142,8 @@ def _read_key_file(path: Path) -> str:
             raise SettingsError("MACHINES_PARTNER_KEY_FILE is not a regular file.")
         if os.name == "posix" and info.st_mode & 0o077:
             raise SettingsError("MACHINES_PARTNER_KEY_FILE can be read by other users; run chmod 600 on it.")
-        return path.read_text(encoding="ascii").strip()
+        with path.open(encoding="ascii") as file:
+            return file.read(MAX_KEY_FILE).strip()
     except UnicodeDecodeError:
         raise SettingsError("MACHINES_PARTNER_KEY_FILE does not hold a key: it is not ASCII text.") from None
     except OSError:
@@ -171,19 +176,26 @@ def _api_url(value: str | None, environment: Environment) -> str | None:
         return {Environment.SANDBOX: SANDBOX_URL, Environment.PRODUCTION: PRODUCTION_URL}.get(environment)
     if environment is not Environment.SANDBOX:
         raise SettingsError("MACHINES_API_URL goes with MACHINES_ENV=sandbox only; unset it.")
-    parts = urlsplit(value)
-    try:
-        loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        loopback = False
-    if parts.scheme not in ("http", "https") or not loopback or parts.query or parts.fragment or parts.username:
+    if not _is_local(value):
         raise SettingsError("MACHINES_API_URL must be a plain http or https URL on this machine (127.0.0.1).")
     return value.rstrip("/")
 
 
+def _is_local(url: str) -> bool:
+    found = _LOCAL_URL.fullmatch(url)
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if found is None or not plain or int(found[2] or 0) > 65535:
+        return False
+    host = found[1].lower()
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def _user_id(value: str | None) -> str | None:
-    if value is not None and not _USER_ID.fullmatch(value):
-        raise SettingsError("MACHINES_USER_ID must be 1 to 120 characters without line breaks or outer spaces.")
+    if value is not None and (len(value) > 120 or value != value.strip() or not value.isprintable()):
+        raise SettingsError("MACHINES_USER_ID must be 1 to 120 printable characters without outer spaces.")
     return value
 
 
@@ -193,7 +205,10 @@ def _state_dir(value: str | None, environment: Environment, key: Secret | None) 
 
         root = platformdirs.user_state_path("machines-mcp", appauthor=False)
     else:
-        root = Path(value).expanduser()
+        try:
+            root = Path(value).expanduser()
+        except RuntimeError:  # there is no such user
+            root = Path(value)
         if not root.is_absolute():
             raise SettingsError("MACHINES_STATE_DIR must be an absolute path.")
     if key is None:
@@ -221,7 +236,14 @@ def _flag(name: str, value: str | None) -> bool:
 
 
 def _proxy(value: str | None) -> str | None:
-    if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
         raise SettingsError("MACHINES_PROXY must be an http or https URL.")
     return value
 
