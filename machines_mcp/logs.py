@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from types import TracebackType
 
 # At DEBUG these print headers, bodies or whole frames.
@@ -11,16 +12,21 @@ _QUIET = ("httpx", "httpcore", "hpack", "asyncio", "mcp", "uvicorn", "openteleme
 
 
 class _NoText(logging.Formatter):
-    """One line per record; of an exception only the class, since its text can hold what it was working on."""
+    """One line per record; of an exception only the class, since its text can hold what it was working on.
+
+    For the same reason a library's record shows only where it was made.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         failure = record.exc_info[0] if record.exc_info else None
         suffix = f" [{failure.__name__}]" if failure else ""
-        return f"{record.levelname} {record.name}: {record.getMessage()}{suffix}"
+        ours = record.name.partition(".")[0] == "machines_mcp"
+        text = record.getMessage() if ours else f"({record.filename}:{record.lineno})"
+        return f"{record.levelname} {record.name}: {text}{suffix}"
 
 
 def configure(level: str) -> None:
-    """Log our own records at `level`, those of libraries at WARNING without their arguments."""
+    """Log our own records at `level`, those of libraries and warnings at WARNING without their text."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_NoText())
     root = logging.getLogger()
@@ -29,8 +35,15 @@ def configure(level: str) -> None:
     logging.getLogger("machines_mcp").setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.excepthook = _hook
+    logging.captureWarnings(True)
+    sys.excepthook = _ended
+    sys.unraisablehook = lambda failure: _failed("something", failure.exc_type)
+    threading.excepthook = lambda failure: _failed("a thread", failure.exc_type)
 
 
-def _hook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+def _ended(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
     sys.stderr.write(f"machines-mcp ended by {kind.__name__}; run it with MACHINES_LOG_LEVEL=DEBUG or see doctor\n")
+
+
+def _failed(what: str, kind: type[BaseException]) -> None:
+    sys.stderr.write(f"machines-mcp: {what} failed by {kind.__name__}\n")
