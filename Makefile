@@ -12,6 +12,9 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c '$(SUITABLE)' >/dev/null 2>&1 && echo "$$p" && break; done)
 
+# How many processes share the tests; 0: all in one.
+WORKERS ?= 0
+
 # Settings of the caller's shell that would make Python or pip look outside the virtual environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
@@ -38,7 +41,7 @@ imports: $(VENV)/.dev $(VENV)/.project
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/.dev $(VENV)/.project
-	$(BIN)/python -m pytest -m 'not check'
+	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, the other Pythons of this machine
 	$(BIN)/python -m pytest -m check -rs
