@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 import click
@@ -37,13 +38,9 @@ def main() -> None:
 def serve() -> None:
     """Serve MCP on stdin and stdout (what a client's config starts)."""
     settings = _settings()
-    from machines_mcp.guard.store import StoreUnavailable
     from machines_mcp.server import serve as run_server
 
-    try:
-        _run(lambda: run_server(settings))
-    except StoreUnavailable:
-        _fail(f"The state folder {settings.state_dir} can't be used; check its owner and free space.")
+    _run(lambda: run_server(settings))
     # Not by way of the interpreter's shutdown: a thread that still reads stdin would hold it up.
     sys.stderr.flush()
     os._exit(0)
@@ -78,7 +75,7 @@ def call(tool: str, arguments: str, approve: bool) -> None:
         _fail("--approve works with MACHINES_ENV=embedded only; a person must approve real calls.")
     try:
         given = json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         _fail('The arguments must be one JSON object, for example: \'{"user_id": "user-1"}\'.')
@@ -95,7 +92,9 @@ def tools(as_json: bool) -> None:
     """List the tools: class, what the policy says, token cost."""
     from machines_mcp.listing import listing, listing_table
 
-    rows = listing(_settings())
+    settings = _settings()
+    with _usable_state():
+        rows = listing(settings)
     click.echo(json.dumps(rows, indent=2) if as_json else listing_table(rows))
 
 
@@ -171,4 +170,17 @@ def _fail(sentence: str) -> NoReturn:
 def _run(main_function: Callable[[], Awaitable[T]]) -> T:
     import anyio
 
-    return anyio.run(main_function)
+    with _usable_state():
+        return anyio.run(main_function)
+
+
+@contextmanager
+def _usable_state() -> Iterator[None]:
+    from machines_mcp.guard.store import StoreUnavailable
+
+    try:
+        yield
+    except StoreUnavailable:
+        _fail(
+            "The state folder can't be used; check its owner, mode (0700) and free space, or run machines-mcp doctor."
+        )
