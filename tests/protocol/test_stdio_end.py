@@ -11,10 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from machines_mcp import server as composition
+from machines_mcp.guard.egress import Egress
 from machines_mcp.protocol import stdio
+from machines_mcp.protocol.stdio import LineReader, LineWriter
+from machines_mcp.protocol.wire import Wire
 from tests.protocol.process import (
     ODD_SERVER,
     PATIENCE,
@@ -126,6 +130,28 @@ async def test_a_client_that_hangs_up_still_gets_what_is_nearly_done(tmp_path: P
 def test_what_a_server_takes_to_end_is_within_the_promise() -> None:
     assert composition.STOP_SECONDS <= END_SECONDS - 0.5
     assert stdio.PIPE_DRAIN_SECONDS < composition.STOP_SECONDS
+
+
+async def test_what_hangs_after_the_last_line_of_a_file_is_waited_for_and_then_left() -> None:
+    class Nowhere:
+        async def write(self, data: bytes) -> None:
+            pass
+
+        async def ready(self) -> None:
+            pass
+
+    async def read() -> bytes:
+        return b""
+
+    events: list[str] = []
+    writer = LineWriter(Wire(Egress()), Nowhere())
+    writer.expect(7)
+    reader = LineReader(read, writer, 0.05, lambda: events.append("left"))
+    begun = time.monotonic()
+    with anyio.fail_after(PATIENCE):
+        assert [line async for line in reader] == []
+    assert time.monotonic() - begun >= 0.05
+    assert events == ["left"]
 
 
 HANGING: dict[str, list[dict[str, Any]]] = {
