@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,10 +36,18 @@ def test_a_key_is_for_this_user_alone_whatever_the_umask(tmp_path: Path) -> None
     assert stat.S_IMODE((folder / "intents.key").stat().st_mode) == 0o600
 
 
-def test_servers_that_start_at_once_agree_on_one_key_and_leave_no_draft(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(16) as threads:
-        keys = list(threads.map(lambda _: state_key(tmp_path, "intents"), range(64)))
-    assert len(set(keys)) == 1
+def test_of_two_servers_that_make_a_key_at_once_the_first_ones_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: list[bytes] = []
+
+    def overtaken(size: int) -> bytes:
+        monkeypatch.undo()
+        others.append(state_key(tmp_path, "intents"))
+        return secrets.token_bytes(size)
+
+    monkeypatch.setattr("machines_mcp.guard.keys.secrets.token_bytes", overtaken)
+    assert state_key(tmp_path, "intents") == others[0] == state_key(tmp_path, "intents")
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["intents.key"]
 
 

@@ -5,6 +5,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -73,22 +75,46 @@ async def test_work_that_fails_leaves_nothing_behind(store: Store) -> None:
     assert await store.read(_count) == 0
 
 
-async def test_a_cancelled_caller_leaves_a_whole_write(store: Store) -> None:
-    done = anyio.Event()
+async def test_a_cancelled_caller_stays_until_its_write_is_whole(store: Store) -> None:
+    # Whoever goes on from here, cancelled or not, may rely on what was written.
+    begun, go, seen = threading.Event(), threading.Event(), []
+
+    def work(db: sqlite3.Connection) -> None:
+        begun.set()
+        go.wait(10)
+        db.execute(QUOTE, ("q1",))
 
     async def write() -> None:
-        try:
-            await store.run(lambda db: db.execute(QUOTE, ("q1",)))
-        finally:
-            done.set()
+        await store.run(work)
+        seen.append("written")
 
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(write)
-            await anyio.lowlevel.checkpoint()
+            await anyio.to_thread.run_sync(begun.wait, 10)
             tasks.cancel_scope.cancel()
-        await done.wait()
+            go.set()
+    assert seen == ["written"]
     assert await store.read(_count) == 1
+
+
+async def test_who_reads_and_then_writes_is_overtaken_by_nobody(tmp_path: Path) -> None:
+    stores = [Store(tmp_path), Store(tmp_path)]
+    meeting = threading.Barrier(2)
+
+    def work(db: sqlite3.Connection) -> None:
+        count = _count(db)
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(0.3)  # they meet here if both were let in to read
+        db.execute(QUOTE, (f"q{count}",))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for store in stores:
+                tasks.start_soon(store.run, work)
+    assert await stores[0].read(_count) == 2
+    for store in stores:
+        await store.close()
 
 
 async def test_servers_that_open_a_new_folder_at_once_all_succeed(tmp_path: Path) -> None:
