@@ -359,6 +359,14 @@ async def test_a_sealed_no_is_not_turned_into_a_yes_by_sending_it_again(home: Ho
     assert home.world.paid == []
 
 
+async def test_a_sealed_no_after_the_yes_changes_nothing(home: House) -> None:
+    async with home.client(MODERN, says("accept")) as client:
+        rounds = Rounds(client)
+        asked = await rounds.first()
+        first = body(await rounds.then(asked.request_state, ACCEPT))
+        assert body(await rounds.then(asked.request_state, {"approve": {"action": "decline"}})) == first
+
+
 @pytest.mark.parametrize(
     "responses",
     [
@@ -634,7 +642,7 @@ async def test_without_the_store_nothing_that_needs_a_person_runs(home: House, s
 # A client that gives up
 
 
-async def test_a_cancelled_call_stops_at_once(home: House) -> None:
+async def test_a_cancelled_call_stops_at_once_and_is_no_failure(home: House, caplog: pytest.LogCaptureFixture) -> None:
     begun, stopped = anyio.Event(), anyio.Event()
 
     async def wait() -> None:
@@ -651,7 +659,9 @@ async def test_a_cancelled_call_stops_at_once(home: House) -> None:
             await begun.wait()
             tasks.cancel_scope.cancel()
         await stopped.wait()
+        assert code(await client.call_tool("look", {"deep": True})) == "input.invalid"
     assert home.world.paid == []
+    assert caplog.text == ""
 
 
 async def test_a_granted_call_that_is_cancelled_comes_to_its_end_and_keeps_its_outcome(home: House) -> None:
