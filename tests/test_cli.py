@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def command(*arguments: str, **settings: str) -> Result:
         env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")} | settings
-        return CliRunner().invoke(main, list(arguments), env=env)
+        # In a context of its own: that of the tests may say that a loop is running, which a command must not see.
+        return Context().run(CliRunner().invoke, main, list(arguments), env=env)
 
     return command
 
