@@ -13,7 +13,7 @@ BYTES_PER_TOKEN = 4
 
 def listing(settings: Settings) -> list[dict[str, Any]]:
     """A row per tool: name, step numbers, classes with the policy's rule, and tokens (bytes of JSON by 4)."""
-    registry, _ = App(settings).load()
+    registry = App(settings).load().registry
     shown = {tool.name: tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in registry.listing}
     rows = []
     for tool in registry.tools.values():

@@ -20,9 +20,11 @@ from machines_mcp.guard.intents import Intents
 from machines_mcp.guard.keys import state_key
 from machines_mcp.guard.policy import default_policy
 from machines_mcp.guard.store import Store
+from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatch import Dispatcher
-from machines_mcp.protocol.handlers import Identity, build_server
+from machines_mcp.protocol.handlers import Identity, Loaded, build_server
 from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.resources import Resources
 from machines_mcp.secret import Secret
 from machines_mcp.settings import Settings
 
@@ -59,7 +61,7 @@ class App:
         self._lock = anyio.Lock()
         self._client: PartnerClient | None = None
         self._address: tuple[str, Secret] | None = None
-        self._loaded: tuple[Registry, Dispatcher] | None = None
+        self._loaded: Loaded | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
 
     def server(self) -> Server[Any]:
@@ -75,12 +77,13 @@ class App:
             instructions += _NOTHING_IS_REAL
         return build_server(Identity(title, __version__, instructions), self.load, security)
 
-    def load(self) -> tuple[Registry, Dispatcher]:
+    def load(self) -> Loaded:
         """The tools and what runs them, brought in at the first request for either."""
         if self._loaded is None:
             from machines_mcp.guard.overview import Overview
             from machines_mcp.guard.withdrawals import Withdrawals
             from machines_mcp.tools.catalogue import TOOLS
+            from machines_mcp.tools.resources import RESOURCES
             from machines_mcp.tools.services import Services, permissions
             from machines_mcp.tools.upstream import explain
 
@@ -112,7 +115,12 @@ class App:
                 stamp=stamp,
                 explain=explain,
             )
-            self._loaded = registry, dispatcher
+            self._loaded = Loaded(
+                registry,
+                dispatcher,
+                Resources(RESOURCES, registry, dispatcher),
+                Completions(dispatcher, settings.user_id),
+            )
         return self._loaded
 
     async def partner(self) -> PartnerClient:

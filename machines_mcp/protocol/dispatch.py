@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 import anyio
@@ -26,6 +26,7 @@ from machines_mcp.protocol.tool import Call, Input, Output, Tool
 logger = logging.getLogger(__name__)
 
 EXECUTION_SECONDS = 90.0
+MOST_USERS = 50
 
 _STATUS = Step("status", "See how things stand and what can be done.")
 _ANEW = "The same call without approval_id, to ask anew."
@@ -53,6 +54,8 @@ class Dispatcher:
         self._digest_key = digest_key
         self._stamp = stamp
         self._explain = explain
+        self.users: dict[str, None] = {}
+        """The users that calls went well for, the oldest first; at most 50."""
 
     async def call(self, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
         """Answer `tools/call`. Whatever happens becomes a result or an error of the catalogue."""
@@ -67,6 +70,19 @@ class Dispatcher:
             # The class name only: the text of an exception can hold what it was working on.
             logger.error("a tool call failed: %s", type(error).__name__)
             return self._error(Refusal(Code.INTERNAL).payload(), params.name)
+
+    async def read(self, ctx: Context, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """What a read tool answers, for a resource or a completion: without its next steps.
+
+        Raises:
+            Refusal: As for a call; `policy.denied` for anything that is not plainly allowed.
+        """
+        tool = self._find(name)
+        arguments = validate(tool, raw, self._registry.pinned_user)
+        if not tool.read_only or self._gate.rule(tool.effect_of(arguments)) is not Rule.ALLOW:
+            raise Refusal(Code.POLICY_DENIED)
+        body = await self._run(tool, self._open_call(ctx, arguments, uuid.uuid4().hex), arguments)
+        return {key: value for key, value in body.items() if key != "next_steps"} | self._stamp
 
     def _find(self, name: str) -> Tool:
         tool = self._registry.tools.get(name)
@@ -158,6 +174,10 @@ class Dispatcher:
 
     async def _run(self, tool: Tool, call: Call[Any], arguments: Input) -> dict[str, Any]:
         output: Output = await self._explained(tool, tool.run(call, arguments))
+        if call.user_id:
+            self.users[call.user_id] = None
+            if len(self.users) > MOST_USERS:
+                del self.users[next(iter(self.users))]
         return output.model_dump(mode="json", exclude_none=True)
 
     async def _explained(self, tool: Tool, work: Awaitable[Any]) -> Any:

@@ -15,9 +15,11 @@ from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 
+from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatch import Dispatcher, ToolAnswer
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.resources import Resources
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,9 @@ NAME = "machines-mcp"
 _PRIVATE: dict[CacheableMethod, CacheHint] = {
     "tools/list": CacheHint(),
     "prompts/list": CacheHint(),
+    "resources/list": CacheHint(),
+    "resources/templates/list": CacheHint(),
+    "resources/read": CacheHint(),
     "server/discover": CacheHint(),
 }
 
@@ -74,33 +79,47 @@ def _is_meant(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
-def build_server(
-    identity: Identity,
-    load: Callable[[], tuple[Registry, Dispatcher]],
-    state_security: RequestStateSecurity,
-) -> Server[Any]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What requests are answered with."""
+
+    registry: Registry
+    dispatcher: Dispatcher
+    resources: Resources
+    completions: Completions
+
+
+def build_server(identity: Identity, load: Callable[[], Loaded], state_security: RequestStateSecurity) -> Server[Any]:
     """Wire the handlers. `load` brings the tools, at the first request that needs them: a start need not wait."""
 
     async def list_tools(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=load()[0].listing)
+        return types.ListToolsResult(tools=load().registry.listing)
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
-        return await load()[1].call(ctx, params)
+        return await load().dispatcher.call(ctx, params)
 
     async def list_prompts(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
-        prompts = [
-            types.Prompt(name=p.name, title=p.title, description=p.description, arguments=list(p.arguments))
-            for p in load_prompts().values()
-        ]
-        return types.ListPromptsResult(prompts=prompts)
+        return types.ListPromptsResult(prompts=[prompt.shown() for prompt in load_prompts().values()])
 
     async def get_prompt(ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         prompt = load_prompts().get(params.name)
         if prompt is None:
             raise MCPError(code=types.INVALID_PARAMS, message="unknown prompt")
-        content = types.TextContent(type="text", text=prompt.render(params.arguments or {}))
-        message = types.PromptMessage(role="user", content=content)
-        return types.GetPromptResult(description=prompt.description, messages=[message])
+        return prompt.filled(params.arguments or {})
+
+    async def list_resources(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+        return types.ListResourcesResult(resources=load().resources.listed())
+
+    async def list_templates(
+        ctx: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=load().resources.templates())
+
+    async def read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        return await load().resources.read(ctx, params.uri)
+
+    async def complete(ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
+        return await load().completions.complete(ctx, params)
 
     # The SDK's types say a model; its runner takes a finished mapping as well, and shaping twice costs a tool call.
     call: Any = contained(call_tool)
@@ -115,6 +134,10 @@ def build_server(
         on_call_tool=call,
         on_list_prompts=contained(list_prompts),
         on_get_prompt=contained(get_prompt),
+        on_list_resources=contained(list_resources),
+        on_list_resource_templates=contained(list_templates),
+        on_read_resource=contained(read_resource),
+        on_completion=contained(complete),
     )
     # In place of the SDK's tracing, which would name rejected tools and texts in spans.
     server.middleware[:] = [RequestStateBoundary(state_security, default_audience=NAME)]

@@ -24,6 +24,18 @@ class Prompt:
     arguments: tuple[types.PromptArgument, ...]
     text: str
 
+    def shown(self) -> types.Prompt:
+        """The prompt as `prompts/list` shows it."""
+        return types.Prompt(
+            name=self.name, title=self.title, description=self.description, arguments=list(self.arguments)
+        )
+
+    def filled(self, given: Mapping[str, str]) -> types.GetPromptResult:
+        """The prompt as `prompts/get` gives it."""
+        content = types.TextContent(type="text", text=self.render(given))
+        message = types.PromptMessage(role="user", content=content)
+        return types.GetPromptResult(description=self.description, messages=[message])
+
     def render(self, given: Mapping[str, str]) -> str:
         """The text with the arguments filled in; those left out keep a plain placeholder."""
         known = {argument.name for argument in self.arguments}

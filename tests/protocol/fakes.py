@@ -22,10 +22,12 @@ from machines_mcp.guard.gate import Gate
 from machines_mcp.guard.intents import Intents
 from machines_mcp.guard.policy import Policy, default_policy
 from machines_mcp.guard.store import Store
+from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatch import Dispatcher
-from machines_mcp.protocol.handlers import Identity, build_server
+from machines_mcp.protocol.handlers import Identity, Loaded, build_server
 from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.tool import Call, Cents, Input, Output, Part, Tool, UserInput, tool
 from tests.guard.clock import Clock
 
@@ -224,7 +226,8 @@ def house(
         registry, Gate(rules, intents), world, digest_key=KEY, stamp={"environment": "test"}, explain=explain
     )
     identity = Identity("Test", "0", "Instructions.")
-    server = build_server(identity, lambda: (registry, dispatcher), RequestStateSecurity(keys=[key]))
+    loaded = Loaded(registry, dispatcher, Resources((), registry, dispatcher), Completions(dispatcher, pinned_user))
+    server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
     return House(world, intents, server)
 
 

@@ -7,7 +7,7 @@ import pytest
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.tools.catalogue import TOOLS
 
-NAMES = ["issue_card", "onboard_user"]
+NAMES = ["fund_account", "issue_card", "lost_card", "onboard_user", "withdraw"]
 
 
 def test_the_prompts_are_those_of_the_folder_in_the_order_of_their_names() -> None:

@@ -44,7 +44,7 @@ class Caller:
 
 
 @asynccontextmanager
-async def caller(folder: Path, user_id: str = "tool-user", **options: Any) -> AsyncIterator[Caller]:
+async def caller(folder: Path, user_id: str | None = "tool-user", **options: Any) -> AsyncIterator[Caller]:
     """A caller for one user on a simulator of its own."""
     async with client(user_id=user_id, state_dir=folder, **options) as found:
         yield Caller(found, folder)

@@ -1,0 +1,114 @@
+"""Resources: what a read tool answers, at an address; and the map of the journey.
+
+On a server that is pinned to one user an address names no user: `machines://cards/{card_id}`. Elsewhere it does:
+`machines://users/{user_id}/cards/{card_id}`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+
+from machines_mcp.protocol.dispatch import Dispatcher
+from machines_mcp.protocol.refusal import Refusal
+from machines_mcp.protocol.registry import Registry
+
+SCHEME = "machines://"
+
+_PLACE = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """An address below the user's, and the read tool whose answer stands there; or a text."""
+
+    path: str
+    title: str
+    description: str
+    tool: str | None = None
+    text: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The path as a name."""
+        return _PLACE.sub("", self.path).strip("/").replace("/", "_") or self.path
+
+
+class Resources:
+    """The resources of a server, as its settings and policy leave them."""
+
+    def __init__(self, resources: Sequence[Resource], registry: Registry, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        prefix = "" if registry.pinned_user is not None else "users/{user_id}/"
+        usable = [r for r in resources if r.tool is None or r.tool in registry.usable_names]
+        self._by_template = {SCHEME + ("" if r.tool is None else prefix) + r.path: r for r in usable}
+
+    def listed(self) -> list[types.Resource]:
+        """Those with a fixed address."""
+        return [
+            types.Resource(
+                uri=uri, name=found.name, title=found.title, description=found.description, mime_type=_kind(found)
+            )
+            for uri, found in self._by_template.items()
+            if not _PLACE.search(uri)
+        ]
+
+    def templates(self) -> list[types.ResourceTemplate]:
+        """Those with places to fill."""
+        return [
+            types.ResourceTemplate(
+                uri_template=uri,
+                name=found.name,
+                title=found.title,
+                description=found.description,
+                mime_type=_kind(found),
+            )
+            for uri, found in self._by_template.items()
+            if _PLACE.search(uri)
+        ]
+
+    async def read(self, ctx: ServerRequestContext[Any, Any], uri: str) -> types.ReadResourceResult:
+        """The resource at an address.
+
+        Raises:
+            MCPError: There is none, or the API has nothing to show there now.
+        """
+        for template, found in self._by_template.items():
+            places = _match(template, uri)
+            if places is not None:
+                text = found.text if found.tool is None else await self._answer(ctx, found.tool, places)
+                content = types.TextResourceContents(uri=uri, mime_type=_kind(found), text=text or "")
+                return types.ReadResourceResult(contents=[content])
+        raise MCPError(code=types.INVALID_PARAMS, message="no such resource")
+
+    async def _answer(self, ctx: ServerRequestContext[Any, Any], tool: str, places: Mapping[str, str]) -> str:
+        try:
+            body = await self._dispatcher.read(ctx, tool, places)
+        except Refusal:
+            raise MCPError(code=types.INVALID_PARAMS, message="not to be had") from None
+        return json.dumps(body, ensure_ascii=False, indent=1)
+
+
+def address(template: str, **places: str) -> str:
+    """An address with its places filled."""
+    return _PLACE.sub(lambda place: quote(places[place[1]], safe=""), template)
+
+
+def _match(template: str, uri: str) -> dict[str, str] | None:
+    # Odd indices of a split by a pattern with one group are the groups: the names of the places.
+    parts = _PLACE.split(template)
+    pattern = "".join(re.escape(part) if n % 2 == 0 else f"(?P<{part}>[^/?#]{{1,400}})" for n, part in enumerate(parts))
+    found = re.fullmatch(pattern, uri)
+    return None if found is None else {name: unquote(value) for name, value in found.groupdict().items()}
+
+
+def _kind(resource: Resource) -> str:
+    return "text/markdown" if resource.tool is None else "application/json"

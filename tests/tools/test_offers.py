@@ -1,0 +1,139 @@
+"""What a client can offer a person beside tools: prompts, resources and completion, in both protocol eras."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mcp_types as types
+import pytest
+from mcp import Client, MCPError
+
+from tests.journeys.stdio import ERAS, Era
+from tests.tools.simulated import Caller, caller
+
+pytestmark = pytest.mark.anyio
+
+PROMPTS = {"onboard_user", "fund_account", "issue_card", "withdraw", "lost_card"}
+
+
+async def text_at(client: Client, uri: str) -> str:
+    (content,) = (await client.read_resource(uri)).contents
+    assert isinstance(content, types.TextResourceContents)
+    return content.text
+
+
+async def completed(client: Client, ref: Any, name: str, value: str, **known: str) -> list[str]:
+    argument = {"name": name, "value": value}
+    return (await client.complete(ref, argument, context_arguments=known or None)).completion.values
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_prompts_name_only_tools_that_are_there(era: Era, tmp_path: Path) -> None:
+    async with caller(tmp_path, mode=era) as c:
+        listed = {prompt.name: prompt for prompt in (await c.client.list_prompts()).prompts}
+        assert listed.keys() == PROMPTS
+        tools = {tool.name for tool in (await c.client.list_tools()).tools}
+        verbs = tuple({name.split("_")[0] + "_" for name in tools})
+        for prompt in listed.values():
+            assert prompt.title and prompt.description
+            given = {argument.name: f"<{argument.name}>" for argument in prompt.arguments or []}
+            (message,) = (await c.client.get_prompt(prompt.name, given)).messages
+            assert isinstance(message.content, types.TextContent)
+            text = message.content.text
+            assert all(value in text for value in given.values()), prompt.name
+            named = {word for word in text.split("`")[1::2] if word in tools or word.startswith(verbs)}
+            assert named and named <= tools, (prompt.name, named - tools)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_map_of_the_journey_has_all_fifteen_steps(era: Era, tmp_path: Path) -> None:
+    async with caller(tmp_path, mode=era) as c:
+        assert [str(r.uri) for r in (await c.client.list_resources()).resources][:1] == ["machines://journey"]
+        text = await text_at(c.client, "machines://journey")
+        assert [f"\n{step}. `" in text for step in range(1, 16)] == [True] * 15
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_pinned_servers_resources_are_what_its_read_tools_say(era: Era, tmp_path: Path) -> None:
+    async with caller(tmp_path, mode=era) as c:
+        await c.approved()
+        card = await c.call("create_card", label="Books")
+        for uri, tool, arguments in (
+            ("machines://kyc/fields", "get_kyc_requirements", {}),
+            ("machines://agreements", "get_agreements", {}),
+            ("machines://transactions", "list_transactions", {}),
+            (f"machines://cards/{card['card_id']}", "get_card", {"card_id": card["card_id"]}),
+        ):
+            said = await c.call(tool, **arguments)
+            del said["next_steps"]
+            assert json.loads(await text_at(c.client, uri)) == said, uri
+
+
+async def test_elsewhere_an_address_names_its_user(tmp_path: Path) -> None:
+    async with caller(tmp_path, user_id=None) as c:
+        templates = [t.uri_template for t in (await c.client.list_resource_templates()).resource_templates]
+        assert templates == [
+            "machines://users/{user_id}/kyc/fields",
+            "machines://users/{user_id}/agreements",
+            "machines://users/{user_id}/transactions",
+            "machines://users/{user_id}/cards/{card_id}",
+        ]
+        await c.call("create_session", user_id="a b/c", purpose="kyc")
+        fields = json.loads(await text_at(c.client, "machines://users/a%20b%2Fc/kyc/fields"))
+        assert fields["fields"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["machines://nothing", "machines://cards/none-such-card", "machines://agreements", "file:///etc/passwd", "x" * 900],
+)
+async def test_what_is_not_there_is_refused_in_constant_words(uri: str, tmp_path: Path) -> None:
+    async with caller(tmp_path, mode="legacy") as c:
+        with pytest.raises(MCPError) as caught:
+            await c.client.read_resource(uri)
+        assert caught.value.error.code == types.INVALID_PARAMS
+        assert uri not in caught.value.error.message
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_users_cards_currencies_and_networks_complete(era: Era, tmp_path: Path) -> None:
+    fund = types.PromptReference(type="ref/prompt", name="fund_account")
+    card_at = types.ResourceTemplateReference(type="ref/resource", uri="machines://users/{user_id}/cards/{card_id}")
+    async with caller(tmp_path, user_id=None, mode=era) as c:
+        assert await completed(c.client, fund, "user_id", "") == []
+        assert await completed(c.client, fund, "currency", "r") == []
+        await _approved(c, "ann")
+        await c.call("create_session", user_id="bob", purpose="kyc")
+        card = await c.call("create_card", user_id="ann")
+        assert await completed(c.client, fund, "user_id", "") == ["ann", "bob"]
+        assert await completed(c.client, fund, "user_id", "B") == ["bob"]
+        assert await completed(c.client, fund, "currency", "rus", user_id="ann") == ["rusd"]
+        assert "base" in await completed(c.client, fund, "network", "b", user_id="ann", currency="rusd")
+        assert await completed(c.client, card_at, "card_id", "", user_id="ann") == [card["card_id"]]
+        assert await completed(c.client, card_at, "card_id", "", user_id="bob") == []
+        assert await completed(c.client, fund, "amount", "1") == []
+
+
+async def _approved(c: Caller, user_id: str) -> None:
+    from tests.journeys.stdio import applicant
+
+    await c.call("submit_kyc", user_id=user_id, **applicant())
+    await c.call("accept_agreements", user_id=user_id)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_wait_tells_how_far_it_is(era: Era, tmp_path: Path) -> None:
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+
+    async with caller(tmp_path, mode=era) as c:
+        await c.approved()
+        deposit = await c.call("create_deposit", currency="rusd", network="base")
+        waited = {"deposit_id": deposit["deposit_id"], "wait_seconds": 30}
+        await c.client.call_tool("get_deposit", waited, progress_callback=tell)
+    assert told and told == sorted(told)
+    assert all(0 <= done <= 1 and total == 1 and message == "the deposit" for done, total, message in told)
