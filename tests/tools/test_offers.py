@@ -30,21 +30,16 @@ async def completed(client: Client, ref: Any, name: str, value: str, **known: st
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_prompts_name_only_tools_that_are_there(era: Era, tmp_path: Path) -> None:
+async def test_the_prompts_are_listed_and_filled_in(era: Era, tmp_path: Path) -> None:
     async with caller(tmp_path, mode=era) as c:
         listed = {prompt.name: prompt for prompt in (await c.client.list_prompts()).prompts}
         assert listed.keys() == PROMPTS
-        tools = {tool.name for tool in (await c.client.list_tools()).tools}
-        verbs = tuple({name.split("_")[0] + "_" for name in tools})
         for prompt in listed.values():
             assert prompt.title and prompt.description
             given = {argument.name: f"<{argument.name}>" for argument in prompt.arguments or []}
             (message,) = (await c.client.get_prompt(prompt.name, given)).messages
             assert isinstance(message.content, types.TextContent)
-            text = message.content.text
-            assert all(value in text for value in given.values()), prompt.name
-            named = {word for word in text.split("`")[1::2] if word in tools or word.startswith(verbs)}
-            assert named and named <= tools, (prompt.name, named - tools)
+            assert all(value in message.content.text for value in given.values()), prompt.name
 
 
 @pytest.mark.parametrize("era", ERAS)
