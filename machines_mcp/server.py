@@ -137,6 +137,7 @@ class App:
                     key,
                     proxy=self.settings.proxy,
                     ca_file=_text(self.settings.ca_file),
+                    trace=_text(self.settings.trace),
                     on_secret=self.egress.learn,
                 )
                 self._closing.append(client.aclose)

@@ -45,7 +45,7 @@ MAX_KEY_FILE = 4096
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # One strict reading, because what two parsers read differently can lead elsewhere: no user names, escapes, queries.
 _LOCAL_URL = re.compile(
-    r"https?://(localhost|[0-9.]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:/[^@%?#\\]*)?", re.IGNORECASE | re.ASCII
+    r"https?://(localhost|[0-9.]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:/[^@%?#\\]*)?", re.IGNORECASE
 )
 
 
@@ -75,6 +75,7 @@ class Settings:
     proxy: str | None = field(repr=False)  # it can hold a password
     ca_file: Path | None
     log_level: str
+    trace: Path | None
 
     @property
     def simulated(self) -> bool:
@@ -108,6 +109,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         proxy=_proxy(values.get("MACHINES_PROXY")),
         ca_file=_ca_file(values.get("MACHINES_CA_FILE")),
         log_level=_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
+        trace=_trace(values.get("MACHINES_TRACE")),
     )
 
 
@@ -117,9 +119,8 @@ def _refuse_unknown(values: Mapping[str, str]) -> None:
         hint = f" Did you mean {near[0]}?" if near else ""
         # A misspelt limit that is quietly ignored is worse than a server that does not start.
         raise SettingsError(f"A variable that begins with MACHINES_ is not a setting: {name[:40]}.{hint}")
-    for name in ("MACHINES_POLICY", "MACHINES_TRACE"):
-        if name in values:
-            raise SettingsError(f"{name} is not understood by this version; unset it.")
+    if "MACHINES_POLICY" in values:
+        raise SettingsError("MACHINES_POLICY is not understood by this version; unset it.")
 
 
 def _partner_key(values: Mapping[str, str]) -> Secret | None:
@@ -261,3 +262,17 @@ def _log_level(value: str) -> str:
     if value.upper() not in _LEVELS:
         raise SettingsError(f"MACHINES_LOG_LEVEL must be one of: {', '.join(_LEVELS)}.")
     return value.upper()
+
+
+def _trace(value: str | None) -> Path | None:
+    if value is None:
+        return None
+    if not Path(value).is_absolute():
+        raise SettingsError("MACHINES_TRACE must be an absolute path.")
+    from machines_mcp.partner.trace import open_trace
+
+    try:
+        os.close(open_trace(value))
+    except (OSError, ValueError):
+        raise SettingsError("MACHINES_TRACE must be a file that can be written to.") from None
+    return Path(value)

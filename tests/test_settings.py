@@ -70,7 +70,10 @@ def test_the_sandbox_is_one_host_and_one_user() -> None:
         ({"MACHINES_REDONLY": "1"}, "Did you mean MACHINES_READ_ONLY?"),
         ({"MACHINES_" + "X" * 500: "1"}, "is not a setting"),
         ({"MACHINES_POLICY": CANARY}, "MACHINES_POLICY is not understood by this version"),
-        ({"MACHINES_TRACE": CANARY}, "MACHINES_TRACE is not understood by this version"),
+        ({"MACHINES_TRACE": CANARY}, "MACHINES_TRACE must be an absolute path"),
+        ({"MACHINES_TRACE": f"/{CANARY}/trace"}, "MACHINES_TRACE must be a file that can be written to"),
+        ({"MACHINES_TRACE": "/"}, "MACHINES_TRACE must be a file that can be written to"),
+        ({"MACHINES_TRACE": os.devnull}, "MACHINES_TRACE must be "),
         ({"MACHINES_STATE_DIR": CANARY}, "must be an absolute path"),
         ({"MACHINES_STATE_DIR": f"~{CANARY}/state"}, "must be an absolute path"),
         ({"MACHINES_TOOLSETS": f"cards,{CANARY}"}, "must be a comma list of: onboarding, funding"),
@@ -331,3 +334,16 @@ def test_the_key_and_the_proxys_password_do_not_show_in_the_settings() -> None:
 def test_the_environment_of_the_process_is_what_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MACHINES_USER_ID", "user-of-the-process")
     assert read_settings().user_id == "user-of-the-process"
+
+
+@posix_only
+def test_the_trace_is_a_file_of_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    assert read_settings({"MACHINES_TRACE": str(path)}).trace == path
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("kept\n", encoding="utf-8")
+    read_settings({"MACHINES_TRACE": str(path)})
+    assert path.read_text(encoding="utf-8") == "kept\n"
+    assert read_settings({}).trace is None
+    os.mkfifo(tmp_path / "pipe")
+    assert "must be a file" in _refusal({"MACHINES_TRACE": str(tmp_path / "pipe")})

@@ -20,6 +20,7 @@ from machines_mcp.partner.resources.transactions import Transactions
 from machines_mcp.partner.resources.users import Users
 from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.partner.sessions import Sessions
+from machines_mcp.partner.trace import Trace
 from machines_mcp.partner.transport import MAX_BYTES, Transport
 from machines_mcp.secret import Secret
 
@@ -44,6 +45,7 @@ class PartnerClient:
         max_bytes: The longest body that is read.
         card_secrets: Whether sessions with `cards.secrets.read` may be minted; else `ScopeRefused`, before sending.
         http_transport: Replaces the network, for tests.
+        trace: A file to which the shape of every call is appended, never a value: see `machines_mcp.partner.trace`.
         on_secret: Told each session token as it is minted, so that a guard can know what must not leave.
         clock: Seconds since 1970, as `time.time`.
 
@@ -62,6 +64,7 @@ class PartnerClient:
         max_bytes: int = MAX_BYTES,
         card_secrets: bool = False,
         http_transport: HttpTransport | None = None,
+        trace: str | None = None,
         on_secret: Callable[[Secret], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -69,7 +72,13 @@ class PartnerClient:
             raise ValueError("the partner key must be visible ASCII without blanks")
         partner = Credential("X-Partner-Key", partner_key)
         endpoint = Endpoint(base_url, proxy=proxy, ca_file=ca_file)
-        self._transport = Transport(endpoint, max_bytes=max_bytes, http_transport=http_transport, clock=clock)
+        self._transport = Transport(
+            endpoint,
+            max_bytes=max_bytes,
+            http_transport=http_transport,
+            trace=None if trace is None else Trace(trace),
+            clock=clock,
+        )
         self.sessions = Sessions(
             self._transport, partner, deadline=deadline, card_secrets=card_secrets, on_secret=on_secret, clock=clock
         )

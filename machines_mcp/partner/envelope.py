@@ -69,7 +69,7 @@ def open_envelope(reply: Reply, *, effect: bool) -> Envelope:
         Redirected: Any 3xx.
         ApiError: Any other status, and `ok: false`.
     """
-    document = _parse(reply.body)
+    document = parse_body(reply.body)
     good = 200 <= reply.status < 300
     if good and document is not None and isinstance(document.get("data"), dict) and document.get("ok") is True:
         return Envelope(document["data"], document.get("next"))
@@ -112,7 +112,8 @@ def _complaints(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
 
 
-def _parse(body: bytes) -> dict[str, Any] | None:
+def parse_body(body: bytes) -> dict[str, Any] | None:
+    """The object that a body is, None where it is not strict JSON as `open_envelope` says it."""
     try:
         document = json.loads(
             body.decode("utf-8"),

@@ -6,9 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from machines_mcp.secret import Secret
+
+if TYPE_CHECKING:
+    from machines_mcp.partner.envelope import Reply
 
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,8192}")
 
@@ -24,7 +27,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """What to ask: `path` below the base URL; `query` and `body` as they go out, checked by whoever made them.
+    """What to ask: `path` below the base URL, with `ids` by name (`/cards/{cardId}`); the rest as it goes out, checked.
 
     `effect`: it may change something that matters, so while its answer is out the outcome is open.
     `repeatable`: asking twice does no harm, so it may be retried.
@@ -37,31 +40,45 @@ class Request:
     idempotency_key: str | None = None
     effect: bool = False
     repeatable: bool = False
+    ids: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def target(self) -> str:
+        """The path with its ids."""
+        return self.path.format_map(self.ids)
 
     @classmethod
-    def get(cls, path: str, query: Mapping[str, str] | None = None) -> Request:
+    def get(cls, path: str, query: Mapping[str, str] | None = None, *, ids: Mapping[str, str] | None = None) -> Request:
         """A read, which may be retried."""
-        return cls("GET", path, query=query or {}, repeatable=True)
+        return cls("GET", path, query=query or {}, repeatable=True, ids=ids or {})
 
     @classmethod
-    def ask(cls, path: str, body: Mapping[str, Any]) -> Request:
+    def ask(cls, path: str, body: Mapping[str, Any], *, ids: Mapping[str, str] | None = None) -> Request:
         """A POST that only reads: nothing of its outcome can be in doubt."""
-        return cls("POST", path, body=body)
+        return cls("POST", path, body=body, ids=ids or {})
 
     @classmethod
     def change(
-        cls, method: str, path: str, body: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+        cls,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        ids: Mapping[str, str] | None = None,
     ) -> Request:
         """A mutation, sent once."""
-        return cls(method, path, body=body, idempotency_key=idempotency_key, effect=True)
+        return cls(method, path, body=body, idempotency_key=idempotency_key, effect=True, ids=ids or {})
 
 
 class Wire:
-    """A request as bytes and headers, and whether any of it has gone out."""
+    """A request as bytes and headers, whether any of it has gone out, and what came back for the last try."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.sent = False
+        self.status: int | None = None
+        self.reply: Reply | None = None
         body = request.body
         self.content = None if body is None else json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
 

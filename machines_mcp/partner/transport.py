@@ -26,6 +26,7 @@ from machines_mcp.partner.errors import (
     Unreachable,
 )
 from machines_mcp.partner.request import Credential, Request, Wire
+from machines_mcp.partner.trace import Trace
 
 if TYPE_CHECKING:
     import httpx
@@ -55,11 +56,13 @@ class Transport:
         *,
         max_bytes: int = MAX_BYTES,
         http_transport: HttpTransport | None = None,
+        trace: Trace | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoint = endpoint
         self._max_bytes = max_bytes
         self._injected = http_transport
+        self._trace = trace
         self._clock = clock
         self._http: httpx.AsyncClient | None = None
         self._building = anyio.Lock()
@@ -107,6 +110,16 @@ class Transport:
         return envelope
 
     async def _attempt(self, wire: Wire, credential: Credential) -> Envelope:
+        if self._trace is None:
+            return await self._exchange(wire, credential)
+        wire.status = wire.reply = None
+        started = anyio.current_time()
+        try:
+            return await self._exchange(wire, credential)
+        finally:
+            await self._trace.note(wire, anyio.current_time() - started)
+
+    async def _exchange(self, wire: Wire, credential: Credential) -> Envelope:
         http = await self._client()
         import httpx
 
@@ -116,13 +129,14 @@ class Transport:
         try:
             async with http.stream(
                 wire.request.method,
-                self._endpoint.url + wire.request.path,
+                self._endpoint.url + wire.request.target,
                 params=wire.request.query,
                 content=wire.content,
                 headers=wire.headers(credential),
                 extensions={"trace": wire.trace},
             ) as response:
-                reply = await self._read(response, wire)
+                wire.status = response.status_code
+                reply = wire.reply = await self._read(response, wire)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
             failure = Unreachable()
         except httpx.HTTPError as error:

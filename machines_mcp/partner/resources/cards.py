@@ -22,6 +22,8 @@ from machines_mcp.partner.resources.encryption import sealed
 from machines_mcp.partner.scopes import CARD_SECRETS_READ, CARDS_READ, CARDS_WRITE
 from machines_mcp.secret import Secret
 
+_CARD = "/cards/{cardId}"
+
 
 class Cards(Resource):
     """`/cards`. Every method raises `PartnerError` and its kinds; `InvalidRequest` before sending names a field.
@@ -54,7 +56,7 @@ class Cards(Resource):
 
     async def get(self, user_id: str, card_id: str) -> Card:
         """One card: `GET /cards/{cardId}`. Raises `NotFound`."""
-        return await self._channel.call(user_id, CARDS_READ, Request.get(_path(card_id)), Card)
+        return await self._channel.call(user_id, CARDS_READ, Request.get(_CARD, ids=_ids(card_id)), Card)
 
     async def update(
         self,
@@ -84,11 +86,13 @@ class Cards(Resource):
         ).wire()
         if not change:
             refuse("status")
-        return await self._channel.call(user_id, CARDS_WRITE, Request.change("PATCH", _path(card_id), change), Card)
+        request = Request.change("PATCH", _CARD, change, ids=_ids(card_id))
+        return await self._channel.call(user_id, CARDS_WRITE, request, Card)
 
     async def delete(self, user_id: str, card_id: str) -> CardDeleted:
         """Close a card for good: `DELETE /cards/{cardId}`. Raises `NotFound`."""
-        return await self._channel.call(user_id, CARDS_WRITE, Request.change("DELETE", _path(card_id)), CardDeleted)
+        request = Request.change("DELETE", _CARD, ids=_ids(card_id))
+        return await self._channel.call(user_id, CARDS_WRITE, request, CardDeleted)
 
     async def secrets_session(self, user_id: str) -> SecretsSession:
         """A key under which card secrets are handed over: `POST /cards/secrets/session`.
@@ -108,12 +112,12 @@ class Cards(Resource):
         """
         if not is_header_safe(session_id):
             refuse("session_id")
-        request = Request.ask(f"{_path(card_id)}/secrets", {"sessionId": session_id.expose()})
+        request = Request.ask(f"{_CARD}/secrets", {"sessionId": session_id.expose()}, ids=_ids(card_id))
         return await self._channel.call(user_id, CARD_SECRETS_READ, request, CardSecrets)
 
 
-def _path(card_id: str) -> str:
-    return f"/cards/{path_id(card_id, 'card_id')}"
+def _ids(card_id: str) -> dict[str, str]:
+    return {"cardId": path_id(card_id, "card_id")}
 
 
 def _sealed(field: EncryptedField | None) -> SealedLabel | None:

@@ -69,7 +69,7 @@ class Deposits(Resource):
 
     async def get(self, user_id: str, deposit_id: str) -> Deposit:
         """One deposit (id of 8 to 128 characters): `GET /deposits/{depositId}`. Raises `NotFound`."""
-        request = Request.get(f"/deposits/{path_id(deposit_id, 'deposit_id')}")
+        request = Request.get("/deposits/{depositId}", ids={"depositId": path_id(deposit_id, "deposit_id")})
         return await self._channel.call(user_id, DEPOSITS_READ, request, Deposit, inside="deposit")
 
     async def list(self, user_id: str, *, scope: Literal["active", "all"] = "active") -> DepositList:

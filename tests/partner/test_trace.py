@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.partner.trace import UNNAMED, shape
+from machines_mcp.secret import Secret
+from tests.contract.judge import contract
+from tests.partner.test_resources import CARD_ID, ENDPOINTS, USER, example
+from tests.partner.upstream import PARTNER_KEY, Upstream, http, hung_up, refusal
+
+CANARY = "canary"
+NUMBER = 9_412_377
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
+
+
+def poisoned(value: Any) -> Any:
+    """Canaries for all values, and a member more in every object, whose name is one too."""
+    if isinstance(value, dict):
+        names = {f"{CANARY}-{NUMBER}": CANARY, f"{NUMBER}{CANARY}": [CANARY], CANARY * 7: {CANARY * 8: 1}, "ü": NUMBER}
+        return {name: poisoned(member) for name, member in value.items()} | names
+    if isinstance(value, list):
+        return [poisoned(member) for member in value]
+    if isinstance(value, str):
+        return f"{CANARY} {value}"
+    return value if isinstance(value, bool) or value is None else NUMBER + 0.5
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.anyio
+async def test_a_trace_of_every_call_to_a_hostile_api_holds_no_value(api: Upstream, tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    for operation in contract().operations:
+        target = operation.template.replace("{depositId}", "deposit-0001").replace("{cardId}", CARD_ID)
+        response = example(operation.operation_id)
+        if target != "/sessions":
+            body = poisoned(response["body"]) | {"ok": True}
+            headers = {"X-Canary": CANARY, "Set-Cookie": f"a={CANARY}"}
+            api.on(operation.method, target, http(response["status"], json.dumps(body).encode(), headers))
+    async with PartnerClient(
+        api.base_url, Secret(PARTNER_KEY), deadline=5, card_secrets=True, trace=str(path)
+    ) as client:
+        for endpoint in ENDPOINTS:
+            with anyio.fail_after(10):
+                try:
+                    await endpoint.call(client)
+                except errors.PartnerError as error:
+                    assert error.code == "malformed"
+    text = path.read_text(encoding="utf-8")
+    sent = [PARTNER_KEY, "signature-canary", USER, CARD_ID, "deposit-0001", "intent-0001", "cursor-0001", "Ada", "us d"]
+    seen = [value for request in api.seen for value in request.headers.values() if len(value) > 8]
+    assert [
+        value for value in [CANARY, str(NUMBER), *sent, *seen] if value in text.replace("application/json", "")
+    ] == []
+    assert {(line["method"], line["path"]) for line in lines(path)} == {
+        (operation.method, operation.template) for operation in contract().operations
+    }
+    card = next(line for line in lines(path) if (line["method"], line["path"]) == ("GET", "/cards/{cardId}"))
+    assert card["response"]["data"]["limit"] == {"amountCents": "number", "frequency": "string", UNNAMED: "string"}
+
+
+@pytest.mark.anyio
+async def test_a_line_says_what_was_asked_and_answered(api: Upstream, tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    api.on("GET", "/cards", http(200, json.dumps(example("listCards.empty")["body"]).encode()))
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
+        await client.cards.list(USER, limit=5)
+    mint, cards = lines(path)
+    assert list(cards) == ["method", "path", "status", "ms", "query", "request", "response"]
+    assert (mint["path"], mint["request"]) == (
+        "/sessions",
+        {"userId": "string", "scopes": ["string"], "ttlSeconds": "integer"},
+    )
+    assert (cards["status"], cards["query"], cards["request"]) == (200, {"limit": "string"}, None)
+    assert cards["response"]["data"]["cards"] == []
+    assert 0 <= cards["ms"] < 5000
+
+
+@pytest.mark.anyio
+async def test_what_went_wrong_is_traced_too(api: Upstream, tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    api.on("GET", "/balances", refusal(404), http(200, b"not JSON, " + CANARY.encode()), hung_up)
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
+        for kind in (errors.NotFound, errors.Malformed, errors.ConnectionLost):
+            with pytest.raises(kind):
+                await client.balances.get(USER)
+    refused, unreadable, lost = lines(path)[1:]
+    assert (refused["status"], refused["response"]["errors"]) == (404, [{"code": "string", "message": "string"}])
+    assert (unreadable["status"], unreadable["response"]) == (200, None)
+    assert (lost["status"], lost["response"]) == (None, None)
+
+
+@posix_only
+@pytest.mark.anyio
+async def test_the_file_is_its_owners_and_is_added_to(api: Upstream, tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    for _ in range(2):
+        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
+            await client.sessions.open(USER, ["kyc.read"])
+    assert len(lines(path)) == 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/nowhere/at/all", "/", "\0"])
+async def test_a_trace_that_can_not_be_written_fails_no_call(api: Upstream, path: str) -> None:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=path) as client:
+        assert (await client.sessions.open(USER, ["kyc.read"])).user_id == USER
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": 1, "b": 1.0, "c": True, "d": None, "e": "x"}, ["integer", "number", "boolean", "null", "string"]),
+        ({"a": [{"b": [1, "x"]}, "y"], "c": []}, [[{"b": ["integer"]}], []]),
+    ],
+)
+def test_a_shape_has_types_and_of_a_list_the_first(value: dict[str, Any], expected: list[Any]) -> None:
+    assert list(shape(value).values()) == expected
+
+
+@pytest.mark.parametrize("name", ["1a", "a-b", "a b", "é", "", "a" * 41, "a\n", "a.b", "4111"])
+def test_a_name_that_could_be_a_value_is_not_shown(name: str) -> None:
+    assert shape({name: 1, "fine_Name9": {name: 2}}) == {UNNAMED: "integer", "fine_Name9": {UNNAMED: "integer"}}
+
+
+def test_a_shape_ends() -> None:
+    assert len(shape({f"name{n}": n for n in range(20_000)})) == 5000
