@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from machines_mcp.sandbox import pages
 from machines_mcp.sandbox.body import read_body
+from machines_mcp.sandbox.breakage import broken
 from machines_mcp.sandbox.call import Incoming
 from machines_mcp.sandbox.control import CONTROLS
 from machines_mcp.sandbox.envelope import Answer, Refusal, not_found, wire
@@ -47,9 +48,14 @@ def build(state: State, origin: str) -> Starlette:
 def _operation(operation: Operation, state: State, origin: str) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         incoming = Incoming(request.path_params, request.query_params, request.headers, await read_body(request))
-        with state.transaction():
-            answer = operation.handle(admit(operation, state, incoming, origin))
-        return _answered(request, answer)
+
+        async def answer() -> Response:
+            with state.transaction():
+                return _answered(request, operation.handle(admit(operation, state, incoming, origin)))
+
+        state.rate.count(state.clock.now())
+        fault = state.faults.take(request.method, request.url.path.removeprefix(API_PATH))
+        return await answer() if fault is None else await broken(fault, answer)
 
     return endpoint
 

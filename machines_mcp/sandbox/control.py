@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from machines_mcp.sandbox import cards, deposits, kyc, ledger, users
 from machines_mcp.sandbox.clock import iso
 from machines_mcp.sandbox.envelope import Answer, not_found
+from machines_mcp.sandbox.faults import Fault
 from machines_mcp.sandbox.fields import MAX_CENTS
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def summary(state: State, fields: Fields) -> Answer:
     data = {
         "now": iso(state.clock.now()),
         "clockAheadSeconds": state.clock.offset,
+        "faults": state.faults.view(),
+        "rateLimit": state.rate.view(),
+        "slowProvisioning": state.provisioning.is_slow,
         "users": [_user(state, row["user_id"]) for row in rows],
     }
     return Answer(data, "state")
@@ -117,8 +121,38 @@ def advance_clock(state: State, fields: Fields) -> Answer:
     return Answer({"now": iso(state.clock.now()), "clockAheadSeconds": state.clock.offset}, "clock advanced")
 
 
+def arm_fault(state: State, fields: Fields) -> Answer:
+    """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?}: break calls."""
+    state.faults.arm(Fault.of(fields))
+    return Answer({"faults": state.faults.view()}, "fault armed")
+
+
+def list_faults(state: State, fields: Fields) -> Answer:
+    """GET /control/faults: what is armed, and how often each will still happen."""
+    return Answer({"faults": state.faults.view()}, "faults")
+
+
+def clear_faults(state: State, fields: Fields) -> Answer:
+    """POST /control/faults/clear: nothing is armed any more."""
+    state.faults.clear()
+    return Answer({"faults": []}, "faults cleared")
+
+
+def limit_rate(state: State, fields: Fields) -> Answer:
+    """POST /control/rate {calls, windowSeconds?}: so many calls per window; 0 lifts the limit."""
+    calls = fields.integer("calls", least=0, most=100_000)
+    state.rate.set(calls, fields.optional_integer("windowSeconds", least=1, most=86_400) or 60)
+    return Answer({"rateLimit": state.rate.view()}, "rate limit set")
+
+
+def provision_slowly(state: State, fields: Fields) -> Answer:
+    """POST /control/provisioning {slow}: whether each user's first deposit finds its contract missing."""
+    state.provisioning.slow(fields.flag("slow"))
+    return Answer({"slowProvisioning": state.provisioning.is_slow}, "provisioning set")
+
+
 def reset(state: State, fields: Fields) -> Answer:
-    """POST /control/reset: no users any more; partner key and clock stay."""
+    """POST /control/reset: no users and nothing armed any more; partner key and clock stay."""
     state.empty()
     return Answer({}, "state emptied")
 
@@ -129,5 +163,10 @@ CONTROLS: Final[tuple[tuple[str, str, Callable[[State, Fields], Answer]], ...]] 
     ("POST", "/deposits", complete_deposit),
     ("POST", "/spend", spend),
     ("POST", "/clock", advance_clock),
+    ("GET", "/faults", list_faults),
+    ("POST", "/faults", arm_fault),
+    ("POST", "/faults/clear", clear_faults),
+    ("POST", "/rate", limit_rate),
+    ("POST", "/provisioning", provision_slowly),
     ("POST", "/reset", reset),
 )

@@ -67,6 +67,7 @@ def create(call: Call) -> Answer:
 
 
 def _create(call: Call, pair: Pair, amount: float | None) -> Answer:
+    call.state.provisioning.check(call.user.user_id, call.now)
     exchanged = pair not in SETTLED
     amount = prices.worth(pair.ticker, UNSTATED_CENTS) if amount is None else amount
     cents = prices.in_cents(pair.ticker, amount, exchanged=exchanged)

@@ -88,6 +88,17 @@ class Fields:
     def optional_amount(self, name: str) -> float | None:
         return self.amount(name) if self.has(name) else None
 
+    def flag(self, name: str) -> bool:
+        """A required `true` or `false`."""
+        self.require(name)
+        value = self.values[name]
+        if not isinstance(value, bool):
+            self.refuse(name, "must be true or false")
+        return value
+
+    def optional_flag(self, name: str) -> bool | None:
+        return self.flag(name) if self.has(name) else None
+
     def child(self, name: str) -> Fields:
         """A required object."""
         self.require(name)

@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from machines_mcp.sandbox.app import API_PATH, CONTROL_PATH, build
+from machines_mcp.sandbox.connection import Connection
 from machines_mcp.sandbox.lease import Lease
 from machines_mcp.sandbox.state import State
 
@@ -100,7 +101,7 @@ async def _serve(state: State, listener: socket.socket, *, leased: bool) -> None
     }
     config = uvicorn.Config(
         build(state, origin),
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -13,6 +13,9 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from machines_mcp.sandbox.clock import Clock
+from machines_mcp.sandbox.faults import Faults
+from machines_mcp.sandbox.provisioning import Provisioning
+from machines_mcp.sandbox.rate import RateLimit
 
 SCHEMA_VERSION: Final = 1
 # How a file says that it is the sandbox's own: "mcsb".
@@ -35,6 +38,8 @@ class State:
         self.token_key = bytes.fromhex(self._keep("token_key", lambda: secrets.token_hex(32)))
         self._seal = AESGCM(bytes.fromhex(self._keep("seal_key", lambda: secrets.token_hex(32))))
         self.clock = Clock(float(self._keep("clock_offset", lambda: "0")))
+        # These three are of the process: a restart begins with a sandbox where nothing goes wrong.
+        self.faults, self.rate, self.provisioning = Faults(), RateLimit(), Provisioning()
 
     @classmethod
     def open(cls, file: Path | None, *, reset: bool = False) -> State:
@@ -103,7 +108,10 @@ class State:
         self.db.execute("UPDATE meta SET value = ? WHERE name = 'clock_offset'", (str(self.clock.offset),))
 
     def empty(self) -> None:
-        """Forget every user and all that is theirs. The partner key and the clock stay, so that clients can go on."""
+        """Forget every user, all that is theirs and what was armed. The partner key and the clock stay for the clients."""
+        self.faults.clear()
+        self.rate.set(0, 1)
+        self.provisioning.slow(False)
         for table in TABLES:
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608
 

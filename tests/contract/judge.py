@@ -186,7 +186,11 @@ class Contract:
 
     def _unknown_path_violations(self, status: int, body: object) -> list[str]:
         found = [] if status in (404, 405) else ["status: must be 404 or 405 where there is no operation"]
-        return found + self._violations(("components", "schemas", "ErrorReply"), body, "response")
+        return found + self.error_violations(body)
+
+    def error_violations(self, body: object) -> list[str]:
+        """What is wrong with a refusal of any status; the envelope is the same for all."""
+        return self._violations(("components", "schemas", "ErrorReply"), body, "response")
 
     def known_codes(self, status: int) -> frozenset[str]:
         """The error codes that are documented or chosen for a status."""

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from machines_mcp.sandbox.control import CONTROLS as SERVED
 from tests.sandbox.caller import Caller, User
 
 CONTROLS = [
@@ -15,8 +16,17 @@ CONTROLS = [
     ("POST", "/deposits", {"depositId": "nothing"}),
     ("POST", "/spend", {"cardId": "nothing", "amountCents": 1}),
     ("POST", "/clock", {"advanceSeconds": 1}),
+    ("GET", "/faults", None),
+    ("POST", "/faults", {"kind": "drop", "path": "/cards"}),
+    ("POST", "/faults/clear", {}),
+    ("POST", "/rate", {"calls": 1}),
+    ("POST", "/provisioning", {"slow": True}),
     ("POST", "/reset", {}),
 ]
+
+
+def test_every_control_is_tried_from_another_origin() -> None:
+    assert [(method, path) for method, path, _ in CONTROLS] == [(method, path) for method, path, _ in SERVED]
 
 
 def control(partner: Caller, path: str, body: Any) -> Any:

@@ -1,0 +1,84 @@
+"""Carries a fault out: the same call, answered late, wrongly, in part or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from starlette.responses import HTMLResponse, Response
+
+from machines_mcp.sandbox.envelope import Refusal
+
+if TYPE_CHECKING:
+    from asyncio import Transport
+
+    from starlette.types import Receive, Scope, Send
+
+    from machines_mcp.sandbox.faults import Fault
+
+# Where `connection.py` leaves the connection of a request.
+TRANSPORT: Final = "sandbox_transport"
+_PAGE: Final = "<!doctype html><title>Welcome</title><h1>Welcome</h1><p>This is not the answer you asked for.</p>\n"
+
+
+async def broken(fault: Fault, answer: Callable[[], Awaitable[Response]]) -> Response:
+    """What the caller gets instead of `answer`, which is only made where the fault lets the call have its effect.
+
+    Raises:
+        Refusal: the one that the fault asks for.
+    """
+    if fault.delay_seconds:
+        await anyio.sleep(fault.delay_seconds)
+    match fault.kind:
+        case "status":
+            raise _refusal(fault)
+        case "drop":
+            return CutResponse(b"")
+        case "html":
+            return HTMLResponse(_PAGE)
+        case "after":
+            await answer()
+            return CutResponse(b"")
+        case "half_body":
+            return CutResponse((await answer()).body)
+        case "wrong_types":
+            envelope = json.loads((await answer()).body)
+            return Response(
+                json.dumps(envelope | {"data": _retyped(envelope.get("data"))}), media_type="application/json"
+            )
+        case _:
+            return await answer()
+
+
+def _refusal(fault: Fault) -> Refusal:
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    return Refusal(fault.status or 500, fault.code or "server_error", "a fault was asked for", headers=headers)
+
+
+def _retyped(value: Any) -> Any:
+    """The same names with values of other types, at every depth."""
+    if isinstance(value, dict):
+        return {name: _retyped(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return {"0": [_retyped(inner) for inner in value]}
+    if isinstance(value, str):
+        return len(value)
+    return [value]
+
+
+class CutResponse(Response):
+    """Promises the whole body, sends its first half and closes; nothing at all when there is no body."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport: Transport = scope["state"][TRANSPORT]
+        if self.body:
+            head = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            half = bytes(self.body[: len(self.body) // 2])
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+        transport.close()
+        # The server must first notice, or it would add an error answer of its own.
+        while (await receive())["type"] != "http.disconnect":
+            pass

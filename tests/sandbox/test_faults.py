@@ -1,0 +1,181 @@
+"""Faults: what is armed happens to the next calls of its path, as often as was said, and to nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from machines_mcp.sandbox.faults import KINDS
+from tests.contract.judge import contract
+from tests.sandbox.caller import Caller, User
+
+
+@pytest.fixture
+def user(own_sandbox: Caller) -> Iterator[User]:
+    yield own_sandbox.ready_user()
+    own_sandbox.control("/faults/clear", {})
+
+
+def arm(user: User, **fault: Any) -> None:
+    user.caller.control("/faults", fault)
+
+
+def get(user: User, path: str = "/cards") -> httpx.Response:
+    """A call that nobody judges."""
+    return user.caller.raw("GET", "/partner/v1" + path, headers={"Authorization": f"Bearer {user.token}"})
+
+
+def new_card(user: User) -> httpx.Response:
+    return user.caller.raw("POST", "/partner/v1/cards", json={}, headers={"Authorization": f"Bearer {user.token}"})
+
+
+def cards(user: User) -> int:
+    return len(user.call("GET", "/cards").data["cards"])
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "invalid_request"),
+        (401, "unauthorized"),
+        (404, "not_found"),
+        (409, "invalid_state"),
+        (418, "rejected"),
+        (429, "rate_limited"),
+        (500, "server_error"),
+        (503, "server_error"),
+    ],
+)
+def test_a_status_comes_in_the_envelope_and_has_no_effect(user: User, status: int, code: str) -> None:
+    arm(user, kind="status", path="/cards", method="POST", status=status, retryAfter=7)
+    response = new_card(user)
+    assert (response.status_code, response.headers["retry-after"]) == (status, "7")
+    assert contract().error_violations(response.json()) == []
+    assert response.json()["errors"][0]["code"] == code
+    assert cards(user) == 0
+
+
+def test_a_status_may_carry_any_code_and_no_retry_after(user: User) -> None:
+    arm(user, kind="status", path="/deposits", status=409, code="missing_contract")
+    response = get(user, "/deposits")
+    assert response.json()["errors"][0]["code"] == "missing_contract"
+    assert "retry-after" not in response.headers
+
+
+def test_a_fault_happens_as_often_as_was_said_and_is_shown_until_then(user: User) -> None:
+    arm(user, kind="status", path="/cards", status=500, calls=2)
+    assert user.caller.control("/faults")["faults"][0]["calls"] == 2
+    assert get(user).status_code == 500
+    assert user.caller.control("")["faults"][0]["calls"] == 1
+    assert get(user).status_code == 500
+    assert user.caller.control("/faults")["faults"] == []
+    assert get(user).status_code == 200
+
+
+def test_a_fault_meets_its_method_and_path_alone(user: User) -> None:
+    arm(user, kind="status", path="/cards", method="GET", exact=True, status=500)
+    assert get(user, "/cards/unknown-card").status_code == 404
+    assert get(user, "/balances").status_code == 200
+    assert new_card(user).status_code == 200
+    assert get(user).status_code == 500
+    arm(user, kind="status", path="/cards", status=503)
+    arm(user, kind="status", path="/card", status=502)
+    assert get(user, "/cards/unknown-card").status_code == 503
+    assert get(user).status_code == 200
+
+
+def test_the_oldest_fault_of_a_path_comes_first(user: User) -> None:
+    arm(user, kind="status", path="/cards", status=500)
+    arm(user, kind="status", path="/", status=503)
+    assert [get(user).status_code for _ in range(3)] == [500, 503, 200]
+
+
+def test_a_delay_holds_the_answer_back(user: User) -> None:
+    arm(user, kind="delay", path="/cards", delaySeconds=1)
+    began = time.monotonic()
+    assert new_card(user).status_code == 200
+    assert time.monotonic() - began >= 1
+    assert cards(user) == 1
+
+
+@pytest.mark.parametrize(("kind", "made"), [("drop", 0), ("after", 1), ("half_body", 1)])
+def test_a_cut_connection_loses_the_answer_and_only_some_the_effect(user: User, kind: str, made: int) -> None:
+    arm(user, kind=kind, path="/cards", method="POST")
+    with pytest.raises(httpx.RemoteProtocolError):
+        new_card(user)
+    assert cards(user) == made
+
+
+def test_half_a_body_is_the_first_half_of_the_answer(user: User) -> None:
+    whole = get(user).content
+    arm(user, kind="half_body", path="/cards")
+    url, headers = user.caller.sandbox.base_url + "/cards", {"Authorization": f"Bearer {user.token}"}
+    received = b""
+    with (
+        pytest.raises(httpx.RemoteProtocolError),
+        httpx.stream("GET", url, headers=headers, trust_env=False) as response,
+    ):
+        assert (response.status_code, int(response.headers["content-length"])) == (200, len(whole))
+        for chunk in response.iter_bytes():
+            received += chunk
+    assert received == whole[: len(whole) // 2]
+
+
+def test_a_page_of_html_comes_with_200_and_has_no_effect(user: User) -> None:
+    arm(user, kind="html", path="/cards", method="POST")
+    response = new_card(user)
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert response.text.startswith("<!doctype html>")
+    assert cards(user) == 0
+
+
+def test_wrong_types_break_the_contract_in_every_value(user: User) -> None:
+    user.new_card()
+    arm(user, kind="wrong_types", path="/cards")
+    body = get(user).json()
+    assert body["ok"] is True
+    assert contract().response_violations("GET", "/cards", 200, body) != []
+    (card,) = body["data"]["cards"]["0"]
+    assert isinstance(card["cardId"], int)
+
+
+@pytest.mark.parametrize(
+    ("order", "field"),
+    [
+        ({}, "kind"),
+        ({"kind": "other", "path": "/cards"}, "kind"),
+        ({"kind": "drop"}, "path"),
+        ({"kind": "drop", "path": "cards"}, "path"),
+        ({"kind": "status", "path": "/cards"}, "status"),
+        ({"kind": "status", "path": "/cards", "status": 200}, "status"),
+        ({"kind": "status", "path": "/cards", "status": 600}, "status"),
+        ({"kind": "delay", "path": "/cards"}, "delaySeconds"),
+        ({"kind": "delay", "path": "/cards", "delaySeconds": 121}, "delaySeconds"),
+        ({"kind": "drop", "path": "/cards", "calls": 0}, "calls"),
+        ({"kind": "drop", "path": "/cards", "method": "PUT"}, "method"),
+        ({"kind": "drop", "path": "/cards", "exact": "yes"}, "exact"),
+    ],
+)
+def test_a_bad_fault_is_refused_by_field(own_sandbox: Caller, order: dict[str, Any], field: str) -> None:
+    response = own_sandbox.raw("POST", "/control/faults", json=order)
+    assert (response.status_code, response.json()["errors"][0].get("field")) == (400, field)
+
+
+def test_a_fault_never_reaches_the_control_itself(user: User) -> None:
+    arm(user, kind="status", path="/", status=500, calls=5)
+    assert len(user.caller.control("/faults")["faults"]) == 1
+
+
+def test_a_reset_disarms_everything(user: User) -> None:
+    for kind in KINDS:
+        arm(user, kind=kind, path="/cards", status=500, delaySeconds=1)
+    user.caller.control("/rate", {"calls": 1})
+    user.caller.control("/provisioning", {"slow": True})
+    user.caller.control("/reset", {})
+    shown = user.caller.control("")
+    assert (shown["faults"], shown["rateLimit"], shown["slowProvisioning"]) == ([], None, False)
+    user.caller.ready_user()

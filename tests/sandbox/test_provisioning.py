@@ -1,0 +1,34 @@
+"""Provisioning: a first deposit that comes too early is refused by name, and is welcome a moment later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sandbox.caller import Caller, User
+
+DEPOSIT = {"currency": "rusd", "network": "base", "amount": 5}
+
+
+@pytest.fixture
+def slow(own_sandbox: Caller) -> Iterator[Caller]:
+    own_sandbox.control("/provisioning", {"slow": True})
+    yield own_sandbox
+    own_sandbox.control("/provisioning", {"slow": False})
+
+
+def test_the_first_deposit_misses_its_contract_until_a_moment_later(slow: Caller) -> None:
+    user: User = slow.ready_user()
+    key = {"Idempotency-Key": "first-deposit"}
+    assert user.call("POST", "/deposits", DEPOSIT, headers=key).error == (409, "missing_contract", None)
+    assert user.call("GET", "/deposits").data["deposits"] == []
+    slow.control("/clock", {"advanceSeconds": 2})
+    for _ in range(2):
+        assert user.call("POST", "/deposits", DEPOSIT, headers=key).status == 200
+    other: User = slow.ready_user()
+    assert other.call("POST", "/deposits", DEPOSIT).error == (409, "missing_contract", None)
+
+
+def test_without_the_order_a_contract_is_there_at_once(own_sandbox: Caller) -> None:
+    assert own_sandbox.ready_user().call("POST", "/deposits", DEPOSIT).status == 200

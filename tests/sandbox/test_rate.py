@@ -1,0 +1,47 @@
+"""The rate limit: so many calls per window, 429 with Retry-After beyond, all by the sandbox's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sandbox.caller import Caller, User
+
+
+@pytest.fixture
+def user(own_sandbox: Caller) -> Iterator[User]:
+    yield own_sandbox.ready_user()
+    own_sandbox.control("/rate", {"calls": 0})
+
+
+def test_the_call_after_the_last_allowed_one_is_told_when_to_come_back(user: User) -> None:
+    user.caller.control("/rate", {"calls": 3, "windowSeconds": 100})
+    for _ in range(3):
+        assert user.call("GET", "/balances").status == 200
+    refused = user.call("GET", "/cards")
+    assert refused.error == (429, "rate_limited", None)
+    assert 98 <= int(refused.headers["retry-after"]) <= 100
+    user.caller.control("/clock", {"advanceSeconds": 60})
+    assert int(user.call("GET", "/cards").headers["retry-after"]) <= 40
+    user.caller.control("/clock", {"advanceSeconds": 40})
+    assert user.call("GET", "/cards").status == 200
+
+
+def test_the_limit_comes_before_the_credential(user: User) -> None:
+    user.caller.control("/rate", {"calls": 1, "windowSeconds": 100})
+    assert user.caller.call("GET", "/cards", token="no token").error[0] == 401
+    assert user.caller.call("GET", "/cards", token="no token").error[0] == 429
+
+
+def test_a_limit_of_none_lets_everything_through(user: User) -> None:
+    user.caller.control("/rate", {"calls": 1})
+    assert user.caller.control("")["rateLimit"] == {"calls": 1, "windowSeconds": 60}
+    user.caller.control("/rate", {"calls": 0})
+    assert user.caller.control("")["rateLimit"] is None
+    assert [user.call("GET", "/cards").status for _ in range(5)] == [200] * 5
+
+
+@pytest.mark.parametrize("body", [{}, {"calls": -1}, {"calls": "3"}, {"calls": 1, "windowSeconds": 0}])
+def test_a_bad_limit_is_refused(own_sandbox: Caller, body: dict[str, object]) -> None:
+    assert own_sandbox.raw("POST", "/control/rate", json=body).status_code == 400
