@@ -44,10 +44,9 @@ async def broken(fault: Fault, answer: Callable[[], Awaitable[Response]]) -> Res
         case "half_body":
             return CutResponse((await answer()).body)
         case "wrong_types":
-            envelope = json.loads((await answer()).body)
-            return Response(
-                json.dumps(envelope | {"data": _retyped(envelope.get("data"))}), media_type="application/json"
-            )
+            envelope = json.loads(bytes((await answer()).body))
+            envelope["data"] = _retyped(envelope.get("data"))
+            return Response(json.dumps(envelope), media_type="application/json")
         case _:
             return await answer()
 

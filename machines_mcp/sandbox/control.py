@@ -122,7 +122,9 @@ def advance_clock(state: State, fields: Fields) -> Answer:
 
 
 def arm_fault(state: State, fields: Fields) -> Answer:
-    """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?}: break calls."""
+    """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?}: break the
+    next calls of a path.
+    """
     state.faults.arm(Fault.of(fields))
     return Answer({"faults": state.faults.view()}, "fault armed")
 

@@ -108,7 +108,7 @@ class State:
         self.db.execute("UPDATE meta SET value = ? WHERE name = 'clock_offset'", (str(self.clock.offset),))
 
     def empty(self) -> None:
-        """Forget every user, all that is theirs and what was armed. The partner key and the clock stay for the clients."""
+        """Forget every user, all that is theirs and what was armed. The partner key and the clock stay."""
         self.faults.clear()
         self.rate.set(0, 1)
         self.provisioning.slow(False)
