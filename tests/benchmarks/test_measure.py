@@ -1,0 +1,61 @@
+"""How the benchmarks take turns and count; nothing here looks at how long anything took."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import measure
+from benchmarks.measure import Samples, turns
+from benchmarks.wire import ERAS, BenchmarkError, Command, Era, Wire
+
+ROOT = Path(__file__).parents[2]
+
+
+def _python(*arguments: str) -> Command:
+    return Command("a server", (sys.executable, *arguments), {"PATH": os.defpath, "PYTHONPATH": str(ROOT)})
+
+
+def test_each_goes_once_a_round_and_who_went_first_goes_last_in_the_next() -> None:
+    assert [taker for _, taker in turns("ab", 2)] == ["b", "a", "a", "b", "b", "a"]
+
+
+def test_the_first_round_warms_up_and_does_not_count() -> None:
+    assert [counted for counted, _ in turns("ab", 2)] == [False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 51), (0.99, 100), (1.0, 100)])
+def test_a_quantile_takes_all_rounds_together(share: float, value: float) -> None:
+    samples = Samples([[float(n) for n in range(100, 50, -1)], [float(n) for n in range(1, 51)]])
+
+    assert samples.quantile(share) == value
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_every_quantity_of_a_running_server_is_measured(era: Era, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in ("LISTS_A_ROUND", "CALLS_A_ROUND", "BURST_A_ROUND", "IN_FLIGHT"):
+        monkeypatch.setattr(measure, size, 3)
+
+    (figures,) = measure.measure([_python("-m", "benchmarks.bare_server")], era, runs=1)
+
+    sizes = [[len(values) for values in samples.rounds] for samples in (figures.start, figures.lists, figures.calls)]
+    assert sizes == [[1], [3], [3]]
+    assert figures.bursts.quantile(0.5) > 0
+    assert figures.memory is None or figures.memory > 10
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        ('{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}', "refused"),
+        ('{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}', "refused"),
+        ("", "closed its output"),
+    ],
+)
+def test_an_answer_that_is_no_success_ends_the_measurement(answer: str, complaint: str) -> None:
+    script = f"input(); print({answer!r}, end={chr(10) if answer else ''!r})"
+    with Wire(_python("-c", script), ERAS[0]) as wire, pytest.raises(BenchmarkError, match=complaint):
+        wire.ask("tools/call", {})
