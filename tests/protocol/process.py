@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -75,24 +75,38 @@ def answered(output: bytes) -> dict[int | str | None, dict[str, Any]]:
     return found
 
 
+@contextmanager
+def started(
+    state_dir: Path,
+    *,
+    stdin: int,
+    command: Sequence[str] = SERVER,
+    stdout: int = subprocess.PIPE,
+    stderr: int | None = None,
+    **settings: str,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server without a client; it does not outlive the block."""
+    env = environment(state_dir, **settings)
+    process = subprocess.Popen([sys.executable, *command], stdin=stdin, stdout=stdout, stderr=stderr, env=env)
+    try:
+        yield process
+    finally:
+        process.kill()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None and not stream.closed:
+                stream.close()
+        process.wait()
+
+
 def run(
-    state_dir: Path, stdin: int | bytes, *, command: Sequence[str] = SERVER, stdout: int = subprocess.PIPE, **more: str
+    state_dir: Path, stdin: int | bytes, *, command: Sequence[str] = SERVER, stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[bytes]:
     """A server that reads to the end of `stdin` (bytes go by a pipe, a descriptor is handed on) and must end."""
     given = stdin if isinstance(stdin, bytes) else None
-    with subprocess.Popen(
-        [sys.executable, *command],
-        stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        env=environment(state_dir, **more),
-    ) as process:
-        try:
-            said, logged = process.communicate(given, timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-    return subprocess.CompletedProcess(process.args, process.returncode, said, logged)
+    source = subprocess.PIPE if isinstance(stdin, bytes) else stdin
+    with started(state_dir, stdin=source, command=command, stdout=stdout, stderr=subprocess.PIPE) as process:
+        said, logged = process.communicate(given, timeout=PATIENCE)
+        return subprocess.CompletedProcess(process.args, process.returncode, said, logged)
 
 
 @dataclass

@@ -25,11 +25,11 @@ from tests.protocol.process import (
     Era,
     answered,
     call,
-    environment,
     greeting,
     lines,
     run,
     serving,
+    started,
 )
 
 pytestmark = pytest.mark.anyio
@@ -94,23 +94,20 @@ def test_output_goes_to_a_file_too(tmp_path: Path) -> None:
 
 def test_a_slow_reader_of_a_server_that_has_ended_has_lost_nothing(tmp_path: Path) -> None:
     # The pipe holds 64 kB; what stands behind it in the process must not go with the process.
-    data = lines(*greeting(OLD), *(call(OLD, number, "write", {"characters": 9000}) for number in range(30)))
+    sizes = [9000] * 20 + [900_000]
+    calls = (call(OLD, number, "write", {"characters": size}) for number, size in enumerate(sizes))
+    data = lines(*greeting(OLD), *calls)
     with (
         _script(tmp_path, data).open("rb") as script,
-        subprocess.Popen(
-            [sys.executable, *ODD_SERVER],
-            stdin=script,
-            stdout=subprocess.PIPE,
-            env=environment(tmp_path / "state"),
-        ) as served,
+        started(tmp_path, stdin=script.fileno(), command=ODD_SERVER, ODD_STOP_SECONDS="0.2") as served,
     ):
         assert served.stdout is not None
         output = b""
         while chunk := os.read(served.stdout.fileno(), 4096):
             output += chunk
-            time.sleep(0.002)
+            time.sleep(0.003)
         assert served.wait(PATIENCE) == 0
-    assert answered(output).keys() == {"hello", *range(30)}
+    assert answered(output).keys() == {"hello", *range(21)}
 
 
 def test_nothing_to_read_is_a_quiet_end(tmp_path: Path) -> None:
@@ -188,15 +185,24 @@ async def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, name: str) -> Non
 
 
 @posix_only
+def test_a_terminal_that_nobody_types_at_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    try:
+        with started(tmp_path, stdin=theirs, command=ODD_SERVER) as served:
+            assert served.stdout is not None
+            os.write(ours, lines(*greeting(OLD), call(OLD, 1, "status")))
+            assert [json.loads(served.stdout.readline())["id"] for _ in range(2)] == ["hello", 1]
+            served.terminate()
+            assert served.wait(END_SECONDS - 3) == 0
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@posix_only
 def test_a_client_that_dies_is_followed_without_a_word(tmp_path: Path) -> None:
     # Its input stays open in some other process, as it does when a client is killed.
-    with subprocess.Popen(
-        [sys.executable, *ODD_SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(tmp_path / "state"),
-    ) as served:
+    with started(tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, command=ODD_SERVER) as served:
         assert served.stdin is not None
         assert served.stdout is not None
         assert served.stderr is not None
