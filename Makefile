@@ -1,5 +1,6 @@
 # Everything a newcomer runs. Nothing leaves the checkout but pip's download cache.
 # `make PYTHON=/path/to/python ...` names another interpreter for a .venv that does not exist yet.
+# `make bench ARGS="--runs 3 --json"` hands options on.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -50,7 +51,7 @@ docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the document
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 # `make lock` keeps the versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \
