@@ -113,13 +113,18 @@ def deny(approval_id: str) -> None:
 
 
 @main.command()
-def doctor() -> None:
+@click.option("--probe", is_flag=True, help="Also ask every endpoint that only reads, and compare the answers.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def doctor(probe: bool, as_json: bool) -> None:
     """Check settings, state and reachability, and say what to do about each."""
     from machines_mcp.doctor import examine
 
-    findings = _run(examine)
-    for finding in findings:
-        click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.says}")
+    findings = _run(lambda: examine(probe=probe))
+    if as_json:
+        click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.says}")
     sys.exit(0 if all(f.ok for f in findings) else 1)
 
 

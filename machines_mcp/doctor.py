@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -19,15 +20,20 @@ CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was looked at, whether it is well, and what to do or what was found."""
+    """One check: what was looked at, whether it is well, and what to do or what was found, in `detail` by its parts."""
 
     ok: bool
     what: str
     says: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program."""
+        return {"ok": self.ok, "what": self.what, "says": self.says} | self.detail
 
 
-async def examine() -> list[Finding]:
-    """All checks, in the order in which a failure hides the next."""
+async def examine(*, probe: bool = False) -> list[Finding]:
+    """All checks, in the order in which a failure hides the next; `probe` also asks every endpoint that only reads."""
     findings = [Finding(True, "version", f"machines-mcp {__version__} on Python {sys.version.split()[0]}")]
     try:
         settings = read_settings()
@@ -38,6 +44,8 @@ async def examine() -> list[Finding]:
         findings.append(await _state(app))
         if findings[-1].ok:
             findings.append(await _reach(app))
+        if probe and findings[-1].ok:
+            findings += await _probed(app)
     return findings
 
 
@@ -78,3 +86,14 @@ async def _reach(app: App) -> Finding:
     except (OSError, TimeoutError):
         return Finding(False, "partner API", f"{parts.hostname}:{port} can't be reached; check the network and proxy.")
     return Finding(True, "partner API", f"{parts.hostname}:{port} can be reached; the key is not tried")
+
+
+async def _probed(app: App) -> list[Finding]:
+    from machines_mcp.partner import PartnerError
+    from machines_mcp.probing import detail, probe, says
+
+    try:
+        rows = await probe(app)
+    except PartnerError as error:
+        return [Finding(False, "probe", f"it could not begin: {error}")]
+    return [Finding(row.ok, row.endpoint, says(row), detail(row)) for row in rows]

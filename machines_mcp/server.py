@@ -30,6 +30,7 @@ from machines_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
+    from machines_mcp.partner.models.base import OnAnswer
     from machines_mcp.tools.services import Revealed
 
 STOP_SECONDS = 5.0
@@ -129,20 +130,27 @@ class App:
             return self._client
         async with self._lock:
             if self._client is None:
-                from machines_mcp.partner import PartnerClient
-
-                url, key = self._address = await self._find()
-                client = PartnerClient(
-                    url,
-                    key,
-                    proxy=self.settings.proxy,
-                    ca_file=_text(self.settings.ca_file),
-                    trace=_text(self.settings.trace),
-                    on_secret=self.egress.learn,
-                )
-                self._closing.append(client.aclose)
-                self._client = client
+                self._client = await self.connect()
             return self._client
+
+    async def connect(self, *, on_answer: OnAnswer | None = None) -> PartnerClient:
+        """Another client of the Partner API, closed with the rest; `on_answer` as `PartnerClient` has it."""
+        from machines_mcp.partner import PartnerClient
+
+        if self._address is None:
+            self._address = await self._find()
+        url, key = self._address
+        client = PartnerClient(
+            url,
+            key,
+            proxy=self.settings.proxy,
+            ca_file=_text(self.settings.ca_file),
+            trace=_text(self.settings.trace),
+            on_secret=self.egress.learn,
+            on_answer=on_answer,
+        )
+        self._closing.append(client.aclose)
+        return client
 
     async def close(self) -> None:
         """Let go of everything, newest first, each within a second."""

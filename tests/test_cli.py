@@ -109,6 +109,24 @@ def test_a_failed_check_is_exit_code_1(run: Run) -> None:
     assert CANARY not in result.output
 
 
+def test_a_doctor_that_probes_says_it_to_people_and_programs(run: Run) -> None:
+    result = run("doctor", "--probe")
+    assert result.exit_code == 0
+    assert "ok    GET /cards/{cardId}: 200\n" in result.stdout
+    result = run("doctor", "--probe", "--json")
+    assert result.exit_code == 0
+    cards = next(row for row in json.loads(result.stdout) if row["what"] == "GET /cards/{cardId}")
+    assert cards == {
+        "ok": True,
+        "what": "GET /cards/{cardId}",
+        "says": "200",
+        "status": 200,
+        "missing": [],
+        "mistyped": [],
+        "extra": [],
+    }
+
+
 def test_what_nobody_knows_is_a_usage_error(run: Run) -> None:
     for command in (("nonsense",), ("call",), ("install", "nonsense"), ("call", "status", "{}", "--nonsense")):
         assert run(*command).exit_code == 2

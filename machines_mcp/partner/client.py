@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from machines_mcp.partner.channel import Channel
 from machines_mcp.partner.endpoint import Endpoint
+from machines_mcp.partner.models.base import OnAnswer
 from machines_mcp.partner.request import Credential, is_header_safe
 from machines_mcp.partner.resources.agreements import AgreementsResource
 from machines_mcp.partner.resources.balances import BalancesResource
@@ -47,6 +48,7 @@ class PartnerClient:
         http_transport: Replaces the network, for tests.
         trace: A file to which the shape of every call is appended, never a value: see `machines_mcp.partner.trace`.
         on_secret: Told each session token as it is minted, so that a guard can know what must not leave.
+        on_answer: Told each good answer before it is parsed, with the model it should be: see `partner.probe`.
         clock: Seconds since 1970, as `time.time`.
 
     Raises:
@@ -66,6 +68,7 @@ class PartnerClient:
         http_transport: HttpTransport | None = None,
         trace: str | None = None,
         on_secret: Callable[[Secret], None] | None = None,
+        on_answer: OnAnswer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not is_header_safe(partner_key):
@@ -80,9 +83,15 @@ class PartnerClient:
             clock=clock,
         )
         self.sessions = Sessions(
-            self._transport, partner, deadline=deadline, card_secrets=card_secrets, on_secret=on_secret, clock=clock
+            self._transport,
+            partner,
+            deadline=deadline,
+            card_secrets=card_secrets,
+            on_secret=on_secret,
+            on_answer=on_answer,
+            clock=clock,
         )
-        channel = Channel(self._transport, self.sessions, partner, deadline=deadline)
+        channel = Channel(self._transport, self.sessions, partner, deadline=deadline, on_answer=on_answer)
         self.users = Users(channel)
         self.kyc = Kyc(channel)
         self.agreements = AgreementsResource(channel)

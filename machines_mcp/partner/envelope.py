@@ -54,10 +54,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Envelope:
-    """The two parts of a good answer that are used; `next` is whatever stood there."""
+    """The two parts of a good answer that are used, and its HTTP status; `next` is whatever stood there."""
 
     data: dict[str, Any]
     next: object
+    status: int = 200
 
 
 def open_envelope(reply: Reply, *, effect: bool) -> Envelope:
@@ -72,7 +73,7 @@ def open_envelope(reply: Reply, *, effect: bool) -> Envelope:
     document = parse_body(reply.body)
     good = 200 <= reply.status < 300
     if good and document is not None and isinstance(document.get("data"), dict) and document.get("ok") is True:
-        return Envelope(document["data"], document.get("next"))
+        return Envelope(document["data"], document.get("next"), reply.status)
     if good and (document is None or document.get("ok") is not False):
         raise Malformed(status=reply.status, outcome_known=not effect)
     if reply.status < 400 and not good:

@@ -11,7 +11,7 @@ from typing import cast
 import anyio
 
 from machines_mcp.partner.errors import KycRequired, Malformed, PartnerError, ScopeRefused, TimedOut
-from machines_mcp.partner.models.base import parse
+from machines_mcp.partner.models.base import Answered, OnAnswer, parse
 from machines_mcp.partner.models.sessions import Session, SessionOrder
 from machines_mcp.partner.request import Credential, Request, is_header_safe
 from machines_mcp.partner.scopes import CARD_SECRETS, Need, Scope
@@ -65,6 +65,7 @@ class Sessions:
         deadline: float,
         card_secrets: bool = False,
         on_secret: Callable[[Secret], None] | None = None,
+        on_answer: OnAnswer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = transport
@@ -72,6 +73,7 @@ class Sessions:
         self._deadline = deadline
         self._card_secrets = card_secrets
         self._on_secret = on_secret
+        self._on_answer = on_answer
         self._clock = clock
         self._held: dict[_Key, Held] = {}
         self._flights: dict[_Key, _Flight] = {}
@@ -169,6 +171,8 @@ class Sessions:
         # A second session does no harm, so this may be repeated.
         request = Request("POST", "/sessions", body=order.wire(), repeatable=True)
         envelope = await self._transport.send(request, self._partner, deadline=deadline)
+        if self._on_answer is not None:
+            self._on_answer(Answered(request, envelope, Session))
         session = parse(Session, envelope)
         if not is_header_safe(session.session_token):
             raise Malformed

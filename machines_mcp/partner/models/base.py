@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
@@ -10,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from machines_mcp.partner.envelope import Envelope
 from machines_mcp.partner.errors import InvalidRequest, Malformed
 from machines_mcp.partner.models.types import PollMilliseconds
+from machines_mcp.partner.request import Request
 
 M = TypeVar("M", bound=BaseModel)
 A = TypeVar("A", bound="Answer")
@@ -99,6 +102,20 @@ def refuse(field: str | None) -> NoReturn:
         InvalidRequest: Always.
     """
     raise InvalidRequest(field=field)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answered:
+    """A good answer before it is parsed: the request, its envelope, and the model it should be, `inside` which key."""
+
+    request: Request
+    envelope: Envelope
+    kind: type[Answer]
+    inside: str | None = None
+
+
+# Told each good answer before it is parsed.
+OnAnswer = Callable[[Answered], None]
 
 
 def parse(kind: type[A], envelope: Envelope, *, inside: str | None = None, effect: bool = False) -> A:

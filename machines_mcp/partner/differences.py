@@ -1,0 +1,103 @@
+"""What an answer lacks of its model, and what it has beyond it: by names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from machines_mcp.partner.trace import plain_name
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Paths such as `cards[].limit.amountCents`, each once and in order.
+
+    `missing`: required and not there. `mistyped`: of another type, or outside what the model can hold. `extra`: there,
+    and not in the model; a name that could be a value shows as `?`.
+    """
+
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    mistyped: tuple[str, ...] = ()
+
+    def __or__(self, other: Differences) -> Differences:
+        """Those of both."""
+        return Differences(
+            _once(self.missing + other.missing),
+            _once(self.extra + other.extra),
+            _once(self.mistyped + other.mistyped),
+        )
+
+
+def differences(kind: type[BaseModel], data: dict[str, Any], *, inside: str | None = None) -> Differences:
+    """How the `data` of an answer differs from `kind`, which is expected in it, or under its key `inside`."""
+    if inside is None:
+        return _compared(kind, data, "")
+    beside = Differences(extra=_once(plain_name(name) for name in data if name != inside))
+    if inside not in data:
+        return beside | Differences(missing=(inside,))
+    return beside | _compared(kind, data[inside], inside)
+
+
+def _compared(kind: type[BaseModel], value: object, root: str) -> Differences:
+    missing: list[str] = []
+    mistyped: list[str] = []
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        for fault in error.errors(include_url=False, include_context=False, include_input=False):
+            path = _path(kind, root, fault["loc"])
+            (missing if fault["type"] == "missing" else mistyped).append(path)
+    return Differences(_once(missing), _once(_extra(kind, value, root)), _once(mistyped))
+
+
+def _path(kind: type[BaseModel], root: str, place: Sequence[int | str]) -> str:
+    """A place as pydantic says it, without the names of a union's members."""
+    path, model = root, kind
+    for step in place:
+        if isinstance(step, int):
+            path += "[]"
+            continue
+        member = _members(model).get(step)
+        if member is None:
+            continue
+        path = _below(path, step)
+        model = next(iter(_models(member)), model)
+    return path or "data"
+
+
+def _extra(kind: type[BaseModel], value: object, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for member in value:
+            yield from _extra(kind, member, f"{path}[]")
+    if not isinstance(value, dict) or kind.model_config.get("extra") == "allow":
+        return
+    known = _members(kind)
+    for name, member in value.items():
+        if name not in known:
+            yield _below(path, plain_name(name))
+            continue
+        for model in _models(known[name]):
+            yield from _extra(model, member, _below(path, name))
+
+
+def _members(kind: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _once(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(paths))

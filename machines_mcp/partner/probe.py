@@ -1,0 +1,191 @@
+"""Every read of the API asked once, and each answer held against the model it should be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from machines_mcp.partner.client import PartnerClient
+from machines_mcp.partner.differences import Differences, differences
+from machines_mcp.partner.errors import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    KycRequired,
+    NotFound,
+    PartnerError,
+    RateLimited,
+    TransportError,
+)
+from machines_mcp.partner.models.assets import AssetList
+from machines_mcp.partner.models.base import Answered
+from machines_mcp.partner.models.withdrawals import WithdrawalRoute
+from machines_mcp.partner.scopes import Scope
+
+T = TypeVar("T")
+
+_READS: tuple[Scope, ...] = ("kyc.read", "cards.read", "encryption.read", "deposits.read", "transactions.read")
+_BEYOND_KYC = (
+    "GET /deposits/assets",
+    "POST /deposits/range",
+    "POST /deposits/estimate",
+    "GET /deposits",
+    "GET /deposits/{depositId}",
+    "GET /withdrawals/assets",
+    "POST /withdrawals/range",
+    "POST /withdrawals/estimate",
+    "GET /cards",
+    "GET /cards/{cardId}",
+    "GET /transactions",
+    "GET /encryption/data-key",
+)
+_NEEDS_KYC = "not asked: the user's KYC is not approved"
+_LOST = "not asked: the API stopped answering"
+_NOTHING_THERE = "not asked: there is none to ask about"
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What came of one endpoint. `status` is the HTTP code; None: not asked, or no answer, as `note` says."""
+
+    endpoint: str
+    status: int | None
+    found: Differences = field(default_factory=Differences)
+    note: str = ""
+    failed: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing that is required was missing or mistyped, and nothing else went wrong."""
+        return not (self.failed or self.found.missing or self.found.mistyped)
+
+
+class Probe:
+    """A run over the endpoints. Its client must be made with `on_answer=probe.note`."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Probed] = {}
+        self._lost = False
+
+    def note(self, answered: Answered) -> None:
+        """Compare one good answer with its model."""
+        endpoint = f"{answered.request.method} {answered.request.path}"
+        before = self._rows.get(endpoint)
+        found = differences(answered.kind, answered.envelope.data, inside=answered.inside)
+        self._rows[endpoint] = Probed(endpoint, answered.envelope.status, found | before.found if before else found)
+
+    async def run(self, client: PartnerClient, user_id: str) -> list[Probed]:
+        """Ask everything that only reads, for one user; a session is minted for it. Raises nothing of the client's."""
+        reads = await self._session(client, user_id)
+        if reads:
+            await self._onboarding(client, user_id)
+        if reads == _READS:
+            await self._funding(client, user_id)
+            await self._withdrawing(client, user_id)
+            await self._cards(client, user_id)
+        elif reads:
+            for endpoint in _BEYOND_KYC:
+                self._skip(endpoint, _NEEDS_KYC)
+        return list(self._rows.values())
+
+    async def _session(self, client: PartnerClient, user_id: str) -> tuple[Scope, ...]:
+        for scopes in (_READS, _READS[:1]):
+            try:
+                await client.sessions.open(user_id, scopes)
+            except KycRequired:
+                continue
+            except PartnerError as error:
+                self._refused("POST /sessions", error)
+                return ()
+            return scopes
+        self._refused("POST /sessions", KycRequired(status=409))
+        return ()
+
+    async def _onboarding(self, client: PartnerClient, user_id: str) -> None:
+        await self._ask("GET /kyc/values", lambda: client.kyc.values(user_id))
+        await self._ask("GET /kyc/status", lambda: client.kyc.status(user_id))
+        await self._ask("GET /agreements", lambda: client.agreements.get(user_id))
+        await self._ask("GET /balances", lambda: client.balances.get(user_id))
+
+    async def _funding(self, client: PartnerClient, user_id: str) -> None:
+        coin = _route(await self._ask("GET /deposits/assets", lambda: client.deposits.assets(user_id)))
+        if coin is None:
+            self._skip("POST /deposits/range", _NOTHING_THERE)
+            self._skip("POST /deposits/estimate", _NOTHING_THERE)
+        else:
+            bounds = await self._ask("POST /deposits/range", lambda: client.deposits.range(user_id, *coin))
+            amount = max(1.0, (bounds.min_amount if bounds else None) or 0.0)
+            await self._ask("POST /deposits/estimate", lambda: client.deposits.estimate(user_id, *coin, amount))
+        deposits = await self._ask("GET /deposits", lambda: client.deposits.list(user_id, scope="all"))
+        if deposits and deposits.deposits:
+            first = deposits.deposits[0].id
+            await self._ask("GET /deposits/{depositId}", lambda: client.deposits.get(user_id, first))
+        else:
+            self._skip("GET /deposits/{depositId}", _NOTHING_THERE)
+
+    async def _withdrawing(self, client: PartnerClient, user_id: str) -> None:
+        coin = _route(await self._ask("GET /withdrawals/assets", lambda: client.withdrawals.assets(user_id)))
+        if coin is None:
+            self._skip("POST /withdrawals/range", _NOTHING_THERE)
+            self._skip("POST /withdrawals/estimate", _NOTHING_THERE)
+            return
+
+        async def bounded() -> int:
+            bounds = await client.withdrawals.range(user_id, WithdrawalRoute(currency=coin[0], network=coin[1]))
+            return bounds.min_amount_cents or 0
+
+        least = await self._ask("POST /withdrawals/range", bounded)
+        cents = max(1000, math.ceil(least or 0))
+
+        async def estimated() -> object:
+            route = WithdrawalRoute(currency=coin[0], network=coin[1])
+            return await client.withdrawals.estimate(user_id, route, cents)
+
+        await self._ask("POST /withdrawals/estimate", estimated)
+
+    async def _cards(self, client: PartnerClient, user_id: str) -> None:
+        page = await self._ask("GET /cards", lambda: client.cards.list(user_id))
+        if page and page.cards:
+            first = page.cards[0].card_id
+            await self._ask("GET /cards/{cardId}", lambda: client.cards.get(user_id, first))
+        else:
+            self._skip("GET /cards/{cardId}", _NOTHING_THERE)
+        await self._ask("GET /transactions", lambda: client.transactions.list(user_id))
+        await self._ask("GET /encryption/data-key", lambda: client.encryption.data_key(user_id))
+
+    async def _ask(self, endpoint: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        if self._lost:
+            self._skip(endpoint, _LOST)
+            return None
+        try:
+            return await call()
+        except PartnerError as error:
+            # Or each of what is left would wait for as long.
+            self._lost = isinstance(error, TransportError)
+            self._refused(endpoint, error)
+            return None
+
+    def _refused(self, endpoint: str, error: PartnerError) -> None:
+        compared = self._rows.get(endpoint)
+        if compared is not None and not compared.ok:
+            return
+        if isinstance(error, InvalidRequest) and error.status is None:
+            self._skip(endpoint, "not asked: what it would ask about can't be sent")
+            return
+        # These say where the user stands, not that the API has changed.
+        known = isinstance(error, Conflict | Forbidden | NotFound | RateLimited)
+        status = compared.status if compared else error.status
+        # The class's own code: upstream's is text of theirs.
+        self._rows[endpoint] = Probed(endpoint, status, note=error.default_code, failed=not known)
+
+    def _skip(self, endpoint: str, note: str) -> None:
+        self._rows[endpoint] = Probed(endpoint, None, note=note)
+
+
+def _route(assets: AssetList | None) -> tuple[str, str] | None:
+    """A currency and a network to ask about, without a memo where there is one such."""
+    routes = [(a.ticker, n) for a in (assets.assets if assets else ()) for n in a.networks]
+    routes.sort(key=lambda route: bool(route[1].supports_extra_id))
+    return (routes[0][0], routes[0][1].id) if routes else None

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from machines_mcp.partner import PartnerClient
+from machines_mcp.partner.differences import Differences
+from machines_mcp.partner.probe import Probe, Probed
+from machines_mcp.secret import Secret
+from tests.contract.judge import contract
+from tests.partner.test_resources import USER, example
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, hung_up, refusal
+
+pytestmark = pytest.mark.anyio
+
+READS = {
+    "POST /sessions": "createSession",
+    "GET /kyc/values": "getKycValues",
+    "GET /kyc/status": "getKycStatus",
+    "GET /agreements": "getAgreements",
+    "GET /balances": "getBalances",
+    "GET /deposits/assets": "listDepositAssets",
+    "POST /deposits/range": "getDepositRange",
+    "POST /deposits/estimate": "estimateDeposit",
+    "GET /deposits": "listDeposits",
+    "GET /deposits/{depositId}": "getDeposit",
+    "GET /withdrawals/assets": "listWithdrawalAssets",
+    "POST /withdrawals/range": "getWithdrawalRange",
+    "POST /withdrawals/estimate": "estimateWithdrawal",
+    "GET /cards": "listCards",
+    "GET /cards/{cardId}": "getCard",
+    "GET /transactions": "listTransactions",
+    "GET /encryption/data-key": "getDataKey",
+}
+DEPOSIT_ID = example("listDeposits")["body"]["data"]["deposits"][0]["id"]
+CARD_ID = example("listCards")["body"]["data"]["cards"][0]["cardId"]
+
+
+def script(api: Upstream, endpoint: str, *answers: Answer) -> None:
+    method, path = endpoint.split(" ")
+    api.on(method, path.replace("{depositId}", DEPOSIT_ID).replace("{cardId}", CARD_ID), *answers)
+
+
+def well(api: Upstream) -> None:
+    """Every read answers as the contract's example does."""
+    for endpoint, operation in READS.items():
+        if endpoint != "POST /sessions":
+            response = example(operation)
+            script(api, endpoint, http(response["status"], json.dumps(response["body"]).encode()))
+
+
+async def probed(api: Upstream) -> dict[str, Probed]:
+    probe = Probe()
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, on_answer=probe.note) as client:
+        with anyio.fail_after(20):
+            rows = await probe.run(client, USER)
+    assert "canary" not in repr(rows)
+    return {row.endpoint: row for row in rows}
+
+
+def changed(operation: str, change: Callable[[Any], object]) -> Answer:
+    data = copy.deepcopy(example(operation)["body"]["data"])
+    change(data)
+    return good(data)
+
+
+async def test_all_that_only_reads_is_asked_and_nothing_else(api: Upstream) -> None:
+    well(api)
+    rows = await probed(api)
+    assert list(rows) == list(READS)
+    assert [row for row in rows.values() if not row.ok or row.status != 200 or row.found != Differences()] == []
+    reads = {(op.method, op.template) for op in contract().operations if op.operation_id in READS.values()}
+    assert {(method, path) for method, path in (endpoint.split(" ") for endpoint in rows)} == reads
+    assert {op.template for op in contract().operations if op.method == "GET"} == {
+        endpoint.removeprefix("GET ") for endpoint in rows if endpoint.startswith("GET ")
+    }
+    assert [set(mint.body["scopes"]) for mint in api.mints] == [
+        {"kyc.read", "cards.read", "encryption.read", "deposits.read", "transactions.read"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "change", "found"),
+    [
+        ("GET /kyc/status", lambda d: d.pop("status"), Differences(missing=("status",))),
+        ("GET /kyc/status", lambda d: d.update(status=["canary"]), Differences(mistyped=("status",))),
+        ("GET /balances", lambda d: d["balances"].pop("creditLimit"), Differences(missing=("balances.creditLimit",))),
+        ("GET /balances", lambda d: d["balances"].update(creditLimit="1 canary"),
+         Differences(mistyped=("balances.creditLimit",))),
+        ("POST /deposits/range", lambda d: d.update(range=None), Differences(mistyped=("range",))),
+        ("POST /withdrawals/estimate", lambda d: d["estimate"].pop("toNetwork"),
+         Differences(missing=("estimate.toNetwork",))),
+        ("GET /deposits/{depositId}", lambda d: d["deposit"].update(status=7),
+         Differences(mistyped=("deposit.status",))),
+        ("GET /cards", lambda d: d["cards"][-1].pop("last4"), Differences(missing=("cards[].last4",))),
+        ("GET /cards/{cardId}", lambda d: d.update(last4=7), Differences(mistyped=("last4",))),
+        ("GET /transactions", lambda d: d["transactions"][0].update(amountCents=1.5),
+         Differences(mistyped=("transactions[].amountCents",))),
+    ],
+)  # fmt: skip
+async def test_what_is_missing_or_mistyped_is_named_and_fails(
+    api: Upstream, endpoint: str, change: Callable[[Any], object], found: Differences
+) -> None:
+    well(api)
+    script(api, endpoint, changed(READS[endpoint], change))
+    rows = await probed(api)
+    assert (rows[endpoint].found, rows[endpoint].status, rows[endpoint].ok) == (found, 200, False)
+    assert list(rows) == list(READS)
+
+
+async def test_what_is_new_is_named_and_fails_nothing(api: Upstream) -> None:
+    well(api)
+    script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update({"design": "canary", "4-canary": 1})))
+    rows = await probed(api)
+    assert rows["GET /cards"].found == Differences(extra=("cards[].design", "cards[].?"))
+    assert all(row.ok for row in rows.values())
+
+
+async def test_a_user_without_kyc_is_asked_about_kyc_and_balances_alone(api: Upstream) -> None:
+    well(api)
+    script(api, "POST /sessions", refusal(409, "kyc_required"), api.mint())
+    script(api, "GET /agreements", refusal(409, "kyc_required"))
+    rows = await probed(api)
+    assert list(rows) == list(READS)
+    assert [endpoint for endpoint, row in rows.items() if row.status == 200] == [
+        "POST /sessions",
+        "GET /kyc/values",
+        "GET /kyc/status",
+        "GET /balances",
+    ]
+    assert (rows["GET /agreements"].status, rows["GET /agreements"].note) == (409, "kyc_required")
+    assert rows["GET /cards"].note == "not asked: the user's KYC is not approved"
+    assert all(row.ok for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "note", "ok"),
+    [
+        (refusal(404, "canary_code"), 404, "not_found", True),
+        (refusal(403), 403, "forbidden", True),
+        (refusal(409), 409, "conflict", True),
+        (refusal(400, "canary_code", field="canary"), 400, "invalid_request", False),
+        (refusal(500), 500, "server_error", False),
+        (refusal(418), 418, "rejected", False),
+        (http(302, b""), 302, "redirected", False),
+        (http(200, b"[]"), 200, "malformed", False),
+        (good(["canary"]), 200, "malformed", False),
+    ],
+)
+async def test_an_answer_without_data_shows_its_code(
+    api: Upstream, answer: Answer, status: int, note: str, ok: bool
+) -> None:
+    well(api)
+    script(api, "GET /transactions", answer)
+    row = (await probed(api))["GET /transactions"]
+    assert (row.status, row.note, row.ok, row.found) == (status, note, ok, Differences())
+
+
+async def test_a_key_that_is_not_accepted_is_all_there_is_to_say(api: Upstream) -> None:
+    script(api, "POST /sessions", refusal(401))
+    assert list((await probed(api)).values()) == [
+        Probed("POST /sessions", 401, note="unauthorized", failed=True),
+    ]
+
+
+async def test_what_can_not_be_asked_about_is_not_asked(api: Upstream) -> None:
+    well(api)
+    empty = {"GET /deposits/assets": "assets", "GET /deposits": "deposits", "GET /cards": "cards"}
+    for endpoint, name in empty.items():
+        script(api, endpoint, good({name: []}))
+    script(api, "GET /withdrawals/assets", good({"assets": [{"ticker": "a b", "networks": [{"id": "/../"}]}]}))
+    rows = await probed(api)
+    assert [endpoint for endpoint, row in rows.items() if row.status is None] == [
+        "POST /deposits/range",
+        "POST /deposits/estimate",
+        "GET /deposits/{depositId}",
+        "POST /withdrawals/range",
+        "POST /withdrawals/estimate",
+        "GET /cards/{cardId}",
+    ]
+    assert all(row.ok for row in rows.values())
+
+
+async def test_an_api_that_stops_answering_is_left_alone(api: Upstream) -> None:
+    well(api)
+    script(api, "GET /deposits/assets", hung_up)
+    rows = await probed(api)
+    assert (rows["GET /deposits/assets"].note, rows["GET /deposits/assets"].ok) == ("connection_lost", False)
+    assert api.seen[-1].path == "/deposits/assets"
+    assert list(rows) == list(READS)
