@@ -20,11 +20,11 @@ def new_address(family: str) -> str:
         case "evm":
             return "0x" + secrets.token_hex(20)
         case "solana":
-            return _base58(secrets.token_bytes(32), _BITCOIN)
+            return base58(secrets.token_bytes(32))
         case "bitcoin":
-            return _base58(_checked(_TESTNET_KEY_HASH + secrets.token_bytes(20)), _BITCOIN)
+            return base58(_checked(_TESTNET_KEY_HASH + secrets.token_bytes(20)), _BITCOIN)
         case "ripple":
-            return _base58(_checked(b"\x00" + secrets.token_bytes(20)), _RIPPLE)
+            return base58(_checked(b"\x00" + secrets.token_bytes(20)), _RIPPLE)
         case "stellar":
             body = _STELLAR_ACCOUNT + secrets.token_bytes(32)
             return base64.b32encode(body + binascii.crc_hqx(body, 0).to_bytes(2, "little")).decode()
@@ -43,7 +43,8 @@ def _checked(body: bytes) -> bytes:
     return body + hashlib.sha256(hashlib.sha256(body).digest()).digest()[:4]
 
 
-def _base58(body: bytes, alphabet: str) -> str:
+def base58(body: bytes, alphabet: str = _BITCOIN) -> str:
+    """The bytes in base 58, leading zeros kept; Solana writes every address so."""
     number, text = int.from_bytes(body), ""
     while number:
         number, digit = divmod(number, 58)

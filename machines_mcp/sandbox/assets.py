@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from machines_mcp.sandbox.addresses import base58
 from machines_mcp.sandbox.users import EVM_ADDRESS, SOLANA_ADDRESS
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Pair:
             return _TOKENS[self.ticker, self.network.id]
         if self.ticker in _COINS:
             return None
-        return "0x" + hashlib.sha256(f"{self.ticker} on {self.network.id}".encode()).hexdigest()[:40]
+        digest = hashlib.sha256(f"{self.ticker} on {self.network.id}".encode())
+        return base58(digest.digest()) if self.network.family == "solana" else "0x" + digest.hexdigest()[:40]
 
 
 NETWORKS: Final = {
@@ -54,7 +56,7 @@ NETWORKS: Final = {
     )
 }
 _NAMES: Final = {
-    "rusd": ("rUSD", ("base",)),
+    "rusd": ("rUSD", ("base", "solana")),
     "usdc": ("USD Coin", ("base", "ethereum", "polygon", "solana")),
     "usdt": ("Tether", ("ethereum", "polygon")),
     "eth": ("Ether", ("ethereum", "base")),
@@ -68,10 +70,10 @@ _NAMES: Final = {
 _COINS: Final = frozenset({"eth", "btc", "sol", "pol", "hbar", "xrp", "xlm"})
 _TOKENS: Final = {
     ("rusd", "base"): "0x10b5Be494C2962A7B318aFB63f0Ee30b959D000b",
-    ("usdc", "solana"): "HaJ8CaGUJ1w8CjqM2cvaMtTNXSZFhwtmKHeRkYBvEGjj",
+    ("rusd", "solana"): "CcuoBwMZJgupcdx81m3vYqBongw2PhhZ4yiYA2jo3K5",
 }
-# What the collateral contracts hold: anything else is exchanged into (or out of) the first.
-SETTLED: Final = (Pair("rusd", NETWORKS["base"]), Pair("usdc", NETWORKS["ethereum"]))
+# What the collateral contracts hold: anything else is exchanged into (or out of) the user's default one.
+SETTLED: Final = (Pair("rusd", NETWORKS["base"]), Pair("usdc", NETWORKS["ethereum"]), Pair("rusd", NETWORKS["solana"]))
 
 
 def listing(fields: Fields) -> list[dict[str, Any]]:

@@ -159,6 +159,6 @@ def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
         "isPinned": False,
         "sortOrder": row["position"],
         "folderId": None,
-        "contractId": contracts_of(call.user.user_id)[0].contract_id,
+        "contractId": contracts_of(call.user)[0].contract_id,
         "createdAt": call.iso(row["created_at"]),
     }

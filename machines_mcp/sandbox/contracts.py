@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from machines_mcp.sandbox.addresses import base58
 from machines_mcp.sandbox.assets import SETTLED, Pair
+
+if TYPE_CHECKING:
+    from machines_mcp.sandbox.users import User
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class Contract:
 
     contract_id: str
     version: str
+    call_path: str
     settled: Pair
     proxy: str
     entry_point: str
@@ -39,34 +44,37 @@ class Contract:
             "controllerAddress": None if coordinator else self.entry_point,
             "coordinatorAddress": self.entry_point if coordinator else None,
             "callTarget": self.entry_point,
-            "callPath": "coordinator_v2" if coordinator else "controller_v1",
+            "callPath": self.call_path,
         }
 
 
-# The entry points are shared by all users, as on the real chains.
-_VERSIONS: Final = ("v2", "v1")
+# Version and call path of each; the entry points are shared by all users, as on the real chains.
+_KINDS: Final = (("v2", "coordinator_v2"), ("v1", "controller_v1"), ("v2", "solana_v2_02"))
 _NAMESPACE: Final = uuid.UUID("6d616368-696e-4573-8d63-6f6e74726163")
 
 
-def contracts_of(user_id: str) -> tuple[Contract, ...]:
-    """The user's contracts, the default one (Base, version 2) first."""
-    return tuple(
+def contracts_of(user: User) -> tuple[Contract, ...]:
+    """The user's contracts, the default one first: Base, or Solana for whom has linked a Solana wallet."""
+    contracts = [
         Contract(
-            contract_id=str(uuid.uuid5(_NAMESPACE, f"{user_id} {version}")),
+            contract_id=str(uuid.uuid5(_NAMESPACE, f"{user.user_id} {settled.network.id}")),
             version=version,
+            call_path=call_path,
             settled=settled,
-            proxy=_address(f"proxy {user_id} {version}"),
-            entry_point=_address(f"entry point {version}"),
+            proxy=_address(settled, f"proxy {user.user_id} {settled.network.id}"),
+            entry_point=_address(settled, f"entry point {call_path}"),
         )
-        for version, settled in zip(_VERSIONS, SETTLED, strict=True)
-    )
+        for (version, call_path), settled in zip(_KINDS, SETTLED, strict=True)
+    ]
+    return tuple(sorted(contracts, key=lambda one: one.settled.network.family != (user.wallet_chain or "evm")))
 
 
-def contract_holding(user_id: str, pair: Pair) -> Contract:
+def contract_holding(user: User, pair: Pair) -> Contract:
     """The contract that a deposit of `pair` ends in: its own where one holds that asset, else the default."""
-    contracts = contracts_of(user_id)
+    contracts = contracts_of(user)
     return next((contract for contract in contracts if contract.settled == pair), contracts[0])
 
 
-def _address(seed: str) -> str:
-    return "0x" + hashlib.sha256(seed.encode()).hexdigest()[-40:]
+def _address(settled: Pair, seed: str) -> str:
+    digest = hashlib.sha256(seed.encode())
+    return base58(digest.digest()) if settled.network.family == "solana" else "0x" + digest.hexdigest()[-40:]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
-from machines_mcp.sandbox import cards, deposits, kyc, ledger, users
+from machines_mcp.sandbox import cards, deposits, kyc, ledger, signatures, users
 from machines_mcp.sandbox.clock import iso
 from machines_mcp.sandbox.envelope import Answer, not_found
 from machines_mcp.sandbox.faults import Fault
@@ -50,12 +51,13 @@ def _user(state: State, user_id: str) -> dict[str, Any]:
         "withdrawals": {
             "pending": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer IS NULL", user_id),
             "ready": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer NOT NULL", user_id),
+            "signatureSecondsLeft": math.ceil(signatures.seconds_left(state, user_id)),
         },
     }
 
 
 def decide_kyc(state: State, fields: Fields) -> Answer:
-    """POST /control/kyc {userId, decision, reason?}: any status but `not_submitted`."""
+    """POST /control/kyc {userId, decision, reason?}: any of the nine statuses."""
     user_id = fields.text("userId", most=120)
     decision = fields.choice("decision", kyc.DECISIONS)
     reason = fields.optional_text("reason", most=500)
@@ -71,6 +73,15 @@ def complete_deposit(state: State, fields: Fields) -> Answer:
     if not deposits.complete(state, deposit_id):
         raise not_found()
     return Answer({"depositId": deposit_id}, "deposit completed")
+
+
+def execute_withdrawal(state: State, fields: Fields) -> Answer:
+    """POST /control/withdrawals {userId}: the user's live signature is used on chain."""
+    user_id = fields.text("userId", most=120)
+    cents = signatures.execute(state, user_id)
+    if cents is None:
+        raise not_found()
+    return Answer({"userId": user_id, "amountCents": cents}, "withdrawal executed")
 
 
 def spend(state: State, fields: Fields) -> Answer:
@@ -163,6 +174,7 @@ CONTROLS: Final[tuple[tuple[str, str, Callable[[State, Fields], Answer]], ...]] 
     ("GET", "", summary),
     ("POST", "/kyc", decide_kyc),
     ("POST", "/deposits", complete_deposit),
+    ("POST", "/withdrawals", execute_withdrawal),
     ("POST", "/spend", spend),
     ("POST", "/clock", advance_clock),
     ("GET", "/faults", list_faults),

@@ -11,6 +11,7 @@ from machines_mcp.sandbox.assets import SETTLED, Pair
 from machines_mcp.sandbox.contracts import contract_holding
 from machines_mcp.sandbox.envelope import Answer, not_found
 from machines_mcp.sandbox.idempotency import once
+from machines_mcp.sandbox.wallets import check_wallet
 
 if TYPE_CHECKING:
     import sqlite3
@@ -63,6 +64,8 @@ def create(call: Call) -> Answer:
     amount = fields.optional_amount("amount")
     if amount is not None:
         _check_bounds(fields, pair, pair.ticker, amount)
+    if pair in SETTLED:
+        check_wallet(call.user, pair.network, fields, "network")
     return once(call, "deposits", lambda: _create(call, pair, amount))
 
 
@@ -150,7 +153,7 @@ def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
     least, most = _bounds(pair)
     return {
         "id": row["deposit_id"],
-        "contractId": contract_holding(call.user.user_id, pair).contract_id,
+        "contractId": contract_holding(call.user, pair).contract_id,
         "changeNowId": row["exchange_id"],
         "fromCurrency": pair.ticker,
         "fromNetwork": pair.network.id,
@@ -166,7 +169,7 @@ def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _range(call: Call, pair: Pair) -> dict[str, Any]:
-    contract = contract_holding(call.user.user_id, pair)
+    contract = contract_holding(call.user, pair)
     least, most = _bounds(pair)
     return {
         "fromCurrency": pair.ticker,

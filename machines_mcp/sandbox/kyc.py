@@ -19,6 +19,7 @@ PAGE_PATH: Final = "/verify"
 OPEN: Final = frozenset({"not_submitted", "needs_information", "needs_verification"})
 # What can be decided, with the reason that the status then gives.
 DECISIONS: Final[dict[str, str | None]] = {
+    "not_submitted": None,
     "approved": None,
     "pending": None,
     "manual_review": "a person is looking at the application",

@@ -50,7 +50,7 @@ def standing(state: State, user_id: str) -> Standing:
     total = "SELECT sum(amount_cents) FROM entries WHERE user_id = ? AND created_at <= ? AND NOT declined AND type"
     collateral = state.number(f"{total} = 'collateral'", user_id, now)
     held = state.number(
-        "SELECT sum(amount_cents) FROM withdrawals WHERE user_id = ? AND answer IS NULL AND held_until > ?",
+        "SELECT sum(amount_cents) FROM withdrawals WHERE user_id = ? AND held_until > ?",
         *(user_id, now),
     )
     pending = state.number(f"{total} IN ('spend', 'fee') AND posts_at > ?", user_id, now, now)

@@ -55,6 +55,8 @@ _CHOICES: Final = (
     _Choice("needs_information", "Ask for more", "The person is sent back here to show something again."),
     _Choice("manual_review", "Manual review", "Somebody has to look at it; it waits until you decide."),
     _Choice("pending", "Keep checking", "The checks go on running; it waits until you decide."),
+    _Choice("needs_verification", "Verify again", "The person has to begin this check once more."),
+    _Choice("not_submitted", "Start over", "The application is forgotten; the form has to be handed in again."),
     _Choice("denied", "Deny", "The journey ends: this person gets no card.", "bad"),
     _Choice("locked", "Lock account", "The journey ends, and only support could help.", "bad"),
     _Choice("canceled", "Cancel application", "The journey ends as if it had been withdrawn.", "bad"),
@@ -62,6 +64,7 @@ _CHOICES: Final = (
 # Heading, lead and colour by status.
 _SCREENS: Final = {
     "approved": ("Identity verified", "You can close this window and go back to where you came from.", "good"),
+    "not_submitted": ("No application", "The form has not been handed in. Decide below all the same.", "wait"),
     "needs_verification": ("Verify your identity", "Decide below how the simulated check ends.", "wait"),
     "needs_information": ("Something is missing", "Show it again by deciding below how the check ends.", "wait"),
     "manual_review": ("A person is looking at it", "Nothing more to do here, unless you want to decide.", "wait"),

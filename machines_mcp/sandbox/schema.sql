@@ -56,14 +56,13 @@ CREATE INDEX deposits_of_user ON deposits (user_id, created_at);
 CREATE TABLE withdrawals (
     withdrawal_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
-    request_key TEXT,                    -- the Idempotency-Key, NULL without one
     fingerprint TEXT NOT NULL,           -- of the request's body
     created_at REAL NOT NULL,
     amount_cents INTEGER NOT NULL,
-    held_until REAL NOT NULL,            -- a pending one holds its amount until then
-    answer TEXT,                         -- JSON of the ready answer, NULL while pending
-    UNIQUE (user_id, request_key)
+    held_until REAL NOT NULL,            -- holds its amount until then; 0 once executed
+    answer TEXT                          -- JSON of the ready answer, NULL while pending
 ) STRICT;
+CREATE INDEX withdrawals_of_user ON withdrawals (user_id, held_until);
 
 -- The ledger: collateral comes in (and goes out, negative), charges count against it.
 CREATE TABLE entries (
@@ -91,6 +90,6 @@ CREATE TABLE idempotency (
     operation TEXT NOT NULL,
     request_key TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
-    answer TEXT NOT NULL,                -- JSON
+    answer TEXT NOT NULL,                -- JSON; of a withdrawal its id
     PRIMARY KEY (user_id, operation, request_key)
 ) STRICT;

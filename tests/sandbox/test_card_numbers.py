@@ -14,7 +14,8 @@ def test_every_number_is_of_the_test_range_and_passes_the_luhn_check() -> None:
     numbers = [new_number() for _ in range(2000)]
     assert all(len(number) == 16 and number.startswith(TEST_BIN) for number in numbers)
     assert all(luhn_sum(number) % 10 == 0 for number in numbers)
-    assert len(set(numbers)) == 2000
+    # Nine digits are random: two of 2000 meet once in 500 runs, three pairs never.
+    assert len(set(numbers)) > 1997
     assert {number[-1] for number in numbers} == set("0123456789")
 
 

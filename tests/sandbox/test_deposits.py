@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from machines_mcp.sandbox.addresses import new_address
 from tests.sandbox.caller import Caller, User
 
-DIRECT = {("rusd", "base"), ("usdc", "ethereum")}
+DIRECT = {("rusd", "base"), ("usdc", "ethereum"), ("rusd", "solana")}
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +21,13 @@ def user(partner: Caller) -> User:
 def assets(user: User, **query: str) -> list[Any]:
     found: list[Any] = user.call("GET", "/deposits/assets", query=query).data["assets"]
     return found
+
+
+def link(user: User, chain: str) -> None:
+    """Link a wallet of the chain's family; the last one linked counts."""
+    wallet = {"chain": chain, "address": new_address(chain)}
+    linked = user.caller.partner("/users/resolve", {"externalUserId": user.user_id, "wallet": wallet}).data["wallet"]
+    assert linked == wallet
 
 
 def pairs(user: User) -> list[tuple[str, str, bool]]:
@@ -46,11 +55,12 @@ def test_the_catalogue_is_searched_in_ticker_and_name_and_cut(user: User) -> Non
 def test_every_listed_pair_gives_range_estimate_address_and_memo(user: User) -> None:
     for ticker, network, memo in pairs(user):
         route = {"currency": ticker, "network": network}
+        direct = (ticker, network) in DIRECT
+        link(user, "solana" if direct and network == "solana" else "evm")
         limits = user.call("POST", "/deposits/range", route).data["range"]
         amount = limits["minAmount"] * 2
         quote = user.call("POST", "/deposits/estimate", route | {"amount": amount}).data["estimate"]
         deposit = user.call("POST", "/deposits", route | {"amount": amount}).data["deposit"]
-        direct = (ticker, network) in DIRECT
         assert (deposit["changeNowId"] is None, quote["rateId"] is None) == (direct, direct)
         assert (deposit["payinExtraId"] is not None) == memo
         assert deposit["depositAddress"]
@@ -162,3 +172,61 @@ def test_the_active_list_forgets_what_was_completed_an_hour_ago(own_sandbox: Cal
 
     assert listed() == listed(scope="active") == [second]
     assert listed(scope="all") == [second, first]
+
+
+@pytest.mark.parametrize(
+    ("chain", "network", "code"),
+    [
+        (None, "base", None),
+        ("evm", "base", None),
+        ("solana", "base", "wallet_invalid_for_chain"),
+        (None, "solana", "wallet_missing_for_chain"),
+        ("evm", "solana", "wallet_invalid_for_chain"),
+        ("solana", "solana", None),
+    ],
+)
+def test_a_direct_deposit_needs_a_wallet_of_its_chains_family(
+    partner: Caller, chain: str | None, network: str, code: str | None
+) -> None:
+    user = partner.ready_user()
+    if chain:
+        link(user, chain)
+    reply = user.call("POST", "/deposits", {"currency": "rusd", "network": network, "amount": 5})
+    if code:
+        assert reply.error == (400, code, "network")
+    else:
+        assert reply.data["deposit"]["fromNetwork"] == network
+
+
+def test_a_solana_deposit_goes_to_the_contract_on_devnet(partner: Caller) -> None:
+    user = partner.ready_user()
+    link(user, "solana")
+    route = {"currency": "rusd", "network": "solana"}
+    limits = user.call("POST", "/deposits/range", route).data["range"]
+    assert (limits["toNetwork"], limits["payoutChainId"]) == ("solana", 901)
+    deposit = user.call("POST", "/deposits", route | {"amount": 7.5}).data["deposit"]
+    assert (deposit["chainId"], deposit["changeNowId"], deposit["contractId"]) == (901, None, limits["contractId"])
+    assert re.fullmatch("[1-9A-HJ-NP-Za-km-z]{32,44}", deposit["depositAddress"])
+    assert deposit["depositAddress"] != limits["payoutAddress"]
+    partner.control("/deposits", {"depositId": deposit["id"]})
+    assert user.balances()["spendingPower"] == 750
+
+
+def test_what_is_exchanged_ends_in_the_contract_of_the_linked_wallet(partner: Caller) -> None:
+    user = partner.ready_user()
+    route = {"currency": "hbar", "network": "hbar"}
+    assert user.call("POST", "/deposits/range", route).data["range"]["toNetwork"] == "base"
+    link(user, "solana")
+    assert user.call("POST", "/deposits/range", route).data["range"]["toNetwork"] == "solana"
+    assert user.call("POST", "/deposits", route | {"amount": 100}).status == 200
+
+
+def test_every_token_of_solana_has_an_address_of_solana(user: User) -> None:
+    tokens = [
+        network["tokenContract"]
+        for asset in assets(user)
+        for network in asset["networks"]
+        if network["id"] == "solana" and asset["ticker"] != "sol"
+    ]
+    assert len(tokens) == 2
+    assert all(re.fullmatch("[1-9A-HJ-NP-Za-km-z]{32,44}", token) for token in tokens)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from machines_mcp.sandbox.addresses import new_address
 from tests.sandbox.caller import Caller, User
 
 ADDRESS = "0x" + "2b" * 20
@@ -30,6 +31,11 @@ def elsewhere(**changes: Any) -> dict[str, Any]:
 
 def ask(user: User, body: dict[str, Any], key: str | None = "withdrawal-1") -> Any:
     return user.call("POST", "/withdrawals", body, headers={"Idempotency-Key": key} if key else {})
+
+
+def execute(user: User) -> None:
+    """Use the live signature, so that the next one may come."""
+    user.caller.control("/withdrawals", {"userId": user.user_id})
 
 
 def ready(user: User, body: dict[str, Any], key: str | None = "withdrawal-1") -> Any:
@@ -84,6 +90,7 @@ def test_a_signature_is_well_formed(user: User) -> None:
 
 def test_the_same_asset_needs_no_relay_and_another_one_does(user: User) -> None:
     assert ready(user, order(1000), "key-direct")["relay"] is None
+    execute(user)
     data = ready(user, order(1000, destination=elsewhere()), "key-relayed")
     relay = data["relay"]
     assert data["parameters"][3] == relay["payinAddress"] != "0.0.654321"
@@ -98,6 +105,8 @@ def test_the_balance_falls_once_and_the_ledger_says_so(user: User) -> None:
     for _ in range(3):
         assert ask(user, order()).data["status"] == "ready"
     assert user.balances()["spendingPower"] == 5000
+    execute(user)
+    assert user.balances()["spendingPower"] == 5000
     entries = user.call("GET", "/transactions", query={"type": "collateral"}).data["transactions"]
     assert [entry["amountCents"] for entry in entries] == [-5000, 10_000]
 
@@ -105,7 +114,7 @@ def test_the_balance_falls_once_and_the_ledger_says_so(user: User) -> None:
 def test_more_than_there_is_is_refused_and_holds_nothing(user: User) -> None:
     assert ask(user, order(10_001), "key-too-much").error == (409, "insufficient_balance", None)
     assert ask(user, order(6000), "key-first").data["status"] == "pending"
-    assert ask(user, order(6000), "key-second").error == (409, "insufficient_balance", None)
+    assert ask(user, order(5500), "key-second").error == (409, "insufficient_balance", None)
     assert ask(user, order(6000), "key-first").data["status"] == "ready"
     assert user.balances()["spendingPower"] == 4000
 
@@ -136,6 +145,7 @@ def test_another_user_may_use_the_same_key(partner: Caller) -> None:
 
 def test_without_a_key_an_equal_request_takes_the_pending_one_up(user: User) -> None:
     ready(user, order(4000), None)
+    execute(user)
     assert user.balances()["spendingPower"] == 6000
     assert ask(user, order(4000), None).data["status"] == "pending"
     assert user.balances()["spendingPower"] == 2000
@@ -177,7 +187,9 @@ def test_the_source_may_be_named_by_token_or_contract(user: User) -> None:
         "execution"
     ]
     named = order(1000, source={"contractId": execution["contractId"]}, destination=elsewhere())
+    execute(user)
     assert ready(user, named, "by-contract")["execution"] == execution
+    execute(user)
     token = user.call("GET", "/deposits/assets", query={"q": "rusd"}).data["assets"][0]["networks"][0]["tokenContract"]
     assert ready(user, order(1000, source={"tokenAddress": token.lower()}), "by-token")["execution"]["chainId"] == BASE
 
@@ -206,3 +218,84 @@ def test_the_assets_are_listed_for_a_source_that_holds_collateral(user: User) ->
     assert len(user.call("GET", "/withdrawals/assets", query={"sourceChainId": str(BASE)}).data["assets"]) >= 8
     refused = user.call("GET", "/withdrawals/assets", query={"sourceChainId": "1"})
     assert refused.error == (400, "chain_not_supported", "source.chainId")
+
+
+def again(user: User) -> User:
+    """The user with a session that is live after the clock has moved."""
+    return User(user.user_id, user.caller.session(user.user_id), user.caller)
+
+
+def test_fresh_keys_reach_ready_like_the_same_key(user: User) -> None:
+    assert ask(user, order(), "fresh-key-1").data["status"] == "pending"
+    second = ask(user, order(), "fresh-key-2").data
+    assert second["status"] == "ready"
+    assert ask(user, order(), "fresh-key-1").data == ask(user, order(), "fresh-key-2").data == second
+    assert user.balances()["spendingPower"] == 5000
+
+
+def test_a_key_that_took_a_request_up_belongs_to_its_body(user: User) -> None:
+    ask(user, order(5000), "fresh-key-1")
+    ask(user, order(5000), "fresh-key-2")
+    assert ask(user, order(4000), "fresh-key-2").error == (409, "idempotency_conflict", None)
+
+
+def test_one_signature_is_live_at_a_time_and_the_next_waits_for_its_end(own_sandbox: Caller) -> None:
+    user = own_sandbox.funded_user(100)
+    ready(user, order(4000), "the-first")
+    waiting = ask(user, order(3000), "the-second")
+    assert waiting.data["status"] == "pending"
+    assert 1795 <= waiting.data["retryAfterSeconds"] <= 1800
+    assert waiting.body["next"] == {"pollAfterMs": waiting.data["retryAfterSeconds"] * 1000}
+    own_sandbox.control("/clock", {"advanceSeconds": 600})
+    assert 1195 <= ask(user, order(3000), "the-second").data["retryAfterSeconds"] <= 1200
+    execute(user)
+    assert ask(user, order(3000), "the-second").data["status"] == "ready"
+    assert user.balances()["spendingPower"] == 3000
+
+
+def test_an_equal_request_is_a_new_one_once_the_first_is_signed(user: User) -> None:
+    ready(user, order(4000), "the-first")
+    assert ask(user, order(4000), "the-second").data["status"] == "pending"
+    assert user.balances()["spendingPower"] == 2000
+
+
+def test_a_signature_that_is_not_used_expires_and_gives_its_amount_back(own_sandbox: Caller) -> None:
+    user = own_sandbox.funded_user(100)
+    first = ready(user, order(4000), "the-first")
+    assert user.balances()["spendingPower"] == 6000
+    own_sandbox.control("/clock", {"advanceSeconds": 1801})
+    user = again(user)
+    assert user.balances()["spendingPower"] == 10_000
+    assert own_sandbox.raw("POST", "/control/withdrawals", json={"userId": user.user_id}).status_code == 404
+    assert ask(user, order(4000), "the-first").data == first
+    second = ready(user, order(4000), "the-second")
+    assert second["expiresAt"] > first["expiresAt"]
+    assert user.call("GET", "/transactions").data["transactions"][0]["amountCents"] == 10_000
+
+
+def test_another_user_is_not_kept_waiting(partner: Caller) -> None:
+    first, second = partner.funded_user(100), partner.funded_user(100)
+    ready(first, order(4000))
+    ready(second, order(4000))
+
+
+def test_a_solana_withdrawal_is_signed_for_its_program(partner: Caller) -> None:
+    user, wallet = partner.funded_user(100), {"chain": "solana", "address": new_address("solana")}
+    body = order(1000, destination={"currency": "rusd", "network": "solana", "address": new_address("solana")})
+    source = {"source": {"chainId": 901}}
+    assert ask(user, body | source).error == (400, "wallet_missing_for_chain", "source")
+    partner.partner("/users/resolve", {"externalUserId": user.user_id, "wallet": wallet})
+    assert ask(user, body | {"source": {"chainId": BASE}}).error == (400, "wallet_invalid_for_chain", "source")
+    data = ready(user, body)
+    assert data["relay"] is None
+    execution, parameters = data["execution"], data["parameters"]
+    assert (execution["callPath"], execution["chainId"], execution["contractVersion"]) == ("solana_v2_02", 901, "v2")
+    assert execution["controllerAddress"] is None
+    assert execution["callTarget"] == execution["coordinatorAddress"]
+    assert all(isinstance(parameter, str) for parameter in parameters)
+    proxy, mint, amount, recipient, expires_at, salt, signature = parameters
+    assert (proxy, recipient) == (execution["collateralProxyAddress"], body["destination"]["address"])
+    for account in (proxy, mint, execution["callTarget"]):
+        assert re.fullmatch("[1-9A-HJ-NP-Za-km-z]{32,44}", account)
+    assert (amount, int(expires_at)) == ("1000", datetime.fromisoformat(data["expiresAt"]).timestamp())
+    assert (len(base64.b64decode(salt)), len(base64.b64decode(signature))) == (32, 64)
