@@ -1,0 +1,92 @@
+"""What docs/client.md says of the client is what the client is, and its examples run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from machines_mcp.partner import PartnerClient, PartnerError, errors
+from machines_mcp.secret import Secret
+from tests.contract.judge import contract
+from tests.sandbox.running import Sandbox
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table below a heading."""
+    section = PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def methods() -> list[str]:
+    client = PartnerClient("https://api.example/partner/v1", Secret("partner-key"))
+    return [
+        f"{resource}.{name}"
+        for resource, part in vars(client).items()
+        if not resource.startswith("_")
+        for name, _ in inspect.getmembers(part, inspect.iscoroutinefunction)
+        if not name.startswith("_") and name != "acquire"
+    ]
+
+
+def test_every_method_stands_there_with_its_path() -> None:
+    documented = {name: api for name, api, _ in rows("Methods")}
+    assert sorted(documented) == sorted(methods())
+    assert sorted(documented.values()) == sorted(f"{op.method} {op.template}" for op in contract().operations)
+
+
+def test_every_error_stands_there() -> None:
+    kinds = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, PartnerError)]
+    assert sorted(row[0] for row in rows("Errors")) == sorted(set(kinds) - {"PartnerError"})
+
+
+def test_every_option_stands_there() -> None:
+    options = [name for row in rows("Making one") for name in row[0].split(", ")]
+    keywords = [p.name for p in inspect.signature(PartnerClient).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert sorted(options) == sorted(keywords)
+
+
+@pytest.mark.anyio
+async def test_the_code_on_the_page_runs(sandbox: Sandbox) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "client.md", "exec"), names)  # noqa: S102
+    spendable_cents = names["spendable_cents"]
+    assert callable(spendable_cents)
+    with anyio.fail_after(20):
+        assert await spendable_cents(sandbox.base_url, sandbox.partner_key) == 0
+
+
+def test_the_journey_of_the_example_ends_well_and_shows_no_card() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", ROOT / "examples" / "journey.py"],
+        cwd=ROOT,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
+        "kyc",
+        "agreements accepted",
+        "pay 25 rusd on base",
+        "spending power in cents",
+        re.search(r"card: active ending \d{4}\n", done.stdout) and "card",
+        "secrets",
+        "card",
+    ]
+    assert "spending power in cents: 2500\n" in done.stdout
+    assert done.stdout.endswith("card: canceled\n")
+    assert re.search(r"\d{5,}", done.stdout) is None
