@@ -27,7 +27,7 @@ from machines_mcp.protocol.dispatch import Dispatcher
 from machines_mcp.protocol.handlers import Identity, Loaded, build_server
 from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.resources import Resources
+from machines_mcp.protocol.resources import Resource, Resources
 from machines_mcp.protocol.tool import Call, Cents, Input, Output, Part, Tool, UserInput, tool
 from tests.guard.clock import Clock
 
@@ -217,6 +217,7 @@ def house(
     tools: Sequence[Tool] = TOOLS,
     pinned_user: str | None = None,
     key: bytes = KEY,
+    resources: Sequence[Resource] = (),
 ) -> House:
     """Wire a server over these tools as the composition root does."""
     rules = policy or default_policy(read_only=False)
@@ -226,7 +227,9 @@ def house(
         registry, Gate(rules, intents), world, digest_key=KEY, stamp={"environment": "test"}, explain=explain
     )
     identity = Identity("Test", "0", "Instructions.")
-    loaded = Loaded(registry, dispatcher, Resources((), registry, dispatcher), Completions(dispatcher, pinned_user))
+    loaded = Loaded(
+        registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user)
+    )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
     return House(world, intents, server)
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machines_mcp.protocol.arguments import take_approval_id, validate
@@ -99,6 +99,7 @@ FIELDS = st.sampled_from(["user_id", "amount_cents", "note", "kind", "words", "r
 )
 
 
+@settings(max_examples=50)
 @given(tool=st.sampled_from([pay, look, note]), arguments=st.dictionaries(FIELDS, JUNK, max_size=5))
 def test_any_junk_ends_in_a_model_or_in_faults(tool: Tool, arguments: dict[str, Any]) -> None:
     try:

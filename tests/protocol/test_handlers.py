@@ -26,6 +26,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "tools/call": {"name": "status", "arguments": {}},
     "prompts/list": {},
     "prompts/get": {"name": "onboard_user"},
+    "resources/list": {},
+    "resources/templates/list": {},
+    "resources/read": {"uri": "machines://journey"},
+    "completion/complete": {
+        "ref": {"type": "ref/prompt", "name": "onboard_user"},
+        "argument": {"name": "user_id", "value": ""},
+    },
 }
 
 
@@ -87,7 +94,8 @@ async def test_lists_are_for_their_caller_alone_and_not_kept(home: House) -> Non
     async with home.client(MODERN) as client:
         listed = await client.list_tools()
         prompts = await client.list_prompts()
-    for result in (listed, prompts):
+        resources = await client.list_resources()
+    for result in (listed, prompts, resources):
         assert (result.cache_scope, result.ttl_ms) == ("private", 0)
 
 
@@ -95,6 +103,8 @@ async def test_lists_are_for_their_caller_alone_and_not_kept(home: House) -> Non
 async def test_the_server_says_who_it_is_and_only_what_it_can(home: House, mode: str) -> None:
     async with Client(home.server, mode=mode) as client:
         can = client.server_capabilities
-    assert can.tools is not None
-    assert can.prompts is not None
-    assert (can.resources, can.logging, can.completions) == (None, None, None)
+    for part in (can.tools, can.prompts, can.resources):
+        assert part is not None
+        assert part.list_changed is False
+    assert can.completions is not None
+    assert can.logging is None

@@ -163,7 +163,7 @@ HANGING: dict[str, list[dict[str, Any]]] = {
 async def test_no_call_keeps_a_server_alive_that_its_client_has_left(
     tmp_path: Path, calls: list[dict[str, Any]]
 ) -> None:
-    async with serving(tmp_path, OLD, command=ODD_SERVER, ODD_STOP_SECONDS="2") as served:
+    async with serving(tmp_path, OLD, command=ODD_SERVER, ODD_STOP_SECONDS="1") as served:
         await served.lives()
         await served.send(*calls)
         await served.hang_up()

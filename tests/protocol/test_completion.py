@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from typing import Any
+
+import mcp_types as types
+import pytest
+from pydantic import Field
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.store import Store
+from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.protocol.tool import Call, Output, Part, UserInput, tool
+from tests.guard.clock import Clock
+from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
+
+pytestmark = pytest.mark.anyio
+
+PROMPT = types.PromptReference(type="ref/prompt", name="onboard_user")
+
+
+class Page(UserInput):
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+class CardOf(Part):
+    card_id: str
+
+
+class Cards(Output):
+    cards: list[CardOf]
+
+
+class Network(Part):
+    id: str
+
+
+class Asset(Part):
+    currency: str
+    networks: list[Network]
+
+
+class Assets(Output):
+    assets: list[Asset]
+
+
+@tool(title="Cards", toolset="cards", effect=Effect.READ)
+async def list_cards(call: Call[World], args: Page) -> Cards:
+    """List cards."""
+    await call.services.before()
+    return Cards(cards=[CardOf(card_id=f"{call.user_id}-card{n:03}") for n in range(150)])
+
+
+@tool(title="Assets", toolset="funding", effect=Effect.READ)
+async def list_deposit_assets(call: Call[World], args: Page) -> Assets:
+    """List assets."""
+    return Assets(
+        assets=[
+            Asset(currency="USDC", networks=[Network(id="base"), Network(id="polygon")]),
+            Asset(currency="USDT", networks=[Network(id="tron"), Network(id="base")]),
+        ]
+    )
+
+
+def _home(store: Store, clock: Clock, pinned: str | None = None) -> House:
+    return house(store, clock, tools=(*TOOLS, list_cards, list_deposit_assets), pinned_user=pinned)
+
+
+@pytest.fixture
+def home(store: Store, clock: Clock) -> House:
+    return _home(store, clock)
+
+
+async def _complete(home: House, name: str, typed: str = "", era: Era = MODERN, **given: str) -> types.Completion:
+    async with home.client(era) as client:
+        found = await client.complete(PROMPT, {"name": name, "value": typed}, context_arguments=given or None)
+    return found.completion
+
+
+async def _met(home: House, *users: str) -> None:
+    async with home.client(MODERN) as client:
+        for user in users:
+            await client.call_tool("note", {"user_id": user, "amount_cents": 1})
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_users_are_those_that_calls_went_well_for(home: House, era: Era) -> None:
+    await _met(home, "anna", "bob", "Ann")
+    async with home.client(MODERN) as client:
+        await client.call_tool("note", {"user_id": "andrea", "amount_cents": 0})
+    assert (await _complete(home, "user_id", era=era)).values == ["anna", "bob", "Ann"]
+    assert (await _complete(home, "user_id", "an", era=era)).values == ["anna", "Ann"]
+
+
+async def test_of_many_users_the_oldest_are_forgotten(home: House) -> None:
+    await _met(home, *(f"user-{number}" for number in range(60)))
+    values = (await _complete(home, "user_id")).values
+    assert values == [f"user-{number}" for number in range(10, 60)]
+
+
+async def test_a_pinned_server_knows_one_user(store: Store, clock: Clock) -> None:
+    home = _home(store, clock, "user-9")
+    assert (await _complete(home, "user_id")).values == ["user-9"]
+    assert (await _complete(home, "card_id", "USER-9-card00", user_id="other")).values[0] == "user-9-card000"
+
+
+async def test_cards_are_the_given_users_or_the_first_ones(home: House) -> None:
+    assert (await _complete(home, "card_id")).values == []
+    await _met(home, "anna", "bob")
+    assert (await _complete(home, "card_id", "anna-card14")).values[0] == "anna-card140"
+    found = await _complete(home, "card_id", user_id="bob")
+    assert len(found.values) == 100
+    assert (found.total, found.has_more) == (150, True)
+    assert found.values[0] == "bob-card000"
+
+
+async def test_networks_follow_from_the_currency(home: House) -> None:
+    assert (await _complete(home, "currency", "usd", user_id="u")).values == ["USDC", "USDT"]
+    assert (await _complete(home, "network", user_id="u", currency="usdt")).values == ["tron", "base"]
+    assert (await _complete(home, "network", user_id="u")).values == ["base", "polygon", "tron"]
+
+
+async def test_limits_are_a_fixed_choice_and_an_unknown_name_has_no_values(home: House) -> None:
+    assert (await _complete(home, "limit", "50")).values == ["50 dollars a month"]
+    assert (await _complete(home, "surprise", user_id="u")).values == []
+
+
+async def test_what_can_not_be_looked_up_has_no_values(home: House) -> None:
+    async def refuse() -> Any:
+        raise Refusal(Code.KYC_NOT_APPROVED)
+
+    home.world.before = refuse
+    assert (await _complete(home, "card_id", user_id="u")).values == []
+    assert (await _complete(home, "card_id", user_id=" not plain ")).values == []

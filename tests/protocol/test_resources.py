@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import mcp_types as types
+import pytest
+from mcp import MCPError
+from pydantic import Field
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.policy import Policy, Rule
+from machines_mcp.guard.store import Store
+from machines_mcp.protocol.resources import Resource, address
+from machines_mcp.protocol.tool import Call, Output, UserInput, tool
+from tests.guard.clock import Clock
+from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
+
+pytestmark = pytest.mark.anyio
+
+CANARY = "canary-7f3a"
+
+
+class Thing(UserInput):
+    thing_id: str = Field(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9 _/-]+$")
+
+
+class ThingShown(Output):
+    owner: str
+    thing: str
+
+
+@tool(title="Thing", toolset="cards", effect=Effect.READ)
+async def thing(call: Call[World], args: Thing) -> ThingShown:
+    """Show a thing."""
+    await call.services.before()
+    return ThingShown(owner=call.user_id, thing=args.thing_id)
+
+
+RESOURCES = (
+    Resource("map", "Map", "What there is.", text="# Map"),
+    Resource("things/{thing_id}", "Thing", "A thing.", tool="thing"),
+    Resource("payments", "Payments", "Not for reading.", tool="pay"),
+    Resource("gone", "Gone", "Of a tool that is not there.", tool="elsewhere"),
+)
+
+
+@pytest.fixture
+def home(store: Store, clock: Clock) -> House:
+    return house(store, clock, tools=(*TOOLS, thing), resources=RESOURCES)
+
+
+async def _read(home: House, uri: str, era: Era = MODERN) -> str:
+    async with home.client(era) as client:
+        (content,) = (await client.read_resource(uri)).contents
+    assert isinstance(content, types.TextResourceContents)
+    assert content.uri == uri
+    return content.text
+
+
+async def _refused(home: House, uri: str, era: Era = MODERN) -> int:
+    async with home.client(era) as client:
+        with pytest.raises(MCPError) as refused:
+            await client.read_resource(uri)
+    assert CANARY not in refused.value.error.model_dump_json()
+    return refused.value.error.code
+
+
+@pytest.mark.parametrize("pinned", [None, "user-9"])
+async def test_an_address_names_the_user_only_where_there_can_be_several(
+    store: Store, clock: Clock, pinned: str | None
+) -> None:
+    home = house(store, clock, tools=(*TOOLS, thing), resources=RESOURCES, pinned_user=pinned)
+    async with home.client(MODERN) as client:
+        listed = {found.uri for found in (await client.list_resources()).resources}
+        templates = {found.uri_template for found in (await client.list_resource_templates()).resource_templates}
+    if pinned is None:
+        assert listed == {"machines://map"}
+        assert templates == {"machines://users/{user_id}/things/{thing_id}", "machines://users/{user_id}/payments"}
+    else:
+        assert listed == {"machines://map", "machines://payments"}
+        assert templates == {"machines://things/{thing_id}"}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_what_a_read_tool_answers_stands_at_its_address(home: House, era: Era) -> None:
+    assert await _read(home, "machines://map", era) == "# Map"
+    text = await _read(home, "machines://users/user%201/things/a%2Fb", era)
+    assert json.loads(text) == {"owner": "user 1", "thing": "a/b", "environment": "test"}
+
+
+async def test_a_filled_address_leads_back_to_what_filled_it(home: House) -> None:
+    uri = address("machines://users/{user_id}/things/{thing_id}", user_id="a/b ü?", thing_id="x y")
+    assert json.loads(await _read(home, uri)) == {"owner": "a/b ü?", "thing": "x y", "environment": "test"}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"machines://{CANARY}",
+        f"file:///{CANARY}",
+        f"machines://map/{CANARY}",
+        f"machines://map?{CANARY}",
+        f"machines://users//things/{CANARY}",
+        f"machines://users/u/things/{CANARY}/more",
+        f"machines://users/u/things/{CANARY}%0a",
+        f"machines://users/u%00/things/{CANARY}",
+        f"machines://users/u/things/{CANARY}{'x' * 500}",
+        "machines://users/u/gone",
+    ],
+)
+async def test_an_address_that_leads_nowhere_is_refused_without_being_repeated(home: House, era: Era, uri: str) -> None:
+    assert await _refused(home, uri, era) == types.INVALID_PARAMS
+
+
+async def test_a_resource_of_a_tool_that_does_more_than_read_is_never_had(home: House) -> None:
+    assert await _refused(home, "machines://users/u/payments") == types.INVALID_PARAMS
+    assert home.world.paid == []
+    assert await home.intents.waiting() == []
+
+
+async def test_what_the_policy_asks_or_denies_is_not_had_by_its_address(store: Store, clock: Clock) -> None:
+    for rules in ({Effect.READ: Rule.ASK}, {Effect.WRITE: Rule.ALLOW}):
+        home = house(store, clock, policy=Policy(rules, "no"), tools=(*TOOLS, thing), resources=RESOURCES)
+        assert await _refused(home, "machines://users/u/things/a") == types.INVALID_PARAMS
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_failure_behind_an_address_is_constant_text(home: House, era: Era) -> None:
+    async def fail() -> Any:
+        raise ValueError(CANARY)
+
+    home.world.before = fail
+    assert await _refused(home, "machines://users/u/things/a", era) == types.INTERNAL_ERROR
