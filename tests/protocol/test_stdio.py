@@ -116,6 +116,20 @@ async def test_a_request_that_is_refused_is_repeated_nowhere(served: Served) -> 
     assert CANARY not in served.said_since(mark)
 
 
+async def test_an_approval_can_not_be_claimed_by_a_state_of_any_spelling(served: Served) -> None:
+    linking = {"user_id": "user-1", "wallet_address": "0x" + "1" * 40}
+    asked = json.loads((await served.call("resolve_user", linking))["content"][0]["text"])
+    assert asked["code"] == "approval.required"
+    accepted = {"approve": {"action": "accept", "content": {}}}
+    for spelling, answers in (("requestState", "inputResponses"), ("request_state", "input_responses")):
+        params = {"name": "resolve_user", "arguments": linking}
+        found = await served.ask("tools/call", {**params, spelling: asked["approval_id"], answers: accepted})
+        if "error" in found:
+            assert found["error"] == {"code": -32602, "message": "Invalid params"}
+        else:
+            assert json.loads(found["result"]["content"][0]["text"])["code"] == "approval.required"
+
+
 async def test_a_version_nobody_speaks_is_refused_with_those_we_speak(served: Served) -> None:
     # The handshake of the older era settles the version once; a request that names one does not belong there.
     handshake = served.era == "2025-11-25"
@@ -177,7 +191,7 @@ async def test_a_tool_that_raises_is_not_quoted(served: Served) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes on the event loop are a POSIX promise")
 async def test_a_client_that_stops_reading_is_waited_for_and_gets_everything_afterwards(tmp_path: Path) -> None:
-    size, count = 200_000, 100
+    size, count = 200_000, 60
     asked = [call("2025-11-25", number, "write", {"characters": size}) for number in range(count)]
     async with serving(tmp_path, "2025-11-25", command=ODD_SERVER) as served:
         await served.call("write", {"characters": size})
@@ -188,7 +202,7 @@ async def test_a_client_that_stops_reading_is_waited_for_and_gets_everything_aft
             for line in asked:
                 sent += 1
                 # The blanks fill the pipe, so that a server which has stopped reading is noticed.
-                await served.send_bytes(b" " * 9000 + lines(line))
+                await served.send_bytes(b" " * 15_000 + lines(line))
         assert sent < count
         assert process.memory_info().rss - before < 8_000_000
         async with anyio.create_task_group() as tasks:
