@@ -45,10 +45,14 @@ unit: $(VENV)/.dev $(VENV)/.project
 	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, the other Pythons of this machine
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo 'Installing chromium ...' && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi || \
+		echo 'Could not install chromium; the tests in a browser are skipped.' >&2
 	$(BIN)/python -m pytest -m check -rs
 
 docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the documents anew
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/sandbox_page.py
 
 bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -8,19 +8,20 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from machines_mcp.sandbox import pages
+from machines_mcp.sandbox import board, pages
 from machines_mcp.sandbox.body import read_body
 from machines_mcp.sandbox.breakage import broken
 from machines_mcp.sandbox.call import Incoming
-from machines_mcp.sandbox.control import CONTROLS
+from machines_mcp.sandbox.control import CONTROLS, summary
 from machines_mcp.sandbox.envelope import Answer, Refusal, not_found, wire
 from machines_mcp.sandbox.fields import parse_body
 from machines_mcp.sandbox.gates import Operation, admit
 from machines_mcp.sandbox.operations import OPERATIONS
 from machines_mcp.sandbox.state import State
+from machines_mcp.sandbox.web_page import HEADERS
 
 API_PATH: Final = "/partner/v1"
 CONTROL_PATH: Final = "/control"
@@ -62,12 +63,30 @@ def _operation(operation: Operation, state: State, origin: str) -> Endpoint:
 
 def _control(handle: Callable[..., Answer], state: State) -> Endpoint:
     async def endpoint(request: Request) -> Response:
+        if request.headers.get("content-type", "").startswith(board.FORM):
+            return await _pressed(request, handle, state)
+        if request.method == "GET" and handle is summary and "text/html" in request.headers.get("accept", ""):
+            return board.show(state)
         fields = parse_body(await read_body(request))
         with state.transaction():
             answer = handle(state, fields)
         return _answered(request, answer)
 
     return endpoint
+
+
+async def _pressed(request: Request, handle: Callable[..., Answer], state: State) -> Response:
+    """An order that came by a button of the page: told on the page, and only taken from the page itself."""
+    if "origin" not in request.headers:
+        raise Refusal(403, "forbidden", "only the page itself may press its buttons")
+    try:
+        fields = board.read_form(await read_body(request))
+        with state.transaction():
+            handle(state, fields)
+    except Refusal as refusal:
+        at = f": {refusal.at}" if refusal.at else ""
+        return board.show(state, f"Not done{at}: {refusal.message}", refusal.status)
+    return RedirectResponse(CONTROL_PATH, 303, HEADERS)
 
 
 def _guarded(endpoint: Endpoint, origin: str) -> Endpoint:

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from html import escape
-from pathlib import Path
-from string import Template
 from typing import Final
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from machines_mcp.sandbox import agreements, kyc
 from machines_mcp.sandbox.body import read_body
 from machines_mcp.sandbox.state import State
 from machines_mcp.sandbox.users import User
+from machines_mcp.sandbox.web_page import HEADERS, fill, page, template
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_WEB: Final = Path(__file__).with_name("web")
-_STYLE: Final = (_WEB / "style.css").read_text(encoding="utf-8")
-_SHELL, _VERIFY, _CHOICE, _MESSAGE = (
-    Template((_WEB / f"{name}.html").read_text(encoding="utf-8")) for name in ("shell", "verify", "choice", "message")
-)
-_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_HEADERS: Final = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none';"
-        " frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    # With `no-referrer` a browser would send `Origin: null` along with the form.
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+_VERIFY, _CHOICE, _MESSAGE = (template(name) for name in ("verify", "choice", "message"))
 
 
 @dataclass(frozen=True)
@@ -80,7 +61,7 @@ def routes(state: State) -> list[tuple[str, str, Endpoint]]:
 
     async def verify(request: Request) -> Response:
         user = _user_of_page(state, request.path_params["page"])
-        return _missing() if user is None else _page("Identity verification", _verify(user))
+        return _missing() if user is None else page("Identity verification", _verify(user))
 
     async def decide(request: Request) -> Response:
         form = parse_qs((await read_body(request)).decode("utf-8", "replace"))
@@ -92,7 +73,7 @@ def routes(state: State) -> list[tuple[str, str, Endpoint]]:
             return _message("Identity verification", "Nothing was decided", "Go back and press a button.", 400)
         with state.transaction():
             kyc.decide(state, user.user_id, decision)
-        return RedirectResponse(request.url.path, 303, _HEADERS)
+        return RedirectResponse(request.url.path, 303, HEADERS)
 
     async def legal(request: Request) -> Response:
         for name, title, text in agreements.AGREEMENTS:
@@ -107,8 +88,8 @@ def routes(state: State) -> list[tuple[str, str, Endpoint]]:
     ]
 
 
-def _user_of_page(state: State, page: str) -> User | None:
-    row = state.row("SELECT * FROM users WHERE kyc_page = ?", page)
+def _user_of_page(state: State, name: str) -> User | None:
+    row = state.row("SELECT * FROM users WHERE kyc_page = ?", name)
     return None if row is None else User.of(row)
 
 
@@ -116,24 +97,14 @@ def _verify(user: User) -> str:
     heading, lead, tone = _SCREENS[user.kyc_status]
     if user.kyc_reason is not None:
         lead = f"{lead} Reason: {user.kyc_reason}."
-    choices = [_fill(_CHOICE, vars(choice)) for choice in _CHOICES if choice.value != user.kyc_status]
+    choices = [fill(_CHOICE, vars(choice)) for choice in _CHOICES if choice.value != user.kyc_status]
     words = {"heading": heading, "lead": lead, "tone": tone, "status": user.kyc_status.replace("_", " ")}
-    return _fill(_VERIFY, words, choices="\n".join(choices))
+    return fill(_VERIFY, words, choices="\n".join(choices))
 
 
 def _message(eyebrow: str, heading: str, lead: str, status: int = 200) -> Response:
-    return _page(eyebrow, _fill(_MESSAGE, {"eyebrow": eyebrow, "heading": heading, "lead": lead}), status)
+    return page(eyebrow, fill(_MESSAGE, {"eyebrow": eyebrow, "heading": heading, "lead": lead}), status)
 
 
 def _missing() -> Response:
     return _message("Sandbox", "There is no such page", "The address may be of an earlier run of the sandbox.", 404)
-
-
-def _page(title: str, content: str, status: int = 200) -> Response:
-    html = _fill(_SHELL, {"title": title}, content=content, style=_STYLE)
-    return HTMLResponse(html, status, _HEADERS)
-
-
-def _fill(template: Template, words: dict[str, str], **markup: str) -> str:
-    """Fill a template: `words` are escaped, `markup` is ours already."""
-    return template.substitute({name: escape(word) for name, word in words.items()}, **markup)

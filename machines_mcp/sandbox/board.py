@@ -1,0 +1,131 @@
+"""The control's page: who is there, what waits for a person, and a plain form for whatever can be made happen."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
+
+from machines_mcp.sandbox import kyc
+from machines_mcp.sandbox.control import summary
+from machines_mcp.sandbox.faults import KINDS
+from machines_mcp.sandbox.fields import Fields
+from machines_mcp.sandbox.web_page import fill, page, template
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from machines_mcp.sandbox.state import State
+
+# How many of each the page shows, the newest; programs get all of them.
+MOST_ROWS: Final = 50
+FORM: Final = "application/x-www-form-urlencoded"
+_BOARD: Final = template("board")
+_UNDECIDED: Final = ("pending", "manual_review", "needs_information", "needs_verification")
+_NUMBERS: Final = frozenset({"advanceSeconds", "calls", "status", "delaySeconds", "windowSeconds", "amountCents"})
+_FLAGS: Final = {"true": True, "false": False}
+
+
+def read_form(raw: bytes) -> Fields:
+    """A form of the page as the fields of an order; what was left empty, or is not of the chosen fault, is left out."""
+    given = {name: value for name, value in parse_qsl(raw.decode("utf-8", "replace")) if value}
+    values: dict[str, object] = dict(given)
+    for name in _NUMBERS & values.keys():
+        if given[name].isascii() and given[name].isdigit() and len(given[name]) < 16:
+            values[name] = int(given[name])
+    if given.get("slow") in _FLAGS:
+        values["slow"] = _FLAGS[given["slow"]]
+    if given.get("kind") not in (None, "delay"):
+        values.pop("delaySeconds", None)
+    return Fields(values)
+
+
+def show(state: State, said: str = "", status: int = 200) -> Response:
+    """The page as it is now; `said` is what the last order led to, a constant of the sandbox."""
+    data = summary(state, Fields({})).data
+    users: list[dict[str, Any]] = list(data["users"])[-MOST_ROWS:][::-1]
+    cards = [card for user in users for card in user["cards"]][:MOST_ROWS]
+    deposits = [deposit for user in users for deposit in user["deposits"]][:MOST_ROWS]
+    waiting = [user for user in users if user["kycStatus"] in _UNDECIDED]
+    rate, slow = data["rateLimit"], data["slowProvisioning"]
+    words = {
+        "now": data["now"],
+        "ahead": f"{data['clockAheadSeconds']:,.0f} s",
+        "rate": str(rate["calls"] if rate else 0),
+        "provisioning": "They find their contract missing once." if slow else "Their contract is there at once.",
+        "slower": "false" if slow else "true",
+        "slow_label": "Provide contracts at once" if slow else "Provide contracts late",
+    }
+    content = fill(
+        _BOARD,
+        words,
+        said=f'<p class="said" role="status">{escape(said)}</p>' if said else "",
+        waiting=_rows([_waiting(user) for user in waiting], "Nobody waits."),
+        users=_rows([_user(user) for user in users], "Nobody has come yet."),
+        cards=_rows([_card(card) for card in cards], "No card has been made."),
+        deposits=_rows([_deposit(deposit) for deposit in deposits], "Nothing has been deposited."),
+        disarm=_form("faults/clear", "Disarm all: faults") if data["faults"] else "",
+        faults=_rows([_fault(fault) for fault in data["faults"]], "None."),
+        kinds="".join(f'<option value="{kind}">{escape(kind.replace("_", " "))}</option>' for kind in KINDS),
+    )
+    return page("Control", content, status, wide=True)
+
+
+def _rows(rows: list[str], none: str) -> str:
+    return f'<ul class="rows">{"".join(rows)}</ul>' if rows else f'<p class="hint">{none}</p>'
+
+
+def _row(what: str, about: str, forms: str = "") -> str:
+    return f'<li><div class="what"><strong>{escape(what)}</strong><small>{escape(about)}</small></div>{forms}</li>'
+
+
+def _form(action: str, label: str, inner: str = "", **hidden: str) -> str:
+    """A form of one button; `label` is what a screen reader says, its first words stand on the button."""
+    kept = "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in hidden.items())
+    text, _, more = label.partition(": ")
+    button = f'<button aria-label="{escape(f"{text}: {more}")}">{escape(text)}</button>'
+    return f'<form method="post" action="/control/{action}">{kept}{inner}{button}</form>'
+
+
+def _waiting(user: dict[str, Any]) -> str:
+    name = user["userId"]
+    forms = _form("kyc", f"Approve KYC: {name}", userId=name, decision="approved")
+    others = sorted(kyc.DECISIONS.keys() - {"approved"})
+    options = "".join(f'<option value="{status}">{status.replace("_", " ")}</option>' for status in others)
+    select = f'<label>Or decide <select name="decision">{options}</select></label>'
+    return _row(name, user["kycStatus"].replace("_", " "), forms + _form("kyc", f"Decide: {name}", select, userId=name))
+
+
+def _user(user: dict[str, Any]) -> str:
+    agreed = "agreements accepted" if user["agreementsAccepted"] else "agreements open"
+    about = f"KYC {user['kycStatus'].replace('_', ' ')}, {agreed}, {_dollars(user['spendingPower'])} to spend"
+    name, left = user["userId"], user["withdrawals"]["signatureSecondsLeft"]
+    if not left:
+        return _row(name, about)
+    about += f", a withdrawal signature lasts {left} s more"
+    return _row(name, about, _form("withdrawals", f"Execute withdrawal: {name}", userId=name))
+
+
+def _card(card: dict[str, Any]) -> str:
+    label = f"ending in {card['last4']}"
+    if card["status"] == "canceled":
+        return _row(label, "canceled")
+    cents = '<label>Cents <input name="amountCents" type="number" min="1" max="1000000" value="500" required></label>'
+    form = _form("spend", f"Post a spend: card {label}", cents, cardId=card["cardId"])
+    return _row(f"Card {label}", card["status"].replace("_", " "), form)
+
+
+def _deposit(deposit: dict[str, Any]) -> str:
+    if deposit["completed"]:
+        return _row(deposit["id"], "completed")
+    form = _form("deposits", f"Complete deposit: {deposit['id']}", depositId=deposit["id"])
+    return _row(deposit["id"], "under way", form)
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    about = f"{fault['kind'].replace('_', ' ')}, {fault['calls']} more"
+    return _row(f"{fault.get('method', 'any method')} {fault['path']}", about)
+
+
+def _dollars(cents: int) -> str:
+    return f"{cents / 100:,.2f} USD"

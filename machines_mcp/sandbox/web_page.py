@@ -1,0 +1,45 @@
+"""What every page has in common: the shell, the style, and headers that let nothing run and nothing be loaded."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from starlette.responses import HTMLResponse, Response
+
+_WEB: Final = Path(__file__).with_name("web")
+_STYLE: Final = (_WEB / "style.css").read_text(encoding="utf-8")
+_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    # With `no-referrer` a browser would send `Origin: null` along with the form.
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def template(name: str) -> Template:
+    """The template of that name."""
+    return Template((_WEB / f"{name}.html").read_text(encoding="utf-8"))
+
+
+_SHELL: Final = template("shell")
+
+
+def page(title: str, content: str, status: int = 200, *, wide: bool = False) -> Response:
+    """A whole page around `content`, which is markup."""
+    html = fill(_SHELL, {"title": title, "width": "wide" if wide else "narrow"}, content=content, style=_STYLE)
+    return HTMLResponse(html, status, HEADERS)
+
+
+def fill(template: Template, words: dict[str, str], **markup: str) -> str:
+    """Fill a template: `words` are escaped, `markup` is ours already."""
+    return template.substitute({name: escape(word) for name, word in words.items()}, **markup)

@@ -1,0 +1,113 @@
+"""Drives a headless Chromium over a pair of pipes: opens a page, looks at it, presses keys."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import itertools
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+WAIT_SECONDS = 30.0
+_LAUNCH = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
+
+
+def chromium() -> str | None:
+    """Where Chromium is, None when it is not installed."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Tab:
+    """One tab; each method waits for its answer, at most half a minute."""
+
+    def __init__(self, write: int, read: int) -> None:
+        self._write, self._read, self._rest = write, read, b""
+        self._ids = itertools.count(1)
+        self._session: str | None = None
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+    def call(self, method: str, **params: Any) -> Any:
+        """One command of the DevTools protocol."""
+        number = next(self._ids)
+        message = {"id": number, "method": method, "params": params}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            answer = json.loads(self._message(deadline))
+            if answer.get("id") == number:
+                assert "error" not in answer, answer["error"]
+                return answer["result"]
+
+    def _message(self, deadline: float) -> bytes:
+        while b"\0" not in self._rest:
+            readable, _, _ = select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))
+            chunk = os.read(self._read, 65_536) if readable else b""
+            assert chunk, "the browser did not answer"
+            self._rest += chunk
+        message, _, self._rest = self._rest.partition(b"\0")
+        return message
+
+    def evaluate(self, expression: str) -> Any:
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def until(self, expression: str) -> None:
+        """Wait until the expression is true on the page."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not self.evaluate(expression):
+            assert time.monotonic() < deadline, expression
+
+    def open(self, url: str, *, width: int, dark: bool) -> None:
+        """Open a page at a width and in a colour scheme, with scripts of the page switched off."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.call("Emulation.setEmulatedMedia", features=scheme)
+        self.call("Page.navigate", url=url)
+        self.until(f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'")
+
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """One key down and up."""
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+            self.call("Input.dispatchKeyEvent", **event | ({"text": text} if text and kind == "keyDown" else {}))
+
+    def screenshot(self, file: Path) -> None:
+        image = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        file.write_bytes(base64.b64decode(image))
+
+
+@contextmanager
+def tab(program: str, profile: Path) -> Iterator[Tab]:
+    """A tab of a browser that ends with the `with`."""
+    ours_in, theirs_out = os.pipe()
+    theirs_in, ours_out = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
+    command = [sys.executable, "-c", _LAUNCH, *map(str, high), program, *options, f"--user-data-dir={profile}"]
+    process = subprocess.Popen(command, pass_fds=high, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    for end in (theirs_in, theirs_out, *high):
+        os.close(end)
+    try:
+        yield Tab(ours_out, ours_in)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+        os.close(ours_in)
+        os.close(ours_out)

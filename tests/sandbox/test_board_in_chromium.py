@@ -1,0 +1,100 @@
+"""The control's page in a real browser: usable by keyboard, readable in both colour schemes, whole on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.browser import Tab, chromium, tab
+from tests.sandbox.caller import KYC_SCOPES, Caller, kyc_form
+from tests.sandbox.running import running
+
+pytestmark = [
+    pytest.mark.check,
+    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)"),
+]
+
+# The lowest contrast of any text on the page, and whose it is; backgrounds are looked for among the ancestors.
+CONTRAST = """(() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (color) => { const [r, g, b] = color.map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (node) => { for (let at = node; at; at = at.parentElement) {
+    const color = parse(getComputedStyle(at).backgroundColor); if (color.length < 4 || color[3] === 1) return color; }
+    return [255, 255, 255]; };
+  let worst = [99, ''];
+  for (const node of document.body.querySelectorAll('*')) {
+    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+    if (!own && !['INPUT', 'SELECT'].includes(node.tagName)) continue;
+    const pair = [light(parse(getComputedStyle(node).color).slice(0, 3)), light(ground(node).slice(0, 3))].sort();
+    const [dark, bright] = pair[0] < pair[1] ? pair : pair.reverse();
+    const ratio = (bright + 0.05) / (dark + 0.05);
+    if (ratio < worst[0]) worst = [ratio, node.tagName + ' ' + node.className];
+  }
+  return worst; })()"""
+
+
+@pytest.fixture(scope="module")
+def board() -> Iterator[Caller]:
+    with running() as started:
+        caller = Caller(started)
+        user = caller.funded_user(40)
+        user.new_card()
+        user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
+        caller.control("/faults", {"kind": "drop", "path": "/withdrawals", "calls": 3})
+        yield caller
+        caller.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    program = chromium()
+    assert program is not None
+    with tab(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def person(board: Caller) -> str:
+    """A user who waits for a decision."""
+    user_id = board.new_user()
+    board.call("POST", "/kyc/applications", kyc_form(lastName="Smith"), token=board.session(user_id, *KYC_SCOPES))
+    return user_id
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_it_is_readable_and_whole(board: Caller, browser: Tab, tmp_path: Path, width: int, dark: bool) -> None:
+    person(board)
+    browser.open(board.sandbox.control_url, width=width, dark=dark)
+    browser.screenshot(tmp_path / "board.png")
+    assert (tmp_path / "board.png").stat().st_size > 10_000
+    assert browser.evaluate("getComputedStyle(document.querySelector('main')).borderRadius") == "16px"
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    page = "rgb(16, 18, 21)" if dark else "rgb(244, 245, 247)"
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == page
+    ratio, whose = browser.evaluate(CONTRAST)
+    assert ratio >= 4.5, whose
+    heights = (
+        "[...document.querySelectorAll('button, select, input:not([type=hidden])')].map((one) => one.offsetHeight)"
+    )
+    assert min(browser.evaluate(heights)) >= 44
+
+
+def test_a_keyboard_alone_approves_a_person(board: Caller, browser: Tab) -> None:
+    user_id = person(board)
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(board.sandbox.control_url, width=390, dark=False)
+    for _ in range(200):
+        browser.press("Tab", 9)
+        if browser.evaluate("document.activeElement.getAttribute('aria-label')") == f"Approve KYC: {user_id}":
+            break
+    assert browser.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
+    browser.press("Enter", 13, "\r")
+    browser.until(
+        f"![...document.querySelectorAll('button')].some((one) => one.ariaLabel === 'Approve KYC: {user_id}')"
+    )
+    statuses = {user["userId"]: user["kycStatus"] for user in board.control("")["users"]}
+    assert statuses[user_id] == "approved"
