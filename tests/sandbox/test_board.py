@@ -161,3 +161,9 @@ def test_the_page_shows_the_newest_when_there_are_many(board: Caller) -> None:
     page = look(board)
     assert ids[-1] in page
     assert f"{ids[0]}<" not in page
+
+
+@pytest.mark.parametrize(("kind", "delay"), [("delay", 2), ("drop", 0)])
+def test_the_delay_of_the_form_counts_for_a_delay_alone(board: Caller, kind: str, delay: int) -> None:
+    assert press(board, "faults", path="/cards", kind=kind, delaySeconds="2", calls="1").status_code == 303
+    assert [fault["delaySeconds"] for fault in board.control("/faults")["faults"]] == [delay]
