@@ -20,11 +20,11 @@ WORKERS ?= 0
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check docs bench lock clean
+.PHONY: help demo test lint types imports unit check docs bench bench-size lock clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
-		printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+		printf '  make %-10s %s\n' "$$name" "$$what"; done
 
 demo: $(VENV)/.runtime $(VENV)/.project ## The whole journey against the embedded sandbox, told step by step
 	@$(BIN)/machines-mcp demo
@@ -56,6 +56,9 @@ docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the document
 
 bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-size: $(VENV)/.runtime $(VENV)/.project ## What a read costs with 10, 1,000 and 100,000 rows
+	@$(BIN)/python -m benchmarks.size $(ARGS)
 
 # `make lock` keeps the versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \

@@ -20,13 +20,17 @@ EXIT_SECONDS = 5.0
 
 
 class Sandbox:
-    """`machines-mcp sandbox` on a free port; a context manager that ends the process."""
+    """`machines-mcp sandbox` on a free port, with more options; a context manager that ends the process."""
 
     base_url: str
     partner_key: str
+    control_url: str
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
 
     def __enter__(self) -> Sandbox:
-        command = [sys.executable, "-m", "machines_mcp.sandbox", "--port", "0"]
+        command = [sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", *self._options]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert self._process.stdout
         first_line = self._process.stdout.readline()
@@ -34,6 +38,7 @@ class Sandbox:
             raise BenchmarkError("the sandbox did not start")
         about = json.loads(first_line)
         self.base_url, self.partner_key = about["base_url"], about["partner_key"]
+        self.control_url = about["control_url"]
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,0 +1,113 @@
+"""Fills a sandbox's database: one card, deposit and spend, made over the API, become as many as are asked for.
+
+The copies go in by SQL, a few seconds for 100,000 of each; every column that is not set here is the original's, so a
+new column needs nothing here. Copies lie in the past: days ago, a second apart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+DAY = 86_400.0
+# How many users the rows that are not the asking user's are spread over.
+NEIGHBOURS = 100
+
+Row = dict[str, Any]
+
+
+def fill(file: Path, user_id: str, *, own: int, others: int) -> None:
+    """Bring the user to `own` cards, deposits and spends, and give `others` more of each to their neighbours."""
+    with closing(sqlite3.connect(file, timeout=30)) as database:
+        database.row_factory = sqlite3.Row
+        with database:
+            _fill(database, user_id, own, others)
+        # Into the file itself: what is measured is a database that has long been so, not one that was just written.
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _fill(database: sqlite3.Connection, user_id: str, own: int, others: int) -> None:
+    neighbours = _neighbours(database, user_id)
+    for first, count, owner in (
+        (1, own, lambda number: user_id),
+        (0, others, lambda number: neighbours[number % NEIGHBOURS]),
+    ):
+        _copy_cards(database, user_id, range(first, count), owner)
+        _copy_deposits(database, user_id, range(first, count), owner)
+        _copy_spends(database, user_id, range(first, count), owner)
+
+
+def _neighbours(database: sqlite3.Connection, user_id: str) -> list[str]:
+    names = [f"neighbour-{number}" for number in range(NEIGHBOURS)]
+    original = _original(database, "SELECT * FROM users WHERE user_id = ?", user_id)
+    _insert(database, "users", ({**original, "user_id": name, "kyc_page": None} for name in names))
+    return names
+
+
+def _copy_cards(database: sqlite3.Connection, user_id: str, numbers: range, owner: Callable[[int], str]) -> None:
+    original = _original(database, "SELECT * FROM cards WHERE user_id = ?", user_id)
+
+    def copies() -> Iterator[Row]:
+        for number in numbers:
+            own = {"card_id": str(uuid.uuid4()), "user_id": owner(number), "position": number}
+            yield {**original, **own, "created_at": _past(original, number)}
+
+    _insert(database, "cards", copies())
+
+
+def _copy_deposits(database: sqlite3.Connection, user_id: str, numbers: range, owner: Callable[[int], str]) -> None:
+    """Deposits with the entry of each, completed so long ago that they are not among the active ones."""
+    deposit = _original(database, "SELECT * FROM deposits WHERE user_id = ?", user_id)
+    entry = _original(database, "SELECT * FROM entries WHERE entry_id = ?", deposit["entry_id"])
+    ids = [str(uuid.uuid4()) for _ in numbers]
+
+    def entries() -> Iterator[Row]:
+        for number, entry_id in zip(numbers, ids, strict=True):
+            at = _past(entry, number)
+            yield {**entry, "entry_id": entry_id, "user_id": owner(number), "created_at": at, "posts_at": at}
+
+    def deposits() -> Iterator[Row]:
+        for number, entry_id in zip(numbers, ids, strict=True):
+            own = {"deposit_id": str(uuid.uuid4()), "user_id": owner(number), "entry_id": entry_id}
+            at = _past(deposit, number)
+            yield {**deposit, **own, "created_at": at, "completes_at": at}
+
+    _insert(database, "entries", entries())
+    _insert(database, "deposits", deposits())
+
+
+def _copy_spends(database: sqlite3.Connection, user_id: str, numbers: range, owner: Callable[[int], str]) -> None:
+    """Spends of one cent, so that the balance stays what it may be."""
+    original = _original(database, "SELECT * FROM entries WHERE user_id = ? AND type = 'spend'", user_id)
+
+    def copies() -> Iterator[Row]:
+        for number in numbers:
+            at = _past(original, number)
+            own = {"entry_id": str(uuid.uuid4()), "user_id": owner(number), "amount_cents": 1}
+            yield {**original, **own, "created_at": at, "posts_at": at}
+
+    _insert(database, "entries", copies())
+
+
+def _past(original: Row, number: int) -> float:
+    moment: float = original["created_at"]
+    return moment - DAY - number
+
+
+def _original(database: sqlite3.Connection, sql: str, value: str) -> Row:
+    return dict(database.execute(sql, (value,)).fetchone())
+
+
+def _insert(database: sqlite3.Connection, table: str, rows: Iterator[Row]) -> None:
+    """Table and column names are the schema's, values are bound."""
+    first = next(rows, None)
+    if first is None:
+        return
+    names, marks = ", ".join(first), ", ".join(f":{name}" for name in first)
+    sql = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608
+    database.execute(sql, first)
+    database.executemany(sql, rows)
