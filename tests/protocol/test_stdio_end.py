@@ -27,6 +27,7 @@ from tests.protocol.process import (
     call,
     greeting,
     lines,
+    request,
     run,
     serving,
     started,
@@ -46,14 +47,21 @@ def _script(folder: Path, data: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("era", "last"), [("2025-11-25", b""), ("2026-07-28", b"\n")])
-def test_a_file_of_calls_is_answered_to_its_last_line(tmp_path: Path, era: Era, last: bytes) -> None:
-    data = lines(*greeting(era), *(call(era, number, "status") for number in range(5))).rstrip(b"\n") + last
-    with _script(tmp_path, data).open("rb") as script:
-        done = run(tmp_path / "state", script.fileno())
+@pytest.mark.parametrize(
+    ("era", "last", "into_a_file"),
+    [("2025-11-25", b"", False), ("2026-07-28", b"\n", True)],
+    ids=["2025-11-25 to a pipe", "2026-07-28 to a file"],
+)
+def test_a_file_of_calls_is_answered_to_its_last_line(tmp_path: Path, era: Era, last: bytes, into_a_file: bool) -> None:
+    calls = [call(era, number, "status") for number in range(20)]
+    data = lines(*greeting(era), *calls, request(era, "list", "tools/list")).rstrip(b"\n") + last
+    target = tmp_path / "answers.jsonl"
+    with _script(tmp_path, data).open("rb") as script, target.open("wb") as output:
+        stdout = output.fileno() if into_a_file else subprocess.PIPE
+        done = run(tmp_path / "state", script.fileno(), stdout=stdout)
     assert (done.returncode, done.stderr) == (0, b"")
-    found = answered(done.stdout)
-    assert found.keys() - {"hello"} == set(range(5))
+    found = answered(target.read_bytes() if into_a_file else done.stdout)
+    assert found.keys() - {"hello"} == {*range(20), "list"}
     assert all("result" in message for message in found.values())
 
 
@@ -81,15 +89,6 @@ def test_a_cancelled_request_that_never_was_leaves_the_others_their_answers(tmp_
     done = run(tmp_path / "state", sent, command=ODD_SERVER)
     assert done.returncode == 0
     assert "result" in answered(done.stdout)[1]
-
-
-def test_output_goes_to_a_file_too(tmp_path: Path) -> None:
-    target = tmp_path / "answers.jsonl"
-    data = lines(*greeting(OLD), *(call(OLD, number, "write", {"characters": 9000}) for number in range(30)))
-    with _script(tmp_path, data).open("rb") as script, target.open("wb") as output:
-        done = run(tmp_path / "state", script.fileno(), command=ODD_SERVER, stdout=output.fileno())
-    assert done.returncode == 0
-    assert answered(target.read_bytes()).keys() == {"hello", *range(30)}
 
 
 def test_a_slow_reader_of_a_server_that_has_ended_has_lost_nothing(tmp_path: Path) -> None:
@@ -152,8 +151,7 @@ async def test_what_hangs_after_the_last_line_of_a_file_is_waited_for_and_then_l
 
 
 HANGING: dict[str, list[dict[str, Any]]] = {
-    "a wait": [call(OLD, "never", "sleep", {"seconds": 600})],
-    "what nothing may end": [call(OLD, "never", "hold", {"seconds": 600})],
+    "calls": [call(OLD, tool, tool, {"seconds": 600}) for tool in ("sleep", "hold")],
     "answers that nobody reads": [call(OLD, number, "write", {"characters": 200_000}) for number in range(5)],
 }
 
