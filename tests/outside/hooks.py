@@ -64,7 +64,10 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 @schemathesis.hook
 def after_call(context: HookContext, case: Case, response: Response) -> None:
     """Remember the sessions of users who were just named, and what the ready user got."""
-    if response.status_code != 200 or (data := response.json().get("data")) is None:
+    if response.status_code != 200 or response.headers["content-type"] != ["application/json"]:
+        return
+    data = response.json().get("data")
+    if data is None:
         return
     call = (case.method, case.operation.path)
     if call == ("POST", "/sessions"):
@@ -100,4 +103,6 @@ def _real(body: dict[str, Any]) -> dict[str, Any]:
         real["sessionId"] = _named("sessionId", real["sessionId"])
     if "scopes" in real and dice.random() < 0.7:
         real["scopes"] = ["kyc.read", "kyc.write"]
+        # Somebody new, who has yet to hand the form in.
+        real |= {name: f"newcomer-{dice.getrandbits(64)}" for name in ("userId", "externalUserId") if name in real}
     return real
