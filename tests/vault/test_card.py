@@ -74,7 +74,10 @@ def test_a_number_that_is_none_is_refused(number: str, fault: Fault) -> None:
     assert _fault(number.encode(), b"123", number[-4:]) is fault
 
 
-@pytest.mark.parametrize("last4", ["", "12345", "٣٣٣٣", str((int(NUMBER[-4:]) + 1) % 10_000).zfill(4)])
+ANOTHER = pytest.param(str((int(NUMBER[-4:]) + 1) % 10_000).zfill(4), id="another")
+
+
+@pytest.mark.parametrize("last4", ["", "12345", "٣٣٣٣", ANOTHER])
 def test_another_cards_number_is_refused(last4: str) -> None:
     assert _fault(NUMBER.encode(), b"123", last4) is Fault.LAST4
 
