@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+from random import Random
+
+import pytest
+
 from machines_mcp.sandbox.card_numbers import TEST_BIN, new_cvc, new_number
 
 
@@ -10,12 +15,13 @@ def luhn_sum(digits: str) -> int:
     return sum(value - 9 if value > 9 else value for value in doubled)
 
 
-def test_every_number_is_of_the_test_range_and_passes_the_luhn_check() -> None:
+def test_every_number_is_of_the_test_range_and_passes_the_luhn_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A fixed run of random digits: of two thousand truly random numbers two are the same once in 500 runs.
+    monkeypatch.setattr(secrets, "randbelow", Random(1).randrange)  # noqa: S311 - no secret is made of it
     numbers = [new_number() for _ in range(2000)]
     assert all(len(number) == 16 and number.startswith(TEST_BIN) for number in numbers)
     assert all(luhn_sum(number) % 10 == 0 for number in numbers)
-    # Nine digits are random: two of 2000 meet once in 500 runs, three pairs never.
-    assert len(set(numbers)) > 1997
+    assert len(set(numbers)) == 2000
     assert {number[-1] for number in numbers} == set("0123456789")
 
 
