@@ -62,6 +62,13 @@ class GetKycStatus(UserInput):
     wait_seconds: WaitSeconds = 0
 
 
+class KycSubmitted(Output):
+    """Without the link and the reason: the outcome of an approved call is stored, and they may hold personal data."""
+
+    status: str
+    meaning: str
+
+
 class KycStanding(Output):
     status: str
     meaning: str
@@ -71,13 +78,9 @@ class KycStanding(Output):
     poll_after_seconds: float | None = None
 
 
-def _submit_question_fields(args: SubmitKyc) -> int:
-    return sum(value is not None for name, value in args if name != "user_id")
-
-
 async def _question(call: UserCall, args: SubmitKyc) -> str:
     # The question is stored and shown, so it names no value.
-    count = _submit_question_fields(args)
+    count = sum(value is not None for name, value in args if name != "user_id")
     return f"Send the identity data of the user {clean(call.user_id, 120)} ({count} fields) to Machines for the check?"
 
 
@@ -104,11 +107,16 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
     question=_question,
     idempotent=False,
 )
-async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycStanding:
+async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
     """Send the user's identity data for the check. Use only data the user gave; see get_kyc_requirements for the
     rules. A person is asked first. The data is passed on and not kept. Next: get_kyc_status."""
     client = await call.services.partner()
-    return _standing(call, await client.kyc.submit(call.user_id, application(args)), waited=False)
+    status = clean((await client.kyc.submit(call.user_id, application(args))).status, 40)
+    if status in ("approved", *_ENDS):
+        steps = _next(call, status)
+    else:
+        steps = [then(call, "get_kyc_status", "See what it waits for, and the link if the user must act.")]
+    return KycSubmitted(status=status, meaning=_meaning(status), next_steps=steps)
 
 
 @tool(title="Identity check: status", toolset="onboarding", steps=(5, 6), effect=Effect.READ)
@@ -132,13 +140,17 @@ def _standing(call: UserCall, found: KycStatus, *, waited: bool) -> KycStanding:
     link = found.completion_link or found.external_verification_link
     return KycStanding(
         status=status,
-        meaning=MEANINGS.get(status, "A status this server does not know; it may change by itself."),
+        meaning=_meaning(status),
         reason=clean_or_none(found.reason, 300),
         verification_link=clean_or_none(link, 1000) if status not in ("approved", *_ENDS) else None,
         still_waiting=True if open_ended and waited else None,
         poll_after_seconds=poll_seconds(found) if open_ended else None,
         next_steps=_next(call, status),
     )
+
+
+def _meaning(status: str) -> str:
+    return MEANINGS.get(status, "A status this server does not know; it may change by itself.")
 
 
 def _next(call: UserCall, status: str) -> list[NextStep]:

@@ -43,9 +43,16 @@ async def test_a_person_is_sent_to_the_hosted_page_and_the_wait_ends_when_they_a
     async with caller(tmp_path) as c:
         handed_in = await c.call("submit_kyc", **applicant("Tester"))
         assert handed_in["status"] == "needs_verification"
-        assert handed_in["verification_link"].startswith("http://127.0.0.1:")
-        step = handed_in["next_steps"][0]
+        assert handed_in["next_steps"][0]["tool"] == "get_kyc_status"
+        standing = await c.call("get_kyc_status")
+        link = standing["verification_link"]
+        assert link.startswith("http://127.0.0.1:")
+        step = standing["next_steps"][0]
         assert (step["tool"], "verification_link" in step["why"]) == ("get_kyc_status", True)
+        # The outcome of the approved call is stored; the link, which may open the page by itself, is not.
+        stored = b"".join(file.read_bytes() for file in (tmp_path / "embedded").glob("state.db*"))
+        assert b"needs_verification" in stored
+        assert link.rsplit("/", 1)[1].encode() not in stored
 
         waited: list[dict[str, object]] = []
         with anyio.fail_after(20):
