@@ -107,6 +107,17 @@ class Tool:
         """Whether no arguments can make it change anything."""
         return self.effects == (Effect.READ,)
 
+    def classify(self, arguments: Input) -> Effect:
+        """The class of this call.
+
+        Raises:
+            ValueError: It is none that the tool declares, so the policy was never asked about it.
+        """
+        effect = self.effect_of(arguments)
+        if effect not in self.effects:
+            raise ValueError("a call of a class that its tool does not declare")
+        return effect
+
     @property
     def per_user(self) -> bool:
         """Whether it acts for one user."""

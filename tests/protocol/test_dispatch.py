@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -20,8 +21,22 @@ from machines_mcp.guard.policy import Policy, Rule, default_policy
 from machines_mcp.guard.store import Store, StoreUnavailable
 from machines_mcp.protocol import dispatch
 from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.protocol.tool import Tool
 from tests.guard.clock import Clock
-from tests.protocol.fakes import ERAS, MODERN, Era, House, Person, UpstreamError, body, code, house, says
+from tests.protocol.fakes import (
+    ERAS,
+    MODERN,
+    Era,
+    House,
+    Person,
+    UpstreamError,
+    body,
+    change,
+    code,
+    house,
+    look,
+    says,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -471,6 +486,22 @@ async def test_the_class_of_a_call_follows_from_its_arguments(home: House, era: 
         assert code(await client.call_tool("change", {**ARGUMENTS, "harmless": True})) == "ok"
         assert code(await client.call_tool("change", {**ARGUMENTS, "harmless": False})) == "approval.required"
     assert len(home.world.paid) == 1
+
+
+@both_eras
+@pytest.mark.parametrize("declared", [change, look], ids=lambda tool: tool.name)
+async def test_a_class_that_the_tool_does_not_declare_is_refused(
+    store: Store, clock: Clock, era: Era, declared: Tool
+) -> None:
+    # All classes are allowed, so only the declaration stands in the way.
+    free = Policy(dict.fromkeys(Effect, Rule.ALLOW), "")
+    astray = replace(declared, effect_of=lambda _: Effect.DESTROY)
+    home = house(store, clock, policy=free, tools=[astray])
+    arguments: Mapping[str, Any] = ARGUMENTS if declared is change else {}
+    async with home.client(era, says("accept")) as client:
+        answer = await client.call_tool(astray.name, {**arguments})
+    assert code(answer) == "internal"
+    assert home.world.paid == []
 
 
 @both_eras
