@@ -27,6 +27,8 @@ _TEXT = {
 }
 # Versions are dates; anything longer could be a value.
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# What a client can be told it lacks, with the parts of each; settings beside them are dropped.
+_CAPABILITIES = {"elicitation": ("form", "url"), "sampling": ("context", "tools"), "roots": ()}
 # Beyond this JSON numbers are no ids: not every client can read them back, and Python does not print the longest.
 MAX_ID = 2**63
 
@@ -91,13 +93,29 @@ def _constant_error(line: str) -> str:
     code = error.get("code")
     code = code if code in _TEXT else -32603
     clean: dict[str, Any] = {"code": code, "message": _TEXT[code]}
+    if code == -32021:
+        clean["data"] = _capabilities(error.get("data"))
     if code == -32022:
         clean["data"] = _versions(error.get("data"))
     return json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "error": clean}) + "\n"
 
 
+def _capabilities(data: Any) -> dict[str, Any]:
+    given = _object(_object(data).get("requiredCapabilities"))
+    known = {
+        name: {part: {} for part in parts if part in _object(given[name])}
+        for name, parts in _CAPABILITIES.items()
+        if name in given
+    }
+    return {"requiredCapabilities": known}
+
+
 def _versions(data: Any) -> dict[str, Any]:
-    given = data if isinstance(data, dict) else {}
+    given = _object(data)
     requested = given.get("requested")
     plain = isinstance(requested, str) and _VERSION.fullmatch(requested)
     return {"supported": given.get("supported", []), "requested": requested if plain else "unknown"}
+
+
+def _object(data: Any) -> dict[str, Any]:
+    return data if isinstance(data, dict) else {}

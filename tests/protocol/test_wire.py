@@ -46,7 +46,7 @@ def test_a_result_without_secrets_leaves_as_it_is(wire: Wire) -> None:
     assert wire.outgoing(line) == line
 
 
-@pytest.mark.parametrize("code", [-32700, -32600, -32601, -32602, -32603, -32000, -32020, -32021, 0, 1, -32042, 99999])
+@pytest.mark.parametrize("code", [-32700, -32600, -32601, -32602, -32603, -32000, -32020, 0, 1, -32042, 99999])
 @pytest.mark.parametrize("data", [None, CANARY, {"requested": CANARY}, [CANARY]])
 def test_an_error_keeps_its_id_and_a_known_code_and_nothing_else(wire: Wire, code: int, data: object) -> None:
     sent = json.loads(wire.outgoing(_line(id="x", error={"code": code, "message": CANARY, "data": data})))
@@ -77,6 +77,33 @@ def test_an_unsupported_version_is_repeated_only_if_it_looks_like_one(
     sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32022, "message": CANARY, "data": data})))
     assert sent["error"]["data"] == {"supported": ["2026-07-28"], "requested": shown}
     assert CANARY not in json.dumps(sent)
+
+
+@pytest.mark.parametrize(
+    ("required", "shown"),
+    [
+        ({"elicitation": {}}, {"elicitation": {}}),
+        ({"elicitation": {"form": {}, "url": {"at": CANARY}}}, {"elicitation": {"form": {}, "url": {}}}),
+        (
+            {"sampling": {"tools": {}, CANARY: {}}, "roots": {"listChanged": CANARY}},
+            {"sampling": {"tools": {}}, "roots": {}},
+        ),
+        ({"elicitation": CANARY, CANARY: {}}, {"elicitation": {}}),
+        ([CANARY], {}),
+        (None, {}),
+    ],
+)
+def test_a_missing_capability_is_told_by_known_names_alone(wire: Wire, required: object, shown: object) -> None:
+    data = {"requiredCapabilities": required, "more": CANARY}
+    sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32021, "message": CANARY, "data": data})))
+    assert sent["error"]["data"] == {"requiredCapabilities": shown}
+    assert CANARY not in json.dumps(sent)
+
+
+@pytest.mark.parametrize("data", [None, CANARY, [CANARY]])
+def test_a_missing_capability_without_its_data_is_still_in_form(wire: Wire, data: object) -> None:
+    sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32021, "message": CANARY, "data": data})))
+    assert sent["error"]["data"] == {"requiredCapabilities": {}}
 
 
 def test_an_answer_with_a_secret_is_withheld_and_the_caller_told(wire: Wire) -> None:
