@@ -102,7 +102,7 @@ def _constant_error(line: str) -> str:
 
 def _capabilities(data: Any) -> dict[str, Any]:
     given = _object(_object(data).get("requiredCapabilities"))
-    known = {
+    known: dict[str, Any] = {
         name: {part: {} for part in parts if part in _object(given[name])}
         for name, parts in _CAPABILITIES.items()
         if name in given
