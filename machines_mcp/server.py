@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from machines_mcp.tools.services import Revealed
 
 STOP_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
 
 _NOTHING_IS_REAL = " This server is embedded: it talks to a simulator on this machine and nothing here is real."
 _INSTRUCTIONS = (
@@ -155,9 +156,9 @@ class App:
     async def close(self) -> None:
         """Let go of everything, newest first, each within a second."""
         while self._closing:
-            with anyio.move_on_after(1.0, shield=True):
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await self._closing.pop()()
-        with anyio.move_on_after(1.0, shield=True):
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await self.store.close()
 
     async def _find(self) -> tuple[str, Secret]:

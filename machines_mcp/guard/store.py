@@ -62,13 +62,15 @@ class Store:
         return await self._in_thread(lambda: self._transact(work, "BEGIN"))
 
     async def close(self) -> None:
-        """Close the database. Safe to call twice."""
+        """Close the database. Safe to call twice. Who gives up waiting does not stop it: it follows what is running."""
+        import asyncio
+
         if self._closed:
             return
-        with anyio.CancelScope(shield=True):
-            await self._in_thread(self._close)
-        self._thread.shutdown(wait=False)
         self._closed = True
+        closing = self._thread.submit(self._close)
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closing))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         import asyncio
