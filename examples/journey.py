@@ -1,23 +1,23 @@
 """The whole journey by the client alone, against a simulator of its own: from nobody to a card and its secrets.
 
-Run it with `python examples/journey.py`. Nothing in it is real, and it prints no card secrets.
+Run it with `python examples/journey.py`. Nothing in it is real, and it prints no card secrets. The simulator ends by
+itself when its stdin is closed, which is when the last block ends.
 """
 
 import json
-import subprocess
 import sys
+from subprocess import PIPE, Popen
 
 import anyio
 
 from machines_mcp.partner import CardLimit, KycAddress, KycApplication, PartnerClient
-from machines_mcp.secret import Secret
 
 USER = "user-1"  # the partner's own id of the person
 HOME = KycAddress(line1="1 Main Street", city="Springfield", region="IL", postal_code="62701", country_code="US")
 
 
-async def journey(base_url: str, partner_key: str) -> None:
-    async with PartnerClient(base_url, Secret(partner_key), card_secrets=True) as client:
+async def journey(address: dict[str, str]) -> None:
+    async with PartnerClient(address["base_url"], address["partner_key"], card_secrets=True) as client:
         await client.users.resolve(USER)
         form = await client.kyc.values(USER)
         person = KycApplication(
@@ -29,25 +29,15 @@ async def journey(base_url: str, partner_key: str) -> None:
         print("kyc:", (await client.kyc.submit(USER, person)).status)
         print("agreements accepted:", (await client.agreements.accept(USER)).accepted)
         deposit = await client.deposits.create(USER, "rusd", "base", amount=25)  # in units of the currency
-        print("pay 25", deposit.from_currency, "on", deposit.from_network)
-        for _ in range(60):
-            if (await client.balances.get(USER)).spending_power:
-                break
-            await anyio.sleep(0.5)
+        print("deposit:", (await client.deposits.wait(USER, deposit.id)).status)
         print("spending power in cents:", (await client.balances.get(USER)).spending_power)
         label = await client.encryption.encrypt(USER, "Groceries")
         limit = CardLimit(amount_cents=25_00, frequency="per30DayPeriod")
         card = await client.cards.create(USER, encrypted_name=label, limit=limit, idempotency_key="my-order-0001")
-        print("card:", card.status, "ending", card.last4)
-        session = await client.cards.secrets_session(USER)
+        session = await client.cards.secrets_session(USER)  # its key opens what is sealed
         sealed = await client.cards.secrets(USER, card.card_id, session.session_id)
-        print(f"secrets: sealed, card valid to {sealed.expiration_month:02}/{sealed.expiration_year}")
-        await client.cards.update(USER, card.card_id, status="locked")
-        print("card:", (await client.cards.delete(USER, card.card_id)).status)
+        print(f"card {card.last4} is {card.status}, valid to {sealed.expiration_month:02}/{sealed.expiration_year}")
 
 
-command = [sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased"]
-# The simulator ends by itself when its stdin is closed, which is when this block ends.
-with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-    first = json.loads(process.stdout.readline()) if process.stdout else {}
-    anyio.run(journey, first["base_url"], first["partner_key"])
+with Popen([sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased"], stdin=PIPE, stdout=PIPE) as api:
+    anyio.run(journey, json.loads(api.stdout.readline() if api.stdout else ""))

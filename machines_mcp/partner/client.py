@@ -39,7 +39,7 @@ class PartnerClient:
 
     Args:
         base_url: https, or http on loopback; up to and with `/partner/v1`.
-        partner_key: What `X-Partner-Key` carries; visible ASCII.
+        partner_key: What `X-Partner-Key` carries; visible ASCII. A plain string is wrapped at once.
         proxy: An http or https URL that calls go through, unless the API is on loopback. The environment is not asked.
         ca_file: PEM certificates to trust beside the system's.
         deadline: Seconds for a whole call, with the minting of a session, retries and the reading of the answer.
@@ -58,7 +58,7 @@ class PartnerClient:
     def __init__(
         self,
         base_url: str,
-        partner_key: Secret,
+        partner_key: Secret | str,
         *,
         proxy: str | None = None,
         ca_file: str | None = None,
@@ -71,9 +71,10 @@ class PartnerClient:
         on_answer: OnAnswer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not is_header_safe(partner_key):
+        key = Secret(partner_key) if isinstance(partner_key, str) else partner_key
+        if not is_header_safe(key):
             raise ValueError("the partner key must be visible ASCII without blanks")
-        partner = Credential("X-Partner-Key", partner_key)
+        partner = Credential("X-Partner-Key", key)
         endpoint = Endpoint(base_url, proxy=proxy, ca_file=ca_file)
         self._transport = Transport(
             endpoint,

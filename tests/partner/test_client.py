@@ -51,6 +51,17 @@ def test_an_address_of_neither_kind_is_refused_at_once() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("key", [PARTNER_KEY, Secret(PARTNER_KEY)], ids=["plain", "secret"])
+async def test_a_key_may_be_a_plain_string_and_is_kept_as_a_secret(api: Upstream, key: str | Secret) -> None:
+    async with PartnerClient(api.base_url, key) as client:
+        await client.sessions.open(USER, ["kyc.read"])
+        kept = [part for thing in (client, client.sessions, client.users) for part in vars(thing).values()]
+    assert api.mints[0].headers["x-partner-key"] == PARTNER_KEY
+    assert PARTNER_KEY not in kept
+    assert PARTNER_KEY not in repr(kept)
+
+
+@pytest.mark.anyio
 async def test_a_client_that_is_made_and_closed_opens_no_connection(api: Upstream) -> None:
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY)):
         pass

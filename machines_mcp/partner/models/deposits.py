@@ -8,6 +8,9 @@ from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumber, Whole
 
 AmountCurrency = Literal["crypto", "usd"]
+# The API publishes no list of statuses; these mean an end wherever they appear, all others may still move.
+_ARRIVED = frozenset({"completed", "finished"})
+_LOST = frozenset({"failed", "refunded", "expired", "canceled"})
 
 
 class DepositRange(Answer):
@@ -52,6 +55,16 @@ class Deposit(Answer):
     status: str
     created_at: Moment | None = None
     updated_at: Moment | None = None
+
+    @property
+    def arrived(self) -> bool:
+        """Whether it came through; the balance follows within minutes."""
+        return self.status in _ARRIVED
+
+    @property
+    def settled(self) -> bool:
+        """Whether it ended, one way or the other."""
+        return self.arrived or self.status in _LOST
 
 
 class DepositList(Answer):

@@ -26,6 +26,8 @@ KycStatusValue = (
     | str
 )
 
+_SETTLED = frozenset({"not_submitted", "approved", "denied", "locked", "canceled"})
+
 
 def _real_date(value: str) -> str:
     date.fromisoformat(value)
@@ -84,6 +86,11 @@ class KycStatus(Answer):
     completion_link: str | None = None
     external_verification_link: str | None = None
     is_active: Flag | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing moves by itself any more: there is no application yet, or it came to its end."""
+        return self.status in _SETTLED
 
 
 class KycAddress(Body):

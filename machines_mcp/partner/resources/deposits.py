@@ -19,6 +19,7 @@ from machines_mcp.partner.models.deposits import (
 from machines_mcp.partner.request import Request
 from machines_mcp.partner.resources.base import Resource, key_or_new, path_id
 from machines_mcp.partner.scopes import DEPOSITS_READ, DEPOSITS_WRITE
+from machines_mcp.partner.waiting import WAIT_SECONDS, OnWait, wait_until_settled
 
 
 class Deposits(Resource):
@@ -71,6 +72,16 @@ class Deposits(Resource):
         """One deposit (id of 8 to 128 characters): `GET /deposits/{depositId}`. Raises `NotFound`."""
         request = Request.get("/deposits/{depositId}", ids={"depositId": path_id(deposit_id, "deposit_id")})
         return await self._channel.call(user_id, DEPOSITS_READ, request, Deposit, inside="deposit")
+
+    async def wait(
+        self, user_id: str, deposit_id: str, *, seconds: float = WAIT_SECONDS, on_wait: OnWait | None = None
+    ) -> Deposit:
+        """`get` until the deposit is `settled`, asked as often as the API wants, for at most `seconds`.
+
+        Answers with the newest state, settled or not. `on_wait` is told before each pause which share of the time is
+        over.
+        """
+        return await wait_until_settled(lambda: self.get(user_id, deposit_id), seconds=seconds, on_wait=on_wait)
 
     async def list(self, user_id: str, *, scope: Literal["active", "all"] = "active") -> DepositList:
         """The recent active deposits, or all: `GET /deposits`."""
