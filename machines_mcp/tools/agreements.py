@@ -9,7 +9,7 @@ from machines_mcp.guard.effect import Effect
 from machines_mcp.partner.errors import InvalidState
 from machines_mcp.protocol.tool import Output, Part, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean
+from machines_mcp.tools.text import clean, quoted
 from machines_mcp.tools.upstream import agreements_missing, kyc_missing
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class AgreementsShown(Output):
 async def _question(call: UserCall, args: AgreementsOf) -> str:
     client = await call.services.partner()
     found = await client.agreements.get(call.user_id)
-    lines = [f"- {clean(a.text, 600)} {' '.join(clean(link.url, 300) for link in a.links)}" for a in found.agreements]
-    return f"Accept these agreements for the user {clean(call.user_id, 120)}?\n" + "\n".join(lines)
+    lines = [f"- {quoted(a.text, 600)} {' '.join(quoted(link.url, 300) for link in a.links)}" for a in found.agreements]
+    return f"Accept these agreements for the user {quoted(call.user_id, 120)}?\n" + "\n".join(lines)
 
 
 @tool(title="Show the agreements", toolset="onboarding", steps=(7,), effect=Effect.READ)

@@ -14,7 +14,7 @@ from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.tool import Cents, Output, Part, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean, dollars
+from machines_mcp.tools.text import clean, dollars, quoted
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit, PartnerClient
@@ -109,8 +109,8 @@ class CardClosed(Output):
 
 async def _create_question(call: UserCall, args: CreateCard) -> str:
     await need_agreements(call)
-    label = f" labelled “{clean(args.label, 60)}”" if args.label else ""
-    return f"Issue a virtual card{label} with {_limit_text(args.limit())} to the user {clean(call.user_id, 120)}?"
+    label = f" labelled {quoted(args.label, 60)}" if args.label else ""
+    return f"Issue a virtual card{label} with {_limit_text(args.limit())} to the user {quoted(call.user_id, 120)}?"
 
 
 @tool(title="Create a card", toolset="cards", steps=(11, 12), effect=Effect.MONEY, question=_create_question)
@@ -178,8 +178,8 @@ async def _update_question(call: UserCall, args: UpdateCard) -> str:
     card = await client.cards.get(call.user_id, args.card_id)
     changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
     changes += [f"set its limit to {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
-    changes += [f"label it “{clean(args.label, 60)}”"] if args.label else []
-    return f"Card ending {card.last4} of the user {clean(call.user_id, 120)}: {' and '.join(changes)}?"
+    changes += [f"label it {quoted(args.label, 60)}"] if args.label else []
+    return f"Card ending {clean(card.last4, 4)} of the user {quoted(call.user_id, 120)}: {' and '.join(changes)}?"
 
 
 @tool(
@@ -204,7 +204,7 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
 async def _close_question(call: UserCall, args: CardOf) -> str:
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
-    return f"Close the card ending {card.last4} of the user {clean(call.user_id, 120)} for good?"
+    return f"Close the card ending {clean(card.last4, 4)} of the user {quoted(call.user_id, 120)} for good?"
 
 
 @tool(title="Close a card", toolset="cards", effect=Effect.DESTROY, question=_close_question, destructive=True)

@@ -12,7 +12,7 @@ from machines_mcp.guard.effect import Effect
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
 from machines_mcp.tools.kyc_form import SubmitKyc, application
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean, clean_or_none
+from machines_mcp.tools.text import clean, clean_or_none, quoted
 from machines_mcp.tools.waiting import poll_seconds, wait_until
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class KycStanding(Output):
 async def _question(call: UserCall, args: SubmitKyc) -> str:
     # The question is stored and shown, so it names no value.
     count = sum(value is not None for name, value in args if name != "user_id")
-    return f"Send the identity data of the user {clean(call.user_id, 120)} ({count} fields) to Machines for the check?"
+    return f"Send the identity data of the user {quoted(call.user_id, 120)} ({count} fields) to Machines for the check?"
 
 
 @tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,), effect=Effect.READ)

@@ -11,7 +11,7 @@ from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.tool import Output, tool
 from machines_mcp.tools.cards import CardOf
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean
+from machines_mcp.tools.text import clean, quoted
 
 
 class RevealCard(CardOf):
@@ -39,7 +39,7 @@ def _effect(args: RevealCard) -> Effect:
 async def _question(call: UserCall, args: RevealCard) -> str:
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
-    return f"Show the card ending {card.last4} of the user {clean(call.user_id, 120)}?"
+    return f"Show the card ending {clean(card.last4, 4)} of the user {quoted(call.user_id, 120)}?"
 
 
 @tool(

@@ -7,6 +7,11 @@ import unicodedata
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)", re.DOTALL)
 
+# By the names that Unicode gives them: straight, curly, low, angled, and what looks like one.
+_QUOTE = re.compile(
+    r"\b(QUOTATION|APOSTROPHE|PRIME|DITTO|GERESH|GERSHAYIM|(GRAVE|ACUTE) ACCENT|(TURNED|REVERSED) COMMA)\b"
+)
+
 
 def clean(text: str, limit: int = 200) -> str:
     """The text without control, format (bidi, zero-width), private and unassigned characters and ANSI sequences.
@@ -22,6 +27,21 @@ def clean(text: str, limit: int = 200) -> str:
 def clean_or_none(text: str | None, limit: int = 200) -> str | None:
     """`clean`, with None where there is nothing to show."""
     return (clean(text, limit) or None) if text else None
+
+
+def quoted(text: str, limit: int = 200) -> str:
+    """A value as a question shows it: “cleaned and cut”, where no character of its own can look like its end.
+
+    Every run of quotes within becomes one apostrophe. Money never follows this text: what may hold a quote is a name.
+    """
+    shown = clean(text, limit)
+    return "“" + re.sub("'+", "'", "".join("'" if _is_quote(c) else c for c in shown)) + "”"
+
+
+def _is_quote(character: str) -> bool:
+    # Neither letters that a name mentions a quote of, nor accents that stand over a letter.
+    mark = unicodedata.category(character)[0] in "PS" or unicodedata.category(character) == "Lm"
+    return mark and _QUOTE.search(unicodedata.name(character, "")) is not None
 
 
 def dollars(cents: int) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from machines_mcp.guard.effect import Effect
 from machines_mcp.protocol.tool import NextStep, Output, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean
+from machines_mcp.tools.text import clean, quoted
 
 
 class ResolveUser(UserInput):
@@ -31,7 +31,7 @@ def _effect(args: ResolveUser) -> Effect:
 
 
 async def _question(call: UserCall, args: ResolveUser) -> str:
-    return f"Link the wallet {args.wallet_address} to the user {clean(call.user_id, 120)} at Machines?"
+    return f"Link the wallet {quoted(args.wallet_address or '')} to the user {quoted(call.user_id, 120)} at Machines?"
 
 
 @tool(

@@ -18,21 +18,23 @@ from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean, clean_or_none, dollars
+from machines_mcp.tools.text import clean, clean_or_none, dollars, quoted
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalRoute, WithdrawalSource
 
 
 POLL_SECONDS = 60.0
+# Printable without quotes, so that the question shows it to the letter.
+_PLAIN = r"^[!#-&(-_a-~]+$"
 
 
 class QuoteWithdrawal(UserInput):
     amount_cents: Cents = Field(description="US cents to withdraw")
     currency: str = Ticker
     network: str = NetworkId
-    address: str = Field(min_length=4, max_length=200, pattern=r"^[!-~]+$", description="Where it goes; checked by you")
-    extra_id: str | None = Field(default=None, min_length=1, max_length=120, pattern=r"^[!-~]+$")
+    address: str = Field(min_length=4, max_length=200, pattern=_PLAIN, description="Where it goes; checked by you")
+    extra_id: str | None = Field(default=None, min_length=1, max_length=120, pattern=_PLAIN)
     admin_address: str | None = Field(
         default=None, pattern=r"^0x[0-9a-fA-F]{40}$", description="The user's EVM wallet that will send the transaction"
     )
@@ -108,12 +110,12 @@ async def _question(call: UserCall, args: CreateWithdrawal) -> str:
     quote = await _live_quote(call, args.quote_id)
     await need_agreements(call)
     terms = quote.terms
-    memo = f" with memo {terms['extra_id']}" if terms["extra_id"] else ""
+    memo = f" with memo {quoted(terms['extra_id'])}" if terms["extra_id"] else ""
     about = terms["estimated_to_amount"]
     estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     return (
-        f"Withdraw {dollars(terms['amount_cents'])} for the user {clean(call.user_id, 120)} as {terms['currency']} on"
-        f" {terms['network']} to {terms['address']}{memo}?{estimate}"
+        f"Withdraw {dollars(terms['amount_cents'])} for the user {quoted(call.user_id, 120)} as {terms['currency']} on"
+        f" {terms['network']} to {quoted(terms['address'])}{memo}?{estimate}"
     )
 
 
