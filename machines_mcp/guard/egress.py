@@ -7,29 +7,37 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 
 from machines_mcp.secret import Secret
 
 MIN_ENCODED = 8
+# For lines under way, and for clocks that differ.
+GRACE_SECONDS = 5 * 60
 
 
 class Egress:
     """Knows the secrets of this process and says whether a line shows one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._until: dict[Secret, float] = {}
         self._forms: dict[Secret, tuple[str, ...]] = {}
         self._needles: tuple[str, ...] = ()
 
-    def learn(self, secret: Secret) -> None:
-        """From now on no line with this secret leaves."""
-        if secret not in self._forms:
-            self._forms[secret] = tuple(dict.fromkeys(_forms(secret.expose())))
-            self._needles = tuple(form for forms in self._forms.values() for form in forms)
+    def learn(self, secret: Secret, until: float = math.inf) -> None:
+        """From now on no line with this secret leaves, at the least until it expires (seconds since the epoch).
 
-    def forget(self, secret: Secret) -> None:
-        """The secret has expired: stop looking for it."""
-        self._forms.pop(secret, None)
+        What expired more than 5 minutes ago is forgotten here, so that the secrets of a long life do not pile up.
+        """
+        self._until[secret] = max(until, self._until.get(secret, until))
+        oldest = self._clock() - GRACE_SECONDS
+        self._until = {known: end for known, end in self._until.items() if known == secret or end > oldest}
+        self._forms = {
+            known: self._forms.get(known) or tuple(dict.fromkeys(_forms(known.expose()))) for known in self._until
+        }
         self._needles = tuple(form for forms in self._forms.values() for form in forms)
 
     def leaks(self, line: str) -> bool:

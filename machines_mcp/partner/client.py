@@ -47,7 +47,8 @@ class PartnerClient:
         card_secrets: Whether sessions with `cards.secrets.read` may be minted; else `ScopeRefused`, before sending.
         http_transport: Replaces the network, for tests.
         trace: A file to which the shape of every call is appended, never a value: see `machines_mcp.partner.trace`.
-        on_secret: Told each session token as it is minted, so that a guard can know what must not leave.
+        on_secret: Told each session token as it is minted and when it expires (seconds since 1970), so that a guard can
+            know what must not leave, and for how long.
         on_answer: Told each good answer before it is parsed, with the model it should be: see `partner.probe`.
         clock: Seconds since 1970, as `time.time`.
 
@@ -67,7 +68,7 @@ class PartnerClient:
         card_secrets: bool = False,
         http_transport: HttpTransport | None = None,
         trace: str | None = None,
-        on_secret: Callable[[Secret], None] | None = None,
+        on_secret: Callable[[Secret, float], None] | None = None,
         on_answer: OnAnswer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -64,7 +64,7 @@ class Sessions:
         *,
         deadline: float,
         card_secrets: bool = False,
-        on_secret: Callable[[Secret], None] | None = None,
+        on_secret: Callable[[Secret, float], None] | None = None,
         on_answer: OnAnswer | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -177,7 +177,9 @@ class Sessions:
         if not is_header_safe(session.session_token):
             raise Malformed
         if self._on_secret is not None:
-            self._on_secret(session.session_token)
+            # By whichever clock is later: until then the token may open something.
+            until = max(session.expires_at.timestamp(), minted_at + order.ttl_seconds)
+            self._on_secret(session.session_token, until)
         life = session.expires_at.timestamp() - minted_at
         # By our clock; where the other end's is so far off that the expiry is past already, the order counts.
         life = min(life, order.ttl_seconds) if life > 0 else order.ttl_seconds

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.guard.egress import Egress
+from machines_mcp.guard.egress import GRACE_SECONDS, Egress
 from machines_mcp.secret import Secret
+from tests.guard.clock import Clock
 
 SECRET = 'mk-test_9f"2\\k+Zq7/LwA0=='
 
@@ -71,18 +72,42 @@ def test_a_short_secret_is_still_found_in_clear(length: int) -> None:
     assert egress.leaks(f"see {secret}.")
 
 
-def test_a_forgotten_secret_may_pass_and_the_others_stay_known() -> None:
-    egress = Egress()
-    egress.learn(Secret("the-first-secret"))
-    egress.learn(Secret("the-second-secret"))
-    egress.forget(Secret("the-first-secret"))
-    assert not egress.leaks("the-first-secret")
-    assert egress.leaks("the-second-secret")
+def test_an_expired_secret_is_looked_for_five_minutes_longer_and_then_forgotten(clock: Clock) -> None:
+    egress = Egress(clock)
+    egress.learn(Secret("the-partner-key"))
+    egress.learn(Secret("the-first-token"), clock.now + 900)
+    clock.advance(900 + GRACE_SECONDS - 1)
+    egress.learn(Secret("the-second-token"), clock.now + 900)
+    assert egress.leaks("the-first-token")
+    clock.advance(1)
+    egress.learn(Secret("the-third-token"), clock.now + 900)
+    assert not egress.leaks("the-first-token")
+    for known in ("the-partner-key", "the-second-token", "the-third-token"):
+        assert egress.leaks(known)
 
 
-def test_learning_twice_and_forgetting_the_unknown_change_nothing() -> None:
-    egress = Egress()
-    egress.learn(Secret("the-first-secret"))
-    egress.learn(Secret("the-first-secret"))
-    egress.forget(Secret("never-learnt-secret"))
-    assert egress.leaks("the-first-secret")
+def test_learning_again_never_shortens_a_secrets_time(clock: Clock) -> None:
+    egress = Egress(clock)
+    egress.learn(Secret("the-partner-key"))
+    egress.learn(Secret("the-partner-key"), clock.now)
+    egress.learn(Secret("the-first-token"), clock.now + 9000)
+    egress.learn(Secret("the-first-token"), clock.now + 1)
+    clock.advance(5000)
+    egress.learn(Secret("the-second-token"), clock.now + 900)
+    assert egress.leaks("the-partner-key")
+    assert egress.leaks("the-first-token")
+
+
+def test_a_secret_that_is_said_to_be_expired_is_looked_for_all_the_same(clock: Clock) -> None:
+    egress = Egress(clock)
+    egress.learn(Secret("the-first-token"), clock.now - 9000)
+    assert egress.leaks("the-first-token")
+
+
+def test_a_days_sessions_do_not_pile_up(clock: Clock) -> None:
+    egress = Egress(clock)
+    egress.learn(Secret("the-partner-key"))
+    for n in range(96):
+        egress.learn(Secret(f"token-number-{n}"), clock.now + 900)
+        clock.advance(900)
+    assert sum(egress.leaks(f"of token-number-{n}.") for n in range(96)) <= 3

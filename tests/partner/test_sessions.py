@@ -70,12 +70,27 @@ async def test_a_session_says_what_was_granted_and_keeps_its_token_to_itself(
 
 
 async def test_whoever_asked_is_told_each_new_token(api: Upstream) -> None:
-    told: list[Secret] = []
-    async with opened(api, on_secret=told.append) as client:
+    told: dict[str, float] = {}
+
+    def tell(token: Secret, until: float) -> None:
+        told[token.expose()] = until
+
+    async with opened(api, on_secret=tell) as client:
         await client.sessions.open(USER, ["kyc.read"])
         await client.sessions.open(USER, ["kyc.read"])
-        await client.sessions.open(USER, ["kyc.read"], fresh=True)
-    assert [secret.expose() for secret in told] == [f"header.payload.signature-canary-{n}" for n in (1, 2)]
+        await client.sessions.open(USER, ["kyc.read"], ttl_seconds=7200, fresh=True)
+    lives = {token: round(until - time.time(), -2) for token, until in told.items()}
+    assert lives == {"header.payload.signature-canary-1": 900, "header.payload.signature-canary-2": 7200}
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+async def test_a_token_is_not_called_expired_while_any_clock_says_it_lives(api: Upstream, ahead: float) -> None:
+    told: list[float] = []
+    upstreams = time.time() + 900 + ahead
+    api.on("POST", "/sessions", api.mint(900 + ahead))
+    async with opened(api, on_secret=lambda _, until: told.append(until)) as client:
+        await client.sessions.open(USER, ["kyc.read"])
+    assert told[0] >= max(upstreams - 1, time.time() + 890)
 
 
 async def test_the_same_scopes_in_any_order_are_one_session(api: Upstream, client: PartnerClient) -> None:
