@@ -74,6 +74,10 @@ class Gate:
         current = await self._intents.get(intent.id)
         return await self._judge(current or intent)
 
+    async def give_back(self, intent: Intent) -> None:
+        """Nothing was begun: let the same call use the grant again."""
+        await self._intents.give_back(intent.id)
+
     async def finish(self, intent: Intent, outcome: str, *, ok: bool) -> None:
         """Keep the first answer of an execution."""
         await self._intents.finish(intent.id, outcome, ok=ok)

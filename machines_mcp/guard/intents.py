@@ -1,6 +1,6 @@
 """Intents: what a person is asked, and what became of it.
 
-    waiting -> granted -> executing -> done | failed
+    waiting -> granted <-> executing -> done | failed
             -> refused
 
 An id is a reference, never authority: only a grant recorded here lets a call run, once.
@@ -121,6 +121,10 @@ class Intents:
             " WHERE id = ? AND state = 'granted' AND expires_at > ? AND digest = ? AND user_id = ?",
             (intent.id, self._clock(), intent.digest, intent.user_id),
         )
+
+    async def give_back(self, intent_id: str) -> None:
+        """Undo `consume` where nothing was begun: the grant is good again for what is left of its 5 minutes."""
+        await self._move("UPDATE intents SET state = 'granted' WHERE id = ? AND state = 'executing'", (intent_id,))
 
     async def finish(self, intent_id: str, outcome: str, *, ok: bool) -> None:
         """Keep the first answer (JSON), to be given again to a repeated call."""

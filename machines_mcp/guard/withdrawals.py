@@ -83,6 +83,17 @@ class Withdrawals:
 
         return await self._store.run(work)
 
+    async def release(self, withdrawal_id: str) -> None:
+        """Undo `begin` where the API was not reached or did nothing: the quote can be used again."""
+        now = self._clock()
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE quotes SET used_by = NULL WHERE used_by = ?", (withdrawal_id,))
+            values = (now, withdrawal_id)
+            db.execute("UPDATE withdrawals SET status = 'not_begun', updated_at = ? WHERE id = ?", values)
+
+        await self._store.run(work)
+
     async def record(self, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None) -> None:
         """Keep what the API answered: the status, and the parameters of the transaction once they are there."""
         text = None if execution is None else json.dumps(execution)

@@ -19,7 +19,7 @@ from machines_mcp.guard.policy import Rule
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.protocol import questions
 from machines_mcp.protocol.arguments import take_approval_id, validate
-from machines_mcp.protocol.refusal import Code, Refusal, Step
+from machines_mcp.protocol.refusal import NOT_BEGUN, Code, Refusal, Step
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.tool import Call, Input, Output, Tool
 
@@ -156,6 +156,8 @@ class Dispatcher:
                 with anyio.fail_after(EXECUTION_SECONDS):
                     outcome = await self._run(tool, call, arguments)
             except Refusal as refusal:
+                if refusal.code in NOT_BEGUN:
+                    raise await self._given_back(intent, refusal) from None
                 await self._keep(intent, refusal.payload(), ok=False)
                 raise
             except Exception as error:
@@ -164,6 +166,20 @@ class Dispatcher:
                 raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[_STATUS]) from None
             await self._keep(intent, outcome, ok=True)
         return self._answer(outcome)
+
+    async def _given_back(self, intent: Intent, refusal: Refusal) -> Refusal:
+        try:
+            await self._gate.give_back(intent)
+        except StoreUnavailable:
+            logger.error("a grant that was not used could not be given back")
+            return refusal
+        why = "The same call again in a moment; within 5 minutes of the approval nobody is asked again."
+        return Refusal(
+            refusal.code,
+            message=refusal.message,
+            details=refusal.details | {"approval_id": intent.id},
+            next_steps=[Step(intent.tool, why, {"approval_id": intent.id}), *refusal.next_steps],
+        )
 
     async def _keep(self, intent: Intent, outcome: dict[str, Any], *, ok: bool) -> None:
         try:

@@ -77,6 +77,10 @@ _CATALOGUE: Mapping[Code, _Entry] = {
 }
 
 
+NOT_BEGUN = frozenset({Code.PARTNER_UNAVAILABLE, Code.RATE_LIMITED})
+"""What says that nothing was changed and that the same call may go well later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A call that makes sense next: the tool, why, and the arguments already known."""

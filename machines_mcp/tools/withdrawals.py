@@ -137,8 +137,12 @@ async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> Withdrawa
     try:
         answer = await _request(call, _order(quote.terms))
     except PartnerError as error:
-        status = "rejected" if error.outcome_known else "unknown"
-        await call.services.withdrawals.record(withdrawal_id, status)
+        if error.retryable:
+            # The approval can be used again, and what it was given for is this quote.
+            await call.services.withdrawals.release(withdrawal_id)
+        else:
+            status = "rejected" if error.outcome_known else "unknown"
+            await call.services.withdrawals.record(withdrawal_id, status)
         raise
     await call.services.withdrawals.record(withdrawal_id, answer.status, answer.model_dump(mode="json"))
     return _created(call, withdrawal_id, quote, answer)
@@ -148,8 +152,14 @@ async def _request(call: UserCall, order: WithdrawalOrder) -> Withdrawal:
     """The documented poll: while `pending`, the same request under the same key, as often as the API says."""
     client = await call.services.partner()
     deadline = anyio.current_time() + POLL_SECONDS
+    answer: Withdrawal | None = None
     while True:
-        answer = await client.withdrawals.create(call.user_id, order, idempotency_key=call.idempotency_key)
+        try:
+            answer = await client.withdrawals.create(call.user_id, order, idempotency_key=call.idempotency_key)
+        except PartnerError as error:
+            # A poll that did not get through leaves the answer before it standing; it must not pass for a refusal.
+            if answer is None or not error.retryable:
+                raise
         pause = max(0.5, answer.retry_after_seconds or 5.0)
         if answer.status != "pending" or anyio.current_time() + pause > deadline:
             return answer

@@ -167,3 +167,30 @@ async def test_what_waits_is_listed_oldest_first_and_nothing_else(intents: Inten
     await intents.grant(granted.id, "terminal")
     assert [i.id for i in await intents.waiting()] == [first.id, second.id]
     assert late.id not in [i.id for i in await intents.waiting()]
+
+
+async def test_a_grant_that_was_given_back_can_be_used_again_for_the_rest_of_its_time(
+    intents: Intents, clock: Clock
+) -> None:
+    intent = await _open(intents)
+    await intents.grant(intent.id, "terminal")
+    for _ in range(2):
+        clock.advance(GRANT_SECONDS / 2 - 1)
+        assert await intents.consume(intent)
+        await intents.give_back(intent.id)
+    clock.advance(2)
+    assert not await intents.consume(intent)
+    assert intents.expired(await _now(intents, intent))
+
+
+@pytest.mark.parametrize("state", ["waiting", "refused", "done"])
+async def test_only_what_runs_can_be_given_back(intents: Intents, state: str) -> None:
+    intent = await _open(intents)
+    if state == "refused":
+        await intents.refuse(intent.id, "terminal")
+    if state == "done":
+        await intents.grant(intent.id, "terminal")
+        await intents.consume(intent)
+        await intents.finish(intent.id, "{}", ok=True)
+    await intents.give_back(intent.id)
+    assert (await _now(intents, intent)).state == state

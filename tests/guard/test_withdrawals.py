@@ -78,3 +78,17 @@ async def test_what_was_recorded_of_an_execution_is_not_lost_by_a_later_status(
     await withdrawals.record(new_id, "sent")
     row = await store.read(lambda db: tuple(db.execute("SELECT status, execution FROM withdrawals").fetchone()))
     assert row == ("sent", '{"chain_id": 8453}')
+
+
+async def test_a_released_quote_can_be_used_once_more_and_its_first_try_is_not_open(
+    withdrawals: Withdrawals, store: Store
+) -> None:
+    quote, other = await withdrawals.quote("user-1", TERMS), await withdrawals.quote("user-1", TERMS)
+    first, held = await withdrawals.begin(quote), await withdrawals.begin(other)
+    assert first is not None
+    await withdrawals.release(first)
+    assert await store.read(open_withdrawals) == [(held, "requested")]
+    second = await withdrawals.begin(quote)
+    assert second not in (None, first)
+    assert await withdrawals.begin(quote) is None
+    assert await withdrawals.begin(other) is None

@@ -602,8 +602,9 @@ async def test_a_tool_cannot_end_the_server(
 
 
 @both_eras
-async def test_a_known_failure_of_a_granted_call_is_its_outcome(home: House, era: Era) -> None:
-    home.world.before = _raising(UpstreamError(CANARY))
+@pytest.mark.parametrize("final", [Code.PARTNER_REJECTED, Code.QUOTE_EXPIRED, Code.OUTCOME_UNKNOWN])
+async def test_a_known_failure_of_a_granted_call_is_its_outcome(home: House, era: Era, final: Code) -> None:
+    home.world.before = _raising(Refusal(final))
     async with home.client(era) as client:
         approval = await _approval_id(client)
         await home.intents.grant(approval, "terminal")
@@ -611,8 +612,79 @@ async def test_a_known_failure_of_a_granted_call_is_its_outcome(home: House, era
         first = body(await client.call_tool("pay", again))
         home.world.before = _raising(AssertionError("it ran again"))
         second = body(await client.call_tool("pay", again))
-    assert first["code"] == "partner.unavailable"
+    assert first["code"] == final.value
     assert first == second
+
+
+PASSING = [UpstreamError(CANARY), Refusal(Code.RATE_LIMITED, details={"retry_after_seconds": 3})]
+
+
+@both_eras
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+async def test_a_granted_call_that_was_not_begun_runs_at_its_repetition_under_the_same_key(
+    home: House, era: Era, error: Exception
+) -> None:
+    home.world.before = _raising(error)
+    async with home.client(era) as client:
+        approval = await _approval_id(client)
+        await home.intents.grant(approval, "terminal")
+        again = {**ARGUMENTS, "approval_id": approval}
+        refused = [body(await client.call_tool("pay", again)) for _ in range(2)]
+        home.world.before = home.world.after
+        done = [body(await client.call_tool("pay", again)) for _ in range(2)]
+    assert refused[0] == refused[1]
+    assert refused[0]["retryable"] is True
+    step = refused[0]["next_steps"][0]
+    assert (step["tool"], step["arguments"]) == ("pay", {"approval_id": approval})
+    assert done[0] == done[1]
+    assert home.world.paid == [("user-1", f"machines-{approval}", 500)]
+
+
+@both_eras
+async def test_what_was_approved_in_a_dialog_and_not_begun_is_repeated_without_a_second_dialog(
+    home: House, era: Era
+) -> None:
+    home.world.before = _raising(UpstreamError(CANARY))
+    person = says("accept")
+    async with home.client(era, person) as client:
+        refused = body(await client.call_tool("pay", {**ARGUMENTS}))
+        home.world.before = home.world.after
+        again = {**ARGUMENTS, "approval_id": refused["approval_id"]}
+        assert code(await client.call_tool("pay", {**again, "amount_cents": 501})) == "approval.mismatch"
+        assert code(await client.call_tool("pay", again)) == "ok"
+    assert len(person.asked) == len(home.world.paid) == 1
+
+
+@both_eras
+async def test_a_grant_that_was_given_back_lasts_no_longer_than_before(home: House, clock: Clock, era: Era) -> None:
+    home.world.before = _raising(UpstreamError(CANARY))
+    async with home.client(era) as client:
+        approval = await _approval_id(client)
+        await home.intents.grant(approval, "terminal")
+        again = {**ARGUMENTS, "approval_id": approval}
+        clock.advance(GRANT_SECONDS - 1)
+        assert code(await client.call_tool("pay", again)) == "partner.unavailable"
+        clock.advance(1)
+        assert code(await client.call_tool("pay", again)) == "approval.expired"
+    assert home.world.paid == []
+
+
+@both_eras
+async def test_a_grant_that_can_not_be_given_back_is_used_up(
+    home: House, era: Era, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: Gate, intent: Intent) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(Gate, "give_back", full)
+    home.world.before = _raising(UpstreamError(CANARY))
+    async with home.client(era) as client:
+        approval = await _approval_id(client)
+        await home.intents.grant(approval, "terminal")
+        again = {**ARGUMENTS, "approval_id": approval}
+        refused = body(await client.call_tool("pay", again))
+        assert (refused["code"], "approval_id" in refused) == ("partner.unavailable", False)
+        assert code(await client.call_tool("pay", again)) == "outcome.unknown"
 
 
 @both_eras

@@ -30,7 +30,7 @@ class Caller:
         assert isinstance(content, TextContent)
         return dict(json.loads(content.text))
 
-    async def control(self, path: str, **body: Any) -> None:
+    async def control(self, path: str, /, **body: Any) -> None:
         """Move the simulator along by its control surface."""
         notes = json.loads((self.state_dir / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
         async with httpx.AsyncClient(trust_env=False) as http:

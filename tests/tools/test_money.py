@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from machines_mcp.partner import Withdrawal
+from machines_mcp.partner.errors import RateLimited
+from machines_mcp.partner.resources.withdrawals import Withdrawals
 from tests.tools.simulated import Caller, caller
 
 pytestmark = pytest.mark.anyio
@@ -100,3 +104,42 @@ async def test_what_is_withdrawn_is_what_was_quoted_whatever_else_the_call_says(
         made = await c.call("create_withdrawal", quote_id=quote["quote_id"])
         assert (made["status"], made["amount_cents"]) == ("ready", 2500)
         assert (await c.call("get_balances"))["spending_power_cents"] == 75_00
+
+
+RATE_LIMITED = {"kind": "status", "path": "/withdrawals", "method": "POST", "exact": True, "status": 429}
+
+
+async def test_a_withdrawal_that_was_not_begun_is_repeated_on_its_approval_and_its_quote(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await funded(c)
+        quote = await c.call("quote_withdrawal", amount_cents=2500, currency="rusd", network="base", address=ADDRESS)
+        await c.control("/faults", **RATE_LIMITED)
+        refused = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+        assert refused["code"] == "rate.limited"
+        assert (await c.call("status"))["unresolved"] == []
+        again = {"quote_id": quote["quote_id"], "approval_id": refused["approval_id"]}
+        made = await c.call("create_withdrawal", **again)
+        assert made["status"] == "ready"
+        assert await c.call("create_withdrawal", **again) == made
+        assert (await c.call("get_balances"))["spending_power_cents"] == 75_00
+
+
+async def test_a_poll_that_does_not_get_through_does_not_make_a_withdrawal_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, answers = Withdrawals.create, list[str]()
+
+    async def create(self: Withdrawals, *args: Any, **options: Any) -> Withdrawal:
+        answers.append("asked")
+        if len(answers) == 2:
+            raise RateLimited
+        return await real(self, *args, **options)
+
+    async with caller(tmp_path) as c:
+        await funded(c)
+        quote = await c.call("quote_withdrawal", amount_cents=2500, currency="rusd", network="base", address=ADDRESS)
+        monkeypatch.setattr(Withdrawals, "create", create)
+        made = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+        assert made["status"] == "ready"
+        assert len(answers) == 3
+        assert (await c.call("status"))["unresolved"] == []
