@@ -54,7 +54,7 @@ def _create(call: Call, labels: dict[str, Any], limit: tuple[int, str] | None) -
         "cards",
         card_id=card_id,
         user_id=call.user.user_id,
-        position=call.state.number("SELECT count(*) FROM cards WHERE user_id = ?", call.user.user_id),
+        position=call.state.number("SELECT max(position) + 1 FROM cards WHERE user_id = ?", call.user.user_id),
         created_at=call.now,
         status="active",
         last4=number[-4:],

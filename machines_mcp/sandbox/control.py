@@ -119,9 +119,9 @@ def _decline_reason(state: State, card: Any, cents: int) -> str | None:
     spent = 0
     if window != 0.0:
         spent = state.number(
-            "SELECT sum(amount_cents) FROM entries WHERE card_id = ? AND type = 'spend' AND NOT declined"
-            " AND created_at > ?",
-            *(card["card_id"], since),
+            "SELECT sum(amount_cents) FROM entries WHERE user_id = ? AND card_id = ? AND type = 'spend'"
+            " AND NOT declined AND created_at > ?",
+            *(card["user_id"], card["card_id"], since),
         )
     return "card_limit" if spent + cents > card["limit_cents"] else None
 

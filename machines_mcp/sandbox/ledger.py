@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox.envelope import Answer
+from machines_mcp.sandbox.totals import totals_at
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,7 +36,7 @@ class Standing:
 
 
 def enter(state: State, user_id: str, kind: str, amount_cents: int, *, at: float, **more: Any) -> str:
-    """Write an entry that is there from `at` on (it may lie ahead) and posted at once unless `posts_at` says when."""
+    """Write an entry that is there from `at` on (it may lie ahead) and posted then too unless `posts_at` is later."""
     entry_id = str(uuid.uuid4())
     columns = {"posts_at": at, **more}
     state.insert(
@@ -47,15 +48,12 @@ def enter(state: State, user_id: str, kind: str, amount_cents: int, *, at: float
 def standing(state: State, user_id: str) -> Standing:
     """The user's money at this moment."""
     now = state.clock.now()
-    total = "SELECT sum(amount_cents) FROM entries WHERE user_id = ? AND created_at <= ? AND NOT declined AND type"
-    collateral = state.number(f"{total} = 'collateral'", user_id, now)
+    money = totals_at(state, user_id, now)
     held = state.number(
         "SELECT sum(amount_cents) FROM withdrawals WHERE user_id = ? AND held_until > ?",
         *(user_id, now),
     )
-    pending = state.number(f"{total} IN ('spend', 'fee') AND posts_at > ?", user_id, now, now)
-    posted = state.number(f"{total} IN ('spend', 'fee') AND posts_at <= ?", user_id, now, now)
-    return Standing(collateral - held, pending, posted)
+    return Standing(money.collateral - held, money.pending_charges, money.posted_charges)
 
 
 def balances(call: Call) -> Answer:
@@ -78,16 +76,23 @@ def transactions(call: Call) -> Answer:
     kinds = _kinds(fields)
     card_id = _card_id(fields)
     before, before_id = _read_cursor(fields) if fields.has("cursor") else (call.now, "~")
-    marks = ", ".join("?" * len(kinds))
-    rows = call.state.rows(
-        "SELECT * FROM entries WHERE user_id = ? AND created_at <= ? AND (created_at, entry_id) < (?, ?)"  # noqa: S608
-        f" AND type IN ({marks}) AND (? IS NULL OR card_id = ?) ORDER BY created_at DESC, entry_id DESC LIMIT ?",
-        *(call.user.user_id, call.now, before, before_id, *kinds, card_id, card_id, limit + 1),
-    )
+    # Each kind along an index of its own: a kind that is rare is not looked for among all the others.
+    found = [row for kind in kinds for row in _of_kind(call, kind, card_id, (before, before_id), limit + 1)]
+    rows = sorted(found, key=lambda row: (row["created_at"], row["entry_id"]), reverse=True)
     data: dict[str, Any] = {"transactions": [_view(call, row) for row in rows[:limit]]}
     if len(rows) > limit:
         data["nextCursor"] = _write_cursor(rows[limit - 1])
     return Answer(data, "transactions")
+
+
+def _of_kind(call: Call, kind: str, card_id: str | None, before: tuple[float, str], limit: int) -> list[sqlite3.Row]:
+    """The newest entries of one kind that are there and older than `before`."""
+    of_card, card = ("", ()) if card_id is None else (" AND card_id = ?", (card_id,))
+    return call.state.rows(
+        "SELECT * FROM entries WHERE user_id = ? AND type = ? AND created_at <= ? AND (created_at, entry_id) < (?, ?)"
+        f"{of_card} ORDER BY created_at DESC, entry_id DESC LIMIT ?",
+        *(call.user.user_id, kind, min(call.now, before[0]), *before, *card, limit),
+    )
 
 
 def _kinds(fields: Fields) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 -- Times are unix seconds by the sandbox's clock, money is integer US cents. What waits for a time (a deposit, a charge
 -- that posts) is a row with that time in it: what "now" is decides at reading, nothing runs in the background.
+-- Read at each opening, so that a file from before a table or an index was thought of gains it.
 
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
-CREATE TABLE users (
+CREATE TABLE IF NOT EXISTS users (
     user_id TEXT PRIMARY KEY,
     created_at REAL NOT NULL,
     wallet_chain TEXT,
@@ -14,15 +15,16 @@ CREATE TABLE users (
     agreements_at REAL,
     data_key BLOB NOT NULL               -- sealed
 ) STRICT;
+CREATE INDEX IF NOT EXISTS users_by_age ON users (created_at, user_id);
 
-CREATE TABLE sessions (
+CREATE TABLE IF NOT EXISTS sessions (
     session_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
     scopes TEXT NOT NULL,                -- joined by spaces
     expires_at INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE cards (
+CREATE TABLE IF NOT EXISTS cards (
     card_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
     position INTEGER NOT NULL,           -- 0, 1, 2 ... per user
@@ -37,9 +39,9 @@ CREATE TABLE cards (
     limit_frequency TEXT,
     labels TEXT NOT NULL                 -- JSON: encryptedName and its like, as the partner gave them
 ) STRICT;
-CREATE INDEX cards_of_user ON cards (user_id, position);
+CREATE INDEX IF NOT EXISTS cards_of_user ON cards (user_id, position);
 
-CREATE TABLE deposits (
+CREATE TABLE IF NOT EXISTS deposits (
     deposit_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
     created_at REAL NOT NULL,
@@ -51,9 +53,9 @@ CREATE TABLE deposits (
     exchange_id TEXT,                    -- NULL when nothing needs to be exchanged
     entry_id TEXT NOT NULL REFERENCES entries
 ) STRICT;
-CREATE INDEX deposits_of_user ON deposits (user_id, created_at);
+CREATE INDEX IF NOT EXISTS deposits_of_user ON deposits (user_id, created_at);
 
-CREATE TABLE withdrawals (
+CREATE TABLE IF NOT EXISTS withdrawals (
     withdrawal_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
     fingerprint TEXT NOT NULL,           -- of the request's body
@@ -62,30 +64,48 @@ CREATE TABLE withdrawals (
     held_until REAL NOT NULL,            -- holds its amount until then; 0 once executed
     answer TEXT                          -- JSON of the ready answer, NULL while pending
 ) STRICT;
-CREATE INDEX withdrawals_of_user ON withdrawals (user_id, held_until);
+CREATE INDEX IF NOT EXISTS withdrawals_of_user ON withdrawals (user_id, held_until);
 
 -- The ledger: collateral comes in (and goes out, negative), charges count against it.
-CREATE TABLE entries (
+CREATE TABLE IF NOT EXISTS entries (
     entry_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
     type TEXT NOT NULL,
     amount_cents INTEGER NOT NULL,
     created_at REAL NOT NULL,            -- may lie ahead: not there before
-    posts_at REAL NOT NULL,              -- pending before, posted from then on
+    posts_at REAL NOT NULL,              -- pending before, posted from then on; never before created_at
     declined INTEGER NOT NULL DEFAULT 0,
     card_id TEXT,
     merchant_name TEXT
 ) STRICT;
-CREATE INDEX entries_of_user ON entries (user_id, created_at, entry_id);
+CREATE INDEX IF NOT EXISTS entries_of_user ON entries (user_id, created_at, entry_id);
+CREATE INDEX IF NOT EXISTS entries_of_type ON entries (user_id, type, created_at, entry_id);
+CREATE INDEX IF NOT EXISTS entries_of_card ON entries (user_id, card_id, type, created_at, entry_id);
+CREATE INDEX IF NOT EXISTS entries_by_posting ON entries (user_id, posts_at);
 
-CREATE TABLE secrets_sessions (
+-- What the user's entries that had posted by `settled_at` came to; none is no harm, it is summed up anew.
+CREATE TABLE IF NOT EXISTS totals (
+    user_id TEXT PRIMARY KEY REFERENCES users,
+    settled_at REAL NOT NULL,
+    collateral INTEGER NOT NULL,
+    charges INTEGER NOT NULL
+) STRICT;
+-- An entry that is written or changed behind that time makes the totals wrong, whoever does it.
+CREATE TRIGGER IF NOT EXISTS entry_written AFTER INSERT ON entries BEGIN
+    DELETE FROM totals WHERE user_id = NEW.user_id AND settled_at >= NEW.posts_at;
+END;
+CREATE TRIGGER IF NOT EXISTS entry_changed AFTER UPDATE ON entries BEGIN
+    DELETE FROM totals WHERE user_id = NEW.user_id AND settled_at >= min(OLD.posts_at, NEW.posts_at);
+END;
+
+CREATE TABLE IF NOT EXISTS secrets_sessions (
     session_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
     secret_key BLOB NOT NULL,            -- sealed
     expires_at REAL NOT NULL
 ) STRICT;
 
-CREATE TABLE idempotency (
+CREATE TABLE IF NOT EXISTS idempotency (
     user_id TEXT NOT NULL,
     operation TEXT NOT NULL,
     request_key TEXT NOT NULL,

@@ -22,7 +22,9 @@ SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x6D637362
 SCHEMA: Final = Path(__file__).with_name("schema.sql")
 # Everything that belongs to users, in the order that a reset empties it. The keys in `meta` stay.
-TABLES: Final = ("idempotency", "secrets_sessions", "deposits", "entries", "withdrawals", "cards", "sessions", "users")
+TABLES: Final = (
+    *("idempotency", "secrets_sessions", "deposits", "totals", "entries", "withdrawals", "cards", "sessions", "users"),
+)
 
 
 class State:
@@ -51,13 +53,13 @@ class State:
         """
         database = _connect(file)
         try:
-            if _is_new(database):
-                _make_schema(database)
-            elif reset and file is not None:
+            is_new = _is_new(database)
+            if reset and not is_new and file is not None:
                 database.close()
                 for suffix in ("", "-wal", "-shm"):
                     file.with_name(file.name + suffix).unlink(missing_ok=True)
                 return cls.open(file)
+            _make_schema(database)
             if file is not None:
                 file.chmod(0o600)
         except BaseException:

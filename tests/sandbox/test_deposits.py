@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.sandbox.addresses import new_address
+from machines_mcp.sandbox.deposits import MOST_LISTED
 from tests.sandbox.caller import Caller, User
 
 DIRECT = {("rusd", "base"), ("usdc", "ethereum"), ("rusd", "solana")}
@@ -172,6 +173,18 @@ def test_the_active_list_forgets_what_was_completed_an_hour_ago(own_sandbox: Cal
 
     assert listed() == listed(scope="active") == [second]
     assert listed(scope="all") == [second, first]
+
+
+@pytest.mark.parametrize("scope", ["active", "all"])
+def test_the_list_ends_with_the_newest_200(partner: Caller, scope: str) -> None:
+    user = partner.ready_user()
+    made = [
+        user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]["id"]
+        for _ in range(MOST_LISTED + 1)
+    ]
+    listed = user.call("GET", "/deposits", query={"scope": scope}).data["deposits"]
+    assert [deposit["id"] for deposit in listed] == made[:0:-1]
+    assert len(listed) == 200
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.exceptions import InvalidTag
 
+from machines_mcp.sandbox import ledger
 from machines_mcp.sandbox.state import TABLES, State
 
 
@@ -69,4 +70,18 @@ def test_a_file_of_its_own_is_made_private_again(tmp_path: Path) -> None:
     second = State.open(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert second.partner_key == key
+    second.db.close()
+
+
+def test_a_file_from_before_a_table_was_thought_of_gains_it_and_keeps_what_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "sandbox.db"
+    first = State.open(file)
+    everything = [row["name"] for row in first.rows("SELECT name FROM sqlite_master ORDER BY name")]
+    first.insert("users", user_id="u", created_at=0.0, data_key=b"")
+    ledger.enter(first, "u", "collateral", 500, at=1.0)
+    first.db.executescript("DROP TABLE totals; DROP TRIGGER entry_written; DROP INDEX entries_by_posting;")
+    first.db.close()
+    second = State.open(file)
+    assert [row["name"] for row in second.rows("SELECT name FROM sqlite_master ORDER BY name")] == everything
+    assert ledger.standing(second, "u").collateral == 500
     second.db.close()
