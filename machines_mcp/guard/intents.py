@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from machines_mcp.guard.stakes import Stakes
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 OPEN_SECONDS = 15 * 60
 GRANT_SECONDS = 5 * 60
+EXECUTION_SECONDS = 90.0
 
 State = Literal["waiting", "granted", "executing", "done", "failed", "refused"]
 Decider = Literal["dialog", "terminal", "operator"]
@@ -45,6 +48,13 @@ class Intent:
     expires_at: float
     decided_by: str | None
     outcome: str | None
+    asked_by: str
+    policy: str
+    stakes: Stakes
+    amount_cents: int | None
+    card_id: str | None
+    decided_at: float | None
+    began_at: float | None = None
 
 
 def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:
@@ -62,6 +72,7 @@ class Intents:
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
+        self._abandoned: set[str] = set()
 
     async def open(self, tool: str, effect: Effect, user_id: str, digest: str, question: str) -> Intent:
         """The waiting intent for this call: the one that waits already, or a new one, open for 15 minutes."""
@@ -116,10 +127,11 @@ class Intents:
 
     async def consume(self, intent: Intent) -> bool:
         """Take the grant for one execution. One statement decides: of many callers one gets True."""
+        now = self._clock()
         return await self._move(
-            "UPDATE intents SET state = 'executing'"
+            "UPDATE intents SET state = 'executing', began_at = ?"
             " WHERE id = ? AND state = 'granted' AND expires_at > ? AND digest = ? AND user_id = ?",
-            (intent.id, self._clock(), intent.digest, intent.user_id),
+            (now, intent.id, now, intent.digest, intent.user_id),
         )
 
     async def give_back(self, intent_id: str) -> None:
@@ -132,6 +144,15 @@ class Intents:
             "UPDATE intents SET state = ?, outcome = ? WHERE id = ? AND state = 'executing'",
             ("done" if ok else "failed", outcome, intent_id),
         )
+
+    def abandon(self, intent_id: str) -> None:
+        """An execution in this process has ended, and nobody can say how: the row stays as it is."""
+        self._abandoned.add(intent_id)
+
+    def running(self, intent: Intent) -> bool:
+        """Whether an `executing` intent may still come to its end, here or in another process."""
+        age = self._clock() - (intent.began_at or intent.created_at)
+        return intent.id not in self._abandoned and age <= EXECUTION_SECONDS
 
     async def _move(self, statement: str, values: tuple[object, ...]) -> bool:
         return await self._store.run(lambda db: db.execute(statement, values).rowcount == 1)
@@ -147,5 +168,11 @@ def waiting_intents(db: sqlite3.Connection, now: float) -> list[Intent]:
     return [_intent(row) for row in rows]
 
 
+def executing_intents(db: sqlite3.Connection) -> list[Intent]:
+    """Those that were begun and have no outcome, oldest first."""
+    return [_intent(row) for row in db.execute("SELECT * FROM intents WHERE state = 'executing' ORDER BY began_at")]
+
+
 def _intent(row: sqlite3.Row) -> Intent:
-    return Intent(**dict(row))
+    values = dict(row)
+    return Intent(**values | {"stakes": Stakes.from_json(values["stakes"])})
