@@ -96,6 +96,7 @@ class App:
                 policy=self.policy,
                 permissions=permissions(self.policy),
                 overview=Overview(self.store),
+                running=self.intents.running,
                 withdrawals=Withdrawals(self.store),
                 pinned_user=settings.user_id,
             )

@@ -78,6 +78,10 @@ class Gate:
         """Nothing was begun: let the same call use the grant again."""
         await self._intents.give_back(intent.id)
 
+    def abandon(self, intent: Intent) -> None:
+        """The execution has ended and no outcome is kept."""
+        self._intents.abandon(intent.id)
+
     async def finish(self, intent: Intent, outcome: str, *, ok: bool) -> None:
         """Keep the first answer of an execution."""
         await self._intents.finish(intent.id, outcome, ok=ok)

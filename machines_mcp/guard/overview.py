@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.guard.intents import Intent, waiting_intents
+from machines_mcp.guard.intents import Intent, executing_intents, waiting_intents
 from machines_mcp.guard.withdrawals import open_withdrawals
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ FRESH_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The waiting intents, and (id, status) of the withdrawals that are not settled."""
+    """The waiting intents, those begun without an outcome, and (id, status) of the withdrawals that are not settled."""
 
     waiting: list[Intent]
+    executing: list[Intent]
     withdrawals: list[tuple[str, str]]
 
 
@@ -32,7 +33,7 @@ class Overview:
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
-        self._seen = Open([], [])
+        self._seen = Open([], [], [])
         self._seen_at = 0.0
         self._seen_writes = -1
 
@@ -43,7 +44,7 @@ class Overview:
             now = self._clock()
 
             def work(db: sqlite3.Connection) -> Open:
-                return Open(waiting_intents(db, now), open_withdrawals(db))
+                return Open(waiting_intents(db, now), executing_intents(db), open_withdrawals(db))
 
             self._seen = await self._store.read(work)
             self._seen_at, self._seen_writes = at, writes

@@ -14,7 +14,7 @@ from mcp.server.context import ServerRequestContext
 from pydantic_core import to_json
 
 from machines_mcp.guard.gate import Demand, Gate, Passage
-from machines_mcp.guard.intents import Intent, arguments_digest
+from machines_mcp.guard.intents import EXECUTION_SECONDS, Intent, arguments_digest
 from machines_mcp.guard.policy import Rule
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.protocol import questions
@@ -25,7 +25,6 @@ from machines_mcp.protocol.tool import Call, Input, Output, Tool
 
 logger = logging.getLogger(__name__)
 
-EXECUTION_SECONDS = 90.0
 MOST_USERS = 50
 
 _STATUS = Step("status", "See how things stand and what can be done.")
@@ -162,6 +161,7 @@ class Dispatcher:
                 raise
             except Exception as error:
                 # The row stays `executing`: nobody can say any more whether it happened.
+                self._gate.abandon(intent)
                 logger.error("a granted call ended unforeseen: %s", type(error).__name__)
                 raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[_STATUS]) from None
             await self._keep(intent, outcome, ok=True)
@@ -171,6 +171,7 @@ class Dispatcher:
         try:
             await self._gate.give_back(intent)
         except StoreUnavailable:
+            self._gate.abandon(intent)
             logger.error("a grant that was not used could not be given back")
             return refusal
         why = "The same call again in a moment; within 5 minutes of the approval nobody is asked again."
@@ -186,6 +187,7 @@ class Dispatcher:
             await self._gate.finish(intent, json.dumps(outcome), ok=ok)
         except StoreUnavailable:
             # What happened, happened, and is told; a repeated call will find the row still `executing`.
+            self._gate.abandon(intent)
             logger.error("the outcome of a granted call could not be stored")
 
     async def _run(self, tool: Tool, call: Call[Any], arguments: Input) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intents import Intent
 from machines_mcp.guard.overview import Overview
 from machines_mcp.guard.policy import Policy, Rule
 from machines_mcp.guard.withdrawals import Withdrawals
@@ -55,6 +56,8 @@ class Services:
     permissions: tuple[Permission, ...]
     """What the policy says of each class, as `status` shows it."""
     overview: Overview
+    running: Callable[[Intent], bool]
+    """Whether an intent that was begun may still come to its end."""
     withdrawals: Withdrawals
     pinned_user: str | None
 

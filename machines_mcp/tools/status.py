@@ -9,6 +9,7 @@ from machines_mcp.guard.intents import Intent
 from machines_mcp.guard.policy import Rule
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
 from machines_mcp.tools.services import Permission, Services
+from machines_mcp.tools.upstream import where_to_look
 
 
 class StatusOf(Input):
@@ -23,8 +24,14 @@ class Waiting(Part):
 
 
 class Unresolved(Part):
-    withdrawal_id: str
+    """A withdrawal that is not settled, or an approved call that was begun and has no outcome (yet)."""
+
+    withdrawal_id: str | None = None
+    approval_id: str | None = None
+    tool: str | None = None
+    since: datetime | None = None
     status: str
+    what_to_do: str | None = None
 
 
 class Status(Output):
@@ -40,15 +47,19 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
     allowed, asked of a person or refused and why, what waits for a person, what is unresolved."""
     services = call.services
     found = await services.overview.look()
-    first = NextStep(
+    unknown = [intent for intent in found.executing if not services.running(intent)]
+    begin = NextStep(
         tool="create_session", why="Begin the journey, or go on with it, for a user.", arguments={"purpose": "kyc"}
     )
     return Status(
         user_id=services.pinned_user,
         permissions=list(services.permissions),
         waiting=[_waiting(intent) for intent in found.waiting],
-        unresolved=[Unresolved(withdrawal_id=wid, status=state) for wid, state in found.withdrawals],
-        next_steps=[first] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else [],
+        unresolved=[
+            *(_begun(intent, unknown=intent in unknown) for intent in found.executing),
+            *(Unresolved(withdrawal_id=wid, status=state) for wid, state in found.withdrawals),
+        ],
+        next_steps=_looks(services, unknown) + ([begin] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else []),
     )
 
 
@@ -59,3 +70,29 @@ def _waiting(intent: Intent) -> Waiting:
         question=intent.question,
         expires_at=datetime.fromtimestamp(intent.expires_at, UTC),
     )
+
+
+def _begun(intent: Intent, *, unknown: bool) -> Unresolved:
+    advice = f"Don't repeat it; see with {_look(intent)} whether it happened." if unknown else "Wait; it is under way."
+    return Unresolved(
+        approval_id=intent.id,
+        tool=intent.tool,
+        since=datetime.fromtimestamp(intent.began_at or intent.created_at, UTC),
+        status="unknown" if unknown else "running",
+        what_to_do=advice,
+    )
+
+
+def _looks(services: Services, unknown: list[Intent]) -> list[NextStep]:
+    """Where to look, once for each tool and user; a server that is pinned can only look at its own user."""
+    mine = [intent for intent in unknown if services.pinned_user in (None, intent.user_id)]
+    places = {(_look(intent), intent.user_id): intent.tool for intent in mine}
+    return [
+        NextStep(tool=tool, why=f"See whether {done} happened.", arguments=services.user_argument(user_id))
+        for (tool, user_id), done in places.items()
+    ]
+
+
+def _look(intent: Intent) -> str:
+    place = where_to_look(intent.tool)
+    return "get_balances" if place == "status" else place

@@ -41,7 +41,7 @@ def explain(error: Exception, tool: Tool) -> Refusal | None:
     if not isinstance(error, PartnerError):
         return None
     if not error.outcome_known:
-        return _refusal(Code.OUTCOME_UNKNOWN, _look(tool), "See whether it happened.")
+        return _refusal(Code.OUTCOME_UNKNOWN, where_to_look(tool.name), "See whether it happened.")
     if isinstance(error, ApiError):
         return _said_no(error, tool)
     if isinstance(error, TransportError):
@@ -56,7 +56,7 @@ def _said_no(error: ApiError, tool: Tool) -> Refusal:
         case InvalidState():
             return _invalid_state(tool)
         case NotFound():
-            return _refusal(Code.NOT_FOUND, _look(tool), "See which ids there are.")
+            return _refusal(Code.NOT_FOUND, where_to_look(tool.name), "See which ids there are.")
         case InvalidRequest():
             return _invalid(error, tool)
         case Unauthorized() | Forbidden():
@@ -86,8 +86,9 @@ def agreements_missing() -> Refusal:
     return _refusal(Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the agreements, then accept them.")
 
 
-def _look(tool: Tool) -> str:
-    return _WHERE_TO_LOOK.get(tool.name, "status")
+def where_to_look(tool: str) -> str:
+    """The tool that shows what a call of `tool` may have done."""
+    return _WHERE_TO_LOOK.get(tool, "status")
 
 
 def _refusal(code: Code, step: str, why: str) -> Refusal:

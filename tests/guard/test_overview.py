@@ -17,13 +17,18 @@ pytestmark = pytest.mark.anyio
 
 async def test_what_this_process_wrote_is_seen_at_once(store: Store, clock: Clock) -> None:
     overview, intents, withdrawals = Overview(store, clock), Intents(store, clock), Withdrawals(store, clock)
-    assert await overview.look() == module.Open([], [])
+    assert await overview.look() == module.Open([], [], [])
     intent = await intents.open("pay", Effect.MONEY, "user-1", "d1", "Pay?")
     assert (await overview.look()).waiting == [intent]
     begun = await withdrawals.begin(await withdrawals.quote("user-1", {}))
     assert (await overview.look()).withdrawals == [(begun, "requested")]
-    await intents.refuse(intent.id, "terminal")
+    await intents.grant(intent.id, "terminal")
     assert (await overview.look()).waiting == []
+    await intents.consume(intent)
+    (executing,) = (await overview.look()).executing
+    assert (executing.id, executing.began_at) == (intent.id, clock.now)
+    await intents.finish(intent.id, "{}", ok=True)
+    assert (await overview.look()).executing == []
 
 
 async def test_what_another_server_wrote_and_what_expired_is_seen_a_moment_later(
