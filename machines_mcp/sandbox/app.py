@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from machines_mcp.sandbox import board, pages
 from machines_mcp.sandbox.body import read_body
@@ -31,19 +32,34 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def build(state: State, origin: str) -> Starlette:
     """The application that serves `state` at `origin`, such as http://127.0.0.1:8080."""
-    routes = [
-        Route(API_PATH + operation.path, _operation(operation, state, origin), methods=[operation.method])
-        for operation in OPERATIONS
+    endpoints = [
+        (API_PATH + operation.path, operation.method, _operation(operation, state, origin)) for operation in OPERATIONS
     ]
     for method, path, handle in CONTROLS:
-        answer = _guarded(_control(handle, state), origin)
-        routes.append(Route(CONTROL_PATH + path, answer, methods=[method]))
-    routes += [
-        Route(path, _guarded(endpoint, origin), methods=[method]) for method, path, endpoint in pages.routes(state)
-    ]
+        endpoints.append((CONTROL_PATH + path, method, _guarded(_control(handle, state), origin)))
+    for method, path, endpoint in pages.routes(state):
+        endpoints.append((path, method, _guarded(_by_hand(endpoint) if method == "POST" else endpoint, origin)))
+    paths = dict.fromkeys(path for path, _, _ in endpoints)
+    routes = [Route(path, _Methods({how: answer for at, how, answer in endpoints if at == path})) for path in paths]
     application = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, Refusal: _refused})
     application.router.redirect_slashes = False
     return application
+
+
+class _Methods:
+    """All that is served at one path, by method. No function, so its route leaves the method to it: a path that also
+    fits a later route (`/deposits/range`, `/deposits/{depositId}`) belongs to the first for every method.
+    """
+
+    def __init__(self, endpoints: dict[str, Endpoint]) -> None:
+        self._endpoints = endpoints | ({"HEAD": endpoints["GET"]} if "GET" in endpoints else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["method"])
+        if endpoint is None:
+            raise HTTPException(405, headers={"Allow": ", ".join(self._endpoints)})
+        response = await endpoint(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 def _operation(operation: Operation, state: State, origin: str) -> Endpoint:
@@ -77,8 +93,7 @@ def _control(handle: Callable[..., Answer], state: State) -> Endpoint:
 
 async def _pressed(request: Request, handle: Callable[..., Answer], state: State) -> Response:
     """An order that came by a button of the page: told on the page, and only taken from the page itself."""
-    if "origin" not in request.headers:
-        raise Refusal(403, "forbidden", "only the page itself may press its buttons")
+    _check_page(request)
     try:
         fields = board.read_form(await read_body(request))
         with state.transaction():
@@ -87,6 +102,26 @@ async def _pressed(request: Request, handle: Callable[..., Answer], state: State
         at = f": {refusal.at}" if refusal.at else ""
         return board.show(state, f"Not done{at}: {refusal.message}", refusal.status)
     return RedirectResponse(CONTROL_PATH, 303, HEADERS)
+
+
+def _by_hand(endpoint: Endpoint) -> Endpoint:
+    """Let only the buttons of a page reach the endpoint."""
+
+    async def pressed(request: Request) -> Response:
+        _check_page(request)
+        return await endpoint(request)
+
+    return pressed
+
+
+def _check_page(request: Request) -> None:
+    """A browser names the origin of each form it sends (which one may come is for `_guarded` to say).
+
+    Raises:
+        Refusal: 403, when none is named.
+    """
+    if "origin" not in request.headers:
+        raise Refusal(403, "forbidden", "only the page itself may press its buttons")
 
 
 def _guarded(endpoint: Endpoint, origin: str) -> Endpoint:

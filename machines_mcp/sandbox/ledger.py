@@ -89,8 +89,8 @@ def _of_kind(call: Call, kind: str, card_id: str | None, before: tuple[float, st
     """The newest entries of one kind that are there and older than `before`."""
     of_card, card = ("", ()) if card_id is None else (" AND card_id = ?", (card_id,))
     return call.state.rows(
-        "SELECT * FROM entries WHERE user_id = ? AND type = ? AND created_at <= ? AND (created_at, entry_id) < (?, ?)"
-        f"{of_card} ORDER BY created_at DESC, entry_id DESC LIMIT ?",
+        "SELECT * FROM entries WHERE user_id = ? AND type = ? AND created_at <= ?"  # noqa: S608
+        f" AND (created_at, entry_id) < (?, ?){of_card} ORDER BY created_at DESC, entry_id DESC LIMIT ?",
         *(call.user.user_id, kind, min(call.now, before[0]), *before, *card, limit),
     )
 

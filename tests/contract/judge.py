@@ -87,14 +87,14 @@ class Contract:
         return node
 
     def operation(self, method: str, path: str) -> Operation | None:
-        """The operation that serves `path` (with or without the base path); a literal template wins over `{x}`."""
+        """The operation that serves `path` (with or without the base path).
+
+        A literal template wins over `{x}` for every method, served there or not.
+        """
         wanted = path.removeprefix(BASE_PATH)
-        fitting = [
-            op
-            for op in self.operations
-            if op.method == method.upper() and re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", op.template), wanted)
-        ]
-        return min(fitting, key=lambda op: op.template.count("{"), default=None)
+        fitting = [op for op in self.operations if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", op.template), wanted)]
+        template = min((op.template for op in fitting), key=lambda template: template.count("{"), default=None)
+        return next((op for op in fitting if (op.template, op.method) == (template, method.upper())), None)
 
     def request_violations(
         self,

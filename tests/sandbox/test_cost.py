@@ -31,14 +31,27 @@ def filled(rows: int) -> State:
             ledger.enter(state, USER, "spend", 1, at=at, card_id=CARD if number % 2 else f"card-{number}")
             state.insert(
                 "deposits",
-                **{"deposit_id": f"deposit-{number}", "user_id": USER, "created_at": at, "completes_at": at},
-                **{"currency": "rusd", "network": "base", "address": "0x" + "1" * 40, "entry_id": entry_id},
+                deposit_id=f"deposit-{number}",
+                user_id=USER,
+                created_at=at,
+                completes_at=at,
+                currency="rusd",
+                network="base",
+                address="0x" + "1" * 40,
+                entry_id=entry_id,
             )
             state.insert(
                 "cards",
-                **{"card_id": f"card-{number}", "user_id": USER, "position": number, "created_at": at},
-                **{"status": "active", "last4": "0000", "expiration_month": 1, "expiration_year": 2030},
-                **{"number_and_cvc": b"", "labels": "{}"},
+                card_id=f"card-{number}",
+                user_id=USER,
+                position=number,
+                created_at=at,
+                status="active",
+                last4="0000",
+                expiration_month=1,
+                expiration_year=2030,
+                number_and_cvc=b"",
+                labels="{}",
             )
     return state
 

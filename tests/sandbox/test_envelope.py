@@ -6,7 +6,14 @@ import json
 
 import pytest
 
+from tests.contract.judge import contract
 from tests.sandbox.caller import Caller
+
+# The documented methods of each documented path.
+SERVED = {
+    operation.template: {other.method for other in contract().operations if other.template == operation.template}
+    for operation in contract().operations
+}
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/cards/secrets/session/x", "/sessions/", "/kyc/schema", "/"])
@@ -15,11 +22,15 @@ def test_an_unknown_path_is_not_found_in_the_envelope(partner: Caller, method: s
     assert partner.call(method, path).error == (404, "not_found", None)
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/sessions"), ("PUT", "/cards"), ("PATCH", "/agreements")])
-def test_a_wrong_method_is_refused_in_the_envelope(partner: Caller, method: str, path: str) -> None:
-    reply = partner.call(method, path)
-    assert reply.error == (405, "method_not_allowed", None)
-    assert reply.headers["allow"]
+@pytest.mark.parametrize("path", sorted(SERVED))
+def test_a_wrong_method_is_refused_with_every_method_that_the_path_has(partner: Caller, path: str) -> None:
+    allowed = SERVED[path] | ({"HEAD"} if "GET" in SERVED[path] else set())
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
+        if method in allowed:
+            continue
+        reply = partner.call(method, path.replace("{", "").replace("}", ""))
+        assert reply.error == (405, "method_not_allowed", None)
+        assert sorted(reply.headers["allow"].split(", ")) == sorted(allowed)
 
 
 @pytest.mark.parametrize("flag", ["1", "true"])
