@@ -22,7 +22,7 @@ class Encryption(Resource):
         """Encrypt a label of 1 to 1000 characters: `POST /encryption/encrypt`. Scope `encryption.write`."""
         request = Request.ask("/encryption/encrypt", PlainValue(value=text).wire())
         answer = await self._channel.call(user_id, ENCRYPTION_WRITE, request, EncryptedValue)
-        return answer.value
+        return answer.value.with_hint(answer.hint)
 
     async def decrypt(self, user_id: str, field: EncryptedField) -> str:
         """The text of a label: `POST /encryption/decrypt`. Scope `encryption.read`."""

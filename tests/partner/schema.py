@@ -1,0 +1,164 @@
+"""Answers as hypothesis makes them out of the contract's schemas: sound ones, strange ones, spoilt ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from tests.contract.judge import contract
+
+# In every name and free text that is drawn; no name that the client lets through can hold it.
+CANARY = "x7QZ9kW3"
+Schema = Mapping[str, Any]
+Drawn = SearchStrategy[Any]
+
+# Beyond it a JSON number is not the same everywhere.
+_MOST = 2**53 - 1
+# The first and the last second, Unix time, of what the client takes for a point in time.
+_FIRST, _LAST = 946_684_800, 7_258_118_399
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(lambda text: CANARY + text)
+_WHOLE = st.integers(-_MOST, _MOST)
+_NUMBER = _WHOLE | st.floats(allow_nan=False, allow_infinity=False)
+JSON: Drawn = st.recursive(
+    st.none() | st.booleans() | _NUMBER | _TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+_MOMENT = st.builds(
+    lambda seconds, fraction, zone: f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}{zone}",
+    st.integers(_FIRST + 86_400, _LAST - 86_400),
+    st.sampled_from(["", ".5", ".123", ".123456"]),
+    st.sampled_from(["Z", "+00:00", "-11:30", "+14:00"]),
+)
+# The contract says `number` where the vendor's types do, but chains and versions are counted, and expiries are moments;
+# a token goes into a header.
+_NARROWER = dict.fromkeys(("chainId", "contractVersion", "parameters"), _WHOLE) | {
+    "expiresAt": st.integers(_FIRST, _LAST)
+}
+_TOKEN = st.from_regex(r"[!-~]{1,80}", fullmatch=True)
+
+
+class Drawing:
+    """Makes strategies. Strange ones add unknown fields to every object, and texts nobody knows to every enum."""
+
+    def __init__(self, *, strange: bool) -> None:
+        self._strange = strange
+
+    def answer(self, operation_id: str) -> Drawn:
+        """The envelope of a good answer to an operation."""
+        (operation,) = (op for op in contract().operations if op.operation_id == operation_id)
+        (good,) = (reply for status, reply in operation.body["responses"].items() if status[0] == "2")
+        drawn = self.value(good["content"]["application/json"]["schema"]["anyOf"][0])
+        # What `if` forbids the branch of its `else` is not in the schemas below.
+        method, path, check = operation.method, operation.template, contract().response_violations
+        return drawn if self._strange else drawn.filter(lambda body: not check(method, path, 200, body))
+
+    def value(self, schema: Schema, name: str = "") -> Drawn:
+        """All that a schema allows; `name` is the field it stands in."""
+        return st.one_of([self._plain(plain, name) for plain in _alternatives(schema)])
+
+    def _plain(self, schema: Schema, name: str) -> Drawn:
+        if "const" in schema:
+            return st.just(schema["const"])
+        if "enum" in schema:
+            return st.sampled_from(schema["enum"]) | (_TEXT if self._strange else st.nothing())
+        types = schema.get("type", "object" if "properties" in schema else ())
+        if not isinstance(types, str):
+            return st.one_of([self._plain({**schema, "type": one}, name) for one in types])
+        if types == "object":
+            return self._object(schema)
+        if types == "array":
+            least = schema.get("minItems", 0)
+            items = self.value(schema["items"], name)
+            return st.lists(items, min_size=least, max_size=min(least + 2, schema.get("maxItems", least + 2)))
+        return _scalar(types, schema, name)
+
+    def _object(self, schema: Schema) -> Drawn:
+        more = st.dictionaries(_TEXT, JSON, min_size=1, max_size=2)
+        if "properties" not in schema:
+            return more
+        fields = {name: self.value(inner, name) for name, inner in schema["properties"].items()}
+        required = {name: fields.pop(name) for name in schema.get("required", ()) if name in fields}
+        known = st.fixed_dictionaries(required, optional=fields)
+        return st.builds(dict.__or__, more, known) if self._strange else known
+
+
+def _scalar(kind: str, schema: Schema, name: str) -> Drawn:
+    if kind == "string" and schema.get("format") == "date-time":
+        return _MOMENT
+    if kind == "string" and "pattern" in schema:
+        return st.from_regex(schema["pattern"], fullmatch=True)
+    if name == "sessionToken":
+        return _TOKEN
+    if kind == "string":
+        # Longer than any least length, and shorter than any greatest.
+        return _TEXT if "minLength" in schema else _TEXT | st.just("")
+    if kind == "integer":
+        return st.integers(schema.get("minimum", -_MOST), schema.get("maximum", _MOST))
+    return {"null": st.none(), "boolean": st.booleans(), "number": _NARROWER.get(name, _NUMBER)}[kind]
+
+
+def _alternatives(schema: Schema) -> list[Schema]:
+    """The same as schemas without `$ref`, `allOf`, `anyOf` and `if`, of which a value needs to meet one."""
+    if "$ref" in schema:
+        return _alternatives(contract().document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
+    parts = [_alternatives(part) for part in schema.get("allOf", ())]
+    if "anyOf" in schema:
+        parts.append([plain for part in schema["anyOf"] for plain in _alternatives(part)])
+    if "if" in schema:
+        parts.append([*_alternatives({"allOf": [schema["if"], schema["then"]]}), *_alternatives(schema["else"])])
+    rest = {word: rule for word, rule in schema.items() if word not in ("allOf", "anyOf", "if", "then", "else")}
+    merged = [_merged([rest, *choice]) for choice in product(*parts)]
+    return [plain for plain in merged if plain is not None]
+
+
+def _merged(schemas: list[Schema]) -> Schema | None:
+    """One schema that asks all that these ask, None where no value can have all their types."""
+    merged: dict[str, Any] = {}
+    for schema in schemas:
+        both = merged | dict(schema)
+        if "type" in merged and "type" in schema:
+            both["type"] = [one for one in _types(merged) if one in _types(schema)]
+            if not both["type"]:
+                return None
+        shared = merged.get("properties", {}), schema.get("properties", {})
+        if any(shared):
+            both["properties"] = {
+                name: {"allOf": [part[name] for part in shared if name in part]} for name in shared[0] | shared[1]
+            }
+        both["required"] = [*merged.get("required", ()), *schema.get("required", ())]
+        merged = both
+    return merged
+
+
+def _types(schema: Schema) -> list[str]:
+    return [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+
+
+def spoilt(bodies: Drawn) -> Drawn:
+    """The same with anything at all in one place, or a field gone."""
+    return st.builds(_spoilt, bodies, st.integers(0, 200), JSON | st.just(...))
+
+
+def _spoilt(body: dict[str, Any], place: int, value: Any) -> dict[str, Any]:
+    body = copy.deepcopy(body)
+    places: list[tuple[Any, Any]] = []
+    level: list[Any] = [body]
+    while level:
+        container = level.pop(0)
+        for key in list(container) if isinstance(container, dict) else range(len(container)):
+            places.append((container, key))
+            if isinstance(container[key], dict | list):
+                level.append(container[key])
+    container, key = places[place % len(places)]
+    if value is ...:
+        del container[key]
+    else:
+        container[key] = value
+    return body
