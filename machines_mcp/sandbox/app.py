@@ -71,7 +71,9 @@ def _operation(operation: Operation, state: State, origin: str) -> Endpoint:
                 return _answered(request, operation.handle(admit(operation, state, incoming, origin)))
 
         state.rate.count(state.clock.now())
-        fault = state.faults.take(request.method, request.url.path.removeprefix(API_PATH))
+        # Not `request.url.path`, which ends where a decoded `#` or `?` stands.
+        path = str(request.scope["path"]).removeprefix(API_PATH)
+        fault = state.faults.take(request.method, path, operation.path)
         return await answer() if fault is None else await broken(fault, answer)
 
     return endpoint

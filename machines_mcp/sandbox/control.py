@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox import cards, deposits, kyc, ledger, signatures, users
@@ -10,6 +11,7 @@ from machines_mcp.sandbox.clock import iso
 from machines_mcp.sandbox.envelope import Answer, not_found
 from machines_mcp.sandbox.faults import Fault
 from machines_mcp.sandbox.fields import MAX_CENTS
+from machines_mcp.sandbox.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,10 +136,26 @@ def advance_clock(state: State, fields: Fields) -> Answer:
 
 def arm_fault(state: State, fields: Fields) -> Answer:
     """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?}: break the
-    next calls of a path.
+    next calls of a documented path, or of all that begin with it; `/cards/{cardId}` is that of any card.
     """
-    state.faults.arm(Fault.of(fields))
+    fault = Fault.of(fields)
+    _check_reaches(fault, fields)
+    state.faults.arm(fault)
     return Answer({"faults": state.faults.view()}, "fault armed")
+
+
+def _check_reaches(fault: Fault, fields: Fields) -> None:
+    """Raises:
+    Refusal: 400, when no call could ever meet the fault; the documented paths that are most like its own are named.
+    """
+    reached = [operation for operation in OPERATIONS if fault.reaches(operation.path)]
+    if not reached:
+        near = get_close_matches(fault.path, sorted({operation.path for operation in OPERATIONS}), n=3, cutoff=0.0)
+        what = "must be a documented path" if fault.exact else "must be or begin a documented path"
+        fields.refuse("path", f"{what}; near it: {', '.join(near)}")
+    methods = list(dict.fromkeys(operation.method for operation in reached))
+    if fault.method not in (None, *methods):
+        fields.refuse("method", f"must be served at this path; served are: {', '.join(methods)}")
 
 
 def list_faults(state: State, fields: Fields) -> Answer:

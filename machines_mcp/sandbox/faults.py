@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ _CODES: Final = {400: "invalid_request", 401: "unauthorized", 403: "forbidden", 
     409: "invalid_state",
     429: "rate_limited",
 }
+_UUID: Final = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass
@@ -67,11 +69,25 @@ class Fault:
             ),
         )
 
-    def meets(self, method: str, path: str) -> bool:
-        """Whether a call is its; a path is met by whole segments, so `/cards` is no beginning of `/cardsharp`."""
+    def meets(self, method: str, path: str, template: str) -> bool:
+        """Whether a call of `path`, served as `template`, is its.
+
+        Paths are met by whole segments, so `/cards` is no beginning of `/cardsharp`; `{cardId}` is met by any card.
+        """
         if self.method not in (None, method):
             return False
-        return path == self.path or (not self.exact and path.startswith(self.path.rstrip("/") + "/"))
+        return self._fits([{actual, named} for actual, named in zip(_parts(path), _parts(template), strict=True)])
+
+    def reaches(self, template: str) -> bool:
+        """Whether some call of an operation at `template` can be its, whatever the method; an id is a uuid."""
+        ids = {part for part in _parts(self.path) if _UUID.fullmatch(part)}
+        return self._fits([{named} | (ids if named.startswith("{") else set()) for named in _parts(template)])
+
+    def _fits(self, segments: list[set[str]]) -> bool:
+        wanted = _parts(self.path)
+        if len(wanted) > len(segments) or (self.exact and len(wanted) != len(segments)):
+            return False
+        return all(part in names for part, names in zip(wanted, segments, strict=False))
 
     def view(self) -> dict[str, Any]:
         """As the control shows it."""
@@ -92,9 +108,9 @@ class Faults:
     def clear(self) -> None:
         self._armed.clear()
 
-    def take(self, method: str, path: str) -> Fault | None:
-        """The fault of this call, used up by it; `path` is below the API's base path."""
-        fault = next((fault for fault in self._armed if fault.meets(method, path)), None)
+    def take(self, method: str, path: str, template: str) -> Fault | None:
+        """The fault of this call, used up by it; `path` and `template` are below the API's base path."""
+        fault = next((fault for fault in self._armed if fault.meets(method, path, template)), None)
         if fault is not None:
             fault.calls -= 1
             if fault.calls == 0:
@@ -103,3 +119,7 @@ class Faults:
 
     def view(self) -> list[dict[str, Any]]:
         return [fault.view() for fault in self._armed]
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]

@@ -83,9 +83,61 @@ def test_a_fault_meets_its_method_and_path_alone(user: User) -> None:
     assert new_card(user).status_code == 200
     assert get(user).status_code == 500
     arm(user, kind="status", path="/cards", status=503)
-    arm(user, kind="status", path="/card", status=502)
     assert get(user, "/cards/unknown-card").status_code == 503
     assert get(user).status_code == 200
+
+
+def test_a_fault_of_a_parameter_meets_any_id_and_nothing_else(user: User) -> None:
+    one, other = user.new_card(), user.new_card()
+    arm(user, kind="status", path="/cards/{cardId}", status=503, calls=3)
+    assert get(user).status_code == 200
+    user.call("POST", "/cards/secrets/session")
+    assert [get(user, f"/cards/{card_id}").status_code for card_id in (one, other, "unknown-card")] == [503] * 3
+    arm(user, kind="status", path=f"/cards/{one}", status=502)
+    assert [get(user, f"/cards/{card_id}").status_code for card_id in (other, one)] == [200, 502]
+    arm(user, kind="status", path="/cards/{cardId}/secrets", status=500)
+    assert get(user, f"/cards/{one}").status_code == 200
+    secrets = user.caller.raw(
+        "POST", f"/partner/v1/cards/{one}/secrets", json={}, headers={"Authorization": f"Bearer {user.token}"}
+    )
+    assert secrets.status_code == 500
+
+
+@pytest.mark.parametrize("name", ["%23", "%3F", "a%23b", "%20"])
+def test_a_fault_meets_an_id_of_any_characters(user: User, name: str) -> None:
+    arm(user, kind="status", path="/cards/{cardId}", status=503)
+    assert get(user, f"/cards/{name}").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("order", "field", "named"),
+    [
+        ({"path": "/card"}, "path", "/cards"),
+        ({"path": "/cards/{id}"}, "path", "/cards/{cardId}"),
+        ({"path": "/cards/my-card"}, "path", "/cards/{cardId}"),
+        ({"path": "/cards/{cardId}/secret"}, "path", "/cards/{cardId}/secrets"),
+        ({"path": "/{cardId}"}, "path", "/cards/{cardId}"),
+        ({"path": "/deposit/range"}, "path", "/deposits/range"),
+        ({"path": "/partner/v1/balances"}, "path", "/balances"),
+        ({"path": "/kyc", "exact": True}, "path", "/kyc/status"),
+        ({"path": "/cards/{cardId}/secrets", "method": "GET"}, "method", "POST"),
+        ({"path": "/withdrawals", "method": "DELETE"}, "method", "GET, POST"),
+    ],
+)
+def test_a_fault_that_no_call_could_meet_is_refused_with_what_is_near(
+    own_sandbox: Caller, order: dict[str, Any], field: str, named: str
+) -> None:
+    response = own_sandbox.raw("POST", "/control/faults", json={"kind": "drop"} | order)
+    (error,) = response.json()["errors"]
+    assert (response.status_code, error["field"]) == (400, field)
+    assert named in error["message"].partition(": ")[2]
+    assert own_sandbox.control("/faults")["faults"] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/kyc", *sorted({operation.template for operation in contract().operations})])
+def test_every_documented_path_and_its_beginnings_can_be_armed(user: User, path: str) -> None:
+    arm(user, kind="drop", path=path)
+    assert [fault["path"] for fault in user.caller.control("/faults")["faults"]] == [path]
 
 
 def test_the_oldest_fault_of_a_path_comes_first(user: User) -> None:
