@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +42,7 @@ async def examine(*, probe: bool = False) -> list[Finding]:
     except SettingsError as error:
         return [*findings, Finding(False, "settings", str(error))]
     findings.append(Finding(True, "settings", _describe(settings)))
+    findings.append(await _vault())
     async with opened(settings) as app:
         findings.append(await _state(app))
         if findings[-1].ok:
@@ -53,6 +56,21 @@ def _describe(settings: Settings) -> str:
     where = "the simulator on this machine; nothing is real" if settings.simulated else str(settings.api_url)
     who = f"user {settings.user_id}" if settings.user_id else "any user"
     return f"{settings.environment.value}, {where}, {who}" + (", read-only" if settings.read_only else "")
+
+
+async def _vault() -> Finding:
+    from machines_mcp.vault.process import starts
+
+    if await starts():
+        return Finding(True, "vault", "the process that opens cards starts")
+    return Finding(False, "vault", f"the process that opens cards does not start; {_cure()}")
+
+
+def _cure() -> str:
+    if Path(__file__).is_relative_to(site.getusersitepackages()):
+        # It runs with `python -I`, so that nothing of the environment has a say in which code it runs.
+        return "a user install (pip install --user) is not seen there: install with pipx or in a virtual environment."
+    return f"run {sys.executable} -I -m machines_mcp.vault </dev/null and install what it lacks, best with pipx."
 
 
 async def _state(app: App) -> Finding:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import site
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+import machines_mcp
 from machines_mcp.doctor import Finding, examine
+from machines_mcp.vault.process import starts
 from tests.partner.test_probe import READS, changed, script, well
 from tests.partner.upstream import PARTNER_KEY, Upstream, refusal, upstream
 from tests.sandbox.running import Sandbox
@@ -42,21 +46,40 @@ async def probed(tmp_path: Path, base_url: str, key: str, user_id: str) -> list[
         "MACHINES_USER_ID": user_id,
     }
     with environment(tmp_path, **settings), anyio.fail_after(30):
-        return (await examine(probe=True))[4:]
+        return (await examine(probe=True))[5:]
 
 
 async def test_the_simulator_is_as_the_client_expects(tmp_path: Path) -> None:
     with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(30):
         findings = await examine(probe=True)
-    rows = [finding.as_json() for finding in findings[4:]]
+    rows = [finding.as_json() for finding in findings[5:]]
     assert [row["what"] for row in rows] == list(READS)
     assert {(row["ok"], row["status"], *row["missing"], *row["mistyped"]) for row in rows} == {(True, 200)}
+
+
+@pytest.mark.parametrize(
+    ("installed_for_user", "cure"), [(True, "install with pipx"), (False, "-I -m machines_mcp.vault")]
+)
+async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed_for_user: bool, cure: str
+) -> None:
+    # What an isolated interpreter finds of a package that is in the user's site-packages alone: nothing.
+    missing = (sys.executable, "-I", "-m", "machines_mcp.no_such_module")
+    assert starts.__kwdefaults__ is not None
+    monkeypatch.setitem(starts.__kwdefaults__, "command", missing)
+    if installed_for_user:
+        monkeypatch.setattr(site, "getusersitepackages", lambda: str(Path(machines_mcp.__file__).parents[1]))
+    with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(30):
+        (found,) = [finding for finding in await examine() if finding.what == "vault"]
+    assert not found.ok
+    assert "does not start" in found.says
+    assert cure in found.says
 
 
 async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream) -> None:
     settings = {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": api.base_url, "MACHINES_USER_ID": USER}
     with environment(tmp_path, MACHINES_PARTNER_KEY=PARTNER_KEY, **settings), anyio.fail_after(30):
-        assert [finding.what for finding in await examine()] == ["version", "settings", "state", "partner API"]
+        assert [finding.what for finding in await examine()] == ["version", "settings", "vault", "state", "partner API"]
     assert api.seen == []
 
 

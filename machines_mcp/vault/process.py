@@ -24,6 +24,8 @@ from machines_mcp.vault.request import (
 # Isolated: neither the environment nor the working directory has a say in which code runs.
 COMMAND = (sys.executable, "-I", "-m", "machines_mcp.vault")
 
+START_SECONDS = 10.0
+
 
 async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> VaultReply:
     """Verify one card in a process of its own; never raises but for cancellation.
@@ -38,6 +40,18 @@ async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> 
         except VaultError:
             return failed("vault.protocol")
     return failed("deadline")
+
+
+async def starts(*, command: Sequence[str] = COMMAND) -> bool:
+    """Whether a vault can be started on this machine: one that is handed no request says so and ends."""
+    try:
+        with anyio.fail_after(START_SECONDS):
+            done = await anyio.run_process(
+                command, input=b"\n", stderr=subprocess.DEVNULL, env=_environment(), check=False, start_new_session=True
+            )
+        return done.returncode == 0 and parse_reply(done.stdout) == failed("internal")
+    except (OSError, TimeoutError, VaultError):
+        return False
 
 
 async def _converse(request: VaultRequest, command: Sequence[str]) -> VaultReply:

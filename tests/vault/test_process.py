@@ -10,7 +10,8 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from machines_mcp.vault.process import reveal
+from machines_mcp.vault import process
+from machines_mcp.vault.process import reveal, starts
 from machines_mcp.vault.request import Code, VaultReply, VaultRequest, failed, reply_line
 from tests.vault.children import PATIENCE, program, switchboard
 
@@ -75,6 +76,30 @@ async def test_a_child_that_says_anything_else_is_refused(
     request_for_nobody: VaultRequest, command: tuple[str, ...]
 ) -> None:
     assert await _code(request_for_nobody, command) == "vault.protocol"
+
+
+async def test_the_real_vault_starts() -> None:
+    assert await starts()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param((sys.executable, "-I", "-m", "machines_mcp.no_such_module"), id="no such module"),
+        pytest.param(("/no/such/interpreter",), id="no such interpreter"),
+        pytest.param(_says(), id="nothing"),
+        pytest.param(_says(GOOD), id="a card that nobody asked for"),
+        pytest.param(_says(reply_line(failed("internal")), then="os._exit(1)"), id="a bad exit"),
+    ],
+)
+async def test_what_does_not_answer_as_the_vault_does_is_no_vault(command: tuple[str, ...]) -> None:
+    assert not await starts(command=command)
+
+
+async def test_a_vault_that_hangs_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "START_SECONDS", 0.2)
+    with anyio.fail_after(PATIENCE):
+        assert not await starts(command=program("import time; time.sleep(60)"))
 
 
 async def test_a_child_that_can_not_be_started_is_a_failure(request_for_nobody: VaultRequest) -> None:
