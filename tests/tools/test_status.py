@@ -79,10 +79,10 @@ async def test_a_call_under_way_is_shown_as_that_and_gone_when_it_is_done(
                 tasks.start_soon(lambda: c.call("create_card", approval_id=approval))
                 await begun.wait()
                 status = await c.call("status")
-                (found,) = status["unresolved"]
-                assert (found["approval_id"], found["status"]) == (approval, "running")
-                assert status["next_steps"][0]["tool"] == "create_session"
                 go.set()
+        (found,) = status["unresolved"]
+        assert (found["approval_id"], found["status"]) == (approval, "running")
+        assert status["next_steps"][0]["tool"] == "create_session"
         assert (await c.call("status"))["unresolved"] == []
 
 
