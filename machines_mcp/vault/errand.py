@@ -34,6 +34,7 @@ async def _reveal(request: VaultRequest) -> VaultReply:
         proxy=request.proxy,
         ca_file=request.ca_file,
         card_secrets=True,
+        trace=request.trace,
     ) as client:
         await client.sessions.open(request.user_id, [_SCOPE], ttl_seconds=_SESSION_SECONDS)
         session = await client.cards.secrets_session(request.user_id)

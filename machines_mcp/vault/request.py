@@ -43,7 +43,10 @@ class _Message(BaseModel):
 
 
 class VaultRequest(_Message):
-    """One card to reveal. `deadline_seconds` bounds the whole reveal, the start of the process included."""
+    """One card to reveal. `deadline_seconds` bounds the whole reveal, the start of the process included.
+
+    `trace` is a file for the shapes of the vault's calls: see `machines_mcp.partner.trace`.
+    """
 
     base_url: str = Field(max_length=2048)
     partner_key: Secret
@@ -53,6 +56,7 @@ class VaultRequest(_Message):
     sink: Sink
     proxy: str | None = Field(default=None, max_length=2048)
     ca_file: str | None = Field(default=None, max_length=4096)
+    trace: str | None = Field(default=None, max_length=4096)
     deadline_seconds: float = Field(gt=0, le=MAX_DEADLINE_SECONDS)
 
 

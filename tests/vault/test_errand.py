@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -129,6 +130,25 @@ async def test_a_key_of_another_length_is_malformed(upstream: Upstream) -> None:
 async def test_an_expiry_that_is_none_is_malformed(upstream: Upstream, expiry: dict[str, int]) -> None:
     upstream.change_secrets(**expiry)
     assert await _code(upstream) == "secrets.malformed"
+
+
+async def test_a_trace_has_the_shapes_of_the_calls_and_no_value_even_of_a_hostile_upstream(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    hostile = {upstream.number: upstream.code, upstream.code: [upstream.number], "pan": upstream.number}
+    for path in upstream.answers:
+        upstream.change(path, **hostile)
+    trace = tmp_path / "trace"
+    with anyio.fail_after(PATIENCE):
+        assert (await reveal(_request(upstream, trace=str(trace)))).status == "verified"
+    lines = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
+    # Both are numbers, and may be any.
+    assert [(line.pop("status"), line.pop("ms") >= 0) for line in lines] == [(200, True)] * 3
+    assert [line["path"] for line in lines] == ["/sessions", "/cards/secrets/session", "/cards/{cardId}/secrets"]
+    assert lines[2]["response"]["data"]["encryptedPan"] == {"data": "string", "iv": "string"}
+    secrets = [upstream.number, upstream.code, upstream.key, "token-of-the-vault", "key-under-test"]
+    others = ["session-1", "secrets-session-1", "user-1", CARD_ID, upstream.last4]
+    assert [value for value in [*secrets, *others] if value in json.dumps(lines)] == []
 
 
 def _refusal(code: str) -> bytes:

@@ -56,6 +56,8 @@ def test_a_sound_request_is_read_and_its_key_stays_hidden() -> None:
         {"extra": 1},
         {"partner_key": ""},
         {"partner_key": 7},
+        {"trace": 7},
+        {"trace": "t" * 4097},
         {"user_id": ""},
         {"user_id": "u" * 121},
         {"card_id": "short"},

@@ -169,6 +169,22 @@ async def test_nothing_secret_leaves_by_the_reply_or_by_standard_error(api: Simu
     assert _leaks(stdout + stderr, secrets) == []
 
 
+async def test_the_vaults_calls_join_the_trace_without_any_secret(api: Simulator, card: Card, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    trace.write_bytes(b'{"path":"/balances"}\n')
+    async with wiretap(api) as tap:
+        assert await _reveal(api, card, base_url=tap.base_url, trace=str(trace)) == _verified(card)
+        secrets = [card.number, api.partner_key, *tap.secrets()]
+    lines = [json.loads(line) for line in trace.read_bytes().splitlines()]
+    paths = ["/balances", "/sessions", "/cards/secrets/session", "/cards/{cardId}/secrets"]
+    assert [line["path"] for line in lines] == paths
+    assert _leaks(trace.read_bytes(), secrets) == []
+    # Three digits may also be milliseconds.
+    for line in lines:
+        line.pop("ms", None)
+    assert card.code not in json.dumps(lines)
+
+
 @pytest.mark.parametrize(
     "spelling",
     ["{0}", "{0[0]} {0[1]}{0[2]}-{rest}", "{reverse}", "{hex}", "{base64}", "x{base64}", "{shifted}"],
