@@ -23,7 +23,7 @@ def listing(settings: Settings) -> list[dict[str, Any]]:
                 "tool": tool.name,
                 "title": tool.title,
                 "steps": list(tool.steps),
-                "rules": {effect.value: registry.policy.rule(effect).value for effect in tool.effects},
+                "rules": {effect.value: registry.policy.rule(effect, tool.name).value for effect in tool.effects},
                 "listed": entry is not None,
                 "tokens": _tokens(entry),
                 "model_tokens": _tokens(entry and {k: entry.get(k) for k in ("name", "description", "inputSchema")}),

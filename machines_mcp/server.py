@@ -56,7 +56,7 @@ class App:
         self.egress = Egress()
         if settings.partner_key is not None:
             self.egress.learn(settings.partner_key)
-        self.policy = default_policy(read_only=settings.read_only)
+        self.policy = default_policy(settings.environment.value, read_only=settings.read_only)
         self.store = Store(settings.state_dir)
         self.intents = Intents(self.store)
         self._gate = Gate(self.policy, self.intents, standing_yes=standing_yes)

@@ -41,9 +41,9 @@ class Gate:
         self._intents = intents
         self._standing_yes = standing_yes
 
-    def rule(self, effect: Effect) -> Rule:
-        """What the policy says of a class."""
-        return self.policy.rule(effect)
+    def rule(self, effect: Effect, tool: str | None = None) -> Rule:
+        """What the policy says of a class, or of a tool's calls of it."""
+        return self.policy.rule(effect, tool)
 
     async def resume(self, demand: Demand, intent_id: str) -> Passage:
         """Judge a call that names an intent: run once after a grant, repeat the first answer, or say what lacks."""

@@ -78,7 +78,7 @@ class Dispatcher:
         """
         tool = self._find(name)
         arguments = validate(tool, raw, self._registry.pinned_user)
-        if not tool.read_only or self._gate.rule(tool.classify(arguments)) is not Rule.ALLOW:
+        if not tool.read_only or self._gate.rule(tool.classify(arguments), tool.name) is not Rule.ALLOW:
             raise Refusal(Code.POLICY_DENIED)
         body = await self._run(tool, self._open_call(ctx, arguments, uuid.uuid4().hex), arguments)
         return {key: value for key, value in body.items() if key != "next_steps"} | self._stamp
@@ -94,9 +94,9 @@ class Dispatcher:
         approval_id = take_approval_id(tool, raw, asks=self._registry.asks(tool))
         arguments = validate(tool, raw, self._registry.pinned_user)
         effect = tool.classify(arguments)
-        rule = self._gate.rule(effect)
+        rule = self._gate.rule(effect, tool.name)
         if rule is Rule.DENY:
-            message = f"The operator's policy does not allow this: {self._gate.policy.reason}."
+            message = f"The operator's policy does not allow this: {self._gate.policy.reason(effect, tool.name)}."
             raise Refusal(Code.POLICY_DENIED, message=message, details={"class": effect.value})
         call = self._open_call(ctx, arguments, uuid.uuid4().hex)
         if rule is Rule.ALLOW:

@@ -30,11 +30,11 @@ class Registry:
 
     def asks(self, tool: Tool) -> bool:
         """Whether any call of the tool can need a person."""
-        return any(self.policy.rule(effect) is Rule.ASK for effect in tool.effects)
+        return any(self.policy.rule(effect, tool.name) is Rule.ASK for effect in tool.effects)
 
     def usable(self, tool: Tool) -> bool:
         """Whether any call of the tool can be allowed at all."""
-        return any(self.policy.rule(effect) is not Rule.DENY for effect in tool.effects)
+        return any(self.policy.rule(effect, tool.name) is not Rule.DENY for effect in tool.effects)
 
     @cached_property
     def usable_names(self) -> frozenset[str]:

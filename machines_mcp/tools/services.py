@@ -38,10 +38,16 @@ class Permission(Part):
 
 
 def permissions(policy: Policy) -> tuple[Permission, ...]:
-    """A permission per class of call."""
-    reasons = {Rule.DENY: policy.reason, Rule.ASK: "a person approves each one", Rule.ALLOW: None}
-    rules = [(effect.value, policy.rule(effect)) for effect in Effect]
-    return tuple(Permission(action=name, rule=rule.value, reason=reasons[rule]) for name, rule in rules)
+    """A permission per class of call, then one per tool and class that the policy treats in its own way."""
+    own = [(f"{tool}.{effect}", effect, tool) for tool, rules in policy.tools.items() for effect in rules]
+    classes = [(effect.value, effect, None) for effect in Effect]
+    return tuple(_permission(policy, action, effect, tool) for action, effect, tool in (*classes, *own))
+
+
+def _permission(policy: Policy, action: str, effect: Effect, tool: str | None) -> Permission:
+    rule = policy.rule(effect, tool)
+    reasons = {Rule.DENY: policy.reason(effect, tool), Rule.ASK: "a person approves each one", Rule.ALLOW: None}
+    return Permission(action=action, rule=rule.value, reason=reasons[rule])
 
 
 @dataclass(frozen=True, slots=True)

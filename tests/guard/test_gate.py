@@ -24,7 +24,7 @@ def intents(store: Store, clock: Clock) -> Intents:
 
 @pytest.fixture
 def gate(intents: Intents) -> Gate:
-    return Gate(default_policy(read_only=False), intents)
+    return Gate(default_policy("embedded", read_only=False), intents)
 
 
 async def _asked(gate: Gate) -> Intent:
@@ -130,7 +130,7 @@ async def test_of_fifty_at_once_one_runs(gate: Gate, intents: Intents, by_decisi
 
 
 async def test_the_operators_standing_yes_runs_at_once_and_is_on_record(intents: Intents) -> None:
-    gate = Gate(default_policy(read_only=False), intents, standing_yes=True)
+    gate = Gate(default_policy("embedded", read_only=False), intents, standing_yes=True)
     passage = await gate.ask(DEMAND, "Pay?")
     assert passage.verdict == "run"
     assert passage.intent is not None

@@ -19,7 +19,7 @@ from machines_mcp.guard.policy import Policy, Rule, default_policy
     ],
 )
 def test_by_default_reading_and_writing_are_allowed_and_the_rest_is_asked(effect: Effect, rule: Rule) -> None:
-    assert default_policy(read_only=False).rule(effect) is rule
+    assert default_policy("embedded", read_only=False).rule(effect) is rule
 
 
 def test_every_class_has_a_line_in_the_table_above() -> None:
@@ -28,9 +28,9 @@ def test_every_class_has_a_line_in_the_table_above() -> None:
 
 @pytest.mark.parametrize("effect", Effect)
 def test_read_only_refuses_everything_but_reading_and_says_why(effect: Effect) -> None:
-    policy = default_policy(read_only=True)
+    policy = default_policy("embedded", read_only=True)
     assert policy.rule(effect) is (Rule.ALLOW if effect is Effect.READ else Rule.DENY)
-    assert "MACHINES_READ_ONLY" in policy.reason
+    assert "MACHINES_READ_ONLY" in policy.reason(Effect.MONEY)
 
 
 @pytest.mark.parametrize("effect", Effect)

@@ -220,7 +220,7 @@ def house(
     resources: Sequence[Resource] = (),
 ) -> House:
     """Wire a server over these tools as the composition root does."""
-    rules = policy or default_policy(read_only=False)
+    rules = policy or default_policy("embedded", read_only=False)
     intents, world = Intents(store, clock), World()
     registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
     dispatcher = Dispatcher(

@@ -454,7 +454,7 @@ async def test_a_bare_id_is_no_sealed_state(home: House, era: Era) -> None:
 async def test_what_the_policy_denies_is_neither_asked_nor_run(
     store: Store, clock: Clock, era: Era, tool: str, extra: dict[str, Any]
 ) -> None:
-    home = house(store, clock, policy=default_policy(read_only=True))
+    home = house(store, clock, policy=default_policy("embedded", read_only=True))
     person = says("accept")
     async with home.client(era, person) as client:
         answer = await client.call_tool(tool, {**ARGUMENTS, **extra})

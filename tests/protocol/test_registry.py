@@ -7,7 +7,7 @@ from machines_mcp.guard.policy import Policy, Rule, default_policy
 from machines_mcp.protocol.registry import Registry
 from tests.protocol.fakes import ALL_TOOLSETS, TOOLS, change, note, pay
 
-NORMAL, STRICT = default_policy(read_only=False), default_policy(read_only=True)
+NORMAL, STRICT = default_policy("embedded", read_only=False), default_policy("embedded", read_only=True)
 
 
 def _registry(policy: Policy = NORMAL, toolsets: frozenset[str] = ALL_TOOLSETS) -> Registry:
