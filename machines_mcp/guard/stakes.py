@@ -7,6 +7,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Literal
+
+from machines_mcp.guard.effect import Effect
+
+Way = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
+"""Where a decision comes from. `page` is the vault's own, `form` the desk's for identity data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A validated call as the gate sees it. `asked_by` is what the client program calls itself."""
+
+    tool: str
+    effect: Effect
+    user_id: str
+    digest: str
+    asked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,8 @@ class Stakes:
     limit_frequency: str | None = None
     card_id: str | None = None
     sink: str | None = None
+    only: Literal["page", "form"] | None = None
+    """The one way this can be granted, where the page that grants it also does it."""
 
     def as_json(self) -> str:
         """The one spelling in which a row keeps it."""
