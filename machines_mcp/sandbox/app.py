@@ -18,7 +18,7 @@ from machines_mcp.sandbox.breakage import broken
 from machines_mcp.sandbox.call import Incoming
 from machines_mcp.sandbox.control import CONTROLS, summary
 from machines_mcp.sandbox.envelope import Answer, Refusal, not_found, wire
-from machines_mcp.sandbox.fields import parse_body
+from machines_mcp.sandbox.fields import parse_body, parse_query
 from machines_mcp.sandbox.gates import Operation, admit
 from machines_mcp.sandbox.operations import OPERATIONS
 from machines_mcp.sandbox.state import State
@@ -71,7 +71,6 @@ def _operation(operation: Operation, state: State, origin: str) -> Endpoint:
                 return _answered(request, operation.handle(admit(operation, state, incoming, origin)))
 
         state.rate.count(state.clock.now())
-        # Not `request.url.path`, which ends where a decoded `#` or `?` stands.
         path = str(request.scope["path"]).removeprefix(API_PATH)
         fault = state.faults.take(request.method, path, operation.path)
         return await answer() if fault is None else await broken(fault, answer)
@@ -84,8 +83,9 @@ def _control(handle: Callable[..., Answer], state: State) -> Endpoint:
         if request.headers.get("content-type", "").startswith(board.FORM):
             return await _pressed(request, handle, state)
         if request.method == "GET" and handle is summary and "text/html" in request.headers.get("accept", ""):
-            return board.show(state)
-        fields = parse_body(await read_body(request))
+            return board.show(state, query=parse_query(request.query_params))
+        raw = await read_body(request)
+        fields = parse_body(raw) if request.method == "POST" else parse_query(request.query_params)
         with state.transaction():
             answer = handle(state, fields)
         return _answered(request, answer)

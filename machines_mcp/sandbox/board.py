@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from machines_mcp.sandbox import kyc
 from machines_mcp.sandbox.control import summary
@@ -13,14 +13,19 @@ from machines_mcp.sandbox.fields import Fields
 from machines_mcp.sandbox.web_page import fill, page, template
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.responses import Response
 
     from machines_mcp.sandbox.state import State
 
-# How many of each the page shows, the newest; programs get all of them.
+# How many cards and deposits the page shows, the newest of each of its users.
 MOST_ROWS: Final = 50
 FORM: Final = "application/x-www-form-urlencoded"
 _BOARD: Final = template("board")
+_NOBODY_HERE: Final = "Nobody of the users on this page waits."
+# The query of the first page.
+_NEWEST: Final = Fields({})
 _UNDECIDED: Final = ("pending", "manual_review", "needs_information", "needs_verification")
 _NUMBERS: Final = frozenset({"advanceSeconds", "calls", "status", "delaySeconds", "windowSeconds", "amountCents"})
 _FLAGS: Final = {"true": True, "false": False}
@@ -40,13 +45,17 @@ def read_form(raw: bytes) -> Fields:
     return Fields(values)
 
 
-def show(state: State, said: str = "", status: int = 200) -> Response:
-    """The page as it is now; `said` is what the last order led to, a constant of the sandbox."""
-    data = summary(state, Fields({})).data
-    users: list[dict[str, Any]] = list(data["users"])[-MOST_ROWS:][::-1]
-    cards = [card for user in users for card in user["cards"]][:MOST_ROWS]
-    deposits = [deposit for user in users for deposit in user["deposits"]][:MOST_ROWS]
+def show(state: State, said: str = "", status: int = 200, query: Fields = _NEWEST) -> Response:
+    """The page as it is now; `said` is what the last order led to, a constant of the sandbox.
+
+    `query` has the summary's `limit` and `cursor`: which users the page is of.
+    """
+    data = summary(state, query).data
+    users: list[dict[str, Any]] = data["users"]
+    cards = [card for user in users for card in user["cards"]]
+    deposits = [deposit for user in users for deposit in user["deposits"]]
     waiting = [user for user in users if user["kycStatus"] in _UNDECIDED]
+    paged = query.has("cursor") or data["leftOff"]
     rate, slow = data["rateLimit"], data["slowProvisioning"]
     words = {
         "now": data["now"],
@@ -60,10 +69,13 @@ def show(state: State, said: str = "", status: int = 200) -> Response:
         _BOARD,
         words,
         said=f'<p class="said" role="status">{escape(said)}</p>' if said else "",
-        waiting=_rows([_waiting(user) for user in waiting], "Nobody waits."),
+        waiting=_rows([_waiting(user) for user in waiting], _NOBODY_HERE if paged else "Nobody waits."),
         users=_rows([_user(user) for user in users], "Nobody has come yet."),
-        cards=_rows([_card(card) for card in cards], "No card has been made."),
-        deposits=_rows([_deposit(deposit) for deposit in deposits], "Nothing has been deposited."),
+        older=_older(data, query),
+        cards=_rows([_card(card) for card in cards[:MOST_ROWS]], "No card has been made."),
+        more_cards=_left_off(len(cards[MOST_ROWS:]) + sum(user["leftOff"]["cards"] for user in users)),
+        deposits=_rows([_deposit(deposit) for deposit in deposits[:MOST_ROWS]], "Nothing has been deposited."),
+        more_deposits=_left_off(len(deposits[MOST_ROWS:]) + sum(user["leftOff"]["deposits"] for user in users)),
         disarm=_form("faults/clear", "Disarm all: faults") if data["faults"] else "",
         faults=_rows([_fault(fault) for fault in data["faults"]], "None."),
         kinds="".join(f'<option value="{kind}">{escape(kind.replace("_", " "))}</option>' for kind in KINDS),
@@ -73,6 +85,23 @@ def show(state: State, said: str = "", status: int = 200) -> Response:
 
 def _rows(rows: list[str], none: str) -> str:
     return f'<ul class="rows">{"".join(rows)}</ul>' if rows else f'<p class="hint">{none}</p>'
+
+
+def _left_off(count: int) -> str:
+    """How many more of these users' things there are."""
+    return f'<p class="hint">{count:,} more of these users left off.</p>' if count else ""
+
+
+def _older(data: Mapping[str, Any], query: Fields) -> str:
+    """The way to the users that this page leaves off, and back to the first of its kind."""
+    parts = []
+    if data["leftOff"]:
+        kept = {"limit": query.values["limit"]} if query.has("limit") else {}
+        words = urlencode(kept | {"cursor": data["nextCursor"]})
+        parts.append(f'{data["leftOff"]:,} older left off. <a href="/control?{escape(words)}">Show older users</a>')
+    if query.has("cursor"):
+        parts.append('<a href="/control">Show the newest users</a>')
+    return "".join(f'<p class="hint">{part}</p>' for part in parts)
 
 
 def _row(what: str, about: str, forms: str = "") -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox import cards, deposits, kyc, ledger, signatures, users
 from machines_mcp.sandbox.clock import iso
+from machines_mcp.sandbox.cursors import read_cursor, write_cursor
 from machines_mcp.sandbox.envelope import Answer, not_found
 from machines_mcp.sandbox.faults import Fault
 from machines_mcp.sandbox.fields import MAX_CENTS
@@ -21,27 +22,46 @@ if TYPE_CHECKING:
 
 # Charges post this many seconds after the purchase.
 POSTING_SECONDS: Final = 3.0
+DEFAULT_USERS: Final = 50
+MOST_USERS: Final = 200
 
 
 def summary(state: State, fields: Fields) -> Answer:
-    """GET /control: who is there and how far they are. No secret stands in it."""
-    rows = state.rows("SELECT user_id FROM users ORDER BY created_at")
+    """GET /control ?limit=&cursor=: who is there and how far they are, the newest first: `limit` users (50) and as
+    many cards and deposits of each; every `leftOff` counts the older ones. No secret stands in it.
+    """
+    limit = fields.optional_integer("limit", least=1, most=MOST_USERS) or DEFAULT_USERS
+    before = read_cursor(fields) if fields.has("cursor") else (math.inf, "")
+    older = "FROM users WHERE (created_at, user_id) < (?, ?)"
+    rows = state.rows(
+        f"SELECT created_at, user_id {older} ORDER BY created_at DESC, user_id DESC LIMIT ?", *before, limit
+    )
+    left_off = state.number(f"SELECT count(*) {older}", *before) - len(rows)
     data = {
         "now": iso(state.clock.now()),
         "clockAheadSeconds": state.clock.offset,
         "faults": state.faults.view(),
         "rateLimit": state.rate.view(),
         "slowProvisioning": state.provisioning.is_slow,
-        "users": [_user(state, row["user_id"]) for row in rows],
+        "users": [_user(state, row["user_id"], limit) for row in rows],
+        "leftOff": left_off,
     }
+    if left_off:
+        data["nextCursor"] = write_cursor(rows[-1]["created_at"], rows[-1]["user_id"])
     return Answer(data, "state")
 
 
-def _user(state: State, user_id: str) -> dict[str, Any]:
+def _user(state: State, user_id: str, limit: int) -> dict[str, Any]:
     user = users.find(state, user_id)
     money = ledger.standing(state, user_id)
-    card_rows = state.rows("SELECT card_id, status, last4 FROM cards WHERE user_id = ? ORDER BY position", user_id)
-    deposit_rows = state.rows("SELECT * FROM deposits WHERE user_id = ? ORDER BY created_at", user_id)
+    card_rows = state.rows(
+        "SELECT card_id, status, last4 FROM cards WHERE user_id = ? ORDER BY position DESC LIMIT ?", user_id, limit
+    )
+    deposit_rows = state.rows(
+        "SELECT * FROM deposits WHERE user_id = ? ORDER BY created_at DESC, deposit_id LIMIT ?", user_id, limit
+    )
+    made = state.number("SELECT count(*) FROM cards WHERE user_id = ?", user_id)
+    deposited = state.number("SELECT count(*) FROM deposits WHERE user_id = ?", user_id)
     now = state.clock.now()
     return {
         "userId": user_id,
@@ -50,6 +70,7 @@ def _user(state: State, user_id: str) -> dict[str, Any]:
         "spendingPower": money.spending_power,
         "deposits": [{"id": row["deposit_id"], "completed": row["completes_at"] <= now} for row in deposit_rows],
         "cards": [{"cardId": row["card_id"], "status": row["status"], "last4": row["last4"]} for row in card_rows],
+        "leftOff": {"cards": made - len(card_rows), "deposits": deposited - len(deposit_rows)},
         "withdrawals": {
             "pending": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer IS NULL", user_id),
             "ready": state.number("SELECT count(*) FROM withdrawals WHERE user_id = ? AND answer NOT NULL", user_id),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from machines_mcp.sandbox.cursors import read_cursor, write_cursor
 from machines_mcp.sandbox.envelope import Answer
 from machines_mcp.sandbox.totals import totals_at
 
@@ -75,13 +74,13 @@ def transactions(call: Call) -> Answer:
     limit = fields.optional_integer("limit", least=1, most=200) or DEFAULT_PAGE
     kinds = _kinds(fields)
     card_id = _card_id(fields)
-    before, before_id = _read_cursor(fields) if fields.has("cursor") else (call.now, "~")
+    before, before_id = _before(fields) if fields.has("cursor") else (call.now, "~")
     # Each kind along an index of its own: a kind that is rare is not looked for among all the others.
     found = [row for kind in kinds for row in _of_kind(call, kind, card_id, (before, before_id), limit + 1)]
     rows = sorted(found, key=lambda row: (row["created_at"], row["entry_id"]), reverse=True)
     data: dict[str, Any] = {"transactions": [_view(call, row) for row in rows[:limit]]}
     if len(rows) > limit:
-        data["nextCursor"] = _write_cursor(rows[limit - 1])
+        data["nextCursor"] = write_cursor(rows[limit - 1]["created_at"], rows[limit - 1]["entry_id"])
     return Answer(data, "transactions")
 
 
@@ -113,16 +112,11 @@ def _card_id(fields: Fields) -> str | None:
         fields.refuse("cardId", "must be a uuid")
 
 
-def _write_cursor(row: sqlite3.Row) -> str:
-    return base64.urlsafe_b64encode(f"{row['created_at']!r} {row['entry_id']}".encode()).decode().rstrip("=")
-
-
-def _read_cursor(fields: Fields) -> tuple[float, str]:
-    text = fields.text("cursor")
+def _before(fields: Fields) -> tuple[float, str]:
+    moment, entry_id = read_cursor(fields)
     try:
-        moment, entry_id = base64.b64decode(text + "=" * (-len(text) % 4), "-_", validate=True).decode().split(" ")
-        return float(moment), str(uuid.UUID(entry_id))
-    except (binascii.Error, ValueError):
+        return moment, str(uuid.UUID(entry_id))
+    except ValueError:
         fields.refuse("cursor", "must be a cursor of an earlier answer")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -154,13 +155,77 @@ def test_the_page_runs_nothing_loads_nothing_and_names_every_field(board: Caller
     assert len(identifiers) == len(set(identifiers))
 
 
-def test_the_page_shows_the_newest_when_there_are_many(board: Caller) -> None:
-    ids = [board.new_user() for _ in range(60)]
+def crowd(board: Caller, count: int) -> list[str]:
+    """So many users, the oldest first."""
+    ids = [f"{board.new_user()}-end" for _ in range(count)]
     for user_id in ids:
         board.session(user_id, "kyc.read")
-    page = look(board)
-    assert ids[-1] in page
-    assert f"{ids[0]}<" not in page
+    return ids
+
+
+def test_a_program_gets_the_newest_users_and_a_cursor_to_the_rest(board: Caller) -> None:
+    ids, seen, left_off, cursor = crowd(board, 7), [], [], None
+    for _ in range(3):
+        params = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
+        data = board.raw("GET", "/control", params=params).json()["data"]
+        seen += [user["userId"] for user in data["users"]]
+        left_off.append(data["leftOff"])
+        cursor = data.get("nextCursor")
+    assert (seen, left_off, cursor) == (ids[::-1], [4, 1, 0], None)
+
+
+def test_the_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(board: Caller) -> None:
+    user = board.funded_user(10)
+    made = [user.new_card() for _ in range(3)]
+    user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
+    (seen,) = board.raw("GET", "/control", params={"limit": "1"}).json()["data"]["users"]
+    assert [card["cardId"] for card in seen["cards"]] == made[-1:]
+    assert [deposit["completed"] for deposit in seen["deposits"]] == [False]
+    assert seen["leftOff"] == {"cards": 2, "deposits": 1}
+    page = board.raw("GET", "/control", params={"limit": "1"}, headers=HTML).text
+    assert "2 more of these users left off" in page
+    assert "1 more of these users left off" in page
+    assert "left off" not in look(board)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        *(({"limit": limit}, "limit") for limit in ("0", "201", "x")),
+        *(
+            ({"cursor": urlsafe_b64encode(text).decode()}, "cursor")
+            for text in (b"nan x", b"inf x", b"5", b"", b"\xff")
+        ),
+        ({"cursor": "not base64!"}, "cursor"),
+    ],
+)
+def test_a_bad_page_is_refused_by_field(board: Caller, query: dict[str, str], field: str) -> None:
+    response = board.raw("GET", "/control", params=query)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (400, field)
+
+
+def test_the_page_shows_the_newest_and_leads_to_the_rest(board: Caller) -> None:
+    waiting = waiting_user(board)
+    ids = crowd(board, 60)
+    first = look(board)
+    assert [user_id in first for user_id in (ids[-1], ids[10], ids[9], waiting)] == [True, True, False, False]
+    assert "11 older left off" in first
+    assert "Nobody of the users on this page waits." in first
+    assert "newest users" not in first
+    (older,) = Outline(first).all("a")
+    rest = board.raw("GET", str(older["href"]), headers=HTML).text
+    assert [user_id in rest for user_id in (ids[10], ids[9], ids[0], waiting)] == [False, True, True, True]
+    assert "left off" not in rest
+    (newest,) = Outline(rest).all("a")
+    assert newest["href"] == "/control"
+
+
+def test_the_link_to_the_rest_keeps_the_length_of_the_page(board: Caller) -> None:
+    ids = crowd(board, 3)
+    response = board.raw("GET", "/control", params={"limit": "1"}, headers=HTML)
+    (older,) = Outline(response.text).all("a")
+    rest = board.raw("GET", str(older["href"]), headers=HTML).text
+    assert [user_id in rest for user_id in ids] == [False, True, False]
 
 
 @pytest.mark.parametrize(("kind", "delay"), [("delay", 2), ("drop", 0)])

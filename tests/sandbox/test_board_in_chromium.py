@@ -41,6 +41,8 @@ CONTRAST = """(() => {
 def board() -> Iterator[Caller]:
     with running() as started:
         caller = Caller(started)
+        for _ in range(50):
+            caller.session(caller.new_user(), "kyc.read")
         user = caller.funded_user(40)
         user.new_card()
         user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
@@ -71,6 +73,7 @@ def test_it_is_readable_and_whole(board: Caller, browser: Tab, tmp_path: Path, w
     browser.open(board.sandbox.control_url, width=width, dark=dark)
     browser.screenshot(tmp_path / "board.png")
     assert (tmp_path / "board.png").stat().st_size > 10_000
+    assert browser.evaluate("document.querySelector('a').textContent") == "Show older users"
     assert browser.evaluate("getComputedStyle(document.querySelector('main')).borderRadius") == "16px"
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     page = "rgb(16, 18, 21)" if dark else "rgb(244, 245, 247)"
@@ -78,7 +81,7 @@ def test_it_is_readable_and_whole(board: Caller, browser: Tab, tmp_path: Path, w
     ratio, whose = browser.evaluate(CONTRAST)
     assert ratio >= 4.5, whose
     heights = (
-        "[...document.querySelectorAll('button, select, input:not([type=hidden])')].map((one) => one.offsetHeight)"
+        "[...document.querySelectorAll('a, button, select, input:not([type=hidden])')].map((one) => one.offsetHeight)"
     )
     assert min(browser.evaluate(heights)) >= 44
 
