@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -39,6 +39,8 @@ class Store:
         self._closed = False
         self.writes = 0
         """How many write transactions this process has asked for; what was read before the last may be old."""
+        self.after_write: Callable[[sqlite3.Connection, bool], None] | None = None
+        """Told on the store's thread how each write transaction ended: True where it was committed. Never raises."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one write transaction and return its result.
@@ -52,6 +54,17 @@ class Store:
         with anyio.CancelScope(shield=True):
             result = await self._in_thread(lambda: self._transact(work, "BEGIN IMMEDIATE"))
         return result
+
+    def post(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """As `run`, from any thread and without waiting. The future ends on the store's thread.
+
+        Raises:
+            StoreUnavailable: It is closed.
+        """
+        try:
+            return self._thread.submit(self._transact, work, "BEGIN IMMEDIATE")
+        except RuntimeError:
+            raise StoreUnavailable from None
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on one consistent view, without waiting for another server's writes.
@@ -83,13 +96,16 @@ class Store:
         try:
             db = self._db or self._open()
             db.execute(begin)
+            committed = False
             try:
                 result = work(db)
                 db.execute("COMMIT")
-            except BaseException:
+                committed = True
+            finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
-                raise
+                if self.after_write is not None and begin != "BEGIN":
+                    self.after_write(db, committed)
             return result
         except (sqlite3.Error, OSError):
             raise StoreUnavailable from None

@@ -1,0 +1,117 @@
+"""One row of the audit: names, ids and amounts. Whatever looks like anything else is kept as a keyed fingerprint."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["call", "outcome", "asked", "decision", "setting", "alarm", "reveal"]
+
+COLUMNS = (
+    "seq",
+    "at",
+    "kind",
+    "tool",
+    "effect",
+    "user_id",
+    "intent_id",
+    "verdict",
+    "code",
+    "decided_by",
+    "sink",
+    "card_id",
+    "amount_cents",
+    "policy",
+)
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@+-]{0,127}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DIGITS = re.compile(r"[0-9](?:[_.:@+-]?[0-9]){12,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What happened. `code` is a code of ours, `by` who decided, `effect` a class of calls: never a model's words."""
+
+    kind: Kind
+    tool: str | None = None
+    effect: str | None = None
+    user_id: str | None = None
+    intent_id: str | None = None
+    verdict: str | None = None
+    code: str | None = None
+    by: str | None = None
+    sink: str | None = None
+    card_id: str | None = None
+    amount_cents: int | None = None
+
+    def values(self, key: bytes) -> tuple[str | int | None, ...]:
+        """The columns from `kind` to `amount_cents`, as they are stored."""
+        return (
+            self.kind,
+            _plain(key, self.tool),
+            _plain(key, self.effect),
+            fingerprinted(key, self.user_id),
+            _plain(key, self.intent_id),
+            _plain(key, self.verdict),
+            _plain(key, self.code),
+            _plain(key, self.by),
+            _plain(key, self.sink),
+            fingerprinted(key, self.card_id),
+            self.amount_cents,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry as it is stored. `at` is seconds since the epoch, `policy` the digest of the policy in force then."""
+
+    seq: int
+    at: float
+    kind: str
+    tool: str | None
+    effect: str | None
+    user_id: str | None
+    intent_id: str | None
+    verdict: str | None
+    code: str | None
+    by: str | None
+    sink: str | None
+    card_id: str | None
+    amount_cents: int | None
+    policy: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program; what a row does not have is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def fingerprinted(key: bytes, value: str | None) -> str | None:
+    """The value where it looks like an id; else its fingerprint, the same for the same value.
+
+    A model chooses these values, and could choose a card's number or a message to whoever reads the audit.
+    """
+    if value is not None and any(_luhn(run[0]) for run in _DIGITS.finditer(_UUID.sub("", value))):
+        return _fingerprint(key, value)
+    return _plain(key, value)
+
+
+def _plain(key: bytes, value: str | None) -> str | None:
+    return value if value is None or _PLAIN.fullmatch(value) else _fingerprint(key, value)
+
+
+def _fingerprint(key: bytes, value: str) -> str:
+    return "~" + hmac.digest(key, b"value\0" + value.encode("utf-8", "replace"), "sha256").hex()[:16]
+
+
+def _luhn(run: str) -> bool:
+    """Whether any 13 to 19 digits in a row of them pass the check that card numbers pass."""
+    digits = [int(character) for character in run if character.isdigit()]
+    return any(
+        sum(sum(divmod(2 * digit, 10)) if place % 2 else digit for place, digit in enumerate(part[::-1])) % 10 == 0
+        for size in range(13, 20)
+        for start in range(len(digits) - size + 1)
+        for part in [digits[start : start + size]]
+    )
