@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.cancel import HoldingUpstream, measure_cancellation
 from benchmarks.measure import measure
 from benchmarks.upstream import USER, Sandbox, measure_reads
 from benchmarks.wire import ERAS, Command, Era
@@ -39,16 +40,25 @@ def _rows(scratch: Path, era: Era, runs: int, *, noise: bool) -> list[report.Row
     ours, beside = measure([_command("ours", "machines_mcp", scratch / "embedded"), bare], era, runs)
     rows = report.rows_beside_bare(ours, beside)
     with Sandbox() as sandbox:
-        settings = {
-            "MACHINES_ENV": "sandbox",
-            "MACHINES_API_URL": sandbox.base_url,
-            "MACHINES_PARTNER_KEY": sandbox.partner_key,
-            "MACHINES_USER_ID": USER,
-        }
-        reading = _command("ours", "machines_mcp", scratch / "sandbox", **settings)
+        reading = _command(
+            "ours", "machines_mcp", scratch / "sandbox", **_upstream(sandbox.base_url, sandbox.partner_key)
+        )
         tool, raw, memory = measure_reads(reading, sandbox, era, runs)
     rows += report.memory_rows("peak memory, calls upstream", memory, beside.memory)
-    return rows + report.rows_beside_raw(tool, raw)
+    rows += report.rows_beside_raw(tool, raw)
+    with HoldingUpstream() as holding:
+        waiting = _command("ours", "machines_mcp", scratch / "holding", **_upstream(holding.base_url, "key-of-nothing"))
+        return rows + report.cancellation_rows(measure_cancellation(waiting, holding, era, runs))
+
+
+def _upstream(base_url: str, partner_key: str) -> dict[str, str]:
+    """The settings of a server over an API on loopback."""
+    return {
+        "MACHINES_ENV": "sandbox",
+        "MACHINES_API_URL": base_url,
+        "MACHINES_PARTNER_KEY": partner_key,
+        "MACHINES_USER_ID": USER,
+    }
 
 
 def _command(name: str, module: str, home: Path, **settings: str) -> Command:
@@ -77,6 +87,7 @@ def _options() -> argparse.Namespace:
 _PREFACE = """\
 The server beside a bare one-tool `MCPServer` of the SDK, and a reading tool beside a raw `httpx` round trip, in the
 same run: the two take turns, so compare within a row and not between runs. `rounds` is the range of the single rounds.
+What is cancelled stands beside nothing: a bare server has nothing to wait for.
 Written by `python -m benchmarks --write docs/benchmarks.md`; `benchmarks/` says how each figure is taken."""
 
 

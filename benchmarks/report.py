@@ -15,16 +15,16 @@ from benchmarks.measure import Figures, Samples
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report. `low` and `high` are the extremes of the rounds' own ratios or differences."""
+    """One line of the report. `low` and `high` are the extremes of the rounds' own ratios, differences or values."""
 
     quantity: str
     unit: str
     ours: float
-    other: float
+    other: float | None
     compared: float
     low: float | None
     high: float | None
-    kind: Literal["ratio", "difference"]
+    kind: Literal["ratio", "difference", "value"]
     bound: Literal["at most", "at least"] | None = None
     aim: float | None = None
 
@@ -63,6 +63,16 @@ def rows_beside_raw(tool: Samples, raw: Samples) -> list[Row]:
     return [Row(name, "ms", ours, other, ours - other, low, high, "difference", "at most", 1.5)]
 
 
+def cancellation_rows(taken: Samples) -> list[Row]:
+    """How long cancelled calls took to let go; beside nothing, since a bare server has nothing to wait for."""
+    middle, tail, middles = taken.quantile(0.5), taken.quantile(0.99), taken.medians()
+    name = "cancel to the end of a wait's poll"
+    return [
+        Row(f"{name}, median", "ms", middle, None, middle, min(middles), max(middles), "value"),
+        Row(f"{name}, 99th percentile", "ms", tail, None, tail, None, None, "value", "at most", 100.0),
+    ]
+
+
 def _ratio(
     quantity: str,
     unit: str,
@@ -89,11 +99,12 @@ def as_table(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    compared = f"{row.compared:.2f}" if row.kind == "ratio" else f"{row.compared:+.2f} ms"
+    compared = {"ratio": f"{row.compared:.2f}", "difference": f"{row.compared:+.2f} ms", "value": ""}[row.kind]
     spread = "" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
     aim = "" if row.aim is None else f"{row.bound} {row.aim:.2f}"
+    other = "" if row.other is None else _number(row.other)
     verdict = {True: "met", False: "missed", None: ""}[row.met]
-    return [row.quantity, row.unit, _number(row.ours), _number(row.other), compared, spread, aim, verdict]
+    return [row.quantity, row.unit, _number(row.ours), other, compared, spread, aim, verdict]
 
 
 def _number(value: float) -> str:

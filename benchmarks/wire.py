@@ -66,7 +66,7 @@ class Wire:
         """What a client of this era says first, up to the answer that lets it go on."""
         if self._era == "2025-11-25":
             self.ask("initialize", {"protocolVersion": self._era, "capabilities": {}, "clientInfo": CLIENT})
-            self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
+            self.notify("notifications/initialized", {})
         else:
             self.ask("server/discover", {})
 
@@ -75,11 +75,17 @@ class Wire:
         self.send(method, params)
         return self.receive()
 
-    def send(self, method: str, params: dict[str, Any]) -> None:
+    def send(self, method: str, params: dict[str, Any]) -> int:
+        """Send one request; its id."""
         self._last_id += 1
         if self._era == "2026-07-28":
             params = {**params, "_meta": _meta(self._era)}
         self._write({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params})
+        return self._last_id
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        """Send one notification."""
+        self._write({"jsonrpc": "2.0", "method": method, "params": params})
 
     def receive(self) -> dict[str, Any]:
         """The next result, whichever request it belongs to; notifications are passed over."""
