@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from machines_mcp.sandbox.addresses import base58
@@ -53,6 +54,8 @@ _KINDS: Final = (("v2", "coordinator_v2"), ("v1", "controller_v1"), ("v2", "sola
 _NAMESPACE: Final = uuid.UUID("6d616368-696e-4573-8d63-6f6e74726163")
 
 
+# Every card and deposit of a list asks for them, and they follow from the user alone.
+@lru_cache(maxsize=256)
 def contracts_of(user: User) -> tuple[Contract, ...]:
     """The user's contracts, the default one first: Base, or Solana for whom has linked a Solana wallet."""
     contracts = [
