@@ -87,9 +87,9 @@ def verify(db: sqlite3.Connection, key: bytes, head: Head | None = None) -> Find
         rows += 1
         seq = values[0]
         faults += _faults(key, before, last, values, mac)
-        if isinstance(mac, bytes):
+        if isinstance(mac, bytes) and seq > 0:
             before = mac  # what follows is judged by what is there, so that each fault is named once
-        last = seq
+        last = max(seq, 0)
         found = Head(seq, before.hex(), values[1])
     if head is not None and not holds(db, head):
         faults.append(Fault(head.seq, "truncated"))
@@ -101,9 +101,9 @@ def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: 
     if seq <= 0:
         yield Fault(seq, "added")
         return
-    if seq > max(last, 0) + 1:
+    if seq > last + 1:
         # What the row would have to be chained to is gone, so that nothing can be said of the row itself.
-        yield Fault(max(last, 0) + 1, "missing")
+        yield Fault(last + 1, "missing")
         return
     try:
         whole = isinstance(mac, bytes) and hmac.compare_digest(chained(key, before, values), mac)

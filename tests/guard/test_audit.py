@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -35,10 +36,28 @@ async def kinds(audit: Audit) -> list[tuple[int, str, str | None]]:
     return [(row.seq, row.kind, row.tool) for row in await audit.rows()]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():
-            await anyio.sleep(0.005)
+class Ended:
+    """How the write transactions of a store end, one after the other."""
+
+    def __init__(self, store: Store) -> None:
+        self._ends: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._store = store
+        self._told = store.after_write
+        store.after_write = self._note
+
+    def _note(self, db: sqlite3.Connection, committed: bool) -> None:
+        assert self._told is not None
+        self._told(db, committed)
+        self._ends.put(committed)
+
+    async def next(self) -> bool:
+        """Whether the next one was committed; what follows from it is done when this returns."""
+        committed = await anyio.to_thread.run_sync(lambda: self._ends.get(timeout=10))
+        await self._store.read(lambda db: None)
+        return committed
+
+    def more(self) -> bool:
+        return not self._ends.empty()
 
 
 def full(db: sqlite3.Connection) -> None:
@@ -101,14 +120,11 @@ async def test_a_row_and_what_it_speaks_of_are_one_transaction(store: Store, aud
 
 
 async def test_reads_are_written_in_one_transaction_soon_after(store: Store, audit: Audit) -> None:
-    ended: list[bool] = []
-    told = store.after_write
-    assert told is not None
-    store.after_write = lambda db, committed: (told(db, committed), ended.append(committed))[0]
+    ended = Ended(store)
     for _ in range(5):
         audit.note(READ)
-    await until(lambda: bool(ended))
-    assert ended == [True]
+    assert await ended.next()
+    assert not ended.more()
     assert await kinds(audit) == [(number, "call", "get_balances") for number in range(1, 6)]
 
 
@@ -136,7 +152,12 @@ async def test_reads_that_wait_survive_a_transaction_that_is_rolled_back(store: 
 
 async def test_several_rows_of_one_transaction_write_what_waits_once(store: Store, audit: Audit) -> None:
     audit.note(READ)
-    await store.run(lambda db: (audit.append_in(db, WRITE), audit.append_in(db, WRITE))[0])
+
+    def work(db: sqlite3.Connection) -> None:
+        audit.append_in(db, WRITE)
+        audit.append_in(db, WRITE)
+
+    await store.run(work)
     assert [seq for seq, _, _ in await kinds(audit)] == [1, 2, 3]
 
 
@@ -147,11 +168,12 @@ async def test_what_waits_is_written_at_the_end(store: Store, clock: Clock) -> N
     assert await kinds(audit) == [(1, "call", "get_balances")]
 
 
-async def test_an_alarm_needs_neither_waiting_nor_the_loop(audit: Audit) -> None:
+async def test_an_alarm_needs_neither_waiting_nor_the_loop(store: Store, audit: Audit) -> None:
+    ended = Ended(store)
     caller = threading.Thread(target=audit.alarm, args=("egress.exact",))
     caller.start()
     caller.join(10)
-    await until(lambda: not audit._queue)
+    assert await ended.next()
     (row,) = await audit.rows()
     assert (row.kind, row.code) == ("alarm", "egress.exact")
 
@@ -177,7 +199,7 @@ async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store,
     with pytest.raises(StoreUnavailable):
         for _ in range(200):
             await audit.append(WRITE)
-    assert audit.broken
+    seen = [audit.broken]
     before = await audit.rows(limit=1000)
     audit.note(READ)
     with pytest.raises(StoreUnavailable):
@@ -185,7 +207,7 @@ async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store,
     assert await audit.rows(limit=1000) == before
     await store.read(roomy)
     await audit.append(WRITE)
-    assert not audit.broken
+    assert [*seen, audit.broken] == [True, False]
     assert [row.tool for row in await audit.rows(after=before[-1].seq)] == ["get_balances", "create_card"]
 
 
@@ -195,11 +217,14 @@ async def test_a_batch_that_could_not_be_written_is_tried_again(
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
     await audit.append(WRITE)
     await store.run(lambda db: db.execute("ALTER TABLE audit RENAME TO elsewhere"))
+    ended = Ended(store)
     audit.note(READ)
-    await until(lambda: audit.broken)
+    assert [await ended.next(), audit.broken] == [False, True]
     assert "the audit could not be written" in caplog.text
     await store.run(lambda db: db.execute("ALTER TABLE elsewhere RENAME TO audit"))
-    await until(lambda: not audit.broken)
+    with anyio.fail_after(10):
+        while await ended.next() and audit.broken:
+            pass
     assert [seq for seq, _, _ in await kinds(audit)] == [1, 2]
 
 
