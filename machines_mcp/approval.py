@@ -9,11 +9,12 @@ from machines_mcp.settings import Settings
 async def waiting_lines(settings: Settings) -> list[str]:
     """What waits, a line each."""
     async with opened(settings) as app:
-        waiting = await app.intents.waiting()
+        waiting = await app.guard.ways.waiting()
     return [f"{intent.id}  {intent.tool}: {intent.question}" for intent in waiting] or ["Nothing waits."]
 
 
 async def decide(settings: Settings, approval_id: str, *, yes: bool) -> bool:
     """Record the decision; False where nothing waits under the id."""
     async with opened(settings) as app:
-        return await (app.intents.grant if yes else app.intents.refuse)(approval_id, "terminal")
+        ways = app.guard.ways
+        return await (ways.grant if yes else ways.refuse)(approval_id, "terminal") in ("granted", "refused")

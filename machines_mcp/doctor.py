@@ -76,7 +76,7 @@ def _cure() -> str:
 async def _state(app: App) -> Finding:
     folder = app.settings.state_dir
     try:
-        waiting = len(await app.intents.waiting())
+        waiting = len(await app.guard.ways.waiting())
     except StoreUnavailable:
         return Finding(False, "state", f"{folder} can't be used; check its owner, mode (0700) and free space.")
     if os.name == "posix" and folder.stat().st_uid != os.getuid():

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +16,6 @@ from mcp.server.request_state import RequestStateSecurity
 
 from machines_mcp import __version__
 from machines_mcp.guard.egress import Egress
-from machines_mcp.guard.gate import Gate
-from machines_mcp.guard.intents import Intents
 from machines_mcp.guard.keys import state_key
 from machines_mcp.guard.policy import default_policy
 from machines_mcp.guard.store import Store
@@ -25,10 +24,13 @@ from machines_mcp.protocol.dispatch import Dispatcher
 from machines_mcp.protocol.handlers import Identity, Loaded, build_server
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
+from machines_mcp.protocol.running import Running
+from machines_mcp.protocol.shaping import Shaping
 from machines_mcp.secret import Secret
 from machines_mcp.settings import Settings
 
 if TYPE_CHECKING:
+    from machines_mcp.guard.wiring import Guard
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
     from machines_mcp.tools.services import Revealed
@@ -58,13 +60,25 @@ class App:
             self.egress.learn(settings.partner_key)
         self.policy = default_policy(settings.environment.value, read_only=settings.read_only)
         self.store = Store(settings.state_dir)
-        self.intents = Intents(self.store)
-        self._gate = Gate(self.policy, self.intents, standing_yes=standing_yes)
+        self._standing_yes = standing_yes
         self._lock = anyio.Lock()
         self._client: PartnerClient | None = None
         self._address: tuple[str, Secret] | None = None
         self._loaded: Loaded | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
+
+    @cached_property
+    def guard(self) -> Guard:
+        """What decides, and what remembers it.
+
+        Raises:
+            StoreUnavailable: The state folder can't be used.
+        """
+        from machines_mcp.guard.wiring import wire_guard
+
+        guard = wire_guard(self.store, self.policy, standing_yes=self._standing_yes)
+        self._closing.append(guard.audit.close)
+        return guard
 
     def server(self) -> Server[Any]:
         """The MCP server object.
@@ -96,7 +110,7 @@ class App:
                 policy=self.policy,
                 permissions=permissions(self.policy),
                 overview=Overview(self.store),
-                running=self.intents.running,
+                running=self.guard.intents.running,
                 withdrawals=Withdrawals(self.store),
                 pinned_user=settings.user_id,
             )
@@ -112,11 +126,12 @@ class App:
                 stamp["simulated"] = True
             dispatcher = Dispatcher(
                 registry,
-                self._gate,
+                self.guard.gate,
+                Running(self.guard.gate, explain),
+                Shaping(registry, stamp),
                 services,
                 digest_key=state_key(settings.state_dir, "intents"),
-                stamp=stamp,
-                explain=explain,
+                desk=self.desk_address,
             )
             self._loaded = Loaded(
                 registry,
@@ -153,6 +168,10 @@ class App:
         )
         self._closing.append(client.aclose)
         return client
+
+    async def desk_address(self) -> str | None:
+        """Where the desk is; starts it when first needed."""
+        return None
 
     async def close(self) -> None:
         """Let go of everything, newest first, each within a second."""

@@ -8,42 +8,76 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from machines_mcp.guard.audit import Audit, Entry
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import Decider, Intent, Intents
+from machines_mcp.guard.intents import Barred, Intent, Intents
 from machines_mcp.guard.policy import Policy, Rule
+from machines_mcp.guard.stakes import Demand, Stakes, Way
+from machines_mcp.guard.ways import Ways
 
-Verdict = Literal["run", "repeat", "running", "waiting", "refused", "expired", "mismatch"]
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """A validated call as the gate sees it."""
-
-    tool: str
-    effect: Effect
-    user_id: str
-    digest: str
+Verdict = Literal["run", "repeat", "running", "waiting", "refused", "expired", "mismatch", "barred"]
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """The gate's answer. `intent` is there whenever a person has a say."""
+    """The gate's answer. `intent` is there whenever a person has a say, `bar` where a limit or a pause forbids it."""
 
     verdict: Verdict
     intent: Intent | None = None
+    bar: Barred | None = None
 
 
 class Gate:
     """Applies the policy; `standing_yes` is the operator's `call --approve`, which only `embedded` accepts."""
 
-    def __init__(self, policy: Policy, intents: Intents, *, standing_yes: bool = False) -> None:
+    def __init__(
+        self, policy: Policy, intents: Intents, ways: Ways, audit: Audit, *, standing_yes: bool = False
+    ) -> None:
         self.policy = policy
+        self._audit = audit
         self._intents = intents
+        self._ways = ways
         self._standing_yes = standing_yes
 
-    def rule(self, effect: Effect, tool: str | None = None) -> Rule:
-        """What the policy says of a class, or of a tool's calls of it."""
+    def rule(self, effect: Effect, tool: str) -> Rule:
+        """What the policy says of such a call."""
         return self.policy.rule(effect, tool)
+
+    async def by_dialog(self, intent: Intent) -> bool:
+        """Whether an answer in the client's dialog can decide this."""
+        return await self._ways.open_to(intent, "dialog")
+
+    async def decidable(self) -> bool:
+        """Whether anybody can grant anything now: outside `embedded` not before a passphrase is set."""
+        return await self._ways.usable()
+
+    async def waiting(self, intent_id: str) -> Intent | None:
+        """The intent if it waits for a decision."""
+        return await self._ways.get(intent_id)
+
+    async def admit(self, demand: Demand) -> None:
+        """Let a write through that nobody is asked about, within the limits, and put it in the audit first.
+
+        Raises:
+            Barred: A limit forbids it.
+            StoreUnavailable: It can't be put in the audit.
+        """
+        await self._intents.admit(demand)
+
+    def note(
+        self, demand: Demand, code: str, *, kind: Literal["call", "outcome"] = "call", intent_id: str | None = None
+    ) -> None:
+        """Put in the audit what came of a call that changed nothing, or of a write after it was done."""
+        self._audit.note(
+            Entry(
+                kind=kind,
+                tool=demand.tool,
+                effect=demand.effect.value,
+                user_id=demand.user_id or None,
+                intent_id=intent_id,
+                code=code,
+            )
+        )
 
     async def resume(self, demand: Demand, intent_id: str) -> Passage:
         """Judge a call that names an intent: run once after a grant, repeat the first answer, or say what lacks."""
@@ -56,23 +90,26 @@ class Gate:
             return Passage("mismatch")
         return await self._judge(intent)
 
-    async def ask(self, demand: Demand, question: str) -> Passage:
-        """Open an intent for the call, or run it at once where the operator has said yes to everything."""
-        intent = await self._intents.open(demand.tool, demand.effect, demand.user_id, demand.digest, question)
-        if self._standing_yes:
-            return await self.decide(intent, yes=True, by="operator")
+    async def ask(self, demand: Demand, stakes: Stakes) -> Passage:
+        """Open an intent for the call, or run it at once where the policy or the operator has said yes before."""
+        try:
+            intent = await self._intents.open(demand, stakes)
+        except Barred as bar:
+            return Passage("barred", bar=bar)
+        if stakes.only is None and self._standing_yes:
+            return await self._grant(intent, "operator")
+        if stakes.only is None and self.rule(demand.effect, demand.tool) is Rule.ALLOW:
+            return await self._grant(intent, "policy")
         return Passage("waiting", intent)
 
-    async def decide(self, intent: Intent, *, yes: bool, by: Decider) -> Passage:
-        """Record a decision. A yes that comes too late, or second, does not run anything."""
+    async def decide(self, intent: Intent, *, yes: bool) -> Passage:
+        """Record what the person said in the dialog. A yes that comes too late, or second, does not run anything."""
         if not yes:
-            await self._intents.refuse(intent.id, by)
+            await self._ways.refuse(intent.id, "dialog")
             return Passage("refused", intent)
-        if await self._intents.grant(intent.id, by):
+        if await self._ways.grant(intent.id, "dialog") == "granted":
             return await self._take(intent)
-        # Somebody else decided meanwhile, or it is too late: what became of it counts.
-        current = await self._intents.get(intent.id)
-        return await self._judge(current or intent)
+        return await self._judge_anew(intent)
 
     async def give_back(self, intent: Intent) -> None:
         """Nothing was begun: let the same call use the grant again."""
@@ -82,9 +119,18 @@ class Gate:
         """The execution has ended and no outcome is kept."""
         self._intents.abandon(intent.id)
 
-    async def finish(self, intent: Intent, outcome: str, *, ok: bool) -> None:
+    async def finish(self, intent: Intent, outcome: str, *, ok: bool, code: str) -> None:
         """Keep the first answer of an execution."""
-        await self._intents.finish(intent.id, outcome, ok=ok)
+        await self._intents.finish(intent.id, outcome, ok=ok, code=code)
+
+    async def _grant(self, intent: Intent, by: Way) -> Passage:
+        if await self._intents.grant(intent.id, by):
+            return await self._take(intent)
+        return await self._judge_anew(intent)
+
+    async def _judge_anew(self, intent: Intent) -> Passage:
+        # Somebody else decided meanwhile, or it is too late: what became of it counts.
+        return await self._judge(await self._intents.get(intent.id) or intent)
 
     async def _judge(self, intent: Intent) -> Passage:
         if intent.state in ("done", "failed"):
@@ -100,4 +146,7 @@ class Gate:
         return await self._take(intent)
 
     async def _take(self, intent: Intent) -> Passage:
-        return Passage("run" if await self._intents.consume(intent) else "running", intent)
+        try:
+            return Passage("run" if await self._intents.consume(intent) else "running", intent)
+        except Barred as bar:
+            return Passage("barred", intent, bar)

@@ -58,8 +58,20 @@ class Passphrase:
         self._clock = clock
         self._path = store.folder / "keys" / "passphrase.json"
 
-    def verifier(self) -> Verifier | None:
+    async def is_set(self) -> bool:
+        """Whether there is one."""
+        return await self.verifier() is not None
+
+    async def verifier(self) -> Verifier | None:
         """What checks it; None where none is set.
+
+        Raises:
+            StoreUnavailable: The file can't be read, or is no verifier.
+        """
+        return await anyio.to_thread.run_sync(self.read_verifier)
+
+    def read_verifier(self) -> Verifier | None:
+        """`verifier` for a caller without an event loop.
 
         Raises:
             StoreUnavailable: The file can't be read, or is no verifier.
@@ -73,7 +85,7 @@ class Passphrase:
 
     async def check(self, passphrase: Secret) -> Answer:
         """Whether it is right; a wrong one counts, and while locked even the right one is not looked at."""
-        verifier = self.verifier()
+        verifier = await self.verifier()
         if verifier is None:
             return "unset"
         if await self.locked():

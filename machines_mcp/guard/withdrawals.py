@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import sqlite3
 
+    from machines_mcp.guard.stakes import Destination
     from machines_mcp.guard.store import Store
 
 QUOTE_SECONDS = 10 * 60
@@ -59,6 +60,22 @@ class Withdrawals:
             if row is None:
                 return None
             return Quote(row["id"], row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])
+
+        return await self._store.read(work)
+
+    async def times_used(self, user_id: str, to: Destination) -> int:
+        """How many withdrawals of this user went to this destination, as far as this state folder knows."""
+        where = (user_id, to.currency, to.network, to.address, to.extra_id)
+
+        def work(db: sqlite3.Connection) -> int:
+            found = db.execute(
+                "SELECT count(*) FROM withdrawals JOIN quotes ON quotes.id = withdrawals.quote_id"
+                " WHERE withdrawals.user_id = ? AND status != 'rejected' AND json_extract(terms, '$.currency') = ?"
+                " AND json_extract(terms, '$.network') = ? AND json_extract(terms, '$.address') = ?"
+                " AND json_extract(terms, '$.extra_id') IS ?",
+                where,
+            )
+            return int(found.fetchone()[0])
 
         return await self._store.read(work)
 

@@ -5,6 +5,7 @@ What comes back is only ever read as yes, no, or nothing. Whether a yes counts i
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import anyio
@@ -18,6 +19,8 @@ ANSWER_SECONDS = 50.0
 Answer = Literal["yes", "no", "nothing"]
 
 _KEY = "approve"
+# A name that could pass for words of the question would be worth something to whoever chose it.
+_UNPLAIN = re.compile(r"[^A-Za-z0-9 ._@/-]")
 # An accept or decline is the whole answer: there is nothing to fill in.
 _FORM: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -27,6 +30,15 @@ def can_ask(ctx: ServerRequestContext[Any, Any]) -> bool:
     capabilities = ctx.session.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def asked_by(ctx: ServerRequestContext[Any, Any]) -> str:
+    """What the client program calls itself, as far as it is plain: a name and a version, or nothing."""
+    params = ctx.session.client_params
+    if params is None:
+        return ""
+    words = (params.client_info.name, params.client_info.version)
+    return " ".join(_UNPLAIN.sub("", word)[:40] for word in words).strip()
 
 
 def asks_by_result(ctx: ServerRequestContext[Any, Any]) -> bool:

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intents import Intent
+from machines_mcp.guard.stakes import Stakes
 
 S = TypeVar("S")
 In = TypeVar("In", bound="Input")
@@ -69,6 +71,10 @@ class Output(Part):
 
     next_steps: list[NextStep] = Field(default_factory=list)
 
+    def once(self) -> dict[str, str]:
+        """Values that this one answer shows beside the fields, and that no stored outcome ever holds."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[S]):
@@ -97,7 +103,8 @@ class Tool:
     run: Callable[[Call[Any], Any], Awaitable[Output]]
     effect_of: Callable[[Any], Effect]
     effects: tuple[Effect, ...]
-    question: Callable[[Call[Any], Any], Awaitable[str]] | None
+    stakes: Callable[[Call[Any], Any], Awaitable[Stakes]] | None
+    present: Callable[[Call[Any], Any, Intent], Awaitable[str | None]] | None
     destructive: bool
     idempotent: bool
     open_world: bool
@@ -131,7 +138,8 @@ def tool(
     effect: Effect | tuple[Effect, ...],
     steps: tuple[int, ...] = (),
     effect_of: Callable[[In], Effect] | None = None,
-    question: Callable[[Call[S], In], Awaitable[str]] | None = None,
+    stakes: Callable[[Call[S], In], Awaitable[Stakes]] | None = None,
+    present: Callable[[Call[S], In, Intent], Awaitable[str | None]] | None = None,
     destructive: bool = False,
     idempotent: bool = True,
     open_world: bool = True,
@@ -139,15 +147,17 @@ def tool(
     """Make a `Tool` of `async def name(call, args) -> Output`; its docstring is the description the model reads.
 
     `effect` names every class its calls can have; with more than one, `effect_of` computes it from the arguments.
-    `question` renders what the person reads, and refuses what could not be done anyway before anybody is asked.
+    `stakes` says what the person reads and what limits count, and refuses what could not be done anyway before
+    anybody is asked. `present` shows a waiting intent on a page of its own, where the call needs one, and returns its
+    address; None: the person is asked in the usual ways.
     """
     effects = effect if isinstance(effect, tuple) else (effect,)
     if not effects:
         raise TypeError("a tool names the effect of its calls")
     if (len(effects) > 1) != (effect_of is not None):
         raise TypeError("effect_of goes with more than one effect")
-    if any(e not in (Effect.READ, Effect.WRITE) for e in effects) and question is None:
-        raise TypeError("a tool that can ask needs its question")
+    if any(e not in (Effect.READ, Effect.WRITE) for e in effects) and stakes is None:
+        raise TypeError("a tool that can ask needs its stakes")
 
     def register(function: Callable[[Call[S], In], Awaitable[Out]]) -> Tool:
         hints = get_type_hints(function)
@@ -163,7 +173,8 @@ def tool(
             run=function,
             effect_of=effect_of or (lambda _: effects[0]),
             effects=effects,
-            question=question,
+            stakes=stakes,
+            present=present,
             destructive=destructive,
             idempotent=idempotent,
             open_world=open_world,

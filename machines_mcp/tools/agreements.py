@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.partner.errors import InvalidState
 from machines_mcp.protocol.tool import Output, Part, UserInput, tool
-from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.text import clean, quoted
 from machines_mcp.tools.upstream import agreements_missing, kyc_missing
 
@@ -32,11 +33,15 @@ class AgreementsShown(Output):
     agreements: list[AgreementText]
 
 
-async def _question(call: UserCall, args: AgreementsOf) -> str:
+async def _stakes(call: UserCall, args: AgreementsOf) -> Stakes:
     client = await call.services.partner()
     found = await client.agreements.get(call.user_id)
-    lines = [f"- {quoted(a.text, 600)} {' '.join(quoted(link.url, 300) for link in a.links)}" for a in found.agreements]
-    return f"Accept these agreements for the user {quoted(call.user_id, 120)}?\n" + "\n".join(lines)
+    lines = [f"{quoted(a.text, 600)} {' '.join(quoted(link.url, 300) for link in a.links)}" for a in found.agreements]
+    return Stakes(
+        question=f"Accept these agreements for the user {quoted(call.user_id, 120)}?\n"
+        + "\n".join(f"- {line}" for line in lines),
+        facts=(user_fact(call), *(Fact("Agreement", line) for line in lines)),
+    )
 
 
 @tool(title="Show the agreements", toolset="onboarding", steps=(7,), effect=Effect.READ)
@@ -47,7 +52,7 @@ async def get_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
     return _shown(call, await client.agreements.get(call.user_id))
 
 
-@tool(title="Accept the agreements", toolset="onboarding", steps=(7,), effect=Effect.CONSENT, question=_question)
+@tool(title="Accept the agreements", toolset="onboarding", steps=(7,), effect=Effect.CONSENT, stakes=_stakes)
 async def accept_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
     """Accept all agreements for the user, after they have read them; a person is asked. There is no accepting of
     single ones. Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""

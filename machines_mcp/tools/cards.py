@@ -10,10 +10,11 @@ from pydantic_core import PydanticCustomError
 
 from machines_mcp import partner
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.tool import Cents, Output, Part, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
-from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.text import clean, dollars, quoted
 
 if TYPE_CHECKING:
@@ -107,13 +108,20 @@ class CardClosed(Output):
     status: str
 
 
-async def _create_question(call: UserCall, args: CreateCard) -> str:
+async def _create_stakes(call: UserCall, args: CreateCard) -> Stakes:
     await need_agreements(call)
     label = f" labelled {quoted(args.label, 60)}" if args.label else ""
-    return f"Issue a virtual card{label} with {_limit_text(args.limit())} to the user {quoted(call.user_id, 120)}?"
+    limit = _limit_text(args.limit())
+    return Stakes(
+        question=f"Issue a virtual card{label} with {limit} to the user {quoted(call.user_id, 120)}?",
+        facts=(user_fact(call), Fact("Limit", limit), *_label_fact(args.label)),
+        limits_card=True,
+        limit_cents=args.limit_amount_cents,
+        limit_frequency=args.limit_frequency,
+    )
 
 
-@tool(title="Create a card", toolset="cards", steps=(11, 12), effect=Effect.MONEY, question=_create_question)
+@tool(title="Create a card", toolset="cards", steps=(11, 12), effect=Effect.MONEY, stakes=_create_stakes)
 async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     """Issue a virtual card, with a spending limit that the user chose and a label. A person approves first. Needs
     accepted agreements. Next: reveal_card."""
@@ -173,13 +181,21 @@ def _update_effect(args: UpdateCard) -> Effect:
     return Effect.MONEY if args.status == "active" or args.limit_amount_cents is not None else Effect.WRITE
 
 
-async def _update_question(call: UserCall, args: UpdateCard) -> str:
+async def _update_stakes(call: UserCall, args: UpdateCard) -> Stakes:
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
     changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
     changes += [f"set its limit to {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
     changes += [f"label it {quoted(args.label, 60)}"] if args.label else []
-    return f"Card ending {clean(card.last4, 4)} of the user {quoted(call.user_id, 120)}: {' and '.join(changes)}?"
+    last4, change = clean(card.last4, 4), " and ".join(changes)
+    return Stakes(
+        question=f"Card ending {last4} of the user {quoted(call.user_id, 120)}: {change}?",
+        facts=(user_fact(call), Fact("Card", f"ending {last4}"), Fact("Change", change)),
+        limits_card=args.limit_amount_cents is not None,
+        limit_cents=args.limit_amount_cents,
+        limit_frequency=args.limit_frequency,
+        card_id=args.card_id,
+    )
 
 
 @tool(
@@ -187,7 +203,7 @@ async def _update_question(call: UserCall, args: UpdateCard) -> str:
     toolset="cards",
     effect=(Effect.WRITE, Effect.MONEY),
     effect_of=_update_effect,
-    question=_update_question,
+    stakes=_update_stakes,
 )
 async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     """Lock, unlock, relabel or set the limit of a card. Locking and relabelling happen at once; unlocking or a limit
@@ -201,13 +217,18 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     return CardResult(**_shown(card, await _label(client, call.user_id, card)), next_steps=steps)
 
 
-async def _close_question(call: UserCall, args: CardOf) -> str:
+async def _close_stakes(call: UserCall, args: CardOf) -> Stakes:
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
-    return f"Close the card ending {clean(card.last4, 4)} of the user {quoted(call.user_id, 120)} for good?"
+    last4 = clean(card.last4, 4)
+    return Stakes(
+        question=f"Close the card ending {last4} of the user {quoted(call.user_id, 120)} for good?",
+        facts=(user_fact(call), Fact("Card", f"ending {last4}", "can't be undone")),
+        card_id=args.card_id,
+    )
 
 
-@tool(title="Close a card", toolset="cards", effect=Effect.DESTROY, question=_close_question, destructive=True)
+@tool(title="Close a card", toolset="cards", effect=Effect.DESTROY, stakes=_close_stakes, destructive=True)
 async def close_card(call: UserCall, args: CardOf) -> CardClosed:
     """Close a card for good; it can't be undone. For a while, lock it with update_card instead. A person approves
     first."""
@@ -228,6 +249,10 @@ async def _label(client: PartnerClient, user_id: str, card: Card) -> str | None:
     except PartnerError:
         # A label that can't be read is no reason to hide the card.
         return None
+
+
+def _label_fact(label: str | None) -> tuple[Fact, ...]:
+    return (Fact("Label", clean(label, 60)),) if label else ()
 
 
 def _limit_text(limit: CardLimit | None) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
 from machines_mcp.tools.kyc_form import SubmitKyc, application
-from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.text import clean, clean_or_none, quoted
 from machines_mcp.tools.waiting import poll_seconds, wait_until
 
@@ -78,10 +79,14 @@ class KycStanding(Output):
     poll_after_seconds: float | None = None
 
 
-async def _question(call: UserCall, args: SubmitKyc) -> str:
+async def _stakes(call: UserCall, args: SubmitKyc) -> Stakes:
     # The question is stored and shown, so it names no value.
     count = sum(value is not None for name, value in args if name != "user_id")
-    return f"Send the identity data of the user {quoted(call.user_id, 120)} ({count} fields) to Machines for the check?"
+    who = quoted(call.user_id, 120)
+    return Stakes(
+        question=f"Send the identity data of the user {who} ({count} fields) to Machines for the check?",
+        facts=(user_fact(call), Fact("Fields given", str(count))),
+    )
 
 
 @tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,), effect=Effect.READ)
@@ -104,7 +109,7 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
     toolset="onboarding",
     steps=(4,),
     effect=Effect.IDENTITY,
-    question=_question,
+    stakes=_stakes,
     idempotent=False,
 )
 async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:

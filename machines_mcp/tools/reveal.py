@@ -7,10 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.tool import Output, tool
 from machines_mcp.tools.cards import CardOf
-from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.text import clean, quoted
 
 
@@ -36,10 +37,16 @@ def _effect(args: RevealCard) -> Effect:
     return _EFFECTS[args.sink]
 
 
-async def _question(call: UserCall, args: RevealCard) -> str:
+async def _stakes(call: UserCall, args: RevealCard) -> Stakes:
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
-    return f"Show the card ending {clean(card.last4, 4)} of the user {quoted(call.user_id, 120)}?"
+    last4 = clean(card.last4, 4)
+    return Stakes(
+        question=f"Show the card ending {last4} of the user {quoted(call.user_id, 120)}?",
+        facts=(user_fact(call), Fact("Card", f"ending {last4}")),
+        card_id=args.card_id,
+        sink=args.sink,
+    )
 
 
 @tool(
@@ -48,7 +55,7 @@ async def _question(call: UserCall, args: RevealCard) -> str:
     steps=(13, 14, 15),
     effect=(Effect.READ, Effect.REVEAL),
     effect_of=_effect,
-    question=_question,
+    stakes=_stakes,
 )
 async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
     """Have a card's number and CVC fetched, decrypted and verified in a separate process. You get brand, last four

@@ -10,8 +10,10 @@ from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intents import Intent
 from machines_mcp.guard.overview import Overview
 from machines_mcp.guard.policy import Policy, Rule
+from machines_mcp.guard.stakes import Fact
 from machines_mcp.guard.withdrawals import Withdrawals
 from machines_mcp.protocol.tool import Call, NextStep, Part
+from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
@@ -73,6 +75,11 @@ class Services:
 
 
 UserCall: TypeAlias = Call[Services]
+
+
+def user_fact(call: UserCall) -> Fact:
+    """Who it is about, as the person reads it first."""
+    return Fact("User", clean(call.user_id, 120))
 
 
 def then(call: UserCall, tool: str, why: str, **arguments: Any) -> NextStep:

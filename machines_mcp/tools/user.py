@@ -7,8 +7,9 @@ from datetime import datetime
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.protocol.tool import NextStep, Output, UserInput, tool
-from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.text import clean, quoted
 
 
@@ -30,8 +31,12 @@ def _effect(args: ResolveUser) -> Effect:
     return Effect.IDENTITY if args.wallet_address else Effect.WRITE
 
 
-async def _question(call: UserCall, args: ResolveUser) -> str:
-    return f"Link the wallet {quoted(args.wallet_address or '')} to the user {quoted(call.user_id, 120)} at Machines?"
+async def _stakes(call: UserCall, args: ResolveUser) -> Stakes:
+    wallet = args.wallet_address or ""
+    return Stakes(
+        question=f"Link the wallet {quoted(wallet)} to the user {quoted(call.user_id, 120)} at Machines?",
+        facts=(user_fact(call), Fact("Wallet", clean(wallet), "replaces a wallet that is linked already, if any")),
+    )
 
 
 @tool(
@@ -40,7 +45,7 @@ async def _question(call: UserCall, args: ResolveUser) -> str:
     steps=(2,),
     effect=(Effect.WRITE, Effect.IDENTITY),
     effect_of=_effect,
-    question=_question,
+    stakes=_stakes,
 )
 async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
     """Create the user at Machines or find them, and learn where their identity check stands. Give wallet_address only

@@ -11,13 +11,14 @@ from pydantic import Field
 
 from machines_mcp import partner
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Destination, Fact, Stakes
 from machines_mcp.guard.withdrawals import Quote
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
-from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.text import clean, clean_or_none, dollars, quoted
 
 if TYPE_CHECKING:
@@ -106,24 +107,44 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
     )
 
 
-async def _question(call: UserCall, args: CreateWithdrawal) -> str:
+async def _stakes(call: UserCall, args: CreateWithdrawal) -> Stakes:
     quote = await _live_quote(call, args.quote_id)
     await need_agreements(call)
     terms = quote.terms
     memo = f" with memo {quoted(terms['extra_id'])}" if terms["extra_id"] else ""
     about = terms["estimated_to_amount"]
     estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
-    return (
-        f"Withdraw {dollars(terms['amount_cents'])} for the user {quoted(call.user_id, 120)} as {terms['currency']} on"
-        f" {terms['network']} to {quoted(terms['address'])}{memo}?{estimate}"
+    to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
+    return Stakes(
+        question=(
+            f"Withdraw {dollars(terms['amount_cents'])} for the user {quoted(call.user_id, 120)} as {to.currency} on"
+            f" {to.network} to {quoted(to.address)}{memo}?{estimate}"
+        ),
+        facts=(
+            user_fact(call),
+            Fact("Amount", dollars(terms["amount_cents"])),
+            *((Fact("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
+            Fact("Network", f"{to.currency} on {to.network}"),
+            Fact("Address", to.address, await _novelty(call, to)),
+            *((Fact("Memo", to.extra_id),) if to.extra_id else ()),
+            *((Fact("Sent by the wallet", terms["admin_address"]),) if terms["admin_address"] else ()),
+        ),
+        amount_cents=terms["amount_cents"],
+        destination=to,
     )
+
+
+async def _novelty(call: UserCall, to: Destination) -> str | None:
+    """What is new about a destination: the thing to look at twice."""
+    before = await call.services.withdrawals.times_used(call.user_id, to)
+    return "the first withdrawal to this destination" if before == 0 else None
 
 
 @tool(
     title="Create a withdrawal",
     toolset="withdrawals",
     effect=Effect.MONEY,
-    question=_question,
+    stakes=_stakes,
     destructive=True,
     idempotent=True,
 )

@@ -6,10 +6,12 @@ import anyio
 import pytest
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.gate import Demand, Gate, Passage
+from machines_mcp.guard.gate import Gate, Passage
 from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS, Intent, Intents
 from machines_mcp.guard.policy import Rule, default_policy
+from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.store import Store
+from machines_mcp.guard.wiring import Guard, wire_guard
 from tests.guard.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -18,25 +20,25 @@ DEMAND = Demand("pay", Effect.MONEY, "user-1", "digest-1")
 
 
 @pytest.fixture
-def intents(store: Store, clock: Clock) -> Intents:
-    return Intents(store, clock)
+def intents(guard: Guard) -> Intents:
+    return guard.intents
 
 
 @pytest.fixture
-def gate(intents: Intents) -> Gate:
-    return Gate(default_policy("embedded", read_only=False), intents)
+def gate(guard: Guard) -> Gate:
+    return guard.gate
 
 
 async def _asked(gate: Gate) -> Intent:
-    passage = await gate.ask(DEMAND, "Pay?")
+    passage = await gate.ask(DEMAND, Stakes("Pay?"))
     assert passage.verdict == "waiting"
     assert passage.intent is not None
     return passage.intent
 
 
 async def test_the_gate_answers_with_the_policys_rule(gate: Gate) -> None:
-    assert gate.rule(Effect.READ) is Rule.ALLOW
-    assert gate.rule(Effect.MONEY) is Rule.ASK
+    assert gate.rule(Effect.READ, "look") is Rule.ALLOW
+    assert gate.rule(Effect.MONEY, "pay") is Rule.ASK
 
 
 async def test_an_id_alone_lets_nothing_run(gate: Gate) -> None:
@@ -49,7 +51,7 @@ async def test_a_grant_runs_once_and_then_gives_its_first_outcome(gate: Gate, in
     await intents.grant(intent.id, "terminal")
     assert (await gate.resume(DEMAND, intent.id)).verdict == "run"
     assert (await gate.resume(DEMAND, intent.id)).verdict == "running"
-    await gate.finish(intent, '{"paid": true}', ok=True)
+    await gate.finish(intent, '{"paid": true}', ok=True, code="ok")
     again = await gate.resume(DEMAND, intent.id)
     assert again.verdict == "repeat"
     assert again.intent is not None
@@ -82,28 +84,28 @@ async def test_what_was_not_used_in_time_has_expired(gate: Gate, intents: Intent
         await intents.grant(intent.id, "terminal")
     clock.advance(GRANT_SECONDS if granted else OPEN_SECONDS)
     assert (await gate.resume(DEMAND, intent.id)).verdict == "expired"
-    assert (await gate.decide(intent, yes=True, by="dialog")).verdict == "expired"
+    assert (await gate.decide(intent, yes=True)).verdict == "expired"
 
 
 async def test_a_no_stays_a_no(gate: Gate) -> None:
     intent = await _asked(gate)
-    assert (await gate.decide(intent, yes=False, by="dialog")).verdict == "refused"
+    assert (await gate.decide(intent, yes=False)).verdict == "refused"
     assert (await gate.resume(DEMAND, intent.id)).verdict == "refused"
-    assert (await gate.decide(intent, yes=True, by="dialog")).verdict == "refused"
+    assert (await gate.decide(intent, yes=True)).verdict == "refused"
 
 
 async def test_a_yes_beside_a_yes_elsewhere_runs_once(gate: Gate, intents: Intents) -> None:
     intent = await _asked(gate)
     await intents.grant(intent.id, "terminal")
-    assert (await gate.decide(intent, yes=True, by="dialog")).verdict == "run"
-    assert (await gate.decide(intent, yes=True, by="dialog")).verdict == "running"
+    assert (await gate.decide(intent, yes=True)).verdict == "run"
+    assert (await gate.decide(intent, yes=True)).verdict == "running"
 
 
 async def test_a_second_yes_after_the_end_gives_the_first_outcome(gate: Gate) -> None:
     intent = await _asked(gate)
-    assert (await gate.decide(intent, yes=True, by="dialog")).verdict == "run"
-    await gate.finish(intent, '{"failed": true}', ok=False)
-    again = await gate.decide(intent, yes=True, by="dialog")
+    assert (await gate.decide(intent, yes=True)).verdict == "run"
+    await gate.finish(intent, '{"failed": true}', ok=False, code="partner.rejected")
+    again = await gate.decide(intent, yes=True)
     assert again.verdict == "repeat"
     assert again.intent is not None
     assert again.intent.state == "failed"
@@ -118,7 +120,7 @@ async def test_of_fifty_at_once_one_runs(gate: Gate, intents: Intents, by_decisi
 
     async def attempt() -> None:
         if by_decision:
-            verdicts.append((await gate.decide(intent, yes=True, by="dialog")).verdict)
+            verdicts.append((await gate.decide(intent, yes=True)).verdict)
         else:
             verdicts.append((await gate.resume(DEMAND, intent.id)).verdict)
 
@@ -129,9 +131,9 @@ async def test_of_fifty_at_once_one_runs(gate: Gate, intents: Intents, by_decisi
     assert sorted(verdicts) == ["run"] + ["running"] * 49
 
 
-async def test_the_operators_standing_yes_runs_at_once_and_is_on_record(intents: Intents) -> None:
-    gate = Gate(default_policy("embedded", read_only=False), intents, standing_yes=True)
-    passage = await gate.ask(DEMAND, "Pay?")
+async def test_the_operators_standing_yes_runs_at_once_and_is_on_record(store: Store, intents: Intents) -> None:
+    gate = wire_guard(store, default_policy("embedded", read_only=False), standing_yes=True).gate
+    passage = await gate.ask(DEMAND, Stakes("Pay?"))
     assert passage.verdict == "run"
     assert passage.intent is not None
     current = await intents.get(passage.intent.id)

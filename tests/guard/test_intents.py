@@ -8,7 +8,10 @@ import pytest
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intents import EXECUTION_SECONDS, GRANT_SECONDS, OPEN_SECONDS, Intent, Intents, arguments_digest
+from machines_mcp.guard.policy import default_policy
+from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.store import Store
+from machines_mcp.guard.wiring import Guard, wire_guard
 from tests.guard.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -17,20 +20,20 @@ KEY = b"k" * 32
 
 
 @pytest.fixture
-def intents(store: Store, clock: Clock) -> Intents:
-    return Intents(store, clock)
+def intents(guard: Guard) -> Intents:
+    return guard.intents
 
 
 @pytest.fixture
 async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Intents]:
     """The same intents as another server on the same folder sees them."""
     other = Store(tmp_path / "state")
-    yield Intents(other, clock)
+    yield wire_guard(other, default_policy("embedded", read_only=False), clock=clock).intents
     await other.close()
 
 
 async def _open(intents: Intents, *, digest: str = "d1", question: str = "Pay?", user: str = "user-1") -> Intent:
-    return await intents.open("pay", Effect.MONEY, user, digest, question)
+    return await intents.open(Demand("pay", Effect.MONEY, user, digest), Stakes(question))
 
 
 async def _now(intents: Intents, intent: Intent) -> Intent:
@@ -148,11 +151,11 @@ async def test_a_grant_is_not_consumed_for_another_call(intents: Intents, change
 
 async def test_the_first_outcome_stays(intents: Intents) -> None:
     intent = await _open(intents)
-    await intents.finish(intent.id, '"too early"', ok=True)
+    await intents.finish(intent.id, '"too early"', ok=True, code="ok")
     await intents.grant(intent.id, "terminal")
     await intents.consume(intent)
-    await intents.finish(intent.id, '"first"', ok=True)
-    await intents.finish(intent.id, '"second"', ok=False)
+    await intents.finish(intent.id, '"first"', ok=True, code="ok")
+    await intents.finish(intent.id, '"second"', ok=False, code="partner.rejected")
     current = await _now(intents, intent)
     assert (current.state, current.outcome) == ("done", '"first"')
 
@@ -191,7 +194,7 @@ async def test_only_what_runs_can_be_given_back(intents: Intents, state: str) ->
     if state == "done":
         await intents.grant(intent.id, "terminal")
         await intents.consume(intent)
-        await intents.finish(intent.id, "{}", ok=True)
+        await intents.finish(intent.id, "{}", ok=True, code="ok")
     await intents.give_back(intent.id)
     assert (await _now(intents, intent)).state == state
 

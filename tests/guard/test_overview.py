@@ -6,19 +6,26 @@ import pytest
 
 from machines_mcp.guard import overview as module
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import OPEN_SECONDS, Intents
+from machines_mcp.guard.intents import OPEN_SECONDS
 from machines_mcp.guard.overview import Overview
+from machines_mcp.guard.policy import default_policy
+from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.store import Store
+from machines_mcp.guard.wiring import wire_guard
 from machines_mcp.guard.withdrawals import Withdrawals
 from tests.guard.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
+DEMAND = Demand("pay", Effect.MONEY, "user-1", "d1")
+POLICY = default_policy("embedded", read_only=False)
+
 
 async def test_what_this_process_wrote_is_seen_at_once(store: Store, clock: Clock) -> None:
-    overview, intents, withdrawals = Overview(store, clock), Intents(store, clock), Withdrawals(store, clock)
+    overview, withdrawals = Overview(store, clock), Withdrawals(store, clock)
+    intents = wire_guard(store, POLICY, clock=clock).intents
     assert await overview.look() == module.Open([], [], [])
-    intent = await intents.open("pay", Effect.MONEY, "user-1", "d1", "Pay?")
+    intent = await intents.open(DEMAND, Stakes("Pay?"))
     assert (await overview.look()).waiting == [intent]
     begun = await withdrawals.begin(await withdrawals.quote("user-1", {}))
     assert (await overview.look()).withdrawals == [(begun, "requested")]
@@ -27,7 +34,7 @@ async def test_what_this_process_wrote_is_seen_at_once(store: Store, clock: Cloc
     await intents.consume(intent)
     (executing,) = (await overview.look()).executing
     assert (executing.id, executing.began_at) == (intent.id, clock.now)
-    await intents.finish(intent.id, "{}", ok=True)
+    await intents.finish(intent.id, "{}", ok=True, code="ok")
     assert (await overview.look()).executing == []
 
 
@@ -37,7 +44,7 @@ async def test_what_another_server_wrote_and_what_expired_is_seen_a_moment_later
     overview = Overview(store, clock)
     await overview.look()
     other = Store(tmp_path / "state")
-    await Intents(other, clock).open("pay", Effect.MONEY, "user-1", "d1", "Pay?")
+    await wire_guard(other, POLICY, clock=clock).intents.open(DEMAND, Stakes("Pay?"))
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
     assert len((await overview.look()).waiting) == 1
     clock.advance(OPEN_SECONDS)

@@ -18,16 +18,19 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.gate import Gate
 from machines_mcp.guard.intents import Intents
 from machines_mcp.guard.policy import Policy, default_policy
+from machines_mcp.guard.stakes import Stakes
 from machines_mcp.guard.store import Store
+from machines_mcp.guard.wiring import Guard, wire_guard
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatch import Dispatcher
 from machines_mcp.protocol.handlers import Identity, Loaded, build_server
 from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resource, Resources
+from machines_mcp.protocol.running import Running
+from machines_mcp.protocol.shaping import Shaping
 from machines_mcp.protocol.tool import Call, Cents, Input, Output, Part, Tool, UserInput, tool
 from tests.guard.clock import Clock
 
@@ -73,10 +76,10 @@ class Paid(Output):
     note: str | None = None
 
 
-async def _question(call: WorldCall, args: Pay) -> str:
+async def _stakes(call: WorldCall, args: Pay) -> Stakes:
     call.services.asked += 1
     await call.services.on_question()
-    return f"Pay {args.amount_cents} cents for {call.user_id}?"
+    return Stakes(question=f"Pay {args.amount_cents} cents for {call.user_id}?", amount_cents=args.amount_cents)
 
 
 async def _pay(call: WorldCall, args: Pay) -> Paid:
@@ -88,13 +91,13 @@ async def _pay(call: WorldCall, args: Pay) -> Paid:
     return Paid(receipt=receipt, amount_cents=args.amount_cents, note=args.note)
 
 
-@tool(title="Pay", toolset="funding", effect=Effect.MONEY, question=_question, destructive=True)
+@tool(title="Pay", toolset="funding", effect=Effect.MONEY, stakes=_stakes, destructive=True)
 async def pay(call: WorldCall, args: Pay) -> Paid:
     """Pay somebody."""
     return await _pay(call, args)
 
 
-@tool(title="Tip", toolset="funding", effect=Effect.MONEY, question=_question, destructive=True)
+@tool(title="Tip", toolset="funding", effect=Effect.MONEY, stakes=_stakes, destructive=True)
 async def tip(call: WorldCall, args: Pay) -> Paid:
     """Pay somebody too, by another name."""
     return await _pay(call, args)
@@ -146,8 +149,8 @@ def _change_effect(args: Change) -> Effect:
     return Effect.WRITE if args.harmless else Effect.MONEY
 
 
-async def _change_question(call: WorldCall, args: Change) -> str:
-    return await _question(call, args)
+async def _change_stakes(call: WorldCall, args: Change) -> Stakes:
+    return await _stakes(call, args)
 
 
 @tool(
@@ -155,7 +158,7 @@ async def _change_question(call: WorldCall, args: Change) -> str:
     toolset="cards",
     effect=(Effect.WRITE, Effect.MONEY),
     effect_of=_change_effect,
-    question=_change_question,
+    stakes=_change_stakes,
 )
 async def change(call: WorldCall, args: Change) -> Paid:
     """Asks a person or not, by its arguments."""
@@ -198,8 +201,12 @@ class House:
     """One server's parts, for a test to look into."""
 
     world: World
-    intents: Intents
+    guard: Guard
     server: Server[Any]
+
+    @property
+    def intents(self) -> Intents:
+        return self.guard.intents
 
     @asynccontextmanager
     async def client(self, era: Era, person: Person | None = None) -> AsyncIterator[Client]:
@@ -207,6 +214,10 @@ class House:
         with anyio.fail_after(20):
             async with Client(self.server, mode=era, elicitation_callback=person) as client:
                 yield client
+
+
+async def _no_desk() -> str | None:
+    return None
 
 
 def house(
@@ -221,17 +232,16 @@ def house(
 ) -> House:
     """Wire a server over these tools as the composition root does."""
     rules = policy or default_policy("embedded", read_only=False)
-    intents, world = Intents(store, clock), World()
+    guard, world = wire_guard(store, rules, clock=clock), World()
     registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
-    dispatcher = Dispatcher(
-        registry, Gate(rules, intents), world, digest_key=KEY, stamp={"environment": "test"}, explain=explain
-    )
+    running, shaping = Running(guard.gate, explain), Shaping(registry, {"environment": "test"})
+    dispatcher = Dispatcher(registry, guard.gate, running, shaping, world, digest_key=KEY, desk=_no_desk)
     identity = Identity("Test", "0", "Instructions.")
     loaded = Loaded(
         registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user)
     )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
-    return House(world, intents, server)
+    return House(world, guard, server)
 
 
 def body(answer: types.CallToolResult | types.InputRequiredResult) -> dict[str, Any]:

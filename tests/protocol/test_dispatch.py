@@ -19,7 +19,7 @@ from machines_mcp.guard.gate import Gate
 from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS, Intent
 from machines_mcp.guard.policy import Policy, Rule, default_policy
 from machines_mcp.guard.store import Store, StoreUnavailable
-from machines_mcp.protocol import dispatch
+from machines_mcp.protocol import running
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.protocol.tool import Tool
 from tests.guard.clock import Clock
@@ -706,7 +706,7 @@ async def test_a_granted_call_that_failed_unforeseen_may_have_happened_and_says_
 async def test_a_granted_call_that_takes_too_long_is_unknown_and_never_repeated(
     home: House, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "EXECUTION_SECONDS", 0.05)
+    monkeypatch.setattr(running, "EXECUTION_SECONDS", 0.05)
     home.world.after = anyio.Event().wait
     async with home.client(era) as client:
         approval = await _approval_id(client)
@@ -721,7 +721,7 @@ async def test_a_granted_call_that_takes_too_long_is_unknown_and_never_repeated(
 async def test_what_was_done_is_said_even_if_it_cannot_be_written_down(
     home: House, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(self: Gate, intent: Intent, outcome: str, *, ok: bool) -> None:
+    async def full(self: Gate, intent: Intent, outcome: str, *, ok: bool, code: str) -> None:
         raise StoreUnavailable
 
     monkeypatch.setattr(Gate, "finish", full)

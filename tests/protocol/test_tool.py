@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Stakes
 from machines_mcp.protocol import tool as module
 from machines_mcp.protocol.tool import Call, Input, Output, UserInput, tool
 
@@ -15,8 +16,8 @@ async def act(call: Call[Any], args: UserInput) -> Output:
     return Output()
 
 
-async def ask(call: Call[Any], args: UserInput) -> str:
-    return "Act?"
+async def ask(call: Call[Any], args: UserInput) -> Stakes:
+    return Stakes("Act?")
 
 
 def by_arguments(args: UserInput) -> Effect:
@@ -48,21 +49,21 @@ def test_a_tool_without_a_class_is_refused() -> None:
 
 
 @pytest.mark.parametrize("effect", sorted(set(Effect) - {Effect.READ, Effect.WRITE}))
-def test_a_tool_that_can_ask_needs_its_question(effect: Effect) -> None:
-    with pytest.raises(TypeError, match="question"):
+def test_a_tool_that_can_ask_needs_its_stakes(effect: Effect) -> None:
+    with pytest.raises(TypeError, match="stakes"):
         tool(title="Act", toolset="cards", effect=effect)
-    assert tool(title="Act", toolset="cards", effect=effect, question=ask)(act).question is ask
+    assert tool(title="Act", toolset="cards", effect=effect, stakes=ask)(act).stakes is ask
 
 
 def test_several_classes_need_a_rule_that_tells_which_and_one_class_takes_none() -> None:
     with pytest.raises(TypeError, match="effect_of"):
-        tool(title="Act", toolset="cards", effect=(Effect.WRITE, Effect.MONEY), question=ask)
+        tool(title="Act", toolset="cards", effect=(Effect.WRITE, Effect.MONEY), stakes=ask)
     with pytest.raises(TypeError, match="effect_of"):
-        tool(title="Act", toolset="cards", effect=Effect.MONEY, effect_of=by_arguments, question=ask)
+        tool(title="Act", toolset="cards", effect=Effect.MONEY, effect_of=by_arguments, stakes=ask)
 
 
 def test_reading_among_other_classes_is_not_read_only() -> None:
-    made = tool(title="Act", toolset="cards", effect=(Effect.READ, Effect.MONEY), effect_of=by_arguments, question=ask)(
+    made = tool(title="Act", toolset="cards", effect=(Effect.READ, Effect.MONEY), effect_of=by_arguments, stakes=ask)(
         act
     )
     assert not made.read_only

@@ -1,0 +1,56 @@
+"""The guard's parts over one state folder, wired to each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from machines_mcp.guard.audit import Audit
+from machines_mcp.guard.gate import Gate
+from machines_mcp.guard.intents import Intents
+from machines_mcp.guard.keys import state_key
+from machines_mcp.guard.limits import refusal
+from machines_mcp.guard.passphrase import Passphrase
+from machines_mcp.guard.policy import Policy
+from machines_mcp.guard.stakes import Demand, Stakes
+from machines_mcp.guard.store import Store
+from machines_mcp.guard.ways import Ways
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What decides, and what remembers it."""
+
+    policy: Policy
+    store: Store
+    audit: Audit
+    passphrase: Passphrase
+    intents: Intents
+    ways: Ways
+    gate: Gate
+
+
+def wire_guard(
+    store: Store, policy: Policy, *, standing_yes: bool = False, clock: Callable[[], float] = time.time
+) -> Guard:
+    """The guard of a state folder.
+
+    Raises:
+        StoreUnavailable: The folder's key can't be made or read.
+    """
+    key = state_key(store.folder, "audit")
+    audit = Audit(store, key, policy.digest, head_file=policy.head_file, clock=clock)
+    passphrase = Passphrase(store, clock)
+
+    def limit(db: sqlite3.Connection, demand: Demand, stakes: Stakes, now: float, own: str | None) -> str | None:
+        return refusal(db, policy, demand, stakes, now, own)
+
+    intents = Intents(store, audit.append_in, limit, policy_digest=policy.digest, clock=clock)
+    ways = Ways(intents, policy, passphrase)
+    gate = Gate(policy, intents, ways, audit, standing_yes=standing_yes)
+    return Guard(policy, store, audit, passphrase, intents, ways, gate)

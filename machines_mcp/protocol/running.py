@@ -1,0 +1,111 @@
+"""Running a tool's function: what it may raise, what is kept of it, and the shield round what was granted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from machines_mcp.guard.gate import Gate
+from machines_mcp.guard.intents import EXECUTION_SECONDS, Intent
+from machines_mcp.guard.store import StoreUnavailable
+from machines_mcp.protocol.refusal import NOT_BEGUN, Code, Refusal, Step
+from machines_mcp.protocol.shaping import STATUS
+from machines_mcp.protocol.tool import Call, Input, Output, Tool
+
+logger = logging.getLogger(__name__)
+
+MOST_USERS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a tool returned: what may be stored and shown again, and what this one answer shows beside it."""
+
+    outcome: dict[str, Any]
+    once: dict[str, str]
+
+
+class Running:
+    """`explain` knows upstream's errors."""
+
+    def __init__(self, gate: Gate, explain: Callable[[Exception, Tool], Refusal | None]) -> None:
+        self._gate = gate
+        self._explain = explain
+        self.users: dict[str, None] = {}
+        """The users that calls went well for, the oldest first; at most 50."""
+
+    async def run(self, tool: Tool, call: Call[Any], arguments: Input) -> Ran:
+        """Run the tool.
+
+        Raises:
+            Refusal: An error of the catalogue.
+        """
+        output: Output = await self.explained(tool, tool.run(call, arguments))
+        if call.user_id:
+            self.users[call.user_id] = None
+            if len(self.users) > MOST_USERS:
+                del self.users[next(iter(self.users))]
+        return Ran(output.model_dump(mode="json", exclude_none=True), output.once())
+
+    async def explained(self, tool: Tool, work: Awaitable[Any]) -> Any:
+        """The result of `work`, or what is known of why there is none."""
+        try:
+            return await work
+        except (Refusal, StoreUnavailable):
+            raise
+        except Exception as error:
+            refusal = self._explain(error, tool)
+            if refusal is None:
+                raise
+        raise refusal
+
+    async def execute(self, tool: Tool, call: Call[Any], arguments: Input, intent: Intent) -> Ran:
+        """Run what a person granted. Shielded: once it has begun, a cancelled call must not leave it half known."""
+        with anyio.CancelScope(shield=True):
+            try:
+                with anyio.fail_after(EXECUTION_SECONDS):
+                    ran = await self.run(tool, call, arguments)
+            except Refusal as refusal:
+                if refusal.code in NOT_BEGUN:
+                    raise await self._given_back(intent, refusal) from None
+                await self._keep(intent, refusal.payload(), refusal.code.value, ok=False)
+                raise
+            except Exception as error:
+                # The row stays `executing`: nobody can say any more whether it happened.
+                self._gate.abandon(intent)
+                logger.error("a granted call ended unforeseen: %s", type(error).__name__)
+                raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[STATUS]) from None
+            await self._keep(intent, ran.outcome, "ok", ok=True)
+        return ran
+
+    async def _given_back(self, intent: Intent, refusal: Refusal) -> Refusal:
+        if intent.stakes.only is not None:
+            # Its page is gone by now, and nothing else can use the grant.
+            await self._keep(intent, refusal.payload(), refusal.code.value, ok=False)
+            return refusal
+        try:
+            await self._gate.give_back(intent)
+        except StoreUnavailable:
+            self._gate.abandon(intent)
+            logger.error("a grant that was not used could not be given back")
+            return refusal
+        why = "The same call again in a moment; within 5 minutes of the approval nobody is asked again."
+        return Refusal(
+            refusal.code,
+            message=refusal.message,
+            details=refusal.details | {"approval_id": intent.id},
+            next_steps=[Step(intent.tool, why, {"approval_id": intent.id}), *refusal.next_steps],
+        )
+
+    async def _keep(self, intent: Intent, outcome: dict[str, Any], code: str, *, ok: bool) -> None:
+        try:
+            await self._gate.finish(intent, json.dumps(outcome), ok=ok, code=code)
+        except StoreUnavailable:
+            # What happened, happened, and is told; a repeated call will find the row still `executing`.
+            self._gate.abandon(intent)
+            logger.error("the outcome of a granted call could not be stored")

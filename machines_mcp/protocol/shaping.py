@@ -1,0 +1,45 @@
+"""The answer of a tool call, as the object that the SDK turns into a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from machines_mcp.protocol.refusal import Step
+from machines_mcp.protocol.registry import Registry
+
+STATUS = Step("status", "See how things stand and what can be done.")
+
+
+class Shaping:
+    """`stamp` is what every answer says of where it happened."""
+
+    def __init__(self, registry: Registry, stamp: Mapping[str, Any]) -> None:
+        self._registry = registry
+        self.stamp = dict(stamp)
+
+    def answer(self, outcome: Mapping[str, Any], once: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """A good result. `once` stands in this one answer beside what the outcome holds."""
+        body = self._stamped(dict(outcome) | dict(once or {}))
+        return {"resultType": "complete", "content": [_text(body)], "structuredContent": body}
+
+    def error(self, payload: dict[str, Any], tool: str) -> dict[str, Any]:
+        """An error of the catalogue, with a next step in any case."""
+        if not payload["next_steps"]:
+            # Where nothing better is known: mend or repeat the call if that can help, else look around.
+            again = payload["retryable"] and tool in self._registry.usable_names
+            step = Step(tool, "The same call again, as the message says.") if again else STATUS
+            payload = payload | {"next_steps": [step.payload()]}
+        return {"resultType": "complete", "content": [_text(self._stamped(payload))], "isError": True}
+
+    def _stamped(self, body: dict[str, Any]) -> dict[str, Any]:
+        # A step to a tool that settings or policy leave out would be a wasted call.
+        usable = self._registry.usable_names
+        steps = [step for step in body["next_steps"] if step["tool"] in usable]
+        return body | self.stamp | {"next_steps": steps}
+
+
+def _text(body: dict[str, Any]) -> dict[str, str]:
+    return {"type": "text", "text": to_json(body).decode()}
