@@ -8,34 +8,40 @@ from typing import NoReturn
 import anyio
 
 from machines_mcp.vault import confinement
-from machines_mcp.vault.errand import reveal
-from machines_mcp.vault.request import (
-    MAX_REQUEST_BYTES,
-    VaultError,
-    VaultReply,
-    failed,
-    parse_request,
-    reply_line,
-)
+from machines_mcp.vault.dialogue import Dialogue
+from machines_mcp.vault.reply import failed
+from machines_mcp.vault.request import MAX_REQUEST_BYTES, VaultError, VaultRequest, parse_request
+from machines_mcp.vault.sinks import reveal
 
 
 def serve() -> NoReturn:
     """Answer the request on standard input and end the process, with 0 when the reply was written."""
     confinement.forbid_dumps()
-    output = confinement.take_output()
-    os.write(output, reply_line(_answer()))
+    confinement.die_with_parent()
+    dialogue = Dialogue(confinement.take_output())
+    try:
+        _answer(dialogue)
+    except BaseException:
+        dialogue.reply(failed("internal"))
     # No finalisers: nothing that still holds a secret runs again.
     os._exit(0)
 
 
-def _answer() -> VaultReply:
-    try:
-        request = parse_request(_read_line())
-        confinement.end_within(request.deadline_seconds)
+def _answer(dialogue: Dialogue) -> None:
+    request = parse_request(_read_line())
+    confinement.end_within(request.deadline_seconds)
+    if request.sink == "page":
+        dialogue.listen()
+        _open_page(request, dialogue)
+    else:
         confinement.end_with_parent()
-        return anyio.run(reveal, request)
-    except BaseException:
-        return failed("internal")
+        dialogue.reply(anyio.run(reveal, request))
+
+
+def _open_page(request: VaultRequest, dialogue: Dialogue) -> None:
+    from machines_mcp.vault.page_server import show
+
+    anyio.run(show, request, dialogue)
 
 
 def _read_line() -> bytes:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import anyio
 from anyio.abc import Process
 
-from machines_mcp.vault.request import (
-    MAX_REPLY_BYTES,
-    VaultError,
-    VaultReply,
-    VaultRequest,
-    failed,
-    parse_reply,
-)
+from machines_mcp.vault.reply import MAX_REPLY_BYTES, VaultReply, failed, parse_reply
+from machines_mcp.vault.request import VaultError, VaultRequest, request_line
 
 # Isolated: neither the environment nor the working directory has a say in which code runs.
 COMMAND = (sys.executable, "-I", "-m", "machines_mcp.vault")
@@ -28,15 +21,18 @@ START_SECONDS = 10.0
 
 
 async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> VaultReply:
-    """Verify one card in a process of its own; never raises but for cancellation.
+    """Have one card fetched and checked in a process of its own, for any sink but `page`.
 
-    The child is gone when this returns, however it ends. `failed` with `deadline` after `deadline_seconds`, with
-    `vault.protocol` when the child said anything but one closed reply about the card that was asked for, with
-    `internal` when it couldn't be started.
+    Never raises but for cancellation. The child is gone when this returns, however it ends. `failed` with `deadline`
+    after `deadline_seconds`, with `vault.protocol` when the child said anything but one closed reply about the card
+    that was asked for, with `internal` when it couldn't be started.
     """
     with anyio.move_on_after(request.deadline_seconds):
         try:
-            return await _converse(request, command)
+            async with started(command) as process:
+                return await _exchange(process, request)
+        except OSError:
+            return failed("internal")
         except VaultError:
             return failed("vault.protocol")
     return failed("deadline")
@@ -54,22 +50,24 @@ async def starts(*, command: Sequence[str] = COMMAND) -> bool:
         return False
 
 
-async def _converse(request: VaultRequest, command: Sequence[str]) -> VaultReply:
-    try:
-        process = await anyio.open_process(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None,
-            env=_environment(),
-            start_new_session=True,
-        )
-    except OSError:
-        return failed("internal")
+@contextlib.asynccontextmanager
+async def started(command: Sequence[str]) -> AsyncIterator[Process]:
+    """A child with pipes and nothing else of ours, killed and reaped at the end.
+
+    Raises OSError where it can't be started.
+    """
+    process = await anyio.open_process(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None,
+        env=_environment(),
+        start_new_session=True,
+    )
     # Leaving the block reaps the child, cancelled or not.
     async with process:
         try:
-            return await _exchange(process, request)
+            yield process
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
@@ -80,7 +78,7 @@ async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
         raise VaultError
     try:
         # Left open: its end of file is how the child learns that this process is gone.
-        await process.stdin.send(_request_line(request))
+        await process.stdin.send(request_line(request))
     except (OSError, anyio.BrokenResourceError):
         raise VaultError from None
     line = b""
@@ -90,15 +88,10 @@ async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
             raise VaultError
     if await process.wait() != 0:
         raise VaultError
-    reply = parse_reply(line)
+    reply = parse_reply(line, request.sink)
     if reply.last4 not in (None, request.last4):
         raise VaultError
     return reply
-
-
-def _request_line(request: VaultRequest) -> bytes:
-    fields = request.model_dump(exclude={"partner_key"})
-    return json.dumps({**fields, "partner_key": request.partner_key.expose()}).encode() + b"\n"
 
 
 def _environment() -> dict[str, str]:

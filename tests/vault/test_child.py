@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from machines_mcp.vault.process import COMMAND
-from machines_mcp.vault.request import MAX_REQUEST_BYTES, failed, reply_line
+from machines_mcp.vault.reply import failed, reply_line
+from machines_mcp.vault.request import MAX_REQUEST_BYTES
 from tests.vault.children import PATIENCE, switchboard
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from machines_mcp.secret import Secret
-from machines_mcp.vault.errand import reveal
-from machines_mcp.vault.request import Code, VaultReply, VaultRequest, failed, reply_line
+from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
+from machines_mcp.vault.request import VaultRequest
+from machines_mcp.vault.sinks import reveal
 from tests.vault.cards import card_number, new_key, seal
 from tests.vault.children import PATIENCE
 from tests.vault.upstream import CARD_ID, Upstream, as_json, serve

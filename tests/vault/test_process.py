@@ -12,7 +12,8 @@ from anyio.abc import Process
 
 from machines_mcp.vault import process
 from machines_mcp.vault.process import reveal, starts
-from machines_mcp.vault.request import Code, VaultReply, VaultRequest, failed, reply_line
+from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
+from machines_mcp.vault.request import VaultRequest
 from tests.vault.children import PATIENCE, program, switchboard
 
 pytestmark = pytest.mark.anyio

@@ -5,17 +5,8 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.vault.request import (
-    MAX_DEADLINE_SECONDS,
-    VaultError,
-    VaultReply,
-    VaultRequest,
-    clean_brand,
-    failed,
-    parse_reply,
-    parse_request,
-    reply_line,
-)
+from machines_mcp.vault.reply import VaultReply, clean_brand, failed, parse_reply, reply_line
+from machines_mcp.vault.request import MAX_DEADLINE_SECONDS, VaultError, VaultRequest, parse_request
 
 REQUEST = {
     "base_url": "http://127.0.0.1:9/partner/v1",
@@ -67,7 +58,10 @@ def test_a_sound_request_is_read_and_its_key_stays_hidden() -> None:
         {"last4": "0421\n"},
         {"last4": "٠٤٢١"},
         {"last4": 421},
-        {"sink": "model"},
+        {"sink": "file"},
+        {"sink": "page"},
+        {"sink": "sealed"},
+        {"with_code": True},
         {"sink": None},
         {"base_url": "h" * 2049},
         {"deadline_seconds": 0},

@@ -16,7 +16,8 @@ import pytest
 
 from machines_mcp.secret import Secret
 from machines_mcp.vault.process import COMMAND, reveal
-from machines_mcp.vault.request import VaultReply, VaultRequest, failed, reply_line
+from machines_mcp.vault.reply import VaultReply, failed, reply_line
+from machines_mcp.vault.request import VaultRequest
 from tests.vault.children import PATIENCE, program, switchboard
 from tests.vault.simulator import Card, Simulator, simulator, wiretap
 
@@ -31,7 +32,8 @@ pytestmark = pytest.mark.anyio
 SERVER = """
 import sys, json, anyio
 from machines_mcp.vault.process import COMMAND, reveal
-from machines_mcp.vault.request import parse_request, reply_line
+from machines_mcp.vault.reply import reply_line
+from machines_mcp.vault.request import parse_request
 command = json.loads(sys.stdin.readline()) or COMMAND
 reply = anyio.run(lambda: reveal(parse_request(sys.stdin.readline().encode()), command=command))
 sys.stdout.buffer.write(reply_line(reply))

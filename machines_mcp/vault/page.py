@@ -1,0 +1,187 @@
+"""The page as an ASGI application: who may come near it, what a press of its buttons does, and that it does it once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio
+import anyio.to_thread
+
+from machines_mcp.vault.dialogue import Dialogue
+from machines_mcp.vault.errand import ErrandError, found
+from machines_mcp.vault.page_view import Content, PageView
+from machines_mcp.vault.reply import Code, VaultReply, failed
+from machines_mcp.vault.request import VaultRequest, Verifier
+
+MAX_BODY_BYTES = 4 * 1024
+BODY_SECONDS = 5.0
+FETCH_SECONDS = 20.0
+LINGER_SECONDS = 30.0
+_SCRYPT_MEMORY = 128 * 1024 * 1024
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Page:
+    """One page for one card. `over` is set once `reply` says what became of it, after the last answer was sent."""
+
+    def __init__(self, request: VaultRequest, dialogue: Dialogue, port: int) -> None:
+        if request.page is None:
+            raise ValueError("a page needs its order")
+        self._request = request
+        self._order = request.page
+        self._dialogue = dialogue
+        self._host = f"127.0.0.1:{port}"
+        self._token = secrets.token_urlsafe(32)
+        self._view = PageView(request, self._token)
+        self._turn = anyio.Lock()
+        self.over = anyio.Event()
+        self.reply = failed("page.unused")
+        self._ended: Content | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        content = self._refused(scope) or await self._answer(scope, receive)
+        await content.send(send)
+        if self._ended is not None:
+            self.over.set()
+
+    def _refused(self, scope: Scope) -> Content | None:
+        """What is turned away before its body is read: other names, other paths, other methods, other sites."""
+        if _headers(scope, b"host") != [self._host]:
+            return self._view.bare(421, "This page has another address.")
+        home = f"/{self._order.handle}"
+        action = {"GET": home, "POST": f"{home}/decide"}
+        path = scope["path"]
+        if not any(_same(path, known) for known in action.values()):
+            return self._view.bare(404, "There is nothing here.")
+        if not _same(path, action.get(scope["method"], "")):
+            return self._view.bare(405, "That is not how this page is used.")
+        if scope["method"] == "POST" and not self._own_form(scope):
+            return self._view.bare(403, "Only the page itself may send its form.")
+        if scope["method"] == "GET" and not self._by_a_person(scope):
+            return self._view.bare(403, "This page is opened by itself, in no other page.")
+        return None
+
+    def _own_form(self, scope: Scope) -> bool:
+        return (
+            _headers(scope, b"origin") == [f"http://{self._host}"]
+            and _headers(scope, b"sec-fetch-site") in ([], ["same-origin"])
+            and _headers(scope, b"content-type") == ["application/x-www-form-urlencoded"]
+        )
+
+    def _by_a_person(self, scope: Scope) -> bool:
+        # A link in a chat leads here from another site; an image, a frame or a script of that site must not.
+        site = _headers(scope, b"sec-fetch-site")
+        opened = (_headers(scope, b"sec-fetch-mode"), _headers(scope, b"sec-fetch-dest"))
+        foreign = site not in ([], ["none"], ["same-origin"]) or _headers(scope, b"origin") != []
+        return not foreign or (opened == (["navigate"], ["document"]) and _headers(scope, b"origin") == [])
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Content:
+        if scope["method"] == "GET":
+            return self._ended or self._view.ask()
+        form = await _form(receive)
+        if form is None or not _same(form.get("token", ""), self._token):
+            return self._view.bare(403, "This form is not of this page; open the page again.")
+        # One at a time: of two presses that come together one shows the card, and the other comes too late.
+        async with self._turn:
+            return self._ended or await self._decide(form, receive)
+
+    async def _decide(self, form: dict[str, str], receive: Receive) -> Content:
+        verifier = self._order.verifier
+        if verifier is not None:
+            passphrase = form.get("passphrase", "")
+            if not passphrase:
+                return self._view.ask("Type your passphrase first.")
+            if not await anyio.to_thread.run_sync(_matches, verifier, passphrase):
+                return await self._wrong()
+        if form.get("decision") != "show":
+            return self._end("page.refused")
+        if await _is_gone(receive):
+            # Nobody would see it: the page stays as it is.
+            return self._view.ask()
+        if not await self._dialogue.may_go():
+            return self._end("page.gone")
+        # From here on nobody can say "unused" any more.
+        self.reply = failed("deadline")
+        return await self._show()
+
+    async def _wrong(self) -> Content:
+        if await self._dialogue.is_locked_after_wrong():
+            return self._end("page.locked")
+        return self._view.ask("That is not the passphrase.")
+
+    async def _show(self) -> Content:
+        try:
+            with anyio.fail_after(FETCH_SECONDS):
+                async with found(self._request) as opened:
+                    content = self._view.card(opened)
+                    self._ended = self._view.end("shown")
+                    self.reply = VaultReply(status="shown", code="shown", sink="page", **opened.facts)
+                    return content
+        except TimeoutError:
+            return self._end("partner.unavailable")
+        except ErrandError as error:
+            return self._end(error.code)
+
+    def _end(self, code: Code) -> Content:
+        self.reply = failed(code)
+        self._ended = self._view.end(code)
+        return self._ended
+
+
+def _headers(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def _same(given: str, known: str) -> bool:
+    return hmac.compare_digest(given.encode(), known.encode())
+
+
+async def _form(receive: Receive) -> dict[str, str] | None:
+    """The fields of a form; None where it is too long, too slow, or none."""
+    body = b""
+    with anyio.move_on_after(BODY_SECONDS):
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if len(body) > MAX_BODY_BYTES:
+                return None
+            if not message.get("more_body", False):
+                return _fields(body)
+    return None
+
+
+def _fields(body: bytes) -> dict[str, str] | None:
+    try:
+        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=3)
+    except ValueError:
+        return None
+    return {name: values[0] for name, values in fields.items() if len(values) == 1}
+
+
+async def _is_gone(receive: Receive) -> bool:
+    """Whether the browser has hung up since it sent the form."""
+    with anyio.move_on_after(0):
+        return bool((await receive())["type"] == "http.disconnect")
+    return False
+
+
+def _matches(verifier: Verifier, passphrase: str) -> bool:
+    key = bytes.fromhex(verifier.key)
+    raw, salt = passphrase.encode(errors="replace"), bytes.fromhex(verifier.salt)
+    derived = hashlib.scrypt(
+        raw, salt=salt, n=verifier.n, r=verifier.r, p=verifier.p, maxmem=_SCRYPT_MEMORY, dklen=len(key)
+    )
+    return hmac.compare_digest(derived, key)

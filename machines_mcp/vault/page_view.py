@@ -1,0 +1,162 @@
+"""What the page looks like: its templates, and headers that let nothing else run and nothing be kept."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from machines_mcp.vault.errand import Found
+from machines_mcp.vault.reply import Code
+from machines_mcp.vault.request import VaultRequest
+
+SHOWN_SECONDS = 30
+
+_WEB = Path(__file__).with_name("web")
+_STYLE = (_WEB / "page.css").read_text(encoding="utf-8")
+_SCRIPT = (_WEB / "page.js").read_text(encoding="utf-8")
+
+# Title and sentence of each end; the first word of a code that is not here stands for it.
+_ENDS: dict[str, tuple[str, str]] = {
+    "shown": (
+        "This card was already shown",
+        "Each request shows a card once. To see it again, ask the assistant for it again.",
+    ),
+    "page.refused": ("Refused", "The card was not fetched. The assistant will be told that you said no."),
+    "page.locked": (
+        "Locked for 15 minutes",
+        "There were too many wrong passphrases. The card was not fetched. If it was not you who typed them, tell"
+        " whoever runs this server.",
+    ),
+    "page.gone": (
+        "This request is no longer open",
+        "It was decided elsewhere, has expired, or the passphrase is locked. The card was not fetched.",
+    ),
+    "card": ("There is no such card any more", "Nothing was shown."),
+    "partner": (
+        "Machines could not be asked for the card",
+        "Nothing was shown. Ask the assistant for it again in a while.",
+    ),
+    "secrets": (
+        "The card did not pass the checks",
+        "What Machines sent is not this card's number, so it is not shown. Tell whoever runs this server.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Content:
+    """A whole answer of the page."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    async def send(self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
+        """Send it over ASGI."""
+        length = (b"content-length", str(len(self.body)).encode())
+        await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class PageView:
+    """Draws the page of one request. Whatever comes from outside is escaped by the templates."""
+
+    def __init__(self, request: VaultRequest, token: str) -> None:
+        if request.page is None:
+            raise ValueError("a page needs its order")
+        environment = Environment(
+            loader=FileSystemLoader(_WEB),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates = environment
+        environment.globals.update(
+            style=_STYLE,
+            script=_SCRIPT,
+            seconds=SHOWN_SECONDS,
+            home=f"/{request.page.handle}",
+            token=token,
+            last4=request.last4,
+            user_id=request.user_id,
+            asked_by=request.page.asked_by,
+            simulated=request.page.environment == "embedded",
+            environment=request.page.environment,
+            brand="Card",
+            passphrase=request.page.verifier is not None,
+        )
+        self._closes_at = time.monotonic() + request.deadline_seconds
+
+    def ask(self, fault: str = "") -> Content:
+        """The question; with what was wrong about the last answer to it."""
+        left = max(0, int(self._closes_at - time.monotonic()))
+        return self._draw("ask.html", 403 if fault else 200, "same-origin", fault=fault, left=left)
+
+    def card(self, opened: Found) -> Content:
+        """The card itself. Nothing of it is kept here."""
+        facts = opened.facts
+        return self._draw(
+            "card.html",
+            200,
+            "no-referrer",
+            groups=_groups(opened.card.number.decode()),
+            code=opened.card.code.decode(),
+            expiry=f"{facts['expiration_month']:02}/{facts['expiration_year'] % 100:02}",
+            brand=facts["brand"] or "Card",
+        )
+
+    def end(self, code: Code) -> Content:
+        """The last that the page says."""
+        title, text = _ENDS.get(code) or _ENDS.get(code.split(".")[0]) or ("The card could not be shown", "")
+        return self._draw("end.html", 200 if code == "page.refused" else 410, "no-referrer", title=title, text=text)
+
+    def bare(self, status: int, sentence: str) -> Content:
+        """What those get who have no business here: a sentence that says nothing of the card."""
+        return Content(status, sentence.encode() + b"\n", _headers("text/plain; charset=utf-8", "no-referrer"))
+
+    def _draw(self, template: str, status: int, referrer: str, **words: object) -> Content:
+        html = self._templates.get_template(template).render(**words)
+        return Content(status, html.encode(), _headers("text/html; charset=utf-8", referrer))
+
+
+def _groups(number: str) -> list[str]:
+    """The digits as they stand on a card."""
+    if len(number) == 15:
+        return [number[:4], number[4:10], number[10:]]
+    return [number[at : at + 4] for at in range(0, len(number), 4)]
+
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+_POLICY = (
+    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'"
+)
+
+
+def _headers(kind: str, referrer: str) -> tuple[tuple[bytes, bytes], ...]:
+    # Where a form follows, `no-referrer` would make the browser send `Origin: null` along with it.
+    return tuple(
+        (name.encode(), value.encode())
+        for name, value in {
+            "content-type": kind,
+            "content-security-policy": _POLICY,
+            "cache-control": "no-store",
+            "referrer-policy": referrer,
+            "x-content-type-options": "nosniff",
+            "x-frame-options": "DENY",
+            "cross-origin-opener-policy": "same-origin",
+            "cross-origin-resource-policy": "same-origin",
+            "permissions-policy": "clipboard-read=(), display-capture=()",
+        }.items()
+    )

@@ -1,0 +1,65 @@
+"""The public key that a card may be sealed to: a JWK (RFC 7517) with nothing in it but what a public key needs."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+MAX_KEY_BYTES = 4 * 1024
+
+_COORDINATE = Field(pattern=r"^[A-Za-z0-9_-]{43,88}$")
+# What a key may carry beside itself, and what sealing has no use for.
+_NOTES = ("kid", "use", "alg", "key_ops")
+_PRIVATE = ("d", "k", "p", "q", "dp", "dq", "qi", "oth")
+
+
+class RecipientError(Exception):
+    """A file that is no public key to seal to; the text is one sentence that says what is wrong, without a value."""
+
+
+class _Key(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True)
+
+
+class EllipticKey(_Key):
+    """A point on a NIST curve."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256", "P-384", "P-521"]
+    x: str = _COORDINATE
+    y: str = _COORDINATE
+
+
+class MontgomeryKey(_Key):
+    """A point on Curve25519."""
+
+    kty: Literal["OKP"]
+    crv: Literal["X25519"]
+    x: str = _COORDINATE
+
+
+Recipient = Annotated[EllipticKey | MontgomeryKey, Field(discriminator="kty")]
+
+
+def read_recipient(text: bytes | str) -> EllipticKey | MontgomeryKey:
+    """The public key in a JWK's text.
+
+    Raises:
+        RecipientError: It is a private key, or none that a card can be sealed to.
+    """
+    if len(text) > MAX_KEY_BYTES:
+        raise RecipientError("it is longer than any key")
+    try:
+        fields: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RecipientError("it is not JSON") from None
+    if not isinstance(fields, dict):
+        raise RecipientError("it is not one JWK")
+    if any(name in fields for name in _PRIVATE):
+        raise RecipientError("it is a private key; name the .pub file beside it, and keep this one elsewhere")
+    public = {name: value for name, value in fields.items() if name not in _NOTES}
+    adapter: TypeAdapter[EllipticKey | MontgomeryKey] = TypeAdapter(Recipient)
+    try:
+        return adapter.validate_python(public)
+    except ValidationError:
+        raise RecipientError("it is no public JWK of kty EC (P-256, P-384, P-521) or OKP (X25519)") from None

@@ -1,0 +1,138 @@
+"""What the vault answers: one closed reply, one line. Only the one of sink `model` has room for a card number."""
+
+import json
+import re
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from machines_mcp.secret import Secret
+from machines_mcp.vault.request import Last4, Message, Sink, VaultError
+
+MAX_REPLY_BYTES = 4 * 1024
+
+_BRAND = r"^[A-Z][A-Z ]{0,19}$"
+
+Status = Literal["verified", "shown", "sealed", "released", "failed"]
+Brand = Annotated[str, Field(pattern=_BRAND)]
+Code = Literal[
+    "verified",
+    "shown",
+    "sealed",
+    "released",
+    "card.not_found",
+    "secrets.malformed",
+    "secrets.unauthentic",
+    "secrets.mismatch",
+    "partner.unavailable",
+    "partner.rejected",
+    "recipient.unusable",
+    "page.refused",
+    "page.locked",
+    "page.gone",
+    "page.unused",
+    "deadline",
+    "vault.protocol",
+    "internal",
+]
+
+_STATUS: dict[Sink, Status] = {"none": "verified", "page": "shown", "sealed": "sealed", "model": "released"}
+
+
+class VaultReply(Message):
+    """What became of it. The fields have no room for a card number: that is the point of them."""
+
+    # A reply of another status carries something more, and is a class of its own.
+    _plain: ClassVar[bool] = True
+
+    status: Status
+    code: Code
+    sink: Sink
+    brand: Brand | None = None
+    last4: Last4 | None = None
+    expiration_month: Annotated[int, Field(ge=1, le=12)] | None = None
+    expiration_year: Annotated[int, Field(ge=2000, le=2199)] | None = None
+
+    @model_validator(mode="after")
+    def _card_only_when_it_went_well(self) -> Self:
+        well = self.status != "failed"
+        card = (self.last4, self.expiration_month, self.expiration_year)
+        if any((fact is not None) != well for fact in card) or (self.brand is not None and not well):
+            raise ValueError("status and card contradict each other")
+        if (self.code == self.status) != well or (not well and self.code in _STATUS.values()):
+            raise ValueError("status and code contradict each other")
+        if self.status != (_STATUS[self.sink] if well else "failed") or (not well and self.sink != "none"):
+            raise ValueError("status and sink contradict each other")
+        if well and self._plain != (self.sink in ("none", "page")):
+            raise ValueError("what the sink is for is missing, or too much")
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """The fields as the line has them."""
+        return self.model_dump()
+
+
+class SealedReply(VaultReply):
+    """The card, readable only with the private key of the recipient."""
+
+    _plain = False
+
+    jwe: str = Field(pattern=r"^[A-Za-z0-9_-]{1,1024}(\.[A-Za-z0-9_-]{1,1024}){4}$")
+
+
+def _digits(least: int, most: int) -> AfterValidator:
+    def check(value: Secret) -> Secret:
+        if not re.fullmatch(rf"[0-9]{{{least},{most}}}", value.expose()):
+            raise ValueError("not a number of that length")
+        return value
+
+    return AfterValidator(check)
+
+
+class ReleasedReply(VaultReply):
+    """The card in the clear: for the sink `model`, which the operator and a person both said yes to."""
+
+    _plain = False
+
+    pan: Annotated[Secret, _digits(13, 19)]
+    cvc: Annotated[Secret, _digits(3, 4)] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields as the line has them, opened."""
+        secrets = {"pan": self.pan.expose(), "cvc": None if self.cvc is None else self.cvc.expose()}
+        return self.model_dump(exclude={"pan", "cvc"}) | secrets
+
+
+_REPLIES: dict[Sink, type[VaultReply]] = {"sealed": SealedReply, "model": ReleasedReply}
+
+
+def failed(code: Code) -> VaultReply:
+    """The reply of a reveal that ended with `code`."""
+    return VaultReply(status="failed", code=code, sink="none")
+
+
+def clean_brand(brand: str | None) -> str | None:
+    """A brand in capitals, or None where it is more than 20 letters and blanks."""
+    capitals = (brand or "").upper()
+    return capitals if re.fullmatch(_BRAND, capitals) else None
+
+
+def reply_line(reply: VaultReply) -> bytes:
+    """The one spelling of a reply, newline included."""
+    return json.dumps(reply.fields(), separators=(",", ":")).encode() + b"\n"
+
+
+def parse_reply(line: bytes, sink: Sink = "none") -> VaultReply:
+    """The reply in a line. Raises `VaultError` for everything but the one spelling of a reply that this sink has."""
+    reply = _parse(VaultReply, line) or _parse(_REPLIES.get(sink, VaultReply), line)
+    # Padding, escapes, doubled keys and second lines would be room for more than the fields say.
+    if reply is None or reply_line(reply) != line or (reply.status != "failed" and reply.sink != sink):
+        raise VaultError
+    return reply
+
+
+def _parse(kind: type[VaultReply], line: bytes) -> VaultReply | None:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError:
+        return None

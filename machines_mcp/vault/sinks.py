@@ -1,0 +1,49 @@
+"""Where an open card goes without a page: nowhere, sealed to a key, or, twice permitted, back in the clear."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from machines_mcp.secret import Secret
+from machines_mcp.vault.errand import ErrandError, found
+from machines_mcp.vault.reply import ReleasedReply, VaultReply, failed
+from machines_mcp.vault.request import VaultRequest
+
+
+async def reveal(request: VaultRequest) -> VaultReply:
+    """Fetch, open and check a card's secrets and hand them to the request's sink."""
+    try:
+        return await _SINKS[request.sink](request)
+    except ErrandError as error:
+        return failed(error.code)
+
+
+async def _drop(request: VaultRequest) -> VaultReply:
+    async with found(request) as opened:
+        return VaultReply(status="verified", code="verified", sink="none", **opened.facts)
+
+
+async def _seal(request: VaultRequest) -> VaultReply:
+    from machines_mcp.vault.sealed_sink import seal
+
+    return await seal(request)
+
+
+async def _release(request: VaultRequest) -> VaultReply:
+    async with found(request) as opened:
+        card = opened.card
+        return ReleasedReply(
+            status="released",
+            code="released",
+            sink="model",
+            pan=Secret(card.number.decode()),
+            cvc=Secret(card.code.decode()) if request.with_code else None,
+            **opened.facts,
+        )
+
+
+_SINKS: dict[str, Callable[[VaultRequest], Awaitable[VaultReply]]] = {
+    "none": _drop,
+    "sealed": _seal,
+    "model": _release,
+}

@@ -1,0 +1,130 @@
+"""A page of the vault under test: a real child, a person made of notes, and an HTTP client that speaks as a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import httpx
+
+from machines_mcp.secret import Secret
+from machines_mcp.vault.page_process import show
+from machines_mcp.vault.reply import VaultReply
+from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
+from tests.vault.children import PATIENCE
+
+PASSPHRASE = "correct horse battery"
+HANDLE = "the-handle-of-this-page-1"
+
+
+def verifier(passphrase: str = PASSPHRASE) -> Verifier:
+    salt = secrets.token_bytes(16)
+    key = hashlib.scrypt(passphrase.encode(), salt=salt, n=2**14, r=8, p=1, maxmem=2**26, dklen=32)
+    return Verifier(salt=salt.hex(), key=key.hex(), n=16384)
+
+
+def page_request(base_url: str, card_id: str, last4: str, **changes: Any) -> VaultRequest:
+    order: dict[str, Any] = {
+        "handle": HANDLE,
+        "asked_by": "Test Client 1.0",
+        "environment": "sandbox",
+        "verifier": verifier(),
+    }
+    fields: dict[str, Any] = {
+        "base_url": base_url,
+        "partner_key": Secret("key-under-test"),
+        "user_id": "user-1",
+        "card_id": card_id,
+        "last4": last4,
+        "sink": "page",
+        "deadline_seconds": 90.0,
+    }
+    order |= {name: changes.pop(name) for name in list(changes) if name in order}
+    return VaultRequest(**fields | changes, page=PageOrder(**order))
+
+
+@dataclass
+class Notes:
+    """What the vault asked and told, and what it is answered."""
+
+    locks_at: int = 5
+    go: bool = True
+    wrongs: int = 0
+    asked: int = 0
+    replies: list[VaultReply] = field(default_factory=list)
+    port: int = 0
+    open: anyio.Event = field(default_factory=anyio.Event)
+    over: anyio.Event = field(default_factory=anyio.Event)
+
+    def listening(self, port: int) -> None:
+        self.port = port
+        self.open.set()
+
+    async def wrong(self) -> bool:
+        self.wrongs += 1
+        return self.wrongs >= self.locks_at
+
+    async def right(self) -> bool:
+        self.asked += 1
+        return self.go
+
+    async def told(self, reply: VaultReply) -> None:
+        self.replies.append(reply)
+        self.over.set()
+        self.open.set()
+
+
+@dataclass
+class OpenPage:
+    """The page as a browser uses it, which sends what browsers send."""
+
+    notes: Notes
+    http: httpx.AsyncClient
+    token: str = ""
+    handle: str = HANDLE
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.notes.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.origin}/{self.handle}"
+
+    async def get(self, **headers: str) -> httpx.Response:
+        answer = await self.http.get(self.url, headers={"Sec-Fetch-Site": "none"} | headers)
+        found = re.search(r'name="token" value="([^"]+)"', answer.text)
+        self.token = found[1] if found else self.token
+        return answer
+
+    async def press(self, passphrase: str | None = PASSPHRASE, decision: str = "show", **form: str) -> httpx.Response:
+        return await self.post(self.form(passphrase, decision) | form)
+
+    def form(self, passphrase: str | None = PASSPHRASE, decision: str = "show") -> dict[str, str]:
+        form = {"token": self.token, "decision": decision}
+        return form if passphrase is None else form | {"passphrase": passphrase}
+
+    async def post(self, form: dict[str, str], path: str | None = None, **headers: str) -> httpx.Response:
+        browser = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        sent = {name: value for name, value in (browser | headers).items() if value}
+        return await self.http.post(path or f"{self.url}/decide", data=form, headers=sent)
+
+
+@asynccontextmanager
+async def opened(request: VaultRequest, notes: Notes | None = None) -> AsyncIterator[OpenPage]:
+    """The page, looked at once; the vault is gone when the block has ended."""
+    notes = notes or Notes()
+    with anyio.fail_after(100.0):
+        async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+            tasks.start_soon(lambda: show(request, notes))
+            await notes.open.wait()
+            page = OpenPage(notes, http)
+            await page.get()
+            yield page
+            tasks.cancel_scope.cancel()
