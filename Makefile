@@ -48,7 +48,7 @@ check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest version
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo 'Installing chromium ...' && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi || \
 		echo 'Could not install chromium; the tests in a browser are skipped.' >&2
-	$(BIN)/python -m pytest -m check -rs
+	$(BIN)/python -m pytest -m check -rs -n $(WORKERS)
 
 docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the documents anew
 	$(BIN)/python docs/generate.py
