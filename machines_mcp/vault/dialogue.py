@@ -55,7 +55,8 @@ class Dialogue:
     async def _ask(self, event: Literal["wrong", "right"]) -> Answer:
         import asyncio
 
-        awaited = self._awaited = asyncio.get_running_loop().create_future()
+        awaited: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._awaited = awaited
         os.write(self._output, event_line(Event(event=event)))
         # Not the attribute: the thread may have taken that already.
         return await awaited
