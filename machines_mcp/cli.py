@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args
 
 import click
 
 from machines_mcp import __version__
+from machines_mcp.guard.audit_row import Kind
 from machines_mcp.settings import Settings, SettingsError, read_settings
 
 T = TypeVar("T")
@@ -126,6 +128,49 @@ def doctor(probe: bool, as_json: bool) -> None:
         for finding in findings:
             click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.says}")
     sys.exit(0 if all(f.ok for f in findings) else 1)
+
+
+@main.group()
+def audit() -> None:
+    """Read the audit, and verify that nobody tampered with it."""
+
+
+@audit.command("show")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--tool", metavar="TOOL", help="Rows of this tool only.")
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="Rows of this kind only.")
+@click.option("--user", "user_id", metavar="ID", help="Rows of this user only.")
+@click.option("--since", metavar="WHEN", help="Not older: seconds back, or an ISO date or time (UTC).")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
+def audit_show(as_json: bool, since: str | None, **wanted: Any) -> None:
+    """Show the newest rows, the last one last."""
+    import time
+
+    from machines_mcp.auditing import Wanted, rows, since_time, table
+
+    settings = _settings()
+    try:
+        start = None if since is None else since_time(since, time.time())
+    except (ValueError, OverflowError):
+        _fail("--since must be seconds back (3600), or an ISO date or time (2026-01-31, 2026-01-31T12:00).")
+    found = _run(lambda: rows(settings, Wanted(since=start, **wanted)))
+    click.echo(json.dumps([row.as_json() for row in found], indent=2) if as_json else table(found))
+
+
+@audit.command("verify")
+@click.option("--head", metavar="FILE", type=click.Path(path_type=Path), help="A head kept elsewhere.")
+@click.option("--write-head", metavar="FILE", type=click.Path(path_type=Path), help="Write the head, if all is whole.")
+def audit_verify(head: Path | None, write_head: Path | None) -> None:
+    """Verify the chain of rows: exit code 0 whole, 1 tampered with (and where), 2 not to be told."""
+    from machines_mcp.auditing import Unverifiable, verified
+
+    settings = _settings()
+    try:
+        finding, sentence = _run(lambda: verified(settings, head, write_head))
+    except Unverifiable as error:
+        _fail(str(error))
+    click.echo(sentence)
+    sys.exit(0 if finding.ok else 1)
 
 
 @main.command()

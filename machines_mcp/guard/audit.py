@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from machines_mcp.guard.audit_chain import Finding, chained, verify
+from machines_mcp.guard.audit_chain import Finding, chained, tolerant, verify
 from machines_mcp.guard.audit_head import Head, holds, newest
 from machines_mcp.guard.audit_row import COLUMNS, Entry, Kind, Row, fingerprinted
 from machines_mcp.guard.store import StoreUnavailable
@@ -146,7 +146,12 @@ class Audit:
         order = "DESC" if newest_first else "ASC"
         query = f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(given)} ORDER BY seq {order} LIMIT ?"  # noqa: S608
         values = (*given.values(), limit)
-        return await self._store.read(lambda db: [Row(*row) for row in db.execute(query, values)])
+
+        def work(db: sqlite3.Connection) -> list[Row]:
+            with tolerant(db):
+                return [Row(*row) for row in db.execute(query, values)]
+
+        return await self._store.read(work)
 
     async def verified(self, head: Head | None = None) -> Finding:
         """Walk the whole chain (`verify`).

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -113,13 +114,19 @@ def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: 
         yield Fault(seq, "changed")
 
 
-def _rows(db: sqlite3.Connection) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    # Text that is no text must be a fault in its row, not the end of the walk.
+@contextmanager
+def tolerant(db: sqlite3.Connection) -> Iterator[None]:
+    """Reads what stands there as text even where it is none: a fault of its row, not the end of the walk."""
     factory, db.text_factory = db.text_factory, lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
+        yield
+    finally:
+        db.text_factory = factory
+
+
+def _rows(db: sqlite3.Connection) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    with tolerant(db):
         cursor = db.cursor()
         cursor.row_factory = None
         for row in cursor.execute(_READ):
             yield row[:-1], row[-1]
-    finally:
-        db.text_factory = factory

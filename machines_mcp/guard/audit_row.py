@@ -99,7 +99,9 @@ def fingerprinted(key: bytes, value: str | None) -> str | None:
 
 
 def _plain(key: bytes, value: str | None) -> str | None:
-    return value if value is None or _PLAIN.fullmatch(value) else _fingerprint(key, value)
+    if not value:
+        return None
+    return value if _PLAIN.fullmatch(value) else _fingerprint(key, value)
 
 
 def _fingerprint(key: bytes, value: str) -> str:

@@ -289,3 +289,10 @@ async def test_rows_are_found_by_number_tool_kind_user_and_time(
         await audit.append(entry)
         clock.advance(1)
     assert [row.seq for row in await audit.rows(**wanted)] == numbers
+
+
+async def test_rows_that_somebody_spoiled_can_still_be_read(store: Store, audit: Audit) -> None:
+    await audit.append(WRITE)
+    await store.run(lambda db: db.execute("UPDATE audit SET tool = CAST(? AS TEXT)", (b"\xff",)))
+    (row,) = await audit.rows()
+    assert row.tool == "\udcff"

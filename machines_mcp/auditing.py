@@ -1,0 +1,175 @@
+"""Reading the audit at a terminal, and verifying its chain."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from machines_mcp.guard.audit import Finding, Head, Row
+from machines_mcp.server import App, opened
+from machines_mcp.settings import Settings
+
+MOST_CHARACTERS = 40
+
+_RIGHT = {"row", "cents"}
+
+
+class Unverifiable(Exception):
+    """The chain can't be judged; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows to show: at most `limit`, the newest; `since` is in seconds since the epoch."""
+
+    tool: str | None = None
+    kind: str | None = None
+    user_id: str | None = None
+    since: float | None = None
+    limit: int = 50
+
+
+async def rows(settings: Settings, wanted: Wanted) -> list[Row]:
+    """The rows, the newest last.
+
+    Raises:
+        StoreUnavailable: The state folder can't be used.
+    """
+    async with opened(settings) as app:
+        found = await app.guard.audit.rows(
+            tool=wanted.tool,
+            kind=wanted.kind,
+            user_id=wanted.user_id,
+            since=wanted.since,
+            limit=wanted.limit,
+            newest_first=True,
+        )
+    return found[::-1]
+
+
+def table(found: list[Row]) -> str:
+    """The rows as plain aligned text; a column that has nothing to say is left out."""
+    if not found:
+        return "No rows."
+    columns = {title: cells for title, cells in _columns(found).items() if any(cells)}
+    lines = []
+    for line in zip(*([title, *cells] for title, cells in columns.items()), strict=True):
+        padded = (
+            cell.rjust(_width(columns, title)) if title in _RIGHT else cell.ljust(_width(columns, title))
+            for title, cell in zip(columns, line, strict=True)
+        )
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def since_time(text: str, now: float) -> float:
+    """Seconds since the epoch, from seconds back or an ISO date or time (UTC where it names no zone).
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= 10:
+        return now - int(text)
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def moment(at: float) -> str:
+    """A time as a person reads it, in UTC to the second."""
+    with suppress(ValueError, OverflowError, OSError, TypeError):
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return "?"
+
+
+async def verified(settings: Settings, head_file: Path | None, write_head: Path | None) -> tuple[Finding, str]:
+    """Walk the chain, against a head where there is one; what was found, and the same in one sentence.
+
+    `head_file` is by default what the policy names. `write_head` gets the head of a chain that is whole.
+
+    Raises:
+        Unverifiable: A head or the key is missing or can't be used.
+        StoreUnavailable: The state folder can't be used.
+    """
+    async with opened(settings) as app:
+        path = head_file or app.policy.head_file
+        head = _read_head(path)
+        finding = await walk(app, head)
+    unseen = path is not None and head is None and path != write_head
+    if finding.ok and unseen and (finding.rows or head_file is not None):
+        raise Unverifiable(
+            f"The head is not there: {path}. It is written with each row; if it never was, add --write-head {path}."
+        )
+    if finding.ok and write_head is not None:
+        try:
+            finding.head.write(write_head)
+        except OSError:
+            raise Unverifiable(f"The head can't be written to {write_head}; check its folder.") from None
+    return finding, said(finding, head)
+
+
+def said(finding: Finding, head: Head | None) -> str:
+    """What was found, in one sentence."""
+    if not finding.ok:
+        more = f", and {len(finding.faults) - 1} places more" if len(finding.faults) > 1 else ""
+        return f"Tampered with: {finding.faults[0]}{more} ({finding.rows} rows are there)."
+    newest = f", the newest of {moment(finding.head.at)} UTC" if finding.rows else ""
+    against = f"the head of row {head.seq} is one of them" if head else "without a head a cut end is not seen"
+    return f"Whole: {finding.rows} rows{newest}; {against}."
+
+
+async def walk(app: App, head: Head | None) -> Finding:
+    """Verify the chain, with the key that is there: one made now would call every row tampered with.
+
+    Raises:
+        Unverifiable: The key is gone.
+        StoreUnavailable: The state folder can't be used.
+    """
+    key = app.settings.state_dir / "keys" / "audit.key"
+    if not key.exists() and (app.settings.state_dir / "state.db").exists():
+        raise Unverifiable(f"The key of the audit is not there: {key}. Without it no row can be judged.")
+    return await app.guard.audit.verified(head)
+
+
+def _read_head(path: Path | None) -> Head | None:
+    if path is None:
+        return None
+    try:
+        return Head.read(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        raise Unverifiable(f"The head can't be read, or is none: {path}.") from None
+
+
+def _columns(found: list[Row]) -> dict[str, list[str]]:
+    def cells(name: str) -> list[str]:
+        return [_cell(getattr(row, name)) for row in found]
+
+    return {
+        "row": cells("seq"),
+        "time (UTC)": [moment(row.at) for row in found],
+        "kind": cells("kind"),
+        "tool": cells("tool"),
+        "class": cells("effect"),
+        "verdict": cells("verdict"),
+        "code": cells("code"),
+        "by": cells("by"),
+        "user": cells("user_id"),
+        "cents": cells("amount_cents"),
+        "card": cells("card_id"),
+        "sink": cells("sink"),
+        "approval": [cell[:8] for cell in cells("intent_id")],
+    }
+
+
+def _cell(value: object) -> str:
+    # A row that somebody put in can hold anything, and this goes to a terminal.
+    text = "" if value is None else str(value)
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown if len(shown) <= MOST_CHARACTERS else shown[: MOST_CHARACTERS - 3] + "..."
+
+
+def _width(columns: dict[str, list[str]], title: str) -> int:
+    return max(len(title), *map(len, columns[title]))
