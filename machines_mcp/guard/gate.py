@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from machines_mcp.guard.audit import Audit, Entry
+from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import Barred, Intent, Intents
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.intents import Intents
 from machines_mcp.guard.policy import Policy, Rule
-from machines_mcp.guard.stakes import Demand, Stakes, Way
+from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.ways import Ways
 
 Verdict = Literal["run", "repeat", "running", "waiting", "refused", "expired", "mismatch", "barred"]
@@ -92,15 +94,18 @@ class Gate:
 
     async def ask(self, demand: Demand, stakes: Stakes) -> Passage:
         """Open an intent for the call, or run it at once where the policy or the operator has said yes before."""
+        by = self._said_before(demand) if stakes.only is None else None
         try:
-            intent = await self._intents.open(demand, stakes)
+            if by is not None:
+                return Passage("run", await self._intents.open_taken(demand, stakes, by))
+            return Passage("waiting", await self._intents.open(demand, stakes))
         except Barred as bar:
             return Passage("barred", bar=bar)
-        if stakes.only is None and self._standing_yes:
-            return await self._grant(intent, "operator")
-        if stakes.only is None and self.rule(demand.effect, demand.tool) is Rule.ALLOW:
-            return await self._grant(intent, "policy")
-        return Passage("waiting", intent)
+
+    def _said_before(self, demand: Demand) -> Literal["operator", "policy"] | None:
+        if self._standing_yes:
+            return "operator"
+        return "policy" if self.rule(demand.effect, demand.tool) is Rule.ALLOW else None
 
     async def decide(self, intent: Intent, *, yes: bool) -> Passage:
         """Record what the person said in the dialog. A yes that comes too late, or second, does not run anything."""
@@ -122,11 +127,6 @@ class Gate:
     async def finish(self, intent: Intent, outcome: str, *, ok: bool, code: str) -> None:
         """Keep the first answer of an execution."""
         await self._intents.finish(intent.id, outcome, ok=ok, code=code)
-
-    async def _grant(self, intent: Intent, by: Way) -> Passage:
-        if await self._intents.grant(intent.id, by):
-            return await self._take(intent)
-        return await self._judge_anew(intent)
 
     async def _judge_anew(self, intent: Intent) -> Passage:
         # Somebody else decided meanwhile, or it is too late: what became of it counts.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.guard.intents import Intent, executing_intents, waiting_intents
+from machines_mcp.guard.intent import Intent, executing_intents, waiting_intents
 from machines_mcp.guard.withdrawals import open_withdrawals
 
 if TYPE_CHECKING:

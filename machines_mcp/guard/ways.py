@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import Barred, Intent, Intents
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.intents import Intents
 from machines_mcp.guard.passphrase import Passphrase
 from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Way

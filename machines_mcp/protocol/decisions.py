@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NoReturn
 
+from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.gate import Passage
-from machines_mcp.guard.intents import Barred, Intent
+from machines_mcp.guard.intent import Intent
 from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.shaping import STATUS
 from machines_mcp.protocol.tool import Tool

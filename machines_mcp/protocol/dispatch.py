@@ -11,9 +11,10 @@ from typing import Any
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
+from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.gate import Gate, Passage
-from machines_mcp.guard.intents import Barred, Intent, arguments_digest
+from machines_mcp.guard.intent import Intent, arguments_digest
 from machines_mcp.guard.policy import Rule
 from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.store import StoreUnavailable

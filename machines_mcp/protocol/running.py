@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 
 from machines_mcp.guard.gate import Gate
-from machines_mcp.guard.intents import EXECUTION_SECONDS, Intent
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.intents import EXECUTION_SECONDS
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.protocol.refusal import NOT_BEGUN, Code, Refusal, Step
 from machines_mcp.protocol.shaping import STATUS

@@ -7,7 +7,8 @@ import pytest
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.gate import Gate, Passage
-from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS, Intent, Intents
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS, Intents
 from machines_mcp.guard.policy import Rule, default_policy
 from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.store import Store

@@ -7,7 +7,8 @@ import anyio
 import pytest
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import EXECUTION_SECONDS, GRANT_SECONDS, OPEN_SECONDS, Intent, Intents, arguments_digest
+from machines_mcp.guard.intent import Intent, arguments_digest
+from machines_mcp.guard.intents import EXECUTION_SECONDS, GRANT_SECONDS, OPEN_SECONDS, Intents
 from machines_mcp.guard.policy import default_policy
 from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.store import Store

@@ -16,7 +16,8 @@ from mcp import Client, MCPError
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.gate import Gate
-from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS, Intent
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS
 from machines_mcp.guard.policy import Policy, Rule, default_policy
 from machines_mcp.guard.store import Store, StoreUnavailable
 from machines_mcp.protocol import running
