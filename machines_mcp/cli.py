@@ -130,6 +130,32 @@ def doctor(probe: bool, as_json: bool) -> None:
     sys.exit(0 if all(f.ok for f in findings) else 1)
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def keypair(file: Path) -> None:
+    """Make a key pair that cards can be sealed to: the private key in FILE (0600), the public one in FILE.pub."""
+    from machines_mcp.sealing import KeyPairError, new_key_pair
+
+    try:
+        click.echo(new_key_pair(file))
+    except KeyPairError as error:
+        _fail(str(error))
+
+
+@main.command()
+@click.argument("keyfile", type=click.Path(path_type=Path))
+@click.argument("sealed", metavar="[JWE|-]", default="-")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for a program: to a pipe or a file, too.")
+def unseal(keyfile: Path, sealed: str, as_json: bool) -> None:
+    """Open a sealed card (a JWE, or - for the one on stdin) with the private key in KEYFILE, and print it."""
+    from machines_mcp.sealing import KeyPairError, card_text
+
+    try:
+        click.echo(card_text(keyfile, sealed, as_json=as_json))
+    except KeyPairError as error:
+        _fail(str(error))
+
+
 @main.group()
 def audit() -> None:
     """Read the audit, and verify that nobody tampered with it."""
@@ -226,10 +252,13 @@ def _run(main_function: Callable[[], Awaitable[T]]) -> T:
 
 @contextmanager
 def _usable_state() -> Iterator[None]:
+    from machines_mcp.guard.policy import PolicyError
     from machines_mcp.guard.store import StoreUnavailable
 
     try:
         yield
+    except PolicyError as error:
+        _fail(str(error))
     except StoreUnavailable:
         _fail(
             "The state folder can't be used; check its owner, mode (0700) and free space, or run machines-mcp doctor."

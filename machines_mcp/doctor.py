@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import anyio
 
 from machines_mcp import __version__
+from machines_mcp.guard.policy import PolicyError
 from machines_mcp.guard.store import StoreUnavailable
-from machines_mcp.server import App, opened
+from machines_mcp.server import App, opened, policy_for
 from machines_mcp.settings import Settings, SettingsError, read_settings
 
 CONNECT_SECONDS = 5.0
@@ -43,6 +44,10 @@ async def examine(*, probe: bool = False) -> list[Finding]:
         return [*findings, Finding(False, "settings", str(error))]
     findings.append(Finding(True, "settings", _describe(settings)))
     findings.append(await _vault())
+    try:
+        policy_for(settings)
+    except PolicyError as error:
+        return [*findings, Finding(False, "policy", str(error))]
     async with opened(settings) as app:
         findings.append(await _state(app))
         if findings[-1].ok:

@@ -17,7 +17,7 @@ from mcp.server.request_state import RequestStateSecurity
 from machines_mcp import __version__
 from machines_mcp.guard.egress import Egress
 from machines_mcp.guard.keys import state_key
-from machines_mcp.guard.policy import default_policy
+from machines_mcp.guard.policy import Policy, default_policy
 from machines_mcp.guard.store import Store
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatch import Dispatcher
@@ -50,15 +50,36 @@ _INSTRUCTIONS = (
 )
 
 
+def policy_for(settings: Settings) -> Policy:
+    """The operator's policy, or the one that holds without a file.
+
+    Raises:
+        PolicyError: The file is refused.
+    """
+    if settings.policy is None:
+        return default_policy(settings.environment.value, read_only=settings.read_only)
+    from machines_mcp.guard.policy_file import load_policy
+    from machines_mcp.tools.catalogue import EFFECTS
+
+    environment = settings.environment.value
+    return load_policy(
+        settings.policy, environment, read_only=settings.read_only, tools=EFFECTS, user_id=settings.user_id
+    )
+
+
 class App:
-    """One server's parts and their life."""
+    """One server's parts and their life.
+
+    Raises:
+        PolicyError: The policy's file is refused; nothing may start.
+    """
 
     def __init__(self, settings: Settings, *, standing_yes: bool = False) -> None:
         self.settings = settings
         self.egress = Egress()
         if settings.partner_key is not None:
             self.egress.learn(settings.partner_key)
-        self.policy = default_policy(settings.environment.value, read_only=settings.read_only)
+        self.policy = policy_for(settings)
         self.store = Store(settings.state_dir)
         self._standing_yes = standing_yes
         self._lock = anyio.Lock()

@@ -69,6 +69,8 @@ class Settings:
     partner_key: Secret | None
     api_url: str | None
     user_id: str | None
+    policy: Path | None
+    """The operator's policy; its content is read and checked where the server is put together."""
     state_dir: Path
     toolsets: frozenset[str]
     read_only: bool
@@ -94,15 +96,18 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     key = _partner_key(values)
     environment = _environment(values, has_key=key is not None)
     user_id = _user_id(values.get("MACHINES_USER_ID"))
-    if environment is not Environment.EMBEDDED and user_id is None:
+    policy = _policy(values.get("MACHINES_POLICY"))
+    if environment is not Environment.EMBEDDED and user_id is None and policy is None:
         raise SettingsError(
-            f"MACHINES_ENV={environment} needs MACHINES_USER_ID: set it to the one user this server may act for."
+            f"MACHINES_ENV={environment} needs MACHINES_USER_ID, the one user this server may act for, or users in a "
+            "policy (MACHINES_POLICY)."
         )
     return Settings(
         environment=environment,
         partner_key=key,
         api_url=_api_url(values.get("MACHINES_API_URL"), environment),
         user_id=user_id,
+        policy=policy,
         state_dir=_state_dir(values.get("MACHINES_STATE_DIR"), environment, key),
         toolsets=_toolsets(values.get("MACHINES_TOOLSETS")),
         read_only=_flag("MACHINES_READ_ONLY", values.get("MACHINES_READ_ONLY")),
@@ -119,8 +124,6 @@ def _refuse_unknown(values: Mapping[str, str]) -> None:
         hint = f" Did you mean {near[0]}?" if near else ""
         # A misspelt limit that is quietly ignored is worse than a server that does not start.
         raise SettingsError(f"A variable that begins with MACHINES_ is not a setting: {name[:40]}.{hint}")
-    if "MACHINES_POLICY" in values:
-        raise SettingsError("MACHINES_POLICY is not understood by this version; unset it.")
 
 
 def _partner_key(values: Mapping[str, str]) -> Secret | None:
@@ -160,11 +163,6 @@ def _environment(values: Mapping[str, str], *, has_key: bool) -> Environment:
     if name not in set(Environment):
         raise SettingsError("MACHINES_ENV must be embedded, sandbox or production.")
     environment = Environment(name)
-    if environment is Environment.PRODUCTION:
-        raise SettingsError(
-            "MACHINES_ENV=production does not start in this version, because approvals by a person outside the client "
-            "are not built yet; use sandbox or embedded."
-        )
     if environment is Environment.EMBEDDED and has_key:
         raise SettingsError("MACHINES_ENV=embedded takes no partner key; unset the key or choose sandbox.")
     if environment is not Environment.EMBEDDED and not has_key:
@@ -198,6 +196,14 @@ def _user_id(value: str | None) -> str | None:
     if value is not None and (len(value) > 120 or value != value.strip() or not value.isprintable()):
         raise SettingsError("MACHINES_USER_ID must be 1 to 120 printable characters without outer spaces.")
     return value
+
+
+def _policy(value: str | None) -> Path | None:
+    if value is None:
+        return None
+    if not Path(value).is_absolute():
+        raise SettingsError("MACHINES_POLICY must be an absolute path.")
+    return Path(value)
 
 
 def _state_dir(value: str | None, environment: Environment, key: Secret | None) -> Path:

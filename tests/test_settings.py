@@ -50,6 +50,19 @@ def test_the_sandbox_is_one_host_and_one_user() -> None:
     assert settings.partner_key.expose() == KEY
 
 
+def test_production_is_one_host_and_nothing_else() -> None:
+    settings = read_settings(SANDBOX | {"MACHINES_ENV": "production"})
+    assert (settings.environment, settings.api_url) == (Environment.PRODUCTION, PRODUCTION_URL)
+    assert not settings.simulated
+
+
+@pytest.mark.parametrize("environment", ["sandbox", "production"])
+def test_a_policy_may_say_who_the_users_are(environment: str) -> None:
+    env = {"MACHINES_ENV": environment, "MACHINES_PARTNER_KEY": KEY, "MACHINES_POLICY": "/etc/machines/policy.toml"}
+    settings = read_settings(env)
+    assert (settings.user_id, settings.policy) == (None, Path("/etc/machines/policy.toml"))
+
+
 @pytest.mark.parametrize(
     ("env", "says"),
     [
@@ -57,8 +70,9 @@ def test_the_sandbox_is_one_host_and_one_user() -> None:
         ({"MACHINES_ENV": "embedded", "MACHINES_PARTNER_KEY": KEY}, "takes no partner key"),
         ({"MACHINES_ENV": "sandbox"}, "needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE"),
         ({"MACHINES_ENV": "sandbox", "MACHINES_PARTNER_KEY": KEY}, "needs MACHINES_USER_ID"),
-        (SANDBOX | {"MACHINES_ENV": "production"}, "does not start in this version, because"),
-        ({"MACHINES_ENV": "production"}, "does not start in this version, because"),
+        (SANDBOX | {"MACHINES_ENV": "production", "MACHINES_USER_ID": ""}, "needs MACHINES_USER_ID"),
+        ({"MACHINES_ENV": "production"}, "needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE"),
+        ({"MACHINES_ENV": "production", "MACHINES_POLICY": "/p.toml"}, "needs MACHINES_PARTNER_KEY or"),
         ({"MACHINES_ENV": CANARY}, "must be embedded, sandbox or production"),
         ({"MACHINES_ENV": "Embedded"}, "must be embedded, sandbox or production"),
         (SANDBOX | {"MACHINES_PARTNER_KEY_FILE": "/x"}, "are both set"),
@@ -69,7 +83,7 @@ def test_the_sandbox_is_one_host_and_one_user() -> None:
         ({"MACHINES_USER": "x"}, "Did you mean MACHINES_USER_ID?"),
         ({"MACHINES_REDONLY": "1"}, "Did you mean MACHINES_READ_ONLY?"),
         ({"MACHINES_" + "X" * 500: "1"}, "is not a setting"),
-        ({"MACHINES_POLICY": CANARY}, "MACHINES_POLICY is not understood by this version"),
+        ({"MACHINES_POLICY": CANARY}, "MACHINES_POLICY must be an absolute path"),
         ({"MACHINES_TRACE": CANARY}, "MACHINES_TRACE must be an absolute path"),
         ({"MACHINES_TRACE": f"/{CANARY}/trace"}, "MACHINES_TRACE must be a file that can be written to"),
         ({"MACHINES_TRACE": "/"}, "MACHINES_TRACE must be a file that can be written to"),
@@ -197,9 +211,9 @@ def test_no_url_takes_the_key_off_this_machine(url: str) -> None:
     assert "MACHINES_API_URL must be" in _refusal(SANDBOX | {"MACHINES_API_URL": url})
 
 
-@pytest.mark.parametrize("environment", [None, "embedded"])
+@pytest.mark.parametrize("environment", [None, "embedded", "production"])
 def test_only_the_sandbox_takes_another_url(environment: str | None) -> None:
-    env = {"MACHINES_API_URL": "http://127.0.0.1:1"}
+    env = {"MACHINES_API_URL": "http://127.0.0.1:1"} | (SANDBOX if environment == "production" else {})
     if environment:
         env["MACHINES_ENV"] = environment
     assert "MACHINES_ENV=sandbox only" in _refusal(env)

@@ -37,7 +37,7 @@ _SPENT = f"SELECT coalesce(sum(amount_cents), 0) FROM intents WHERE amount_cents
 _SPENT_BY_USER = f"{_SPENT} AND user_id = :user"
 _REVEALS = f"SELECT count(*) FROM intents WHERE effect = 'reveal' AND card_id = :card AND {_COUNTS}"  # noqa: S608
 _ASKS = "SELECT count(*) FROM intents WHERE created_at > :now - 60 AND decided_by IS NOT 'policy'"
-_MUTATIONS = "SELECT count(*) FROM audit WHERE at > :now - 3600 AND kind = 'call' AND effect <> 'read'"
+_MUTATIONS = "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND effect <> 'read'"
 _NEWEST = (
     "SELECT max(coalesce((SELECT max(created_at) FROM intents), 0),"
     " coalesce((SELECT max(began_at) FROM intents), 0), coalesce((SELECT max(at) FROM audit), 0))"

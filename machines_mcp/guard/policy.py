@@ -33,6 +33,10 @@ READ_ONLY = "the operator started this server read-only (MACHINES_READ_ONLY)"
 NO_POLICY = "production only reads while the operator has given it no policy (MACHINES_POLICY)"
 
 
+class PolicyError(Exception):
+    """The policy is refused; the message is one sentence that names the key by its dotted path, and holds no value."""
+
+
 class Rule(StrEnum):
     """What happens to a call of a class."""
 

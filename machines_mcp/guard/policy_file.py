@@ -13,7 +13,16 @@ from pydantic import ValidationError
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.limits import Limits
 from machines_mcp.guard.owned_file import NotOwned, read_owned
-from machines_mcp.guard.policy import READ_ONLY, SENSITIVE, STRICTER, Policy, Rule, default_dialog, stricter
+from machines_mcp.guard.policy import (
+    READ_ONLY,
+    SENSITIVE,
+    STRICTER,
+    Policy,
+    PolicyError,
+    Rule,
+    default_dialog,
+    stricter,
+)
 from machines_mcp.guard.policy_model import Classes, Place, PolicyFile, fault, nearest
 from machines_mcp.guard.stakes import Destination
 
@@ -22,10 +31,6 @@ MAX_KEY_BYTES = 16 * 1024
 
 Tools = Mapping[str, Collection[Effect]]
 """Every tool's name with the classes that its calls can have."""
-
-
-class PolicyError(Exception):
-    """The policy is refused; the message is one sentence that names the key by its dotted path, and holds no value."""
 
 
 def load_policy(path: Path, environment: str, *, read_only: bool, tools: Tools, user_id: str | None = None) -> Policy:

@@ -40,3 +40,6 @@ TOOLS: tuple[Tool, ...] = (
     close_card,
     reveal_card,
 )
+
+EFFECTS = {tool.name: tool.effects for tool in TOOLS}
+"""What a policy may speak of: every tool, with the classes that its calls can have."""

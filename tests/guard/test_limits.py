@@ -125,9 +125,10 @@ class Book:
         self.end(name, "done")
         return broken
 
-    def audited(self, effect: Effect) -> None:
+    def audited(self, effect: Effect, verdict: str | None = "executing") -> None:
         self.db.execute(
-            "INSERT INTO audit (at, kind, effect, policy, mac) VALUES (?, 'call', ?, '', x'')", (self.now, effect)
+            "INSERT INTO audit (at, kind, effect, verdict, policy, mac) VALUES (?, 'call', ?, ?, '', x'')",
+            (self.now, effect, verdict),
         )
 
 
@@ -285,6 +286,7 @@ def test_so_much_is_changed_in_an_hour_and_reading_is_free() -> None:
     book = Book(Limits(mutations_per_hour=2))
     for effect in (Effect.WRITE, Effect.READ, Effect.READ, Effect.MONEY):
         book.audited(effect)
+    book.audited(Effect.MONEY, None)  # refused, or waiting: nothing was changed
     write = Demand("create_deposit", Effect.WRITE, "user-1", "digest")
     assert book.judge(write, Stakes("?")) == "rates.mutations_per_hour"
     assert book.judge(Demand("status", Effect.READ, "", "digest"), Stakes("?")) is None

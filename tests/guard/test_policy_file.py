@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.limits import Limits
-from machines_mcp.guard.policy import SENSITIVE, Policy, Rule, default_policy
-from machines_mcp.guard.policy_file import PolicyError, load_policy
+from machines_mcp.guard.policy import SENSITIVE, Policy, PolicyError, Rule, default_policy
+from machines_mcp.guard.policy_file import load_policy
 from machines_mcp.guard.stakes import Destination
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
