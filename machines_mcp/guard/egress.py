@@ -1,69 +1,170 @@
 """The last look at every line before it leaves for the client.
 
 A line that holds a secret this process knows is not repaired, it is withheld: something upstream of here is broken.
+What only looks like a card number, a security code or a national id is masked, except where the answer's own model says
+that it is an id, an address or the like (`machines_mcp.opaque`).
+
+What this can't see: an encoding that a model invents, and whatever leaves by another way. It is the last line, not the
+first: card numbers never come into this process.
 """
 
 from __future__ import annotations
 
-import base64
 import json
+import logging
 import math
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
+from pydantic_core import from_json, to_json
+
+from machines_mcp.guard.encodings import decoded, forms, literals, squeezed, unescaped
+from machines_mcp.guard.masking import Masking
+from machines_mcp.guard.needles import Needles
+from machines_mcp.guard.patterns import may_hold_some
 from machines_mcp.secret import Secret
 
-MIN_ENCODED = 8
+logger = logging.getLogger(__name__)
+
 # For lines under way, and for clocks that differ.
 GRACE_SECONDS = 5 * 60
+# How long an answer may still be on its way when the call behind it is over.
+UNDER_WAY_SECONDS = 60
+MAX_LINE = 256 * 1024
+# Encodings within encodings that are read.
+DEPTH = 2
+# Requests whose answers are still to come; one that was cancelled has none.
+MOST_EXPECTED = 1024
+# Shorter or wordier, and it would be found in lines that have nothing to do with it.
+_LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
+
+_ANSWER = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d{1,20}),"(?:result|error)":')
 
 
 class Egress:
-    """Knows the secrets of this process and says whether a line shows one."""
+    """Knows the secrets of this process, and what each line may show."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._until: dict[Secret, float] = {}
-        self._forms: dict[Secret, tuple[str, ...]] = {}
-        self._needles: tuple[str, ...] = ()
+        self._next_end = math.inf
+        self._needles = Needles()
+        self._literals: dict[Secret, frozenset[str]] = {}
+        self._expected: dict[int | str, frozenset[str]] = {}
+        self.masked = 0
+        """How many places were masked so far."""
+        self.on_alarm: Callable[[str], None] = lambda code: None
+        """Told `egress.exact` (a line held a secret) or `egress.failed` (the guard broke); the line is withheld."""
 
     def learn(self, secret: Secret, until: float = math.inf) -> None:
-        """From now on no line with this secret leaves, at the least until it expires (seconds since the epoch).
+        """From now on no line with this secret leaves, and for 5 minutes after `until` (seconds since the epoch)."""
+        self._forget_expired()
+        if secret not in self._until:
+            self._needles.add(forms(secret.expose()))
+            if to_the_letter := literals(secret.expose()):
+                self._literals[secret] = to_the_letter
+        self._set_end(secret, max(until, self._until.get(secret, until)) + GRACE_SECONDS)
 
-        What expired more than 5 minutes ago is forgotten here, so that the secrets of a long life do not pile up.
+    def forget(self, secret: Secret) -> None:
+        """Look for it for another minute, while answers are under way, and then no more."""
+        if secret in self._until:
+            self._set_end(secret, self._clock() + UNDER_WAY_SECONDS)
+
+    @contextmanager
+    def in_flight(self, value: str) -> Iterator[None]:
+        """Know a person's value while it is passed on. One that says too little to be told apart is let pass."""
+        plain = squeezed(value)
+        if len(plain) < _LEAST_CHARACTERS or sum(c in b"0123456789" for c in plain) < _LEAST_DIGITS:
+            yield
+            return
+        secret = Secret(value)
+        if secret in self._until:
+            yield
+            return
+        self.learn(secret)
+        try:
+            yield
+        finally:
+            self.forget(secret)
+
+    def expect(self, request_id: int | str, values: Iterable[str]) -> None:
+        """Let the answer to this request show these values where a string of it is one of them and nothing more."""
+        self._expected[request_id] = self._expected.get(request_id, frozenset()) | frozenset(values)
+        while len(self._expected) > MOST_EXPECTED:
+            del self._expected[next(iter(self._expected))]
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """All that the answers under way may show."""
+        return frozenset().union(*self._expected.values())
+
+    def inspect(self, line: str) -> str | None:
+        """The line as it may leave, with what looks like a secret masked; None where it must not leave.
+
+        A line of more than 256 KB is not looked at in part, and so does not leave.
         """
-        self._until[secret] = max(until, self._until.get(secret, until))
-        oldest = self._clock() - GRACE_SECONDS
-        self._until = {known: end for known, end in self._until.items() if known == secret or end > oldest}
-        self._forms = {
-            known: self._forms.get(known) or tuple(dict.fromkeys(_forms(known.expose()))) for known in self._until
-        }
-        self._needles = tuple(form for forms in self._forms.values() for form in forms)
+        try:
+            self._forget_expired()
+            exempt = self._take_expected(line)
+            if len(line) > MAX_LINE:
+                logger.warning("a line of more than 256 KB was withheld")
+                return None
+            plain = squeezed(line)
+            if self._shows(line, plain, DEPTH):
+                self._raise_alarm("egress.exact")
+                return None
+            return self._with_masks(line, exempt) if may_hold_some(line, plain) else line
+        except Exception:
+            self._raise_alarm("egress.failed")  # a guard that fails has not looked
+            return None
 
-    def leaks(self, line: str) -> bool:
-        """Whether the line shows a known secret, in clear or in a usual encoding."""
-        return any(needle in line for needle in self._needles)
+    def _shows(self, text: str, plain: bytes, depth: int) -> bool:
+        """Whether the text, squeezed to `plain`, shows a known secret, in clear or in a usual encoding."""
+        if self._needles.found_in(plain) or any(
+            literal in text for known in self._literals.values() for literal in known
+        ):
+            return True
+        read = unescaped(text)
+        if read != text and self._needles.found_in(squeezed(read)):
+            return True
+        return depth > 0 and any(self._shows(inner, squeezed(inner), depth - 1) for inner in set(decoded(read)))
 
+    def _with_masks(self, line: str, exempt: frozenset[str]) -> str:
+        masking = Masking(exempt)
+        message = from_json(line)
+        shown = masking.masked(message)
+        if not masking.count:
+            return line
+        # What the client chose and finds its answer by; masked, the answer would be lost.
+        for part, name in ((shown, "id"), (shown.get("params"), "progressToken")):
+            if isinstance(part, dict) and name in part:
+                part[name] = message[name] if part is shown else message["params"][name]
+        self.masked += masking.count
+        return to_json(shown).decode() + ("\n" if line.endswith("\n") else "")
 
-def _forms(value: str) -> Iterator[str]:
-    if value:
-        yield value
-    # What a few characters of an encoding match is chance, and would withhold innocent lines.
-    yield from (form for form in _encoded(value) if len(form) >= MIN_ENCODED)
+    def _take_expected(self, line: str) -> frozenset[str]:
+        """What the answer in this line may show; it is the only one, so that is forgotten."""
+        found = _ANSWER.match(line) if self._expected else None
+        return self._expected.pop(json.loads(found[1]), frozenset()) if found else frozenset()
 
+    def _raise_alarm(self, code: str) -> None:
+        try:
+            self.on_alarm(code)
+        except Exception as error:
+            logger.error("an alarm could not be raised: %s", type(error).__name__)
 
-def _encoded(value: str) -> Iterator[str]:
-    raw = value.encode()
-    quoted = json.dumps(value)[1:-1]
-    yield quoted
-    yield json.dumps(quoted)[1:-1]  # a result's text is JSON within JSON
-    yield raw.hex()
-    yield raw.hex().upper()
-    yield value[::-1]
-    # A secret inside a longer encoded text starts at one of three places in its base64; the edges are cut because
-    # they depend on the neighbours.
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + raw)
-        inner = encoded[4 if shift else 0 : -4].decode()
-        yield inner
-        yield inner.translate(str.maketrans("+/", "-_"))
+    def _set_end(self, secret: Secret, end: float) -> None:
+        self._until[secret] = end
+        self._next_end = min(self._until.values())
+
+    def _forget_expired(self) -> None:
+        now = self._clock()
+        if now < self._next_end:
+            return
+        for secret in [known for known, end in self._until.items() if end <= now]:
+            del self._until[secret]
+            self._literals.pop(secret, None)
+            self._needles.remove(forms(secret.expose()))
+        self._next_end = min(self._until.values(), default=math.inf)

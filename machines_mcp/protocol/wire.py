@@ -42,23 +42,21 @@ class Wire:
         self._egress = egress
 
     def outgoing(self, line: str) -> str:
-        """The line to send in place of `line`; empty where nothing may be sent."""
+        """The line to send in place of `line`, with what looks like a secret masked; empty where nothing may be sent.
+
+        Whatever leaves comes by here: answers, errors, progress, and what the person is asked.
+        """
         if kind(line) == "error":
             line = _constant_error(line)
-        return self._withheld(line) if self._leaks(line) else line
-
-    def _leaks(self, text: str) -> bool:
-        try:
-            return self._egress.leaks(text)
-        except Exception:
-            return True  # a guard that fails has not looked
+        shown = self._egress.inspect(line)
+        return self._withheld(line) if shown is None else shown
 
     def _withheld(self, line: str) -> str:
-        """The answer in place of one that would have shown a secret; what is no answer is dropped."""
+        """The answer in place of one that must not leave; what is no answer is dropped."""
         if kind(line) not in ("result", "error"):
             return ""
-        given = json.loads(line)["id"]
-        known = None if self._leaks(str(given)) else given
+        given = answered_id(line)
+        known = None if self._egress.inspect(json.dumps(given)) is None else given
         error = {"code": -32603, "message": "egress.blocked"}
         return json.dumps({"jsonrpc": "2.0", "id": known, "error": error}) + "\n"
 

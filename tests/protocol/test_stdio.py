@@ -191,7 +191,7 @@ async def test_a_tool_that_raises_is_not_quoted(served: Served) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes on the event loop are a POSIX promise")
 async def test_a_client_that_stops_reading_is_waited_for_and_gets_everything_afterwards(tmp_path: Path) -> None:
-    size, count = 200_000, 60
+    size, count = 100_000, 60
     asked = [call("2025-11-25", number, "write", {"characters": size}) for number in range(count)]
     async with serving(tmp_path, "2025-11-25", command=ODD_SERVER) as served:
         await served.call("write", {"characters": size})

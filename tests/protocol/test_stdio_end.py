@@ -93,7 +93,7 @@ def test_a_cancelled_request_that_never_was_leaves_the_others_their_answers(tmp_
 
 def test_a_slow_reader_of_a_server_that_has_ended_has_lost_nothing(tmp_path: Path) -> None:
     # The pipe holds 64 kB; what stands behind it in the process must not go with the process.
-    sizes = [9000] * 20 + [900_000]
+    sizes = [9000] * 20 + [120_000] * 4
     calls = (call(OLD, number, "write", {"characters": size}) for number, size in enumerate(sizes))
     data = lines(*greeting(OLD), *calls)
     with (
@@ -106,7 +106,7 @@ def test_a_slow_reader_of_a_server_that_has_ended_has_lost_nothing(tmp_path: Pat
             output += chunk
             time.sleep(0.003)
         assert served.wait(PATIENCE) == 0
-    assert answered(output).keys() == {"hello", *range(21)}
+    assert answered(output).keys() == {"hello", *range(24)}
 
 
 def test_nothing_to_read_is_a_quiet_end(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_what_hangs_after_the_last_line_of_a_file_is_waited_for_and_then_l
 
 HANGING: dict[str, list[dict[str, Any]]] = {
     "calls": [call(OLD, tool, tool, {"seconds": 600}) for tool in ("sleep", "hold")],
-    "answers that nobody reads": [call(OLD, number, "write", {"characters": 200_000}) for number in range(5)],
+    "answers that nobody reads": [call(OLD, number, "write", {"characters": 100_000}) for number in range(5)],
 }
 
 
@@ -207,7 +207,7 @@ def test_a_client_that_dies_is_followed_without_a_word(tmp_path: Path) -> None:
         served.stdin.write(lines(*greeting(OLD)))
         served.stdin.flush()
         assert served.stdout.readline()
-        served.stdin.write(lines(call(OLD, 1, "write", {"characters": 900_000})))
+        served.stdin.write(lines(call(OLD, 1, "write", {"characters": 120_000})))
         served.stdin.flush()
         served.stdout.close()
         assert served.wait(END_SECONDS) == 0

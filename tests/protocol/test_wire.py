@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.guard.egress import Egress
+from machines_mcp.guard import egress
+from machines_mcp.guard.egress import MAX_LINE, Egress
 from machines_mcp.protocol.wire import PARSE_ERROR, Wire, invalid_request, kind
 from machines_mcp.secret import Secret
+from tests.guard.numbers import card_number
 
 CANARY = "canary-7f3a"
 SECRET = "mk-test-0123456789"
@@ -15,9 +17,9 @@ SECRET = "mk-test-0123456789"
 
 @pytest.fixture
 def wire() -> Wire:
-    egress = Egress()
-    egress.learn(Secret(SECRET))
-    return Wire(egress)
+    guard = Egress()
+    guard.learn(Secret(SECRET))
+    return Wire(guard)
 
 
 def _line(**message: Any) -> str:
@@ -123,12 +125,38 @@ def test_what_is_no_answer_is_dropped_if_it_shows_a_secret(wire: Wire, message: 
 
 
 def test_a_guard_that_fails_has_not_looked(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
-    def broken(self: Egress, line: str) -> bool:
+    def broken(text: str) -> bytes:
         raise RuntimeError
 
-    monkeypatch.setattr(Egress, "leaks", broken)
+    monkeypatch.setattr(egress, "squeezed", broken)
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": "anything"})))
     assert sent["error"]["message"] == "egress.blocked"
+    assert wire.outgoing(_line(method="notifications/progress", params={"message": "fine"})) == ""
+
+
+def test_an_answer_that_is_too_long_to_be_looked_at_is_refused(wire: Wire) -> None:
+    sent = json.loads(wire.outgoing(_line(id=7, result={"text": "x" * MAX_LINE})))
+    assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "egress.blocked"}}
+
+
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        ({"id": 1}, "result"),
+        ({"id": 1, "method": "elicitation/create"}, "params"),
+        ({"method": "notifications/progress"}, "params"),
+    ],
+)
+def test_whatever_leaves_is_masked(wire: Wire, head: dict[str, Any], part: str) -> None:
+    number = card_number()
+    sent = json.loads(wire.outgoing(_line(**head, **{part: {"message": f"the card {number}"}})))
+    assert sent[part] == {"message": f"the card •••• {number[-4:]}"}
+
+
+def test_an_error_that_repeats_versions_is_masked_as_well(wire: Wire) -> None:
+    data = {"supported": [card_number()], "requested": "2031-01-01"}
+    sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32022, "message": "", "data": data})))
+    assert sent["error"]["data"]["supported"][0].startswith("•••• ")
 
 
 @pytest.mark.parametrize(
