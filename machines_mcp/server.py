@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server.lowlevel import Server
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from machines_mcp.guard.wiring import Guard
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
-    from machines_mcp.tools.services import Revealed
 
 STOP_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
@@ -119,15 +118,19 @@ class App:
         if self._loaded is None:
             from machines_mcp.guard.overview import Overview
             from machines_mcp.guard.withdrawals import Withdrawals
+            from machines_mcp.reveals import Reveals
             from machines_mcp.tools.catalogue import TOOLS
             from machines_mcp.tools.resources import RESOURCES
             from machines_mcp.tools.services import Services, permissions
             from machines_mcp.tools.upstream import explain
 
             settings = self.settings
+            reveals = Reveals(settings, self.guard, self._endpoint)
+            self._closing.append(reveals.close)
             services = Services(
                 partner=self.partner,
-                reveal=self._reveal,
+                reveal=reveals.reveal,
+                page=reveals.page,
                 policy=self.policy,
                 permissions=permissions(self.policy),
                 overview=Overview(self.store),
@@ -218,34 +221,9 @@ class App:
         self.egress.learn(found.partner_key)
         return found.base_url, found.partner_key
 
-    async def _reveal(self, user_id: str, card_id: str, last4: str, sink: Literal["none"]) -> Revealed:
-        from machines_mcp.tools.services import Revealed
-        from machines_mcp.vault.process import reveal
-        from machines_mcp.vault.request import VaultRequest
-
+    async def _endpoint(self) -> tuple[str, Secret]:
         await self.partner()
-        url, key = self._address or await self._find()
-        reply = await reveal(
-            VaultRequest(
-                base_url=url,
-                partner_key=key,
-                user_id=user_id,
-                card_id=card_id,
-                last4=last4,
-                sink=sink,
-                proxy=self.settings.proxy,
-                ca_file=_text(self.settings.ca_file),
-                deadline_seconds=20,
-            )
-        )
-        return Revealed(
-            ok=reply.status == "verified",
-            code=reply.code,
-            brand=reply.brand,
-            last4=reply.last4,
-            expiration_month=reply.expiration_month,
-            expiration_year=reply.expiration_year,
-        )
+        return self._address or await self._find()
 
 
 def _text(path: Path | None) -> str | None:

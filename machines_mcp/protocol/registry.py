@@ -51,7 +51,9 @@ class Registry:
             name=tool.name,
             title=tool.title,
             description=tool.description,
-            input_schema=input_schema(tool, pinned=self.pinned_user is not None, asks=self.asks(tool)),
+            input_schema=input_schema(
+                tool, pinned=self.pinned_user is not None, asks=self.asks(tool), choices=tool.choices(self.policy)
+            ),
             output_schema=output_schema(tool),
             annotations=types.ToolAnnotations(
                 read_only_hint=tool.read_only,

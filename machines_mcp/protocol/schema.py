@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -17,13 +18,18 @@ APPROVAL_ID: dict[str, Any] = {
 }
 
 
-def input_schema(tool: Tool, *, pinned: bool, asks: bool) -> dict[str, Any]:
+def input_schema(
+    tool: Tool, *, pinned: bool, asks: bool, choices: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, Any]:
     """The schema of a tool's arguments.
 
     `pinned`: the server acts for one user, so `user_id` is no argument. `asks`: a person may have to approve, so
-    `approval_id` is one.
+    `approval_id` is one. `choices`: the values that the policy leaves of an argument, and what each means.
     """
     schema = flat_schema(tool.input_model, "validation")
+    for name, values in (choices or {}).items():
+        meanings = "; ".join(f"{value}: {meaning}" for value, meaning in values.items())
+        schema["properties"][name] |= {"enum": list(values), "description": meanings}
     if pinned and tool.per_user:
         del schema["properties"]["user_id"]
         schema["required"] = [name for name in schema.get("required", []) if name != "user_id"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
 
@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import Intent
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Stakes
 
 S = TypeVar("S")
@@ -105,6 +106,7 @@ class Tool:
     effects: tuple[Effect, ...]
     stakes: Callable[[Call[Any], Any], Awaitable[Stakes]] | None
     present: Callable[[Call[Any], Any, Intent], Awaitable[str | None]] | None
+    choices: Callable[[Policy], Mapping[str, Mapping[str, str]]]
     destructive: bool
     idempotent: bool
     open_world: bool
@@ -140,6 +142,7 @@ def tool(
     effect_of: Callable[[In], Effect] | None = None,
     stakes: Callable[[Call[S], In], Awaitable[Stakes]] | None = None,
     present: Callable[[Call[S], In, Intent], Awaitable[str | None]] | None = None,
+    choices: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
     destructive: bool = False,
     idempotent: bool = True,
     open_world: bool = True,
@@ -149,7 +152,8 @@ def tool(
     `effect` names every class its calls can have; with more than one, `effect_of` computes it from the arguments.
     `stakes` says what the person reads and what limits count, and refuses what could not be done anyway before
     anybody is asked. `present` shows a waiting intent on a page of its own, where the call needs one, and returns its
-    address; None: the person is asked in the usual ways.
+    address; None: the person is asked in the usual ways. `choices`: the values that a policy leaves of an argument,
+    each with its meaning.
     """
     effects = effect if isinstance(effect, tuple) else (effect,)
     if not effects:
@@ -175,6 +179,7 @@ def tool(
             effects=effects,
             stakes=stakes,
             present=present,
+            choices=choices,
             destructive=destructive,
             idempotent=idempotent,
             open_world=open_world,

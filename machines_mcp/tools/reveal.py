@@ -4,49 +4,102 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.tool import Output, tool
 from machines_mcp.tools.cards import CardOf
-from machines_mcp.tools.services import UserCall, then, user_fact
+from machines_mcp.tools.services import Ended, Revealed, Sink, UserCall, then, user_fact
 from machines_mcp.tools.text import clean, quoted
+
+# As the model reads them.
+_SINKS: dict[Sink, str] = {
+    "none": "decrypt, verify, show nowhere",
+    "page": "show it to the user, on this machine",
+    "sealed": "encrypt it to the operator's key",
+    "model": "show it to you; a person must agree to that",
+}
+
+_STATUS: dict[Sink, Literal["verified", "shown", "sealed", "released"]] = {
+    "none": "verified",
+    "page": "shown",
+    "sealed": "sealed",
+    "model": "released",
+}
+_SHOWN: dict[Sink, Literal["nowhere", "page", "model"]] = {
+    "none": "nowhere",
+    "page": "page",
+    "sealed": "nowhere",
+    "model": "model",
+}
+# What the person reads beside the question, and what the operator would have to do for a sink that is not allowed.
+_MEANS: dict[Sink, str] = {
+    "none": "nobody sees it",
+    "page": "you see it once, on a page of this computer",
+    "sealed": "only the holder of the operator's private key can read it",
+    "model": "THE AI AND ITS PROVIDER WILL SEE IT, and may keep it",
+}
+_NEEDS: dict[Sink, str] = {
+    "none": "",
+    "page": "reveal.sinks with page",
+    "sealed": "reveal.sinks with sealed, and reveal.sealed_key",
+    "model": "reveal.sinks with model, and reveal.model",
+}
 
 
 class RevealCard(CardOf):
-    sink: Literal["none"] = Field(default="none", description="none: decrypt, verify, show nowhere")
+    sink: Sink = Field(default="none", description="Where the card goes")
 
 
 class CardRevealed(Output):
     card_id: str
-    status: Literal["verified"]
-    shown: Literal["nowhere"]
+    status: Literal["verified", "shown", "sealed", "released"]
+    shown: Literal["nowhere", "page", "model"]
     brand: str | None = None
     last4: str = Field(pattern=r"^\d{4}$")
     expiration_month: int
     expiration_year: int
+    _secret: dict[str, str] = PrivateAttr(default_factory=dict)
 
-
-_EFFECTS = {"none": Effect.READ}
+    def once(self) -> dict[str, str]:
+        """The sealed card, or the one in the clear: in this answer and nowhere else."""
+        return self._secret
 
 
 def _effect(args: RevealCard) -> Effect:
     # What is shown to nobody asks nobody; every other sink is a reveal.
-    return _EFFECTS[args.sink]
+    return Effect.READ if args.sink == "none" else Effect.REVEAL
+
+
+def _allowed(policy: Policy) -> dict[str, str]:
+    return {sink: meaning for sink, meaning in _SINKS.items() if sink in policy.sinks}
 
 
 async def _stakes(call: UserCall, args: RevealCard) -> Stakes:
-    client = await call.services.partner()
-    card = await client.cards.get(call.user_id, args.card_id)
-    last4 = clean(card.last4, 4)
+    _need_sink(call, args)
+    last4 = await _last4(call, args)
+    where = _MEANS[args.sink]
+    if args.sink == "model":
+        where += ", the CVC too" if call.services.policy.reveal_model_cvc else ", without the CVC"
+    ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
     return Stakes(
-        question=f"Show the card ending {last4} of the user {quoted(call.user_id, 120)}?",
-        facts=(user_fact(call), Fact("Card", f"ending {last4}")),
+        question=f"{ask} ending {last4} of the user {quoted(call.user_id, 120)}? What it means: {where}.",
+        facts=(user_fact(call), Fact("Card", f"ending {last4}"), Fact("Where", where)),
         card_id=args.card_id,
         sink=args.sink,
+        only="page" if args.sink == "page" else None,
     )
+
+
+async def _page(call: UserCall, args: RevealCard, intent: Intent) -> str | None:
+    """The address of the vault's page for this intent: it asks the person, and shows them the card."""
+    if args.sink != "page":
+        return None
+    return await call.services.page(intent, await _last4(call, args), lambda found: _ended(call, args, found))
 
 
 @tool(
@@ -56,23 +109,67 @@ async def _stakes(call: UserCall, args: RevealCard) -> Stakes:
     effect=(Effect.READ, Effect.REVEAL),
     effect_of=_effect,
     stakes=_stakes,
+    present=_page,
+    choices=lambda policy: {"sink": _allowed(policy)},
 )
 async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
-    """Have a card's number and CVC fetched, decrypted and verified in a separate process. You get brand, last four
-    digits and expiry, never the number: this is intended, do not try to get it otherwise."""
+    """Have a card's number and CVC fetched, decrypted and verified in a separate process, and shown to the user with
+    sink page. You get brand, last four digits and expiry, not the number: this is intended, do not try to get it
+    otherwise."""
+    _need_sink(call, args)
+    if args.sink == "page":
+        # Its own page runs it; nothing else that was granted leads here.
+        raise Refusal(Code.REVEAL_FAILED, details={"reason": "page.gone"})
+    return _result(
+        call, args, await call.services.reveal(call.user_id, args.card_id, await _last4(call, args), args.sink)
+    )
+
+
+def _need_sink(call: UserCall, args: RevealCard) -> None:
+    if args.sink not in call.services.policy.sinks:
+        message = (
+            f"The operator's policy does not allow the sink {args.sink}; they would have to set {_NEEDS[args.sink]}."
+        )
+        raise Refusal(Code.POLICY_DENIED, message=message, details={"limit": "reveal.sinks"})
+
+
+async def _last4(call: UserCall, args: RevealCard) -> str:
     client = await call.services.partner()
-    card = await client.cards.get(call.user_id, args.card_id)
-    found = await call.services.reveal(call.user_id, args.card_id, card.last4, args.sink)
-    if not found.ok:
-        step = Step("list_cards", "See whether the card is still there and active.")
-        raise Refusal(Code.REVEAL_FAILED, details={"reason": found.code}, next_steps=[step])
-    return CardRevealed(
+    return clean((await client.cards.get(call.user_id, args.card_id)).last4, 4)
+
+
+def _ended(call: UserCall, args: RevealCard, found: Revealed) -> Ended:
+    try:
+        return Ended(_result(call, args, found).model_dump(mode="json", exclude_none=True), ok=True, code="ok")
+    except Refusal as refusal:
+        return Ended(refusal.payload(), ok=False, code=refusal.code.value)
+
+
+def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
+    if not found.ok or found.last4 is None or found.expiration_month is None or found.expiration_year is None:
+        raise _failed(found.code)
+    result = CardRevealed(
         card_id=args.card_id,
-        status="verified",
-        shown="nowhere",
+        status=_STATUS[args.sink],
+        shown=_SHOWN[args.sink],
         brand=clean(found.brand, 20) if found.brand else None,
-        last4=found.last4 or card.last4,
-        expiration_month=found.expiration_month or card.expiration_month,
-        expiration_year=found.expiration_year or card.expiration_year,
+        last4=found.last4,
+        expiration_month=found.expiration_month,
+        expiration_year=found.expiration_year,
         next_steps=[then(call, "list_transactions", "See what is spent with it.", card_id=args.card_id)],
     )
+    secrets = {"pan": found.pan, "cvc": found.cvc}
+    result._secret = {name: secret.expose() for name, secret in secrets.items() if secret is not None}
+    if found.jwe is not None:
+        result._secret["jwe"] = found.jwe
+    return result
+
+
+def _failed(code: str) -> Refusal:
+    step = Step("list_cards", "See whether the card is still there and active.")
+    # From these nobody can tell how far the page had come.
+    seen = code in ("deadline", "vault.protocol", "internal")
+    message = (
+        "The reveal broke off; it is not known whether the card was shown. The AI has not seen it." if seen else None
+    )
+    return Refusal(Code.REVEAL_FAILED, message=message, details={"reason": code}, next_steps=[step])

@@ -7,21 +7,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import Intent
+from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.overview import Overview
 from machines_mcp.guard.policy import Policy, Rule
 from machines_mcp.guard.stakes import Fact
 from machines_mcp.guard.withdrawals import Withdrawals
 from machines_mcp.protocol.tool import Call, NextStep, Part
+from machines_mcp.secret import Secret
 from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
 
 
+Sink = Literal["none", "page", "sealed", "model"]
+
+
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """What the vault said of a card: its closed reply, nothing more."""
+    """What the vault said of a card: its closed reply, nothing more. `code` says why it is not `ok`."""
 
     ok: bool
     code: str
@@ -29,6 +33,21 @@ class Revealed:
     last4: str | None
     expiration_month: int | None
     expiration_year: int | None
+    jwe: str | None = None
+    pan: Secret | None = None
+    cvc: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a call ended that ran on a page: the answer to whoever asks for it; `code` is ok or the refusal's."""
+
+    answer: dict[str, Any]
+    ok: bool
+    code: str
+
+
+Outcome: TypeAlias = Callable[[Revealed], Ended]
 
 
 class Permission(Part):
@@ -58,8 +77,10 @@ class Services:
 
     partner: Callable[[], Awaitable[PartnerClient]]
     """The client; in `embedded` the first call starts the simulator."""
-    reveal: Callable[[str, str, str, Literal["none"]], Awaitable[Revealed]]
-    """(user, card id, last4, sink): the vault does steps 13 to 15 in a process of its own."""
+    reveal: Callable[[str, str, str, Sink], Awaitable[Revealed]]
+    """(user, card id, last4, sink): the vault does steps 13 to 15 in a process of its own, for any sink but `page`."""
+    page: Callable[[Intent, str, Outcome], Awaitable[str]]
+    """(intent, last4, what to keep of it): the address of the vault's page for it, which is opened where it isn't."""
     policy: Policy
     permissions: tuple[Permission, ...]
     """What the policy says of each class, as `status` shows it."""
