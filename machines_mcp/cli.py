@@ -157,6 +157,29 @@ def unseal(keyfile: Path, sealed: str, as_json: bool) -> None:
 
 
 @main.group()
+def policy() -> None:
+    """Look at a policy file."""
+
+
+@policy.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def policy_check(file: Path, as_json: bool) -> None:
+    """Say whether the policy in FILE would be taken, and what each tool may do under it; exit code 2 if refused.
+
+    For MACHINES_ENV, or where that is not set for the environment that the file names.
+    """
+    from machines_mcp.policy_report import checked, report, text
+
+    try:
+        with _usable_state():
+            found = checked(file, os.environ)
+    except SettingsError as error:
+        _fail(str(error))
+    click.echo(json.dumps(report(found), indent=2, ensure_ascii=False) if as_json else text(found))
+
+
+@main.group()
 def audit() -> None:
     """Read the audit, and verify that nobody tampered with it."""
 

@@ -95,7 +95,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     _refuse_unknown(values)
     key = _partner_key(values)
     environment = _environment(values, has_key=key is not None)
-    user_id = _user_id(values.get("MACHINES_USER_ID"))
+    user_id = checked_user_id(values.get("MACHINES_USER_ID"))
     policy = _policy(values.get("MACHINES_POLICY"))
     if environment is not Environment.EMBEDDED and user_id is None and policy is None:
         raise SettingsError(
@@ -110,7 +110,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         policy=policy,
         state_dir=_state_dir(values.get("MACHINES_STATE_DIR"), environment, key),
         toolsets=_toolsets(values.get("MACHINES_TOOLSETS")),
-        read_only=_flag("MACHINES_READ_ONLY", values.get("MACHINES_READ_ONLY")),
+        read_only=checked_flag("MACHINES_READ_ONLY", values.get("MACHINES_READ_ONLY")),
         proxy=_proxy(values.get("MACHINES_PROXY")),
         ca_file=_ca_file(values.get("MACHINES_CA_FILE")),
         log_level=_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
@@ -192,7 +192,12 @@ def _is_local(url: str) -> bool:
         return False
 
 
-def _user_id(value: str | None) -> str | None:
+def checked_user_id(value: str | None) -> str | None:
+    """MACHINES_USER_ID as it is taken.
+
+    Raises:
+        SettingsError: No tool would take it.
+    """
     if value is not None and (len(value) > 120 or value != value.strip() or not value.isprintable()):
         raise SettingsError("MACHINES_USER_ID must be 1 to 120 printable characters without outer spaces.")
     return value
@@ -233,7 +238,12 @@ def _toolsets(value: str | None) -> frozenset[str]:
     return chosen
 
 
-def _flag(name: str, value: str | None) -> bool:
+def checked_flag(name: str, value: str | None) -> bool:
+    """A variable that is yes or no, and no where it is not set.
+
+    Raises:
+        SettingsError: It is neither.
+    """
     known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
     if value is None:
         return False

@@ -99,7 +99,7 @@ class Policy:
         if self.why:
             return self.why
         if self.rules.get(effect, Rule.DENY) is not Rule.DENY:
-            return f"the operator refuses calls of {tool} of the class {effect}"
+            return f"the operator refuses {tool} ({effect})"
         return f"the operator refuses calls of the class {effect}"
 
     def ways(self, effect: Effect, sink: str | None = None) -> frozenset[Way]:
