@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from machines_mcp.guard.audit import Finding, Head, Row
+from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.server import App, opened
 from machines_mcp.settings import Settings
 
@@ -127,7 +128,11 @@ async def walk(app: App, head: Head | None) -> Finding:
         StoreUnavailable: The state folder can't be used.
     """
     key = app.settings.state_dir / "keys" / "audit.key"
-    if not key.exists() and (app.settings.state_dir / "state.db").exists():
+    try:
+        gone = not key.exists() and (app.settings.state_dir / "state.db").exists()
+    except OSError:
+        raise StoreUnavailable from None
+    if gone:
         raise Unverifiable(f"The key of the audit is not there: {key}. Without it no row can be judged.")
     return await app.guard.audit.verified(head)
 

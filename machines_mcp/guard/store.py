@@ -141,7 +141,10 @@ def private_folder(folder: Path) -> None:
     Raises:
         OSError: It can't be made, or it is open to other users and can't be closed to them.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Not by `parents=True`, which would open those above to everybody: their names tell of keys.
+    for missing in [above for above in folder.parents if not above.exists()][::-1]:
+        missing.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     if os.name == "posix" and folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
 

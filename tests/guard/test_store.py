@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from machines_mcp.guard import store as module
-from machines_mcp.guard.store import Store, StoreUnavailable
+from machines_mcp.guard.store import Store, StoreUnavailable, private_folder
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +56,15 @@ async def test_the_folder_and_all_files_are_for_this_user_alone(tmp_path: Path) 
         await store.close()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert modes == dict.fromkeys(("state.db", "state.db-wal", "state.db-shm"), 0o600)
+
+
+@posix_only
+def test_folders_that_are_missing_above_it_are_for_this_user_alone_too(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    private_folder(tmp_path / "a" / "b" / "c")
+    private_folder(tmp_path / "a" / "b" / "c")
+    made = [tmp_path, *sorted(tmp_path.rglob("*"))]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o755, 0o700, 0o700, 0o700]
 
 
 async def test_a_power_cut_loses_nothing_that_was_answered(store: Store) -> None:

@@ -1,0 +1,122 @@
+"""Another user of the same machine, with everything that the operating system lets such a user do.
+
+Started by root with what to try as JSON on stdin; it loads the package, becomes the other user for good, tries, and
+says what came of each attempt as JSON on stdout. (The interpreter itself may lie where only root can start it.)
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+import machines_mcp
+from machines_mcp.cli import main as command
+
+NOBODY = 65534
+
+
+def load_all() -> None:
+    """Bring in every module, and what it brings in when it is used, because none can be read later."""
+    for found in pkgutil.walk_packages(machines_mcp.__path__, "machines_mcp."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder}
+        for line in (["approve"], ["approve", "x"], ["audit", "show"], ["audit", "verify"]):
+            CliRunner().invoke(command, line, env=env)
+
+
+def become(uid: int) -> None:
+    """Give up root, its groups and its way back."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    os.chdir("/")
+    os.umask(0o077)
+
+
+def tried(attempt: Callable[[], object]) -> str:
+    """What came of it: `done`, or the name of the error."""
+    try:
+        attempt()
+    except (OSError, sqlite3.Error) as error:
+        return type(error).__name__
+    return "done"
+
+
+def read(path: Path) -> None:
+    with path.open("rb") as file:
+        file.read(1)
+
+
+def write(path: Path) -> None:
+    with path.open("r+b"):
+        pass
+
+
+def replace(path: Path) -> None:
+    os.replace(path, path.with_suffix(".old"))
+
+
+def join(folder: Path) -> None:
+    (folder / "planted").write_bytes(b"")
+
+
+def grant(database: Path) -> None:
+    """Say yes where the answer is stored."""
+    db = sqlite3.connect(database, timeout=1)
+    try:
+        db.execute("UPDATE intents SET state = 'granted'")
+        db.commit()
+    finally:
+        db.close()
+
+
+def look_into(pid: int, name: str) -> None:
+    with Path(f"/proc/{pid}/{name}").open("rb") as file:
+        file.read(1)
+
+
+def attempts(given: dict[str, Any]) -> dict[str, str]:
+    """Everything but the commands, by what was tried."""
+    trials: dict[str, Callable[[], object]] = {}
+    for path in map(Path, given["files"]):
+        for name, act in (("read", read), ("write", write), ("replace", replace)):
+            trials[f"{name} {path}"] = partial(act, path)
+    for path in map(Path, given["folders"]):
+        for name, look in (("list", os.listdir), ("join", join)):
+            trials[f"{name} {path}"] = partial(look, path)
+    for pid in given["processes"]:
+        for name in ("environ", "mem", "maps", "fd/0"):
+            trials[f"{name} of {pid}"] = partial(look_into, pid, name)
+        trials[f"signal {pid}"] = partial(os.kill, pid, 0)
+    for path in map(Path, given["databases"]):
+        trials[f"grant in {path}"] = partial(grant, path)
+    return {name: tried(trial) for name, trial in trials.items()}
+
+
+def commands(given: dict[str, Any]) -> list[tuple[int, str]]:
+    """What each command line said, and its exit code."""
+    results = []
+    for line in given["commands"]:
+        result = CliRunner().invoke(command, line["arguments"], env=line["env"], input=line.get("input", ""))
+        results.append((result.exit_code, result.output))
+    return results
+
+
+if __name__ == "__main__":
+    wanted = json.load(sys.stdin)
+    load_all()
+    become(NOBODY)
+    json.dump({"attempts": attempts(wanted), "commands": commands(wanted), "uids": os.getresuid()}, sys.stdout)
