@@ -30,6 +30,7 @@ from machines_mcp.secret import Secret
 from machines_mcp.settings import Settings
 
 if TYPE_CHECKING:
+    from machines_mcp.desks import DeskOf
     from machines_mcp.guard.wiring import Guard
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
@@ -73,8 +74,9 @@ class App:
         PolicyError: The policy's file is refused; nothing may start.
     """
 
-    def __init__(self, settings: Settings, *, standing_yes: bool = False) -> None:
+    def __init__(self, settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False) -> None:
         self.settings = settings
+        self._opens_pages = opens_pages
         self.egress = Egress()
         if settings.partner_key is not None:
             self.egress.learn(settings.partner_key)
@@ -193,9 +195,18 @@ class App:
         self._closing.append(client.aclose)
         return client
 
+    @cached_property
+    def desk(self) -> DeskOf:
+        """Where a person decides. Nothing of it runs before its address is asked for."""
+        from machines_mcp.desks import DeskOf
+
+        desk = DeskOf(self, opens_pages=self._opens_pages)
+        self._closing.append(desk.desk.close)
+        return desk
+
     async def desk_address(self) -> str | None:
         """Where the desk is; starts it when first needed."""
-        return None
+        return await self.desk.address()
 
     async def close(self) -> None:
         """Let go of everything, newest first, each within a second."""
@@ -231,9 +242,9 @@ def _text(path: Path | None) -> str | None:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, standing_yes: bool = False) -> AsyncIterator[App]:
-    """An `App` that is closed at the end, however it comes."""
-    app = App(settings, standing_yes=standing_yes)
+async def opened(settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False) -> AsyncIterator[App]:
+    """An `App` that is closed at the end, however it comes. `opens_pages`: in the browser of whoever sits here."""
+    app = App(settings, standing_yes=standing_yes, opens_pages=opens_pages)
     try:
         yield app
     finally:
@@ -245,7 +256,7 @@ async def serve(settings: Settings) -> None:
     from machines_mcp.protocol.stdio import serve_stdio
     from machines_mcp.protocol.wire import Wire
 
-    async with opened(settings) as app:
+    async with opened(settings, opens_pages=True) as app:
         server = app.server()
         with anyio.CancelScope() as scope:
 

@@ -1,0 +1,138 @@
+"""The desk's door: what is turned away before anything looks at it, and what every answer carries.
+
+Another site in the same browser can send requests here but not choose its Host, Origin or Sec-Fetch-Site; a name that
+was rebound to this address brings its own Host. What a program on this machine sends is for the passphrase to stop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import anyio
+
+MAX_BODY_BYTES = 32 * 1024
+BODY_SECONDS = 5.0
+FORM = "application/x-www-form-urlencoded"
+
+HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"cache-control", b"no-store"),
+    # `no-referrer` would make browsers send `Origin: null` along with our own forms.
+    (b"referrer-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Bare = Callable[[int, str], tuple[bytes, list[tuple[bytes, bytes]]]]
+
+logger = logging.getLogger(__name__)
+
+
+class Door:
+    """Lets in what this desk's own pages send. `bare` draws a page of one sentence."""
+
+    def __init__(self, inside: Application, port: int, bare: Bare) -> None:
+        self._inside = inside
+        self._host = f"127.0.0.1:{port}"
+        self._bare = bare
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *HEADERS]
+            await send(message)
+
+        refused = self._refused(scope)
+        if refused is not None:
+            await self._say(*refused, guarded)
+            return
+        try:
+            body = await _body(receive) if scope["method"] == "POST" else b""
+            if body is None:
+                await self._say(413, "That is more than this desk takes.", guarded)
+                return
+            await self._inside(scope, _replay(body), guarded)
+        except Exception as error:
+            # The class alone: the text of an exception can hold what it was working on.
+            logger.error("a page of the desk failed: %s", type(error).__name__)
+            await self._say(
+                500, "Something went wrong here. Nothing was decided by it; look before you repeat it.", guarded
+            )
+
+    def _refused(self, scope: Scope) -> tuple[int, str] | None:
+        if _headers(scope, b"host") != [self._host]:
+            return 421, "This desk has another address."
+        if scope["method"] not in ("GET", "POST"):
+            return 405, "That is not how this desk is used."
+        if scope["method"] == "POST":
+            return None if self._own_form(scope) else (403, "Only this desk's own pages may send it a form.")
+        return None if self._own_visit(scope) else (403, "This page is opened by itself, in no other page.")
+
+    def _own_form(self, scope: Scope) -> bool:
+        kind = [value.partition(";")[0].strip().lower() for value in _headers(scope, b"content-type")]
+        return (
+            _headers(scope, b"origin") == [f"http://{self._host}"]
+            and _headers(scope, b"sec-fetch-site") in ([], ["same-origin"])
+            and kind == [FORM]
+        )
+
+    def _own_visit(self, scope: Scope) -> bool:
+        if _headers(scope, b"origin") not in ([], [f"http://{self._host}"]):
+            return False
+        if _headers(scope, b"sec-fetch-site") in ([], ["none"], ["same-origin"]):
+            return True
+        # A link in a chat leads here from another site; a frame, an image or a script of that site must not.
+        opened = (_headers(scope, b"sec-fetch-mode"), _headers(scope, b"sec-fetch-dest"))
+        return opened == (["navigate"], ["document"])
+
+    async def _say(self, status: int, sentence: str, send: Send) -> None:
+        body, headers = self._bare(status, sentence)
+        length = (b"content-length", str(len(body)).encode())
+        close = [(b"connection", b"close")] if status == 413 else []
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, length, *close]})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _headers(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body; None where it is too long, too slow, or breaks off."""
+    body = b""
+    with anyio.move_on_after(BODY_SECONDS):
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            chunk: bytes = message.get("body", b"")
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                return None
+            if not message.get("more_body", False):
+                return body
+    return None
+
+
+def _replay(body: bytes) -> Receive:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive

@@ -1,0 +1,247 @@
+"""A desk under test: the real guard over a folder of its own, a partner made of notes, and somebody with a browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+
+from machines_mcp.desk.host import Desk
+from machines_mcp.desk.rooms import Fulfilled, Rooms, Take
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.policy import Policy, default_policy
+from machines_mcp.guard.stakes import Demand, Destination, Fact, Stakes
+from machines_mcp.guard.store import Store
+from machines_mcp.guard.wiring import Guard, wire_guard
+from machines_mcp.partner import KycValues
+from machines_mcp.secret import Secret
+from tests.guard.clock import Clock
+
+PASSPHRASE = "correct horse battery"
+PATIENCE = 30.0
+
+_FIELDS: tuple[dict[str, Any], ...] = (
+    {"name": "firstName", "required": True, "type": "string", "maxLength": 50},
+    {"name": "lastName", "required": True, "type": "string", "maxLength": 50},
+    {"name": "birthDate", "required": True, "type": "date"},
+    {"name": "nationalId", "required": True, "type": "string", "regex": "^[0-9A-Za-z-]+$"},
+    {"name": "countryOfIssue", "required": True, "type": "string", "minLength": 2, "maxLength": 2},
+    {"name": "email", "required": True, "type": "string"},
+    {"name": "address", "required": True, "type": "object"},
+    {"name": "phoneCountryCode", "required": False, "type": "string", "maxLength": 3, "regex": "^[0-9]+$"},
+    {"name": "phoneNumber", "required": False, "type": "string", "maxLength": 15, "regex": "^[0-9]+$"},
+    {"name": "occupation", "required": True, "type": "string"},
+    {"name": "annualSalary", "required": True, "type": "enum"},
+    {"name": "accountPurpose", "required": True, "type": "enum"},
+    {"name": "expectedMonthlyVolume", "required": True, "type": "enum"},
+)
+_JOBS = {"15-1132": "Software Developers", "15-1141": "Database Administrators", "29-1141": "Registered Nurses"}
+
+
+def kyc_values(*more: dict[str, Any], **changes: Any) -> KycValues:
+    """The form as the API gives it, with `more` fields."""
+    jobs = [{"code": code, "label": label} for code, label in _JOBS.items()]
+    jobs += [{"code": f"99-{number:04}", "label": f"Worker of the kind {number}"} for number in range(30)]
+    form = {
+        "fields": [*_FIELDS, *more],
+        "occupations": jobs,
+        "annualSalary": ["<40k", "50k–99k"],
+        "expectedMonthlyVolume": ["under $1k", "$20k+"],
+        "accountPurpose": ["everyday spend", "testing"],
+    }
+    return KycValues.model_validate(form | changes)
+
+
+@dataclass
+class Partner:
+    """What the desk is handed of the rooms it does not know: it notes what reached it."""
+
+    values: KycValues = field(default_factory=kyc_values)
+    error: Exception | None = None
+    answer: Fulfilled | None = None
+    sent: list[dict[str, str]] = field(default_factory=list)
+
+    async def kyc_values(self, user_id: str) -> KycValues:
+        if self.error is not None:
+            raise self.error
+        return self.values
+
+    async def fulfil(self, intent_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
+        if self.answer is not None and self.answer.decision == "faulty":
+            return self.answer
+        decision = await take()
+        if decision == "granted":
+            self.sent.append(dict(values))
+        return self.answer if self.answer is not None and decision == "granted" else Fulfilled(decision)
+
+
+@dataclass
+class Office:
+    """The desk and everything behind it."""
+
+    guard: Guard
+    desk: Desk
+    partner: Partner
+    clock: Clock
+    address: str = ""
+
+    async def ask(self, effect: Effect = Effect.MONEY, stakes: Stakes | None = None, **more: Any) -> Intent:
+        """Somebody asks for something."""
+        given = {"tool": "create_withdrawal", "user_id": "user-1", "digest": "d", "asked_by": "Test Client 1.0"} | more
+        return await self.guard.intents.open(Demand(effect=effect, **given), stakes or withdrawal())
+
+    async def state(self, intent: Intent) -> str:
+        found = await self.guard.intents.get(intent.id)
+        assert found is not None
+        return found.state
+
+
+ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
+
+
+def withdrawal(cents: int = 12_050, address: str = ADDRESS, **more: Any) -> Stakes:
+    """What a withdrawal puts at stake."""
+    given: dict[str, Any] = {
+        "question": f"Withdraw ${cents / 100:,.2f} for the user “user-1” as usdc on base to “{address}”?",
+        "facts": (
+            Fact("User", "user-1"),
+            Fact("Amount", f"${cents / 100:,.2f}"),
+            Fact("Network", "usdc on base"),
+            Fact("Address", address, "the first withdrawal to this destination"),
+        ),
+        "amount_cents": cents,
+        "destination": Destination("usdc", "base", address),
+    }
+    return Stakes(**given | more)
+
+
+def identity_form() -> Stakes:
+    """What the identity check asks for, where a person is to type it here."""
+    return Stakes(
+        question="Fill in the identity form of the user “user-1”?", facts=(Fact("User", "user-1"),), only="form"
+    )
+
+
+@asynccontextmanager
+async def office(
+    folder: Path,
+    environment: str = "sandbox",
+    *,
+    policy: Policy | None = None,
+    clock: Clock | None = None,
+    key: bytes = b"k",
+) -> AsyncIterator[Office]:
+    """A desk that ends with the block; outside `embedded` with its passphrase set."""
+    clock = clock or Clock()
+    store = Store(folder)
+    guard = wire_guard(store, policy or default_policy(environment, read_only=False), clock=clock)
+    partner = Partner()
+    rooms = Rooms(
+        environment=environment,
+        guard=guard,
+        key=key,
+        titles={"create_withdrawal": "Create a withdrawal", "submit_kyc": "Identity check: submit"},
+        kyc_values=partner.kyc_values,
+        fulfil=partner.fulfil,
+        clock=clock,
+    )
+    desk = Desk(rooms)
+    try:
+        with anyio.fail_after(PATIENCE * 4):
+            if environment != "embedded" and not await guard.passphrase.is_set():
+                await guard.passphrase.set(Secret(PASSPHRASE))
+            found = await desk.address()
+            assert found is not None
+            yield Office(guard, desk, partner, clock, found)
+    finally:
+        await desk.close()
+        await guard.audit.close()
+        await store.close()
+
+
+class _Forms(HTMLParser):
+    """The forms of a page: action, and the fields that a browser would send as they stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: dict[str, dict[str, str]] = {}
+        self._at: dict[str, str] | None = None
+        self._select = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._at = self.forms.setdefault(given.get("action", ""), {})
+        elif self._at is not None and tag == "input" and "name" in given:
+            if given.get("type") != "radio" or "checked" in given:
+                self._at[given["name"]] = given.get("value", "")
+        elif self._at is not None and tag == "select":
+            self._select = given["name"]
+            self._at[self._select] = ""
+        elif self._at is not None and tag == "option" and "selected" in given:
+            self._at[self._select] = given.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._at = None
+
+
+def forms(page: str) -> dict[str, dict[str, str]]:
+    """The forms on a page, by where they go."""
+    parser = _Forms()
+    parser.feed(page)
+    return parser.forms
+
+
+@dataclass
+class Browser:
+    """Sends what browsers send; what a test gives takes its place, and an empty header is left out."""
+
+    address: str
+    http: httpx.AsyncClient
+    page: str = ""
+
+    @property
+    def origin(self) -> str:
+        return self.address.rstrip("/")
+
+    async def get(self, path: str = "/", **headers: str) -> httpx.Response:
+        answer = await self.http.get(self.origin + path, headers=_sent({"Sec-Fetch-Site": "none"}, headers))
+        self.page = answer.text
+        return answer
+
+    async def post(self, path: str, form: Mapping[str, str] | None = None, **headers: str) -> httpx.Response:
+        """Send the form of the page that was seen last, with changes."""
+        fields = forms(self.page).get(path, {}) | dict(form or {})
+        browser = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        answer = await self.http.post(self.origin + path, data=fields, headers=_sent(browser, headers))
+        if not answer.is_redirect:
+            self.page = answer.text
+        return answer
+
+    async def sign_in(self, passphrase: str = PASSPHRASE) -> httpx.Response:
+        await self.get()
+        return await self.post("/sign-in", {"passphrase": passphrase})
+
+
+def _sent(usual: dict[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    named = {name.replace("_", "-"): value for name, value in given.items()}
+    return {name: value for name, value in (usual | named).items() if value}
+
+
+@asynccontextmanager
+async def browser(found: Office, *, signed_in: bool = True) -> AsyncIterator[Browser]:
+    """A browser at the desk."""
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+        opened = Browser(found.address, http)
+        if signed_in and found.guard.policy.needs_passphrase:
+            assert (await opened.sign_in()).status_code == 303
+        await opened.get()
+        yield opened
