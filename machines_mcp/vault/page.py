@@ -21,6 +21,8 @@ from machines_mcp.vault.request import VaultRequest, Verifier
 MAX_BODY_BYTES = 4 * 1024
 BODY_SECONDS = 5.0
 FETCH_SECONDS = 20.0
+# What is left of the page's time for telling the person that the fetch took too long.
+TELL_SECONDS = 4.0
 LINGER_SECONDS = 30.0
 _SCRYPT_MEMORY = 128 * 1024 * 1024
 
@@ -42,6 +44,7 @@ class Page:
         self._token = secrets.token_urlsafe(32)
         self._view = PageView(request, self._token)
         self._turn = anyio.Lock()
+        self._closes_at = anyio.current_time() + request.deadline_seconds
         self.over = anyio.Event()
         self.reply = failed("page.unused")
         self._ended: Content | None = None
@@ -122,7 +125,8 @@ class Page:
 
     async def _show(self) -> Content:
         try:
-            with anyio.fail_after(FETCH_SECONDS):
+            left = self._closes_at - anyio.current_time() - TELL_SECONDS
+            with anyio.fail_after(max(0.0, min(FETCH_SECONDS, left))):
                 async with found(self._request) as opened:
                     content = self._view.card(opened)
                     self._ended = self._view.end("shown")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from machines_mcp.secret import Secret
 from machines_mcp.vault.request import VaultRequest
+from tests.vault.simulator import Card, Simulator, simulator
 
 
 @pytest.fixture
@@ -18,3 +21,14 @@ def request_for_nobody() -> VaultRequest:
         sink="none",
         deadline_seconds=20.0,
     )
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Simulator]:
+    with simulator() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def card(api: Simulator) -> Card:
+    return api.card("user-1")

@@ -15,9 +15,11 @@ import httpx
 
 from machines_mcp.secret import Secret
 from machines_mcp.vault.page_process import show
+from machines_mcp.vault.process import COMMAND
 from machines_mcp.vault.reply import VaultReply
 from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
 from tests.vault.children import PATIENCE
+from tests.vault.simulator import Card
 
 PASSPHRASE = "correct horse battery"
 HANDLE = "the-handle-of-this-page-1"
@@ -29,7 +31,8 @@ def verifier(passphrase: str = PASSPHRASE) -> Verifier:
     return Verifier(salt=salt.hex(), key=key.hex(), n=16384)
 
 
-def page_request(base_url: str, card_id: str, last4: str, **changes: Any) -> VaultRequest:
+def page_request(base_url: str, partner_key: str, card: Card, **changes: Any) -> VaultRequest:
+    """A request for a page for this card; changes are fields of the order or of the request."""
     order: dict[str, Any] = {
         "handle": HANDLE,
         "asked_by": "Test Client 1.0",
@@ -38,10 +41,10 @@ def page_request(base_url: str, card_id: str, last4: str, **changes: Any) -> Vau
     }
     fields: dict[str, Any] = {
         "base_url": base_url,
-        "partner_key": Secret("key-under-test"),
-        "user_id": "user-1",
-        "card_id": card_id,
-        "last4": last4,
+        "partner_key": Secret(partner_key),
+        "user_id": card.user_id,
+        "card_id": card.card_id,
+        "last4": card.last4,
         "sink": "page",
         "deadline_seconds": 90.0,
     }
@@ -61,6 +64,7 @@ class Notes:
     port: int = 0
     open: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
+    gone: anyio.Event = field(default_factory=anyio.Event)
 
     def listening(self, port: int) -> None:
         self.port = port
@@ -73,6 +77,13 @@ class Notes:
     async def right(self) -> bool:
         self.asked += 1
         return self.go
+
+    async def end(self) -> VaultReply:
+        """The one reply, once it is there."""
+        with anyio.fail_after(PATIENCE):
+            await self.over.wait()
+        (reply,) = self.replies
+        return reply
 
     async def told(self, reply: VaultReply) -> None:
         self.replies.append(reply)
@@ -117,12 +128,19 @@ class OpenPage:
 
 
 @asynccontextmanager
-async def opened(request: VaultRequest, notes: Notes | None = None) -> AsyncIterator[OpenPage]:
+async def opened(
+    request: VaultRequest, notes: Notes | None = None, *, command: tuple[str, ...] = COMMAND
+) -> AsyncIterator[OpenPage]:
     """The page, looked at once; the vault is gone when the block has ended."""
     notes = notes or Notes()
     with anyio.fail_after(100.0):
         async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-            tasks.start_soon(lambda: show(request, notes))
+
+            async def run() -> None:
+                await show(request, notes, command=command)
+                notes.gone.set()
+
+            tasks.start_soon(run)
             await notes.open.wait()
             page = OpenPage(notes, http)
             await page.get()

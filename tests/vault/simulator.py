@@ -108,6 +108,11 @@ class Wiretap:
     base_url: str
     heard: bytearray = field(default_factory=bytearray)
 
+    @property
+    def posts(self) -> int:
+        """How many calls passed; all that the vault makes are of this method."""
+        return self.heard.count(b"POST ")
+
     def secrets(self) -> list[str]:
         """Every token, key and id of a session that passed."""
         found = re.findall(rb'"(sessionToken|secretKey|sessionId)":\s*"([^"]+)"', bytes(self.heard))

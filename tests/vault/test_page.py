@@ -1,33 +1,300 @@
+"""The vault's page as a browser meets it: a real child, the real simulator, and a wiretap between the two."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from contextlib import suppress
+from html import unescape
 
 import anyio
+import httpx
 import pytest
 
-from tests.vault.children import PATIENCE
-from tests.vault.pages import opened, page_request
-from tests.vault.upstream import CARD_ID, Upstream, serve
+from machines_mcp.vault.reply import VaultReply, failed
+from tests.vault.children import PATIENCE, switchboard
+from tests.vault.pages import HANDLE, PASSPHRASE, Notes, OpenPage, opened, page_request
+from tests.vault.simulator import Card, Simulator, wiretap
 
 pytestmark = pytest.mark.anyio
 
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serve(Upstream()) as served:
-        yield served
+OTHER = "http://127.0.0.1:1"
 
 
-async def test_the_right_passphrase_shows_the_card_once(upstream: Upstream) -> None:
-    async with opened(page_request(upstream.base_url, CARD_ID, upstream.last4)) as page:
+def _shown(answer: httpx.Response) -> list[str]:
+    """What the face of the card has in it: number, expiry and code."""
+    cells = re.findall(r"<dd>(.*?)</dd>", answer.text, re.DOTALL)
+    return [re.sub(r"<[^>]+>", "", cell).strip() for cell in cells]
+
+
+def _whole(card: Card) -> list[str]:
+    month, year = card.expiry
+    return [card.number, f"{month:02}/{year % 100}", card.code]
+
+
+def _reply(card: Card) -> VaultReply:
+    month, year = card.expiry
+    return VaultReply(
+        status="shown",
+        code="shown",
+        sink="page",
+        brand="VISA",
+        last4=card.last4,
+        expiration_month=month,
+        expiration_year=year,
+    )
+
+
+def _tells(answer: httpx.Response, sentence: str) -> bool:
+    return sentence in unescape(re.sub(r"\s+", " ", answer.text))
+
+
+async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Card) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
         asked = await page.get()
-        assert upstream.seen == []
+        assert asked.status_code == 200
+        assert _tells(asked, f"Show the card ending {card.last4}?")
+        assert _tells(asked, "Test Client 1.0")
+        assert _tells(asked, card.user_id)
+        assert (tap.posts, page.notes.asked) == (0, 0)
         shown = await page.press()
-        again = await page.press()
-        assert (asked.status_code, again.status_code) == (200, 410)
-        assert len(upstream.seen) == 3
+        assert _shown(shown) == _whole(card)
+        assert await page.notes.end() == _reply(card)
+        assert tap.posts == 3
+        assert page.notes.asked == 1
+
+
+async def test_nobody_sees_it_a_second_time(api: Simulator, card: Card) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+        await page.press()
+        for answer in (await page.get(), await page.press(), await page.press("wrong")):
+            assert (answer.status_code, _shown(answer)) == (410, [])
+            assert _tells(answer, "This card was already shown")
+            assert card.number not in answer.text
+        assert (tap.posts, page.notes.asked, len(page.notes.replies)) == (3, 1, 1)
+
+
+async def test_of_many_presses_at_once_one_shows_the_card(api: Simulator, card: Card) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+        answers: list[httpx.Response] = []
+
+        async def press() -> None:
+            answers.append(await page.press())
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8):
+                tasks.start_soon(press)
+        assert sorted(answer.status_code for answer in answers) == [200] + [410] * 7
+        assert tap.posts == 3
+
+
+async def test_without_a_verifier_the_button_alone_shows_it(api: Simulator, card: Card) -> None:
+    order = {"verifier": None, "environment": "embedded"}
+    async with opened(page_request(api.base_url, api.partner_key, card, **order)) as page:
+        asked = await page.get()
+        assert 'name="passphrase"' not in asked.text
+        assert _tells(asked, "Nothing here is real")
+        assert _shown(await page.press(None)) == _whole(card)
+
+
+@pytest.mark.parametrize("passphrase", ["", "correct horse batterz", "CORRECT HORSE BATTERY", PASSPHRASE + " "])
+async def test_a_wrong_passphrase_fetches_nothing_and_can_be_tried_again(
+    api: Simulator, card: Card, passphrase: str
+) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+        wrong = await page.press(passphrase)
+        assert (wrong.status_code, tap.posts, page.notes.asked) == (403, 0, 0)
+        # An empty field is no try.
+        assert page.notes.wrongs == (1 if passphrase else 0)
+        assert _tells(wrong, "That is not the passphrase." if passphrase else "Type your passphrase first.")
+        assert page.notes.replies == []
+        assert _shown(await page.press()) == _whole(card)
+
+
+async def test_a_try_too_many_locks_the_page_for_the_right_passphrase_too(api: Simulator, card: Card) -> None:
+    request = page_request(api.base_url, api.partner_key, card)
+    async with wiretap(api) as tap, opened(request, Notes(locks_at=2)) as page:
+        assert (await page.press("wrong")).status_code == 403
+        locked = await page.press("wrong")
+        assert (locked.status_code, _tells(locked, "Locked for 15 minutes")) == (410, True)
+        assert await page.notes.end() == failed("page.locked")
+        with suppress(httpx.TransportError):
+            assert (await page.press()).status_code == 410
+        assert (page.notes.asked, tap.posts) == (0, 0)
+
+
+async def test_a_person_can_refuse_with_the_passphrase(api: Simulator, card: Card) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+        assert (await page.press("wrong", "refuse")).status_code == 403
+        assert page.notes.replies == []
+        refused = await page.press(decision="refuse")
+        assert (refused.status_code, _tells(refused, "Refused")) == (200, True)
+        assert await page.notes.end() == failed("page.refused")
+        assert (page.notes.asked, tap.posts) == (0, 0)
+
+
+@pytest.mark.parametrize("decision", ["", "SHOW", "yes"])
+async def test_only_the_word_show_shows(api: Simulator, card: Card, decision: str) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+        await page.press(decision=decision)
+        assert (await page.notes.end()).code == "page.refused"
+        assert tap.posts == 0
+
+
+async def test_where_the_server_says_no_nothing_is_fetched(api: Simulator, card: Card) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card), Notes(go=False)) as page:
+        gone = await page.press()
+        assert (gone.status_code, _tells(gone, "This request is no longer open")) == (410, True)
+        assert await page.notes.end() == failed("page.gone")
+        assert tap.posts == 0
+
+
+async def test_what_upstream_refuses_is_told_to_person_and_server(api: Simulator, card: Card) -> None:
+    async with opened(page_request(api.base_url, "no-such-key", card)) as page:
+        answer = await page.press()
+        assert (answer.status_code, _shown(answer)) == (410, [])
+        assert _tells(answer, "Machines could not be asked for the card")
+        assert await page.notes.end() == failed("partner.rejected")
+
+
+async def test_another_cards_number_is_not_shown(api: Simulator, card: Card) -> None:
+    other = str((int(card.last4) + 1) % 10_000).zfill(4)
+    async with opened(page_request(api.base_url, api.partner_key, card, last4=other)) as page:
+        answer = await page.press()
+        assert _tells(answer, "The card did not pass the checks")
+        assert (card.number in answer.text, await page.notes.end()) == (False, failed("secrets.mismatch"))
+
+
+async def test_an_upstream_that_never_answers_ends_with_the_page(api: Simulator, card: Card) -> None:
+    async with switchboard() as board:
+        slow = page_request(f"http://127.0.0.1:{board.port}/partner/v1", api.partner_key, card, deadline_seconds=8.0)
+        async with opened(slow) as page:
+            answer = await page.press()
+            assert _tells(answer, "Machines could not be asked for the card")
+            assert await page.notes.end() == failed("partner.unavailable")
+            await page.notes.gone.wait()
+
+
+async def test_a_page_that_nobody_answers_ends_by_itself(api: Simulator, card: Card) -> None:
+    request = page_request(api.base_url, api.partner_key, card, deadline_seconds=6.0)
+    async with wiretap(api) as tap, opened(request) as page:
+        assert await page.notes.end() == failed("page.unused")
         with anyio.fail_after(PATIENCE):
-            await page.notes.over.wait()
-        assert shown.status_code == 200
-        (reply,) = page.notes.replies
-        assert (reply.status, reply.last4, reply.expiration_month) == ("shown", upstream.last4, 12)
+            await page.notes.gone.wait()
+        assert tap.posts == 0
+
+
+async def test_every_answer_keeps_others_out_and_leaves_nothing_behind(api: Simulator, card: Card) -> None:
+    async with opened(page_request(api.base_url, api.partner_key, card)) as page:
+        answers = [await page.get(), await page.post({}), await page.press("wrong"), await page.press()]
+        answers += [await page.press(), await page.http.get(page.origin)]
+    assert [answer.status_code for answer in answers] == [200, 403, 403, 200, 410, 404]
+    for answer in answers:
+        headers = answer.headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["referrer-policy"] in ("same-origin", "no-referrer")
+        assert "server" not in headers
+        assert "set-cookie" not in headers
+        rules = dict(rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";"))
+        assert rules.pop("style-src").startswith("'sha256-")
+        assert rules.pop("script-src").startswith("'sha256-")
+        assert rules == {
+            "default-src": "'none'",
+            "form-action": "'self'",
+            "base-uri": "'none'",
+            "frame-ancestors": "'none'",
+        }
+    assert answers[3].headers["referrer-policy"] == "no-referrer"
+
+
+async def test_what_comes_from_outside_is_shown_as_text(api: Simulator, card: Card) -> None:
+    markup = "<script>alert(1)</script><b>\"'&"
+    async with opened(page_request(api.base_url, api.partner_key, card, asked_by=markup)) as page:
+        asked = (await page.get()).text
+        assert markup not in asked
+        assert markup in unescape(asked)
+
+
+# Who is turned away, and how: the headers, the form or the path of each, and what they get.
+async def _attacks(page: OpenPage) -> dict[str, httpx.Response]:
+    form = page.form()
+    no_token = {name: value for name, value in form.items() if name != "token"}
+    act = f"{page.url}/decide"
+    navigated = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    rebound = {"Host": f"evil.example:{page.notes.port}"}
+    return {
+        "421 another host": await page.post(form, **rebound),
+        "421 a rebound name reads": await page.get(**rebound),
+        "421 no port": await page.post(form, Host="127.0.0.1"),
+        "421 localhost": await page.get(Host=f"localhost:{page.notes.port}"),
+        "403 another origin": await page.post(form, Origin=OTHER),
+        "403 a null origin": await page.post(form, Origin="null"),
+        "403 no origin": await page.post(form, Origin=""),
+        "403 another site": await page.post(form, **{"Sec-Fetch-Site": "cross-site"}),
+        "403 the same site": await page.post(form, **{"Sec-Fetch-Site": "same-site"}),
+        "403 navigated to": await page.post(form, **{"Sec-Fetch-Site": "none"}),
+        "403 no token": await page.post(no_token),
+        "403 another token": await page.post(form | {"token": "x" * 43}),
+        "403 an empty form": await page.post({}),
+        "403 another type": await page.post(form, **{"Content-Type": "text/plain"}),
+        "403 too long": await page.post(form | {"passphrase": "x" * 5000}),
+        "403 no form of ours": await page.post(form | {"one": "1", "two": "2"}),
+        "403 an image": await page.get(**{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}),
+        "403 a frame": await page.get(
+            **navigated | {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"},
+        ),
+        "403 a script of another site": await page.get(
+            Origin=OTHER, **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+        ),
+        "405 the form's path read": await page.http.get(act),
+        "405 the page's path written": await page.post(form, page.url),
+        "405 another method": await page.http.put(act, headers={"Origin": page.origin}),
+        "404 another handle": await page.post(form, act.replace(HANDLE, "x" * 24)),
+        "404 no handle": await page.post(form, f"{page.origin}/decide"),
+        "404 a longer path": await page.post(form, f"{act}/"),
+        "403 curl without a passphrase": await page.post(page.form(None)),
+        "403 curl with a guess": await page.post(page.form("open sesame")),
+    }
+
+
+async def test_who_has_no_business_there_gets_nothing_and_nothing_is_fetched(api: Simulator, card: Card) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+        for name, answer in (await _attacks(page)).items():
+            assert (name, answer.status_code) == (name, int(name[:3]))
+            assert (name, _tells(answer, card.user_id)) == (name, "curl" in name)
+        assert (tap.posts, page.notes.asked, page.notes.replies) == (0, 0, [])
+        # A guess counts once; what never came near the passphrase doesn't.
+        assert page.notes.wrongs == 1
+        assert _shown(await page.press()) == _whole(card)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}),
+        pytest.param({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}),
+        pytest.param({"Sec-Fetch-Site": "same-origin"}),
+    ],
+    ids=["a link in a chat", "typed", "reloaded"],
+)
+async def test_a_person_comes_by_a_link_or_by_typing(api: Simulator, card: Card, headers: dict[str, str]) -> None:
+    async with opened(page_request(api.base_url, api.partner_key, card)) as page:
+        assert (await page.get(**headers)).status_code == 200
+
+
+async def test_who_hangs_up_before_the_fetch_is_not_fetched_for(api: Simulator, card: Card) -> None:
+    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+        body = "&".join(
+            f"{name}={value}" for name, value in (page.form() | {"passphrase": "correct+horse+battery"}).items()
+        )
+        head = (
+            f"POST /{HANDLE}/decide HTTP/1.1\r\nHost: 127.0.0.1:{page.notes.port}\r\nOrigin: {page.origin}\r\n"
+            f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        async with await anyio.connect_tcp("127.0.0.1", page.notes.port) as stream:
+            await stream.send((head + body).encode())
+        # Presses stand in line: this one is judged after that, and finds the page as it was.
+        assert (await page.press("wrong")).status_code == 403
+        assert (tap.posts, page.notes.asked) == (0, 0)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from machines_mcp.vault.process import COMMAND, reveal
 from machines_mcp.vault.reply import VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
 from tests.vault.children import PATIENCE, program, switchboard
-from tests.vault.simulator import Card, Simulator, simulator, wiretap
+from tests.vault.simulator import Card, Simulator, wiretap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,17 +37,6 @@ command = json.loads(sys.stdin.readline()) or COMMAND
 reply = anyio.run(lambda: reveal(parse_request(sys.stdin.readline().encode()), command=command))
 sys.stdout.buffer.write(reply_line(reply))
 """
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[Simulator]:
-    with simulator() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def card(api: Simulator) -> Card:
-    return api.card("user-1")
 
 
 def _fields(api: Simulator, card: Card, **changes: Any) -> dict[str, Any]:
