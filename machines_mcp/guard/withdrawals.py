@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from machines_mcp.opaque import Opaque
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -22,7 +24,7 @@ QUOTE_SECONDS = 10 * 60
 class Quote:
     """The terms that a person saw. `terms` is what the withdrawal will be made of, unchanged."""
 
-    id: str
+    id: Opaque
     user_id: str
     terms: Mapping[str, Any]
     expires_at: float
@@ -43,7 +45,7 @@ class Withdrawals:
     async def quote(self, user_id: str, terms: Mapping[str, Any]) -> Quote:
         """Keep terms for 10 minutes under a new id."""
         now = self._clock()
-        quote = Quote(f"quote_{secrets.token_hex(16)}", user_id, terms, now + QUOTE_SECONDS, None)
+        quote = Quote(Opaque(f"quote_{secrets.token_hex(16)}"), user_id, terms, now + QUOTE_SECONDS, None)
         row = (quote.id, user_id, json.dumps(terms), now, quote.expires_at)
         await self._store.run(
             lambda db: db.execute(
@@ -59,7 +61,7 @@ class Withdrawals:
             row = db.execute("SELECT * FROM quotes WHERE id = ? AND user_id = ?", (quote_id, user_id)).fetchone()
             if row is None:
                 return None
-            return Quote(row["id"], row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])
+            return Quote(Opaque(row["id"]), row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])
 
         return await self._store.read(work)
 
@@ -79,12 +81,12 @@ class Withdrawals:
 
         return await self._store.read(work)
 
-    async def begin(self, quote: Quote) -> str | None:
+    async def begin(self, quote: Quote) -> Opaque | None:
         """Consume the quote for a new withdrawal and return its id; None if the quote was used or has expired."""
         now = self._clock()
-        new_id = f"wd_{secrets.token_hex(16)}"
+        new_id = Opaque(f"wd_{secrets.token_hex(16)}")
 
-        def work(db: sqlite3.Connection) -> str | None:
+        def work(db: sqlite3.Connection) -> Opaque | None:
             used = db.execute(
                 "UPDATE quotes SET used_by = ? WHERE id = ? AND used_by IS NULL AND expires_at > ?",
                 (new_id, quote.id, now),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import mcp_types as types
@@ -19,12 +19,13 @@ from machines_mcp.guard.policy import Rule
 from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.guard.ways import Decision
+from machines_mcp.opaque import collect
 from machines_mcp.protocol import questions
 from machines_mcp.protocol.arguments import take_approval_id, validate
 from machines_mcp.protocol.decisions import barred, refuse, required
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.running import Running
+from machines_mcp.protocol.running import Ran, Running
 from machines_mcp.protocol.shaping import STATUS, Shaping
 from machines_mcp.protocol.tool import Call, Input, Tool
 
@@ -37,7 +38,10 @@ _PLAIN = (Effect.READ, Effect.WRITE)
 
 
 class Dispatcher:
-    """Runs tool calls. `desk` starts the desk and returns its address; None where there can be none."""
+    """Runs tool calls. `desk` starts the desk and returns its address; None where there can be none.
+
+    `expect` is told, by the id of the request, what the answer may show to the letter (`machines_mcp.opaque`).
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Dispatcher:
         *,
         digest_key: bytes,
         desk: Callable[[], Awaitable[str | None]],
+        expect: Callable[[int | str, Iterable[str]], None] = lambda request_id, values: None,
     ) -> None:
         self._registry = registry
         self._gate = gate
@@ -57,6 +62,7 @@ class Dispatcher:
         self._services = services
         self._digest_key = digest_key
         self._desk = desk
+        self._expect = expect
 
     @property
     def users(self) -> Mapping[str, None]:
@@ -76,7 +82,9 @@ class Dispatcher:
             # The class name only: the text of an exception can hold what it was working on.
             logger.error("a tool call failed: %s", type(error).__name__)
             refusal = Refusal(Code.INTERNAL)
-        return self._shaping.error(refusal.payload(), params.name)
+        payload = refusal.payload()
+        self._let_show(ctx, collect(payload))
+        return self._shaping.error(payload, params.name)
 
     async def read(self, ctx: Context, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         """What a read tool answers, for a resource or a completion: without its next steps.
@@ -91,6 +99,7 @@ class Dispatcher:
             raise Refusal(Code.POLICY_DENIED)
         ran = await self._running.run(tool, self._open_call(ctx, arguments, uuid.uuid4().hex), arguments)
         self._gate.note(demand, "ok")
+        self._let_show(ctx, ran.opaque)
         return {key: value for key, value in ran.outcome.items() if key != "next_steps"} | self._shaping.stamp
 
     async def fulfil(
@@ -163,7 +172,7 @@ class Dispatcher:
             raise
         finally:
             self._gate.note(demand, code, kind="outcome" if demand.effect is Effect.WRITE else "call")
-        return self._shaping.answer(ran.outcome, ran.once)
+        return self._shown(ctx, ran)
 
     async def _ask(
         self,
@@ -215,13 +224,15 @@ class Dispatcher:
         intent = passage.intent
         if passage.verdict == "run" and intent is not None:
             ran = await self._running.execute(tool, self._open_call(ctx, arguments, _key(intent)), arguments, intent)
-            return self._shaping.answer(ran.outcome, ran.once)
+            return self._shown(ctx, ran)
         # What runs or was asked is in the audit already, with the row that says so.
         self._gate.note(demand, passage.verdict, intent_id=intent.id if intent else None)
         if passage.verdict == "repeat" and intent is not None:
             outcome = json.loads(intent.outcome or "null")
-            done = intent.state == "done"
-            return self._shaping.answer(outcome) if done else self._shaping.error(outcome, tool.name)
+            if intent.state != "done":
+                return self._shaping.error(outcome, tool.name)
+            self._let_show(ctx, collect(tool.output_model.model_validate_json(intent.outcome or "")))
+            return self._shaping.answer(outcome)
         if passage.verdict == "waiting" and intent is not None:
             raise await self._required(ctx, tool, arguments, intent)
         refuse(tool, passage)
@@ -234,6 +245,14 @@ class Dispatcher:
             page = await self._running.explained(tool, tool.present(call, arguments, intent))
         desk = await self._desk() if page is None and decidable else None
         return required(tool, intent, page=page, desk=desk, decidable=decidable)
+
+    def _shown(self, ctx: Context, ran: Ran) -> ToolAnswer:
+        self._let_show(ctx, ran.opaque.union(ran.once.values()))
+        return self._shaping.answer(ran.outcome, ran.once)
+
+    def _let_show(self, ctx: Context, values: Iterable[str]) -> None:
+        if ctx.request_id is not None:
+            self._expect(ctx.request_id, values)
 
     def _denied(self, demand: Demand) -> Refusal:
         reason = self._gate.policy.reason(demand.effect, demand.tool)

@@ -14,6 +14,7 @@ from machines_mcp.guard.gate import Gate
 from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.intents import EXECUTION_SECONDS
 from machines_mcp.guard.store import StoreUnavailable
+from machines_mcp.opaque import collect
 from machines_mcp.protocol.refusal import NOT_BEGUN, Code, Refusal, Step
 from machines_mcp.protocol.shaping import STATUS
 from machines_mcp.protocol.tool import Call, Input, Output, Tool
@@ -25,10 +26,11 @@ MOST_USERS = 50
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a tool returned: what may be stored and shown again, and what this one answer shows beside it."""
+    """What a tool returned: what may be stored, what this one answer shows beside it, and what of it to the letter."""
 
     outcome: dict[str, Any]
     once: dict[str, str]
+    opaque: frozenset[str]
 
 
 class Running:
@@ -51,7 +53,7 @@ class Running:
             self.users[call.user_id] = None
             if len(self.users) > MOST_USERS:
                 del self.users[next(iter(self.users))]
-        return Ran(output.model_dump(mode="json", exclude_none=True), output.once())
+        return Ran(output.model_dump(mode="json", exclude_none=True), output.once(), frozenset(collect(output)))
 
     async def explained(self, tool: Tool, work: Awaitable[Any]) -> Any:
         """The result of `work`, or what is known of why there is none."""

@@ -14,6 +14,7 @@ from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Stakes
+from machines_mcp.opaque import FromText, Opaque
 
 S = TypeVar("S")
 In = TypeVar("In", bound="Input")
@@ -50,7 +51,7 @@ class Input(BaseModel):
 class UserInput(Input):
     """The arguments of a tool that acts for one user; left out of the schema where the server is pinned to one."""
 
-    user_id: Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_plain_id)]
+    user_id: Annotated[Opaque, FromText(min_length=1, max_length=120), AfterValidator(_plain_id)]
 
 
 class Part(BaseModel):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.stakes import Fact, Stakes
+from machines_mcp.opaque import Opaque
 from machines_mcp.partner.errors import InvalidState
 from machines_mcp.protocol.tool import Output, Part, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
@@ -22,7 +23,7 @@ class AgreementsOf(UserInput):
 
 
 class AgreementText(Part):
-    id: str
+    id: Opaque
     text: str
     links: list[str]
 
@@ -69,9 +70,7 @@ def _shown(call: UserCall, found: Agreements) -> AgreementsShown:
         accepted=found.accepted,
         accepted_at=found.accepted_at,
         agreements=[
-            AgreementText(
-                id=clean(a.id, 120), text=clean(a.text, 4000), links=[clean(link.url, 500) for link in a.links]
-            )
+            AgreementText(id=a.id, text=clean(a.text, 4000), links=[clean(link.url, 500) for link in a.links])
             for a in found.agreements
         ],
         next_steps=[follow],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, clean_or_none
@@ -26,26 +27,28 @@ class BalancesShown(Output):
 
 
 class ListTransactions(UserInput):
-    cursor: str | None = Field(default=None, min_length=1, max_length=500, description="next_cursor of the last page")
+    cursor: Annotated[Opaque, FromText(min_length=1, max_length=500)] | None = Field(
+        default=None, description="next_cursor of the last page"
+    )
     limit: int = Field(default=25, ge=1, le=100)
-    card_id: str | None = Field(default=None, min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")
+    card_id: Annotated[Opaque, FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     types: list[Literal["spend", "collateral", "payment", "fee"]] | None = Field(default=None, max_length=4)
 
 
 class TransactionShown(Part):
-    transaction_id: str
+    transaction_id: Opaque
     type: str
     status: str
     amount_cents: int
     currency: str
     created_at: datetime
     merchant_name: str | None = None
-    card_id: str | None = None
+    card_id: Opaque | None = None
 
 
 class TransactionsShown(Output):
     transactions: list[TransactionShown]
-    next_cursor: str | None = None
+    next_cursor: Opaque | None = None
 
 
 @tool(title="Get balances", toolset="funding", steps=(9,), effect=Effect.READ)
@@ -77,14 +80,14 @@ async def list_transactions(call: UserCall, args: ListTransactions) -> Transacti
     return TransactionsShown(
         transactions=[
             TransactionShown(
-                transaction_id=clean(t.transaction_id, 120),
+                transaction_id=t.transaction_id,
                 type=clean(t.type, 40),
                 status=clean(t.status, 40),
                 amount_cents=t.amount_cents,
                 currency=clean(t.currency, 20),
                 created_at=t.created_at,
                 merchant_name=clean_or_none(t.merchant_name, 120),
-                card_id=clean_or_none(t.card_id, 120),
+                card_id=t.card_id,
             )
             for t in page.transactions
         ],

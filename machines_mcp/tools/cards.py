@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from machines_mcp import partner
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.stakes import Fact, Stakes
+from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.tool import Cents, Output, Part, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
@@ -32,7 +33,8 @@ _PER = {
     "perYearPeriod": "per year",
     "allTime": "in total",
 }
-CardId = Field(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")
+CardId = Annotated[Opaque, FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")]
+PageCursor = Annotated[Opaque, FromText(min_length=1, max_length=500)]
 Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; encrypted on the way")
 LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")
 LimitFrequency = Field(default=None, description="Period of the cap")
@@ -62,16 +64,16 @@ class CreateCard(LimitInput):
 
 
 class CardOf(UserInput):
-    card_id: str = CardId
+    card_id: CardId
 
 
 class ListCards(UserInput):
-    cursor: str | None = Field(default=None, min_length=1, max_length=500)
+    cursor: PageCursor | None = None
     limit: int = Field(default=20, ge=1, le=100)
 
 
 class UpdateCard(LimitInput):
-    card_id: str = CardId
+    card_id: CardId
     status: Literal["active", "locked"] | None = Field(default=None, description="locked locks, active unlocks")
     label: str | None = Label
 
@@ -83,7 +85,7 @@ class UpdateCard(LimitInput):
 
 
 class CardShown(Part):
-    card_id: str
+    card_id: Opaque
     status: str
     brand: str | None = None
     last4: str = Field(pattern=r"^\d{4}$")
@@ -100,11 +102,11 @@ class CardResult(Output, CardShown):
 
 class CardsShown(Output):
     cards: list[CardShown]
-    next_cursor: str | None = None
+    next_cursor: Opaque | None = None
 
 
 class CardClosed(Output):
-    card_id: str
+    card_id: Opaque
     status: str
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.services import UserCall, then
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})
 ARRIVED = frozenset({"completed", "finished"})
 
-DepositId = Field(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")
+DepositId = Annotated[Opaque, FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class QuoteDeposit(UserInput):
@@ -51,12 +52,12 @@ class CreateDeposit(UserInput):
 
 
 class DepositShown(Part):
-    deposit_id: str
+    deposit_id: Opaque
     status: str
     currency: str
     network: str
-    deposit_address: str | None = None
-    memo: str | None = None
+    deposit_address: Opaque | None = None
+    memo: Opaque | None = None
     min_amount: float | None = None
     max_amount: float | None = None
     created_at: datetime | None = None
@@ -68,7 +69,7 @@ class DepositResult(Output, DepositShown):
 
 
 class GetDeposit(UserInput):
-    deposit_id: str = DepositId
+    deposit_id: DepositId
     wait_seconds: WaitSeconds = 0
 
 

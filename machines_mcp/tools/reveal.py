@@ -10,6 +10,7 @@ from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Fact, Stakes
+from machines_mcp.opaque import Opaque
 from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.tool import Output, tool
 from machines_mcp.tools.cards import CardOf
@@ -56,7 +57,7 @@ class RevealCard(CardOf):
 
 
 class CardRevealed(Output):
-    card_id: str
+    card_id: Opaque
     status: Literal["verified", "shown", "sealed", "released"]
     shown: Literal["nowhere", "page", "model"]
     brand: str | None = None

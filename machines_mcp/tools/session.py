@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.opaque import Opaque
 from machines_mcp.protocol.tool import Output, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
 
@@ -29,7 +30,7 @@ class CreateSession(UserInput):
 
 
 class SessionCreated(Output):
-    session_id: str
+    session_id: Opaque
     purpose: Purpose
     scopes: list[str]
     expires_at: datetime

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.stakes import Fact, Stakes
+from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.protocol.tool import NextStep, Output, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.text import clean, quoted
 
 
 class ResolveUser(UserInput):
-    wallet_address: str | None = Field(
-        default=None, pattern=r"^0x[0-9a-fA-F]{40}$", description="EVM wallet to link; needs a person's approval"
+    wallet_address: Annotated[Opaque, FromText(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
+        default=None, description="EVM wallet to link; needs a person's approval"
     )
     wallet_label: str | None = Field(default=None, min_length=1, max_length=120)
 
 
 class UserResolved(Output):
-    user_id: str
-    wallet_address: str | None = None
+    user_id: Opaque
+    wallet_address: Opaque | None = None
     kyc_status: str
     created_at: datetime | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 from pydantic import Field
@@ -13,6 +13,7 @@ from machines_mcp import partner
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.stakes import Destination, Fact, Stakes
 from machines_mcp.guard.withdrawals import Quote
+from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 POLL_SECONDS = 60.0
+_TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
 # Printable without quotes, so that the question shows it to the letter.
 _PLAIN = r"^[!#-&(-_a-~]+$"
 
@@ -34,38 +36,40 @@ class QuoteWithdrawal(UserInput):
     amount_cents: Cents = Field(description="US cents to withdraw")
     currency: str = Ticker
     network: str = NetworkId
-    address: str = Field(min_length=4, max_length=200, pattern=_PLAIN, description="Where it goes; checked by you")
-    extra_id: str | None = Field(default=None, min_length=1, max_length=120, pattern=_PLAIN)
-    admin_address: str | None = Field(
-        default=None, pattern=r"^0x[0-9a-fA-F]{40}$", description="The user's EVM wallet that will send the transaction"
+    address: Annotated[Opaque, FromText(min_length=4, max_length=200, pattern=_PLAIN)] = Field(
+        description="Where it goes; checked by you"
+    )
+    extra_id: Annotated[Opaque, FromText(min_length=1, max_length=120, pattern=_PLAIN)] | None = None
+    admin_address: Annotated[Opaque, FromText(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
+        default=None, description="The user's EVM wallet that will send the transaction"
     )
     source_chain_id: int | None = Field(default=None, ge=1, le=2**53)
-    source_token_address: str | None = Field(default=None, min_length=4, max_length=200, pattern=r"^[!-~]+$")
+    source_token_address: Annotated[Opaque, FromText(min_length=4, max_length=200, pattern=r"^[!-~]+$")] | None = None
 
 
 class WithdrawalQuote(Output):
-    quote_id: str
+    quote_id: Opaque
     expires_at: datetime
     amount_cents: int
     currency: str
     network: str
-    address: str
-    extra_id: str | None = None
+    address: Opaque
+    extra_id: Opaque | None = None
     estimated_to_amount: float | None = None
     is_estimate: bool
 
 
 class CreateWithdrawal(UserInput):
-    quote_id: str = Field(pattern=r"^quote_[0-9a-f]{32}$")
+    quote_id: Annotated[Opaque, FromText(pattern=r"^quote_[0-9a-f]{32}$")]
 
 
 class WithdrawalCreated(Output):
-    withdrawal_id: str
+    withdrawal_id: Opaque
     status: str
     amount_cents: int
     chain_id: int | None = None
     call_path: str | None = None
-    call_target: str | None = None
+    call_target: Opaque | None = None
     signature_expires_at: datetime | None = None
     note: str
 
@@ -188,7 +192,7 @@ async def _request(call: UserCall, order: WithdrawalOrder) -> Withdrawal:
         await anyio.sleep(pause)
 
 
-def _created(call: UserCall, withdrawal_id: str, quote: Quote, answer: Withdrawal) -> WithdrawalCreated:
+def _created(call: UserCall, withdrawal_id: Opaque, quote: Quote, answer: Withdrawal) -> WithdrawalCreated:
     execution = answer.execution
     ready = answer.status == "ready"
     note = (
@@ -220,6 +224,7 @@ async def _live_quote(call: UserCall, quote_id: str) -> Quote:
 
 def _dead(quote: Quote) -> Refusal:
     terms = {k: v for k, v in quote.terms.items() if k != "estimated_to_amount" and v is not None}
+    terms |= {k: Opaque(v) for k, v in terms.items() if k in _TO_THE_LETTER}
     step = Step("quote_withdrawal", "Get a new quote on the same terms.", terms)
     return Refusal(Code.QUOTE_USED if quote.used_by else Code.QUOTE_EXPIRED, next_steps=[step])
 

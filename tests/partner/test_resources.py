@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from machines_mcp.opaque import Opaque
 from machines_mcp.partner import (
     Balances,
     CardLimit,
@@ -230,6 +231,8 @@ def same(ours: Any, theirs: Any) -> bool:
     """Whether a value of a model says what the JSON said: nothing lost, nothing changed."""
     if isinstance(ours, Secret):
         return ours.expose() == theirs
+    if isinstance(ours, Opaque):
+        return isinstance(theirs, str) and ours == theirs
     if isinstance(ours, datetime):
         return ours == datetime.fromisoformat(theirs)
     if isinstance(ours, Model):

@@ -72,12 +72,12 @@ def test_reading_among_other_classes_is_not_read_only() -> None:
 @pytest.mark.parametrize("given", ["", " a", "a ", "a\nb", "a\x00", "a\u202eb", "a\u200b", "x" * 121])
 def test_a_user_id_is_plain(given: str) -> None:
     with pytest.raises(ValueError, match="user_id"):
-        UserInput(user_id=given)
+        UserInput.model_validate({"user_id": given})
 
 
 @pytest.mark.parametrize("given", ["a", "user 1", "Zoë", "x" * 120, "用户"])
 def test_a_plain_user_id_may_be_anything_else(given: str) -> None:
-    assert UserInput(user_id=given).user_id == given
+    assert UserInput.model_validate({"user_id": given}).user_id == given
 
 
 def test_every_toolset_can_be_chosen_in_the_settings() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Flag, Moment
 
@@ -18,7 +19,7 @@ class AgreementLink(Answer):
 class Agreement(Answer):
     """One text to accept."""
 
-    id: str
+    id: Received
     text: str
     links: tuple[AgreementLink, ...] = ()
 

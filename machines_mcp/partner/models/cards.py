@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
 from machines_mcp.partner.models.types import Cents, Cursor, Flag, Moment, Number, PageSize, PositiveWhole, Whole
@@ -27,7 +28,7 @@ class CardLimitSet(Answer):
 class Card(Answer):
     """One card, without its number. `expiration_month` is 1 to 12, `expiration_year` has four digits."""
 
-    card_id: str
+    card_id: Received
     status: CardStatus | str
     last4: str
     expiration_month: Whole
@@ -41,21 +42,21 @@ class Card(Answer):
     encrypted_color: EncryptedField | None = None
     encrypted_emoji: EncryptedField | None = None
     encrypted_memo: EncryptedField | None = None
-    folder_id: str | None = None
-    contract_id: str | None = None
+    folder_id: Received | None = None
+    contract_id: Received | None = None
 
 
 class CardPage(Answer):
     """Some of a user's cards; `next_cursor` is None on the last page."""
 
     cards: tuple[Card, ...]
-    next_cursor: str | None = None
+    next_cursor: Received | None = None
 
 
 class CardDeleted(Answer):
     """A card that was closed for good."""
 
-    card_id: str
+    card_id: Received
     status: CardStatus | str
     deleted_at: Moment | None = None
 

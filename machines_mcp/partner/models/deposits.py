@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumber, Whole
 
@@ -20,8 +21,8 @@ class DepositRange(Answer):
     from_network: str
     to_currency: str | None = None
     to_network: str | None = None
-    contract_id: str | None = None
-    payout_address: str | None = None
+    contract_id: Received | None = None
+    payout_address: Received | None = None
     payout_chain_id: Whole | None = None
     min_amount: Number | None = None
     max_amount: Number | None = None
@@ -33,7 +34,7 @@ class DepositEstimate(DepositRange):
     quoted_amount: Number
     quoted_amount_currency: AmountCurrency | str
     estimated_to_amount: Number | None = None
-    rate_id: str | None = None
+    rate_id: Received | None = None
 
 
 class Deposit(Answer):
@@ -42,13 +43,13 @@ class Deposit(Answer):
     `status` is an open set; only `pending` is documented.
     """
 
-    id: str
-    contract_id: str | None = None
-    change_now_id: str | None = None
+    id: Received
+    contract_id: Received | None = None
+    change_now_id: Received | None = None
     from_currency: str
     from_network: str
-    deposit_address: str | None = None
-    payin_extra_id: str | None = None
+    deposit_address: Received | None = None
+    payin_extra_id: Received | None = None
     chain_id: Whole | None = None
     min_amount: Number | None = None
     max_amount: Number | None = None

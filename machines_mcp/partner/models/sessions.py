@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Moment, ShortText, UserId
 from machines_mcp.partner.scopes import Scope
@@ -15,8 +16,8 @@ from machines_mcp.secret import Secret
 class Session(Answer):
     """One session. `scopes` are those the API says it granted."""
 
-    session_id: str
-    user_id: str
+    session_id: Received
+    user_id: Received
     scopes: tuple[str, ...]
     expires_at: Moment
     session_token: Secret

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.kyc import KycStatusValue
 from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, UserId
@@ -10,8 +11,8 @@ from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, Use
 class User(Answer):
     """A user as the API knows it. `wallet_address` comes back in lower case."""
 
-    user_id: str
-    wallet_address: str | None = None
+    user_id: Received
+    wallet_address: Received | None = None
     kyc_status: KycStatusValue
     created_at: Moment | None = None
 
