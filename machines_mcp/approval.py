@@ -1,20 +1,130 @@
-"""Deciding a waiting call at a terminal."""
+"""Deciding a waiting call at a terminal: what waits, what is at stake, and what became of the decision."""
 
 from __future__ import annotations
 
-from machines_mcp.server import opened
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from machines_mcp.governance import opened_guard
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.ways import Decision
+from machines_mcp.secret import Secret
 from machines_mcp.settings import Settings
 
+if TYPE_CHECKING:
+    from machines_mcp.guard.wiring import Guard
 
-async def waiting_lines(settings: Settings) -> list[str]:
-    """What waits, a line each."""
-    async with opened(settings) as app:
-        waiting = await app.guard.ways.waiting()
-    return [f"{intent.id}  {intent.tool}: {intent.question}" for intent in waiting] or ["Nothing waits."]
+ID = re.compile(r"[0-9a-f]{32}")
+
+SAYS: dict[Decision, str] = {
+    "granted": "Approved. The assistant may now repeat the call with its approval_id: it runs once, within 5 minutes.",
+    "refused": "Refused. The assistant is told so when it asks.",
+    "wrong": "That is not the passphrase; nothing was decided. The fifth wrong one within 15 minutes locks it.",
+    "locked": "There were five wrong tries, so nothing was decided: for 15 minutes not even the right one is tried.",
+    "unset": "No passphrase is set, so nothing can be decided; set one with machines-mcp passphrase.",
+    "not_allowed": "The operator's policy does not let a terminal approve this; nothing was decided.",
+    "barred": "A limit of the operator's policy forbids this now; nothing was decided.",
+    "gone": "Nothing waits under this id any more; see machines-mcp approve.",
+}
+_ITS_OWN = {
+    "page": "This is approved on a page of its own, which shows the card: the assistant's answer has its address.",
+    "form": "This is approved by filling in its form at the desk; see machines-mcp desk.",
+}
+_OVER = {
+    "granted": "It is approved already; the assistant may repeat the call with its approval_id.",
+    "executing": "It is approved already, and was begun.",
+    "done": "It is approved already, and done.",
+    "failed": "It was approved already, and failed.",
+    "refused": "It is refused already.",
+}
 
 
-async def decide(settings: Settings, approval_id: str, *, yes: bool) -> bool:
-    """Record the decision; False where nothing waits under the id."""
-    async with opened(settings) as app:
-        ways = app.guard.ways
-        return await (ways.grant if yes else ways.refuse)(approval_id, "terminal") in ("granted", "refused")
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What became of a decision, in one sentence."""
+
+    ok: bool
+    says: str
+
+
+async def waiting(settings: Settings) -> str:
+    """All that waits, as a person reads it.
+
+    Raises:
+        StoreUnavailable: The state folder can't be used.
+    """
+    async with opened_guard(settings) as guard:
+        found = await guard.ways.waiting()
+    if not found:
+        return f"Nothing waits (in {settings.state_dir})."
+    parts = [told(intent) for intent in found]
+    return "\n\n".join([*parts, "Approve one with machines-mcp approve ID, refuse it with machines-mcp deny ID."])
+
+
+async def decide(
+    settings: Settings, intent_id: str, *, yes: bool, show: Callable[[str], None], ask: Callable[[], Secret]
+) -> Decided:
+    """Show what is at stake, ask for the passphrase where one is needed, and decide.
+
+    Raises:
+        StoreUnavailable: The state folder can't be used.
+        NothingTyped: There was no passphrase to read.
+    """
+    async with opened_guard(settings) as guard:
+        intent = await guard.ways.get(intent_id)
+        if intent is None:
+            return Decided(False, await _why_gone(guard, intent_id))
+        show(told(intent))
+        if yes and not await guard.ways.open_to(intent, "terminal"):
+            return Decided(False, await _why_closed(guard, intent))
+        if guard.policy.needs_passphrase and not await guard.ways.usable():
+            return Decided(False, SAYS["unset"])
+        passphrase = ask() if guard.policy.needs_passphrase else None
+        decision = await (guard.ways.grant if yes else guard.ways.refuse)(intent_id, "terminal", passphrase)
+    return Decided(decision in ("granted", "refused"), SAYS[decision])
+
+
+def told(intent: Intent) -> str:
+    """What a person reads of an intent: all of it from the stored row."""
+    facts = intent.stakes.facts
+    width = max((len(fact.label) for fact in facts), default=0)
+    who = intent.asked_by or "a program that gave no name"
+    lines = [
+        intent.id,
+        f"  {intent.tool} (class {intent.effect}), asked by {who} at {_clock(intent.created_at)},"
+        f" open until {_clock(intent.expires_at)} UTC",
+        *(f"  {line}" for line in intent.question.splitlines()),
+    ]
+    for fact in facts:
+        note = f"  ({fact.note})" if fact.note else ""
+        lines.append(f"    {fact.label.ljust(width)}  {fact.value}{note}")
+    return "\n".join(_plain(line) for line in lines)
+
+
+async def _why_gone(guard: Guard, intent_id: str) -> str:
+    intent = await guard.intents.get(intent_id)
+    if intent is None:
+        return f"There is no approval under this id in {guard.store.folder}; are MACHINES_ENV and the key the server's?"
+    if intent.state != "waiting":
+        return _OVER[intent.state]
+    if intent.policy != guard.policy.digest:
+        return "This was asked under another policy; set MACHINES_POLICY as the server has it, or let it ask anew."
+    return "This has expired; the assistant can ask anew."
+
+
+async def _why_closed(guard: Guard, intent: Intent) -> str:
+    if intent.stakes.only is not None:
+        return _ITS_OWN[intent.stakes.only]
+    return SAYS["not_allowed"] if await guard.ways.usable() else SAYS["unset"]
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
+def _plain(line: str) -> str:
+    # What was stored was cleaned before; this is what stands between a row somebody put in and a terminal.
+    return "".join(character if character.isprintable() else "?" for character in line)

@@ -18,6 +18,8 @@ from machines_mcp.settings import Settings, SettingsError, read_settings
 
 T = TypeVar("T")
 
+_UNUSABLE = "The state folder can't be used; check its owner, mode (0700) and free space, or run machines-mcp doctor."
+
 
 class _Main(click.Group):
     """Without a command the server is served: that is what a client's config starts."""
@@ -92,26 +94,44 @@ def call(tool: str, arguments: str, approve: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def tools(as_json: bool) -> None:
     """List the tools: class, what the policy says, token cost."""
-    from machines_mcp.listing import listing, listing_table
+    from machines_mcp.listing import listing, listing_table, standing
 
     settings = _settings()
     with _usable_state():
         rows = listing(settings)
-    click.echo(json.dumps(rows, indent=2) if as_json else listing_table(rows))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    click.echo("\n".join([listing_table(rows), "", *_run(lambda: standing(settings))]))
 
 
 @main.command()
-@click.argument("approval_id", required=False)
+@click.argument("approval_id", required=False, metavar="[ID]")
 def approve(approval_id: str | None) -> None:
-    """Approve a waiting call; without APPROVAL_ID show what waits (embedded only in this version)."""
+    """Approve the waiting call with this ID; without one, show what waits."""
     _decide(approval_id, yes=True)
 
 
 @main.command()
-@click.argument("approval_id")
+@click.argument("approval_id", metavar="ID")
 def deny(approval_id: str) -> None:
-    """Refuse a waiting call."""
+    """Refuse the waiting call with this ID."""
     _decide(approval_id, yes=False)
+
+
+@main.command()
+@click.option("--status", is_flag=True, help="Only say whether one is set, and since when.")
+def passphrase(status: bool) -> None:
+    """Set the passphrase that proves a person; changing it needs the old one."""
+    from machines_mcp.passphrases import NotUsable, set_at_terminal, standing
+    from machines_mcp.terminal import Lines, NothingTyped
+
+    settings = _settings()
+    try:
+        ok, sentence = _run(lambda: standing(settings) if status else set_at_terminal(settings, Lines()))
+    except (NotUsable, NothingTyped) as error:
+        _fail(str(error))
+    _end(ok, sentence)
 
 
 @main.command()
@@ -235,19 +255,28 @@ def install(client: str, only_print: bool) -> None:
 
 
 def _decide(approval_id: str | None, *, yes: bool) -> None:
-    settings = _settings()
-    if not settings.simulated:
-        _fail(
-            "Approving at a terminal needs the passphrase, which this version does not have; use the client's dialog."
-        )
-    from machines_mcp.approval import decide, waiting_lines
+    from machines_mcp.approval import ID, decide, waiting
+    from machines_mcp.terminal import Lines, NothingTyped
 
+    settings = _settings()
     if approval_id is None:
-        click.echo("\n".join(_run(lambda: waiting_lines(settings))))
+        click.echo(_run(lambda: waiting(settings)))
         return
-    if not _run(lambda: decide(settings, approval_id, yes=yes)):
-        _fail("Nothing waits under this id (any more); see: machines-mcp approve")
-    click.echo("Approved. The call may now be repeated with its approval_id." if yes else "Refused.")
+    if not ID.fullmatch(approval_id):
+        _fail("ID must be the 32 characters (0-9, a-f) of an approval_id; machines-mcp approve shows what waits.")
+    ask = Lines().ask
+    try:
+        decided = _run(
+            lambda: decide(settings, approval_id, yes=yes, show=click.echo, ask=lambda: ask("Your passphrase"))
+        )
+    except NothingTyped as error:
+        _fail(str(error))
+    _end(decided.ok, decided.says)
+
+
+def _end(ok: bool, sentence: str) -> NoReturn:
+    click.echo(sentence, err=not ok)
+    sys.exit(0 if ok else 1)
 
 
 def _settings() -> Settings:
@@ -282,7 +311,5 @@ def _usable_state() -> Iterator[None]:
         yield
     except PolicyError as error:
         _fail(str(error))
-    except StoreUnavailable:
-        _fail(
-            "The state folder can't be used; check its owner, mode (0700) and free space, or run machines-mcp doctor."
-        )
+    except StoreUnavailable as error:
+        _fail(str(error) or _UNUSABLE)

@@ -161,7 +161,7 @@ class _Page:
 
     async def wrong(self) -> bool:
         try:
-            return await self._guard.passphrase.count_wrong() == "locked"
+            return await self._guard.passphrase.count_wrong("page") == "locked"
         except StoreUnavailable:
             # A try that can't be counted was one too many.
             return True

@@ -7,7 +7,7 @@ async with client(user_id="user-1") as c:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,9 @@ import mcp_types as types
 from mcp import Client
 from mcp.client.context import ClientRequestContext
 
+from machines_mcp.governance import opened_guard
+from machines_mcp.guard.ways import Decision
+from machines_mcp.secret import Secret
 from machines_mcp.server import opened
 from machines_mcp.settings import read_settings
 
@@ -30,11 +33,13 @@ async def client(
     mode: Literal["auto", "legacy", "2026-07-28"] = "auto",
     state_dir: Path | None = None,
     read_only: bool = False,
+    policy: Path | None = None,
 ) -> AsyncIterator[Client]:
     """An MCP client connected in memory to a server over a simulator of its own, gone with the block.
 
     `user_id` pins the server to one user. `answer` is what the person says to every dialog; None: the client has no
     dialog. `mode` is the protocol era. `state_dir` keeps the state; without it the state is thrown away.
+    `policy` is the path of the operator's policy.
     """
 
     async def dialog(
@@ -49,7 +54,26 @@ async def client(
             settings["MACHINES_USER_ID"] = user_id
         if read_only:
             settings["MACHINES_READ_ONLY"] = "true"
+        if policy is not None:
+            settings["MACHINES_POLICY"] = str(policy)
         app = await stack.enter_async_context(opened(read_settings(settings)))
         yield await stack.enter_async_context(
             Client(app.server(), mode=mode, elicitation_callback=dialog if answer else None)
         )
+
+
+async def set_passphrase(env: Mapping[str, str], passphrase: str) -> None:
+    """Set the person's passphrase in the state folder of a server with these settings (its MACHINES_ variables).
+
+    Raises:
+        ValueError: It is shorter than 8 or longer than 200 characters, or another one is set already.
+    """
+    async with opened_guard(read_settings(env)) as guard:
+        if await guard.passphrase.set(Secret(passphrase)) != "right":
+            raise ValueError("another passphrase is set already")
+
+
+async def decide(env: Mapping[str, str], approval_id: str, *, yes: bool = True, passphrase: str = "") -> Decision:
+    """Decide a waiting call of a server with these settings, as `machines-mcp approve` and `deny` do."""
+    async with opened_guard(read_settings(env)) as guard:
+        return await (guard.ways.grant if yes else guard.ways.refuse)(approval_id, "terminal", Secret(passphrase))

@@ -15,6 +15,7 @@ from machines_mcp import __version__
 from machines_mcp.cli import main
 
 CANARY = "canary-7f3a-9c21"
+ID = "0123456789abcdef" * 2
 
 Run = Callable[..., Result]
 
@@ -40,7 +41,8 @@ def _one_sentence(result: Result) -> str:
     return line
 
 
-COMMANDS = [("serve",), (), ("call", "status"), ("tools",), ("approve",), ("approve", "x"), ("deny", "x")]
+COMMANDS = [("serve",), (), ("call", "status"), ("tools",), ("approve",), ("approve", ID), ("deny", ID)]
+COMMANDS += [("passphrase",), ("passphrase", "--status")]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -85,14 +87,8 @@ def test_arguments_that_are_no_json_object_are_not_tried(run: Run, arguments: st
 
 def test_approving_in_advance_is_for_the_simulator_alone(run: Run) -> None:
     real = {"MACHINES_ENV": "sandbox", "MACHINES_PARTNER_KEY": "mk-0123456789", "MACHINES_USER_ID": "user-1"}
-    for command in (("call", "status", "--approve"), ("approve",), ("approve", "x"), ("deny", "x")):
-        assert _one_sentence(run(*command, **real))
-
-
-def test_nothing_waits_at_first_and_an_invented_id_is_refused(run: Run) -> None:
-    assert run("approve").stdout == "Nothing waits.\n"
-    for command in ("approve", "deny"):
-        assert "Nothing waits under this id" in _one_sentence(run(command, CANARY))
+    refused = _one_sentence(run("call", "status", "--approve", **real))
+    assert "--approve works with MACHINES_ENV=embedded only" in refused
 
 
 def test_the_tools_are_listed_for_people_and_programs(run: Run) -> None:

@@ -157,7 +157,9 @@ def _migrate(db: sqlite3.Connection) -> None:
     try:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(files):
-            raise StoreUnavailable("the state folder was written by a newer version")
+            raise StoreUnavailable(
+                "The state folder was written by a newer version of machines-mcp; update, or name another."
+            )
         for file in files[version:]:
             for statement in _statements(file.read_text(encoding="utf-8")):
                 db.execute(statement)

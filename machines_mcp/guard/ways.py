@@ -103,5 +103,5 @@ class Ways:
             return None
         if way not in _ASKED_FOR_THE_PASSPHRASE:
             return None if await self._passphrase.is_set() else "unset"
-        answer = await self._passphrase.check(passphrase or Secret(""))
+        answer = await self._passphrase.check(passphrase or Secret(""), way)
         return None if answer == "right" else answer

@@ -45,7 +45,7 @@ def wire_guard(
     """
     key = state_key(store.folder, "audit")
     audit = Audit(store, key, policy.digest, head_file=policy.head_file, clock=clock)
-    passphrase = Passphrase(store, clock)
+    passphrase = Passphrase(store, audit.append_in, clock)
 
     def limit(db: sqlite3.Connection, demand: Demand, stakes: Stakes, now: float, own: str | None) -> str | None:
         return refusal(db, policy, demand, stakes, now, own)
