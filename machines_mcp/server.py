@@ -78,6 +78,7 @@ class App:
         self.settings = settings
         self._opens_pages = opens_pages
         self.egress = Egress()
+        self.egress.on_alarm = lambda code: self.guard.audit.alarm(code)
         if settings.partner_key is not None:
             self.egress.learn(settings.partner_key)
         self.policy = policy_for(settings)
@@ -138,6 +139,7 @@ class App:
                 overview=Overview(self.store),
                 running=self.guard.intents.running,
                 withdrawals=Withdrawals(self.store),
+                in_flight=self.egress.in_flight,
                 pinned_user=settings.user_id,
             )
             environment = settings.environment.value
@@ -158,6 +160,7 @@ class App:
                 services,
                 digest_key=state_key(settings.state_dir, "intents"),
                 desk=self.desk_address,
+                expect=self.egress.expect,
             )
             self._loaded = Loaded(
                 registry,

@@ -116,7 +116,8 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
     """Send the user's identity data for the check. Use only data the user gave; see get_kyc_requirements for the
     rules. A person is asked first. The data is passed on and not kept. Next: get_kyc_status."""
     client = await call.services.partner()
-    status = clean((await client.kyc.submit(call.user_id, application(args))).status, 40)
+    with call.services.in_flight(args.national_id):
+        status = clean((await client.kyc.submit(call.user_id, application(args))).status, 40)
     if status in ("approved", *_ENDS):
         steps = _next(call, status)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -88,6 +89,8 @@ class Services:
     running: Callable[[Intent], bool]
     """Whether an intent that was begun may still come to its end."""
     withdrawals: Withdrawals
+    in_flight: Callable[[str], AbstractContextManager[None]]
+    """Within it, no line that shows this value leaves."""
     pinned_user: str | None
 
     def user_argument(self, user_id: str) -> dict[str, Any]:
