@@ -136,7 +136,8 @@ class App:
                 page=reveals.page,
                 policy=self.policy,
                 permissions=permissions(self.policy),
-                overview=Overview(self.store),
+                overview=Overview(self.store, policy=self.policy, user_id=settings.user_id),
+                passphrase_set_at=self._passphrase_set_at,
                 running=self.guard.intents.running,
                 withdrawals=Withdrawals(self.store),
                 in_flight=self.egress.in_flight,
@@ -210,6 +211,11 @@ class App:
     async def desk_address(self) -> str | None:
         """Where the desk is; starts it when first needed."""
         return await self.desk.address()
+
+    async def _passphrase_set_at(self) -> float | None:
+        # Where none is needed, the file is not looked for at each status.
+        verifier = await self.guard.passphrase.verifier() if self.policy.needs_passphrase else None
+        return None if verifier is None else verifier.set_at
 
     async def close(self) -> None:
         """Let go of everything, newest first, each within a second."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.guard.intent import Intent, executing_intents, waiting_intents
+from machines_mcp.guard.limits import Budget, budgets
 from machines_mcp.guard.withdrawals import open_withdrawals
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from machines_mcp.guard.policy import Policy
     from machines_mcp.guard.store import Store
 
 FRESH_SECONDS = 0.25
@@ -20,18 +22,34 @@ FRESH_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The waiting intents, those begun without an outcome, and (id, status) of the withdrawals that are not settled."""
+    """The waiting intents, those begun without an outcome, and (id, status) of the withdrawals that are not settled.
+
+    And what is left of the policy's limits.
+    """
 
     waiting: list[Intent]
     executing: list[Intent]
     withdrawals: list[tuple[str, str]]
+    budgets: tuple[Budget, ...] = ()
 
 
 class Overview:
-    """Looks again after any write of this process, and at the latest after 0.25 s: others decide, too."""
+    """Looks again after any write of this process, and at the latest after 0.25 s: others decide, too.
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    With a policy the budgets are looked at as well, those of each user for `user_id`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        *,
+        policy: Policy | None = None,
+        user_id: str | None = None,
+    ) -> None:
         self._store = store
+        self._policy = policy
+        self._user_id = user_id
         self._clock = clock
         self._seen = Open([], [], [])
         self._seen_at = 0.0
@@ -41,10 +59,11 @@ class Overview:
         """What is open now."""
         writes, at = self._store.writes, time.monotonic()
         if writes != self._seen_writes or at - self._seen_at > FRESH_SECONDS:
-            now = self._clock()
+            now, policy, user_id = self._clock(), self._policy, self._user_id
 
             def work(db: sqlite3.Connection) -> Open:
-                return Open(waiting_intents(db, now), executing_intents(db), open_withdrawals(db))
+                left = () if policy is None else budgets(db, policy, now, user_id)
+                return Open(waiting_intents(db, now), executing_intents(db), open_withdrawals(db), left)
 
             self._seen = await self._store.read(work)
             self._seen_at, self._seen_writes = at, writes

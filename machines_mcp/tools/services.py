@@ -86,6 +86,8 @@ class Services:
     permissions: tuple[Permission, ...]
     """What the policy says of each class, as `status` shows it."""
     overview: Overview
+    passphrase_set_at: Callable[[], Awaitable[float | None]]
+    """When the person's passphrase was set, in seconds since the epoch; None where none is, or none is needed."""
     running: Callable[[Intent], bool]
     """Whether an intent that was begun may still come to its end."""
     withdrawals: Withdrawals

@@ -34,9 +34,20 @@ class Unresolved(Part):
     what_to_do: str | None = None
 
 
+class Left(Part):
+    """A limit by its path in the policy: at most so many cents or times, and what is left of it where it adds up."""
+
+    limit: str
+    most: int
+    left: int | None = None
+
+
 class Status(Output):
     user_id: str | None = None
+    policy: str
+    passphrase_set_at: datetime | None = None
     permissions: list[Permission]
+    budgets: list[Left]
     waiting: list[Waiting]
     unresolved: list[Unresolved]
 
@@ -44,16 +55,21 @@ class Status(Output):
 @tool(title="Status", toolset="always", open_world=False, effect=Effect.READ)
 async def status(call: Call[Services], args: StatusOf) -> Status:
     """Begin here. Shows the environment, the user this server acts for (none: name user_id in each call), what is
-    allowed, asked of a person or refused and why, what waits for a person, what is unresolved."""
+    allowed, asked of a person or refused and why, what is left of limits, what waits for a person, what is
+    unresolved."""
     services = call.services
     found = await services.overview.look()
     unknown = [intent for intent in found.executing if not services.running(intent)]
     begin = NextStep(
         tool="create_session", why="Begin the journey, or go on with it, for a user.", arguments={"purpose": "kyc"}
     )
+    policy, set_at = services.policy, await services.passphrase_set_at()
     return Status(
         user_id=services.pinned_user,
-        permissions=list(services.permissions),
+        policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
+        passphrase_set_at=None if set_at is None else datetime.fromtimestamp(set_at, UTC),
+        permissions=_permissions(services, decidable=set_at is not None or not policy.needs_passphrase),
+        budgets=[Left(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=[_waiting(intent) for intent in found.waiting],
         unresolved=[
             *(_begun(intent, unknown=intent in unknown) for intent in found.executing),
@@ -61,6 +77,15 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
         ],
         next_steps=_looks(services, unknown) + ([begin] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else []),
     )
+
+
+def _permissions(services: Services, *, decidable: bool) -> list[Permission]:
+    if decidable:
+        return list(services.permissions)
+    why = "nobody can approve yet: the operator must set the passphrase (machines-mcp passphrase)"
+    return [
+        found.model_copy(update={"reason": why}) if found.rule == Rule.ASK else found for found in services.permissions
+    ]
 
 
 def _waiting(intent: Intent) -> Waiting:

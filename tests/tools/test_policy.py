@@ -1,0 +1,174 @@
+"""What the operator's policy lets the tools do, and how `status` tells it."""
+
+from __future__ import annotations
+
+import json
+from contextvars import Context
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from click.testing import CliRunner
+from mcp import Client
+
+from machines_mcp.cli import main
+from machines_mcp.guard.passphrase import Passphrase
+from machines_mcp.guard.store import Store
+from machines_mcp.secret import Secret
+from machines_mcp.server import opened
+from machines_mcp.settings import Settings, read_settings
+from tests.tools.simulated import caller
+
+pytestmark = pytest.mark.anyio
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+REAL = {"MACHINES_PARTNER_KEY": "mk-test-0123456789", "MACHINES_USER_ID": "user-1"}
+
+
+def _policy(folder: Path, text: str, environment: str = "embedded") -> Path:
+    path = folder / "policy.toml"
+    path.write_text(f'version = 1\nenvironment = "{environment}"\n{text}', encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def _settings(folder: Path, policy: Path | None, environment: str, **more: str) -> Settings:
+    given = {"MACHINES_ENV": environment, "MACHINES_STATE_DIR": str(folder / "state")} | REAL | more
+    return read_settings(given | ({} if policy is None else {"MACHINES_POLICY": str(policy)}))
+
+
+async def _call(settings: Settings, tool: str, **arguments: Any) -> dict[str, Any]:
+    async with opened(settings) as app, Client(app.server()) as client:
+        with anyio.fail_after(20):
+            answer = await client.call_tool(tool, arguments)
+    body: dict[str, Any] = json.loads(getattr(answer.content[0], "text", ""))
+    return body
+
+
+LIMITS = """
+[tools]
+close_card = "deny"
+update_card = { money = "deny" }
+[cards.max_limit_cents]
+per30DayPeriod = 5_000
+[withdrawals]
+per_day_cents = 900
+[rates]
+asks_per_minute = 100
+"""
+
+
+async def test_status_shows_the_policy_its_exceptions_and_what_is_left(tmp_path: Path) -> None:
+    async with caller(tmp_path / "state", policy=_policy(tmp_path, LIMITS)) as c:
+        status = await c.call("status")
+        assert status["policy"].startswith("file ")
+        assert len(status["policy"]) == len("file ") + 12
+        assert "passphrase_set_at" not in status
+        rules = {found["action"]: (found["rule"], found.get("reason")) for found in status["permissions"]}
+        assert rules["destroy"] == ("ask", "a person approves each one")
+        assert rules["close_card.destroy"] == ("deny", "the operator refuses close_card (destroy)")
+        assert rules["update_card.money"] == ("deny", "the operator refuses update_card (money)")
+        assert "update_card.write" not in rules
+        assert status["budgets"] == [
+            {"limit": "withdrawals.per_day_cents", "most": 900, "left": 900},
+            {"limit": "cards.max_limit_cents.per30DayPeriod", "most": 5000},
+            {"limit": "rates.asks_per_minute", "most": 100, "left": 100},
+        ]
+        await c.call("submit_kyc")
+        await c.approved()
+        budget = (await c.call("status"))["budgets"][2]
+        assert budget["limit"] == "rates.asks_per_minute"
+        assert budget["left"] < 100
+
+
+async def test_a_tool_keeps_to_its_own_rule_and_to_the_limits(tmp_path: Path) -> None:
+    async with caller(tmp_path / "state", policy=_policy(tmp_path, LIMITS)) as c:
+        await c.approved()
+        for limit in ({}, {"limit_amount_cents": 5, "limit_frequency": "perAuthorization"}):
+            refused = await c.call("create_card", **limit)
+            assert (refused["code"], refused["limit"]) == ("policy.denied", "cards.unbounded")
+        for cents, period, path in (
+            (5001, "per30DayPeriod", "cards.max_limit_cents.per30DayPeriod"),
+            (1, "allTime", "cards.max_limit_cents.allTime"),
+        ):
+            refused = await c.call("create_card", limit_amount_cents=cents, limit_frequency=period)
+            assert (refused["code"], refused["limit"]) == ("policy.denied", path)
+        assert (await c.call("list_cards"))["cards"] == []
+        card = await c.call("create_card", limit_amount_cents=5000, limit_frequency="per30DayPeriod")
+        locked = await c.call("update_card", card_id=card["card_id"], status="locked")
+        assert locked["status"] == "locked"
+        unlock = await c.call("update_card", card_id=card["card_id"], status="active")
+        assert (unlock["code"], unlock["class"]) == ("policy.denied", "money")
+        assert "the operator refuses update_card (money)" in unlock["message"]
+        listed = {tool.name for tool in (await c.client.list_tools()).tools}
+        assert "close_card" not in listed
+        assert "update_card" in listed
+        closed = await c.call("close_card", card_id=card["card_id"])
+        assert closed["code"] == "policy.denied"
+
+
+async def test_a_user_who_is_not_listed_is_not_found_by_any_tool(tmp_path: Path) -> None:
+    policy = _policy(tmp_path, 'users = ["ann"]\n')
+    async with caller(tmp_path / "state", user_id=None, policy=policy) as c:
+        for tool in ("get_balances", "create_session", "accept_agreements", "get_kyc_status"):
+            arguments = {"purpose": "kyc"} if tool == "create_session" else {}
+            assert (await c.call(tool, user_id="bob", **arguments))["code"] == "not_found"
+            assert (await c.call(tool, user_id="ann", **arguments)).get("code") != "not_found"
+        assert not any("bob" in row["user_id"] for row in await _sessions(c.state_dir))
+
+
+async def _sessions(folder: Path) -> list[dict[str, Any]]:
+    import sqlite3
+
+    with sqlite3.connect(folder / "embedded" / "sandbox.db") as db:
+        db.row_factory = sqlite3.Row
+        return [dict(row) for row in db.execute("SELECT * FROM sessions")]
+
+
+async def test_outside_the_simulator_status_says_that_nobody_can_approve_before_there_is_a_passphrase(
+    tmp_path: Path,
+) -> None:
+    settings = _settings(tmp_path, None, "sandbox")
+    status = await _call(settings, "status")
+    assert status["policy"].startswith("default ")
+    money = {found["action"]: found for found in status["permissions"]}["money"]
+    assert (money["rule"], "passphrase" in money["reason"]) == ("ask", True)
+    store = Store(settings.state_dir)
+    await Passphrase(store).set(Secret("correct horse battery"))
+    await store.close()
+    status = await _call(settings, "status")
+    assert datetime.fromisoformat(status["passphrase_set_at"]).year >= 2025
+    money = {found["action"]: found for found in status["permissions"]}["money"]
+    assert money["reason"] == "a person approves each one"
+
+
+async def test_production_without_a_policy_refuses_to_change_anything_and_says_why(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, None, "production")
+    refused = await _call(settings, "create_card")
+    assert refused["code"] == "policy.denied"
+    assert "production only reads" in refused["message"]
+    status = await _call(settings, "status")
+    assert {found["action"] for found in status["permissions"] if found["rule"] != "deny"} == {"read"}
+
+
+async def test_the_command_tools_shows_rules_policy_passphrase_and_budgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machines_mcp.logs.configure", lambda level: None)
+    policy = _policy(tmp_path, LIMITS, "sandbox")
+    env = {"MACHINES_ENV": "sandbox", "MACHINES_STATE_DIR": str(tmp_path), "MACHINES_POLICY": str(policy)} | REAL
+
+    def run() -> str:
+        # The command runs a loop of its own, which must not see this one.
+        result = Context().run(CliRunner().invoke, main, ["tools"], env=env)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    shown = await anyio.to_thread.run_sync(run)
+    assert "deny  the operator refuses close_card (destroy): close_card" in shown
+    assert f"policy: {policy}, digest " in shown
+    assert "passphrase: not set, so nothing can be approved" in shown
+    assert "withdrawals.per_day_cents: 900, 900 left" in shown
+    assert "cards.max_limit_cents.per30DayPeriod: 5000\n" in shown
