@@ -51,6 +51,9 @@ async def examine(*, probe: bool = False) -> list[Finding]:
     async with opened(settings) as app:
         findings.append(await _state(app))
         if findings[-1].ok:
+            from machines_mcp.doctor_guard import guarded
+
+            findings += await guarded(app)
             findings.append(await _reach(app))
         if probe and findings[-1].ok:
             findings += await _probed(app)

@@ -78,6 +78,8 @@ class Settings:
     ca_file: Path | None
     log_level: str
     trace: Path | None
+    partner_key_file: Path | None = None
+    """Where the key was read from; None where it came through the environment."""
 
     @property
     def simulated(self) -> bool:
@@ -115,6 +117,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         ca_file=_ca_file(values.get("MACHINES_CA_FILE")),
         log_level=_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
         trace=_trace(values.get("MACHINES_TRACE")),
+        partner_key_file=Path(values["MACHINES_PARTNER_KEY_FILE"]) if "MACHINES_PARTNER_KEY_FILE" in values else None,
     )
 
 

@@ -1,0 +1,101 @@
+"""Who on this machine can read or write a file, by owners and modes on the whole way to it.
+
+Access lists beyond the mode (ACLs) are not looked at, and root can do everything.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+Act = Literal["read", "write"]
+
+_BITS = {"read": (stat.S_IRUSR, stat.S_IRGRP, stat.S_IROTH), "write": (stat.S_IWUSR, stat.S_IWGRP, stat.S_IWOTH)}
+
+
+def who(path: Path, act: Act) -> str:
+    """`everybody`, `a group` or `only USER`; whoever can put another file in its place can write it.
+
+    Raises:
+        OSError: It, or a folder above it, can't be looked at.
+    """
+    return _who(path.resolve(), act)
+
+
+def is_private(path: Path, act: Act, *, uids: frozenset[int]) -> bool:
+    """Whether nobody but these users can.
+
+    Raises:
+        OSError: It, or a folder above it, can't be looked at.
+    """
+    real = path.resolve()
+    return _who(real, act).startswith("only ") and real.stat().st_uid in uids
+
+
+def can(uid: int, path: Path, act: Act) -> bool:
+    """Whether that user can.
+
+    Raises:
+        OSError: It, or a folder above it, can't be looked at.
+    """
+    if uid == 0:
+        return True
+    real, groups = path.resolve(), _groups(uid)
+    for folder, child in pairwise([*reversed(real.parents), real]):
+        above, below = folder.stat(), child.lstat()
+        if not _permits(above, uid, groups, "pass"):
+            return False
+        if act == "write" and _permits(above, uid, groups, "write") and _may_replace(above, below, uid):
+            return True
+    return _permits(real.stat(), uid, groups, act)
+
+
+def user_name(uid: int) -> str:
+    """The user's name and number."""
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _who(real: Path, act: Act) -> str:
+    found, above = real.stat(), [folder.stat() for folder in real.parents]
+    _, group, other = _BITS[act]
+    by_all = bool(found.st_mode & other) and all(folder.st_mode & stat.S_IXOTH for folder in above)
+    by_group = bool(found.st_mode & (group | other)) and all(
+        folder.st_mode & (stat.S_IXGRP | stat.S_IXOTH) for folder in above
+    )
+    if act == "write":
+        loose = [folder for folder in above if not folder.st_mode & stat.S_ISVTX]
+        by_all = by_all or any(folder.st_mode & stat.S_IWOTH for folder in loose)
+        by_group = by_group or any(folder.st_mode & stat.S_IWGRP for folder in loose)
+    if by_all:
+        return "everybody"
+    return "a group" if by_group else f"only {user_name(found.st_uid)}"
+
+
+def _permits(found: os.stat_result, uid: int, groups: frozenset[int], act: Literal["read", "write", "pass"]) -> bool:
+    bits = _BITS[act] if act != "pass" else (stat.S_IXUSR, stat.S_IXGRP, stat.S_IXOTH)
+    if found.st_uid == uid:
+        return bool(found.st_mode & bits[0])
+    return bool(found.st_mode & bits[1 if found.st_gid in groups else 2])
+
+
+def _may_replace(folder: os.stat_result, child: os.stat_result, uid: int) -> bool:
+    # In a sticky folder, such as /tmp, only their owners can.
+    return not folder.st_mode & stat.S_ISVTX or uid in (folder.st_uid, child.st_uid)
+
+
+def _groups(uid: int) -> frozenset[int]:
+    import pwd
+
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        return frozenset()
+    return frozenset(os.getgrouplist(user.pw_name, user.pw_gid))
