@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,36 @@ def test_the_process_ends_with_its_parent_or_at_a_second_request(last_words: byt
             assert child.wait(PATIENCE) == 1
         finally:
             child.kill()
+
+
+@posix_only
+def test_the_process_ends_at_its_deadline_even_where_no_other_thread_may_run() -> None:
+    # The engine of regular expressions holds on to the interpreter for as long as it matches.
+    stuck = "import re; re.match('(a*)*b', 'a' * 64)"
+    child = subprocess.Popen(program(CONFINED + f"confinement.end_within(0.1)\n{stuck}"))
+    with child:
+        try:
+            assert child.wait(PATIENCE) == -signal.SIGALRM
+        finally:
+            child.kill()
+
+
+@linux_only
+def test_a_stopped_process_dies_with_its_parent() -> None:
+    child = CONFINED + "confinement.die_with_parent(); os.write(1, b'%d' % os.getpid()); os.kill(os.getpid(), 19)"
+    parent = (
+        "import os, subprocess, sys\n"
+        f"child = subprocess.Popen({program(child)!r})\n"
+        "os.waitpid(child.pid, os.WUNTRACED)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run(program(parent), capture_output=True, timeout=PATIENCE, check=False)
+    # The pipe's end is that of the last who holds it: the child.
+    assert (done.returncode, done.stdout.isdigit()) == (-9, True)
+
+
+@linux_only
+@pytest.mark.parametrize(("confine", "bound"), [("confinement.forbid_dumps()", 1), ("", 0)], ids=["confined", "not"])
+def test_no_program_that_the_process_starts_gains_rights(confine: str, bound: int) -> None:
+    asked = "import ctypes; PR_GET_NO_NEW_PRIVS = 39; print(ctypes.CDLL(None).prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0))"
+    assert _run(f"{confine}\n{asked}").stdout == b"%d\n" % bound

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from machines_mcp.vault.events import Answer, Event, answer_line, event_line, parse_answer, parse_event
+from machines_mcp.vault.request import VaultError
+
+
+@pytest.mark.parametrize(
+    "event", [Event(event="listening", port=1), Event(event="wrong"), Event(event="right")], ids=str
+)
+def test_a_sound_event_survives_the_way(event: Event) -> None:
+    assert parse_event(event_line(event)) == event
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(locked=True), Answer(locked=False), Answer(go=True), Answer(go=False)], ids=str
+)
+def test_a_sound_answer_survives_the_way(answer: Answer) -> None:
+    assert parse_answer(answer_line(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}\n",
+        b'{"go":1}\n',
+        b'{"go":"true"}\n',
+        b'{"go":true}',
+        b'{"go":true}\n\n',
+        b'{"go": true}\n',
+        b'{"go":true,"locked":false}\n',
+        b'{"go":true,"go":true}\n',
+        b'{"go":null}\n',
+        b'{"go":true,"why":"x"}\n',
+    ],
+)
+def test_an_answer_that_breaks_the_schema_is_refused(line: bytes) -> None:
+    with pytest.raises(VaultError):
+        parse_answer(line)
