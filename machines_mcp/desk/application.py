@@ -11,6 +11,7 @@ from machines_mcp.desk.decisions import Decisions
 from machines_mcp.desk.door import Door
 from machines_mcp.desk.entrance import entrance, exit_place, sign_in_page
 from machines_mcp.desk.front import Front, Pages
+from machines_mcp.desk.identity import Identity
 from machines_mcp.desk.neighbour import CHALLENGE, PROOF_PATH, proof
 from machines_mcp.desk.rooms import Rooms
 from machines_mcp.desk.sessions import Sessions
@@ -31,7 +32,6 @@ def application(rooms: Rooms, port: int) -> Door:
     """The desk at `http://127.0.0.1:{port}/`."""
     views = Views(rooms.clock, environment=rooms.environment, simulated=rooms.simulated, by=_BY)
     front = Front(rooms, Sessions(port, for_all=rooms.simulated), views)
-    decisions = Decisions(front)
 
     async def style(request: Request) -> Response:
         return Response(STYLE, media_type="text/css")
@@ -43,6 +43,6 @@ def application(rooms: Rooms, port: int) -> Door:
         return Response(proof(rooms, challenge, port), media_type="text/plain")
 
     free = {("GET", "/desk.css"): style, ("GET", PROOF_PATH): show_proof, **entrance(front)}
-    places = [*decisions.places(), exit_place(front)]
+    places = [*Decisions(front).places(), *Identity(front).places(), exit_place(front)]
     pages = Pages(front, places, free, lambda request, path: sign_in_page(front, request, path))
     return Door(pages, port, views.bare)

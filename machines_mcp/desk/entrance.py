@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -23,12 +24,22 @@ SAYS: dict[str, tuple[int, str]] = {
 """Status and sentence for what a passphrase can lead to, other than success."""
 
 
-async def with_passphrase(front: Front, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]) -> str:
+async def with_passphrase(
+    front: Front, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]
+) -> Decision | Literal["empty"]:
     """Ask for a decision with what was typed; `empty` where that is nothing and something is needed."""
+    return "empty" if await is_missing(front, typed) else await decided(front, typed, decide)
+
+
+async def is_missing(front: Front, typed: str) -> bool:
+    """Whether a passphrase is needed and none was typed: that is no try."""
+    return not typed and not front.rooms.simulated and await front.rooms.guard.passphrase.is_set()
+
+
+async def decided(front: Front, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]) -> Decision:
+    """The decision with what was typed, one at a time."""
     if front.rooms.simulated:
         return await decide(None)
-    if not typed and await front.rooms.guard.passphrase.is_set():
-        return "empty"
     async with front.turn:
         return await decide(Secret(typed))
 

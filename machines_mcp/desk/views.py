@@ -49,6 +49,10 @@ class Views:
         day = "" if then.date() == now.date() else f"{then.day} {then:%b %Y}, "
         return f"{day}{then:%H:%M} UTC"
 
+    def day(self, at: float) -> str:
+        """The UTC day as year-month-day."""
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
+
     def ago(self, at: float) -> str:
         """How long from now, or ago, in words."""
         seconds = at - self._clock()

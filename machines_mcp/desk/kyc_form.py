@@ -1,0 +1,209 @@
+"""The identity form as the API describes it: its fields in its order, with names, hints and rules for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import KycValues
+    from machines_mcp.partner.models.kyc import KycField
+
+FIRST_BIRTH = "1900-01-01"
+MOST_CHARACTERS = 254
+MOST_FIELDS = 40
+
+Kind = Literal["text", "date", "email", "tel", "choice", "occupation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field as it is drawn. `value` and `fault` are of the one request that draws it."""
+
+    name: str
+    label: str
+    group: str
+    kind: Kind = "text"
+    required: bool = True
+    hint: str = ""
+    autocomplete: str = "off"
+    numeric: bool = False
+    least: int = 1
+    most: int = MOST_CHARACTERS
+    rule: str = ""
+    choices: tuple[str, ...] = ()
+    value: str = ""
+    fault: str = ""
+
+    @property
+    def spoken(self) -> str:
+        """The label as it stands within a sentence."""
+        return self.label if self.label.startswith("National") else self.label[:1].lower() + self.label[1:]
+
+
+_YOU, _DOCUMENT, _CONTACT, _ADDRESS, _WORK, _MORE = (
+    "You",
+    "Identity document",
+    "Contact",
+    "Where you live",
+    "Work and account",
+    "More",
+)
+_COUNTRY_RULE = "^[A-Za-z]{2}$"
+_TWO_LETTERS = "Two letters, such as US or DE."
+
+_KNOWN = {
+    field.name: field
+    for field in (
+        Field("first_name", "First name", _YOU, autocomplete="given-name", hint="As in the identity document."),
+        Field("last_name", "Last name", _YOU, autocomplete="family-name", hint="As in the identity document."),
+        Field("birth_date", "Date of birth", _YOU, "date", autocomplete="bday"),
+        Field("national_id", "National ID number", _DOCUMENT, hint="Letters, digits and hyphens."),
+        Field("country_of_issue", "Country of issue", _DOCUMENT, rule=_COUNTRY_RULE, hint=_TWO_LETTERS, most=2),
+        Field("email", "Email address", _CONTACT, "email", autocomplete="email"),
+        Field(
+            "phone_country_code",
+            "Country calling code",
+            _CONTACT,
+            "tel",
+            autocomplete="tel-country-code",
+            hint="Digits only, such as 1 or 49.",
+            numeric=True,
+        ),
+        Field(
+            "phone_number",
+            "Phone number",
+            _CONTACT,
+            "tel",
+            autocomplete="tel-national",
+            hint="Digits only, with area code.",
+            numeric=True,
+            least=4,
+        ),
+        Field("address_line1", "Street and house number", _ADDRESS, autocomplete="address-line1"),
+        Field("address_line2", "Apartment, floor", _ADDRESS, autocomplete="address-line2", required=False),
+        Field("address_city", "City", _ADDRESS, autocomplete="address-level2"),
+        Field("address_region", "State or region", _ADDRESS, autocomplete="address-level1"),
+        Field("address_postal_code", "Postal code", _ADDRESS, autocomplete="postal-code"),
+        Field(
+            "address_country_code",
+            "Country",
+            _ADDRESS,
+            autocomplete="country",
+            rule=_COUNTRY_RULE,
+            hint=_TWO_LETTERS,
+            most=2,
+        ),
+        Field("occupation", "Occupation", _WORK, "occupation"),
+        Field("annual_salary", "Annual income", _WORK, "choice"),
+        Field("account_purpose", "What the account is for", _WORK, "choice"),
+        Field("expected_monthly_volume", "Spending in a month", _WORK, "choice"),
+    )
+}
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+# What of upstream's patterns is tried on what people type: one class of characters and how many. It can't run long.
+_SIMPLE = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{\d{1,3}(?:,\d{1,3})?\})\$")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+
+
+def drawn(values: KycValues) -> tuple[Field, ...]:
+    """The form's fields, in the API's order within each group."""
+    choices = {
+        "annual_salary": values.annual_salary,
+        "account_purpose": values.account_purpose,
+        "expected_monthly_volume": values.expected_monthly_volume,
+    }
+    found: dict[str, Field] = {}
+    for given in values.fields[:MOST_FIELDS]:
+        name = _CAMEL.sub("_", given.name).lower()
+        if name == "address":
+            found |= {known: field for known, field in _KNOWN.items() if field.group == _ADDRESS}
+        elif re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+            found[name] = _as_given(_KNOWN.get(name) or _new(name, given), given, choices.get(name) or given.enum or ())
+    groups = list(dict.fromkeys(field.group for field in found.values()))
+    return tuple(sorted(found.values(), key=lambda field: groups.index(field.group)))
+
+
+def _new(name: str, given: KycField) -> Field:
+    """A field that this version has no words for."""
+    label = name.replace("_", " ")
+    kind: Kind = "date" if given.type == "date" else "text"
+    return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=(given.description or "")[:200])
+
+
+def _as_given(field: Field, given: KycField, choices: tuple[str, ...]) -> Field:
+    rule = given.regex if given.regex and _SIMPLE.fullmatch(given.regex) else field.rule
+    return replace(
+        field,
+        kind="choice" if choices and field.kind == "text" else field.kind,
+        required=given.required,
+        least=max(field.least, given.min_length or 0),
+        most=min(field.most, given.max_length or field.most),
+        rule=rule,
+        choices=choices,
+    )
+
+
+def filled(fields: tuple[Field, ...], form: Mapping[str, str]) -> tuple[Field, ...]:
+    """The fields with what was typed into them."""
+    return tuple(replace(field, value=form.get(field.name, "").strip()) for field in fields)
+
+
+def judged(fields: tuple[Field, ...], values: KycValues, now: float) -> tuple[Field, ...]:
+    """The fields with what is wrong with what was typed, in one sentence that says how to mend it."""
+    codes = {occupation.code for occupation in values.occupations}
+    today = datetime.fromtimestamp(now, UTC).date().isoformat()
+    return tuple(replace(field, fault=_fault(field, codes, today)) for field in fields)
+
+
+def blamed(fields: tuple[Field, ...], faults: tuple[tuple[str, str], ...]) -> tuple[Field, ...]:
+    """The fields with the faults that others found in them."""
+    rules = dict(faults)
+    return tuple(replace(f, fault=f"{f.label} {rules[f.name]}.") if f.name in rules else f for f in fields)
+
+
+def grouped(fields: tuple[Field, ...]) -> list[tuple[str, list[Field]]]:
+    """The fields under their headings."""
+    return [(name, list(some)) for name, some in groupby(fields, key=lambda field: field.group)]
+
+
+def _fault(field: Field, codes: set[str], today: str) -> str:
+    value = field.value
+    if not value:
+        return _missing(field) if field.required else ""
+    if field.kind == "date":
+        return _date_fault(value, today)
+    if field.kind == "occupation":
+        return "" if value in codes else "Choose an occupation from the list."
+    if field.kind == "choice":
+        return "" if value in field.choices else f"Choose one for: {field.label}."
+    if len(value) > field.most:
+        return f"{field.label} has at most {field.most} characters."
+    if len(value) < field.least:
+        return f"{field.label} has at least {field.least} characters."
+    if field.kind == "email" and not _EMAIL.fullmatch(value):
+        return "Enter an email address, such as name@example.com."
+    if not value.isprintable() or (field.rule and not re.fullmatch(field.rule, value)):
+        return f"{field.label} is not in the form that is needed. {field.hint}".strip()
+    return ""
+
+
+def _missing(field: Field) -> str:
+    if field.kind == "choice":
+        return f"Choose one for: {field.label}."
+    return f"{'Search for and choose' if field.kind == 'occupation' else 'Enter'} the {field.spoken}."
+
+
+def _date_fault(value: str, today: str) -> str:
+    try:
+        real = re.fullmatch(r"\d{4}-\d{2}-\d{2}", value) is not None
+        datetime.fromisoformat(value)
+    except ValueError:
+        real = False
+    if not real:
+        return "Enter a date that exists, as year-month-day."
+    return "" if FIRST_BIRTH <= value <= today else "Enter a date of birth that is not in the future."
