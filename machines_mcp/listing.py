@@ -7,9 +7,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from machines_mcp.governance import opened_guard
 from machines_mcp.guard.limits import Budget, budgets
 from machines_mcp.policy_report import why
-from machines_mcp.server import App, opened
+from machines_mcp.server import App
 from machines_mcp.settings import Settings
 
 BYTES_PER_TOKEN = 4
@@ -44,10 +45,10 @@ async def standing(settings: Settings) -> list[str]:
         PolicyError: The policy is refused.
         StoreUnavailable: The state folder can't be used.
     """
-    async with opened(settings) as app:
-        policy, now = app.policy, time.time()
-        left = await app.store.read(lambda db: budgets(db, policy, now, settings.user_id))
-        verifier = await app.guard.passphrase.verifier()
+    async with opened_guard(settings) as guard:
+        policy, now = guard.policy, time.time()
+        left = await guard.store.read(lambda db: budgets(db, policy, now, settings.user_id))
+        verifier = await guard.passphrase.verifier()
     lines = [f"policy: {policy.source}, digest {policy.digest[:12]}"]
     if policy.needs_passphrase or verifier is not None:
         lines.append(f"passphrase: {_set_at(verifier.set_at) if verifier else 'not set, so nothing can be approved'}")

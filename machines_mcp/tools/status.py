@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import Intent
+from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.policy import Rule
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
 from machines_mcp.tools.services import Permission, Services

@@ -14,11 +14,9 @@ from click.testing import CliRunner
 from mcp import Client
 
 from machines_mcp.cli import main
-from machines_mcp.guard.passphrase import Passphrase
-from machines_mcp.guard.store import Store
-from machines_mcp.secret import Secret
 from machines_mcp.server import opened
 from machines_mcp.settings import Settings, read_settings
+from machines_mcp.testing import set_passphrase
 from tests.tools.simulated import caller
 
 pytestmark = pytest.mark.anyio
@@ -34,9 +32,8 @@ def _policy(folder: Path, text: str, environment: str = "embedded") -> Path:
     return path
 
 
-def _settings(folder: Path, policy: Path | None, environment: str, **more: str) -> Settings:
-    given = {"MACHINES_ENV": environment, "MACHINES_STATE_DIR": str(folder / "state")} | REAL | more
-    return read_settings(given | ({} if policy is None else {"MACHINES_POLICY": str(policy)}))
+def _where(folder: Path, environment: str) -> dict[str, str]:
+    return {"MACHINES_ENV": environment, "MACHINES_STATE_DIR": str(folder / "state")}
 
 
 async def _call(settings: Settings, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -130,14 +127,12 @@ async def _sessions(folder: Path) -> list[dict[str, Any]]:
 async def test_outside_the_simulator_status_says_that_nobody_can_approve_before_there_is_a_passphrase(
     tmp_path: Path,
 ) -> None:
-    settings = _settings(tmp_path, None, "sandbox")
+    settings = read_settings(REAL | _where(tmp_path, "sandbox"))
     status = await _call(settings, "status")
     assert status["policy"].startswith("default ")
     money = {found["action"]: found for found in status["permissions"]}["money"]
     assert (money["rule"], "passphrase" in money["reason"]) == ("ask", True)
-    store = Store(settings.state_dir)
-    await Passphrase(store).set(Secret("correct horse battery"))
-    await store.close()
+    await set_passphrase(REAL | _where(tmp_path, "sandbox"), "correct horse battery")
     status = await _call(settings, "status")
     assert datetime.fromisoformat(status["passphrase_set_at"]).year >= 2025
     money = {found["action"]: found for found in status["permissions"]}["money"]
@@ -145,7 +140,7 @@ async def test_outside_the_simulator_status_says_that_nobody_can_approve_before_
 
 
 async def test_production_without_a_policy_refuses_to_change_anything_and_says_why(tmp_path: Path) -> None:
-    settings = _settings(tmp_path, None, "production")
+    settings = read_settings(REAL | _where(tmp_path, "production"))
     refused = await _call(settings, "create_card")
     assert refused["code"] == "policy.denied"
     assert "production only reads" in refused["message"]
