@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import anyio
 
 from machines_mcp import __version__
+from machines_mcp.governance import policy_for
 from machines_mcp.guard.policy import PolicyError
 from machines_mcp.guard.store import StoreUnavailable
-from machines_mcp.server import App, opened, policy_for
+from machines_mcp.server import App, opened
 from machines_mcp.settings import Settings, SettingsError, read_settings
 
 CONNECT_SECONDS = 5.0
