@@ -6,10 +6,11 @@ Made of validated arguments and of what Machines said, never of a model's own wo
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.patterns import masked_text
 
 Way = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
 """Where a decision comes from. `page` is the vault's own, `form` the desk's for identity data."""
@@ -60,6 +61,19 @@ class Stakes:
     sink: str | None = None
     only: Literal["page", "form"] | None = None
     """The one way this can be granted, where the page that grants it also does it."""
+
+    def masked(self) -> Stakes:
+        """The same without what looks like a card number or a national id: others' texts can hold one, rows must not.
+
+        A text that names the destination is left as it is: money follows it.
+        """
+        followed = (self.destination.address, self.destination.extra_id) if self.destination is not None else ()
+
+        def mask(text: str) -> str:
+            return text if any(part and part in text for part in followed) else masked_text(text)
+
+        facts = tuple(replace(fact, value=mask(fact.value)) for fact in self.facts)
+        return replace(self, question=mask(self.question), facts=facts)
 
     def as_json(self) -> str:
         """The one spelling in which a row keeps it."""

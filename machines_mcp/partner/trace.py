@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # What stands for a field whose name could itself be a value: of others' making, in words or digits.
 UNNAMED = "?"
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+# Digits only as `line1` has them: a map can have tokens or numbers for names.
+_PLAIN = re.compile(r"(?=.{1,40}\Z)[A-Za-z_]+[0-9]{0,2}")
 _MAX_NODES = 5000
 _WRITE_SECONDS = 1.0
 
@@ -68,7 +69,7 @@ def open_trace(path: str) -> int:
 
 
 def plain_name(name: str) -> str:
-    """A field's name, or `?` where it is more than 1 to 40 letters, digits and underscores, a digit not the first."""
+    """A field's name, or `?` where it is more than 1 to 40 letters and underscores and up to two digits at the end."""
     return name if _PLAIN.fullmatch(name) else UNNAMED
 
 

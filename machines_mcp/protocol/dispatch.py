@@ -209,7 +209,7 @@ class Dispatcher:
             return Stakes(question=f"Allow this call: {tool.title}?")
         call = self._open_call(ctx, arguments, uuid.uuid4().hex)
         stakes: Stakes = await self._running.explained(tool, tool.stakes(call, arguments))
-        return stakes
+        return stakes.masked()
 
     async def _follow(
         self,

@@ -13,6 +13,7 @@ import anyio
 from machines_mcp.guard.gate import Gate
 from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.intents import EXECUTION_SECONDS
+from machines_mcp.guard.masking import Masking
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.opaque import collect
 from machines_mcp.protocol.refusal import NOT_BEGUN, Code, Refusal, Step
@@ -83,7 +84,8 @@ class Running:
                 self._gate.abandon(intent)
                 logger.error("a granted call ended unforeseen: %s", type(error).__name__)
                 raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[STATUS]) from None
-            await self._keep(intent, ran.outcome, "ok", ok=True)
+            # What the guard would mask on its way out must not lie in the state folder either.
+            await self._keep(intent, Masking(ran.opaque).masked(ran.outcome), "ok", ok=True)
         return ran
 
     async def _given_back(self, intent: Intent, refusal: Refusal) -> Refusal:

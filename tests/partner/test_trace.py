@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -130,10 +131,13 @@ def test_a_shape_has_types_and_of_a_list_the_first(value: dict[str, Any], expect
     assert list(shape(value).values()) == expected
 
 
-@pytest.mark.parametrize("name", ["1a", "a-b", "a b", "é", "", "a" * 41, "a\n", "a.b", "4111"])
+@pytest.mark.parametrize(
+    "name", ["1a", "a-b", "a b", "é", "", "a" * 41, "a\n", "a.b", "4111", "aB3dE5fG", "card4111", "C10M1GNTP"]
+)
 def test_a_name_that_could_be_a_value_is_not_shown(name: str) -> None:
     assert shape({name: 1, "fine_Name9": {name: 2}}) == {UNNAMED: "integer", "fine_Name9": {UNNAMED: "integer"}}
 
 
 def test_a_shape_ends() -> None:
-    assert len(shape({f"name{n}": n for n in range(20_000)})) == 5000
+    names = ("".join(letters) for letters in itertools.product("abcdefghij", repeat=4))
+    assert len(shape(dict.fromkeys(names, 1))) == 5000
