@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import select
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +32,19 @@ line.sendall(json.dumps({{"pid": os.getpid(), "environ": dict(os.environ), "argv
 def program(source: str) -> tuple[str, ...]:
     """The command of a child that runs this source, isolated as the vault is."""
     return (sys.executable, "-I", "-c", source)
+
+
+def dies_with(parent: subprocess.Popen[bytes], pid: int) -> bool:
+    """Kill the parent, and say whether the process `pid` dies of it, however it is stuck; Linux only."""
+    opened = os.pidfd_open(pid)
+    try:
+        parent.kill()
+        # Readable once that process is gone.
+        return bool(select.select([opened], [], [], PATIENCE / 2)[0])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(opened, signal.SIGKILL)
+        os.close(opened)
 
 
 @dataclass

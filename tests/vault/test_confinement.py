@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vault.children import PATIENCE, program
+from tests.vault.children import PATIENCE, dies_with, program
 
 CONFINED = "import os, sys, time\nfrom machines_mcp.vault import confinement\n"
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="no such limit on Windows")
@@ -116,16 +117,14 @@ def test_the_process_ends_at_its_deadline_even_where_no_other_thread_may_run() -
 
 @linux_only
 def test_a_stopped_process_dies_with_its_parent() -> None:
-    child = CONFINED + "confinement.die_with_parent(); os.write(1, b'%d' % os.getpid()); os.kill(os.getpid(), 19)"
-    parent = (
-        "import os, subprocess, sys\n"
-        f"child = subprocess.Popen({program(child)!r})\n"
-        "os.waitpid(child.pid, os.WUNTRACED)\n"
-        "os.kill(os.getpid(), 9)"
+    child = program(CONFINED + "confinement.die_with_parent(); os.kill(os.getpid(), 19)")
+    parent = program(
+        f"import os, subprocess, sys; child = subprocess.Popen({child!r}); "
+        "os.waitpid(child.pid, os.WUNTRACED); os.write(1, b'%d' % child.pid); sys.stdin.read()"
     )
-    done = subprocess.run(program(parent), capture_output=True, timeout=PATIENCE, check=False)
-    # The pipe's end is that of the last who holds it: the child.
-    assert (done.returncode, done.stdout.isdigit()) == (-9, True)
+    with subprocess.Popen(parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert dies_with(server, int(os.read(server.stdout.fileno(), 20)))
 
 
 @linux_only

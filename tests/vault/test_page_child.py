@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ import pytest
 
 from machines_mcp.vault.process import COMMAND
 from machines_mcp.vault.request import request_line
-from tests.vault.children import PATIENCE, program
+from tests.vault.children import PATIENCE, dies_with, program
 from tests.vault.pages import PASSPHRASE, page_request
 from tests.vault.simulator import Card, Simulator
 
@@ -99,12 +97,7 @@ def test_a_stopped_page_dies_with_its_server(api: Simulator, card: Card) -> None
         assert parent.stdout is not None
         parent.stdin.write(request_line(page_request(api.base_url, api.partner_key, card)))
         parent.stdin.flush()
-        vault = int(os.read(parent.stdout.fileno(), 20))
-        opened = os.pidfd_open(vault)
-        os.kill(parent.pid, signal.SIGKILL)
-        # Readable once that process is gone.
-        assert select.select([opened], [], [], PATIENCE)[0] == [opened]
-        os.close(opened)
+        assert dies_with(parent, int(os.read(parent.stdout.fileno(), 20)))
 
 
 @linux_only
