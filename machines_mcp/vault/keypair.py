@@ -66,7 +66,7 @@ def unseal(file: Path, token: str) -> OpenedCard:
         KeyPairError: The file holds no private key, or the text was not sealed to it or is no card.
     """
     key = _private_key(file)
-    if len(token) > MAX_JWE_BYTES or not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){4}", token):
+    if len(token) > MAX_JWE_BYTES or not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){4}", token):
         raise KeyPairError("This is no compact JWE: five parts of letters, digits, - and _ with a point between them.")
     try:
         content = jwe.decrypt_compact(token, key, algorithms=[ALGORITHM, ENCRYPTION]).plaintext

@@ -64,8 +64,11 @@ def test_nobody_but_this_machine_can_reach_it(api: Simulator, card: Card) -> Non
 def test_it_ends_with_its_parent_or_at_an_answer_to_nothing(api: Simulator, card: Card, last_words: bytes) -> None:
     with _child(api, card) as (child, _):
         assert child.stdin is not None
-        child.stdin.write(last_words)
-        child.stdin.close()
+        if last_words:
+            child.stdin.write(last_words)
+            child.stdin.flush()
+        else:
+            child.stdin.close()
         assert _rest(child) == (1, b"", b"")
 
 
@@ -88,7 +91,9 @@ def test_where_the_server_never_answers_no_card_is_shown(api: Simulator, card: C
 def test_a_stopped_page_dies_with_its_server(api: Simulator, card: Card) -> None:
     server = (
         "import os, subprocess, sys\n"
-        f"child = subprocess.Popen({COMMAND!r}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={{}})\n"
+        # A session of its own, as the server gives it one: else the system would end a stopped orphan by itself.
+        f"pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={{}}, start_new_session=True)\n"
+        f"child = subprocess.Popen({COMMAND!r}, **pipes)\n"
         "child.stdin.write(sys.stdin.buffer.readline()); child.stdin.flush(); child.stdout.readline()\n"
         "os.kill(child.pid, 19); os.write(1, b'%d' % child.pid); sys.stdin.buffer.readline()"
     )

@@ -96,21 +96,21 @@ async def test_what_became_of_it_is_told_before_the_child_is_gone(request_for_pa
     "steps",
     [
         pytest.param([], id="nothing"),
-        pytest.param([b"garbage\n"], id="garbage"),
-        pytest.param([RIGHT], id="right before there is a page"),
-        pytest.param([UP, UP], id="listening twice"),
-        pytest.param([UP, RIGHT, "hear()", RIGHT], id="right twice"),
-        pytest.param([UP, RIGHT, "hear()", WRONG], id="wrong after right"),
+        pytest.param([b"garbage\n", UNUSED], id="garbage"),
+        pytest.param([RIGHT, UNUSED], id="right before there is a page"),
+        pytest.param([UP, UP, UNUSED], id="listening twice"),
+        pytest.param([UP, RIGHT, "hear()", RIGHT, UNUSED], id="right twice"),
+        pytest.param([UP, RIGHT, "hear()", WRONG, UNUSED], id="wrong after right"),
         pytest.param([UP, GOOD], id="shown and never asked"),
         pytest.param([UP, WRONG, "hear()", GOOD], id="shown after a wrong one"),
-        pytest.param([UP.replace(b"4711", b"0")], id="no port"),
-        pytest.param([UP.replace(b"4711", b"70000")], id="a port too high"),
-        pytest.param([UP.replace(b"4711", b"4711.0")], id="a port with a point"),
-        pytest.param([b'{"event":"listening"}\n'], id="no port at all"),
-        pytest.param([UP, b'{"event":"right","port":1}\n'], id="a port where none may be"),
-        pytest.param([UP, b'{"event":"right","pan":"4"}\n'], id="a field more"),
-        pytest.param([UP, b'{"event": "right"}\n'], id="another spelling"),
-        pytest.param([UP, b'{"event":"shown"}\n'], id="another event"),
+        pytest.param([UP.replace(b"4711", b"0"), UNUSED], id="no port"),
+        pytest.param([UP.replace(b"4711", b"70000"), UNUSED], id="a port too high"),
+        pytest.param([UP.replace(b"4711", b"4711.0"), UNUSED], id="a port with a point"),
+        pytest.param([b'{"event":"listening"}\n', UNUSED], id="no port at all"),
+        pytest.param([UP, b'{"event":"right","port":1}\n', UNUSED], id="a port where none may be"),
+        pytest.param([UP, b'{"event":"right","pan":"4"}\n', UNUSED], id="a field more"),
+        pytest.param([UP, b'{"event": "right"}\n', UNUSED], id="another spelling"),
+        pytest.param([UP, b'{"event":"shown"}\n', UNUSED], id="another event"),
         pytest.param([UP, UNUSED[:-1]], id="a reply without its end"),
         pytest.param([UP], id="no reply"),
         pytest.param([UP, b"9" * 9000], id="too much"),
@@ -135,14 +135,14 @@ async def test_shown_of_another_card_is_refused(request_for_page: VaultRequest) 
 
 async def test_a_locked_page_asks_no_more(request_for_page: VaultRequest) -> None:
     notes = Notes(locks_at=1)
-    assert await _code(request_for_page, UP, WRONG, "hear()", RIGHT, notes=notes) == "vault.protocol"
+    assert await _code(request_for_page, UP, WRONG, "hear()", RIGHT, UNUSED, notes=notes) == "vault.protocol"
     assert (notes.wrongs, notes.asked) == (1, 0)
 
 
 async def test_a_page_that_guesses_without_end_is_stopped(request_for_page: VaultRequest) -> None:
     notes = Notes(locks_at=10**6)
     loop = f"for _ in range({MAX_WRONG + 5}): say({WRONG!r}); hear()"
-    assert await _code(request_for_page, UP, loop, notes=notes) == "vault.protocol"
+    assert await _code(request_for_page, UP, loop, UNUSED, notes=notes) == "vault.protocol"
     assert notes.wrongs == MAX_WRONG
 
 
