@@ -6,6 +6,8 @@ import re
 import tempfile
 from pathlib import Path
 
+import policy_page
+
 from machines_mcp.listing import listing, markdown_table
 from machines_mcp.settings import read_settings
 
@@ -23,3 +25,4 @@ def readme() -> str:
 
 if __name__ == "__main__":
     (ROOT / "README.md").write_text(readme(), encoding="utf-8")
+    policy_page.PAGE.write_text(policy_page.page(), encoding="utf-8")

@@ -87,9 +87,7 @@ class Cards(Section):
     """Limits of the cards that are made or changed."""
 
     unbounded: bool = Field(False, description="whether a card may have no limit, or one per payment only")
-    max_limit_cents: Periods | None = Field(
-        None, description="a table, see below; left out: any limit, in `production` none"
-    )
+    max_limit_cents: Periods | None = Field(None, description="see below; left out: any limit, in `production` none")
 
 
 class Place(Section):
@@ -109,7 +107,7 @@ class Withdrawals(Section):
     per_day_cents: Cents | None = Field(None, description="the most that all withdrawals of a day (UTC) take")
     per_user_day_cents: Cents | None = Field(None, description="the same for each user; left out: as for all")
     destinations: Annotated[Any_ | Annotated[list[Place], Tag(":list")], Discriminator(_word_or_list)] | None = Field(
-        None, description='where money may go: a list of tables, see below, or `"any"`'
+        None, description="where money may go, see below"
     )
 
 
@@ -125,7 +123,7 @@ class Reveal(Section):
     """Where a card's number and CVC may be shown. `none` (decrypted, verified, dropped) always may."""
 
     sinks: Annotated[list[SinkName], AfterValidator(_different)] | None = Field(
-        None, description="of `none`, `page`, `sealed`, `model`; left out: `none`, and outside `production` `page`"
+        None, description="left out: outside `production` `page`, and what is switched on below"
     )
     model: bool = Field(False, description="whether the AI and its provider may see a card at all")
     model_cvc: bool = Field(False, description="whether they may see the CVC, too")
@@ -133,11 +131,11 @@ class Reveal(Section):
 
 
 class Identity(Section):
-    """How identity data gets to Machines."""
+    """Whether identity data may be an argument of the model's calls."""
 
     through_model: bool | None = Field(
         None,
-        description="as arguments of the model's calls; `false`: by a form at the desk. Only `production`: `false`",
+        description="`false`: by a form at the desk alone; left out: `true`, in `production` `false`",
     )
 
 
@@ -156,7 +154,7 @@ class Audit(Section):
 
 
 class PolicyFile(Section):
-    """A policy."""
+    """What stands above the first section, and `[tools]`."""
 
     version: Annotated[int, AfterValidator(_first)] = Field(description="the form of this file")
     environment: Literal["embedded", "sandbox", "production"] = Field(description="the `MACHINES_ENV` it is for")
@@ -167,7 +165,9 @@ class PolicyFile(Section):
             Discriminator(_word_or_list),
         ]
         | None
-    ) = Field(None, description='the users that calls may act for: a list, or `"any"`')
+    ) = Field(
+        None, description="the users that calls may act for; outside `embedded` needed without `MACHINES_USER_ID`"
+    )
     classes: Classes = Field(Classes(), description="what calls of each class may do")
     tools: dict[
         str,

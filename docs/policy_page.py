@@ -1,0 +1,104 @@
+"""Makes the tables of docs/policy.md: the keys from the model that reads them, the defaults from the policy itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.policy import Policy, Rule, default_policy
+from machines_mcp.guard.policy_model import Classes, Periods, Place, PolicyFile, Section
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "policy.md"
+_PART = "<!-- {0}: made by `make docs` -->\n"
+_ENVIRONMENTS = ("embedded", "sandbox", "production")
+_TABLES: tuple[tuple[str, type[Section]], ...] = (
+    ("classes", Classes),
+    *(
+        (name, type(field.default))
+        for name, field in PolicyFile.model_fields.items()
+        if name not in ("classes", "tools")
+    ),
+    ("cards.max_limit_cents", Periods),
+    ("withdrawals.destinations", Place),
+)
+
+
+def keys() -> str:
+    """A table per section: each key, what it holds and what it says."""
+    parts = [_table(PolicyFile, "The head", PolicyFile.model_fields.keys() - _sections())]
+    for name, model in _TABLES:
+        if issubclass(model, Section):
+            brackets = f"`[[{name}]]`" if model is Place else f"`[{name}]`"
+            parts.append(_table(model, brackets, model.model_fields.keys()))
+    return "\n".join(parts)
+
+
+def defaults() -> str:
+    """What holds without a file: rules and ways by class and environment."""
+    policies = [default_policy(name, read_only=False) for name in _ENVIRONMENTS]
+    lines = [f"| class | {' | '.join(f'`{name}`' for name in _ENVIRONMENTS)} |", "| --- | --- | --- | --- |"]
+    lines += [f"| `{effect}` | {' | '.join(_said(policy, effect) for policy in policies)} |" for effect in Effect]
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    """The whole document, its generated parts made anew."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, made in (("defaults", defaults()), ("keys", keys())):
+        start = _PART.format(name)
+        pattern = re.compile(rf"({re.escape(start)}).*?(<!-- /{name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)  # type: ignore[misc]
+        if found != 1:
+            raise ValueError(f"docs/policy.md has no place for {name}")
+    return text
+
+
+def _sections() -> set[str]:
+    return {name for name, field in PolicyFile.model_fields.items() if isinstance(field.default, Section)}
+
+
+def _said(policy: Policy, effect: Effect) -> str:
+    rule = policy.rule(effect)
+    if rule is not Rule.ASK:
+        return rule.value
+    sinks = policy.sinks - {"none"} if effect is Effect.REVEAL else {""}
+    ways = set[str]().union(*(policy.ways(effect, sink or None) for sink in sinks))
+    passphrase = ", with the passphrase" if policy.needs_passphrase else ""
+    return f"ask: {', '.join(sorted(ways))}{passphrase}"
+
+
+def _table(model: type[Section], title: str, names: Any) -> str:
+    schema = model.model_json_schema()
+    intro = " ".join((model.__doc__ or "").split())
+    lines = [f"### {title}", "", intro, "", "| key | holds | what it says |", "| --- | --- | --- |"]
+    for name, field in model.model_fields.items():
+        if name in names:
+            holds = _holds(name, schema["properties"][name], schema.get("$defs", {}))
+            needed = " (needed)" if field.is_required() else ""
+            lines.append(f"| `{name}` | {holds}{needed} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _holds(name: str, schema: Mapping[str, Any], models: Mapping[str, Any]) -> str:
+    arms = [arm for arm in schema.get("anyOf", schema.get("oneOf", [schema])) if arm.get("type") != "null"]
+    if arms != [schema]:
+        return " or ".join(_holds(name, arm, models) for arm in arms)
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f'`"{schema["const"]}"`'
+    match schema.get("type"):
+        case "integer":
+            return "cents" if name.endswith("_cents") or name in Periods.model_fields else "a whole number"
+        case "boolean":
+            return "`true`, `false`"
+        case "array":
+            return "a list of " + ("tables" if "$ref" in schema["items"] else _holds(name, schema["items"], models))
+        case "string":
+            return "text"
+        case _:
+            return "a table"
