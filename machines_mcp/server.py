@@ -117,6 +117,7 @@ class App:
                 partner=self.partner,
                 reveal=reveals.reveal,
                 page=reveals.page,
+                form=self._form,
                 policy=self.policy,
                 permissions=permissions(self.policy),
                 overview=Overview(self.store, policy=self.policy, user_id=settings.user_id),
@@ -190,6 +191,9 @@ class App:
         desk = DeskOf(self, opens_pages=self._opens_pages)
         self._closing.append(desk.desk.close)
         return desk
+
+    async def _form(self, intent_id: str) -> str | None:
+        return await self.desk.address(f"kyc/{intent_id}")
 
     async def desk_address(self) -> str | None:
         """Where the desk is; starts it when first needed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -80,6 +80,18 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
         faults = [_fault(tool, dict(e)) for e in error.errors(include_input=False, include_url=False)]
     # Raised outside the handler: a chained ValidationError would carry the values along.
     raise Refusal(Code.INPUT_INVALID, faults=list(dict.fromkeys(faults)))
+
+
+def refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> None:
+    """Refuse arguments that the policy does not let pass through the model.
+
+    Raises:
+        Refusal: `input.invalid` with each of them.
+    """
+    rule = "is not taken from you here; call without it, and the user types it into a form on this machine"
+    faults = [Fault(name, rule) for name in arguments if name in closed]
+    if faults:
+        raise Refusal(Code.INPUT_INVALID, faults=faults)
 
 
 def _fault(tool: Tool, error: dict[str, Any]) -> Fault:

@@ -21,7 +21,7 @@ from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.guard.ways import Decision
 from machines_mcp.opaque import collect
 from machines_mcp.protocol import questions
-from machines_mcp.protocol.arguments import take_approval_id, validate
+from machines_mcp.protocol.arguments import refuse_closed, take_approval_id, validate
 from machines_mcp.protocol.decisions import barred, refuse, required
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.protocol.registry import Registry
@@ -132,6 +132,7 @@ class Dispatcher:
         return tool
 
     def _validate(self, tool: Tool, raw: Mapping[str, Any]) -> Input:
+        refuse_closed(raw, self._registry.closed(tool))
         arguments = validate(tool, raw, self._registry.pinned_user)
         user_id = getattr(arguments, "user_id", None)
         if user_id is not None and not self._gate.policy.allows_user(user_id):

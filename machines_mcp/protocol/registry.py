@@ -29,12 +29,18 @@ class Registry:
         self.pinned_user = pinned_user
 
     def asks(self, tool: Tool) -> bool:
-        """Whether any call of the tool can need a person."""
-        return any(self.policy.rule(effect, tool.name) is Rule.ASK for effect in tool.effects)
+        """Whether any call of the tool can need a person: because the policy asks, or to act on a page of its own."""
+        rules = {effect: self.policy.rule(effect, tool.name) for effect in tool.effects}
+        acts = any(rule is not Rule.DENY for effect, rule in rules.items() if effect not in (Effect.READ, Effect.WRITE))
+        return Rule.ASK in rules.values() or (tool.present is not None and acts)
 
     def usable(self, tool: Tool) -> bool:
         """Whether any call of the tool can be allowed at all."""
         return any(self.policy.rule(effect, tool.name) is not Rule.DENY for effect in tool.effects)
+
+    def closed(self, tool: Tool) -> frozenset[str]:
+        """The arguments that the policy leaves no value of."""
+        return frozenset(name for name, values in tool.choices(self.policy).items() if not values)
 
     @cached_property
     def usable_names(self) -> frozenset[str]:

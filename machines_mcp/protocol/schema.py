@@ -24,10 +24,14 @@ def input_schema(
     """The schema of a tool's arguments.
 
     `pinned`: the server acts for one user, so `user_id` is no argument. `asks`: a person may have to approve, so
-    `approval_id` is one. `choices`: the values that the policy leaves of an argument, and what each means.
+    `approval_id` is one. `choices`: the values that the policy leaves of an argument, and what each means; where it
+    leaves none, it is no argument.
     """
     schema = flat_schema(tool.input_model, "validation")
     for name, values in (choices or {}).items():
+        if not values:
+            del schema["properties"][name]
+            continue
         meanings = "; ".join(f"{value}: {meaning}" for value, meaning in values.items())
         schema["properties"][name] |= {"enum": list(values), "description": meanings}
     if pinned and tool.per_user:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Fact, Stakes
+from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
-from machines_mcp.tools.kyc_form import SubmitKyc, application
+from machines_mcp.tools.kyc_form import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.text import clean, clean_or_none, quoted
 from machines_mcp.tools.waiting import poll_seconds, wait_until
@@ -33,6 +36,10 @@ MEANINGS = {
 }
 _USER_ACTS = ("needs_information", "needs_verification")
 _ENDS = ("denied", "locked", "canceled")
+_HOW = {
+    True: "Send the data that the user gave; or call it without, and the user types it into a form on this machine.",
+    False: "Call it without data: the user types it into a form on this machine.",
+}
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -81,18 +88,36 @@ class KycStanding(Output):
 
 async def _stakes(call: UserCall, args: SubmitKyc) -> Stakes:
     # The question is stored and shown, so it names no value.
-    count = sum(value is not None for name, value in args if name != "user_id")
-    who = quoted(call.user_id, 120)
+    count, who = len(args.given), quoted(call.user_id, 120)
+    if not count:
+        question = f"Fill in the identity form of the user {who} and send it to Machines?"
+        return Stakes(question=question, facts=(user_fact(call),), only="form")
     return Stakes(
         question=f"Send the identity data of the user {who} ({count} fields) to Machines for the check?",
         facts=(user_fact(call), Fact("Fields given", str(count))),
     )
 
 
+async def _form(call: UserCall, args: SubmitKyc, intent: Intent) -> str | None:
+    """The address of the form, where the data does not come with the call."""
+    if intent.stakes.only != "form":
+        return None
+    address = await call.services.form(intent.id)
+    if address is None:
+        message = "The form can't be shown: this machine has no port for it. Nothing was sent; tell the operator."
+        raise Refusal(Code.STATE_UNAVAILABLE, message=message)
+    return address
+
+
+def _closed(policy: Policy) -> dict[str, dict[str, str]]:
+    """No value may come from the model where the policy says so."""
+    return {} if policy.identity_through_model else {name: {} for name in IDENTITY}
+
+
 @tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,), effect=Effect.READ)
 async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycRequirements:
     """List the identity data that submit_kyc needs, with the rules, and find occupation codes by words. Shows
-    requirements only, never stored values. Ask the user for the data. Next: submit_kyc."""
+    requirements only, never stored values. Next: submit_kyc."""
     client = await call.services.partner()
     values = await client.kyc.values(call.user_id)
     known = [Occupation(code=clean(o.code, 40), label=clean(o.label, 120)) for o in values.occupations]
@@ -100,7 +125,7 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
         fields=_fields(values),
         occupations=_matching(known, args.occupation_query),
         occupations_total=len(known),
-        next_steps=[then(call, "submit_kyc", "Send the data that the user gave.")],
+        next_steps=[then(call, "submit_kyc", _HOW[call.services.policy.identity_through_model])],
     )
 
 
@@ -110,14 +135,18 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
     steps=(4,),
     effect=Effect.IDENTITY,
     stakes=_stakes,
+    present=_form,
+    choices=_closed,
     idempotent=False,
 )
 async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
-    """Send the user's identity data for the check. Use only data the user gave; see get_kyc_requirements for the
-    rules. A person is asked first. The data is passed on and not kept. Next: get_kyc_status."""
+    """Send the user's identity data for the check. Give all of it, only as the user gave it (get_kyc_requirements has
+    the rules), or none: then the user types it into a form on this machine. A person is asked first. The data is
+    passed on and not kept. Next: get_kyc_status."""
     client = await call.services.partner()
-    with call.services.in_flight(args.national_id):
-        status = clean((await client.kyc.submit(call.user_id, application(args))).status, 40)
+    filled = application(args)
+    with call.services.in_flight(filled.national_id):
+        status = clean((await client.kyc.submit(call.user_id, filled)).status, 40)
     if status in ("approved", *_ENDS):
         steps = _next(call, status)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from machines_mcp import partner
 from machines_mcp.protocol.tool import UserInput
@@ -27,47 +27,53 @@ Line = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class SubmitKyc(UserInput):
-    first_name: Short
-    last_name: Short
-    birth_date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="YYYY-MM-DD")
-    national_id: str = Field(min_length=1, max_length=50, pattern=r"^[0-9A-Za-z-]+$")
-    country_of_issue: Country = Field(description="Of national_id; ISO alpha-2")
-    email: str = Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
-    address_line1: Line
+    """All of the form, but for what is optional there, or nothing of it: then a person fills it in."""
+
+    first_name: Short | None = None
+    last_name: Short | None = None
+    birth_date: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="YYYY-MM-DD")
+    national_id: str | None = Field(default=None, min_length=1, max_length=50, pattern=r"^[0-9A-Za-z-]+$")
+    country_of_issue: Country | None = Field(default=None, description="Of national_id; ISO alpha-2")
+    email: str | None = Field(default=None, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")
+    address_line1: Line | None = None
     address_line2: Line | None = None
-    address_city: Line
-    address_region: Line
-    address_postal_code: str = Field(min_length=1, max_length=20)
-    address_country_code: Country
+    address_city: Line | None = None
+    address_region: Line | None = None
+    address_postal_code: str | None = Field(default=None, min_length=1, max_length=20)
+    address_country_code: Country | None = None
     phone_country_code: str | None = Field(default=None, pattern=r"^\d{1,3}$")
     phone_number: str | None = Field(default=None, pattern=r"^\d{4,15}$")
-    occupation: str = Field(pattern=r"^[0-9A-Za-z-]{3,20}$", description="Code from get_kyc_requirements")
-    annual_salary: Salary
-    account_purpose: Purpose
-    expected_monthly_volume: Volume
+    occupation: str | None = Field(
+        default=None, pattern=r"^[0-9A-Za-z-]{3,20}$", description="Code from get_kyc_requirements"
+    )
+    annual_salary: Salary | None = None
+    account_purpose: Purpose | None = None
+    expected_monthly_volume: Volume | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What of the form came with the call, by name."""
+        return {name: getattr(self, name) for name in IDENTITY if getattr(self, name) is not None}
+
+    @model_validator(mode="after")
+    def _all_or_nothing(self) -> SubmitKyc:
+        given = self.given
+        missing = [name for name in IDENTITY if name not in given and name not in _OPTIONAL]
+        if given and missing:
+            # Without any input: an error must not carry what was given along.
+            raise ValidationError.from_exception_data(
+                "SubmitKyc", [{"type": "missing", "loc": (name,), "input": None} for name in missing]
+            )
+        return self
+
+
+_OPTIONAL = frozenset({"address_line2", "phone_country_code", "phone_number"})
+IDENTITY = tuple(name for name in SubmitKyc.model_fields if name != "user_id")
+"""The arguments that hold identity data."""
 
 
 def application(args: SubmitKyc) -> KycApplication:
     """The body of POST /kyc/applications."""
-    return partner.KycApplication(
-        first_name=args.first_name,
-        last_name=args.last_name,
-        birth_date=args.birth_date,
-        national_id=args.national_id,
-        country_of_issue=args.country_of_issue.upper(),
-        email=args.email,
-        address=partner.KycAddress(
-            line1=args.address_line1,
-            line2=args.address_line2,
-            city=args.address_city,
-            region=args.address_region,
-            postal_code=args.address_postal_code,
-            country_code=args.address_country_code.upper(),
-        ),
-        phone_country_code=args.phone_country_code,
-        phone_number=args.phone_number,
-        occupation=args.occupation,
-        annual_salary=args.annual_salary,
-        account_purpose=args.account_purpose,
-        expected_monthly_volume=args.expected_monthly_volume,
-    )
+    data = {name: value.upper() if "country_" in name else value for name, value in args.given.items()}
+    lines = {name.removeprefix("address_"): data.pop(name) for name in list(data) if name.startswith("address_")}
+    return partner.KycApplication(**data, address=partner.KycAddress(**lines))

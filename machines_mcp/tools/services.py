@@ -82,6 +82,8 @@ class Services:
     """(user, card id, last4, sink): the vault does steps 13 to 15 in a process of its own, for any sink but `page`."""
     page: Callable[[Intent, str, Outcome], Awaitable[str]]
     """(intent, last4, what to keep of it): the address of the vault's page for it, which is opened where it isn't."""
+    form: Callable[[str], Awaitable[str | None]]
+    """(intent id): the address of its form at the desk, for the person; None where there can be no desk."""
     policy: Policy
     permissions: tuple[Permission, ...]
     """What the policy says of each class, as `status` shows it."""

@@ -1,0 +1,134 @@
+"""The identity check whose data a person types in: what the model may give, and how the form's outcome reaches it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mcp import Client
+from mcp_types import TextContent
+
+from machines_mcp.server import opened
+from machines_mcp.settings import read_settings
+from tests.desk.desks import Browser
+from tests.journeys.stdio import applicant
+from tests.tools import golden
+
+pytestmark = pytest.mark.anyio
+
+POLICY = """
+version = 1
+environment = "embedded"
+[classes]
+read = "allow"
+write = "allow"
+identity = "{rule}"
+[identity]
+through_model = {through}
+"""
+OPTIONAL = {"address_line2", "phone_country_code", "phone_number"}
+
+
+def policy(folder: Path, *, through: bool, rule: str = "ask") -> str:
+    file = folder / "policy.toml"
+    file.write_text(POLICY.format(through=str(through).lower(), rule=rule), encoding="utf-8")
+    file.chmod(0o600)
+    return str(file)
+
+
+class Caller:
+    """A client without a dialog; an error comes back as its object."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def submit(self, **arguments: Any) -> dict[str, Any]:
+        (content,) = (await self._client.call_tool("submit_kyc", arguments)).content
+        assert isinstance(content, TextContent)
+        return dict(json.loads(content.text))
+
+
+@asynccontextmanager
+async def calling(folder: Path, **settings: str) -> AsyncIterator[tuple[Caller, Browser]]:
+    """A caller, and somebody with a browser."""
+    given = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder), "MACHINES_USER_ID": "tool-user"} | settings
+    async with (
+        opened(read_settings(given)) as app,
+        Client(app.server()) as client,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        yield Caller(client), Browser("", http)
+
+
+async def send(person: Browser, page: str, values: dict[str, Any]) -> httpx.Response:
+    """Fill the form at this address in, and send it."""
+    person.address, path = re.fullmatch(r"(http://127\.0\.0\.1:\d+)(/kyc/[0-9a-f]{32})", page).groups()  # type: ignore[union-attr]
+    await person.get(path)
+    return await person.post(path, {**values, "action": "send"})
+
+
+async def test_some_of_the_data_is_refused_and_what_lacks_is_named(tmp_path: Path) -> None:
+    async with calling(tmp_path) as (model, _):
+        some = {name: applicant()[name] for name in ("first_name", "national_id")}
+        error = await model.submit(**some)
+    assert error["code"] == "input.invalid"
+    assert {fault["field"] for fault in error["fields"]} == applicant().keys() - some.keys()
+    assert all(fault["rule"] == "is required" for fault in error["fields"])
+    assert "TEST-1906" not in str(error) and "Grace" not in str(error)
+
+
+async def test_optional_data_alone_is_some_of_the_data(tmp_path: Path) -> None:
+    async with calling(tmp_path) as (model, _):
+        assert (await model.submit(phone_number="5550100"))["code"] == "input.invalid"
+
+
+@pytest.mark.parametrize("rule", ["ask", "allow"])
+async def test_without_any_data_the_person_types_it_and_the_repeated_call_gives_the_outcome(
+    tmp_path: Path, rule: str
+) -> None:
+    chosen = policy(tmp_path, through=True, rule=rule)
+    async with calling(tmp_path / "state", MACHINES_POLICY=chosen) as (model, person):
+        asked = await model.submit()
+        assert (asked["code"], asked["page"] in asked["where"]) == ("approval.required", True)
+        waiting = await model.submit(approval_id=asked["approval_id"])
+        assert (waiting["code"], waiting["page"]) == ("approval.required", asked["page"])
+        assert (await send(person, asked["page"], applicant() | {"email": "zz"})).status_code == 422
+        assert (await send(person, asked["page"], applicant())).status_code == 303
+        done = await model.submit(approval_id=asked["approval_id"])
+        assert done["status"] == "approved"
+        assert not set(applicant().values()) & set(re.findall(r'"([^"]*)"', json.dumps(done)))
+        # The same id never sends it twice.
+        assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
+        again = await send(person, asked["page"], applicant())
+        assert again.status_code in (303, 403)
+
+
+async def test_where_the_policy_keeps_identity_from_the_model_its_values_are_refused_by_name(tmp_path: Path) -> None:
+    async with calling(tmp_path / "state", MACHINES_POLICY=policy(tmp_path, through=False)) as (model, person):
+        for given in (applicant(), {"national_id": "TEST-1906"}, {"phone_number": "x"}):
+            error = await model.submit(**given)
+            assert error["code"] == "input.invalid"
+            assert {fault["field"] for fault in error["fields"]} == given.keys()
+            assert all("call without it" in fault["rule"] for fault in error["fields"])
+            assert "TEST-1906" not in str(error)
+        asked = await model.submit()
+        assert (await send(person, asked["page"], applicant())).status_code == 303
+        assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
+
+
+async def test_where_the_policy_keeps_identity_from_the_model_the_schema_has_no_place_for_it(tmp_path: Path) -> None:
+    (tool,) = [
+        tool
+        for tool in await golden.listed(MACHINES_POLICY=policy(tmp_path, through=False))
+        if tool["name"] == "submit_kyc"
+    ]
+    assert tool["inputSchema"]["properties"].keys() == {"user_id", "approval_id"}
+    (open_tool,) = [tool for tool in await golden.listed() if tool["name"] == "submit_kyc"]
+    assert open_tool["inputSchema"]["properties"].keys() == applicant().keys() | OPTIONAL | {"user_id", "approval_id"}
+    assert open_tool["inputSchema"]["required"] == ["user_id"]
