@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import sys
 import threading
@@ -36,6 +37,10 @@ def configure(level: str) -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
+    # Else a record that can't be formatted is printed with its arguments.
+    logging.raiseExceptions = False
+    # It prints where everything was, past all of this.
+    faulthandler.disable()
     sys.excepthook = _ended
     sys.unraisablehook = lambda failure: _failed("something", failure.exc_type)
     threading.excepthook = lambda failure: _failed("a thread", failure.exc_type)

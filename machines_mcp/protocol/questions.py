@@ -6,6 +6,7 @@ What comes back is only ever read as yes, no, or nothing. Whether a yes counts i
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import anyio
@@ -13,6 +14,7 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, use_span
 
 ANSWER_SECONDS = 50.0
 
@@ -62,11 +64,17 @@ async def ask_now(ctx: ServerRequestContext[Any, Any], question: str) -> Answer:
     """Ask over the back-channel of an older client and wait for the answer, at most 50 seconds."""
     try:
         with anyio.move_on_after(ANSWER_SECONDS):
-            return _verdict(await ctx.session.elicit_form(question, _FORM, ctx.request_id))
+            with _untraced():
+                return _verdict(await ctx.session.elicit_form(question, _FORM, ctx.request_id))
     except (MCPError, ValueError):
         # No capability after all, a refusal by the client program, or an answer out of form: all mean no approval.
         pass
     return "nothing"
+
+
+def _untraced() -> AbstractContextManager[Span]:
+    """What begins within it is in no trace: the SDK's span would tell the client's own words for not answering."""
+    return use_span(NonRecordingSpan(SpanContext(1, 1, is_remote=False)))
 
 
 def _verdict(answer: types.ElicitResult) -> Answer:

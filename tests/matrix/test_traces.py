@@ -1,0 +1,98 @@
+"""OpenTelemetry: an operator may switch it on; no argument, answer or error text stands in a span."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import mcp_types as types
+import pytest
+from mcp import Client, MCPError
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from tests.protocol.fakes import ERAS, Era, House, Person, says
+
+pytestmark = pytest.mark.anyio
+
+CANARY = "canary-7f3a-9c21"
+
+_spans = InMemorySpanExporter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced() -> None:
+    """A provider can be set once for a process, so it stays; without a reader of the spans it costs little."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(_spans))
+    trace.set_tracer_provider(provider)
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    _spans.clear()
+    yield _spans
+    _spans.clear()
+
+
+def said(spans: InMemorySpanExporter) -> str:
+    """All spans as JSON, but those of the test's own client."""
+    found = [span for span in spans.get_finished_spans() if not _of_the_client(span)]
+    return "".join(span.to_json() for span in found)
+
+
+def _of_the_client(span: Any) -> bool:
+    return str(span.attributes.get("mcp.method.name", "")) != "elicitation/create" and "MCP send" in span.name
+
+
+async def test_a_span_would_be_seen(spans: InMemorySpanExporter) -> None:
+    with trace.get_tracer("mcp-python-sdk").start_as_current_span(CANARY):
+        pass
+    assert CANARY in said(spans)
+
+
+async def _everything(client: Client) -> None:
+    await client.call_tool("pay", {"user_id": CANARY, "amount_cents": 700, "note": CANARY[:20]})
+    await client.call_tool("pay", {CANARY: CANARY})
+    await client.call_tool("look", {"code": CANARY})
+    await client.call_tool(CANARY, {})
+    for work in (client.read_resource(f"machines://{CANARY}"), client.get_prompt(CANARY, {CANARY: CANARY})):
+        with pytest.raises(MCPError):
+            await work
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_no_value_of_a_call_stands_in_a_span(home: House, era: Era, spans: InMemorySpanExporter) -> None:
+    async with home.client(era, says("accept")) as client:
+        await _everything(client)
+    assert home.world.paid
+    assert CANARY not in said(spans)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_no_text_of_an_exception_stands_in_a_span(home: House, era: Era, spans: InMemorySpanExporter) -> None:
+    async def fail() -> None:
+        raise LookupError(CANARY)
+
+    home.world.before = home.world.on_question = fail
+    async with home.client(era, says("accept")) as client:
+        await client.call_tool("look", {})
+        await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})
+    assert CANARY not in said(spans)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_words_of_a_client_that_does_not_ask_stand_in_no_span(
+    home: House, era: Era, spans: InMemorySpanExporter
+) -> None:
+    person = Person(types.ErrorData(code=-32000, message=CANARY, data={"why": CANARY}))
+    async with home.client(era, person) as client:
+        if era == "legacy":
+            await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})
+        else:
+            with pytest.raises(MCPError):
+                await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})
+    assert person.asked
+    assert CANARY not in said(spans)
