@@ -9,16 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.limits import CLOCK_SET_BACK, DAY_SECONDS, Limits, budgets, refusal
 from machines_mcp.guard.policy import Policy, Rule
 from machines_mcp.guard.stakes import Demand, Destination, Stakes
+from machines_mcp.guard.store import Store
+from machines_mcp.guard.wiring import Guard, wire_guard
 
 NOON = 1_800_014_400.0
 ASK = dict.fromkeys(Effect, Rule.ASK)
@@ -48,7 +54,7 @@ def _rolled_back_on(broken: type[Exception], db: sqlite3.Connection) -> Iterator
         raise
 
 
-class Barred(Exception):
+class OverLimit(Exception):
     """What the intents raise inside their transaction."""
 
 
@@ -98,7 +104,7 @@ class Book:
     def consume(self, name: str) -> str | None:
         """None where it runs, else what stands against it."""
         found: list[str] = []
-        with _rolled_back_on(Barred, self.db):
+        with _rolled_back_on(OverLimit, self.db):
             moved = self.db.execute(
                 "UPDATE intents SET state = 'executing', began_at = ?"
                 " WHERE id = ? AND state = 'granted' AND expires_at > ?",
@@ -106,13 +112,13 @@ class Book:
             ).rowcount
             if not moved:
                 found.append("gone")
-                raise Barred
+                raise OverLimit
             row = self.db.execute("SELECT * FROM intents WHERE id = ?", (name,)).fetchone()
             demand = Demand(row["tool"], Effect(row["effect"]), row["user_id"], row["digest"])
             broken = self.judge(demand, Stakes.from_json(row["stakes"]), own=name)
             if broken is not None:
                 found.append(broken)
-                raise Barred
+                raise OverLimit
         return found[0] if found else None
 
     def run(self, stakes: Stakes, user: str = "user-1", effect: Effect = Effect.MONEY) -> str | None:
@@ -427,3 +433,48 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+# The guard itself, over one folder that two servers share
+
+
+@pytest.mark.anyio
+async def test_of_many_calls_in_two_servers_no_more_begin_than_the_day_allows(tmp_path: Path) -> None:
+    policy = Policy(ASK, limits=Limits(per_day_cents=100, mutations_per_hour=8))
+    stores = [Store(tmp_path / "state") for _ in range(2)]
+    guards = [wire_guard(store, policy) for store in stores]
+    opened: list[tuple[Guard, Intent]] = []
+    barred: list[str] = []
+    begun: list[str] = []
+
+    async def ask(number: int) -> None:
+        guard = guards[number % 2]
+        demand = Demand("create_withdrawal", Effect.MONEY, "user-1", f"digest-{number}")
+        try:
+            opened.append((guard, await guard.intents.open(demand, _out(10))))
+        except Barred as bar:
+            barred.append(bar.code)
+
+    async def use(guard: Guard, intent: Intent) -> None:
+        assert await guard.intents.grant(intent.id, "terminal")
+        try:
+            begun.extend([intent.id] if await guard.intents.consume(intent) else [])
+        except Barred as bar:
+            barred.append(bar.code)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for number in range(40):
+                tasks.start_soon(ask, number)
+        assert (len(opened), set(barred)) == (10, {"withdrawals.per_day_cents"})
+        barred.clear()
+        async with anyio.create_task_group() as tasks:
+            for guard, intent in opened:
+                tasks.start_soon(use, guard, intent)
+        assert (len(begun), barred) == (8, ["rates.mutations_per_hour"] * 2)
+        write = Demand("create_deposit", Effect.WRITE, "user-1", "digest")
+        with pytest.raises(Barred, match=r"rates\.mutations_per_hour"):
+            await guards[0].intents.admit(write)
+        for guard in guards:
+            await guard.audit.close()
+            await guard.store.close()

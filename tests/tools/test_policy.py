@@ -167,3 +167,13 @@ async def test_the_command_tools_shows_rules_policy_passphrase_and_budgets(
     assert "passphrase: not set, so nothing can be approved" in shown
     assert "withdrawals.per_day_cents: 900, 900 left" in shown
     assert "cards.max_limit_cents.per30DayPeriod: 5000\n" in shown
+
+
+async def test_the_list_keeps_within_its_cost_where_every_change_asks_and_every_sink_is_there(tmp_path: Path) -> None:
+    key = tmp_path / "key.json"
+    key.write_text('{"kty": "EC", "crv": "P-256"}', encoding="ascii")
+    key.chmod(0o600)
+    text = f'[classes]\nwrite = "ask"\n[reveal]\nmodel = true\nsealed_key = "{key}"\n'
+    async with caller(tmp_path / "state", user_id=None, policy=_policy(tmp_path, text)) as c:
+        tools = (await c.client.list_tools()).model_dump(mode="json", by_alias=True, exclude_none=True)["tools"]
+    assert len(json.dumps({"tools": tools}, ensure_ascii=False, separators=(",", ":")).encode()) / 4 <= 8_000
