@@ -67,15 +67,23 @@ class Gate:
         await self._intents.admit(demand)
 
     def note(
-        self, demand: Demand, code: str, *, kind: Literal["call", "outcome"] = "call", intent_id: str | None = None
+        self,
+        demand: Demand | None,
+        code: str,
+        *,
+        kind: Literal["call", "outcome"] = "call",
+        intent_id: str | None = None,
     ) -> None:
-        """Put in the audit what came of a call that changed nothing, or of a write after it was done."""
+        """Put in the audit what came of a call that changed nothing, or of a write after it was done.
+
+        Without a `demand` it was of no tool of ours, and what it was called is the model's own text.
+        """
         self._audit.note(
             Entry(
                 kind=kind,
-                tool=demand.tool,
-                effect=demand.effect.value,
-                user_id=demand.user_id or None,
+                tool=None if demand is None else demand.tool,
+                effect=None if demand is None else demand.effect.value,
+                user_id=None if demand is None else demand.user_id,
                 intent_id=intent_id,
                 code=code,
             )

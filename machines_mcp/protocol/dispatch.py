@@ -23,6 +23,7 @@ from machines_mcp.opaque import collect
 from machines_mcp.protocol import questions
 from machines_mcp.protocol.arguments import refuse_closed, take_approval_id, validate
 from machines_mcp.protocol.decisions import barred, refuse, required
+from machines_mcp.protocol.noting import noted
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.running import Ran, Running
@@ -73,7 +74,9 @@ class Dispatcher:
         """Answer `tools/call`. Whatever happens becomes a result or an error of the catalogue."""
         refusal: Refusal
         try:
-            return await self._pass(ctx, self._find(params.name), params)
+            with noted(self._gate, None):
+                tool = self._find(params.name)
+            return await self._pass(ctx, tool, params)
         except Refusal as found:
             refusal = found
         except StoreUnavailable:
@@ -93,11 +96,13 @@ class Dispatcher:
             Refusal: As for a call; `policy.denied` for anything that is not plainly allowed.
         """
         tool = self._find(name)
-        arguments = self._validate(tool, raw)
+        with noted(self._gate, Demand(tool.name, tool.effects[0], "", "")):
+            arguments = self._validate(tool, raw)
         demand = self._demand(ctx, tool, arguments)
-        if not tool.read_only or self._gate.rule(demand.effect, tool.name) is not Rule.ALLOW:
-            raise Refusal(Code.POLICY_DENIED)
-        ran = await self._running.run(tool, self._open_call(ctx, arguments, uuid.uuid4().hex), arguments)
+        with noted(self._gate, demand):
+            if not tool.read_only or self._gate.rule(demand.effect, tool.name) is not Rule.ALLOW:
+                raise Refusal(Code.POLICY_DENIED)
+            ran = await self._running.run(tool, self._open_call(ctx, arguments, uuid.uuid4().hex), arguments)
         self._gate.note(demand, "ok")
         self._let_show(ctx, ran.opaque)
         return {key: value for key, value in ran.outcome.items() if key != "next_steps"} | self._shaping.stamp
@@ -141,12 +146,9 @@ class Dispatcher:
 
     async def _pass(self, ctx: Context, tool: Tool, params: types.CallToolRequestParams) -> ToolAnswer:
         raw = dict(params.arguments or {})
-        try:
+        with noted(self._gate, Demand(tool.name, tool.effects[0], "", "")):
             approval_id = take_approval_id(tool, raw, asks=self._registry.asks(tool))
             arguments = self._validate(tool, raw)
-        except Refusal as refusal:
-            self._gate.note(Demand(tool.name, tool.effects[0], "", ""), refusal.code.value)
-            raise
         demand = self._demand(ctx, tool, arguments)
         rule = self._gate.rule(demand.effect, tool.name)
         if rule is Rule.DENY:
@@ -154,16 +156,15 @@ class Dispatcher:
             raise self._denied(demand)
         if rule is Rule.ALLOW and demand.effect in _PLAIN:
             return await self._run_plain(ctx, tool, arguments, demand)
-        passage = await self._ask(ctx, tool, arguments, demand, params, approval_id)
+        with noted(self._gate, demand):
+            passage = await self._ask(ctx, tool, arguments, demand, params, approval_id)
         return await self._follow(ctx, tool, arguments, demand, passage)
 
     async def _run_plain(self, ctx: Context, tool: Tool, arguments: Input, demand: Demand) -> ToolAnswer:
         """Run what nobody is asked about. A write is in the audit before it is done, and what became of it after."""
         if demand.effect is Effect.WRITE:
-            try:
-                await self._gate.admit(demand)
-            except Barred as bar:
-                raise barred(bar) from None
+            with noted(self._gate, demand):
+                await self._admit(demand)
         code = Code.INTERNAL.value
         try:
             ran = await self._running.run(tool, self._open_call(ctx, arguments, uuid.uuid4().hex), arguments)
@@ -174,6 +175,12 @@ class Dispatcher:
         finally:
             self._gate.note(demand, code, kind="outcome" if demand.effect is Effect.WRITE else "call")
         return self._shown(ctx, ran)
+
+    async def _admit(self, demand: Demand) -> None:
+        try:
+            await self._gate.admit(demand)
+        except Barred as bar:
+            raise barred(bar) from None
 
     async def _ask(
         self,
