@@ -5,7 +5,7 @@ Which rule wins, for a call of a tool and a class:
 1. What `[tools]` says of that tool and class, stricter or looser than the class's rule. A tool whose calls have one
    class is written with one rule (`create_card = "deny"`); one with several is written class by class
    (`update_card = {write = "ask"}`).
-2. One rule for a tool of several classes can only tighten: each class gets the stricter of that rule and its own.
+2. One rule for a tool of several classes can only tighten them; one that would loosen any is refused when it is read.
 3. Else what `[classes]` says, and a class that is not named is refused.
 
 Outside `embedded` nothing that moves money, identity or consent, destroys or reveals is ever plainly allowed.
@@ -46,11 +46,7 @@ class Rule(StrEnum):
 
 
 STRICTER = (Rule.ALLOW, Rule.ASK, Rule.DENY)
-
-
-def stricter(one: Rule, other: Rule) -> Rule:
-    """The one that lets less through."""
-    return max(one, other, key=STRICTER.index)
+"""Each lets less through than the one before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from machines_mcp.guard.policy import (
     PolicyError,
     Rule,
     default_dialog,
-    stricter,
 )
 from machines_mcp.guard.policy_model import Classes, Place, PolicyFile, fault, nearest
 from machines_mcp.guard.stakes import Destination
@@ -209,12 +208,8 @@ def _tool_rules(file: PolicyFile, tools: Tools) -> dict[str, dict[Effect, Rule]]
     """Where a tool is treated otherwise than its class."""
     classes, own = _class_rules(file), {}
     for name, given in file.tools.items():
-        if isinstance(given, Classes):
-            rules = _rules(given)
-        elif len(tools[name]) == 1:
-            rules = dict.fromkeys(tools[name], Rule(given))
-        else:
-            rules = {effect: stricter(Rule(given), classes[effect]) for effect in tools[name]}
+        # One rule for several classes loosens none of them: that was refused.
+        rules = _rules(given) if isinstance(given, Classes) else dict.fromkeys(tools[name], Rule(given))
         own[name] = {effect: rule for effect, rule in rules.items() if rule is not classes[effect]}
     return own
 

@@ -181,7 +181,7 @@ def test_the_users_are_those_of_the_list(path: Path) -> None:
 
 
 def test_read_only_leaves_nothing_but_reading(path: Path) -> None:
-    text = '[classes]\nread = "ask"\n[tools]\nlook = "allow"\npay = "ask"\n'
+    text = '[classes]\nread = "ask"\n[tools]\nlook = "allow"\npay = "allow"\n'
     policy = _load(path, text, read_only=True)
     assert policy.rule(Effect.READ) is Rule.ASK
     assert policy.rule(Effect.READ, "look") is Rule.ALLOW
@@ -525,6 +525,21 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(PolicyError, match="not a regular file"):
         _read(tmp_path / "pipe", "embedded")
+
+
+def test_a_file_that_is_swapped_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _load(path)
+    really = os.open
+
+    def swapped(name: Path, flags: int) -> int:
+        other = path.with_name("other")
+        other.write_bytes(path.read_bytes())
+        other.replace(path)
+        return really(name, flags)
+
+    monkeypatch.setattr("machines_mcp.guard.owned_file.os.open", swapped)
+    with pytest.raises(PolicyError, match="was replaced while it was read"):
+        _read(path, "embedded")
 
 
 # The digest
