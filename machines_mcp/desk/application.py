@@ -13,6 +13,7 @@ from machines_mcp.desk.entrance import entrance, exit_place, sign_in_page
 from machines_mcp.desk.front import Front, Pages
 from machines_mcp.desk.identity import Identity
 from machines_mcp.desk.neighbour import CHALLENGE, PROOF_PATH, proof
+from machines_mcp.desk.record import Record
 from machines_mcp.desk.rooms import Rooms
 from machines_mcp.desk.sessions import Sessions
 from machines_mcp.desk.views import STYLE, Views
@@ -43,6 +44,6 @@ def application(rooms: Rooms, port: int) -> Door:
         return Response(proof(rooms, challenge, port), media_type="text/plain")
 
     free = {("GET", "/desk.css"): style, ("GET", PROOF_PATH): show_proof, **entrance(front)}
-    places = [*Decisions(front).places(), *Identity(front).places(), exit_place(front)]
+    places = [*Decisions(front).places(), *Identity(front).places(), *Record(front).places(), exit_place(front)]
     pages = Pages(front, places, free, lambda request, path: sign_in_page(front, request, path))
     return Door(pages, port, views.bare)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -28,11 +29,15 @@ class Views:
             lstrip_blocks=True,
         )
         self._templates.globals.update(always)
-        self._templates.filters.update(dollars=dollars, moment=self.moment, iso=iso, ago=self.ago, ends=ends)
+        self._templates.filters.update(
+            dollars=dollars, moment=self.moment, iso=iso, ago=self.ago, ends=ends, date=date, stamp=stamp
+        )
 
     def page(self, name: str, status: int = 200, **context: Any) -> Response:
         """A page of its template."""
-        return HTMLResponse(self._templates.get_template(f"{name}.html").render(**context), status)
+        # What was tampered with in the state folder may be no text that can be encoded.
+        text = self._templates.get_template(f"{name}.html").render(**context)
+        return HTMLResponse(text.encode("utf-8", "replace"), status)
 
     def bare(self, status: int, sentence: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """A page of one sentence: body and headers. It needs no session and shows nothing of one."""
@@ -72,6 +77,19 @@ def dollars(cents: int) -> str:
 def iso(at: float) -> str:
     """For machines: the `datetime` of a `<time>`."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def date(at: float) -> str:
+    """A UTC day in words."""
+    then = datetime.fromtimestamp(at, UTC)
+    return f"{then.day} {then:%b %Y}"
+
+
+def stamp(at: object) -> str:
+    """A time to the second; of a row that was tampered with it may be none."""
+    with suppress(ValueError, OverflowError, OSError, TypeError):
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"  # type: ignore[arg-type]
+    return "?"
 
 
 def ends(address: str) -> tuple[str, str, str]:

@@ -133,15 +133,17 @@ class Audit:
         kind: str | None = None,
         user_id: str | None = None,
         since: float | None = None,
+        until: float | None = None,
         newest_first: bool = False,
     ) -> list[Row]:
-        """At most `limit` rows numbered above `after` and below `before`, and not older than `since` (epoch seconds).
+        """At most `limit` rows above `after` and below `before`, from `since` to before `until` (epoch seconds).
 
         Raises:
             StoreUnavailable: They can't be read.
         """
         user = fingerprinted(self._key, user_id)
         tests = {"seq < ?": before, "tool = ?": tool, "kind = ?": kind, "user_id = ?": user, "at >= ?": since}
+        tests["at < ?"] = until
         given = {"seq > ?": after} | {test: value for test, value in tests.items() if value is not None}
         order = "DESC" if newest_first else "ASC"
         query = f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(given)} ORDER BY seq {order} LIMIT ?"  # noqa: S608

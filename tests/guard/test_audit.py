@@ -279,6 +279,7 @@ async def test_servers_over_one_folder_make_one_chain(tmp_path: Path) -> None:
         ({"kind": "alarm"}, [3]),
         ({"user_id": "user-1"}, [1, 2, 4]),
         ({"since": 1_800_000_002.0}, [3, 4]),
+        ({"until": 1_800_000_002.0}, [1, 2]),
         ({"tool": "' OR 1 --"}, []),
     ],
 )

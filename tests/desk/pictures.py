@@ -1,0 +1,123 @@
+"""Pictures of the desk's pages: `python -m tests.desk.pictures [folder] [--all]`.
+
+Without `--all` those that the documents show; with it every page in both schemes and three widths.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from tests.desk.desks import PASSPHRASE, Office
+from tests.desk.scenes import afternoon, waiting
+from tests.sandbox.browser import Tab, chromium, tab
+
+FOLDER = Path("docs/pictures")
+WIDE, PHONE = 1280, 360
+KEPT = (
+    ("home", WIDE, False),
+    ("home", PHONE, True),
+    ("kyc", WIDE, True),
+    ("kyc-faults", PHONE, False),
+    ("audit", WIDE, False),
+    ("audit", PHONE, True),
+    ("sign-in", PHONE, False),
+)
+ALL = tuple(
+    (name, width, dark)
+    for name in ("sign-in", "home", "decision", "kyc", "kyc-faults", "audit", "empty", "missing")
+    for width in (PHONE, 768, WIDE)
+    for dark in (False, True)
+)
+
+FILL = """(values) => { for (const [name, value] of Object.entries(values)) {
+  const found = document.querySelector(`[name="${name}"]:not([type=radio]):not([type=hidden])`);
+  if (found) found.value = value; } }"""
+SOME = {
+    "first_name": "Grace",
+    "last_name": "Hopper",
+    "birth_date": "1906-12-09",
+    "country_of_issue": "US",
+    "email": "grace@example",
+    "address_line1": "2 Harbor Road",
+    "address_city": "Arlington",
+    "occupation_search": "developer",
+}
+
+
+class Visitor:
+    """Somebody in a browser without scripts, by the DevTools protocol."""
+
+    def __init__(self, page: Tab, found: Office, ids: dict[str, str]) -> None:
+        self._tab, self._home, self._ids = page, found.address.rstrip("/"), ids
+
+    def sign_in(self) -> None:
+        self._tab.open(f"{self._home}/", width=WIDE, dark=False)
+        self._tab.evaluate(f"document.querySelector('#passphrase').value = {PASSPHRASE!r}")
+        self.press("form[action='/sign-in'] button", "document.querySelector('nav[aria-label=Desk]')")
+
+    def go(self, name: str, width: int, dark: bool) -> None:
+        """To a page, as it is looked at."""
+        self._tab.open(self._home + self.path(name), width=width, dark=dark)
+        if name == "kyc-faults":
+            self._tab.evaluate(f"({FILL})({SOME!r})")
+            self.press("button[value=search]", "document.querySelector('[type=radio]')")
+            self.press("button[value=send]", "document.querySelector('.problems')")
+
+    def press(self, button: str, until: str) -> None:
+        self._tab.evaluate(f'document.querySelector("{button}").click()')
+        self._tab.until(f"document.readyState === 'complete' && !!({until})")
+
+    def path(self, name: str) -> str:
+        places = {"decision": "/decisions/{money}", "kyc": "/kyc/{identity}", "kyc-faults": "/kyc/{identity}"}
+        places |= {"audit": "/audit", "missing": "/nowhere"}
+        return places.get(name, "/").format_map(self._ids)
+
+
+async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[Path]:
+    """The pictures, as files of the folder."""
+    program = chromium()
+    if program is None:
+        raise SystemExit("Chromium is not installed.")
+    made = []
+    with tempfile.TemporaryDirectory() as scratch:
+        async with afternoon(Path(scratch) / "state") as found:
+            with tab(program, Path(scratch) / "profile") as page:
+
+                def shoot(visitor: Visitor, name: str, width: int, dark: bool) -> Path:
+                    visitor.go(name, width, dark)
+                    size = {WIDE: "wide", PHONE: "phone"}.get(width, str(width))
+                    file = folder / f"desk-{name}-{size}-{'dark' if dark else 'light'}.png"
+                    page.screenshot(file)
+                    return file
+
+                early = Visitor(page, found, {})
+                for name, width, dark in wanted:
+                    if name == "sign-in":
+                        made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
+                await anyio.to_thread.run_sync(early.sign_in)
+                for name, width, dark in wanted:
+                    if name == "empty":
+                        made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
+                ids = {name: intent.id for name, intent in (await waiting(found)).items()}
+                visitor = Visitor(page, found, ids)
+                for name, width, dark in wanted:
+                    if name not in ("sign-in", "empty"):
+                        made.append(await anyio.to_thread.run_sync(shoot, visitor, name, width, dark))
+    return made
+
+
+def main() -> None:
+    names = [word for word in sys.argv[1:] if not word.startswith("--")]
+    folder = Path(names[0]) if names else FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in anyio.run(take, folder, ALL if "--all" in sys.argv else KEPT):
+        print(f"{file}  {file.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""A desk on an ordinary afternoon: requests of every kind that wait, two weeks behind it, and a limit of a day."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from machines_mcp.guard.audit import Entry
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.limits import Limits
+from machines_mcp.guard.policy import default_policy
+from machines_mcp.guard.stakes import Fact, Stakes
+from tests.desk.desks import Office, identity_form, office, withdrawal
+from tests.guard.clock import Clock
+
+USER = "user_7Qm2cT9"
+CAP_CENTS = 50_000
+_PAID = (12_000, 0, 31_050, 8_400, 44_900, 0, 0, 20_000, 2_575, 39_900, 0, 17_250, 26_000, 9_900)
+_DAY = 24 * 60 * 60
+
+
+def facts(*more: Fact) -> tuple[Fact, ...]:
+    return (Fact("User", USER), *more)
+
+
+def reveal() -> Stakes:
+    return Stakes(
+        question=f"Show the card ending 4821 of the user “{USER}”?",
+        facts=facts(Fact("Card", "ending 4821")),
+        sink="page",
+        only="page",
+    )
+
+
+def card() -> Stakes:
+    limit = "a limit of $150.00 per 30 days"
+    question = f"Issue a virtual card labelled “Groceries” with {limit} to the user “{USER}”?"
+    return Stakes(question=question, facts=facts(Fact("Limit", limit), Fact("Label", "Groceries")))
+
+
+@asynccontextmanager
+async def afternoon(folder: Path, environment: str = "sandbox") -> AsyncIterator[Office]:
+    """The desk; its clock stands still."""
+    clock = Clock(1_799_852_400.0 - 13 * _DAY)
+    policy = replace(
+        default_policy(environment, read_only=False),
+        source="/etc/machines/policy.toml",
+        limits=Limits(unbounded_cards=True, per_day_cents=CAP_CENTS, per_call_cents=45_000),
+    )
+    async with office(folder, environment, policy=policy, clock=clock) as found:
+        for number, cents in enumerate(_PAID):
+            if cents:
+                await _paid(found, cents, number)
+            clock.advance(_DAY if number < len(_PAID) - 1 else 60)
+        await _alarms(found)
+        yield found
+
+
+async def waiting(found: Office) -> dict[str, Intent]:
+    """A request of every kind, all of them waiting."""
+    agent = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER}
+    facts_of = facts(
+        Fact("Amount", "$120.50"),
+        Fact("Arrives", "about 119.84 usdc", "an estimate"),
+        Fact("Network", "usdc on base"),
+        Fact("Address", "0x52908400098527886E0F7030069857D2E4169EE7", "the first withdrawal to this destination"),
+    )
+    question = (
+        f"Withdraw $120.50 for the user “{USER}” as usdc on base to “0x52908400098527886E0F7030069857D2E4169EE7”?"
+        " About 119.84 usdc will arrive (an estimate)."
+    )
+    money = await found.ask(stakes=withdrawal(facts=facts_of, question=question), **agent)
+    found.clock.advance(35)
+    form = replace(
+        identity_form(),
+        question=f"Fill in the identity form of the user “{USER}” and send it to Machines?",
+        facts=facts(),
+    )
+    identity = await found.ask(Effect.IDENTITY, form, tool="submit_kyc", digest="k", **agent)
+    found.clock.advance(20)
+    issued = await found.ask(Effect.MONEY, card(), tool="create_card", digest="c", **agent)
+    shown = await found.ask(Effect.REVEAL, reveal(), tool="reveal_card", digest="r", **agent)
+    found.clock.advance(80)
+    return {"money": money, "identity": identity, "card": issued, "reveal": shown}
+
+
+async def _paid(found: Office, cents: int, number: int) -> None:
+    intents = found.guard.intents
+    more = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER, "digest": f"paid-{number}"}
+    intent = await found.ask(stakes=withdrawal(cents), **more)
+    await intents.grant(intent.id, "terminal" if number % 3 else "desk")
+    await intents.consume(intent)
+    found.clock.advance(2)
+    await intents.finish(intent.id, "{}", ok=True, code="ok")
+
+
+async def _alarms(found: Office) -> None:
+    audit, intents = found.guard.audit, found.guard.intents
+    refused = await found.ask(stakes=withdrawal(30_000), user_id=USER, digest="no", asked_by="Claude Desktop 1.9.2")
+    await intents.refuse(refused.id, "desk")
+    broken = await found.ask(Effect.MONEY, card(), tool="create_card", digest="b", user_id=USER, asked_by="codex 0.60")
+    await intents.grant(broken.id, "dialog")
+    await intents.consume(broken)
+    await intents.finish(broken.id, '{"code": "agreements.not_accepted"}', ok=False, code="agreements.not_accepted")
+    for tool, code in (("get_balances", "ok"), ("list_cards", "ok"), ("close_card", "policy.denied")):
+        effect = "destroy" if tool == "close_card" else "read"
+        await audit.append(Entry(kind="call", tool=tool, effect=effect, user_id=USER, code=code))
+    await audit.append(Entry(kind="alarm", code="egress.exact"))
+    found.clock.advance(600)
