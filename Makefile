@@ -20,7 +20,7 @@ WORKERS ?= 2
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check docs bench bench-size lock clean
+.PHONY: help demo test lint types imports unit check docs bench bench-guard bench-size lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -56,6 +56,9 @@ docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the document
 
 bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-guard: $(VENV)/.runtime $(VENV)/.project ## What the last look at a line costs
+	@$(BIN)/python -m benchmarks.guard $(ARGS)
 
 bench-size: $(VENV)/.runtime $(VENV)/.project ## What a read costs with 10, 1,000 and 100,000 rows
 	@$(BIN)/python -m benchmarks.size $(ARGS)

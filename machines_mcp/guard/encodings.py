@@ -33,26 +33,40 @@ _ESCAPE = re.compile(
 )
 _MARKS = ("\\u", "\\x", "\\n", "\\r", "\\t", "%", "&")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-_FOREIGN = re.compile(r"[^\x00-\x7f]+")
+_FOLD = "machines_mcp.fold"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_RUN = re.compile(r"[A-Za-z0-9+/_-]{16,}")
+_OF_RUNS = _PLAIN + b"+/_-"
+_RUNS = bytes(byte if byte in _OF_RUNS else 32 for byte in range(256))
+_LEAST_RUN = 16
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _BASE32 = re.compile(r"[A-Z2-7]+|[a-z2-7]+")
 
 
 def squeezed(text: str) -> bytes:
     """The letters and digits of a text in lower case; those of other scripts that stand for ours are taken for them."""
-    return folded(text).encode("ascii", "ignore").translate(_LOWER, _OTHERS)
+    return text.encode("ascii", _FOLD).translate(_LOWER, _OTHERS)
 
 
 def folded(text: str) -> str:
-    """Full-width and styled characters and the digits of every script as ASCII."""
-    return text if text.isascii() else _FOREIGN.sub(_fold, text)
+    """Full-width and styled characters and the digits of every script as ASCII; what is none of these as a blank."""
+    return text if text.isascii() else text.encode("ascii", _FOLD).decode("ascii")
 
 
-def _fold(found: re.Match[str]) -> str:
-    plain = unicodedata.normalize("NFKC", found[0])
-    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in plain)
+def _fold(error: UnicodeError) -> tuple[str, int]:
+    """Stands in for what ASCII can't say, which is seldom much: the rest is encoded at full speed."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    plain = unicodedata.normalize("NFKC", error.object[error.start : error.end])
+    return "".join(_ascii(c) for c in plain), error.end
+
+
+def _ascii(c: str) -> str:
+    if c.isascii():
+        return c
+    return str(unicodedata.decimal(c)) if c.isdecimal() else " "
+
+
+codecs.register_error(_FOLD, _fold)
 
 
 def unescaped(text: str) -> str:
@@ -84,8 +98,9 @@ def _character(found: re.Match[str]) -> str:
 
 def decoded(text: str) -> Iterator[str]:
     """What the long runs of hex, base64 and base32 in a text say, where it is ASCII."""
-    for run in set(_RUN.findall(text)):
-        if _UUID.fullmatch(run):
+    for raw in set(text.encode("ascii", _FOLD).translate(_RUNS).split()):
+        run = raw.decode("ascii")
+        if len(run) < _LEAST_RUN or _UUID.fullmatch(run):
             continue
         if _HEX.fullmatch(run):
             yield from _read(bytes.fromhex, (run[start : len(run) - (len(run) - start) % 2] for start in range(2)))

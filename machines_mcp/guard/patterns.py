@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from machines_mcp.guard.cards import find_cards
+from machines_mcp.guard.cards import SHORTEST, find_cards
 from machines_mcp.guard.encodings import folded, has_escapes, unescaped
 
 HIDDEN = "•••"
@@ -15,8 +15,8 @@ NEAR = 40
 _SHORT_NUMBER = re.compile(r"(?<![\d•])\d{3,4}(?!\d)")
 _CODE_NAME = r"\b(?:cvc2?|cvv2?|csc|card\W?(?:verification|security)\W?(?:code|value|number)|security\W?code)\b"
 _ID_NAME = r"\b(?:ssn|itin|social\W?security(?:\W?(?:number|no))?|national\W?id(?:entifier)?|tax\W?id)\b"
-_NAMED_CODE = re.compile(_CODE_NAME + r"(?P<between>\D{0,20})(?P<number>\d{3,4})(?!\d)", re.IGNORECASE)
-_NAMED_ID = re.compile(_ID_NAME + r"(?P<between>\D{0,20})(?P<number>\d{3}[ .-]?\d{2}[ .-]?\d{4})(?!\d)", re.IGNORECASE)
+_NAMED_CODE = re.compile(_CODE_NAME + r"\D{0,20}(?P<number>\d{3,4})(?!\d)", re.IGNORECASE)
+_NAMED_ID = re.compile(_ID_NAME + r"\D{0,20}(?P<number>\d{9}|\d{3}[ .-]\d{2}[ .-]\d{4})(?!\d)", re.IGNORECASE)
 _SOCIAL_SECURITY = re.compile(
     r"(?<![0-9A-Za-z-])(?P<number>\d{3}[-\u2010-\u2015]\d{2}[-\u2010-\u2015]\d{4})(?![0-9A-Za-z-])"
 )
@@ -31,10 +31,19 @@ _ID_KEY = re.compile(
 _NOT_IN_KEYS = re.compile(r"[^a-z0-9]")
 _NATIONAL_ID = re.compile(r"\d{9}|\d{3}[ .\-\u2010-\u2015]\d{2}[ .\-\u2010-\u2015]\d{4}")
 _ANY_DIGITS = re.compile(r"\d\D{0,3}\d\D{0,3}\d")
-# What the rules below look for, without their care: thirteen digits that no letter parts, 3-2-4, or nine alone.
-_MANY_DIGITS = re.compile(
-    r"\d(?:[^\dA-Za-z:]{0,3}\d){12}|\d{3}[^\dA-Za-z]\d{2}[^\dA-Za-z]\d{4}|(?<![0-9A-Za-z])\d{9}(?![0-9A-Za-z])"
-)
+
+
+def _kind(character: str) -> int:
+    if "0" <= character <= "9":
+        return ord("0")
+    if character.isascii() and character.isalpha():
+        return ord("a")
+    return ord(":" if character == ":" else " ")
+
+
+# A text as its kinds of characters: digits, letters, colons, and the rest as blanks.
+_KINDS = bytes(_kind(chr(byte)) for byte in range(256))
+_NINE = re.compile(rb"(?<![0a])0{9}(?![0a])")
 _NAMES_OF_CODES = (
     *(b"cvc", b"cvv", b"csc", b"securitycode"),
     *(b"verificationcode", b"verificationvalue", b"verificationnumber"),
@@ -42,10 +51,16 @@ _NAMES_OF_CODES = (
 
 
 def may_hold_some(line: str, plain: bytes) -> bool:
-    """Whether a line of JSON is worth the search; `plain` is the same, squeezed. False means there is nothing."""
-    if has_escapes(line) or _MANY_DIGITS.search(line):
+    """Whether a line of JSON is worth the search; `plain` is the same, squeezed. False means there is nothing.
+
+    More than what the rules find, for less: thirteen digits that no letter parts, 3-2-4, nine alone, a code's name.
+    """
+    if has_escapes(line) or any(name in plain for name in _NAMES_OF_CODES):
         return True
-    return any(name in plain for name in _NAMES_OF_CODES)
+    kinds = folded(line).encode("ascii").translate(_KINDS)
+    if b"000 00 0000" in kinds or b"0" * SHORTEST in kinds.translate(None, b" "):
+        return True
+    return b"0" * 9 in kinds and _NINE.search(kinds) is not None
 
 
 def masked_text(text: str) -> str:
@@ -81,7 +96,7 @@ def _replaced(text: str, spans: list[tuple[int, int, str]]) -> str:
 
 def hides(key: str, value: str) -> bool:
     """Whether a field of this name with this value holds a security code or a national id."""
-    match _kind(key):
+    match _kind_of_field(key):
         case "code":
             return is_code(value)
         case "id":
@@ -96,7 +111,7 @@ def is_code(value: str) -> bool:
 
 
 @lru_cache(1024)
-def _kind(key: str) -> str:
+def _kind_of_field(key: str) -> str:
     plain = _NOT_IN_KEYS.sub("", folded(key).lower())
     if _CODE_KEY.fullmatch(plain):
         return "code"

@@ -1,0 +1,95 @@
+"""What the last look at a line costs: `python -m benchmarks.guard`, ours alone, in this process."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+
+from benchmarks.report import where
+from machines_mcp.guard.egress import Egress
+from machines_mcp.secret import Secret
+
+SIZES = (1, 4, 16, 64)
+KNOWN = (3, 30, 300)
+# Milliseconds at the 99th percentile for lines of so many kB.
+AIMS = {4: 2.0, 16: 8.0}
+
+
+def line(kilobytes: int, *, masked: bool) -> str:
+    """A page of transactions as it leaves, of about this length; with a card number in each name, or none."""
+    page: list[dict[str, object]] = []
+    text = ""
+    while len(text) < kilobytes * 1024:
+        page.append(_transaction(masked))
+        body = {"transactions": page, "environment": "embedded", "simulated": True, "next_steps": []}
+        content = [{"type": "text", "text": _compact(body)}]
+        text = _compact({"jsonrpc": "2.0", "id": 7, "result": {"content": content, "structuredContent": body}})
+    return text + "\n"
+
+
+def _transaction(masked: bool) -> dict[str, object]:
+    name = f"Shop {_number()}" if masked else "Café at the corner"
+    return {
+        "transaction_id": str(uuid.uuid4()),
+        "type": "spend",
+        "status": "posted",
+        "amount_cents": secrets.randbelow(100_000),
+        "currency": "USD",
+        "created_at": "2031-01-02T03:04:05.678901Z",
+        "merchant_name": name,
+        "card_id": str(uuid.uuid4()),
+    }
+
+
+def _number() -> str:
+    body = "400000" + "".join(str(secrets.randbelow(10)) for _ in range(9))
+    total = sum(int(d) * 2 - 9 * (int(d) > 4) if n % 2 == 0 else int(d) for n, d in enumerate(body))
+    return body + str(-total % 10)
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def quantiles(text: str, known: int, runs: int) -> tuple[float, float, float]:
+    """Milliseconds: to learn one secret, and the median and the 99th percentile of a look at the line."""
+    egress = Egress()
+    start = time.perf_counter()
+    for _ in range(known):
+        egress.learn(Secret("mst_" + secrets.token_urlsafe(32)), time.time() + 900)
+    learned = (time.perf_counter() - start) * 1000 / known
+    taken = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        egress.inspect(text)
+        taken.append((time.perf_counter() - start) * 1000)
+    taken.sort()
+    return learned, taken[runs // 2], taken[runs * 99 // 100]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000, help="looks at each line (1000)")
+    runs = parser.parse_args(arguments).runs
+    print(f"{where()}; {runs} looks at each line\n")
+    print("| line, kB | secrets known | lines | median, ms | 99th percentile, ms | aim, ms | learning one, ms |")
+    print("| ---: | ---: | --- | ---: | ---: | --- | ---: |")
+    gc.freeze()
+    for size in SIZES:
+        for known in KNOWN:
+            for masked in (False, True):
+                learned, median, high = quantiles(line(size, masked=masked), known, runs)
+                kind = "with card numbers" if masked else "innocent"
+                aim = f"at most {AIMS[size]:.0f}: {'met' if high <= AIMS[size] else 'missed'}" if size in AIMS else ""
+                print(f"| {size} | {known} | {kind} | {median:.2f} | {high:.2f} | {aim} | {learned:.2f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

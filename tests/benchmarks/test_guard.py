@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import guard
+from machines_mcp.guard.egress import Egress
+
+
+@pytest.mark.parametrize("size", guard.SIZES)
+def test_a_measured_line_is_of_its_size_and_is_what_it_says(size: int) -> None:
+    innocent, telling = guard.line(size, masked=False), guard.line(size, masked=True)
+    for text in (innocent, telling):
+        assert size * 1024 <= len(text) <= size * 1024 + 1200
+    assert Egress().inspect(innocent) == innocent
+    assert (Egress().inspect(telling) or telling) != telling
+
+
+def test_every_size_is_measured_with_few_and_many_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guard.main(["--runs", "2"]) == 0
+    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| ")][2:]
+    assert len(rows) == len(guard.SIZES) * len(guard.KNOWN) * 2
