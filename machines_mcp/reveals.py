@@ -14,6 +14,7 @@ import anyio
 
 from machines_mcp.guard.audit_row import Entry
 from machines_mcp.guard.store import StoreUnavailable
+from machines_mcp.opening import open_page
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.tools.services import Outcome, Revealed, Sink
 from machines_mcp.vault import page_process, process
@@ -36,12 +37,20 @@ logger = logging.getLogger(__name__)
 
 
 class Reveals:
-    """Starts vaults. `address` says where the Partner API is, and the key for it."""
+    """Starts vaults. `address` says where the Partner API is, and the key for it; `opens_pages`: in a browser here."""
 
-    def __init__(self, settings: Settings, guard: Guard, address: Callable[[], Awaitable[tuple[str, Secret]]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        guard: Guard,
+        address: Callable[[], Awaitable[tuple[str, Secret]]],
+        *,
+        opens_pages: bool = False,
+    ) -> None:
         self._settings = settings
         self._guard = guard
         self._address = address
+        self._opens_pages = opens_pages
         self._turn = anyio.Lock()
         self._pages: dict[str, _Page] = {}
 
@@ -74,6 +83,12 @@ class Reveals:
                 page = await self._open(intent, last4, outcome)
             return page.address
 
+    async def ended(self, intent_id: str) -> None:
+        """Wait until the page for this intent, where one is open, has its end, and that is stored."""
+        page = self._pages.get(intent_id)
+        if page is not None:
+            await page.ended.wait()
+
     async def close(self) -> None:
         """End every page."""
         pages = [page for page in self._pages.values() if page.task is not None]
@@ -104,6 +119,8 @@ class Reveals:
         if not page.port:
             page.task.cancel()
             raise Refusal(Code.REVEAL_FAILED, details={"reason": "page.not_started"})
+        if self._opens_pages:
+            open_page(page.address, self._settings.state_dir)
         return page
 
     async def _verifier(self, intent: Intent) -> Verifier | None:
@@ -143,6 +160,7 @@ class _Page:
         self.port = 0
         self.over = False
         self.ready = anyio.Event()
+        self.ended = anyio.Event()
         self.task: asyncio.Task[VaultReply] | None = None
 
     @property
@@ -188,6 +206,8 @@ class _Page:
         except StoreUnavailable:
             self._guard.gate.abandon(self._intent)
             logger.error("the end of a page could not be stored")
+        finally:
+            self.ended.set()
 
 
 def _note(

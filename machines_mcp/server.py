@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from machines_mcp.guard.wiring import Guard
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
+    from machines_mcp.reveals import Reveals
 
 STOP_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
@@ -104,19 +105,16 @@ class App:
         if self._loaded is None:
             from machines_mcp.guard.overview import Overview
             from machines_mcp.guard.withdrawals import Withdrawals
-            from machines_mcp.reveals import Reveals
             from machines_mcp.tools.catalogue import TOOLS
             from machines_mcp.tools.resources import RESOURCES
             from machines_mcp.tools.services import Services, permissions
             from machines_mcp.tools.upstream import explain
 
             settings = self.settings
-            reveals = Reveals(settings, self.guard, self._endpoint)
-            self._closing.append(reveals.close)
             services = Services(
                 partner=self.partner,
-                reveal=reveals.reveal,
-                page=reveals.page,
+                reveal=self.reveals.reveal,
+                page=self.reveals.page,
                 form=self._form,
                 policy=self.policy,
                 permissions=permissions(self.policy),
@@ -182,6 +180,15 @@ class App:
         )
         self._closing.append(client.aclose)
         return client
+
+    @cached_property
+    def reveals(self) -> Reveals:
+        """What starts vaults, and knows the pages that are open."""
+        from machines_mcp.reveals import Reveals
+
+        found = Reveals(self.settings, self.guard, self._endpoint, opens_pages=self._opens_pages)
+        self._closing.append(found.close)
+        return found
 
     @cached_property
     def desk(self) -> DeskOf:

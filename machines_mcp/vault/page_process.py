@@ -128,5 +128,3 @@ async def _lines(process: Process) -> AsyncIterator[bytes]:
             raise VaultError
         for line in lines:
             yield line + b"\n"
-    if rest:
-        raise VaultError

@@ -62,6 +62,10 @@ class Simulator:
         kyc = self._session(user_id, "kyc.read", "kyc.write")
         self._post("/kyc/applications", FORM, kyc)
         self._post("/agreements", {"accepted": True}, kyc)
+        return self.another_card(user_id)
+
+    def another_card(self, user_id: str) -> Card:
+        """One more card of a user who has one."""
         cards = self._session(user_id, "cards.read", "cards.write", "cards.secrets.read")
         card = self._post("/cards", {"limit": {"amountCents": 5000, "frequency": "allTime"}}, cards)
         session = self._post("/cards/secrets/session", {}, cards)
@@ -70,6 +74,12 @@ class Simulator:
         code = unseal(session["secretKey"], **secrets["encryptedCvc"])
         expiry = card["expirationMonth"], card["expirationYear"]
         return Card(user_id, card["cardId"], card["last4"], number, code, expiry)
+
+    def close(self, card: Card) -> None:
+        """Close a card for good."""
+        session = self._session(card.user_id, "cards.read", "cards.write")
+        answer = self.http.delete(f"{self.base_url}/cards/{card.card_id}", headers=session)
+        assert answer.is_success, answer.status_code
 
     def _session(self, user_id: str, *scopes: str) -> dict[str, str]:
         body = {"userId": user_id, "scopes": scopes}
