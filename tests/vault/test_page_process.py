@@ -79,9 +79,8 @@ async def test_a_whole_conversation_is_followed(request_for_page: VaultRequest) 
 async def test_what_became_of_it_is_told_before_the_child_is_gone(request_for_page: VaultRequest) -> None:
     async with switchboard() as board, anyio.create_task_group() as tasks:
         notes = Notes()
-        rest = (
-            f"os.write(1, {UP + RIGHT!r}); os.read(0, 20000); os.read(0, 100); os.write(1, {GOOD!r}); time.sleep(600)"
-        )
+        talk = f"os.write(1, {UP + RIGHT!r}); sys.stdin.readline(); sys.stdin.readline(); os.write(1, {GOOD!r})"
+        rest = f"{talk}; time.sleep(600)"
         with anyio.fail_after(PATIENCE):
             tasks.start_soon(lambda: show(request_for_page, notes, command=board.reporting(rest)))
             child = await board.line()
