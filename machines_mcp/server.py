@@ -138,7 +138,7 @@ class App:
             dispatcher = Dispatcher(
                 registry,
                 self.guard.gate,
-                Running(self.guard.gate, explain),
+                Running(self.guard.gate, explain, self.egress.shows),
                 Shaping(registry, stamp),
                 services,
                 digest_key=state_key(settings.state_dir, "intents"),

@@ -100,6 +100,18 @@ class Egress:
         """All that the answers under way may show."""
         return frozenset().union(*self._expected.values())
 
+    def shows(self, text: str) -> bool:
+        """Whether the text holds a secret of this process: then it must not be kept either. Raises the same alarm."""
+        try:
+            self._forget_expired()
+            found = self._shows(text, squeezed(text), DEPTH)
+        except Exception:
+            self._raise_alarm("egress.failed")
+            return True
+        if found:
+            self._raise_alarm("egress.exact")
+        return found
+
     def inspect(self, line: str) -> str | None:
         """The line as it may leave, with what looks like a secret masked; None where it must not leave.
 

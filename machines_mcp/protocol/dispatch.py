@@ -217,7 +217,10 @@ class Dispatcher:
             return Stakes(question=f"Allow this call: {tool.title}?")
         call = self._open_call(ctx, arguments, uuid.uuid4().hex)
         stakes: Stakes = await self._running.explained(tool, tool.stakes(call, arguments))
-        return stakes.masked()
+        stakes = stakes.masked()
+        if self._running.shows(stakes.as_json()):
+            raise Refusal(Code.EGRESS_BLOCKED)
+        return stakes
 
     async def _follow(
         self,

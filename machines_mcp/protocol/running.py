@@ -35,11 +35,17 @@ class Ran:
 
 
 class Running:
-    """`explain` knows upstream's errors."""
+    """`explain` knows upstream's errors; `shows` says whether a text holds a secret and so must not be kept."""
 
-    def __init__(self, gate: Gate, explain: Callable[[Exception, Tool], Refusal | None]) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        explain: Callable[[Exception, Tool], Refusal | None],
+        shows: Callable[[str], bool] = lambda text: False,
+    ) -> None:
         self._gate = gate
         self._explain = explain
+        self.shows = shows
         self.users: dict[str, None] = {}
         """The users that calls went well for, the oldest first; at most 50."""
 
@@ -108,8 +114,13 @@ class Running:
         )
 
     async def _keep(self, intent: Intent, outcome: dict[str, Any], code: str, *, ok: bool) -> None:
+        kept = json.dumps(outcome)
+        if self.shows(kept):
+            # Nor will the answer itself leave; whoever repeats the call is told to look at the state.
+            unknown = Refusal(Code.OUTCOME_UNKNOWN, next_steps=[STATUS])
+            kept, ok, code = json.dumps(unknown.payload()), False, unknown.code.value
         try:
-            await self._gate.finish(intent, json.dumps(outcome), ok=ok, code=code)
+            await self._gate.finish(intent, kept, ok=ok, code=code)
         except StoreUnavailable:
             # What happened, happened, and is told; a repeated call will find the row still `executing`.
             self._gate.abandon(intent)

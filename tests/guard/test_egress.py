@@ -307,3 +307,13 @@ def test_a_line_that_is_too_long_to_be_looked_at_is_withheld_without_an_alarm() 
     assert egress.inspect(json.dumps({"a": "x" * (MAX_LINE - overhead + 1)}, separators=(",", ":"))) is None
     assert raised == []
     assert module.MAX_LINE == 256 * 1024
+
+
+def test_a_text_that_holds_a_secret_is_not_to_be_kept_either() -> None:
+    egress = Egress()
+    alarms: list[str] = []
+    egress.on_alarm = alarms.append
+    egress.learn(Secret("kept-token-canary-1234"))
+    assert not egress.shows("an ordinary text")
+    assert egress.shows(f"to be kept: {base64.b64encode(b'kept-token-canary-1234').decode()}")
+    assert alarms == ["egress.exact"]
