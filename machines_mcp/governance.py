@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,13 +27,31 @@ def policy_for(settings: Settings) -> Policy:
     """
     if settings.policy is None:
         return default_policy(settings.environment.value, read_only=settings.read_only)
+    return policy_in(
+        settings.policy, settings.environment.value, read_only=settings.read_only, user_id=settings.user_id
+    )
+
+
+def policy_in(path: Path, environment: str, *, read_only: bool, user_id: str | None) -> Policy:
+    """The policy in a file, judged by the tools that there are.
+
+    Raises:
+        PolicyError: The file is refused.
+    """
     from machines_mcp.guard.policy_file import load_policy
     from machines_mcp.tools.catalogue import EFFECTS
 
-    environment = settings.environment.value
-    return load_policy(
-        settings.policy, environment, read_only=settings.read_only, tools=EFFECTS, user_id=settings.user_id
-    )
+    return load_policy(path, environment, read_only=read_only, tools=EFFECTS, key_fault=_key_fault, user_id=user_id)
+
+
+def _key_fault(key: bytes) -> str | None:
+    from machines_mcp.vault.recipient import RecipientError, read_recipient
+
+    try:
+        read_recipient(key)
+    except RecipientError as error:
+        return str(error)
+    return None
 
 
 @asynccontextmanager

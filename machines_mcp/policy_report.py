@@ -7,10 +7,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from machines_mcp.governance import policy_in
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.limits import Limits
 from machines_mcp.guard.policy import Policy, Rule
-from machines_mcp.guard.policy_file import load_policy, read_policy_file
+from machines_mcp.guard.policy_file import read_policy_file
 from machines_mcp.guard.stakes import Way
 from machines_mcp.settings import Environment, SettingsError, checked_flag, checked_user_id
 from machines_mcp.tools.catalogue import EFFECTS
@@ -46,11 +47,10 @@ def checked(path: Path, env: Mapping[str, str]) -> Policy:
         if env.get("MACHINES_ENV"):
             raise SettingsError("MACHINES_ENV must be embedded, sandbox or production.")
         environment = Environment.EMBEDDED.value  # what the file says of it is refused below
-    return load_policy(
+    return policy_in(
         path.absolute(),
         environment,
         read_only=checked_flag("MACHINES_READ_ONLY", env.get("MACHINES_READ_ONLY") or None),
-        tools=EFFECTS,
         user_id=checked_user_id(env.get("MACHINES_USER_ID") or None),
     )
 

@@ -139,6 +139,28 @@ def test_a_path_from_here_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert _check("policy-embedded.toml").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("key", "reveal.sealed_key can't be sealed to: it is a private key"),
+        ("text", "reveal.sealed_key can't be sealed to: it is not JSON"),
+        ("key.pub", ""),
+    ],
+)
+def test_a_card_is_sealed_to_a_public_key_alone(tmp_path: Path, name: str, says: str) -> None:
+    path = tmp_path / "policy.toml"
+    text = f'version = 1\nenvironment = "embedded"\n[reveal]\nsealed_key = "{tmp_path / name}"\n'
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    made = CliRunner().invoke(main, ["keypair", str(tmp_path / "key")])
+    assert made.exit_code == 0, made.output
+    (tmp_path / "text").write_text("no key", encoding="utf-8")
+    (tmp_path / "text").chmod(0o600)
+    result = _check(str(path))
+    assert result.exit_code == (2 if says else 0)
+    assert says in result.stderr
+
+
 # A server that gets such a policy
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,26 @@ MAX_KEY_BYTES = 16 * 1024
 
 Tools = Mapping[str, Collection[Effect]]
 """Every tool's name with the classes that its calls can have."""
+KeyFault = Callable[[bytes], str | None]
+"""Says what keeps a file's content from being a public key to seal to; None where nothing does."""
 
 
-def load_policy(path: Path, environment: str, *, read_only: bool, tools: Tools, user_id: str | None = None) -> Policy:
+def load_policy(
+    path: Path,
+    environment: str,
+    *,
+    read_only: bool,
+    tools: Tools,
+    key_fault: KeyFault,
+    user_id: str | None = None,
+) -> Policy:
     """The policy in the file at `path`, for a server of this environment, pinned to `user_id` or to nobody.
 
     Raises:
         PolicyError: It can't be read safely, is broken, or contradicts itself or the environment.
     """
     file = _parsed(read_policy_file(path))
-    for broken in _contradictions(file, environment, tools, user_id):
+    for broken in (*_contradictions(file, environment, tools, user_id), *_wrong_paths(file, key_fault)):
         raise PolicyError(f"In the policy, {broken}.")
     return _built(file, str(path), tools, read_only=read_only)
 
@@ -92,7 +102,6 @@ def _contradictions(file: PolicyFile, environment: str, tools: Tools, user_id: s
     yield from _wrong_sinks(file)
     if file.environment == "production" and set(file.approval.dialog or ()) - {"write"}:
         yield "approval.dialog may name only write in production: a program can answer a client's dialog"
-    yield from _wrong_paths(file)
 
 
 def _too_open(file: PolicyFile, environment: str) -> Iterator[str]:
@@ -151,7 +160,7 @@ def _wrong_sinks(file: PolicyFile) -> Iterator[str]:
         yield "reveal.sinks names sealed, which needs reveal.sealed_key"
 
 
-def _wrong_paths(file: PolicyFile) -> Iterator[str]:
+def _wrong_paths(file: PolicyFile, key_fault: KeyFault) -> Iterator[str]:
     for where, given in (("reveal.sealed_key", file.reveal.sealed_key), ("audit.head_file", file.audit.head_file)):
         if given is not None and not Path(given).is_absolute():
             yield f"{where} must be an absolute path"
@@ -161,8 +170,9 @@ def _wrong_paths(file: PolicyFile) -> Iterator[str]:
         except NotOwned as error:
             yield f"reveal.sealed_key {error}"
         else:
-            if b"PRIVATE KEY" in key or re.search(rb'"d"\s*:', key):
-                yield "reveal.sealed_key holds a private key: it must be the public one alone"
+            wrong = key_fault(key)
+            if wrong is not None:
+                yield f"reveal.sealed_key can't be sealed to: {wrong}"
     if file.audit.head_file is not None and not Path(file.audit.head_file).parent.is_dir():
         yield "audit.head_file is in a folder that is not there"
 

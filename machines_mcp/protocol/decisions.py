@@ -8,6 +8,7 @@ from typing import NoReturn
 from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.gate import Passage
 from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.limits import CLOCK_SET_BACK
 from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.shaping import STATUS
 from machines_mcp.protocol.tool import Tool
@@ -32,6 +33,9 @@ def refuse(tool: Tool, passage: Passage) -> NoReturn:
 
 def barred(bar: Barred) -> Refusal:
     """A limit of the policy, named by its path, or a pause, with its end."""
+    if bar.code == CLOCK_SET_BACK:
+        message = "The clock of the server's machine was set back, so no limit can be kept; tell the operator."
+        return Refusal(Code.POLICY_DENIED, message=message, details={"limit": bar.code}, next_steps=[STATUS])
     if bar.until is None:
         message = f"A limit of the operator's policy forbids this: {bar.code}. It can't be approved either."
         return Refusal(Code.POLICY_DENIED, message=message, details={"limit": bar.code}, next_steps=[STATUS])

@@ -39,8 +39,12 @@ def _load(path: Path, text: str = "", environment: str = "embedded", **options: 
 
 
 def _read(path: Path, environment: str, **options: Any) -> Policy:
-    given: dict[str, Any] = {"read_only": False, "tools": TOOLS} | options
+    given: dict[str, Any] = {"read_only": False, "tools": TOOLS, "key_fault": _key_fault} | options
     return load_policy(path, environment, **given)
+
+
+def _key_fault(key: bytes) -> str | None:
+    return "it is a private key" if b'"d"' in key else None
 
 
 def _refused(path: Path, text: str = "", environment: str = "embedded", **options: Any) -> str:
@@ -434,12 +438,20 @@ def test_the_user_that_the_server_is_pinned_to_is_in_the_list(path: Path) -> Non
 # The sealed key
 
 
-@pytest.mark.parametrize("text", ["-----BEGIN PRIVATE KEY-----\n", '{"kty": "EC", "d": "x"}', '{"d" : 1}'])
-def test_a_private_key_is_no_recipients_key(path: Path, tmp_path: Path, text: str) -> None:
+def test_what_can_not_be_sealed_to_is_no_recipients_key(path: Path, tmp_path: Path) -> None:
     key = tmp_path / "key"
-    key.write_text(text, encoding="ascii")
+    key.write_text('{"kty": "EC", "d": "x"}', encoding="ascii")
     key.chmod(0o600)
-    assert "reveal.sealed_key holds a private key" in _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
+    said = _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
+    assert said == "In the policy, reveal.sealed_key can't be sealed to: it is a private key."
+
+
+@posix_only
+def test_a_recipients_key_that_others_can_write_is_refused(path: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("{}", encoding="ascii")
+    key.chmod(0o666)
+    assert "reveal.sealed_key is not safe: it can be written" in _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
 
 
 # Whose file it is

@@ -17,6 +17,7 @@ from machines_mcp.cli import main
 from machines_mcp.server import opened
 from machines_mcp.settings import Settings, read_settings
 from machines_mcp.testing import set_passphrase
+from machines_mcp.vault.keypair import make_key_pair
 from tests.tools.simulated import caller
 
 pytestmark = pytest.mark.anyio
@@ -170,9 +171,7 @@ async def test_the_command_tools_shows_rules_policy_passphrase_and_budgets(
 
 
 async def test_the_list_keeps_within_its_cost_where_every_change_asks_and_every_sink_is_there(tmp_path: Path) -> None:
-    key = tmp_path / "key.json"
-    key.write_text('{"kty": "EC", "crv": "P-256"}', encoding="ascii")
-    key.chmod(0o600)
+    key = make_key_pair(tmp_path / "key")
     text = f'[classes]\nwrite = "ask"\n[reveal]\nmodel = true\nsealed_key = "{key}"\n'
     async with caller(tmp_path / "state", user_id=None, policy=_policy(tmp_path, text)) as c:
         tools = (await c.client.list_tools()).model_dump(mode="json", by_alias=True, exclude_none=True)["tools"]
