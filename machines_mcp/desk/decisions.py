@@ -12,6 +12,7 @@ from starlette.responses import Response
 from machines_mcp.desk.entrance import SAYS, with_passphrase
 from machines_mcp.desk.front import Form, Front, Place, Visit
 from machines_mcp.desk.views import dollars
+from machines_mcp.guard.limits import budgets
 from machines_mcp.guard.stakes import Fact
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 SHOWN_DECIDED = 20
 
+_BUDGETS = {
+    "withdrawals.per_day_cents": "Payouts today",
+    "rates.asks_per_minute": "Requests this minute",
+    "rates.mutations_per_hour": "Changes this hour",
+}
 _DONE = {
     "granted": "Approved. The assistant may now repeat the call: it runs once, within 5 minutes.",
     "refused": "Refused. The assistant is told so when it asks.",
@@ -64,12 +70,15 @@ class Decisions:
             intent for intent in await self._guard.intents.recent(SHOWN_DECIDED + len(ids)) if intent.id not in ids
         ]
         verifier = await self._guard.passphrase.verifier()
+        policy, now = self._guard.policy, self._front.rooms.clock()
+        left = await self._guard.store.read(lambda db: budgets(db, policy, now))
         return self._front.page(
             visit,
             "home",
             waiting=[self._shown(intent) for intent in waiting],
             decided=[self._shown(intent) for intent in recent[:SHOWN_DECIDED]],
-            policy=self._guard.policy,
+            policy=policy,
+            budgets=[(_BUDGETS[one.limit], one) for one in left if one.limit in _BUDGETS],
             passphrase_set_at=verifier.set_at if verifier else None,
             fault="",
         )

@@ -42,11 +42,11 @@ class Field:
     @property
     def spoken(self) -> str:
         """The label as it stands within a sentence."""
-        return self.label if self.label.startswith("National") else self.label[:1].lower() + self.label[1:]
+        return self.label[:1].lower() + self.label[1:]
 
 
 _YOU, _DOCUMENT, _CONTACT, _ADDRESS, _WORK, _MORE = (
-    "You",
+    "About you",
     "Identity document",
     "Contact",
     "Where you live",
@@ -100,8 +100,8 @@ _KNOWN = {
         ),
         Field("occupation", "Occupation", _WORK, "occupation"),
         Field("annual_salary", "Annual income", _WORK, "choice"),
-        Field("account_purpose", "What the account is for", _WORK, "choice"),
-        Field("expected_monthly_volume", "Spending in a month", _WORK, "choice"),
+        Field("account_purpose", "Purpose of the account", _WORK, "choice"),
+        Field("expected_monthly_volume", "Expected monthly spending", _WORK, "choice"),
     )
 }
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -180,7 +180,7 @@ def _fault(field: Field, codes: set[str], today: str) -> str:
     if field.kind == "occupation":
         return "" if value in codes else "Choose an occupation from the list."
     if field.kind == "choice":
-        return "" if value in field.choices else f"Choose one for: {field.label}."
+        return "" if value in field.choices else _missing(field)
     if len(value) > field.most:
         return f"{field.label} has at most {field.most} characters."
     if len(value) < field.least:
@@ -193,9 +193,8 @@ def _fault(field: Field, codes: set[str], today: str) -> str:
 
 
 def _missing(field: Field) -> str:
-    if field.kind == "choice":
-        return f"Choose one for: {field.label}."
-    return f"{'Search for and choose' if field.kind == 'occupation' else 'Enter'} the {field.spoken}."
+    verb = {"choice": "Choose", "occupation": "Search for and choose"}.get(field.kind, "Enter")
+    return f"{verb} the {field.spoken}."
 
 
 def _date_fault(value: str, today: str) -> str:

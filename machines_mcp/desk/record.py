@@ -33,7 +33,7 @@ _VERDICTS = {
     "wrong": "Wrong passphrase",
     "not_begun": "Not begun",
 }
-_BAD = ("Refused", "Failed", "Wrong passphrase", "Alarm")
+_BAD = ("Refused", "Failed", "Wrong passphrase", "Alarm", "Not done")
 _GOOD = ("Approved", "Done")
 
 

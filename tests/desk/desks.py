@@ -22,6 +22,7 @@ from machines_mcp.guard.store import Store
 from machines_mcp.guard.wiring import Guard, wire_guard
 from machines_mcp.partner import KycValues
 from machines_mcp.secret import Secret
+from machines_mcp.tools.catalogue import TOOLS
 from tests.guard.clock import Clock
 
 PASSPHRASE = "correct horse battery"
@@ -147,7 +148,7 @@ async def office(
         environment=environment,
         guard=guard,
         key=key,
-        titles={"create_withdrawal": "Create a withdrawal", "submit_kyc": "Identity check: submit"},
+        titles={tool.name: tool.title for tool in TOOLS},
         kyc_values=partner.kyc_values,
         fulfil=partner.fulfil,
         clock=clock,

@@ -62,6 +62,7 @@ class Visitor:
 
     def go(self, name: str, width: int, dark: bool) -> None:
         """To a page, as it is looked at."""
+        self._tab.call("Emulation.setScrollbarsHidden", hidden=True)
         self._tab.open(self._home + self.path(name), width=width, dark=dark)
         if name == "kyc-faults":
             self._tab.evaluate(f"({FILL})({SOME!r})")

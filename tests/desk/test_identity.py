@@ -110,7 +110,7 @@ async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost
         ("phone_number", "555-0100", "Digits only"),
         ("occupation", "00-0000", "from the list"),
         ("occupation", "", "Search for and choose the occupation"),
-        ("annual_salary", "1k", "Choose one for: Annual income."),
+        ("annual_salary", "1k", "Choose the annual income."),
         ("address_city", "a\u202eb", "not in the form"),
     ],
 )
@@ -122,7 +122,7 @@ async def test_a_fault_stands_at_its_field_and_costs_no_try(
     await person.get(path)
     answer = await person.post(path, TYPED | {"passphrase": "wrong wrong wrong", "action": "send", name: value})
     assert answer.status_code == 422
-    assert "One thing is to be mended" in answer.text
+    assert "One field needs another look" in answer.text
     assert says in answer.text
     assert f'id="f-{name}"' in answer.text and f'href="#{name}"' in answer.text
     assert "wrong wrong" not in answer.text
