@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from machines_mcp.governance import opened_guard
 from machines_mcp.guard.audit import Finding, Head, Row
+from machines_mcp.guard.audit_chain import Fault
 from machines_mcp.guard.store import StoreUnavailable
-from machines_mcp.server import App, opened
 from machines_mcp.settings import Settings
 
 MOST_CHARACTERS = 40
@@ -38,8 +39,8 @@ async def rows(settings: Settings, wanted: Wanted) -> list[Row]:
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
-    async with opened(settings) as app:
-        found = await app.guard.audit.rows(
+    async with opened_guard(settings) as guard:
+        found = await guard.audit.rows(
             tool=wanted.tool,
             kind=wanted.kind,
             user_id=wanted.user_id,
@@ -93,10 +94,11 @@ async def verified(settings: Settings, head_file: Path | None, write_head: Path 
         Unverifiable: A head or the key is missing or can't be used.
         StoreUnavailable: The state folder can't be used.
     """
-    async with opened(settings) as app:
-        path = head_file or app.policy.head_file
+    _refuse_without_key(settings.state_dir)
+    async with opened_guard(settings) as guard:
+        path = head_file or guard.policy.head_file
         head = _read_head(path)
-        finding = await walk(app, head)
+        finding = await guard.audit.verified(head)
     unseen = path is not None and head is None and path != write_head
     if finding.ok and unseen and (finding.rows or head_file is not None):
         raise Unverifiable(
@@ -114,27 +116,22 @@ def said(finding: Finding, head: Head | None) -> str:
     """What was found, in one sentence."""
     if not finding.ok:
         more = f", and {len(finding.faults) - 1} places more" if len(finding.faults) > 1 else ""
-        return f"Tampered with: {finding.faults[0]}{more} ({finding.rows} rows are there)."
+        key = "; if every row is, the key is another one" if finding.faults[0] == Fault(1, "changed") else ""
+        return f"Tampered with: {finding.faults[0]}{more} ({finding.rows} rows are there){key}."
     newest = f", the newest of {moment(finding.head.at)} UTC" if finding.rows else ""
     against = f"the head of row {head.seq} is one of them" if head else "without a head a cut end is not seen"
     return f"Whole: {finding.rows} rows{newest}; {against}."
 
 
-async def walk(app: App, head: Head | None) -> Finding:
-    """Verify the chain, with the key that is there: one made now would call every row tampered with.
-
-    Raises:
-        Unverifiable: The key is gone.
-        StoreUnavailable: The state folder can't be used.
-    """
-    key = app.settings.state_dir / "keys" / "audit.key"
+def _refuse_without_key(folder: Path) -> None:
+    """A key that is made now would call every row tampered with."""
+    key = folder / "keys" / "audit.key"
     try:
-        gone = not key.exists() and (app.settings.state_dir / "state.db").exists()
+        gone = not key.exists() and (folder / "state.db").exists()
     except OSError:
         raise StoreUnavailable from None
     if gone:
         raise Unverifiable(f"The key of the audit is not there: {key}. Without it no row can be judged.")
-    return await app.guard.audit.verified(head)
 
 
 def _read_head(path: Path | None) -> Head | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from machines_mcp.access import can, is_private, user_name, who
-from machines_mcp.auditing import Unverifiable, moment, said, walk
+from machines_mcp.auditing import Unverifiable, moment, said
 from machines_mcp.doctor import Finding
 from machines_mcp.guard.audit import Entry, Head
 from machines_mcp.guard.policy import Rule
@@ -59,7 +59,7 @@ def _asks(app: App) -> bool:
 async def _audit(app: App) -> Finding:
     try:
         head = _head(app.policy.head_file)
-        finding = await walk(app, head)
+        finding = await app.guard.audit.verified(head)
         await _try_to_write(app)
     except Unverifiable as error:
         return Finding(False, "audit", str(error))

@@ -6,10 +6,12 @@ says what came of each attempt as JSON on stdout. (The interpreter itself may li
 
 from __future__ import annotations
 
+import http.client
 import importlib
 import json
 import os
 import pkgutil
+import socket
 import sqlite3
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from click.testing import CliRunner
 
@@ -31,8 +34,14 @@ def load_all() -> None:
     for found in pkgutil.walk_packages(machines_mcp.__path__, "machines_mcp."):
         if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
+    socket.getaddrinfo("127.0.0.1", 1)
     with tempfile.TemporaryDirectory() as folder:
-        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder}
+        env = {
+            "MACHINES_ENV": "sandbox",
+            "MACHINES_PARTNER_KEY": "key-of-nobody",
+            "MACHINES_USER_ID": "user-1",
+            "MACHINES_STATE_DIR": folder,
+        }
         for line in (["approve"], ["approve", "x"], ["audit", "show"], ["audit", "verify"]):
             CliRunner().invoke(command, line, env=env)
 
@@ -88,6 +97,21 @@ def look_into(pid: int, name: str) -> None:
         file.read(1)
 
 
+def post(port: int, path: str, values: dict[str, str]) -> int:
+    """The status of a form sent to the desk, with the headers that a browser at the desk would send."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Origin": f"http://127.0.0.1:{port}",
+            "Sec-Fetch-Site": "same-origin",
+        }
+        connection.request("POST", path, urlencode(values), headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def attempts(given: dict[str, Any]) -> dict[str, str]:
     """Everything but the commands, by what was tried."""
     trials: dict[str, Callable[[], object]] = {}
@@ -119,4 +143,10 @@ if __name__ == "__main__":
     wanted = json.load(sys.stdin)
     load_all()
     become(NOBODY)
-    json.dump({"attempts": attempts(wanted), "commands": commands(wanted), "uids": os.getresuid()}, sys.stdout)
+    found = {
+        "attempts": attempts(wanted),
+        "commands": commands(wanted),
+        "posts": [post(*each) for each in wanted["posts"]],
+        "uids": os.getresuid(),
+    }
+    json.dump(found, sys.stdout)

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import psutil
@@ -20,9 +21,10 @@ from machines_mcp.guard.policy import default_policy
 from machines_mcp.guard.store import Store
 from machines_mcp.guard.wiring import wire_guard
 from machines_mcp.secret import Secret
+from machines_mcp.settings import read_settings
 from tests.journeys.second_user import NOBODY
 from tests.journeys.stdio import ToolError, agent, applicant
-from tests.sandbox.running import ROOT
+from tests.sandbox.running import ROOT, Sandbox
 
 pytestmark = [
     pytest.mark.anyio,
@@ -32,6 +34,16 @@ pytestmark = [
 ]
 
 PASSPHRASE = "correct horse battery"
+POLICY = """
+version = 1
+environment = "sandbox"
+users = "any"
+audit.head_file = "{head}"
+[classes]
+read = "allow"
+write = "allow"
+identity = "ask"
+"""
 
 
 @pytest.fixture
@@ -50,7 +62,7 @@ async def set_passphrase(store: Store) -> None:
 
 async def second_user(**wanted: Any) -> dict[str, Any]:
     """What the other user gets done."""
-    given = {"files": [], "folders": [], "processes": [], "databases": [], "commands": []} | wanted
+    given = {"files": [], "folders": [], "processes": [], "databases": [], "commands": [], "posts": []} | wanted
     done = await anyio.run_process(
         [sys.executable, "-m", "tests.journeys.second_user"], input=json.dumps(given).encode(), cwd=ROOT, check=False
     )
@@ -79,39 +91,73 @@ def servers(state: Path) -> list[int]:
     return found
 
 
-async def test_another_user_reads_changes_and_approves_nothing(home: Path) -> None:
-    state, operator = home / "state", home / "operator"
-    operator.mkdir(mode=0o700)
-    for name in ("policy.toml", "partner.key"):
-        (operator / name).write_text("# of the operator\n", encoding="ascii")
-        (operator / name).chmod(0o600)
-    embedded = state / "embedded"
-    store = Store(embedded)
+def operators_files(home: Path, partner_key: str) -> Path:
+    """The folder of the operator: the partner key and the policy."""
+    folder = home / "operator"
+    folder.mkdir(mode=0o700)
+    for name, text in (("policy.toml", POLICY.format(head=folder / "head.json")), ("partner.key", partner_key)):
+        (folder / name).write_text(text, encoding="ascii")
+        (folder / name).chmod(0o600)
+    return folder
+
+
+async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandbox: Sandbox) -> None:
+    state, operator = home / "state", operators_files(home, sandbox.partner_key)
+    settings = {
+        "MACHINES_ENV": "sandbox",
+        "MACHINES_API_URL": sandbox.base_url,
+        "MACHINES_POLICY": str(operator / "policy.toml"),
+        "MACHINES_PARTNER_KEY_FILE": str(operator / "partner.key"),
+    }
+    folder = read_settings(settings | {"MACHINES_STATE_DIR": str(state)}).state_dir
+    store = Store(folder)
     await set_passphrase(store)
     await store.close()
-    async with agent(state, "2026-07-28", dialog=False) as server:
-        await server.call("create_session", user_id="user-1", purpose="kyc")
+    async with agent(state, "2026-07-28", dialog=False, **settings) as server:
         with pytest.raises(ToolError) as asked:
-            await server.call("submit_kyc", {"user_id": "user-1"} | applicant())
-        waiting = str(asked.value.body["approval_id"])
-        lying = [path.name for path in embedded.rglob("*")]
-        assert {"state.db", "state.db-wal", "audit.key", "intents.key", "request-state.key"} <= set(lying)
-        assert "passphrase.json" in lying
-        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state)}
+            await server.call("resolve_user", user_id="second-user", wallet_address="0x" + "ab" * 20)
+        waiting, desk = str(asked.value.body["approval_id"]), str(asked.value.body["desk"])
+        before = lying(home)
+        assert before > {"state.db", "state.db-wal", "audit.key", "intents.key", "request-state.key", "desk.json"}
+        assert before > {"passphrase.json", "policy.toml", "partner.key", "head.json"}
+        # What they might have heard: the partner key and the passphrase. What they lack is a way in.
+        known = settings | {"MACHINES_PARTNER_KEY": sandbox.partner_key, "MACHINES_STATE_DIR": str(state)}
+        outside = {name: "" for name in ("MACHINES_PARTNER_KEY_FILE", "MACHINES_POLICY")}
+        own = {"MACHINES_USER_ID": "second-user"}
         lines = [["approve", waiting], ["deny", waiting], ["approve"], ["audit", "show"], ["audit", "verify"]]
+        port = int(urlsplit(desk).port or 0)
+        guess = {"decision": "approve", "passphrase": "not the passphrase"}
         found = await second_user(
             **{what: all_of(state)[what] + all_of(operator)[what] for what in all_of(state)},
             processes=servers(state),
-            commands=[{"arguments": line, "env": env, "input": PASSPHRASE + "\n"} for line in lines],
+            commands=[{"arguments": line, "env": known | outside | own, "input": f"{PASSPHRASE}\n"} for line in lines],
+            posts=[(port, f"/decisions/{waiting}", guess), (port, "/sign-in", guess)],
         )
-        assert len(servers(state)) >= 2  # itself and the simulator
+        assert servers(state)
         assert [name for name, came in found["attempts"].items() if came == "done"] == []
         assert set(found["attempts"].values()) <= {"PermissionError", "OperationalError"}
         refused = [2, "The state folder can't be used"]
         assert [[code, said[:30]] for code, said in found["commands"]] == [refused] * len(lines)
+        assert all(status >= 300 for status in found["posts"])
+        assert lying(home) == before
+        open_ones = (await server.call("status"))["waiting"]
+        assert [intent["approval_id"] for intent in open_ones] == [waiting]
+
+
+def lying(home: Path) -> set[str]:
+    """What lies in a folder, by name."""
+    return {path.name for path in home.rglob("*")}
+
+
+async def test_the_servers_own_user_can_do_what_the_other_could_not(home: Path) -> None:
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(home / "state")}
+    async with agent(home / "state", "2026-07-28", dialog=False) as server:
+        with pytest.raises(ToolError) as asked:
+            await server.call("submit_kyc", {"user_id": "user-1"} | applicant())
+        waiting = str(asked.value.body["approval_id"])
+        found = await second_user(commands=[{"arguments": ["approve", waiting], "env": env}])
+        assert found["commands"][0][0] == 2
         assert waiting in await command(env, "approve")
-        assert sorted(path.name for path in embedded.rglob("*")) == sorted(lying)
-        # The same command by the server's own user does it: what stopped the other was who they are.
         assert "Approved" in await command(env, "approve", waiting)
 
 
