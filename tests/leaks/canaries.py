@@ -10,20 +10,7 @@ import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_WORDS = [
-    "violet",
-    "canyon",
-    "ember",
-    "harbor",
-    "lantern",
-    "meadow",
-    "onyx",
-    "pepper",
-    "quartz",
-    "raven",
-    "sable",
-    "timber",
-]
+_WORDS = ("violet", "canyon", "ember", "harbor", "lantern", "meadow", "onyx", "pepper", "quartz", "raven", "sable")
 _TOKEN = string.ascii_letters + string.digits
 
 

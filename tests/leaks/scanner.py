@@ -28,11 +28,9 @@ OVERLAP = 4096
 # Parts of a secret this long are as good as the whole.
 WINDOW = 12
 
-_NAMES = {
-    name: str(at)
-    for at, name in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
-}
-_NAMED_DIGIT = re.compile(r"\b(zero|one|two|three|four|five|six|seven|eight|nine)\b", re.IGNORECASE)
+_DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_NAMES = {name: str(at) for at, name in enumerate(_DIGIT_NAMES)}
+_NAMED_DIGIT = re.compile(rf"\b({'|'.join(_DIGIT_NAMES)})\b", re.IGNORECASE)
 _ESCAPE = re.compile(
     r"\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})|\\+([0-3][0-7]{2})|%(?:25)*([0-9a-fA-F]{2})|&#([0-9]{1,7});?"
     r"|&#[xX]([0-9a-fA-F]{1,6});?|=([0-9A-F]{2})|([\U000e0020-\U000e007e])|\\+([nrtbf])"

@@ -1,0 +1,126 @@
+"""The person at a browser: signs in at the desk, decides what waits, fills in the form, looks at a card on its page."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import unescape
+from urllib.parse import urlencode, urlsplit
+
+from tests.leaks.canaries import Canaries
+from tests.leaks.upstream import closed
+
+PATIENCE = 30.0
+
+_FORM = re.compile(r'<form method="post" action="([^"]+)"(.*?)</form>', re.DOTALL)
+_HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
+_FIELD = re.compile(r'<input id="([^"]+)" name="([^"]+)" type="(?:text|email|date|tel)"')
+_SELECT = re.compile(r'<select id="[^"]+" name="([^"]+)".*?</select>', re.DOTALL)
+_OPTION = re.compile(r'<option value="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Page:
+    """An answer: its status, where it leads, its cookie, and its text."""
+
+    status: int
+    location: str
+    cookie: str
+    text: str
+
+
+@dataclass
+class Browser:
+    """`pages` is all that the desk has shown. What a card's own page shows is meant for the person, and is not kept."""
+
+    canaries: Canaries
+    pages: bytearray = field(default_factory=bytearray)
+    cards_seen: int = 0
+    decided: int = 0
+    forms_sent: int = 0
+    _cookies: dict[str, str] = field(default_factory=dict)
+
+    async def look(self, desk: str) -> None:
+        """What waits, what was decided, and the audit."""
+        for path in ("/", "/audit"):
+            await self._open(desk, path)
+
+    async def approve(self, desk: str, approval_id: str) -> bool:
+        """Say yes at the desk, with the passphrase."""
+        path = f"/decisions/{approval_id}"
+        page = await self._open(desk, path)
+        answer = await self._send(desk, page, path, {"decision": "approve", "passphrase": self.canaries.passphrase})
+        self.decided += answer is not None
+        return answer is not None and answer.status == 303
+
+    async def fill_in(self, desk: str, approval_id: str, values: Mapping[str, str]) -> bool:
+        """Fill in the identity form of a waiting intent and send it; what has a list gets the first of the list."""
+        path = f"/kyc/{approval_id}"
+        page = await self._open(desk, path)
+        fields = {name: values.get(name, "") for _, name in _FIELD.findall(page.text) if name != "passphrase"}
+        for select in _SELECT.finditer(page.text):
+            known = [unescape(value) for value in _OPTION.findall(select[0])]
+            wanted = values.get(select[1])
+            fields[select[1]] = wanted if wanted in known else known[0]
+        fields |= {"occupation": values["occupation"], "action": "send", "passphrase": self.canaries.passphrase}
+        answer = await self._send(desk, page, path, fields)
+        self.forms_sent += answer is not None and answer.status == 303
+        return answer is not None and answer.status == 303
+
+    async def see_card(self, address: str) -> bool:
+        """Open a card's page, type the passphrase, and look: whether number and code are there."""
+        page = await self._request("GET", address)
+        token = _HIDDEN.search(page.text)
+        if token is None:
+            return False
+        form = {token[1]: unescape(token[2]), "passphrase": self.canaries.passphrase, "decision": "show"}
+        shown = await self._request("POST", address + "/decide", form)
+        digits = re.sub(r"<[^>]*>|[^0-9]", "", shown.text)
+        seen = self.canaries.pan in digits and self.canaries.cvc in digits
+        self.cards_seen += seen
+        return seen
+
+    async def _open(self, desk: str, path: str) -> Page:
+        page = await self._visit(desk, path)
+        if page.status != 401:
+            return page
+        await self._send(desk, page, "/sign-in", {"passphrase": self.canaries.passphrase})
+        return await self._visit(desk, path)
+
+    async def _visit(self, desk: str, path: str) -> Page:
+        page = await self._request("GET", desk.rstrip("/") + path)
+        self.pages += page.text.encode()
+        return page
+
+    async def _send(self, desk: str, page: Page, action: str, fields: Mapping[str, str]) -> Page | None:
+        found = next((form for form in _FORM.finditer(page.text) if form[1] == action), None)
+        if found is None:
+            return None
+        hidden = {name: unescape(value) for name, value in _HIDDEN.findall(found[2])}
+        answer = await self._request("POST", desk.rstrip("/") + action, {**hidden, **fields})
+        self.pages += answer.text.encode()
+        return answer
+
+    async def _request(self, method: str, address: str, form: Mapping[str, str] | None = None) -> Page:
+        url = urlsplit(address)
+        body = urlencode(form).encode() if form is not None else b""
+        lines = [f"{method} {url.path or '/'} HTTP/1.1", f"Host: {url.netloc}", "Connection: close"]
+        if url.netloc in self._cookies:
+            lines.append(f"Cookie: {self._cookies[url.netloc]}")
+        if form is not None:
+            lines += [f"Origin: http://{url.netloc}", "Content-Type: application/x-www-form-urlencoded"]
+        lines += [f"Content-Length: {len(body)}", "", ""]
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection(url.hostname, url.port)
+            try:
+                writer.write("\r\n".join(lines).encode() + body)
+                head, _, text = (await reader.read(-1)).decode("utf-8", "replace").partition("\r\n\r\n")
+            finally:
+                await closed(writer)
+        headers = dict(re.findall(r"^([A-Za-z-]+): *(.*?)\r?$", head.lower(), re.MULTILINE))
+        cookie = re.search(r"^set-cookie: *([^;\r\n]+)", head, re.MULTILINE | re.IGNORECASE)
+        if cookie is not None:
+            self._cookies[url.netloc] = cookie[1]
+        return Page(int(head.split(" ")[1]), headers.get("location", ""), cookie[1] if cookie else "", text)

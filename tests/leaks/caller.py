@@ -1,0 +1,359 @@
+"""One caller of a server: a user's whole journey, then whatever comes into its head. Counts what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.leaks.arguments import Arguments, Waiting
+from tests.leaks.browser import Browser
+from tests.leaks.canaries import Canaries
+from tests.leaks.server import Answer, Server
+from tests.leaks.upstream import Upstream
+
+JOURNEY = ("create_session", "resolve_user", "submit_kyc", "get_kyc_status", "accept_agreements", "create_deposit")
+# A reveal starts a process; more of them would be all that a run does.
+REVEALS = 0.02
+_METHODS = (
+    "tools/listt", "logging/setLevel", "sampling/createMessage", "resources/subscribe", "rpc.discover", "tasks/list",
+    "elicitation/create", "ping", "roots/list", "server/discover", "initialize", "tools/list", "prompts/list",
+    "resources/list", "resources/templates/list",
+)  # fmt: skip
+
+
+@dataclass
+class Tally:
+    """What was done: tool calls, those that went on to the API, all other messages, and how each ended."""
+
+    calls: int = 0
+    reached: int = 0
+    others: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+    """How long calls took in all, by outcome."""
+    questions: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Both together."""
+        self.calls += other.calls
+        self.reached += other.reached
+        self.others += other.others
+        self.questions += other.questions
+        self.outcomes += other.outcomes
+        self.seconds += other.seconds
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a server lists: its tools with their schemas, its prompts with the names of their arguments."""
+
+    tools: Mapping[str, Mapping[str, Any]]
+    prompts: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @classmethod
+    async def of(cls, server: Server) -> Offer:
+        """Ask for it."""
+        tools = (await server.ask("tools/list", {}))["result"]["tools"]
+        prompts = (await server.ask("prompts/list", {}))["result"]["prompts"]
+        return cls(
+            {tool["name"]: tool["inputSchema"] for tool in tools},
+            tuple((p["name"], tuple(argument["name"] for argument in p.get("arguments", ()))) for p in prompts),
+        )
+
+
+@dataclass
+class Person:
+    """Who answers the dialogs: nearly always with yes, seldom with no, which pauses a tool, at times with nonsense."""
+
+    rng: random.Random
+    canaries: Canaries
+    tally: Tally
+    refusals: int = 2
+    always: str | None = None
+
+    def __call__(self, question: str) -> Answer:
+        self.tally.questions += 1
+        chance = self.rng.random()
+        if self.always is not None:
+            return {"result": {"action": self.always, "content": {}}}
+        if chance < 0.03 and self.refusals > 0:
+            self.refusals -= 1
+            return {"result": {"action": "decline"}}
+        secret = self.rng.choice(self.canaries.typed).sample
+        if chance < 0.08:
+            return {"result": {"action": "cancel"}}
+        if chance < 0.11:
+            return {"error": {"code": -32000, "message": secret, "data": {"a": secret}}}
+        if chance < 0.14:
+            return {"result": {"action": secret}}
+        if chance < 0.17:
+            return {"result": {"action": "accept", "content": {"yes": secret, secret: 1}}}
+        return {"result": {"action": "accept", "content": {}}}
+
+
+class Caller:
+    """Calls `server` for one user. `only` names the kinds of calls it makes, None all; see `KINDS`."""
+
+    def __init__(
+        self,
+        server: Server,
+        upstream: Upstream,
+        rng: random.Random,
+        offer: Offer,
+        tally: Tally,
+        *,
+        user: str,
+        browser: Browser,
+        pinned: bool = False,
+        only: tuple[str, ...] | None = None,
+    ) -> None:
+        self.server = server
+        self.upstream = upstream
+        self.rng = rng
+        self.tally = tally
+        self.user = user
+        self.browser = browser
+        self.arguments = Arguments(rng, upstream.canaries, offer.tools, None if pinned else user)
+        self._offer = offer
+        self._tools = list(offer.tools)
+        self._kinds = [kind for kind in KINDS if only is None or kind in only]
+
+    async def journey(self) -> None:
+        """Sign up and be funded, with an upstream that breaks nothing."""
+        self.upstream.calm.add(self.user)
+        for tool in JOURNEY:
+            if tool in self._tools:
+                await self.settle(tool)
+        for deposit in self.arguments.known.deposits[-1:]:
+            await self.upstream.control("/deposits", depositId=deposit)
+        for _ in range(2):
+            await self.settle("create_card")
+        self.upstream.calm.discard(self.user)
+
+    async def settle(self, tool: str) -> None:
+        """Call a tool until it goes well: a dialog's answer can be nonsense."""
+        for _ in range(6):
+            given = self.arguments.valid(tool)
+            if tool == "create_deposit":
+                given |= {"currency": "rusd", "network": "base", "amount": 1000}
+            if tool == "resolve_user":
+                given.pop("wallet_address", None)
+            outcome = await self.call(tool, given)
+            if outcome == "approval.required":
+                outcome = await self.agree(self.arguments.known.approvals[-1])
+            if outcome == "ok":
+                return
+
+    async def agree(self, waiting: Waiting) -> str:
+        """Have the person say yes where they can, and repeat the call."""
+        if waiting.page is not None:
+            await self.browser.see_card(waiting.page)
+        elif waiting.desk is not None and not await self.browser.approve(waiting.desk, waiting.approval_id):
+            values = self.arguments.identity()
+            await self.browser.fill_in(waiting.desk, waiting.approval_id, values)
+        return await self.call(waiting.tool, waiting.given | {"approval_id": waiting.approval_id})
+
+    async def step(self) -> None:
+        """Do something."""
+        (kind,) = self.rng.choices(self._kinds, [KINDS[kind][0] for kind in self._kinds])
+        await KINDS[kind][1](self)
+
+    # Tools.
+
+    async def call(self, tool: str, given: object, meta: Mapping[str, Any] | None = None) -> str:
+        """Call a tool and count what came of it."""
+        before, begun = self.upstream.requests[self.user], time.monotonic()
+        answer = await self.server.call(tool, given, meta=meta or {})
+        self.tally.calls += 1
+        self.tally.reached += self.upstream.requests[self.user] > before
+        outcome = self._outcome(answer, tool, given)
+        named = tool if tool in self._tools else "(no such tool)"
+        self.tally.outcomes[f"{named}: {outcome}"] += 1
+        self.tally.seconds[f"{named}: {outcome}"] += time.monotonic() - begun  # type: ignore[assignment]
+        return outcome
+
+    def _outcome(self, answer: Mapping[str, Any], tool: str, given: object) -> str:
+        if not answer:
+            return "no answer"
+        if "error" in answer:
+            return f"{answer['error'].get('code')} {answer['error'].get('message')}"[:40]
+        result = answer["result"]
+        if result.get("resultType") == "input_required":
+            return "asked again"
+        if not result.get("isError"):
+            body = result.get("structuredContent") or {}
+            for part in (body, *body.get("cards", ())):
+                self.arguments.known.learn(part)
+            return "ok"
+        body = json.loads(result["content"][0]["text"])
+        if "approval_id" in body and isinstance(given, dict):
+            waiting = Waiting(tool, given, body["approval_id"], body.get("desk"), body.get("page"))
+            self.arguments.known.approvals.append(waiting)
+            del self.arguments.known.approvals[:-10]
+        return str(body["code"])
+
+    async def valid(self) -> None:
+        """A call as it should be."""
+        await self.call(tool := self._tool(), self.arguments.valid(tool))
+
+    async def odd(self) -> None:
+        """A call at the edge of what is valid."""
+        await self.call(tool := self._tool(), self.arguments.odd(tool))
+
+    async def wrong(self) -> None:
+        """A call that can't be valid, with secrets in it."""
+        secret = self.arguments.secret
+        if self.rng.random() < 0.1:
+            await self.call(secret(), {"a": secret(), secret(): 1})
+            return
+        tool = self._tool()
+        meta = {"traceparent": secret(), secret()[:40]: secret()} if self.rng.random() < 0.2 else {}
+        await self.call(tool, self.arguments.wrong(tool), meta)
+
+    async def reveal(self) -> None:
+        """A card's details, in the vault."""
+        self.upstream.calm.add(self.user)
+        sinks = self._offer.tools["reveal_card"]["properties"]["sink"].get("enum", ["none"])
+        given = self.arguments.valid("reveal_card") | {"sink": self.rng.choice(sinks)}
+        outcome = await self.call("reveal_card", given)
+        if outcome == "approval.required" and self.arguments.known.approvals[-1].page is not None:
+            outcome = await self.agree(self.arguments.known.approvals[-1])
+        self.upstream.calm.discard(self.user)
+        if outcome == "not_found":
+            await self.settle("create_card")
+
+    async def approval(self) -> None:
+        """A call with an approval id: of its own, of another call, changed, or made up."""
+        made_up = Waiting("create_card", {"user_id": self.user}, "ab" * 16, None, None)
+        waiting = self.rng.choice(self.arguments.known.approvals or [made_up])
+        tool, given, approval = waiting.tool, waiting.given, waiting.approval_id
+        chance = self.rng.random()
+        if chance < 0.3:
+            given = self.arguments.valid(tool)
+        elif chance < 0.5:
+            approval = self.rng.choice(["0" * 32, self.arguments.secret(), self.rng.randbytes(16).hex()])
+        await self.call(tool, given | {"approval_id": approval})
+
+    async def approve(self) -> None:
+        """A yes at the desk for a call that waits, or a look at the desk."""
+        waiting = [known for known in self.arguments.known.approvals if known.desk is not None]
+        if waiting and waiting[-1].desk is not None:
+            await self.browser.look(waiting[-1].desk)
+            await self.agree(self.rng.choice(waiting))
+
+    async def slow(self) -> None:
+        """A call that reports its progress, and one that is given up half-way."""
+        tool = self.rng.choice(["get_kyc_status", "get_deposit"])
+        given = self.arguments.valid(tool) | {"wait_seconds": 1}
+        await self.call(tool, given, {"progressToken": self.server.new_id()})
+        number = self.server.new_id()
+        line = self.server.request("tools/call", {"name": tool, "arguments": given}, number=number)
+        answer = asyncio.create_task(self.server.answer(number, line))
+        await asyncio.sleep(self.rng.random() * 0.2)
+        params = {"requestId": number, "reason": self.arguments.secret()}
+        self.server.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+        await asyncio.sleep(0.05)
+        self.server.forget(number)
+        await answer
+        self.tally.calls += 1
+
+    def _tool(self) -> str:
+        while True:
+            tool = self.rng.choice(self._tools)
+            if tool != "reveal_card" or self.rng.random() < REVEALS:
+                return tool
+
+    # Everything else.
+
+    async def ask(self, method: str, params: Mapping[str, Any], name: str | None = None) -> None:
+        """Send a request that is no tool call, and count what came of it."""
+        answer = await self.server.ask(method, params)
+        self.tally.others += 1
+        outcome = "ok" if "result" in answer else str(answer.get("error", {}).get("code", "no answer"))
+        self.tally.outcomes[f"{name or method}: {outcome}"] += 1
+
+    async def resource(self) -> None:
+        """A resource, or an address that is none."""
+        cards = self.arguments.known.cards
+        prefix = f"machines://users/{self.user}/"
+        places = ["journey", *(prefix + path for path in ("kyc/fields", "agreements", "transactions"))]
+        places += [prefix + f"cards/{card}" for card in cards[-2:]] + ["machines://journey"]
+        if self.rng.random() < 0.4:
+            secret = self.arguments.secret()
+            places = [f"machines://{secret}", prefix + f"cards/{secret}", secret, f"file:///{secret}"]
+        await self.ask("resources/read", {"uri": self.rng.choice(places)})
+
+    async def prompt(self) -> None:
+        """A prompt, filled with ordinary words, or one that is none."""
+        if self.rng.random() < 0.3:
+            await self.ask(
+                "prompts/get", {"name": self.arguments.secret(), "arguments": {"a": self.arguments.secret()}}
+            )
+            return
+        name, places = self.rng.choice(self._offer.prompts)
+        given = {place: self.arguments.number() for place in places if place != "user_id"}
+        await self.ask("prompts/get", {"name": name, "arguments": given})
+
+    async def completion(self) -> None:
+        """A completion by a name that is known, or by a secret."""
+        name = self.rng.choice(["user_id", "card_id", "currency", "network", "limit", self.arguments.secret()])
+        typed = self.rng.choice(["", "u", self.arguments.secret()])
+        reference = {"type": "ref/prompt", "name": self.arguments.secret()}
+        params = {"ref": reference, "argument": {"name": name, "value": typed}}
+        await self.ask("completion/complete", params, None)
+
+    async def unknown(self) -> None:
+        """A method that there is not, or parameters that it does not take."""
+        secret = self.arguments.secret
+        method = self.rng.choice([*_METHODS, secret(), f"tools/{secret()}"])
+        params: dict[str, Any] = {secret(): [secret()], "level": secret(), "uri": secret(), "cursor": secret()}
+        await self.ask(method, params, method if method in _METHODS else "(no such method)")
+
+    async def malformed(self) -> None:
+        """A line that is no request, then one that is, so that the first has been read."""
+        secret = self.arguments.secret
+        lines: list[bytes] = [
+            b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ' + secret().encode(),
+            json.dumps({"jsonrpc": "2.0", "method": secret(), "params": {"a": secret()}}).encode(),
+            json.dumps({"jsonrpc": "1.0", "id": 5, "method": secret()}).encode(),
+            json.dumps({"jsonrpc": "2.0", "id": {"a": secret()}, "method": "tools/call"}).encode(),
+            json.dumps({"jsonrpc": "2.0", "id": "zz", "result": {"a": secret()}}).encode(),
+            json.dumps({"jsonrpc": "2.0", "id": "zz", "error": {"code": secret(), "message": secret()}}).encode(),
+            json.dumps([secret(), {secret(): secret()}]).encode(),
+            json.dumps(secret()).encode(),
+            secret().encode().replace(b"\n", b" "),
+            b"\xff\xfe" + secret().encode("utf-16-le").replace(b"\n", b" "),
+            json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": [secret()]}).encode(),
+            json.dumps({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"x": secret()}}).encode(),
+        ]
+        self.server.say(self.rng.choice(lines))
+        await self.ask("tools/list", {}, "(malformed)")
+
+    async def catalogue(self) -> None:
+        """The lists."""
+        for method in ("tools/list", "prompts/list", "resources/list", "resources/templates/list"):
+            await self.ask(method, {})
+
+
+KINDS: dict[str, tuple[float, Callable[[Caller], Awaitable[None]]]] = {
+    "valid": (56, Caller.valid),
+    "odd": (10, Caller.odd),
+    "wrong": (14, Caller.wrong),
+    "reveal": (0.5, Caller.reveal),
+    "approval": (5, Caller.approval),
+    "approve": (0.7, Caller.approve),
+    "slow": (0.7, Caller.slow),
+    "resource": (4, Caller.resource),
+    "prompt": (2, Caller.prompt),
+    "completion": (3, Caller.completion),
+    "unknown": (3, Caller.unknown),
+    "malformed": (3, Caller.malformed),
+    "catalogue": (0.3, Caller.catalogue),
+}
+"""How often each kind of step is taken, beside the others, and what it does."""

@@ -1,0 +1,268 @@
+"""A run: servers with callers, two at a time, until so many tools were called; then all bytes are scanned."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from tests.leaks.browser import Browser
+from tests.leaks.caller import Caller, Offer, Person, Tally
+from tests.leaks.canaries import Canaries, Canary
+from tests.leaks.scanner import Hit, Scanner
+from tests.leaks.server import ERAS, POLICY, Era, Server, serving
+from tests.leaks.upstream import SHOWN_WORD, Mood, Upstream, upstream
+
+CALLERS = 6
+SEGMENT_CALLS = 1500
+# Servers that run side by side: one waits while the other's process is busy.
+AT_ONCE = 2
+
+Scanned = tuple[dict[str, int], list[tuple[str, Hit]]]
+"""Bytes by channel, and what was found in which."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a server of a run is used."""
+
+    era: Era
+    dialog: bool = True
+    pinned: bool = False
+    faults: float = 0.08
+    echo: float = 0.0
+    form: bool = False
+    """Whether identity data goes by a form at the desk, past the model."""
+
+    def __str__(self) -> str:
+        marks = ["dialog" if self.dialog else "no dialog"]
+        marks += ["pinned"] * self.pinned + ["echo"] * (self.echo > 0) + ["form"] * self.form
+        return f"{self.era} ({', '.join(marks)})"
+
+
+MODES = (
+    Mode(ERAS[0]),
+    Mode(ERAS[1]),
+    Mode(ERAS[0], dialog=False, form=True),
+    Mode(ERAS[1], pinned=True),
+    Mode(ERAS[0], echo=0.01),
+    Mode(ERAS[1], echo=0.01),
+    Mode(ERAS[1], dialog=False),
+)
+
+
+@dataclass
+class Report:
+    """What a run did and found."""
+
+    seed: int
+    tally: Tally = field(default_factory=Tally)
+    servers: int = 0
+    requests: int = 0
+    reveals: int = 0
+    at_the_desk: int = 0
+    cards_seen: int = 0
+    seconds: float = 0.0
+    bytes: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    placed: Counter[str] = field(default_factory=Counter)
+    shown: int = 0
+    masked: int = 0
+    unexpected: list[str] = field(default_factory=list)
+    hits: list[tuple[str, str, Hit]] = field(default_factory=list)
+    """Mode, channel, and what was found there."""
+
+    def lines(self) -> Iterator[str]:
+        """The report, for a person."""
+        tally = self.tally
+        yield f"seed {self.seed}: {tally.calls} tool calls on {self.servers} servers in {self.seconds:.0f} s"
+        yield f"  {tally.reached} of them reached upstream, in {self.requests} requests; {self.reveals} cards revealed"
+        yield f"  {tally.others} other requests; {len(tally.outcomes)} distinct outcomes"
+        yield f"  {tally.questions} dialogs, {self.at_the_desk} decisions at the desk, {self.cards_seen} cards seen"
+        faults, placed = sum(self.faults.values()), sum(self.placed.values())
+        yield f"  {faults} faults of {len(self.faults)} kinds; {placed} secrets placed"
+        yield f"  texts of others shown {self.shown} times; {self.masked} masks seen"
+        sizes = ", ".join(f"{name} {size:,}" for name, size in sorted(self.bytes.items()))
+        yield f"  bytes scanned: {sizes}"
+        for note in self.unexpected:
+            yield f"  UNEXPECTED: {note}"
+        grouped: dict[tuple[str, str, str], list[Hit]] = {}
+        for _, channel, hit in self.hits:
+            grouped.setdefault((channel, hit.canary.name, hit.spelling), []).append(hit)
+        yield f"  {len(self.hits)} hits"
+        for (channel, name, spelling), hits in sorted(grouped.items()):
+            yield f"  LEAK in {channel}: {name} ({spelling}), {len(hits)} servers: ...{hits[0].around}..."
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """Where the simulator is."""
+
+    url: str
+    key: str
+
+
+@contextmanager
+def simulator() -> Iterator[Simulator]:
+    """The project's simulator, as a process that ends with the block."""
+    command = (sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        try:
+            begin = json.loads(process.stdout.readline())
+            yield Simulator(begin["base_url"], begin["partner_key"])
+        finally:
+            process.kill()
+
+
+def scan(folder: Path, seed: int, targets: bytes) -> Scanned:
+    """Search what a server left behind: outputs, state, trace, its processes, the addresses it asked for."""
+    canaries = Canaries(seed)
+    scanner = Scanner(canaries.all)
+    sizes: Counter[str] = Counter()
+    hits: list[tuple[str, Hit]] = []
+
+    def look(channel: str, data: bytes, by: Scanner = scanner) -> None:
+        sizes[channel] += len(data)
+        hits.extend((channel, hit) for hit in by.scan(data))
+
+    for name in ("stdout", "stderr", "trace", "proc"):
+        path = folder / name
+        look(name, path.read_bytes() if path.exists() else b"")
+    for path in sorted((folder / "state").rglob("*")):
+        if path.is_file():
+            look(f"state/{path.name}", path.name.encode() + b"\n" + path.read_bytes())
+    # The person's own page repeats what they typed into it themselves.
+    others = [canary for canary in canaries.all if canary.origin != "typed"]
+    desk = folder / "desk"
+    look("desk", desk.read_bytes() if desk.exists() else b"", Scanner(others))
+    look("request targets", targets, Scanner(secret_upstream(canaries)))
+    return dict(sizes), hits
+
+
+def secret_upstream(canaries: Canaries) -> list[Canary]:
+    """What must not even stand in the address of a request, where logs keep it. A search is the caller's own words."""
+    return [*canaries.own, *(c for c in canaries.typed if c.kind.startswith("kyc") or c.kind in ("ssn", "passport"))]
+
+
+@dataclass
+class Campaign:
+    """A run in the making. `modes` are used in turn; `only` limits the callers to some kinds of steps."""
+
+    calls: int
+    seed: int
+    simulator: Simulator
+    modes: Sequence[Mode] = MODES
+    segment: int = SEGMENT_CALLS
+    only: tuple[str, ...] | None = None
+    python: str = sys.executable
+    tree: Path | None = None
+    keep: Path | None = None
+
+    async def run(self) -> Report:
+        """Do it, and scan in a process beside."""
+        report = Report(self.seed)
+        begun = time.monotonic()
+        with (
+            tempfile.TemporaryDirectory(prefix="machines-leaks-") as place,
+            ProcessPoolExecutor(1, mp_context=get_context("spawn")) as scanners,
+        ):
+            pending: list[tuple[Mode, Future[Scanned]]] = []
+            numbers = iter(range(-(-self.calls // self.segment)))
+
+            async def work() -> None:
+                for number in numbers:
+                    mode = self.modes[number % len(self.modes)]
+                    folder = (self.keep or Path(place)) / f"server-{number}"
+                    calls = min(self.segment, self.calls - number * self.segment)
+                    targets = await self._segment(report, mode, number, folder, calls)
+                    pending.append((mode, scanners.submit(scan, folder, self.seed, targets)))
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(AT_ONCE):
+                    tasks.create_task(work())
+            report.seconds = time.monotonic() - begun
+            for mode, scanned in pending:
+                self._take(report, mode, scanned)
+        return report
+
+    def _take(self, report: Report, mode: Mode, scanned: Future[Scanned]) -> None:
+        sizes, hits = scanned.result(timeout=600)
+        report.bytes.update(sizes)
+        report.hits += [(str(mode), channel, hit) for channel, hit in hits]
+
+    async def _segment(self, report: Report, mode: Mode, number: int, folder: Path, calls: int) -> bytes:
+        """One server's life; what it said lies in `folder` afterwards."""
+        seed = self.seed * 100_003 + number
+        mood = Mood(faults=mode.faults, echo=mode.echo)
+        made = Upstream(Canaries(self.seed), self.simulator.url, self.simulator.key, seed, mood)
+        tally = Tally()
+        async with upstream(made) as up:
+            person = Person(random.Random(seed), up.canaries, tally)  # noqa: S311
+            browser = Browser(up.canaries)
+            pinned = f"user-{seed}" if mode.pinned else None
+            async with serving(
+                *(folder, mode.era, up),
+                asked=person,
+                dialog=mode.dialog,
+                pinned=pinned,
+                policy=POLICY + "[identity]\nthrough_model = false\n" * mode.form,
+                python=self.python,
+                tree=self.tree,
+            ) as server:
+                await self._call(server, up, browser, tally, seed, pinned, calls)
+                if server.ended:
+                    report.unexpected.append(f"server {number} ({mode}) ended by itself")
+                # Half of them are killed: what is not written back yet stays where it is.
+                await server.end(kill=number % 2 == 0)
+                (folder / "stdout").write_bytes(server.stdout)
+                (folder / "desk").write_bytes(browser.pages)
+                (folder / "proc").write_bytes(b"\n".join(sorted(server.seen_in_proc)))
+                report.shown += server.stdout.count(SHOWN_WORD.encode())
+                report.masked += server.stdout.count("••••".encode())
+        report.servers += 1
+        report.tally.add(tally)
+        report.requests += sum(up.requests.values())
+        report.reveals += up.reveals
+        report.at_the_desk += browser.decided + browser.forms_sent
+        report.cards_seen += browser.cards_seen
+        report.faults += up.faults
+        report.placed += up.placed
+        return bytes(up.targets)
+
+    async def _call(
+        self,
+        server: Server,
+        up: Upstream,
+        browser: Browser,
+        tally: Tally,
+        seed: int,
+        pinned: str | None,
+        calls: int,
+    ) -> None:
+        offer = await Offer.of(server)
+
+        async def work(place: int) -> None:
+            rng = random.Random(seed * 31 + place)  # noqa: S311
+            user = pinned or f"user-{seed}-{place}"
+            caller = Caller(
+                *(server, up, rng, offer, tally), user=user, browser=browser, pinned=pinned is not None, only=self.only
+            )
+            await caller.journey()
+            while tally.calls < calls and not server.ended:
+                await caller.step()
+
+        async with asyncio.TaskGroup() as tasks:
+            for place in range(1 if pinned else min(CALLERS, max(1, calls // 40))):
+                tasks.create_task(work(place))

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.leaks.campaign import MODES, Campaign, Mode, Report, simulator
+from tests.leaks.server import ERAS
+
+QUICK = (Mode(ERAS[0]), Mode(ERAS[1], dialog=False, form=True), Mode(ERAS[1], echo=0.02))
+
+
+def _run(calls: int, segment: int, modes: tuple[Mode, ...], seed: int = 7) -> Report:
+    with simulator() as found:
+        return asyncio.run(Campaign(calls, seed, found, modes=modes, segment=segment).run())
+
+
+def _says_something(report: Report, share: float) -> None:
+    """A silence proves nothing where nothing was said."""
+    told = "\n".join(report.lines())
+    assert report.tally.reached > share * report.tally.calls, told
+    assert len(report.tally.outcomes) > 60, told
+    assert report.shown > report.tally.calls / 2, told
+    assert report.masked > report.tally.calls / 20, told
+    assert len(report.faults) > 5, told
+    assert report.at_the_desk > 0, told
+    for canary_kind in ("pan", "cvc", "ssn", "passport", "secret key", "session token", "partner key", "bearer"):
+        assert report.placed[f"{canary_kind}/stray"] > 0, told
+
+
+def test_no_secret_is_seen_in_some_hundred_calls() -> None:
+    report = _run(300, 100, QUICK)
+    print("\n".join(report.lines()))
+    assert report.hits == [], "\n".join(report.lines())
+    assert report.unexpected == []
+    _says_something(report, 0.3)
+
+
+@pytest.mark.check
+def test_no_secret_is_seen_in_some_thousand_calls() -> None:
+    report = _run(3000, 430, MODES)
+    print("\n".join(report.lines()))
+    assert report.hits == [], "\n".join(report.lines())
+    assert report.unexpected == []
+    assert report.reveals > 10
+    assert report.cards_seen > 0
+    _says_something(report, 0.4)
