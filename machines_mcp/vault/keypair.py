@@ -48,8 +48,6 @@ def make_key_pair(file: Path) -> Path:
     public = file.with_name(f"{file.name}.pub")
     key = ECKey.generate_key("P-256", private=True)
     notes = {"kid": key.thumbprint(), "use": "enc", "alg": ALGORITHM}
-    if os.path.lexists(public):
-        raise _exists(public)
     _write(file, json.dumps(key.as_dict(private=True) | notes), 0o600)
     try:
         _write(public, json.dumps(key.as_dict(private=False) | notes), 0o644)

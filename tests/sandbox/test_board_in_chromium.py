@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.browser import Tab, chromium, tab
+from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
 from tests.sandbox.caller import KYC_SCOPES, Caller, kyc_form
 from tests.sandbox.running import running
 
@@ -15,26 +15,6 @@ pytestmark = [
     pytest.mark.check,
     pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)"),
 ]
-
-# The lowest contrast of any text on the page, and whose it is; backgrounds are looked for among the ancestors.
-CONTRAST = """(() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = (color) => { const [r, g, b] = color.map((part) => part / 255)
-    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const ground = (node) => { for (let at = node; at; at = at.parentElement) {
-    const color = parse(getComputedStyle(at).backgroundColor); if (color.length < 4 || color[3] === 1) return color; }
-    return [255, 255, 255]; };
-  let worst = [99, ''];
-  for (const node of document.body.querySelectorAll('*')) {
-    const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-    if (!own && !['INPUT', 'SELECT'].includes(node.tagName)) continue;
-    const pair = [light(parse(getComputedStyle(node).color).slice(0, 3)), light(ground(node).slice(0, 3))].sort();
-    const [dark, bright] = pair[0] < pair[1] ? pair : pair.reverse();
-    const ratio = (bright + 0.05) / (dark + 0.05);
-    if (ratio < worst[0]) worst = [ratio, node.tagName + ' ' + node.className];
-  }
-  return worst; })()"""
 
 
 @pytest.fixture(scope="module")

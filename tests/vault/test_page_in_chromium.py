@@ -1,0 +1,159 @@
+"""The vault's page in a real browser: seen once, hidden by itself, by keyboard alone, light and dark, on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
+from tests.vault.pages import HANDLE
+from tests.vault.seen import ASKED, ENDED, SHOWN, TEXT, SeenPage, seen
+from tests.vault.simulator import Card, Simulator
+
+pytestmark = [
+    pytest.mark.check,
+    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)"),
+]
+
+FOCUSED = "document.activeElement.id || document.activeElement.value || document.activeElement.tagName"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    program = chromium()
+    assert program is not None
+    with tab(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser: Tab, api: Simulator, card: Card) -> Iterator[SeenPage]:
+    with seen(browser, api, card) as opened:
+        opened.open()
+        yield opened
+
+
+def test_a_keyboard_alone_gets_past_a_wrong_passphrase_and_hides_the_card(page: SeenPage, card: Card) -> None:
+    assert page.tab.evaluate(FOCUSED) == "passphrase"
+    page.type("wrong one")
+    page.enter()
+    page.tab.until("document.querySelector('[role=alert]') !== null")
+    assert page.tab.evaluate("document.querySelector('[role=alert]').textContent") == "That is not the passphrase."
+    assert page.tab.evaluate(FOCUSED) == "passphrase"
+    assert page.tab.evaluate("document.activeElement.getAttribute('aria-describedby')") == "fault"
+    page.answer()
+    assert page.tab.evaluate("document.querySelector('.number dd').textContent") == card.number
+    assert card.code in page.tab.evaluate(TEXT)
+    assert page.tab.evaluate(FOCUSED) == "H1"
+    page.tab.press("Tab", 9)
+    assert page.tab.evaluate(FOCUSED) == "hide"
+    assert page.tab.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
+    page.enter()
+    page.tab.until(f"!({SHOWN})")
+    assert "The card is hidden" in page.tab.evaluate(TEXT)
+    assert (page.shows_number(), page.reply().status, page.notes.wrongs) == (False, "shown", 1)
+
+
+def test_the_number_is_copied_without_gaps(page: SeenPage, card: Card) -> None:
+    page.answer()
+    copied = "(getSelection().selectAllChildren(document.querySelector('.number dd')), getSelection().toString())"
+    assert page.tab.evaluate(copied) == card.number
+
+
+def test_a_reload_shows_that_it_was_shown(page: SeenPage) -> None:
+    page.answer()
+    page.tab.call("Page.reload")
+    page.tab.until(ENDED)
+    assert "This card was already shown" in page.tab.evaluate(TEXT)
+    assert not page.shows_number()
+
+
+def test_the_way_back_does_not_show_it_again(page: SeenPage) -> None:
+    page.answer()
+    page.tab.call("Page.navigate", url="about:blank")
+    page.tab.until("location.href === 'about:blank'")
+    page.tab.evaluate("history.back()")
+    page.tab.until("location.href !== 'about:blank' && document.readyState === 'complete'")
+    assert not page.shows_number()
+
+
+def test_it_hides_itself_after_thirty_seconds(page: SeenPage) -> None:
+    page.answer()
+    # The page goes by the clock, so the clock is what the test moves.
+    page.tab.evaluate("(() => { const now = Date.now; Date.now = () => now() + 29000; })()")
+    page.tab.until("document.getElementById('left').textContent === '1'")
+    assert page.shows_number()
+    page.tab.evaluate("(() => { const now = Date.now; Date.now = () => now() + 1100; })()")
+    page.tab.until(f"!({SHOWN})")
+    assert (page.shows_number(), "The card is hidden" in page.tab.evaluate(TEXT)) == (False, True)
+
+
+def test_refusing_is_a_button_away(page: SeenPage) -> None:
+    page.type("correct horse battery")
+    page.tab.press("Tab", 9)
+    page.tab.press("Tab", 9)
+    assert page.tab.evaluate(FOCUSED) == "refuse"
+    page.enter()
+    page.tab.until(ENDED)
+    assert "Refused" in page.tab.evaluate(TEXT)
+    assert page.reply().code == "page.refused"
+
+
+def test_without_scripts_it_works_and_leaves_the_card_by_itself(browser: Tab, api: Simulator, card: Card) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        with seen(browser, api, card) as page:
+            page.open()
+            page.answer()
+            assert browser.evaluate("document.querySelector('.number dd').textContent") == card.number
+            refresh = "document.querySelector('noscript meta[http-equiv=refresh]').content"
+            assert browser.evaluate(refresh) == f"30;url=/{HANDLE}"
+            browser.press("Tab", 9)
+            page.enter()
+            browser.until(ENDED)
+            assert not page.shows_number()
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_it_is_readable_and_whole(browser: Tab, api: Simulator, card: Card, width: int, dark: bool) -> None:
+    long = "Client-" * 11
+    with seen(browser, api, card, asked_by=long, environment="embedded") as page:
+        page.open(width=width, dark=dark)
+        ground = "rgb(16, 18, 21)" if dark else "rgb(244, 245, 247)"
+        _readable(page.tab, width, ground)
+        page.type("wrong one")
+        page.enter()
+        page.tab.until("document.querySelector('[role=alert]') !== null")
+        _readable(page.tab, width, ground)
+        page.answer()
+        _readable(page.tab, width, ground)
+        # One line, as on the card.
+        assert page.tab.evaluate("document.querySelector('.number dd').getClientRects().length") == 1
+        number = "document.querySelector('.number dd')"
+        assert page.tab.evaluate(f"{number}.offsetHeight < 2 * parseFloat(getComputedStyle({number}).fontSize)")
+        page.enter() if page.tab.evaluate(FOCUSED) == "hide" else page.tab.evaluate("hide.click()")
+        _readable(page.tab, width, ground)
+
+
+def _readable(browser: Tab, width: int, ground: str) -> None:
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+    ratio, whose = browser.evaluate(CONTRAST)
+    assert ratio >= 4.5, whose
+    assert browser.evaluate("document.querySelectorAll('h1').length") == 1
+    heights = "[...document.querySelectorAll('button, input:not([type=hidden])')].map((one) => one.offsetHeight)"
+    assert min(browser.evaluate(heights), default=44) >= 44
+
+
+def test_the_time_that_is_left_runs_down(page: SeenPage) -> None:
+    left = "Number(/in ([0-9]+) s/.exec(document.body.innerText)[1])"
+    begun = page.tab.evaluate(left)
+    page.tab.until(f"{left} < {begun}")
+    page.tab.evaluate("(() => { const now = Date.now; Date.now = () => now() + 200000; })()")
+    page.tab.until("document.querySelector('button').disabled")
+    assert "This page is closed" in page.tab.evaluate(TEXT)
+    assert page.tab.evaluate(ASKED)
