@@ -70,7 +70,7 @@ def test_it_says_who_may_grant_what_and_which_limits_hold(tmp_path: Path) -> Non
     assert found["limits"]["withdrawals.per_day_cents"] == 50_000
     assert found["limits"]["cards.max_limit_cents"] == {"per7DayPeriod": 20_000, "per30DayPeriod": 50_000}
     assert found["limits"]["withdrawals.destinations"] == [
-        {"currency": "USDC", "network": "base", "address": "0x00000000000000000000000000000000000000aa"}
+        {"currency": "usdc", "network": "base", "address": "0x00000000000000000000000000000000000000aa"}
     ]
 
 

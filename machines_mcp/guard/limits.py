@@ -159,9 +159,9 @@ def _destination(limits: Limits, stakes: Stakes) -> str | None:
 
 
 def _plain(place: Destination) -> tuple[str, ...]:
-    """Equal for one place: the letters of a hexadecimal address may be written in either case, all else is exact."""
+    """Equal for one place: ticker, network and hexadecimal address in either case, all else exact, as upstream."""
     address = place.address.lower() if place.address[:2] in ("0x", "0X") else place.address
-    return place.currency, place.network, address, place.extra_id or ""
+    return place.currency.lower(), place.network.lower(), address, place.extra_id or ""
 
 
 def _sums(

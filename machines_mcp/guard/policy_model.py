@@ -93,7 +93,7 @@ class Cards(Section):
 class Place(Section):
     """A destination of withdrawals, spelled as `list_withdrawal_assets` spells it."""
 
-    currency: Word = Field(description="such as `USDC`")
+    currency: Word = Field(description="such as `usdc`")
     network: Word = Field(description="such as `base`")
     address: Word = Field(description="the whole of it")
     extra_id: Word | None = Field(None, description="the memo, tag or payment id; left out: there is none")

@@ -247,6 +247,7 @@ def test_a_grant_that_no_longer_fits_is_not_used() -> None:
     [
         (HOME, True),
         (Destination("USDC", "base", "0x" + "Ab" * 20), True),
+        (Destination("usdc", "Base", HOME.address), True),
         (Destination("USDC", "base", "0x" + "ac" * 20), False),
         (Destination("USDC", "polygon", HOME.address), False),
         (Destination("USDT", "base", HOME.address), False),

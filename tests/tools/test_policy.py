@@ -19,6 +19,7 @@ from machines_mcp.settings import Settings, read_settings
 from machines_mcp.testing import set_passphrase
 from machines_mcp.vault.keypair import make_key_pair
 from tests.tools.simulated import caller
+from tests.tools.test_money import ADDRESS, funded
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +106,33 @@ async def test_a_tool_keeps_to_its_own_rule_and_to_the_limits(tmp_path: Path) ->
         assert "update_card" in listed
         closed = await c.call("close_card", card_id=card["card_id"])
         assert closed["code"] == "policy.denied"
+
+
+async def test_money_leaves_to_the_places_and_up_to_the_sums_of_the_policy_alone(tmp_path: Path) -> None:
+    home = f'{{ currency = "RUSD", network = "base", address = "{ADDRESS}" }}'
+    text = f"[withdrawals]\nper_call_cents = 3000\nper_day_cents = 5000\ndestinations = [{home}]\n"
+    async with caller(tmp_path / "state", policy=_policy(tmp_path, text)) as c:
+        await funded(c)
+        balance = (await c.call("get_balances"))["spending_power_cents"]
+        for cents, address, limit in (
+            (2500, "0x" + "0e" * 20, "destinations"),
+            (3001, ADDRESS, "per_call_cents"),
+            (2500, ADDRESS.upper().replace("0X", "0x"), None),
+            (2501, ADDRESS, "per_day_cents"),
+            (2500, ADDRESS, None),
+            (2000, ADDRESS, "per_day_cents"),
+        ):
+            quote = await c.call(
+                "quote_withdrawal", amount_cents=cents, currency="rusd", network="base", address=address
+            )
+            made = await c.call("create_withdrawal", quote_id=quote["quote_id"])
+            assert (made.get("code"), made.get("limit")) == (
+                ("policy.denied", f"withdrawals.{limit}") if limit else (None, None)
+            )
+        assert (await c.call("get_balances"))["spending_power_cents"] == balance - 5000
+        assert {b["limit"]: b["left"] for b in (await c.call("status"))["budgets"] if "left" in b} == {
+            "withdrawals.per_day_cents": 0
+        }
 
 
 async def test_a_user_who_is_not_listed_is_not_found_by_any_tool(tmp_path: Path) -> None:
