@@ -1,0 +1,158 @@
+"""The real server with a leak planted in every channel: `python -m tests.matrix.leaky_server`, settings as always.
+
+LEAK is what leaks; LEAK_KNOWN makes it a secret that the server knows. LEAK_DEBUG sets every library's logger to DEBUG.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import warnings
+from dataclasses import replace
+from typing import Any, Literal
+
+import anyio
+from mcp.shared.exceptions import MCPError
+
+from machines_mcp import logs, server
+from machines_mcp.cli import main
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Fact, Stakes
+from machines_mcp.opaque import Opaque
+from machines_mcp.protocol import completion, handlers, prompts, resources
+from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
+from machines_mcp.protocol.tool import Call, Input, NextStep, Output, tool
+from machines_mcp.secret import Secret
+from machines_mcp.tools import catalogue
+from machines_mcp.tools import resources as journey
+
+LEAK = os.environ["LEAK"]
+
+
+class Nothing(Input):
+    pass
+
+
+class How(Input):
+    how: Literal["refusal", "fault", "step", "exception", "group", "protocol"]
+
+
+class Said(Output):
+    text: str
+    id: Opaque | None = None
+
+
+@tool(title="Say", toolset="always", effect=Effect.READ)
+async def say(call: Call[Any], args: Nothing) -> Said:
+    """Show it in a field."""
+    return Said(text=f"it is {LEAK}.")
+
+
+@tool(title="Show", toolset="always", effect=Effect.READ)
+async def show(call: Call[Any], args: Nothing) -> Said:
+    """Show it in a field for ids, as upstream might by mistake, and beside it."""
+    return Said(text=LEAK, id=Opaque(f"id-{LEAK}"))
+
+
+@tool(title="Suggest", toolset="always", effect=Effect.READ)
+async def suggest(call: Call[Any], args: Nothing) -> Said:
+    """Show it in a next step."""
+    return Said(text="", next_steps=[NextStep(tool="status", why=LEAK, arguments={LEAK: LEAK, "deep": [{"x": LEAK}]})])
+
+
+@tool(title="Tell", toolset="always", effect=Effect.READ)
+async def tell(call: Call[Any], args: Nothing) -> Said:
+    """Show it in a progress notification."""
+    await call.progress(0.5, f"half of {LEAK}")
+    return Said(text="told")
+
+
+@tool(title="Fail", toolset="always", effect=Effect.READ)
+async def fail(call: Call[Any], args: How) -> Said:
+    """Show it in each kind of error."""
+    match args.how:
+        case "refusal":
+            raise Refusal(Code.NOT_FOUND, message=LEAK, details={"reason": LEAK})
+        case "fault":
+            raise Refusal(Code.INPUT_INVALID, faults=[Fault(LEAK, LEAK)])
+        case "step":
+            raise Refusal(Code.NOT_FOUND, next_steps=[Step("status", LEAK, {"id": LEAK})])
+        case "protocol":
+            raise MCPError(code=-32602, message=LEAK, data={"given": LEAK})
+        case "group":
+            raise ExceptionGroup(LEAK, [ValueError(LEAK)])
+        case _:
+            raise LookupError(LEAK)
+
+
+async def _stakes(call: Call[Any], args: Nothing) -> Stakes:
+    return Stakes(question=f"Is it {LEAK}?", facts=(Fact("It", LEAK, note=LEAK),))
+
+
+@tool(title="Ask", toolset="always", effect=Effect.MONEY, stakes=_stakes)
+async def ask(call: Call[Any], args: Nothing) -> Said:
+    """Show it in a question."""
+    return Said(text="asked")
+
+
+@tool(title="Noise", toolset="always", effect=Effect.READ)
+async def noise(call: Call[Any], args: Nothing) -> Said:
+    """Show it on standard error, in every way that a library does by accident."""
+    for name in ("some_library", "httpx", "mcp.server", "uvicorn.access", "asyncio"):
+        try:
+            raise ValueError(LEAK)
+        except ValueError:
+            logging.getLogger(name).exception("got %r", LEAK, extra={"body": LEAK}, stack_info=True)
+    logging.getLogger("some_library").error("%d", LEAK)
+    warnings.warn(LEAK, stacklevel=1)
+    thread = threading.Thread(target=_break)
+    thread.start()
+    await anyio.to_thread.run_sync(thread.join)
+    type("Bad", (), {"__del__": lambda self: _break()})()
+    return Said(text="made")
+
+
+def _break() -> None:
+    raise LookupError(LEAK)
+
+
+def _debug(level: str, configure: Any = logs.configure) -> None:
+    configure(level)
+    for name in ("", *logging.root.manager.loggerDict):
+        logging.getLogger(name).setLevel(logging.DEBUG)
+
+
+def plant() -> None:
+    """Leaks outside the tools: descriptions, prompts, resources, completions, the server's own introduction."""
+    described = replace(say, name="described", description=f"It is {LEAK}.")
+    catalogue.TOOLS = (*catalogue.TOOLS, say, show, suggest, tell, fail, ask, noise, described)
+    known = dict(prompts.load_prompts())
+    first = next(iter(known))
+    known[first] = replace(known[first], description=LEAK, text=f"{LEAK}\n{known[first].text}")
+    vars(handlers)["load_prompts"] = lambda: known
+    listed = resources.Resource("leak", LEAK, LEAK, text=f"# It\n\n{LEAK}")
+    journey.RESOURCES = (*journey.RESOURCES, listed)
+    vars(completion)["_CHOICES"] = {"limit": (LEAK, f"{LEAK}!")}
+    vars(server)["_INSTRUCTIONS"] = f"It is {LEAK}."
+
+
+def learn(secret: Secret) -> None:
+    """Make every server of this process know it."""
+    make = server.App.__init__
+
+    def made(self: server.App, *given: Any, **named: Any) -> None:
+        make(self, *given, **named)
+        self.egress.learn(secret)
+
+    vars(server)["App"].__init__ = made
+
+
+if __name__ == "__main__":
+    plant()
+    if "LEAK_KNOWN" in os.environ:
+        learn(Secret(LEAK))
+    if "LEAK_DEBUG" in os.environ:
+        vars(logs)["configure"] = _debug
+    sys.exit(main())
