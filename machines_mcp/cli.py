@@ -120,6 +120,19 @@ def deny(approval_id: str) -> None:
 
 
 @main.command()
+@click.option("--open", "opens", is_flag=True, help="Open it in this computer's browser, too.")
+def desk(opens: bool) -> None:
+    """Print the address of the desk, where a person decides; serve it until Ctrl-C where no server does."""
+    settings = _settings()
+    from machines_mcp.desks import NoDesk, run_desk
+
+    try:
+        _run(lambda: run_desk(settings, say=click.echo, warn=lambda line: click.echo(line, err=True), opens=opens))
+    except NoDesk as error:
+        _fail(str(error))
+
+
+@main.command()
 @click.option("--status", is_flag=True, help="Only say whether one is set, and since when.")
 def passphrase(status: bool) -> None:
     """Set the passphrase that proves a person; changing it needs the old one."""

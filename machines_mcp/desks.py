@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+import anyio
 
 from machines_mcp.desk.host import Desk
 from machines_mcp.desk.rooms import Fulfilled, Rooms, Take
@@ -16,6 +19,11 @@ from machines_mcp.tools.catalogue import TOOLS
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
     from machines_mcp.server import App
+    from machines_mcp.settings import Settings
+
+
+class NoDesk(Exception):
+    """There can be no desk here; the message is one sentence that says what to do."""
 
 
 class DeskOf:
@@ -63,3 +71,33 @@ class DeskOf:
         except Refusal as refusal:
             faults = tuple((fault.field, fault.rule) for fault in refusal.faults)
             return Fulfilled("failed" if taken else "faulty", faults, refusal.message)
+
+
+async def run_desk(settings: Settings, *, say: Callable[[str], None], warn: Callable[[str], None], opens: bool) -> None:
+    """Say where the desk is. Where no server has one, be it until a signal comes.
+
+    Raises:
+        NoDesk: No port can be had for it.
+        StoreUnavailable: The state folder can't be used.
+    """
+    from machines_mcp.server import opened
+
+    async with opened(settings) as app:
+        desk = app.desk.desk
+        found = await desk.find()
+        address = found or await desk.address()
+        if address is None:
+            raise NoDesk(
+                "The desk can't be started: no port of 127.0.0.1 can be had; see whether a firewall forbids it."
+            )
+        with anyio.open_signal_receiver(*_ENDING) as signals:
+            say(address)
+            if opens and not open_page(address, settings.state_dir, at_once=True):
+                warn("No browser could be opened from here; open the address yourself.")
+            if found is None:
+                warn("Served by this command until Ctrl-C.")
+                async for _ in signals:
+                    return
+
+
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -5,6 +5,7 @@ Without `--all` those that the documents show; with it every page in both scheme
 
 from __future__ import annotations
 
+import base64
 import sys
 import tempfile
 from pathlib import Path
@@ -73,6 +74,14 @@ class Visitor:
         self._tab.evaluate(f'document.querySelector("{button}").click()')
         self._tab.until(f"document.readyState === 'complete' && !!({until})")
 
+    def shoot(self, file: Path, width: int, *, whole: bool) -> None:
+        """The page, or what of it makes a picture that can be looked at."""
+        tall = self._tab.evaluate("document.documentElement.scrollHeight")
+        height = tall if whole else min(tall, 1_400 if width == PHONE else 1_100)
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        image = self._tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
+        file.write_bytes(base64.b64decode(image))
+
     def path(self, name: str) -> str:
         places = {"decision": "/decisions/{money}", "kyc": "/kyc/{identity}", "kyc-faults": "/kyc/{identity}"}
         places |= {"audit": "/audit", "missing": "/nowhere"}
@@ -93,7 +102,7 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
                     visitor.go(name, width, dark)
                     size = {WIDE: "wide", PHONE: "phone"}.get(width, str(width))
                     file = folder / f"desk-{name}-{size}-{'dark' if dark else 'light'}.png"
-                    page.screenshot(file)
+                    visitor.shoot(file, width, whole=wanted is ALL)
                     return file
 
                 early = Visitor(page, found, {})
