@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL
-from typing import Any
+from subprocess import DEVNULL, PIPE
+from typing import IO, Any, cast
 
 import anyio
-import anyio.abc
 import anyio.to_thread
 
 from machines_mcp.guard.store import private_folder
 from machines_mcp.secret import Secret
 
 START_SECONDS = 15.0
+_MOST_BYTES = 10_000
 _LEASE_SECONDS = 2.0
+_END_SECONDS = 0.5
+_POLL_SECONDS = 0.01
 
 
 class SandboxFailed(Exception):
@@ -95,12 +99,17 @@ class EmbeddedSandbox:
         command = [sys.executable, "-I", "-m", "machines_mcp.sandbox", "--port", "0", "--leased"]
         command += ["--db", str(self._folder / "sandbox.db")]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
-        # A session of its own: a client that kills our process group must not take another server's simulator along.
-        process = await anyio.open_process(command, stderr=DEVNULL, env=environment, start_new_session=True)
+        process = await anyio.to_thread.run_sync(_spawn, command, environment)
+        try:
+            known = json.loads(await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True))
+            endpoint = _endpoint(known)
+            await anyio.to_thread.run_sync(_note, notes, known)
+        except BaseException:
+            # Nobody else knows of it yet.
+            process.kill()
+            _reap(process)
+            raise
         self._held.push_async_callback(_let_go, process)
-        known = json.loads(await _first_line(process))
-        endpoint = _endpoint(known)
-        await anyio.to_thread.run_sync(_note, notes, known)
         return endpoint
 
 
@@ -115,23 +124,35 @@ def _note(path: Path, known: dict[str, Any]) -> None:
     os.replace(draft, path)
 
 
-async def _first_line(process: anyio.abc.Process) -> bytes:
-    line = b""
-    while process.stdout is not None and not line.endswith(b"\n"):
-        try:
-            line += await process.stdout.receive()
-        except anyio.EndOfStream:
-            raise SandboxFailed from None
-    return line
+def _spawn(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    # A session of its own: a client that kills our process group must not take another server's simulator along.
+    return subprocess.Popen(  # noqa: S603 - ourselves, and no shell
+        command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
+    )
 
 
-async def _let_go(process: anyio.abc.Process) -> None:
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            await stream.aclose()
+def _first_line(process: subprocess.Popen[bytes]) -> bytes:
+    """What it says once it accepts; it says no more."""
+    stdout = cast(IO[bytes], process.stdout)
+    with stdout:
+        return stdout.readline(_MOST_BYTES)
+
+
+async def _let_go(process: subprocess.Popen[bytes]) -> None:
+    cast(IO[bytes], process.stdin).close()
     # It ends at once if this was the last lease; otherwise it is the others' by now.
-    with anyio.move_on_after(0.5):
-        await process.wait()
+    with anyio.move_on_after(_END_SECONDS):
+        while process.poll() is None:  # noqa: ASYNC110 - a child's end is no event of the loop
+            await anyio.sleep(_POLL_SECONDS)
+    if process.returncode is None:
+        _reap(process)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Take note of its end whenever that comes: it is our child, and may outlive our need of it."""
+    if process.stdin is not None:
+        process.stdin.close()
+    threading.Thread(target=process.wait, name="machines-sandbox-end", daemon=True).start()
 
 
 @asynccontextmanager
