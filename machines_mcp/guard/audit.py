@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from machines_mcp.guard.audit_chain import Finding, chained, tolerant, verify
-from machines_mcp.guard.audit_head import Head, holds, newest
+from machines_mcp.guard.audit_head import Head, newest, publish
 from machines_mcp.guard.audit_row import COLUMNS, Entry, Kind, Row, fingerprinted
 from machines_mcp.guard.store import StoreUnavailable
 
@@ -200,27 +200,7 @@ class Audit:
                 self._queue.popleft()
         self.broken = False
         if self._head_file is not None:
-            self._publish(db, self._head_file)
-
-    def _publish(self, db: sqlite3.Connection, path: Path) -> None:
-        """Bring the head that is kept up to date, unless it shows that this chain was cut: then it is the proof."""
-        import sqlite3
-
-        self.head_broken = True
-        try:
-            # Under the write lock, so that of two servers none puts back the head of the other.
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                if path.exists() and not holds(db, Head.read(path)):
-                    logger.error("the head of the audit is not of this chain; run machines-mcp audit verify")
-                    return
-                newest(db).write(path)
-            finally:
-                db.execute("ROLLBACK")
-        except (sqlite3.Error, OSError, ValueError, StoreUnavailable):
-            logger.error("the head of the audit could not be written")
-            return
-        self.head_broken = False
+            self.head_broken = not publish(db, self._head_file)
 
     def _enqueue(self, entry: Entry, most: int) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
@@ -17,6 +18,8 @@ from machines_mcp.guard.store import StoreUnavailable
 
 if TYPE_CHECKING:
     import sqlite3
+
+logger = logging.getLogger(__name__)
 
 GENESIS = hashlib.sha256(b"machines-mcp audit").digest()
 """Stands before the first row where the others have the mac of the row before."""
@@ -92,6 +95,29 @@ def holds(db: sqlite3.Connection, head: Head) -> bool:
         return True
     row = db.execute("SELECT mac FROM audit WHERE seq = ?", (head.seq,)).fetchone()
     return row is not None and isinstance(row[0], bytes) and hmac.compare_digest(row[0].hex(), head.mac)
+
+
+def publish(db: sqlite3.Connection, path: Path) -> bool:
+    """Bring the head that is kept there up to date; False where that can't be done, which the log says.
+
+    Where what is kept is not of this chain, the chain was cut, and it is left as it is: it is the proof.
+    """
+    import sqlite3
+
+    try:
+        # Under the write lock, so that of two servers none puts back the head of the other.
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if path.exists() and not holds(db, Head.read(path)):
+                logger.error("the head of the audit is not of this chain; run machines-mcp audit verify")
+                return False
+            newest(db).write(path)
+        finally:
+            db.execute("ROLLBACK")
+    except (sqlite3.Error, OSError, ValueError, StoreUnavailable):
+        logger.error("the head of the audit could not be written")
+        return False
+    return True
 
 
 def _is_head(seq: int, mac: str) -> bool:

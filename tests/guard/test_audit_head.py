@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -83,6 +85,31 @@ async def test_of_two_servers_none_puts_back_the_head_of_the_other(tmp_path: Pat
                 tasks.start_soon(busy, audit)
     assert Head.read(path).seq == 60
     assert not any(audit.head_broken for audit in audits)
+    for store in stores:
+        await store.close()
+
+
+async def test_a_head_is_read_and_written_by_one_server_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, meeting, met = tmp_path / "head.json", threading.Barrier(2), []
+    write = Head.write
+
+    def slowly(head: Head, path: Path) -> None:
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(0.3)  # they meet here if both were let in
+            met.append(head.seq)
+        write(head, path)
+
+    monkeypatch.setattr(Head, "write", slowly)
+    stores = [Store(tmp_path / "state") for _ in range(2)]
+    await stores[0].read(lambda db: None)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for store in stores:
+                tasks.start_soon(Audit(store, KEY, "p", head_file=path).append, ENTRY)
+    assert met == []
+    assert Head.read(path).seq == 2
     for store in stores:
         await store.close()
 
