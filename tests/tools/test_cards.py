@@ -80,8 +80,6 @@ def _kyc() -> dict[str, str]:
 
 async def _grant(folder: Path, approval_id: str) -> None:
     """As `machines-mcp approve` does it, from outside the server."""
-    from machines_mcp.approval import decide
-    from machines_mcp.settings import read_settings
+    from machines_mcp.testing import decide
 
-    settings = read_settings({"MACHINES_STATE_DIR": str(folder)})
-    assert await decide(settings, approval_id, yes=True)
+    assert await decide({"MACHINES_STATE_DIR": str(folder)}, approval_id) == "granted"
