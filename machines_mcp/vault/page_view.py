@@ -90,7 +90,7 @@ class PageView:
             asked_by=request.page.asked_by,
             simulated=request.page.environment == "embedded",
             environment=request.page.environment,
-            brand="Card",
+            brand="Machines",
             passphrase=request.page.verifier is not None,
         )
         self._closes_at = time.monotonic() + request.deadline_seconds
@@ -110,7 +110,7 @@ class PageView:
             groups=_groups(opened.card.number.decode()),
             code=opened.card.code.decode(),
             expiry=f"{facts['expiration_month']:02}/{facts['expiration_year'] % 100:02}",
-            brand=facts["brand"] or "Card",
+            brand=facts["brand"] or "Machines",
         )
 
     def end(self, code: Code) -> Content:
