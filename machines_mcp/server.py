@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
@@ -259,6 +260,7 @@ async def serve(settings: Settings) -> None:
     from machines_mcp.protocol.stdio import serve_stdio
     from machines_mcp.protocol.wire import Wire
 
+    _leave_no_core()
     async with opened(settings, opens_pages=True) as app:
         server = app.server()
         with anyio.CancelScope() as scope:
@@ -270,6 +272,14 @@ async def serve(settings: Settings) -> None:
             _stop_on_signals(stop)
             async with serve_stdio(Wire(app.egress), left=_end_at_the_latest, lost=stop) as (reader, writer):
                 await server.run(reader, writer, server.create_initialization_options())
+
+
+def _leave_no_core() -> None:
+    """A crash must not write the partner key and the session tokens to a file."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:
