@@ -126,7 +126,7 @@ def test_settings_and_tools_agree_on_what_a_user_id_is(user_id: str) -> None:
     from machines_mcp.protocol.tool import UserInput
 
     try:
-        UserInput(user_id=user_id)
+        UserInput.model_validate({"user_id": user_id})
     except ValueError:
         _refusal({"MACHINES_USER_ID": user_id})
     else:

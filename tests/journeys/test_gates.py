@@ -70,12 +70,13 @@ async def test_anything_but_a_yes_changes_nothing(answer: str, user: Agent, pers
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_without_a_dialog_the_call_waits_for_a_terminal(era: Era, tmp_path: Path) -> None:
+async def test_without_a_dialog_the_call_waits_for_the_desk_or_a_terminal(era: Era, tmp_path: Path) -> None:
     async with agent(tmp_path, era, dialog=False, MACHINES_USER_ID="gate") as user:
         with pytest.raises(ToolError) as caught:
             await user.call("submit_kyc", applicant())
         assert caught.value.code == "approval.required"
-        assert caught.value.body["where"] == "in a terminal on this machine: machines-mcp approve"
+        where, desk = caught.value.body["where"], caught.value.body["desk"]
+        assert where == f"at the desk, {desk}, or in a terminal on this machine with machines-mcp approve"
         approval_id = caught.value.body["approval_id"]
         assert [w["approval_id"] for w in (await user.call("status"))["waiting"]] == [approval_id]
         with pytest.raises(ToolError, match=r"approval\.required"):
