@@ -85,7 +85,10 @@ def call(tool: str, arguments: str, approve: bool) -> None:
         _fail('The arguments must be one JSON object, for example: \'{"user_id": "user-1"}\'.')
     from machines_mcp.scripted import call_once
 
-    body, ok = _run(lambda: call_once(settings, tool, given, standing_yes=approve))
+    def wait_at(page: str) -> None:
+        click.echo(f"Waiting for the user at {page}, at most two minutes.", err=True)
+
+    body, ok = _run(lambda: call_once(settings, tool, given, standing_yes=approve, on_page=wait_at))
     click.echo(json.dumps(body, ensure_ascii=False, indent=2))
     sys.exit(0 if ok else 1)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcp import Client
+from mcp_types import CallToolResult
 
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.server import opened
@@ -14,12 +15,26 @@ from machines_mcp.settings import Settings
 
 
 async def call_once(
-    settings: Settings, tool: str, arguments: Mapping[str, Any], *, standing_yes: bool
+    settings: Settings,
+    tool: str,
+    arguments: Mapping[str, Any],
+    *,
+    standing_yes: bool,
+    on_page: Callable[[str], None] = lambda url: None,
 ) -> tuple[dict[str, Any], bool]:
-    """The structured result, or the error's object, and whether it went well."""
+    """The structured result, or the error's object, and whether it went well.
+
+    Where the call needs a person at a page of its own, that page goes with this process: `on_page` is told its address,
+    and the answer is what became of it, at the latest after two minutes.
+    """
     async with opened(settings, standing_yes=standing_yes) as app, Client(app.server()) as client:
-        answer = await client.call_tool(tool, dict(arguments))
-        body = answer.structured_content or json.loads(getattr(answer.content[0], "text", "{}"))
+        answer, body = await _call(client, tool, arguments)
+        if "page" in body and "approval_id" in body:
+            on_page(str(body["page"]))
+            await app.reveals.ended(body["approval_id"])
+            # A page that nobody used leaves it open; asking for it again would only open the next.
+            if await app.guard.ways.get(body["approval_id"]) is None:
+                answer, body = await _call(client, tool, {**arguments, "approval_id": body["approval_id"]})
         # What leaves here leaves by no line, and is looked at as if it did.
         app.egress.expect("call", app.egress.expected)
         line = json.dumps({"jsonrpc": "2.0", "id": "call", "result": body}, separators=(",", ":"), ensure_ascii=False)
@@ -27,3 +42,8 @@ async def call_once(
         if shown is None:
             return Refusal(Code.EGRESS_BLOCKED).payload(), False
         return json.loads(shown)["result"], not answer.is_error
+
+
+async def _call(client: Client, tool: str, arguments: Mapping[str, Any]) -> tuple[CallToolResult, dict[str, Any]]:
+    answer = await client.call_tool(tool, dict(arguments))
+    return answer, answer.structured_content or json.loads(getattr(answer.content[0], "text", "{}"))

@@ -24,7 +24,7 @@ from machines_mcp.server import opened as opened_app
 from machines_mcp.settings import read_settings
 from machines_mcp.testing import decide, set_passphrase
 from machines_mcp.vault.keypair import make_key_pair, unseal
-from tests.journeys.stdio import ERAS, Era, Person, agent
+from tests.journeys.stdio import ERAS, Era, Person, ToolError, agent
 from tests.vault.children import PATIENCE
 from tests.vault.simulator import Card, Simulator, Wiretap, simulator, wiretap
 
@@ -367,3 +367,51 @@ async def test_the_model_gets_the_card_once_and_only_as_the_operator_and_a_perso
     kept = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
     assert told["pan"].encode() not in kept
     assert sys.getsizeof(kept) > 1000
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_over_stdio_the_page_outlives_the_call_and_goes_with_the_server(tmp_path: Path, era: Era) -> None:
+    async with agent(tmp_path / "state", era, who="user-1") as at:
+        await at.to_funded()
+        card = await at.call("create_card", limit_amount_cents=5000, limit_frequency="allTime")
+        at.person.asked.clear()
+        with pytest.raises(ToolError) as caught:
+            await at.call("reveal_card", card_id=card["card_id"], sink="page")
+        asked = caught.value.body
+        assert (asked["code"], at.person.asked) == ("approval.required", [])
+        async with browser(asked["page"]) as person:
+            shown = await person.press(None)
+        assert card["last4"] in re.sub("<[^>]+>", "", shown.text)
+        with anyio.fail_after(PATIENCE):
+            told = await at.call("reveal_card", card_id=card["card_id"], sink="page", approval_id=asked["approval_id"])
+        assert (told["status"], told["shown"]) == ("shown", "page")
+        other = await at.call("create_card", limit_amount_cents=100, limit_frequency="allTime")
+        with pytest.raises(ToolError) as caught:
+            await at.call("reveal_card", card_id=other["card_id"], sink="page")
+    async with browser(caught.value.body["page"]) as person:
+        with pytest.raises(httpx.ConnectError):
+            await person.press(None)
+
+
+async def test_a_scripted_call_waits_for_the_person_at_the_page(api: Simulator, card: Card, tmp_path: Path) -> None:
+    settings = {
+        "MACHINES_ENV": "sandbox",
+        "MACHINES_API_URL": api.base_url,
+        "MACHINES_PARTNER_KEY": api.partner_key,
+        "MACHINES_USER_ID": card.user_id,
+        "MACHINES_STATE_DIR": str(tmp_path / "state"),
+    }
+    await set_passphrase(settings, PASSPHRASE)
+    arguments = json.dumps({"card_id": card.card_id, "sink": "page"})
+    command = (sys.executable, "-m", "machines_mcp", "call", "reveal_card", arguments)
+    with anyio.fail_after(60):
+        async with await anyio.open_process(command, env=settings) as process:
+            assert process.stderr is not None
+            assert process.stdout is not None
+            said = (await process.stderr.receive()).decode()
+            (url,) = re.findall(r"at (http://\S+), at most", said)
+            async with browser(url) as person:
+                await person.press()
+            told = json.loads(await process.stdout.receive())
+            assert await process.wait() == 0
+    assert (told["status"], told["shown"], told["last4"]) == ("shown", "page", card.last4)
