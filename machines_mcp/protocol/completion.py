@@ -34,6 +34,8 @@ class Completions:
             known = []
         typed = params.argument.value.lower()
         values = [value for value in known if value.lower().startswith(typed)]
+        if params.argument.name == "user_id":
+            self._dispatcher.let_show(ctx, values)
         completion = types.Completion(values=values[:MOST], total=len(values), has_more=len(values) > MOST)
         return types.CompleteResult(completion=completion)
 

@@ -86,7 +86,7 @@ class Dispatcher:
             logger.error("a tool call failed: %s", type(error).__name__)
             refusal = Refusal(Code.INTERNAL)
         payload = refusal.payload()
-        self._let_show(ctx, collect(payload))
+        self.let_show(ctx, collect(payload))
         return self._shaping.error(payload, params.name)
 
     async def read(self, ctx: Context, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Dispatcher:
                 raise Refusal(Code.POLICY_DENIED)
             ran = await self._running.run(tool, self._open_call(ctx, arguments, uuid.uuid4().hex), arguments)
         self._gate.note(demand, "ok")
-        self._let_show(ctx, ran.opaque)
+        self.let_show(ctx, ran.opaque)
         return {key: value for key, value in ran.outcome.items() if key != "next_steps"} | self._shaping.stamp
 
     async def fulfil(
@@ -242,7 +242,7 @@ class Dispatcher:
             outcome = json.loads(intent.outcome or "null")
             if intent.state != "done":
                 return self._shaping.error(outcome, tool.name)
-            self._let_show(ctx, collect(tool.output_model.model_validate_json(intent.outcome or "")))
+            self.let_show(ctx, collect(tool.output_model.model_validate_json(intent.outcome or "")))
             return self._shaping.answer(outcome)
         if passage.verdict == "waiting" and intent is not None:
             raise await self._required(ctx, tool, arguments, intent)
@@ -258,10 +258,11 @@ class Dispatcher:
         return required(tool, intent, page=page, desk=desk, decidable=decidable)
 
     def _shown(self, ctx: Context, ran: Ran) -> ToolAnswer:
-        self._let_show(ctx, ran.opaque.union(ran.once.values()))
+        self.let_show(ctx, ran.opaque.union(ran.once.values()))
         return self._shaping.answer(ran.outcome, ran.once)
 
-    def _let_show(self, ctx: Context, values: Iterable[str]) -> None:
+    def let_show(self, ctx: Context, values: Iterable[str]) -> None:
+        """Let the answer to this request show these values to the letter."""
         if ctx.request_id is not None:
             self._expect(ctx.request_id, values)
 

@@ -1,0 +1,92 @@
+"""No secret and no identity data stands in an address: addresses end in logs of servers, proxies and clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from machines_mcp.guard.egress import Egress
+from machines_mcp.partner import PartnerClient
+from machines_mcp.secret import Secret
+from tests.guard.cards_in import cards_in
+from tests.journeys.stdio import applicant
+from tests.partner.test_against_sandbox import onboarded
+from tests.sandbox.running import Sandbox
+from tests.tools.simulated import Caller, caller
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The address of each request that any HTTP client of this process makes."""
+    asked: list[str] = []
+    handle = httpx.AsyncHTTPTransport.handle_async_request
+
+    async def noted(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return await handle(self, request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", noted)
+    yield asked
+
+
+async def _journey(found: Caller) -> None:
+    await found.call("create_session", purpose="kyc")
+    await found.call("get_kyc_requirements", occupation_query="engineer")
+    await found.approved()
+    await found.call("get_kyc_status")
+    deposit = await found.call("create_deposit", currency="rusd", network="base", amount=100)
+    await found.call("get_deposit", deposit_id=deposit["deposit_id"], wait_seconds=20)
+    card = await found.call("create_card", label="Groceries for Grace")
+    await found.call("update_card", card_id=card["card_id"], label="Groceries of Grace")
+    assert (await found.call("list_cards"))["cards"]
+    await found.call("list_transactions", card_id=card["card_id"], types=["spend"])
+
+
+async def test_the_journey_puts_nothing_into_an_address(
+    tmp_path: Path, addresses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = Egress()
+    learn = Egress.learn
+    learned: list[Secret] = []
+
+    def noted(self: Egress, secret: Secret, *rest: float) -> None:
+        learned.append(secret)
+        learn(self, secret, *rest)
+
+    monkeypatch.setattr(Egress, "learn", noted)
+    async with caller(tmp_path) as found:
+        await _journey(found)
+    assert len(addresses) > 20
+    assert len(learned) > 3
+    for secret in learned:
+        learn(guard, secret)
+    person = [str(value) for name, value in applicant().items() if "country" not in name and len(str(value)) > 2]
+    for address in addresses:
+        assert not guard.shows(address)
+        assert not [value for value in (*person, "Groceries") if value in address]
+        assert not cards_in(address)
+
+
+async def test_a_reveal_puts_nothing_into_an_address(sandbox: Sandbox, addresses: list[str]) -> None:
+    guard = Egress()
+
+    def note(secret: Secret, until: float) -> None:
+        guard.learn(secret)
+
+    key = Secret(sandbox.partner_key)
+    guard.learn(key)
+    async with PartnerClient(sandbox.base_url, key, card_secrets=True, on_secret=note) as client:
+        user = "matrix-reveal"
+        await onboarded(client, user)
+        card = await client.cards.create(user)
+        session = await client.cards.secrets_session(user)
+        for secret in (session.session_id, session.secret_key):
+            guard.learn(secret)
+        await client.cards.secrets(user, card.card_id, session.session_id)
+    assert addresses[-1].endswith(f"/cards/{card.card_id}/secrets")
+    assert not [address for address in addresses if guard.shows(address) or "?" in address]

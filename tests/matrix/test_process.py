@@ -1,0 +1,200 @@
+"""What the server as a process shows beside its answers: its files, its environment, its seals, its hints."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+import pytest
+from mcp.server.request_state import AESGCMRequestStateCodec
+
+from machines_mcp.guard.keys import state_key
+from tests.guard.cards_in import cards_in
+from tests.guard.encoded import ENCODINGS
+from tests.journeys.stdio import applicant
+from tests.matrix.test_channels import LEAKY, ask
+from tests.protocol import process
+from tests.protocol.process import ERAS, Era, Served, serving
+
+pytestmark = pytest.mark.anyio
+
+LEAK = "harmless-7f3a-9c21"
+USER = "matrix-user-1"
+PERSON = applicant() | {
+    "national_id": "TEST-73190642",
+    "email": "grace.canary@example.com",
+    "address_line1": "77 Canary",
+}
+PRIVATE = [str(PERSON[name]) for name in ("national_id", "email", "address_line1", "birth_date")]
+
+
+@pytest.fixture(autouse=True)
+def dialog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client says that it has one."""
+    monkeypatch.setitem(process._HELLO, "capabilities", {"elicitation": {}})
+    monkeypatch.setitem(process._ENVELOPE, "io.modelcontextprotocol/clientCapabilities", {"elicitation": {}})
+
+
+async def call(served: Served, tool: str, **arguments: Any) -> dict[str, Any]:
+    """A call whose question, if it has one, is accepted; what the answer's text holds."""
+    params: dict[str, Any] = {"name": tool, "arguments": {"user_id": USER, **arguments}}
+    await served.send(process.request(served.era, "asked", "tools/call", params))
+    while True:
+        line = await served.message()
+        if line.get("method") == "elicitation/create":
+            accepted = {"jsonrpc": "2.0", "id": line["id"], "result": {"action": "accept", "content": {}}}
+            await served.send(accepted)
+        elif line.get("result", {}).get("resultType") == "input_required":
+            answers = {"approve": {"action": "accept", "content": {}}}
+            again = params | {"requestState": line["result"]["requestState"], "inputResponses": answers}
+            await served.send(process.request(served.era, "asked", "tools/call", again))
+        elif line.get("id") == "asked":
+            return dict(json.loads(line["result"]["content"][0]["text"]))
+
+
+async def with_a_card(served: Served) -> str:
+    """A user with a card, and its id."""
+    assert (await call(served, "submit_kyc", **PERSON))["status"]
+    assert (await call(served, "accept_agreements"))["accepted"] is True
+    card: str = (await call(served, "create_card", label="Canary Groceries"))["card_id"]
+    return card
+
+
+def partner_key(folder: Path) -> str:
+    """The key of the simulator that the server has started."""
+    (notes,) = folder.rglob("sandbox.json")
+    return str(json.loads(notes.read_text("utf-8"))["partner_key"])
+
+
+def written(folder: Path) -> Iterator[tuple[str, str]]:
+    """The files that the server wrote, as text; not those of the simulator, which is upstream."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith("sandbox"):
+            yield path.name, path.read_bytes().decode("latin-1")
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_what_a_killed_server_leaves_behind_holds_no_value(tmp_path: Path, era: Era) -> None:
+    async with serving(tmp_path, era) as served:
+        card = await with_a_card(served)
+        assert (await call(served, "reveal_card", card_id=card, sink="none"))["status"] == "verified"
+        key = partner_key(tmp_path)
+        served.process.send_signal(signal.SIGKILL)
+        await served.ended()
+        said = served.said_since((0, 0))
+    files = dict(written(tmp_path / "state"))
+    assert any(name.endswith("-wal") and text for name, text in files.items()), "the write-ahead log is looked at too"
+    assert any(card in text for text in files.values()), "what may be kept is found"
+    secrets = [*PRIVATE, key]
+    for name, text in [*files.items(), ("what it said", said)]:
+        shown = [encoding for encoding, encode in ENCODINGS.items() if any(encode(s) in text for s in secrets)]
+        assert not shown, name
+        assert not cards_in(text), name
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="Linux tells what a process was started with")
+async def test_no_process_is_started_with_a_secret_and_the_vault_with_nothing(tmp_path: Path) -> None:
+    seen: dict[str, tuple[str, str]] = {}
+
+    def look(pid: int) -> None:
+        for found in psutil.Process(pid).children(recursive=True):
+            try:
+                command = " ".join(found.cmdline())
+                environment = Path(f"/proc/{found.pid}/environ").read_text("utf-8")
+            except (psutil.Error, OSError):
+                continue
+            if " -m machines_mcp." in command:
+                seen["vault" if "vault" in command else "sandbox"] = (command, environment)
+
+    async def watch(pid: int) -> None:
+        while True:
+            look(pid)
+            await anyio.sleep(0.002)
+
+    async with serving(tmp_path, "2026-07-28") as served:
+        card = await with_a_card(served)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch, served.process.pid)
+            with anyio.fail_after(40):
+                while "vault" not in seen:
+                    await call(served, "reveal_card", card_id=card, sink="none")
+            tasks.cancel_scope.cancel()
+        key = partner_key(tmp_path)
+    assert seen.keys() == {"vault", "sandbox"}
+    for command, environment in seen.values():
+        for secret in (key, *PRIVATE, card):
+            assert secret not in command
+            assert secret not in environment
+    assert {entry.partition("=")[0] for entry in seen["vault"][1].split("\0") if entry} <= {"LC_CTYPE"}
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="the limits of other processes are told on Linux")
+async def test_neither_the_server_nor_its_simulator_can_leave_a_core(tmp_path: Path) -> None:
+    async with serving(tmp_path, "2026-07-28") as served:
+        await call(served, "create_session", purpose="kyc")
+        server = psutil.Process(served.process.pid)
+        for found in (server, *server.children(recursive=True)):
+            assert found.rlimit(psutil.RLIMIT_CORE) == (0, 0), found.name()
+
+
+async def test_the_sealed_state_holds_the_intents_id_and_nothing_of_the_question(tmp_path: Path) -> None:
+    async with serving(tmp_path, "2026-07-28", command=LEAKY, LEAK=LEAK) as served:
+        (line,) = await ask(served, "tools/call", {"name": "ask", "arguments": {}})
+        sealed = line["result"]["requestState"]
+    key = state_key(tmp_path / "state" / "embedded", "request-state")
+    claims = json.loads(AESGCMRequestStateCodec([key]).unseal(sealed))
+    assert len(claims["s"]) == 32
+    assert LEAK in json.dumps(line["result"]["inputRequests"])
+    assert LEAK not in json.dumps(claims)
+
+
+LISTS = {
+    "tools/list": {},
+    "prompts/list": {},
+    "resources/list": {},
+    "resources/templates/list": {},
+    "resources/read": {"uri": "machines://journey"},
+    "server/discover": {},
+}
+
+
+async def test_whatever_can_be_cached_is_private_and_stale_at_once(tmp_path: Path) -> None:
+    async with serving(tmp_path, "2026-07-28") as served:
+        for method, params in LISTS.items():
+            result = (await ask(served, method, params))[-1]["result"]
+            assert (result["cacheScope"], result["ttlMs"]) == ("private", 0), method
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_national_id_under_way_is_withheld_wherever_it_would_show(tmp_path: Path, era: Era) -> None:
+    # An upstream that repeats the id in its answer, as a text that the tool shows.
+    leaky = ("-m", "tests.matrix.echoing_server", "serve")
+    async with serving(tmp_path, era, command=leaky) as served:
+        params = {"name": "submit_kyc", "arguments": {"user_id": USER, **PERSON}}
+        lines = await _asked(served, params)
+        assert lines[-1]["error"]["message"] == "egress.blocked"
+        assert PERSON["national_id"] not in served.said_since((0, 0))
+
+
+async def _asked(served: Served, params: dict[str, Any]) -> list[dict[str, Any]]:
+    await served.send(process.request(served.era, "asked", "tools/call", params))
+    found = []
+    end = time.monotonic() + process.PATIENCE
+    while time.monotonic() < end:
+        found.append(line := await served.message())
+        if line.get("method") == "elicitation/create":
+            accepted = {"jsonrpc": "2.0", "id": line["id"], "result": {"action": "accept", "content": {}}}
+            await served.send(accepted)
+        elif line.get("result", {}).get("resultType") == "input_required":
+            answers = {"approve": {"action": "accept", "content": {}}}
+            again = params | {"requestState": line["result"]["requestState"], "inputResponses": answers}
+            await served.send(process.request(served.era, "asked", "tools/call", again))
+        elif line.get("id") == "asked":
+            break
+    return found

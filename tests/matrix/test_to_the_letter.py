@@ -1,0 +1,66 @@
+"""Ids that could be card numbers come through whole in their fields, over real stdio in both eras."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp_types as types
+import pytest
+
+from tests.guard.numbers import card_number
+from tests.journeys.stdio import ERAS, Agent, Era, agent
+
+pytestmark = pytest.mark.anyio
+
+
+async def _raw(found: Agent, tool: str, **arguments: Any) -> str:
+    with anyio.fail_after(60):
+        answer = await found.client.call_tool(tool, arguments)
+    (content,) = answer.content
+    assert isinstance(content, types.TextContent)
+    return content.text
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_user_whose_id_could_be_a_card_number_goes_the_whole_way(tmp_path: Path, era: Era) -> None:
+    number = card_number()
+    async with agent(tmp_path, era, who=number) as found:
+        assert (await found.call("resolve_user"))["user_id"] == number
+        await found.to_funded()
+        card = await found.call("create_card", limit_amount_cents=5000, limit_frequency="per30DayPeriod")
+        assert card["next_steps"][0]["arguments"]["user_id"] == number
+        read = await found.client.read_resource(f"machines://users/{number}/cards/{card['card_id']}")
+        assert card["card_id"] in read.model_dump_json()
+        known = await found.client.complete(
+            types.PromptReference(type="ref/prompt", name="onboard_user"), {"name": "user_id", "value": number[:4]}
+        )
+        assert known.completion.values == [number]
+        # What the person is shown is a text, in which nothing that could be a card number stands whole.
+        assert found.person.asked
+        assert not [question for question in found.person.asked if number in question]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_repeated_call_shows_its_stored_outcome_to_the_letter(tmp_path: Path, era: Era) -> None:
+    number = card_number()
+    wallet = "0x" + "ab" * 20
+    async with agent(tmp_path, era, who=number, dialog=False) as found:
+        asked = json.loads(await _raw(found, "resolve_user", user_id=number, wallet_address=wallet))
+        assert asked["code"] == "approval.required"
+        ask = {"user_id": number, "wallet_address": wallet, "approval_id": asked["approval_id"]}
+        assert json.loads(await _raw(found, "resolve_user", **ask))["code"] == "approval.required"
+        _approve(tmp_path, asked["approval_id"])
+        first = json.loads(await _raw(found, "resolve_user", **ask))
+        assert first["user_id"] == number
+        assert json.loads(await _raw(found, "resolve_user", **ask)) == first
+
+
+def _approve(state_dir: Path, approval_id: str) -> None:
+    env = {**os.environ, "MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir)}
+    subprocess.run([sys.executable, "-m", "machines_mcp", "approve", approval_id], env=env, check=True, timeout=30)
