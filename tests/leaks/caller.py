@@ -20,6 +20,8 @@ from tests.leaks.upstream import Upstream
 JOURNEY = ("create_session", "resolve_user", "submit_kyc", "get_kyc_status", "accept_agreements", "create_deposit")
 # A reveal starts a process; more of them would be all that a run does.
 REVEALS = 0.02
+# What needs nobody to have money or a card.
+_NEEDY = frozenset({"valid", "odd", "reveal", "approval", "approve", "slow", "resource"})
 _METHODS = (
     "tools/listt", "logging/setLevel", "sampling/createMessage", "resources/subscribe", "rpc.discover", "tasks/list",
     "elicitation/create", "ping", "roots/list", "server/discover", "initialize", "tools/list", "prompts/list",
@@ -127,12 +129,12 @@ class Caller:
     async def journey(self) -> None:
         """Sign up and be funded, with an upstream that breaks nothing."""
         self.upstream.calm.add(self.user)
-        for tool in JOURNEY:
-            if tool in self._tools:
-                await self.settle(tool)
+        steps = JOURNEY if _NEEDY & set(self._kinds) else JOURNEY[:2]
+        for tool in steps:
+            await self.settle(tool)
         for deposit in self.arguments.known.deposits[-1:]:
             await self.upstream.control("/deposits", depositId=deposit)
-        for _ in range(2):
+        if steps is JOURNEY:
             await self.settle("create_card")
         self.upstream.calm.discard(self.user)
 
@@ -152,11 +154,13 @@ class Caller:
 
     async def agree(self, waiting: Waiting) -> str:
         """Have the person say yes where they can, and repeat the call."""
-        if waiting.page is not None:
+        form = f"/kyc/{waiting.approval_id}"
+        if waiting.page is not None and waiting.page.endswith(form):
+            await self.browser.fill_in(waiting.page.removesuffix(form), waiting.approval_id, self.arguments.identity())
+        elif waiting.page is not None:
             await self.browser.see_card(waiting.page)
-        elif waiting.desk is not None and not await self.browser.approve(waiting.desk, waiting.approval_id):
-            values = self.arguments.identity()
-            await self.browser.fill_in(waiting.desk, waiting.approval_id, values)
+        elif waiting.desk is not None:
+            await self.browser.approve(waiting.desk, waiting.approval_id)
         return await self.call(waiting.tool, waiting.given | {"approval_id": waiting.approval_id})
 
     async def step(self) -> None:
@@ -191,12 +195,12 @@ class Caller:
             for part in (body, *body.get("cards", ())):
                 self.arguments.known.learn(part)
             return "ok"
-        body = json.loads(result["content"][0]["text"])
+        body = _object(result["content"][0]["text"])
         if "approval_id" in body and isinstance(given, dict):
             waiting = Waiting(tool, given, body["approval_id"], body.get("desk"), body.get("page"))
             self.arguments.known.approvals.append(waiting)
             del self.arguments.known.approvals[:-10]
-        return str(body["code"])
+        return str(body.get("code"))
 
     async def valid(self) -> None:
         """A call as it should be."""
@@ -357,3 +361,12 @@ KINDS: dict[str, tuple[float, Callable[[Caller], Awaitable[None]]]] = {
     "catalogue": (0.3, Caller.catalogue),
 }
 """How often each kind of step is taken, beside the others, and what it does."""
+
+
+def _object(text: str) -> dict[str, Any]:
+    """The object that a text begins with; what follows it is for the scanner."""
+    try:
+        found, _ = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

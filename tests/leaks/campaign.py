@@ -11,8 +11,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -169,6 +169,7 @@ class Campaign:
     python: str = sys.executable
     tree: Path | None = None
     keep: Path | None = None
+    scanners: Executor | None = None
 
     async def run(self) -> Report:
         """Do it, and scan in a process beside."""
@@ -176,8 +177,9 @@ class Campaign:
         begun = time.monotonic()
         with (
             tempfile.TemporaryDirectory(prefix="machines-leaks-") as place,
-            ProcessPoolExecutor(1, mp_context=get_context("spawn")) as scanners,
+            ExitStack() as stack,
         ):
+            scanners = self.scanners or stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
             pending: list[tuple[Mode, Future[Scanned]]] = []
             numbers = iter(range(-(-self.calls // self.segment)))
 
@@ -194,13 +196,10 @@ class Campaign:
                     tasks.create_task(work())
             report.seconds = time.monotonic() - begun
             for mode, scanned in pending:
-                self._take(report, mode, scanned)
+                sizes, hits = await asyncio.wait_for(asyncio.wrap_future(scanned), 900)
+                report.bytes.update(sizes)
+                report.hits += [(str(mode), channel, hit) for channel, hit in hits]
         return report
-
-    def _take(self, report: Report, mode: Mode, scanned: Future[Scanned]) -> None:
-        sizes, hits = scanned.result(timeout=600)
-        report.bytes.update(sizes)
-        report.hits += [(str(mode), channel, hit) for channel, hit in hits]
 
     async def _segment(self, report: Report, mode: Mode, number: int, folder: Path, calls: int) -> bytes:
         """One server's life; what it said lies in `folder` afterwards."""

@@ -214,9 +214,8 @@ def _folded_needles(canary: Canary) -> Iterator[_Needle]:
     yield _Needle(canary, "backwards", core[::-1].encode())
     yield _Needle(canary, "rot13", codecs.encode(core, "rot13").encode())
     yield _Needle(canary, "hexadecimal", core.encode().hex().encode())
-    if canary.kind == "secret key":
-        return
-    if len(core) >= 2 * WINDOW:
+    # Passphrases share their words.
+    if len(core) >= 2 * WINDOW and canary.kind not in ("secret key", "passphrase"):
         yield _Needle(canary, "the beginning", core[:WINDOW].encode())
         yield _Needle(canary, "the end", core[-WINDOW:].encode())
 

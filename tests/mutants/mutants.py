@@ -1,0 +1,110 @@
+"""Planted leaks: patches of the package, each opening one channel to one kind of secret, and what finds them."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.leaks.campaign import Campaign, Mode, Report, Simulator
+from tests.leaks.server import ERAS
+from tests.mutants.copies import copy_package, interpreter
+
+FOLDER = Path(__file__).parent
+_SHARES = {"faults": 0.3, "echo": 0.25}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A patch, and by its first lines: the channel that must show a secret, which it is, and the steps that lead there.
+
+    The steps are kinds of `tests.leaks.caller`, so what reaches a mutant is what runs in every leak test.
+    """
+
+    name: str
+    channel: str
+    secret: str
+    steps: tuple[str, ...]
+    mode: Mode
+    calls: int
+    patch: Path
+
+    @classmethod
+    def read(cls, path: Path) -> Mutant:
+        """The mutant in a file."""
+        head = path.read_text(encoding="utf-8").partition("\n\n")[0]
+        fields = dict(line.split(": ", 1) for line in head.splitlines())
+        era, *marks = fields["Mode"].split()
+        (known,) = (known for known in ERAS if known == era)
+        shares = {mark: _SHARES[mark] if mark in marks else 0.0 for mark in _SHARES}
+        mode = Mode(known, dialog="no-dialog" not in marks, faults=shares["faults"], echo=shares["echo"])
+        steps = tuple(fields["Steps"].split(","))
+        return cls(path.stem, fields["Channel"], fields["Secret"], steps, mode, int(fields["Calls"]), path)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the leak suite said of a mutant."""
+
+    mutant: Mutant
+    report: Report
+    seconds: float
+
+    @property
+    def found(self) -> list[str]:
+        """The secrets that were found in the channel that was opened; a database's is its log's, too."""
+        return sorted(
+            {hit.canary.name for _, channel, hit in self.report.hits if channel.startswith(self.mutant.channel)}
+        )
+
+
+def mutants() -> list[Mutant]:
+    """All of them, by name."""
+    return [Mutant.read(path) for path in sorted(FOLDER.glob("*.patch"))]
+
+
+def apply(patch: Path, tree: Path, *, check: bool = False) -> str:
+    """Apply a patch to a tree, or only look whether it would; what git has against it, nothing where it went well."""
+    command = ["git", "apply", "--unidiff-zero", "-p1", *(["--check"] if check else []), str(patch)]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=60, check=False)
+    return done.stderr.strip() if done.returncode else ""
+
+
+async def run(mutant: Mutant, simulator: Simulator, scanners: Executor, seed: int) -> Verdict:
+    """Run the leak suite's steps against a mutated copy.
+
+    Raises:
+        ValueError: The patch does not apply.
+    """
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=f"machines-mutant-{mutant.name}-") as place:
+        tree = copy_package(Path(place))
+        fault = apply(mutant.patch, tree)
+        if fault:
+            raise ValueError(f"{mutant.name}: {fault}")
+        report = await Campaign(
+            mutant.calls,
+            seed,
+            simulator,
+            modes=(mutant.mode,),
+            segment=mutant.calls,
+            only=mutant.steps,
+            python=interpreter(Path(place), tree),
+            scanners=scanners,
+        ).run()
+    return Verdict(mutant, report, time.monotonic() - begun)
+
+
+def lines(verdicts: list[Verdict]) -> Iterator[str]:
+    """The report, for a person."""
+    for verdict in verdicts:
+        mutant = verdict.mutant
+        mark = "found " if verdict.found else "MISSED"
+        told = ", ".join(verdict.found) or mutant.secret
+        yield f"{mark} {verdict.seconds:5.1f} s  {mutant.name} ({mutant.channel}): {told}"
+    missed = [verdict.mutant.name for verdict in verdicts if not verdict.found]
+    yield f"{len(verdicts) - len(missed)} of {len(verdicts)} planted leaks found; missed: {', '.join(missed) or 'none'}"

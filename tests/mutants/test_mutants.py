@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.leaks.caller import KINDS
+from tests.mutants.__main__ import run_all
+from tests.mutants.copies import ROOT, copy_package, interpreter
+from tests.mutants.mutants import FOLDER, Mutant, apply, mutants
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.patch"))
+
+
+def test_there_are_at_least_forty_planted_leaks_for_a_dozen_channels() -> None:
+    found = mutants()
+    assert len(found) >= 40
+    assert len({mutant.channel for mutant in found}) >= 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_patch_applies_and_names_steps_that_there_are(name: str) -> None:
+    mutant = Mutant.read(FOLDER / f"{name}.patch")
+    assert apply(mutant.patch, ROOT, check=True) == ""
+    assert set(mutant.steps) <= set(KINDS)
+
+
+def test_a_server_and_its_vault_run_the_copy(tmp_path: Path) -> None:
+    tree = copy_package(tmp_path)
+    python = interpreter(tmp_path, tree)
+    code = "import machines_mcp, mcp, sys; print(machines_mcp.__file__, sys.executable)"
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == [str(tree / "machines_mcp" / "__init__.py"), python]
+
+
+@pytest.mark.check
+def test_every_planted_leak_is_found() -> None:
+    verdicts = asyncio.run(run_all(mutants(), 11))
+    assert [verdict.mutant.name for verdict in verdicts if not verdict.found] == []
