@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 REVEAL_SECONDS = 20.0
 PAGE_SECONDS = 120.0
 START_SECONDS = 20.0
+SETTLE_SECONDS = 25.0
 MOST_PAGES = 3
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Reveals:
         self._opens_pages = opens_pages
         self._turn = anyio.Lock()
         self._pages: dict[str, _Page] = {}
+        guard.gate.settled = self.settled
 
     async def reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
         """One card to any sink but a page, in a process that is gone when this returns.
@@ -88,6 +90,11 @@ class Reveals:
         page = self._pages.get(intent_id)
         if page is not None:
             await page.ended.wait()
+
+    async def settled(self, intent_id: str) -> None:
+        """`ended`, for at most 25 seconds: what a page needs that a person has just said yes to."""
+        with anyio.move_on_after(SETTLE_SECONDS):
+            await self.ended(intent_id)
 
     async def close(self) -> None:
         """End every page."""

@@ -167,6 +167,27 @@ async def test_a_person_sees_the_card_and_the_model_hears_that_they_did(
         assert card.number not in json.dumps([asked, waiting, told])
 
 
+async def test_a_call_that_comes_while_the_card_is_fetched_waits_for_what_becomes_of_it(
+    api: Simulator, card: Card, tmp_path: Path
+) -> None:
+    async with desk(api, card, tmp_path) as at:
+        asked = await at.reveal("page")
+        taken = anyio.Event()
+        take = at.app.guard.ways.take
+
+        async def told_take(*given: Any) -> Any:
+            decision = await take(*given)
+            taken.set()
+            return decision
+
+        object.__setattr__(at.app.guard.ways, "take", told_take)
+        async with browser(asked["page"]) as person, anyio.create_task_group() as tasks:
+            tasks.start_soon(person.press)
+            with anyio.fail_after(PATIENCE):
+                await taken.wait()
+            assert (await at.reveal("page", asked["approval_id"]))["status"] == "shown"
+
+
 async def test_calls_that_come_together_open_one_page(api: Simulator, card: Card, tmp_path: Path) -> None:
     async with desk(api, card, tmp_path) as at:
         answers: list[dict[str, Any]] = []

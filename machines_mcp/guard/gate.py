@@ -5,6 +5,7 @@ The gate decides from the policy and from the intents' rows. It never reads a ca
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,8 @@ class Gate:
         self._intents = intents
         self._ways = ways
         self._standing_yes = standing_yes
+        self.settled: Callable[[str], Awaitable[None]] = _at_once
+        """Waits, for a bounded time, until an intent that its own page has taken has its outcome."""
 
     def rule(self, effect: Effect, tool: str) -> Rule:
         """What the policy says of such a call."""
@@ -98,6 +101,10 @@ class Gate:
             demand.digest,
         ):
             return Passage("mismatch")
+        if intent.state == "executing" and intent.stakes.only is not None:
+            # Its page is at work, and will be done in seconds: that is worth more than "nobody knows".
+            await self.settled(intent_id)
+            return await self._judge_anew(intent)
         return await self._judge(intent)
 
     async def ask(self, demand: Demand, stakes: Stakes) -> Passage:
@@ -158,3 +165,7 @@ class Gate:
             return Passage("run" if await self._intents.consume(intent) else "running", intent)
         except Barred as bar:
             return Passage("barred", intent, bar)
+
+
+async def _at_once(intent_id: str) -> None:
+    pass
