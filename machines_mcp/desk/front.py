@@ -94,7 +94,7 @@ class Pages:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        path, method = request.url.path, request.method
+        path, method = str(request.scope["path"]), request.method
         free = self._free.get((method, path))
         if free is not None:
             return await free(request)
@@ -113,7 +113,7 @@ class Pages:
         if place.change is None:
             return self._closed("GET")
         form = read_form(await request.body())
-        path = request.url.path
+        path = str(request.scope["path"])
         if (
             session is None
             or form is None
@@ -131,7 +131,7 @@ class Pages:
             return await place.look(Visit(request, session, name))
         session = self._front.sessions.visitor()
         if session is None:
-            return self._sign_in(request, request.url.path)
+            return self._sign_in(request, str(request.scope["path"]))
         response = await place.look(Visit(request, session, name))
         response.headers["Set-Cookie"] = self._front.sessions.cookie_header(session)
         return response

@@ -138,6 +138,7 @@ async def office(
     policy: Policy | None = None,
     clock: Clock | None = None,
     key: bytes = b"k",
+    passphrase: str | None = PASSPHRASE,
 ) -> AsyncIterator[Office]:
     """A desk that ends with the block; outside `embedded` with its passphrase set."""
     clock = clock or Clock()
@@ -156,8 +157,8 @@ async def office(
     desk = Desk(rooms)
     try:
         with anyio.fail_after(PATIENCE * 4):
-            if environment != "embedded" and not await guard.passphrase.is_set():
-                await guard.passphrase.set(Secret(PASSPHRASE))
+            if environment != "embedded" and passphrase is not None:
+                await guard.passphrase.set(Secret(passphrase))
             found = await desk.address()
             assert found is not None
             yield Office(guard, desk, partner, clock, found)

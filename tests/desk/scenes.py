@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from machines_mcp.guard.audit import Entry
 from machines_mcp.guard.effect import Effect
@@ -61,7 +62,7 @@ async def afternoon(folder: Path, environment: str = "sandbox") -> AsyncIterator
 
 async def waiting(found: Office) -> dict[str, Intent]:
     """A request of every kind, all of them waiting."""
-    agent = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER}
+    agent: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER}
     facts_of = facts(
         Fact("Amount", "$120.50"),
         Fact("Arrives", "about 119.84 usdc", "an estimate"),
@@ -89,7 +90,7 @@ async def waiting(found: Office) -> dict[str, Intent]:
 
 async def _paid(found: Office, cents: int, number: int) -> None:
     intents = found.guard.intents
-    more = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER, "digest": f"paid-{number}"}
+    more: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER, "digest": f"paid-{number}"}
     intent = await found.ask(stakes=withdrawal(cents), **more)
     await intents.grant(intent.id, "terminal" if number % 3 else "desk")
     await intents.consume(intent)

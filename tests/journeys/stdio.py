@@ -96,7 +96,8 @@ def _text(answer: types.CallToolResult) -> str:
 
 def server(state_dir: Path, **settings: str) -> StdioServerParameters:
     """How a client's config starts the server."""
-    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir)} | settings
+    # With CI no page is opened in the browser of whoever runs the tests.
+    env = {"CI": "1", "MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir)} | settings
     return StdioServerParameters(command=sys.executable, args=["-m", "machines_mcp", "serve"], env=env)
 
 

@@ -1,0 +1,118 @@
+"""A person at the desk of a real server, and an agent whose client has no dialog."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from machines_mcp.guard.policy import default_policy
+from machines_mcp.guard.store import Store
+from machines_mcp.guard.wiring import wire_guard
+from machines_mcp.secret import Secret
+from machines_mcp.settings import read_settings
+from tests.desk.desks import PASSPHRASE, Browser
+from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
+from tests.sandbox.running import Sandbox
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def at_the_desk(address: str, passphrase: str | None = None) -> AsyncIterator[Browser]:
+    """Somebody with a browser; signed in where that needs the passphrase."""
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        person = Browser(address, http)
+        if passphrase is not None:
+            assert (await person.sign_in(passphrase)).status_code == 303
+        yield person
+
+
+async def asked(model: Agent, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The refusal that says where a person decides."""
+    with pytest.raises(ToolError) as caught:
+        await model.call(tool, arguments)
+    assert caught.value.code == "approval.required", caught.value.body
+    return caught.value.body
+
+
+async def fill_in(person: Browser, page: str, **more: str) -> None:
+    """Send the identity form."""
+    path = page.removeprefix(person.origin)
+    await person.get(path)
+    assert (await person.post(path, {**applicant(), "action": "send", **more})).status_code == 303
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_what_is_approved_at_the_desk_runs_when_it_is_asked_for_again(tmp_path: Path, era: Era) -> None:
+    async with agent(tmp_path, era, dialog=False, who="desk-user") as model:
+        form = await asked(model, "submit_kyc")
+        home = re.sub(r"kyc/.*", "", form["page"])
+        async with at_the_desk(home) as person:
+            await fill_in(person, form["page"])
+            assert (await model.call("submit_kyc", approval_id=form["approval_id"]))["status"] == "approved"
+            agreements = await asked(model, "accept_agreements")
+            assert agreements["desk"] == home
+            path = f"/decisions/{agreements['approval_id']}"
+            assert "desk-user" in (await person.get(path)).text
+            assert (await person.post(path, {"decision": "approve"})).status_code == 303
+            done = await model.call("accept_agreements", approval_id=agreements["approval_id"])
+            assert done["accepted"] is True
+            card = await asked(model, "create_card", limit_amount_cents=500, limit_frequency="allTime")
+            await person.get()
+            assert (await person.post(f"/decisions/{card['approval_id']}", {"decision": "refuse"})).status_code == 303
+            again = {"limit_amount_cents": 500, "limit_frequency": "allTime", "approval_id": card["approval_id"]}
+            assert (await model.refusal("create_card", **again))[0] == "approval.refused"
+            assert (await model.call("list_cards"))["cards"] == []
+
+
+async def test_outside_the_simulator_it_takes_the_passphrase(tmp_path: Path, sandbox: Sandbox) -> None:
+    settings = {
+        "MACHINES_ENV": "sandbox",
+        "MACHINES_API_URL": sandbox.base_url,
+        "MACHINES_PARTNER_KEY": sandbox.partner_key,
+        "MACHINES_USER_ID": f"desk-user-{tmp_path.name}",
+    }
+    store = Store(read_settings(settings | {"MACHINES_STATE_DIR": str(tmp_path)}).state_dir)
+    guard = wire_guard(store, default_policy("sandbox", read_only=False))
+    await guard.passphrase.set(Secret(PASSPHRASE))
+    await guard.audit.close()
+    await store.close()
+    async with agent(tmp_path, "2026-07-28", dialog=False, **settings) as model:
+        form = await asked(model, "submit_kyc")
+        home = re.sub(r"kyc/.*", "", form["page"])
+        async with at_the_desk(home, PASSPHRASE) as person:
+            await fill_in(person, form["page"], passphrase=PASSPHRASE)
+            assert (await model.call("submit_kyc", approval_id=form["approval_id"]))["status"] == "approved"
+            agreements = await asked(model, "accept_agreements")
+            path = f"/decisions/{agreements['approval_id']}"
+            await person.get()
+            assert (await person.post(path, {"decision": "approve"})).status_code == 422
+            assert (await person.post(path, {"decision": "approve", "passphrase": "not it"})).status_code == 403
+            assert (await model.refusal("accept_agreements", approval_id=agreements["approval_id"]))[0] == (
+                "approval.required"
+            )
+            await person.get()
+            assert (await person.post(path, {"decision": "approve", "passphrase": PASSPHRASE})).status_code == 303
+            done = await model.call("accept_agreements", approval_id=agreements["approval_id"])
+            assert done["accepted"] is True
+
+
+async def test_two_servers_of_one_folder_have_one_desk_and_it_ends_with_the_first(tmp_path: Path) -> None:
+    async with agent(tmp_path, "2026-07-28", dialog=False, who="a") as second:
+        async with agent(tmp_path, "2026-07-28", dialog=False, who="a") as first:
+            form = await asked(first, "submit_kyc")
+            other = await asked(second, "submit_kyc")
+            assert other["page"] == form["page"]
+        # The first has ended; the second opens one of its own.
+        moved = await asked(second, "submit_kyc")
+        assert moved["approval_id"] == form["approval_id"]
+        assert moved["page"] != form["page"]
+        async with at_the_desk(re.sub(r"kyc/.*", "", moved["page"])) as person:
+            await fill_in(person, moved["page"])
+        assert (await second.call("submit_kyc", approval_id=moved["approval_id"]))["status"] == "approved"
