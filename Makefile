@@ -54,8 +54,9 @@ docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the document
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/sandbox_page.py
 
-bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer
+bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer, and the guard's cost
 	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(if $(ARGS),:,$(BIN)/python -m benchmarks.guard)
 
 bench-guard: $(VENV)/.runtime $(VENV)/.project ## What the last look at a line costs
 	@$(BIN)/python -m benchmarks.guard $(ARGS)

@@ -40,7 +40,7 @@ MOST_EXPECTED = 1024
 # Shorter or wordier, and it would be found in lines that have nothing to do with it.
 _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
 
-_ANSWER = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d{1,20}),"(?:result|error)":')
+_HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d{1,20}),"(result|error|method)":')
 
 
 class Egress:
@@ -90,7 +90,10 @@ class Egress:
             self.forget(secret)
 
     def expect(self, request_id: int | str, values: Iterable[str]) -> None:
-        """Let the answer to this request show these values where a string of it is one of them and nothing more."""
+        """Let the answer to this request, and a question asked before it, show these values.
+
+        That is where a string is one of them and nothing more. With the answer they are forgotten.
+        """
         self._expected[request_id] = self._expected.get(request_id, frozenset()) | frozenset(values)
         while len(self._expected) > MOST_EXPECTED:
             del self._expected[next(iter(self._expected))]
@@ -157,9 +160,14 @@ class Egress:
         return to_json(shown).decode() + ("\n" if line.endswith("\n") else "")
 
     def _take_expected(self, line: str) -> frozenset[str]:
-        """What the answer in this line may show; it is the only one, so that is forgotten."""
-        found = _ANSWER.match(line) if self._expected else None
-        return self._expected.pop(json.loads(found[1]), frozenset()) if found else frozenset()
+        """What this line may show. An answer is its request's only one, so that is forgotten."""
+        found = _HEAD.match(line) if self._expected else None
+        if found is None:
+            return frozenset()
+        if found[2] == "method":
+            # A question on the way to some answer; which one, it does not say.
+            return self.expected
+        return self._expected.pop(json.loads(found[1]), frozenset())
 
     def _raise_alarm(self, code: str) -> None:
         try:

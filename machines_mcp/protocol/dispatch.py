@@ -204,6 +204,9 @@ class Dispatcher:
                 return passage
             if not await self._gate.by_dialog(passage.intent):
                 return passage
+            if passage.intent.stakes.destination is not None:
+                # It names where money goes, and the person must read that in full.
+                self.let_show(ctx, [passage.intent.question])
             if questions.asks_by_result(ctx):
                 return questions.question_result(passage.intent.question, passage.intent.id)
             answer = await questions.ask_now(ctx, passage.intent.question)

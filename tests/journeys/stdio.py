@@ -70,6 +70,7 @@ class Agent:
             raise ToolError(json.loads(_text(answer)))
         assert answer.structured_content is not None
         assert json.loads(_text(answer)) == answer.structured_content
+        assert "•••" not in _text(answer), "the guard masked what is no secret"
         return dict(answer.structured_content)
 
     async def refusal(self, tool: str, **arguments: Any) -> tuple[str, str | None]:

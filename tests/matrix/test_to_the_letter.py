@@ -14,7 +14,7 @@ import mcp_types as types
 import pytest
 
 from tests.guard.numbers import card_number
-from tests.journeys.stdio import ERAS, Agent, Era, agent
+from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent
 
 pytestmark = pytest.mark.anyio
 
@@ -59,6 +59,24 @@ async def test_a_repeated_call_shows_its_stored_outcome_to_the_letter(tmp_path: 
         first = json.loads(await _raw(found, "resolve_user", **ask))
         assert first["user_id"] == number
         assert json.loads(await _raw(found, "resolve_user", **ask)) == first
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_memo_that_could_be_a_card_number_is_read_and_shown_as_it_is(tmp_path: Path, era: Era) -> None:
+    number = card_number()
+    async with agent(tmp_path, era, who="memo-user") as found:
+        await found.to_funded()
+        asset = (await found.call("list_withdrawal_assets", query="xrp"))["assets"][0]
+        (network,) = [one["id"] for one in asset["networks"] if one["takes_memo"]]
+        terms = {"amount_cents": 2500, "currency": asset["currency"], "network": network, "extra_id": number}
+        quote = await found.call("quote_withdrawal", terms, address="rPEPPER7kfTD9w2To4CQk6UCfuHM9c6GDY")
+        assert quote["extra_id"] == number
+        await found.call("create_withdrawal", quote_id=quote["quote_id"])
+        assert number in found.person.asked[-1]
+        # The quote is used: the error's step repeats its terms.
+        with pytest.raises(ToolError) as used:
+            await found.call("create_withdrawal", quote_id=quote["quote_id"])
+        assert used.value.body["next_steps"][0]["arguments"]["extra_id"] == number
 
 
 def _approve(state_dir: Path, approval_id: str) -> None:
