@@ -32,10 +32,12 @@ from machines_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from machines_mcp.desks import DeskOf
+    from machines_mcp.guard.intent import Intent
     from machines_mcp.guard.wiring import Guard
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
     from machines_mcp.reveals import Reveals
+    from machines_mcp.tools.services import Outcome, Revealed, Sink
 
 STOP_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
@@ -114,8 +116,8 @@ class App:
             settings = self.settings
             services = Services(
                 partner=self.partner,
-                reveal=self.reveals.reveal,
-                page=self.reveals.page,
+                reveal=self._reveal,
+                page=self._page,
                 form=self._form,
                 policy=self.policy,
                 permissions=permissions(self.policy),
@@ -199,6 +201,12 @@ class App:
         desk = DeskOf(self, opens_pages=self._opens_pages)
         self._closing.append(desk.desk.close)
         return desk
+
+    async def _reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
+        return await self.reveals.reveal(user_id, card_id, last4, sink)
+
+    async def _page(self, intent: Intent, last4: str, outcome: Outcome) -> str:
+        return await self.reveals.page(intent, last4, outcome)
 
     async def _form(self, intent_id: str) -> str | None:
         return await self.desk.address(f"kyc/{intent_id}")

@@ -68,7 +68,8 @@ def test_the_child_loads_no_more_than_it_needs() -> None:
     source = (
         "import sys; from machines_mcp.vault import child; child.serve = lambda: None; "
         "from machines_mcp.vault.__main__ import main; main(); import httpx; "
-        "print(sorted({'mcp', 'rich', 'pygments', 'keyring', 'starlette'} & set(sys.modules)))"
+        "heavy = {'mcp', 'rich', 'pygments', 'keyring', 'starlette', 'uvicorn', 'jinja2', 'joserfc'}; "
+        "print(sorted(heavy & set(sys.modules)))"
     )
     command = (sys.executable, "-I", "-c", source)
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
