@@ -1,0 +1,253 @@
+"""A person decides in the client's dialog, judged by the cards that were made and not by what was answered."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.approval.conftest import Worlds
+from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, PATIENCE, Era, Problem, Question, body, code
+from tests.approval.world import Name, World
+
+pytestmark = pytest.mark.anyio
+
+USABLE: tuple[Name, ...] = ("embedded", "sandbox")
+MODERN: Era = "2026-07-28"
+CARD = {"limit_amount_cents": 5000, "limit_frequency": "per24HourPeriod"}
+
+in_both_eras = pytest.mark.parametrize("era", ERAS)
+in_both_worlds = pytest.mark.parametrize("name", USABLE)
+
+
+async def asked(world: World, era: Era) -> tuple[str, Question]:
+    """A new user, and the question whether a card may be made for them."""
+    user_id = await world.user()
+    return user_id, await (await world.server(era)).question("create_card", CARD | {"user_id": user_id})
+
+
+@in_both_worlds
+@in_both_eras
+async def test_a_yes_makes_one_card(worlds: Worlds, name: Name, era: Era) -> None:
+    world = await worlds.named(name)
+    user_id, question = await asked(world, era)
+    assert await world.cards(user_id) == 0
+    assert code(await question.answer(ACCEPT)) == "ok"
+    assert await world.cards(user_id) == 1
+
+
+@in_both_worlds
+@in_both_eras
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(DECLINE, "approval.refused"), (CANCEL, "approval.required")],
+    ids=["decline", "cancel"],
+)
+async def test_a_no_makes_none_and_is_not_undone_by_a_later_yes(
+    worlds: Worlds, name: Name, era: Era, answer: dict[str, Any], said: str
+) -> None:
+    world = await worlds.named(name)
+    user_id, question = await asked(world, era)
+    assert code(await question.answer(answer)) == said
+    if answer is DECLINE and era == MODERN:
+        assert code(await question.answer(ACCEPT)) == "approval.refused"
+    assert await world.cards(user_id) == 0
+
+
+MALFORMED: list[Any] = [
+    {},
+    {"action": "yes"},
+    {"action": "ACCEPT"},
+    {"action": " accept"},
+    {"action": True},
+    {"action": ["accept"]},
+    {"content": {"approve": True}},
+    {"content": {}, "result": {"action": "accept"}},
+    {"action": "accept", "content": "yes"},
+    {"action": "accept", "content": {"approve": {"action": "accept"}}},
+]
+NO_OBJECT: list[Any] = ["accept", True, 1, None, [], ["accept"], [ACCEPT]]
+"""In the older era such a line is no JSON-RPC at all, so the question is open until it times out."""
+
+
+@in_both_worlds
+@in_both_eras
+async def test_a_malformed_answer_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+    world = await worlds.named(name)
+    for answer in [*MALFORMED, Problem()] if era != MODERN else MALFORMED + NO_OBJECT:
+        user_id, question = await asked(world, era)
+        assert code(await question.answer(answer)) not in ("ok", "approval.refused"), answer
+        assert await world.cards(user_id) == 0, answer
+
+
+@in_both_worlds
+@in_both_eras
+async def test_a_client_without_a_dialog_is_not_asked_and_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+    world = await worlds.named(name)
+    server, user_id = await world.server(era, dialog=False), await world.user()
+    given = CARD | {"user_id": user_id}
+    required = body(await server.call("create_card", given))
+    assert required["code"] == "approval.required"
+    # It says yes all the same, by every name it could think of.
+    for more in (
+        {"inputResponses": {"approve": ACCEPT}},
+        {"inputResponses": {"approve": ACCEPT}, "requestState": required["approval_id"]},
+        {"inputResponses": {required["approval_id"]: ACCEPT}},
+    ):
+        assert code(await server.call("create_card", given, **more)) != "ok"
+        assert code(await server.call("create_card", given | {"approval_id": required["approval_id"]}, **more)) != "ok"
+    assert server.asked.empty()
+    assert await world.cards(user_id) == 0
+
+
+@in_both_worlds
+@in_both_eras
+async def test_a_yes_that_comes_too_late_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+    world = await worlds.named(name)
+    user_id, question = await asked(world, era)
+    world.change("UPDATE intents SET expires_at = expires_at - 900 WHERE user_id = ?", user_id)
+    assert code(await question.answer(ACCEPT)) == "approval.expired"
+    assert await world.cards(user_id) == 0
+
+
+@in_both_worlds
+@in_both_eras
+async def test_a_yes_to_a_call_that_was_given_up_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+    world = await worlds.named(name)
+    user_id, question = await asked(world, era)
+    if era == MODERN:
+        # There the question is an answer, so there is no call left to give up: nobody comes back with it.
+        assert question.call.done()
+    else:
+        number = question.server.number_of(question.call)
+        await question.server.send({"method": "notifications/cancelled", "params": {"requestId": number}})
+        await question.server.call("status", {})
+        await question.begin(ACCEPT)
+        await question.server.call("status", {})
+    assert await world.cards(user_id) == 0
+
+
+@in_both_worlds
+@in_both_eras
+async def test_one_yes_given_over_and_over_makes_one(worlds: Worlds, name: Name, era: Era) -> None:
+    world = await worlds.named(name)
+    user_id, question = await asked(world, era)
+    first = await question.answer(ACCEPT)
+    assert code(first) == "ok"
+    for _ in range(3):
+        if era == MODERN:
+            assert body(await question.answer(ACCEPT)) == body(first)
+        else:
+            await question.begin(ACCEPT)
+            await question.server.call("status", {})
+    assert await world.cards(user_id) == 1
+
+
+@in_both_worlds
+@in_both_eras
+async def test_fifty_yeses_at_once_make_one(worlds: Worlds, name: Name, era: Era) -> None:
+    world = await worlds.named(name)
+    user_id = await world.user()
+    given, server = CARD | {"user_id": user_id}, await world.server(era)
+    questions = await server.questions("create_card", given, 50)
+    calls = [await question.begin(ACCEPT) for question in questions]
+    with anyio.fail_after(PATIENCE):
+        answers = [await call for call in calls]
+    assert await world.cards(user_id) == 1
+    assert {code(answer) for answer in answers} <= {"ok", "outcome.unknown"}
+    made = {body(answer)["card_id"] for answer in answers if code(answer) == "ok"}
+    assert len(made) == 1
+
+
+@in_both_worlds
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"limit_amount_cents": 5001},
+        {"limit_frequency": "allTime"},
+        {"label": "mine"},
+        {"limit_amount_cents": None, "limit_frequency": None},
+    ],
+    ids=str,
+)
+async def test_a_yes_is_worth_nothing_to_changed_arguments(worlds: Worlds, name: Name, changed: dict[str, Any]) -> None:
+    world = await worlds.named(name)
+    user_id, question = await asked(world, MODERN)
+    question.arguments = {k: v for k, v in (dict(question.arguments) | changed).items() if v is not None}
+    assert code(await question.answer(ACCEPT)) != "ok"
+    assert await world.cards(user_id) == 0
+
+
+@in_both_worlds
+async def test_a_yes_is_worth_nothing_to_another_user_tool_or_server(worlds: Worlds, name: Name) -> None:
+    world, foreign = await worlds.named(name), await worlds.named("sandbox" if name == "embedded" else "embedded")
+    (user_id, question), other = await asked(world, MODERN), await world.user()
+    for tool, changed in (("create_card", other), ("update_card", user_id)):
+        server, more = question.server, {"requestState": question.state, "inputResponses": {"approve": ACCEPT}}
+        assert code(await server.call(tool, CARD | {"user_id": changed}, **more)) != "ok"
+    await foreign.resolved(user_id)
+    question.server = await foreign.server(MODERN)
+    assert code(await question.answer(ACCEPT)) != "ok"
+    assert (await world.cards(user_id), await world.cards(other), await foreign.cards(user_id)) == (0, 0, 0)
+
+
+@in_both_worlds
+async def test_a_yes_with_a_state_that_nobody_gave_makes_none(worlds: Worlds, name: Name) -> None:
+    world = await worlds.named(name)
+    user_id, question = await asked(world, MODERN)
+    sealed = question.state
+    waiting = (await world.waiting(user_id))[0]
+    half = len(sealed) // 2
+    swapped = sealed[:half] + ("A" if sealed[half] != "A" else "B") + sealed[half + 1 :]
+    for forged in (waiting, "", "accept", sealed[:-4], swapped, sealed + sealed, json.dumps({"id": waiting})):
+        question.state = forged
+        assert code(await question.answer(ACCEPT)) != "ok", forged
+    assert await world.cards(user_id) == 0
+
+
+@in_both_eras
+async def test_without_a_passphrase_set_no_dialog_is_shown_and_no_yes_counts(worlds: Worlds, era: Era) -> None:
+    world = await worlds.named("unset")
+    server, user_id = await world.server(era), await world.user()
+    given = CARD | {"user_id": user_id}
+    required = body(await server.call("create_card", given))
+    assert required["code"] == "approval.required"
+    assert "set a passphrase" in required["where"]
+    assert "desk" not in required
+    assert server.asked.empty()
+    assert await world.cards(user_id) == 0
+
+
+async def test_a_yes_sealed_before_the_passphrase_was_gone_does_not_count(worlds: Worlds) -> None:
+    world = await worlds.named("sandbox")
+    user_id, question = await asked(world, MODERN)
+    verifier = world.database.parent / "keys" / "passphrase.json"
+    kept = verifier.rename(verifier.with_suffix(".kept"))
+    try:
+        assert code(await question.answer(ACCEPT)) == "approval.required"
+        assert await world.cards(user_id) == 0
+        verifier.write_text("{}", encoding="ascii")
+        assert code(await question.answer(ACCEPT)) == "state.unavailable"
+        assert await world.cards(user_id) == 0
+    finally:
+        kept.replace(verifier)
+    assert code(await question.answer(ACCEPT)) == "ok"
+    assert await world.cards(user_id) == 1
+
+
+@pytest.mark.check
+@in_both_worlds
+async def test_a_question_that_nobody_answers_ends_after_fifty_seconds_and_makes_none(
+    worlds: Worlds, name: Name
+) -> None:
+    world = await worlds.named(name)
+    user_id, question = await asked(world, "2025-11-25")
+    begun = time.monotonic()
+    assert code(await question.call) == "approval.required"
+    assert 49 < time.monotonic() - begun < 55
+    await question.begin(ACCEPT)
+    await question.server.call("status", {})
+    assert await world.cards(user_id) == 0

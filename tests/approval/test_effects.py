@@ -1,0 +1,97 @@
+"""What each class of call changes at the partner's side: nothing on a no, on no answer and on a question; all on a yes.
+
+The picture is all that the simulator's control shows of the user, so that a change that nobody thought of shows too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.approval.conftest import Worlds
+from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, Era, code
+from tests.approval.world import TERMS, WALLET, Name, World
+from tests.journeys.stdio import applicant
+
+pytestmark = pytest.mark.anyio
+
+Arguments = dict[str, Any]
+
+
+async def _card(world: World, user_id: str) -> str:
+    return (await world.client.cards.create(user_id, idempotency_key=f"test-{user_id}")).card_id
+
+
+async def submit_kyc(world: World) -> tuple[str, Arguments]:
+    return await world.stranger(), applicant()
+
+
+async def resolve_user(world: World) -> tuple[str, Arguments]:
+    return await world.stranger(), {"wallet_address": WALLET}
+
+
+async def accept_agreements(world: World) -> tuple[str, Arguments]:
+    return await world.stranger(approved=True), {}
+
+
+async def create_card(world: World) -> tuple[str, Arguments]:
+    return await world.user(), {"label": "Groceries", "limit_amount_cents": 5000, "limit_frequency": "per24HourPeriod"}
+
+
+async def update_card(world: World) -> tuple[str, Arguments]:
+    user_id = await world.user()
+    card_id = await _card(world, user_id)
+    await world.client.cards.update(user_id, card_id, status="locked")
+    return user_id, {"card_id": card_id, "status": "active"}
+
+
+async def close_card(world: World) -> tuple[str, Arguments]:
+    user_id = await world.user()
+    return user_id, {"card_id": await _card(world, user_id)}
+
+
+async def create_withdrawal(world: World) -> tuple[str, Arguments]:
+    user_id = await world.user(funded=True)
+    server = await world.server("2026-07-28")
+    quote = await server.call("quote_withdrawal", TERMS | {"user_id": user_id})
+    return user_id, {"quote_id": quote["result"]["structuredContent"]["quote_id"]}
+
+
+Prepare = Callable[[World], Awaitable[tuple[str, Arguments]]]
+CHANGES: dict[str, tuple[Prepare, str]] = {
+    "submit_kyc": (submit_kyc, "kycStatus"),
+    "resolve_user": (resolve_user, "wallet"),
+    "accept_agreements": (accept_agreements, "agreementsAccepted"),
+    "create_card": (create_card, "cards"),
+    "update_card": (update_card, "cards"),
+    "close_card": (close_card, "cards"),
+    "create_withdrawal": (create_withdrawal, "withdrawals"),
+}
+
+
+@pytest.mark.parametrize("name", ["embedded", "sandbox"])
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("tool", CHANGES)
+async def test_only_a_yes_changes_anything(worlds: Worlds, name: Name, era: Era, tool: str) -> None:
+    world, server = await worlds.named(name), await (await worlds.named(name)).server(era)
+    prepare, changed = CHANGES[tool]
+    user_id, given = await prepare(world)
+    given |= {"user_id": user_id}
+    before = await world.picture(user_id)
+    for no in (DECLINE, CANCEL):
+        question = await server.question(tool, given)
+        assert await world.picture(user_id) == before
+        assert code(await question.answer(no)) in ("approval.refused", "approval.required")
+        assert await world.picture(user_id) == before
+    question = await server.question(tool, given)
+    assert code(await question.answer(ACCEPT)) == "ok"
+    after = await world.picture(user_id)
+    assert {key for key in after if after[key] != before[key]} >= {changed}
+    mute = await world.server(era, dialog=False)
+    user_id, given = await prepare(world)
+    given |= {"user_id": user_id}
+    before = await world.picture(user_id)
+    assert code(await mute.call(tool, given)) == "approval.required"
+    assert await world.picture(user_id) == before

@@ -1,0 +1,196 @@
+"""A world to approve things in: servers over one state folder, and what the partner's side shows of each user."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any, Literal
+
+import anyio
+import httpx
+from anyio.abc import Process
+
+from machines_mcp.embedded import EmbeddedSandbox
+from machines_mcp.governance import opened_guard
+from machines_mcp.partner import PartnerClient
+from machines_mcp.secret import Secret
+from machines_mcp.settings import read_settings
+from machines_mcp.testing import set_passphrase
+from tests.approval.wire import PATIENCE, Era, Server, connected
+from tests.desk.desks import Browser
+from tests.sandbox.running import Sandbox
+
+PASSPHRASE = "correct horse battery"
+WALLET = "0x" + "5a" * 20
+TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
+
+Way = Literal["terminal", "desk"]
+Name = Literal["embedded", "sandbox", "unset"]
+WAYS: tuple[Way, ...] = ("terminal", "desk")
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class World:
+    """One state folder, its servers and its Partner API."""
+
+    name: Name
+    env: Mapping[str, str]
+    control_url: str
+    http: httpx.AsyncClient
+    browser: httpx.AsyncClient
+    client: PartnerClient
+    stack: AsyncExitStack
+    servers: dict[tuple[Era, bool], Server] = field(default_factory=dict)
+
+    @property
+    def database(self) -> Path:
+        return read_settings(self.env).state_dir / "state.db"
+
+    async def server(self, era: Era, *, dialog: bool = True) -> Server:
+        """The server for clients of this kind; started when first needed."""
+        found = self.servers.get((era, dialog))
+        if found is None:
+            found = await self.stack.enter_async_context(connected(self.env, era, dialog=dialog))
+            self.servers[era, dialog] = found
+        return found
+
+    async def user(self, *, funded: bool = False) -> str:
+        """A new user whose check is passed and who has accepted the agreements."""
+        user_id = await self.stranger()
+        await self.resolved(user_id)
+        if funded:
+            deposit = await self.client.deposits.create(user_id, "rusd", "base", amount=100)
+            await self._control("/deposits", depositId=deposit.id)
+        return user_id
+
+    async def stranger(self, *, approved: bool = False) -> str:
+        """A new user who has done nothing yet; or whose identity check is passed."""
+        user_id = f"{self.name}-{os.getpid()}-{next(_numbers)}"
+        await self.client.users.resolve(user_id)
+        if approved:
+            await self._control("/kyc", userId=user_id, decision="approved")
+        return user_id
+
+    async def resolved(self, user_id: str) -> None:
+        """The same user in this world: as far as cards need."""
+        await self.client.users.resolve(user_id)
+        await self._control("/kyc", userId=user_id, decision="approved")
+        await self.client.agreements.accept(user_id)
+
+    async def waiting(self, user_id: str) -> list[str]:
+        """The ids of what waits for the user, read where no client can."""
+        with closing(sqlite3.connect(self.database, timeout=10)) as db:
+            rows = db.execute("SELECT id FROM intents WHERE user_id = ? AND state = 'waiting'", (user_id,))
+            return [str(row[0]) for row in rows]
+
+    async def picture(self, user_id: str) -> dict[str, Any]:
+        """All that the partner's side shows of the user: what a call did, whatever it answered."""
+        cursor: dict[str, str] = {}
+        while True:
+            answer = await self.http.get(self.control_url, params={"limit": "200"} | cursor)
+            data = answer.raise_for_status().json()["data"]
+            for found in data["users"]:
+                if found["userId"] == user_id:
+                    wallet = (await self.client.users.resolve(user_id)).wallet_address
+                    return dict(found) | {"wallet": wallet}
+            cursor = {"cursor": data["nextCursor"]}
+
+    async def cards(self, user_id: str) -> int:
+        """How many cards were made for the user."""
+        return len((await self.picture(user_id))["cards"])
+
+    async def decide(self, way: Way, asked: Mapping[str, Any], decision: str, typed: str = PASSPHRASE) -> bool:
+        """Have a person decide what `approval.required` asked for; whether it was taken."""
+        intent_id = str(asked["approval_id"])
+        if way == "terminal":
+            status, said = await self.terminal("approve" if decision == "approve" else "deny", intent_id, typed)
+            assert status in (0, 1), said
+            return status == 0
+        browser = Browser(str(asked["desk"]), self.browser)
+        if (await browser.get(f"/decisions/{intent_id}")).status_code == 401:
+            if (await browser.sign_in()).status_code != 303:
+                return False
+            await browser.get(f"/decisions/{intent_id}")
+        answer = await browser.post(f"/decisions/{intent_id}", {"decision": decision, "passphrase": typed})
+        return answer.status_code == 303
+
+    async def terminal(self, *arguments: str) -> tuple[int, str]:
+        """A command in a process of its own, the last argument on its stdin: its exit code and what it said."""
+        *line, typed = arguments
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
+        command = [sys.executable, "-m", "machines_mcp", *line]
+        with anyio.fail_after(PATIENCE):
+            done = await anyio.run_process(
+                command, input=f"{typed}\n".encode(), env=plain | dict(self.env), check=False
+            )
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    async def desk(self) -> str:
+        """The address of the desk, by the operator's command."""
+        line = [sys.executable, "-m", "machines_mcp", "desk"]
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
+        process = await anyio.open_process(line, env=plain | dict(self.env), stderr=DEVNULL)
+        self.stack.push_async_callback(_end, process)
+        with anyio.fail_after(PATIENCE):
+            said = ""
+            while "http://" not in said or not said.endswith("\n"):
+                assert process.stdout is not None
+                said += (await process.stdout.receive()).decode()
+        return "http://" + said.partition("http://")[2].split()[0]
+
+    def change(self, statement: str, *values: object) -> None:
+        """Change the database under the servers: for what only time would do."""
+        with closing(sqlite3.connect(self.database, timeout=10)) as db, db:
+            db.execute(statement, values)
+
+    def forget_refusals(self) -> None:
+        """As after half an hour: no tool is paused by what other tests refused, no wrong try counts."""
+        self.change("UPDATE intents SET decided_at = decided_at - 3600 WHERE state = 'refused'")
+        self.change("DELETE FROM passphrase_tries")
+
+    async def _control(self, path: str, **values: Any) -> None:
+        answer = await self.http.post(self.control_url + path, json=values)
+        answer.raise_for_status()
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    await process.aclose()
+
+
+@asynccontextmanager
+async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[World]:
+    """A world of its own: `embedded` with its own simulator, the others on `sandbox`, `unset` without a passphrase."""
+    env = {"MACHINES_STATE_DIR": str(folder / "state"), "MACHINES_ENV": "embedded"}
+    async with AsyncExitStack() as stack:
+        if name == "embedded":
+            simulator = EmbeddedSandbox(read_settings(env).state_dir)
+            stack.push_async_callback(simulator.close)
+            found = await simulator.endpoint()
+            base_url, key, control_url = found.base_url, found.partner_key, found.control_url
+        else:
+            base_url, key, control_url = sandbox.base_url, Secret(sandbox.partner_key), sandbox.control_url
+            policy = folder / "policy.toml"
+            policy.write_text('version = 1\nenvironment = "sandbox"\nusers = "any"\n', encoding="ascii")
+            policy.chmod(0o600)
+            env |= {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": base_url, "MACHINES_PARTNER_KEY": key.expose()}
+            env |= {"MACHINES_POLICY": str(policy)}
+        if name == "sandbox":
+            await set_passphrase(env, PASSPHRASE)
+        async with opened_guard(read_settings(env)) as guard:
+            await guard.ways.waiting()  # makes the database
+        http, browser = [
+            await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=PATIENCE)) for _ in range(2)
+        ]
+        client = await stack.enter_async_context(PartnerClient(base_url, key))
+        yield World(name, env, control_url, http, browser, client, stack)
