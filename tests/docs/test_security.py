@@ -1,0 +1,19 @@
+"""What docs/security.md names as its proof is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_CITED = re.compile(r"`(tests/[a-z_0-9/]*(?:\.py)?)(?:::([a-z_0-9]+))?`")
+
+
+def test_every_test_that_the_page_cites_is_there() -> None:
+    cited = _CITED.findall((ROOT / "docs" / "security.md").read_text(encoding="utf-8"))
+    assert len(cited) > 20
+    for path, name in cited:
+        place = ROOT / path
+        assert place.is_file() or any(place.glob("test_*.py")), path
+        if name:
+            assert f"def {name}(" in place.read_text(encoding="utf-8"), f"{path}::{name}"
