@@ -84,7 +84,7 @@ class Visitor:
 
     def path(self, name: str) -> str:
         places = {"decision": "/decisions/{money}", "kyc": "/kyc/{identity}", "kyc-faults": "/kyc/{identity}"}
-        places |= {"audit": "/audit", "missing": "/nowhere"}
+        places |= {"audit": "/audit", "missing": "/nowhere", "decided": "/decisions/{refused}"}
         return places.get(name, "/").format_map(self._ids)
 
 

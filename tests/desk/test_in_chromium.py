@@ -1,0 +1,288 @@
+"""The desk's pages in a real browser: readable, whole at every width, usable by keyboard alone and without scripts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import pytest
+
+from tests.desk.desks import PASSPHRASE, Office, office
+from tests.desk.pictures import Visitor
+from tests.desk.scenes import afternoon, waiting
+from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.check,
+    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)"),
+]
+
+PAGES = ("home", "decision", "decided", "kyc", "kyc-faults", "audit", "missing")
+# Within the reach of a keyboard: what takes the focus, in the order of the page.
+FOCUSED = "[document.activeElement.tagName, document.activeElement.id, document.activeElement.textContent.trim()]"
+SMALL = """[...document.querySelectorAll('a, button, summary, select, input:not([type=hidden])')]
+  .filter((one) => one.tabIndex >= 0 && one.offsetHeight && one.offsetHeight < 24)
+  .filter((one) => !one.closest('p, td, li, small, label'))
+  .map((one) => one.outerHTML)"""
+NAMELESS = """[...document.querySelectorAll('input:not([type=hidden]), select')]
+  .filter((one) => !one.labels.length).map((one) => one.outerHTML)"""
+TWICE = """(() => { const ids = [...document.querySelectorAll('[id]')].map((one) => one.id);
+  return ids.length - new Set(ids).size; })()"""
+UNTIED = """[...document.querySelectorAll('[aria-describedby], [aria-labelledby]')].flatMap((one) =>
+  `${one.getAttribute('aria-describedby') ?? ''} ${one.getAttribute('aria-labelledby') ?? ''}`.trim().split(/ +/))
+  .filter((id) => !document.getElementById(id))"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    program = chromium()
+    assert program is not None
+    with tab(program, tmp_path_factory.mktemp("profile")) as opened:
+        opened.call("Emulation.setScrollbarsHidden", hidden=True)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, from npm."""
+    npm, ci = shutil.which("npm"), bool(os.environ.get("CI"))
+    if npm is None and not ci:
+        pytest.skip("npm is not installed, so axe-core can't be had")
+    assert npm is not None, "the continuous integration has npm"
+    folder = tmp_path_factory.mktemp("axe")
+    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), "axe-core@4"]
+    got = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    if got.returncode != 0 and not ci:
+        pytest.skip("npm could not fetch axe-core")
+    assert got.returncode == 0, got.stderr[-500:]
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+async def found(tmp_path: Path) -> AsyncIterator[Office]:
+    async with afternoon(tmp_path / "state") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def person(found: Office, page: Tab) -> Visitor:
+    """Somebody who is signed in and has requests of every kind before them."""
+    ids = {name: intent.id for name, intent in (await waiting(found)).items()}
+    (refused,) = [intent for intent in await found.guard.intents.recent(30) if intent.state == "refused"]
+    visitor = Visitor(page, found, ids | {"refused": refused.id})
+    await seen(lambda: visitor.sign_in())
+    return visitor
+
+
+async def seen(look: Callable[[], Any]) -> Any:
+    """What a look of the driver, which blocks, comes back with."""
+    return await anyio.to_thread.run_sync(look)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 1280])
+async def test_every_page_is_readable_and_whole(person: Visitor, page: Tab, width: int, dark: bool) -> None:
+    def look(name: str) -> tuple[Any, ...]:
+        person.go(name, width, dark)
+        return (
+            page.evaluate("document.documentElement.scrollWidth"),
+            page.evaluate(CONTRAST),
+            page.evaluate(SMALL),
+            page.evaluate("getComputedStyle(document.body).backgroundColor"),
+        )
+
+    for name in PAGES:
+        whole, (ratio, whose), small, ground = await seen(lambda name=name: look(name))  # type: ignore[misc]
+        assert whole <= width, name
+        assert ratio >= 4.5, (name, whose)
+        assert small == [], name
+        assert ground == ("rgb(16, 18, 21)" if dark else "rgb(244, 245, 247)")
+
+
+async def test_every_page_has_its_landmarks_its_language_one_heading_and_a_name_for_every_field(
+    person: Visitor, page: Tab
+) -> None:
+    def look(name: str) -> tuple[Any, ...]:
+        person.go(name, 1280, False)
+        count = "[document.querySelectorAll('main').length, document.querySelectorAll('h1').length]"
+        levels = "[...document.querySelectorAll('h1, h2, h3')].map((one) => Number(one.tagName[1]))"
+        language = "document.documentElement.lang + ' ' + (document.title.length > 10)"
+        return tuple(page.evaluate(one) for one in (count, levels, language, NAMELESS, UNTIED, TWICE))
+
+    for name in PAGES:
+        count, levels, language, nameless, untied, twice = await seen(lambda name=name: look(name))  # type: ignore[misc]
+        assert count == [1, 1], name
+        assert all(after - before <= 1 for before, after in itertools.pairwise(levels)), (name, levels)
+        assert (language, nameless, untied, twice) == ("en true", [], [], 0), name
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_axe_finds_nothing(person: Visitor, page: Tab, axe: str, dark: bool) -> None:
+    run = (
+        "axe.run(document, {resultTypes: ['violations']}).then((found) => ({count: found.passes.length,"
+        " bad: found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)])}))"
+    )
+
+    def look(name: str) -> dict[str, Any]:
+        person.go(name, 390, dark)
+        page.evaluate(axe)
+        answer = page.call("Runtime.evaluate", expression=run, awaitPromise=True, returnByValue=True)
+        return dict(answer["result"]["value"])
+
+    for name in PAGES:
+        judged = await seen(lambda name=name: look(name))  # type: ignore[misc]
+        assert judged["bad"] == [], name
+        assert judged["count"] > 15, name
+
+
+async def test_a_keyboard_alone_approves(found: Office, person: Visitor, page: Tab) -> None:
+    (money,) = [intent for intent in await found.guard.intents.waiting() if intent.tool == "create_withdrawal"]
+
+    def walk() -> list[Any]:
+        page.call("Emulation.setScriptExecutionDisabled", value=True)
+        try:
+            person.go("home", 390, False)
+            page.press("Tab", 9)
+            first = page.evaluate(FOCUSED)
+            page.press("Enter", 13, "\r")
+            for _ in range(30):
+                page.press("Tab", 9)
+                if page.evaluate("document.activeElement.id") == f"p-{money.id}":
+                    break
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+            page.call("Input.insertText", text=PASSPHRASE)
+            page.press("Enter", 13, "\r")
+            page.until("document.querySelector('.said')?.textContent.startsWith('Approved')")
+            return [first, outline]
+        finally:
+            page.call("Emulation.setScriptExecutionDisabled", value=False)
+
+    first, outline = await seen(walk)
+    assert first == ["A", "", "Skip to the content"]
+    assert outline == "3px"
+    assert await found.state(money) == "granted"
+
+
+async def test_a_keyboard_alone_searches_an_occupation_and_sends_the_form(
+    found: Office, person: Visitor, page: Tab
+) -> None:
+    typed = {
+        "first_name": "Grace",
+        "last_name": "Hopper",
+        "national_id": "TEST-1906",
+        "country_of_issue": "us",
+        "email": "grace@example.com",
+        "address_line1": "2 Harbor Road",
+        "address_city": "Arlington",
+        "address_region": "VA",
+        "address_postal_code": "22201",
+        "address_country_code": "US",
+    }
+
+    def walk() -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        page.call("Emulation.setScriptExecutionDisabled", value=True)
+        try:
+            person.go("kyc", 390, True)
+            for name, text in typed.items():
+                page.evaluate(f"document.getElementById({name!r}).focus()")
+                page.call("Input.insertText", text=text)
+            page.evaluate("document.getElementById('birth_date').focus()")
+            for key in "12091906":
+                page.press(key, ord(key), key)
+            page.evaluate("document.getElementById('occupation_search').focus()")
+            page.call("Input.insertText", text="developer")
+            page.press("Enter", 13, "\r")
+            page.until("document.querySelector('[type=radio]') && document.readyState === 'complete'")
+            said["kept"] = page.evaluate("document.getElementById('email').value")
+            page.until("document.activeElement.type === 'radio'")
+            page.press(" ", 32, " ")
+            for name in ("annual_salary", "account_purpose", "expected_monthly_volume"):
+                page.evaluate(f"document.getElementById({name!r}).focus()")
+                page.press("ArrowDown", 40)
+            page.evaluate("document.getElementById('passphrase').focus()")
+            page.call("Input.insertText", text="not it at all")
+            page.press("Enter", 13, "\r")
+            page.until("document.querySelector('.problems') && document.readyState === 'complete'")
+            said["problems"] = page.evaluate("document.querySelector('.problems').innerText")
+            said["focus"] = page.evaluate("document.activeElement.className")
+            page.evaluate("document.getElementById('passphrase').focus()")
+            page.call("Input.insertText", text=PASSPHRASE)
+            page.press("Enter", 13, "\r")
+            page.until("location.pathname.startsWith('/decisions/') && document.readyState === 'complete'")
+            said["end"] = page.evaluate("document.querySelector('.said').innerText")
+            said["history"] = page.evaluate("location.href")
+            return said
+        finally:
+            page.call("Emulation.setScriptExecutionDisabled", value=False)
+
+    said = await seen(walk)
+    assert said["kept"] == "grace@example.com"
+    assert "That is not the passphrase." in said["problems"] and "One field" in said["problems"], said
+    assert said["focus"] == "problems"
+    assert said["end"].startswith("Sent to Machines.")
+    (sent,) = found.partner.sent
+    choices = {"annual_salary": "<40k", "account_purpose": "everyday spend", "expected_monthly_volume": "under $1k"}
+    assert sent == typed | choices | {"birth_date": "1906-12-09", "occupation": "15-1132"}
+    assert not any(value in json.dumps(said["history"]) for value in typed.values())
+
+
+@contextmanager
+def another_site(markup: str) -> Iterator[str]:
+    """A page of another program on this machine, which to a browser is of the same site."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(markup.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+async def test_another_page_of_this_machine_can_neither_frame_it_nor_press_its_buttons(
+    tmp_path: Path, page: Tab
+) -> None:
+    # Without a passphrase to stop it: what is seen here is what the browser and the door do.
+    async with office(tmp_path / "state", "embedded") as found:
+        intent = await found.ask()
+        path = f"decisions/{intent.id}"
+        form = f"<form method=post action={found.address}{path}><input name=decision value=approve></form>"
+
+        def press() -> str:
+            page.open(found.address + path, width=800, dark=False)  # a visit, so that there is a cookie
+            with another_site(form) as evil:
+                page.open(evil, width=800, dark=False)
+                page.evaluate("document.forms[0].submit()")
+                page.until(f"location.href.startsWith({found.address!r}) && document.readyState === 'complete'")
+                return str(page.evaluate("document.body.innerText"))
+
+        def frame() -> Any:
+            with another_site(f"<iframe src='{found.address}{path}'></iframe>") as evil:
+                page.open(evil, width=800, dark=False)
+                (child,) = page.call("Page.getFrameTree")["frameTree"]["childFrames"]
+                return child["frame"].get("unreachableUrl")
+
+        assert "own pages may send it a form" in await seen(press)
+        assert await seen(frame) == f"{found.address}{path}"
+        assert await found.state(intent) == "waiting"
