@@ -123,6 +123,7 @@ class App:
                 permissions=permissions(self.policy),
                 overview=Overview(self.store, policy=self.policy, user_id=settings.user_id),
                 passphrase_set_at=self._passphrase_set_at,
+                audit_trouble=self.guard.audit.trouble,
                 running=self.guard.intents.running,
                 withdrawals=Withdrawals(self.store),
                 in_flight=self.egress.in_flight,

@@ -123,6 +123,12 @@ class Audit:
         except StoreUnavailable:
             logger.error("rows of the audit are lost: they could not be written before the end")
 
+    def trouble(self) -> str | None:
+        """What can't be written at present, in a sentence for who runs the server; None where all is well."""
+        if self.broken:
+            return "Rows of the audit can't be written, so nothing can be changed; run machines-mcp doctor."
+        return "The audit's head can't be kept up to date; run machines-mcp audit verify." if self.head_broken else None
+
     async def rows(
         self,
         *,

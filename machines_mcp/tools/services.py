@@ -90,6 +90,8 @@ class Services:
     overview: Overview
     passphrase_set_at: Callable[[], Awaitable[float | None]]
     """When the person's passphrase was set, in seconds since the epoch; None where none is, or none is needed."""
+    audit_trouble: Callable[[], str | None]
+    """What can't be written of the audit at present, in a sentence for who runs the server."""
     running: Callable[[Intent], bool]
     """Whether an intent that was begun may still come to its end."""
     withdrawals: Withdrawals

@@ -46,6 +46,7 @@ class Status(Output):
     user_id: str | None = None
     policy: str
     passphrase_set_at: datetime | None = None
+    audit_trouble: str | None = None
     permissions: list[Permission]
     budgets: list[Left]
     waiting: list[Waiting]
@@ -68,6 +69,7 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
         user_id=services.pinned_user,
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else datetime.fromtimestamp(set_at, UTC),
+        audit_trouble=services.audit_trouble(),
         permissions=_permissions(services, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[Left(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=[_waiting(intent) for intent in found.waiting],

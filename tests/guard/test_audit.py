@@ -200,6 +200,7 @@ async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store,
         for _ in range(200):
             await audit.append(WRITE)
     seen = [audit.broken]
+    assert "can't be written" in str(audit.trouble())
     before = await audit.rows(limit=1000)
     audit.note(READ)
     with pytest.raises(StoreUnavailable):
@@ -208,6 +209,7 @@ async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store,
     await store.read(roomy)
     await audit.append(WRITE)
     assert [*seen, audit.broken] == [True, False]
+    assert audit.trouble() is None
     assert [row.tool for row in await audit.rows(after=before[-1].seq)] == ["get_balances", "create_card"]
 
 

@@ -127,6 +127,7 @@ async def test_a_chain_that_was_cut_does_not_overwrite_the_proof(
         await audit.append(Entry("call", tool="other"))
     assert path.read_bytes() == proof
     assert audit.head_broken
+    assert "audit verify" in str(audit.trouble())
     assert "the head of the audit is not of this chain" in caplog.text
     assert [str(fault) for fault in (await audit.verified(Head.read(path))).faults] == [
         "the head speaks of row 3, which is not there or is another row"
