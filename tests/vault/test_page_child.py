@@ -73,7 +73,7 @@ def test_it_ends_with_its_parent_or_at_an_answer_to_nothing(api: Simulator, card
 
 
 def test_where_the_server_never_answers_no_card_is_shown(api: Simulator, card: Card) -> None:
-    with _child(api, card, deadline_seconds=8.0) as (child, port):
+    with _child(api, card, deadline_seconds=5.0) as (child, port):
         url = f"http://127.0.0.1:{port}/the-handle-of-this-page-1"
         with httpx.Client(trust_env=False, timeout=PATIENCE) as http:
             token = re.findall('name="token" value="([^"]+)"', http.get(url).text)[0]
