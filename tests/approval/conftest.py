@@ -7,8 +7,30 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.approval.world import Name, World, world
+from tests.approval.wire import ERAS, Era
+from tests.approval.world import WAYS, Name, Way, World, world
 from tests.sandbox.running import Sandbox
+
+USABLE: tuple[Name, ...] = ("embedded", "sandbox")
+CARD = {"limit_amount_cents": 5000, "limit_frequency": "per24HourPeriod"}
+MODERN: Era = ERAS[1]
+
+
+def _soon(era: Era, name: Name) -> bool:
+    """Whether `make test` runs it: each era and each world, but not each with each, which is for `make check`."""
+    return (era == MODERN) == (name == "sandbox")
+
+
+def _case(era: Era, name: Name, *more: Way) -> object:
+    return pytest.param(era, name, *more, marks=[] if _soon(era, name) else [pytest.mark.check])
+
+
+everywhere = pytest.mark.parametrize(("era", "name"), [_case(era, name) for era in ERAS for name in USABLE])
+"""In both eras and both worlds where something can be granted."""
+by_every_way = pytest.mark.parametrize(
+    ("era", "name", "way"), [_case(era, name, way) for era in ERAS for name in USABLE for way in WAYS]
+)
+"""The same, by each way of a person to decide elsewhere."""
 
 
 class Worlds:

@@ -7,27 +7,11 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.approval.conftest import Worlds
+from tests.approval.conftest import CARD, MODERN, Worlds, by_every_way, everywhere
 from tests.approval.wire import ERAS, PATIENCE, Era, body, code
 from tests.approval.world import WAYS, Name, Way, World
 
 pytestmark = pytest.mark.anyio
-
-USABLE: tuple[Name, ...] = ("embedded", "sandbox")
-MODERN: Era = "2026-07-28"
-CARD = {"limit_amount_cents": 5000, "limit_frequency": "per24HourPeriod"}
-
-in_both_eras = pytest.mark.parametrize("era", ERAS)
-in_both_worlds = pytest.mark.parametrize("name", USABLE)
-# A terminal is a process of its own, for which the era of somebody else's client is nothing: the rest is for `check`.
-by_every_way = pytest.mark.parametrize(
-    ("era", "way"),
-    [
-        pytest.param(era, way, marks=[pytest.mark.check] if (era, way) == (ERAS[0], "terminal") else [])
-        for era in ERAS
-        for way in WAYS
-    ],
-)
 
 
 class Story:
@@ -57,10 +41,9 @@ async def begun(worlds: Worlds, name: Name, era: Era) -> Story:
     return Story(world, era, user_id, body(answer))
 
 
-@in_both_worlds
 @by_every_way
 async def test_an_approval_makes_one_card_and_then_gives_its_first_answer(
-    worlds: Worlds, name: Name, era: Era, way: Way
+    worlds: Worlds, era: Era, name: Name, way: Way
 ) -> None:
     story = await begun(worlds, name, era)
     assert code(await story.repeat()) == "approval.required"
@@ -74,9 +57,8 @@ async def test_an_approval_makes_one_card_and_then_gives_its_first_answer(
     assert await story.cards() == 1
 
 
-@in_both_worlds
 @by_every_way
-async def test_a_refusal_makes_none_and_stays(worlds: Worlds, name: Name, era: Era, way: Way) -> None:
+async def test_a_refusal_makes_none_and_stays(worlds: Worlds, era: Era, name: Name, way: Way) -> None:
     story = await begun(worlds, name, era)
     assert await story.decide(way, "refuse")
     assert not await story.decide(way)
@@ -84,9 +66,8 @@ async def test_a_refusal_makes_none_and_stays(worlds: Worlds, name: Name, era: E
     assert await story.cards() == 0
 
 
-@in_both_worlds
-@in_both_eras
-async def test_an_id_that_nobody_approved_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_an_id_that_nobody_approved_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
     story = await begun(worlds, name, era)
     assert code(await story.repeat()) == "approval.required"
     for invented in ("0" * 32, story.required["approval_id"][:-1] + "0", "approve", ""):
@@ -94,10 +75,9 @@ async def test_an_id_that_nobody_approved_makes_none(worlds: Worlds, name: Name,
     assert await story.cards() == 0
 
 
-@in_both_worlds
-@in_both_eras
+@everywhere
 async def test_an_approval_is_worth_nothing_to_another_call_user_tool_or_server(
-    worlds: Worlds, name: Name, era: Era
+    worlds: Worlds, era: Era, name: Name
 ) -> None:
     story = await begun(worlds, name, era)
     foreign = await worlds.named("sandbox" if name == "embedded" else "embedded")
@@ -123,9 +103,8 @@ async def test_an_approval_is_worth_nothing_to_another_call_user_tool_or_server(
     assert await story.cards() == 1
 
 
-@in_both_worlds
 @by_every_way
-async def test_an_approval_that_comes_too_late_makes_none(worlds: Worlds, name: Name, era: Era, way: Way) -> None:
+async def test_an_approval_that_comes_too_late_makes_none(worlds: Worlds, era: Era, name: Name, way: Way) -> None:
     story = await begun(worlds, name, era)
     story.world.change("UPDATE intents SET expires_at = expires_at - 900 WHERE user_id = ?", story.user_id)
     assert not await story.decide(way)
@@ -133,9 +112,8 @@ async def test_an_approval_that_comes_too_late_makes_none(worlds: Worlds, name: 
     assert await story.cards() == 0
 
 
-@in_both_worlds
-@in_both_eras
-async def test_an_approval_that_is_used_too_late_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_an_approval_that_is_used_too_late_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
     story = await begun(worlds, name, era)
     assert await story.decide("desk")
     story.world.change("UPDATE intents SET expires_at = expires_at - 300 WHERE user_id = ?", story.user_id)
@@ -143,9 +121,8 @@ async def test_an_approval_that_is_used_too_late_makes_none(worlds: Worlds, name
     assert await story.cards() == 0
 
 
-@in_both_worlds
-@in_both_eras
-async def test_of_fifty_at_once_one_makes_a_card(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_of_fifty_at_once_one_makes_a_card(worlds: Worlds, era: Era, name: Name) -> None:
     story = await begun(worlds, name, era)
     assert await story.decide("desk")
     # Half of them in another server over the same state.
@@ -159,9 +136,8 @@ async def test_of_fifty_at_once_one_makes_a_card(worlds: Worlds, name: Name, era
     assert len({body(answer)["card_id"] for answer in answers if code(answer) == "ok"}) == 1
 
 
-@in_both_worlds
-@in_both_eras
-async def test_an_approval_in_the_dialog_and_elsewhere_at_once_make_one(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_an_approval_in_the_dialog_and_elsewhere_at_once_make_one(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, server = await world.user(), await world.server(era)
     question = await server.question("create_card", CARD | {"user_id": user_id})
@@ -177,9 +153,9 @@ async def test_an_approval_in_the_dialog_and_elsewhere_at_once_make_one(worlds: 
     assert await world.cards(user_id) == 1
 
 
-@by_every_way
-async def test_a_wrong_passphrase_makes_none_and_the_fifth_locks(worlds: Worlds, era: Era, way: Way) -> None:
-    story = await begun(worlds, "sandbox", era)
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_wrong_passphrase_makes_none_and_the_fifth_locks(worlds: Worlds, way: Way) -> None:
+    story = await begun(worlds, "sandbox", MODERN)
     for wrong in ("wrong horse battery", "correct horse batter", "CORRECT HORSE BATTERY", "x" * 200, "0" * 8):
         assert not await story.decide(way, typed=wrong)
     assert not await story.decide(way)
@@ -187,7 +163,7 @@ async def test_a_wrong_passphrase_makes_none_and_the_fifth_locks(worlds: Worlds,
     assert await story.cards() == 0
 
 
-@by_every_way
+@pytest.mark.parametrize(("era", "way"), [(ERAS[0], "terminal"), (MODERN, "desk")])
 async def test_without_a_passphrase_set_nobody_can_approve(worlds: Worlds, era: Era, way: Way) -> None:
     story = await begun(worlds, "unset", era)
     assert "desk" not in story.required

@@ -9,18 +9,11 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.approval.conftest import Worlds
+from tests.approval.conftest import CARD, MODERN, USABLE, Worlds, everywhere
 from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, PATIENCE, Era, Problem, Question, body, code
 from tests.approval.world import Name, World
 
 pytestmark = pytest.mark.anyio
-
-USABLE: tuple[Name, ...] = ("embedded", "sandbox")
-MODERN: Era = "2026-07-28"
-CARD = {"limit_amount_cents": 5000, "limit_frequency": "per24HourPeriod"}
-
-in_both_eras = pytest.mark.parametrize("era", ERAS)
-in_both_worlds = pytest.mark.parametrize("name", USABLE)
 
 
 async def asked(world: World, era: Era) -> tuple[str, Question]:
@@ -29,9 +22,8 @@ async def asked(world: World, era: Era) -> tuple[str, Question]:
     return user_id, await (await world.server(era)).question("create_card", CARD | {"user_id": user_id})
 
 
-@in_both_worlds
-@in_both_eras
-async def test_a_yes_makes_one_card(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_a_yes_makes_one_card(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     assert await world.cards(user_id) == 0
@@ -39,15 +31,14 @@ async def test_a_yes_makes_one_card(worlds: Worlds, name: Name, era: Era) -> Non
     assert await world.cards(user_id) == 1
 
 
-@in_both_worlds
-@in_both_eras
+@everywhere
 @pytest.mark.parametrize(
     ("answer", "said"),
     [(DECLINE, "approval.refused"), (CANCEL, "approval.required")],
     ids=["decline", "cancel"],
 )
 async def test_a_no_makes_none_and_is_not_undone_by_a_later_yes(
-    worlds: Worlds, name: Name, era: Era, answer: dict[str, Any], said: str
+    worlds: Worlds, era: Era, name: Name, answer: dict[str, Any], said: str
 ) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
@@ -73,9 +64,8 @@ NO_OBJECT: list[Any] = ["accept", True, 1, None, [], ["accept"], [ACCEPT]]
 """In the older era such a line is no JSON-RPC at all, so the question is open until it times out."""
 
 
-@in_both_worlds
-@in_both_eras
-async def test_a_malformed_answer_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_a_malformed_answer_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     for answer in [*MALFORMED, Problem()] if era != MODERN else MALFORMED + NO_OBJECT:
         user_id, question = await asked(world, era)
@@ -83,9 +73,8 @@ async def test_a_malformed_answer_makes_none(worlds: Worlds, name: Name, era: Er
         assert await world.cards(user_id) == 0, answer
 
 
-@in_both_worlds
-@in_both_eras
-async def test_a_client_without_a_dialog_is_not_asked_and_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_a_client_without_a_dialog_is_not_asked_and_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     server, user_id = await world.server(era, dialog=False), await world.user()
     given = CARD | {"user_id": user_id}
@@ -103,9 +92,8 @@ async def test_a_client_without_a_dialog_is_not_asked_and_makes_none(worlds: Wor
     assert await world.cards(user_id) == 0
 
 
-@in_both_worlds
-@in_both_eras
-async def test_a_yes_that_comes_too_late_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_a_yes_that_comes_too_late_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     world.change("UPDATE intents SET expires_at = expires_at - 900 WHERE user_id = ?", user_id)
@@ -113,9 +101,8 @@ async def test_a_yes_that_comes_too_late_makes_none(worlds: Worlds, name: Name, 
     assert await world.cards(user_id) == 0
 
 
-@in_both_worlds
-@in_both_eras
-async def test_a_yes_to_a_call_that_was_given_up_makes_none(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_a_yes_to_a_call_that_was_given_up_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     if era == MODERN:
@@ -130,9 +117,8 @@ async def test_a_yes_to_a_call_that_was_given_up_makes_none(worlds: Worlds, name
     assert await world.cards(user_id) == 0
 
 
-@in_both_worlds
-@in_both_eras
-async def test_one_yes_given_over_and_over_makes_one(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_one_yes_given_over_and_over_makes_one(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     first = await question.answer(ACCEPT)
@@ -146,9 +132,8 @@ async def test_one_yes_given_over_and_over_makes_one(worlds: Worlds, name: Name,
     assert await world.cards(user_id) == 1
 
 
-@in_both_worlds
-@in_both_eras
-async def test_fifty_yeses_at_once_make_one(worlds: Worlds, name: Name, era: Era) -> None:
+@everywhere
+async def test_fifty_yeses_at_once_make_one(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id = await world.user()
     given, server = CARD | {"user_id": user_id}, await world.server(era)
@@ -162,7 +147,7 @@ async def test_fifty_yeses_at_once_make_one(worlds: Worlds, name: Name, era: Era
     assert len(made) == 1
 
 
-@in_both_worlds
+@pytest.mark.parametrize("name", USABLE)
 @pytest.mark.parametrize(
     "changed",
     [
@@ -181,7 +166,7 @@ async def test_a_yes_is_worth_nothing_to_changed_arguments(worlds: Worlds, name:
     assert await world.cards(user_id) == 0
 
 
-@in_both_worlds
+@pytest.mark.parametrize("name", USABLE)
 async def test_a_yes_is_worth_nothing_to_another_user_tool_or_server(worlds: Worlds, name: Name) -> None:
     world, foreign = await worlds.named(name), await worlds.named("sandbox" if name == "embedded" else "embedded")
     (user_id, question), other = await asked(world, MODERN), await world.user()
@@ -194,7 +179,7 @@ async def test_a_yes_is_worth_nothing_to_another_user_tool_or_server(worlds: Wor
     assert (await world.cards(user_id), await world.cards(other), await foreign.cards(user_id)) == (0, 0, 0)
 
 
-@in_both_worlds
+@pytest.mark.parametrize("name", USABLE)
 async def test_a_yes_with_a_state_that_nobody_gave_makes_none(worlds: Worlds, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, MODERN)
@@ -208,7 +193,7 @@ async def test_a_yes_with_a_state_that_nobody_gave_makes_none(worlds: Worlds, na
     assert await world.cards(user_id) == 0
 
 
-@in_both_eras
+@pytest.mark.parametrize("era", ERAS)
 async def test_without_a_passphrase_set_no_dialog_is_shown_and_no_yes_counts(worlds: Worlds, era: Era) -> None:
     world = await worlds.named("unset")
     server, user_id = await world.server(era), await world.user()
@@ -239,7 +224,7 @@ async def test_a_yes_sealed_before_the_passphrase_was_gone_does_not_count(worlds
 
 
 @pytest.mark.check
-@in_both_worlds
+@pytest.mark.parametrize("name", USABLE)
 async def test_a_question_that_nobody_answers_ends_after_fifty_seconds_and_makes_none(
     worlds: Worlds, name: Name
 ) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.approval.conftest import Worlds
-from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, Era, code
+from tests.approval.conftest import Worlds, everywhere
+from tests.approval.wire import ACCEPT, CANCEL, DECLINE, Era, code
 from tests.approval.world import TERMS, WALLET, Name, World
 from tests.journeys.stdio import applicant
 
@@ -71,10 +71,9 @@ CHANGES: dict[str, tuple[Prepare, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["embedded", "sandbox"])
-@pytest.mark.parametrize("era", ERAS)
+@everywhere
 @pytest.mark.parametrize("tool", CHANGES)
-async def test_only_a_yes_changes_anything(worlds: Worlds, name: Name, era: Era, tool: str) -> None:
+async def test_only_a_yes_changes_anything(worlds: Worlds, era: Era, name: Name, tool: str) -> None:
     world, server = await worlds.named(name), await (await worlds.named(name)).server(era)
     prepare, changed = CHANGES[tool]
     user_id, given = await prepare(world)
