@@ -1,0 +1,47 @@
+"""No output has room for a card number, a code, a key or a token, so that no series of questions adds up to one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from machines_mcp.protocol.schema import output_schema
+from machines_mcp.protocol.tool import Output, Tool
+from machines_mcp.tools.catalogue import TOOLS
+
+_NEVER = re.compile(r"pan|card_?number|cvc|cvv|csc|secret|token|password|ssn|national|key")
+
+
+def _fields(node: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        for key, inner in node.get("properties", {}).items():
+            yield key, inner
+            yield from _fields(inner, key)
+        for part in ("items", "additionalProperties"):
+            yield from _fields(node.get(part), name)
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_an_output_has_no_room_for_a_secret(tool: Tool) -> None:
+    fields = list(_fields(output_schema(tool)))
+    assert fields
+    assert [name for name, _ in fields if _NEVER.search(name)] == []
+    for name, schema in fields:
+        if name == "last4":
+            assert schema["pattern"] == r"^\d{4}$"
+
+
+def test_a_field_that_had_room_would_be_seen() -> None:
+    class Deep(BaseModel):
+        cvc: str
+
+    class Leaky(Output):
+        cards: list[Deep]
+
+    schema = Leaky.model_json_schema()
+    schema["properties"]["cards"]["items"] = schema["$defs"]["Deep"]
+    assert [name for name, _ in _fields(schema) if _NEVER.search(name)] == ["cvc"]
