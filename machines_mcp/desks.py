@@ -11,7 +11,6 @@ import anyio
 from machines_mcp.desk.host import Desk
 from machines_mcp.desk.rooms import Fulfilled, Rooms, Take
 from machines_mcp.guard.keys import state_key
-from machines_mcp.guard.ways import Decision
 from machines_mcp.opening import open_page
 from machines_mcp.protocol.refusal import Refusal
 from machines_mcp.tools.catalogue import TOOLS
@@ -58,19 +57,12 @@ class DeskOf:
         return await (await self._app.partner()).kyc.values(user_id)
 
     async def _fulfil(self, intent_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
-        taken = False
-
-        async def taking() -> Decision:
-            nonlocal taken
-            decision = await take()
-            taken = decision == "granted"
-            return decision
-
         try:
-            return Fulfilled(await self._app.load().dispatcher.fulfil(intent_id, values, taking))
+            return Fulfilled(await self._app.load().dispatcher.fulfil(intent_id, values, take))
         except Refusal as refusal:
             faults = tuple((fault.field, fault.rule) for fault in refusal.faults)
-            return Fulfilled("failed" if taken else "faulty", faults, refusal.message)
+            waits = await self._app.guard.ways.get(intent_id) is not None
+            return Fulfilled("faulty" if waits else "failed", faults, refusal.message)
 
 
 async def run_desk(settings: Settings, *, say: Callable[[str], None], warn: Callable[[str], None], opens: bool) -> None:

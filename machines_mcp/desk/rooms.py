@@ -20,7 +20,7 @@ Take: TypeAlias = Callable[[], Awaitable[Decision]]
 
 @dataclass(frozen=True, slots=True)
 class Fulfilled:
-    """What became of a form. `faulty`: nothing was decided, the fields say why. `failed`: decided, and it went wrong.
+    """What became of a form. `faulty`: it waits still, the fields say why. `failed`: it was decided and went wrong.
 
     `faults` are (field, rule), `message` one sentence; neither holds a value of the form.
     """

@@ -135,6 +135,10 @@ class Gate:
         """Nothing was begun: let the same call use the grant again."""
         await self._intents.give_back(intent.id)
 
+    async def reopen(self, intent: Intent) -> None:
+        """Nothing was begun, and the page that took it is still there: let a person decide it again."""
+        await self._intents.reopen(intent.id)
+
     def abandon(self, intent: Intent) -> None:
         """The execution has ended and no outcome is kept."""
         self._intents.abandon(intent.id)

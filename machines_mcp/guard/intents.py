@@ -178,6 +178,19 @@ class Intents:
 
         await self._store.run(work)
 
+    async def reopen(self, intent_id: str) -> None:
+        """Undo a `take` where nothing was begun: it waits again for what is left of its grant."""
+
+        def work(db: sqlite3.Connection) -> None:
+            undo = (
+                "UPDATE intents SET state = 'waiting', decided_by = NULL, decided_at = NULL, began_at = NULL"
+                " WHERE id = ? AND state = 'executing'"
+            )
+            if moved(db, undo, (intent_id,)):
+                self._tell(db, "outcome", intent_id, "not_begun")
+
+        await self._store.run(work)
+
     async def finish(self, intent_id: str, outcome: str, *, ok: bool, code: str) -> None:
         """Keep the first answer (JSON), to be given again to a repeated call. `code` is ok or the refusal's."""
 

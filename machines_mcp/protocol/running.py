@@ -23,6 +23,8 @@ from machines_mcp.protocol.tool import Call, Input, Output, Tool
 logger = logging.getLogger(__name__)
 
 MOST_USERS = 50
+# Nothing was changed, and a person who mends the form, or sends it again, may have it pass.
+_MENDABLE = NOT_BEGUN | {Code.INPUT_INVALID, Code.PARTNER_REJECTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ class Running:
                 with anyio.fail_after(EXECUTION_SECONDS):
                     ran = await self.run(tool, call, arguments)
             except Refusal as refusal:
+                if intent.stakes.only == "form" and refusal.code in _MENDABLE:
+                    await self._reopened(intent)
+                    raise
                 if refusal.code in NOT_BEGUN:
                     raise await self._given_back(intent, refusal) from None
                 await self._keep(intent, refusal.payload(), refusal.code.value, ok=False)
@@ -93,6 +98,14 @@ class Running:
             # What the guard would mask on its way out must not lie in the state folder either.
             await self._keep(intent, Masking(ran.opaque).masked(ran.outcome), "ok", ok=True)
         return ran
+
+    async def _reopened(self, intent: Intent) -> None:
+        """The person sits before the form still, with what they typed."""
+        try:
+            await self._gate.reopen(intent)
+        except StoreUnavailable:
+            self._gate.abandon(intent)
+            logger.error("a form that was not sent could not be opened again")
 
     async def _given_back(self, intent: Intent, refusal: Refusal) -> Refusal:
         if intent.stakes.only is not None:

@@ -16,7 +16,7 @@ from mcp_types import TextContent
 
 from machines_mcp.server import opened
 from machines_mcp.settings import read_settings
-from tests.desk.desks import Browser
+from tests.desk.desks import Browser, forms
 from tests.journeys.stdio import applicant
 from tests.tools import golden
 
@@ -132,3 +132,37 @@ async def test_where_the_policy_keeps_identity_from_the_model_the_schema_has_no_
     (open_tool,) = [tool for tool in await golden.listed() if tool["name"] == "submit_kyc"]
     assert open_tool["inputSchema"]["properties"].keys() == applicant().keys() | OPTIONAL | {"user_id", "approval_id"}
     assert open_tool["inputSchema"]["required"] == ["user_id"]
+
+
+async def test_what_machines_does_not_accept_is_mended_in_the_same_form_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with calling(tmp_path) as (model, person):
+        asked = await model.submit()
+        # Well formed as far as this server's schema goes; Machines knows better.
+        refused = await send(person, asked["page"], applicant() | {"email": "grace@exa_mple.com"})
+        assert refused.status_code == 422
+        assert "Email address was not accepted by Machines." in refused.text
+        path = "/kyc/" + asked["approval_id"]
+        assert forms(refused.text)[path]["national_id"] == applicant()["national_id"]
+        assert (await model.submit(approval_id=asked["approval_id"]))["code"] == "approval.required"
+        mended = {"email": "grace@example.com", "action": "send"}
+        assert (await person.post(path, mended)).status_code == 303
+        assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
+
+
+async def test_what_machines_can_not_take_right_now_is_sent_again_from_the_same_form(tmp_path: Path) -> None:
+    async with calling(tmp_path) as (model, person):
+        asked = await model.submit()
+        assert (await send(person, asked["page"], {})).status_code == 422  # which starts the simulator
+        await control(tmp_path, "/faults", kind="status", status=429, path="/kyc/applications", calls=9)
+        failed = await send(person, asked["page"], applicant())
+        assert failed.status_code == 422 and "This was not sent" in failed.text
+        await control(tmp_path, "/faults/clear")
+        assert (await person.post("/kyc/" + asked["approval_id"], {"action": "send"})).status_code == 303
+        assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
+
+
+async def control(folder: Path, path: str, /, **body: Any) -> None:
+    notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(f"{notes['control_url']}{path}", json=body)
+    assert answer.is_success, answer.text
