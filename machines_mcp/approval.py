@@ -91,7 +91,7 @@ def told(intent: Intent) -> str:
     """What a person reads of an intent: all of it from the stored row."""
     facts = intent.stakes.facts
     width = max((len(fact.label) for fact in facts), default=0)
-    who = intent.asked_by or "a program that gave no name"
+    who = f"“{intent.asked_by}” (as it calls itself)" if intent.asked_by else "a program that gave no name"
     lines = [
         intent.id,
         f"  {intent.tool} (class {intent.effect}), asked by {who} at {_clock(intent.created_at)},"

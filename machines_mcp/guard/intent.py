@@ -48,6 +48,13 @@ class Intent:
     decided_at: float | None
     began_at: float | None = None
 
+    @property
+    def dialog(self) -> str:
+        """What the client's own dialog shows: the question, what is remarkable about the facts in it, and who asked."""
+        notes = [f"{fact.label}: {fact.note}." for fact in self.stakes.facts if fact.note]
+        who = f"“{self.asked_by}” (as it calls itself)" if self.asked_by else "a program that gave no name"
+        return "\n".join([self.question, *notes, f"Asked by {who}."])
+
 
 _COLUMNS = tuple(field.name for field in fields(Intent))
 

@@ -206,10 +206,10 @@ class Dispatcher:
                 return passage
             if passage.intent.stakes.destination is not None:
                 # It names where money goes, and the person must read that in full.
-                self.let_show(ctx, [passage.intent.question])
+                self.let_show(ctx, [passage.intent.dialog])
             if questions.asks_by_result(ctx):
-                return questions.question_result(passage.intent.question, passage.intent.id)
-            answer = await questions.ask_now(ctx, passage.intent.question)
+                return questions.question_result(passage.intent.dialog, passage.intent.id)
+            answer = await questions.ask_now(ctx, passage.intent.dialog)
         if answer == "nothing":
             return passage
         return await self._gate.decide(passage.intent, yes=answer == "yes")

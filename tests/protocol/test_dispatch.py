@@ -67,7 +67,7 @@ async def test_a_yes_runs_the_call_once_and_the_question_is_the_stored_one(home:
     stored: list[str] = []
 
     async def look_it_up() -> None:
-        stored.append((await _only_intent(home)).question)
+        stored.append((await _only_intent(home)).dialog)
 
     person.during = look_it_up
     async with home.client(era, person) as client:
@@ -79,7 +79,7 @@ async def test_a_yes_runs_the_call_once_and_the_question_is_the_stored_one(home:
         "next_steps": [],
         "environment": "test",
     }
-    assert person.asked == stored == ["Pay 500 cents for user-1?"]
+    assert person.asked == stored == ["Pay 500 cents for user-1?\nAsked by “mcp 0.1.0” (as it calls itself)."]
     assert len(home.world.paid) == 1
 
 
