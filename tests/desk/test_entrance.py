@@ -88,6 +88,7 @@ async def test_in_the_simulator_a_second_tab_does_not_spoil_the_first(simulated:
 
 
 def test_a_session_ends_after_half_an_hour_without_use_and_not_before() -> None:
+    assert IDLE_SECONDS == 30 * 60
     clock = Clock(0.0)
     sessions = Sessions(1, for_all=False, clock=clock)
     cookies = {sessions.cookie: sessions.begin().token}
