@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,10 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+
+from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
 
 from tests.leaks.browser import Browser
 from tests.leaks.caller import Caller, Offer, Person, Tally
@@ -143,12 +146,24 @@ def scan(folder: Path, seed: int, targets: bytes) -> Scanned:
     for path in sorted((folder / "state").rglob("*")):
         if path.is_file():
             look(f"state/{path.name}", path.name.encode() + b"\n" + path.read_bytes())
+    look("request states", b"\n".join(_unsealed(folder)))
     # The person's own page repeats what they typed into it themselves.
     others = [canary for canary in canaries.all if canary.origin != "typed"]
     desk = folder / "desk"
     look("desk", desk.read_bytes() if desk.exists() else b"", Scanner(others))
     look("request targets", targets, Scanner(secret_upstream(canaries)))
     return dict(sizes), hits
+
+
+def _unsealed(folder: Path) -> Iterator[bytes]:
+    """What the server gave its client to keep, opened with its own key: the client can't, but may show it around."""
+    path, said = folder / "stdout", folder / "state"
+    keys = list(said.rglob("request-state.key"))
+    for key in keys:
+        codec = AESGCMRequestStateCodec([key.read_bytes()])
+        for token in set(re.findall(rb'"requestState":"([^"]+)"', path.read_bytes())):
+            with suppress(InvalidRequestState):
+                yield codec.unseal(token.decode())
 
 
 def secret_upstream(canaries: Canaries) -> list[Canary]:
@@ -259,7 +274,8 @@ class Campaign:
                 *(server, up, rng, offer, tally), user=user, browser=browser, pinned=pinned is not None, only=self.only
             )
             await caller.journey()
-            while tally.calls < calls and not server.ended:
+            # Where only some kinds of steps are taken there may be no tool calls among them.
+            while tally.calls + (tally.others if self.only else 0) < calls and not server.ended:
                 await caller.step()
 
         async with asyncio.TaskGroup() as tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ async def run(mutant: Mutant, simulator: Simulator, scanners: Executor, seed: in
         fault = apply(mutant.patch, tree)
         if fault:
             raise ValueError(f"{mutant.name}: {fault}")
-        report = await Campaign(
+        campaign = Campaign(
             mutant.calls,
             seed,
             simulator,
@@ -95,7 +96,11 @@ async def run(mutant: Mutant, simulator: Simulator, scanners: Executor, seed: in
             only=mutant.steps,
             python=interpreter(Path(place), tree),
             scanners=scanners,
-        ).run()
+        )
+        try:
+            report = await campaign.run()
+        except Exception as error:
+            report = Report(seed, unexpected=["".join(traceback.format_exception(error))])
     return Verdict(mutant, report, time.monotonic() - begun)
 
 
