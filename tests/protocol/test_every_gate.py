@@ -1,0 +1,148 @@
+"""Every tool passes the one gate, for each class that its calls can have: one that is added is missed here first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.policy import Policy, Rule
+from machines_mcp.guard.stakes import Stakes
+from machines_mcp.guard.store import Store
+from machines_mcp.protocol.tool import Call, Tool
+from machines_mcp.tools.catalogue import EFFECTS, TOOLS
+from tests.guard.clock import Clock
+from tests.journeys.stdio import applicant
+from tests.protocol.fakes import House, body, code, house
+
+pytestmark = pytest.mark.anyio
+
+USER = {"user_id": "user-1"}
+CARD = USER | {"card_id": "card-0001"}
+ASSET = USER | {"currency": "rusd", "network": "base"}
+WALLET = "0x" + "ab" * 20
+
+CALLS: dict[str, dict[Effect, dict[str, Any]]] = {
+    "status": {Effect.READ: {}},
+    "create_session": {Effect.WRITE: USER | {"purpose": "kyc"}},
+    "resolve_user": {Effect.WRITE: USER, Effect.IDENTITY: USER | {"wallet_address": WALLET}},
+    "get_kyc_requirements": {Effect.READ: USER},
+    "submit_kyc": {Effect.IDENTITY: USER | applicant()},
+    "get_kyc_status": {Effect.READ: USER},
+    "get_agreements": {Effect.READ: USER},
+    "accept_agreements": {Effect.CONSENT: USER},
+    "list_deposit_assets": {Effect.READ: USER},
+    "quote_deposit": {Effect.READ: ASSET | {"amount": 100}},
+    "create_deposit": {Effect.WRITE: ASSET},
+    "list_deposits": {Effect.READ: USER},
+    "get_deposit": {Effect.READ: USER | {"deposit_id": "deposit-0001"}},
+    "get_balances": {Effect.READ: USER},
+    "list_transactions": {Effect.READ: USER},
+    "list_withdrawal_assets": {Effect.READ: USER},
+    "quote_withdrawal": {Effect.READ: ASSET | {"amount_cents": 2500, "address": WALLET}},
+    "create_withdrawal": {Effect.MONEY: USER | {"quote_id": "quote_" + "0" * 32}},
+    "create_card": {Effect.MONEY: USER},
+    "list_cards": {Effect.READ: USER},
+    "get_card": {Effect.READ: CARD},
+    "update_card": {Effect.WRITE: CARD | {"status": "locked"}, Effect.MONEY: CARD | {"status": "active"}},
+    "close_card": {Effect.DESTROY: CARD},
+    "reveal_card": {Effect.READ: CARD | {"sink": "none"}, Effect.REVEAL: CARD | {"sink": "sealed"}},
+}
+
+
+class Ran(Exception):
+    """The tool's own function was reached."""
+
+
+@pytest.fixture
+def reached() -> list[str]:
+    """The tools whose functions were called."""
+    return []
+
+
+def watched(tool: Tool, reached: list[str]) -> Tool:
+    """The tool, but its function only notes that it was called, and its stakes ask nothing of Machines."""
+
+    async def run(call: Call[Any], args: Any) -> Any:
+        reached.append(tool.name)
+        raise Ran
+
+    async def stakes(call: Call[Any], args: Any) -> Stakes:
+        return Stakes("May it?")
+
+    return replace(tool, run=run, stakes=stakes, present=None)
+
+
+def test_every_tool_has_its_classes_and_a_call_of_each_here() -> None:
+    assert {tool.name: set(tool.effects) for tool in TOOLS} == {name: set(calls) for name, calls in CALLS.items()}
+    assert {name: set(effects) for name, effects in EFFECTS.items()} == {n: set(calls) for n, calls in CALLS.items()}
+    assert all(CALLS.values())
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_the_class_of_a_call_is_what_it_does(tool: Tool) -> None:
+    for effect, arguments in CALLS[tool.name].items():
+        assert tool.classify(tool.input_model(**arguments)) is effect
+    # What only looks is said to; what can do more never is.
+    assert tool.read_only == (set(tool.effects) == {Effect.READ})
+
+
+CASES = [pytest.param(tool, effect, id=f"{tool.name}-{effect}") for tool in TOOLS for effect in CALLS[tool.name]]
+
+
+def home(store: Store, clock: Clock, tool: Tool, rule: Rule, reached: list[str]) -> House:
+    rules = Policy(dict.fromkeys(Effect, rule), identity_through_model=True)
+    return house(store, clock, tools=[watched(tool, reached)], policy=rules)
+
+
+@pytest.mark.parametrize(("tool", "effect"), CASES)
+async def test_what_the_policy_denies_is_not_reached_with_whatever_id(
+    tool: Tool, effect: Effect, store: Store, clock: Clock, reached: list[str]
+) -> None:
+    found = home(store, clock, tool, Rule.DENY, reached)
+    async with found.client("2026-07-28") as client:
+        given = CALLS[tool.name][effect]
+        assert code(await client.call_tool(tool.name, given)) == "policy.denied"
+        assert code(await client.call_tool(tool.name, given | {"approval_id": "0" * 32})) != "ok"
+    assert reached == []
+
+
+@pytest.mark.parametrize(("tool", "effect"), CASES)
+async def test_what_the_policy_asks_about_is_reached_once_and_only_after_a_yes(
+    tool: Tool, effect: Effect, store: Store, clock: Clock, reached: list[str]
+) -> None:
+    found = home(store, clock, tool, Rule.ASK, reached)
+    async with found.client("2026-07-28") as client:
+        given = CALLS[tool.name][effect]
+        asked = await client.call_tool(tool.name, given)
+        assert code(asked) == "approval.required"
+        again = given | {"approval_id": body(asked)["approval_id"]}
+        assert code(await client.call_tool(tool.name, again)) == "approval.required"
+        assert reached == []
+        assert await found.guard.ways.grant(body(asked)["approval_id"], "terminal") == "granted"
+        for _ in range(2):
+            assert code(await client.call_tool(tool.name, again)) == "outcome.unknown"
+    assert reached == [tool.name]
+
+
+@pytest.mark.parametrize(("tool", "effect"), CASES)
+async def test_what_the_policy_allows_is_in_the_audit_before_it_is_reached(
+    tool: Tool, effect: Effect, store: Store, clock: Clock, reached: list[str]
+) -> None:
+    found = home(store, clock, tool, Rule.ALLOW, reached)
+    given = CALLS[tool.name][effect]
+    async with found.client("2026-07-28") as client:
+        await client.call_tool(tool.name, given)
+        assert reached == [tool.name]
+        before = [row for row in await found.guard.audit.rows(kind="call") if row.verdict == "executing"]
+        assert len(before) == (effect is not Effect.READ)
+        reached.clear()
+        # Nothing can be written any more, so nothing that changes anything may be done.
+        await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
+        answer = await client.call_tool(tool.name, given)
+    if effect is Effect.READ:
+        assert reached == [tool.name]
+    else:
+        assert (code(answer), reached) == ("state.unavailable", [])
