@@ -72,9 +72,7 @@ class Door:
         except Exception as error:
             # The class alone: the text of an exception can hold what it was working on.
             logger.error("a page of the desk failed: %s", type(error).__name__)
-            await self._say(
-                500, "Something went wrong here. Look at what became of it before you repeat it.", guarded
-            )
+            await self._say(500, "Something went wrong here. Look at what became of it before you repeat it.", guarded)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         if _headers(scope, b"host") != [self._host]:
