@@ -117,7 +117,6 @@ def test_what_is_no_jwe_is_said(tmp_path: Path, token: str) -> None:
         CARD | {"card_id": "../../etc"},
         CARD | {"expiration_month": 13},
     ],
-    ids=str,
 )
 def test_what_was_sealed_and_is_no_card_is_not_shown(tmp_path: Path, content: Any) -> None:
     public = make_key_pair(tmp_path / "key")
