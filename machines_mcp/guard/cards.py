@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from machines_mcp.guard.encodings import folded
 
@@ -60,48 +61,62 @@ def is_card_number(digits: str) -> bool:
     return _has_issuer(digits) and _passes_luhn(digits)
 
 
-def find_cards(text: str) -> list[tuple[int, int]]:
-    """Start and end of each card number in a text, in their order."""
+class Found(NamedTuple):
+    """Where a card number stands in a text, and its last four digits; none where it is not sure which they are."""
+
+    start: int
+    end: int
+    last4: str
+
+
+def find_cards(text: str) -> list[Found]:
+    """The card numbers in a text, in their order."""
     blanked = _NO_CARD.sub(lambda found: "#" * len(found[0]), text)
-    return [span for run in _DIGITS.finditer(blanked) for span in _in_run(blanked, run.start(), run.end())]
+    return [card for run in _DIGITS.finditer(blanked) for card in _in_run(blanked, run.start(), run.end())]
 
 
-def _in_run(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The card numbers in a run of digits with separators: whole groups of it, or the ends of a group too long."""
+def _in_run(text: str, start: int, end: int) -> Iterator[Found]:
+    """The card numbers in a run of digits with separators: whole groups of it, or at an end of a group too long."""
     groups = [found.span() for found in _GROUP.finditer(text, start, end)]
     first = 0
     while first < len(groups):
-        span = _at_group(text, groups, first)
-        if span is None:
+        card = _of_groups(text, groups, first) or _in_group(text, *groups[first])
+        if card is None:
             first += 1
             continue
-        yield span
-        first = next((n for n in range(first, len(groups)) if groups[n][0] >= span[1]), len(groups))
+        yield card
+        first = next((n for n in range(first, len(groups)) if groups[n][0] >= card.end), len(groups))
 
 
-def _at_group(text: str, groups: list[tuple[int, int]], first: int) -> tuple[int, int] | None:
-    """The longest card number that begins with this group."""
-    best, total = None, 0
+def _of_groups(text: str, groups: list[tuple[int, int]], first: int) -> Found | None:
+    """The card number that begins with this group: one of the usual length, or the longest of several groups."""
+    best, total, start = None, 0, groups[first][0]
     for last in range(first, len(groups)):
-        total += groups[last][1] - groups[last][0]
+        end = groups[last][1]
+        total += end - groups[last][0]
         if total > LONGEST:
             break
-        if total >= SHORTEST and _is_laid_out(groups[first : last + 1]):
-            start, end = groups[first][0], groups[last][1]
-            if is_card_number(_ascii_digits(text[start:end])):
-                best = (start, end)
-    return best or _at_an_end(text, *groups[first])
+        usual = total == MOST_USUAL
+        alone = last == first and not usual
+        if total < SHORTEST or alone or not _is_laid_out(groups[first : last + 1]):
+            continue
+        digits = _ascii_digits(text[start:end])
+        if is_card_number(digits):
+            best = Found(start, end, digits[-4:])
+            if usual:
+                # What follows is its code, or its date.
+                break
+    return best
 
 
-def _at_an_end(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """A card number at the beginning or the end of more digits than most have: a code or a date was put beside it."""
-    if end - start <= MOST_USUAL:
-        return None
-    for length in (MOST_USUAL, 15):
-        for at in (start, end - length):
-            if is_card_number(_ascii_digits(text[at : at + length])):
-                return at, at + length
-    return None
+def _in_group(text: str, start: int, end: int) -> Found | None:
+    """A card number without separators; at an end of more digits where a code or a date was put beside it."""
+    digits = _ascii_digits(text[start:end])
+    parts = [digits[:length] for length in (MOST_USUAL, 15)] + [digits[-length:] for length in (MOST_USUAL, 15)]
+    inner = next((part for part in parts if is_card_number(part)), None) if len(digits) > MOST_USUAL else None
+    if is_card_number(digits):
+        return Found(start, end, "" if inner else digits[-4:])
+    return Found(start, end, inner[-4:]) if inner else None
 
 
 def _is_laid_out(groups: list[tuple[int, int]]) -> bool:

@@ -73,8 +73,8 @@ def masked_text(text: str) -> str:
             # Where in the escaped text it stands is not worth finding out.
             return HIDDEN
     cards = find_cards(text)
-    spans = [(start, end, f"•••• {folded(text[:end])[-4:]}") for start, end in cards]
-    spans += [(*span, HIDDEN) for start, end in cards for span in _codes_near(text, start, end)]
+    spans = [(card.start, card.end, f"•••• {card.last4}".rstrip()) for card in cards]
+    spans += [(*span, HIDDEN) for card in cards for span in _codes_near(text, card.start, card.end)]
     spans += [(*found.span("number"), HIDDEN) for rule in _CONTEXT for found in rule.finditer(text)]
     return _replaced(text, spans) if spans else text
 

@@ -27,7 +27,7 @@ KINDS = [(prefix, length) for prefix, lengths in ISSUERS.values() for length in 
 
 
 def found(text: str) -> list[str]:
-    return [text[start:end] for start, end in find_cards(text)]
+    return [text[card.start : card.end] for card in find_cards(text)]
 
 
 @pytest.mark.parametrize(("prefix", "length"), KINDS)
@@ -40,9 +40,9 @@ def test_a_number_of_each_issuer_and_length_is_found(prefix: str, length: int) -
 def test_one_digit_off_is_no_card_number(prefix: str, length: int) -> None:
     number = card_number(prefix, length)
     wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
-    # The ends of a longer number may pass by themselves.
-    assert wrong not in found(f"the card {wrong}, please")
     assert not is_card_number(wrong)
+    if length <= 16:  # the ends of a longer number may pass by themselves
+        assert found(f"the card {wrong}, please") == []
 
 
 @pytest.mark.parametrize("length", [11, 12, 20, 21])
@@ -106,8 +106,17 @@ def test_what_stands_beside_it_does_not_hide_it(around: str) -> None:
 def test_digits_put_to_it_do_not_hide_it(around: str) -> None:
     number = card_number("41", 16)
     text = around.format(number)
-    start, end = find_cards(text)[0]
-    assert len(text) - (end - start) <= 4
+    assert found(text) == [text]
+    # Where two readings of it are possible no digit is told.
+    assert find_cards(text)[0].last4 in (number[-4:], "")
+
+
+def test_a_code_after_it_is_not_taken_for_its_end() -> None:
+    # One in ten is a card number of nineteen digits, too.
+    for _ in range(100):
+        number = card_number()
+        assert [card.last4 for card in find_cards(f"{number} 123")] == [number[-4:]]
+        assert [card.last4 for card in find_cards(f"{number[:4]} {number[4:]} 12")] == [number[-4:]]
 
 
 def test_two_are_found_one_by_one() -> None:

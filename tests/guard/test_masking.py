@@ -143,8 +143,8 @@ def test_other_numbers_are_no_national_ids(text: str) -> None:
 def test_an_exempt_string_is_shown_whole_and_nowhere_else() -> None:
     number = card_number()
     last = f"•••• {number[-4:]}"
-    message = {"a": number, "b": [number], "c": f" {number}", number: 1, "d": number.replace(number[3], "\u0660")}
-    assert masked(message, number) == {"a": number, "b": [number], "c": f" {last}", number: 1, "d": message["d"]}
+    message = {"a": number, "b": [number], "c": f" {number}", number: 1}
+    assert masked(message, number) == {"a": number, "b": [number], "c": f" {last}", number: 1}
     assert masked({"cvc": "123", "n": 123}, "123") == {"cvc": "123", "n": 123}
 
 

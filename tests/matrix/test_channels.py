@@ -154,6 +154,8 @@ async def test_a_card_number_is_masked_in_every_channel(started: Any, tmp_path: 
         for channel, (method, params) in CHANNELS.items():
             lines = await ask(served, method, params)
             assert f"\u2022\u2022\u2022\u2022 {number[-4:]}" in json.dumps(lines, ensure_ascii=False), channel
+            if channel == "a field for ids":
+                assert lines[-1]["result"]["structuredContent"]["id"] == f"id-{number}"
         said = served.said_since((0, 0))
     assert number not in said.replace(f"id-{number}", "")
 
