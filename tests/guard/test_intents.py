@@ -1,17 +1,21 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
+from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent, arguments_digest
 from machines_mcp.guard.intents import EXECUTION_SECONDS, GRANT_SECONDS, OPEN_SECONDS, Intents
+from machines_mcp.guard.limits import Limits
 from machines_mcp.guard.policy import default_policy
 from machines_mcp.guard.stakes import Demand, Stakes
-from machines_mcp.guard.store import Store
+from machines_mcp.guard.store import Store, StoreUnavailable
 from machines_mcp.guard.wiring import Guard, wire_guard
 from tests.guard.clock import Clock
 
@@ -143,8 +147,6 @@ async def test_only_a_grant_can_be_consumed_and_only_once_by_two_servers(intents
 
 @pytest.mark.parametrize("change", [{"digest": "d2"}, {"user_id": "user-2"}])
 async def test_a_grant_is_not_consumed_for_another_call(intents: Intents, change: dict[str, str]) -> None:
-    from dataclasses import replace
-
     intent = await _open(intents)
     await intents.grant(intent.id, "terminal")
     assert not await intents.consume(replace(intent, **change))  # type: ignore[arg-type]
@@ -221,3 +223,163 @@ async def test_what_this_process_left_without_an_outcome_runs_no_more(intents: I
     intents.abandon(left.id)
     assert not intents.running(await _now(intents, left))
     assert intents.running(await _now(intents, other))
+
+
+# A pause
+
+
+async def _refused(intents: Intents, clock: Clock, *after: float, tool: str = "pay") -> None:
+    """Refusals of a tool, each so many seconds after the one before."""
+    for seconds in after:
+        clock.advance(seconds)
+        intent = await intents.open(Demand(tool, Effect.MONEY, "user-1", f"{tool}-{clock.now}"), Stakes("Pay?"))
+        assert await intents.refuse(intent.id, "dialog")
+
+
+async def test_after_three_refusals_in_ten_minutes_nobody_is_asked_for_fifteen(intents: Intents, clock: Clock) -> None:
+    waiting = await _open(intents, digest="waits since before")
+    await _refused(intents, clock, 0, 300, 300)
+    until = clock.now + 15 * 60
+    for seconds in (0, 1, 15 * 60 - 2):
+        clock.advance(seconds)
+        for digest in ("another", "waits since before"):
+            with pytest.raises(Barred) as barred:
+                await _open(intents, digest=digest)
+            assert (barred.value.code, barred.value.until) == ("paused", until)
+    clock.advance(1)
+    await _open(intents, digest="another")
+    assert waiting.id not in [intent.id for intent in await intents.waiting()]
+
+
+async def test_another_tool_another_state_or_fewer_refusals_do_not_pause(intents: Intents, clock: Clock) -> None:
+    await _refused(intents, clock, 0, 0)
+    await _refused(intents, clock, 0, 0, 0, tool="other")
+    granted = await _open(intents, digest="granted")
+    await intents.grant(granted.id, "terminal")
+    await _open(intents)
+
+
+async def test_refusals_that_are_further_apart_do_not_pause(intents: Intents, clock: Clock) -> None:
+    await _refused(intents, clock, 0, 301, 300, 301, 300)
+    await _open(intents)
+
+
+async def test_a_pause_does_not_keep_a_person_from_deciding_what_waits(intents: Intents, clock: Clock) -> None:
+    waiting = await _open(intents)
+    await _refused(intents, clock, 0, 0, 0)
+    assert await intents.grant(waiting.id, "terminal")
+    assert await intents.consume(waiting)
+
+
+# What nobody is asked about
+
+
+async def test_what_the_policy_allows_is_taken_at_once_and_no_one_is_asked(intents: Intents, guard: Guard) -> None:
+    demand = Demand("pay", Effect.MONEY, "user-1", "d1")
+    first, second = [await intents.open_taken(demand, Stakes("Pay?", amount_cents=5), "policy") for _ in range(2)]
+    assert first.id != second.id
+    current = await _now(intents, first)
+    assert (current.state, current.decided_by, current.amount_cents) == ("executing", "policy", 5)
+    assert await intents.waiting() == []
+    rows = [row for row in await guard.audit.rows() if row.intent_id == first.id]
+    assert [(row.kind, row.verdict, row.by) for row in rows] == [
+        ("decision", "granted", "policy"),
+        ("call", "executing", "policy"),
+    ]
+
+
+async def test_refusals_of_a_person_do_not_pause_what_the_policy_allows(intents: Intents, clock: Clock) -> None:
+    await _refused(intents, clock, 0, 0, 0)
+    await intents.open_taken(Demand("pay", Effect.MONEY, "user-1", "d1"), Stakes("Pay?"), "policy")
+
+
+# Limits
+
+
+@pytest.fixture
+def limited(store: Store, clock: Clock) -> Guard:
+    """At most 1,000 cents a day."""
+    policy = replace(default_policy("embedded", read_only=False), limits=Limits(per_day_cents=1000))
+    return wire_guard(store, policy, clock=clock)
+
+
+def _paying(digest: str, cents: int) -> tuple[Demand, Stakes]:
+    return Demand("pay", Effect.MONEY, "user-1", digest), Stakes("Pay?", amount_cents=cents)
+
+
+async def test_a_limit_is_judged_when_the_person_is_asked(limited: Guard, store: Store) -> None:
+    await limited.intents.open(*_paying("d1", 600))
+    with pytest.raises(Barred, match=r"withdrawals\.per_day_cents"):
+        await limited.intents.open(*_paying("d2", 401))
+    await limited.intents.open(*_paying("d3", 400))
+    assert len(await limited.intents.waiting()) == 2
+
+
+async def test_a_limit_is_judged_again_when_the_grant_is_used_and_the_grant_stays(limited: Guard, store: Store) -> None:
+    intents = limited.intents
+    first, second = await intents.open(*_paying("d1", 500)), await intents.open(*_paying("d2", 500))
+    for intent in (first, second):
+        await intents.grant(intent.id, "terminal")
+    assert await intents.consume(first)
+    # As by another server whose policy allows more: what is spent now is above what this one allows.
+    await store.run(lambda db: db.execute("UPDATE intents SET amount_cents = 501 WHERE id = ?", (first.id,)))
+    with pytest.raises(Barred, match=r"withdrawals\.per_day_cents"):
+        await intents.consume(second)
+    assert (await _now(intents, second)).state == "granted"
+    assert [row.intent_id for row in await limited.audit.rows(kind="call")] == [first.id]
+    await store.run(lambda db: db.execute("UPDATE intents SET amount_cents = 500 WHERE id = ?", (first.id,)))
+    assert await intents.consume(second)
+
+
+async def test_of_many_at_once_no_more_than_the_limit_are_taken(limited: Guard) -> None:
+    taken: list[str] = []
+
+    async def pay(number: int) -> None:
+        with suppress(Barred):
+            taken.append((await limited.intents.open_taken(*_paying(str(number), 300), "policy")).id)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(pay, number)
+    assert len(taken) == 3
+
+
+# The audit
+
+
+async def test_each_change_of_a_row_has_its_line_and_stands_or_falls_with_it(
+    intents: Intents, guard: Guard, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = await _open(intents)
+    changes: list[tuple[Callable[[], Awaitable[object]], str, tuple[str, str | None, str | None]]] = [
+        (lambda: intents.grant(intent.id, "desk"), "granted", ("decision", "granted", "desk")),
+        (lambda: intents.consume(intent), "executing", ("call", "executing", "desk")),
+        (lambda: intents.give_back(intent.id), "granted", ("outcome", "not_begun", "desk")),
+        (lambda: intents.consume(intent), "executing", ("call", "executing", "desk")),
+        (lambda: intents.finish(intent.id, "{}", ok=True, code="ok"), "done", ("outcome", "done", "desk")),
+    ]
+    before = "waiting"
+    for change, after, line in changes:
+        with monkeypatch.context() as broken:
+            broken.setattr(intents, "_record", _fails)
+            with pytest.raises(StoreUnavailable):
+                await change()
+        assert (await _now(intents, intent)).state == before
+        await change()
+        assert (await _now(intents, intent)).state == after
+        last = (await guard.audit.rows(newest_first=True, limit=1))[0]
+        assert (last.kind, last.verdict, last.by, last.intent_id) == (*line, intent.id)
+        before = after
+    other = await _open(intents, digest="d2")
+    with monkeypatch.context() as broken:
+        broken.setattr(intents, "_record", _fails)
+        with pytest.raises(StoreUnavailable):
+            await _open(intents, digest="d3")
+        with pytest.raises(StoreUnavailable):
+            await intents.refuse(other.id, "terminal")
+    assert [waiting.id for waiting in await intents.waiting()] == [other.id]
+
+
+def _fails(db: object, entry: object) -> None:
+    raise StoreUnavailable

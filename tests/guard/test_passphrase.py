@@ -202,7 +202,8 @@ BROKEN = [
 async def test_a_broken_file_refuses_everything_and_is_not_written_over(passphrase: Passphrase, content: bytes) -> None:
     passphrase.path.write_bytes(content)
     attempts: list[Callable[[], Awaitable[object]]] = [passphrase.is_set, passphrase.verifier]
-    for attempt in [*attempts, lambda: passphrase.check(RIGHT, "terminal")]:
+    attempts.append(lambda: passphrase.check(RIGHT, "terminal"))
+    for attempt in attempts:
         with pytest.raises(StoreUnavailable, match="remove it to set a new one"):
             await attempt()
     with pytest.raises(StoreUnavailable):
@@ -215,11 +216,12 @@ async def test_what_can_not_be_counted_or_put_in_the_audit_is_not_taken(
 ) -> None:
     before = passphrase.path.read_bytes()
     await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
-    for attempt in (
+    attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: passphrase.check(RIGHT, "terminal"),
         lambda: passphrase.set(WRONG, RIGHT),
         lambda: passphrase.count_wrong("page"),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(StoreUnavailable):
             await attempt()
     assert passphrase.path.read_bytes() == before
