@@ -40,7 +40,7 @@ def asked_by(ctx: ServerRequestContext[Any, Any]) -> str:
     if params is None:
         return ""
     words = (params.client_info.name, params.client_info.version)
-    return " ".join(_UNPLAIN.sub("", word)[:40] for word in words).strip()
+    return " ".join(_UNPLAIN.sub("", word)[:40] for word in words).strip()[:80]
 
 
 def asks_by_result(ctx: ServerRequestContext[Any, Any]) -> bool:
