@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcp import Client
+from mcp_types import Implementation
 from mcp_types import CallToolResult
 
+from machines_mcp import __version__
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.server import opened
 from machines_mcp.settings import Settings
@@ -27,7 +29,8 @@ async def call_once(
     Where the call needs a person at a page of its own, that page goes with this process: `on_page` is told its address,
     and the answer is what became of it, at the latest after two minutes.
     """
-    async with opened(settings, standing_yes=standing_yes) as app, Client(app.server()) as client:
+    who = Implementation(name="machines-mcp call", version=__version__)
+    async with opened(settings, standing_yes=standing_yes) as app, Client(app.server(), client_info=who) as client:
         answer, body = await _call(client, tool, arguments)
         if "page" in body and "approval_id" in body:
             on_page(str(body["page"]))
