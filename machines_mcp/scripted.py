@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcp import Client
-from mcp_types import Implementation
-from mcp_types import CallToolResult
+from mcp_types import CallToolResult, Implementation
 
 from machines_mcp import __version__
 from machines_mcp.protocol.refusal import Code, Refusal
