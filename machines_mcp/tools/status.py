@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.policy import Rule
+from machines_mcp.opaque import Opaque
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
 from machines_mcp.tools.services import Permission, Services
 from machines_mcp.tools.upstream import where_to_look
@@ -17,7 +18,7 @@ class StatusOf(Input):
 
 
 class Waiting(Part):
-    approval_id: str
+    approval_id: Opaque
     tool: str
     question: str
     expires_at: datetime
@@ -26,8 +27,8 @@ class Waiting(Part):
 class Unresolved(Part):
     """A withdrawal that is not settled, or an approved call that was begun and has no outcome (yet)."""
 
-    withdrawal_id: str | None = None
-    approval_id: str | None = None
+    withdrawal_id: Opaque | None = None
+    approval_id: Opaque | None = None
     tool: str | None = None
     since: datetime | None = None
     status: str
@@ -43,7 +44,7 @@ class Left(Part):
 
 
 class Status(Output):
-    user_id: str | None = None
+    user_id: Opaque | None = None
     policy: str
     passphrase_set_at: datetime | None = None
     audit_trouble: str | None = None
@@ -66,7 +67,7 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
     )
     policy, set_at = services.policy, await services.passphrase_set_at()
     return Status(
-        user_id=services.pinned_user,
+        user_id=Opaque(services.pinned_user) if services.pinned_user else None,
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else datetime.fromtimestamp(set_at, UTC),
         audit_trouble=services.audit_trouble(),
@@ -75,7 +76,7 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
         waiting=[_waiting(intent) for intent in found.waiting],
         unresolved=[
             *(_begun(intent, unknown=intent in unknown) for intent in found.executing),
-            *(Unresolved(withdrawal_id=wid, status=state) for wid, state in found.withdrawals),
+            *(Unresolved(withdrawal_id=Opaque(wid), status=state) for wid, state in found.withdrawals),
         ],
         next_steps=_looks(services, unknown) + ([begin] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else []),
     )
@@ -92,7 +93,7 @@ def _permissions(services: Services, *, decidable: bool) -> list[Permission]:
 
 def _waiting(intent: Intent) -> Waiting:
     return Waiting(
-        approval_id=intent.id,
+        approval_id=Opaque(intent.id),
         tool=intent.tool,
         question=intent.question,
         expires_at=datetime.fromtimestamp(intent.expires_at, UTC),
@@ -102,7 +103,7 @@ def _waiting(intent: Intent) -> Waiting:
 def _begun(intent: Intent, *, unknown: bool) -> Unresolved:
     advice = f"Don't repeat it; see with {_look(intent)} whether it happened." if unknown else "Wait; it is under way."
     return Unresolved(
-        approval_id=intent.id,
+        approval_id=Opaque(intent.id),
         tool=intent.tool,
         since=datetime.fromtimestamp(intent.began_at or intent.created_at, UTC),
         status="unknown" if unknown else "running",
