@@ -15,6 +15,7 @@ def test_a_measured_line_is_of_its_size_and_is_what_it_says(size: int) -> None:
     assert (Egress().inspect(telling) or telling) != telling
 
 
+@pytest.mark.check
 def test_every_size_is_measured_with_few_and_many_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     assert guard.main(["--runs", "2"]) == 0
     rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("| ")][2:]

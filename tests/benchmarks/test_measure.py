@@ -34,6 +34,7 @@ def test_a_quantile_takes_all_rounds_together(share: float, value: float) -> Non
     assert samples.quantile(share) == value
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("era", ERAS)
 def test_every_quantity_of_a_running_server_is_measured(era: Era, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in ("LISTS_A_ROUND", "CALLS_A_ROUND", "BURST_A_ROUND", "IN_FLIGHT"):

@@ -279,6 +279,7 @@ def grow(db: sqlite3.Connection, size: int) -> None:
     db.execute("COMMIT")
 
 
+@pytest.mark.check
 def test_a_hundred_thousand_rows_are_walked_in_seconds(written: bytes) -> None:
     with copy(written) as db:
         grow(db, 100_000)

@@ -170,6 +170,7 @@ async def command(env: dict[str, str], *arguments: str) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.check
 async def test_one_file_that_is_left_open_is_seen(home: Path) -> None:
     # Without this the test above could be blind.
     folder = home / "state"
@@ -186,6 +187,7 @@ async def test_one_file_that_is_left_open_is_seen(home: Path) -> None:
     await store.close()
 
 
+@pytest.mark.check
 async def test_a_folder_that_is_left_open_is_seen(home: Path) -> None:
     folder = home / "state"
     folder.mkdir()
@@ -195,6 +197,7 @@ async def test_a_folder_that_is_left_open_is_seen(home: Path) -> None:
     assert found[f"list {folder}"] == found[f"join {folder}"] == found[f"replace {folder / 'policy.toml'}"] == "done"
 
 
+@pytest.mark.check
 @pytest.mark.skipif(
     any(not path.stat().st_mode & stat.S_IXOTH for path in ROOT.parents), reason="others can't reach this checkout"
 )

@@ -72,6 +72,7 @@ def _nothing_is_left(result: Found, reveals: int) -> None:
     assert result.leaks == {}, told
 
 
+@pytest.mark.check
 def test_nothing_of_a_card_is_left_in_the_server_after_some_reveals() -> None:
     _nothing_is_left(_reveal(6), 6)
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.packaging.environments import Environment
 
+pytestmark = pytest.mark.check
+
 STEPS = set(range(1, 16))
 # The demo promises under 10 seconds; a loaded machine gets more before the test gives up.
 DEMO_SECONDS = 60
