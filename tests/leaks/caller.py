@@ -100,7 +100,7 @@ class Person:
 
 
 class Caller:
-    """Calls `server` for one user. `only` names the kinds of calls it makes, None all; see `KINDS`."""
+    """Calls `server` for one user. `only` names the kinds of calls it makes (see `KINDS`), `tools` which; None all."""
 
     def __init__(
         self,
@@ -114,6 +114,7 @@ class Caller:
         browser: Browser,
         pinned: bool = False,
         only: tuple[str, ...] | None = None,
+        tools: tuple[str, ...] | None = None,
     ) -> None:
         self.server = server
         self.upstream = upstream
@@ -123,7 +124,7 @@ class Caller:
         self.browser = browser
         self.arguments = Arguments(rng, upstream.canaries, offer.tools, None if pinned else user)
         self._offer = offer
-        self._tools = list(offer.tools)
+        self._tools = list(tools or offer.tools)
         self._kinds = [kind for kind in KINDS if only is None or kind in only]
 
     async def journey(self) -> None:
@@ -177,7 +178,7 @@ class Caller:
         self.tally.calls += 1
         self.tally.reached += self.upstream.requests[self.user] > before
         outcome = self._outcome(answer, tool, given)
-        named = tool if tool in self._tools else "(no such tool)"
+        named = tool if tool in self._offer.tools else "(no such tool)"
         self.tally.outcomes[f"{named}: {outcome}"] += 1
         self.tally.seconds[f"{named}: {outcome}"] += time.monotonic() - begun  # type: ignore[assignment]
         return outcome
@@ -253,8 +254,12 @@ class Caller:
 
     async def slow(self) -> None:
         """A call that reports its progress, and one that is given up half-way."""
-        tool = self.rng.choice(["get_kyc_status", "get_deposit"])
+        tool = "get_deposit"
+        # The newest has not arrived yet.
+        await self.settle("create_deposit")
         given = self.arguments.valid(tool) | {"wait_seconds": 1}
+        if self.arguments.known.deposits:
+            given["deposit_id"] = self.arguments.known.deposits[-1]
         await self.call(tool, given, {"progressToken": self.server.new_id()})
         number = self.server.new_id()
         line = self.server.request("tools/call", {"name": tool, "arguments": given}, number=number)

@@ -173,7 +173,7 @@ def secret_upstream(canaries: Canaries) -> list[Canary]:
 
 @dataclass
 class Campaign:
-    """A run in the making. `modes` are used in turn; `only` limits the callers to some kinds of steps."""
+    """A run in the making. `modes` are used in turn; `only` and `tools` limit the callers to some steps and tools."""
 
     calls: int
     seed: int
@@ -181,6 +181,7 @@ class Campaign:
     modes: Sequence[Mode] = MODES
     segment: int = SEGMENT_CALLS
     only: tuple[str, ...] | None = None
+    tools: tuple[str, ...] | None = None
     python: str = sys.executable
     tree: Path | None = None
     keep: Path | None = None
@@ -271,7 +272,12 @@ class Campaign:
             rng = random.Random(seed * 31 + place)  # noqa: S311
             user = pinned or f"user-{seed}-{place}"
             caller = Caller(
-                *(server, up, rng, offer, tally), user=user, browser=browser, pinned=pinned is not None, only=self.only
+                *(server, up, rng, offer, tally),
+                user=user,
+                browser=browser,
+                pinned=pinned is not None,
+                only=self.only,
+                tools=self.tools,
             )
             await caller.journey()
             # Where only some kinds of steps are taken there may be no tool calls among them.

@@ -5,24 +5,33 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 from tests.leaks.campaign import simulator
-from tests.mutants.mutants import Mutant, Verdict, lines, mutants, run
+from tests.mutants.copies import copy_package
+from tests.mutants.mutants import Mutant, Verdict, line, mutants, run, summary
 
 AT_ONCE = 3
 
 
 async def run_all(chosen: list[Mutant], seed: int) -> list[Verdict]:
-    """Three at a time, on one simulator."""
+    """Three at a time, on one simulator, all of the package as it is now."""
     waiting = iter(chosen)
     verdicts: list[Verdict] = []
-    with simulator() as found, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as scanners:
+    with (
+        tempfile.TemporaryDirectory(prefix="machines-mutants-") as place,
+        simulator() as found,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as scanners,
+    ):
+        source = copy_package(Path(place))
 
         async def work() -> None:
             for mutant in waiting:
-                verdicts.append(await run(mutant, found, scanners, seed))
+                verdicts.append(await run(mutant, source, found, scanners, seed))
+                print(line(verdicts[-1]), flush=True)
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(AT_ONCE):
@@ -43,7 +52,7 @@ def main() -> int:
         for verdict in verdicts:
             print(verdict.mutant.name)
             print("\n".join(verdict.report.lines()))
-    print("\n".join(lines(verdicts)))
+    print(summary(verdicts))
     return 0 if all(verdict.found for verdict in verdicts) else 1
 
 

@@ -6,7 +6,6 @@ import subprocess
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,15 @@ _SHARES = {"faults": 0.3, "echo": 0.25}
 class Mutant:
     """A patch, and by its first lines: the channel that must show a secret, which it is, and the steps that lead there.
 
-    The steps are kinds of `tests.leaks.caller`, so what reaches a mutant is what runs in every leak test.
+    The steps are kinds of `tests.leaks.caller`, and `tools` those that are called: what reaches a mutant is what every
+    leak test runs.
     """
 
     name: str
     channel: str
     secret: str
     steps: tuple[str, ...]
+    tools: tuple[str, ...] | None
     mode: Mode
     calls: int
     patch: Path
@@ -44,7 +45,8 @@ class Mutant:
         shares = {mark: _SHARES[mark] if mark in marks else 0.0 for mark in _SHARES}
         mode = Mode(known, dialog="no-dialog" not in marks, faults=shares["faults"], echo=shares["echo"])
         steps = tuple(fields["Steps"].split(","))
-        return cls(path.stem, fields["Channel"], fields["Secret"], steps, mode, int(fields["Calls"]), path)
+        tools = tuple(fields["Tools"].split(",")) if "Tools" in fields else None
+        return cls(path.stem, fields["Channel"], fields["Secret"], steps, tools, mode, int(fields["Calls"]), path)
 
 
 @dataclass(frozen=True)
@@ -75,18 +77,14 @@ def apply(patch: Path, tree: Path, *, check: bool = False) -> str:
     return done.stderr.strip() if done.returncode else ""
 
 
-async def run(mutant: Mutant, simulator: Simulator, scanners: Executor, seed: int) -> Verdict:
-    """Run the leak suite's steps against a mutated copy.
-
-    Raises:
-        ValueError: The patch does not apply.
-    """
+async def run(mutant: Mutant, source: Path, simulator: Simulator, scanners: Executor, seed: int) -> Verdict:
+    """Run the leak suite's steps against a mutated copy of the tree `source`."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"machines-mutant-{mutant.name}-") as place:
-        tree = copy_package(Path(place))
+        tree = copy_package(Path(place), source)
         fault = apply(mutant.patch, tree)
         if fault:
-            raise ValueError(f"{mutant.name}: {fault}")
+            return Verdict(mutant, Report(seed, unexpected=[fault]), 0.0)
         campaign = Campaign(
             mutant.calls,
             seed,
@@ -94,6 +92,7 @@ async def run(mutant: Mutant, simulator: Simulator, scanners: Executor, seed: in
             modes=(mutant.mode,),
             segment=mutant.calls,
             only=mutant.steps,
+            tools=mutant.tools,
             python=interpreter(Path(place), tree),
             scanners=scanners,
         )
@@ -104,12 +103,17 @@ async def run(mutant: Mutant, simulator: Simulator, scanners: Executor, seed: in
     return Verdict(mutant, report, time.monotonic() - begun)
 
 
-def lines(verdicts: list[Verdict]) -> Iterator[str]:
-    """The report, for a person."""
-    for verdict in verdicts:
-        mutant = verdict.mutant
-        mark = "found " if verdict.found else "MISSED"
-        told = ", ".join(verdict.found) or mutant.secret
-        yield f"{mark} {verdict.seconds:5.1f} s  {mutant.name} ({mutant.channel}): {told}"
+def line(verdict: Verdict) -> str:
+    """What a person reads of one."""
+    mutant = verdict.mutant
+    mark = "found " if verdict.found else "MISSED"
+    told = ", ".join(verdict.found) or "\n".join([mutant.secret, *verdict.report.unexpected])
+    return f"{mark} {verdict.seconds:5.1f} s  {mutant.name} ({mutant.channel}): {told}"
+
+
+def summary(verdicts: list[Verdict]) -> str:
+    """How many of how many."""
     missed = [verdict.mutant.name for verdict in verdicts if not verdict.found]
-    yield f"{len(verdicts) - len(missed)} of {len(verdicts)} planted leaks found; missed: {', '.join(missed) or 'none'}"
+    return (
+        f"{len(verdicts) - len(missed)} of {len(verdicts)} planted leaks found, missed: {', '.join(missed) or 'none'}"
+    )
