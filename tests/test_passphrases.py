@@ -215,8 +215,10 @@ def test_a_line_that_does_not_come_is_not_waited_for_without_end(monkeypatch: py
 
 
 def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = piped(monkeypatch, b"x" * 50_000)
+    monkeypatch.setattr(terminal, "LINE_SECONDS", 5.0)
+    lines, begun = piped(monkeypatch, b"x" * 50_000, close=False), time.monotonic()
     assert len(lines.ask("?").expose()) == terminal.MOST_BYTES
+    assert time.monotonic() - begun < 2
     sys.stdin.close()
 
 

@@ -50,7 +50,9 @@ async def test_an_approval_makes_one_card_and_then_gives_its_first_answer(
     assert await story.cards() == 0
     assert await story.decide(way)
     assert await story.cards() == 0
+    before = story.world.sent("POST", "/cards")
     made = [body(await story.repeat()) for _ in range(3)]
+    assert story.world.sent("POST", "/cards") == before + 1
     assert "card_id" in made[0] and made[0] == made[1] == made[2]
     assert await story.cards() == 1
     assert not await story.decide(way)
@@ -128,10 +130,11 @@ async def test_of_fifty_at_once_one_makes_a_card(worlds: Worlds, era: Era, name:
     # Half of them in another server over the same state.
     servers = [await story.world.server(era, dialog=dialog) for dialog in (False, True)]
     given = CARD | {"user_id": story.user_id, "approval_id": story.required["approval_id"]}
+    before = story.world.sent("POST", "/cards")
     calls = [await servers[n % 2].begin("create_card", given) for n in range(50)]
     with anyio.fail_after(PATIENCE):
         answers = [await call for call in calls]
-    assert await story.cards() == 1
+    assert (await story.cards(), story.world.sent("POST", "/cards")) == (1, before + 1)
     assert {code(answer) for answer in answers} <= {"ok", "outcome.unknown"}
     assert len({body(answer)["card_id"] for answer in answers if code(answer) == "ok"}) == 1
 
@@ -146,11 +149,12 @@ async def test_an_approval_in_the_dialog_and_elsewhere_at_once_make_one(worlds: 
     assert [required["approval_id"]] == await world.waiting(user_id)
     assert await world.decide("desk", required, "approve")
     given = CARD | {"user_id": user_id, "approval_id": required["approval_id"]}
+    before = world.sent("POST", "/cards")
     calls = [await mute.begin("create_card", given), await question.begin({"action": "accept", "content": {}})]
     with anyio.fail_after(PATIENCE):
         answers = [await call for call in calls]
     assert "ok" in {code(answer) for answer in answers}
-    assert await world.cards(user_id) == 1
+    assert (await world.cards(user_id), world.sent("POST", "/cards")) == (1, before + 1)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -121,6 +121,7 @@ async def test_a_yes_to_a_call_that_was_given_up_makes_none(worlds: Worlds, era:
 async def test_one_yes_given_over_and_over_makes_one(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
+    before = world.sent("POST", "/cards")
     first = await question.answer(ACCEPT)
     assert code(first) == "ok"
     for _ in range(3):
@@ -130,6 +131,7 @@ async def test_one_yes_given_over_and_over_makes_one(worlds: Worlds, era: Era, n
             await question.begin(ACCEPT)
             await question.server.call("status", {})
     assert await world.cards(user_id) == 1
+    assert world.sent("POST", "/cards") == before + 1
 
 
 @everywhere
@@ -137,11 +139,11 @@ async def test_fifty_yeses_at_once_make_one(worlds: Worlds, era: Era, name: Name
     world = await worlds.named(name)
     user_id = await world.user()
     given, server = CARD | {"user_id": user_id}, await world.server(era)
-    questions = await server.questions("create_card", given, 50)
+    questions, before = await server.questions("create_card", given, 50), world.sent("POST", "/cards")
     calls = [await question.begin(ACCEPT) for question in questions]
     with anyio.fail_after(PATIENCE):
         answers = [await call for call in calls]
-    assert await world.cards(user_id) == 1
+    assert (await world.cards(user_id), world.sent("POST", "/cards")) == (1, before + 1)
     assert {code(answer) for answer in answers} <= {"ok", "outcome.unknown"}
     made = {body(answer)["card_id"] for answer in answers if code(answer) == "ok"}
     assert len(made) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import sqlite3
 import sys
@@ -108,6 +109,12 @@ class World:
         """How many cards were made for the user."""
         return len((await self.picture(user_id))["cards"])
 
+    def sent(self, method: str, path: str) -> int:
+        """How many such requests the servers have sent: the partner's side makes one card of all with one key."""
+        trace = Path(self.env["MACHINES_TRACE"])
+        lines = trace.read_text(encoding="ascii").splitlines() if trace.exists() else []
+        return sum((found["method"], found["path"]) == (method, path) for found in map(json.loads, lines))
+
     async def decide(self, way: Way, asked: Mapping[str, Any], decision: str, typed: str = PASSPHRASE) -> bool:
         """Have a person decide what `approval.required` asked for; whether it was taken."""
         intent_id = str(asked["approval_id"])
@@ -172,6 +179,7 @@ async def _end(process: Process) -> None:
 async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[World]:
     """A world of its own: `embedded` with its own simulator, the others on `sandbox`, `unset` without a passphrase."""
     env = {"MACHINES_STATE_DIR": str(folder / "state"), "MACHINES_ENV": "embedded"}
+    env["MACHINES_TRACE"] = str(folder / "trace")
     async with AsyncExitStack() as stack:
         if name == "embedded":
             simulator = EmbeddedSandbox(read_settings(env).state_dir)

@@ -14,7 +14,7 @@ from machines_mcp.guard.intent import Intent, arguments_digest
 from machines_mcp.guard.intents import EXECUTION_SECONDS, GRANT_SECONDS, OPEN_SECONDS, Intents
 from machines_mcp.guard.limits import Limits
 from machines_mcp.guard.policy import default_policy
-from machines_mcp.guard.stakes import Demand, Stakes
+from machines_mcp.guard.stakes import Demand, Fact, Stakes
 from machines_mcp.guard.store import Store, StoreUnavailable
 from machines_mcp.guard.wiring import Guard, wire_guard
 from tests.guard.clock import Clock
@@ -60,6 +60,18 @@ def test_other_arguments_have_another_digest(other: dict[str, object]) -> None:
 
 def test_the_digest_is_keyed_so_that_few_values_cannot_be_guessed_back() -> None:
     assert arguments_digest(KEY, {"a": 1}) != arguments_digest(b"l" * 32, {"a": 1})
+
+
+async def test_the_dialog_shows_the_question_what_is_remarkable_and_who_asked(intents: Intents) -> None:
+    facts = (Fact("To", "0x1", "the first withdrawal to this destination"), Fact("From", "0x2"))
+    demand = Demand("pay", Effect.MONEY, "user-1", "d1", "agent 1.0")
+    intent = await intents.open(demand, Stakes("Pay?", facts=facts))
+    assert (await _now(intents, intent)).dialog.splitlines() == [
+        "Pay?",
+        "To: the first withdrawal to this destination.",
+        "Asked by “agent 1.0” (as it calls itself).",
+    ]
+    assert (await _open(intents)).dialog == "Pay?\nAsked by a program that gave no name."
 
 
 async def test_ids_are_128_bits_of_chance(intents: Intents) -> None:
