@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.leaks.canaries import Canaries, Canary
+from tests.leaks.canaries import Canaries
 from tests.leaks.encodings import ENCODINGS
 
 Schema = Mapping[str, Any]
@@ -66,6 +66,7 @@ class Arguments:
         self.tools = tools
         self.user = user
         self.known = Known()
+        self._number = next(canary for canary in canaries.typed if canary.kind == "pan")
 
     def valid(self, tool: str) -> dict[str, Any]:
         """Arguments that the schema takes, as far as the ids in them are known."""
@@ -129,10 +130,7 @@ class Arguments:
 
     def number(self) -> str:
         """A text with the caller's own card number in it, written so that anybody can tell what it is."""
-        return f"about {ENCODINGS[self.rng.choice(_LEGIBLE)](self._typed('pan').value).decode()}"
-
-    def _typed(self, kind: str) -> Canary:
-        return next(canary for canary in self.canaries.typed if canary.kind == kind)
+        return f"about {ENCODINGS[self.rng.choice(_LEGIBLE)](self._number.value).decode()}"
 
     def _value(self, name: str, schema: Schema) -> Any:
         if name == "user_id":
@@ -193,15 +191,16 @@ class Arguments:
 
     def identity(self) -> dict[str, str]:
         """What the identity check asks for, with secrets in every field that takes them."""
+        known = self.canaries.identity
         return {
-            "first_name": self._typed("kyc name").value,
+            "first_name": known["kyc name"].value,
             "last_name": "TestApproved",
             "birth_date": "1986-12-09",
-            "national_id": self._typed(self.rng.choice(["ssn", "passport"])).value,
+            "national_id": known[self.rng.choice(["ssn", "passport"])].value,
             "country_of_issue": "US",
             "address_country_code": "US",
-            "email": self._typed("kyc email").value,
-            "address_line1": self._typed("kyc address").value,
+            "email": known["kyc email"].value,
+            "address_line1": known["kyc address"].value,
             "address_city": "Arlington",
             "address_region": "VA",
             "address_postal_code": "22201",

@@ -22,7 +22,7 @@ from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestStat
 
 from tests.leaks.browser import Browser
 from tests.leaks.caller import Caller, Offer, Person, Tally
-from tests.leaks.canaries import Canaries, Canary
+from tests.leaks.canaries import Canaries
 from tests.leaks.scanner import Hit, Scanner
 from tests.leaks.server import ERAS, POLICY, Era, Server, serving
 from tests.leaks.upstream import SHOWN_WORD, Mood, Upstream, upstream
@@ -147,11 +147,12 @@ def scan(folder: Path, seed: int, targets: bytes) -> Scanned:
         if path.is_file():
             look(f"state/{path.name}", path.name.encode() + b"\n" + path.read_bytes())
     look("request states", b"\n".join(_unsealed(folder)))
-    # The person's own page repeats what they typed into it themselves.
-    others = [canary for canary in canaries.all if canary.origin != "typed"]
     desk = folder / "desk"
+    # The person's own page repeats what they typed into it themselves.
+    others = [canary for canary in canaries.all if canary.origin not in ("typed", "identity")]
     look("desk", desk.read_bytes() if desk.exists() else b"", Scanner(others))
-    look("request targets", targets, Scanner(secret_upstream(canaries)))
+    # An id or a search is the caller's own words; what else stands in an address is not.
+    look("request targets", targets, Scanner([*canaries.own, *canaries.identity.values()]))
     return dict(sizes), hits
 
 
@@ -164,11 +165,6 @@ def _unsealed(folder: Path) -> Iterator[bytes]:
         for token in set(re.findall(rb'"requestState":"([^"]+)"', path.read_bytes())):
             with suppress(InvalidRequestState):
                 yield codec.unseal(token.decode())
-
-
-def secret_upstream(canaries: Canaries) -> list[Canary]:
-    """What must not even stand in the address of a request, where logs keep it. A search is the caller's own words."""
-    return [*canaries.own, *(c for c in canaries.typed if c.kind.startswith("kyc") or c.kind in ("ssn", "passport"))]
 
 
 @dataclass

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _WORDS = ("violet", "canyon", "ember", "harbor", "lantern", "meadow", "onyx", "pepper", "quartz", "raven", "sable")
+PERSONAL = ("ssn", "passport", "kyc name", "kyc email", "kyc address")
 _TOKEN = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """One secret: what kind it is, and who put it there (`own`, `stray`, `shown`, `typed`; see README.md)."""
+    """One secret: its kind, and who put it there (`own`, `stray`, `shown`, `typed`, `identity`; see README.md)."""
 
     kind: str
     origin: str
@@ -125,6 +126,8 @@ class Canaries:
         )
         self.stray = tuple(_all_kinds(rng, "stray"))
         self.typed = tuple(_all_kinds(rng, "typed"))
+        person = [canary for canary in _all_kinds(rng, "identity") if canary.kind in PERSONAL]
+        self.identity = {canary.kind: canary for canary in person}
         self.shown = (
             Canary("pan", "shown", card_number(rng)),
             Canary("expiry+pan", "shown", f"{card_number(rng)}|09/31"),
@@ -134,7 +137,7 @@ class Canaries:
     @property
     def all(self) -> tuple[Canary, ...]:
         """Every one of them."""
-        return self.own + self.stray + self.typed + self.shown
+        return (*self.own, *self.stray, *self.typed, *self.identity.values(), *self.shown)
 
 
 def _all_kinds(rng: random.Random, origin: str) -> Iterable[Canary]:

@@ -384,7 +384,8 @@ def _wrong_types(upstream: Upstream) -> bytes:
         "deposits",
         "last4",
     )
-    data: dict[str, Any] = {name: upstream.stray() for name in names}
+    # Never a plain string: a field of that type would take it, and be shown.
+    data: dict[str, Any] = {name: upstream._rng.choice([[upstream.stray()], {"a": upstream.stray()}]) for name in names}
     data |= {"cards": [upstream.stray()], "assets": {upstream.stray(): 1}, "expiresAt": upstream.stray()}
     data |= {"transactions": [{"amountCents": upstream.stray()}], "spendingPower": upstream.stray()}
     return upstream._response(200, json.dumps({"ok": True, "data": data}).encode())
