@@ -223,6 +223,10 @@ class Upstream:
         """A secret that has no business where it is put, in clear or written in some other way."""
         return self._written(self._rng.choice(self.canaries.stray), tuple(ENCODINGS))
 
+    def name(self) -> str:
+        """A secret as a field's name. One of letters alone could be any field's, and a trace shows those on purpose."""
+        return self._rng.choice([canary.core for canary in self.canaries.stray if not canary.core.isalpha()])
+
     def _written(self, canary: Canary, ways: tuple[str, ...]) -> str:
         self.placed[canary.name] += 1
         way = self._rng.choice(ways) if self._rng.random() < 0.3 or canary.origin == "shown" else "plain"
@@ -277,9 +281,7 @@ class Upstream:
             found.setdefault(name, self.stray())
         found.setdefault("_" + self._rng.choice(_TEMPTING), {"deep": [{"deeper": {"deepest": self.stray()}}]})
         if self._rng.random() < 0.5:
-            # One of letters alone could be any field's name, and a trace shows such names on purpose.
-            names = [canary.core for canary in self.canaries.stray if not canary.core.isalpha()]
-            found[self._rng.choice(names)] = self._rng.choice([True, None, 7, "x"])
+            found[self.name()] = self._rng.choice([True, None, 7, "x"])
 
     def _show(self, found: dict[str, Any]) -> None:
         """Texts of others in the fields that tools show."""
@@ -386,7 +388,7 @@ def _wrong_types(upstream: Upstream) -> bytes:
     )
     # Never a plain string: a field of that type would take it, and be shown.
     data: dict[str, Any] = {name: upstream._rng.choice([[upstream.stray()], {"a": upstream.stray()}]) for name in names}
-    data |= {"cards": [upstream.stray()], "assets": {upstream.stray(): 1}, "expiresAt": upstream.stray()}
+    data |= {"cards": [upstream.stray()], "assets": {upstream.name(): 1}, "expiresAt": upstream.stray()}
     data |= {"transactions": [{"amountCents": upstream.stray()}], "spendingPower": upstream.stray()}
     return upstream._response(200, json.dumps({"ok": True, "data": data}).encode())
 
