@@ -354,7 +354,7 @@ KINDS: dict[str, tuple[float, Callable[[Caller], Awaitable[None]]]] = {
     "valid": (56, Caller.valid),
     "odd": (10, Caller.odd),
     "wrong": (14, Caller.wrong),
-    "reveal": (0.5, Caller.reveal),
+    "reveal": (1, Caller.reveal),
     "approval": (5, Caller.approval),
     "approve": (0.7, Caller.approve),
     "slow": (0.7, Caller.slow),

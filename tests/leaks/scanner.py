@@ -32,10 +32,11 @@ _DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "
 _NAMES = {name: str(at) for at, name in enumerate(_DIGIT_NAMES)}
 _NAMED_DIGIT = re.compile(rf"\b({'|'.join(_DIGIT_NAMES)})\b", re.IGNORECASE)
 _ESCAPE = re.compile(
-    r"\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})|\\+([0-3][0-7]{2})|%(?:25)*([0-9a-fA-F]{2})|&#([0-9]{1,7});?"
-    r"|&#[xX]([0-9a-fA-F]{1,6});?|=([0-9A-F]{2})|([\U000e0020-\U000e007e])|\\+([nrtbf])"
+    r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([0-3][0-7]{2})|([nrtbf]))|%(?:25)*([0-9a-fA-F]{2})"
+    r"|&#(?:([0-9]{1,7})|[xX]([0-9a-fA-F]{1,6}));?|=([0-9A-F]{2})|([\U000e0020-\U000e007e])"
 )
-_BASES = (16, 16, 8, 16, 10, 16, 16)
+_BASES = {1: 16, 2: 16, 3: 8, 5: 16, 6: 10, 7: 16, 8: 16}
+_TAG = 9
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -45,8 +46,8 @@ _RUN_IN_LINES = re.compile(
 )
 _RUN85 = re.compile(rb"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{10,}")
 _LISTED = re.compile(
-    rb"(?:[0-9]{2,3}(?:, ?| )){8,}[0-9]{2,3}|(?:0x[0-9a-fA-F]{2},? ?){9,}|(?:[01]{8} ?){9,}"
-    rb"|(?:[0-9a-fA-F]{2}[: -]){8,}[0-9a-fA-F]{2}"
+    rb"(?<![0-9a-fA-F])(?:(?:[0-9]{2,3}(?:, ?| )){8,}+[0-9]{2,3}|(?:0x[0-9a-fA-F]{2},? ?){9,}+|(?:[01]{8} ?){9,}+"
+    rb"|(?:[0-9a-fA-F]{2}[: -]){8,}+[0-9a-fA-F]{2})"
 )
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){6,}")
 _BASE32 = re.compile(rb"(?:[A-Z2-7]+|[a-z2-7]+)=*")
@@ -134,7 +135,7 @@ class Scanner:
         digits = small.translate(None, _NOT_DIGIT)
         for digits_needle in self._digits:
             yield from digits_needle.look(digits, view, depth)
-        yield from self._codes.look(view, depth)
+        yield from self._codes.look(small, depth)
 
 
 def _search(data: bytes, needles: Iterable[_Needle], depth: int) -> Iterator[Hit]:
@@ -174,24 +175,21 @@ class _Codes:
         self._codes = {canary.value.encode(): canary for canary in canaries}
         called = rb"(?:c\W{0,5}v\W{0,5}[cvn]|security\W{0,3}code|verification\W{0,3}value|card\W{0,3}code)"
         digits = rb"(?P<code>[0-9](?:[^0-9a-z]{0,5}[0-9]){3})(?![0-9])"
-        self._named = (
-            ("after its name", 1, re.compile(called + rb"[^0-9]{0,32}" + digits, re.IGNORECASE)),
-            ("rot13", 1, re.compile(rb"p\W{0,5}i\W{0,5}p[^0-9a-z]{0,24}" + digits, re.IGNORECASE)),
-            (
-                "backwards",
-                -1,
-                re.compile(rb"(?<![0-9])" + digits + rb"[^0-9a-z]{0,24}c\W{0,5}v\W{0,5}c", re.IGNORECASE),
-            ),
-        )
+        self._named = re.compile(called + rb"[^0-9]{0,32}" + digits)
+        self._turned = re.compile(rb"p\W{0,5}i\W{0,5}p[^0-9a-z]{0,24}" + digits)
 
     def look(self, view: bytes, depth: int) -> Iterator[Hit]:
         if not self._codes:
             return
-        for spelling, step, pattern in self._named:
-            for found in pattern.finditer(view):
-                canary = self._codes.get(found["code"].translate(None, _NOT_DIGIT)[::step])
+        for spelling, pattern, text in (
+            ("after its name", self._named, view),
+            ("backwards", self._named, view[::-1]),
+            ("rot13", self._turned, view),
+        ):
+            for found in pattern.finditer(text):
+                canary = self._codes.get(found["code"].translate(None, _NOT_DIGIT))
                 if canary is not None:
-                    yield Hit(canary, spelling, depth, _around(view, *found.span()))
+                    yield Hit(canary, spelling, depth, _around(text, *found.span()))
         for number in _NUMBER.finditer(view):
             if passes_luhn(number[0].translate(None, _NOT_DIGIT).decode()):
                 for code in _FOUR.findall(view, number.end(), number.end() + 64):
@@ -281,11 +279,11 @@ def _views(text: str) -> Iterator[bytes]:
 
 
 def _unescaped(found: re.Match[str]) -> str:
-    for group, base in enumerate(_BASES, 1):
-        if found[group] is not None:
-            point = int(found[group], base)
-            return chr(point) if point < 0x110000 else ""
-    return " " if found[8] is None else chr(ord(found[8]) - 0xE0000)
+    group = found.lastindex or 0
+    if group in _BASES:
+        point = int(found[group], _BASES[group])
+        return chr(point) if point < 0x110000 else ""
+    return chr(ord(found[_TAG]) - 0xE0000) if group == _TAG else " "
 
 
 def _folded(text: str) -> bytes:

@@ -42,6 +42,6 @@ def test_no_secret_is_seen_in_some_thousand_calls() -> None:
     print("\n".join(report.lines()))
     assert report.hits == [], "\n".join(report.lines())
     assert report.unexpected == []
-    assert report.reveals > 10
+    assert report.reveals > 5
     assert report.cards_seen > 0
     _says_something(report, 0.4)
