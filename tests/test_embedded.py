@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -26,8 +26,11 @@ PATIENCE = 20.0
 
 def children() -> set[int]:
     """The processes that this one started and has not taken note of the end of: alive, or ended (zombies)."""
-    mine = Path(f"/proc/{os.getpid()}/task")
-    return {int(child) for task in mine.iterdir() for child in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            found.update(int(child) for child in (task / "children").read_text().split())
+    return found
 
 
 async def until_gone(process: int) -> None:

@@ -134,6 +134,8 @@ class Server:
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(ConnectionError("the server has ended"))
+                    # Looked at once: a call that nobody awaits any more must not trouble a later test.
+                    waiting.exception()
 
     def _take(self, message: dict[str, Any]) -> None:
         if "method" not in message:
