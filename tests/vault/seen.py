@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,8 +40,10 @@ class SeenPage:
         self.tab.open(self.url, width=width, dark=dark)
 
     def type(self, text: str) -> None:
-        """Type into what has the focus."""
+        """Type into the field that has the focus, once it has: that comes a moment after the page is complete."""
+        self.tab.until("document.activeElement !== null && document.activeElement.tagName === 'INPUT'")
         self.tab.call("Input.insertText", text=text)
+        self.tab.until(f"document.activeElement.value.endsWith({json.dumps(text)})")
 
     def enter(self) -> None:
         self.tab.press("Enter", 13, "\r")
