@@ -7,7 +7,7 @@ import pytest
 from tests.leaks.campaign import MODES, Campaign, Mode, Report, simulator
 from tests.leaks.server import ERAS
 
-QUICK = (Mode(ERAS[0]), Mode(ERAS[1], dialog=False, form=True), Mode(ERAS[1], echo=0.02))
+QUICK = (Mode(ERAS[0], echo=0.02), Mode(ERAS[1], dialog=False, form=True))
 
 
 def _run(calls: int, segment: int, modes: tuple[Mode, ...], seed: int = 7) -> Report:
@@ -29,7 +29,7 @@ def _says_something(report: Report, share: float) -> None:
 
 
 def test_no_secret_is_seen_in_some_hundred_calls() -> None:
-    report = _run(300, 100, QUICK)
+    report = _run(300, 150, QUICK)
     print("\n".join(report.lines()))
     assert report.hits == [], "\n".join(report.lines())
     assert report.unexpected == []
