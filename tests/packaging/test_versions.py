@@ -12,7 +12,7 @@ from tests.packaging.environments import Environment, find_python
 
 pytestmark = pytest.mark.check
 
-SUITE_SECONDS = 1800
+SUITE_SECONDS = 2400
 # What is about the build, the documents, the leaks or what a person's answer is worth says nothing about versions.
 ELSEWHERE = ("packaging", "docs", "benchmarks", "outside", "leaks", "mutants", "approval")
 MINORS = [11, 12, 13, 14]
