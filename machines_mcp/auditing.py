@@ -97,7 +97,7 @@ async def verified(settings: Settings, head_file: Path | None, write_head: Path 
     _refuse_without_key(settings.state_dir)
     async with opened_guard(settings) as guard:
         path = head_file or guard.policy.head_file
-        head = _read_head(path)
+        head = read_head(path)
         finding = await guard.audit.verified(head)
     unseen = path is not None and head is None and path != write_head
     if finding.ok and unseen and (finding.rows or head_file is not None):
@@ -134,7 +134,12 @@ def _refuse_without_key(folder: Path) -> None:
         raise Unverifiable(f"The key of the audit is not there: {key}. Without it no row can be judged.")
 
 
-def _read_head(path: Path | None) -> Head | None:
+def read_head(path: Path | None) -> Head | None:
+    """The head that is kept there; None where none is.
+
+    Raises:
+        Unverifiable: It can't be read, or is no head.
+    """
     if path is None:
         return None
     try:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from machines_mcp.access import can, is_private, user_name, who
-from machines_mcp.auditing import Unverifiable, moment, said
+from machines_mcp.auditing import Unverifiable, moment, read_head, said
 from machines_mcp.doctor import Finding
-from machines_mcp.guard.audit import Entry, Head
+from machines_mcp.guard.audit import Entry
 from machines_mcp.guard.policy import Rule
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.server import App
@@ -58,7 +58,7 @@ def _asks(app: App) -> bool:
 
 async def _audit(app: App) -> Finding:
     try:
-        head = _head(app.policy.head_file)
+        head = read_head(app.policy.head_file)
         finding = await app.guard.audit.verified(head)
         await _try_to_write(app)
     except Unverifiable as error:
@@ -68,17 +68,6 @@ async def _audit(app: App) -> Finding:
     if finding.ok and finding.rows and app.policy.head_file is not None and head is None:
         return Finding(False, "audit", f"the head is not there: {app.policy.head_file}; see machines-mcp audit verify.")
     return Finding(finding.ok, "audit", f"{said(finding, head)[:-1]}; rows can be written")
-
-
-def _head(path: Path | None) -> Head | None:
-    if path is None:
-        return None
-    try:
-        return Head.read(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        raise Unverifiable(f"the head can't be read, or is none: {path}") from None
 
 
 async def _try_to_write(app: App) -> None:

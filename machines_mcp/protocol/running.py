@@ -43,7 +43,7 @@ class Running:
         self,
         gate: Gate,
         explain: Callable[[Exception, Tool], Refusal | None],
-        shows: Callable[[str], bool] = lambda text: False,
+        shows: Callable[[str], bool],
     ) -> None:
         self._gate = gate
         self._explain = explain

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.egress import Egress
 from machines_mcp.guard.intents import Intents
 from machines_mcp.guard.policy import Policy, default_policy
 from machines_mcp.guard.stakes import Stakes
@@ -234,7 +235,7 @@ def house(
     rules = policy or default_policy("embedded", read_only=False)
     guard, world = wire_guard(store, rules, clock=clock), World()
     registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
-    running, shaping = Running(guard.gate, explain), Shaping(registry, {"environment": "test"})
+    running, shaping = Running(guard.gate, explain, Egress().shows), Shaping(registry, {"environment": "test"})
     dispatcher = Dispatcher(registry, guard.gate, running, shaping, world, digest_key=KEY, desk=_no_desk)
     identity = Identity("Test", "0", "Instructions.")
     loaded = Loaded(
