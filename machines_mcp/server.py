@@ -16,7 +16,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateSecurity
 
 from machines_mcp import __version__
-from machines_mcp.governance import policy_for
+from machines_mcp.governance import CLOSE_SECONDS, policy_for
 from machines_mcp.guard.egress import Egress
 from machines_mcp.guard.keys import state_key
 from machines_mcp.guard.store import Store
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from machines_mcp.tools.services import Outcome, Revealed, Sink
 
 STOP_SECONDS = 5.0
-CLOSE_SECONDS = 1.0
 
 _NOTHING_IS_REAL = " This server is embedded: it talks to a simulator on this machine and nothing here is real."
 _INSTRUCTIONS = (
