@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import sniffio
@@ -17,18 +16,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(autouse=True)
-def _no_loop_from_elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Lets a plain test run a loop of its own while an async fixture of the session or of a module is alive.
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """Lets plain tests and fixtures run a loop of their own while an async fixture of a session or module is alive.
 
-    anyio notes in the context which library runs, for as long as it keeps a loop for fixtures, also between tests.
+    anyio notes in the context which library runs, for as long as it keeps a loop for fixtures, also between them.
+    Inside that loop it needs no note: there it asks asyncio.
     """
-    if inspect.iscoroutinefunction(request.function):
-        yield
-        return
-    token = sniffio.current_async_library_cvar.set(None)
-    yield
-    sniffio.current_async_library_cvar.reset(token)
+    try:
+        return (yield)
+    finally:
+        sniffio.current_async_library_cvar.set(None)
 
 
 @pytest.fixture(scope="session")
