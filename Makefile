@@ -13,8 +13,8 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c '$(SUITABLE)' >/dev/null 2>&1 && echo "$$p" && break; done)
 
-# How many processes share the tests; 0: all in one.
-WORKERS ?= 2
+# How many processes share the tests; 0: all in one. They wait for other processes half of the time.
+WORKERS ?= 4
 
 # Settings of the caller's shell that would make Python or pip look outside the virtual environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
@@ -48,7 +48,7 @@ check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest version
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo 'Installing chromium ...' && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi || \
 		echo 'Could not install chromium; the tests in a browser are skipped.' >&2
-	$(BIN)/python -m pytest -m check -rs -n $(WORKERS)
+	$(BIN)/python -m pytest -m check -rs -n 2
 
 docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the documents anew
 	$(BIN)/python docs/generate.py

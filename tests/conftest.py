@@ -9,6 +9,29 @@ import sniffio
 
 from tests.sandbox.running import Sandbox, running
 
+# Each test here starts processes, and both protocol eras of it take twice as long. The dialog, the gate and the leaks,
+# where the eras differ, are tried in both at once; these in the newer by `make test`, in both by `make check`.
+ONE_ERA_FIRST = (
+    "tests/test_reveals.py",
+    "tests/matrix/",
+    "tests/journeys/test_audit.py",
+    "tests/journeys/test_fifteen_steps.py",
+    "tests/journeys/test_gates.py",
+    "tests/journeys/test_process.py",
+    "tests/benchmarks/",
+)
+OLDER_ERA = ("legacy", "2025-11-25")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the older era of the costly tests to `make check`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.nodeid.startswith(ONE_ERA_FIRST):
+            values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            if any(value in OLDER_ERA for value in values if isinstance(value, str)):
+                item.add_marker(pytest.mark.check)
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -29,6 +29,7 @@ from tests.sandbox.running import ROOT, Sandbox
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.check,
     pytest.mark.skipif(
         os.name != "posix" or os.geteuid() != 0, reason="only root can become another user; run the tests as root"
     ),
@@ -170,7 +171,6 @@ async def command(env: dict[str, str], *arguments: str) -> str:
     return done.stdout.decode()
 
 
-@pytest.mark.check
 async def test_one_file_that_is_left_open_is_seen(home: Path) -> None:
     # Without this the test above could be blind.
     folder = home / "state"
@@ -187,7 +187,6 @@ async def test_one_file_that_is_left_open_is_seen(home: Path) -> None:
     await store.close()
 
 
-@pytest.mark.check
 async def test_a_folder_that_is_left_open_is_seen(home: Path) -> None:
     folder = home / "state"
     folder.mkdir()
@@ -197,7 +196,6 @@ async def test_a_folder_that_is_left_open_is_seen(home: Path) -> None:
     assert found[f"list {folder}"] == found[f"join {folder}"] == found[f"replace {folder / 'policy.toml'}"] == "done"
 
 
-@pytest.mark.check
 @pytest.mark.skipif(
     any(not path.stat().st_mode & stat.S_IXOTH for path in ROOT.parents), reason="others can't reach this checkout"
 )
