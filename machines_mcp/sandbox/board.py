@@ -38,8 +38,9 @@ def read_form(raw: bytes) -> Fields:
     for name in _NUMBERS & values.keys():
         if given[name].isascii() and given[name].isdigit() and len(given[name]) < 16:
             values[name] = int(given[name])
-    if given.get("slow") in _FLAGS:
-        values["slow"] = _FLAGS[given["slow"]]
+    for name in ("slow", "honoured"):
+        if given.get(name) in _FLAGS:
+            values[name] = _FLAGS[given[name]]
     if given.get("kind") not in (None, "delay"):
         values.pop("delaySeconds", None)
     return Fields(values)
@@ -56,7 +57,7 @@ def show(state: State, said: str = "", status: int = 200, query: Fields = _NEWES
     deposits = [deposit for user in users for deposit in user["deposits"]]
     waiting = [user for user in users if user["kycStatus"] in _UNDECIDED]
     paged = query.has("cursor") or data["leftOff"]
-    rate, slow = data["rateLimit"], data["slowProvisioning"]
+    rate, slow, honoured = data["rateLimit"], data["slowProvisioning"], data["keysHonoured"]
     words = {
         "now": data["now"],
         "ahead": f"{data['clockAheadSeconds']:,.0f} s",
@@ -64,6 +65,9 @@ def show(state: State, said: str = "", status: int = 200, query: Fields = _NEWES
         "provisioning": "They find their contract missing once." if slow else "Their contract is there at once.",
         "slower": "false" if slow else "true",
         "slow_label": "Provide contracts at once" if slow else "Provide contracts late",
+        "keys": "The same key makes a request happen once." if honoured else "Each request happens, whatever its key.",
+        "honour": "false" if honoured else "true",
+        "honour_label": "Ignore keys" if honoured else "Honour keys",
     }
     content = fill(
         _BOARD,

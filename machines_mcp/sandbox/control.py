@@ -43,6 +43,7 @@ def summary(state: State, fields: Fields) -> Answer:
         "faults": state.faults.view(),
         "rateLimit": state.rate.view(),
         "slowProvisioning": state.provisioning.is_slow,
+        "keysHonoured": state.keys.honoured,
         "users": [_user(state, row["user_id"], limit) for row in rows],
         "leftOff": left_off,
     }
@@ -203,6 +204,12 @@ def provision_slowly(state: State, fields: Fields) -> Answer:
     return Answer({"slowProvisioning": state.provisioning.is_slow}, "provisioning set")
 
 
+def honour_keys(state: State, fields: Fields) -> Answer:
+    """POST /control/keys {honoured}: whether an Idempotency-Key counts; ignored, every request happens anew."""
+    state.keys.honoured = fields.flag("honoured")
+    return Answer({"keysHonoured": state.keys.honoured}, "keys set")
+
+
 def reset(state: State, fields: Fields) -> Answer:
     """POST /control/reset: no users and nothing armed any more; partner key and clock stay."""
     state.empty()
@@ -221,5 +228,6 @@ CONTROLS: Final[tuple[tuple[str, str, Callable[[State, Fields], Answer]], ...]] 
     ("POST", "/faults/clear", clear_faults),
     ("POST", "/rate", limit_rate),
     ("POST", "/provisioning", provision_slowly),
+    ("POST", "/keys", honour_keys),
     ("POST", "/reset", reset),
 )

@@ -1,4 +1,8 @@
-"""Once per key: the same key with the same body gets the first answer again, with another body a conflict."""
+"""Once per key: the same key with the same body gets the first answer again, with another body a conflict.
+
+Nobody has documented what the real API does with a key, so the control can have them ignored: a client that does right
+by both sorts of upstream does right by either.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,19 @@ if TYPE_CHECKING:
 HEADER: Final = "Idempotency-Key"
 
 
+class Keys:
+    """Whether keys are honoured. They are, until the control says otherwise."""
+
+    def __init__(self) -> None:
+        self.honoured = True
+
+
 def request_key(call: Call) -> str | None:
-    """The key of the request, None without one; 400 when it is not 8 to 128 characters long."""
+    """The key that counts for the request, None without one; 400 when it is not 8 to 128 characters long."""
     key = call.incoming.headers.get(HEADER.lower())
     if key is not None and not 8 <= len(key) <= 128:
         raise invalid(HEADER, "must have 8 to 128 characters")
-    return key
+    return key if call.state.keys.honoured else None
 
 
 def fingerprint(call: Call) -> str:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from machines_mcp.sandbox.clock import Clock
 from machines_mcp.sandbox.faults import Faults
+from machines_mcp.sandbox.idempotency import Keys
 from machines_mcp.sandbox.provisioning import Provisioning
 from machines_mcp.sandbox.rate import RateLimit
 
@@ -40,8 +41,8 @@ class State:
         self.token_key = bytes.fromhex(self._keep("token_key", lambda: secrets.token_hex(32)))
         self._seal = AESGCM(bytes.fromhex(self._keep("seal_key", lambda: secrets.token_hex(32))))
         self.clock = Clock(float(self._keep("clock_offset", lambda: "0")))
-        # These three are of the process: a restart begins with a sandbox where nothing goes wrong.
-        self.faults, self.rate, self.provisioning = Faults(), RateLimit(), Provisioning()
+        # These four are of the process: a restart begins with a sandbox where nothing goes wrong.
+        self.faults, self.rate, self.provisioning, self.keys = Faults(), RateLimit(), Provisioning(), Keys()
 
     @classmethod
     def open(cls, file: Path | None, *, reset: bool = False) -> State:
@@ -114,6 +115,7 @@ class State:
         self.faults.clear()
         self.rate.set(0, 1)
         self.provisioning.slow(False)
+        self.keys.honoured = True
         for table in TABLES:
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608
 

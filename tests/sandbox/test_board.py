@@ -80,6 +80,7 @@ def test_every_button_of_the_page_makes_its_thing_happen(board: Caller) -> None:
         ),
         ("rate", {"calls": "7"}),
         ("provisioning", {"slow": "true"}),
+        ("keys", {"honoured": "false"}),
     ]
     for action, fields in orders:
         response = press(board, action, **fields)
@@ -90,6 +91,7 @@ def test_every_button_of_the_page_makes_its_thing_happen(board: Caller) -> None:
     (fault,) = shown["faults"]
     assert (fault["kind"], fault["path"], fault["calls"]) == ("drop", "/cards", 2)
     assert (shown["rateLimit"], shown["slowProvisioning"]) == ({"calls": 7, "windowSeconds": 60}, True)
+    assert shown["keysHonoured"] is False
     (seen,) = (entry for entry in shown["users"] if entry["userId"] == user.user_id)
     assert (seen["spendingPower"], [one["completed"] for one in seen["deposits"]]) == (
         100_00 - 500 - 1000 + 99_00,

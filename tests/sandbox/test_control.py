@@ -22,6 +22,7 @@ CONTROLS = [
     ("POST", "/faults/clear", {}),
     ("POST", "/rate", {"calls": 1}),
     ("POST", "/provisioning", {"slow": True}),
+    ("POST", "/keys", {"honoured": False}),
     ("POST", "/reset", {}),
 ]
 

@@ -227,7 +227,9 @@ def test_a_reset_disarms_everything(user: User) -> None:
         arm(user, kind=kind, path="/cards", status=500, delaySeconds=1)
     user.caller.control("/rate", {"calls": 1})
     user.caller.control("/provisioning", {"slow": True})
+    user.caller.control("/keys", {"honoured": False})
     user.caller.control("/reset", {})
     shown = user.caller.control("")
     assert (shown["faults"], shown["rateLimit"], shown["slowProvisioning"]) == ([], None, False)
+    assert shown["keysHonoured"] is True
     user.caller.ready_user()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -89,3 +90,38 @@ def test_many_at_once_with_one_key_make_one_card(partner: Caller, user: User) ->
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(create, range(24)))) == 1
     assert len(made(user, "/cards")) == 1
+
+
+@pytest.fixture
+def keyless(own_sandbox: Caller) -> Iterator[User]:
+    own_sandbox.control("/keys", {"honoured": False})
+    yield own_sandbox.funded_user(100)
+    own_sandbox.control("/keys", {"honoured": True})
+
+
+@pytest.mark.parametrize(("path", "body", "other"), CREATES)
+def test_keys_that_are_not_honoured_let_each_request_happen(keyless: User, path: str, body: Any, other: Any) -> None:
+    before = len(made(keyless, path))
+    for content in (body, body, other):
+        assert keyless.call("POST", path, content, headers=KEY).status == 200
+    assert len(made(keyless, path)) == before + 3
+    keyless.caller.control("/keys", {"honoured": True})
+    for _ in range(2):
+        assert keyless.call("POST", path, body, headers=KEY).status == 200
+    assert len(made(keyless, path)) == before + 4
+
+
+def test_a_withdrawal_is_asked_for_anew_under_a_key_that_is_not_honoured(keyless: User) -> None:
+    destination = {"currency": "rusd", "network": "base", "address": "0x" + "1" * 40}
+    order = {"amountCents": 500, "destination": destination}
+    found = [keyless.call("POST", "/withdrawals", order, headers=KEY).data["status"] for _ in range(3)]
+    # The third asking is a withdrawal of its own, which waits for the signature of the first.
+    assert found == ["pending", "ready", "pending"]
+    (shown,) = (one for one in keyless.caller.control("")["users"] if one["userId"] == keyless.user_id)
+    assert (shown["withdrawals"]["pending"], shown["withdrawals"]["ready"]) == (1, 1)
+
+
+@pytest.mark.parametrize("key", ["1234567", "k" * 129])
+def test_a_key_that_is_not_honoured_has_its_length_all_the_same(keyless: User, key: str) -> None:
+    reply = keyless.call("POST", "/cards", {}, headers={"Idempotency-Key": key})
+    assert reply.error == (400, "invalid_request", "Idempotency-Key")
