@@ -61,6 +61,11 @@ def is_card_number(digits: str) -> bool:
     return _has_issuer(digits) and _passes_luhn(digits)
 
 
+def is_no_card(text: str) -> bool:
+    """Whether the whole text is a date, a UUID or hex: full of digits, and never a secret by its form."""
+    return _NO_CARD.fullmatch(text) is not None
+
+
 class Found(NamedTuple):
     """Where a card number stands in a text, and its last four digits; none where it is not sure which they are."""
 

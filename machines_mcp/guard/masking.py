@@ -15,6 +15,7 @@ from machines_mcp.guard.patterns import HIDDEN, hides, is_code, masked_text
 
 # Fields whose short numbers are shown on purpose, also beside a card number that was masked.
 _LAST_FOUR = "last4"
+_STRUCTURED = "structuredContent"
 
 
 class Masking:
@@ -24,6 +25,8 @@ class Masking:
         self._exempt = exempt
         # Most strings of an answer stand in it twice: as text and as structured content.
         self._seen: dict[tuple[str, str], str] = {}
+        # What the text said, what is shown of it, and how much was masked.
+        self._text: tuple[Any, Any, int] | None = None
         self.count = 0
 
     def masked(self, node: Any, key: str = "") -> Any:
@@ -59,9 +62,16 @@ class Masking:
         hits = 0
         for name, value in node.items():
             before = self.count
-            shown[self._string(name, "")] = self.masked(value, name)
+            shown[self._string(name, "")] = self._structured(value) if name == _STRUCTURED else self.masked(value, name)
             hits += 0 if isinstance(value, dict | list) else self.count - before
         return self._without_codes(shown) if hits else shown
+
+    def _structured(self, node: Any) -> Any:
+        """An answer's structured content; mostly it says what the text before it said."""
+        if self._text is None or self._text[0] != node:
+            return self.masked(node, _STRUCTURED)
+        self.count += self._text[2]
+        return self._text[1]
 
     def _without_codes(self, node: dict[str, Any]) -> dict[str, Any]:
         """Without what may be the code that came with a card number, whatever its name."""
@@ -93,4 +103,5 @@ class Masking:
             return self._string(text, "text")
         before = self.count
         shown = self.masked(inner)
+        self._text = inner, shown, self.count - before
         return to_json(shown).decode() if self.count > before else text

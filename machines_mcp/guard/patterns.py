@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from machines_mcp.guard.cards import SHORTEST, find_cards
+from machines_mcp.guard.cards import SHORTEST, find_cards, is_no_card
 from machines_mcp.guard.encodings import folded, has_escapes, unescaped
 
 HIDDEN = "•••"
@@ -65,7 +65,7 @@ def may_hold_some(line: str, plain: bytes) -> bool:
 
 def masked_text(text: str) -> str:
     """The text with what must not be read in it replaced."""
-    if not _ANY_DIGITS.search(text):
+    if not _ANY_DIGITS.search(text) or is_no_card(text):
         return text
     if has_escapes(text):
         read = unescaped(text)

@@ -50,6 +50,21 @@ def test_json_in_a_text_stays_json() -> None:
     assert part["annotations"] == {"a": last}
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_structured_content_is_masked_by_what_it_says_and_not_by_what_the_text_says(same: bool) -> None:
+    number, other = card_number(), card_number()
+    said = {"note": f"paid with {number}", "count": 1}
+    structured = said if same else {"note": f"paid with {other}", "count": 1}
+    masking = Masking(())
+
+    shown = masking.masked({"content": [{"type": "text", "text": json.dumps(said)}], "structuredContent": structured})
+
+    last4 = (number if same else other)[-4:]
+    assert json.loads(shown["content"][0]["text"]) == {"note": f"paid with •••• {number[-4:]}", "count": 1}
+    assert shown["structuredContent"] == {"note": f"paid with •••• {last4}", "count": 1}
+    assert masking.count == 2
+
+
 def test_a_text_that_only_begins_like_json_is_masked_as_text() -> None:
     number = card_number()
     for text in (f"{{not json {number}", f"[{number}", f"{{{number}}}"):
