@@ -47,6 +47,8 @@ class Intent:
     card_id: str | None
     decided_at: float | None
     began_at: float | None = None
+    owner: str | None = None
+    """The process that took the grant; empty once it gave up, None where it was taken before there was a journal."""
 
     @property
     def dialog(self) -> str:

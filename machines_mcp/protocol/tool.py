@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Stakes
 from machines_mcp.opaque import FromText, Opaque
@@ -92,6 +93,39 @@ class Call(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """It happened: what the call would have returned, and the id of what was made, where it was found just now."""
+
+    output: Output
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """Nothing happened, and whatever the call had taken for it is given back. `why` is a sentence for the model."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manual:
+    """Nobody can tell by asking the API, so a person must. `why` is a sentence for them."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """It can't be told yet: look again in so many seconds."""
+
+    seconds: float
+
+
+Settled: TypeAlias = Done | NotDone | Manual | Later
+Settle: TypeAlias = Callable[[Call[Any], Intent, Sequence[Entry]], Awaitable[Settled]]
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     """A registered tool. Everything the client sees and the gate asks about it."""
 
@@ -107,6 +141,7 @@ class Tool:
     effects: tuple[Effect, ...]
     stakes: Callable[[Call[Any], Any], Awaitable[Stakes]] | None
     present: Callable[[Call[Any], Any, Intent], Awaitable[str | None]] | None
+    settle: Settle | None
     choices: Callable[[Policy], Mapping[str, Mapping[str, str]]]
     destructive: bool
     idempotent: bool
@@ -143,6 +178,7 @@ def tool(
     effect_of: Callable[[In], Effect] | None = None,
     stakes: Callable[[Call[S], In], Awaitable[Stakes]] | None = None,
     present: Callable[[Call[S], In, Intent], Awaitable[str | None]] | None = None,
+    settle: Settle | None = None,
     choices: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
     destructive: bool = False,
     idempotent: bool = True,
@@ -153,8 +189,9 @@ def tool(
     `effect` names every class its calls can have; with more than one, `effect_of` computes it from the arguments.
     `stakes` says what the person reads and what limits count, and refuses what could not be done anyway before
     anybody is asked. `present` shows a waiting intent on a page of its own, where the call needs one, and returns its
-    address; None: the person is asked in the usual ways. `choices`: the values that a policy leaves of an argument,
-    each with its meaning.
+    address; None: the person is asked in the usual ways. `settle` finds out what became of a granted call that was cut
+    short: from the intent and what the journal has of it, without the arguments, which are stored nowhere. `choices`:
+    the values that a policy leaves of an argument, each with its meaning.
     """
     effects = effect if isinstance(effect, tuple) else (effect,)
     if not effects:
@@ -180,6 +217,7 @@ def tool(
             effects=effects,
             stakes=stakes,
             present=present,
+            settle=settle,
             choices=choices,
             destructive=destructive,
             idempotent=idempotent,

@@ -1,0 +1,156 @@
+"""The journal: each change that is asked of the API, on disk before its first byte is sent, and what became of it.
+
+    pending -> done | rejected | unsent
+            -> unknown -> done | rejected | manual
+
+A `pending` row of a process that is gone is as good as `unknown`. `unsent` and `rejected` say that nothing happened.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from machines_mcp.guard.journal_row import Begun, Doing, Entry, State, doing, hashed, insert, kept_body, selected
+from machines_mcp.guard.points import point
+from machines_mcp.guard.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.guard.owners import Owners
+    from machines_mcp.guard.store import Store
+
+__all__ = ["Doing", "Entry", "Journal", "KeyReused", "State", "doing"]
+
+logger = logging.getLogger(__name__)
+
+# What nobody has an answer for. The owners of those that are pending are looked at one by one.
+_OPEN = "state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
+
+
+class KeyReused(Exception):
+    """Another mutation was begun under this idempotency key, and may have happened."""
+
+
+class Journal:
+    """The mutations of one state folder; a `MutationLog` of the partner's client. `key` hashes what isn't kept."""
+
+    def __init__(self, store: Store, key: bytes, owners: Owners, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._key = key
+        self._owners = owners
+        self._clock = clock
+        self._lost: set[str] = set()
+        """What ended in this process and could not be written: pending, though nothing is under way any more."""
+
+    async def begin(self, mutation: Begun) -> str:
+        """Keep a mutation that is about to be sent, and return its id.
+
+        Raises:
+            StoreUnavailable: It can't be kept, so it must not be sent.
+            KeyReused: Its key was used for another one, which may have happened.
+        """
+        about = doing.get()
+        body_hash = hashed(self._key, mutation)
+        now = self._clock()
+
+        def work(db: sqlite3.Connection) -> str:
+            key = mutation.idempotency_key
+            for known in [] if key is None else selected(db, "idempotency_key = ?", key):
+                return self._again(db, known, mutation, body_hash, now)
+            return insert(db, mutation, about, body_hash=body_hash, owner=self._owners.own(), now=now).id
+
+        entry_id = await self._store.run(work)
+        self._lost.discard(entry_id)
+        if about is not None:
+            about.begun += 1
+        point("journal.begun")
+        return entry_id
+
+    def sent(self, entry_id: str) -> None:
+        """All of it went out."""
+        point("request.sent")
+
+    async def end(
+        self,
+        entry_id: str,
+        outcome: Literal["done", "rejected", "unknown", "unsent"],
+        *,
+        reference: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Keep what became of it. Where that can't be written it stays `pending`, and is looked into like one."""
+        point("request.answered")
+        values = (outcome, reference, status, self._clock(), entry_id)
+        change = (
+            "UPDATE mutations SET state = ?, reference = coalesce(?, reference), status = ?, ended_at = ?"
+            " WHERE id = ? AND state = 'pending'"
+        )
+        try:
+            await self._store.run(lambda db: db.execute(change, values))
+        except StoreUnavailable:
+            self._lost.add(entry_id)
+            logger.error("the outcome of a request could not be written to the journal")
+        point("journal.ended")
+
+    async def of_intent(self, intent_id: str) -> list[Entry]:
+        """What was asked of the API for this intent, oldest first."""
+        return await self._store.read(lambda db: selected(db, "intent_id = ?", intent_id))
+
+    async def unresolved(self) -> list[Entry]:
+        """What nobody knows the outcome of and nobody is at work on, oldest first."""
+
+        def work(db: sqlite3.Connection) -> list[Entry]:
+            return [entry for entry in selected(db, _OPEN) if entry.state != "pending" or not self._under_way(entry)]
+
+        return await self._store.read(work)
+
+    async def references(self, user_id: str | None = None) -> frozenset[str]:
+        """The ids of what was made here, of all users or of one: nothing else can have made the same."""
+        query = "SELECT reference FROM mutations WHERE state = 'done' AND reference IS NOT NULL"
+        values: tuple[str, ...] = ()
+        if user_id is not None:
+            query, values = f"{query} AND user_id = ?", (user_id,)
+        return await self._store.read(lambda db: frozenset(row["reference"] for row in db.execute(query, values)))
+
+    async def settle(
+        self,
+        entry_id: str,
+        state: Literal["done", "rejected", "unknown", "manual"],
+        reference: str | None = None,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Keep what was found out later, and `by` whom: the entry is closed, but while it is `manual`.
+
+        A note says why a person must look. What is closed stays as it is.
+        """
+        closed = None if state == "manual" else by or "server"
+        values = (state, reference, note, closed, self._clock(), entry_id)
+        change = (
+            "UPDATE mutations SET state = ?, reference = coalesce(?, reference), note = ?, settled_by = ?, ended_at = ?"
+            " WHERE id = ? AND state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
+        )
+        await self._store.run(lambda db: db.execute(change, values))
+
+    def _under_way(self, entry: Entry) -> bool:
+        return entry.id not in self._lost and self._owners.alive(entry.owner)
+
+    def _again(self, db: sqlite3.Connection, entry: Entry, mutation: Begun, body_hash: str, now: float) -> str:
+        """Another attempt under the same key. A label is encrypted anew each time: another body than one which is known
+        to have had no effect may take its place."""
+        if not hmac.compare_digest(entry.body_hash, body_hash) and entry.may_have_happened:
+            raise KeyReused
+        sent_at = now if entry.state == "unsent" else entry.sent_at
+        db.execute(
+            "UPDATE mutations SET attempts = attempts + 1, state = 'pending', body = ?, body_hash = ?, owner = ?,"
+            " status = NULL, sent_at = ?, last_sent_at = ?, ended_at = NULL, settled_by = NULL, note = NULL"
+            " WHERE id = ?",
+            (kept_body(mutation), body_hash, self._owners.own(), sent_at, now, entry.id),
+        )
+        return entry.id
