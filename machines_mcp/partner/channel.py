@@ -58,13 +58,13 @@ class Channel:
     async def _authorised(self, user_id: str, need: Need, request: Request, deadline: float) -> Envelope:
         held = await self._sessions.acquire(user_id, need, deadline=deadline)
         try:
-            return await self._transport.send(request, held.credential, deadline=deadline)
+            return await self._transport.send(request, held.credential, deadline=deadline, user_id=user_id)
         except Unauthorized:
             self._sessions.drop(held)
         # Nothing that was minted before the refusal: what made this token void may have made the others so.
         held = await self._sessions.acquire(user_id, need, deadline=deadline, newer_than=held.serial)
         try:
-            return await self._transport.send(request, held.credential, deadline=deadline)
+            return await self._transport.send(request, held.credential, deadline=deadline, user_id=user_id)
         except Unauthorized:
             self._sessions.drop(held)
             raise

@@ -12,6 +12,7 @@ from machines_mcp.secret import Secret
 
 if TYPE_CHECKING:
     from machines_mcp.partner.envelope import Reply
+    from machines_mcp.partner.errors import PartnerError
 
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,8192}")
 
@@ -79,13 +80,25 @@ class Wire:
         self.sent = False
         self.status: int | None = None
         self.reply: Reply | None = None
+        self.earlier: PartnerError | None = None
+        """How the try before ended; or the first that may have had its effect, where one did."""
         body = request.body
         self.content = None if body is None else json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
 
     @property
     def outcome_known(self) -> bool:
         """False once a mutation may have reached the API."""
-        return not (self.request.effect and self.sent)
+        return not (self.request.effect and (self.sent or self.in_doubt is not None))
+
+    @property
+    def in_doubt(self) -> PartnerError | None:
+        """The end of an earlier try that may have had its effect, whatever becomes of the later ones."""
+        return None if self.earlier is None or self.earlier.outcome_known else self.earlier
+
+    def failed(self, error: PartnerError) -> None:
+        """One try is over and another will follow, of which nothing is sent yet."""
+        self.sent = False
+        self.earlier = self.in_doubt or error
 
     def headers(self, credential: Credential) -> dict[str, str]:
         """The headers of this request alone."""

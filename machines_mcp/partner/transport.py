@@ -1,4 +1,4 @@
-"""Requests to the Partner API and their answers: bounded in time and size, nothing followed, nothing sent twice.
+"""Requests to the Partner API and their answers: bounded in time, size and number, and nothing followed.
 
 The only module that imports httpx, and only when the first request is made.
 """
@@ -25,7 +25,9 @@ from machines_mcp.partner.errors import (
     TooLarge,
     Unreachable,
 )
+from machines_mcp.partner.lanes import TOTAL, Lanes
 from machines_mcp.partner.request import Credential, Request, Wire
+from machines_mcp.partner.retries import ATTEMPTS, Retries, is_repeatable
 from machines_mcp.partner.trace import Trace
 
 if TYPE_CHECKING:
@@ -38,10 +40,7 @@ MAX_BYTES = 2 * 1024 * 1024
 
 # Seconds within one attempt.
 _CONNECT, _READ, _WRITE, _POOL = 3.0, 8.0, 5.0, 2.0
-_ATTEMPTS = 3
-_LONGEST_BACKOFF = 1.0
 _MAX_RETRY_AFTER = 86_400.0
-_CONNECTIONS = 64
 # Less than the five after which a Node server closes an idle connection: a mutation sent at that moment would leave
 # its outcome unknown.
 _IDLE_SECONDS = 4.0
@@ -64,6 +63,8 @@ class Transport:
         self._injected = http_transport
         self._trace = trace
         self._clock = clock
+        self._lanes = Lanes()
+        self._retries = Retries()
         self._http: httpx.AsyncClient | None = None
         self._building = anyio.Lock()
 
@@ -72,42 +73,56 @@ class Transport:
         if self._http is not None:
             await self._http.aclose()
 
-    async def send(self, request: Request, credential: Credential, *, deadline: float) -> Envelope:
+    async def send(
+        self, request: Request, credential: Credential, *, deadline: float, user_id: str | None = None
+    ) -> Envelope:
         """The good answer to a request, or an error, by `deadline` on the clock of `anyio.current_time`.
 
-        A repeatable request is tried up to three times while no connection can be made and on 429 and 503, as
-        `Retry-After` says where that fits the deadline. Anything else is sent once.
+        It waits for a place among all requests and among those of `user_id`. What `Retries` allows is sent up to four
+        times; anything else once.
 
         Raises:
             PartnerError: Any of the tree but `ScopeRefused`.
         """
         wire = Wire(request)
+        self._retries.count()
         with anyio.CancelScope(deadline=deadline):
-            if request.repeatable:
-                return await self._retrying(wire, credential, deadline)
-            return await self._attempt(wire, credential)
-        raise TimedOut(outcome_known=wire.outcome_known)
+            if is_repeatable(request):
+                return await self._retrying(wire, credential, user_id, deadline)
+            async with self._lanes.lane(user_id):
+                return await self._attempt(wire, credential)
+        # Where only a repetition found no time, the reason for it is worth more than the timeout.
+        raise wire.earlier if wire.earlier and wire.outcome_known else TimedOut(outcome_known=wire.outcome_known)
 
-    async def _retrying(self, wire: Wire, credential: Credential, deadline: float) -> Envelope:
+    async def _retrying(self, wire: Wire, credential: Credential, user_id: str | None, deadline: float) -> Envelope:
         await self._client()
         import stamina
 
-        def pause(error: Exception) -> bool | float:
-            if not isinstance(error, Unreachable) and getattr(error, "status", None) not in (429, 503):
-                return False
-            left = deadline - anyio.current_time()
-            wait = error.retry_after if isinstance(error, PartnerError) else None
-            # The reason is worth more than a timeout: no wait that the deadline would cut short.
-            if wait is None:
-                return left > _LONGEST_BACKOFF
-            return wait if wait < left else False
+        tries = 0
 
-        async for attempt in stamina.retry_context(
-            on=pause, attempts=_ATTEMPTS, timeout=None, wait_initial=0.1, wait_max=_LONGEST_BACKOFF, wait_jitter=0.2
-        ):
-            with attempt:
-                envelope = await self._attempt(wire, credential)
-        return envelope
+        def pause(error: Exception) -> bool | float:
+            if not isinstance(error, PartnerError):
+                return False
+            seconds = self._retries.pause(wire.request, error, tries, deadline - anyio.current_time())
+            if seconds is None:
+                return False
+            wire.failed(error)
+            return seconds
+
+        failure: PartnerError
+        try:
+            async for attempt in stamina.retry_context(on=pause, attempts=ATTEMPTS, timeout=None):
+                with attempt:
+                    tries += 1
+                    # No place is held during a pause.
+                    async with self._lanes.lane(user_id):
+                        envelope = await self._attempt(wire, credential)
+        except PartnerError as error:
+            failure = error
+        else:
+            return envelope
+        # A later try that was turned away says nothing of an earlier one that may have had its effect.
+        raise wire.in_doubt or failure
 
     async def _attempt(self, wire: Wire, credential: Credential) -> Envelope:
         if self._trace is None:
@@ -205,9 +220,7 @@ class Transport:
         transport = self._injected or httpx.AsyncHTTPTransport(
             verify=tls,
             proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=proxy_tls),
-            limits=httpx.Limits(
-                max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
-            ),
+            limits=httpx.Limits(max_connections=TOTAL, max_keepalive_connections=TOTAL, keepalive_expiry=_IDLE_SECONDS),
         )
         return httpx.AsyncClient(
             transport=transport,

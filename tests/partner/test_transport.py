@@ -11,7 +11,7 @@ import pytest
 import stamina
 from anyio.abc import ByteStream
 
-from machines_mcp.partner import Balances, Card, PartnerClient, errors, transport
+from machines_mcp.partner import Balances, Card, PartnerClient, errors, lanes, retries, transport
 from machines_mcp.secret import Secret
 from tests.partner.upstream import (
     PARTNER_KEY,
@@ -58,7 +58,7 @@ CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationM
 @pytest.fixture
 def without_backoff() -> Iterator[None]:
     """Retries as many as ever, but at once."""
-    with stamina.set_testing(True, attempts=transport._ATTEMPTS, cap=True):
+    with stamina.set_testing(True, attempts=retries.ATTEMPTS, cap=True):
         yield
 
 
@@ -316,15 +316,15 @@ async def test_connections_are_pooled_and_the_client_is_built_once(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_read_is_tried_three_times(
+async def test_a_read_is_tried_four_times(
     api: Upstream, client: PartnerClient, without_backoff: None, status: int
 ) -> None:
-    api.on("GET", "/balances", refusal(status), refusal(status), good(BALANCES))
+    api.on("GET", "/balances", *[refusal(status)] * 3, good(BALANCES))
     assert (await read(client)).spending_power == 9500
-    api.on("GET", "/balances", refusal(status), refusal(status), refusal(status), good(BALANCES))
+    api.on("GET", "/balances", *[refusal(status)] * 4, good(BALANCES))
     with pytest.raises(errors.RateLimited if status == 429 else errors.ServerError):
         await read(client)
-    assert len(api.calls) == 6
+    assert len(api.calls) == 8
 
 
 @pytest.mark.parametrize(
@@ -339,13 +339,84 @@ async def test_a_read_is_not_repeated_after_any_other_failure(
     assert len(api.calls) == 1
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_mutation_is_sent_once(
+TURNED_AWAY: dict[str, Answer] = {
+    "429": refusal(429),
+    "429 with a time": refusal(429, headers={"Retry-After": "0"}),
+    "503 with a time": refusal(503, headers={"Retry-After": "0"}),
+}
+
+
+@pytest.mark.parametrize("answer", TURNED_AWAY.values(), ids=TURNED_AWAY)
+async def test_a_mutation_with_a_key_that_was_turned_away_is_sent_again_to_the_letter(
+    api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
+) -> None:
+    api.on("POST", "/cards", answer, answer, good(CARD))
+    assert (await mutate(client)).card_id == "card-0001"
+    first, *others = [(seen.body, seen.token, seen.headers["idempotency-key"]) for seen in api.calls]
+    assert others == [first] * 2
+
+
+@pytest.mark.parametrize("answer", TURNED_AWAY.values(), ids=TURNED_AWAY)
+async def test_a_mutation_without_a_key_is_sent_once(
+    api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
+) -> None:
+    api.on("DELETE", "/cards/card-0001", answer)
+    with pytest.raises(errors.ApiError):
+        await client.cards.delete(USER, "card-0001")
+    assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_mutation_that_may_have_happened_is_sent_once(
     api: Upstream, client: PartnerClient, without_backoff: None, status: int
 ) -> None:
     error = await failure_of_mutation(api, client, refusal(status), good(CARD))
-    assert error.outcome_known is (status == 429)
+    assert not error.outcome_known
     assert len(api.calls) == 1
+
+
+async def test_a_later_refusal_says_nothing_of_an_earlier_try_that_may_have_happened(
+    api: Upstream, client: PartnerClient, without_backoff: None
+) -> None:
+    error = await failure_of_mutation(api, client, refusal(503, headers={"Retry-After": "0"}), refusal(409))
+    assert type(error) is errors.ServerError
+    assert not error.outcome_known
+    error = await failure_of_mutation(api, client, refusal(429, headers={"Retry-After": "0"}), refusal(409))
+    assert type(error) is errors.Conflict
+    assert error.outcome_known
+
+
+async def test_a_mutation_that_was_turned_away_and_then_found_no_place_did_not_happen(
+    api: Upstream, without_backoff: None
+) -> None:
+    turned_away = anyio.Event()
+
+    async def late(stream: ByteStream) -> None:
+        await turned_away.wait()
+        await refusal(429)(stream)
+
+    async with hasty(api, deadline=1.5) as client, anyio.create_task_group() as group:
+        await client.sessions.open(USER, ["cards.write", "deposits.read"])
+        api.on("POST", "/cards", late)
+        api.on("GET", "/balances", stalled)
+        # One more than there are places beside the mutation: it goes in when the mutation comes out.
+        for _ in range(lanes.PER_USER):
+            group.start_soon(time_out_reading, client)
+        group.start_soon(after, api, 1 + lanes.PER_USER, turned_away)
+        error = await failure_of_mutation(api, client, late)
+    assert type(error) is errors.RateLimited
+    assert error.outcome_known
+    assert [seen.method for seen in api.calls].count("POST") == 1
+
+
+async def time_out_reading(client: PartnerClient) -> None:
+    with pytest.raises(errors.TimedOut):
+        await read(client)
+
+
+async def after(api: Upstream, count: int, event: anyio.Event) -> None:
+    await api.received(count)
+    event.set()
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -379,6 +450,22 @@ async def test_a_read_is_repeated_where_no_connection_could_be_made(without_back
     async with PartnerClient(NOWHERE, Secret(PARTNER_KEY), http_transport=httpx.MockTransport(answer)) as client:
         await read(client)
     assert asked == ["sessions"] * 3 + ["balances"] * 3
+
+
+async def test_a_mutation_with_a_key_is_repeated_where_no_connection_could_be_made(without_backoff: None) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path.rpartition("/")[2], request.headers.get("idempotency-key")))
+        if asked[-1][0] == "sessions":
+            return httpx.Response(200, json=SESSION)
+        if len(asked) < 4:
+            raise httpx.ConnectError("canary")
+        return httpx.Response(200, json={"ok": True, "data": CARD})
+
+    async with PartnerClient(NOWHERE, Secret(PARTNER_KEY), http_transport=httpx.MockTransport(answer)) as client:
+        await client.cards.create(USER, idempotency_key="intent-0001")
+    assert asked == [("sessions", None)] + [("cards", "intent-0001")] * 3
 
 
 async def test_a_short_retry_after_is_waited_for(api: Upstream, client: PartnerClient) -> None:
@@ -420,17 +507,21 @@ async def test_a_retry_after_that_makes_no_sense_counts_as_none(
     headers = {} if header is None else {"Retry-After": header}
     error = await failure_of_read(api, client, refusal(429, headers=headers))
     assert error.retry_after is None
-    assert len(api.calls) == 3
+    assert len(api.calls) == retries.ATTEMPTS
 
 
-async def test_a_past_retry_after_is_now(api: Upstream, client: PartnerClient) -> None:
+async def test_a_past_retry_after_is_now(api: Upstream, client: PartnerClient, without_backoff: None) -> None:
     past = {"Retry-After": "Wed, 01 Jan 2020 00:00:00 GMT"}
     error = await failure_of_mutation(api, client, refusal(429, headers=past))
     assert error.retry_after == 0
 
 
-async def test_no_retry_is_begun_that_the_deadline_would_cut_short(api: Upstream) -> None:
-    async with hasty(api, deadline=0.9) as client:
+async def test_no_retry_is_begun_that_the_deadline_would_cut_short(
+    api: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "_PAUSES", (9.0,) * 3)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    async with hasty(api, deadline=5) as client:
         error = await failure_of_read(api, client, refusal(503))
     assert type(error) is errors.ServerError
     assert len(api.calls) == 1
@@ -468,4 +559,4 @@ async def test_what_httpx_raises_becomes_ours_without_its_words(
     assert type(caught.value) is kind
     assert caught.value.outcome_known is known
     assert chain_of(caught.value) == [caught.value]
-    assert next(sent) == 2
+    assert next(sent) == 1 + (retries.ATTEMPTS if kind is errors.Unreachable else 1)

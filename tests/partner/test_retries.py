@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+
+from machines_mcp.partner import errors, retries
+from machines_mcp.partner.request import Request
+from machines_mcp.partner.retries import ATTEMPTS, LONGEST_RETRY_AFTER, Retries, is_repeatable
+
+READ = Request.get("/cards")
+KEYED = Request.change("POST", "/cards", {}, idempotency_key="intent-0001")
+KEYLESS = Request.change("DELETE", "/cards/{cardId}", ids={"cardId": "card-0001"})
+ASKED = Request.ask("/deposits/range", {})
+LONG = 1e9
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def shared(clock: Clock) -> Retries:
+    return Retries(clock)
+
+
+def again(request: Request, error: errors.PartnerError, left: float = LONG) -> bool:
+    return Retries(Clock()).pause(request, error, 1, left) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "read", "keyed"),
+    [
+        (errors.Unreachable(), True, True),
+        (errors.RateLimited(status=429), True, True),
+        (errors.RateLimited(status=429, retry_after=1), True, True),
+        (errors.ServerError(status=503, outcome_known=False, retry_after=1), True, True),
+        (errors.ServerError(status=503, outcome_known=False), True, False),
+        (errors.ServerError(status=500, outcome_known=False, retry_after=1), False, False),
+        (errors.ServerError(status=502, outcome_known=False), False, False),
+        (errors.ServerError(status=504, outcome_known=False), False, False),
+        (errors.TimedOut(outcome_known=False), False, False),
+        (errors.TimedOut(), False, False),
+        (errors.ConnectionLost(outcome_known=False), False, False),
+        (errors.Malformed(status=200, outcome_known=False), False, False),
+        (errors.Redirected(status=302, outcome_known=False), False, False),
+        (errors.TooLarge(status=200, outcome_known=False), False, False),
+        (errors.Unauthorized(status=401), False, False),
+        (errors.Conflict(status=409), False, False),
+        (errors.InvalidRequest(status=422), False, False),
+    ],
+    ids=lambda value: (
+        f"{value!r} {value.status} {value.retry_after}" if isinstance(value, errors.PartnerError) else None
+    ),
+)
+def test_what_is_sent_again(error: errors.PartnerError, read: bool, keyed: bool) -> None:
+    assert again(READ, error) is read
+    assert again(KEYED, error) is keyed
+    assert not again(KEYLESS, error)
+    assert not again(ASKED, error)
+
+
+def test_what_can_never_be_sent_again_is_known_beforehand() -> None:
+    assert [is_repeatable(request) for request in (READ, KEYED, KEYLESS, ASKED)] == [True, True, False, False]
+
+
+def test_pauses_are_drawn_from_nothing_to_a_quarter_of_a_second_and_up_to_eight() -> None:
+    drawn = [
+        [Retries(Clock()).pause(READ, errors.Unreachable(), tries, LONG) for _ in range(400)] for tries in (1, 2, 3)
+    ]
+    for pauses, longest in zip(drawn, (0.25, 1.5, 8.0), strict=True):
+        found = sorted(pause for pause in pauses if pause is not None)
+        assert len(found) == 400
+        assert 0 <= found[0] < longest * 0.05
+        assert longest * 0.95 < found[-1] <= longest
+        # Spread evenly, which a pause with a little noise is not.
+        assert longest * 0.4 < found[200] < longest * 0.6
+
+
+def test_the_fourth_failure_is_the_answer(shared: Retries) -> None:
+    assert ATTEMPTS == 4
+    assert shared.pause(READ, errors.Unreachable(), ATTEMPTS, LONG) is None
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 59, LONGEST_RETRY_AFTER])
+def test_upstream_is_given_the_time_it_asked_for_and_a_little_more(shared: Retries, seconds: float) -> None:
+    pause = shared.pause(READ, errors.RateLimited(status=429, retry_after=seconds), 1, LONG)
+    assert pause is not None
+    assert seconds <= pause <= seconds + 0.25
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(60.001, LONG), (86400, LONG), (5, 5), (5, 1), (0, 0), (0, -1)])
+def test_a_time_beyond_a_minute_or_the_deadline_is_not_waited_for(shared: Retries, seconds: float, left: float) -> None:
+    assert shared.pause(READ, errors.RateLimited(status=429, retry_after=seconds), 1, left) is None
+
+
+def failures(shared: Retries, calls: int) -> int:
+    """How many repetitions `calls` requests get where each try of them fails."""
+    repeated = 0
+    for _ in range(calls):
+        shared.count()
+        tries = 1
+        while shared.pause(READ, errors.ServerError(status=503), tries, LONG) is not None:
+            tries += 1
+        repeated += tries - 1
+    return repeated
+
+
+def test_a_lone_call_repeats_itself_as_often_as_any(shared: Retries) -> None:
+    # Its session first, then itself.
+    assert failures(shared, 2) == 2 * (ATTEMPTS - 1)
+
+
+@pytest.mark.parametrize("calls", [10, 100, 1000, 5000])
+def test_where_everything_fails_a_tenth_is_sent_again(shared: Retries, calls: int) -> None:
+    assert failures(shared, calls) <= max(retries._FLOOR, calls / 10)
+
+
+def test_the_budget_grows_back_with_time(shared: Retries, clock: Clock) -> None:
+    for _ in range(3):
+        assert failures(shared, 50) == retries._FLOOR
+        assert failures(shared, 50) == 0
+        clock.now += retries._WINDOW_SECONDS + 1
+
+
+def test_what_no_pause_fits_costs_nothing_of_the_budget(shared: Retries) -> None:
+    for _ in range(50):
+        assert shared.pause(READ, errors.Unreachable(), 1, 0) is None
+        assert shared.pause(READ, errors.Unreachable(), ATTEMPTS, LONG) is None
+    assert failures(shared, 2) == 2 * (ATTEMPTS - 1)
+
+
+def test_nothing_is_kept_of_old_requests(shared: Retries, clock: Clock) -> None:
+    for _ in range(10_000):
+        shared.count()
+        clock.now += 1
+    assert len(shared._sent) <= retries._WINDOW_SECONDS + 1
