@@ -281,7 +281,7 @@ def prepared(
     for name, text in (
         ("key", canaries.partner_key),
         ("policy.toml", policy.replace("{key}", str(public))),
-        (public.name, _public_key()),
+        (public.name, public_key()),
     ):
         path = folder / name
         path.write_text(text, encoding="utf-8")
@@ -311,7 +311,7 @@ def _set_passphrase(keys: Path, passphrase: str) -> None:
     path.chmod(0o600)
 
 
-def _public_key() -> str:
+def public_key() -> str:
     """A key that cards may be sealed to; nobody has its other half."""
     point = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
     x, y = (base64.urlsafe_b64encode(number.to_bytes(32)).rstrip(b"=").decode() for number in (point.x, point.y))

@@ -1,0 +1,43 @@
+"""`python -m tests.crashes --kills N --seed S`: kill servers under load, and ask upstream what happened how often."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+from tests.crashes.campaign import SEGMENT_KILLS, Campaign
+
+
+def main() -> int:
+    """Run it; 1 where something was lost, doubled, leaked or left unsettled."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crashes", description=__doc__)
+    parser.add_argument("--kills", type=int, default=100, help="how many servers are killed")
+    parser.add_argument("--seed", type=int, default=None, help="of what users want and of when servers die; printed")
+    parser.add_argument("--no-keys", action="store_true", help="upstream ignores idempotency keys")
+    parser.add_argument("--no-journal", action="store_true", help="servers without a journal: what it is good for")
+    parser.add_argument("--naive", action="store_true", help="a client that calls anew instead of repeating by the id")
+    parser.add_argument("--points", action="store_true", help="kills at the labelled points alone")
+    parser.add_argument("--segment", type=int, default=SEGMENT_KILLS, help="kills per state folder")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps what the servers left behind")
+    given = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    print(f"seed {seed}", flush=True)
+    campaign = Campaign(
+        *(given.kills, seed),
+        keys=not given.no_keys,
+        journal=not given.no_journal,
+        naive=given.naive,
+        labelled=given.points,
+        segment=given.segment,
+        keep=given.keep,
+    )
+    report = asyncio.run(campaign.run())
+    print("\n".join(report.lines()))
+    return 1 if report.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

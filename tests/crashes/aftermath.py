@@ -1,0 +1,121 @@
+"""What a state folder holds after a death, and in the end: rows that nobody settled, broken chains, secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from machines_mcp.guard.audit_chain import verify
+from machines_mcp.guard.keys import state_key
+from tests.leaks.canaries import Canaries, Canary
+from tests.leaks.scanner import Scanner
+
+_CVC = re.compile(rb"(?:cvc|cvv|security.?code)[^0-9]{1,24}([0-9]{3})(?![0-9])", re.IGNORECASE)
+
+
+@dataclass
+class Aftermath:
+    """What was found in a folder."""
+
+    bytes: Counter[str] = field(default_factory=Counter)
+    secrets: int = 0
+    """How many were looked for."""
+    leaks: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """A database or an audit that is not whole."""
+    ways: Counter[str] = field(default_factory=Counter)
+    """How requests came to their end that had no answer."""
+    manual: int = 0
+    unsettled: list[str] = field(default_factory=list)
+
+    def add(self, other: Aftermath) -> None:
+        """Both together."""
+        self.bytes += other.bytes
+        self.secrets += other.secrets
+        self.leaks += other.leaks
+        self.faults += other.faults
+        self.ways += other.ways
+        self.manual += other.manual
+        self.unsettled += other.unsettled
+
+
+def at_death(state: Path) -> tuple[int, int]:
+    """How many intents and how many requests of the journal had no end when the server was killed.
+
+    Read from a copy: whoever opens the database itself mends what the next server is to find as it was left.
+    """
+    with tempfile.TemporaryDirectory(prefix="machines-crashes-") as place:
+        for path in state.glob("state.db*"):
+            if not path.name.endswith("-shm"):
+                shutil.copy(path, place)
+        if not (Path(place) / "state.db").exists():
+            return 0, 0
+        with closing(sqlite3.connect(Path(place) / "state.db")) as db:
+            tables = {str(row[0]) for row in db.execute("SELECT name FROM sqlite_master")}
+            if not {"intents", "mutations"} <= tables:
+                return 0, 0
+            (executing,) = db.execute("SELECT count(*) FROM intents WHERE state = 'executing'").fetchone()
+            (pending,) = db.execute(
+                "SELECT count(*) FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
+            ).fetchone()
+            return int(executing), int(pending)
+
+
+async def checked(folder: Path, state: Path, numbers: list[tuple[str, str]], canaries: Canaries) -> Aftermath:
+    """Look at everything that the servers of a segment left behind, after the last of them has ended."""
+    return await asyncio.to_thread(_checked, folder, state, numbers, canaries)
+
+
+def _checked(folder: Path, state: Path, numbers: list[tuple[str, str]], canaries: Canaries) -> Aftermath:
+    found = Aftermath()
+    _look_for(folder, numbers, canaries, found)
+    _look_into(state, found)
+    return found
+
+
+def _look_for(folder: Path, numbers: list[tuple[str, str]], canaries: Canaries, found: Aftermath) -> None:
+    secrets = [Canary("pan", "own", number) for number, _ in numbers]
+    secrets += [canary for canary in canaries.own if canary.kind == "passphrase"]
+    # What is random of it: the scanner's own spellings end at 45 bytes.
+    secrets.append(Canary("partner key", "own", (folder / "key").read_text(encoding="utf-8")[-32:]))
+    scanner, codes = Scanner(secrets), {cvc.encode() for _, cvc in numbers}
+    found.secrets = len(secrets) + len(numbers)
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path == folder / "key":
+            continue
+        data = path.name.encode() + b"\n" + path.read_bytes()
+        channel = path.name if path.parent == folder and not path.name.startswith("points-") else "state and points"
+        found.bytes[channel] += len(data)
+        found.leaks += [f"{channel}: {hit}" for hit in scanner.scan(data)]
+        found.leaks += [f"{channel}: a card's code after its name" for code in _CVC.findall(data) if code in codes]
+
+
+def _look_into(state: Path, found: Aftermath) -> None:
+    with closing(sqlite3.connect(state / "state.db")) as db:
+        db.row_factory = sqlite3.Row
+        (whole,) = db.execute("PRAGMA integrity_check").fetchone()
+        if whole != "ok":
+            found.faults.append(f"the database: {whole}")
+        finding = verify(db, state_key(state, "audit"))
+        found.faults += [f"the audit: {fault}" for fault in finding.faults]
+        for row in db.execute(
+            "SELECT operation, mutations.state, attempts, settled_by, intents.state AS intent FROM mutations"
+            " LEFT JOIN intents ON intents.id = intent_id"
+        ):
+            by = f", settled by {row['settled_by']}" if row["settled_by"] else ""
+            again = ", sent again" if row["attempts"] > 1 else ""
+            found.ways[f"{row['operation']}: {row['state']}{again}{by}"] += 1
+            if row["state"] == "manual":
+                found.manual += 1
+            elif row["state"] in ("pending", "unknown") and not row["settled_by"]:
+                found.unsettled.append(f"{row['operation']} is {row['state']}")
+        manual = "SELECT intent_id FROM mutations WHERE state = 'manual'"
+        for row in db.execute(f"SELECT tool FROM intents WHERE state = 'executing' AND id NOT IN ({manual})"):  # noqa: S608
+            found.unsettled.append(f"an intent of {row['tool']} is executing")

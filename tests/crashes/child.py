@@ -1,0 +1,140 @@
+"""A server under test, and the process that such servers are forked from.
+
+A server is the product's own `serve` in a process of its own. What is put into that process is a hook at the labelled
+points (`guard/points.py`): it writes down each point that is passed, and kills the process at the one it was told. So
+no switch for tests is in the product.
+
+`python -m tests.crashes.child FD` is the nursery: it has imported what a server imports, and forks one for each order
+that comes through the socket, with the descriptors that come along as its stdin, stdout, stderr and the points' file.
+A life then costs its calls and not a second of imports. With an order as its argument it is that server itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import NoReturn
+
+from machines_mcp.guard import points
+
+# stdin, stdout and stderr, then where the passed points are written.
+TRACE = 3
+FREE = 128
+MOST_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a server is to be: its environment, and the point at whose passing number `nth` it dies, if any.
+
+    `fresh`: it is begun by a new interpreter, as a client does it, and not by a fork alone.
+    """
+
+    env: dict[str, str]
+    point: str | None = None
+    nth: int = 1
+    fresh: bool = False
+    journal: bool = True
+
+    def line(self) -> str:
+        """The order as JSON."""
+        return json.dumps(asdict(self))
+
+
+def serve(order: Order) -> NoReturn:
+    """Be that server."""
+    for name in [name for name in os.environ if name.startswith("MACHINES_")]:
+        del os.environ[name]
+    os.environ.update(order.env)
+    # Its own children shall not hold it.
+    os.set_inheritable(TRACE, False)
+    points.hook = _hook(order)
+    from machines_mcp.cli import main
+
+    main(["serve"])
+    os._exit(0)
+
+
+def _hook(order: Order) -> Callable[[str], None]:
+    passed = 0
+
+    def told(name: str) -> None:
+        nonlocal passed
+        # One write of few bytes to a file opened for appending: whole or not there, whoever dies next.
+        os.write(TRACE, f"{name}\n".encode())
+        if name == order.point:
+            passed += 1
+            if passed >= order.nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return told
+
+
+def nursery(channel: socket.socket) -> None:
+    """Fork a server per order until the other side is gone. Answers each with the server's process id."""
+    _import_all()
+    # Nobody waits for the dead here; who ordered them sees the end of their stdout.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel.sendall(b"ready\n")
+    while True:
+        line, descriptors, _, _ = socket.recv_fds(channel, MOST_BYTES, TRACE + 1)
+        if not line:
+            return
+        pid = os.fork()
+        if pid == 0:
+            channel.close()
+            _become(descriptors)
+            order = Order(**json.loads(line))
+            if order.fresh:
+                os.execv(sys.executable, [sys.executable, "-m", "tests.crashes.child", order.line()])  # noqa: S606
+            serve(order)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        channel.sendall(f"{pid}\n".encode())
+
+
+def _become(descriptors: list[int]) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Out of the way first: a descriptor that came may have the number that another one is to get.
+    for number, descriptor in enumerate([fcntl.fcntl(each, fcntl.F_DUPFD, FREE) for each in descriptors]):
+        os.dup2(descriptor, number)
+    os.closerange(TRACE + 1, 2 * FREE)
+
+
+def _import_all() -> None:
+    """What a server loads in its first second. None of it starts a thread or opens a file that is kept."""
+    import sqlite3
+
+    import cryptography.hazmat.primitives.ciphers.aead
+    import httpx
+
+    import machines_mcp.cli
+    import machines_mcp.desks
+    import machines_mcp.guard.overview
+    import machines_mcp.guard.wiring
+    import machines_mcp.partner.client
+    import machines_mcp.partner.transport
+    import machines_mcp.protocol.stdio
+    import machines_mcp.reveals
+    import machines_mcp.server
+    import machines_mcp.tools.catalogue
+    import machines_mcp.tools.resources
+    import machines_mcp.tools.services
+    import machines_mcp.tools.upstream
+
+    del sqlite3, cryptography, httpx, machines_mcp
+
+
+if __name__ == "__main__":
+    if sys.argv[1].isdigit():
+        nursery(socket.socket(fileno=int(sys.argv[1])))
+    else:
+        serve(Order(**json.loads(sys.argv[1])))

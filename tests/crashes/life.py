@@ -1,0 +1,196 @@
+"""The life of one server: it is begun over a state folder, spoken to with many calls under way, and killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.crashes.child import Order
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+ERA = "2026-07-28"
+_CLIENT = {"name": "crashes", "version": "1.0"}
+_MOST_BYTES = 1 << 20
+
+
+class Gone(Exception):
+    """The server ended before it answered."""
+
+
+class Nursery:
+    """The process that servers are forked from; see `child.py`."""
+
+    def __init__(self, process: Process, channel: socket.socket) -> None:
+        self._process = process
+        self._channel = channel
+        self._one = asyncio.Lock()
+
+    async def begin(self, order: Order, descriptors: list[int]) -> int:
+        """The process id of a new server with these descriptors as its first four."""
+        loop = asyncio.get_running_loop()
+        async with self._one:
+            socket.send_fds(self._channel, [order.line().encode()], descriptors)
+            async with asyncio.timeout(PATIENCE):
+                return int(await loop.sock_recv(self._channel, 64))
+
+
+@asynccontextmanager
+async def nursery() -> AsyncIterator[Nursery]:
+    """A nursery that is gone with the block."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.setblocking(False)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.crashes.child", str(theirs.fileno())),
+            pass_fds=[theirs.fileno()],
+            stdin=asyncio.subprocess.DEVNULL,
+            cwd=ROOT,
+        )
+        theirs.close()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.get_running_loop().sock_recv(ours, 64)
+            yield Nursery(process, ours)
+        finally:
+            ours.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+@dataclass
+class Life:
+    """A running server. `folder` gets what it says (`stdout`, `stderr`) and the points it passed (`points`)."""
+
+    pid: int
+    folder: Path
+    writer: asyncio.WriteTransport
+    reader: asyncio.StreamReader
+    heard: Callable[[int], None]
+    """Told with each answer how many there were."""
+    began: float = field(default_factory=time.monotonic)
+    answers: int = 0
+    killed_by_us: bool = False
+    _waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        self._reading = asyncio.create_task(self._read())
+
+    @property
+    def over(self) -> bool:
+        """Whether it has said its last."""
+        return self._reading.done()
+
+    @property
+    def under_way(self) -> int:
+        """How many calls wait for their answer."""
+        return len(self._waiting)
+
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, dialog: bool = False, **more: Any
+    ) -> dict[str, Any]:
+        """Call a tool; the answer's result. `dialog`: whether the client can ask its person by itself.
+
+        Raises:
+            Gone: There will be no answer.
+        """
+        self._next += 1
+        number, found = self._next, asyncio.get_running_loop().create_future()
+        if self.over:
+            raise Gone
+        self._waiting[number] = found
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": ERA,
+            "io.modelcontextprotocol/clientInfo": _CLIENT,
+            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}} if dialog else {},
+        }
+        params = {"name": tool, "arguments": dict(arguments), "_meta": meta} | more
+        line = json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
+        self.writer.write(line.encode() + b"\n")
+        async with asyncio.timeout(PATIENCE):
+            message: dict[str, Any] = await found
+        result: dict[str, Any] = message["result"]
+        return result
+
+    def kill(self) -> None:
+        """End it by the signal that nothing can handle."""
+        if not self.over:
+            self.killed_by_us = True
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Let it end as it does when its client goes."""
+        self.writer.close()
+
+    async def ended(self) -> None:
+        """Wait for its end: nobody holds its stdout any more."""
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.shield(self._reading)
+        self.writer.close()
+
+    async def _read(self) -> None:
+        with (self.folder / "stdout").open("ab") as kept, suppress(ConnectionError):
+            while line := await self.reader.readline():
+                kept.write(line)
+                # A line that was cut by the end is nobody's answer.
+                if line.endswith(b"\n"):
+                    self._take(json.loads(line))
+        for found in self._waiting.values():
+            if not found.done():
+                found.set_exception(Gone())
+                # Looked at once, for who does not wait any more.
+                found.exception()
+        self._waiting.clear()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        found = self._waiting.pop(message.get("id", 0), None)
+        if found is not None and not found.done():
+            self.answers += 1
+            found.set_result(message)
+            self.heard(self.answers)
+
+    def passed(self) -> Counter[str]:
+        """How often each point was passed in this life so far."""
+        return Counter(self._points())
+
+    def last_point(self) -> str | None:
+        """The point that was passed last."""
+        names = self._points()
+        return names[-1] if names else None
+
+    def _points(self) -> list[str]:
+        return (self.folder / f"points-{self.pid}").read_text(encoding="ascii").split()
+
+
+async def begin(from_: Nursery, order: Order, folder: Path, heard: Callable[[int], None]) -> Life:
+    """Begin a life over the folder that the order's environment names."""
+    loop = asyncio.get_running_loop()
+    to_read, to_write = os.pipe(), os.pipe()
+    trace = folder / "points-new"
+    with (folder / "stderr").open("ab") as stderr, trace.open("wb") as points:
+        pid = await from_.begin(order, [to_read[0], to_write[1], stderr.fileno(), points.fileno()])
+    os.close(to_read[0])
+    os.close(to_write[1])
+    trace.rename(folder / f"points-{pid}")
+    reader = asyncio.StreamReader(limit=_MOST_BYTES)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(to_write[0], "rb", 0))
+    writer, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(to_read[1], "wb", 0))
+    return Life(pid, folder, writer, reader, heard)
