@@ -1,6 +1,6 @@
 """Requests to the Partner API and their answers: bounded in time, size and number, and nothing followed.
 
-The only module that imports httpx, and only when the first request is made.
+It and `connections` import httpx, no other module, and only when the first request is made.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
-from machines_mcp import __version__
+from machines_mcp.partner.connections import Connections
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.partner.envelope import Envelope, Reply, open_envelope
 from machines_mcp.partner.errors import (
@@ -25,7 +24,7 @@ from machines_mcp.partner.errors import (
     TooLarge,
     Unreachable,
 )
-from machines_mcp.partner.lanes import TOTAL, Lanes
+from machines_mcp.partner.lanes import Lanes
 from machines_mcp.partner.request import Credential, Request, Wire
 from machines_mcp.partner.retries import ATTEMPTS, Retries, is_repeatable
 from machines_mcp.partner.trace import Trace
@@ -38,12 +37,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2 * 1024 * 1024
 
-# Seconds within one attempt.
-_CONNECT, _READ, _WRITE, _POOL = 3.0, 8.0, 5.0, 2.0
 _MAX_RETRY_AFTER = 86_400.0
-# Less than the five after which a Node server closes an idle connection: a mutation sent at that moment would leave
-# its outcome unknown.
-_IDLE_SECONDS = 4.0
 
 
 class Transport:
@@ -60,18 +54,17 @@ class Transport:
     ) -> None:
         self._endpoint = endpoint
         self._max_bytes = max_bytes
-        self._injected = http_transport
+        # What a transport that isn't ours does with a request can't be seen.
+        self._unseen = http_transport is not None
+        self._connections = Connections(endpoint, http_transport)
         self._trace = trace
         self._clock = clock
         self._lanes = Lanes()
         self._retries = Retries()
-        self._http: httpx.AsyncClient | None = None
-        self._building = anyio.Lock()
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._http is not None:
-            await self._http.aclose()
+        await self._connections.aclose()
 
     async def send(
         self, request: Request, credential: Credential, *, deadline: float, user_id: str | None = None
@@ -95,7 +88,8 @@ class Transport:
         raise wire.earlier if wire.earlier and wire.outcome_known else TimedOut(outcome_known=wire.outcome_known)
 
     async def _retrying(self, wire: Wire, credential: Credential, user_id: str | None, deadline: float) -> Envelope:
-        await self._client()
+        # Brings stamina in without holding up the loop.
+        await self._connections.client(changing=wire.request.effect)
         import stamina
 
         tries = 0
@@ -135,11 +129,10 @@ class Transport:
             await self._trace.note(wire, anyio.current_time() - started)
 
     async def _exchange(self, wire: Wire, credential: Credential) -> Envelope:
-        http = await self._client()
+        http = await self._connections.client(changing=wire.request.effect)
         import httpx
 
-        # What a transport that isn't ours does with a request can't be seen.
-        wire.sent = self._injected is not None
+        wire.sent = self._unseen
         failure: PartnerError
         try:
             async with http.stream(
@@ -194,44 +187,3 @@ class Transport:
             except (ValueError, OverflowError):
                 return None
         return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
-
-    async def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            async with self._building:
-                if self._http is None:
-                    # In a thread: importing httpx and reading the system's certificates takes a third of a second.
-                    self._http = await anyio.to_thread.run_sync(self._build)
-        if self._http is None:
-            raise Unreachable(code="ca_file")
-        return self._http
-
-    def _build(self) -> httpx.AsyncClient | None:
-        from http.cookiejar import CookieJar, DefaultCookiePolicy
-
-        import httpx
-        import stamina  # noqa: F401
-
-        try:
-            tls = self._endpoint.tls()
-        except OSError:
-            return None
-        proxy = self._endpoint.proxy
-        proxy_tls = tls if proxy is not None and proxy.startswith("https:") else None
-        transport = self._injected or httpx.AsyncHTTPTransport(
-            verify=tls,
-            proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=proxy_tls),
-            limits=httpx.Limits(max_connections=TOTAL, max_keepalive_connections=TOTAL, keepalive_expiry=_IDLE_SECONDS),
-        )
-        return httpx.AsyncClient(
-            transport=transport,
-            timeout=httpx.Timeout(connect=_CONNECT, read=_READ, write=_WRITE, pool=_POOL),
-            follow_redirects=False,
-            trust_env=False,
-            # One pool serves many users: a cookie set for one must not go out with another's call.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": f"machines-mcp/{__version__}",
-            },
-        )

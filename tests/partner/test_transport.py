@@ -11,7 +11,7 @@ import pytest
 import stamina
 from anyio.abc import ByteStream
 
-from machines_mcp.partner import Balances, Card, PartnerClient, errors, lanes, retries, transport
+from machines_mcp.partner import Balances, Card, PartnerClient, connections, errors, lanes, retries
 from machines_mcp.secret import Secret
 from tests.partner.upstream import (
     PARTNER_KEY,
@@ -129,7 +129,7 @@ async def test_a_mutation_that_was_sent_and_not_answered_may_have_happened(api: 
 async def test_silence_within_an_attempt_is_a_timeout_before_the_deadline(
     api: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "_READ", 0.1)
+    monkeypatch.setattr(connections, "_READ", 0.1)
     async with hasty(api, deadline=30) as client:
         begun = anyio.current_time()
         error = await failure_of_mutation(api, client, stalled)
@@ -297,13 +297,13 @@ async def test_connections_are_pooled_and_the_client_is_built_once(
     api: Upstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[None] = []
-    build = transport.Transport._build
+    build = connections.Connections._build
 
-    def counting(self: transport.Transport) -> Any:
+    def counting(self: connections.Connections) -> None:
         built.append(None)
-        return build(self)
+        build(self)
 
-    monkeypatch.setattr(transport.Transport, "_build", counting)
+    monkeypatch.setattr(connections.Connections, "_build", counting)
     api.on("GET", "/balances", good(BALANCES))
     async with anyio.create_task_group() as group:
         for number in range(50):
@@ -313,6 +313,16 @@ async def test_connections_are_pooled_and_the_client_is_built_once(
     assert len(built) == 1
     assert len(api.calls) == 55
     assert api.connections <= 51
+
+
+async def test_a_mutation_has_a_connection_of_its_own(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", good(BALANCES))
+    api.on("POST", "/cards", good(CARD))
+    await client.sessions.open(USER, ["cards.write", "deposits.read"])
+    for _ in range(3):
+        await read(client)
+        await mutate(client)
+    assert api.connections == 1 + 3
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -1,0 +1,101 @@
+"""The connections to one endpoint: shared by what reads, one of its own for each request that changes something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from machines_mcp import __version__
+from machines_mcp.partner.endpoint import Endpoint
+from machines_mcp.partner.errors import Unreachable
+from machines_mcp.partner.lanes import TOTAL
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+# Seconds within one attempt.
+_CONNECT, _READ, _WRITE, _POOL = 3.0, 8.0, 5.0, 2.0
+# Less than the five after which a Node server closes an idle connection, so that few reads are lost to that.
+_IDLE_SECONDS = 4.0
+
+
+class Connections:
+    """Opened when needed; `http_transport` replaces the network."""
+
+    def __init__(self, endpoint: Endpoint, http_transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._endpoint = endpoint
+        self._injected = http_transport
+        self._building = anyio.Lock()
+        self._reading: httpx.AsyncClient | None = None
+        self._changing: httpx.AsyncClient | None = None
+
+    async def aclose(self) -> None:
+        """Close them all."""
+        for client in (self._reading, self._changing):
+            if client is not None:
+                await client.aclose()
+
+    async def client(self, *, changing: bool) -> httpx.AsyncClient:
+        """What to send a request with.
+
+        One that changes something gets a connection of its own. An idle one may be closed by the other end just as the
+        request goes out, which would leave the outcome unknown; and it may hold bytes too many of an earlier answer,
+        which would be taken for the answer to this request.
+
+        Raises:
+            Unreachable: The CA file is none.
+        """
+        if self._reading is None or self._changing is None:
+            async with self._building:
+                if self._reading is None or self._changing is None:
+                    # In a thread: importing httpx and reading the system's certificates takes a third of a second.
+                    await anyio.to_thread.run_sync(self._build)
+        client = self._changing if changing else self._reading
+        if client is None:
+            raise Unreachable(code="ca_file")
+        return client
+
+    def _build(self) -> None:
+        import stamina  # noqa: F401
+
+        try:
+            tls = self._endpoint.tls()
+        except OSError:
+            return
+        self._changing = _client(self._injected or self._network(tls, idle=0))
+        self._reading = _client(self._injected or self._network(tls, idle=TOTAL))
+
+    def _network(self, tls: ssl.SSLContext, *, idle: int) -> httpx.AsyncBaseTransport:
+        import httpx
+
+        proxy = self._endpoint.proxy
+        proxy_tls = tls if proxy is not None and proxy.startswith("https:") else None
+        return httpx.AsyncHTTPTransport(
+            verify=tls,
+            proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=proxy_tls),
+            limits=httpx.Limits(max_connections=TOTAL, max_keepalive_connections=idle, keepalive_expiry=_IDLE_SECONDS),
+        )
+
+
+def _client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+    from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+    import httpx
+
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=httpx.Timeout(connect=_CONNECT, read=_READ, write=_WRITE, pool=_POOL),
+        follow_redirects=False,
+        trust_env=False,
+        # One pool serves many users: a cookie set for one must not go out with another's call.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        headers={
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"machines-mcp/{__version__}",
+        },
+    )
