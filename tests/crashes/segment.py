@@ -18,7 +18,7 @@ from tests.crashes.child import Order
 from tests.crashes.client import Client
 from tests.crashes.life import Gone, Life, Nursery, begin
 from tests.crashes.upstream import Upstream
-from tests.crashes.wishes import Customer, Kind, Wish
+from tests.crashes.wishes import WEIGHTS, Customer, Kind, Wish
 from tests.leaks.browser import Browser
 from tests.leaks.canaries import Canaries
 from tests.leaks.server import POLICY, public_key
@@ -31,9 +31,6 @@ MOST_ANSWERS = 3 * WORKERS
 AT_BIRTH = 0.12
 FRESH = 0.02
 
-WEIGHTS: dict[Kind, int] = {
-    "card": 40, "withdrawal": 16, "limit": 12, "lock": 6, "unlock": 8, "close": 6, "reveal": 6, "deposit": 6,
-}  # fmt: skip
 _REVEALS: dict[Kind, int] = {"reveal": 60, "card": 20, "deposit": 1}
 _WITHDRAWALS: dict[Kind, int] = {"withdrawal": 60, "card": 20, "deposit": 4}
 # What brings a server to points that chance would seldom reach.

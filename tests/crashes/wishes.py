@@ -23,6 +23,9 @@ DESTINATION = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 2
 # What a user has to spend, in whole units of the currency that is paid in.
 FUNDS = 2000
 TWINS = 0.12
+WEIGHTS: dict[Kind, int] = {
+    "card": 40, "withdrawal": 16, "limit": 12, "lock": 6, "unlock": 8, "close": 6, "reveal": 6, "deposit": 6,
+}  # fmt: skip
 
 _PERSON = {
     "first_name": "Grace",
