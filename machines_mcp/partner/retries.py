@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import anyio
 
-from machines_mcp.partner.errors import PartnerError, RateLimited, ServerError, Unreachable
+from machines_mcp.partner.errors import ConnectionLost, PartnerError, RateLimited, ServerError, Unreachable
 from machines_mcp.partner.request import Request
 
 # The longest pause, in seconds, before the second, third and fourth try. Each is drawn between 0 and that, so that a
@@ -72,6 +72,9 @@ def _is_harmless(request: Request, error: PartnerError) -> bool:
         return False
     if isinstance(error, Unreachable | RateLimited):
         return True
+    if isinstance(error, ConnectionLost):
+        # Most often an idle connection that the other end had just closed.
+        return request.repeatable
     if not isinstance(error, ServerError) or error.status != 503:
         return False
     # A gateway may say 503 of what was done behind it, and whether a key is honoured for good is not documented. One
