@@ -106,7 +106,14 @@ async def test_what_is_withdrawn_is_what_was_quoted_whatever_else_the_call_says(
         assert (await c.call("get_balances"))["spending_power_cents"] == 75_00
 
 
-RATE_LIMITED = {"kind": "status", "path": "/withdrawals", "method": "POST", "exact": True, "status": 429}
+RATE_LIMITED = {
+    "kind": "status",
+    "path": "/withdrawals",
+    "method": "POST",
+    "exact": True,
+    "status": 429,
+    "retryAfter": 600,
+}
 
 
 async def test_a_withdrawal_that_was_not_begun_is_repeated_on_its_approval_and_its_quote(tmp_path: Path) -> None:
