@@ -14,7 +14,7 @@ from machines_mcp.protocol.tool import NextStep, Output
 
 PACKAGE = Path(machines_mcp.__file__).parent
 # Where an `Opaque` is made by hand: of the ids that we make ourselves, and of what our own store kept of an argument.
-MAKERS = {"opaque.py", "guard/withdrawals.py", "tools/status.py", "tools/withdrawals.py"}
+MAKERS = {"opaque.py", "guard/withdrawals.py", "tools/settle_cards.py", "tools/status.py", "tools/withdrawals.py"}
 
 
 class Taken(BaseModel):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.guard.intent import Intent, executing_intents, waiting_intents
+from machines_mcp.guard.journal_row import selected
 from machines_mcp.guard.limits import Budget, budgets
-from machines_mcp.guard.withdrawals import open_withdrawals
+from machines_mcp.guard.withdrawals import OpenWithdrawal, open_withdrawals
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,15 +23,17 @@ FRESH_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The waiting intents, those begun without an outcome, and (id, status) of the withdrawals that are not settled.
+    """The waiting intents, those begun without an outcome, and the withdrawals that are not settled.
 
-    And what is left of the policy's limits.
+    And what is left of the policy's limits. `by_hand` are the ids of those begun of which only a person can say what
+    became of them.
     """
 
     waiting: list[Intent]
     executing: list[Intent]
-    withdrawals: list[tuple[str, str]]
+    withdrawals: list[OpenWithdrawal]
     budgets: tuple[Budget, ...] = ()
+    by_hand: frozenset[str] = frozenset()
 
 
 class Overview:
@@ -63,8 +66,18 @@ class Overview:
 
             def work(db: sqlite3.Connection) -> Open:
                 left = () if policy is None else budgets(db, policy, now, user_id)
-                return Open(waiting_intents(db, now), executing_intents(db), open_withdrawals(db), left)
+                executing, open_ones = executing_intents(db), open_withdrawals(db)
+                return Open(waiting_intents(db, now), executing, open_ones, left, _by_hand(db, executing, open_ones))
 
             self._seen = await self._store.read(work)
             self._seen_at, self._seen_writes = at, writes
         return self._seen
+
+
+def _by_hand(db: sqlite3.Connection, executing: list[Intent], withdrawals: list[OpenWithdrawal]) -> frozenset[str]:
+    if not executing:
+        return frozenset()
+    told = {entry.intent_id for entry in selected(db, "state = 'manual'")}
+    told |= {each.intent_id for each in withdrawals if each.status == "unknown"}
+    # What was begun before there was a journal is in none.
+    return frozenset(each.id for each in executing if each.id in told or each.owner is None)

@@ -1,4 +1,12 @@
-"""What a quote promised and what a withdrawal became: the rows that bind the one to the other."""
+"""What a quote promised and what a withdrawal became: the rows that bind the one to the other.
+
+    requested -> pending -> requested (the poll) -> ready | ...
+              -> rejected | unknown
+              -> not_begun (the quote can be used again)
+
+`requested` says that something was sent and no answer to it is written down; `pending` that the last thing sent was
+answered so, and nothing was sent since. Only the one that is `pending` may be asked for again.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +15,10 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from machines_mcp.guard.journal_row import doing
+from machines_mcp.guard.points import point
 from machines_mcp.opaque import Opaque
 
 if TYPE_CHECKING:
@@ -29,6 +39,25 @@ class Quote:
     terms: Mapping[str, Any]
     expires_at: float
     used_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The withdrawal of an intent: its quote, how far it came, and the newest answer of the API that was kept."""
+
+    id: Opaque
+    quote: Quote
+    status: str
+    answer: Mapping[str, Any] | None
+
+
+class OpenWithdrawal(NamedTuple):
+    """A withdrawal that is not settled."""
+
+    id: Opaque
+    status: str
+    since: float
+    intent_id: str | None
 
 
 class Withdrawals:
@@ -61,7 +90,21 @@ class Withdrawals:
             row = db.execute("SELECT * FROM quotes WHERE id = ? AND user_id = ?", (quote_id, user_id)).fetchone()
             if row is None:
                 return None
-            return Quote(Opaque(row["id"]), row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])
+            return _quote(row)
+
+        return await self._store.read(work)
+
+    async def of_intent(self, intent_id: str) -> Begun | None:
+        """The newest withdrawal that was begun for this intent, or None."""
+
+        def work(db: sqlite3.Connection) -> Begun | None:
+            newest = "SELECT * FROM withdrawals WHERE intent_id = ? ORDER BY rowid DESC LIMIT 1"
+            row = db.execute(newest, (intent_id,)).fetchone()
+            if row is None:
+                return None
+            quote = _quote(db.execute("SELECT * FROM quotes WHERE id = ?", (row["quote_id"],)).fetchone())
+            answer = None if row["execution"] is None else json.loads(row["execution"])
+            return Begun(Opaque(row["id"]), quote, row["status"], answer)
 
         return await self._store.read(work)
 
@@ -72,7 +115,8 @@ class Withdrawals:
         def work(db: sqlite3.Connection) -> int:
             found = db.execute(
                 "SELECT count(*) FROM withdrawals JOIN quotes ON quotes.id = withdrawals.quote_id"
-                " WHERE withdrawals.user_id = ? AND status != 'rejected' AND json_extract(terms, '$.currency') = ?"
+                " WHERE withdrawals.user_id = ? AND status NOT IN ('rejected', 'not_begun')"
+                " AND json_extract(terms, '$.currency') = ?"
                 " AND json_extract(terms, '$.network') = ? AND json_extract(terms, '$.address') = ?"
                 " AND json_extract(terms, '$.extra_id') IS ?",
                 where,
@@ -82,7 +126,12 @@ class Withdrawals:
         return await self._store.read(work)
 
     async def begin(self, quote: Quote) -> Opaque | None:
-        """Consume the quote for a new withdrawal and return its id; None if the quote was used or has expired."""
+        """Consume the quote for a new withdrawal and return its id; None if the quote was used or has expired.
+
+        The row names the intent that is being executed, as the journal does of what is sent for it.
+        """
+        about = doing.get()
+        intent_id = None if about is None else about.intent_id
         now = self._clock()
         new_id = Opaque(f"wd_{secrets.token_hex(16)}")
 
@@ -94,13 +143,15 @@ class Withdrawals:
             if used.rowcount != 1:
                 return None
             db.execute(
-                "INSERT INTO withdrawals (id, user_id, quote_id, status, created_at, updated_at)"
-                " VALUES (?, ?, ?, 'requested', ?, ?)",
-                (new_id, quote.user_id, quote.id, now, now),
+                "INSERT INTO withdrawals (id, user_id, quote_id, status, created_at, updated_at, intent_id)"
+                " VALUES (?, ?, ?, 'requested', ?, ?, ?)",
+                (new_id, quote.user_id, quote.id, now, now, intent_id),
             )
             return new_id
 
-        return await self._store.run(work)
+        begun = await self._store.run(work)
+        point("quote.used")
+        return begun
 
     async def release(self, withdrawal_id: str) -> None:
         """Undo `begin` where the API was not reached or did nothing: the quote can be used again."""
@@ -123,9 +174,17 @@ class Withdrawals:
                 values,
             )
         )
+        point("withdrawal.recorded")
 
 
-def open_withdrawals(db: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Id and status of each withdrawal whose outcome is not settled here."""
-    rows = db.execute("SELECT id, status FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')")
-    return [(row["id"], row["status"]) for row in rows]
+def open_withdrawals(db: sqlite3.Connection) -> list[OpenWithdrawal]:
+    """Each withdrawal whose outcome is not settled here, oldest first."""
+    rows = db.execute(
+        "SELECT id, status, created_at, intent_id FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')"
+        " ORDER BY created_at"
+    )
+    return [OpenWithdrawal(Opaque(row["id"]), row["status"], row["created_at"], row["intent_id"]) for row in rows]
+
+
+def _quote(row: sqlite3.Row) -> Quote:
+    return Quote(Opaque(row["id"]), row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])

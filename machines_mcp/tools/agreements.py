@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.opaque import Opaque
 from machines_mcp.partner.errors import InvalidState
-from machines_mcp.protocol.tool import Output, Part, UserInput, tool
+from machines_mcp.protocol.tool import Done, Output, Part, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
+from machines_mcp.tools.settle import known, newest, not_there
 from machines_mcp.tools.text import clean, quoted
 from machines_mcp.tools.upstream import agreements_missing, kyc_missing
 
@@ -53,7 +57,24 @@ async def get_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
     return _shown(call, await client.agreements.get(call.user_id))
 
 
-@tool(title="Accept the agreements", toolset="onboarding", steps=(7,), effect=Effect.CONSENT, stakes=_stakes)
+async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+    """See whether they are accepted."""
+    told = known(entries)
+    if told is not None:
+        return told
+    client = await call.services.partner()
+    found = await client.agreements.get(call.user_id)
+    return Done(_shown(call, found)) if found.accepted else not_there(call, newest(entries), "They are not accepted.")
+
+
+@tool(
+    title="Accept the agreements",
+    toolset="onboarding",
+    steps=(7,),
+    effect=Effect.CONSENT,
+    stakes=_stakes,
+    settle=_settle,
+)
 async def accept_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
     """Accept all agreements for the user, after they have read them; a person is asked. There is no accepting of
     single ones. Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""

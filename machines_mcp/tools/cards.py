@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 from pydantic import Field, model_validator
@@ -12,14 +12,25 @@ from machines_mcp import partner
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.opaque import FromText, Opaque
-from machines_mcp.partner.errors import PartnerError
-from machines_mcp.protocol.tool import Cents, Output, Part, UserInput, tool
+from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
+from machines_mcp.tools.card_shown import (
+    CardClosed,
+    CardId,
+    CardResult,
+    CardShown,
+    card_fields,
+    changed,
+    closed,
+    created,
+    label_of,
+)
 from machines_mcp.tools.services import UserCall, then, user_fact
+from machines_mcp.tools.settle_cards import settle_close, settle_create, settle_update
 from machines_mcp.tools.text import clean, dollars, quoted
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Card, CardLimit, PartnerClient
+    from machines_mcp.partner import Card, CardLimit
 
 
 Frequency = Literal[
@@ -33,7 +44,6 @@ _PER = {
     "perYearPeriod": "per year",
     "allTime": "in total",
 }
-CardId = Annotated[Opaque, FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")]
 PageCursor = Annotated[Opaque, FromText(min_length=1, max_length=500)]
 Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; encrypted on the way")
 LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")
@@ -84,30 +94,9 @@ class UpdateCard(LimitInput):
         return self
 
 
-class CardShown(Part):
-    card_id: Opaque
-    status: str
-    brand: str | None = None
-    last4: str = Field(pattern=r"^\d{4}$")
-    expiration_month: int
-    expiration_year: int
-    label: str | None = None
-    limit_amount_cents: int | None = None
-    limit_frequency: str | None = None
-
-
-class CardResult(Output, CardShown):
-    pass
-
-
 class CardsShown(Output):
     cards: list[CardShown]
     next_cursor: Opaque | None = None
-
-
-class CardClosed(Output):
-    card_id: Opaque
-    status: str
 
 
 async def _create_stakes(call: UserCall, args: CreateCard) -> Stakes:
@@ -123,7 +112,14 @@ async def _create_stakes(call: UserCall, args: CreateCard) -> Stakes:
     )
 
 
-@tool(title="Create a card", toolset="cards", steps=(11, 12), effect=Effect.MONEY, stakes=_create_stakes)
+@tool(
+    title="Create a card",
+    toolset="cards",
+    steps=(11, 12),
+    effect=Effect.MONEY,
+    stakes=_create_stakes,
+    settle=settle_create,
+)
 async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     """Issue a virtual card, with a spending limit that the user chose and a label. A person approves first. Needs
     accepted agreements. Next: reveal_card."""
@@ -132,8 +128,7 @@ async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     card = await client.cards.create(
         call.user_id, encrypted_name=name, limit=args.limit(), idempotency_key=call.idempotency_key
     )
-    steps = [then(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
-    return CardResult(**_shown(card, clean(args.label, 60) if args.label else None), next_steps=steps)
+    return created(call, card, clean(args.label, 60) if args.label else None)
 
 
 @tool(title="List cards", toolset="cards", effect=Effect.READ)
@@ -146,7 +141,7 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
 
     async def read(card: Card) -> None:
         async with slots:
-            label = await _label(client, call.user_id, card)
+            label = await label_of(client, call.user_id, card)
         if label is not None:
             labels[card.card_id] = label
 
@@ -159,7 +154,7 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
     else:
         steps = [] if page.cards else [then(call, "create_card", "There is no card yet.")]
     return CardsShown(
-        cards=[CardShown(**_shown(card, labels.get(card.card_id))) for card in page.cards],
+        cards=[CardShown(**card_fields(card, labels.get(card.card_id))) for card in page.cards],
         next_cursor=more,
         next_steps=steps,
     )
@@ -176,7 +171,7 @@ async def get_card(call: UserCall, args: CardOf) -> CardResult:
         steps.append(then(call, "reveal_card", "Check or show its details.", card_id=args.card_id))
     elif card.status == "locked":
         steps.append(then(call, "update_card", "Unlock it.", card_id=args.card_id, status="active"))
-    return CardResult(**_shown(card, await _label(client, call.user_id, card)), next_steps=steps)
+    return CardResult(**card_fields(card, await label_of(client, call.user_id, card)), next_steps=steps)
 
 
 def _update_effect(args: UpdateCard) -> Effect:
@@ -206,6 +201,7 @@ async def _update_stakes(call: UserCall, args: UpdateCard) -> Stakes:
     effect=(Effect.WRITE, Effect.MONEY),
     effect_of=_update_effect,
     stakes=_update_stakes,
+    settle=settle_update,
 )
 async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     """Lock, unlock, relabel or set the limit of a card. Locking and relabelling happen at once; unlocking or a limit
@@ -215,8 +211,7 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     card = await client.cards.update(
         call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name
     )
-    steps = [then(call, "get_card", "See the card as it is now.", card_id=args.card_id)]
-    return CardResult(**_shown(card, await _label(client, call.user_id, card)), next_steps=steps)
+    return changed(call, card, await label_of(client, call.user_id, card))
 
 
 async def _close_stakes(call: UserCall, args: CardOf) -> Stakes:
@@ -230,27 +225,20 @@ async def _close_stakes(call: UserCall, args: CardOf) -> Stakes:
     )
 
 
-@tool(title="Close a card", toolset="cards", effect=Effect.DESTROY, stakes=_close_stakes, destructive=True)
+@tool(
+    title="Close a card",
+    toolset="cards",
+    effect=Effect.DESTROY,
+    stakes=_close_stakes,
+    settle=settle_close,
+    destructive=True,
+)
 async def close_card(call: UserCall, args: CardOf) -> CardClosed:
     """Close a card for good; it can't be undone. For a while, lock it with update_card instead. A person approves
     first."""
     client = await call.services.partner()
-    closed = await client.cards.delete(call.user_id, args.card_id)
-    return CardClosed(
-        card_id=closed.card_id,
-        status=clean(closed.status, 40),
-        next_steps=[then(call, "list_cards", "See the remaining cards.")],
-    )
-
-
-async def _label(client: PartnerClient, user_id: str, card: Card) -> str | None:
-    if card.encrypted_name is None:
-        return None
-    try:
-        return clean(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
-    except PartnerError:
-        # A label that can't be read is no reason to hide the card.
-        return None
+    gone = await client.cards.delete(call.user_id, args.card_id)
+    return closed(call, gone.card_id, gone.status)
 
 
 def _label_fact(label: str | None) -> tuple[Fact, ...]:
@@ -259,17 +247,3 @@ def _label_fact(label: str | None) -> tuple[Fact, ...]:
 
 def _limit_text(limit: CardLimit | None) -> str:
     return "no limit" if limit is None else f"a limit of {dollars(limit.amount_cents)} {_PER[limit.frequency]}"
-
-
-def _shown(card: Card, label: str | None) -> dict[str, Any]:
-    return {
-        "card_id": card.card_id,
-        "status": clean(card.status, 40),
-        "brand": clean(card.brand, 20) if card.brand else None,
-        "last4": card.last4,
-        "expiration_month": card.expiration_month,
-        "expiration_year": card.expiration_year,
-        "label": label,
-        "limit_amount_cents": card.limit.amount_cents if card.limit else None,
-        "limit_frequency": clean(card.limit.frequency, 40) if card.limit else None,
-    }

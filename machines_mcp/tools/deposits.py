@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal import Entry
 from machines_mcp.opaque import FromText, Opaque
-from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
+from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Part, Settled, UserInput, WaitSeconds, tool
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.settle import CLOCKS_DIFFER_SECONDS, known, newest
 from machines_mcp.tools.text import clean
 from machines_mcp.tools.waiting import poll_seconds, wait_until
 
@@ -118,7 +123,37 @@ async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
     )
 
 
-@tool(title="Create a deposit", toolset="funding", steps=(8,), effect=Effect.WRITE, idempotent=False)
+async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+    """Find the deposit where it is the only one that it can be; another one would do no harm."""
+    told = known(entries)
+    if told is not None:
+        return told
+    entry, client = newest(entries), await call.services.partner()
+    asked, taken = json.loads(entry.body or "{}"), await call.services.references(call.user_id)
+    since = entry.sent_at - CLOCKS_DIFFER_SECONDS
+    found = [
+        deposit
+        for deposit in (await client.deposits.list(call.user_id, scope="all")).deposits
+        if deposit.id == entry.reference
+        or (
+            deposit.id not in taken
+            and (deposit.from_currency, deposit.from_network) == (asked.get("currency"), asked.get("network"))
+            and (deposit.created_at is None or deposit.created_at.timestamp() >= since)
+        )
+    ]
+    if len(found) == 1:
+        return Done(_result(call, found[0], waited=False), found[0].id)
+    return NotDone("No deposit is known to be this one. A deposit that nobody pays to does no harm; make another.")
+
+
+@tool(
+    title="Create a deposit",
+    toolset="funding",
+    steps=(8,),
+    effect=Effect.WRITE,
+    settle=_settle,
+    idempotent=False,
+)
 async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
     """Get an address to send the currency to, with a memo where the network needs one: pass both on exactly as they
     are, a deposit without its memo can be lost. Moves no money itself. Next: get_deposit."""

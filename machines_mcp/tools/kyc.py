@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,17 +9,20 @@ from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.protocol.refusal import Code, Refusal
-from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, WaitSeconds, tool
+from machines_mcp.protocol.tool import Done, NextStep, Output, Settled, UserInput, WaitSeconds, tool
+from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, matching
 from machines_mcp.tools.kyc_form import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.services import UserCall, then, user_fact
+from machines_mcp.tools.settle import known, newest, not_there
 from machines_mcp.tools.text import clean, clean_or_none, quoted
 from machines_mcp.tools.waiting import poll_seconds, wait_until
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import KycStatus, KycValues
+    from machines_mcp.partner import KycStatus
 
 
 MEANINGS = {
@@ -40,24 +42,12 @@ _HOW = {
     True: "Send the data that the user gave; or call it without, and the user types it into a form on this machine.",
     False: "Call it without data: the user types it into a form on this machine.",
 }
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class GetKycRequirements(UserInput):
     occupation_query: str | None = Field(
         default=None, min_length=2, max_length=60, description="Words of the occupation, to find its code"
     )
-
-
-class KycField(Part):
-    name: str
-    required: bool
-    rule: str | None = None
-
-
-class Occupation(Part):
-    code: str
-    label: str
 
 
 class KycRequirements(Output):
@@ -120,13 +110,25 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
     requirements only, never stored values. Next: submit_kyc."""
     client = await call.services.partner()
     values = await client.kyc.values(call.user_id)
-    known = [Occupation(code=clean(o.code, 40), label=clean(o.label, 120)) for o in values.occupations]
+    occupations = [Occupation(code=clean(o.code, 40), label=clean(o.label, 120)) for o in values.occupations]
     return KycRequirements(
-        fields=_fields(values),
-        occupations=_matching(known, args.occupation_query),
-        occupations_total=len(known),
+        fields=fields_of(values),
+        occupations=matching(occupations, args.occupation_query),
+        occupations_total=len(occupations),
         next_steps=[then(call, "submit_kyc", _HOW[call.services.policy.identity_through_model])],
     )
+
+
+async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+    """See whether there is an application that does not wait for one; handing in once more does no harm."""
+    told = known(entries)
+    if told is not None:
+        return told
+    entry, client = newest(entries), await call.services.partner()
+    status = (await client.kyc.status(call.user_id)).status
+    if entry.state != "done" and status in ("not_submitted", *_USER_ACTS):
+        return not_there(call, entry, "Machines still waits for the data; send it again.")
+    return Done(_submitted(call, status))
 
 
 @tool(
@@ -136,6 +138,7 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
     effect=Effect.IDENTITY,
     stakes=_stakes,
     present=_form,
+    settle=_settle,
     choices=_closed,
     idempotent=False,
 )
@@ -146,12 +149,7 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
     client = await call.services.partner()
     filled = application(args)
     with call.services.in_flight(filled.national_id):
-        status = clean((await client.kyc.submit(call.user_id, filled)).status, 40)
-    if status in ("approved", *_ENDS):
-        steps = _next(call, status)
-    else:
-        steps = [then(call, "get_kyc_status", "See what it waits for, and the link if the user must act.")]
-    return KycSubmitted(status=status, meaning=_meaning(status), next_steps=steps)
+        return _submitted(call, (await client.kyc.submit(call.user_id, filled)).status)
 
 
 @tool(title="Identity check: status", toolset="onboarding", steps=(5, 6), effect=Effect.READ)
@@ -167,6 +165,15 @@ async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStanding:
         what="the identity check",
     )
     return _standing(call, status, waited=args.wait_seconds > 0)
+
+
+def _submitted(call: UserCall, upstream: str) -> KycSubmitted:
+    status = clean(upstream, 40)
+    if status in ("approved", *_ENDS):
+        steps = _next(call, status)
+    else:
+        steps = [then(call, "get_kyc_status", "See what it waits for, and the link if the user must act.")]
+    return KycSubmitted(status=status, meaning=_meaning(status), next_steps=steps)
 
 
 def _standing(call: UserCall, found: KycStatus, *, waited: bool) -> KycStanding:
@@ -199,53 +206,3 @@ def _next(call: UserCall, status: str) -> list[NextStep]:
     if status in _USER_ACTS:
         why = "Give the user the verification_link; only they can act there. Then wait for the check."
     return [then(call, "get_kyc_status", why, wait_seconds=30)]
-
-
-def _fields(values: KycValues) -> list[KycField]:
-    choices = {
-        "annual_salary": values.annual_salary,
-        "account_purpose": values.account_purpose,
-        "expected_monthly_volume": values.expected_monthly_volume,
-    }
-    found = []
-    for field in values.fields:
-        name = _CAMEL.sub("_", clean(field.name, 60)).lower()
-        if name == "address":
-            found += [_address_part(name, required) for name, required in _ADDRESS]
-            continue
-        rule = _rule(field.type, field.min_length, field.max_length, field.regex, choices.get(name) or field.enum)
-        found.append(KycField(name=name, required=field.required, rule=rule))
-    return found
-
-
-_ADDRESS = (
-    ("address_line1", True),
-    ("address_line2", False),
-    ("address_city", True),
-    ("address_region", True),
-    ("address_postal_code", True),
-    ("address_country_code", True),
-)
-
-
-def _address_part(name: str, required: bool) -> KycField:
-    return KycField(name=name, required=required, rule="two letters, ISO 3166-1" if "country" in name else None)
-
-
-def _rule(kind: str, low: int | None, high: int | None, regex: str | None, choices: Sequence[str] | None) -> str:
-    if choices:
-        return "one of: " + ", ".join(clean(c, 60) for c in choices)
-    bounds = [f"at least {low} characters"] if low else []
-    bounds += [f"at most {high} characters"] if high else []
-    bounds += [f"matches {clean(regex, 100)}"] if regex else []
-    if kind == "date":
-        bounds.append("YYYY-MM-DD")
-    return "; ".join(bounds) or clean(kind, 40)
-
-
-def _matching(known: list[Occupation], query: str | None) -> list[Occupation]:
-    if query is None:
-        return known[:10]
-    words = query.lower().split()
-    hits = [o for o in known if all(word in o.label.lower() or word in o.code.lower() for word in words)]
-    return (hits or [o for o in known if any(word in o.label.lower() for word in words)])[:10]

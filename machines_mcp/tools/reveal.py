@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, PrivateAttr
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.opaque import Opaque
 from machines_mcp.protocol.refusal import Code, Refusal, Step
-from machines_mcp.protocol.tool import Output, tool
+from machines_mcp.protocol.tool import NotDone, Output, Settled, tool
 from machines_mcp.tools.cards import CardOf
 from machines_mcp.tools.services import Ended, Revealed, Sink, UserCall, then, user_fact
 from machines_mcp.tools.text import clean, quoted
@@ -103,6 +105,11 @@ async def _page(call: UserCall, args: RevealCard, intent: Intent) -> str | None:
     return await call.services.page(intent, await _last4(call, args), lambda found: _ended(call, args, found))
 
 
+async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+    """A reveal makes nothing at Machines; whoever wants to see the card asks anew."""
+    return NotDone("The reveal broke off, and no AI has seen the card. A person may have, where it was for them.")
+
+
 @tool(
     title="Reveal a card",
     toolset="cards",
@@ -111,6 +118,7 @@ async def _page(call: UserCall, args: RevealCard, intent: Intent) -> str | None:
     effect_of=_effect,
     stakes=_stakes,
     present=_page,
+    settle=_settle,
     choices=lambda policy: {"sink": _allowed(policy)},
 )
 async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from machines_mcp.tools.text import clean
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
 
+
+# Twice what one answer is waited for.
+SETTLE_SECONDS = 16.0
 
 Sink = Literal["none", "page", "sealed", "model"]
 
@@ -72,6 +76,10 @@ def _permission(policy: Policy, action: str, effect: Effect, tool: str | None) -
     return Permission(action=action, rule=rule.value, reason=reasons[rule])
 
 
+async def _none_made(user_id: str) -> frozenset[str]:
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The rooms behind the tools."""
@@ -98,6 +106,11 @@ class Services:
     in_flight: Callable[[str], AbstractContextManager[None]]
     """Within it, no line that shows this value leaves."""
     pinned_user: str | None
+    references: Callable[[str], Awaitable[frozenset[str]]] = _none_made
+    """(user): the ids at Machines of all that is known to be made here for them; nothing else made the same."""
+    settle_seconds: float = SETTLE_SECONDS
+    """How long after a request was sent it may still take effect: what Machines does not show then did not happen."""
+    clock: Callable[[], float] = time.time
 
     def user_argument(self, user_id: str) -> dict[str, Any]:
         """`user_id` as an argument for a next step; nothing where the server is pinned to one user."""

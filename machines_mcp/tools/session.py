@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal import Entry
 from machines_mcp.opaque import Opaque
-from machines_mcp.protocol.tool import Output, UserInput, tool
+from machines_mcp.protocol.tool import NotDone, Output, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then
 
 if TYPE_CHECKING:
@@ -36,7 +39,12 @@ class SessionCreated(Output):
     expires_at: datetime
 
 
-@tool(title="Create a session", toolset="onboarding", steps=(1, 10), effect=Effect.WRITE)
+async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+    """A session that nobody holds the token of is none."""
+    return NotDone("No session was kept; open another.")
+
+
+@tool(title="Create a session", toolset="onboarding", steps=(1, 10), effect=Effect.WRITE, settle=_settle)
 async def create_session(call: UserCall, args: CreateSession) -> SessionCreated:
     """Open a session with Machines for a user (user_id: your own id of them) and a purpose. Begin the journey with
     purpose kyc. Other tools open what they need by themselves. The token stays on the server. Next: resolve_user."""

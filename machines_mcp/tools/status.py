@@ -6,11 +6,15 @@ from datetime import UTC, datetime
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.overview import Open
 from machines_mcp.guard.policy import Rule
+from machines_mcp.guard.withdrawals import OpenWithdrawal
 from machines_mcp.opaque import Opaque
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
 from machines_mcp.tools.services import Permission, Services
 from machines_mcp.tools.upstream import where_to_look
+
+_PERSON = "Don't repeat it. The user must look at Machines and say what happened: machines-mcp doctor --resolve."
 
 
 class StatusOf(Input):
@@ -25,7 +29,7 @@ class Waiting(Part):
 
 
 class Unresolved(Part):
-    """A withdrawal that is not settled, or an approved call that was begun and has no outcome (yet)."""
+    """An approved call that was begun and has no outcome (yet), or a withdrawal that is not settled."""
 
     withdrawal_id: Opaque | None = None
     approval_id: Opaque | None = None
@@ -69,15 +73,12 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
     return Status(
         user_id=Opaque(services.pinned_user) if services.pinned_user else None,
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
-        passphrase_set_at=None if set_at is None else datetime.fromtimestamp(set_at, UTC),
+        passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=services.audit_trouble(),
         permissions=_permissions(services, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[Left(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=[_waiting(intent) for intent in found.waiting],
-        unresolved=[
-            *(_begun(intent, unknown=intent in unknown) for intent in found.executing),
-            *(Unresolved(withdrawal_id=Opaque(wid), status=state) for wid, state in found.withdrawals),
-        ],
+        unresolved=_unresolved(found, unknown),
         next_steps=_looks(services, unknown) + ([begin] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else []),
     )
 
@@ -96,19 +97,45 @@ def _waiting(intent: Intent) -> Waiting:
         approval_id=Opaque(intent.id),
         tool=intent.tool,
         question=intent.question,
-        expires_at=datetime.fromtimestamp(intent.expires_at, UTC),
+        expires_at=_moment(intent.expires_at),
     )
 
 
-def _begun(intent: Intent, *, unknown: bool) -> Unresolved:
-    advice = f"Don't repeat it; see with {_look(intent)} whether it happened." if unknown else "Wait; it is under way."
+def _unresolved(found: Open, unknown: list[Intent]) -> list[Unresolved]:
+    """One for each: a withdrawal stands with the call that it is for."""
+    payouts = {each.intent_id: each for each in found.withdrawals if each.intent_id is not None}
+    shown = [
+        _begun(intent, payouts.pop(intent.id, None), intent in unknown, intent.id in found.by_hand)
+        for intent in found.executing
+    ]
+    left = [each for each in found.withdrawals if each.intent_id is None or each.intent_id in payouts]
+    return shown + [_payout(each) for each in left]
+
+
+def _begun(intent: Intent, payout: OpenWithdrawal | None, unknown: bool, by_hand: bool) -> Unresolved:
+    if not unknown:
+        status, advice = "running", "Wait; it is under way."
+    elif by_hand:
+        status, advice = "manual", _PERSON
+    else:
+        status, advice = "unknown", f"Call it again with its approval_id: that finds out. Or look with {_look(intent)}."
     return Unresolved(
+        withdrawal_id=None if payout is None else payout.id,
         approval_id=Opaque(intent.id),
         tool=intent.tool,
-        since=datetime.fromtimestamp(intent.began_at or intent.created_at, UTC),
-        status="unknown" if unknown else "running",
+        since=_moment(intent.began_at or intent.created_at),
+        status=status,
         what_to_do=advice,
     )
+
+
+def _payout(found: OpenWithdrawal) -> Unresolved:
+    """A withdrawal whose call has ended otherwise, or is of an older version."""
+    return Unresolved(withdrawal_id=found.id, since=_moment(found.since), status=found.status, what_to_do=_PERSON)
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
 
 
 def _looks(services: Services, unknown: list[Intent]) -> list[NextStep]:

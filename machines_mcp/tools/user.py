@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal import Entry
+from machines_mcp.guard.patterns import masked_text
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.opaque import FromText, Opaque
-from machines_mcp.protocol.tool import NextStep, Output, UserInput, tool
+from machines_mcp.protocol.tool import Done, NextStep, Output, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
+from machines_mcp.tools.settle import known, newest, not_there
 from machines_mcp.tools.text import clean, quoted
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import User
+
+
+_WALLET = "Wallet"
 
 
 class ResolveUser(UserInput):
@@ -37,8 +48,23 @@ async def _stakes(call: UserCall, args: ResolveUser) -> Stakes:
     wallet = args.wallet_address or ""
     return Stakes(
         question=f"Link the wallet {quoted(wallet)} to the user {quoted(call.user_id, 120)} at Machines?",
-        facts=(user_fact(call), Fact("Wallet", clean(wallet), "replaces a wallet that is linked already, if any")),
+        facts=(user_fact(call), Fact(_WALLET, clean(wallet), "replaces a wallet that is linked already, if any")),
     )
+
+
+async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+    """See which wallet is linked: resolving without one changes nothing."""
+    told = known(entries)
+    if told is not None:
+        return told
+    client = await call.services.partner()
+    user = await client.users.resolve(call.user_id)
+    asked = {fact.value.lower() for fact in intent.stakes.facts if fact.label == _WALLET}
+    # The fact was masked where the address looks like more than it is.
+    linked = masked_text(clean(user.wallet_address or "")).lower()
+    if linked in asked:
+        return Done(_resolved(call, user))
+    return not_there(call, newest(entries), "Another wallet is linked, or none.")
 
 
 @tool(
@@ -48,12 +74,17 @@ async def _stakes(call: UserCall, args: ResolveUser) -> Stakes:
     effect=(Effect.WRITE, Effect.IDENTITY),
     effect_of=_effect,
     stakes=_stakes,
+    settle=_settle,
 )
 async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
     """Create the user at Machines or find them, and learn where their identity check stands. Give wallet_address only
     to link or change the user's wallet. Next: get_kyc_requirements for a new user, else what the status asks for."""
     client = await call.services.partner()
     user = await client.users.resolve(call.user_id, wallet_address=args.wallet_address, wallet_label=args.wallet_label)
+    return _resolved(call, user)
+
+
+def _resolved(call: UserCall, user: User) -> UserResolved:
     return UserResolved(
         user_id=user.user_id,
         wallet_address=user.wallet_address,

@@ -6,7 +6,6 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio
 from pydantic import Field
 
 from machines_mcp import partner
@@ -14,19 +13,18 @@ from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.stakes import Destination, Fact, Stakes
 from machines_mcp.guard.withdrawals import Quote
 from machines_mcp.opaque import FromText, Opaque
-from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.text import clean, clean_or_none, dollars, quoted
+from machines_mcp.tools.settle_withdrawals import WithdrawalCreated, answered, ask, settle_withdrawal, source
+from machines_mcp.tools.text import dollars, quoted
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalRoute, WithdrawalSource
+    from machines_mcp.partner import WithdrawalRoute
 
 
-POLL_SECONDS = 60.0
 _TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
 # Printable without quotes, so that the question shows it to the letter.
 _PLAIN = r"^[!#-&(-_a-~]+$"
@@ -61,17 +59,6 @@ class WithdrawalQuote(Output):
 
 class CreateWithdrawal(UserInput):
     quote_id: Annotated[Opaque, FromText(pattern=r"^quote_[0-9a-f]{32}$")]
-
-
-class WithdrawalCreated(Output):
-    withdrawal_id: Opaque
-    status: str
-    amount_cents: int
-    chain_id: int | None = None
-    call_path: str | None = None
-    call_target: Opaque | None = None
-    signature_expires_at: datetime | None = None
-    note: str
 
 
 @tool(title="List withdrawal assets", toolset="withdrawals", effect=Effect.READ)
@@ -149,6 +136,7 @@ async def _novelty(call: UserCall, to: Destination) -> str | None:
     toolset="withdrawals",
     effect=Effect.MONEY,
     stakes=_stakes,
+    settle=settle_withdrawal,
     destructive=True,
     idempotent=True,
 )
@@ -159,58 +147,8 @@ async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> Withdrawa
     withdrawal_id = await call.services.withdrawals.begin(quote)
     if withdrawal_id is None:
         raise _dead(quote)
-    try:
-        answer = await _request(call, _order(quote.terms))
-    except PartnerError as error:
-        if error.retryable:
-            # The approval can be used again, and what it was given for is this quote.
-            await call.services.withdrawals.release(withdrawal_id)
-        else:
-            status = "rejected" if error.outcome_known else "unknown"
-            await call.services.withdrawals.record(withdrawal_id, status)
-        raise
-    await call.services.withdrawals.record(withdrawal_id, answer.status, answer.model_dump(mode="json"))
-    return _created(call, withdrawal_id, quote, answer)
-
-
-async def _request(call: UserCall, order: WithdrawalOrder) -> Withdrawal:
-    """The documented poll: while `pending`, the same request under the same key, as often as the API says."""
-    client = await call.services.partner()
-    deadline = anyio.current_time() + POLL_SECONDS
-    answer: Withdrawal | None = None
-    while True:
-        try:
-            answer = await client.withdrawals.create(call.user_id, order, idempotency_key=call.idempotency_key)
-        except PartnerError as error:
-            # A poll that did not get through leaves the answer before it standing; it must not pass for a refusal.
-            if answer is None or not error.retryable:
-                raise
-        pause = max(0.5, answer.retry_after_seconds or 5.0)
-        if answer.status != "pending" or anyio.current_time() + pause > deadline:
-            return answer
-        await call.progress(1 - (deadline - anyio.current_time()) / POLL_SECONDS, "the signature")
-        await anyio.sleep(pause)
-
-
-def _created(call: UserCall, withdrawal_id: Opaque, quote: Quote, answer: Withdrawal) -> WithdrawalCreated:
-    execution = answer.execution
-    ready = answer.status == "ready"
-    note = (
-        "Ready: the wallet given as admin_address must send the transaction before the signature expires."
-        if ready
-        else "Machines has not signed yet. Nothing has moved."
-    )
-    return WithdrawalCreated(
-        withdrawal_id=withdrawal_id,
-        status=clean(answer.status, 40),
-        amount_cents=quote.terms["amount_cents"],
-        chain_id=execution.chain_id if execution else None,
-        call_path=clean_or_none(execution.call_path, 40) if execution else None,
-        call_target=execution.call_target if execution else None,
-        signature_expires_at=answer.expires_at,
-        note=note,
-        next_steps=[then(call, "get_balances", "See what is left.")],
-    )
+    answer = await ask(call, withdrawal_id, quote.terms)
+    return answered(call, withdrawal_id, quote.terms, answer)
 
 
 async def _live_quote(call: UserCall, quote_id: str) -> Quote:
@@ -236,24 +174,7 @@ def _check_range(amount: int, low: int | None, high: int | None) -> None:
         raise Refusal(Code.INPUT_INVALID, faults=[Fault("amount_cents", f"must be {' and '.join(bounds)} here")])
 
 
-def _source(terms: dict[str, Any] | Any) -> WithdrawalSource | None:
-    chain, token = terms["source_chain_id"], terms["source_token_address"]
-    return None if chain is None and token is None else partner.WithdrawalSource(chain_id=chain, token_address=token)
-
-
 def _route(terms: Any) -> WithdrawalRoute:
     return partner.WithdrawalRoute(
-        currency=terms["currency"], network=terms["network"], extra_id=terms["extra_id"], source=_source(terms)
-    )
-
-
-def _order(terms: Any) -> WithdrawalOrder:
-    return partner.WithdrawalOrder(
-        amount_cents=terms["amount_cents"],
-        currency=terms["currency"],
-        network=terms["network"],
-        address=terms["address"],
-        extra_id=terms["extra_id"],
-        source=_source(terms),
-        admin_address=terms["admin_address"],
+        currency=terms["currency"], network=terms["network"], extra_id=terms["extra_id"], source=source(terms)
     )

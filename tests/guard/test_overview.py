@@ -28,7 +28,7 @@ async def test_what_this_process_wrote_is_seen_at_once(store: Store, clock: Cloc
     intent = await intents.open(DEMAND, Stakes("Pay?"))
     assert (await overview.look()).waiting == [intent]
     begun = await withdrawals.begin(await withdrawals.quote("user-1", {}))
-    assert (await overview.look()).withdrawals == [(begun, "requested")]
+    assert [(each.id, each.status) for each in (await overview.look()).withdrawals] == [(begun, "requested")]
     await intents.grant(intent.id, "terminal")
     assert (await overview.look()).waiting == []
     await intents.consume(intent)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from machines_mcp.guard.journal import Doing, doing
+from machines_mcp.guard.stakes import Destination
 from machines_mcp.guard.store import Store
-from machines_mcp.guard.withdrawals import QUOTE_SECONDS, Withdrawals, open_withdrawals
+from machines_mcp.guard.withdrawals import QUOTE_SECONDS, Quote, Withdrawals, open_withdrawals
 from tests.guard.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -15,6 +17,18 @@ TERMS = {"amount_cents": 1250, "currency": "usdc", "address": "0xabc", "extra_id
 @pytest.fixture
 def withdrawals(store: Store, clock: Clock) -> Withdrawals:
     return Withdrawals(store, clock)
+
+
+async def shown(store: Store) -> list[tuple[str, str]]:
+    return [(each.id, each.status) for each in await store.read(open_withdrawals)]
+
+
+async def begun_for(withdrawals: Withdrawals, quote: Quote, intent_id: str) -> str | None:
+    about = doing.set(Doing(intent_id, "create_withdrawal", "user-1"))
+    try:
+        return await withdrawals.begin(quote)
+    finally:
+        doing.reset(about)
 
 
 async def test_a_quote_comes_back_word_for_word_to_its_user_and_to_nobody_else(withdrawals: Withdrawals) -> None:
@@ -64,9 +78,9 @@ async def test_a_withdrawal_stays_open_until_its_outcome_is_known(
 ) -> None:
     new_id = await withdrawals.begin(await withdrawals.quote("user-1", TERMS))
     assert new_id is not None
-    assert await store.read(open_withdrawals) == [(new_id, "requested")]
+    assert await shown(store) == [(new_id, "requested")]
     await withdrawals.record(new_id, status)
-    assert await store.read(open_withdrawals) == ([(new_id, status)] if is_open else [])
+    assert await shown(store) == ([(new_id, status)] if is_open else [])
 
 
 async def test_what_was_recorded_of_an_execution_is_not_lost_by_a_later_status(
@@ -87,8 +101,47 @@ async def test_a_released_quote_can_be_used_once_more_and_its_first_try_is_not_o
     first, held = await withdrawals.begin(quote), await withdrawals.begin(other)
     assert first is not None
     await withdrawals.release(first)
-    assert await store.read(open_withdrawals) == [(held, "requested")]
+    assert await shown(store) == [(held, "requested")]
     second = await withdrawals.begin(quote)
     assert second not in (None, first)
     assert await withdrawals.begin(quote) is None
     assert await withdrawals.begin(other) is None
+
+
+async def test_a_withdrawal_is_found_by_the_intent_that_it_is_for(withdrawals: Withdrawals, clock: Clock) -> None:
+    quote, other = (
+        await withdrawals.quote("user-1", TERMS),
+        await withdrawals.quote("user-1", TERMS | {"extra_id": "7"}),
+    )
+    first = await begun_for(withdrawals, quote, "intent-1")
+    assert first is not None
+    await begun_for(withdrawals, other, "intent-2")
+    assert await withdrawals.of_intent("intent-3") is None
+    await withdrawals.record(first, "pending", {"status": "pending"})
+    clock.advance(QUOTE_SECONDS)
+    found = await withdrawals.of_intent("intent-1")
+    assert found is not None
+    assert (found.id, found.status, found.answer) == (first, "pending", {"status": "pending"})
+    assert found.quote.terms == TERMS
+
+
+async def test_the_second_try_of_an_intent_is_the_one_that_counts(withdrawals: Withdrawals) -> None:
+    quote = await withdrawals.quote("user-1", TERMS)
+    first = await begun_for(withdrawals, quote, "intent-1")
+    assert first is not None
+    await withdrawals.release(first)
+    second = await begun_for(withdrawals, quote, "intent-1")
+    found = await withdrawals.of_intent("intent-1")
+    assert found is not None
+    assert (found.id, found.status) == (second, "requested")
+
+
+@pytest.mark.parametrize(("status", "times"), [("ready", 1), ("unknown", 1), ("rejected", 0), ("not_begun", 0)])
+async def test_a_destination_counts_as_used_where_money_can_have_gone_there(
+    withdrawals: Withdrawals, status: str, times: int
+) -> None:
+    terms = TERMS | {"network": "base"}
+    begun = await withdrawals.begin(await withdrawals.quote("user-1", terms))
+    assert begun is not None
+    await withdrawals.record(begun, status)
+    assert await withdrawals.times_used("user-1", Destination("usdc", "base", "0xabc")) == times
