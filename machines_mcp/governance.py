@@ -72,6 +72,7 @@ async def opened_guard(settings: Settings) -> AsyncIterator[Guard]:
         finally:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await guard.audit.close()
+            guard.owners.close()
     finally:
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await store.close()

@@ -211,7 +211,7 @@ class _Page:
             elif reply.code == "page.refused":
                 await self._guard.ways.refuse(self._intent.id, "page")
         except StoreUnavailable:
-            self._guard.gate.abandon(self._intent)
+            await self._guard.gate.abandon(self._intent)
             logger.error("the end of a page could not be stored")
         finally:
             self.ended.set()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from machines_mcp.guard.audit_chain import Finding, chained, tolerant, verify
 from machines_mcp.guard.audit_head import Head, newest, publish
 from machines_mcp.guard.audit_row import COLUMNS, Entry, Kind, Row, fingerprinted
+from machines_mcp.guard.points import point
 from machines_mcp.guard.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ class Audit:
         self.broken = False
         if self._head_file is not None:
             self.head_broken = not publish(db, self._head_file)
+        point("audit.appended")
 
     def _enqueue(self, entry: Entry, most: int) -> None:
         with self._lock:

@@ -18,16 +18,21 @@ from machines_mcp.guard.policy import Policy, Rule
 from machines_mcp.guard.stakes import Demand, Stakes
 from machines_mcp.guard.ways import Ways
 
-Verdict = Literal["run", "repeat", "running", "waiting", "refused", "expired", "mismatch", "barred"]
+Verdict = Literal["run", "repeat", "running", "later", "manual", "waiting", "refused", "expired", "mismatch", "barred"]
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """The gate's answer. `intent` is there whenever a person has a say, `bar` where a limit or a pause forbids it."""
+    """The gate's answer. `intent` is there whenever a person has a say, `bar` where a limit or a pause forbids it.
+
+    A call that was cut short is `manual` where a person must say what became of it, and `later` where that can't be
+    told for so many `seconds` yet.
+    """
 
     verdict: Verdict
     intent: Intent | None = None
     bar: Barred | None = None
+    seconds: float | None = None
 
 
 class Gate:
@@ -43,6 +48,8 @@ class Gate:
         self._standing_yes = standing_yes
         self.settled: Callable[[str], Awaitable[None]] = _at_once
         """Waits, for a bounded time, until an intent that its own page has taken has its outcome."""
+        self.settle: Callable[[Intent], Awaitable[Passage | None]] = _not_known
+        """Finds out what became of a call that was cut short; None where its row says so now."""
 
     def rule(self, effect: Effect, tool: str) -> Rule:
         """What the policy says of such a call."""
@@ -104,7 +111,9 @@ class Gate:
         if intent.state == "executing" and intent.stakes.only is not None:
             # Its page is at work, and will be done in seconds: that is worth more than "nobody knows".
             await self.settled(intent_id)
-            return await self._judge_anew(intent)
+            intent = await self._intents.get(intent_id) or intent
+        if intent.state == "executing" and not self._intents.running(intent):
+            return await self.settle(intent) or await self._judge_anew(intent)
         return await self._judge(intent)
 
     async def ask(self, demand: Demand, stakes: Stakes) -> Passage:
@@ -139,9 +148,9 @@ class Gate:
         """Nothing was begun, and the page that took it is still there: let a person decide it again."""
         await self._intents.reopen(intent.id)
 
-    def abandon(self, intent: Intent) -> None:
-        """The execution has ended and no outcome is kept."""
-        self._intents.abandon(intent.id)
+    async def abandon(self, intent: Intent) -> None:
+        """The execution has ended and no outcome is kept: it is to be found out."""
+        await self._intents.executions.abandon(intent.id)
 
     async def finish(self, intent: Intent, outcome: str, *, ok: bool, code: str) -> None:
         """Keep the first answer of an execution."""
@@ -173,3 +182,7 @@ class Gate:
 
 async def _at_once(intent_id: str) -> None:
     pass
+
+
+async def _not_known(intent: Intent) -> Passage | None:
+    return Passage("manual", intent)

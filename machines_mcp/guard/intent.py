@@ -51,6 +51,11 @@ class Intent:
     """The process that took the grant; empty once it gave up, None where it was taken before there was a journal."""
 
     @property
+    def idempotency_key(self) -> str:
+        """The key of everything that this intent does at the API."""
+        return f"machines-{self.id}"
+
+    @property
     def dialog(self) -> str:
         """What the client's own dialog shows: the question, what is remarkable about the facts in it, and who asked."""
         notes = [f"{fact.label}: {fact.note}." for fact in self.stakes.facts if fact.note]

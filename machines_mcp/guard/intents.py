@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from machines_mcp.guard.audit import Entry, Kind
 from machines_mcp.guard.bar import Barred, refuse_paused
 from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.executions import Executions
 from machines_mcp.guard.intent import Intent, entry, find, insert, moved, newest_intents, waiting_intents, waiting_twin
+from machines_mcp.guard.points import point
 from machines_mcp.guard.stakes import Demand, Stakes, Way
 
 if TYPE_CHECKING:
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
 
     Limit: TypeAlias = Callable[[sqlite3.Connection, Demand, Stakes, float, str | None], str | None]
 
+T = TypeVar("T")
+
 OPEN_SECONDS = 15 * 60
 GRANT_SECONDS = 5 * 60
-EXECUTION_SECONDS = 90.0
 
 
 class Intents:
@@ -40,6 +43,7 @@ class Intents:
         store: Store,
         record: Callable[[sqlite3.Connection, Entry], None],
         limit: Limit,
+        executions: Executions,
         *,
         policy_digest: str,
         clock: Callable[[], float] = time.time,
@@ -49,7 +53,8 @@ class Intents:
         self._limit = limit
         self._policy_digest = policy_digest
         self._clock = clock
-        self._abandoned: set[str] = set()
+        self.executions = executions
+        self.running = executions.running
 
     async def open(self, demand: Demand, stakes: Stakes) -> Intent:
         """The waiting intent for this call: the one that waits already, or a new one, open for 15 minutes.
@@ -68,7 +73,7 @@ class Intents:
             self._record(db, entry("asked", intent))
             return intent
 
-        return await self._store.run(work)
+        return await self._passing("intent.opened", work)
 
     async def open_taken(self, demand: Demand, stakes: Stakes, by: Literal["operator", "policy"]) -> Intent:
         """A new intent that is granted and taken already: nobody is asked, and limits count it all the same.
@@ -84,7 +89,7 @@ class Intents:
                 raise AssertionError
             return intent
 
-        return await self._store.run(work)
+        return await self._passing("intent.consumed", work)
 
     def _insert(self, db: sqlite3.Connection, demand: Demand, stakes: Stakes, now: float) -> Intent:
         self._refuse_over_limit(db, demand, stakes, now)
@@ -133,7 +138,7 @@ class Intents:
 
     async def grant(self, intent_id: str, by: Way) -> bool:
         """Record a person's yes, good for 5 minutes. False unless the intent still waits."""
-        return await self._store.run(lambda db: self._grant(db, intent_id, by))
+        return await self._passing("intent.granted", lambda db: self._grant(db, intent_id, by))
 
     async def refuse(self, intent_id: str, by: Way) -> bool:
         """Record a person's no. False unless the intent still waits."""
@@ -158,7 +163,7 @@ class Intents:
         Raises:
             Barred: A limit that was kept when the person was asked would be broken now.
         """
-        return await self._store.run(lambda db: self._consume(db, intent))
+        return await self._passing("intent.consumed", lambda db: self._consume(db, intent))
 
     async def take(self, intent: Intent, by: Way) -> bool:
         """Grant and consume in one transaction, for a page that runs what it was granted itself.
@@ -166,7 +171,9 @@ class Intents:
         Raises:
             Barred: As for `consume`; nothing is granted then.
         """
-        return await self._store.run(lambda db: self._grant(db, intent.id, by) and self._consume(db, intent))
+        return await self._passing(
+            "intent.consumed", lambda db: self._grant(db, intent.id, by) and self._consume(db, intent)
+        )
 
     async def give_back(self, intent_id: str) -> None:
         """Undo `consume` where nothing was begun: the grant is good again for what is left of its 5 minutes."""
@@ -200,7 +207,12 @@ class Intents:
             if moved(db, end, (state, outcome, intent_id)):
                 self._tell(db, "outcome", intent_id, state, code)
 
-        await self._store.run(work)
+        await self._passing("outcome.kept", work)
+
+    async def _passing(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        done = await self._store.run(work)
+        point(name)
+        return done
 
     def _grant(self, db: sqlite3.Connection, intent_id: str, by: Way) -> bool:
         now = self._clock()
@@ -215,12 +227,12 @@ class Intents:
         return granted
 
     def _consume(self, db: sqlite3.Connection, intent: Intent) -> bool:
-        now = self._clock()
+        now, owner = self._clock(), self.executions.owners.own()
         taken = moved(
             db,
-            "UPDATE intents SET state = 'executing', began_at = ?"
+            "UPDATE intents SET state = 'executing', began_at = ?, owner = ?"
             " WHERE id = ? AND state = 'granted' AND expires_at > ? AND digest = ? AND user_id = ? AND policy = ?",
-            (now, intent.id, now, intent.digest, intent.user_id, self._policy_digest),
+            (now, owner, intent.id, now, intent.digest, intent.user_id, self._policy_digest),
         )
         if taken:
             demand = Demand(intent.tool, Effect(intent.effect), intent.user_id, intent.digest, intent.asked_by)
@@ -234,16 +246,10 @@ class Intents:
         if intent is not None:
             self._record(db, entry(kind, intent, verdict, code))
 
-    def abandon(self, intent_id: str) -> None:
-        """An execution in this process has ended, and nobody can say how: the row stays as it is."""
-        self._abandoned.add(intent_id)
-
-    def running(self, intent: Intent) -> bool:
-        """Whether an `executing` intent may still come to its end, here or in another process."""
-        age = self._clock() - (intent.began_at or intent.created_at)
-        return intent.id not in self._abandoned and age <= EXECUTION_SECONDS
+    def good(self, intent: Intent) -> bool:
+        """Whether its time has not passed, and the policy is still the one that it was judged by."""
+        return intent.expires_at > self._clock() and intent.policy == self._policy_digest
 
     def expired(self, intent: Intent) -> bool:
-        """Whether the time to decide, or to use the grant, has passed; another policy than it was judged by ends it."""
-        late = intent.expires_at <= self._clock() or intent.policy != self._policy_digest
-        return intent.state in ("waiting", "granted") and late
+        """Whether it waits, or its grant does, in vain."""
+        return intent.state in ("waiting", "granted") and not self.good(intent)

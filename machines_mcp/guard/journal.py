@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from machines_mcp.guard.journal_row import Begun, Doing, Entry, State, doing, hashed, insert, kept_body, selected
+from machines_mcp.guard.journal_row import OPEN, Begun, Doing, Entry, State, doing, hashed, insert, kept_body, selected
 from machines_mcp.guard.points import point
 from machines_mcp.guard.store import StoreUnavailable
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Doing", "Entry", "Journal", "KeyReused", "State", "doing"]
 
 logger = logging.getLogger(__name__)
-
-# What nobody has an answer for. The owners of those that are pending are looked at one by one.
-_OPEN = "state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
 
 
 class KeyReused(Exception):
@@ -105,7 +102,7 @@ class Journal:
         """What nobody knows the outcome of and nobody is at work on, oldest first."""
 
         def work(db: sqlite3.Connection) -> list[Entry]:
-            return [entry for entry in selected(db, _OPEN) if entry.state != "pending" or not self._under_way(entry)]
+            return [entry for entry in selected(db, OPEN) if entry.state != "pending" or not self._under_way(entry)]
 
         return await self._store.read(work)
 
@@ -132,10 +129,8 @@ class Journal:
         """
         closed = None if state == "manual" else by or "server"
         values = (state, reference, note, closed, self._clock(), entry_id)
-        change = (
-            "UPDATE mutations SET state = ?, reference = coalesce(?, reference), note = ?, settled_by = ?, ended_at = ?"
-            " WHERE id = ? AND state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
-        )
+        columns = "state = ?, reference = coalesce(?, reference), note = ?, settled_by = ?, ended_at = ?"
+        change = f"UPDATE mutations SET {columns} WHERE id = ? AND {OPEN}"  # noqa: S608 - our own words
         await self._store.run(lambda db: db.execute(change, values))
 
     def _under_way(self, entry: Entry) -> bool:

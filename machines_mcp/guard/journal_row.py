@@ -83,6 +83,8 @@ class Entry:
         return self.state not in NOTHING_HAPPENED
 
 
+# What nobody has an answer for. The owners of those that are pending are looked at one by one.
+OPEN = "state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
 _COLUMNS = tuple(field.name for field in fields(Entry))
 
 
@@ -120,6 +122,15 @@ def selected(db: sqlite3.Connection, where: str, *values: str) -> list[Entry]:
     """The rows that fit, oldest first."""
     query = f"SELECT * FROM mutations WHERE {where} ORDER BY created_at, rowid"  # noqa: S608 - the callers' own words
     return [_entry(row) for row in db.execute(query, values)]
+
+
+def anything_open(db: sqlite3.Connection) -> bool:
+    """Whether there is any mutation or any taken intent without an outcome, be it that someone is at work on it."""
+    found = db.execute(
+        f"SELECT EXISTS (SELECT 1 FROM mutations WHERE {OPEN}) OR"  # noqa: S608 - our own words
+        " EXISTS (SELECT 1 FROM intents WHERE state = 'executing')"
+    )
+    return bool(found.fetchone()[0])
 
 
 def hashed(key: bytes, mutation: Begun) -> str:

@@ -32,37 +32,19 @@ class Owners:
         self._own: tuple[str, int] | None = None
 
     def own(self) -> str:
-        """The id of this process, under which it lives from now on."""
+        """The id of this process, under which it lives from now on. The first time, what the dead left is removed."""
         with self._lock:
-            while self._own is None:
-                self._own = self._enter()
+            if self._own is None:
+                while self._own is None:
+                    self._own = self._enter()
+                for path in self._folder.iterdir():
+                    self._lives(path.name)
             return self._own[0]
 
     def alive(self, owner: str) -> bool:
         """Whether the process with this id lives."""
         with self._lock:
-            if self._own is not None and owner == self._own[0]:
-                return True
-            if not _ID.fullmatch(owner):
-                return False
-            try:
-                held = os.open(self._folder / owner, os.O_RDWR)
-            except FileNotFoundError:
-                return False
-            try:
-                if not _free(held):
-                    return True
-                # Ids are never given again, so nobody will miss it. Windows keeps a file that is open.
-                with suppress(PermissionError):
-                    os.unlink(self._folder / owner)
-                return False
-            finally:
-                os.close(held)
-
-    def sweep(self) -> None:
-        """Remove what the dead left behind."""
-        for path in list(self._folder.glob("*")):
-            self.alive(path.name)
+            return self._lives(owner)
 
     def close(self) -> None:
         """Live no longer under this id."""
@@ -73,6 +55,25 @@ class Owners:
                     os.unlink(self._folder / owner)
                 os.close(held)
                 self._own = None
+
+    def _lives(self, owner: str) -> bool:
+        if self._own is not None and owner == self._own[0]:
+            return True
+        if not _ID.fullmatch(owner):
+            return False
+        try:
+            held = os.open(self._folder / owner, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            if not _free(held):
+                return True
+            # Ids are never given again, so nobody will miss it. Windows keeps a file that is open.
+            with suppress(PermissionError, FileNotFoundError):
+                os.unlink(self._folder / owner)
+            return False
+        finally:
+            os.close(held)
 
     def _enter(self) -> tuple[str, int] | None:
         """An id and its lock; None where a sweep took the file for that of a dead one, before it was locked."""

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.guard.audit import Audit
+from machines_mcp.guard.executions import Executions
 from machines_mcp.guard.gate import Gate
 from machines_mcp.guard.intents import Intents
+from machines_mcp.guard.journal import Journal
 from machines_mcp.guard.keys import state_key
 from machines_mcp.guard.limits import refusal
+from machines_mcp.guard.owners import Owners
 from machines_mcp.guard.passphrase import Passphrase
 from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Demand, Stakes
@@ -30,6 +33,8 @@ class Guard:
     store: Store
     audit: Audit
     passphrase: Passphrase
+    owners: Owners
+    journal: Journal
     intents: Intents
     ways: Ways
     gate: Gate
@@ -50,7 +55,10 @@ def wire_guard(
     def limit(db: sqlite3.Connection, demand: Demand, stakes: Stakes, now: float, own: str | None) -> str | None:
         return refusal(db, policy, demand, stakes, now, own)
 
-    intents = Intents(store, audit.append_in, limit, policy_digest=policy.digest, clock=clock)
+    owners = Owners(store.folder)
+    journal = Journal(store, state_key(store.folder, "journal"), owners, clock=clock)
+    executions = Executions(store, owners, clock)
+    intents = Intents(store, audit.append_in, limit, executions, policy_digest=policy.digest, clock=clock)
     ways = Ways(intents, policy, passphrase)
     gate = Gate(policy, intents, ways, audit, standing_yes=standing_yes)
-    return Guard(policy, store, audit, passphrase, intents, ways, gate)
+    return Guard(policy, store, audit, passphrase, owners, journal, intents, ways, gate)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from machines_mcp.partner.channel import Channel
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.partner.models.base import OnAnswer
+from machines_mcp.partner.mutations import MutationLog
 from machines_mcp.partner.request import Credential, is_header_safe
 from machines_mcp.partner.resources.agreements import AgreementsResource
 from machines_mcp.partner.resources.balances import BalancesResource
@@ -50,6 +51,8 @@ class PartnerClient:
         on_secret: Told each session token as it is minted and when it expires (seconds since 1970), so that a guard can
             know what must not leave, and for how long.
         on_answer: Told each good answer before it is parsed, with the model it should be: see `partner.probe`.
+        mutations: Told of each change before its first byte is sent, and what became of it: what it keeps survives a
+            crash. With it a change that was begun is finished even where the caller gives up.
         clock: Seconds since 1970, as `time.time`.
 
     Raises:
@@ -70,6 +73,7 @@ class PartnerClient:
         trace: str | None = None,
         on_secret: Callable[[Secret, float], None] | None = None,
         on_answer: OnAnswer | None = None,
+        mutations: MutationLog | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         key = Secret(partner_key) if isinstance(partner_key, str) else partner_key
@@ -93,7 +97,9 @@ class PartnerClient:
             on_answer=on_answer,
             clock=clock,
         )
-        channel = Channel(self._transport, self.sessions, partner, deadline=deadline, on_answer=on_answer)
+        channel = Channel(
+            self._transport, self.sessions, partner, deadline=deadline, on_answer=on_answer, mutations=mutations
+        )
         self.users = Users(channel)
         self.kyc = Kyc(channel)
         self.agreements = AgreementsResource(channel)

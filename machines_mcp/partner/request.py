@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,8 @@ class Request:
     """What to ask: `path` below the base URL, with `ids` by name (`/cards/{cardId}`); the rest as it goes out, checked.
 
     `effect`: it may change something that matters, so while its answer is out the outcome is open.
-    `repeatable`: asking twice does no harm, so it may be retried.
+    `repeatable`: asking twice does no harm, so it may be retried. `keep_body`: the body holds no identity data, so that
+    a log of mutations may keep it. `on_sent` is told each time that all of it went out.
     """
 
     method: str
@@ -42,6 +43,14 @@ class Request:
     effect: bool = False
     repeatable: bool = False
     ids: Mapping[str, str] = field(default_factory=dict)
+    keep_body: bool = False
+    on_sent: Callable[[], None] | None = None
+
+    @property
+    def content(self) -> bytes | None:
+        """The body as it goes out; the same for each attempt."""
+        body = self.body
+        return None if body is None else json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
 
     @property
     def target(self) -> str:
@@ -67,9 +76,18 @@ class Request:
         *,
         idempotency_key: str | None = None,
         ids: Mapping[str, str] | None = None,
+        keep_body: bool = False,
     ) -> Request:
-        """A mutation, sent once."""
-        return cls(method, path, body=body, idempotency_key=idempotency_key, effect=True, ids=ids or {})
+        """A mutation."""
+        return cls(
+            method,
+            path,
+            body=body,
+            idempotency_key=idempotency_key,
+            effect=True,
+            ids=ids or {},
+            keep_body=keep_body,
+        )
 
 
 class Wire:
@@ -82,8 +100,7 @@ class Wire:
         self.reply: Reply | None = None
         self.earlier: PartnerError | None = None
         """How the try before ended; or the first that may have had its effect, where one did."""
-        body = request.body
-        self.content = None if body is None else json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+        self.content = request.content
 
     @property
     def outcome_known(self) -> bool:
@@ -110,10 +127,12 @@ class Wire:
         return headers
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """httpx's trace hook: notes the moment before the first byte."""
+        """httpx's trace hook: notes the moment before the first byte, and tells of the one after the last."""
         # A proxy's CONNECT is a request too, but not ours yet.
         if event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
             self.sent = True
+        elif event == "http11.send_request_body.complete" and self.sent and self.request.on_sent is not None:
+            self.request.on_sent()
 
 
 def is_header_safe(secret: Secret) -> bool:

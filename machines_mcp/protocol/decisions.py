@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import ceil
 from typing import NoReturn
 
 from machines_mcp.guard.bar import Barred
@@ -13,6 +15,15 @@ from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.shaping import STATUS
 from machines_mcp.protocol.tool import Tool
 
+_SECONDS = 5.0
+_IN_DOUBT = (
+    "It is not known yet whether this happened. Call again with the same arguments and this approval_id: that finds"
+    " out, returns the outcome, and does nothing twice."
+)
+_FOR_A_PERSON = (
+    "It is not known whether this happened, and Machines can't be asked. Do not repeat it: a person must look, with"
+    " machines-mcp doctor --resolve in a terminal on this machine; tell the user."
+)
 _ANEW = "The same call without approval_id, to ask anew."
 
 
@@ -25,10 +36,34 @@ def refuse(tool: Tool, passage: Passage) -> NoReturn:
             raise Refusal(Code.APPROVAL_REFUSED, next_steps=[STATUS])
         case "expired":
             raise Refusal(Code.APPROVAL_EXPIRED, next_steps=[Step(tool.name, _ANEW)])
-        case "running":
-            raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[STATUS])
+        case "running" | "later" if passage.intent is not None:
+            raise in_doubt(passage.intent, passage.seconds)
+        case "manual":
+            raise Refusal(Code.OUTCOME_UNKNOWN, message=_FOR_A_PERSON, next_steps=[STATUS])
         case _:
             raise Refusal(Code.APPROVAL_MISMATCH, next_steps=[Step(tool.name, _ANEW)])
+
+
+def in_doubt(intent: Intent, seconds: float | None = None, see: Sequence[Step] = ()) -> Refusal:
+    """A granted call of which nobody can say yet whether it happened: the same call with its id finds out.
+
+    `see` are the calls that show it, too.
+    """
+    wait = max(1, ceil(_SECONDS if seconds is None else seconds))
+    again = Step(intent.tool, f"The same call, in {wait} seconds or later.", {"approval_id": intent.id})
+    return Refusal(
+        Code.OUTCOME_UNKNOWN,
+        message=_IN_DOUBT,
+        details={"approval_id": intent.id, "retry_after_seconds": wait},
+        next_steps=[again, *see],
+        retryable=True,
+    )
+
+
+def not_done(intent: Intent, why: str) -> Refusal:
+    """A granted call that was cut short before it did anything, and whose approval can't be used any more."""
+    message = f"Nothing was done, and the approval can't be used any more. {why}"
+    return Refusal(Code.APPROVAL_EXPIRED, message=message, next_steps=[Step(intent.tool, _ANEW)])
 
 
 def barred(bar: Barred) -> Refusal:

@@ -126,7 +126,7 @@ class Dispatcher:
         arguments = validate(tool, {**values, **user}, self._registry.pinned_user)
         decision = await take()
         if decision == "granted":
-            call = self._open_call(None, arguments, _key(intent))
+            call = self._open_call(None, arguments, intent.idempotency_key)
             await self._running.execute(tool, call, arguments, intent)
         return decision
 
@@ -171,6 +171,9 @@ class Dispatcher:
             code = "ok"
         except Refusal as refusal:
             code = refusal.code.value
+            raise
+        except StoreUnavailable:
+            code = Code.STATE_UNAVAILABLE.value
             raise
         finally:
             self._gate.note(demand, code, kind="outcome" if demand.effect is Effect.WRITE else "call")
@@ -237,7 +240,9 @@ class Dispatcher:
             return passage
         intent = passage.intent
         if passage.verdict == "run" and intent is not None:
-            ran = await self._running.execute(tool, self._open_call(ctx, arguments, _key(intent)), arguments, intent)
+            ran = await self._running.execute(
+                tool, self._open_call(ctx, arguments, intent.idempotency_key), arguments, intent
+            )
             return self._shown(ctx, ran)
         # What runs or was asked is in the audit already, with the row that says so.
         self._gate.note(demand, passage.verdict, intent_id=intent.id if intent else None)
@@ -255,7 +260,7 @@ class Dispatcher:
         decidable = await self._gate.decidable()
         page = None
         if tool.present is not None and decidable:
-            call = self._open_call(ctx, arguments, _key(intent))
+            call = self._open_call(ctx, arguments, intent.idempotency_key)
             page = await self._running.explained(tool, tool.present(call, arguments, intent))
         desk = await self._desk() if page is None and decidable else None
         return required(tool, intent, page=page, desk=desk, decidable=decidable)
@@ -289,8 +294,3 @@ class Dispatcher:
 
         user_id = getattr(arguments, "user_id", "")
         return Call(user_id=user_id, idempotency_key=key, services=self._services, progress=progress)
-
-
-def _key(intent: Intent) -> str:
-    """The idempotency key of everything that an intent does."""
-    return f"machines-{intent.id}"

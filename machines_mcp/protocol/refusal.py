@@ -113,6 +113,7 @@ class Refusal(Exception):
         faults: Sequence[Fault] = (),
         next_steps: Sequence[Step] = (),
         details: Mapping[str, str | int] | None = None,
+        retryable: bool | None = None,
     ) -> None:
         super().__init__(code.value)
         self.code = code
@@ -120,13 +121,14 @@ class Refusal(Exception):
         self.faults = tuple(faults)
         self.next_steps = tuple(next_steps)
         self.details = dict(details or {})
+        self.retryable = _CATALOGUE[code].retryable if retryable is None else retryable
 
     def payload(self) -> dict[str, Any]:
         """The error as the one JSON object that a tool result carries."""
         body: dict[str, Any] = {
             "code": self.code.value,
             "message": self.message,
-            "retryable": _CATALOGUE[self.code].retryable,
+            "retryable": self.retryable,
         }
         if self.faults:
             body["fields"] = [{"field": fault.field, "rule": fault.rule} for fault in self.faults]

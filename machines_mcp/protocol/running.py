@@ -6,21 +6,25 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
+from machines_mcp.guard.executions import EXECUTION_SECONDS
 from machines_mcp.guard.gate import Gate
 from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.intents import EXECUTION_SECONDS
+from machines_mcp.guard.journal import Doing, doing
 from machines_mcp.guard.masking import Masking
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.opaque import collect
+from machines_mcp.protocol.decisions import in_doubt
 from machines_mcp.protocol.refusal import NOT_BEGUN, Code, Refusal, Step
 from machines_mcp.protocol.shaping import STATUS
 from machines_mcp.protocol.tool import Call, Input, Output, Tool
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MOST_USERS = 50
 # Nothing was changed, and a person who mends the form, or sends it again, may have it pass.
@@ -57,15 +61,19 @@ class Running:
         Raises:
             Refusal: An error of the catalogue.
         """
-        output: Output = await self.explained(tool, tool.run(call, arguments))
+        return await self._run(tool, call, arguments, Doing(None, tool.name, call.user_id))
+
+    async def _run(self, tool: Tool, call: Call[Any], arguments: Input, about: Doing) -> Ran:
+        output: Output = await self.explained(tool, tool.run(call, arguments), about)
         if call.user_id:
             self.users[call.user_id] = None
             if len(self.users) > MOST_USERS:
                 del self.users[next(iter(self.users))]
-        return Ran(output.model_dump(mode="json", exclude_none=True), output.once(), frozenset(collect(output)))
+        return shaped(output)
 
-    async def explained(self, tool: Tool, work: Awaitable[Any]) -> Any:
-        """The result of `work`, or what is known of why there is none."""
+    async def explained(self, tool: Tool, work: Awaitable[T], about: Doing | None = None) -> T:
+        """The result of `work`, or what is known of why there is none. In the journal it stands under `about`."""
+        was = doing.set(about)
         try:
             return await work
         except (Refusal, StoreUnavailable):
@@ -74,48 +82,73 @@ class Running:
             refusal = self._explain(error, tool)
             if refusal is None:
                 raise
+        finally:
+            doing.reset(was)
         raise refusal
 
     async def execute(self, tool: Tool, call: Call[Any], arguments: Input, intent: Intent) -> Ran:
-        """Run what a person granted. Shielded: once it has begun, a cancelled call must not leave it half known."""
+        """Run what a person granted. Shielded: once it has begun, a cancelled call must not leave it half known.
+
+        Raises:
+            Refusal: An error of the catalogue. It is the call's outcome, unless nobody knows that yet.
+            StoreUnavailable: Nothing was asked of Machines, because it could not have been remembered.
+        """
+        about = Doing(intent.id, tool.name, call.user_id)
         with anyio.CancelScope(shield=True):
             try:
                 with anyio.fail_after(EXECUTION_SECONDS):
-                    ran = await self.run(tool, call, arguments)
+                    ran = await self._run(tool, call, arguments, about)
             except Refusal as refusal:
-                if intent.stakes.only == "form" and refusal.code in _MENDABLE:
-                    await self._reopened(intent)
+                raise await self._refused(intent, refusal) from None
+            except BaseException as error:
+                # The row stays `executing`: whether it happened is to be found out.
+                await self._gate.abandon(intent)
+                sent_nothing = isinstance(error, StoreUnavailable) and tool.settle is not None and not about.begun
+                if sent_nothing or not isinstance(error, Exception):
                     raise
-                if refusal.code in NOT_BEGUN:
-                    raise await self._given_back(intent, refusal) from None
-                await self._keep(intent, refusal.payload(), refusal.code.value, ok=False)
-                raise
-            except Exception as error:
-                # The row stays `executing`: nobody can say any more whether it happened.
-                self._gate.abandon(intent)
                 logger.error("a granted call ended unforeseen: %s", type(error).__name__)
-                raise Refusal(Code.OUTCOME_UNKNOWN, next_steps=[STATUS]) from None
-            # What the guard would mask on its way out must not lie in the state folder either.
-            await self._keep(intent, Masking(ran.opaque).masked(ran.outcome), "ok", ok=True)
+                raise in_doubt(intent, see=[STATUS]) from None
+            await self.keep(intent, ran)
         return ran
+
+    async def keep(self, intent: Intent, ran: Ran) -> None:
+        """Keep the outcome of a granted call, to be given again to a repeated one."""
+        # What the guard would mask on its way out must not lie in the state folder either.
+        await self._keep(intent, Masking(ran.opaque).masked(ran.outcome), "ok", ok=True)
+
+    async def fail(self, intent: Intent, refusal: Refusal) -> None:
+        """Keep a refusal as the outcome of a granted call."""
+        await self._keep(intent, refusal.payload(), refusal.code.value, ok=False)
+
+    async def _refused(self, intent: Intent, refusal: Refusal) -> Refusal:
+        if refusal.code is Code.OUTCOME_UNKNOWN:
+            await self._gate.abandon(intent)
+            return in_doubt(intent, see=refusal.next_steps)
+        if intent.stakes.only == "form" and refusal.code in _MENDABLE:
+            await self._reopened(intent)
+            return refusal
+        if refusal.code in NOT_BEGUN:
+            return await self._given_back(intent, refusal)
+        await self.fail(intent, refusal)
+        return refusal
 
     async def _reopened(self, intent: Intent) -> None:
         """The person sits before the form still, with what they typed."""
         try:
             await self._gate.reopen(intent)
         except StoreUnavailable:
-            self._gate.abandon(intent)
+            await self._gate.abandon(intent)
             logger.error("a form that was not sent could not be opened again")
 
     async def _given_back(self, intent: Intent, refusal: Refusal) -> Refusal:
         if intent.stakes.only is not None:
             # Its page is gone by now, and nothing else can use the grant.
-            await self._keep(intent, refusal.payload(), refusal.code.value, ok=False)
+            await self.fail(intent, refusal)
             return refusal
         try:
             await self._gate.give_back(intent)
         except StoreUnavailable:
-            self._gate.abandon(intent)
+            await self._gate.abandon(intent)
             logger.error("a grant that was not used could not be given back")
             return refusal
         why = "The same call again in a moment; within 5 minutes of the approval nobody is asked again."
@@ -136,5 +169,10 @@ class Running:
             await self._gate.finish(intent, kept, ok=ok, code=code)
         except StoreUnavailable:
             # What happened, happened, and is told; a repeated call will find the row still `executing`.
-            self._gate.abandon(intent)
+            await self._gate.abandon(intent)
             logger.error("the outcome of a granted call could not be stored")
+
+
+def shaped(output: Output) -> Ran:
+    """What a tool returned, taken apart."""
+    return Ran(output.model_dump(mode="json", exclude_none=True), output.once(), frozenset(collect(output)))

@@ -11,7 +11,7 @@ import pytest
 from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent, arguments_digest
-from machines_mcp.guard.intents import EXECUTION_SECONDS, GRANT_SECONDS, OPEN_SECONDS, Intents
+from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS, Intents
 from machines_mcp.guard.limits import Limits
 from machines_mcp.guard.policy import default_policy
 from machines_mcp.guard.stakes import Demand, Fact, Stakes
@@ -212,29 +212,6 @@ async def test_only_what_runs_can_be_given_back(intents: Intents, state: str) ->
         await intents.finish(intent.id, "{}", ok=True, code="ok")
     await intents.give_back(intent.id)
     assert (await _now(intents, intent)).state == state
-
-
-async def test_what_was_begun_runs_for_ninety_seconds_at_most(
-    intents: Intents, elsewhere: Intents, clock: Clock
-) -> None:
-    intent = await _open(intents)
-    await intents.grant(intent.id, "terminal")
-    clock.advance(GRANT_SECONDS - 1)
-    await intents.consume(intent)
-    begun = await _now(intents, intent)
-    for seconds, running in ((0, True), (EXECUTION_SECONDS, True), (1, False)):
-        clock.advance(seconds)
-        assert [known.running(begun) for known in (intents, elsewhere)] == [running] * 2
-
-
-async def test_what_this_process_left_without_an_outcome_runs_no_more(intents: Intents) -> None:
-    left, other = [await _open(intents, digest=digest) for digest in ("d1", "d2")]
-    for intent in (left, other):
-        await intents.grant(intent.id, "terminal")
-        await intents.consume(intent)
-    intents.abandon(left.id)
-    assert not intents.running(await _now(intents, left))
-    assert intents.running(await _now(intents, other))
 
 
 # A pause

@@ -21,7 +21,7 @@ from machines_mcp.guard.intents import GRANT_SECONDS, OPEN_SECONDS
 from machines_mcp.guard.policy import Policy, Rule, default_policy
 from machines_mcp.guard.store import Store, StoreUnavailable
 from machines_mcp.protocol import running
-from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.tool import Tool
 from tests.guard.clock import Clock
 from tests.protocol.fakes import (
@@ -603,7 +603,7 @@ async def test_a_tool_cannot_end_the_server(
 
 
 @both_eras
-@pytest.mark.parametrize("final", [Code.PARTNER_REJECTED, Code.QUOTE_EXPIRED, Code.OUTCOME_UNKNOWN])
+@pytest.mark.parametrize("final", [Code.PARTNER_REJECTED, Code.QUOTE_EXPIRED])
 async def test_a_known_failure_of_a_granted_call_is_its_outcome(home: House, era: Era, final: Code) -> None:
     home.world.before = _raising(Refusal(final))
     async with home.client(era) as client:
@@ -615,6 +615,23 @@ async def test_a_known_failure_of_a_granted_call_is_its_outcome(home: House, era
         second = body(await client.call_tool("pay", again))
     assert first["code"] == final.value
     assert first == second
+
+
+@both_eras
+async def test_that_nobody_knows_is_no_outcome_and_names_the_call_that_finds_out(home: House, era: Era) -> None:
+    home.world.after = _raising(Refusal(Code.OUTCOME_UNKNOWN, next_steps=[Step("look", "See whether it happened.")]))
+    async with home.client(era) as client:
+        approval = await _approval_id(client)
+        await home.intents.grant(approval, "terminal")
+        again = {**ARGUMENTS, "approval_id": approval}
+        first = body(await client.call_tool("pay", again))
+        kept = await home.intents.get(approval)
+    assert (first["code"], first["approval_id"], first["retryable"]) == ("outcome.unknown", approval, True)
+    assert [step["tool"] for step in first["next_steps"]] == ["pay", "look"]
+    assert first["next_steps"][0]["arguments"] == {"approval_id": approval}
+    assert kept is not None
+    assert (kept.state, kept.outcome) == ("executing", None)
+    assert not home.intents.running(kept)
 
 
 PASSING = [UpstreamError(CANARY), Refusal(Code.RATE_LIMITED, details={"retry_after_seconds": 3})]

@@ -46,7 +46,8 @@ class Cards(Resource):
             PartnerError: `outcome_known` is False where a card may have been made.
         """
         order = CardOrder(encrypted_name=_sealed(encrypted_name), limit=limit)
-        request = Request.change("POST", "/cards", order.wire(), idempotency_key=key_or_new(idempotency_key))
+        key = key_or_new(idempotency_key)
+        request = Request.change("POST", "/cards", order.wire(), idempotency_key=key, keep_body=True)
         return await self._channel.call(user_id, CARDS_WRITE, request, Card)
 
     async def list(self, user_id: str, *, cursor: str | None = None, limit: int | None = None) -> CardPage:
@@ -86,7 +87,7 @@ class Cards(Resource):
         ).wire()
         if not change:
             refuse("status")
-        request = Request.change("PATCH", _CARD, change, ids=_ids(card_id))
+        request = Request.change("PATCH", _CARD, change, ids=_ids(card_id), keep_body=True)
         return await self._channel.call(user_id, CARDS_WRITE, request, Card)
 
     async def delete(self, user_id: str, card_id: str) -> CardDeleted:

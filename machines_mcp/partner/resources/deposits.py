@@ -65,7 +65,8 @@ class Deposits(Resource):
             Conflict: With `code` `missing_contract` and `retryable`: the user's contract is still being made.
         """
         order = DepositOrder(currency=currency, network=network, amount=amount)
-        request = Request.change("POST", "/deposits", order.wire(), idempotency_key=key_or_new(idempotency_key))
+        key = key_or_new(idempotency_key)
+        request = Request.change("POST", "/deposits", order.wire(), idempotency_key=key, keep_body=True)
         return await self._channel.call(user_id, DEPOSITS_WRITE, request, Deposit, inside="deposit")
 
     async def get(self, user_id: str, deposit_id: str) -> Deposit:
