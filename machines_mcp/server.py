@@ -136,6 +136,7 @@ class App:
                 withdrawals=Withdrawals(self.store),
                 in_flight=self.egress.in_flight,
                 pinned_user=settings.user_id,
+                references=self.guard.journal.references,
                 settle_seconds=SETTLE_SECONDS,
             )
             environment = settings.environment.value
