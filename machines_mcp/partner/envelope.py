@@ -29,6 +29,8 @@ from machines_mcp.partner.errors import (
 )
 
 MAX_DEPTH = 64
+# A list in a list takes two bytes on the wire and a hundred times as many here, more still when none of them fits.
+MAX_VALUES = 100_000
 # Legal in JSON's escapes, and can be written nowhere.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -65,8 +67,8 @@ def open_envelope(reply: Reply, *, effect: bool) -> Envelope:
     """The data of a good answer; `effect` says whether the request could change something.
 
     Raises:
-        Malformed: A 2xx that is not strict JSON (UTF-8, no doubled keys, no NaN or Infinity, at most 64 levels), or
-            not `{ok: true, data: {...}}`.
+        Malformed: A 2xx that is not strict JSON (UTF-8, no doubled keys, no NaN or Infinity, at most 64 levels and
+            100,000 values), or not `{ok: true, data: {...}}`.
         Redirected: Any 3xx.
         ApiError: Any other status, and `ok: false`.
     """
@@ -115,6 +117,9 @@ def _complaints(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def parse_body(body: bytes) -> dict[str, Any] | None:
     """The object that a body is, None where it is not strict JSON as `open_envelope` says it."""
+    # Some of these may stand in texts: then it is a text of a hundred thousand commas.
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        return None
     try:
         document = json.loads(
             body.decode("utf-8"),

@@ -19,7 +19,7 @@ from machines_mcp.partner import PartnerClient, errors, retries
 from machines_mcp.secret import Secret
 from tests.faults import answers
 from tests.faults.holding import Holding
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, cut, good, http, refusal, upstream
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -133,7 +133,7 @@ async def test_bytes_too_many_are_no_answer_to_a_mutation(api: Upstream, hasty: 
 
     async def two_answers(stream: ByteStream) -> None:
         foreign = answers.with_data(b'{"cardId":"of-another-user","status":"active","last4":"6666"}')
-        await cut(_joined(answers.OK, foreign))(stream)
+        await _joined(answers.OK, foreign)(stream)
 
     api.on("GET", "/cards", two_answers)
     api.on("POST", "/cards", held.making())

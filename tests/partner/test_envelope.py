@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.partner import errors
-from machines_mcp.partner.envelope import MAX_DEPTH, Reply, open_envelope
+from machines_mcp.partner.envelope import MAX_DEPTH, MAX_VALUES, Reply, open_envelope
 
 GOOD: dict[str, Any] = {"ok": True, "data": {"a": 1}, "summary": "fine", "errors": []}
 
@@ -76,6 +76,18 @@ def test_what_is_not_a_strict_envelope_is_malformed(body: bytes) -> None:
 
 def test_the_deepest_document_allowed_is_read() -> None:
     assert open_envelope(Reply(200, nested(MAX_DEPTH)), effect=False).data
+
+
+@pytest.mark.parametrize("value", [b"0", b"[]", b"{}"])
+def test_a_document_of_more_values_than_anybody_could_mean_is_not_unfolded(value: bytes) -> None:
+    def list_of(count: int) -> Reply:
+        return Reply(200, b'{"ok":true,"data":{"many":[' + b",".join([value] * count) + b"]}}")
+
+    each = 1 if value == b"0" else 2
+    most = (MAX_VALUES - 3) // each
+    assert len(open_envelope(list_of(most), effect=False).data["many"]) == most
+    with pytest.raises(errors.Malformed):
+        open_envelope(list_of(most + 2), effect=False)
 
 
 def test_a_malformed_answer_to_a_mutation_leaves_its_outcome_open() -> None:

@@ -1,0 +1,49 @@
+"""A client that reads the same thing as often as it is told and says what it cost: `python -m tests.faults.reader`.
+
+Arguments: the base URL, the partner key, how many reads; the first ones are to warm up. It prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import anyio
+
+from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.secret import Secret
+
+WARM_READS = 5
+DEADLINE = 4.0
+
+
+def peak_bytes() -> int:
+    """The most memory that this program has had at once. What getrusage says includes who started it."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("this system does not say")
+
+
+async def main(base_url: str, key: str, reads: int) -> None:
+    ends: list[str] = []
+    seconds: list[float] = []
+    async with PartnerClient(base_url, Secret(key), deadline=DEADLINE) as client:
+        for number in range(WARM_READS + reads):
+            if number == WARM_READS:
+                before = peak_bytes()
+            begun = anyio.current_time()
+            try:
+                await client.cards.list("user-1")
+            except errors.PartnerError as error:
+                ends.append(type(error).__name__)
+            else:
+                ends.append("ok")
+            seconds.append(anyio.current_time() - begun)
+    grown = peak_bytes() - before
+    print(json.dumps({"ends": ends[WARM_READS:], "seconds": seconds[WARM_READS:], "grown": grown}))
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]))
