@@ -17,7 +17,7 @@ from machines_mcp.partner.sessions import Held, Sessions
 from machines_mcp.partner.transport import Transport
 
 # What an answer calls the id of what was made.
-_REFERENCES = ("card_id", "deposit_id")
+_REFERENCES = ("card_id", "id")
 
 
 class Channel:

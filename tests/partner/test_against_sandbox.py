@@ -20,6 +20,7 @@ from machines_mcp.partner import (
     WithdrawalRoute,
     errors,
 )
+from machines_mcp.partner.mutations import Mutation, Outcome
 from machines_mcp.secret import Secret
 from tests.contract.judge import contract
 from tests.sandbox.running import Sandbox, running
@@ -206,6 +207,35 @@ async def test_the_same_key_is_the_same_card(client: PartnerClient, user: str) -
             user, limit=CardLimit(amount_cents=1, frequency="allTime"), idempotency_key=f"intent-{user}"
         )
     assert caught.value.code == "idempotency_conflict"
+
+
+class References:
+    """A log of mutations that remembers the ids of what was made."""
+
+    def __init__(self) -> None:
+        self.told: list[str | None] = []
+
+    async def begin(self, mutation: Mutation) -> str:
+        return mutation.operation
+
+    def sent(self, entry_id: str) -> None:
+        pass
+
+    async def end(
+        self, entry_id: str, outcome: Outcome, *, reference: str | None = None, status: int | None = None
+    ) -> None:
+        self.told.append(reference)
+
+
+async def test_the_log_of_mutations_is_told_the_id_of_what_was_made(
+    client: PartnerClient, user: str, sandbox: Sandbox
+) -> None:
+    await onboarded(client, user)
+    log = References()
+    async with PartnerClient(sandbox.base_url, Secret(sandbox.partner_key), mutations=log) as logged:
+        card = await logged.cards.create(user)
+        deposit = await logged.deposits.create(user, "rusd", "base", amount=10)
+    assert log.told == [card.card_id, deposit.id]
 
 
 async def test_users_do_not_see_each_others_cards(client: PartnerClient, user: str) -> None:
