@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from machines_mcp.guard.audit_row import Entry
+from machines_mcp.guard.points import point
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.opening import open_page
 from machines_mcp.protocol.refusal import Code, Refusal
@@ -182,6 +183,7 @@ class _Page:
 
     def listening(self, port: int) -> None:
         self.port = port
+        point("vault.started")
         self.ready.set()
 
     async def wrong(self) -> bool:
@@ -196,6 +198,7 @@ class _Page:
             if self._guard.policy.needs_passphrase and await self._guard.passphrase.locked():
                 return False
             self._taken = await self._guard.ways.take(self._intent.id, "page") == "granted"
+            point("reveal.taken")
         except StoreUnavailable:
             return False
         return self._taken
@@ -214,6 +217,7 @@ class _Page:
             await self._guard.gate.abandon(self._intent)
             logger.error("the end of a page could not be stored")
         finally:
+            point("reveal.finished")
             self.ended.set()
 
 
