@@ -26,13 +26,14 @@ class Passage:
     """The gate's answer. `intent` is there whenever a person has a say, `bar` where a limit or a pause forbids it.
 
     A call that was cut short is `manual` where a person must say what became of it, and `later` where that can't be
-    told for so many `seconds` yet.
+    told for so many `seconds` yet; `why` is what is known all the same.
     """
 
     verdict: Verdict
     intent: Intent | None = None
     bar: Barred | None = None
     seconds: float | None = None
+    why: str | None = None
 
 
 class Gate:

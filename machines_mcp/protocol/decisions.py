@@ -16,9 +16,9 @@ from machines_mcp.protocol.shaping import STATUS
 from machines_mcp.protocol.tool import Tool
 
 _SECONDS = 5.0
-_IN_DOUBT = (
-    "It is not known yet whether this happened. Call again with the same arguments and this approval_id: that finds"
-    " out, returns the outcome, and does nothing twice."
+_AGAIN = (
+    "Call again with the same arguments and this approval_id: that finds out, returns the outcome, and does nothing"
+    " twice."
 )
 _FOR_A_PERSON = (
     "It is not known whether this happened, and Machines can't be asked. Do not repeat it: a person must look, with"
@@ -37,23 +37,25 @@ def refuse(tool: Tool, passage: Passage) -> NoReturn:
         case "expired":
             raise Refusal(Code.APPROVAL_EXPIRED, next_steps=[Step(tool.name, _ANEW)])
         case "running" | "later" if passage.intent is not None:
-            raise in_doubt(passage.intent, passage.seconds)
+            raise in_doubt(passage.intent, passage.seconds, why=passage.why)
         case "manual":
             raise Refusal(Code.OUTCOME_UNKNOWN, message=_FOR_A_PERSON, next_steps=[STATUS])
         case _:
             raise Refusal(Code.APPROVAL_MISMATCH, next_steps=[Step(tool.name, _ANEW)])
 
 
-def in_doubt(intent: Intent, seconds: float | None = None, see: Sequence[Step] = ()) -> Refusal:
+def in_doubt(
+    intent: Intent, seconds: float | None = None, *, see: Sequence[Step] = (), why: str | None = None
+) -> Refusal:
     """A granted call of which nobody can say yet whether it happened: the same call with its id finds out.
 
-    `see` are the calls that show it, too.
+    `see` are the calls that show it, too; `why` says what is known all the same.
     """
     wait = max(1, ceil(_SECONDS if seconds is None else seconds))
     again = Step(intent.tool, f"The same call, in {wait} seconds or later.", {"approval_id": intent.id})
     return Refusal(
         Code.OUTCOME_UNKNOWN,
-        message=_IN_DOUBT,
+        message=f"{why} {_AGAIN}" if why else f"It is not known yet whether this happened. {_AGAIN}",
         details={"approval_id": intent.id, "retry_after_seconds": wait},
         next_steps=[again, *see],
         retryable=True,

@@ -123,6 +123,10 @@ class Running:
     async def _refused(self, intent: Intent, refusal: Refusal) -> Refusal:
         if refusal.code is Code.OUTCOME_UNKNOWN:
             await self._gate.abandon(intent)
+            seconds = refusal.details.get("retry_after_seconds")
+            if isinstance(seconds, int):
+                # The tool knows what it is that is not finished, and when to come back.
+                return in_doubt(intent, seconds, why=refusal.message)
             return in_doubt(intent, see=refusal.next_steps)
         if intent.stakes.only == "form" and refusal.code in _MENDABLE:
             await self._reopened(intent)

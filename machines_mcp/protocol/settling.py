@@ -144,9 +144,9 @@ class Settling:
                 await self._close(intent, "manual", note=why)
                 await self._guard.intents.executions.abandon(intent.id)
                 return Passage("manual", intent)
-            case Later(seconds):
+            case Later(seconds, why):
                 await self._guard.intents.executions.abandon(intent.id)
-                return Passage("later", intent, seconds=seconds)
+                return Passage("later", intent, seconds=seconds, why=why)
         return None
 
     async def _ask(self, intent: Intent, entries: Sequence[Entry]) -> Settled:

@@ -116,9 +116,10 @@ class Manual:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """It can't be told yet: look again in so many seconds."""
+    """It can't be told yet: look again in so many seconds. `why` is a sentence for the model, where more is known."""
 
     seconds: float
+    why: str | None = None
 
 
 Settled: TypeAlias = Done | NotDone | Manual | Later

@@ -76,10 +76,6 @@ def _permission(policy: Policy, action: str, effect: Effect, tool: str | None) -
     return Permission(action=action, rule=rule.value, reason=reasons[rule])
 
 
-async def _none_made(user_id: str) -> frozenset[str]:
-    return frozenset()
-
-
 @dataclass(frozen=True, slots=True)
 class Services:
     """The rooms behind the tools."""
@@ -106,9 +102,9 @@ class Services:
     in_flight: Callable[[str], AbstractContextManager[None]]
     """Within it, no line that shows this value leaves."""
     pinned_user: str | None
-    references: Callable[[str], Awaitable[frozenset[str]]] = _none_made
+    references: Callable[[str], Awaitable[frozenset[str]]]
     """(user): the ids at Machines of all that is known to be made here for them; nothing else made the same."""
-    settle_seconds: float = SETTLE_SECONDS
+    settle_seconds: float
     """How long after a request was sent it may still take effect: what Machines does not show then did not happen."""
     clock: Callable[[], float] = time.time
 

@@ -34,10 +34,7 @@ POLL_SECONDS = 60.0
 PAUSE_SECONDS = 5.0
 _UNSEEN = "Machines may have given the signature for this withdrawal, and its answer was lost."
 _REFUSED = "Machines refused the withdrawal; nothing was signed."
-_NOT_YET = (
-    "Machines has not signed the withdrawal yet, and nothing has moved. Call again with the same arguments and this"
-    " approval_id: that asks for the same signature and starts no other withdrawal."
-)
+_NOT_YET = "Machines has not signed the withdrawal yet, and nothing has moved."
 _READY = "Ready: the wallet given as admin_address must send the transaction before the signature expires."
 _BY_PERSON = "A person looked at Machines and says that this withdrawal was made."
 
@@ -133,7 +130,7 @@ async def _asked_again(call: UserCall, begun: Begun, entries: Sequence[Entry]) -
     except PartnerError as error:
         return NotDone(_REFUSED) if error.outcome_known else Manual(_UNSEEN)
     if answer.status == "pending":
-        return Later(_pause(answer))
+        return Later(_pause(answer), _NOT_YET)
     return Done(answered(call, begun.id, begun.quote.terms, answer))
 
 

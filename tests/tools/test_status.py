@@ -50,10 +50,12 @@ async def test_a_call_that_ended_unforeseen_is_unresolved_at_once(
         assert (await c.call("status"))["unresolved"] == []
         _failing(monkeypatch, RuntimeError())
         error = await c.call("create_card", approval_id=approval)
-        assert (error["code"], error["next_steps"][0]["tool"]) == ("outcome.unknown", "status")
+        steps = [step["tool"] for step in error["next_steps"]]
+        assert (error["code"], steps) == ("outcome.unknown", ["create_card", "status"])
         status = await c.call("status")
         (found,) = status["unresolved"]
         assert (found["approval_id"], found["tool"], found["status"]) == (approval, "create_card", "unknown")
+        assert "approval_id" in found["what_to_do"]
         assert "list_cards" in found["what_to_do"]
         assert time.time() - 60 < _seconds(found["since"]) <= time.time()
         step = status["next_steps"][0]
@@ -86,33 +88,64 @@ async def test_a_call_under_way_is_shown_as_that_and_gone_when_it_is_done(
         assert (await c.call("status"))["unresolved"] == []
 
 
-@pytest.mark.parametrize(("age", "status"), [(30, "running"), (120, "unknown")])
-async def test_what_a_process_that_is_gone_had_begun_is_told_by_its_age(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, status: str
+@pytest.mark.parametrize(
+    ("owner", "age", "status"),
+    [(None, 30, "running"), (None, 120, "manual"), ("0" * 32, 30, "unknown"), ("", 1, "unknown")],
+)
+async def test_what_a_process_that_is_gone_had_begun_is_told(
+    tmp_path: Path, owner: str | None, age: float, status: str
 ) -> None:
+    """By its owner, or by its age where it was begun before owners were noted."""
     async with caller(tmp_path, user_id=None, answer=None) as c:
         approval = str((await c.call("submit_kyc", user_id="user-7", **_applicant()))["approval_id"])
     with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:
-        db.execute("UPDATE intents SET state = 'executing', began_at = ?", (time.time() - age,))
+        db.execute("UPDATE intents SET state = 'executing', began_at = ?, owner = ?", (time.time() - age, owner))
     db.close()
     async with caller(tmp_path, user_id=None, answer=None) as c:
         answer = await c.call("status")
         (found,) = answer["unresolved"]
         assert (found["approval_id"], found["tool"], found["status"]) == (approval, "submit_kyc", status)
         steps = [(step["tool"], step["arguments"]) for step in answer["next_steps"]]
-        looks = [("get_kyc_status", {"user_id": "user-7"})] if status == "unknown" else []
+        looks = [("get_kyc_status", {"user_id": "user-7"})] if status != "running" else []
         assert steps[:-1] == looks
 
 
-async def test_what_the_partner_left_open_is_the_kept_outcome_and_no_row_without_one(
+async def test_what_the_partner_left_open_is_unresolved_until_it_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with caller(tmp_path, answer=None) as c:
         approval = await _approved_card(c, tmp_path)
-        _failing(monkeypatch, TimedOut(outcome_known=False))
-        error = await c.call("create_card", approval_id=approval)
-        assert (error["code"], error["next_steps"][0]["tool"]) == ("outcome.unknown", "list_cards")
+        with monkeypatch.context() as patch:
+            _failing(patch, TimedOut(outcome_known=False))
+            error = await c.call("create_card", approval_id=approval)
+        steps = [step["tool"] for step in error["next_steps"]]
+        assert (error["code"], steps) == ("outcome.unknown", ["create_card", "list_cards"])
+        (found,) = (await c.call("status"))["unresolved"]
+        assert (found["approval_id"], found["status"]) == (approval, "unknown")
+        assert (await c.call("create_card", approval_id=approval))["last4"]
         assert (await c.call("status"))["unresolved"] == []
+
+
+async def test_a_withdrawal_stands_with_the_call_that_it_is_for_or_alone_where_that_has_ended(tmp_path: Path) -> None:
+    async with caller(tmp_path, user_id=None, answer=None) as c:
+        approval = str((await c.call("submit_kyc", user_id="user-7", **_applicant()))["approval_id"])
+    with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:
+        db.execute("UPDATE intents SET state = 'executing', began_at = ?, owner = ''", (time.time(),))
+        db.execute("INSERT INTO quotes (id, user_id, terms, created_at, expires_at) VALUES ('q', 'u', '{}', 0, 0)")
+        for name, intent, status in (
+            ("wd_1", approval, "unknown"),
+            ("wd_2", "ended", "unknown"),
+            ("wd_3", None, "ready"),
+        ):
+            row = (name, status, 1_800_000_000.0, 0.0, intent)
+            db.execute("INSERT INTO withdrawals VALUES (?, 'u', 'q', ?, NULL, ?, ?, ?)", row)
+    db.close()
+    async with caller(tmp_path, user_id=None, answer=None) as c:
+        first, second = (await c.call("status"))["unresolved"]
+    assert (first["approval_id"], first["withdrawal_id"], first["status"]) == (approval, "wd_1", "manual")
+    assert (second["withdrawal_id"], second["status"], "approval_id" in second) == ("wd_2", "unknown", False)
+    assert second["since"].startswith("2027-01-15")
+    assert "doctor --resolve" in first["what_to_do"] and "doctor --resolve" in second["what_to_do"]
 
 
 def _seconds(moment: str) -> float:
