@@ -17,8 +17,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="how many servers are killed")
     parser.add_argument("--seed", type=int, default=None, help="of what users want and of when servers die; printed")
     parser.add_argument("--no-keys", action="store_true", help="upstream ignores idempotency keys")
-    parser.add_argument("--no-journal", action="store_true", help="servers without a journal: what it is good for")
-    parser.add_argument("--naive", action="store_true", help="a client that calls anew instead of repeating by the id")
+    parser.add_argument("--no-journal", action="store_true", help="no journal, and a client that calls anew: doubles")
+    parser.add_argument("--by-id", action="store_true", help="with --no-journal: repeated by the id all the same")
     parser.add_argument("--points", action="store_true", help="kills at the labelled points alone")
     parser.add_argument("--segment", type=int, default=SEGMENT_KILLS, help="kills per state folder")
     parser.add_argument("--keep", type=Path, help="a folder that keeps what the servers left behind")
@@ -29,7 +29,7 @@ def main() -> int:
         *(given.kills, seed),
         keys=not given.no_keys,
         journal=not given.no_journal,
-        naive=given.naive,
+        naive=given.no_journal and not given.by_id,
         labelled=given.points,
         segment=given.segment,
         keep=given.keep,

@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from machines_mcp.guard.audit_chain import verify
 from machines_mcp.guard.keys import state_key
@@ -18,6 +19,10 @@ from tests.leaks.canaries import Canaries, Canary
 from tests.leaks.scanner import Scanner
 
 _CVC = re.compile(rb"(?:cvc|cvv|security.?code)[^0-9]{1,24}([0-9]{3})(?![0-9])", re.IGNORECASE)
+
+
+ByUser: TypeAlias = "Counter[tuple[str, str]]"
+"""How many calls there are, by tool and user."""
 
 
 @dataclass
@@ -68,16 +73,21 @@ def at_death(state: Path) -> tuple[int, int]:
             return int(executing), int(pending)
 
 
-async def checked(folder: Path, state: Path, numbers: list[tuple[str, str]], canaries: Canaries) -> Aftermath:
-    """Look at everything that the servers of a segment left behind, after the last of them has ended."""
-    return await asyncio.to_thread(_checked, folder, state, numbers, canaries)
+async def checked(
+    folder: Path, state: Path, numbers: list[tuple[str, str]], canaries: Canaries, manual: ByUser
+) -> Aftermath:
+    """Look at everything that the servers of a segment left behind, after the last of them has ended.
 
+    `manual`: how many calls of which tool and user the client was told to leave to a person.
+    """
 
-def _checked(folder: Path, state: Path, numbers: list[tuple[str, str]], canaries: Canaries) -> Aftermath:
-    found = Aftermath()
-    _look_for(folder, numbers, canaries, found)
-    _look_into(state, found)
-    return found
+    def look() -> Aftermath:
+        found = Aftermath(manual=manual.total())
+        _look_for(folder, numbers, canaries, found)
+        _look_into(state, manual, found)
+        return found
+
+    return await asyncio.to_thread(look)
 
 
 def _look_for(folder: Path, numbers: list[tuple[str, str]], canaries: Canaries, found: Aftermath) -> None:
@@ -97,7 +107,7 @@ def _look_for(folder: Path, numbers: list[tuple[str, str]], canaries: Canaries, 
         found.leaks += [f"{channel}: a card's code after its name" for code in _CVC.findall(data) if code in codes]
 
 
-def _look_into(state: Path, found: Aftermath) -> None:
+def _look_into(state: Path, manual: ByUser, found: Aftermath) -> None:
     with closing(sqlite3.connect(state / "state.db")) as db:
         db.row_factory = sqlite3.Row
         (whole,) = db.execute("PRAGMA integrity_check").fetchone()
@@ -112,10 +122,8 @@ def _look_into(state: Path, found: Aftermath) -> None:
             by = f", settled by {row['settled_by']}" if row["settled_by"] else ""
             again = ", sent again" if row["attempts"] > 1 else ""
             found.ways[f"{row['operation']}: {row['state']}{again}{by}"] += 1
-            if row["state"] == "manual":
-                found.manual += 1
-            elif row["state"] in ("pending", "unknown") and not row["settled_by"]:
+            if row["state"] in ("pending", "unknown") and not row["settled_by"]:
                 found.unsettled.append(f"{row['operation']} is {row['state']}")
-        manual = "SELECT intent_id FROM mutations WHERE state = 'manual'"
-        for row in db.execute(f"SELECT tool FROM intents WHERE state = 'executing' AND id NOT IN ({manual})"):  # noqa: S608
-            found.unsettled.append(f"an intent of {row['tool']} is executing")
+        executing = "SELECT tool, user_id, count(*) FROM intents WHERE state = 'executing' GROUP BY tool, user_id"
+        left: ByUser = Counter({(tool, user): count for tool, user, count in db.execute(executing)})
+        found.unsettled += [f"{tool} of {user} is executing" for tool, user in (left - manual).elements()]

@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,21 +26,25 @@ from tests.leaks.server import POLICY, public_key
 WORKERS = 10
 SETTLED_WITHIN = 60.0
 # Whatever was planned, a life ends then.
-LONGEST = 30.0
+LONGEST = 15.0
 MOST_ANSWERS = 3 * WORKERS
+# Who was meant for a point and has not come to it by then dies where it is.
+MISSED_AFTER = 5 * WORKERS
 AT_BIRTH = 0.12
 FRESH = 0.02
 
-_REVEALS: dict[Kind, int] = {"reveal": 60, "card": 20, "deposit": 1}
+_REVEALS: dict[Kind, int] = {"page": 60, "card": 20}
 _WITHDRAWALS: dict[Kind, int] = {"withdrawal": 60, "card": 20, "deposit": 4}
 # What brings a server to points that chance would seldom reach.
-_TOWARDS = {
-    "vault.started": _REVEALS,
+_TOWARDS: dict[str, dict[Kind, int]] = {
+    "vault.started": {"reveal": 60, "card": 20},
     "reveal.taken": _REVEALS,
     "reveal.finished": _REVEALS,
     "quote.used": _WITHDRAWALS,
     "withdrawal.recorded": _WITHDRAWALS,
 }
+# Passed a few times in a life at most.
+_RARE = {*_TOWARDS, "settling.begun", "settling.ended"}
 _POLICY = POLICY + '[tools]\ncreate_deposit = "ask"\n'
 
 
@@ -102,6 +106,8 @@ class Segment:
         self._aside: list[Wish] = []
         self._weights = WEIGHTS
         self._points = self._in_turn()
+        # A server has no more than three open at a time.
+        self._pages = asyncio.Semaphore(2)
 
     async def run(self) -> Aftermath:
         """Let servers live and die, then have everything settled; what is left in the folder is looked at last."""
@@ -110,8 +116,9 @@ class Segment:
         while self.deaths.kills < self.plan.kills:
             await self._live_and_die()
         await self._settle()
-        revealed = {wish.card.card_id for wish in self.wishes if wish.kind == "reveal" and wish.card is not None}
-        return await checked(self.folder, self._state, self._up.numbers(revealed), self._canaries)
+        revealed = {wish.card.card_id for wish in self.wishes if wish.card and wish.kind in ("reveal", "page")}
+        manual = Counter((wish.tool, wish.user) for wish in self.wishes if wish.state == "manual")
+        return await checked(self.folder, self._state, self._up.numbers(revealed), self._canaries, manual)
 
     async def _prepare(self) -> None:
         (self.folder / "state").mkdir(mode=0o700, parents=True)
@@ -140,8 +147,9 @@ class Segment:
         at_point = bool(self.plan.points) and rng.random() >= self.plan.chance
         point = next(self._points) if at_point else None
         self._weights = _TOWARDS.get(point or "", WEIGHTS)
-        order = Order(self._env, point, rng.randint(1, 4), fresh=rng.random() < FRESH, journal=self.plan.journal)
-        at = 4 * MOST_ANSWERS if at_point else rng.randint(1, MOST_ANSWERS)
+        nth = rng.randint(1, 2 if point in _RARE else 2 * WORKERS)
+        order = Order(self._env, point, nth, fresh=rng.random() < FRESH, journal=self.plan.journal)
+        at = MISSED_AFTER if at_point else rng.randint(1, MOST_ANSWERS)
         delay = rng.uniform(0, 0.03)
 
         def heard(answers: int) -> None:
@@ -176,13 +184,16 @@ class Segment:
         deaths.pending += pending
 
     async def _work(self, life: Life, place: int) -> None:
-        """One of the users' hands until the server dies: what was left open first, at times, then the next wish."""
+        """One of the users' hands until the server dies: first what it left open, then wish after wish.
+
+        And now and then what others left open, whose end was not known when they were last told.
+        """
         with suppress(Gone):
+            for wish in self._customers[place].wishes[-1:]:
+                await self._take_up(life, wish)
             while True:
                 for wish in [wish for wish in self._aside if self._rng.random() < 1 / WORKERS]:
-                    if wish in self._aside:
-                        self._aside.remove(wish)
-                        await self._pursue(life, wish)
+                    await self._take_up(life, wish)
                 customer = self._customer(place)
                 if not customer.resolved:
                     await life.call("resolve_user", {"user_id": customer.user})
@@ -190,6 +201,11 @@ class Segment:
                 wish = customer.next(self._weights)
                 self.wishes.append(wish)
                 await self._pursue(life, wish)
+
+    async def _take_up(self, life: Life, wish: Wish) -> None:
+        if wish in self._aside:
+            self._aside.remove(wish)
+            await self._pursue(life, wish)
 
     def _customer(self, place: int) -> Customer:
         if self._customers[place].left <= 0 or self._customers[place].stuck:
@@ -204,7 +220,8 @@ class Segment:
             # The wallet has sent the last one by now; while a signature lives the next one is not signed.
             await self._up.control("/withdrawals", userId=wish.user)
         try:
-            await self.client.pursue(life, wish)
+            async with self._pages if wish.kind == "page" else nullcontext():
+                await self.client.pursue(life, wish)
         finally:
             if wish.state == "open":
                 self._aside.append(wish)

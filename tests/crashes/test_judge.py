@@ -50,7 +50,7 @@ class World:
             case "withdrawal":
                 facts.withdrawals[user, wish.mark] += 1
                 facts.signed[user, wish.mark] += 1
-            case "reveal":
+            case "reveal" | "page":
                 pass
             case kind if card is not None and wish.card is not None:
                 status = {"lock": "locked", "unlock": "active", "close": "canceled"}.get(kind, card.status)

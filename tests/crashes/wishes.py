@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
-Kind = Literal["kyc", "agreements", "deposit", "card", "limit", "lock", "unlock", "close", "withdrawal", "reveal"]
+Kind = Literal[
+    "kyc", "agreements", "deposit", "card", "limit", "lock", "unlock", "close", "withdrawal", "reveal", "page"
+]
 State = Literal["open", "done", "not done", "manual"]
 
 # A card's limit is its mark times this, and what it was raised by since: so its mark can still be read from it.
@@ -23,8 +25,9 @@ DESTINATION = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 2
 # What a user has to spend, in whole units of the currency that is paid in.
 FUNDS = 2000
 TWINS = 0.12
+ON_CARDS = ("limit", "lock", "unlock", "close", "reveal", "page")
 WEIGHTS: dict[Kind, int] = {
-    "card": 40, "withdrawal": 16, "limit": 12, "lock": 6, "unlock": 8, "close": 6, "reveal": 6, "deposit": 6,
+    "card": 40, "withdrawal": 16, "limit": 12, "lock": 6, "unlock": 8, "close": 6, "reveal": 4, "page": 2, "deposit": 6,
 }  # fmt: skip
 
 _PERSON = {
@@ -131,13 +134,7 @@ class Customer:
                 return self._made(kind, card)
 
     def _card_for(self, kind: Kind) -> Card | None:
-        fit = [
-            card
-            for card in self.cards
-            if card.free
-            and (kind == "unlock") == card.locked
-            and kind in ("limit", "lock", "unlock", "close", "reveal")
-        ]
+        fit = [card for card in self.cards if card.free and (kind == "unlock") == card.locked and kind in ON_CARDS]
         return self.rng.choice(fit) if fit else None
 
     def _made(self, kind: Kind, card: Card | None) -> Wish:
@@ -183,7 +180,7 @@ class Customer:
             case "close":
                 return "close_card", about, 0
             case _:
-                (sink,) = self.rng.choices(("none", "page", "sealed"), (5, 3, 2))
+                sink = "page" if kind == "page" else self.rng.choice(("none", "none", "sealed"))
                 return "reveal_card", about | {"sink": sink}, 0
 
     def _label(self, number: int, share: float) -> dict[str, Any]:
