@@ -8,7 +8,7 @@ whatever is called retryable.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -40,12 +40,16 @@ def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def hasty(api: Upstream) -> AsyncIterator[PartnerClient]:
-    """A client with little time, whose session is there already."""
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=DEADLINE) as client:
-        with anyio.fail_after(PATIENCE):
-            await client.sessions.open(USER, ["cards.read", "cards.write"])
-        yield client
+async def ready(client: PartnerClient) -> PartnerClient:
+    """A client whose session is there already."""
+    await client.sessions.open(USER, ["cards.read", "cards.write"])
+    return client
+
+
+def hurry(client: PartnerClient, answer: Answer) -> None:
+    """Leave little time where all of it will be used, and more than enough elsewhere."""
+    if answer in answers.SLOW.values():
+        client.cards._channel._deadline = DEADLINE
 
 
 async def failure(work: Any) -> errors.PartnerError:
@@ -70,9 +74,10 @@ def kind_of(answer: Answer) -> type[errors.PartnerError]:
 
 
 @each(IN_DOUBT)
-async def test_a_read_ends_in_the_error_of_its_fault(api: Upstream, hasty: PartnerClient, answer: Answer) -> None:
+async def test_a_read_ends_in_the_error_of_its_fault(api: Upstream, ready: PartnerClient, answer: Answer) -> None:
     api.on("GET", "/cards", answer)
-    error = await failure(hasty.cards.list(USER))
+    hurry(ready, answer)
+    error = await failure(ready.cards.list(USER))
     assert type(error) is kind_of(answer)
     assert error.outcome_known
     assert "canary" not in f"{error!r} {error.code} {error.field}"
@@ -80,11 +85,12 @@ async def test_a_read_ends_in_the_error_of_its_fault(api: Upstream, hasty: Partn
 
 @each(IN_DOUBT)
 async def test_a_mutation_that_may_have_happened_is_said_to_and_is_there_once(
-    api: Upstream, hasty: PartnerClient, answer: Answer
+    api: Upstream, ready: PartnerClient, answer: Answer
 ) -> None:
     held = Holding(api)
     api.on("POST", "/cards", held.making(answer), held.making())
-    error = await failure(hasty.cards.create(USER, idempotency_key="intent-0001"))
+    hurry(ready, answer)
+    error = await failure(ready.cards.create(USER, idempotency_key="intent-0001"))
     assert type(error) is kind_of(answer)
     assert not error.outcome_known
     assert not error.retryable
@@ -92,43 +98,43 @@ async def test_a_mutation_that_may_have_happened_is_said_to_and_is_there_once(
 
 
 @each(HARMLESS)
-async def test_a_mutation_that_was_refused_is_not_there(api: Upstream, hasty: PartnerClient, answer: Answer) -> None:
+async def test_a_mutation_that_was_refused_is_not_there(api: Upstream, ready: PartnerClient, answer: Answer) -> None:
     held = Holding(api)
     api.on("POST", "/cards", *[answer] * retries.ATTEMPTS, held.making())
-    error = await failure(hasty.cards.create(USER, idempotency_key="intent-0001"))
+    error = await failure(ready.cards.create(USER, idempotency_key="intent-0001"))
     assert error.outcome_known
     assert held.cards == []
 
 
 @each(answers.TURNED_AWAY)
 async def test_a_mutation_that_was_turned_away_a_few_times_is_there_once(
-    api: Upstream, hasty: PartnerClient, answer: Answer
+    api: Upstream, ready: PartnerClient, answer: Answer
 ) -> None:
     held = Holding(api)
     api.on("POST", "/cards", *[answer] * (retries.ATTEMPTS - 1), held.making())
-    assert (await hasty.cards.create(USER, idempotency_key="intent-0001")).card_id == held.cards[0]
+    assert (await ready.cards.create(USER, idempotency_key="intent-0001")).card_id == held.cards[0]
     assert len(held.cards) == 1
 
 
 @each(answers.TURNED_AWAY_FOR_LONG)
 async def test_what_upstream_puts_off_for_long_is_told_at_once(
-    api: Upstream, hasty: PartnerClient, answer: Answer
+    api: Upstream, ready: PartnerClient, answer: Answer
 ) -> None:
     api.on("POST", "/cards", answer)
-    error = await failure(hasty.cards.create(USER))
+    error = await failure(ready.cards.create(USER))
     assert type(error) is errors.RateLimited
     assert error.retry_after is not None
     assert 86_000 < error.retry_after <= 86_400
     assert len(api.calls) == 1
 
 
-async def test_what_an_answer_calls_itself_does_not_matter(api: Upstream, hasty: PartnerClient) -> None:
+async def test_what_an_answer_calls_itself_does_not_matter(api: Upstream, ready: PartnerClient) -> None:
     for content_type in ("text/plain", "text/html; charset=latin-1", "", "application/xml"):
         api.on("GET", "/cards", http(200, answers.OK, {"Content-Type": content_type}))
-        assert (await hasty.cards.list(USER)).cards == ()
+        assert (await ready.cards.list(USER)).cards == ()
 
 
-async def test_bytes_too_many_are_no_answer_to_a_mutation(api: Upstream, hasty: PartnerClient) -> None:
+async def test_bytes_too_many_are_no_answer_to_a_mutation(api: Upstream, ready: PartnerClient) -> None:
     held = Holding(api)
 
     async def two_answers(stream: ByteStream) -> None:
@@ -137,8 +143,8 @@ async def test_bytes_too_many_are_no_answer_to_a_mutation(api: Upstream, hasty: 
 
     api.on("GET", "/cards", two_answers)
     api.on("POST", "/cards", held.making())
-    assert (await hasty.cards.list(USER)).cards == ()
-    assert (await hasty.cards.create(USER)).card_id == held.cards[0]
+    assert (await ready.cards.list(USER)).cards == ()
+    assert (await ready.cards.create(USER)).card_id == held.cards[0]
 
 
 def _joined(*bodies: bytes) -> Answer:

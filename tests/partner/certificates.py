@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(days=1)
+
 
 class Authority:
     """Signs certificates; `ca_file` is what a client must trust to believe them."""
@@ -30,8 +32,8 @@ class Authority:
         )
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, host: str) -> ssl.SSLContext:
-        """The server's side of TLS as `host`, a name or an address."""
+    def server(self, host: str, *, since: timedelta = -MINUTES, until: timedelta = HOUR) -> ssl.SSLContext:
+        """The server's side of TLS as `host`, a name or an address, with a certificate for a time seen from now."""
         try:
             name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
@@ -40,7 +42,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Server of a test")])
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (
-            self._begin(subject, key.public_key())
+            self._begin(subject, key.public_key(), since, until)
             .add_extension(x509.SubjectAlternativeName([name]), critical=False)
             .add_extension(identifier, critical=False)
             .sign(self._key, hashes.SHA256())
@@ -56,7 +58,13 @@ class Authority:
         context.load_cert_chain(chain)
         return context
 
-    def _begin(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _begin(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        since: timedelta = -MINUTES,
+        until: timedelta = HOUR,
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -64,7 +72,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_before(now + since)
+            .not_valid_after(now + until)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         )

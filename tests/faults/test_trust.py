@@ -1,0 +1,146 @@
+"""Who gets the credentials: the host they are for, over TLS that proves it, and nobody else.
+
+An unknown authority and a name that does not fit are in tests/partner/test_endpoint.py, redirects over plain HTTP in
+tests/partner/test_transport.py.
+"""
+
+from __future__ import annotations
+
+import ssl
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+from machines_mcp.partner import PartnerClient, connections, errors, retries
+from machines_mcp.secret import Secret
+from tests.partner.certificates import DAY, HOUR, MINUTES, Authority
+from tests.partner.upstream import PARTNER_KEY, Upstream, good, http, port_of, upstream
+
+pytestmark = pytest.mark.anyio
+
+USER = "user-1"
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(autouse=True)
+def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repetitions as many as ever, but at once."""
+    monkeypatch.setattr(retries, "_PAUSES", (0.0,) * (retries.ATTEMPTS - 1))
+
+
+def client_of(base_url: str, ca_file: Path) -> PartnerClient:
+    return PartnerClient(base_url, Secret(PARTNER_KEY), ca_file=str(ca_file), deadline=10)
+
+
+@asynccontextmanager
+async def trap() -> AsyncIterator[tuple[int, bytearray]]:
+    """A port that listens to whatever comes, and what came."""
+    heard = bytearray()
+
+    async def listen(stream: ByteStream) -> None:
+        try:
+            while True:
+                heard.extend(await stream.receive())
+        except (anyio.BrokenResourceError, anyio.EndOfStream):
+            pass
+        finally:
+            await anyio.aclose_forcefully(stream)
+
+    tcp = await anyio.create_tcp_listener(local_host=HOST)
+    async with tcp, anyio.create_task_group() as group:
+        group.start_soon(tcp.serve, listen)
+        yield port_of(tcp), heard
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("since", "until"), [(-DAY, -MINUTES), (HOUR, DAY)], ids=["expired", "not valid yet"])
+async def test_a_certificate_out_of_its_time_gets_no_key(tmp_path: Path, since: timedelta, until: timedelta) -> None:
+    authority = Authority(tmp_path)
+    async with upstream(authority.server(HOST, since=since, until=until)) as api:
+        async with client_of(api.base_url, authority.ca_file) as client:
+            with anyio.fail_after(20), pytest.raises(errors.Unreachable) as caught:
+                await client.cards.create(USER)
+        assert caught.value.outcome_known
+        assert api.seen == []
+
+
+async def test_a_certificate_that_turns_bad_between_two_calls_gets_no_token(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with upstream(authority.server(HOST)) as api, upstream(authority.server("example.com")) as other:
+        async with client_of(api.base_url, authority.ca_file) as client:
+            await client.sessions.open(USER, ["cards.write"])
+            # The same address leads elsewhere now, as a name does when it is taken over.
+            client._transport._endpoint.url = other.base_url
+            with anyio.fail_after(20), pytest.raises(errors.Unreachable):
+                await client.cards.create(USER)
+        assert other.seen == []
+
+
+async def test_a_server_without_tls_gets_no_byte_of_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_CONNECT", 0.3)
+    authority = Authority(tmp_path)
+    async with trap() as (port, heard), client_of(f"https://{HOST}:{port}/partner/v1", authority.ca_file) as client:
+        # It waits for the other half of a handshake that never comes.
+        with anyio.fail_after(20), pytest.raises(errors.Unreachable):
+            await client.sessions.open(USER, ["cards.read"])
+    assert not heard or heard[0] == 0x16, "something other than a TLS handshake was sent"
+    assert PARTNER_KEY.encode() not in heard
+
+
+async def test_a_server_with_only_a_version_of_tls_that_is_no_longer_safe_gets_no_key(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    old = authority.server(HOST)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    async with upstream(old) as api, client_of(api.base_url, authority.ca_file) as client:
+        with anyio.fail_after(20), pytest.raises(errors.Unreachable):
+            await client.sessions.open(USER, ["cards.read"])
+        assert api.seen == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("scheme", ["http", "https"], ids=["to plain HTTP", "to another host"])
+async def test_a_redirect_out_of_tls_takes_no_credential_along(tmp_path: Path, status: int, scheme: str) -> None:
+    authority = Authority(tmp_path)
+    async with trap() as (port, heard), upstream(authority.server(HOST)) as api:
+        async with client_of(api.base_url, authority.ca_file) as client:
+            await client.sessions.open(USER, ["cards.read", "cards.write"])
+            there = {"Location": f"{scheme}://{HOST}:{port}/partner/v1/cards"}
+            for method in ("GET", "POST"):
+                api.on(method, "/cards", http(status, b"", there))
+            with pytest.raises(errors.Redirected):
+                await client.cards.list(USER)
+            with pytest.raises(errors.Redirected) as caught:
+                await client.cards.create(USER)
+        assert not caught.value.outcome_known
+        assert len(api.calls) == 2
+        assert not heard
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Refresh": "0; url=http://127.0.0.1:{port}/"},
+        {"Alt-Svc": 'h2="127.0.0.1:{port}"; ma=3600'},
+        {"Link": "<http://127.0.0.1:{port}/>; rel=next"},
+        {"Content-Location": "http://127.0.0.1:{port}/"},
+        {"Proxy-Authenticate": "Basic", "Location": "http://127.0.0.1:{port}/"},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)
+async def test_no_header_of_an_answer_leads_elsewhere(api: Upstream, headers: dict[str, str]) -> None:
+    async with trap() as (port, heard):
+        named = {name: value.format(port=port) for name, value in headers.items()}
+        api.on("GET", "/cards", good({"cards": []}, headers=named))
+        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=10) as client:
+            for _ in range(2):
+                assert (await client.cards.list(USER)).cards == ()
+        assert not heard
