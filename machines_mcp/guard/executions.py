@@ -68,9 +68,19 @@ class Executions:
                 return None
             own = self.owners.own()
             change = "UPDATE intents SET owner = ? WHERE id = ? AND state = 'executing' AND owner = ?"
-            return intent if moved(db, change, (own, intent_id, intent.owner)) else None
+            if not moved(db, change, (own, intent_id, intent.owner)):
+                return None
+            self.began(intent_id)
+            return intent
 
-        taken = await self._store.run(work)
-        if taken is not None:
-            self._abandoned.discard(intent_id)
-        return taken
+        left = intent_id in self._abandoned
+        try:
+            return await self._store.run(work)
+        except StoreUnavailable:
+            if left:
+                self._abandoned.add(intent_id)
+            raise
+
+    def began(self, intent_id: str) -> None:
+        """This process is at work on it, from within the transaction that says so: the next must see it."""
+        self._abandoned.discard(intent_id)

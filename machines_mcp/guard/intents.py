@@ -238,6 +238,7 @@ class Intents:
             demand = Demand(intent.tool, Effect(intent.effect), intent.user_id, intent.digest, intent.asked_by)
             # Raising takes the whole transaction back.
             self._refuse_over_limit(db, demand, intent.stakes, now, own=intent.id)
+            self.executions.began(intent.id)
             self._tell(db, "call", intent.id, "executing")
         return taken
 

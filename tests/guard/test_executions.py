@@ -98,6 +98,15 @@ async def test_of_many_who_would_take_it_over_one_does(guard: Guard, elsewhere: 
     assert [one.intents.running(await _now(one, intent)) for one in (guard, elsewhere)] == [True, True]
 
 
+async def test_what_was_given_back_elsewhere_and_taken_anew_runs(guard: Guard, elsewhere: Guard) -> None:
+    intent = await _taken(guard)
+    await guard.intents.executions.abandon(intent.id)
+    await elsewhere.intents.give_back(intent.id)
+    assert await guard.intents.consume(intent)
+    assert guard.intents.running(await _now(guard, intent))
+    assert await guard.intents.executions.take_over(intent.id) is None
+
+
 @pytest.mark.parametrize("ok", [True, False])
 async def test_what_has_its_outcome_is_taken_over_by_nobody(guard: Guard, ok: bool) -> None:
     intent = await _taken(guard)
