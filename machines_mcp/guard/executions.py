@@ -39,7 +39,9 @@ class Executions:
         if intent.owner is None:
             # From before there were owners.
             return self._clock() - (intent.began_at or intent.created_at) <= EXECUTION_SECONDS
-        return intent.id not in self._abandoned and self.owners.alive(intent.owner)
+        if self.owners.is_own(intent.owner):
+            return intent.id not in self._abandoned
+        return self.owners.alive(intent.owner)
 
     async def cut_short(self) -> list[Intent]:
         """Those that nobody is at work on, oldest first."""

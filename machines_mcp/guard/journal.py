@@ -134,7 +134,9 @@ class Journal:
         await self._store.run(lambda db: db.execute(change, values))
 
     def _under_way(self, entry: Entry) -> bool:
-        return entry.id not in self._lost and self._owners.alive(entry.owner)
+        if self._owners.is_own(entry.owner):
+            return entry.id not in self._lost
+        return self._owners.alive(entry.owner)
 
     def _again(self, db: sqlite3.Connection, entry: Entry, mutation: Begun, body_hash: str, now: float) -> str:
         """Another attempt under the same key. A label is encrypted anew each time: another body than one which is known

@@ -41,6 +41,10 @@ class Owners:
                     self._lives(path.name)
             return self._own[0]
 
+    def is_own(self, owner: str) -> bool:
+        """Whether it is this process."""
+        return self._own is not None and owner == self._own[0]
+
     def alive(self, owner: str) -> bool:
         """Whether the process with this id lives."""
         with self._lock:
@@ -57,7 +61,7 @@ class Owners:
                 self._own = None
 
     def _lives(self, owner: str) -> bool:
-        if self._own is not None and owner == self._own[0]:
+        if self.is_own(owner):
             return True
         if not _ID.fullmatch(owner):
             return False
