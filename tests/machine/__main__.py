@@ -1,0 +1,35 @@
+"""`python -m tests.machine --steps N --seed S`: the state machine for so many steps, and what it counted."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+
+from tests.machine.invariants import Violated
+from tests.machine.running import run
+
+
+def main() -> int:
+    """Run it; 1 where an invariant did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.machine", description=__doc__)
+    parser.add_argument("--steps", type=int, default=100_000, help="at least how many")
+    parser.add_argument("--seed", type=int, default=None, help="printed; the same one gives the same run")
+    parser.add_argument("--shrink", action="store_true", help="look for a shorter run to what was violated")
+    given = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    print(f"seed {seed}", flush=True)
+    # What the product logs of all that fails here.
+    logging.disable(logging.CRITICAL)
+    try:
+        done = run(given.steps, seed, shrink=given.shrink)
+    except Violated as violated:
+        print(f"violated: {violated}")
+        return 1
+    print(f"{done.steps} steps in {done.runs} runs, {done.seconds:.0f} s of CPU: no invariant was violated")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Who acts in a world: a model that calls tools, and people who say yes and no."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Literal, TypeAlias
+
+from machines_mcp.guard.store import StoreUnavailable
+from tests.machine.process import Dialog, Process
+from tests.machine.world import Ask, World
+
+Act: TypeAlias = Callable[[Process], Awaitable[Any]]
+Kind = Literal["card", "twin", "bare", "pay", "deposit", "limit", "close", "yes", "no", "dialog", "call", "through"]
+KINDS: tuple[Kind, ...] = (
+    "card", "twin", "bare", "pay", "deposit", "limit", "close", "yes", "no", "dialog", "call", "through"
+)  # fmt: skip
+"""`twin`: the newest ask once more, without its id; `bare`: a card like other cards; `call`: an ask with its id;
+`through`: a yes, and the call."""
+
+USERS = ("user-1", "user-2")
+# The same few sums come up again and again, so that caps are reached to the cent.
+SUMS = (500, 2_500, 3_333, 7_000)
+
+
+def act(world: World, kind: Kind, pick: int) -> Act:
+    """What somebody does. `pick` chooses the user, the sum, the ask."""
+    user = USERS[pick % 2]
+    match kind:
+        case "card":
+            return lambda process: new_card(world, process, user)
+        case "bare":
+            return lambda process: ask(world, process, Ask("create_card", {"user_id": user}))
+        case "pay":
+            return lambda process: pay(world, process, user, SUMS[pick // 2 % len(SUMS)])
+        case "deposit":
+            return lambda process: deposit(world, process, user)
+        case "limit" | "close":
+            return lambda process: change(world, process, kind, pick)
+        case _:
+            return lambda process: about(world, process, kind, pick)
+
+
+async def new_card(world: World, process: Process, user: str) -> None:
+    """Ask for a card like no other."""
+    number = world.number()
+    limit = {"limit_amount_cents": 1_000 + number, "limit_frequency": "per7DayPeriod"}
+    await ask(world, process, Ask("create_card", {"user_id": user, "label": f"card {number}"} | limit))
+
+
+async def pay(world: World, process: Process, user: str, cents: int) -> None:
+    """Get a quote to a place of its own, and ask for the withdrawal."""
+    terms = {"amount_cents": cents, "currency": "usdc", "network": "base", "address": f"0x{world.number():040x}"}
+    quoted = await process.call("quote_withdrawal", {"user_id": user} | terms)
+    if quoted["code"] == "ok":
+        await ask(world, process, Ask("create_withdrawal", {"user_id": user, "quote_id": quoted["quote_id"]}))
+
+
+async def deposit(world: World, process: Process, user: str) -> None:
+    """A write that nobody is asked about."""
+    found = await process.call(
+        "create_deposit", {"user_id": user, "currency": "usdc", "network": "base", "amount": float(world.number())}
+    )
+    if found["code"] == "ok":
+        world.told.deposits.append(found["deposit_id"])
+    world.told.judge("create_deposit", found)
+
+
+async def change(world: World, process: Process, kind: Literal["limit", "close"], pick: int) -> None:
+    """Ask for another limit of a card, or for its end."""
+    cards = world.upstream.made("card")
+    if not cards:
+        return await new_card(world, process, USERS[pick % 2])
+    card = cards[pick % len(cards)]
+    whose = {"user_id": card.user, "card_id": card.id}
+    if kind == "close":
+        await ask(world, process, Ask("close_card", whose))
+    else:
+        limit = {"limit_amount_cents": 50_000 + world.number(), "limit_frequency": "allTime"}
+        await ask(world, process, Ask("update_card", whose | limit))
+
+
+async def ask(world: World, process: Process, what: Ask) -> None:
+    """Call without an id: a person must decide."""
+    found = await process.call(what.tool, what.arguments)
+    world.told.judge(what.tool, found)
+    if found["code"] == "approval.required":
+        what.id = found["approval_id"]
+        world.told.asks.append(what)
+
+
+async def about(world: World, process: Process, kind: Kind, pick: int) -> None:
+    """Do something about an ask that is known."""
+    asks = world.told.asks
+    if not asks:
+        return await new_card(world, process, USERS[pick % 2])
+    what = asks[-1 - pick % min(len(asks), 6)]
+    assert what.id is not None
+    if kind == "twin":
+        await ask(world, process, Ask(what.tool, what.arguments))
+    if kind in ("yes", "through"):
+        await decide(process, what.id, yes=True)
+    if kind == "no":
+        await decide(process, what.id, yes=False)
+    if kind in ("call", "through"):
+        await call(world, process, what)
+    if kind == "dialog":
+        await call(world, process, what, Dialog(what.id, "decline" if pick % 5 == 0 else "accept"))
+
+
+async def decide(process: Process, intent_id: str, *, yes: bool) -> None:
+    """A person at the terminal; where the store fails they see an error and go home."""
+    with suppress(StoreUnavailable):
+        await (process.guard.ways.grant if yes else process.guard.ways.refuse)(intent_id, "terminal")
+
+
+async def call(world: World, process: Process, what: Ask, dialog: Dialog | None = None) -> None:
+    """The same call with its id."""
+    assert what.id is not None
+    arguments = what.arguments if dialog is not None else what.arguments | {"approval_id": what.id}
+    found = await process.call(what.tool, arguments, dialog)
+    world.told.judge(what.tool, found, what.id)

@@ -1,0 +1,119 @@
+"""A state folder whose writes can fail, and what a power cut leaves of it: what was synced, and no more."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from machines_mcp.guard.store import Store, StoreUnavailable
+from tests.machine.loop import Crashed, Life, Schedule, chance
+
+T = TypeVar("T")
+
+_WRITE = "BEGIN IMMEDIATE"
+# As SQLite numbers them: at FULL and EXTRA a commit has been synced when it returns.
+_SYNCED_FROM = 2
+
+
+class Disk:
+    """The files of one database. As long as each commit is synced nothing is kept aside: all of it would survive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._before: dict[str, bytes] | None = None
+        self.failing = 0.0
+        """Which share of the transactions fails."""
+        self.chance = chance(0)
+
+    def writes(self, db: sqlite3.Connection) -> None:
+        """A write is about to begin. Where its commit will not be synced, what there is now is what would survive."""
+        if self._before is None and not _syncs(db):
+            self._before = {path.name: path.read_bytes() for path in self._files()}
+
+    def wrote(self, db: sqlite3.Connection) -> None:
+        """A commit has returned: one that syncs takes those before it along."""
+        if _syncs(db):
+            self._before = None
+
+    def cut(self) -> None:
+        """The power fails. Every connection is closed already."""
+        if self._before is None:
+            return
+        for path in self._files():
+            path.unlink()
+        for name, content in self._before.items():
+            (self.folder / name).write_bytes(content)
+        self._before = None
+
+    def trouble(self) -> str | None:
+        """What goes wrong with the next transaction."""
+        if self.failing and self.chance.random() < self.failing:
+            return self.chance.choice(["begin", "commit"])
+        return None
+
+    def _files(self) -> list[Path]:
+        return [path for name in ("state.db", "state.db-wal") if (path := self.folder / name).exists()]
+
+
+class FaultyStore(Store):
+    """The product's store on such a disk. What its thread does is done at a point of the schedule instead."""
+
+    def __init__(self, disk: Disk, life: Life, schedule: Schedule) -> None:
+        super().__init__(disk.folder)
+        self._thread.shutdown()
+        self._disk = disk
+        self._life = life
+        self._schedule = schedule
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        await self._schedule.at("store", self._life)
+        result = call()
+        await self._schedule.at("stored", self._life)
+        return result
+
+    def post(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        done: Future[T] = Future()
+        if self._closed:
+            raise StoreUnavailable
+        try:
+            done.set_result(self._transact(work, _WRITE))
+        except StoreUnavailable as error:
+            done.set_exception(error)
+        except Crashed:
+            pass  # nobody will ever hear of it
+        return done
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        self._life.check()
+        try:
+            db = self._db or self._open()
+        except (sqlite3.Error, OSError):
+            raise StoreUnavailable from None
+        trouble = self._disk.trouble()
+
+        def spoilt(db: sqlite3.Connection) -> T:
+            if trouble == "begin":
+                raise sqlite3.OperationalError("disk I/O error")
+            result = work(db)
+            if trouble == "commit":
+                raise sqlite3.OperationalError("database or disk is full")
+            return result
+
+        if begin == _WRITE:
+            self._disk.writes(db)
+        result = super()._transact(spoilt, begin)
+        if begin == _WRITE:
+            self._disk.wrote(db)
+        return result
+
+    def drop(self) -> None:
+        """What the system does with the connection of a dead process."""
+        self._closed = True
+        self._close()
+
+
+def _syncs(db: sqlite3.Connection) -> bool:
+    return int(db.execute("PRAGMA synchronous").fetchone()[0]) >= _SYNCED_FROM

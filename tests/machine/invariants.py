@@ -1,0 +1,165 @@
+"""What holds after every step, whatever failed. Each is told by a name, so that a test can say which it expects."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from machines_mcp.guard.audit_chain import verify
+from machines_mcp.guard.keys import state_key
+from tests.machine.rows import Group, Row, intents, reading
+from tests.machine.world import PER_DAY_CENTS, PER_USER_DAY_CENTS, World
+
+DAY = 86_400.0
+
+
+class Violated(AssertionError):
+    """An invariant does not hold."""
+
+
+def check(world: World) -> None:
+    """All of them.
+
+    Raises:
+        Violated: By the first that does not hold.
+    """
+    path = world.disk.folder / "state.db"
+    if not path.exists():
+        return
+    with reading(path) as db:
+        rows = intents(db)
+        found = [
+            *(f"told: {wrong}" for wrong in world.told.wrong),
+            *(f"sent: {wrong}" for wrong in world.sends.wrong),
+            *_upstream(world, rows),
+            *_money(world, rows),
+            *_told(world, rows),
+            *_kept(world, rows),
+            *_caps(db, rows),
+            *_audit(db, rows),
+            *_chain(world, db),
+        ]
+    if found:
+        raise Violated(found[0])
+
+
+def owned(rows: list[Row]) -> dict[Group, list[Row]]:
+    """The intents by what they would make."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row.group].append(row)
+    return groups
+
+
+def _upstream(world: World, rows: list[Row]) -> Iterator[str]:
+    """Every upstream object maps to exactly one intent, and every intent that is done to one object."""
+    there = Counter((t.kind, t.user, t.terms) for t in world.upstream.things if t.kind != "deposit")
+    there.update(Counter(world.upstream.changes))
+    by_group = owned(rows)
+    for group in there.keys() | by_group.keys():
+        standings = Counter(row.standing for row in by_group.get(group, ()))
+        least, most = standings["done"], standings["done"] + standings["open"]
+        if there[group] > most:
+            yield f"upstream: {there[group]} of a {group[0]} that {most} intents can have made"
+        if there[group] < least and group[0] not in ("change", "close"):
+            yield f"upstream: {there[group]} of a {group[0]} that {least} intents say they made"
+
+
+def _money(world: World, rows: list[Row]) -> Iterator[str]:
+    """Money out upstream is the sum of what is done, plus some of what is not settled."""
+    out = sum(thing.cents for thing in world.upstream.made("withdrawal"))
+    done = sum(row.cents for row in rows if row.standing == "done")
+    still_open = sum(row.cents for row in rows if row.standing == "open")
+    if not done <= out <= done + still_open:
+        yield f"money: {out} cents went out, {done} are done and {still_open} are open"
+
+
+_NAMES = ("card_id", "withdrawal_id", "deposit_id")
+
+
+def _told(world: World, rows: list[Row]) -> Iterator[str]:
+    """What a caller was told stays true."""
+    by_id = {row.id: row for row in rows}
+    for intent_id, told in world.told.outcomes.items():
+        row = by_id.get(intent_id)
+        if row is None or row.standing == "nothing":
+            yield "told: a caller heard that it happened, and the intent says that it did not"
+        elif row.state == "done" and any(told.get(name) != (row.outcome or {}).get(name) for name in _NAMES):
+            yield "told: a caller heard of another thing than is kept"
+    if not set(world.told.deposits) <= {thing.id for thing in world.upstream.made("deposit")}:
+        yield "told: a caller heard of a deposit that is not there"
+
+
+def _kept(world: World, rows: list[Row]) -> Iterator[str]:
+    """An outcome that is kept stays as it is, and names what is nobody else's."""
+    for row in rows:
+        if row.state == "done" and row.outcome is not None:
+            world.told.kept.setdefault(row.id, row.outcome)
+        if row.id in world.told.kept and row.outcome != world.told.kept[row.id]:
+            yield "kept: an outcome that was kept has changed, or is gone"
+    cards = {thing.id: thing for thing in world.upstream.made("card")}
+    named = [
+        (row, cards.get(row.outcome["card_id"]))
+        for row in rows
+        if row.group[0] == "card" and row.state == "done" and row.outcome is not None
+    ]
+    if any(card is None or (card.kind, card.user, card.terms) != row.group for row, card in named):
+        yield "kept: an intent names a card that is not there, or not of its terms"
+    if len({card.id for _, card in named if card is not None}) < len(named):
+        yield "kept: two intents name one card"
+
+
+def _caps(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
+    """A day's total is never above its cap."""
+    total: Counter[float] = Counter()
+    of_user: Counter[tuple[float, str]] = Counter()
+    for row in rows:
+        if row.cents and row.standing != "nothing" and row.began_at is not None:
+            day = row.began_at // DAY
+            total[day] += row.cents
+            of_user[day, row.group[1]] += row.cents
+    if any(cents > PER_DAY_CENTS for cents in total.values()):
+        yield f"cap: {max(total.values())} cents on a day that has {PER_DAY_CENTS}"
+    if any(cents > PER_USER_DAY_CENTS for cents in of_user.values()):
+        yield f"cap: {max(of_user.values())} cents of a user on a day that has {PER_USER_DAY_CENTS}"
+
+
+# What may follow what in the audit, for one intent.
+_NEXT = {
+    ("", "asked"): "waiting",
+    ("waiting", "granted"): "granted",
+    ("waiting", "refused"): "refused",
+    ("granted", "executing"): "executing",
+    ("executing", "not_begun"): "granted",
+    ("executing", "done"): "done",
+    ("executing", "failed"): "failed",
+}
+
+
+def _audit(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
+    """Each intent was granted once and taken once per grant, and the audit says of each row what the row says."""
+    states: dict[str, str] = defaultdict(str)
+    told = (
+        "SELECT kind, intent_id, verdict FROM audit"
+        " WHERE intent_id IS NOT NULL AND (kind = 'asked' OR verdict IS NOT NULL) ORDER BY seq"
+    )
+    for kind, intent_id, verdict in db.execute(told):
+        word = "asked" if kind == "asked" else verdict
+        after = _NEXT.get((states[intent_id], word))
+        if after is None:
+            yield f"audit: an intent that is {states[intent_id] or 'not there'} was {word}"
+            return
+        states[intent_id] = after
+    for row in rows:
+        if states.pop(row.id, "") != row.state:
+            yield f"audit: an intent is {row.state}, and the audit says otherwise"
+    if states:
+        yield "audit: it speaks of an intent that is not there"
+
+
+def _chain(world: World, db: sqlite3.Connection) -> Iterator[str]:
+    """The audit's chain is whole."""
+    finding = verify(db, state_key(world.disk.folder, "audit"))
+    if not finding.ok:
+        yield f"chain: {finding.faults[0]}"

@@ -1,0 +1,95 @@
+"""The state machine: hypothesis chooses who acts, what fails, where a process dies, and how time passes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.machine.callers import KINDS, act
+from tests.machine.invariants import check
+from tests.machine.upstream import Habits
+from tests.machine.world import NAMES, Step, World
+
+_SEEDS = st.integers(0, 2**20)
+_ACTS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(KINDS), st.integers(0, 15)), min_size=1, max_size=5)
+_HABITS = st.builds(
+    Habits,
+    honours_keys=st.booleans(),
+    dates_cards=st.booleans(),
+    list_lag=st.sampled_from([0.0, 2.0]),
+    signs_after=st.sampled_from([0.0, 1.5, 100.0]),
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """One run: a world, and step by step what happens in it."""
+
+    steps: ClassVar[int] = 0
+    """How many steps all runs of this process took."""
+    runs: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Machine.runs += 1
+        self.world: World | None = None
+
+    @initialize(habits=_HABITS)
+    def begin(self, habits: Habits) -> None:
+        self.world = World(habits)
+
+    @rule(acts=_ACTS, seed=_SEEDS)
+    def fair(self, acts: list[tuple[str, Any, int]], seed: int) -> None:
+        """All at once, and nothing fails."""
+        self._step(acts, Step(seed))
+
+    @rule(acts=_ACTS, seed=_SEEDS, rough=st.sampled_from([0.1, 0.4]), failing=st.sampled_from([0.0, 0.0, 0.1]))
+    def rough(self, acts: list[tuple[str, Any, int]], seed: int, rough: float, failing: float) -> None:
+        """The network fails, and perhaps the disk."""
+        self._step(acts, Step(seed, rough=rough, failing=failing))
+
+    @rule(
+        acts=_ACTS,
+        seed=_SEEDS,
+        kill_at=st.integers(1, 80),
+        power=st.booleans(),
+        rough=st.sampled_from([0.0, 0.0, 0.3]),
+    )
+    def killed(self, acts: list[tuple[str, Any, int]], seed: int, kill_at: int, power: bool, rough: float) -> None:
+        """A process dies in the middle."""
+        self._step(acts, Step(seed, rough=rough, kill_at=kill_at, power=power))
+
+    @rule(seconds=st.sampled_from([1.0, 15.0, 61.0, 301.0, 3_600.0, 12 * 3_600.0, 25 * 3_600.0]))
+    def later(self, seconds: float) -> None:
+        """Time passes."""
+        self._world().wait(seconds)
+
+    @rule(name=st.sampled_from(NAMES), power=st.booleans())
+    def restart(self, name: str, power: bool) -> None:
+        """A process dies between two calls."""
+        self._world().kill(name, power=power)
+
+    @rule(seconds=st.sampled_from([100.0, 3_600.0]))
+    def clock_set_back(self, seconds: float) -> None:
+        """Somebody sets the clock of the machine, and sets it right again before long."""
+        self._world().set_back = 0.0 if self._world().set_back else seconds
+
+    @invariant()
+    def holds(self) -> None:
+        """All that must hold."""
+        Machine.steps += 1
+        if self.world is not None:
+            check(self.world)
+
+    def teardown(self) -> None:
+        if self.world is not None:
+            self.world.close()
+
+    def _step(self, acts: list[tuple[str, Any, int]], how: Step) -> None:
+        world = self._world()
+        world.step([(name, act(world, kind, pick)) for name, kind, pick in acts], how)
+
+    def _world(self) -> World:
+        assert self.world is not None
+        return self.world

@@ -1,0 +1,191 @@
+"""One server process of the project, as far as it runs without a process: the product's own parts, wired as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import os
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Literal, TypeVar
+
+import mcp_types as types
+
+from machines_mcp.guard.egress import Egress
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal_row import anything_open
+from machines_mcp.guard.keys import state_key
+from machines_mcp.guard.overview import Overview
+from machines_mcp.guard.policy import Policy
+from machines_mcp.guard.store import StoreUnavailable
+from machines_mcp.guard.wiring import Guard, wire_guard
+from machines_mcp.guard.withdrawals import Withdrawals
+from machines_mcp.partner import PartnerClient
+from machines_mcp.protocol.dispatch import Dispatcher
+from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.running import Running
+from machines_mcp.protocol.settling import Settling
+from machines_mcp.protocol.shaping import Shaping
+from machines_mcp.secret import Secret
+from machines_mcp.server import QUIET_SECONDS
+from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.tools.services import Revealed, Services, Sink, permissions
+from machines_mcp.tools.upstream import explain
+from tests.machine.disk import Disk, FaultyStore
+from tests.machine.loop import Life, Schedule, living
+from tests.machine.network import BASE, Network, Weather
+from tests.machine.upstream import Asked, Upstream
+
+T = TypeVar("T")
+
+_TOOLSETS = frozenset({"onboarding", "funding", "withdrawals", "cards", "observe"})
+_KEY = Secret("partner-key-of-the-machine")
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """What a person answered in the client's dialog."""
+
+    intent_id: str
+    answer: Literal["accept", "decline"]
+
+
+@dataclass
+class Around:
+    """What outlives a process."""
+
+    disk: Disk
+    schedule: Schedule
+    upstream: Upstream
+    weather: Weather
+    policy: Policy
+    clock: Callable[[], float]
+    sent: Callable[[Asked], None]
+
+
+class Process:
+    """A server between its start and its death."""
+
+    def __init__(self, name: str, around: Around) -> None:
+        self.life = Life(name)
+        self.store = FaultyStore(around.disk, self.life, around.schedule)
+        self.guard: Guard = wire_guard(self.store, around.policy, clock=around.clock)
+        network = Network(around.upstream, around.weather, self.life, around.schedule, around.sent)
+        self._client = PartnerClient(
+            f"http://127.0.0.1{BASE}",
+            _KEY,
+            http_transport=network,
+            clock=around.clock,
+            mutations=self.guard.journal,
+        )
+        registry = Registry(TOOLS, around.policy, toolsets=_TOOLSETS, pinned_user=None)
+        running, services = Running(self.guard.gate, explain, Egress().shows), self._services(around)
+        self.settling = Settling(self.guard, {tool.name: tool for tool in TOOLS}, running, services)
+        self.guard.gate.settle = self.settling.settle
+        self.dispatcher = Dispatcher(
+            registry,
+            self.guard.gate,
+            running,
+            Shaping(registry, {"environment": "machine"}),
+            services,
+            digest_key=state_key(self.store.folder, "intents"),
+            desk=_nowhere,
+        )
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """What goes on in it."""
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Let it go on in this process, until it ends or the process does."""
+        task = contextvars.copy_context().run(self._begin, work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        living.set(self.life)
+        return asyncio.ensure_future(work)
+
+    async def settle(self) -> None:
+        """As the server does after its start, in the background."""
+        await asyncio.sleep(QUIET_SECONDS)
+        with suppress(StoreUnavailable):
+            if await self.store.read(anything_open):
+                await self.settling.settle_all()
+
+    def _services(self, around: Around) -> Services:
+        return Services(
+            partner=self._partner,
+            reveal=_no_vault,
+            page=_no_page,
+            form=_no_form,
+            policy=around.policy,
+            permissions=permissions(around.policy),
+            overview=Overview(self.store, around.clock, policy=around.policy),
+            passphrase_set_at=_never_set,
+            audit_trouble=self.guard.audit.trouble,
+            running=self.guard.intents.running,
+            withdrawals=Withdrawals(self.store, around.clock),
+            in_flight=lambda _: nullcontext(),
+            pinned_user=None,
+            references=self.guard.journal.references,
+            clock=around.clock,
+        )
+
+    async def call(self, tool: str, arguments: dict[str, Any], dialog: Dialog | None = None) -> dict[str, Any]:
+        """What a `tools/call` answers. With a dialog it comes back from the question about that intent."""
+        params = types.CallToolRequestParams(name=tool, arguments=arguments)
+        if dialog is not None:
+            params.request_state = dialog.intent_id
+            params.input_responses = {"approve": types.ElicitResult(action=dialog.answer)}
+        answer = await self.dispatcher.call(_context(), params)
+        assert isinstance(answer, dict)
+        found: dict[str, Any] = json.loads(answer["content"][0]["text"])
+        return found | ({} if answer.get("isError") else {"code": "ok"})
+
+    def drop(self) -> None:
+        """What the system takes back from a dead process."""
+        self.die()
+        self.store.drop()
+
+    def die(self) -> None:
+        """Be killed: from here on it does nothing, and others can see that it is gone."""
+        if self.life.alive:
+            self.life.alive = False
+            if self.guard.owners._own is not None:
+                # The lock goes with the process, its file stays behind.
+                os.close(self.guard.owners._own[1])
+
+    async def _partner(self) -> PartnerClient:
+        return self._client
+
+
+def _context() -> Any:
+    session = SimpleNamespace(client_capabilities=None, client_params=None, report_progress=_no_progress)
+    return SimpleNamespace(session=session, protocol_version="2026-07-28", request_id=None)
+
+
+async def _no_progress(fraction: float, total: float, message: str) -> None:
+    pass
+
+
+async def _nowhere() -> str | None:
+    return None
+
+
+async def _no_form(intent_id: str) -> str | None:
+    return None
+
+
+async def _never_set() -> float | None:
+    return None
+
+
+async def _no_vault(user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
+    raise NotImplementedError
+
+
+async def _no_page(intent: Intent, last4: str, outcome: Any) -> str:
+    raise NotImplementedError

@@ -1,0 +1,83 @@
+"""What a state folder says, read from outside the product: intents by what they would make, and the audit."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.machine.upstream import card_terms, pay_terms
+
+Standing = Literal["nothing", "open", "done"]
+Group = tuple[str, str, str]
+"""Kind, user or card, terms: what makes one thing upstream equal to another."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An intent. `open`: it may have happened, and nobody has settled whether."""
+
+    id: str
+    state: str
+    group: Group
+    standing: Standing
+    cents: int
+    began_at: float | None
+    outcome: dict[str, Any] | None
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database as it stands."""
+    with closing(sqlite3.connect(path)) as db:
+        db.row_factory = sqlite3.Row
+        yield db
+
+
+def intents(db: sqlite3.Connection) -> list[Row]:
+    """All of them, oldest first."""
+    return [_row(found) for found in db.execute("SELECT * FROM intents ORDER BY created_at, rowid")]
+
+
+def _row(found: sqlite3.Row) -> Row:
+    outcome = None if found["outcome"] is None else json.loads(found["outcome"])
+    cents = found["amount_cents"] or 0
+    return Row(
+        found["id"],
+        found["state"],
+        _group(found),
+        _standing(found["state"], outcome),
+        cents,
+        found["began_at"],
+        outcome,
+    )
+
+
+def _standing(state: str, outcome: dict[str, Any] | None) -> Standing:
+    if state == "done":
+        return "done"
+    unknown = state == "failed" and outcome is not None and outcome["code"] == "outcome.unknown"
+    return "open" if state == "executing" or unknown else "nothing"
+
+
+def _group(found: sqlite3.Row) -> Group:
+    stakes = json.loads(found["stakes"])
+    limit = None
+    if stakes["limit_cents"] is not None:
+        limit = {"amountCents": stakes["limit_cents"], "frequency": stakes["limit_frequency"]}
+    match found["tool"]:
+        case "create_card":
+            labels = [fact["value"] for fact in stakes["facts"] if fact["label"] == "Label"]
+            return "card", found["user_id"], card_terms(limit, labels[0] if labels else None)
+        case "create_withdrawal":
+            to = stakes["destination"]
+            there = {"currency": to["currency"], "network": to["network"], "address": to["address"]}
+            return "withdrawal", found["user_id"], pay_terms(stakes["amount_cents"], there)
+        case "update_card":
+            return "change", found["card_id"], json.dumps({"limit": limit}, sort_keys=True)
+        case _:
+            return "close", found["card_id"], ""

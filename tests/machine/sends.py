@@ -1,0 +1,68 @@
+"""Each mutation as it leaves a process: what the state folder must say of it at that moment, before any effect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.machine.rows import Group, intents, reading
+from tests.machine.upstream import Asked, card_terms, deposit_terms, pay_terms
+
+_PENDING = "SELECT intent_id, idempotency_key FROM mutations WHERE state = 'pending'"
+
+
+class Sends:
+    """Looks at the state folder whenever a mutation leaves. `wrong` is what it found against them."""
+
+    def __init__(self, path: Path, label: Callable[[dict[str, Any] | None], str | None]) -> None:
+        self._path = path
+        self._label = label
+        self.wrong: list[str] = []
+        self.deposits: set[str] = set()
+
+    def note(self, asked: Asked) -> None:
+        """A mutation leaves now."""
+        if asked.path == "/deposits":
+            self._deposit(asked)
+            return
+        with reading(self._path) as db:
+            taken = [row for row in intents(db) if row.state == "executing"]
+            told = {row[0] for row in db.execute("SELECT intent_id FROM audit WHERE verdict = 'executing'")}
+            journaled = {tuple(row) for row in db.execute(_PENDING)}
+        group = self.group(asked)
+        mine = [row for row in taken if row.group == group]
+        if asked.method == "POST":
+            mine = [row for row in mine if asked.key == f"machines-{row.id}"]
+        if not mine:
+            self.wrong.append(f"{asked.method} {asked.path} was sent under no granted intent, or not with its key")
+        elif not any(row.id in told for row in mine):
+            self.wrong.append(f"{asked.method} {asked.path} was sent before it was in the audit")
+        elif not any((row.id, asked.key) in journaled for row in mine):
+            self.wrong.append(f"{asked.method} {asked.path} was sent before it was in the journal")
+
+    def group(self, asked: Asked) -> Group:
+        """Whose it can be."""
+        card = asked.path.rpartition("/")[2]
+        match asked.method, asked.path:
+            case "POST", "/cards":
+                label = self._label(asked.body.get("encryptedName"))
+                return "card", asked.user, card_terms(asked.body.get("limit"), label)
+            case "POST", "/withdrawals":
+                return "withdrawal", asked.user, pay_terms(asked.body["amountCents"], asked.body["destination"])
+            case "PATCH", _:
+                return "change", card, json.dumps(asked.body, sort_keys=True)
+            case _:
+                return "close", card, ""
+
+    def _deposit(self, asked: Asked) -> None:
+        """Nobody is asked about one, but each is in the audit first."""
+        self.deposits.add(f"{asked.key} {deposit_terms(asked.body.get('amount'))}")
+        with reading(self._path) as db:
+            told = db.execute(
+                "SELECT count(*) FROM audit WHERE tool = 'create_deposit' AND verdict = 'executing'"
+            ).fetchone()[0]
+            journaled = {tuple(row) for row in db.execute(_PENDING)}
+        if asked.key is None or len(self.deposits) > told or (None, asked.key) not in journaled:
+            self.wrong.append("POST /deposits was sent without a key, or before it was in audit and journal")

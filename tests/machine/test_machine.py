@@ -1,0 +1,21 @@
+"""The state machine finds nothing against the product, and goes the same way for the same seed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.machine.running import run
+
+
+def test_no_invariant_is_violated_whatever_fails_and_whoever_dies() -> None:
+    done = run(400, 1)
+
+    assert done.steps >= 400
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("seed", [1_000, 2_000, 3_000])
+def test_no_invariant_is_violated_in_many_more_steps(seed: int) -> None:
+    done = run(4_000, seed)
+
+    assert done.steps >= 4_000

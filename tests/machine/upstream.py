@@ -1,0 +1,304 @@
+"""A small model of Machines: users that may do everything, cards, withdrawals, deposits, and keys honoured or not.
+
+All at once and without faults; those are the network's. What is made remembers the key and the terms it came with, so
+that whoever looks can say whose it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+PAGE = 4
+SIGNATURE_SECONDS = 600.0
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What the documentation leaves open, one way or the other."""
+
+    honours_keys: bool = True
+    dates_cards: bool = True
+    list_lag: float = 0.0
+    """Seconds until a list shows what was made."""
+    signs_after: float = 1.0
+    """Seconds from the order of a withdrawal to its signature."""
+
+
+@dataclass
+class Thing:
+    """Whatever a mutation made. `terms` are what the caller chose, labels in the clear."""
+
+    kind: str
+    id: str
+    user: str
+    key: str | None
+    terms: str
+    cents: int
+    made_at: float
+    shown: Json
+    fields: Json = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """An error of the API: its status and code."""
+
+    def __init__(self, status: int, code: str) -> None:
+        self.status = status
+        self.code = code
+
+
+@dataclass
+class Asked:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    user: str
+    key: str | None
+    body: Json
+
+
+class Upstream:
+    """The partner's side. `clock` is in seconds since the epoch."""
+
+    def __init__(self, habits: Habits, clock: Callable[[], float]) -> None:
+        self.habits = habits
+        self.clock = clock
+        self.things: list[Thing] = []
+        self.changes: list[tuple[str, str, str]] = []
+        """Kind, card and terms of each change of a card that took effect."""
+        self.tokens: dict[str, str] = {}
+        self._labels: dict[str, str] = {}
+        self._by_key: dict[tuple[str, str, str], Thing] = {}
+        self._count = 0
+
+    def made(self, kind: str) -> list[Thing]:
+        """What was ever made of a kind, oldest first."""
+        return [thing for thing in self.things if thing.kind == kind]
+
+    def answer(self, asked: Asked) -> Json:
+        """What a request gets, and does.
+
+        Raises:
+            Refused: It is none that the API takes.
+        """
+        head, *rest = asked.path.strip("/").split("/")
+        plain = _PLAIN.get((asked.method, asked.path.strip("/")))
+        if plain is not None:
+            return plain(self, asked)
+        if head == "cards" and len(rest) == 1:
+            card = next((c for c in self.made("card") if c.id == rest[0] and c.user == asked.user), None)
+            if card is None:
+                raise Refused(404, "not_found")
+            return {"GET": _get, "PATCH": _patch, "DELETE": _delete}[asked.method](self, asked, card)
+        raise Refused(404, "not_found")
+
+    def new_id(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}-{self._count:08d}"
+
+    def encrypted(self, text: str) -> Json:
+        """The same text never looks the same twice."""
+        self._count += 1
+        field = {"v": 1, "iv": f"iv{self._count:06d}", "ct": f"ct{self._count:06d}"}
+        self._labels[field["ct"]] = text  # type: ignore[index]
+        return field
+
+    def label(self, field: Json | None) -> str | None:
+        """The text of a label."""
+        return None if field is None else self._labels[field["ct"]]
+
+    def once(self, asked: Asked, kind: str, terms: str, make: Callable[[], Thing]) -> Thing:
+        """What was made under the key, where keys count; else something new."""
+        place = (kind, asked.user, asked.key or "")
+        if self.habits.honours_keys and asked.key is not None and place in self._by_key:
+            found = self._by_key[place]
+            if found.terms != terms:
+                raise Refused(409, "idempotency_conflict")
+            return found
+        thing = self._by_key[place] = make()
+        self.things.append(thing)
+        return thing
+
+    def listed(self, kind: str, user: str) -> list[Thing]:
+        """What a list shows by now, the newest first."""
+        seen = self.clock() - self.habits.list_lag
+        return [thing for thing in self.made(kind)[::-1] if thing.user == user and thing.made_at <= seen]
+
+
+def _terms(**terms: object) -> str:
+    return json.dumps(terms, sort_keys=True)
+
+
+def card_terms(limit: Json | None, label: str | None) -> str:
+    """How a card's terms are written."""
+    return _terms(limit=limit, label=label)
+
+
+def pay_terms(cents: int, destination: Json) -> str:
+    """How a withdrawal's terms are written."""
+    return _terms(cents=cents, destination={name: value for name, value in destination.items() if value is not None})
+
+
+def deposit_terms(amount: float | None) -> str:
+    """How a deposit's terms are written."""
+    return _terms(amount=amount)
+
+
+def _session(up: Upstream, asked: Asked) -> Json:
+    token = f"token.{up.new_id('session')}"
+    up.tokens[token] = asked.body["userId"]
+    until = datetime.fromtimestamp(up.clock() + asked.body.get("ttlSeconds", 900), UTC)
+    return {
+        "sessionToken": token,
+        "sessionId": f"id-of-{token}",
+        "userId": asked.body["userId"],
+        "expiresAt": until.isoformat(),
+        "scopes": asked.body["scopes"],
+    }
+
+
+def _agreements(up: Upstream, asked: Asked) -> Json:
+    return {"agreements": [{"id": "agreement-1", "text": "All of it.", "links": []}], "accepted": True}
+
+
+def _encrypt(up: Upstream, asked: Asked) -> Json:
+    return {"value": up.encrypted(asked.body["value"])}
+
+
+def _decrypt(up: Upstream, asked: Asked) -> Json:
+    return {"value": up.label(asked.body["value"])}
+
+
+def _create_card(up: Upstream, asked: Asked) -> Json:
+    name, limit = asked.body.get("encryptedName"), asked.body.get("limit")
+    terms = card_terms(limit, up.label(name))
+
+    def make() -> Thing:
+        new = up.new_id("card")
+        shown = {
+            "cardId": new,
+            "status": "active",
+            "last4": new[-4:],
+            "expirationMonth": 12,
+            "expirationYear": 2031,
+            "encryptedName": name,
+            "limit": limit,
+        }
+        if up.habits.dates_cards:
+            shown["createdAt"] = datetime.fromtimestamp(up.clock(), UTC).isoformat()
+        cents = 0 if limit is None else limit["amountCents"]
+        return Thing("card", new, asked.user, asked.key, terms, cents, up.clock(), shown)
+
+    return up.once(asked, "card", terms, make).shown
+
+
+def _list_cards(up: Upstream, asked: Asked) -> Json:
+    start, most = int(asked.query.get("cursor", 0)), min(PAGE, int(asked.query.get("limit", PAGE)))
+    cards = up.listed("card", asked.user)
+    more = str(start + most) if len(cards) > start + most else None
+    return {"cards": [card.shown for card in cards[start : start + most]], "nextCursor": more}
+
+
+def _get(up: Upstream, asked: Asked, card: Thing) -> Json:
+    return card.shown
+
+
+def _patch(up: Upstream, asked: Asked, card: Thing) -> Json:
+    if card.shown["status"] == "canceled":
+        raise Refused(409, "invalid_state")
+    card.shown |= asked.body
+    up.changes.append(("change", card.id, json.dumps(asked.body, sort_keys=True)))
+    return card.shown
+
+
+def _delete(up: Upstream, asked: Asked, card: Thing) -> Json:
+    if card.shown["status"] == "canceled":
+        raise Refused(404, "not_found")
+    card.shown["status"] = "canceled"
+    up.changes.append(("close", card.id, ""))
+    return {"cardId": card.id, "status": "canceled"}
+
+
+def _range(up: Upstream, asked: Asked) -> Json:
+    bounds = {"minAmountCents": 1, "maxAmountCents": 10_000_000}
+    return {"range": _route() | bounds}
+
+
+def _estimate(up: Upstream, asked: Asked) -> Json:
+    return {"estimate": _route() | {"estimatedToAmount": asked.body["amountCents"] / 100}}
+
+
+def _route() -> Json:
+    return {"fromCurrency": "rusd", "fromNetwork": "base", "toCurrency": "usdc", "toNetwork": "base"}
+
+
+def _withdraw(up: Upstream, asked: Asked) -> Json:
+    cents = asked.body["amountCents"]
+    terms = pay_terms(cents, asked.body["destination"])
+
+    def make() -> Thing:
+        new = up.new_id("withdrawal")
+        shown = {"status": "pending", "retryAfterSeconds": 1}
+        return Thing("withdrawal", new, asked.user, asked.key, terms, cents, up.clock(), shown)
+
+    open_ones = [t for t in up.made("withdrawal") if (t.user, t.terms) == (asked.user, terms) and _unsigned(t)]
+    # Whoever polls must be known by something: the vendor's own client polls with a new key each time.
+    polled = open_ones[0] if open_ones and not up.habits.honours_keys else None
+    found = polled or up.once(asked, "withdrawal", terms, make)
+    if _unsigned(found) and up.clock() >= found.made_at + up.habits.signs_after:
+        found.shown = {
+            "status": "ready",
+            "parameters": [found.id],
+            "expiresAt": datetime.fromtimestamp(up.clock() + SIGNATURE_SECONDS, UTC).isoformat(),
+            "execution": {"chainId": 8453, "callTarget": "0x" + "ab" * 20, "callPath": "coordinator_v2"},
+        }
+    return found.shown
+
+
+def _unsigned(thing: Thing) -> bool:
+    return bool(thing.shown["status"] == "pending")
+
+
+def _create_deposit(up: Upstream, asked: Asked) -> Json:
+    terms = deposit_terms(asked.body.get("amount"))
+
+    def make() -> Thing:
+        new = up.new_id("deposit")
+        shown = {
+            "id": new,
+            "fromCurrency": asked.body["currency"],
+            "fromNetwork": asked.body["network"],
+            "depositAddress": f"address-of-{new}",
+            "status": "pending",
+            "createdAt": datetime.fromtimestamp(up.clock(), UTC).isoformat(),
+        }
+        return Thing("deposit", new, asked.user, asked.key, terms, 0, up.clock(), shown)
+
+    return {"deposit": up.once(asked, "deposit", terms, make).shown}
+
+
+def _list_deposits(up: Upstream, asked: Asked) -> Json:
+    return {"deposits": [deposit.shown for deposit in up.listed("deposit", asked.user)]}
+
+
+_PLAIN: dict[tuple[str, str], Callable[[Upstream, Asked], Json]] = {
+    ("POST", "sessions"): _session,
+    ("GET", "agreements"): _agreements,
+    ("POST", "encryption/encrypt"): _encrypt,
+    ("POST", "encryption/decrypt"): _decrypt,
+    ("POST", "cards"): _create_card,
+    ("GET", "cards"): _list_cards,
+    ("POST", "withdrawals/range"): _range,
+    ("POST", "withdrawals/estimate"): _estimate,
+    ("POST", "withdrawals"): _withdraw,
+    ("POST", "deposits"): _create_deposit,
+    ("GET", "deposits"): _list_deposits,
+}
