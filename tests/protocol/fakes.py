@@ -31,6 +31,7 @@ from machines_mcp.protocol.refusal import Code, Refusal, Step
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resource, Resources
 from machines_mcp.protocol.running import Running
+from machines_mcp.protocol.settling import Settling
 from machines_mcp.protocol.shaping import Shaping
 from machines_mcp.protocol.tool import Call, Cents, Input, Output, Part, Tool, UserInput, tool
 from tests.guard.clock import Clock
@@ -204,6 +205,7 @@ class House:
     world: World
     guard: Guard
     server: Server[Any]
+    settling: Settling
 
     @property
     def intents(self) -> Intents:
@@ -236,13 +238,15 @@ def house(
     guard, world = wire_guard(store, rules, clock=clock), World()
     registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
     running, shaping = Running(guard.gate, explain, Egress().shows), Shaping(registry, {"environment": "test"})
+    settling = Settling(guard, {tool.name: tool for tool in tools}, running, world)
+    guard.gate.settle = settling.settle
     dispatcher = Dispatcher(registry, guard.gate, running, shaping, world, digest_key=KEY, desk=_no_desk)
     identity = Identity("Test", "0", "Instructions.")
     loaded = Loaded(
         registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user)
     )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
-    return House(world, guard, server)
+    return House(world, guard, server, settling)
 
 
 def body(answer: types.CallToolResult | types.InputRequiredResult) -> dict[str, Any]:
