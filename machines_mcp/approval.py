@@ -87,21 +87,27 @@ async def decide(
     return Decided(decision in ("granted", "refused"), SAYS[decision])
 
 
-def told(intent: Intent) -> str:
-    """What a person reads of an intent: all of it from the stored row."""
+def told(intent: Intent, *more: str) -> str:
+    """What a person reads of an intent: all of it from the stored row; and `more` lines after it."""
     facts = intent.stakes.facts
     width = max((len(fact.label) for fact in facts), default=0)
     who = f"“{intent.asked_by}” (as it calls itself)" if intent.asked_by else "a program that gave no name"
     lines = [
         intent.id,
         f"  {intent.tool} (class {intent.effect}), asked by {who} at {_clock(intent.created_at)},"
-        f" open until {_clock(intent.expires_at)} UTC",
+        f" {_standing(intent)} UTC",
         *(f"  {line}" for line in intent.question.splitlines()),
     ]
     for fact in facts:
         note = f"  ({fact.note})" if fact.note else ""
         lines.append(f"    {fact.label.ljust(width)}  {fact.value}{note}")
-    return "\n".join(_plain(line) for line in lines)
+    return "\n".join(plain(line) for line in [*lines, *(f"  {line}" for line in more)])
+
+
+def _standing(intent: Intent) -> str:
+    if intent.began_at is None:
+        return f"open until {_clock(intent.expires_at)}"
+    return f"approved by {intent.decided_by or 'nobody'} and begun at {_clock(intent.began_at)}"
 
 
 async def _why_gone(guard: Guard, intent_id: str) -> str:
@@ -125,6 +131,7 @@ def _clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
 
 
-def _plain(line: str) -> str:
+def plain(line: str) -> str:
+    """A line without what could move a cursor."""
     # What was stored was cleaned before; this is what stands between a row somebody put in and a terminal.
     return "".join(character if character.isprintable() else "?" for character in line)

@@ -152,9 +152,12 @@ def passphrase(status: bool) -> None:
 
 @main.command()
 @click.option("--probe", is_flag=True, help="Also ask every endpoint that only reads, and compare the answers.")
+@click.option("--resolve", "resolves", is_flag=True, help="Say what became of calls that nobody else can tell of.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def doctor(probe: bool, as_json: bool) -> None:
+def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
     """Check settings, state and reachability, and say what to do about each."""
+    if resolves:
+        _resolve()
     from machines_mcp.doctor import examine
 
     findings = _run(lambda: examine(probe=probe))
@@ -288,6 +291,20 @@ def _decide(approval_id: str | None, *, yes: bool) -> None:
     except NothingTyped as error:
         _fail(str(error))
     _end(decided.ok, decided.says)
+
+
+def _resolve() -> NoReturn:
+    from machines_mcp.resolving import NO_TERMINAL, resolve
+    from machines_mcp.terminal import Lines, NothingTyped
+
+    settings, lines = _settings(), Lines()
+    if not lines.at_terminal:
+        _fail(NO_TERMINAL)
+    try:
+        resolved = _run(lambda: resolve(settings, lines, click.echo))
+    except NothingTyped as error:
+        _fail(str(error))
+    _end(resolved.ok, resolved.says)
 
 
 def _end(ok: bool, sentence: str) -> NoReturn:

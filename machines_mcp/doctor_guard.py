@@ -1,4 +1,4 @@
-"""What protects, examined: the policy, the passphrase, the audit, who can reach the files, the desk."""
+"""What protects, examined: policy, passphrase, audit, who can reach the files, the desk; and what is unresolved."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from machines_mcp.access import can, is_private, user_name, who
 from machines_mcp.auditing import Unverifiable, moment, read_head, said
 from machines_mcp.doctor import Finding
+from machines_mcp.doubts import doubts
 from machines_mcp.guard.audit import Entry
 from machines_mcp.guard.policy import Rule
 from machines_mcp.guard.store import StoreUnavailable
@@ -21,13 +22,21 @@ _OWN_USER = (
 )
 
 
+_SAYS = {
+    "running": "a server is at work on it.",
+    "unknown": "it was cut short; a server finds out what became of it when it starts, and when the call is repeated.",
+    "manual": "{why} Look at Machines, then run machines-mcp doctor --resolve.",
+}
+
+
 class _NotKept(Exception):
     """Ends a transaction that was only a trial."""
 
 
 async def guarded(app: App) -> list[Finding]:
     """All of it; the state folder is known to be usable."""
-    return [_policy(app), _passphrase(app), await _audit(app), *_files(app), await _desk(app)]
+    findings = [_policy(app), _passphrase(app), await _audit(app), *_files(app), await _desk(app)]
+    return [*findings, *await _unresolved(app)]
 
 
 def _policy(app: App) -> Finding:
@@ -142,6 +151,19 @@ def _caller(app: App) -> Finding:
 def _uid_of_caller() -> int:
     given = os.environ.get("SUDO_UID", "")
     return int(given) if given.isascii() and given.isdigit() else os.geteuid()
+
+
+async def _unresolved(app: App) -> list[Finding]:
+    found = [
+        Finding(
+            doubt.state != "manual",
+            "unresolved",
+            f"{doubt.name}, since {moment(doubt.since)} UTC: {_SAYS[doubt.state].format(why=doubt.why)}",
+            {"state": doubt.state, "approval_id": doubt.intent.id if doubt.intent else None},
+        )
+        for doubt in await doubts(app.guard)
+    ]
+    return found or [Finding(True, "unresolved", "nothing that was begun is without an outcome")]
 
 
 async def _desk(app: App) -> Finding:

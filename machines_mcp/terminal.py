@@ -45,6 +45,13 @@ class Lines:
             raise NothingTyped(f"{what}: nothing was typed; type it when asked, or give it as a line of stdin.")
         return Secret(line)
 
+    def answer(self, question: str) -> str:
+        """What is typed after the question, seen; empty at the end of input. At a terminal only."""
+        import click
+
+        click.echo(f"{question}: ", nl=False)
+        return sys.stdin.readline().strip()
+
     def _next_line(self) -> bytes:
         while b"\n" not in self._rest and len(self._rest) <= MOST_BYTES:
             piece = self._read()

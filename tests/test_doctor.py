@@ -85,7 +85,7 @@ async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream)
         "settings",
         "vault",
         "state",
-        *("policy", "passphrase", "audit", "files", "caller", "desk"),
+        *("policy", "passphrase", "audit", "files", "caller", "desk", "unresolved"),
         "partner API",
     ]
     assert api.seen == []

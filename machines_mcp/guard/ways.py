@@ -86,9 +86,9 @@ class Ways:
         except Barred:
             return "barred"
 
-    async def unlock(self, passphrase: Secret | None) -> Decision:
-        """`granted` for the right passphrase: what a desk session that only reads begins with."""
-        return await self._missing("desk", passphrase) or "granted"
+    async def unlock(self, passphrase: Secret | None, way: Way = "desk") -> Decision:
+        """`granted` for the right passphrase: for what proves a person and grants no call, as reading at the desk."""
+        return await self._missing(way, passphrase) or "granted"
 
     def _allowed(self, intent: Intent, way: Way) -> bool:
         if intent.stakes.only not in (None, way):

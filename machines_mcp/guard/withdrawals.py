@@ -97,9 +97,16 @@ class Withdrawals:
     async def of_intent(self, intent_id: str) -> Begun | None:
         """The newest withdrawal that was begun for this intent, or None."""
 
+        return await self._newest("intent_id = ?", intent_id)
+
+    async def find(self, withdrawal_id: str) -> Begun | None:
+        """The withdrawal with this id, or None."""
+        return await self._newest("id = ?", withdrawal_id)
+
+    async def _newest(self, where: str, value: str) -> Begun | None:
         def work(db: sqlite3.Connection) -> Begun | None:
-            newest = "SELECT * FROM withdrawals WHERE intent_id = ? ORDER BY rowid DESC LIMIT 1"
-            row = db.execute(newest, (intent_id,)).fetchone()
+            query = f"SELECT * FROM withdrawals WHERE {where} ORDER BY rowid DESC LIMIT 1"  # noqa: S608 - our own words
+            row = db.execute(query, (value,)).fetchone()
             if row is None:
                 return None
             quote = _quote(db.execute("SELECT * FROM quotes WHERE id = ?", (row["quote_id"],)).fetchone())

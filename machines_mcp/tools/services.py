@@ -104,7 +104,7 @@ class Services:
     pinned_user: str | None
     references: Callable[[str], Awaitable[frozenset[str]]]
     """(user): the ids at Machines of all that is known to be made here for them; nothing else made the same."""
-    settle_seconds: float
+    settle_seconds: float = SETTLE_SECONDS
     """How long after a request was sent it may still take effect: what Machines does not show then did not happen."""
     clock: Callable[[], float] = time.time
 

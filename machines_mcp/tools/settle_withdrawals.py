@@ -33,7 +33,7 @@ POLL_SECONDS = 60.0
 # Where the API says nothing else.
 PAUSE_SECONDS = 5.0
 _UNSEEN = "Machines may have given the signature for this withdrawal, and its answer was lost."
-_REFUSED = "Machines refused the withdrawal; nothing was signed."
+_REFUSED = "There is no withdrawal: Machines refused it, or a person looked there and found none."
 _NOT_YET = "Machines has not signed the withdrawal yet, and nothing has moved."
 _READY = "Ready: the wallet given as admin_address must send the transaction before the signature expires."
 _BY_PERSON = "A person looked at Machines and says that this withdrawal was made."
