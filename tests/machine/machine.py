@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.machine.callers import KINDS, act
+from tests.machine.ending import settle
 from tests.machine.invariants import check
 from tests.machine.upstream import Habits
 from tests.machine.world import NAMES, Step, World
@@ -34,6 +37,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         Machine.runs += 1
         self.world: World | None = None
+        self.failed = False
 
     @initialize(habits=_HABITS)
     def begin(self, habits: Habits) -> None:
@@ -75,20 +79,42 @@ class Machine(RuleBasedStateMachine):
         """Somebody sets the clock of the machine, and sets it right again before long."""
         self._world().set_back = 0.0 if self._world().set_back else seconds
 
+    @rule()
+    def rest(self) -> None:
+        """Nothing fails for a while."""
+        with self._watched():
+            settle(self._world())
+
     @invariant()
     def holds(self) -> None:
         """All that must hold."""
         Machine.steps += 1
         if self.world is not None:
-            check(self.world)
+            with self._watched():
+                check(self.world)
 
     def teardown(self) -> None:
-        if self.world is not None:
+        if self.world is None:
+            return
+        try:
+            if not self.failed:
+                settle(self.world)
+        finally:
             self.world.close()
 
     def _step(self, acts: list[tuple[str, Any, int]], how: Step) -> None:
         world = self._world()
-        world.step([(name, act(world, kind, pick)) for name, kind, pick in acts], how)
+        with self._watched():
+            world.step([(name, act(world, kind, pick)) for name, kind, pick in acts], how)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """What failed is looked at no further."""
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            raise
 
     def _world(self) -> World:
         assert self.world is not None

@@ -32,7 +32,7 @@ from machines_mcp.protocol.shaping import Shaping
 from machines_mcp.secret import Secret
 from machines_mcp.server import QUIET_SECONDS
 from machines_mcp.tools.catalogue import TOOLS
-from machines_mcp.tools.services import Revealed, Services, Sink, permissions
+from machines_mcp.tools.services import SETTLE_SECONDS, Revealed, Services, Sink, permissions
 from machines_mcp.tools.upstream import explain
 from tests.machine.disk import Disk, FaultyStore
 from tests.machine.loop import Life, Schedule, living
@@ -131,6 +131,7 @@ class Process:
             in_flight=lambda _: nullcontext(),
             pinned_user=None,
             references=self.guard.journal.references,
+            settle_seconds=SETTLE_SECONDS,
             clock=around.clock,
         )
 

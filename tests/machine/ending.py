@@ -1,0 +1,69 @@
+"""After everything: nothing fails any more, the processes start anew, and soon nothing is in doubt but for a person."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from machines_mcp.guard.gate import Passage
+from tests.machine.callers import Act, call
+from tests.machine.invariants import Violated, check
+from tests.machine.process import Process
+from tests.machine.rows import Row, intents, reading
+from tests.machine.world import NAMES, Ask, World
+
+SOON = 60.0
+"""Within so many seconds of a start all is settled that can be."""
+
+
+def settle(world: World) -> None:
+    """Let it come to rest, and look whether it did.
+
+    Raises:
+        Violated: Something is in doubt still, and waits for no person; or an invariant does not hold.
+    """
+    world.set_back = 0.0
+    world.kill(NAMES[0], power=True)
+    world.step([(NAMES[0], _nothing)])
+    # Time for the quiet after the start, and for what upstream signs late.
+    world.wait(SOON + 1.0 + world.upstream.habits.signs_after)
+    check(world)
+    for row in _executing(world):
+        (passage,) = world.step([(NAMES[0], partial(_look, world, row))])
+        if not isinstance(passage, Passage) or passage.verdict == "later":
+            raise Violated(f"rest: a {row.group[0]} is in doubt still, and no person is called")
+    # Whoever asks again is told what was found, or that nothing happened.
+    for what in world.told.asks:
+        world.step([(NAMES[1], _again(world, what))])
+        check(world)
+    _journal(world)
+
+
+def _executing(world: World) -> list[Row]:
+    with reading(world.disk.folder / "state.db") as db:
+        return [row for row in intents(db) if row.state == "executing"]
+
+
+def _again(world: World, what: Ask) -> Act:
+    return lambda process: call(world, process, what)
+
+
+async def _nothing(process: Process) -> None:
+    pass
+
+
+async def _look(world: World, row: Row, process: Process) -> Passage | None:
+    intent = await process.guard.intents.get(row.id)
+    assert intent is not None
+    return await process.settling.settle(intent)
+
+
+def _journal(world: World) -> None:
+    """What the journal has open is what a person must look at, and one thing is made by one mutation."""
+    manual = {row.id for row in _executing(world)}
+    with reading(world.disk.folder / "state.db") as db:
+        query = "SELECT intent_id, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
+        if left := [tuple(row) for row in db.execute(query) if row["intent_id"] not in manual]:
+            raise Violated(f"rest: the journal has left open {left[0][1]}, and no person is called")
+        twice = "SELECT 1 FROM mutations WHERE state = 'done' AND operation = 'POST /cards' GROUP BY reference"
+        if db.execute(f"{twice} HAVING count(*) > 1").fetchone() is not None:
+            raise Violated("rest: two mutations of the journal made one card")
