@@ -6,8 +6,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ MOST_ANSWERS = 3 * WORKERS
 MISSED_AFTER = 5 * WORKERS
 AT_BIRTH = 0.12
 FRESH = 0.02
+MOST_PAGES = 3
 
 _REVEALS: dict[Kind, int] = {"page": 60, "card": 20}
 _WITHDRAWALS: dict[Kind, int] = {"withdrawal": 60, "card": 20, "deposit": 4}
@@ -106,8 +107,7 @@ class Segment:
         self._aside: list[Wish] = []
         self._weights = WEIGHTS
         self._points = self._in_turn()
-        # A server has no more than three open at a time.
-        self._pages = asyncio.Semaphore(2)
+        self._pages = 0
 
     async def run(self) -> Aftermath:
         """Let servers live and die, then have everything settled; what is left in the folder is looked at last."""
@@ -146,7 +146,7 @@ class Segment:
         rng = self._rng
         at_point = bool(self.plan.points) and rng.random() >= self.plan.chance
         point = next(self._points) if at_point else None
-        self._weights = _TOWARDS.get(point or "", WEIGHTS)
+        self._weights, self._pages = _TOWARDS.get(point or "", WEIGHTS), 0
         nth = rng.randint(1, 2 if point in _RARE else 2 * WORKERS)
         order = Order(self._env, point, nth, fresh=rng.random() < FRESH, journal=self.plan.journal)
         at = MISSED_AFTER if at_point else rng.randint(1, MOST_ANSWERS)
@@ -198,9 +198,13 @@ class Segment:
                 if not customer.resolved:
                     await life.call("resolve_user", {"user_id": customer.user})
                     customer.resolved = True
-                wish = customer.next(self._weights)
+                wish = customer.next(self._allowed())
                 self.wishes.append(wish)
                 await self._pursue(life, wish)
+
+    def _allowed(self) -> Mapping[Kind, int]:
+        # A card's page stands for a while after it was looked at, and a server has no more of them at a time.
+        return {kind: share for kind, share in self._weights.items() if kind != "page" or self._pages < MOST_PAGES}
 
     async def _take_up(self, life: Life, wish: Wish) -> None:
         if wish in self._aside:
@@ -216,12 +220,12 @@ class Segment:
         return Customer(next(self._names), random.Random(self._rng.random()))  # noqa: S311
 
     async def _pursue(self, life: Life, wish: Wish) -> None:
+        self._pages += wish.kind == "page"
         if wish.kind == "withdrawal":
             # The wallet has sent the last one by now; while a signature lives the next one is not signed.
             await self._up.control("/withdrawals", userId=wish.user)
         try:
-            async with self._pages if wish.kind == "page" else nullcontext():
-                await self.client.pursue(life, wish)
+            await self.client.pursue(life, wish)
         finally:
             if wish.state == "open":
                 self._aside.append(wish)
@@ -231,6 +235,10 @@ class Segment:
 
     async def _settle(self) -> None:
         """One more server, which nobody kills: all that is open must come to its end."""
+        for wish in [wish for wish in self._aside if not (wish.granted or wish.plain)]:
+            # Nobody has said yes to it, so there is nothing to settle.
+            wish.settle("not done", wish.code)
+            self._aside.remove(wish)
         life = await begin(self._nursery, Order(self._env, journal=self.plan.journal), self.folder, lambda _: None)
         while self._aside and time.monotonic() - life.began < SETTLED_WITHIN:
             waiting, self._aside = self._aside, []
