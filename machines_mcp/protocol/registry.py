@@ -29,10 +29,11 @@ class Registry:
         self.pinned_user = pinned_user
 
     def asks(self, tool: Tool) -> bool:
-        """Whether any call of the tool can need a person: because the policy asks, or to act on a page of its own."""
+        """Whether any call of the tool can be one that is repeated by its id: because the policy asks a person, or
+        because what it does must not be done twice, whoever allowed it."""
         rules = {effect: self.policy.rule(effect, tool.name) for effect in tool.effects}
         acts = any(rule is not Rule.DENY for effect, rule in rules.items() if effect not in (Effect.READ, Effect.WRITE))
-        return Rule.ASK in rules.values() or (tool.present is not None and acts)
+        return acts or Rule.ASK in rules.values()
 
     def usable(self, tool: Tool) -> bool:
         """Whether any call of the tool can be allowed at all."""

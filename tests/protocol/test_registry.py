@@ -34,11 +34,12 @@ def test_what_the_policy_refuses_altogether_is_not_listed_but_known() -> None:
         ({}, False, False),
         ({Effect.WRITE: Rule.ALLOW}, False, True),
         ({Effect.MONEY: Rule.ASK}, True, True),
+        ({Effect.MONEY: Rule.ALLOW}, True, True),
         ({Effect.MONEY: Rule.DENY, Effect.WRITE: Rule.ALLOW}, False, True),
         ({Effect.READ: Rule.ASK}, False, False),
     ],
 )
-def test_a_tool_of_two_classes_asks_if_one_may_and_is_usable_if_one_is(
+def test_a_tool_of_two_classes_takes_an_id_if_one_may_need_it_and_is_usable_if_one_is(
     rules: dict[Effect, Rule], asks: bool, usable: bool
 ) -> None:
     registry = _registry(Policy(rules, "because"))

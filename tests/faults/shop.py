@@ -1,0 +1,98 @@
+"""A real server over stdio in `embedded`, where nobody is asked, and the control of its simulator."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+
+from tests.journeys.stdio import applicant
+from tests.protocol.process import PATIENCE, Era, Served, call, serving
+
+ERA: Era = "2026-07-28"
+CLASSES = ("read", "write", "money", "identity", "consent", "destroy", "reveal")
+_numbers = itertools.count(1)
+
+
+def policy(folder: Path) -> Path:
+    """A policy that allows everything, which only `embedded` may."""
+    path = folder / "policy.toml"
+    rules = "".join(f'{name} = "allow"\n' for name in CLASSES)
+    path.write_text(
+        f'version = 1\nenvironment = "embedded"\n[classes]\n{rules}[cards]\nunbounded = true\n', encoding="ascii"
+    )
+    path.chmod(0o600)
+    return path
+
+
+@dataclass
+class Shop:
+    """The server, spoken to by many calls at once."""
+
+    served: Served
+    state: Path
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
+        """What a tool says, be it an error or not."""
+        return (await self.calls([(tool, arguments)]))[0]
+
+    async def calls(self, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+        """All of these at once; their answers in their order."""
+        numbers = await self.begin(wanted)
+        await self.answered(numbers)
+        return [self.answers[number] for number in numbers]
+
+    async def begin(self, wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+        """Send calls and wait for nothing."""
+        numbers = [f"shop-{next(_numbers)}" for _ in wanted]
+        await self.served.send(*(call(ERA, n, *each) for n, each in zip(numbers, wanted, strict=True)))
+        return numbers
+
+    async def answered(self, numbers: Sequence[str]) -> None:
+        """Wait for these answers."""
+        with anyio.fail_after(PATIENCE * 2):
+            while not self.answers.keys() >= set(numbers):
+                message = await self.served.message()
+                if "result" in message:
+                    self.answers[message["id"]] = json.loads(message["result"]["content"][0]["text"])
+
+    async def user(self) -> str:
+        """A new user who may have cards."""
+        user_id = f"user-{next(_numbers)}"
+        await self.call("submit_kyc", user_id=user_id, **applicant())
+        assert (await self.call("accept_agreements", user_id=user_id))["accepted"] is True
+        return user_id
+
+    async def control(self, path: str = "", /, **body: Any) -> Any:
+        """Move the simulator along, or without a path and a body look at it."""
+        url = json.loads((self.state / "embedded" / "sandbox.json").read_text(encoding="utf-8"))["control_url"]
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await (http.post(f"{url}{path}", json=body) if path else http.get(url))
+        assert answer.is_success, answer.text
+        return answer.json()["data"]
+
+    async def break_next(self, kind: str, method: str, path: str, **more: Any) -> None:
+        """Arm a fault for the next call, or as many as `calls`."""
+        await self.control("/faults", kind=kind, method=method, path=path, exact=True, **more)
+
+    async def held(self, user_id: str, what: str = "cards") -> list[dict[str, Any]]:
+        """What upstream holds of a user."""
+        users = (await self.control())["users"]
+        return next((user[what] for user in users if user["userId"] == user_id), [])
+
+
+@asynccontextmanager
+async def shop(folder: Path, state: Path | None = None, **settings: str) -> AsyncIterator[Shop]:
+    """A server with its logs in `folder`, over a state folder that others may share."""
+    state = state or folder / "state"
+    given = {"MACHINES_STATE_DIR": str(state), "MACHINES_POLICY": str(policy(folder)), "CI": "1"} | settings
+    async with serving(folder, ERA, **given) as served:
+        yield Shop(served, state)
