@@ -99,12 +99,13 @@ class Channel:
         return parse(kind, answered.envelope, inside=answered.inside, effect=answered.request.effect)
 
     async def _authorised(self, held: Held, user_id: str, need: Need, request: Request, deadline: float) -> Envelope:
+        newest = self._sessions.newest
         try:
             return await self._transport.send(request, held.credential, deadline=deadline, user_id=user_id)
         except Unauthorized:
             self._sessions.drop(held)
-        # Nothing that was minted before the refusal: what made this token void may have made the others so.
-        held = await self._sessions.acquire(user_id, need, deadline=deadline, newer_than=held.serial)
+        # Nothing that was minted before this was sent: what made this token void may have made the others so.
+        held = await self._sessions.acquire(user_id, need, deadline=deadline, newer_than=newest)
         try:
             return await self._transport.send(request, held.credential, deadline=deadline, user_id=user_id)
         except Unauthorized:

@@ -106,6 +106,11 @@ class Sessions:
         held = self._live(_key(order))
         return (held or await self._mint_once(order, deadline)).session
 
+    @property
+    def newest(self) -> int:
+        """The serial of the latest mint of all."""
+        return self._serial
+
     def cached(self, user_id: str) -> list[Session]:
         """The live sessions of a user, those with the fewest scopes first. Asks nobody."""
         return [held.session for held in self._covering(user_id, frozenset())]

@@ -76,6 +76,17 @@ async def test_a_cached_session_older_than_the_refused_one_is_not_tried_instead(
     assert len(client.sessions.cached(USER)) == 2
 
 
+async def test_a_cached_session_newer_than_the_refused_one_but_as_old_as_the_call_is_not_tried_instead(
+    api: Upstream, client: PartnerClient
+) -> None:
+    await client.sessions.open(USER, ["cards.read"])
+    await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
+    api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
+    await client.cards.list(USER)
+    assert len(api.calls) == 2
+    assert len(api.mints) == 3
+
+
 async def test_a_refused_session_is_not_used_for_other_calls_either(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read", "cards.write"])
     api.on("GET", "/cards", refusal(401, "unauthorized"), good({"cards": []}))
