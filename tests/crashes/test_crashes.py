@@ -9,8 +9,11 @@ import pytest
 from tests.crashes.campaign import POINTS, Campaign, Report
 
 
-def _run(kills: int, *, seed: int = 11, **options: bool) -> Report:
-    report = asyncio.run(Campaign(kills, seed, **options).run())
+SEED = 11
+
+
+def _run(campaign: Campaign) -> Report:
+    report = asyncio.run(campaign.run())
     print("\n".join(report.lines()))
     return report
 
@@ -28,7 +31,7 @@ def _says_something(report: Report) -> None:
 
 
 def test_what_was_wished_happens_once_over_a_few_kills() -> None:
-    report = _run(5)
+    report = _run(Campaign(5, SEED))
     assert report.faults == []
     assert report.deaths.kills == 5
     assert report.deaths.under_way > 5
@@ -37,7 +40,7 @@ def test_what_was_wished_happens_once_over_a_few_kills() -> None:
 
 @pytest.mark.check
 def test_what_was_wished_happens_once_over_a_hundred_kills() -> None:
-    report = _run(100)
+    report = _run(Campaign(100, SEED))
     assert report.faults == []
     assert report.deaths.kills == 100
     assert set(POINTS) - report.deaths.passed.keys() == set(), "every labelled point was passed"
@@ -47,7 +50,7 @@ def test_what_was_wished_happens_once_over_a_hundred_kills() -> None:
 
 @pytest.mark.check
 def test_it_does_where_upstream_ignores_the_keys_too() -> None:
-    report = _run(40, keys=False)
+    report = _run(Campaign(40, SEED, keys=False))
     assert report.faults == []
     _says_something(report)
 
@@ -55,5 +58,5 @@ def test_it_does_where_upstream_ignores_the_keys_too() -> None:
 @pytest.mark.check
 @pytest.mark.parametrize("naive", [False, True], ids=["repeated by id", "called anew"])
 def test_without_the_journal_the_same_loop_doubles(naive: bool) -> None:
-    report = _run(24, keys=False, journal=False, naive=naive)
+    report = _run(Campaign(24, SEED, keys=False, journal=False, naive=naive))
     assert report.verdict.doubled, "the loop would not see what it is there for"
