@@ -8,7 +8,6 @@ import pytest
 
 from tests.crashes.campaign import POINTS, Campaign, Report
 
-
 SEED = 11
 
 
