@@ -199,6 +199,26 @@ async def test_what_only_a_page_can_grant_has_failed_for_its_page_is_gone(shop: 
     assert (await now(home, intent)).state == "failed"
 
 
+async def test_what_is_known_not_to_have_happened_is_closed_so(shop: Shop) -> None:
+    home = home_of(shop)
+    shop.finds = [NotDone("The card is as it was.")]
+    intent = await cut_short(shop)
+    await home.guard.gate.settle(intent)
+    assert await states(home, intent) == ["rejected"]
+
+
+async def test_what_a_look_sends_stands_under_the_intent(shop: Shop) -> None:
+    home = home_of(shop)
+
+    async def send() -> None:
+        await shop.send("another-key", "done")
+
+    shop.during_look, shop.finds = send, [Done(Bought(card_id=Opaque("card-0001")))]
+    intent = await cut_short(shop)
+    await home.guard.gate.settle(intent)
+    assert await states(home, intent) == ["done", "done"]
+
+
 async def test_what_a_person_must_say_stays_open_and_is_not_looked_into_again(shop: Shop) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
