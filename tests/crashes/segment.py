@@ -165,6 +165,10 @@ class Segment:
                 tasks.create_task(self._work(life, place))
             tasks.create_task(self._note_end(life, point))
         timer.cancel()
+        # Now that nobody here, who decides or asks, has the database open any more.
+        executing, pending = await asyncio.to_thread(at_death, self._state)
+        self.deaths.executing += executing
+        self.deaths.pending += pending
 
     async def _note_end(self, life: Life, point: str | None) -> None:
         deaths, under_way = self.deaths, 0
@@ -179,9 +183,6 @@ class Segment:
         deaths.at_points.update([point] if point is not None and not life.killed_by_us else [])
         deaths.phases[life.last_point() or "before any"] += 1
         deaths.passed += life.passed()
-        executing, pending = await asyncio.to_thread(at_death, self._state)
-        deaths.executing += executing
-        deaths.pending += pending
 
     async def _work(self, life: Life, place: int) -> None:
         """One of the users' hands until the server dies: first what it left open, then wish after wish.

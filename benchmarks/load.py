@@ -1,0 +1,226 @@
+"""A load on one server: so many calls a second, whatever becomes of them, by users who come, do things and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.wire import CLIENT, Command
+
+ERA = "2026-07-28"
+PATIENCE = 120.0
+_ENVELOPE = "io.modelcontextprotocol/"
+_MOST_BYTES = 1 << 22
+
+# What a call is, and how often: mostly reads, as models do, and some of everything that changes something.
+MIX: Mapping[str, int] = {
+    "get_balances": 24, "list_cards": 12, "get_card": 12, "list_transactions": 10, "status": 8, "get_kyc_status": 6,
+    "list_deposits": 6, "quote_withdrawal": 4, "lock": 5, "unlock": 3, "create_deposit": 3, "create_card": 5,
+    "create_withdrawal": 2,
+}  # fmt: skip
+USERS = 24
+# Then somebody new comes: nobody has a hundred cards.
+CALLS_OF_A_USER = 60
+_TO = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 20}
+_LIMIT = {"limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
+_PERSON = {
+    "first_name": "Grace", "last_name": "Approved", "birth_date": "1986-12-09", "national_id": "TEST-1906",
+    "country_of_issue": "US", "email": "grace@example.com", "address_line1": "2 Harbor Road",
+    "address_city": "Arlington", "address_region": "VA", "address_postal_code": "22201", "address_country_code": "US",
+    "occupation": "15-1132", "annual_salary": "50k–99k", "account_purpose": "testing",
+    "expected_monthly_volume": "under $1k",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer: when its call was due (seconds since the beginning), how long after that it came, and its code."""
+
+    at: float
+    tool: str
+    milliseconds: float
+    code: str
+
+
+@dataclass
+class Speaker:
+    """One server process, spoken to with as many calls under way as one likes."""
+
+    process: asyncio.subprocess.Process
+    _waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, command: Command, errors: Path) -> Speaker:
+        """Start the server; what it logs goes to `errors`."""
+        with errors.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *command.arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr,
+                env=dict(command.environment),
+                limit=_MOST_BYTES,
+            )
+        return cls(process)
+
+    async def call(self, tool: str, arguments: Mapping[str, Any], **more: Any) -> tuple[str, dict[str, Any]]:
+        """Call a tool, say yes where it asks; the code (ok, or the error's) and the answer's object."""
+        result = await self._ask(tool, arguments, more)
+        if result.get("resultType") == "input_required":
+            yes = {name: {"action": "accept", "content": {}} for name in result["inputRequests"]}
+            result = await self._ask(tool, arguments, {"requestState": result["requestState"], "inputResponses": yes})
+        body: dict[str, Any] = json.loads(result["content"][0]["text"])
+        return (str(body["code"]) if result.get("isError") else "ok"), body
+
+    async def close(self) -> None:
+        """Hang up, and see it end."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        async with asyncio.timeout(10):
+            await self._reading
+            await self.process.wait()
+
+    async def _ask(self, tool: str, arguments: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+        self._next += 1
+        number, found = self._next, asyncio.get_running_loop().create_future()
+        self._waiting[number] = found
+        meta = {
+            f"{_ENVELOPE}protocolVersion": ERA,
+            f"{_ENVELOPE}clientInfo": CLIENT,
+            f"{_ENVELOPE}clientCapabilities": {"elicitation": {"form": {}}},
+        }
+        params = {"name": tool, "arguments": dict(arguments), "_meta": meta, **more}
+        line = json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
+        assert self.process.stdin
+        self.process.stdin.write(line.encode() + b"\n")
+        async with asyncio.timeout(PATIENCE):
+            message: dict[str, Any] = await found
+        result: dict[str, Any] = message["result"]
+        return result
+
+    async def _read(self) -> None:
+        assert self.process.stdout
+        while line := await self.process.stdout.readline():
+            message = json.loads(line)
+            found = self._waiting.pop(message.get("id", 0), None)
+            if found is not None and not found.done():
+                found.set_result(message)
+        for found in self._waiting.values():
+            if not found.done():
+                found.set_exception(ConnectionError("the server has ended"))
+
+
+@dataclass
+class User:
+    """A user on the way. `ready` once money and cards are open to them."""
+
+    name: str
+    left: int = CALLS_OF_A_USER
+    ready: bool = False
+    withdrew: bool = False
+    cards: deque[str] = field(default_factory=lambda: deque(maxlen=5))
+    arriving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Load:
+    """Calls by `USERS` users at a time; each is due at its time, whether or not those before it have their answers."""
+
+    def __init__(self, speaker: Speaker, seed: int) -> None:
+        self._speaker = speaker
+        self._rng = random.Random(seed)  # noqa: S311
+        self._made = 0
+        self._users = [self._new_user() for _ in range(USERS)]
+        self.samples: list[Sample] = []
+
+    async def run(self, seconds: float, rate: float) -> None:
+        """`rate` calls a second for so long; then wait for the last answers."""
+        begun = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(int(seconds * rate)):
+                due = number / rate
+                await asyncio.sleep(max(0.0, begun + due - time.monotonic()))
+                tasks.create_task(self._one(begun, due))
+
+    async def _one(self, begun: float, due: float) -> None:
+        place = self._rng.randrange(USERS)
+        user = self._users[place]
+        user.left -= 1
+        if user.left <= 0:
+            self._users[place] = self._new_user()
+        tool, code = await self._act(user)
+        self.samples.append(Sample(due, tool, (time.monotonic() - begun - due) * 1000, code))
+
+    async def _act(self, user: User) -> tuple[str, str]:
+        async with user.arriving:
+            if not user.ready:
+                return await self._welcome(user)
+        (kind,) = self._rng.choices(list(MIX), list(MIX.values()))
+        about: dict[str, Any] = {} if kind == "status" else {"user_id": user.name}
+        match kind:
+            case "lock" | "unlock" | "get_card":
+                if not user.cards:
+                    kind = "create_card"
+                    return kind, await self._new_card(user)
+                about["card_id"] = self._rng.choice(user.cards)
+                if kind != "get_card":
+                    about["status"] = "locked" if kind == "lock" else "active"
+                    kind = "update_card"
+            case "create_card":
+                return kind, await self._new_card(user)
+            case "create_deposit":
+                about |= {"currency": "rusd", "network": "base", "amount": 25}
+            case "quote_withdrawal":
+                about |= _TO | {"amount_cents": 500}
+            case "create_withdrawal" if not user.withdrew:
+                # While the signature of one lives, the next is not signed.
+                user.withdrew = True
+                return kind, await self._withdraw(user)
+            case "create_withdrawal":
+                kind = "get_balances"
+        code, _ = await self._speaker.call(kind, about)
+        return kind, code
+
+    async def _welcome(self, user: User) -> tuple[str, str]:
+        """Onboarding as one call: it is that of the whole journey that is slowest."""
+        who = {"user_id": user.name}
+        for tool, arguments in (
+            ("resolve_user", {}),
+            ("submit_kyc", _PERSON),
+            ("accept_agreements", {}),
+            ("create_deposit", {"currency": "rusd", "network": "base", "amount": 500}),
+        ):
+            code, _ = await self._speaker.call(tool, who | arguments)
+            if code != "ok":
+                return f"onboarding: {tool}", code
+        user.ready = True
+        return "onboarding", "ok"
+
+    async def _new_card(self, user: User) -> str:
+        code, body = await self._speaker.call("create_card", {"user_id": user.name} | _LIMIT)
+        if code == "ok":
+            user.cards.append(body["card_id"])
+        return code
+
+    async def _withdraw(self, user: User) -> str:
+        terms = _TO | {"amount_cents": 500 + self._rng.randrange(500), "user_id": user.name}
+        code, body = await self._speaker.call("quote_withdrawal", terms)
+        if code == "ok":
+            code, _ = await self._speaker.call(
+                "create_withdrawal", {"user_id": user.name, "quote_id": body["quote_id"]}
+            )
+        return code
+
+    def _new_user(self) -> User:
+        self._made += 1
+        return User(f"soak-{self._made}")

@@ -1,0 +1,24 @@
+"""Figures of runs that were made, kept in a file that documents are made of: what nobody ran can't stand there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import where
+
+
+def kept(file: Path) -> dict[str, dict[str, Any]]:
+    """The runs in a file, by name: `command`, `where`, `figures`; none where there is no file yet."""
+    if not file.exists():
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def keep(file: Path, name: str, command: str, figures: Mapping[str, Any]) -> None:
+    """Keep a run under its name, in place of the one that was there."""
+    runs = kept(file) | {name: {"command": command, "where": where(), "figures": dict(figures)}}
+    file.write_text(json.dumps(dict(sorted(runs.items())), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
