@@ -14,20 +14,27 @@ import anyio
 import httpx
 
 from tests.journeys.stdio import applicant
-from tests.protocol.process import PATIENCE, Era, Served, call, serving
+from tests.protocol.process import PATIENCE, SERVER, Era, Served, call, serving
 
 ERA: Era = "2026-07-28"
-CLASSES = ("read", "write", "money", "identity", "consent", "destroy", "reveal")
+_CLASSES = ("read", "write", "money", "identity", "consent", "destroy", "reveal")
+_POLICY = """
+version = 1
+environment = "embedded"
+[classes]
+{rules}
+[cards]
+unbounded = true
+[reveal]
+sinks = ["page"]
+"""
 _numbers = itertools.count(1)
 
 
 def policy(folder: Path) -> Path:
     """A policy that allows everything, which only `embedded` may."""
     path = folder / "policy.toml"
-    rules = "".join(f'{name} = "allow"\n' for name in CLASSES)
-    path.write_text(
-        f'version = 1\nenvironment = "embedded"\n[classes]\n{rules}[cards]\nunbounded = true\n', encoding="ascii"
-    )
+    path.write_text(_POLICY.format(rules="\n".join(f'{name} = "allow"' for name in _CLASSES)), encoding="ascii")
     path.chmod(0o600)
     return path
 
@@ -90,9 +97,11 @@ class Shop:
 
 
 @asynccontextmanager
-async def shop(folder: Path, state: Path | None = None, **settings: str) -> AsyncIterator[Shop]:
+async def shop(
+    folder: Path, state: Path | None = None, *, command: Sequence[str] = SERVER, **settings: str
+) -> AsyncIterator[Shop]:
     """A server with its logs in `folder`, over a state folder that others may share."""
     state = state or folder / "state"
     given = {"MACHINES_STATE_DIR": str(state), "MACHINES_POLICY": str(policy(folder)), "CI": "1"} | settings
-    async with serving(folder, ERA, **given) as served:
+    async with serving(folder, ERA, command=command, **given) as served:
         yield Shop(served, state)

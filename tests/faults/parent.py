@@ -1,0 +1,26 @@
+"""A client in the way of a real one: it starts the server, hands its own input on to it, and can be killed.
+
+`python -m tests.faults.parent`. The server's output goes where this one's goes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.protocol.process import SERVER
+
+
+def main() -> None:
+    server = subprocess.Popen([sys.executable, *SERVER], stdin=subprocess.PIPE)
+    assert server.stdin is not None
+    while chunk := os.read(0, 65536):
+        server.stdin.write(chunk)
+        server.stdin.flush()
+    server.stdin.close()
+    sys.exit(server.wait())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What a server leaves behind: the processes of its own and of its children, however they came loose."""
+
+from __future__ import annotations
+
+import ctypes
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36
+_POLL_SECONDS = 0.05
+
+
+@dataclass
+class Household:
+    """All that this process has started and that is not of `before`, also what its own starter has left."""
+
+    before: frozenset[int]
+
+    def living(self, word: str = "") -> list[str]:
+        """The command lines with this word of those that run still."""
+        processes = psutil.Process().children(recursive=True)
+        lines = [_command(process) for process in processes if process.pid not in self.before]
+        return [line for line in lines if line is not None and (not word or word in line.split())]
+
+    async def empty_by(self, end: float, word: str = "") -> list[str]:
+        """What is left at the moment `end` of `time.monotonic`; returns as soon as there is nothing."""
+        while (living := self.living(word)) and time.monotonic() < end:  # noqa: ASYNC110 - an end is no event here
+            await anyio.sleep(_POLL_SECONDS)
+        return living
+
+    def kill(self) -> None:
+        """End all of it."""
+        for process in psutil.Process().children(recursive=True):
+            if process.pid not in self.before:
+                with suppress(psutil.Error):
+                    process.kill()
+
+
+@contextmanager
+def household() -> Iterator[Household]:
+    """Processes whose starter dies come to this one instead of going to the first of the system."""
+    assert sys.platform == "linux"
+    _set_subreaper(1)
+    found = Household(frozenset(process.pid for process in psutil.Process().children(recursive=True)))
+    try:
+        yield found
+    finally:
+        found.kill()
+        _set_subreaper(0)
+
+
+def _set_subreaper(on: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, on, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _command(process: psutil.Process) -> str | None:
+    """None once it has ended, whoever has yet to take note."""
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline())
+    except psutil.Error:
+        return None
+
+
+def rows(state: Path, query: str, *values: Any) -> list[sqlite3.Row]:
+    """Look into a server's database, as another process does."""
+    path = state / "embedded" / "state.db"
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
+        db.row_factory = sqlite3.Row
+        return db.execute(query, values).fetchall()
+
+
+def is_whole(state: Path) -> bool:
+    """Whether the database of a server that has ended is consistent."""
+    found = rows(state, "PRAGMA integrity_check")
+    return [row[0] for row in found] in (["ok"], []) and not rows(state, "PRAGMA foreign_key_check")
