@@ -16,8 +16,8 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.load import Load, Sample, Speaker
@@ -56,16 +56,20 @@ class Figures:
     rate: float
     faults: float
     seed: int
-    calls: int
-    armed: int
-    p50: float
-    p99: float
-    errors: dict[str, int]
-    memory_first: float
-    memory_last: float
-    slope: float
-    left_open: int
-    """Calls that had no answer in the end."""
+    armed: int = 0
+    calls: int = 0
+    p50: float = 0.0
+    p99: float = 0.0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    in_doubt: int = 0
+    """Calls of which it was not known at first whether they had happened."""
+    settled: int = 0
+    """Those of them that a repetition by the id brought to an end, or handed to a person."""
+    memory_first: float = 0.0
+    memory_last: float = 0.0
+    slope: float = 0.0
+    cpu: float = 0.0
+    """The server's processor time for a call, in milliseconds."""
 
 
 class Watch:
@@ -114,13 +118,17 @@ async def soak(minutes: float, rate: float, faults: float, seed: int) -> tuple[F
         speaker = await Speaker.start(command, Path(scratch) / "stderr")
         load, watch = Load(speaker, seed), Watch(speaker.process.pid)
         breaker = Breaker(sandbox, rate * faults, seed)
+        await load.prepare()
+        before = _cpu_seconds(speaker.process.pid)
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(each.run()) for each in (watch, breaker)]
             await load.run(minutes * 60, rate)
             for task in beside:
                 task.cancel()
+        spent = _cpu_seconds(speaker.process.pid) - before
         await speaker.close()
-    return _figures(load.samples, watch, breaker, minutes, rate, faults, seed), load.samples, watch
+    about = Figures(minutes, rate, faults, seed, armed=breaker.armed, in_doubt=load.in_doubt, settled=load.settled)
+    return _measured(about, load.samples, watch, spent), load.samples, watch
 
 
 async def _prepared(scratch: Path, sandbox: Sandbox) -> Command:
@@ -139,21 +147,25 @@ async def _prepared(scratch: Path, sandbox: Sandbox) -> Command:
     return Command("ours", (sys.executable, "-m", "machines_mcp"), plain | ours)
 
 
-def _figures(
-    samples: Sequence[Sample], watch: Watch, breaker: Breaker, minutes: float, rate: float, faults: float, seed: int
-) -> Figures:
+def _measured(about: Figures, samples: Sequence[Sample], watch: Watch, spent: float) -> Figures:
     times = sorted(sample.milliseconds for sample in samples)
-    settled = [sample for sample in watch.samples if sample[0] >= SETTLED_AFTER * minutes * 60]
-    return Figures(
-        *(minutes, rate, faults, seed, len(samples), breaker.armed),
+    settled = [sample for sample in watch.samples if sample[0] >= SETTLED_AFTER * about.minutes * 60]
+    return replace(
+        about,
+        calls=len(samples),
         p50=quantile(times, 0.5),
         p99=quantile(times, 0.99),
         errors=dict(Counter(sample.code for sample in samples if sample.code != "ok").most_common()),
         memory_first=settled[0][1],
         memory_last=settled[-1][1],
         slope=slope(settled) * 3600,
-        left_open=int(minutes * 60 * rate) - len(samples),
+        cpu=spent * 1000 / len(samples),
     )
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -199,8 +211,9 @@ def told(figures: Figures) -> str:
     errors = ", ".join(f"{code} {count}" for code, count in figures.errors.items()) or "none"
     return (
         f"{figures.calls} calls in {figures.minutes:g} minutes at {figures.rate:g} a second, {figures.armed} faults\n"
-        f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms; {figures.left_open} without an answer\n"
+        f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms; {figures.cpu:.1f} ms of the processor for a call\n"
         f"memory {figures.memory_first:.1f} MB to {figures.memory_last:.1f} MB, {figures.slope:+.2f} MB an hour\n"
+        f"in doubt {figures.in_doubt}, of which {figures.settled} were settled by a repetition\n"
         f"errors: {errors}"
     )
 

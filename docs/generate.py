@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import policy_page
+import reliability_page
 
 from machines_mcp.listing import listing, markdown_table
 from machines_mcp.settings import read_settings
@@ -26,3 +27,4 @@ def readme() -> str:
 if __name__ == "__main__":
     (ROOT / "README.md").write_text(readme(), encoding="utf-8")
     policy_page.PAGE.write_text(policy_page.page(), encoding="utf-8")
+    reliability_page.PAGE.write_text(reliability_page.page(), encoding="utf-8")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.crashes.aftermath import Aftermath
 from tests.crashes.judge import Verdict, judge
@@ -60,10 +61,43 @@ class Report:
             *(*self.aftermath.faults, *self.strange, *self.deaths.unexpected),
         ]
 
+    def figures(self) -> dict[str, Any]:
+        """The report, for docs/reliability.md."""
+        verdict, deaths, aftermath = self.verdict, self.deaths, self.aftermath
+        return {
+            "seed": self.seed,
+            "kills": deaths.kills,
+            "minutes": round(self.seconds / 60, 1),
+            "state_folders": self.segments,
+            "calls": self.calls,
+            "under_way": deaths.under_way,
+            "executing": deaths.executing,
+            "pending": deaths.pending,
+            "wishes": verdict.wishes,
+            "states": dict(verdict.states),
+            "made": dict(verdict.made),
+            "crossed": self.crossed,
+            "answers_lost": self.cut,
+            "drained": round(self.drained, 1),
+            "lost": len(verdict.lost),
+            "doubled": len(verdict.doubled),
+            "denied": len(verdict.denied),
+            "wrong": len(verdict.wrong) + len(aftermath.faults) + len(self.strange) + len(deaths.unexpected),
+            "unsettled": len(verdict.open) + len(aftermath.unsettled),
+            "leaked": len(aftermath.leaks),
+            "secrets": aftermath.secrets,
+            "bytes": aftermath.bytes.total(),
+            "manual": verdict.states["manual"],
+            "phases": dict(deaths.phases.most_common()),
+            "at_points": dict(deaths.at_points.most_common()),
+            "ways": dict(aftermath.ways.most_common()),
+        }
+
     def lines(self) -> Iterator[str]:
         """The report, for a person."""
         deaths, rate = self.deaths, 60 * self.deaths.kills / max(self.seconds, 0.001)
-        yield f"seed {self.seed}{self.options}: {deaths.kills} kills in {self.seconds:.0f} s, {rate:.0f} a minute"
+        how = f" ({self.options})" if self.options else ""
+        yield f"seed {self.seed}{how}: {deaths.kills} kills in {self.seconds:.0f} s, {rate:.0f} a minute"
         yield f"  {self.segments} state folders, {self.calls} calls, {deaths.under_way} of them under way at a kill"
         yield f"  at a kill {deaths.executing} intents had no outcome, {deaths.pending} requests no answer"
         yield f"  {self.crossed} wishes lost {self.cut} answers; all settled {self.drained:.1f} s after the last start"
@@ -130,7 +164,7 @@ class Campaign:
     def _options(self) -> str:
         marks = ["keys ignored"] * (not self.keys) + ["no journal"] * (not self.journal)
         marks += ["naive client"] * self.naive + ["labelled points"] * self.labelled
-        return f" ({', '.join(marks)})" if marks else ""
+        return ", ".join(marks)
 
 
 def _add(report: Report, segment: Segment, aftermath: Aftermath, verdict: Verdict) -> None:

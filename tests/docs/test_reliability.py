@@ -1,0 +1,59 @@
+"""Docs/reliability.md tells of runs that were made: its tables are those of the kept figures, with none beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.record import keep, kept
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+_MADE = re.compile(r"<!-- (\w+): made by `make docs` -->\n.*?<!-- /\1 -->", re.DOTALL)
+_FIGURE = re.compile(r"\b(?:\d[\d,.]*|no|zero)\s+(?:\w+\s+)?(?:kills?|runs?|seeds?|lost|doubled|leaked|wishes)\b")
+
+
+def _call(expression: str) -> Any:
+    script = (
+        f"import sys, json; sys.path.insert(0, 'docs'); import reliability_page as p; print(json.dumps({expression}))"
+    )
+    made = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    return json.loads(made.stdout)
+
+
+def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
+    assert _call("p.page()") == PAGE.read_text(encoding="utf-8"), "run `make docs`"
+
+
+def test_no_figure_stands_beside_the_tables() -> None:
+    prose = _MADE.sub("", PAGE.read_text(encoding="utf-8"))
+    assert len(_MADE.findall(PAGE.read_text(encoding="utf-8"))) == 3
+    assert _FIGURE.findall(prose) == []
+    assert _FIGURE.findall("3,000 kills, 0 lost and no doubled one") == ["3,000 kills", "0 lost", "no doubled"]
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, "0 (< 0.1 %)"), (7, "**7**")])
+def test_a_zero_has_its_tries_beside_it_and_anything_else_stands_out(count: int, shown: str) -> None:
+    figures = dict.fromkeys(("lost", "doubled", "denied", "wrong", "unsettled", "leaked", "wishes", "crossed"), 1)
+    figures |= {"kills": 3000, "lost": count, "manual": 2, "drained": 4, "unsettled": 0}
+    run = {"command": "c", "where": "w", "figures": figures}
+    row = _call(f"p.crashes({ {'crashes': run}!r})").splitlines()[2]
+    assert row.split(" | ")[:5] == ["| any moment", "3,000", "1", "1", shown]
+
+
+def test_a_run_takes_the_place_of_the_one_before_it_under_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "runs.json"
+    assert kept(file) == {}
+    keep(file, "crashes", "first", {"kills": 1})
+    keep(file, "soak", "other", {"calls": 2})
+    keep(file, "crashes", "second", {"kills": 3})
+    assert {name: (run["command"], run["figures"]) for name, run in kept(file).items()} == {
+        "crashes": ("second", {"kills": 3}),
+        "soak": ("other", {"calls": 2}),
+    }
