@@ -10,6 +10,7 @@ import pytest
 
 from machines_mcp.partner import CardLimit, PartnerClient
 from machines_mcp.secret import Secret
+from machines_mcp.tools import services
 from tests.tools.cut_short import in_doubt, lose, settles_soon, state
 from tests.tools.simulated import Caller, caller
 
@@ -28,11 +29,13 @@ async def cards(c: Caller) -> list[dict[str, Any]]:
     return list((await c.call("list_cards"))["cards"])
 
 
-async def made_elsewhere(folder: Path, limit_cents: int) -> None:
+async def made_elsewhere(folder: Path, limit_cents: int | None = None, label: str | None = None) -> None:
     """A card that this server knows nothing of."""
     notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
     async with PartnerClient(notes["base_url"], Secret(notes["partner_key"])) as client:
-        await client.cards.create(USER, limit=CardLimit(amount_cents=limit_cents, frequency="allTime"))
+        limit = CardLimit(amount_cents=limit_cents, frequency="allTime") if limit_cents else None
+        name = await client.encryption.encrypt(USER, label) if label else None
+        await client.cards.create(USER, encrypted_name=name, limit=limit)
 
 
 @pytest.mark.parametrize("honoured", [True, False], ids=["keys", "no-keys"])
@@ -73,7 +76,7 @@ async def test_a_label_finds_its_card_among_others_like_it(tmp_path: Path) -> No
         await c.approved()
         await lose(c, "/cards", done=True)
         approval = await in_doubt(c, "create_card", label="Groceries")
-        await c.call("create_card", label="Groceries")
+        await made_elsewhere(tmp_path, label="Groceries")
         found = await c.call("create_card", label="Groceries", approval_id=approval)
         assert found["card_id"] == (await cards(c))[1]["card_id"]
         assert len(await cards(c)) == 2
@@ -109,6 +112,24 @@ async def test_a_card_from_before_the_request_is_not_taken_for_it(tmp_path: Path
         found = await c.call("create_card", **card, approval_id=approval)
         assert found["card_id"] != before["card_id"]
         assert len(await cards(c)) == 2
+
+
+async def test_what_is_not_there_yet_is_neither_sent_again_nor_said_not_to_have_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "SETTLE_SECONDS", 3600.0)
+    async with caller(tmp_path) as c:
+        await c.approved()
+        card = (await c.call("create_card"))["card_id"]
+        await lose(c, "/cards", done=False)
+        await lose(c, f"/cards/{card}", done=False, method="DELETE")
+        calls = [("create_card", {}), ("close_card", {"card_id": card})]
+        asked = [(tool, arguments, await in_doubt(c, tool, **arguments)) for tool, arguments in calls]
+        for tool, arguments, approval in asked:
+            error = await c.call(tool, **arguments, approval_id=approval)
+            assert (error["code"], error["retryable"]) == ("outcome.unknown", True)
+            assert 3500 < error["retry_after_seconds"] <= 3600
+        assert [each["status"] for each in await cards(c)] == ["active"]
 
 
 @pytest.mark.parametrize(("hours", "made"), [(22.9, 1), (23.1, 0)])
