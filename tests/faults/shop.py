@@ -82,7 +82,7 @@ class Shop:
         """Move the simulator along, or without a path and a body look at it."""
         url = json.loads((self.state / "embedded" / "sandbox.json").read_text(encoding="utf-8"))["control_url"]
         async with httpx.AsyncClient(trust_env=False) as http:
-            answer = await (http.post(f"{url}{path}", json=body) if path else http.get(url))
+            answer = await (http.post(f"{url}{path}", json=body) if path else http.get(url, params={"limit": 200}))
         assert answer.is_success, answer.text
         return answer.json()["data"]
 

@@ -1,0 +1,153 @@
+"""Clocks that jump by a day: no grant lives longer for it, no call fails or hangs for it, and no token is believed.
+
+The limits of a day are in tests/guard/test_limits.py, the life of a session in tests/partner/test_sessions.py.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+from machines_mcp.guard.bar import Barred
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intents import GRANT_SECONDS
+from machines_mcp.guard.policy import default_policy
+from machines_mcp.guard.stakes import Demand, Stakes
+from machines_mcp.guard.store import Store
+from machines_mcp.guard.wiring import Guard, wire_guard
+from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.secret import Secret
+from tests.faults.holding import Holding
+from tests.guard.clock import Clock
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal
+
+pytestmark = pytest.mark.anyio
+
+DAY, YEAR = 86_400.0, 365 * 86_400.0
+# How far a clock may go back before everything stops; a grant can live so much longer, and no more.
+TOLERANCE = 300.0
+DEMAND = Demand("pay", Effect.MONEY, "user-1", "digest-1")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def guard(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
+    store = Store(tmp_path / "state")
+    yield wire_guard(store, default_policy("embedded", read_only=False), clock=clock)
+    await store.close()
+
+
+async def granted(guard: Guard) -> str:
+    passage = await guard.gate.ask(DEMAND, Stakes("Pay?"))
+    assert passage.intent is not None
+    assert await guard.intents.grant(passage.intent.id, "terminal")
+    return passage.intent.id
+
+
+async def runs(guard: Guard, intent_id: str) -> bool:
+    try:
+        return (await guard.gate.resume(DEMAND, intent_id)).verdict == "run"
+    except Barred:
+        return False
+
+
+@pytest.mark.parametrize(
+    "jumps",
+    [
+        pytest.param([-DAY], id="a day back"),
+        pytest.param([-YEAR], id="a year back"),
+        pytest.param([-TOLERANCE - 1], id="more than allowed back"),
+        pytest.param([DAY], id="a day on"),
+        pytest.param([GRANT_SECONDS], id="to its end"),
+        pytest.param([DAY, -DAY - TOLERANCE - 1], id="on and back"),
+        pytest.param([-DAY, DAY + GRANT_SECONDS], id="back and on"),
+    ],
+)
+async def test_a_grant_is_worth_nothing_after_the_clock_has_jumped(
+    guard: Guard, clock: Clock, jumps: list[float]
+) -> None:
+    intent_id = await granted(guard)
+    for jump in jumps:
+        clock.advance(jump)
+        assert not await runs(guard, intent_id)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_jumps_make_a_grant_live_longer_than_its_time_and_the_tolerance(
+    guard: Guard, clock: Clock, seed: int
+) -> None:
+    choice, lived = random.Random(seed), 0.0  # noqa: S311
+    intent_id = await granted(guard)
+    for _ in range(12):
+        passed = choice.choice((1.0, 30.0, 120.0))
+        lived += passed
+        clock.advance(passed + choice.choice((0.0, 0.0, -120.0, -290.0, -DAY, DAY)))
+        if await runs(guard, intent_id):
+            assert lived < GRANT_SECONDS + TOLERANCE
+            return
+
+
+@pytest.mark.parametrize("jump", [-YEAR, -DAY, -1.0, DAY, YEAR], ids=lambda jump: f"{jump:+.0f} s")
+async def test_calls_go_on_after_a_jump_and_a_token_that_has_expired_is_replaced_once(
+    api: Upstream, clock: Clock, jump: float
+) -> None:
+    held, tokens = Holding(api), set[str]()
+
+    def under_the_newest_token(answer: Answer) -> Answer:
+        async def answer_or_refuse(stream: ByteStream) -> None:
+            tokens.add(api.seen[-1].token)
+            newest = api.seen[-1].token.endswith(f"-{len(api.mints)}") and len(api.mints) > 1
+            await (answer if newest else refusal(401, "token_expired"))(stream)
+
+        return answer_or_refuse
+
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, clock=clock) as client:
+        await client.sessions.open("user-1", ["cards.read", "cards.write"])
+        clock.advance(jump)
+        api.on("POST", "/cards", under_the_newest_token(held.making()))
+        with anyio.fail_after(10):
+            assert (await client.cards.create("user-1")).card_id == held.cards[0]
+    assert len(api.mints) == 2
+    assert len(held.cards) == 1
+
+
+@pytest.mark.parametrize("jump", [-YEAR, -DAY, DAY, YEAR], ids=lambda jump: f"{jump:+.0f} s")
+async def test_a_deadline_is_not_moved_by_the_clock(api: Upstream, jump: float) -> None:
+    clock = Clock()
+
+    async def jump_and_stall(stream: ByteStream) -> None:
+        clock.advance(jump)
+        await anyio.sleep_forever()
+
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, clock=clock) as client:
+        await client.sessions.open("user-1", ["cards.read"])
+        api.on("GET", "/cards", jump_and_stall)
+        client.cards._channel._deadline = 0.3
+        with anyio.fail_after(10), pytest.raises(errors.TimedOut):
+            await client.cards.list("user-1")
+
+
+@pytest.mark.parametrize("off", [-DAY, DAY], ids=["slow by a day", "fast by a day"])
+async def test_a_date_to_come_back_at_is_bounded_however_wrong_the_clock(api: Upstream, off: float) -> None:
+    clock = Clock(1_735_689_600.0 + off)
+    # A minute after the first of January 2025, as upstream sees it.
+    busy = refusal(429, headers={"Retry-After": "Wed, 01 Jan 2025 00:01:00 GMT"})
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, clock=clock) as client:
+        await client.sessions.open("user-1", ["cards.read"])
+        api.on("GET", "/cards", busy, good({"cards": []}))
+        with anyio.fail_after(10):
+            if off < 0:
+                with pytest.raises(errors.RateLimited) as caught:
+                    await client.cards.list("user-1")
+                assert caught.value.retry_after == DAY
+            else:
+                assert (await client.cards.list("user-1")).cards == ()

@@ -1,0 +1,96 @@
+"""Two servers over one folder, both at work: nothing is lost or doubled, and each can end what the other began.
+
+What their guards share is in tests/guard/test_limits.py, what they do with one simulator in tests/journeys.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.faults.processes import is_whole, rows
+from tests.faults.shop import Shop, shop
+
+pytestmark = pytest.mark.anyio
+
+_amounts = itertools.count(1000)
+_UNFINISHED = "SELECT count(*) FROM mutations WHERE state NOT IN ('done', 'rejected', 'unsent')"
+
+Work = tuple[str, dict[str, Any]]
+Answer = dict[str, Any]
+
+
+def work_of(user_id: str, cards: int) -> list[Work]:
+    limits = [{"limit_amount_cents": next(_amounts), "limit_frequency": "per30DayPeriod"} for _ in range(cards)]
+    return [("create_card", {"user_id": user_id} | limit) for limit in limits]
+
+
+async def at_once(one: Shop, other: Shop, works: tuple[list[Work], list[Work]]) -> tuple[list[Answer], list[Answer]]:
+    """Each server does its part; their answers."""
+    answers: dict[int, list[Answer]] = {}
+
+    async def do(number: int, served: Shop) -> None:
+        answers[number] = await served.calls(works[number])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(do, 0, one)
+        tasks.start_soon(do, 1, other)
+    return answers[0], answers[1]
+
+
+def again(works: list[Work], answers: list[Answer]) -> list[Work]:
+    """The calls that their answers say to repeat."""
+    return [
+        (tool, arguments | answer["next_steps"][0]["arguments"])
+        for (tool, arguments), answer in zip(works, answers, strict=True)
+        if answer.get("code") in ("outcome.unknown", "rate.limited", "partner.unavailable")
+    ]
+
+
+@pytest.mark.parametrize("cards", [8, pytest.param(60, marks=pytest.mark.check)], ids=["a few", "many"])
+async def test_what_two_servers_do_at_once_is_all_done_once(tmp_path: Path, cards: int) -> None:
+    state = tmp_path / "state"
+    for name in ("one", "other"):
+        await anyio.Path(tmp_path / name).mkdir(mode=0o700)
+    async with shop(tmp_path / "one", state) as one, shop(tmp_path / "other", state) as other:
+        user_id = await one.user()
+        await one.break_next("after", "POST", "/cards", calls=cards // 2)
+        works = work_of(user_id, cards), work_of(user_id, cards)
+        first = await at_once(one, other, works)
+        made = {answer["card_id"] for answer in itertools.chain(*first) if "card_id" in answer}
+        doubts = [again(*each) for each in zip(works, first, strict=True)]
+        assert len(doubts[0]) + len(doubts[1]) == cards // 2
+        # What the one doubts the other finds out, and both do at the same time.
+        second = await at_once(one, other, (doubts[1], doubts[0]))
+        third = await at_once(one, other, (doubts[0], doubts[1]))
+        found = [answer["card_id"] for answer in itertools.chain(*second)]
+        assert Counter(found) == Counter(answer["card_id"] for answer in itertools.chain(*third))
+        made |= set(found)
+        held = await one.held(user_id)
+        assert len(made) == 2 * cards
+        assert Counter(card["cardId"] for card in held) == Counter(made)
+        assert rows(state, _UNFINISHED)[0][0] == 0
+    assert is_whole(state)
+
+
+@pytest.mark.check
+async def test_one_intent_that_both_are_told_to_run_runs_once(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    for name in ("one", "other"):
+        await anyio.Path(tmp_path / name).mkdir(mode=0o700)
+    async with shop(tmp_path / "one", state) as one, shop(tmp_path / "other", state) as other:
+        user_id = await one.user()
+        await one.break_next("status", "POST", "/cards", status=429, retryAfter=600)
+        works = work_of(user_id, 1)
+        turned_away = await one.calls(works)
+        repeated = again(works, turned_away) * 5
+        answers = await at_once(one, other, (repeated, repeated))
+        (held,) = await one.held(user_id)
+        made = {answer["card_id"] for answer in itertools.chain(*answers) if "card_id" in answer}
+        assert made == {held["cardId"]}
+    assert is_whole(state)
