@@ -70,6 +70,9 @@ class Desk:
         task.cancel()
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await asyncio.wait([task])
+        # A server that is told to end before it has begun leaves its port open, in some versions.
+        for listening in getattr(server, "servers", ()):
+            listening.close()
 
     @property
     def _running(self) -> bool:
