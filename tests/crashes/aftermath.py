@@ -107,6 +107,16 @@ def _look_for(folder: Path, numbers: list[tuple[str, str]], canaries: Canaries, 
         found.leaks += [f"{channel}: a card's code after its name" for code in _CVC.findall(data) if code in codes]
 
 
+def unsettled(state: Path, manual: ByUser) -> list[str]:
+    """What has no end yet and is nobody's: requests in the journal, and intents but for those left to a person."""
+    with closing(sqlite3.connect(state / "state.db", timeout=30)) as db:
+        waiting = "SELECT operation, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
+        found = [f"{operation} is {how}" for operation, how in db.execute(waiting)]
+        executing = "SELECT tool, user_id, count(*) FROM intents WHERE state = 'executing' GROUP BY tool, user_id"
+        left: ByUser = Counter({(tool, user): count for tool, user, count in db.execute(executing)})
+    return found + [f"{tool} of {user} is executing" for tool, user in (left - manual).elements()]
+
+
 def _look_into(state: Path, manual: ByUser, found: Aftermath) -> None:
     with closing(sqlite3.connect(state / "state.db")) as db:
         db.row_factory = sqlite3.Row
@@ -115,15 +125,8 @@ def _look_into(state: Path, manual: ByUser, found: Aftermath) -> None:
             found.faults.append(f"the database: {whole}")
         finding = verify(db, state_key(state, "audit"))
         found.faults += [f"the audit: {fault}" for fault in finding.faults]
-        for row in db.execute(
-            "SELECT operation, mutations.state, attempts, settled_by, intents.state AS intent FROM mutations"
-            " LEFT JOIN intents ON intents.id = intent_id"
-        ):
+        for row in db.execute("SELECT operation, state, attempts, settled_by FROM mutations"):
             by = f", settled by {row['settled_by']}" if row["settled_by"] else ""
             again = ", sent again" if row["attempts"] > 1 else ""
             found.ways[f"{row['operation']}: {row['state']}{again}{by}"] += 1
-            if row["state"] in ("pending", "unknown") and not row["settled_by"]:
-                found.unsettled.append(f"{row['operation']} is {row['state']}")
-        executing = "SELECT tool, user_id, count(*) FROM intents WHERE state = 'executing' GROUP BY tool, user_id"
-        left: ByUser = Counter({(tool, user): count for tool, user, count in db.execute(executing)})
-        found.unsettled += [f"{tool} of {user} is executing" for tool, user in (left - manual).elements()]
+    found.unsettled = unsettled(state, manual)

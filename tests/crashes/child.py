@@ -102,6 +102,8 @@ def nursery(channel: socket.socket) -> None:
     channel.sendall(b"ready\n")
     while True:
         line, descriptors, _, _ = socket.recv_fds(channel, MOST_BYTES, TRACE + 1)
+        while line and not line.endswith(b"\n"):
+            line += channel.recv(MOST_BYTES)
         if not line:
             return
         pid = os.fork()

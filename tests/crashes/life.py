@@ -42,7 +42,7 @@ class Nursery:
         """The process id of a new server with these descriptors as its first four."""
         loop = asyncio.get_running_loop()
         async with self._one:
-            socket.send_fds(self._channel, [order.line().encode()], descriptors)
+            socket.send_fds(self._channel, [order.line().encode() + b"\n"], descriptors)
             async with asyncio.timeout(PATIENCE):
                 return int(await loop.sock_recv(self._channel, 64))
 
@@ -50,7 +50,7 @@ class Nursery:
 @asynccontextmanager
 async def nursery() -> AsyncIterator[Nursery]:
     """A nursery that is gone with the block."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
         process = await asyncio.create_subprocess_exec(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from machines_mcp.settings import read_settings
 from machines_mcp.testing import decide, set_passphrase
-from tests.crashes.aftermath import Aftermath, at_death, checked
+from tests.crashes.aftermath import Aftermath, at_death, checked, unsettled
 from tests.crashes.child import Order
 from tests.crashes.client import Client
 from tests.crashes.life import Gone, Life, Nursery, begin
@@ -117,8 +117,10 @@ class Segment:
             await self._live_and_die()
         await self._settle()
         revealed = {wish.card.card_id for wish in self.wishes if wish.card and wish.kind in ("reveal", "page")}
-        manual = Counter((wish.tool, wish.user) for wish in self.wishes if wish.state == "manual")
-        return await checked(self.folder, self._state, self._up.numbers(revealed), self._canaries, manual)
+        return await checked(self.folder, self._state, self._up.numbers(revealed), self._canaries, self._manual())
+
+    def _manual(self) -> Counter[tuple[str, str]]:
+        return Counter((wish.tool, wish.user) for wish in self.wishes if wish.state == "manual")
 
     async def _prepare(self) -> None:
         (self.folder / "state").mkdir(mode=0o700, parents=True)
@@ -248,6 +250,12 @@ class Segment:
                     tasks.create_task(self._pursue(life, wish))
             if self._aside:
                 await asyncio.sleep(0.5)
+        while self.plan.journal and time.monotonic() - life.began < SETTLED_WITHIN:
+            # What nobody asks for is settled by the server itself.
+            left = await asyncio.to_thread(unsettled, self._state, self._manual())
+            if not left:
+                break
+            await asyncio.sleep(0.25)
         self.drained = time.monotonic() - life.began
         self.deaths.passed += life.passed()
         life.hang_up()

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+pytest.importorskip("fcntl", reason="servers are forked")
+
 from tests.crashes.campaign import POINTS, Campaign, Report
 
 SEED = 11

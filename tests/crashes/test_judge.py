@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+pytest.importorskip("fcntl", reason="what it judges is forked")
+
 from tests.crashes.judge import judge
 from tests.crashes.upstream import CardSeen, Facts
 from tests.crashes.wishes import WEIGHTS, Customer, Kind, State, Wish
