@@ -342,6 +342,9 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
 
 def _end_at_the_latest() -> None:
     """Whatever hangs, a call under way or the cleaning up, the process is gone in 5 seconds."""
-    import asyncio
+    import threading
 
-    asyncio.get_running_loop().call_later(STOP_SECONDS, os._exit, 0)
+    # Not by the loop, which may be what hangs.
+    timer = threading.Timer(STOP_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()

@@ -139,7 +139,10 @@ async def run(way: str, folder: Path, state: Path, customer: Customer, left: Hou
         await served.call("status")
         numbers = await served.begin(customer.work())
         await anyio.sleep(pause)
-        await ended(way, served, left, numbers)
+        try:
+            await ended(way, served, left, numbers)
+        except AssertionError as error:
+            raise AssertionError(f"{way} after {pause:.3f} s") from error
         answers = (await last_words(served, numbers)).values()
     assert is_whole(state)
     return {answer["card_id"] for answer in answers if answer.get("limit_amount_cents", 0) >= 1000}
@@ -160,8 +163,8 @@ async def judge(served: Shop, customer: Customer, said: set[str]) -> None:
 
 @pytest.mark.parametrize(
     ("lives", "ways"),
-    [(1, QUICK), pytest.param(10, tuple(WAYS), marks=pytest.mark.check)],
-    ids=["one of each of two ways", "ten of each way"],
+    [(1, QUICK[1:]), pytest.param(10, tuple(WAYS), marks=pytest.mark.check)],
+    ids=["one", "ten of each way"],
 )
 async def test_it_ends_in_time_with_all_that_it_started_and_keeps_no_half_truth(
     tmp_path: Path, left: Household, lives: int, ways: tuple[str, ...]
@@ -178,7 +181,7 @@ async def test_it_ends_in_time_with_all_that_it_started_and_keeps_no_half_truth(
         await judge(served, customer, said)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", in_full(QUICK))
 async def test_it_can_be_ended_before_it_is_up(tmp_path: Path, left: Household, way: str) -> None:
     async with started(way, tmp_path, tmp_path / "state") as served:
         await anyio.sleep(0.4 * random.random())  # noqa: S311
@@ -195,7 +198,7 @@ async def pending(state: Path) -> list[str]:
     return [row["id"] for row in found]
 
 
-@pytest.mark.parametrize("way", in_full(QUICK[1:]))
+@pytest.mark.parametrize("way", in_full(QUICK[:1]))
 async def test_a_mutation_that_was_sent_is_waited_for_and_journaled(tmp_path: Path, left: Household, way: str) -> None:
     state = tmp_path / "state"
     async with started(way, tmp_path, state) as served:

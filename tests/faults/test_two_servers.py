@@ -16,7 +16,8 @@ import pytest
 from tests.faults.processes import is_whole, rows
 from tests.faults.shop import Shop, shop
 
-pytestmark = pytest.mark.anyio
+# Two servers and a simulator are more than `make test` has room for.
+pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 _amounts = itertools.count(1000)
 _UNFINISHED = "SELECT count(*) FROM mutations WHERE state NOT IN ('done', 'rejected', 'unsent')"
@@ -52,7 +53,7 @@ def again(works: list[Work], answers: list[Answer]) -> list[Work]:
     ]
 
 
-@pytest.mark.parametrize("cards", [8, pytest.param(60, marks=pytest.mark.check)], ids=["a few", "many"])
+@pytest.mark.parametrize("cards", [8, 60], ids=["a few", "many"])
 async def test_what_two_servers_do_at_once_is_all_done_once(tmp_path: Path, cards: int) -> None:
     state = tmp_path / "state"
     for name in ("one", "other"):
@@ -78,7 +79,6 @@ async def test_what_two_servers_do_at_once_is_all_done_once(tmp_path: Path, card
     assert is_whole(state)
 
 
-@pytest.mark.check
 async def test_one_intent_that_both_are_told_to_run_runs_once(tmp_path: Path) -> None:
     state = tmp_path / "state"
     for name in ("one", "other"):
