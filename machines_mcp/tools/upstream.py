@@ -64,7 +64,7 @@ def _said_no(error: ApiError, tool: Tool) -> Refusal:
         case RateLimited():
             return Refusal(Code.RATE_LIMITED, details={"retry_after_seconds": math.ceil(error.retry_after or 5)})
         case ServerError():
-            return _unavailable()
+            return _unavailable(error.retry_after)
         case _:
             return Refusal(Code.PARTNER_REJECTED)
 
@@ -96,8 +96,10 @@ def _refusal(code: Code, step: str, why: str) -> Refusal:
     return Refusal(code, next_steps=[Step(step, why)])
 
 
-def _unavailable() -> Refusal:
-    return Refusal(Code.PARTNER_UNAVAILABLE, next_steps=[Step("status", "See how things stand, then try again.")])
+def _unavailable(retry_after: float | None = None) -> Refusal:
+    details = {} if retry_after is None else {"retry_after_seconds": math.ceil(retry_after)}
+    step = Step("status", "See how things stand, then try again.")
+    return Refusal(Code.PARTNER_UNAVAILABLE, details=details, next_steps=[step])
 
 
 def _invalid(error: InvalidRequest, tool: Tool) -> Refusal:

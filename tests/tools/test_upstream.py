@@ -57,6 +57,12 @@ def test_an_unknown_outcome_is_said_to_be_one_and_where_to_look(tool: object) ->
         assert BY_NAME[refusal.next_steps[0].tool].name
 
 
+@pytest.mark.parametrize("kind", [errors.RateLimited, errors.ServerError])
+def test_the_time_that_upstream_asks_for_is_told_in_whole_seconds(kind: type[PartnerError]) -> None:
+    refusal = explain(kind(retry_after=61.2), BY_NAME["list_cards"])
+    assert refusal is not None and refusal.payload()["retry_after_seconds"] == 62
+
+
 def test_the_agreements_gate_is_kyc_for_the_agreements_themselves() -> None:
     refusal = explain(errors.InvalidState(), BY_NAME["get_agreements"])
     assert refusal is not None and refusal.code is Code.KYC_NOT_APPROVED
