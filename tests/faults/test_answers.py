@@ -16,6 +16,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors, retries
+from machines_mcp.partner.lanes import PER_USER
 from machines_mcp.secret import Secret
 from tests.faults import answers
 from tests.faults.holding import Holding
@@ -160,7 +161,10 @@ async def test_fifty_calls_under_a_token_that_has_expired_refresh_it_once(api: U
 
     def under_a_good_token(answer: Answer) -> Answer:
         async def answer_or_refuse(stream: ByteStream) -> None:
-            await (refusal(401, "token_expired") if api.seen[-1].token == expired else answer)(stream)
+            refused = api.seen[-1].token == expired
+            # All that are sent at once are refused at once.
+            await api.received(1 + PER_USER)
+            await (refusal(401, "token_expired") if refused else answer)(stream)
 
         return answer_or_refuse
 
