@@ -144,6 +144,6 @@ async def test_every_state_is_told_for_what_it_is(found: Office, person: Browser
     assert "Done" in (await person.get(f"/decisions/{done.id}")).text
     assert "partner.rejected" in (await person.get(f"/decisions/{failed.id}")).text
     assert "Running" in (await person.get(f"/decisions/{running.id}")).text
-    found.clock.advance(91)
+    await found.guard.intents.executions.abandon(running.id)
     assert "Nobody can say whether it happened" in (await person.get(f"/decisions/{running.id}")).text
     assert (await person.get("/decisions/" + "0" * 32)).status_code == 404
