@@ -43,7 +43,7 @@ _PERSON = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer: when its call was due (seconds since the beginning), how long after that it came, and its code."""
+    """One answer: when its call was made (seconds since the beginning), how long it took, and its code."""
 
     at: float
     tool: str
@@ -140,6 +140,7 @@ class Load:
         self._speaker = speaker
         self._rng = random.Random(seed)  # noqa: S311
         self._made = 0
+        self._begun = 0.0
         self._users: list[User] = []
         self.samples: list[Sample] = []
         self.in_doubt = 0
@@ -150,32 +151,27 @@ class Load:
     async def prepare(self) -> None:
         """The first users come, before anything is measured."""
         for _ in range(0, USERS, AT_ONCE):
-            self._users += await asyncio.gather(*(self._arrived(0.0) for _ in range(AT_ONCE)))
+            self._users += await asyncio.gather(*(self._arrived() for _ in range(AT_ONCE)))
         self.samples.clear()
 
     async def run(self, seconds: float, rate: float) -> None:
         """`rate` calls a second for so long; then wait for the last answers."""
-        begun = time.monotonic()
+        self._begun = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for number in range(int(seconds * rate)):
-                due = number / rate
-                await asyncio.sleep(max(0.0, begun + due - time.monotonic()))
+                await asyncio.sleep(max(0.0, self._begun + number / rate - time.monotonic()))
                 place = self._rng.randrange(USERS)
                 user = self._users[place]
                 user.left -= 1
                 if user.left == 0:
-                    tasks.create_task(self._follow(place, begun))
-                tasks.create_task(self._one(user, begun, due))
+                    tasks.create_task(self._follow(place))
+                tasks.create_task(self._act(user))
 
-    async def _one(self, user: User, begun: float, due: float) -> None:
-        tool, code = await self._act(user)
-        self.samples.append(Sample(due, tool, (time.monotonic() - begun - due) * 1000, code))
-
-    async def _follow(self, place: int, begun: float) -> None:
+    async def _follow(self, place: int) -> None:
         """Somebody new takes the place, once they may; until then the one before stays."""
-        self._users[place] = await self._arrived(begun)
+        self._users[place] = await self._arrived()
 
-    async def _arrived(self, begun: float) -> User:
+    async def _arrived(self) -> User:
         self._made += 1
         user = User(f"soak-{self._made}")
         for tool, arguments in (
@@ -185,41 +181,42 @@ class Load:
             ("create_deposit", {"currency": "rusd", "network": "base", "amount": 500}),
         ):
             for _ in range(MOST_TRIES):
-                at = time.monotonic()
                 code, _ = await self._call(tool, {"user_id": user.name} | arguments)
-                self.samples.append(Sample(at - begun, tool, (time.monotonic() - at) * 1000, code))
                 if code == "ok":
                     break
         return user
 
     async def _call(self, tool: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Call a tool; what is in doubt is called again by its id, as the answer says. The first answer's code."""
+        """Call a tool; what is in doubt is called again by its id, as the answer says. The sample is the first one."""
+        at = time.monotonic()
         code, body = await self._speaker.call(tool, arguments)
+        self.samples.append(Sample(at - self._begun, tool, (time.monotonic() - at) * 1000, code))
         if code != "outcome.unknown" or "approval_id" not in body:
             return code, body
         self.in_doubt += 1
-        again, answer = code, body
+        named = {**arguments, "approval_id": body["approval_id"]}
         for _ in range(MOST_TRIES):
-            if again != "outcome.unknown" or "approval_id" not in answer:
+            if code != "outcome.unknown" or "approval_id" not in body:
                 break
-            await asyncio.sleep(answer.get("retry_after_seconds", 1))
-            again, answer = await self._speaker.call(tool, {**arguments, "approval_id": body["approval_id"]})
-        self.settled += again != "outcome.unknown" or "approval_id" not in answer
-        return code, answer if again == "ok" else body
+            await asyncio.sleep(body.get("retry_after_seconds", 1))
+            code, body = await self._speaker.call(tool, named)
+        # Without an id it is left to a person.
+        self.settled += code != "outcome.unknown" or "approval_id" not in body
+        return code, body
 
-    async def _act(self, user: User) -> tuple[str, str]:
+    async def _act(self, user: User) -> None:
         (kind,) = self._rng.choices(list(MIX), list(MIX.values()))
         about: dict[str, Any] = {} if kind == "status" else {"user_id": user.name}
         match kind:
+            case "create_card":
+                return await self._new_card(user)
             case "lock" | "unlock" | "get_card":
                 if not user.cards:
-                    return "create_card", await self._new_card(user)
+                    return await self._new_card(user)
                 about["card_id"] = self._rng.choice(user.cards)
                 if kind != "get_card":
                     about["status"] = "locked" if kind == "lock" else "active"
                     kind = "update_card"
-            case "create_card":
-                return kind, await self._new_card(user)
             case "create_deposit":
                 about |= {"currency": "rusd", "network": "base", "amount": 25}
             case "quote_withdrawal":
@@ -227,23 +224,19 @@ class Load:
             case "create_withdrawal" if not user.withdrew:
                 # While the signature of one lives, the next is not signed.
                 user.withdrew = True
-                return kind, await self._withdraw(user)
+                return await self._withdraw(user)
             case "create_withdrawal":
                 kind = "get_balances"
-        code, _ = await self._call(kind, about)
-        return kind, code
+        await self._call(kind, about)
+        return None
 
-    async def _new_card(self, user: User) -> str:
+    async def _new_card(self, user: User) -> None:
         code, body = await self._call("create_card", {"user_id": user.name} | _LIMIT)
-        if "card_id" in body:
+        if code == "ok":
             user.cards.append(body["card_id"])
-        return code
 
-    async def _withdraw(self, user: User) -> str:
+    async def _withdraw(self, user: User) -> None:
         terms = _TO | {"amount_cents": 500 + self._rng.randrange(500), "user_id": user.name}
         code, body = await self._call("quote_withdrawal", terms)
         if code == "ok":
-            code, _ = await self._speaker.call(
-                "create_withdrawal", {"user_id": user.name, "quote_id": body["quote_id"]}
-            )
-        return code
+            await self._call("create_withdrawal", {"user_id": user.name, "quote_id": body["quote_id"]})

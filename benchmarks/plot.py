@@ -33,10 +33,9 @@ class Panel:
     lines: Sequence[Line]
 
 
-def draw(title: str, panels: Sequence[Panel]) -> str:
-    """The panels below each other, over the same minutes."""
+def draw(title: str, panels: Sequence[Panel], end: float) -> str:
+    """The panels below each other, from minute 0 to `end`."""
     tall = TOP + len(panels) * (HEIGHT + GAP)
-    end = max((x for panel in panels for line in panel.lines for x, _ in line.points), default=1.0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{tall}" font-family="sans-serif"'
         ' font-size="13" fill="#222">',

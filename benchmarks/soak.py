@@ -92,21 +92,25 @@ class Breaker:
     """Breaks so many of the sandbox's next calls a second, whichever they are."""
 
     def __init__(self, sandbox: Sandbox, per_second: float, seed: int) -> None:
-        self._url = f"{sandbox.control_url}/faults"
+        self._control = sandbox.control_url
         self._pause = 1 / per_second if per_second else 0.0
         self._rng = random.Random(seed)  # noqa: S311
         self.armed = 0
 
-    async def run(self) -> None:
-        """Until it is cancelled."""
+    async def run(self, seconds: float) -> None:
+        """For so long; what no call has met by then is taken back, and all that follows goes well."""
+        until = time.monotonic() + seconds
         while self._pause:
             await asyncio.sleep(self._rng.expovariate(1 / self._pause))
-            await asyncio.to_thread(self._arm, dict(self._rng.choice(FAULTS)) | {"path": "/"})
+            if time.monotonic() >= until:
+                break
+            await asyncio.to_thread(self._order, "/faults", dict(self._rng.choice(FAULTS)) | {"path": "/"})
             self.armed += 1
+        await asyncio.to_thread(self._order, "/faults/clear", {})
 
-    def _arm(self, fault: dict[str, object]) -> None:
+    def _order(self, path: str, fault: dict[str, object]) -> None:
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self._url, json.dumps(fault).encode(), headers)  # noqa: S310 - loopback
+        request = urllib.request.Request(self._control + path, json.dumps(fault).encode(), headers)  # noqa: S310 - loopback
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as reply:
             reply.read()
 
@@ -121,10 +125,10 @@ async def soak(minutes: float, rate: float, faults: float, seed: int) -> tuple[F
         await load.prepare()
         before = _cpu_seconds(speaker.process.pid)
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(each.run()) for each in (watch, breaker)]
+            watching = tasks.create_task(watch.run())
+            tasks.create_task(breaker.run(minutes * 60))
             await load.run(minutes * 60, rate)
-            for task in beside:
-                task.cancel()
+            watching.cancel()
         spent = _cpu_seconds(speaker.process.pid) - before
         await speaker.close()
     about = Figures(minutes, rate, faults, seed, armed=breaker.armed, in_doubt=load.in_doubt, settled=load.settled)
@@ -149,7 +153,8 @@ async def _prepared(scratch: Path, sandbox: Sandbox) -> Command:
 
 def _measured(about: Figures, samples: Sequence[Sample], watch: Watch, spent: float) -> Figures:
     times = sorted(sample.milliseconds for sample in samples)
-    settled = [sample for sample in watch.samples if sample[0] >= SETTLED_AFTER * about.minutes * 60]
+    end = about.minutes * 60
+    settled = [sample for sample in watch.samples if SETTLED_AFTER * end <= sample[0] <= end]
     return replace(
         about,
         calls=len(samples),
@@ -190,6 +195,7 @@ def panels(figures: Figures, samples: Sequence[Sample], watch: Watch) -> list[Pa
         buckets[min(BUCKETS - 1, int(sample.at / length))].append(sample)
     minutes = [(number + 0.5) * length / 60 for number in range(BUCKETS)]
     times = [sorted(sample.milliseconds for sample in bucket) for bucket in buckets]
+    memory = [(at / 60, size) for at, size in watch.samples if at <= figures.minutes * 60]
     common = [code for code, _ in Counter(figures.errors).most_common(5)]
 
     def over_time(share: float) -> list[tuple[float, float]]:
@@ -200,7 +206,7 @@ def panels(figures: Figures, samples: Sequence[Sample], watch: Watch) -> list[Pa
         return list(zip(minutes, count, strict=True))
 
     return [
-        Panel("Resident memory, MB", [Line("memory", [(at / 60, size) for at, size in watch.samples])]),
+        Panel("Resident memory, MB", [Line("memory", memory)]),
         Panel("Time to the answer, ms", [Line("p50", over_time(0.5)), Line("p99", over_time(0.99))]),
         Panel("Errors, percent of the calls", [Line(code, errors(code)) for code in common]),
     ]
@@ -231,7 +237,7 @@ def main() -> int:
     figures, samples, watch = asyncio.run(soak(given.minutes, given.rate, given.faults, given.seed))
     print(f"{where()}\n{told(figures)}")
     title = f"{figures.calls:,} calls in {figures.minutes:g} minutes, {figures.armed:,} faults"
-    to_png(draw(title, panels(figures, samples, watch)), given.picture)
+    to_png(draw(title, panels(figures, samples, watch), figures.minutes), given.picture)
     if given.record is not None:
         from benchmarks.record import keep
 

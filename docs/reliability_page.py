@@ -62,6 +62,25 @@ def points(known: Mapping[str, Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def ways(known: Mapping[str, Run]) -> str:
+    """How requests came to their end that did not end at their first answer, all runs with the journal together."""
+    total: dict[str, int] = {}
+    for name, run in known.items():
+        if name.startswith("crashes") and "no journal" not in name:
+            for way, count in run["figures"]["ways"].items():
+                total[way] = total.get(way, 0) + count
+    if not total:
+        return "No run was kept yet.\n"
+    plain = sum(count for way, count in total.items() if way.endswith(": done"))
+    lines = [f"{plain:,} requests had their answer at once. Of the others:", ""]
+    lines += [_row(["request", "end", "how often"]), _row(["---"] * 3)]
+    for way, count in sorted(total.items(), key=lambda each: (-each[1], each[0])):
+        request, _, end = way.partition(": ")
+        if end != "done":
+            lines.append(_row([f"`{request}`", end, f"{count:,}"]))
+    return "\n".join(lines) + "\n"
+
+
 def soak(known: Mapping[str, Run]) -> str:
     """What the soak showed, and its picture."""
     run = known.get("soak")
@@ -92,7 +111,8 @@ def soak(known: Mapping[str, Run]) -> str:
 def page() -> str:
     """The whole document, its generated parts made anew."""
     text, known = PAGE.read_text(encoding="utf-8"), runs()
-    for name, made in (("crashes", crashes(known)), ("points", points(known)), ("soak", soak(known))):
+    for part in (crashes, points, ways, soak):
+        name, made = part.__name__, part(known)
         start = _PART.format(name)
         pattern = re.compile(rf"({re.escape(start)}).*?(<!-- /{name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda match, made=made: f"{match[1]}{made}{match[2]}", text)  # type: ignore[misc]

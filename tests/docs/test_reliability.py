@@ -33,7 +33,7 @@ def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
 
 def test_no_figure_stands_beside_the_tables() -> None:
     prose = _MADE.sub("", PAGE.read_text(encoding="utf-8"))
-    assert len(_MADE.findall(PAGE.read_text(encoding="utf-8"))) == 3
+    assert len(_MADE.findall(PAGE.read_text(encoding="utf-8"))) == 4
     assert _FIGURE.findall(prose) == []
     assert _FIGURE.findall("3,000 kills, 0 lost and no doubled one") == ["3,000 kills", "0 lost", "no doubled"]
 
