@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from machines_mcp.guard.owners import Owners
     from machines_mcp.guard.store import Store
 
-__all__ = ["Doing", "Entry", "Journal", "KeyReused", "State", "doing"]
+__all__ = ["Doing", "Entry", "Journal", "KeyReused", "OnlyLook", "State", "doing"]
 
 logger = logging.getLogger(__name__)
 
 
 class KeyReused(Exception):
     """Another mutation was begun under this idempotency key, and may have happened."""
+
+
+class OnlyLook(Exception):
+    """Who would send this may only look."""
 
 
 class Journal:
@@ -50,8 +54,11 @@ class Journal:
         Raises:
             StoreUnavailable: It can't be kept, so it must not be sent.
             KeyReused: Its key was used for another one, which may have happened.
+            OnlyLook: It must not be sent by who would.
         """
         about = doing.get()
+        if about is not None and about.only_look:
+            raise OnlyLook
         body_hash = hashed(self._key, mutation)
         now = self._clock()
 

@@ -19,11 +19,15 @@ NOTHING_HAPPENED = ("rejected", "unsent")
 
 @dataclass(slots=True)
 class Doing:
-    """What this task is about: the intent, if any, the tool, its user. `begun` counts the mutations of it so far."""
+    """What this task is about: the intent, if any, the tool, its user. `begun` counts the mutations of it so far.
+
+    `only_look`: it may send none.
+    """
 
     intent_id: str | None
     tool: str
     user_id: str
+    only_look: bool = False
     begun: int = 0
 
 

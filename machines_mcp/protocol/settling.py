@@ -15,7 +15,7 @@ import anyio
 from machines_mcp.guard.executions import EXECUTION_SECONDS
 from machines_mcp.guard.gate import Passage
 from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Doing, Entry
+from machines_mcp.guard.journal import Doing, Entry, OnlyLook
 from machines_mcp.guard.points import point
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.guard.wiring import Guard
@@ -158,12 +158,16 @@ class Settling:
         if tool is None or tool.settle is None:
             return Manual("This version has no way to find out whether it happened.")
         call = Call(intent.user_id, intent.idempotency_key, self._services, _tell_nobody)
-        about = Doing(intent.id, tool.name, intent.user_id)
+        # What another policy let through may be looked for, but is not sent once more.
+        other_policy = intent.policy != self._guard.policy.digest
+        about = Doing(intent.id, tool.name, intent.user_id, only_look=other_policy)
         try:
             return await self._running.explained(tool, tool.settle(call, intent, entries), about)
         except Refusal as refusal:
             logger.warning("what became of a call can't be found out now: %s", refusal.code.value)
             return Later(AGAIN_SECONDS)
+        except OnlyLook:
+            return Manual("It would have to be sent once more, and the policy has changed since it was allowed.")
 
     async def _close(
         self, intent: Intent, state: _Closed, reference: str | None = None, note: str | None = None

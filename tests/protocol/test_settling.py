@@ -116,17 +116,19 @@ async def granted(home: House, client: Any) -> str:
     return str(asked["approval_id"])
 
 
-async def cut_short(shop: Shop, *, sent: Any = "unknown", only: Any = None, owner: str | None = "") -> Intent:
+async def cut_short(
+    shop: Shop, *, sent: Any = "unknown", only: Any = None, owner: str | None = "", digest: str = "digest-1"
+) -> Intent:
     """An intent that was taken, by a process that is gone, with what the journal has of it."""
     home = home_of(shop)
-    demand = Demand("buy", Effect.MONEY, "user-1", "digest-1")
+    demand = Demand("buy", Effect.MONEY, "user-1", digest)
     intent = await home.intents.open(demand, Stakes("Buy it?", only=only))
     await home.intents.grant(intent.id, "terminal")
     assert await home.intents.consume(intent)
     if sent is not None:
         with during(intent.id):
             await shop.send(intent.idempotency_key, sent)
-    await home.guard.store.run(lambda db: db.execute("UPDATE intents SET owner = ?", (owner,)))
+    await home.guard.store.run(lambda db: db.execute("UPDATE intents SET owner = ? WHERE id = ?", (owner, intent.id)))
     return await now(home, intent)
 
 
@@ -401,6 +403,25 @@ async def test_a_journal_that_can_not_be_written_refuses_and_the_grant_is_good_s
             assert code(await client.call_tool("buy", again)) == "state.unavailable"
         assert await home.guard.journal.of_intent(again["approval_id"]) == []
         assert body(await client.call_tool("buy", again))["card_id"] == "card-0001"
+
+
+async def test_what_another_policy_let_through_is_looked_for_and_not_sent_again(shop: Shop) -> None:
+    home = home_of(shop)
+    shop.finds = [Done(Bought(card_id=Opaque("card-0001")))]
+    sends, looks = await cut_short(shop), await cut_short(shop, digest="digest-2")
+    await home.guard.store.run(lambda db: db.execute("UPDATE intents SET policy = 'another'"))
+
+    async def send() -> None:
+        await shop.send("another-key", "done")
+
+    shop.during_look = send
+    passage = await home.guard.gate.settle(await now(home, sends))
+    assert passage is not None
+    assert passage.verdict == "manual"
+    assert await states(home, sends) == ["manual"]
+    shop.during_look = None
+    assert await home.guard.gate.settle(await now(home, looks)) is None
+    assert (await now(home, looks)).state == "done"
 
 
 # At the start
