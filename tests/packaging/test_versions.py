@@ -13,8 +13,12 @@ from tests.packaging.environments import Environment, find_python
 pytestmark = pytest.mark.check
 
 SUITE_SECONDS = 2400
-# What is about the build, the documents, the leaks or what a person's answer is worth says nothing about versions.
-ELSEWHERE = ("packaging", "docs", "benchmarks", "outside", "leaks", "mutants", "approval")
+# What is about the build, the documents, the leaks, the faults of the world or what a person's answer is worth says
+# nothing about versions.
+ELSEWHERE = (
+    *("packaging", "docs", "benchmarks", "outside", "leaks", "mutants"),
+    *("approval", "faults", "crashes", "machine"),
+)
 MINORS = [11, 12, 13, 14]
 
 
