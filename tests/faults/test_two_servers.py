@@ -20,6 +20,7 @@ from tests.faults.shop import Shop, shop
 pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 _amounts = itertools.count(1000)
+_BEGUN = "SELECT intent_id FROM mutations WHERE state = 'pending'"
 _UNFINISHED = "SELECT count(*) FROM mutations WHERE state NOT IN ('done', 'rejected', 'unsent')"
 
 Work = tuple[str, dict[str, Any]]
@@ -94,3 +95,24 @@ async def test_one_intent_that_both_are_told_to_run_runs_once(tmp_path: Path) ->
         made = {answer["card_id"] for answer in itertools.chain(*answers) if "card_id" in answer}
         assert made == {held["cardId"]}
     assert is_whole(state)
+
+
+async def test_what_runs_in_the_one_is_left_to_it_by_the_other(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    for name in ("one", "other"):
+        await anyio.Path(tmp_path / name).mkdir(mode=0o700)
+    async with shop(tmp_path / "one", state) as one, shop(tmp_path / "other", state) as other:
+        user_id = await one.user()
+        await one.break_next("delay", "POST", "/cards", delaySeconds=3)
+        ((tool, arguments),) = work_of(user_id, 1)
+        begun = await one.begin([(tool, arguments)])
+        with anyio.fail_after(30):
+            while not (found := rows(state, _BEGUN)):  # noqa: ASYNC110 - another process writes it
+                await anyio.sleep(0.02)
+        named = arguments | {"approval_id": found[0]["intent_id"]}
+        meanwhile = await other.calls([(tool, named)] * 3)
+        await one.answered(begun)
+        made = one.answers[begun[0]]
+        assert {answer.get("card_id", made["card_id"]) for answer in meanwhile} == {made["card_id"]}
+        assert await other.call(tool, **named) == made
+        assert [card["cardId"] for card in await one.held(user_id)] == [made["card_id"]]
