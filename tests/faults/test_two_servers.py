@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 _amounts = itertools.count(1000)
 _BEGUN = "SELECT intent_id FROM mutations WHERE state = 'pending'"
+_OWNER = "SELECT owner FROM intents WHERE id = ?"
 _UNFINISHED = "SELECT count(*) FROM mutations WHERE state NOT IN ('done', 'rejected', 'unsent')"
 
 Work = tuple[str, dict[str, Any]]
@@ -110,7 +111,9 @@ async def test_what_runs_in_the_one_is_left_to_it_by_the_other(tmp_path: Path) -
             while not (found := rows(state, _BEGUN)):  # noqa: ASYNC110 - another process writes it
                 await anyio.sleep(0.02)
         named = arguments | {"approval_id": found[0]["intent_id"]}
+        owner = rows(state, _OWNER, named["approval_id"])[0][0]
         meanwhile = await other.calls([(tool, named)] * 3)
+        assert rows(state, _OWNER, named["approval_id"])[0][0] == owner
         await one.answered(begun)
         made = one.answers[begun[0]]
         assert {answer.get("card_id", made["card_id"]) for answer in meanwhile} == {made["card_id"]}
