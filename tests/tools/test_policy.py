@@ -110,6 +110,7 @@ async def test_a_tool_keeps_to_its_own_rule_and_to_the_limits(tmp_path: Path) ->
 
 async def test_money_leaves_to_the_places_and_up_to_the_sums_of_the_policy_alone(tmp_path: Path) -> None:
     home = f'{{ currency = "RUSD", network = "base", address = "{ADDRESS}" }}'
+    ends = {None: "ready", "pending": "outcome.unknown"}
     text = f"[withdrawals]\nper_call_cents = 3000\nper_day_cents = 5000\ndestinations = [{home}]\n"
     async with caller(tmp_path / "state", policy=_policy(tmp_path, text)) as c:
         await funded(c)
@@ -119,16 +120,18 @@ async def test_money_leaves_to_the_places_and_up_to_the_sums_of_the_policy_alone
             (3001, ADDRESS, "per_call_cents"),
             (2500, ADDRESS.upper().replace("0X", "0x"), None),
             (2501, ADDRESS, "per_day_cents"),
-            (2500, ADDRESS, None),
+            # Counted, though Machines signs one withdrawal of a user at a time and has not signed this one yet.
+            (2500, ADDRESS, "pending"),
             (2000, ADDRESS, "per_day_cents"),
         ):
             quote = await c.call(
                 "quote_withdrawal", amount_cents=cents, currency="rusd", network="base", address=address
             )
             made = await c.call("create_withdrawal", quote_id=quote["quote_id"])
-            assert (made.get("code"), made.get("limit")) == (
-                ("policy.denied", f"withdrawals.{limit}") if limit else (None, None)
-            )
+            if limit in ends:
+                assert made.get("status", made.get("code")) == ends[limit]
+            else:
+                assert (made["code"], made["limit"]) == ("policy.denied", f"withdrawals.{limit}")
         assert (await c.call("get_balances"))["spending_power_cents"] == balance - 5000
         assert {b["limit"]: b["left"] for b in (await c.call("status"))["budgets"] if "left" in b} == {
             "withdrawals.per_day_cents": 0
