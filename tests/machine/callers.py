@@ -11,12 +11,16 @@ from tests.machine.process import Dialog, Process
 from tests.machine.world import Ask, World
 
 Act: TypeAlias = Callable[[Process], Awaitable[Any]]
-Kind = Literal["card", "twin", "bare", "pay", "deposit", "limit", "close", "yes", "no", "dialog", "call", "through"]
+Kind = Literal[
+    "card", "bare", "pay", "limit", "close", "deposit", "twin", "yes", "no", "dialog", "call", "through"
+]  # fmt: skip
+"""What somebody does. `card`, `bare` (one like others), `pay`, `limit` and `close` ask for something new, `twin` for
+the same once more; `call` is an ask with its id, `dialog` that by the client's dialog, `through` a yes and the call."""
+# As often as it stands here.
 KINDS: tuple[Kind, ...] = (
-    "card", "twin", "bare", "pay", "deposit", "limit", "close", "yes", "no", "dialog", "call", "through"
+    "card", "bare", "bare", "pay", "pay", "limit", "close", "deposit",
+    "twin", "yes", "no", "dialog", "call", "call", "through", "through",
 )  # fmt: skip
-"""`twin`: the newest ask once more, without its id; `bare`: a card like other cards; `call`: an ask with its id;
-`through`: a yes, and the call."""
 
 USERS = ("user-1", "user-2")
 # The same few sums come up again and again, so that caps are reached to the cent.
@@ -24,21 +28,39 @@ SUMS = (500, 2_500, 3_333, 7_000)
 
 
 def act(world: World, kind: Kind, pick: int) -> Act:
-    """What somebody does. `pick` chooses the user, the sum, the ask."""
+    """What somebody does. `pick` chooses the user, the sum, the ask, and whether what is new is let through at once."""
     user = USERS[pick % 2]
+    first = _new(world, kind, pick, user)
+    if first is None:
+        return lambda process: about(world, process, kind, pick)
+    return first if pick % 4 < 2 else lambda process: at_once(world, process, first)
+
+
+def _new(world: World, kind: Kind, pick: int, user: str) -> Act | None:
     match kind:
         case "card":
             return lambda process: new_card(world, process, user)
         case "bare":
-            return lambda process: ask(world, process, Ask("create_card", {"user_id": user}))
+            limit = {"limit_amount_cents": 20_000 + world.number(), "limit_frequency": "allTime"}
+            return lambda process: ask(world, process, Ask("create_card", {"user_id": user} | limit))
         case "pay":
-            return lambda process: pay(world, process, user, SUMS[pick // 2 % len(SUMS)])
+            return lambda process: pay(world, process, user, SUMS[pick // 4 % len(SUMS)])
         case "deposit":
             return lambda process: deposit(world, process, user)
         case "limit" | "close":
             return lambda process: change(world, process, kind, pick)
         case _:
-            return lambda process: about(world, process, kind, pick)
+            return None
+
+
+async def at_once(world: World, process: Process, first: Act) -> None:
+    """Ask, say yes and call again, without a pause."""
+    before = len(world.told.asks)
+    await first(process)
+    for what in world.told.asks[before:][:1]:
+        assert what.id is not None
+        await decide(process, what.id, yes=True)
+        await call(world, process, what)
 
 
 async def new_card(world: World, process: Process, user: str) -> None:
@@ -68,7 +90,9 @@ async def deposit(world: World, process: Process, user: str) -> None:
 
 async def change(world: World, process: Process, kind: Literal["limit", "close"], pick: int) -> None:
     """Ask for another limit of a card, or for its end."""
-    cards = world.upstream.made("card")
+    # Those that a caller was told of.
+    known = {told.get("card_id") for told in world.told.outcomes.values()}
+    cards = [card for card in world.upstream.made("card") if card.id in known]
     if not cards:
         return await new_card(world, process, USERS[pick % 2])
     card = cards[pick % len(cards)]
@@ -101,7 +125,7 @@ async def about(world: World, process: Process, kind: Kind, pick: int) -> None:
     if kind in ("yes", "through"):
         await decide(process, what.id, yes=True)
     if kind == "no":
-        await decide(process, what.id, yes=False)
+        await decide(process, what.id, yes=pick % 4 > 0)
     if kind in ("call", "through"):
         await call(world, process, what)
     if kind == "dialog":

@@ -48,7 +48,7 @@ class Machine(RuleBasedStateMachine):
         """All at once, and nothing fails."""
         self._step(acts, Step(seed))
 
-    @rule(acts=_ACTS, seed=_SEEDS, rough=st.sampled_from([0.1, 0.4]), failing=st.sampled_from([0.0, 0.0, 0.1]))
+    @rule(acts=_ACTS, seed=_SEEDS, rough=st.sampled_from([0.2, 0.6]), failing=st.sampled_from([0.0, 0.0, 0.1]))
     def rough(self, acts: list[tuple[str, Any, int]], seed: int, rough: float, failing: float) -> None:
         """The network fails, and perhaps the disk."""
         self._step(acts, Step(seed, rough=rough, failing=failing))
@@ -56,18 +56,19 @@ class Machine(RuleBasedStateMachine):
     @rule(
         acts=_ACTS,
         seed=_SEEDS,
-        kill_at=st.integers(1, 80),
+        kill_at=st.integers(1, 160),
         power=st.booleans(),
-        rough=st.sampled_from([0.0, 0.0, 0.3]),
+        rough=st.sampled_from([0.0, 0.0, 0.4]),
     )
     def killed(self, acts: list[tuple[str, Any, int]], seed: int, kill_at: int, power: bool, rough: float) -> None:
         """A process dies in the middle."""
         self._step(acts, Step(seed, rough=rough, kill_at=kill_at, power=power))
 
-    @rule(seconds=st.sampled_from([1.0, 15.0, 61.0, 301.0, 3_600.0, 12 * 3_600.0, 25 * 3_600.0]))
-    def later(self, seconds: float) -> None:
-        """Time passes."""
-        self._world().wait(seconds)
+    @rule(seed=_SEEDS, seconds=st.sampled_from([1.0, 16.0, 301.0, 901.0, 901.0, 3_600.0, 12 * 3_600.0, 25 * 3_600.0]))
+    def later(self, seconds: float, seed: int) -> None:
+        """Time passes, and what the processes do in the background goes on."""
+        with self._watched():
+            self._world().wait(seconds, seed)
 
     @rule(name=st.sampled_from(NAMES), power=st.booleans())
     def restart(self, name: str, power: bool) -> None:
@@ -79,11 +80,11 @@ class Machine(RuleBasedStateMachine):
         """Somebody sets the clock of the machine, and sets it right again before long."""
         self._world().set_back = 0.0 if self._world().set_back else seconds
 
-    @rule()
-    def rest(self) -> None:
+    @rule(seed=_SEEDS)
+    def rest(self, seed: int) -> None:
         """Nothing fails for a while."""
         with self._watched():
-            settle(self._world())
+            settle(self._world(), seed)
 
     @invariant()
     def holds(self) -> None:

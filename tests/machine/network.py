@@ -32,14 +32,15 @@ class Weather:
     def __init__(self) -> None:
         self.chance = chance(0)
         self.rough = 0.0
-        """Which share of the requests meets one."""
+        """Which share of the mutations meets one; of the rest a quarter as many do."""
         self.next_mutations: list[Fault | None] = []
         """What the next mutations meet, whatever the share is."""
 
     def fault(self, asked: Asked) -> Fault | None:
         if mutates(asked) and self.next_mutations:
             return self.next_mutations.pop(0)
-        return self.chance.choice(FAULTS) if self.rough and self.chance.random() < self.rough else None
+        share = self.rough if mutates(asked) else self.rough / 4
+        return self.chance.choice(FAULTS) if share and self.chance.random() < share else None
 
 
 def mutates(asked: Asked) -> bool:

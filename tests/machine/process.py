@@ -7,7 +7,7 @@ import contextvars
 import json
 import os
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
@@ -20,7 +20,6 @@ from machines_mcp.guard.journal_row import anything_open
 from machines_mcp.guard.keys import state_key
 from machines_mcp.guard.overview import Overview
 from machines_mcp.guard.policy import Policy
-from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.guard.wiring import Guard, wire_guard
 from machines_mcp.guard.withdrawals import Withdrawals
 from machines_mcp.partner import PartnerClient
@@ -96,6 +95,7 @@ class Process:
         )
         self.tasks: set[asyncio.Task[Any]] = set()
         """What goes on in it."""
+        self.gave_up: Exception | None = None
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Let it go on in this process, until it ends or the process does."""
@@ -111,9 +111,12 @@ class Process:
     async def settle(self) -> None:
         """As the server does after its start, in the background."""
         await asyncio.sleep(QUIET_SECONDS)
-        with suppress(StoreUnavailable):
+        try:
             if await self.store.read(anything_open):
                 await self.settling.settle_all()
+        except Exception as error:
+            # The server says so in its log, and leaves it to the calls that come.
+            self.gave_up = error
 
     def _services(self, around: Around) -> Services:
         return Services(

@@ -213,7 +213,7 @@ def _get(up: Upstream, asked: Asked, card: Thing) -> Json:
 
 def _patch(up: Upstream, asked: Asked, card: Thing) -> Json:
     if card.shown["status"] == "canceled":
-        raise Refused(409, "invalid_state")
+        raise Refused(409, "conflict")
     card.shown |= asked.body
     up.changes.append(("change", card.id, json.dumps(asked.body, sort_keys=True)))
     return card.shown

@@ -22,6 +22,7 @@ from unittest.mock import patch
 import anyio.to_thread
 
 from machines_mcp.guard import points
+from machines_mcp.guard.audit_head import EMPTY, Head
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.limits import Limits
 from machines_mcp.guard.policy import Policy, Rule
@@ -83,6 +84,8 @@ class Told:
     wrong: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     """How often each tool answered with each code."""
+    head: Head = EMPTY
+    """Up to where the audit was found whole."""
 
     def judge(self, tool: str, answer: dict[str, Any], intent_id: str | None = None) -> None:
         """An answer came: what it is by itself, and beside the one before it."""
@@ -165,9 +168,9 @@ class World:
         self._look_back()
         return found
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, seed: int = 0) -> None:
         """Let time pass; what is due meanwhile happens."""
-        self.schedule.begin(0, lambda life: None)
+        self.schedule.begin(seed, lambda life: None)
         self.loop.run_until_complete(asyncio.sleep(seconds))
         self._look_back()
 
