@@ -18,7 +18,8 @@ WORKERS ?= 4
 
 # What failed runs once more, alone: where dozens of processes share two cores, one may come too late. A fault of the
 # code fails again. Anything but failed tests (1) ends it at once.
-AGAIN = test $$? -eq 1 && echo 'Once more, alone: what failed.' && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+again = { test $$? -eq 1 && echo 'Once more, alone: what failed.' && \
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m $(1); }
 
 # Settings of the caller's shell that would make Python or pip look outside the virtual environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
@@ -46,13 +47,13 @@ imports: $(VENV)/.dev $(VENV)/.project
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/.dev $(VENV)/.project
-	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist loadfile || $(AGAIN) -m 'not check'
+	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist loadfile || $(call again,'not check')
 
 check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, the other Pythons of this machine
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo 'Installing chromium ...' && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi || \
 		echo 'Could not install chromium; the tests in a browser are skipped.' >&2
-	$(BIN)/python -m pytest -m check -rs -n 2 || $(AGAIN) -m check
+	$(BIN)/python -m pytest -m check -rs -n 2 || $(call again,check)
 
 docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the documents anew
 	$(BIN)/python docs/generate.py
