@@ -20,5 +20,14 @@ def kept(file: Path) -> dict[str, dict[str, Any]]:
 
 def keep(file: Path, name: str, command: str, figures: Mapping[str, Any]) -> None:
     """Keep a run under its name, in place of the one that was there."""
-    runs = kept(file) | {name: {"command": command, "where": where(), "figures": dict(figures)}}
+    runs = kept(file) | {name: {"command": command, "where": where(), "figures": _rounded(dict(figures))}}
     file.write_text(json.dumps(dict(sorted(runs.items())), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _rounded(figures: Any) -> Any:
+    """To what was measured: more digits say nothing, and sixteen of them can look like the number of a card."""
+    if isinstance(figures, dict):
+        return {name: _rounded(value) for name, value in figures.items()}
+    if isinstance(figures, list):
+        return [_rounded(value) for value in figures]
+    return round(figures, 4) if isinstance(figures, float) else figures

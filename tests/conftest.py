@@ -39,6 +39,14 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _logging_is_the_tests() -> Iterator[None]:
+    """Keeps a command that is run in this process from taking over its logging, hooks and warnings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("machines_mcp.logs.configure", lambda level: None)
+        yield
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup() -> Generator[None, object, object]:
     """Lets plain tests and fixtures run a loop of their own while an async fixture of a session or module is alive.

@@ -44,8 +44,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("machines_mcp.logs.configure", lambda level: None)
+def run(env: dict[str, str]) -> Run:
 
     def command(*arguments: str, typed: str = "", **settings: str | None) -> Result:
         return Context().run(CliRunner().invoke, main, list(arguments), input=typed, env=env | settings)

@@ -31,8 +31,7 @@ ENTRIES = (
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("machines_mcp.logs.configure", lambda level: None)
+def run(tmp_path: Path) -> Run:
 
     def command(*arguments: str) -> Result:
         env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")}

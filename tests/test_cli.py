@@ -21,9 +21,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    # The commands take over this process's logging, which here is the tests'.
-    monkeypatch.setattr("machines_mcp.logs.configure", lambda level: None)
+def run(tmp_path: Path) -> Run:
 
     def command(*arguments: str, **settings: str) -> Result:
         env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")} | settings

@@ -41,8 +41,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("machines_mcp.logs.configure", lambda level: None)
+def run(env: dict[str, str]) -> Run:
 
     def command(*arguments: str, typed: Sequence[str] = ()) -> Result:
         lines = "".join(f"{line}\n" for line in typed)

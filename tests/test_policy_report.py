@@ -19,8 +19,6 @@ CANARY = "canary-7f3a-9c21"
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The commands take over this process's logging, which here is the tests'.
-    monkeypatch.setattr("machines_mcp.logs.configure", lambda level: None)
     for name in [name for name in os.environ if name.startswith("MACHINES_")]:
         monkeypatch.delenv(name)
 

@@ -96,10 +96,12 @@ async def test_what_went_wrong_is_traced_too(api: Upstream, tmp_path: Path) -> N
         for kind in (errors.NotFound, errors.Malformed, errors.ConnectionLost):
             with pytest.raises(kind):
                 await client.balances.get(USER)
-    refused, unreadable, lost = lines(path)[1:]
+    # A read whose connection broke is asked again.
+    refused, unreadable, lost, *again = lines(path)[1:]
     assert (refused["status"], refused["response"]["errors"]) == (404, [{"code": "string", "message": "string"}])
     assert (unreadable["status"], unreadable["response"]) == (200, None)
-    assert (lost["status"], lost["response"]) == (None, None)
+    assert again
+    assert {(line["status"], line["response"]) for line in (lost, *again)} == {(None, None)}
 
 
 @posix_only

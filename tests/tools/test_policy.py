@@ -180,10 +180,7 @@ async def test_production_without_a_policy_refuses_to_change_anything_and_says_w
     assert {found["action"] for found in status["permissions"] if found["rule"] != "deny"} == {"read"}
 
 
-async def test_the_command_tools_shows_rules_policy_passphrase_and_budgets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("machines_mcp.logs.configure", lambda level: None)
+async def test_the_command_tools_shows_rules_policy_passphrase_and_budgets(tmp_path: Path) -> None:
     policy = _policy(tmp_path, LIMITS, "sandbox")
     env = {"MACHINES_ENV": "sandbox", "MACHINES_STATE_DIR": str(tmp_path), "MACHINES_POLICY": str(policy)} | REAL
 
