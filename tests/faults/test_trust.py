@@ -6,9 +6,10 @@ tests/partner/test_transport.py.
 
 from __future__ import annotations
 
+import gc
 import ssl
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,15 @@ from tests.partner.certificates import DAY, HOUR, MINUTES, Authority
 from tests.partner.upstream import PARTNER_KEY, Upstream, good, http, port_of, upstream
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def no_socket_is_left_to_a_later_test() -> Iterator[None]:
+    """httpcore drops a connection that is given up within its handshake, and leaves it to the garbage collector."""
+    yield
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        gc.collect()
+
 
 USER = "user-1"
 HOST = "127.0.0.1"
