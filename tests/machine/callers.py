@@ -6,25 +6,28 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
+import anyio
+
 from machines_mcp.guard.store import StoreUnavailable
 from tests.machine.process import Dialog, Process
 from tests.machine.world import Ask, World
 
 Act: TypeAlias = Callable[[Process], Awaitable[Any]]
 Kind = Literal[
-    "card", "bare", "pay", "limit", "close", "deposit", "twin", "yes", "no", "dialog", "call", "through"
+    "card", "bare", "pay", "double", "limit", "close", "deposit", "twin", "yes", "no", "dialog", "call", "through"
 ]  # fmt: skip
-"""What somebody does. `card`, `bare` (one like others), `pay`, `limit` and `close` ask for something new, `twin` for
-the same once more; `call` is an ask with its id, `dialog` that by the client's dialog, `through` a yes and the call."""
+"""What somebody does. They ask for something new: `card`, `bare` (one without a label), `pay`, `double` (twice for one
+quote), `limit`, `close`; or for the same once more: `twin`. `call` is an ask with its id, `dialog` that by the client's
+dialog, `through` a yes and the call."""
 # As often as it stands here.
 KINDS: tuple[Kind, ...] = (
-    "card", "bare", "bare", "pay", "pay", "limit", "close", "deposit",
+    "card", "bare", "bare", "pay", "pay", "double", "limit", "close", "deposit",
     "twin", "yes", "no", "dialog", "call", "call", "through", "through",
 )  # fmt: skip
 
 USERS = ("user-1", "user-2")
 # The same few sums come up again and again, so that caps are reached to the cent.
-SUMS = (500, 2_500, 3_333, 7_000)
+SUMS = (1_000, 2_500, 5_000, 12_000)
 
 
 def act(world: World, kind: Kind, pick: int) -> Act:
@@ -45,6 +48,8 @@ def _new(world: World, kind: Kind, pick: int, user: str) -> Act | None:
             return lambda process: ask(world, process, Ask("create_card", {"user_id": user} | limit))
         case "pay":
             return lambda process: pay(world, process, user, SUMS[pick // 4 % len(SUMS)])
+        case "double":
+            return lambda process: double(world, process, user, SUMS[pick // 4 % len(SUMS)])
         case "deposit":
             return lambda process: deposit(world, process, user)
         case "limit" | "close":
@@ -76,6 +81,20 @@ async def pay(world: World, process: Process, user: str, cents: int) -> None:
     quoted = await process.call("quote_withdrawal", {"user_id": user} | terms)
     if quoted["code"] == "ok":
         await ask(world, process, Ask("create_withdrawal", {"user_id": user, "quote_id": quoted["quote_id"]}))
+
+
+async def double(world: World, process: Process, user: str, cents: int) -> None:
+    """Have two intents for one quote, both approved, and use them at the same time."""
+    asks = world.told.asks
+    before = len(asks)
+    await pay(world, process, user, cents)
+    for first in asks[before : before + 1]:
+        await decide(process, first.id or "", yes=True)
+        await ask(world, process, Ask(first.tool, first.arguments))
+        await decide(process, asks[-1].id or "", yes=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, world, process, first)
+            tasks.start_soon(call, world, process, asks[-1])
 
 
 async def deposit(world: World, process: Process, user: str) -> None:
@@ -121,6 +140,9 @@ async def about(world: World, process: Process, kind: Kind, pick: int) -> None:
     what = asks[-1 - pick % min(len(asks), 6)]
     assert what.id is not None
     if kind == "twin":
+        # Of one that is granted already the same may be asked for once more.
+        if pick % 2:
+            await decide(process, what.id, yes=True)
         await ask(world, process, Ask(what.tool, what.arguments))
     if kind in ("yes", "through"):
         await decide(process, what.id, yes=True)

@@ -67,8 +67,11 @@ def _journal(world: World) -> None:
         query = "SELECT intent_id, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
         if left := [tuple(row) for row in db.execute(query) if row["intent_id"] not in manual]:
             raise Violated(f"rest: the journal has left open {left[0][1]}, and no person is called")
-        twice = "SELECT 1 FROM mutations WHERE state = 'done' AND operation = 'POST /cards' GROUP BY reference"
-        if db.execute(f"{twice} HAVING count(*) > 1").fetchone() is not None:
+        twice = "SELECT 1 FROM mutations WHERE state = 'done' AND operation = 'POST /cards'"
+        if (
+            db.execute(f"{twice} AND reference IS NOT NULL GROUP BY reference HAVING count(*) > 1").fetchone()
+            is not None
+        ):
             raise Violated("rest: two mutations of the journal made one card")
         finding = verify(db, state_key(world.disk.folder, "audit"))
         if not finding.ok:

@@ -77,6 +77,9 @@ def _money(world: World, rows: list[Row]) -> Iterator[str]:
     out = sum(thing.cents for thing in world.upstream.made("withdrawal"))
     done = sum(row.cents for row in rows if row.standing == "done")
     still_open = sum(row.cents for row in rows if row.standing == "open")
+    quotes = Counter(thing.terms for thing in world.upstream.made("withdrawal"))
+    if max(quotes.values(), default=0) > 1:
+        yield "money: it went out twice on the terms of one quote"
     if not done <= out <= done + still_open:
         yield f"money: {out} cents went out, {done} are done and {still_open} are open"
 

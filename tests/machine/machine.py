@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.machine.callers import KINDS, act
+from tests.machine.callers import KINDS, Kind, act
 from tests.machine.ending import settle
 from tests.machine.invariants import check
 from tests.machine.upstream import Habits
@@ -17,9 +17,10 @@ from tests.machine.world import NAMES, Step, World
 
 _SEEDS = st.integers(0, 2**20)
 _ACTS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(KINDS), st.integers(0, 15)), min_size=1, max_size=5)
+_RUSHED: tuple[Kind, ...] = ("pay", "pay", "call", "call", "through", "through", "dialog", "twin")
 _HABITS = st.builds(
     Habits,
-    honours_keys=st.booleans(),
+    honours_keys=st.sampled_from([True, False, False]),
     dates_cards=st.booleans(),
     list_lag=st.sampled_from([0.0, 2.0]),
     signs_after=st.sampled_from([0.0, 1.5, 100.0]),
@@ -44,12 +45,12 @@ class Machine(RuleBasedStateMachine):
         self.world = World(habits)
 
     @rule(acts=_ACTS, seed=_SEEDS)
-    def fair(self, acts: list[tuple[str, Any, int]], seed: int) -> None:
+    def fair(self, acts: list[tuple[str, Kind, int]], seed: int) -> None:
         """All at once, and nothing fails."""
         self._step(acts, Step(seed))
 
     @rule(acts=_ACTS, seed=_SEEDS, rough=st.sampled_from([0.2, 0.6]), failing=st.sampled_from([0.0, 0.0, 0.1]))
-    def rough(self, acts: list[tuple[str, Any, int]], seed: int, rough: float, failing: float) -> None:
+    def rough(self, acts: list[tuple[str, Kind, int]], seed: int, rough: float, failing: float) -> None:
         """The network fails, and perhaps the disk."""
         self._step(acts, Step(seed, rough=rough, failing=failing))
 
@@ -60,9 +61,22 @@ class Machine(RuleBasedStateMachine):
         power=st.booleans(),
         rough=st.sampled_from([0.0, 0.0, 0.4]),
     )
-    def killed(self, acts: list[tuple[str, Any, int]], seed: int, kill_at: int, power: bool, rough: float) -> None:
+    def killed(self, acts: list[tuple[str, Kind, int]], seed: int, kill_at: int, power: bool, rough: float) -> None:
         """A process dies in the middle."""
         self._step(acts, Step(seed, rough=rough, kill_at=kill_at, power=power))
+
+    @rule(
+        kind=st.sampled_from(_RUSHED),
+        pick=st.integers(0, 15),
+        many=st.integers(2, 6),
+        seed=_SEEDS,
+        rough=st.sampled_from([0.0, 0.4]),
+    )
+    def rush(self, kind: Kind, pick: int, many: int, seed: int, rough: float) -> None:
+        """Many do nearly the same at once, in both processes; what they pay is large."""
+        pick |= 14 if kind == "pay" else 0
+        acts = [(NAMES[number % 2], kind, pick + number % 2 * seed % 4) for number in range(many)]
+        self._step(acts, Step(seed, rough=rough))
 
     @rule(seed=_SEEDS, seconds=st.sampled_from([1.0, 16.0, 301.0, 901.0, 901.0, 3_600.0, 12 * 3_600.0, 25 * 3_600.0]))
     def later(self, seconds: float, seed: int) -> None:
@@ -103,7 +117,7 @@ class Machine(RuleBasedStateMachine):
         finally:
             self.world.close()
 
-    def _step(self, acts: list[tuple[str, Any, int]], how: Step) -> None:
+    def _step(self, acts: list[tuple[str, Kind, int]], how: Step) -> None:
         world = self._world()
         with self._watched():
             world.step([(name, act(world, kind, pick)) for name, kind, pick in acts], how)

@@ -15,8 +15,10 @@ from tests.machine.upstream import Asked, Refused, Upstream
 Fault = Literal[
     "refused", "lost", "never", "late", "broken", "before_5xx", "after_5xx", "busy", "busy_in", "slow", "forgotten"
 ]
+# As often as it stands here.
 FAULTS: tuple[Fault, ...] = (
-    "refused", "lost", "never", "late", "broken", "before_5xx", "after_5xx", "busy", "busy_in", "slow", "forgotten"
+    "refused", "lost", "lost", "never", "never", "late", "late", "late", "broken", "before_5xx", "after_5xx",
+    "busy", "busy_in", "slow", "forgotten",
 )  # fmt: skip
 
 BASE = "/partner/v1"

@@ -8,9 +8,9 @@ from tests.machine.running import run
 
 
 def test_no_invariant_is_violated_whatever_fails_and_whoever_dies() -> None:
-    done = run(400, 1)
+    done = run(250, 1)
 
-    assert done.steps >= 400
+    assert done.steps >= 250
 
 
 @pytest.mark.check

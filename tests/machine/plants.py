@@ -1,0 +1,199 @@
+"""Bugs to plant: each takes one thing away that keeps an intent from happening twice, or not at all, unseen."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from machines_mcp.guard.bar import Barred
+from machines_mcp.guard.executions import Executions
+from machines_mcp.guard.intent import Intent, find
+from machines_mcp.guard.intents import Intents
+from machines_mcp.guard.journal import Entry, Journal
+from machines_mcp.guard.owners import Owners
+from machines_mcp.guard.stakes import Demand, Stakes
+from machines_mcp.guard.store import Store
+from machines_mcp.guard.withdrawals import Begun, Withdrawals
+from machines_mcp.partner.request import Wire
+from machines_mcp.protocol.refusal import Refusal
+from machines_mcp.protocol.running import Running
+from machines_mcp.protocol.tool import Done, Settled
+from machines_mcp.tools import settle_cards, settle_withdrawals
+from machines_mcp.tools.services import UserCall
+
+Swap = tuple[Any, str, Any]
+PLANTS: dict[str, Callable[[], Sequence[Swap]]] = {}
+
+
+def _plant(make: Callable[[], Sequence[Swap]]) -> Callable[[], Sequence[Swap]]:
+    PLANTS[make.__name__] = make
+    return make
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The product with this bug."""
+    with ExitStack() as stack:
+        for place, attribute, instead in PLANTS[name]():
+            stack.enter_context(patch.object(place, attribute, instead))
+        yield
+
+
+@_plant
+def no_sync() -> Sequence[Swap]:
+    """A commit returns before it is on disk."""
+    whole = Store._open
+
+    def opened(self: Store) -> sqlite3.Connection:
+        db = whole(self)
+        db.execute("PRAGMA synchronous = NORMAL")
+        return db
+
+    return [(Store, "_open", opened)]
+
+
+@_plant
+def no_key() -> Sequence[Swap]:
+    """No idempotency key is sent."""
+    whole = Wire.headers
+
+    def headers(self: Wire, credential: Any) -> dict[str, str]:
+        return {name: value for name, value in whole(self, credential).items() if name != "Idempotency-Key"}
+
+    return [(Wire, "headers", headers)]
+
+
+@_plant
+def double_consume() -> Sequence[Swap]:
+    """Whether the grant is there is read, and then it is taken, in a transaction of its own."""
+
+    async def consume(self: Intents, intent: Intent) -> bool:
+        fresh = await self.get(intent.id)
+        if fresh is None or fresh.state != "granted" or self.expired(fresh):
+            return False
+
+        def work(db: sqlite3.Connection) -> None:
+            if not self._consume(db, intent):
+                db.execute("UPDATE intents SET owner = ? WHERE id = ?", (self.executions.owners.own(), intent.id))
+                self._tell(db, "call", intent.id, "executing")
+
+        await self._store.run(work)
+        return True
+
+    return [(Intents, "consume", consume)]
+
+
+@_plant
+def cap_before_reserve() -> Sequence[Swap]:
+    """Limits are looked at before the transaction that reserves, and not in it, nor again when the grant is used."""
+    whole = Intents.open
+
+    async def opened(self: Intents, demand: Demand, stakes: Stakes) -> Intent:
+        now = self._clock()
+        broken = await self._store.read(lambda db: self._limit(db, demand, stakes, now, None))
+        if broken is not None:
+            raise Barred(broken)
+        return await whole(self, demand, stakes)
+
+    return [(Intents, "open", opened), (Intents, "_refuse_over_limit", lambda *_, **__: None)]
+
+
+@_plant
+def audit_skipped() -> Sequence[Swap]:
+    """That a grant is taken is not in the audit."""
+    whole = Intents._tell
+
+    def tell(
+        self: Intents, db: sqlite3.Connection, kind: Any, intent_id: str, verdict: str, code: str | None = None
+    ) -> None:
+        if verdict != "executing":
+            whole(self, db, kind, intent_id, verdict, code)
+
+    return [(Intents, "_tell", tell)]
+
+
+@_plant
+def journal_after() -> Sequence[Swap]:
+    """A mutation is in the journal when its answer has come, and not before."""
+    begin, end = Journal.begin, Journal.end
+    begun: dict[str, Any] = {}
+
+    async def later(self: Journal, mutation: Any) -> str:
+        begun[str(len(begun))] = mutation
+        return str(len(begun) - 1)
+
+    async def now(self: Journal, entry_id: str, outcome: Any, **more: Any) -> None:
+        await end(self, await begin(self, begun[entry_id]), outcome, **more)
+
+    return [(Journal, "begin", later), (Journal, "end", now)]
+
+
+@_plant
+def given_back_in_doubt() -> Sequence[Swap]:
+    """A grant whose call is in doubt may be used again."""
+
+    async def refused(self: Running, intent: Intent, refusal: Refusal) -> Refusal:
+        return await self._given_back(intent, refusal)
+
+    return [(Running, "_refused", refused)]
+
+
+@_plant
+def quote_released_in_doubt() -> Sequence[Swap]:
+    """The quote of a withdrawal that is in doubt may be used again."""
+
+    async def release(call: UserCall, withdrawal_id: Any, error: Exception) -> None:
+        await call.services.withdrawals.release(withdrawal_id)
+
+    return [(settle_withdrawals, "_record_failure", release)]
+
+
+@_plant
+def quote_used_twice() -> Sequence[Swap]:
+    """That a quote is still good is read, and then it is used."""
+    whole = Withdrawals.begin
+
+    async def begin(self: Withdrawals, quote: Any) -> Any:
+        free = "UPDATE quotes SET used_by = NULL WHERE id = ?"
+        await self._store.run(lambda db: db.execute(free, (quote.id,)))
+        return await whole(self, quote)
+
+    return [(Withdrawals, "begin", begin)]
+
+
+@_plant
+def withdrawal_resent() -> Sequence[Swap]:
+    """A withdrawal whose answer was lost is asked for once more."""
+
+    async def again(call: UserCall, begun: Begun, entries: Sequence[Entry]) -> Settled:
+        terms: Mapping[str, Any] = begun.quote.terms
+        answer = await settle_withdrawals.ask(call, begun.id, terms)
+        return Done(settle_withdrawals.answered(call, begun.id, terms, answer))
+
+    return [(settle_withdrawals, "_unanswered", again)]
+
+
+@_plant
+def resent_at_once() -> Sequence[Swap]:
+    """A card that is not there yet is asked for once more without waiting for what is under way."""
+    return [(settle_cards, "too_early", lambda call, entry: None)]
+
+
+@_plant
+def living_taken_for_dead() -> Sequence[Swap]:
+    """What another process is at work on is taken for cut short."""
+    return [(Owners, "alive", lambda self, owner: False)]
+
+
+@_plant
+def settled_by_many() -> Sequence[Swap]:
+    """All who want to go to work on what was cut short do."""
+
+    async def take_over(self: Executions, intent_id: str) -> Intent | None:
+        found = await self._store.read(lambda db: find(db, intent_id))
+        return found if found is not None and found.state == "executing" and not self.running(found) else None
+
+    return [(Executions, "take_over", take_over)]
