@@ -27,7 +27,9 @@ def main() -> int:
     except Violated as violated:
         print(f"violated: {violated}")
         return 1
-    print(f"{done.steps} steps in {done.runs} runs, {done.seconds:.0f} s of CPU: no invariant was violated")
+    print(
+        f"{done.steps} steps in {done.runs} runs, {done.seconds:.0f} s of CPU: no invariant was violated ({done.went})"
+    )
     return 0
 
 

@@ -8,6 +8,7 @@ to the next timer. At any point a process can be killed.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import selectors
 from collections.abc import Callable
@@ -61,6 +62,8 @@ class Schedule:
         """How many points were passed in this step."""
         self.trace: list[str] = []
         """Where they were."""
+        self.went = hashlib.sha256()
+        """All points of all steps."""
 
     def begin(
         self, seed: int, kill: Callable[[Life], None], kill_at: int | None = None, *, stalls: float = 0.0
@@ -79,6 +82,7 @@ class Schedule:
         life.check()
         self.passed += 1
         self.trace.append(f"{life.name} {place}")
+        self.went.update(self.trace[-1].encode())
         if self.passed == self._kill_at:
             self._kill(life)
             raise Crashed

@@ -17,11 +17,13 @@ _RUNS_PER_SEARCH = 200
 
 @dataclass(frozen=True)
 class Count:
-    """What was done."""
+    """What was done, in `seconds` of CPU."""
 
     steps: int
     runs: int
     seconds: float
+    went: str
+    """Equal for two that went the same way."""
 
 
 def run(steps: int, first_seed: int, *, shrink: bool = False) -> Count:
@@ -30,7 +32,7 @@ def run(steps: int, first_seed: int, *, shrink: bool = False) -> Count:
     Raises:
         Violated: An invariant did not hold. The run to it is printed; with `shrink` the shortest one that is found.
     """
-    Machine.steps = Machine.runs = 0
+    Machine.steps = Machine.runs = Machine.went = 0
     began, number = time.process_time(), first_seed
     phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
     while Machine.steps < steps:
@@ -48,4 +50,4 @@ def run(steps: int, first_seed: int, *, shrink: bool = False) -> Count:
             ),
         )
         number += 1
-    return Count(Machine.steps, Machine.runs, time.process_time() - began)
+    return Count(Machine.steps, Machine.runs, time.process_time() - began, f"{Machine.went:016x}")

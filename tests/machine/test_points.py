@@ -62,13 +62,13 @@ class Ends:
     """How many upstream had of it when the process was dead."""
 
 
-def at_each(tool: str, habits: Habits, *, power: bool, fault: Fault | None = None) -> Ends:
+def at_each(tool: str, habits: Habits, fault: Fault | None = None) -> Ends:
     """Kill it everywhere. Whatever must hold is looked at when all has come to rest."""
     ends = Ends()
     for at in range(1, points(tool, habits) + 1):
         with granted(tool, habits) as (world, what):
             before = len(world.upstream.things) + len(world.upstream.changes)
-            how = Step(kill_at=at, power=power, mutations=(fault,))
+            how = Step(kill_at=at, power=True, mutations=(fault,))
             world.step([("A", lambda process: call(world, process, what))], how)
             ends.made[len(world.upstream.things) + len(world.upstream.changes) - before] += 1
             settle(world)
@@ -86,7 +86,7 @@ def points(tool: str, habits: Habits) -> int:
 
 @pytest.mark.parametrize("tool", ["create_card", "create_withdrawal"])
 def test_a_call_that_is_killed_at_any_point_happens_once_or_is_left_to_a_person(tool: str) -> None:
-    ends = at_each(tool, IGNORED, power=True)
+    ends = at_each(tool, IGNORED)
 
     assert ends.made.keys() == {0, 1}
     # Asked for again while the yes holds, a card is there in the end; money that may be out is for a person.
@@ -94,12 +94,11 @@ def test_a_call_that_is_killed_at_any_point_happens_once_or_is_left_to_a_person(
 
 
 @pytest.mark.check
-@pytest.mark.parametrize("power", [False, True])
 @pytest.mark.parametrize("habits", [IGNORED, HONOURED], ids=["keys ignored", "keys honoured"])
 @pytest.mark.parametrize("fault", [None, "lost", "never", "late", "after_5xx", "broken"])
 @pytest.mark.parametrize("tool", ["create_card", "create_withdrawal", "update_card", "close_card"])
-def test_whatever_fails_before_it_is_killed(tool: str, fault: Fault | None, habits: Habits, power: bool) -> None:
-    ends = at_each(tool, habits, power=power, fault=fault)
+def test_whatever_fails_before_it_is_killed(tool: str, fault: Fault | None, habits: Habits) -> None:
+    ends = at_each(tool, habits, fault=fault)
 
     assert ends.states.keys() <= ({"done", "executing"} if tool == "create_withdrawal" else {"done", "failed"})
     assert sum(ends.states.values()) == points(tool, habits)
