@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -67,6 +68,10 @@ class Book:
     now: float = NOON
     db: sqlite3.Connection = field(default_factory=_database)
     ids: Iterator[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        # From Python 3.13 on an open connection that nobody holds is warned of.
+        weakref.finalize(self, self.db.close)
 
     def policy(self) -> Policy:
         return Policy(self.rules, limits=self.limits, sinks=frozenset({"page"}))
