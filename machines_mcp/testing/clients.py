@@ -1,8 +1,4 @@
-"""For tests of agents and of this project: a client over a simulator in one line.
-
-async with client(user_id="user-1") as c:
-    await c.call_tool("status", {})
-"""
+"""MCP clients in memory over a server and its simulator, and the person who decides."""
 
 from __future__ import annotations
 
@@ -23,6 +19,9 @@ from machines_mcp.server import opened
 from machines_mcp.settings import read_settings
 
 Answer = Literal["accept", "decline", "cancel"]
+"""What the person says to a dialog of the client."""
+Era = Literal["auto", "legacy", "2026-07-28"]
+"""The protocol that the client speaks: the newest that both know, the one with a handshake, or the one without."""
 
 
 @asynccontextmanager
@@ -30,7 +29,7 @@ async def client(
     *,
     user_id: str | None = None,
     answer: Answer | None = "accept",
-    mode: Literal["auto", "legacy", "2026-07-28"] = "auto",
+    mode: Era = "auto",
     state_dir: Path | None = None,
     read_only: bool = False,
     policy: Path | None = None,
@@ -38,8 +37,12 @@ async def client(
     """An MCP client connected in memory to a server over a simulator of its own, gone with the block.
 
     `user_id` pins the server to one user. `answer` is what the person says to every dialog; None: the client has no
-    dialog. `mode` is the protocol era. `state_dir` keeps the state; without it the state is thrown away.
-    `policy` is the path of the operator's policy.
+    dialog. `mode` is the protocol era. `state_dir` keeps the state, and shares it and the simulator with whatever else
+    has that folder; without it the state is thrown away. `policy` is the path of the operator's policy.
+
+    Raises:
+        SettingsError: `user_id` is not valid.
+        PolicyError: The policy is refused.
     """
 
     async def dialog(
@@ -74,6 +77,12 @@ async def set_passphrase(env: Mapping[str, str], passphrase: str) -> None:
 
 
 async def decide(env: Mapping[str, str], approval_id: str, *, yes: bool = True, passphrase: str = "") -> Decision:
-    """Decide a waiting call of a server with these settings, as `machines-mcp approve` and `deny` do."""
+    """Decide a waiting call of a server with these settings, as `machines-mcp approve` and `deny` do.
+
+    `approval_id` is that of an `approval.required`. The answer is `granted` or `refused` where the decision was taken;
+    else why not: `gone` (nothing waits under the id), `not_allowed` (the policy, or the call's own page, forbids a
+    terminal), and outside `embedded`, where the passphrase counts, `wrong`, `locked` or `unset`. After `granted` the
+    call runs once, when it is repeated with the same arguments and the `approval_id` within 5 minutes.
+    """
     async with opened_guard(read_settings(env)) as guard:
         return await (guard.ways.grant if yes else guard.ways.refuse)(approval_id, "terminal", Secret(passphrase))

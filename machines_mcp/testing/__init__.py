@@ -1,0 +1,30 @@
+"""For tests of agents and of this project: MCP clients over a simulator, and what moves the simulator along.
+
+async with ready_user(balance_cents=100_00) as user:
+    card = await user.call("create_card", limit_amount_cents=50_00, limit_frequency="per30DayPeriod")
+    assert (await user.simulator.spend(card["card_id"], 12_00)).approved
+
+What each does, with shapes and units, is in docs/testing.md and in the docstrings.
+"""
+
+from __future__ import annotations
+
+from machines_mcp.testing.clients import Answer, Era, client, decide, set_passphrase
+from machines_mcp.testing.simulator import FaultKind, KycDecision, NotTaken, Simulator, Spend, simulator
+from machines_mcp.testing.users import ReadyUser, ready_user
+
+__all__ = [
+    "Answer",
+    "Era",
+    "FaultKind",
+    "KycDecision",
+    "NotTaken",
+    "ReadyUser",
+    "Simulator",
+    "Spend",
+    "client",
+    "decide",
+    "ready_user",
+    "set_passphrase",
+    "simulator",
+]
