@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from machines_mcp.protocol.reading import read, schema_of
 from machines_mcp.protocol.refusal import Code, Fault, Refusal
 from machines_mcp.protocol.tool import Input, Tool
 
@@ -18,31 +20,26 @@ _APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
 # Rules by pydantic's error type; the numbers in braces come from the schema, never from the input.
 _RULES: Mapping[str, str] = {
     "missing": "is required",
-    "string_type": "must be a string",
+    "string_type": "must be a string{example}",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "must match {pattern}",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_parsing_size": "must be a whole number of ordinary size",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
+    "string_pattern_mismatch": "must match {pattern}{example}",
+    "int_type": "must be a whole number{example}",
+    "float_type": "must be a number{example}",
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
     "literal_error": "must be one of: {expected}",
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "dict_type": "must be an object",
-    "list_type": "must be a list",
+    "list_type": "must be a list{example}",
     "too_short": "must have at least {min_length} items",
     "too_long": "must have at most {max_length} items",
 }
+
+_EXAMPLES: Mapping[str, Sequence[str]] = {"integer": ["20"], "number": ["25.5"]}
 
 
 def take_approval_id(tool: Tool, arguments: dict[str, Any], *, asks: bool) -> str | None:
@@ -75,7 +72,8 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
             raise Refusal(Code.INPUT_INVALID, faults=[Fault("user_id", rule)])
         raw["user_id"] = pinned_user
     try:
-        return tool.input_model.model_validate(raw)
+        # Strict: what only looks like a number or a yes is none. What may be meant was read before.
+        return tool.input_model.model_validate(read(tool.input_model, raw), strict=True)
     except ValidationError as error:
         faults = [_fault(tool, dict(e)) for e in error.errors(include_input=False, include_url=False)]
     # Raised outside the handler: a chained ValidationError would carry the values along.
@@ -102,8 +100,21 @@ def _fault(tool: Tool, error: dict[str, Any]) -> Fault:
     if kind == "machines_rule":
         rule = str(error["msg"])
     else:
-        rule = _RULES.get(kind, "is not valid").format_map({k: _plain(v) for k, v in context.items()})
+        parts = {k: _plain(v) for k, v in context.items()} | {"example": _example(tool, error["loc"])}
+        rule = _RULES.get(kind, "is not valid").format_map(parts)
     return Fault(_path(tool, error["loc"]), rule)
+
+
+def _example(tool: Tool, loc: tuple[str | int, ...]) -> str:
+    """Words that end a rule with a value that keeps it, of our own making."""
+    name = str(loc[0]) if loc else ""
+    schema = schema_of(tool.input_model)["properties"].get(name, {}) if len(loc) == 1 else {}
+    if name.endswith("_cents"):
+        return " of US cents, such as 2500 for $25.00"
+    given = schema.get("examples") or _EXAMPLES.get(schema.get("type", ""))
+    if schema.get("type") == "array":
+        given = [json.dumps(schema.get("items", {}).get("enum", [])[:1])]
+    return f", such as {given[0]}" if given else ""
 
 
 def _plain(value: Any) -> str:

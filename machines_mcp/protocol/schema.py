@@ -56,23 +56,27 @@ def output_schema(tool: Tool) -> dict[str, Any]:
     return schema
 
 
-def flat_schema(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> dict[str, Any]:
+def flat_schema(
+    model: type[BaseModel], mode: Literal["validation", "serialization"], *, examples: bool = False
+) -> dict[str, Any]:
     """The model's schema with references resolved in place and noise removed.
 
-    Arguments stay closed (`additionalProperties: false`), results are open: they may grow.
+    Arguments stay closed (`additionalProperties: false`), results are open: they may grow. `examples` are for refusals:
+    `tools/list` has no room for them.
     """
     schema = model.model_json_schema(mode=mode)
     definitions = schema.pop("$defs", {})
-    flat: dict[str, Any] = _Flattener(definitions, closed=mode == "validation").flatten(schema)
+    flat: dict[str, Any] = _Flattener(definitions, closed=mode == "validation", examples=examples).flatten(schema)
     flat.pop("description", None)
     flat.setdefault("properties", {})
     return flat
 
 
 class _Flattener:
-    def __init__(self, definitions: dict[str, Any], *, closed: bool) -> None:
+    def __init__(self, definitions: dict[str, Any], *, closed: bool, examples: bool) -> None:
         self._definitions = definitions
         self._closed = closed
+        self._noisy = {"title"} if examples else {"title", "examples"}
 
     def flatten(self, node: Any) -> Any:
         if isinstance(node, list):
@@ -100,9 +104,9 @@ class _Flattener:
     def _value(self, key: str, value: Any) -> Any:
         if key == "properties":
             return {name: self.flatten(schema) for name, schema in value.items()}
-        return value if key in ("enum", "const", "required") else self.flatten(value)
+        return value if key in ("enum", "const", "required", "examples") else self.flatten(value)
 
     def _noise(self, key: str, value: Any) -> bool:
         if key == "default":
             return value in (None, [], {})
-        return key == "title" or (key == "additionalProperties" and not self._closed)
+        return key in self._noisy or (key == "additionalProperties" and not self._closed)

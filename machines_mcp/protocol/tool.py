@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from machines_mcp.guard.effect import Effect
@@ -24,22 +24,16 @@ Out = TypeVar("Out", bound="Output")
 Toolset = Literal["onboarding", "funding", "withdrawals", "cards", "observe", "always"]
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise PydanticCustomError("machines_rule", "must be a whole number")
-    return value
-
-
 def _plain_id(value: str) -> str:
     if value != value.strip() or not value.isprintable():
         raise PydanticCustomError("machines_rule", "must be printable and not begin or end with a space")
     return value
 
 
-Cents = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_no_bool)]
+Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 """Money in US cents, 1 to 100,000,000 (one million dollars)."""
 
-WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change"), BeforeValidator(_no_bool)]
+WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change")]
 """How long a call may wait for a change before it answers `still_waiting`."""
 
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from machines_mcp.partner import AssetList
 
 
-Ticker = Field(min_length=1, max_length=20, pattern=r"^[A-Za-z0-9._-]+$", description="Ticker from the asset list")
-NetworkId = Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9._-]+$", description="Network id of that asset")
+_NAME = r"^[A-Za-z0-9._-]+$"
+Ticker = Field(min_length=1, max_length=20, pattern=_NAME, description="Ticker from the asset list", examples=["usdc"])
+NetworkId = Field(min_length=1, max_length=40, pattern=_NAME, description="Network id of that asset", examples=["base"])
 
 
 class ListAssets(UserInput):

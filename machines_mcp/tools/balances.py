@@ -10,6 +10,7 @@ from pydantic import Field
 from machines_mcp.guard.effect import Effect
 from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, tool
+from machines_mcp.tools.card_shown import CardId
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, clean_or_none
 
@@ -31,7 +32,7 @@ class ListTransactions(UserInput):
         default=None, description="next_cursor of the last page"
     )
     limit: int = Field(default=25, ge=1, le=100)
-    card_id: Annotated[Opaque, FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    card_id: CardId | None = None
     types: list[Literal["spend", "collateral", "payment", "fee"]] | None = Field(default=None, max_length=4)
 
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
 
 
-CardId = Annotated[Opaque, FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")]
+CardId = Annotated[
+    Opaque,
+    FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
+    Field(examples=["a card_id of list_cards"]),
+]
 
 
 class CardShown(Part):

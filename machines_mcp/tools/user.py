@@ -28,7 +28,9 @@ _WALLET = "Wallet"
 
 class ResolveUser(UserInput):
     wallet_address: Annotated[Opaque, FromText(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
-        default=None, description="EVM wallet to link; needs a person's approval"
+        default=None,
+        description="EVM wallet to link; needs a person's approval",
+        examples=["0x and the 40 hex digits of the user's own"],
     )
     wallet_label: str | None = Field(default=None, min_length=1, max_length=120)
 

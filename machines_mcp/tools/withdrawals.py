@@ -39,7 +39,9 @@ class QuoteWithdrawal(UserInput):
     )
     extra_id: Annotated[Opaque, FromText(min_length=1, max_length=120, pattern=_PLAIN)] | None = None
     admin_address: Annotated[Opaque, FromText(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
-        default=None, description="The user's EVM wallet that will send the transaction"
+        default=None,
+        description="The user's EVM wallet that will send the transaction",
+        examples=["0x and the 40 hex digits of the user's own"],
     )
     source_chain_id: int | None = Field(default=None, ge=1, le=2**53)
     source_token_address: Annotated[Opaque, FromText(min_length=4, max_length=200, pattern=r"^[!-~]+$")] | None = None
@@ -58,7 +60,9 @@ class WithdrawalQuote(Output):
 
 
 class CreateWithdrawal(UserInput):
-    quote_id: Annotated[Opaque, FromText(pattern=r"^quote_[0-9a-f]{32}$")]
+    quote_id: Annotated[Opaque, FromText(pattern=r"^quote_[0-9a-f]{32}$")] = Field(
+        examples=["the quote_id of quote_withdrawal"]
+    )
 
 
 @tool(title="List withdrawal assets", toolset="withdrawals", effect=Effect.READ)

@@ -14,6 +14,8 @@ from tests.protocol.fakes import look, note, pay
 
 GOOD: dict[str, Any] = {"user_id": "user-1", "amount_cents": 500}
 
+CENTS = "must be a whole number of US cents, such as 2500 for $25.00"
+
 
 def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) -> dict[str, str]:
     with pytest.raises(Refusal) as refused:
@@ -29,14 +31,14 @@ def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) ->
     [
         (pay, {"user_id": "u"}, {"amount_cents": "is required"}),
         (pay, {}, {"user_id": "is required", "amount_cents": "is required"}),
-        (pay, GOOD | {"amount_cents": "x"}, {"amount_cents": "must be a whole number"}),
-        (pay, GOOD | {"amount_cents": 1.5}, {"amount_cents": "must be a whole number"}),
-        (pay, GOOD | {"amount_cents": True}, {"amount_cents": "must be a whole number"}),
-        (pay, GOOD | {"amount_cents": None}, {"amount_cents": "must be a whole number"}),
-        (pay, GOOD | {"amount_cents": [1]}, {"amount_cents": "must be a whole number"}),
+        (pay, GOOD | {"amount_cents": "x"}, {"amount_cents": CENTS}),
+        (pay, GOOD | {"amount_cents": 1.5}, {"amount_cents": CENTS}),
+        (pay, GOOD | {"amount_cents": True}, {"amount_cents": CENTS}),
+        (pay, GOOD | {"amount_cents": None}, {"amount_cents": CENTS}),
+        (pay, GOOD | {"amount_cents": [1]}, {"amount_cents": CENTS}),
         (pay, GOOD | {"amount_cents": 0}, {"amount_cents": "must be at least 1"}),
         (pay, GOOD | {"amount_cents": 100_000_001}, {"amount_cents": "must be at most 100000000"}),
-        (pay, GOOD | {"amount_cents": "9" * 5000}, {"amount_cents": "must be a whole number of ordinary size"}),
+        (pay, GOOD | {"amount_cents": "9" * 5000}, {"amount_cents": CENTS}),
         (pay, GOOD | {"note": 5}, {"note": "must be a string"}),
         (pay, GOOD | {"note": "x" * 21}, {"note": "must have at most 20 characters"}),
         (pay, GOOD | {"kind": "loan"}, {"kind": "must be one of: 'gift', 'bill'"}),
@@ -46,14 +48,16 @@ def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) ->
             {"user_id": "must be printable and not begin or end with a space"},
         ),
         (pay, GOOD | {"user_id": ""}, {"user_id": "must have at least 1 characters"}),
-        (look, {"words": "red"}, {"words": "must be a list"}),
+        (look, {"words": "red"}, {"words": 'must be a list, such as ["red"]'}),
         (look, {"words": ["red", "blue"]}, {"words.1": "must be one of: 'red', 'green'"}),
         (look, {"words": ["red"] * 3}, {"words": "must have at most 2 items"}),
-        (look, {"ratio": "much"}, {"ratio": "must be a number"}),
+        (look, {"ratio": "much"}, {"ratio": "must be a number, such as 25.5"}),
         (look, {"ratio": float("nan")}, {"ratio": "must be a finite number"}),
         (look, {"ratio": 0}, {"ratio": "must be greater than 0.0"}),
         (look, {"code": "ABC"}, {"code": "must match ^[a-z]+$"}),
         (look, {"code": "a"}, {"code": "must have at least 2 characters"}),
+        (look, {"deep": 1}, {"deep": "must be true or false"}),
+        (look, {"deep": "yes"}, {"deep": "must be true or false"}),
         (look, {"deep": "deep"}, {"deep": "must be true or false"}),
         (look, {"deep": True}, {"(arguments)": "deep goes with ratio"}),
         (look, {"wrds": ["red"]}, {"wrds": "is not an argument of this tool; did you mean words?"}),
@@ -76,6 +80,12 @@ def test_all_faults_are_named_at_once() -> None:
 
 def test_good_arguments_become_the_tools_model() -> None:
     assert validate(pay, GOOD, None).model_dump() == GOOD | {"note": None, "kind": "gift"}
+
+
+@pytest.mark.parametrize("deep", [True, "true", "True", " TRUE "])
+def test_a_yes_in_letters_is_one(deep: object) -> None:
+    assert validate(look, {"deep": deep, "ratio": "0.5"}, None).model_dump()["deep"] is True
+    assert validate(look, {"deep": "False"}, None).model_dump()["deep"] is False
 
 
 def test_a_pinned_server_fills_in_its_user_and_refuses_any_given_one() -> None:
