@@ -93,15 +93,14 @@ def refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> None
 
 
 def _fault(tool: Tool, error: dict[str, Any]) -> Fault:
-    context = error.get("ctx", {})
+    context = error.get("ctx", {}) | {"example": _example(tool, error["loc"])}
     kind = str(error["type"])
     if kind == "extra_forbidden":
         return _unknown(tool, error["loc"])
     if kind == "machines_rule":
         rule = str(error["msg"])
     else:
-        parts = {k: _plain(v) for k, v in context.items()} | {"example": _example(tool, error["loc"])}
-        rule = _RULES.get(kind, "is not valid").format_map(parts)
+        rule = _RULES.get(kind, "is not valid").format_map({k: _plain(v) for k, v in context.items()})
     return Fault(_path(tool, error["loc"]), rule)
 
 
