@@ -24,7 +24,7 @@ SANDBOX_URL = "https://dev-api.machines.cash/partner/v1"
 
 TOOLSETS = ("onboarding", "funding", "withdrawals", "cards", "observe")
 
-_KNOWN = frozenset(
+NAMES = frozenset(
     {
         "MACHINES_ENV",
         "MACHINES_PARTNER_KEY",
@@ -41,6 +41,7 @@ _KNOWN = frozenset(
         "MACHINES_TRACE",
     }
 )
+"""Every setting there is; any other variable that begins with MACHINES_ is refused."""
 MAX_KEY_FILE = 4096
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # One strict reading, because what two parsers read differently can lead elsewhere: no user names, escapes, queries.
@@ -122,8 +123,8 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
 
 
 def _refuse_unknown(values: Mapping[str, str]) -> None:
-    for name in sorted(values.keys() - _KNOWN):
-        near = difflib.get_close_matches(name, _KNOWN, n=1)
+    for name in sorted(values.keys() - NAMES):
+        near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         # A misspelt limit that is quietly ignored is worse than a server that does not start.
         raise SettingsError(f"A variable that begins with MACHINES_ is not a setting: {name[:40]}.{hint}")
