@@ -25,7 +25,7 @@ again = { test $$? -eq 1 && echo 'Once more, alone: what failed.' && \
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check docs bench bench-guard bench-size lock clean
+.PHONY: help demo test lint types imports unit check docs bundle bench bench-peers bench-guard bench-size lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -58,10 +58,17 @@ check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest version
 docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the documents anew
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/sandbox_page.py
+	$(BIN)/python -m distribution
+
+bundle: $(VENV)/.dev $(VENV)/.project $(VENV)/lock/.made ## Pack dist/machines-mcp-*.mcpb for desktop clients; takes node
+	@$(BIN)/python -m distribution.bundle --uv $(VENV)/lock/bin/uv $(ARGS)
 
 bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer, and the guard's cost
 	@$(BIN)/python -m benchmarks $(ARGS)
 	@$(if $(ARGS),:,$(BIN)/python -m benchmarks.guard)
+
+bench-peers: $(VENV)/.runtime $(VENV)/.project ## The same beside other servers, which are installed under .venv/peers
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 bench-guard: $(VENV)/.runtime $(VENV)/.project ## What the last look at a line costs
 	@$(BIN)/python -m benchmarks.guard $(ARGS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SHIPPED_TOP_LEVEL = ["README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pyproject.toml"]
-SHIPPED_FOLDERS = ["machines_mcp", "prompts", "tests", "benchmarks", "docs", "examples", "locks"]
+SHIPPED_FOLDERS = ["machines_mcp", "prompts", "tests", "benchmarks", "distribution", "docs", "examples", "locks"]
 
 
 def _files(folder: Path) -> set[str]:

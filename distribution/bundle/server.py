@@ -1,0 +1,6 @@
+"""What the bundle starts: the server, on stdin and stdout."""
+
+from machines_mcp.cli import main
+
+if __name__ == "__main__":
+    main()

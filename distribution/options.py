@@ -1,0 +1,58 @@
+"""The settings as somebody reads them who fills in a form: the registry's list, and the bundle's questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from machines_mcp.settings import NAMES, TOOLSETS, Environment
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting in words. Without a `title` the bundle does not ask for it: few people ever need it."""
+
+    description: str
+    title: str | None = None
+    kind: Literal["string", "file", "directory", "boolean"] = "string"
+    secret: bool = False
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+
+
+OPTIONS = {
+    "MACHINES_ENV": Option(
+        "embedded: a simulator on this machine, nothing is real. sandbox: Machines' sandbox. production: real money.",
+        "Environment",
+        default=Environment.EMBEDDED.value,
+        choices=tuple(Environment),
+    ),
+    "MACHINES_PARTNER_KEY": Option(
+        "The partner key. Leave it empty for embedded, or where a file holds it.", "Partner key", secret=True
+    ),
+    "MACHINES_PARTNER_KEY_FILE": Option(
+        "A file that holds the partner key and that only you can read; instead of the key itself.",
+        "File with the partner key",
+        "file",
+    ),
+    "MACHINES_USER_ID": Option(
+        "Your own id of the one user that the server acts for. Outside embedded it is needed, or users in the policy.",
+        "User id",
+    ),
+    "MACHINES_POLICY": Option(
+        "A TOML file: what an agent may do, who may say yes, and the limits. Without one, production only reads.",
+        "Policy",
+        "file",
+    ),
+    "MACHINES_READ_ONLY": Option("Nothing that changes anything.", "Read only", "boolean"),
+    "MACHINES_TOOLSETS": Option(f"A comma list of {', '.join(TOOLSETS)}; all of them when empty.", "Toolsets"),
+    "MACHINES_STATE_DIR": Option("Where approvals, quotes and the simulator's database are kept.", kind="directory"),
+    "MACHINES_API_URL": Option("Another address on this machine for sandbox, such as that of machines-mcp sandbox."),
+    "MACHINES_PROXY": Option("A proxy for calls to Machines; its address can hold a password.", secret=True),
+    "MACHINES_CA_FILE": Option("Further certificates, in PEM, for calls to Machines.", kind="file"),
+    "MACHINES_LOG_LEVEL": Option("What is written to stderr: DEBUG, INFO, WARNING, ERROR or CRITICAL."),
+    "MACHINES_TRACE": Option("A file for the shapes of requests and answers, never their values.", kind="file"),
+}
+
+if undescribed := NAMES ^ OPTIONS.keys():
+    raise ValueError(f"distribution/options.py and the settings differ: {', '.join(sorted(undescribed))}")

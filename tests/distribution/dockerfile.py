@@ -1,0 +1,54 @@
+"""As much of a Dockerfile as ours uses: its instructions by stage, and what its build context lets through."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: its word in capitals, its `--options`, and the rest as words or, for RUN, as one line."""
+
+    word: str
+    rest: str
+    options: tuple[str, ...]
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments; of the exec form those of its list."""
+        return list(json.loads(self.rest)) if self.rest.startswith("[") else shlex.split(self.rest)
+
+
+def stages(text: str) -> list[list[Instruction]]:
+    """The instructions of each stage, FROM first; the last stage is the image."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    found: list[list[Instruction]] = []
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if not word:
+            continue
+        if word == "FROM":
+            found.append([])
+        options = []
+        while word != "RUN" and rest.startswith("--"):
+            option, _, rest = rest.partition(" ")
+            options.append(option)
+        found[-1].append(Instruction(word, rest.strip(), tuple(options)))
+    return found
+
+
+def in_context(ignore: str, path: str) -> bool:
+    """Whether a .dockerignore lets a path of the context through: the last pattern that matches decides."""
+    let = True
+    for line in ignore.splitlines():
+        pattern = line.strip()
+        if not pattern or pattern.startswith("#"):
+            continue
+        keeps, pattern = pattern.startswith("!"), pattern.removeprefix("!")
+        parents = ["/".join(path.split("/")[:count]) for count in range(1, path.count("/") + 2)]
+        if any(fnmatch(part, pattern) or fnmatch(part, pattern.removeprefix("**/")) for part in parents):
+            let = keeps
+    return let

@@ -1,0 +1,92 @@
+"""The registry's entry: what the registry asks of one, as far as we state it ourselves, and what it says of us."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distribution.__main__ import files
+from machines_mcp import __version__
+from machines_mcp.settings import NAMES, SettingsError, read_settings
+
+ROOT = Path(__file__).parents[2]
+# Whoever reads one of these could act as the partner, or as the proxy's user.
+SECRETS = {"MACHINES_PARTNER_KEY", "MACHINES_PROXY"}
+
+
+@pytest.fixture(scope="module")
+def entry() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "distribution" / "server.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def package(entry: dict[str, Any]) -> dict[str, Any]:
+    (found,) = entry["packages"]
+    return dict(found)
+
+
+@pytest.mark.parametrize("file", ["server.json", "manifest.json"])
+def test_a_generated_file_is_what_the_code_says(file: str) -> None:
+    path = ROOT / "distribution" / file
+    assert path.read_text(encoding="utf-8") == files()[path], "run `make docs`"
+
+
+def test_the_entry_has_what_the_registry_requires_in_the_lengths_it_takes(entry: dict[str, Any]) -> None:
+    assert entry["$schema"].endswith("/2025-12-11/server.schema.json")
+    assert re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", entry["name"])
+    assert 3 <= len(entry["name"]) <= 200
+    assert 1 <= len(entry["description"]) <= 100
+    assert 1 <= len(entry["title"]) <= 100
+
+
+def test_entry_and_package_have_the_version_of_the_code(entry: dict[str, Any], package: dict[str, Any]) -> None:
+    assert entry["version"] == package["version"] == __version__
+
+
+def test_the_package_is_the_one_that_is_published_and_is_run_over_stdio(package: dict[str, Any]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert package["identifier"] == project["name"]
+    # uvx runs the script that has the name of the package.
+    assert package["identifier"] in project["scripts"]
+    assert (package["registryType"], package["runtimeHint"], package["transport"]) == ("pypi", "uvx", {"type": "stdio"})
+
+
+def test_readme_and_project_name_the_owner_that_the_entry_names(entry: dict[str, Any]) -> None:
+    marked = re.findall(r"^<!-- mcp-name: (\S+) -->$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert marked == [entry["name"]]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["urls"]["Repository"] == entry["repository"]["url"]
+    assert project["readme"] == "README.md"
+    owner = entry["name"].removeprefix("io.github.").partition("/")[0]
+    assert entry["repository"]["url"].startswith(f"https://github.com/{owner}/")
+
+
+def test_every_setting_is_listed_once_and_the_secret_ones_are_marked(package: dict[str, Any]) -> None:
+    listed = [variable["name"] for variable in package["environmentVariables"]]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == NAMES
+    assert {variable["name"] for variable in package["environmentVariables"] if variable["isSecret"]} == SECRETS
+    assert all(variable["description"] for variable in package["environmentVariables"])
+
+
+def test_no_setting_that_is_said_to_be_optional_is_needed(package: dict[str, Any], tmp_path: Path) -> None:
+    assert not any(variable["isRequired"] for variable in package["environmentVariables"])
+    defaults = {v["name"]: v["default"] for v in package["environmentVariables"] if "default" in v}
+    settings = read_settings(defaults | {"MACHINES_STATE_DIR": str(tmp_path)})
+    assert settings.simulated
+
+
+def test_what_is_no_choice_the_server_refuses(package: dict[str, Any], tmp_path: Path) -> None:
+    (environment,) = (variable for variable in package["environmentVariables"] if "choices" in variable)
+    assert environment["name"] == "MACHINES_ENV"
+    others = {"MACHINES_PARTNER_KEY": "k" * 20, "MACHINES_USER_ID": "user-1", "MACHINES_STATE_DIR": str(tmp_path)}
+    for choice in set(environment["choices"]) - {"embedded"}:
+        read_settings(others | {"MACHINES_ENV": choice})
+    with pytest.raises(SettingsError, match=" or ".join(environment["choices"][-2:])):
+        read_settings(others | {"MACHINES_ENV": "staging"})
