@@ -14,12 +14,14 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatch import Dispatcher, ToolAnswer
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
+from machines_mcp.protocol.watching import Watching
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,15 @@ class Identity:
     title: str
     version: str
     instructions: str
+
+
+# A card. Small, because answers of 2026-07-28 carry it each time.
+ICON = types.Icon(
+    src="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E"
+    "%3Cpath d='M0 1h8v6H0z'/%3E%3Cpath fill='%23fff' d='M0 2h8v1H0z'/%3E%3C/svg%3E",
+    mime_type="image/svg+xml",
+    sizes=["any"],
+)
 
 
 def contained(handler: Callable[[Context, P], Awaitable[R]]) -> Callable[[Context, P], Awaitable[R]]:
@@ -96,7 +107,7 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
         return types.ListToolsResult(tools=load().registry.listing)
 
     async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
-        return await load().dispatcher.call(ctx, params)
+        return await _called(load(), watching, ctx, params)
 
     async def list_prompts(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
         return types.ListPromptsResult(prompts=[prompt.shown() for prompt in load_prompts().values()])
@@ -121,6 +132,7 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
     async def complete(ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
         return await load().completions.complete(ctx, params)
 
+    watching = Watching(read_resource)
     # The SDK's types say a model; its runner takes a finished mapping as well, and shaping twice costs a tool call.
     call: Any = contained(call_tool)
     server: Server[Any] = Server(
@@ -129,6 +141,8 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
         title=identity.title,
         instructions=identity.instructions,
         website_url="https://docs.machines.cash",
+        icons=[ICON],
+        lifespan=watching.running,
         cache_hints=_PRIVATE,
         on_list_tools=contained(list_tools),
         on_call_tool=call,
@@ -137,8 +151,40 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
         on_list_resources=contained(list_resources),
         on_list_resource_templates=contained(list_templates),
         on_read_resource=contained(read_resource),
+        on_subscribe_resource=contained(watching.subscribe),
+        on_unsubscribe_resource=contained(watching.unsubscribe),
+        on_subscriptions_listen=contained(watching.listen),
         on_completion=contained(complete),
     )
+    server.add_request_handler("server/discover", types.RequestParams, contained(_discovering(server)))
     # In place of the SDK's tracing, which would name rejected tools and texts in spans.
     server.middleware[:] = [RequestStateBoundary(state_security, default_audience=NAME)]
     return server
+
+
+async def _called(loaded: Loaded, watching: Watching, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
+    try:
+        answer = await loaded.dispatcher.call(ctx, params)
+    finally:
+        if not loaded.registry.only_reads(params.name):
+            watching.touch()
+    loaded.resources.link(ctx.protocol_version, params, answer)
+    return answer
+
+
+def _discovering(
+    server: Server[Any],
+) -> Callable[[Context, types.RequestParams | None], Awaitable[types.DiscoverResult]]:
+    """`server/discover` in place of the SDK's, in whose reading a server that tells of one change tells of all."""
+
+    async def discover(ctx: Context, params: types.RequestParams | None) -> types.DiscoverResult:
+        known = server.get_capabilities(protocol_version=ctx.protocol_version)
+        parts = {name: getattr(known, name) for name in ("tools", "prompts", "resources")}
+        fixed = {name: part.model_copy(update={"list_changed": False}) for name, part in parts.items() if part}
+        return types.DiscoverResult(
+            supported_versions=list(MODERN_PROTOCOL_VERSIONS),
+            capabilities=known.model_copy(update=fixed),
+            instructions=server.instructions,
+        )
+
+    return discover

@@ -35,6 +35,11 @@ class Registry:
         acts = any(rule is not Rule.DENY for effect, rule in rules.items() if effect not in (Effect.READ, Effect.WRITE))
         return acts or Rule.ASK in rules.values()
 
+    def only_reads(self, name: str) -> bool:
+        """Whether nothing can change by calling this name."""
+        tool = self.tools.get(name)
+        return tool is None or tool.read_only
+
     def usable(self, tool: Tool) -> bool:
         """Whether any call of the tool can be allowed at all."""
         return any(self.policy.rule(effect, tool.name) is not Rule.DENY for effect in tool.effects)

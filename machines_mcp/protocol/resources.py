@@ -23,6 +23,9 @@ from machines_mcp.protocol.registry import Registry
 
 SCHEME = "machines://"
 
+# Clients of older revisions may refuse a result with a part that they don't know. Revisions are dates.
+_LINKS_SINCE = "2025-06-18"
+
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
@@ -35,6 +38,8 @@ class Resource:
     description: str
     tool: str | None = None
     text: str | None = None
+    linked_by: tuple[str, ...] = ()
+    """The tools whose results have what fills the address, and name it."""
 
     @property
     def name(self) -> str:
@@ -89,6 +94,17 @@ class Resources:
                 return types.ReadResourceResult(contents=[content])
         raise MCPError(code=types.INVALID_PARAMS, message="no such resource")
 
+    def link(self, revision: str, params: types.CallToolRequestParams, answer: Any) -> None:
+        """Name, in a good result, the addresses where what it speaks of can be read again."""
+        if not isinstance(answer, dict) or "structuredContent" not in answer or revision < _LINKS_SINCE:
+            return
+        known = {**answer["structuredContent"], **(params.arguments or {})}
+        for template, found in self._by_template.items():
+            names = _PLACE.findall(template)
+            places = {name: known[name] for name in names if isinstance(known.get(name), str)}
+            if params.name in found.linked_by and len(places) == len(names):
+                answer["content"].append(_link(found, address(template, **places)))
+
     async def _answer(self, ctx: ServerRequestContext[Any, Any], tool: str, places: Mapping[str, str]) -> str:
         try:
             body = await self._dispatcher.read(ctx, tool, places)
@@ -100,6 +116,11 @@ class Resources:
 def address(template: str, **places: str) -> str:
     """An address with its places filled."""
     return _PLACE.sub(lambda place: quote(places[place[1]], safe=""), template)
+
+
+def _link(resource: Resource, uri: str) -> dict[str, str]:
+    named = {"uri": uri, "name": resource.name, "title": resource.title, "mimeType": _kind(resource)}
+    return {"type": "resource_link", **named}
 
 
 def _match(template: str, uri: str) -> dict[str, str] | None:

@@ -23,6 +23,9 @@ MAX_LINE = 4 * 1024 * 1024
 PIPE_DRAIN_SECONDS = 1.5
 FILE_DRAIN_SECONDS = 60.0
 
+# Answered when it ends, which may be never: nobody waits for that after the last line.
+_ENDLESS = ("subscriptions/listen",)
+
 
 @asynccontextmanager
 async def serve_stdio(
@@ -157,7 +160,7 @@ class LineReader:
             return None
         if message.get("method") == "notifications/cancelled":
             self._settle_cancelled(message)
-        elif "method" in message and "id" in message:
+        elif "method" in message and "id" in message and message["method"] not in _ENDLESS:
             self._writer.expect(message["id"])
         return line.decode("utf-8", "replace")
 

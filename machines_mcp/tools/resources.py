@@ -29,7 +29,19 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         "kyc/fields", "KYC fields", "The identity data that is needed, with its rules.", tool="get_kyc_requirements"
     ),
-    Resource("agreements", "Agreements", "Their texts, and whether they are accepted.", tool="get_agreements"),
+    Resource(
+        "agreements",
+        "Agreements",
+        "Their texts, and whether they are accepted.",
+        tool="get_agreements",
+        linked_by=("accept_agreements",),
+    ),
     Resource("transactions", "Recent transactions", "The newest transactions.", tool="list_transactions"),
-    Resource("cards/{card_id}", "A card", "A card without its number: label, status, limit.", tool="get_card"),
+    Resource(
+        "cards/{card_id}",
+        "A card",
+        "A card without its number: label, status, limit.",
+        tool="get_card",
+        linked_by=("create_card", "update_card"),
+    ),
 )

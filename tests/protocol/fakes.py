@@ -206,6 +206,7 @@ class House:
     guard: Guard
     server: Server[Any]
     settling: Settling
+    resources: Resources
 
     @property
     def intents(self) -> Intents:
@@ -246,7 +247,7 @@ def house(
         registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user)
     )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
-    return House(world, guard, server, settling)
+    return House(world, guard, server, settling, loaded.resources)
 
 
 def body(answer: types.CallToolResult | types.InputRequiredResult) -> dict[str, Any]:

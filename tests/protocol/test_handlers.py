@@ -19,7 +19,9 @@ from tests.protocol.process import ERAS, ODD_SERVER, Era, serving
 
 pytestmark = pytest.mark.anyio
 
-OF_THE_SDK = {"ping", "server/discover"}
+OF_THE_SDK = {"ping"}
+# They look at nothing that could fail.
+WITH_NOTHING_BEHIND = {"server/discover", "resources/unsubscribe"}
 # A request for each handler of ours that gets as far as the handler.
 REQUESTS: dict[str, dict[str, Any]] = {
     "tools/list": {},
@@ -33,6 +35,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "ref": {"type": "ref/prompt", "name": "onboard_user"},
         "argument": {"name": "user_id", "value": ""},
     },
+}
+IN_ONE_ERA: dict[Era, dict[str, dict[str, Any]]] = {
+    "2025-11-25": {"resources/subscribe": {"uri": "machines://journey"}},
+    "2026-07-28": {"subscriptions/listen": {"notifications": {"resourceSubscriptions": ["machines://journey"]}}},
 }
 
 
@@ -55,7 +61,8 @@ async def test_every_handler_but_the_sdks_own_is_contained(home: House) -> None:
 
 
 async def test_every_contained_handler_is_seen_to_fail_below(home: House) -> None:
-    assert _handlers(home.server).keys() - OF_THE_SDK == REQUESTS.keys()
+    tried = REQUESTS.keys() | {method for requests in IN_ONE_ERA.values() for method in requests}
+    assert _handlers(home.server).keys() - OF_THE_SDK == tried | WITH_NOTHING_BEHIND
 
 
 async def test_a_handler_that_is_added_bare_would_be_noticed(home: House) -> None:
@@ -69,10 +76,11 @@ async def test_a_handler_that_is_added_bare_would_be_noticed(home: House) -> Non
 @pytest.mark.parametrize("era", ERAS)
 async def test_whatever_breaks_behind_a_handler_the_client_reads_constant_text(tmp_path: Path, era: Era) -> None:
     async with serving(tmp_path, era, command=ODD_SERVER, ODD_BROKEN="1") as served:
-        for method, params in REQUESTS.items():
+        requests = REQUESTS | IN_ONE_ERA[era]
+        for method, params in requests.items():
             assert (await served.ask(method, params))["error"] == {"code": -32603, "message": "Internal error"}
         assert CANARY not in served.said_since((0, 0))
-        assert served.said_on_stderr().count("LookupError") == len(REQUESTS)
+        assert served.said_on_stderr().count("LookupError") == len(requests)
 
 
 async def test_a_protocol_error_of_a_handler_keeps_its_code_and_loses_its_text(home: House) -> None:
@@ -106,5 +114,16 @@ async def test_the_server_says_who_it_is_and_only_what_it_can(home: House, mode:
     for part in (can.tools, can.prompts, can.resources):
         assert part is not None
         assert part.list_changed is False
+    assert can.resources is not None
+    assert can.resources.subscribe is True
     assert can.completions is not None
     assert can.logging is None
+
+
+async def test_the_server_has_a_picture_that_is_asked_of_nobody_and_costs_little(home: House) -> None:
+    async with home.client("legacy") as client:
+        assert client.server_info is not None
+        (icon,) = client.server_info.icons or ()
+    assert icon.src.startswith("data:image/svg+xml,")
+    # Every answer of 2026-07-28 carries it.
+    assert len(icon.src) < 250

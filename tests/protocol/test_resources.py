@@ -40,6 +40,7 @@ async def thing(call: Call[World], args: Thing) -> ThingShown:
 RESOURCES = (
     Resource("map", "Map", "What there is.", text="# Map"),
     Resource("things/{thing_id}", "Thing", "A thing.", tool="thing"),
+    Resource("notes/{note}", "Note", "A note.", tool="thing", linked_by=("note",)),
     Resource("payments", "Payments", "Not for reading.", tool="pay"),
     Resource("gone", "Gone", "Of a tool that is not there.", tool="elsewhere"),
 )
@@ -76,10 +77,12 @@ async def test_an_address_names_the_user_only_where_there_can_be_several(
         templates = {found.uri_template for found in (await client.list_resource_templates()).resource_templates}
     if pinned is None:
         assert listed == {"machines://map"}
-        assert templates == {"machines://users/{user_id}/things/{thing_id}", "machines://users/{user_id}/payments"}
+        assert templates == {
+            f"machines://users/{{user_id}}/{path}" for path in ("things/{thing_id}", "notes/{note}", "payments")
+        }
     else:
         assert listed == {"machines://map", "machines://payments"}
-        assert templates == {"machines://things/{thing_id}"}
+        assert templates == {"machines://things/{thing_id}", "machines://notes/{note}"}
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -133,3 +136,27 @@ async def test_a_failure_behind_an_address_is_constant_text(home: House, era: Er
 
     home.world.before = fail
     assert await _refused(home, "machines://users/u/things/a", era) == types.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_result_names_the_address_of_what_it_speaks_of(home: House, era: Era) -> None:
+    async with home.client(era) as client:
+        linked = await client.call_tool("note", {"user_id": "a b", "amount_cents": 1, "note": "x/y"})
+        lacking = await client.call_tool("note", {"user_id": "a b", "amount_cents": 1})
+        failed = await client.call_tool("note", {"user_id": "a b", "amount_cents": 0, "note": "x"})
+    text, link = linked.content
+    assert isinstance(text, types.TextContent)
+    assert isinstance(link, types.ResourceLink)
+    assert (link.uri, link.title) == ("machines://users/a%20b/notes/x%2Fy", "Note")
+    assert [content.type for content in (*lacking.content, *failed.content)] == ["text", "text"]
+
+
+@pytest.mark.parametrize(("revision", "linked"), [("2025-03-26", False), ("2025-06-18", True), ("2026-07-28", True)])
+async def test_a_client_that_is_older_than_links_gets_none(
+    store: Store, clock: Clock, revision: str, linked: bool
+) -> None:
+    resources = house(store, clock, tools=(*TOOLS, thing), resources=RESOURCES).resources
+    answer: dict[str, Any] = {"content": [], "structuredContent": {"note": "x"}}
+    called = types.CallToolRequestParams(name="note", arguments={"user_id": "u"})
+    resources.link(revision, called, answer)
+    assert len(answer["content"]) == linked

@@ -95,7 +95,7 @@ REFUSED: list[tuple[str, dict[str, Any], set[int]]] = [
     ("prompts/get", {"name": "onboard_user", "arguments": {CANARY: [CANARY]}}, {-32602}),
     ("resources/read", {"uri": f"file:///{CANARY}"}, {-32602}),
     ("resources/read", {"uri": f"machines://users/{CANARY}/cards/{CANARY} "}, {-32602}),
-    ("resources/subscribe", {"uri": f"machines://{CANARY}"}, {-32601}),
+    ("resources/subscribe", {"uri": f"machines://{CANARY}"}, {-32601, -32602}),
     ("completion/complete", {"ref": CANARY}, {-32602}),
     ("completion/complete", {"ref": {"type": "ref/prompt", "name": CANARY}, "argument": CANARY}, {-32602}),
     ("logging/setLevel", {"level": CANARY}, {-32601, -32602}),
