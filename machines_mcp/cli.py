@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from machines_mcp import __version__
-from machines_mcp.commands import checking, clients, deciding, keys, serving
+from machines_mcp.commands import checking, clients, deciding, keys, login, serving
 
 
 class _Main(click.Group):
@@ -30,6 +30,7 @@ for command in (
     *(deciding.approve, deciding.deny, deciding.desk, deciding.passphrase),
     *(checking.doctor, checking.policy, checking.audit),
     *(keys.keypair, keys.unseal),
-    clients.install,
+    *(clients.install, clients.uninstall),
+    *(login.login, login.logout),
 ):
     main.add_command(command)

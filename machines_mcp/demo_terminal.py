@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from machines_mcp.clients.entry import block, command
 from machines_mcp.demo_scenes import Scene
-from machines_mcp.install import command, config_text
 from machines_mcp.tools.text import dollars
 
 _HEAD = (
@@ -70,9 +70,10 @@ class TerminalTeller:
             f"\n[bold green]All {self._told} calls went well[/] in {seconds:.1f} s. Nothing was real.\n"
         )
         self._console.print("[bold]Use it in Claude Desktop:[/] put this into claude_desktop_config.json and restart.")
-        self._console.print(f"[dim]For Claude Code: {command()} install claude-code --print[/]\n", soft_wrap=True)
+        install = f"{' '.join(command())} install claude-desktop"
+        self._console.print(f"[dim]Or: {install} (claude-code, cursor, vscode, codex)[/]\n", soft_wrap=True)
         # Not by rich: a wrapped path would not be one.
-        print(config_text("claude-desktop", {}))
+        print(block("claude-desktop", {}))
 
 
 def _notable(tool: str, result: dict[str, Any]) -> str:

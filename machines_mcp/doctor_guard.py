@@ -142,7 +142,7 @@ def _caller(app: App) -> Finding:
         return Finding(False, "caller", "the files can't be looked at")
     if reached:
         return Finding(False, "caller", f"{user_name(uid)} can reach {reached[0]}; close it to that user")
-    if app.settings.partner_key is not None and app.settings.partner_key_file is None:
+    if app.settings.key_source == "environment":
         hint = "the partner key came through the environment, so who starts the server has it"
         return Finding(False, "caller", f"{hint}; put it in a file (MACHINES_PARTNER_KEY_FILE)")
     return Finding(True, "caller", f"{user_name(uid)}, through sudo, reaches neither key, state nor policy")

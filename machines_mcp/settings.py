@@ -10,13 +10,13 @@ import hashlib
 import ipaddress
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from machines_mcp.partner_key import KeyFault, KeySource, given_key, stored_key
 from machines_mcp.secret import Secret
 
 PRODUCTION_URL = "https://api.machines.cash/partner/v1"
@@ -42,7 +42,6 @@ NAMES = frozenset(
     }
 )
 """Every setting there is; any other variable that begins with MACHINES_ is refused."""
-MAX_KEY_FILE = 4096
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # One strict reading, because what two parsers read differently can lead elsewhere: no user names, escapes, queries.
 _LOCAL_URL = re.compile(
@@ -80,7 +79,9 @@ class Settings:
     log_level: str
     trace: Path | None
     partner_key_file: Path | None = None
-    """Where the key was read from; None where it came through the environment."""
+    """The file that the key was read from; None where it came through the environment or from a keyring."""
+    key_source: KeySource | None = None
+    """How the key came to us; None where there is none."""
 
     @property
     def simulated(self) -> bool:
@@ -96,8 +97,14 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     """
     values = {k: v for k, v in (os.environ if env is None else env).items() if k.startswith("MACHINES_") and v != ""}
     _refuse_unknown(values)
-    key = _partner_key(values)
-    environment = _environment(values, has_key=key is not None)
+    try:
+        found = given_key(values)
+        environment = _environment(values, has_key=found is not None)
+        if environment is not Environment.EMBEDDED and found is None:
+            found = stored_key(environment)
+    except KeyFault as fault:
+        raise SettingsError(str(fault)) from None
+    key = found.key if found else None
     user_id = checked_user_id(values.get("MACHINES_USER_ID"))
     policy = _policy(values.get("MACHINES_POLICY"))
     if environment is not Environment.EMBEDDED and user_id is None and policy is None:
@@ -118,7 +125,8 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         ca_file=_ca_file(values.get("MACHINES_CA_FILE")),
         log_level=_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
         trace=_trace(values.get("MACHINES_TRACE")),
-        partner_key_file=Path(values["MACHINES_PARTNER_KEY_FILE"]) if "MACHINES_PARTNER_KEY_FILE" in values else None,
+        partner_key_file=found.file if found else None,
+        key_source=found.source if found else None,
     )
 
 
@@ -128,34 +136,6 @@ def _refuse_unknown(values: Mapping[str, str]) -> None:
         hint = f" Did you mean {near[0]}?" if near else ""
         # A misspelt limit that is quietly ignored is worse than a server that does not start.
         raise SettingsError(f"A variable that begins with MACHINES_ is not a setting: {name[:40]}.{hint}")
-
-
-def _partner_key(values: Mapping[str, str]) -> Secret | None:
-    direct, file = values.get("MACHINES_PARTNER_KEY"), values.get("MACHINES_PARTNER_KEY_FILE")
-    if direct and file:
-        raise SettingsError("MACHINES_PARTNER_KEY and MACHINES_PARTNER_KEY_FILE are both set; keep one.")
-    if file:
-        direct = _read_key_file(Path(file))
-    if direct is None:
-        return None
-    if not re.fullmatch(r"[\x21-\x7e]{8,512}", direct):
-        raise SettingsError("The partner key must be 8 to 512 printable ASCII characters without spaces.")
-    return Secret(direct)
-
-
-def _read_key_file(path: Path) -> str:
-    try:
-        info = path.stat()
-        if not stat.S_ISREG(info.st_mode):
-            raise SettingsError("MACHINES_PARTNER_KEY_FILE is not a regular file.")
-        if os.name == "posix" and info.st_mode & 0o077:
-            raise SettingsError("MACHINES_PARTNER_KEY_FILE can be read by other users; run chmod 600 on it.")
-        with path.open(encoding="ascii") as file:
-            return file.read(MAX_KEY_FILE).strip()
-    except UnicodeDecodeError:
-        raise SettingsError("MACHINES_PARTNER_KEY_FILE does not hold a key: it is not ASCII text.") from None
-    except OSError:
-        raise SettingsError("MACHINES_PARTNER_KEY_FILE can't be read; check the path and its permissions.") from None
 
 
 def _environment(values: Mapping[str, str], *, has_key: bool) -> Environment:
@@ -169,8 +149,6 @@ def _environment(values: Mapping[str, str], *, has_key: bool) -> Environment:
     environment = Environment(name)
     if environment is Environment.EMBEDDED and has_key:
         raise SettingsError("MACHINES_ENV=embedded takes no partner key; unset the key or choose sandbox.")
-    if environment is not Environment.EMBEDDED and not has_key:
-        raise SettingsError(f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE.")
     return environment
 
 

@@ -1,19 +1,58 @@
-"""Commands that set the server up in a client: install."""
+"""Commands that set the server up in a client: install, uninstall."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
-from machines_mcp.commands.common import fail
+from machines_mcp.commands.common import fail, load_settings
+from machines_mcp.commands.login import offer_passphrase
+
+_CLIENTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex")
+_client = click.argument("name", metavar="CLIENT", type=click.Choice(_CLIENTS))
+_project = click.option("--project", is_flag=True, help="The config in this folder instead of your own.")
 
 
 @click.command()
-@click.argument("client", type=click.Choice(["claude-desktop", "claude-code"]))
-@click.option("--print", "only_print", is_flag=True, help="Show the config instead of writing it.")
-def install(client: str, only_print: bool) -> None:
-    """Show the config block that starts this server in CLIENT."""
-    from machines_mcp.install import config_text
+@_client
+@click.option("--print", "only_print", is_flag=True, help="Only show what would be put there.")
+@_project
+def install(name: str, only_print: bool, project: bool) -> None:
+    """Put this server into CLIENT's config, with the settings of this environment; all else there stays.
 
-    if not only_print:
-        fail(f"Writing configs is not built yet; run: machines-mcp install {client} --print")
-    click.echo(config_text(client))
+    CLIENT: claude-desktop, claude-code, cursor, vscode or codex. The file as it was is kept beside it.
+    """
+    from machines_mcp.clients.catalogue import CLIENTS, this_system
+    from machines_mcp.clients.entry import block
+    from machines_mcp.clients.faults import ConfigFault
+    from machines_mcp.clients.installing import install, place
+
+    settings = load_settings()
+    try:
+        path = place(CLIENTS[name], this_system(), Path.cwd() if project else None)
+        if only_print:
+            click.echo(f"For {path}:", err=True)
+            click.echo(block(name))
+            return
+        click.echo(install(CLIENTS[name], path, os.environ))
+    except ConfigFault as error:
+        fail(str(error))
+    offer_passphrase(settings)
+
+
+@click.command()
+@_client
+@_project
+def uninstall(name: str, project: bool) -> None:
+    """Take this server out of CLIENT's config; all else there stays, and the file as it was is kept beside it."""
+    from machines_mcp.clients.catalogue import CLIENTS, this_system
+    from machines_mcp.clients.faults import ConfigFault
+    from machines_mcp.clients.installing import place, uninstall
+
+    try:
+        path = place(CLIENTS[name], this_system(), Path.cwd() if project else None)
+        click.echo(uninstall(CLIENTS[name], path))
+    except ConfigFault as error:
+        fail(str(error))
