@@ -10,7 +10,7 @@ What each does, with shapes and units, is in docs/testing.md and in the docstrin
 from __future__ import annotations
 
 from machines_mcp.testing.clients import Answer, Era, client, decide, set_passphrase
-from machines_mcp.testing.simulator import FaultKind, KycDecision, NotTaken, Simulator, Spend, simulator
+from machines_mcp.testing.simulators import FaultKind, KycDecision, NotTaken, Simulator, Spend, simulator
 from machines_mcp.testing.users import ReadyUser, ready_user
 
 __all__ = [

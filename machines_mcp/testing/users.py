@@ -13,7 +13,7 @@ from mcp import Client
 
 from machines_mcp.guard.ways import Decision
 from machines_mcp.testing.clients import Answer, Era, client, decide
-from machines_mcp.testing.simulator import Simulator, simulator
+from machines_mcp.testing.simulators import Simulator, simulator
 
 COIN, NETWORK, CENTS_A_COIN = "rusd", "base", 100
 LEAST_CENTS = 100

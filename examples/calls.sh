@@ -1,0 +1,35 @@
+#!/bin/sh
+# A user from nothing to a card by `machines-mcp call`, one call per line: sh examples/calls.sh
+# Embedded: nothing is real and no key is needed; --approve plays the person, and works nowhere else.
+# Each result is one JSON object on stdout, exit code 1 on a tool's error, which `set -e` ends the script with.
+set -eu
+
+MACHINES_ENV=embedded
+MACHINES_USER_ID=user-1
+MACHINES_STATE_DIR=$(mktemp -d)
+export MACHINES_ENV MACHINES_USER_ID MACHINES_STATE_DIR
+trap 'rm -rf "$MACHINES_STATE_DIR"' EXIT
+
+# field NAME: that member of the JSON object on stdin.
+field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
+machines-mcp call resolve_user | field user_id
+
+machines-mcp call --approve submit_kyc '{
+  "first_name": "Ada", "last_name": "Approved", "birth_date": "1990-12-10", "national_id": "DEMO-0001",
+  "country_of_issue": "US", "email": "ada@example.com", "address_line1": "1 Main Street",
+  "address_city": "Springfield", "address_region": "IL", "address_postal_code": "62701", "address_country_code": "US",
+  "occupation": "15-1132", "annual_salary": "50k–99k", "account_purpose": "testing",
+  "expected_monthly_volume": "under $1k"}' | field status
+
+machines-mcp call --approve accept_agreements | field accepted
+
+deposit=$(machines-mcp call create_deposit '{"currency": "rusd", "network": "base", "amount": 100}' | field deposit_id)
+machines-mcp call get_deposit "{\"deposit_id\": \"$deposit\", \"wait_seconds\": 30}" | field status
+
+card=$(machines-mcp call --approve create_card \
+  '{"limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}' | field card_id)
+machines-mcp call get_card "{\"card_id\": \"$card\"}" | field status
+
+# What is refused is JSON too: the code, a sentence, and the tool to call next.
+machines-mcp call get_card '{"card_id": "00000000-0000-4000-8000-000000000000"}' | field code || true

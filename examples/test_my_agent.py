@@ -1,0 +1,57 @@
+"""A pytest test of one's own agent: `pytest examples/test_my_agent.py`. Each test has a simulator of its own."""
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from machines_mcp.testing import ready_user
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def buys_within(client: Client, cents: int) -> dict[str, Any]:
+    """The agent under test: it makes sure that the user has a card for a month's shopping."""
+    for card in ((await client.call_tool("list_cards", {})).structured_content or {})["cards"]:
+        if card["status"] == "active" and card["limit_amount_cents"] == cents:
+            return dict(card)
+    wish: dict[str, Any] = {"limit_amount_cents": cents, "limit_frequency": "per30DayPeriod"}
+    answer = await client.call_tool("create_card", wish)
+    while answer.is_error:
+        refusal = json.loads(getattr(answer.content[0], "text", "{}"))
+        if refusal["code"] != "outcome.unknown":
+            raise PermissionError(refusal["code"])
+        await anyio.sleep(refusal["retry_after_seconds"])
+        # This finds out what became of it, and does nothing twice.
+        answer = await client.call_tool("create_card", wish | {"approval_id": refusal["approval_id"]})
+    return dict(answer.structured_content or {})
+
+
+async def test_it_makes_one_card_that_pays_up_to_its_limit() -> None:
+    async with ready_user(balance_cents=100_00) as user:
+        card = await buys_within(user.client, 20_00)
+        assert (await buys_within(user.client, 20_00))["card_id"] == card["card_id"]
+        assert len((await user.call("list_cards"))["cards"]) == 1
+        assert (await user.simulator.spend(card["card_id"], 15_00, "Corner Shop")).approved
+        assert (await user.simulator.spend(card["card_id"], 15_00)).reason == "card_limit"
+
+
+async def test_it_makes_none_when_the_person_says_no() -> None:
+    async with ready_user(answer="decline") as user:
+        with pytest.raises(PermissionError, match=r"approval\.refused"):
+            await buys_within(user.client, 20_00)
+        assert (await user.call("list_cards"))["cards"] == []
+
+
+async def test_it_makes_one_card_although_the_answer_is_lost() -> None:
+    async with ready_user() as user:
+        await user.simulator.fault("/cards", "after", method="POST")
+        assert (await buys_within(user.client, 20_00))["status"] == "active"
+        assert len((await user.call("list_cards"))["cards"]) == 1

@@ -1,0 +1,62 @@
+"""What docs/testing.md says of the helpers is what they are, and the code on the page runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import anyio
+import pytest
+
+from machines_mcp import testing
+from machines_mcp.testing import ReadyUser, Simulator, ready_user
+
+PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PATIENCE = 60.0
+
+
+def names(heading: str) -> list[str]:
+    section = PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def test_every_helper_stands_there() -> None:
+    functions = [name for name in testing.__all__ if inspect.isfunction(getattr(testing, name))]
+    of_user = {field.name for field in dataclasses.fields(ReadyUser)}
+    of_user |= {name for name in vars(ReadyUser) if not name.startswith("_")}
+    assert sorted([*names("Clients and users"), *names("Who decides")]) == sorted([*functions, *of_user])
+    assert names("What a test makes happen") == [name for name in vars(Simulator) if not name.startswith("_")]
+
+
+def test_every_name_of_the_package_is_on_the_page() -> None:
+    for name in testing.__all__:
+        if name not in ("Answer", "Era"):  # their values are
+            assert f"`{name}`" in PAGE, name
+
+
+@pytest.mark.anyio
+async def test_the_code_on_the_page_runs() -> None:
+    first, faults, decided = CODE
+    found: dict[str, Any] = {}
+    exec(compile(first, "testing.md", "exec"), found)  # noqa: S102
+    with anyio.fail_after(PATIENCE):
+        await found["test_a_card_pays_up_to_its_limit"]()
+        await run(decided, ready_user=ready_user)
+        async with ready_user() as user:
+            await run(faults, user=user)
+            seen = [await user.call(tool) for tool in ("get_agreements", "get_balances")]
+            assert [answer["code"] for answer in seen] == ["not_found", "partner.malformed"]
+            assert all(answer["code"] in faults for answer in seen)
+
+
+async def run(code: str, **given: Any) -> None:
+    """The lines as the body of an async function."""
+    body = "\n".join(f"    {line}" for line in dedent(code).splitlines())
+    found: dict[str, Any] = dict(given)
+    exec(compile(f"async def lines():\n{body}", "testing.md", "exec"), found)  # noqa: S102
+    await found["lines"]()

@@ -1,0 +1,107 @@
+"""Each example runs alone, as a reader would start it, and says what it is there to show."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "examples"
+LONGEST = 60
+
+AGENT = r"""status: done
+create_session: done
+resolve_user: done
+get_kyc_requirements: done
+  the person is asked: Send the identity data .*
+submit_kyc: approved
+get_agreements: done
+  the person is asked: Accept these agreements .*
+accept_agreements: done
+list_deposit_assets: done
+quote_deposit: done
+create_deposit: pending
+get_deposit: completed
+get_balances: done
+create_session: done
+  the person is asked: Issue a virtual card labelled “Groceries” with a limit of \$50\.00 per 30 days .*
+create_card: active
+reveal_card: verified
+list_transactions: done
+no next step: the journey is at its end
+"""
+PAYOUT = r"""25\.00 USD would arrive as about 25\.0 rusd
+approval\.required: at the desk
+the person: granted
+ready to be sent on chain \d+, until \d{4}-\d\d-\d\dT[\d:.]+Z
+asked again, it is the same one: True
+cents that left: 2500
+cents to spend: 7500
+"""
+LOST_CARD = r"""the card is active
+  1200 cents: paid
+somebody found it, so it is locked
+  3000 cents: card_not_active
+it won't come back, so it is canceled
+the new one is active
+  3000 cents: paid
+  posted: 3000 cents with the new card
+  declined: 3000 cents with the lost card
+  posted: 1200 cents with the lost card
+"""
+CALLS = "user-1\napproved\nTrue\ncompleted\nactive\nnot_found\n"
+
+OUTPUTS = {"payout.py": PAYOUT, "lost_card.py": LOST_CARD}
+LONGER = {"agent.py": AGENT, "calls.sh": CALLS, "test_my_agent.py": r"\.{3} .*\n3 passed in .*\n"}
+COMMANDS = {"calls.sh": ["sh"], "test_my_agent.py": [sys.executable, "-m", "pytest", "-q"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [*OUTPUTS.items(), *(pytest.param(*item, marks=pytest.mark.check) for item in LONGER.items())],
+    ids=[*OUTPUTS, *LONGER],
+)
+def test_an_example_runs_alone_and_shows_what_it_is_there_for(name: str, output: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMANDS.get(name, [sys.executable, "-W", "error"]), FOLDER / name],
+        cwd=ROOT,
+        env=_environment(tmp_path),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    # What a library logs of a call that it sends again is no fault of the example.
+    errors = [line for line in done.stderr.splitlines() if line != "stamina.retry_scheduled"]
+    assert (done.returncode, errors) == (0, [])
+    assert re.fullmatch(output, done.stdout), done.stdout
+
+
+def test_every_example_is_one_that_is_run_and_short_enough_to_be_read() -> None:
+    programs = {file.name: file for file in FOLDER.iterdir() if file.suffix in (".py", ".sh")}
+    elsewhere = {"journey.py"}  # by tests/docs/test_client.py
+    assert programs.keys() == {*OUTPUTS, *LONGER} | elsewhere
+    for file in programs.values():
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST, file.name
+
+
+def test_the_readme_lists_every_example() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for file in FOLDER.iterdir():
+        if file.suffix in (".py", ".sh"):
+            assert f"(examples/{file.name})" in readme, file.name
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The caller's, without settings, and with the command of the project that is tested."""
+    command = folder / "bin" / "machines-mcp"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m machines_mcp "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MACHINES_", "PYTEST_"))}
+    path = os.pathsep.join([str(command.parent), str(Path(sys.executable).parent), kept.get("PATH", "")])
+    return kept | {"PYTHONPATH": str(ROOT), "PATH": path, "TMPDIR": str(folder)}
