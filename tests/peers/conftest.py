@@ -1,0 +1,34 @@
+"""The peers' programs, shared by the whole run, however many processes its tests are spread over."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.peers.npm import installed, node_package
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of the installed packages."""
+    base = tmp_path_factory.getbasetemp()
+    # Every worker has a folder of its own below that of the run.
+    shared = (base if worker_id == "master" else base.parent) / "peers"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = shared / "done"
+        if not done.exists():
+            installed(shared)
+            done.touch()
+    return shared / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def node(node_modules: Path) -> Callable[..., list[str]]:
+    """The command that runs a program of a package, or a script, by Node 22."""
+    program = node_modules / node_package() / "bin" / "node"
+    return lambda script, *arguments: [str(program), str(script), *map(str, arguments)]

@@ -1,0 +1,134 @@
+"""What the conformance suite looks for by name, made of the product's own parts: its tools, prompts and resources.
+
+Each goes the way of every other: registry, gate, dispatch, shaping. What those parts can't express (pictures, sound,
+sampling, forms with fields) is not here, and stands in the files of expected failures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import mcp_types as types
+from pydantic import Field
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.stakes import Stakes
+from machines_mcp.protocol import handlers, questions, resources
+from machines_mcp.protocol.prompts import Prompt, load_prompts
+from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.protocol.resources import Resource
+from machines_mcp.protocol.tool import Call, Input, Output, Tool, tool
+from machines_mcp.server import App
+from machines_mcp.tools import catalogue
+from machines_mcp.tools import resources as of_tools
+
+AnyCall = Call[Any]
+
+
+class Nothing(Input):
+    pass
+
+
+class Said(Input):
+    message: str = Field(max_length=200)
+
+
+class Place(Input):
+    id: str = Field(max_length=40)
+
+
+class Text(Output):
+    text: str
+
+
+class Data(Output):
+    id: str
+    template_test: bool
+    data: str
+
+
+@tool(title="Simple text", toolset="always", effect=Effect.READ)
+async def test_simple_text(call: AnyCall, args: Nothing) -> Text:
+    """Say something."""
+    return Text(text="This is a simple text response for testing.")
+
+
+@tool(title="Error handling", toolset="always", effect=Effect.READ)
+async def test_error_handling(call: AnyCall, args: Nothing) -> Text:
+    """Fail as tools do."""
+    raise Refusal(Code.NOT_FOUND)
+
+
+@tool(title="Progress", toolset="always", effect=Effect.READ)
+async def test_tool_with_progress(call: AnyCall, args: Nothing) -> Text:
+    """Tell how far it is."""
+    for fraction in (0.0, 0.5, 1.0):
+        await call.progress(fraction, "on the way")
+    return Text(text="There.")
+
+
+@tool(title="Data", toolset="always", effect=Effect.READ)
+async def test_data(call: AnyCall, args: Place) -> Data:
+    """What stands at an address with a place in it."""
+    return Data(id=args.id, template_test=True, data=f"Data for ID: {args.id}")
+
+
+async def _stakes(call: AnyCall, args: Input) -> Stakes:
+    return Stakes(question=args.message if isinstance(args, Said) else "Please confirm.")
+
+
+@tool(title="Elicitation", toolset="always", effect=Effect.MONEY, stakes=_stakes)
+async def test_elicitation(call: AnyCall, args: Said) -> Text:
+    """Ask a person."""
+    return Text(text="User response: accept")
+
+
+async def _agreed(call: AnyCall, args: Nothing) -> Text:
+    """Ask a person, by a result and a state that is sealed."""
+    return Text(text="state-ok")
+
+
+def _asking(name: str) -> Tool:
+    made = tool(title=name, toolset="always", effect=Effect.MONEY, stakes=_stakes)(_agreed)
+    return replace(made, name=f"test_input_required_result_{name}")
+
+
+TOOLS: tuple[Tool, ...] = (
+    test_simple_text,
+    test_error_handling,
+    test_tool_with_progress,
+    test_data,
+    test_elicitation,
+    *(_asking(name) for name in ("elicitation", "request_state", "tampered_state")),
+)
+
+PROMPTS = (
+    Prompt("test_simple_prompt", "Simple", "A prompt.", (), "This is a simple prompt for testing."),
+    Prompt(
+        "test_prompt_with_arguments",
+        "With arguments",
+        "A prompt with arguments.",
+        tuple(types.PromptArgument(name=name, required=True) for name in ("arg1", "arg2")),
+        "Prompt with arguments: arg1='{arg1}', arg2='{arg2}'",
+    ),
+)
+
+RESOURCES = (
+    Resource("static-text", "Text", "A text.", text="This is the content of the static text resource."),
+    Resource("watched-resource", "Watched", "A text to watch.", text="Nothing happens."),
+    Resource("template/{id}/data", "Data", "Data of an id.", tool="test_data"),
+)
+
+
+def add_fixtures(app: App) -> None:
+    """Put them beside what the server has; for this process only."""
+    # Without a user in the addresses, whose beginning the suite decides.
+    app.settings = replace(app.settings, user_id="conformance")
+    catalogue.TOOLS = (*catalogue.TOOLS, *TOOLS)
+    resources.SCHEME = "test://"
+    of_tools.RESOURCES = (*of_tools.RESOURCES, *RESOURCES)
+    # The suite answers under this name only.
+    vars(questions)["_KEY"] = "user_name"
+    known = {**load_prompts(), **{prompt.name: prompt for prompt in PROMPTS}}
+    vars(handlers)["load_prompts"] = lambda: known

@@ -1,0 +1,44 @@
+"""The peers' own programs, from npm: installed once for a run of the tests, into a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PACKAGES = (
+    "@modelcontextprotocol/conformance@0.2.0-alpha.12",
+    "@modelcontextprotocol/sdk@1.32.2",
+    "@modelcontextprotocol/client@2.4.0",
+    "@modelcontextprotocol/inspector@2.12.0",
+)
+INSTALL_SECONDS = 300
+
+
+def node_package() -> str:
+    """The package with the program of Node 22 for this machine: the suite and the Inspector need it."""
+    system, machine = platform.system().lower(), platform.machine().lower()
+    chip = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine, machine)
+    return f"node-{'bin-' if (system, chip) == ('darwin', 'arm64') else ''}{system}-{chip}"
+
+
+def installed(folder: Path) -> Path:
+    """`node_modules` with all of it. No script of a package runs.
+
+    Skips the test where npm, or one of the packages, can't be had; not in continuous integration, which has both.
+    """
+    npm, ci = shutil.which("npm"), bool(os.environ.get("CI"))
+    if npm is None and not ci:
+        pytest.skip("npm is not installed, so the peers' programs can't be had")
+    assert npm is not None, "the continuous integration has npm"
+    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "--prefix"]
+    packages = [*PACKAGES, f"{node_package()}@22"]
+    done = subprocess.run([*command, folder, *packages], capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    if done.returncode != 0 and not ci:
+        pytest.skip("npm could not fetch the peers' programs")
+    assert done.returncode == 0, done.stderr
+    return folder / "node_modules"
