@@ -90,8 +90,9 @@ class Agent:
 
 
 def _text(answer: types.CallToolResult) -> str:
-    (content,) = answer.content
+    content, *links = answer.content
     assert isinstance(content, types.TextContent)
+    assert all(isinstance(link, types.ResourceLink) for link in links)
     return content.text
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 from mcp import Client
-from mcp_types import TextContent
+from mcp_types import ResourceLink, TextContent
 
 from machines_mcp.testing import client
 from tests.journeys.stdio import applicant
@@ -26,8 +26,9 @@ class Caller:
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         answer = await self.client.call_tool(tool, arguments)
-        (content,) = answer.content
+        content, *links = answer.content
         assert isinstance(content, TextContent)
+        assert all(isinstance(link, ResourceLink) for link in links)
         return dict(json.loads(content.text))
 
     async def control(self, path: str, /, **body: Any) -> None:
