@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from machines_mcp.governance import opened_guard
 from machines_mcp.guard.intent import Intent
@@ -50,14 +50,39 @@ class Decided:
     says: str
 
 
-async def waiting(settings: Settings) -> str:
-    """All that waits, as a person reads it.
+async def intents(settings: Settings) -> list[Intent]:
+    """All that waits and a person can decide now, the oldest first.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
     async with opened_guard(settings) as guard:
-        found = await guard.ways.waiting()
+        return await guard.ways.waiting()
+
+
+def listed(found: list[Intent]) -> list[dict[str, Any]]:
+    """What waits, for a program: a row each. Times are ISO in UTC; `only` is the one place where it can be granted."""
+    return [
+        {
+            "approval_id": intent.id,
+            "tool": intent.tool,
+            "class": intent.effect,
+            "user_id": intent.user_id,
+            "question": intent.question,
+            "facts": [asdict(fact) for fact in intent.stakes.facts],
+            "amount_cents": intent.amount_cents,
+            "card_id": intent.card_id,
+            "only": intent.stakes.only,
+            "asked_by": intent.asked_by,
+            "asked_at": _iso(intent.created_at),
+            "expires_at": _iso(intent.expires_at),
+        }
+        for intent in found
+    ]
+
+
+def waiting(settings: Settings, found: list[Intent]) -> str:
+    """What waits, as a person reads it."""
     if not found:
         return f"Nothing waits (in {settings.state_dir})."
     parts = [told(intent) for intent in found]
@@ -129,6 +154,10 @@ async def _why_closed(guard: Guard, intent: Intent) -> str:
 
 def _clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def plain(line: str) -> str:

@@ -5,17 +5,11 @@ from __future__ import annotations
 import click
 
 from machines_mcp import __version__
-from machines_mcp.commands import checking, clients, deciding, keys, login, serving
+from machines_mcp.commands import checking, clients, completing, deciding, keys, login, serving
+from machines_mcp.commands.root import Root
 
 
-class _Main(click.Group):
-    """Without a command the server is served: that is what a client's config starts."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, args or ["serve"])
-
-
-@click.group(cls=_Main)
+@click.group(cls=Root)
 @click.version_option(__version__, prog_name="machines-mcp")
 def main() -> None:
     """An MCP server that takes a Machines Cash partner's users from sign-up to a working card."""
@@ -32,5 +26,6 @@ for command in (
     *(keys.keypair, keys.unseal),
     *(clients.install, clients.uninstall),
     *(login.login, login.logout),
+    completing.completion,
 ):
     main.add_command(command)

@@ -65,8 +65,10 @@ class DeskOf:
             return Fulfilled("faulty" if waits else "failed", faults, refusal.message)
 
 
-async def run_desk(settings: Settings, *, say: Callable[[str], None], warn: Callable[[str], None], opens: bool) -> None:
-    """Say where the desk is. Where no server has one, be it until a signal comes.
+async def run_desk(
+    settings: Settings, *, say: Callable[[str, bool], None], warn: Callable[[str], None], opens: bool
+) -> None:
+    """Say where the desk is, and whether it is served here: where no server has one, until a signal comes.
 
     Raises:
         NoDesk: No port can be had for it.
@@ -83,7 +85,7 @@ async def run_desk(settings: Settings, *, say: Callable[[str], None], warn: Call
                 "The desk can't be started: no port of 127.0.0.1 can be had; see whether a firewall forbids it."
             )
         with anyio.open_signal_receiver(*_ENDING) as signals:
-            say(address)
+            say(address, found is None)
             if opens and not open_page(address, settings.state_dir, at_once=True):
                 warn("No browser could be opened from here; open the address yourself.")
             if found is None:

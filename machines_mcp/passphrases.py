@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from machines_mcp.governance import opened_guard
 from machines_mcp.guard.passphrase import MAX_LENGTH, MIN_LENGTH
@@ -23,8 +24,22 @@ class NotUsable(Exception):
     """The new passphrase can't be taken; the message is one sentence that says why."""
 
 
-async def standing(settings: Settings) -> tuple[bool, str]:
-    """Whether a passphrase is set, and a sentence that says when it was.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a passphrase is set, when (seconds since the epoch), whether it is locked, and whether one is needed."""
+
+    set_at: float | None
+    locked: bool
+    needed: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program; the time is ISO in UTC."""
+        at = None if self.set_at is None else datetime.fromtimestamp(self.set_at, UTC).isoformat(timespec="seconds")
+        return {"set": self.set_at is not None, "set_at": at, "locked": self.locked, "needed": self.needed}
+
+
+async def looked_up(settings: Settings) -> Standing:
+    """How the passphrase stands.
 
     Raises:
         StoreUnavailable: The state folder, or the file of the verifier, can't be used.
@@ -32,10 +47,20 @@ async def standing(settings: Settings) -> tuple[bool, str]:
     async with opened_guard(settings) as guard:
         verifier = await guard.passphrase.verifier()
         locked = await guard.passphrase.locked()
-    if verifier is None:
+        return Standing(None if verifier is None else verifier.set_at, locked, guard.policy.needs_passphrase)
+
+
+async def standing(settings: Settings) -> tuple[bool, str]:
+    """Whether a passphrase is set, and a sentence that says when it was.
+
+    Raises:
+        StoreUnavailable: The state folder, or the file of the verifier, can't be used.
+    """
+    found = await looked_up(settings)
+    if found.set_at is None:
         return False, "No passphrase is set." + _unneeded(settings)
-    more = " It is locked after five wrong tries." if locked else ""
-    return True, f"A passphrase was set at {_moment(verifier.set_at)} UTC.{more}{_unneeded(settings)}"
+    more = " It is locked after five wrong tries." if found.locked else ""
+    return True, f"A passphrase was set at {_moment(found.set_at)} UTC.{more}{_unneeded(settings)}"
 
 
 async def set_at_terminal(settings: Settings, lines: Lines) -> tuple[bool, str]:

@@ -9,6 +9,7 @@ import sys
 import click
 
 from machines_mcp.commands.common import fail, load_settings, run, usable_state
+from machines_mcp.commands.completing import tool_names
 
 
 @click.command()
@@ -42,7 +43,7 @@ def demo(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("tool")
+@click.argument("tool", shell_complete=tool_names)
 @click.argument("arguments", required=False, default="{}")
 @click.option("--approve", is_flag=True, help="Approve what the call asks for (embedded only).")
 def call(tool: str, arguments: str, approve: bool) -> None:
@@ -56,12 +57,16 @@ def call(tool: str, arguments: str, approve: bool) -> None:
         given = None
     if not isinstance(given, dict):
         fail('The arguments must be one JSON object, for example: \'{"user_id": "user-1"}\'.')
+    from machines_mcp.progress import told_on
     from machines_mcp.scripted import call_once
 
     def wait_at(page: str) -> None:
         click.echo(f"Waiting for the user at {page}, at most two minutes.", err=True)
 
-    body, ok = run(lambda: call_once(settings, tool, given, standing_yes=approve, on_page=wait_at))
+    with told_on(sys.stderr) as told:
+        body, ok = run(
+            lambda: call_once(settings, tool, given, standing_yes=approve, on_page=wait_at, on_progress=told)
+        )
     click.echo(json.dumps(body, ensure_ascii=False, indent=2))
     sys.exit(0 if ok else 1)
 

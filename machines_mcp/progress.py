@@ -1,0 +1,66 @@
+"""How far a wait is, told on stderr: a bar where that is a terminal, a line each time where it is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol, TextIO
+
+
+class Told(Protocol):
+    """What the MCP client calls for each notice: how far, of how much, and what is waited for."""
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None: ...
+
+
+@contextmanager
+def told_on(stream: TextIO) -> Iterator[Told]:
+    """What to hand to the client as its progress callback; a bar is gone again at the end."""
+    with ExitStack() as stack:
+        yield _bar(stream, stack) if _is_screen(stream) else _lines(stream)
+
+
+def _is_screen(stream: TextIO) -> bool:
+    # A bar is drawn by moving the cursor, which a dumb terminal can't.
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _lines(stream: TextIO) -> Told:
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        stream.write(f"{_words(message)}: {_share(progress, total):.0%} of the time has passed\n")
+        stream.flush()
+
+    return tell
+
+
+def _bar(stream: TextIO, stack: ExitStack) -> Told:
+    """Drawn from the first notice on: most calls do not wait, and they need no rich either."""
+    drawn: list[Callable[[float, str], None]] = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        if not drawn:
+            drawn.append(_drawn(stream, stack))
+        drawn[0](_share(progress, total), _words(message))
+
+    return tell
+
+
+def _drawn(stream: TextIO, stack: ExitStack) -> Callable[[float, str], None]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    # It minds NO_COLOR by itself.
+    console = Console(file=stream, highlight=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    bar = stack.enter_context(Progress(*columns, console=console, transient=True))
+    task = bar.add_task("", total=1.0)
+    return lambda share, words: bar.update(task, completed=share, description=words)
+
+
+def _share(progress: float, total: float | None) -> float:
+    return min(1.0, max(0.0, progress / total)) if total else 0.0
+
+
+def _words(message: str | None) -> str:
+    return f"Waiting for {message}" if message else "Waiting"
