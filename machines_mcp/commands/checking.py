@@ -11,6 +11,7 @@ from typing import Any, NoReturn, get_args
 import click
 
 from machines_mcp.commands.common import end, fail, load_settings, run, usable_state
+from machines_mcp.commands.completing import tool_names
 from machines_mcp.guard.audit_row import Kind
 from machines_mcp.settings import SettingsError
 
@@ -64,7 +65,7 @@ def audit() -> None:
 
 @audit.command("show")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--tool", metavar="TOOL", help="Rows of this tool only.")
+@click.option("--tool", metavar="TOOL", shell_complete=tool_names, help="Rows of this tool only.")
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Rows of this kind only.")
 @click.option("--user", "user_id", metavar="ID", help="Rows of this user only.")
 @click.option("--since", metavar="WHEN", help="Not older: seconds back, or an ISO date or time (UTC).")
