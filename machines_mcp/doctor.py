@@ -40,11 +40,15 @@ async def examine(*, probe: bool = False) -> list[Finding]:
     """All checks, in the order in which a failure hides the next; `probe` also asks every endpoint that only reads."""
     findings = [Finding(True, "version", f"machines-mcp {__version__} on Python {sys.version.split()[0]}")]
     try:
-        settings = read_settings()
+        # Off the loop: it may have to wait for a keyring.
+        settings = await anyio.to_thread.run_sync(read_settings)
     except SettingsError as error:
         return [*findings, Finding(False, "settings", str(error))]
     findings.append(Finding(True, "settings", _describe(settings)))
-    findings.append(await _vault())
+    from machines_mcp.clients.catalogue import this_system
+    from machines_mcp.doctor_clients import clients, partner_key
+
+    findings += [*partner_key(settings), await _vault(), clients(this_system())]
     try:
         policy_for(settings)
     except PolicyError as error:

@@ -33,7 +33,8 @@ async def api() -> AsyncIterator[Upstream]:
 @contextmanager
 def environment(tmp_path: Path, **settings: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ({"MACHINES_STATE_DIR": str(tmp_path / "state")} | settings).items():
+        home = {name: str(tmp_path) for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA")}
+        for name, value in (home | {"MACHINES_STATE_DIR": str(tmp_path / "state")} | settings).items():
             patch.setenv(name, value)
         yield
 
@@ -83,7 +84,9 @@ async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream)
     assert said == [
         "version",
         "settings",
+        "partner key",
         "vault",
+        "clients",
         "state",
         *("policy", "passphrase", "audit", "files", "caller", "desk", "unresolved"),
         "partner API",

@@ -16,6 +16,13 @@ SANDBOX = {"MACHINES_ENV": "sandbox", "MACHINES_PARTNER_KEY": KEY, "MACHINES_USE
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
 
 
+@pytest.fixture(autouse=True)
+def _nobody_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a person has stored on the machine that runs the tests."""
+    monkeypatch.setattr("machines_mcp.key_store.from_keyring", lambda environment: None)
+    monkeypatch.setattr("machines_mcp.key_store.file_of", lambda environment: Path("/nowhere") / environment)
+
+
 def _refusal(env: dict[str, str]) -> str:
     with pytest.raises(SettingsError) as refused:
         read_settings(env)

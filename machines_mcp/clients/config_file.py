@@ -62,7 +62,9 @@ def read(path: Path) -> ConfigFile:
         ConfigFault: It is there and can't be read.
     """
     try:
-        with path.open("rb") as file:
+        # Not to wait for the writer of a pipe.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
             info = os.fstat(file.fileno())
             if not stat.S_ISREG(info.st_mode):
                 raise ConfigFault(f"{path} is not a file.")

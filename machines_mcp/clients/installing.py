@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from machines_mcp.clients import config_file, splice, toml
 from machines_mcp.clients.catalogue import CLIENTS, Client, System, config_path
 from machines_mcp.clients.entry import NAME, entry
 from machines_mcp.clients.faults import ConfigFault, Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a client's config says of us, and the command that it names."""
+
+    client: Client
+    path: Path
+    state: Literal["ours", "other", "missing", "unreadable"]
+    """`ours`: this very command; `other`: one that is there, too; `missing`: one that is not there or not absolute."""
+    command: str
 
 
 def place(client: Client, system: System, project: Path | None = None) -> Path:
@@ -56,31 +68,27 @@ def uninstall(client: Client, path: Path) -> str:
     return f"machines-mcp is no longer in {path}. {client.then} The file as it was: {backup}."
 
 
-def told(system: System) -> list[tuple[Client, Path, str, str]]:
-    """For each client with a config: where it is, and whether it names us: `ours`, `other`, `missing` or `unreadable`.
-
-    With that comes the command that it names, if it names one. `other` is a command that is there and not this one,
-    `missing` one that is not there.
-    """
+def standings(system: System) -> list[Standing]:
+    """How each client stands whose config has an entry of ours, or can't be read."""
     found = []
     for client in CLIENTS.values():
         path = config_path(client, system)
         try:
-            file = config_file.read(path)
-            held = _held(client, file)
+            held = _held(client, config_file.read(path))
         except ConfigFault:
-            found.append((client, path, "unreadable", ""))
+            found.append(Standing(client, path, "unreadable", ""))
             continue
         if held is not None:
             named = held.get("command") if isinstance(held, dict) else None
-            found.append((client, path, *_standing(client, named)))
+            found.append(_standing(client, path, named if isinstance(named, str) else ""))
     return found
 
 
-def _standing(client: Client, named: Any) -> tuple[str, str]:
-    if not isinstance(named, str) or not Path(named).is_absolute() or shutil.which(named) is None:
-        return "missing", named if isinstance(named, str) else ""
-    return ("ours" if named == entry(client, {})["command"] else "other"), named
+def _standing(client: Client, path: Path, command: str) -> Standing:
+    if not Path(command).is_absolute() or shutil.which(command) is None:
+        return Standing(client, path, "missing", command)
+    ours = command == entry(client, {})["command"]
+    return Standing(client, path, "ours" if ours else "other", command)
 
 
 def _held(client: Client, file: config_file.ConfigFile) -> Any:

@@ -103,7 +103,7 @@ def _without(text: str, node: Node, held: Member) -> str:
         cuts.append((before, before + 1))
     rest = text[held.node.end : node.end] if held.comma is None else text[held.comma + 1 : node.end]
     between = "" if held.comma is None else text[held.node.end : held.comma]
-    if _ends_in_line_comment(text, node.start, start) and not (between + rest).lstrip(" \t").startswith(("\r", "\n")):
+    if _ends_in_line_comment(text, node.start, start) and not (between + rest).startswith(("\r", "\n")):
         # Else what follows would become part of that comment.
         cuts[0] = (start + (2 if text.startswith("\r\n", start) else 1), held.node.end)
     for first, last in sorted(cuts, reverse=True):

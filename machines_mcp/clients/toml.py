@@ -48,7 +48,7 @@ def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
         changed = text[: parts[0][0]] + block + _cut(text, parts)[parts[0][0] :]
     else:
         end = "" if not text or text.endswith("\n") else _newline(text)
-        changed = text + end + (_newline(text) if text.strip("\ufeff \t\r\n") else "") + block
+        changed = text + end + (_newline(text) if text else "") + block
     return changed if _holds(changed, wanted) else _by_tomlkit(text, wanted, lambda doc: _set(doc, path, entry))
 
 

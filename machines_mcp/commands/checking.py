@@ -31,7 +31,7 @@ def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         for finding in findings:
-            click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.says}")
+            click.echo(_on_screen(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.says}"))
     sys.exit(0 if all(f.ok for f in findings) else 1)
 
 
@@ -99,6 +99,12 @@ def audit_verify(head: Path | None, write_head: Path | None) -> None:
         fail(str(error))
     click.echo(sentence)
     sys.exit(0 if finding.ok else 1)
+
+
+def _on_screen(line: str) -> str:
+    import textwrap
+
+    return textwrap.fill(line, 100, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)
 
 
 def _resolve() -> NoReturn:
