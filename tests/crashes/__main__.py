@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--points", action="store_true", help="kills at the labelled points alone")
     parser.add_argument("--segment", type=int, default=SEGMENT_KILLS, help="kills per state folder")
     parser.add_argument("--keep", type=Path, help="a folder that keeps what the servers left behind")
-    parser.add_argument("--record", type=Path, help="keep the figures in this file, for docs/reliability.md")
+    parser.add_argument("--record", type=Path, help="add the figures to those in this file, for docs/reliability.md")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
@@ -39,7 +39,7 @@ def main() -> int:
     report = asyncio.run(campaign.run())
     print("\n".join(report.lines()))
     if given.record is not None:
-        name = ", ".join(filter(None, ("crashes", report.options)))
+        name = ", ".join(filter(None, ("crashes", report.options, f"seed {seed}")))
         flags = [word for word in ("--no-keys", "--no-journal", "--by-id", "--points") if word in sys.argv]
         command = " ".join(["python -m tests.crashes", f"--kills {given.kills} --seed {seed}", *flags])
         keep(given.record, name, command, report.figures())

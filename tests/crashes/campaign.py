@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.crashes.aftermath import Aftermath
+from tests.crashes.deaths import Deaths, Plan
 from tests.crashes.judge import Verdict, judge
 from tests.crashes.judge import lines as verdict_lines
 from tests.crashes.life import nursery
-from tests.crashes.segment import SETTLED_WITHIN, Deaths, Plan, Segment
+from tests.crashes.segment import SETTLED_WITHIN, Segment
 from tests.crashes.upstream import upstream
 from tests.crashes.wishes import names
 
@@ -25,8 +26,8 @@ POINTS = (
     *("reveal.taken", "reveal.finished", "settling.begun", "settling.ended"),
 )
 SEGMENT_KILLS = 40
-# Segments that run side by side: one waits, at its end, while the other's server is busy.
-AT_ONCE = 2
+# Segments that run side by side: one waits, at its end, while the others' servers are busy.
+AT_ONCE = 4
 
 
 @dataclass

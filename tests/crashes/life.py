@@ -87,6 +87,8 @@ class Life:
     began: float = field(default_factory=time.monotonic)
     answers: int = 0
     killed_by_us: bool = False
+    unanswered: int = 0
+    """How many calls had no answer at its end."""
     _waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _next: int = 0
 
@@ -97,11 +99,6 @@ class Life:
     def over(self) -> bool:
         """Whether it has said its last."""
         return self._reading.done()
-
-    @property
-    def under_way(self) -> int:
-        """How many calls wait for their answer."""
-        return len(self._waiting)
 
     async def call(
         self, tool: str, arguments: Mapping[str, Any], *, dialog: bool = False, **more: Any
@@ -153,6 +150,7 @@ class Life:
                 # A line that was cut by the end is nobody's answer.
                 if line.endswith(b"\n"):
                     self._take(json.loads(line))
+        self.unanswered = len(self._waiting)
         for found in self._waiting.values():
             if not found.done():
                 found.set_exception(Gone())

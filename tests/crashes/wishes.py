@@ -27,7 +27,7 @@ FUNDS = 2000
 TWINS = 0.12
 ON_CARDS = ("limit", "lock", "unlock", "close", "reveal", "page")
 WEIGHTS: dict[Kind, int] = {
-    "card": 40, "withdrawal": 16, "limit": 12, "lock": 6, "unlock": 8, "close": 6, "reveal": 4, "page": 2, "deposit": 6,
+    "card": 40, "withdrawal": 16, "limit": 12, "lock": 6, "unlock": 8, "close": 6, "reveal": 1, "page": 1, "deposit": 6,
 }  # fmt: skip
 
 _PERSON = {
