@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ PAGE = ROOT / "docs" / "reliability.md"
 RUNS = ROOT / "docs" / "reliability.json"
 PICTURE = "pictures/soak.png"
 _PART = "<!-- {0}: made by `make docs` -->\n"
+_SEED = re.compile(r", seed \d+$")
 _BAD = ("lost", "doubled", "denied", "wrong", "unsettled", "leaked")
 
 Run = Mapping[str, Any]
@@ -27,22 +29,30 @@ def runs() -> dict[str, Run]:
 
 
 def crashes(known: Mapping[str, Run]) -> str:
-    """A row per run of the crash loop: what was tried, and what must not be."""
+    """A row per way to run the crash loop, its runs by all seeds together: what was tried, and what must not be."""
     found = {name: run for name, run in known.items() if name.startswith("crashes")}
     if not found:
         return "No run was kept yet.\n"
     head = ["run", "kills", "wishes", "crossed by a kill", *_BAD, "for a person"]
     lines = [_row(head), _row(["---"] * len(head))]
-    for name, run in found.items():
-        figures = run["figures"]
+    for way, figures in _by_way(found).items():
         tried = [figures["kills"], figures["wishes"], figures["crossed"]]
         bad = [_beside(figures[what], figures["kills"]) for what in _BAD]
-        what = name.removeprefix("crashes").removeprefix(", ") or "any moment"
-        lines.append(_row([what, *(f"{count:,}" for count in tried), *bad, str(figures["manual"])]))
+        lines.append(_row([way or "any moment", *(f"{count:,}" for count in tried), *bad, f"{figures['manual']:,}"]))
     lines += ["", *(f"- {name}: `{run['command']}` on {run['where']}" for name, run in found.items())]
     worst = max(run["figures"]["drained"] for run in found.values() if not run["figures"]["unsettled"])
     lines += ["", f"The longest that anything took to be resolved after the last restart: {worst:.1f} s."]
     return "\n".join(lines) + "\n"
+
+
+def _by_way(found: Mapping[str, Run]) -> dict[str, Counter[str]]:
+    """The sums of the figures of runs that differ in their seed alone, by what else was asked for, nothing first."""
+    sums: dict[str, Counter[str]] = {}
+    for name, run in found.items():
+        way = _SEED.sub("", name).removeprefix("crashes").removeprefix(", ")
+        for what in ("kills", "wishes", "crossed", *_BAD, "manual"):
+            sums.setdefault(way, Counter())[what] += run["figures"][what]
+    return dict(sorted(sums.items()))
 
 
 def points(known: Mapping[str, Run]) -> str:

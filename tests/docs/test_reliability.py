@@ -47,6 +47,21 @@ def test_a_zero_has_its_tries_beside_it_and_anything_else_stands_out(count: int,
     assert row.split(" | ")[:5] == ["| any moment", "3,000", "1", "1", shown]
 
 
+def test_runs_that_differ_in_their_seed_alone_are_one_row_and_others_are_rows_of_their_own() -> None:
+    names = ("crashes, seed 1", "crashes, seed 2", "crashes, no journal, naive client, seed 1")
+    counts = ("kills", "wishes", "crossed", "lost", "doubled", "denied", "wrong", "unsettled", "leaked", "manual")
+    figures = [dict.fromkeys(counts, 0) | {"drained": 4} | more for more in (
+        {"kills": 1000, "wishes": 5, "manual": 2}, {"kills": 2000, "crossed": 7}, {"kills": 30, "doubled": 9},
+    )]  # fmt: skip
+    runs = {name: {"command": name, "where": "w", "figures": each} for name, each in zip(names, figures, strict=True)}
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in _call(f"p.crashes({runs!r})").splitlines()[2:4]]
+    assert [row[:4] + row[-1:] for row in rows] == [
+        ["any moment", "3,000", "5", "7", "2"],
+        ["no journal, naive client", "30", "0", "0", "0"],
+    ]
+    assert [row[5] for row in rows] == ["0 (< 0.1 %)", "**9**"]
+
+
 def test_a_run_takes_the_place_of_the_one_before_it_under_its_name(tmp_path: Path) -> None:
     file = tmp_path / "runs.json"
     assert kept(file) == {}
