@@ -10,6 +10,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,8 +89,10 @@ def servers(state: Path) -> list[int]:
     """The server over this state folder, and what it started."""
     found = []
     for process in psutil.Process().children(recursive=True):
-        if process.environ().get("MACHINES_STATE_DIR") == str(state):
-            found += [process.pid, *(child.pid for child in process.children(recursive=True))]
+        # What another test has started may end between two looks; the server of this one answers until its block ends.
+        with suppress(psutil.NoSuchProcess):
+            if process.environ().get("MACHINES_STATE_DIR") == str(state):
+                found += [process.pid, *(child.pid for child in process.children(recursive=True))]
     return found
 
 
