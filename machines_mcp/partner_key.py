@@ -54,17 +54,21 @@ def stored_key(environment: str) -> FoundKey:
     """
     from machines_mcp.key_store import KeyringSilent, file_of, from_keyring
 
-    file, needs = file_of(environment), f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY"
+    file = file_of(environment)
     if file.exists():
         return FoundKey(_read_key_file(file, str(file)), "login file", file)
     try:
         found = from_keyring(environment)
     except KeyringSilent as silent:
         raise KeyFault(
-            f"{needs} or MACHINES_PARTNER_KEY_FILE, or the key that machines-mcp login stored, but {silent}; unlock it."
+            f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE, or the key that "
+            f"machines-mcp login stored, but {silent}; unlock it."
         ) from None
     if found is None:
-        raise KeyFault(f"{needs} or MACHINES_PARTNER_KEY_FILE, or that you run machines-mcp login {environment} once.")
+        raise KeyFault(
+            f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE, or that you run "
+            f"machines-mcp login {environment} once."
+        )
     return FoundKey(checked_key(found.expose()), "keyring")
 
 

@@ -1,0 +1,41 @@
+"""The README's config blocks: where each client keeps its config, and our entry in it, as `install` writes it."""
+
+from __future__ import annotations
+
+import re
+
+from machines_mcp.clients.catalogue import CLIENTS, Client, System
+from machines_mcp.clients.entry import block
+
+COMMAND = "/path/to/machines-mcp/.venv/bin/machines-mcp"
+_MADE = re.compile(r"(<!-- clients: made by `make docs` -->\n).*?(<!-- /clients -->)", re.DOTALL)
+# Folders that no system has, and how they are read.
+_SYSTEMS = {
+    "macOS": System("darwin", {"HOME": "/HOME"}),
+    "Linux": System("linux", {"HOME": "/HOME"}),
+    "Windows": System("win32", {"USERPROFILE": r"C:\HOME", "APPDATA": r"C:\APPDATA", "LOCALAPPDATA": r"C:\LOCAL"}),
+}
+_SHOWN = {"/HOME": "~", r"C:\HOME": "%USERPROFILE%", r"C:\APPDATA": "%APPDATA%"}
+
+
+def with_blocks(text: str) -> str:
+    """The README with the blocks as the code has them."""
+    return _MADE.sub(lambda found: f"{found[1]}{_blocks()}\n{found[2]}", text)
+
+
+def _blocks() -> str:
+    table = ["| client | macOS | Linux | Windows | in a project |", "| --- | --- | --- | --- | --- |"]
+    table += [f"| `{client.name}` | {' | '.join(_places(client))} |" for client in CLIENTS.values()]
+    return "\n\n".join(["\n".join(table), *(_block(client) for client in CLIENTS.values())])
+
+
+def _places(client: Client) -> list[str]:
+    places = [str(client.place(system)) for system in _SYSTEMS.values()]
+    for folder, shown in _SHOWN.items():
+        places = [place.replace(folder, shown) for place in places]
+    return [*(f"`{place}`" for place in places), f"`{'/'.join(client.project)}`" if client.project else ""]
+
+
+def _block(client: Client) -> str:
+    text = block(client.name, {}, [COMMAND])
+    return f"<details><summary>{client.title}</summary>\n\n```{client.form}\n{text}\n```\n\n</details>"
