@@ -25,7 +25,7 @@ again = { test $$? -eq 1 && echo 'Once more, alone: what failed.' && \
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check docs bundle bench bench-peers bench-guard bench-size lock clean
+.PHONY: help demo test lint types imports unit check docs pictures bundle bench bench-peers bench-guard bench-size lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -59,6 +59,11 @@ docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the document
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/sandbox_page.py
 	$(BIN)/python -m distribution
+
+pictures: $(VENV)/.dev $(VENV)/.project ## Take the documents' pictures of the demo, the desk and the vault's page anew
+	$(BIN)/python -m tests.docs.pictures
+	$(BIN)/python -m tests.desk.pictures
+	$(BIN)/python -m tests.vault.pictures
 
 bundle: $(VENV)/.dev $(VENV)/.project $(VENV)/lock/.made ## Pack dist/machines-mcp-*.mcpb for desktop clients; takes node
 	@$(BIN)/python -m distribution.bundle --uv $(VENV)/lock/bin/uv $(ARGS)
