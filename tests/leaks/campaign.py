@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -44,6 +44,7 @@ class Mode:
     dialog: bool = True
     pinned: bool = False
     faults: float = 0.08
+    fault: str = ""
     echo: float = 0.0
     form: bool = False
     """Whether identity data goes by a form at the desk, past the model."""
@@ -129,23 +130,29 @@ def simulator() -> Iterator[Simulator]:
             process.kill()
 
 
-def scan(folder: Path, seed: int, targets: bytes) -> Scanned:
-    """Search what a server left behind: outputs, state, trace, its processes, the addresses it asked for."""
+def scan(folder: Path, seed: int, targets: bytes, channels: str = "") -> Scanned:
+    """Search what a server left behind: outputs, state, trace, its processes, the addresses it asked for.
+
+    Only the channels whose names begin with `channels`. The server may still be at work.
+    """
     canaries = Canaries(seed)
     scanner = Scanner(canaries.all)
     sizes: Counter[str] = Counter()
     hits: list[tuple[str, Hit]] = []
 
     def look(channel: str, data: bytes, by: Scanner = scanner) -> None:
-        sizes[channel] += len(data)
-        hits.extend((channel, hit) for hit in by.scan(data))
+        if channel.startswith(channels):
+            sizes[channel] += len(data)
+            hits.extend((channel, hit) for hit in by.scan(data))
 
     for name in ("stdout", "stderr", "trace", "proc"):
         path = folder / name
         look(name, path.read_bytes() if path.exists() else b"")
     for path in sorted((folder / "state").rglob("*")):
-        if path.is_file():
-            look(f"state/{path.name}", path.name.encode() + b"\n" + path.read_bytes())
+        # A file that is about to take another's place may have done so.
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                look(f"state/{path.name}", path.name.encode() + b"\n" + path.read_bytes())
     look("request states", b"\n".join(_unsealed(folder)))
     desk = folder / "desk"
     # The person's own page repeats what they typed into it themselves.
@@ -167,9 +174,20 @@ def _unsealed(folder: Path) -> Iterator[bytes]:
                 yield codec.unseal(token.decode())
 
 
+def _keep(server: Server, browser: Browser, folder: Path) -> None:
+    """Put beside the state what has been said and seen so far."""
+    (folder / "stdout").write_bytes(server.stdout)
+    (folder / "desk").write_bytes(browser.pages)
+    (folder / "proc").write_bytes(b"\n".join(sorted(server.seen_in_proc)))
+
+
 @dataclass
 class Campaign:
-    """A run in the making. `modes` are used in turn; `only` and `tools` limit the callers to some steps and tools."""
+    """A run in the making. `modes` are used in turn; `only` and `tools` limit the callers to some steps and tools.
+
+    With `seek`, the beginning of a channel's name, no other channel is searched, and a server is left as soon as a
+    secret was found there.
+    """
 
     calls: int
     seed: int
@@ -182,6 +200,7 @@ class Campaign:
     tree: Path | None = None
     keep: Path | None = None
     scanners: Executor | None = None
+    seek: str = ""
 
     async def run(self) -> Report:
         """Do it, and scan in a process beside."""
@@ -200,8 +219,8 @@ class Campaign:
                     mode = self.modes[number % len(self.modes)]
                     folder = (self.keep or Path(place)) / f"server-{number}"
                     calls = min(self.segment, self.calls - number * self.segment)
-                    targets = await self._segment(report, mode, number, folder, calls)
-                    pending.append((mode, scanners.submit(scan, folder, self.seed, targets)))
+                    targets = await self._segment(report, mode, number, folder, calls, scanners)
+                    pending.append((mode, scanners.submit(scan, folder, self.seed, targets, self.seek)))
 
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(AT_ONCE):
@@ -213,10 +232,12 @@ class Campaign:
                 report.hits += [(str(mode), channel, hit) for channel, hit in hits]
         return report
 
-    async def _segment(self, report: Report, mode: Mode, number: int, folder: Path, calls: int) -> bytes:
+    async def _segment(
+        self, report: Report, mode: Mode, number: int, folder: Path, calls: int, scanners: Executor
+    ) -> bytes:
         """One server's life; what it said lies in `folder` afterwards."""
         seed = self.seed * 100_003 + number
-        mood = Mood(faults=mode.faults, echo=mode.echo)
+        mood = Mood(faults=mode.faults, fault=mode.fault, echo=mode.echo)
         made = Upstream(Canaries(self.seed), self.simulator.url, self.simulator.key, seed, mood)
         tally = Tally()
         async with upstream(made) as up:
@@ -232,14 +253,18 @@ class Campaign:
                 python=self.python,
                 tree=self.tree,
             ) as server:
-                await self._call(server, up, browser, tally, seed, pinned, calls)
+
+                async def leaks() -> bool:
+                    _keep(server, browser, folder)
+                    found = scanners.submit(scan, folder, self.seed, bytes(up.targets), self.seek)
+                    return bool((await asyncio.wrap_future(found))[1])
+
+                await self._call(server, up, browser, tally, seed, pinned, calls, leaks)
                 if server.ended:
                     report.unexpected.append(f"server {number} ({mode}) ended by itself")
                 # Half of them are killed: what is not written back yet stays where it is.
                 await server.end(kill=number % 2 == 0)
-                (folder / "stdout").write_bytes(server.stdout)
-                (folder / "desk").write_bytes(browser.pages)
-                (folder / "proc").write_bytes(b"\n".join(sorted(server.seen_in_proc)))
+                _keep(server, browser, folder)
                 report.shown += server.stdout.count(SHOWN_WORD.encode())
                 report.masked += server.stdout.count("••••".encode())
         report.servers += 1
@@ -261,10 +286,17 @@ class Campaign:
         seed: int,
         pinned: str | None,
         calls: int,
+        leaks: Callable[[], Awaitable[bool]],
     ) -> None:
         offer = await Offer.of(server)
+        found, look_at = False, 0
+
+        def done() -> int:
+            # Where only some kinds of steps are taken there may be no tool calls among them.
+            return tally.calls + (tally.others if self.only else 0)
 
         async def work(place: int) -> None:
+            nonlocal found, look_at
             rng = random.Random(seed * 31 + place)  # noqa: S311
             user = pinned or f"user-{seed}-{place}"
             caller = Caller(
@@ -276,9 +308,14 @@ class Campaign:
                 tools=self.tools,
             )
             await caller.journey()
-            # Where only some kinds of steps are taken there may be no tool calls among them.
-            while tally.calls + (tally.others if self.only else 0) < calls and not server.ended:
-                await caller.step()
+            while done() < calls and not server.ended and not found:
+                if self.seek and done() >= look_at:
+                    # So that all looks together cost little more than the last.
+                    look_at = done() * 3 // 2
+                    if await leaks():
+                        found = True
+                else:
+                    await caller.step()
 
         async with asyncio.TaskGroup() as tasks:
             for place in range(1 if pinned else min(CALLERS, max(1, calls // 40))):

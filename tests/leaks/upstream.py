@@ -45,9 +45,13 @@ _STATUSES = (400, 401, 403, 404, 409, 410, 418, 422, 429, 500, 502, 503, 504)
 
 @dataclass
 class Mood:
-    """Which share of its answers (0 to 1) is broken, and of its texts holds foreign secrets or the server's own."""
+    """Which share of its answers (0 to 1) is broken, and of its texts holds foreign secrets or the server's own.
+
+    With the name of a `fault` all are broken in that way.
+    """
 
     faults: float = 0.0
+    fault: str = ""
     shown: float = 0.3
     echo: float = 0.0
     strays: bool = True
@@ -93,6 +97,7 @@ class Upstream:
         self._tokens: dict[str, tuple[str, str]] = {}
         self._secret_sessions: dict[str, str] = {}
         self._open: set[asyncio.StreamWriter] = set()
+        self._faults = [fault for fault in _FAULTS if self.mood.fault in ("", fault.__name__.strip("_"))]
 
     @property
     def base_url(self) -> str:
@@ -156,7 +161,7 @@ class Upstream:
         user = self._user(asked, given)
         self.requests[user] += 1
         spared = user in self.calm or self._rng.random() >= self.mood.faults
-        fault = None if spared else self._rng.choice(_FAULTS)
+        fault = None if spared else self._rng.choice(self._faults)
         if fault is not None:
             self.faults[fault.__name__.strip("_")] += 1
             # Half of what goes wrong goes wrong after it was done.

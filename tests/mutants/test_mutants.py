@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.leaks.caller import KINDS
 from tests.mutants.__main__ import run_all
 from tests.mutants.copies import ROOT, copy_package, interpreter
 from tests.mutants.mutants import FOLDER, Mutant, apply, mutants
+from tests.mutants.places import landed, parts
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.patch"))
 
@@ -25,6 +27,25 @@ def test_a_patch_applies_and_names_steps_that_there_are(name: str) -> None:
     mutant = Mutant.read(FOLDER / f"{name}.patch")
     assert apply(mutant.patch, ROOT, check=True) == ""
     assert set(mutant.steps) <= set(KINDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_patch_lands_in_the_functions_it_names(tmp_path: Path, name: str) -> None:
+    patch = FOLDER / f"{name}.patch"
+    for file in {part.file for part in parts(patch)}:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    assert apply(patch, tmp_path) == ""
+    assert [(part.file, part.name) for part in parts(patch) if landed(part, tmp_path) != {part.name}] == []
+
+
+def test_a_patch_that_lands_elsewhere_is_seen(tmp_path: Path) -> None:
+    patch, code = tmp_path / "a.patch", tmp_path / "a.py"
+    patch.write_text("--- a/a.py\n+++ b/a.py\n@@ -2,1 +2,2 @@ asked\n     done()\n+    leak()\n", encoding="utf-8")
+    code.write_text("def asked():\n    other()\n\n\ndef refused():\n    done()\n", encoding="utf-8")
+    assert apply(patch, tmp_path) == ""
+    (part,) = parts(patch)
+    assert (part.name, landed(part, tmp_path)) == ("asked", {"refused"})
 
 
 def test_a_server_and_its_vault_run_the_copy(tmp_path: Path) -> None:
