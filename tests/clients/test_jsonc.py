@@ -19,7 +19,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(value=VALUES, indent=st.sampled_from([None, 2]), plain=st.booleans())
 def test_all_json_is_read_as_it_is(value: Any, indent: int | None, plain: bool) -> None:
     node = parse(json.dumps(value, indent=indent, ensure_ascii=plain))
