@@ -19,6 +19,8 @@ from machines_mcp.server import App, opened
 from machines_mcp.settings import Settings
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from machines_mcp.guard.ways import Decision
 
 
@@ -95,8 +97,8 @@ async def _look(app: App, show: Callable[[str], None]) -> set[str]:
 
 def _shown(doubt: Doubt) -> str:
     sent = [
-        f"Sent: {entry.operation} at {moment(entry.sent_at)} UTC, {entry.attempts} times in all,"
-        f" key {entry.idempotency_key or 'none'}; {entry.state}"
+        f"Sent: {entry.operation} at {moment(entry.sent_at)} UTC, {entry.attempts} times in all, the last at"
+        f" {moment(entry.last_sent_at)} UTC, key {entry.idempotency_key or 'none'}; {entry.state}"
         for entry in doubt.entries
     ]
     more = [*sent, *_of_withdrawal(doubt.withdrawal), f"In doubt since {moment(doubt.since)} UTC: {doubt.why}"]
@@ -156,10 +158,12 @@ async def _fault(app: App, doubt: Doubt, reference: str) -> str | None:
 
     if not _ID.fullmatch(reference) or _NUMBER.fullmatch(reference):
         return "That is no id (4 to 128 letters, digits and _.:@+-, not digits alone); nothing was changed."
-    if doubt.intent is None or not any(entry.operation == "POST /cards" for entry in doubt.entries):
+    cards = [entry for entry in doubt.entries if entry.operation == "POST /cards"]
+    if doubt.intent is None or not cards:
         return None
-    if reference in await app.guard.journal.references():
-        return "That card was made by another call; nothing was changed."
+    for entry in cards:
+        if reference in (await app.guard.journal.rivals(entry)).made:
+            return "That card was made by another call; nothing was changed."
     try:
         await (await app.partner()).cards.get(doubt.intent.user_id, reference)
     except NotFound:
@@ -170,30 +174,31 @@ async def _fault(app: App, doubt: Doubt, reference: str) -> str | None:
 
 
 async def _keep(app: App, doubt: Doubt, reference: str | None) -> None:
-    """First the audit, which must be writable; then what the call's own tool goes by; then its outcome."""
+    """The audit and what the call's own tool goes by, all or nothing; then its outcome, which follows from these."""
     guard, intent = app.guard, doubt.intent
     verdict = "happened" if reference else "not_happened"
     user_id = doubt.withdrawal.quote.user_id if doubt.withdrawal else intent.user_id if intent else None
-    await guard.audit.append(
-        Row(
-            kind="decision",
-            tool=intent.tool if intent else "create_withdrawal",
-            effect=intent.effect if intent else None,
-            user_id=user_id,
-            intent_id=intent.id if intent else None,
-            verdict=verdict,
-            code="resolved",
-            by="terminal",
-            card_id=intent.card_id if intent else None,
-            amount_cents=intent.amount_cents if intent else None,
-        )
+    row = Row(
+        kind="decision",
+        tool=intent.tool if intent else "create_withdrawal",
+        effect=intent.effect if intent else None,
+        user_id=user_id,
+        intent_id=intent.id if intent else None,
+        verdict=verdict,
+        code="resolved",
+        by="terminal",
+        card_id=intent.card_id if intent else None,
+        amount_cents=intent.amount_cents if intent else None,
     )
-    if doubt.withdrawal is not None:
-        status = "confirmed" if reference else "rejected"
-        await Withdrawals(app.store).record(doubt.withdrawal.id, status)
-    for entry in doubt.entries:
-        if entry.may_have_happened:
-            await guard.journal.settle(entry.id, "done" if reference else "rejected", reference, by="terminal")
+
+    def work(db: sqlite3.Connection) -> None:
+        guard.audit.append_in(db, row)
+        if doubt.withdrawal is not None:
+            Withdrawals(app.store).record_in(db, doubt.withdrawal.id, "confirmed" if reference else "rejected")
+        for entry in doubt.entries:
+            guard.journal.say_in(db, entry.id, reference, "terminal")
+
+    await app.store.run(work)
     if intent is None:
         return
     passage = await guard.gate.settle(intent)

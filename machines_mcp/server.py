@@ -136,7 +136,8 @@ class App:
                 withdrawals=Withdrawals(self.store),
                 in_flight=self.egress.in_flight,
                 pinned_user=settings.user_id,
-                references=self.guard.journal.references,
+                rivals=self.guard.journal.rivals,
+                waited=self.guard.journal.waited,
                 settle_seconds=SETTLE_SECONDS,
             )
             environment = settings.environment.value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,14 +20,18 @@ from click.testing import CliRunner
 from machines_mcp import resolving
 from machines_mcp.cli import main
 from machines_mcp.doctor_guard import guarded
+from machines_mcp.doubts import doubts
 from machines_mcp.governance import opened_guard
+from machines_mcp.guard.audit import Audit
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Doing, doing
+from machines_mcp.guard.journal import Doing, Journal, doing
 from machines_mcp.guard.stakes import Demand, Destination, Fact, Stakes
+from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.guard.wiring import Guard
 from machines_mcp.guard.withdrawals import Withdrawals
 from machines_mcp.partner.mutations import Mutation
+from machines_mcp.protocol.settling import Settling
 from machines_mcp.secret import Secret
 from machines_mcp.server import opened
 from machines_mcp.settings import read_settings
@@ -182,6 +187,79 @@ async def test_what_did_not_happen_is_told_as_that_and_its_quote_is_not_used_aga
     # The grant is not five minutes old, so the call may use it again: it finds its quote used.
     assert (state, withdrawal, entries) == ("granted", "rejected", [("rejected", None, "terminal")])
     assert await decisions(env) == [("not_happened", "terminal", intent.id, 500)]
+
+
+async def answered_only_in_the_journal(env: dict[str, str]) -> Intent:
+    """A withdrawal whose server died between the journal's row of its answer (`pending`) and its own."""
+    intent = await cut_short(env)
+    async with guard_of(env) as guard:
+        await guard.store.run(lambda db: db.execute("UPDATE mutations SET state = 'done', status = 200"))
+    return intent
+
+
+@pytest.mark.parametrize(
+    ("typed", "withdrawal", "entry"),
+    [(["yes", HASH], "confirmed", ("done", HASH, "terminal")), (["no"], "rejected", ("rejected", None, "terminal"))],
+)
+async def test_an_answer_that_only_the_journal_has_is_asked_about(
+    env: dict[str, str], typed: list[str], withdrawal: str, entry: tuple[str | None, ...]
+) -> None:
+    intent = await answered_only_in_the_journal(env)
+    async with guard_of(env) as guard:
+        assert [(doubt.intent and doubt.intent.id) for doubt in await doubts(guard)] == [intent.id]
+    person = Person(typed, [PASSPHRASE])
+    assert (await asked(env, person)).says == "1 of 1 settled."
+    assert ADDRESS in person.read
+    _, _, status, entries = await became(env, intent.id)
+    assert (status, entries) == (withdrawal, [entry])
+
+
+@pytest.mark.parametrize("at", ["append_in", "record_in", "say_in"])
+async def test_an_answer_is_kept_whole_or_not_at_all(
+    env: dict[str, str], at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = await cut_short(env)
+
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError
+
+    class Unlucky(Person):
+        def ask(self, what: str) -> Secret:
+            for part in (Audit, Withdrawals, Journal):
+                if hasattr(part, at):
+                    monkeypatch.setattr(part, at, fails)
+            return super().ask(what)
+
+    with pytest.raises(StoreUnavailable):
+        await asked(env, Unlucky(["yes", HASH], [PASSPHRASE]))
+    monkeypatch.undo()
+    assert await became(env, intent.id) == ("executing", None, "unknown", [("manual", None, None)])
+    assert await decisions(env) == []
+    assert (await asked(env, Person(["no"], [PASSPHRASE]))).says == "1 of 1 settled."
+
+
+async def test_what_a_person_said_before_a_crash_is_not_asked_again(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = await cut_short(env)
+
+    async def dies(self: Settling, intent: Intent) -> None:
+        if (await self._guard.journal.of_intent(intent.id))[0].settled_by is not None:
+            raise KeyboardInterrupt
+        return await settle(self, intent)
+
+    settle: Any = Settling.settle
+    monkeypatch.setattr(Settling, "settle", dies)
+    with pytest.raises(KeyboardInterrupt):
+        await asked(env, Person(["yes", HASH], [PASSPHRASE]))
+    monkeypatch.undo()
+    assert (await became(env, intent.id))[0] == "executing"
+    person = Person([])
+    assert (await asked(env, person)).says == resolving.NOTHING
+    assert "found out" in person.read
+    state, outcome, withdrawal, _ = await became(env, intent.id)
+    assert (state, (outcome or {})["status"], withdrawal) == ("done", "confirmed", "confirmed")
+    assert len(await decisions(env)) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+import anyio
+
 from machines_mcp.guard.journal_row import OPEN, Begun, Doing, Entry, State, doing, hashed, insert, kept_body, selected
 from machines_mcp.guard.points import point
+from machines_mcp.guard.rivals import Rivals, rivals
 from machines_mcp.guard.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -47,6 +50,9 @@ class Journal:
         self._clock = clock
         self._lost: set[str] = set()
         """What ended in this process and could not be written: pending, though nothing is under way any more."""
+        self._sent: dict[str, tuple[int, float]] = {}
+        """Of what has no answer: which attempt, and when this process sent it or first heard of it, by a clock that
+        nobody sets."""
 
     async def begin(self, mutation: Begun) -> str:
         """Keep a mutation that is about to be sent, and return its id.
@@ -62,14 +68,15 @@ class Journal:
         body_hash = hashed(self._key, mutation)
         now = self._clock()
 
-        def work(db: sqlite3.Connection) -> str:
+        def work(db: sqlite3.Connection) -> tuple[str, int]:
             key = mutation.idempotency_key
             for known in [] if key is None else selected(db, "idempotency_key = ?", key):
-                return self._again(db, known, mutation, body_hash, now)
-            return insert(db, mutation, about, body_hash=body_hash, owner=self._owners.own(), now=now).id
+                return self._again(db, known, mutation, body_hash, now), known.attempts + 1
+            return insert(db, mutation, about, body_hash=body_hash, owner=self._owners.own(), now=now).id, 1
 
-        entry_id = await self._store.run(work)
+        entry_id, attempt = await self._store.run(work)
         self._lost.discard(entry_id)
+        self._sent[entry_id] = attempt, anyio.current_time()
         if about is not None:
             about.begun += 1
         point("journal.begun")
@@ -77,6 +84,7 @@ class Journal:
 
     def sent(self, entry_id: str) -> None:
         """All of it went out."""
+        self._sent[entry_id] = self._sent[entry_id][0], anyio.current_time()
         point("request.sent")
 
     async def end(
@@ -89,6 +97,8 @@ class Journal:
     ) -> None:
         """Keep what became of it. Where that can't be written it stays `pending`, and is looked into like one."""
         point("request.answered")
+        if outcome != "unknown":
+            self._sent.pop(entry_id, None)
         values = (outcome, reference, status, self._clock(), entry_id)
         change = (
             "UPDATE mutations SET state = ?, reference = coalesce(?, reference), status = ?, ended_at = ?"
@@ -113,13 +123,20 @@ class Journal:
 
         return await self._store.read(work)
 
-    async def references(self, user_id: str | None = None) -> frozenset[str]:
-        """The ids of what was made here, of all users or of one: nothing else can have made the same."""
-        query = "SELECT reference FROM mutations WHERE state = 'done' AND reference IS NOT NULL"
-        values: tuple[str, ...] = ()
-        if user_id is not None:
-            query, values = f"{query} AND user_id = ?", (user_id,)
-        return await self._store.read(lambda db: frozenset(row["reference"] for row in db.execute(query, values)))
+    async def rivals(self, entry: Entry) -> Rivals:
+        """What else can have made what this one asked for."""
+        return await self._store.read(lambda db: rivals(db, entry, self._under_way))
+
+    def waited(self, entry: Entry) -> float:
+        """Seconds that have passed at least since it was sent. Whoever sets the clock of the machine changes nothing.
+
+        What another process sent counts from the first time that this one is asked.
+        """
+        now = anyio.current_time()
+        attempt, since = self._sent.setdefault(entry.id, (entry.attempts, now))
+        if attempt != entry.attempts:
+            self._sent[entry.id], since = (entry.attempts, now), now
+        return now - since
 
     async def settle(
         self,
@@ -127,18 +144,27 @@ class Journal:
         state: Literal["done", "rejected", "unknown", "manual"],
         reference: str | None = None,
         *,
-        by: str | None = None,
         note: str | None = None,
     ) -> None:
-        """Keep what was found out later, and `by` whom: the entry is closed, but while it is `manual`.
+        """Keep what was found out later: the entry is closed, but while it is `manual`.
 
         A note says why a person must look. What is closed stays as it is.
         """
-        closed = None if state == "manual" else by or "server"
+        closed = None if state == "manual" else "server"
         values = (state, reference, note, closed, self._clock(), entry_id)
         columns = "state = ?, reference = coalesce(?, reference), note = ?, settled_by = ?, ended_at = ?"
         change = f"UPDATE mutations SET {columns} WHERE id = ? AND {OPEN}"  # noqa: S608 - our own words
         await self._store.run(lambda db: db.execute(change, values))
+
+    def say_in(self, db: sqlite3.Connection, entry_id: str, reference: str | None, by: str) -> None:
+        """Close an entry by what a person says, within the caller's transaction: it made `reference`, or nothing.
+
+        That counts more than an answer which names nothing.
+        """
+        values = ("done" if reference else "rejected", reference, by, self._clock(), entry_id)
+        columns = "state = ?, reference = ?, note = NULL, settled_by = ?, ended_at = ?"
+        where = f"({OPEN} OR (state = 'done' AND reference IS NULL))"
+        db.execute(f"UPDATE mutations SET {columns} WHERE id = ? AND {where}", values)  # noqa: S608 - our own words
 
     def _under_way(self, entry: Entry) -> bool:
         if self._owners.is_own(entry.owner):

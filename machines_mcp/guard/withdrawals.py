@@ -173,15 +173,16 @@ class Withdrawals:
 
     async def record(self, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None) -> None:
         """Keep what the API answered: the status, and the parameters of the transaction once they are there."""
-        text = None if execution is None else json.dumps(execution)
-        values = (status, text, self._clock(), withdrawal_id)
-        await self._store.run(
-            lambda db: db.execute(
-                "UPDATE withdrawals SET status = ?, execution = COALESCE(?, execution), updated_at = ? WHERE id = ?",
-                values,
-            )
-        )
+        await self._store.run(lambda db: self.record_in(db, withdrawal_id, status, execution))
         point("withdrawal.recorded")
+
+    def record_in(
+        self, db: sqlite3.Connection, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None
+    ) -> None:
+        """As `record`, within the caller's transaction."""
+        text = None if execution is None else json.dumps(execution)
+        change = "UPDATE withdrawals SET status = ?, execution = COALESCE(?, execution), updated_at = ? WHERE id = ?"
+        db.execute(change, (status, text, self._clock(), withdrawal_id))
 
 
 def open_withdrawals(db: sqlite3.Connection) -> list[OpenWithdrawal]:

@@ -129,11 +129,13 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
     if told is not None:
         return told
     entry, client = newest(entries), await call.services.partner()
-    asked, taken = json.loads(entry.body or "{}"), await call.services.references(call.user_id)
+    asked = json.loads(entry.body or "{}")
+    there = (await client.deposits.list(call.user_id, scope="all")).deposits
+    taken = (await call.services.rivals(entry)).made
     since = entry.sent_at - CLOCKS_DIFFER_SECONDS
     found = [
         deposit
-        for deposit in (await client.deposits.list(call.user_id, scope="all")).deposits
+        for deposit in there
         if deposit.id == entry.reference
         or (
             deposit.id not in taken

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.overview import Overview
 from machines_mcp.guard.policy import Policy, Rule
+from machines_mcp.guard.rivals import Rivals
 from machines_mcp.guard.stakes import Fact
 from machines_mcp.guard.withdrawals import Withdrawals
 from machines_mcp.protocol.tool import Call, NextStep, Part
@@ -102,8 +104,10 @@ class Services:
     in_flight: Callable[[str], AbstractContextManager[None]]
     """Within it, no line that shows this value leaves."""
     pinned_user: str | None
-    references: Callable[[str], Awaitable[frozenset[str]]]
-    """(user): the ids at Machines of all that is known to be made here for them; nothing else made the same."""
+    rivals: Callable[[Entry], Awaitable[Rivals]]
+    """What else can have made what this entry of the journal asked for."""
+    waited: Callable[[Entry], float]
+    """Seconds that have passed at least since it was sent, by a clock that nobody sets."""
     settle_seconds: float = SETTLE_SECONDS
     """How long after a request was sent it may still take effect: what Machines does not show then did not happen."""
     clock: Callable[[], float] = time.time

@@ -33,7 +33,7 @@ def newest(entries: Sequence[Entry]) -> Entry:
 
 def too_early(call: UserCall, entry: Entry) -> Later | None:
     """How long a look that found nothing has to be repeated before it counts."""
-    left = entry.last_sent_at + call.services.settle_seconds - call.services.clock()
+    left = call.services.settle_seconds - call.services.waited(entry)
     return Later(left) if left > 0 else None
 
 

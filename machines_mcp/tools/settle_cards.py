@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from machines_mcp import partner
 from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.journal import Entry
+from machines_mcp.guard.rivals import Rivals
 from machines_mcp.opaque import Opaque
 from machines_mcp.partner.errors import Conflict, InvalidState, KycRequired, NotFound, PartnerError
 from machines_mcp.protocol.tool import Done, Later, Manual, NotDone, Settled
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
 
 # Keys are known to be kept for a day by those who keep them at all.
 RESEND_SECONDS = 23 * 3600
+# Whoever waits for an answer has it by then, mostly.
+_ANSWER_SECONDS = 5.0
 _PAGE = 100
 _MOST_PAGES = 50
 _GONE = "The journal has a card that Machines does not show; look for it there."
+_EQUAL = "Another request like it was cut short as well, and Machines shows a card that either can have made."
+_ALTERED = "Machines shows no such card, but one that was changed or closed since then may have been it."
 _MANY = "More than one card at Machines could be this one."
 _LATE = "Machines shows no such card, and it is too late to send the request once more."
 _BUSY = "Machines shows no such card, and may still be at work on the request for it."
@@ -46,14 +51,17 @@ async def settle_create(call: UserCall, intent: Intent, entries: Sequence[Entry]
             return await _made(call, client, await client.cards.get(call.user_id, entry.reference))
         except NotFound:
             return Manual(_GONE)
-    found = await _matching(call, client, entry)
-    if len(found) > 1:
-        return Manual(_MANY)
+    cards = await _all(call, client)
+    # After the list: what began since then made none of these.
+    others = await call.services.rivals(entry)
+    found = [card for card in cards if card.card_id not in others.made and _is_of(card, entry)]
     if found:
-        return await _made(call, client, found[0])
+        return _not_told_apart(entry, others, found) or await _made(call, client, found[0])
     early = too_early(call, entry)
     if early is not None:
         return early
+    if _altered(entry, others, cards):
+        return Manual(_ALTERED)
     if call.services.clock() - entry.sent_at > RESEND_SECONDS:
         return Manual(_LATE)
     return await _resend(call, client, entry)
@@ -63,25 +71,47 @@ async def _made(call: UserCall, client: PartnerClient, card: Card) -> Done:
     return Done(created(call, card, await label_of(client, call.user_id, card)), card.card_id)
 
 
-async def _matching(call: UserCall, client: PartnerClient, entry: Entry) -> list[Card]:
-    """The cards that this request can have made."""
-    body, taken = _body(entry), await call.services.references(call.user_id)
+async def _all(call: UserCall, client: PartnerClient) -> list[Card]:
     found: list[Card] = []
     cursor: str | None = None
     for _ in range(_MOST_PAGES):
         page = await client.cards.list(call.user_id, cursor=cursor, limit=_PAGE)
-        found += [card for card in page.cards if card.card_id not in taken and _is_of(card, body, entry)]
+        found += page.cards
         cursor = page.next_cursor
         if cursor is None:
             break
     return found
 
 
-def _is_of(card: Card, body: Mapping[str, Any], entry: Entry) -> bool:
+def _is_of(card: Card, entry: Entry) -> bool:
+    body = _body(entry)
     if "encryptedName" in body:
         return _has_name(card, body)
-    old = card.created_at is not None and card.created_at.timestamp() < entry.sent_at - CLOCKS_DIFFER_SECONDS
-    return card.encrypted_name is None and _limit(card) == body.get("limit") and not old
+    return card.encrypted_name is None and _limit(card) == body.get("limit") and not _is_old(card, entry)
+
+
+def _is_old(card: Card, entry: Entry) -> bool:
+    return card.created_at is not None and card.created_at.timestamp() < entry.sent_at - CLOCKS_DIFFER_SECONDS
+
+
+def _not_told_apart(entry: Entry, others: Rivals, found: Sequence[Card]) -> Manual | Later | None:
+    """Why none of these can be said to be this request's: it is like another one, of which nobody knows either."""
+    body = _body(entry)
+    equal = [] if "encryptedName" in body else [other for other in others.open if _body(other) == body]
+    if any(other.id in others.at_work for other in equal):
+        return Later(_ANSWER_SECONDS)
+    return Manual(_MANY) if len(found) > 1 else Manual(_EQUAL) if equal else None
+
+
+def _altered(entry: Entry, others: Rivals, cards: Sequence[Card]) -> bool:
+    """Whether a card that nobody is known to have made was changed or closed since: it may look unlike itself now."""
+    known = others.made | {card.card_id for card in cards if _is_old(card, entry)}
+    return any(change.ids.get("cardId", "") not in known and _disguises(change) for change in others.changes)
+
+
+def _disguises(change: Entry) -> bool:
+    closes = change.operation == "DELETE /cards/{cardId}"
+    return closes or (change.operation == "PATCH /cards/{cardId}" and not _body(change).keys() <= {"status"})
 
 
 async def _resend(call: UserCall, client: PartnerClient, entry: Entry) -> Settled:

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+import anyio
 import pytest
 
 from machines_mcp.guard import points
@@ -245,20 +247,63 @@ async def test_what_was_settled_is_closed_and_stays_so(journal: Journal, store: 
     await journal.settle(entry_id, "manual", note="Look there.")
     manual = await only(journal)
     assert (manual.state, manual.note, manual.settled_by) == ("manual", "Look there.", None)
-    await journal.settle(entry_id, state, "card-0001", by="person")  # type: ignore[arg-type]
+    await journal.settle(entry_id, state, "card-0001")  # type: ignore[arg-type]
     await journal.settle(entry_id, "manual", note="Too late.")
     entry = await only(journal)
-    assert (entry.state, entry.reference, entry.note, entry.settled_by) == (state, "card-0001", None, "person")
+    assert (entry.state, entry.reference, entry.note, entry.settled_by) == (state, "card-0001", None, "server")
     assert await journal.unresolved() == []
     assert not await store.read(anything_open)
 
 
-async def test_references_are_of_what_was_made_here(journal: Journal) -> None:
-    for number, (user, outcome) in enumerate((("user-1", "done"), ("user-2", "done"), ("user-1", "unknown"))):
-        entry_id = await journal.begin(replace(CARD, user_id=user, idempotency_key=f"key-{number}"))
-        await journal.end(entry_id, outcome, reference=f"card-{number}")  # type: ignore[arg-type]
-    assert await journal.references() == {"card-0", "card-1"}
-    assert await journal.references("user-1") == {"card-0"}
+@pytest.mark.parametrize(
+    ("outcome", "reference", "says", "becomes"),
+    [
+        ("unknown", None, "card-0001", ("done", "card-0001", "terminal")),
+        ("unknown", None, None, ("rejected", None, "terminal")),
+        # An answer that names nothing says less than a person who looked.
+        ("done", None, "hash-0001", ("done", "hash-0001", "terminal")),
+        ("done", None, None, ("rejected", None, "terminal")),
+        ("done", "card-0001", None, ("done", "card-0001", None)),
+        ("rejected", None, "card-0001", ("rejected", None, None)),
+    ],
+)
+async def test_what_a_person_says_closes_what_was_in_doubt(
+    journal: Journal,
+    store: Store,
+    outcome: Literal["done", "rejected", "unknown"],
+    reference: str | None,
+    says: str | None,
+    becomes: tuple[str | None, ...],
+) -> None:
+    with during("intent-1"):
+        entry_id = await journal.begin(CARD)
+        await journal.end(entry_id, outcome, reference=reference)
+    await store.run(lambda db: journal.say_in(db, entry_id, says, "terminal"))
+    entry = await only(journal)
+    assert (entry.state, entry.reference, entry.settled_by) == becomes
+
+
+async def test_no_clock_that_is_set_shortens_the_wait_for_what_was_sent(
+    journal: Journal, elsewhere: Guard, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(anyio, "current_time", lambda: now)
+    with during("intent-1"):
+        entry_id = await journal.begin(CARD)
+        now = 2.0
+        journal.sent(entry_id)
+        now = 5.0
+        await journal.end(entry_id, "unknown")
+        entry = await only(journal)
+        clock.advance(3600)
+        # Another process counts from when it first hears of it.
+        assert (journal.waited(entry), elsewhere.journal.waited(entry)) == (3.0, 0.0)
+        now = 9.0
+        assert (journal.waited(entry), elsewhere.journal.waited(entry)) == (7.0, 4.0)
+        await elsewhere.journal.begin(CARD)
+        now = 10.0
+        again = await only(journal)
+        assert (journal.waited(again), elsewhere.journal.waited(again)) == (0.0, 1.0)
 
 
 async def test_what_nobody_waits_for_stands_there_without_an_intent(journal: Journal) -> None:

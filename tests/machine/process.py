@@ -133,7 +133,8 @@ class Process:
             withdrawals=Withdrawals(self.store, around.clock),
             in_flight=lambda _: nullcontext(),
             pinned_user=None,
-            references=self.guard.journal.references,
+            rivals=self.guard.journal.rivals,
+            waited=self.guard.journal.waited,
             settle_seconds=SETTLE_SECONDS,
             clock=around.clock,
         )

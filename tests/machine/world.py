@@ -114,7 +114,7 @@ class World:
         self.set_back = 0.0
         self.weather = Weather()
         self.disk = Disk(self.root / "state")
-        self.upstream = Upstream(habits or Habits(), self.clock)
+        self.upstream = Upstream(habits or Habits(), self.upstream_clock)
         self.sends = Sends(self.disk.folder / "state.db", self.upstream.label)
         self.told = Told()
         self.numbers = 0
@@ -128,8 +128,12 @@ class World:
         )
 
     def clock(self) -> float:
-        """Seconds since the epoch, as the processes and upstream read them."""
-        return NOON + self.loop.now - self.set_back
+        """Seconds since the epoch, as the processes read them."""
+        return self.upstream_clock() - self.set_back
+
+    def upstream_clock(self) -> float:
+        """The same as upstream reads them: on a machine whose clock nobody sets."""
+        return NOON + self.loop.now
 
     def number(self) -> int:
         """One that no other call has."""

@@ -1,0 +1,159 @@
+"""A card whose answer was lost is not taken for another, nor another for it, however alike they are or look by now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from machines_mcp.guard.store import StoreUnavailable
+from tests.machine.callers import ask, call, decide
+from tests.machine.ending import settle
+from tests.machine.invariants import check
+from tests.machine.network import Fault
+from tests.machine.process import Process
+from tests.machine.rows import intents, reading
+from tests.machine.upstream import Habits
+from tests.machine.world import Ask, Step, World
+
+IGNORED = Habits(honours_keys=False, dates_cards=False)
+LIMIT = {"limit_amount_cents": 1_234, "limit_frequency": "allTime"}
+BARE = {"user_id": "user-1"} | LIMIT
+LABELLED = BARE | {"label": "a label"}
+# With this seed what comes late does so 11 seconds after it was sent; the answer is waited for 8.
+LATE = 1
+
+
+@contextmanager
+def granted(*cards: dict[str, Any]) -> Iterator[tuple[World, list[Ask]]]:
+    """A world in which these cards were asked for and approved, one after the other."""
+    world = World(IGNORED)
+    asks = [Ask("create_card", card) for card in cards]
+    try:
+        for what in asks:
+            approve(world, what)
+        yield world, asks
+    finally:
+        world.close()
+
+
+def approve(world: World, what: Ask) -> None:
+    world.step([("A", lambda process: ask(world, process, what))])
+    world.step([("A", lambda process: decide(process, what.id or "", yes=True))])
+
+
+def calls(world: World, what: Ask, fault: Fault | None = None, *, name: str = "A", seed: int = 0) -> None:
+    world.step([(name, lambda process: call(world, process, what))], Step(seed, mutations=(fault,)))
+
+
+def states(world: World) -> list[str]:
+    with reading(world.disk.folder / "state.db") as db:
+        return [row.state for row in intents(db)]
+
+
+def cards(world: World) -> int:
+    return len(world.upstream.made("card"))
+
+
+@contextmanager
+def nothing_written(process: Process, *, journal: bool, outcome: bool) -> Iterator[None]:
+    """The disk fails where the journal is told how a request ended, or where its outcome is kept."""
+
+    async def fails(*_: object, **__: object) -> None:
+        raise StoreUnavailable
+
+    with pytest.MonkeyPatch.context() as patch:
+        end = process.guard.journal.end
+
+        async def ended(*about: object, **more: object) -> None:
+            with pytest.MonkeyPatch.context() as disk:
+                disk.setattr(process.store, "run", fails)
+                await end(*about, **more)  # type: ignore[arg-type]
+
+        if journal:
+            patch.setattr(process.guard.journal, "end", ended)
+        if outcome:
+            patch.setattr(process.guard.intents, "finish", fails)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ends"),
+    [
+        ("lost", "never", ["executing", "executing"]),
+        ("never", "lost", ["executing", "executing"]),
+        ("lost", "lost", ["executing", "executing"]),
+        ("never", "never", ["done", "done"]),
+        ("lost", None, ["done", "done"]),
+        (None, "never", ["done", "done"]),
+    ],
+)
+def test_of_two_equal_requests_none_is_given_the_card_of_the_other(
+    first: Fault | None, second: Fault | None, ends: list[str]
+) -> None:
+    with granted(BARE, BARE) as (world, asks):
+        for what, fault in zip(asks, (first, second), strict=True):
+            calls(world, what, fault)
+        # Both are looked into at once, by the process that starts then.
+        settle(world)
+        assert states(world) == ends
+
+
+def test_a_card_that_an_equal_request_may_still_hear_of_is_left_to_it() -> None:
+    with granted(BARE, BARE) as (world, (first, second)):
+        calls(world, first, "never")
+
+        async def again(process: Process) -> None:
+            await asyncio.sleep(0.5)
+            assert cards(world) == 1
+            await call(world, process, first)
+
+        acts = [("A", lambda process: call(world, process, second)), ("B", again)]
+        world.step(acts, Step(mutations=("slow",)))
+        settle(world)
+        assert states(world) == ["done", "done"]
+        assert cards(world) == 2
+
+
+def test_a_card_that_only_the_outcome_names_is_not_given_to_an_equal_request() -> None:
+    with granted(BARE, BARE) as (world, (first, second)):
+        with nothing_written(world.process("A"), journal=True, outcome=False):
+            calls(world, first)
+        calls(world, second, "never")
+        settle(world)
+        assert states(world) == ["done", "done"]
+        assert cards(world) == 2
+
+
+@pytest.mark.parametrize(("card", "ends"), [(LABELLED, "done"), (BARE, "executing")])
+@pytest.mark.parametrize("change", ["update_card", "close_card"])
+def test_a_card_that_was_changed_before_it_was_found_again_is_not_made_twice(
+    change: str, card: dict[str, Any], ends: str
+) -> None:
+    with granted(card) as (world, (what,)):
+        with nothing_written(world.process("A"), journal=True, outcome=True):
+            calls(world, what)
+        made = world.upstream.made("card")[0].id
+        new = {"limit_amount_cents": 9_999, "limit_frequency": "allTime"} if change == "update_card" else {}
+        changes = Ask(change, {"user_id": "user-1", "card_id": made} | new)
+        approve(world, changes)
+        calls(world, changes)
+        settle(world)
+        assert cards(world) == 1
+        assert states(world) == ["done" if change == "close_card" else ends, "done"]
+
+
+def test_a_clock_that_is_set_while_a_request_is_under_way_does_not_shorten_the_wait_for_its_effect() -> None:
+    with granted(LABELLED) as (world, (what,)):
+        world.set_back = 100.0
+        calls(world, what, "late", seed=LATE)
+        assert cards(world) == 0
+        world.set_back = 0.0
+        calls(world, what)
+        check(world)
+        assert cards(world) == 1
+        settle(world)
+        assert states(world) == ["done"]
