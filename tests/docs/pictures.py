@@ -1,0 +1,101 @@
+"""A picture of the demo: `python -m tests.docs.pictures [folder]`, from a real run in a terminal."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from contextlib import suppress
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tests.sandbox.browser import chromium, tab
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "pictures"
+COLUMNS, ROWS = 100, 60
+RUN_SECONDS = 120
+# What follows has the paths of whoever runs it.
+END = "Use it in Claude Desktop"
+TITLE = "machines-mcp demo"
+# As rich draws it, without the font that it would fetch from elsewhere; at 21 px the lines of a box meet.
+DRAWING = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font-family: "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 21px;
+  line-height: {line_height}px; }}
+.{unique_id}-title {{ font-size: 18px; font-weight: bold; font-family: sans-serif; }}
+{styles}
+</style>
+<defs><clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>{lines}</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g></svg>"""
+PAGE = "<!doctype html><meta charset=utf-8><style>body{margin:0} svg{display:block}</style>"
+
+
+def seen() -> str:
+    """What a terminal shows of the demo, as the bytes that it got."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith("MACHINES_") and name != "NO_COLOR"
+    }
+    env = kept | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "machines_mcp", "demo"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, env=env, cwd=ROOT) as process:
+        os.close(theirs)
+        found = b""
+        with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # that is its end
+            while piece := terminal.read(4096):
+                found += piece
+        if process.wait(RUN_SECONDS):
+            raise SystemExit("The demo did not end well.")
+    return found.decode().replace("\r\n", "\n")
+
+
+def drawing(shown: str) -> str:
+    """It as SVG, up to where paths of this machine begin."""
+    lines = Text.from_ansi(shown).split("\n")
+    last = next(number for number, line in enumerate(lines) if END in line.plain)
+    console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True, legacy_windows=False)
+    for line in lines[:last]:
+        console.print(line, soft_wrap=True)
+    return console.export_svg(title=TITLE, code_format=DRAWING, unique_id="demo")
+
+
+def take(folder: Path) -> Path:
+    """The picture, as a file of the folder."""
+    program = chromium()
+    if program is None:
+        raise SystemExit("Chromium is not installed.")
+    file = folder / "demo.png"
+    with tempfile.TemporaryDirectory() as scratch:
+        page = Path(scratch) / "demo.html"
+        page.write_text(PAGE + drawing(seen()), encoding="utf-8")
+        with tab(program, Path(scratch) / "profile") as browser:
+            browser.open(page.as_uri(), width=1240, dark=True)
+            height = browser.evaluate("document.querySelector('svg').getBoundingClientRect().height")
+            clip = {"x": 0, "y": 0, "width": 1240, "height": height, "scale": 1}
+            image = browser.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
+    file.write_bytes(base64.b64decode(image))
+    return file
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    file = take(folder)
+    print(f"{file}  {file.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
