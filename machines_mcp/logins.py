@@ -12,6 +12,7 @@ from machines_mcp.terminal import Lines
 
 ENVIRONMENTS = ("sandbox", "production")
 _HOSTS = {"sandbox": SANDBOX_URL.split("/")[2], "production": PRODUCTION_URL.split("/")[2]}
+_NONE_SET = "No passphrase is set, so nobody can approve anything yet"
 
 
 class NotDone(Exception):
@@ -78,8 +79,8 @@ async def first_passphrase(settings: Settings, lines: Lines, say: Callable[[str]
     if settings.simulated or (await standing(settings))[0]:
         return None
     if not lines.at_terminal:
-        return "No passphrase is set, so nobody can approve anything yet: run machines-mcp passphrase with this server's settings."
-    say("No passphrase is set, so nobody can approve anything yet. Choose one that no agent knows, or press Ctrl-C.")
+        return f"{_NONE_SET}: run machines-mcp passphrase with this server's settings."
+    say(f"{_NONE_SET}. Choose one that no agent knows, or press Ctrl-C.")
     return (await set_at_terminal(settings, lines))[1]
 
 
