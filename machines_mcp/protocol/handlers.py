@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import mcp_types as types
 from mcp.server.caching import CacheableMethod, CacheHint
@@ -53,9 +54,9 @@ class Identity:
 
 
 # A card. Small, because answers of 2026-07-28 carry it each time.
+_CARD = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'><path d='M0 1h8v1H0zM0 3h8v4H0z'/></svg>"
 ICON = types.Icon(
-    src="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E"
-    "%3Cpath d='M0 1h8v6H0z'/%3E%3Cpath fill='%23fff' d='M0 2h8v1H0z'/%3E%3C/svg%3E",
+    src="data:image/svg+xml," + quote(_CARD, safe="/:='"),
     mime_type="image/svg+xml",
     sizes=["any"],
 )

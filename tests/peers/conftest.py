@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.npm import installed, node_package
+from tests.peers.npm import installed, node_command
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,5 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
 
 @pytest.fixture(scope="session")
 def node(node_modules: Path) -> Callable[..., list[str]]:
-    """The command that runs a program of a package, or a script, by Node 22."""
-    program = node_modules / node_package() / "bin" / "node"
-    return lambda script, *arguments: [str(program), str(script), *map(str, arguments)]
+    """What makes the command that runs a program of a package, or a script."""
+    return node_command(node_modules)

@@ -74,7 +74,7 @@ async def test_data(call: AnyCall, args: Place) -> Data:
     return Data(id=args.id, template_test=True, data=f"Data for ID: {args.id}")
 
 
-async def _stakes(call: AnyCall, args: Input) -> Stakes:
+async def _stakes(call: AnyCall, args: Any) -> Stakes:
     return Stakes(question=args.message if isinstance(args, Said) else "Please confirm.")
 
 

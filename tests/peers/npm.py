@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,9 @@ def installed(folder: Path) -> Path:
         pytest.skip("npm could not fetch the peers' programs")
     assert done.returncode == 0, done.stderr
     return folder / "node_modules"
+
+
+def node_command(node_modules: Path) -> Callable[..., list[str]]:
+    """What makes the command that runs a script by Node 22."""
+    program = node_modules / node_package() / "bin" / "node"
+    return lambda script, *arguments: [str(program), str(script), *map(str, arguments)]

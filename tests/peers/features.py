@@ -1,0 +1,109 @@
+"""What a client must see of the server, feature by feature, and what a cell of the matrix says of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from machines_mcp.tools.catalogue import TOOLS
+
+Seen = Mapping[str, Any]
+Cell = Literal["yes", "no", "not offered by the client", "not in this era"]
+
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+PROMPTS = ["fund_account", "issue_card", "lost_card", "onboard_user", "withdraw"]
+WHO = "peer-1"
+NAMES = [tool.name for tool in TOOLS]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """`needs`: what a client that offers it has noted. `missing`: in which era it does not exist, and why."""
+
+    name: str
+    needs: tuple[str, ...]
+    holds: Callable[[Seen], bool]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def cell(self, seen: Seen, era: str) -> Cell:
+        """What the matrix says of a client that has seen this."""
+        if era in self.missing:
+            return "not in this era"
+        if not all(name in seen for name in self.needs):
+            return "not offered by the client"
+        return "yes" if self.holds(seen) else "no"
+
+
+def _status(seen: Seen) -> bool:
+    content, structured = seen["status"]["content"], seen["status"]["structuredContent"]
+    return structured["environment"] == "embedded" and json.loads(content[0]["text"]) == structured
+
+
+def _progress(seen: Seen) -> bool:
+    told = seen["progress"]
+    return bool(told) and all(each["total"] == 1 and each["message"] == "the identity check" for each in told)
+
+
+def _stopped(seen: Seen) -> bool:
+    # The wait was for 50 seconds; a server that still waited would not end at once when its client leaves.
+    ended = seen["stopped"] and seen["stopped_after_ms"] < 5_000 and seen["closed_in_ms"] < 1_400
+    return bool(ended) and seen["afterwards"]["environment"] == "embedded"
+
+
+def _card(seen: Seen) -> str:
+    return f"machines://users/{WHO}/cards/{seen['card']['card_id']}"
+
+
+def _icon(seen: Seen) -> bool:
+    (icon,) = seen["server"]["icons"]
+    return icon["src"].startswith("data:image/svg+xml,") and seen["server"]["title"].startswith("Machines Cash")
+
+
+def _addresses(seen: Seen) -> bool:
+    places = ("kyc/fields", "agreements", "transactions", "cards/{card_id}")
+    templates = [f"machines://users/{{user_id}}/{place}" for place in places]
+    return seen["resources"] == ["machines://journey"] and seen["templates"] == templates
+
+
+def _declined(seen: Seen) -> bool:
+    return json.loads(seen["declined"])["code"] == "approval.refused"
+
+
+FEATURES = (
+    Feature(
+        "tools, in one order", ("tools", "tools_again"), lambda seen: seen["tools"] == seen["tools_again"] == NAMES
+    ),
+    Feature("structured output, and its text", ("status",), _status),
+    Feature("progress of a wait", ("progress",), _progress),
+    Feature("cancellation: the call ends, the server goes on", ("stopped", "afterwards", "closed_in_ms"), _stopped),
+    Feature("question, accepted", ("accepted", "asked"), lambda seen: seen["accepted"]["status"] == "approved"),
+    Feature("question, declined", ("declined",), _declined),
+    Feature("no dialog: `approval.required`", ("no_dialog",), lambda seen: seen["no_dialog"] == "approval.required"),
+    Feature("prompts", ("prompts", "prompt"), lambda seen: seen["prompts"] == PROMPTS and WHO in seen["prompt"]),
+    Feature("completion", ("completion",), lambda seen: WHO in seen["completion"]),
+    Feature("resources and templates", ("resources", "templates"), _addresses),
+    Feature("change notices", ("changed", "read"), lambda seen: seen["changed"] == [_card(seen)] and _locked(seen)),
+    Feature("links in results", ("linked", "card"), lambda seen: seen["linked"] == [_card(seen)]),
+    Feature("icon, title", ("server",), _icon),
+    Feature("instructions", ("instructions",), lambda seen: 0 < len(seen["instructions"]) < 1_200),
+    Feature(
+        "lists marked private",
+        ("cache",),
+        lambda seen: seen["cache"] == ["private", 0],
+        {LEGACY: "Results carry `cacheScope` from 2026-07-28 on."},
+    ),
+    Feature("ping", ("ping",), lambda seen: seen["ping"] == 0, {MODERN: "2026-07-28 has no `ping`."}),
+    Feature("errors `-32601`, `-32602`", ("errors",), lambda seen: seen["errors"] == [-32601, -32602]),
+    Feature("nothing runs on when the client has left", ("left",), lambda seen: seen["left"] == []),
+)
+
+
+def _locked(seen: Seen) -> bool:
+    return bool(seen["read"]["status"] == "locked")
+
+
+def row(seen: Seen, era: str) -> dict[str, Cell]:
+    """The cells of one client in one era, by feature."""
+    return {feature.name: feature.cell(seen, era) for feature in FEATURES}
