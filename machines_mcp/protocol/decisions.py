@@ -12,7 +12,6 @@ from machines_mcp.guard.gate import Passage
 from machines_mcp.guard.intent import Intent
 from machines_mcp.guard.limits import CLOCK_SET_BACK
 from machines_mcp.protocol.refusal import Code, Refusal, Step
-from machines_mcp.protocol.shaping import STATUS
 from machines_mcp.protocol.tool import Tool
 
 _SECONDS = 5.0
@@ -33,13 +32,13 @@ def refuse(tool: Tool, passage: Passage) -> NoReturn:
         raise barred(passage.bar)
     match passage.verdict:
         case "refused":
-            raise Refusal(Code.APPROVAL_REFUSED, next_steps=[STATUS])
+            raise Refusal(Code.APPROVAL_REFUSED)
         case "expired":
             raise Refusal(Code.APPROVAL_EXPIRED, next_steps=[Step(tool.name, _ANEW)])
         case "running" | "later" if passage.intent is not None:
             raise in_doubt(passage.intent, passage.seconds, why=passage.why)
         case "manual":
-            raise Refusal(Code.OUTCOME_UNKNOWN, message=_FOR_A_PERSON, next_steps=[STATUS])
+            raise Refusal(Code.OUTCOME_UNKNOWN, message=_FOR_A_PERSON)
         case _:
             raise Refusal(Code.APPROVAL_MISMATCH, next_steps=[Step(tool.name, _ANEW)])
 
@@ -72,13 +71,19 @@ def barred(bar: Barred) -> Refusal:
     """A limit of the policy, named by its path, or a pause, with its end."""
     if bar.code == CLOCK_SET_BACK:
         message = "The clock of the server's machine was set back, so no limit can be kept; tell the operator."
-        return Refusal(Code.POLICY_DENIED, message=message, details={"limit": bar.code}, next_steps=[STATUS])
+        return Refusal(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
     if bar.until is None:
-        message = f"A limit of the operator's policy forbids this: {bar.code}. It can't be approved either."
-        return Refusal(Code.POLICY_DENIED, message=message, details={"limit": bar.code}, next_steps=[STATUS])
+        message = (
+            f"A limit of the operator's policy forbids this: {bar.code}. It can't be approved either; tell the user."
+            " status shows what is left of each limit."
+        )
+        return Refusal(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
     until = datetime.fromtimestamp(bar.until, UTC).isoformat(timespec="seconds")
-    message = "A person refused this three times within ten minutes, so it is paused; do not ask again before then."
-    return Refusal(Code.POLICY_DENIED, message=message, details={"paused_until": until}, next_steps=[STATUS])
+    message = (
+        f"A person refused this three times within ten minutes, so it is paused until {until}; do not ask again before"
+        " then, and after it only if the user wants it."
+    )
+    return Refusal(Code.POLICY_DENIED, message=message, details={"paused_until": until})
 
 
 def required(tool: Tool, intent: Intent, *, page: str | None, desk: str | None, decidable: bool) -> Refusal:

@@ -137,8 +137,14 @@ class Dispatcher:
         return tool
 
     def _validate(self, tool: Tool, raw: Mapping[str, Any]) -> Input:
-        refuse_closed(raw, self._registry.closed(tool))
-        arguments = validate(tool, raw, self._registry.pinned_user)
+        try:
+            refuse_closed(raw, self._registry.closed(tool))
+            arguments = validate(tool, raw, self._registry.pinned_user)
+        except Refusal:
+            if self._registry.usable(tool):
+                raise
+            # Whoever mended them would be refused all the same.
+            raise self._denied(Demand(tool.name, tool.effects[0], "", "")) from None
         user_id = getattr(arguments, "user_id", None)
         if user_id is not None and not self._gate.policy.allows_user(user_id):
             raise Refusal(Code.NOT_FOUND)
@@ -276,7 +282,7 @@ class Dispatcher:
 
     def _denied(self, demand: Demand) -> Refusal:
         reason = self._gate.policy.reason(demand.effect, demand.tool)
-        message = f"The operator's policy does not allow this: {reason}."
+        message = f"The operator's policy does not allow this: {reason}. No call changes that; tell the user."
         return Refusal(Code.POLICY_DENIED, message=message, details={"class": demand.effect.value})
 
     def _demand(self, ctx: Context, tool: Tool, arguments: Input) -> Demand:

@@ -44,7 +44,7 @@ class _Entry:
 _CATALOGUE: Mapping[Code, _Entry] = {
     Code.INPUT_INVALID: _Entry("The arguments don't fit the tool; mend the named fields and call again.", True),
     Code.TOOL_UNKNOWN: _Entry("There is no such tool; the tools are those of tools/list."),
-    Code.POLICY_DENIED: _Entry("The operator's policy does not allow this."),
+    Code.POLICY_DENIED: _Entry("The operator's policy does not allow this. No call changes that; tell the user."),
     Code.APPROVAL_REQUIRED: _Entry(
         "A person must approve this first. When they have, call again with the same arguments and this approval_id.",
         True,
@@ -60,12 +60,17 @@ _CATALOGUE: Mapping[Code, _Entry] = {
     Code.KYC_NOT_APPROVED: _Entry("The user's identity check (KYC) is not approved yet."),
     Code.AGREEMENTS_NOT_ACCEPTED: _Entry("The user has not accepted the agreements yet."),
     Code.QUOTE_EXPIRED: _Entry("The quote is older than 10 minutes; ask for a new one.", True),
-    Code.QUOTE_USED: _Entry("The quote was used for a withdrawal already; ask for a new one for another withdrawal."),
+    Code.QUOTE_USED: _Entry(
+        "The quote was used for a withdrawal already, and each works once. Only if the user wants another withdrawal"
+        " besides that one, get a new quote with quote_withdrawal."
+    ),
     Code.NOT_FOUND: _Entry("Nothing with this id belongs to this user."),
     Code.AUTH_REJECTED: _Entry("Machines does not accept the partner key or its rights; the operator must check it."),
     Code.PARTNER_UNAVAILABLE: _Entry("Machines can't be reached or is failing right now; nothing was changed.", True),
-    Code.PARTNER_REJECTED: _Entry("Machines did not accept the request; nothing was changed."),
-    Code.PARTNER_MALFORMED: _Entry("Machines answered in a form this server does not understand."),
+    Code.PARTNER_REJECTED: _Entry(
+        "Machines did not accept the request, nothing was changed, and the same call would be refused again."
+    ),
+    Code.PARTNER_MALFORMED: _Entry("Machines answered in a form this server does not understand; tell the operator."),
     Code.RATE_LIMITED: _Entry("Machines asks to slow down; call again later.", True),
     Code.OUTCOME_UNKNOWN: _Entry(
         "It is not known whether this happened. Do not repeat it; look at the current state first."

@@ -11,6 +11,7 @@ from machines_mcp.protocol.refusal import Step
 from machines_mcp.protocol.registry import Registry
 
 STATUS = Step("status", "See how things stand and what can be done.")
+_ABSENT = "What helps is {}, which this server does not offer (its toolsets or policy leave it out); tell the user."
 
 
 class Shaping:
@@ -26,11 +27,12 @@ class Shaping:
         return {"resultType": "complete", "content": [_text(body)], "structuredContent": body}
 
     def error(self, payload: dict[str, Any], tool: str) -> dict[str, Any]:
-        """An error of the catalogue, with a next step in any case."""
-        if not payload["next_steps"]:
-            # Where nothing better is known: mend or repeat the call if that can help, else look around.
-            again = payload["retryable"] and tool in self._registry.usable_names
-            step = Step(tool, "The same call again, as the message says.") if again else STATUS
+        """An error of the catalogue. One without next steps is an end: no call helps, and the user is to be told."""
+        steps, usable = payload["next_steps"], self._registry.usable_names
+        if steps and not any(step["tool"] in usable for step in steps):
+            payload = payload | {"message": f"{payload['message']} {_ABSENT.format(steps[0]['tool'])}"}
+        if not steps and payload["retryable"] and tool in usable:
+            step = Step(tool, _again(payload.get("retry_after_seconds")))
             payload = payload | {"next_steps": [step.payload()]}
         return {"resultType": "complete", "content": [_text(self._stamped(payload))], "isError": True}
 
@@ -39,6 +41,12 @@ class Shaping:
         usable = self._registry.usable_names
         steps = [step for step in body["next_steps"] if step["tool"] in usable]
         return body | self.stamp | {"next_steps": steps}
+
+
+def _again(seconds: int | None) -> str:
+    if seconds is None:
+        return "The same call again, as the message says."
+    return f"The same call, in {seconds} seconds or later."
 
 
 def _text(body: dict[str, Any]) -> dict[str, str]:

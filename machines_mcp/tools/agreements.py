@@ -12,9 +12,9 @@ from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.opaque import Opaque
 from machines_mcp.partner.errors import InvalidState
-from machines_mcp.protocol.tool import Done, Output, Part, Settled, UserInput, tool
+from machines_mcp.protocol.tool import Done, NextStep, Output, Part, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, not_there
+from machines_mcp.tools.settle import known, newest, not_there, too_early
 from machines_mcp.tools.text import clean, quoted
 from machines_mcp.tools.upstream import agreements_missing, kyc_missing
 
@@ -54,7 +54,10 @@ async def get_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
     """Show the agreements of a user whose identity check is approved, and whether they are accepted. Show the texts
     and links to the user before accepting. Next: accept_agreements, or funding if they are accepted."""
     client = await call.services.partner()
-    return _shown(call, await client.agreements.get(call.user_id))
+    found = await client.agreements.get(call.user_id)
+    # Who accepted them before may have been funded since.
+    standing = [then(call, "get_balances", "They are accepted; see what can be spent.")] if found.accepted else []
+    return _shown(call, found, standing)
 
 
 async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
@@ -62,9 +65,9 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
     told = known(entries)
     if told is not None:
         return told
-    client = await call.services.partner()
+    early, client = too_early(call, newest(entries)), await call.services.partner()
     found = await client.agreements.get(call.user_id)
-    return Done(_shown(call, found)) if found.accepted else not_there(call, newest(entries), "They are not accepted.")
+    return Done(_shown(call, found)) if found.accepted else not_there(early, "They are not accepted.")
 
 
 @tool(
@@ -82,11 +85,16 @@ async def accept_agreements(call: UserCall, args: AgreementsOf) -> AgreementsSho
     return _shown(call, await client.agreements.accept(call.user_id))
 
 
-def _shown(call: UserCall, found: Agreements) -> AgreementsShown:
+def _shown(call: UserCall, found: Agreements, first: Sequence[NextStep] = ()) -> AgreementsShown:
     if found.accepted:
-        follow = then(call, "list_deposit_assets", "Accepted; see what the account can be funded with.")
+        # The second is for a server that does not fund.
+        follow = [
+            *first,
+            then(call, "list_deposit_assets", "Accepted; see what the account can be funded with."),
+            then(call, "create_card", "Issue a card; choose its limit with the user."),
+        ]
     else:
-        follow = then(call, "accept_agreements", "Accept them once the user has read them.")
+        follow = [then(call, "accept_agreements", "Accept them once the user has read them.")]
     return AgreementsShown(
         accepted=found.accepted,
         accepted_at=found.accepted_at,
@@ -94,7 +102,7 @@ def _shown(call: UserCall, found: Agreements) -> AgreementsShown:
             AgreementText(id=a.id, text=clean(a.text, 4000), links=[clean(link.url, 500) for link in a.links])
             for a in found.agreements
         ],
-        next_steps=[follow],
+        next_steps=follow,
     )
 
 

@@ -52,8 +52,11 @@ def created(call: UserCall, card: Card, label: str | None) -> CardResult:
 
 def changed(call: UserCall, card: Card, label: str | None) -> CardResult:
     """The answer of `update_card`."""
-    steps = [then(call, "get_card", "See the card as it is now.", card_id=card.card_id)]
-    return CardResult(**card_fields(card, label), next_steps=steps)
+    if card.status == "active":
+        step = then(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)
+    else:
+        step = then(call, "list_transactions", "See what was spent with it.", card_id=card.card_id)
+    return CardResult(**card_fields(card, label), next_steps=[step])
 
 
 def closed(call: UserCall, card_id: Opaque, status: str) -> CardClosed:

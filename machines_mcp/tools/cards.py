@@ -152,7 +152,8 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
     if more:
         steps = [then(call, "list_cards", "The next page.", cursor=more)]
     else:
-        steps = [] if page.cards else [then(call, "create_card", "There is no card yet.")]
+        usable = any(card.status != "canceled" for card in page.cards)
+        steps = [] if usable or args.cursor else [then(call, "create_card", "There is none to use; issue one.")]
     return CardsShown(
         cards=[CardShown(**card_fields(card, labels.get(card.card_id))) for card in page.cards],
         next_cursor=more,
@@ -171,6 +172,8 @@ async def get_card(call: UserCall, args: CardOf) -> CardResult:
         steps.append(then(call, "reveal_card", "Check or show its details.", card_id=args.card_id))
     elif card.status == "locked":
         steps.append(then(call, "update_card", "Unlock it.", card_id=args.card_id, status="active"))
+    elif card.status == "canceled":
+        steps.append(then(call, "list_cards", "It is closed for good; see which others there are."))
     return CardResult(**card_fields(card, await label_of(client, call.user_id, card)), next_steps=steps)
 
 

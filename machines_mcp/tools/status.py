@@ -16,6 +16,16 @@ from machines_mcp.tools.upstream import where_to_look
 
 _PERSON = "Don't repeat it. The user must look at Machines and say what happened: machines-mcp doctor --resolve."
 
+# Where a server has the whole journey, the first; one that has a part of it begins there.
+_BEGIN = [
+    NextStep(
+        tool="create_session", why="Begin the journey, or go on with it, for a user.", arguments={"purpose": "kyc"}
+    ),
+    NextStep(tool="get_balances", why="See what a user can spend."),
+    NextStep(tool="list_cards", why="See a user's cards."),
+    NextStep(tool="list_withdrawal_assets", why="See what can be paid out."),
+]
+
 
 class StatusOf(Input):
     pass
@@ -66,9 +76,6 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
     services = call.services
     found = await services.overview.look()
     unknown = [intent for intent in found.executing if not services.running(intent)]
-    begin = NextStep(
-        tool="create_session", why="Begin the journey, or go on with it, for a user.", arguments={"purpose": "kyc"}
-    )
     policy, set_at = services.policy, await services.passphrase_set_at()
     return Status(
         user_id=Opaque(services.pinned_user) if services.pinned_user else None,
@@ -79,7 +86,7 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
         budgets=[Left(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=[_waiting(intent) for intent in found.waiting],
         unresolved=_unresolved(found, unknown),
-        next_steps=_looks(services, unknown) + ([begin] if services.policy.rule(Effect.WRITE) is Rule.ALLOW else []),
+        next_steps=_looks(services, unknown) + (_BEGIN if services.policy.rule(Effect.WRITE) is Rule.ALLOW else []),
     )
 
 

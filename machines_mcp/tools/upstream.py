@@ -6,6 +6,7 @@ import math
 
 from machines_mcp.partner.errors import (
     ApiError,
+    Conflict,
     Forbidden,
     InvalidRequest,
     InvalidState,
@@ -35,6 +36,23 @@ _WHERE_TO_LOOK = {
     "resolve_user": "resolve_user",
 }
 
+# Where the API says nothing else.
+RETRY_SECONDS = 5
+# Where what can be chosen stands: a value that Machines refused would be refused again.
+_CHOICES = {
+    "submit_kyc": Step("get_kyc_requirements", "See the rules and the choices of each field."),
+    "quote_deposit": Step("list_deposit_assets", "See which currencies and networks there are."),
+    "create_deposit": Step("list_deposit_assets", "See which currencies and networks there are."),
+    "quote_withdrawal": Step("list_withdrawal_assets", "See which currencies and networks there are."),
+}
+_CARD_STATE = "The card's state does not allow this, and nothing was changed. A closed card stays closed."
+_STATES = {
+    "submit_kyc": "An application is under way or decided already, and nothing was changed.",
+    "update_card": _CARD_STATE,
+    "close_card": _CARD_STATE,
+    "reveal_card": _CARD_STATE,
+}
+
 
 def explain(error: Exception, tool: Tool) -> Refusal | None:
     """The refusal for an error of the partner client; None for any other exception."""
@@ -56,23 +74,30 @@ def _said_no(error: ApiError, tool: Tool) -> Refusal:
         case InvalidState():
             return _invalid_state(tool)
         case NotFound():
-            return _refusal(Code.NOT_FOUND, where_to_look(tool.name), "See which ids there are.")
+            return _refusal(Code.NOT_FOUND, where_to_look(tool.name), "See which there are.")
         case InvalidRequest():
             return _invalid(error, tool)
         case Unauthorized() | Forbidden():
             return Refusal(Code.AUTH_REJECTED)
         case RateLimited():
-            return Refusal(Code.RATE_LIMITED, details={"retry_after_seconds": math.ceil(error.retry_after or 5)})
+            return _later(Code.RATE_LIMITED, error.retry_after)
         case ServerError():
             return _unavailable(error.retry_after)
+        case Conflict() if error.code == "insufficient_balance":
+            message = "The user's balance does not cover this; nothing was changed."
+            step = Step("get_balances", "See what there is, then ask the user for an amount within it.")
+            return Refusal(Code.PARTNER_REJECTED, message=message, next_steps=[step])
         case _:
             return Refusal(Code.PARTNER_REJECTED)
 
 
 def _invalid_state(tool: Tool) -> Refusal:
-    # The API has one code for both gates; which of them is shut follows from what was asked.
+    # The API has one code for both gates, and for more; which of them it is follows from what was asked.
     if tool.name in ("get_agreements", "accept_agreements"):
         return kyc_missing()
+    if tool.name in _STATES:
+        step = Step(where_to_look(tool.name), "See how it stands.")
+        return Refusal(Code.PARTNER_REJECTED, message=_STATES[tool.name], next_steps=[step])
     return agreements_missing()
 
 
@@ -97,13 +122,20 @@ def _refusal(code: Code, step: str, why: str) -> Refusal:
 
 
 def _unavailable(retry_after: float | None = None) -> Refusal:
-    details = {} if retry_after is None else {"retry_after_seconds": math.ceil(retry_after)}
-    step = Step("status", "See how things stand, then try again.")
-    return Refusal(Code.PARTNER_UNAVAILABLE, details=details, next_steps=[step])
+    return _later(Code.PARTNER_UNAVAILABLE, retry_after)
+
+
+def _later(code: Code, retry_after: float | None) -> Refusal:
+    """Nothing was changed, and the same call, which is the next step then, may go well after a while."""
+    return Refusal(code, details={"retry_after_seconds": math.ceil(retry_after or RETRY_SECONDS)})
 
 
 def _invalid(error: InvalidRequest, tool: Tool) -> Refusal:
     if error.field in tool.input_model.model_fields:
         rule = "was not accepted by Machines"
-        return Refusal(Code.INPUT_INVALID, faults=[Fault(error.field, rule)])
-    return Refusal(Code.PARTNER_REJECTED)
+        return Refusal(Code.INPUT_INVALID, faults=[Fault(error.field, rule)], next_steps=_choices(tool))
+    return Refusal(Code.PARTNER_REJECTED, next_steps=_choices(tool))
+
+
+def _choices(tool: Tool) -> list[Step]:
+    return [_CHOICES[tool.name]] if tool.name in _CHOICES else []

@@ -165,10 +165,13 @@ async def _live_quote(call: UserCall, quote_id: str) -> Quote:
 
 
 def _dead(quote: Quote) -> Refusal:
+    if quote.used_by:
+        # No step to a new quote: whoever follows it would pay out twice.
+        return Refusal(Code.QUOTE_USED)
     terms = {k: v for k, v in quote.terms.items() if k != "estimated_to_amount" and v is not None}
     terms |= {k: Opaque(v) for k, v in terms.items() if k in _TO_THE_LETTER}
     step = Step("quote_withdrawal", "Get a new quote on the same terms.", terms)
-    return Refusal(Code.QUOTE_USED if quote.used_by else Code.QUOTE_EXPIRED, next_steps=[step])
+    return Refusal(Code.QUOTE_EXPIRED, next_steps=[step])
 
 
 def _check_range(amount: int, low: int | None, high: int | None) -> None:

@@ -1,0 +1,124 @@
+"""Where odd states are set: a server, the simulator behind it, and a person, for one user after the other."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mcp_types as types
+from mcp import Client, stdio_client
+
+from machines_mcp.partner import PartnerClient
+from machines_mcp.secret import Secret
+from machines_mcp.server import opened
+from machines_mcp.settings import read_settings
+from machines_mcp.testing import decide
+from tests.journeys.stdio import Era, Person, server
+
+TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Ground:
+    """One server and what is round it. `user` is whom it is about, a new one after `begin`."""
+
+    client: Client
+    person: Person
+    env: dict[str, str]
+    user: str = ""
+    partner: PartnerClient | None = None
+    http: httpx.AsyncClient | None = None
+    control_url: str = ""
+
+    def begin(self) -> str:
+        """Another user, who has done nothing yet; or the one that the server is pinned to."""
+        self.user = self.env.get("MACHINES_USER_ID") or f"odd-{next(_numbers)}"
+        self.person.answer = "accept"
+        self.person.asked.clear()
+        return self.user
+
+    @property
+    def api(self) -> PartnerClient:
+        assert self.partner is not None
+        return self.partner
+
+    async def control(self, path: str, /, **body: Any) -> None:
+        """Let something happen that no caller of the API could bring about."""
+        assert self.http is not None
+        answer = await self.http.post(f"{self.control_url}{path}", json=body)
+        assert answer.is_success, answer.text
+
+    async def standing(self, kyc: str = "approved", *, agreed: bool = True, funded: bool = False) -> None:
+        """Bring the user this far."""
+        await self.api.users.resolve(self.user)
+        if kyc != "not_submitted":
+            await self.control("/kyc", userId=self.user, decision=kyc)
+        if kyc == "approved" and agreed:
+            await self.api.agreements.accept(self.user)
+            if funded:
+                deposit = await self.api.deposits.create(self.user, "rusd", "base", amount=100)
+                await self.control("/deposits", depositId=deposit.id)
+
+    async def card(self) -> str:
+        """A card of the user."""
+        return str((await self.api.cards.create(self.user)).card_id)
+
+    async def quote(self) -> str:
+        """A quote that the user has got from the server."""
+        answer = await self.client.call_tool("quote_withdrawal", {"user_id": self.user, **TERMS})
+        assert answer.structured_content is not None
+        return str(answer.structured_content["quote_id"])
+
+    async def asks(self, tool: str, **arguments: Any) -> str:
+        """The id under which such a call waits for a person."""
+        answer = await self.client.call_tool(tool, {"user_id": self.user, **arguments})
+        assert isinstance(answer.content[0], types.TextContent)
+        return str(json.loads(answer.content[0].text)["approval_id"])
+
+    async def decides(self, answer: dict[str, Any], *, yes: bool = True) -> None:
+        """The person decides in a terminal what an answer says is waiting for them."""
+        assert await decide(self.env, answer["approval_id"], yes=yes) == ("granted" if yes else "refused")
+
+    def write(self, statement: str, *values: Any) -> None:
+        """Change the server's own state, as time would."""
+        with closing(sqlite3.connect(read_settings(self.env).state_dir / "state.db", timeout=10)) as db, db:
+            assert db.execute(statement, values).rowcount > 0
+
+
+@asynccontextmanager
+async def ground(
+    folder: Path, era: Era | None = None, *, dialog: bool = True, **settings: str
+) -> AsyncIterator[Ground]:
+    """A server in memory; with an era, a process on stdio that speaks it."""
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)} | settings
+    person = Person()
+    answers = person if dialog else None
+    async with AsyncExitStack() as stack:
+        if era is None:
+            app = await stack.enter_async_context(opened(read_settings(env)))
+            made = Client(app.server(), elicitation_callback=answers)
+        else:
+            made = Client(stdio_client(server(folder, **settings)), mode=era, elicitation_callback=answers)
+        found = Ground(await stack.enter_async_context(made), person, env)
+        await _meet(found, folder, stack)
+        yield found
+
+
+async def _meet(found: Ground, folder: Path, stack: AsyncExitStack) -> None:
+    # The first call that needs the Partner API starts it, and one of these gets as far as that.
+    for tool in ("get_kyc_status", "list_cards", "get_balances", "list_withdrawal_assets"):
+        await found.client.call_tool(tool, {} if "MACHINES_USER_ID" in found.env else {"user_id": "nobody"})
+    notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
+    found.control_url = notes["control_url"]
+    found.http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+    partner = PartnerClient(notes["base_url"], Secret(notes["partner_key"]))
+    found.partner = await stack.enter_async_context(partner)
