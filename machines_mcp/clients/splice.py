@@ -17,6 +17,13 @@ def values(text: str) -> dict[str, Any]:
     Raises:
         Unreadable: No object.
     """
+    try:
+        # Ten times as fast, and some clients keep megabytes of history in there.
+        plain = json.loads(text)
+    except (ValueError, RecursionError):
+        plain = None
+    if isinstance(plain, dict):
+        return plain
     node = parse(text)
     return {} if node is None else dict(_object(text, node, "").value)
 
