@@ -49,11 +49,11 @@ imports: $(VENV)/.dev $(VENV)/.project
 unit: $(VENV)/.dev $(VENV)/.project
 	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist loadfile || $(call again,'not check')
 
-check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, the other Pythons of this machine
+check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, other Pythons: under 30 minutes
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo 'Installing chromium ...' && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi || \
 		echo 'Could not install chromium; the tests in a browser are skipped.' >&2
-	$(BIN)/python -m pytest -m check -rs -n 2 || $(call again,check)
+	$(BIN)/python -m pytest -m check -rs -n 2 --dist worksteal || $(call again,check)
 
 docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the documents anew
 	$(BIN)/python docs/generate.py
@@ -93,7 +93,7 @@ lock: $(VENV)/lock/.made ## Write locks/*.txt anew from pyproject.toml
 
 clean: ## Remove everything the other targets made
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find machines_mcp tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+	find machines_mcp tests benchmarks distribution -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is younger than what it was made from, so a second run does nothing.
 $(VENV)/.made:

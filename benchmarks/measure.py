@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from benchmarks.wire import Command, Era, Wire, milliseconds_since
 
 T = TypeVar("T")
 
-TOOL = {"name": "status", "arguments": {}}
-LISTS_A_ROUND = 30
-CALLS_A_ROUND = 200
-BURST_A_ROUND = 1000
-IN_FLIGHT = 50
+
+@dataclass(frozen=True)
+class Load:
+    """How often a round asks for each quantity, and how many requests of a burst are under way at any time."""
+
+    lists: int = 30
+    calls: int = 200
+    burst: int = 1000
+    in_flight: int = 50
+    pings: int = 0
+    """A burst of the protocol's own `ping`, which the newer revision no longer has."""
 
 
 @dataclass
@@ -45,23 +52,30 @@ class Figures:
     lists: Samples = field(default_factory=Samples)
     calls: Samples = field(default_factory=Samples)
     bursts: Samples = field(default_factory=Samples)
+    pings: Samples = field(default_factory=Samples)
+    tools: int = 0
+    listed: int = 0
+    """Bytes of the tools in `tools/list`, as compact JSON."""
     memory: float | None = None
 
 
-def measure(commands: Sequence[Command], era: Era, runs: int) -> list[Figures]:
+def measure(commands: Sequence[Command], era: Era, runs: int, load: Load | None = None) -> list[Figures]:
     """Everything about each of the servers, in `runs` rounds."""
-    servers = [Figures(command) for command in commands]
+    servers, load = [Figures(command) for command in commands], load or Load()
     for counted, server in turns(servers, runs):
         elapsed = _start(server.command, era)
         if counted:
             server.start.rounds.append([elapsed])
 
     with ExitStack() as stack:
-        wires = {server.command: stack.enter_context(Wire(server.command, era)) for server in servers}
-        for wire in wires.values():
+        wires = {}
+        # One after another: some take long enough to start that, all at once, the last would seem not to answer.
+        for server in servers:
+            wires[server.command] = wire = stack.enter_context(Wire(server.command, era))
             wire.greet()
+            _list(wire, server)
         for counted, server in turns(servers, runs):
-            _exercise(wires[server.command], server if counted else Figures(server.command))
+            _exercise(wires[server.command], load, server if counted else Figures(server.command))
         for server in servers:
             server.memory = wires[server.command].peak_megabytes()
     return servers
@@ -92,20 +106,29 @@ def _start(command: Command, era: Era) -> float:
         return milliseconds_since(start)
 
 
-def _exercise(wire: Wire, into: Figures) -> None:
+def _list(wire: Wire, into: Figures) -> None:
+    tools = wire.ask("tools/list", {})["tools"]
+    into.tools = len(tools)
+    into.listed = len(json.dumps(tools, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _exercise(wire: Wire, load: Load, into: Figures) -> None:
     """One round of the quantities that a running server shows."""
-    into.lists.rounds.append(timed(lambda: wire.ask("tools/list", {}), LISTS_A_ROUND))
-    into.calls.rounds.append(timed(lambda: wire.ask("tools/call", TOOL), CALLS_A_ROUND))
-    into.bursts.rounds.append([_burst(wire)])
+    into.lists.rounds.append(timed(lambda: wire.ask("tools/list", {}), load.lists))
+    if call := into.command.call:
+        into.calls.rounds.append(timed(lambda: wire.ask("tools/call", call), load.calls))
+        into.bursts.rounds.append([_burst(wire, "tools/call", call, load.burst, load.in_flight)])
+    if load.pings:
+        into.pings.rounds.append([_burst(wire, "ping", {}, load.pings, load.in_flight)])
 
 
-def _burst(wire: Wire) -> float:
-    """Calls a second with `IN_FLIGHT` of them under way at any time."""
+def _burst(wire: Wire, method: str, params: Mapping[str, Any], size: int, in_flight: int) -> float:
+    """Requests a second with `in_flight` of them under way at any time."""
     start = time.perf_counter()
-    for _ in range(IN_FLIGHT):
-        wire.send("tools/call", TOOL)
-    for answered in range(BURST_A_ROUND):
+    for _ in range(min(size, in_flight)):
+        wire.send(method, params)
+    for answered in range(size):
         wire.receive()
-        if answered + IN_FLIGHT < BURST_A_ROUND:
-            wire.send("tools/call", TOOL)
-    return BURST_A_ROUND / (time.perf_counter() - start)
+        if answered + in_flight < size:
+            wire.send(method, params)
+    return size / (time.perf_counter() - start)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import where
+
+RUNS = Path(__file__).parents[1] / "docs" / "benchmarks.json"
+"""Where the runs are kept that docs/benchmarks.md tells of."""
+
+
+def busy() -> float | None:
+    """How many processes wanted the processor in the last minute, on average; None where the system does not tell."""
+    return os.getloadavg()[0] if sys.platform != "win32" else None
 
 
 def kept(file: Path) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 Era = Literal["2025-11-25", "2026-07-28"]
 ERAS: tuple[Era, ...] = get_args(Era)
 
+STATUS: Mapping[str, Any] = {"name": "status", "arguments": {}}
 ANSWER_SECONDS = 30.0
 EXIT_SECONDS = 10.0
 CLIENT = {"name": "benchmarks", "version": "1"}
@@ -31,6 +32,10 @@ class Command:
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    call: Mapping[str, Any] | None = field(default_factory=lambda: STATUS)
+    """A cheap call of a tool that needs nothing outside this machine; None where the server has no such tool."""
+    log: Path | None = None
+    """A file for what it writes to stderr; without one that is the caller's."""
 
 
 class Wire:
@@ -41,13 +46,15 @@ class Wire:
         self._era = era
         self._unread = b""
         self._last_id = 0
-        self._process = subprocess.Popen(
-            command.arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=dict(command.environment),
-            bufsize=0,
-        )
+        with open(command.log or os.devnull, "ab") as log:
+            self._process = subprocess.Popen(
+                command.arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log if command.log else None,
+                env=dict(command.environment),
+                bufsize=0,
+            )
 
     def __enter__(self) -> Wire:
         return self
@@ -70,12 +77,12 @@ class Wire:
         else:
             self.ask("server/discover", {})
 
-    def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Send one request and wait for its result."""
         self.send(method, params)
         return self.receive()
 
-    def send(self, method: str, params: dict[str, Any]) -> int:
+    def send(self, method: str, params: Mapping[str, Any]) -> int:
         """Send one request; its id."""
         self._last_id += 1
         if self._era == "2026-07-28":

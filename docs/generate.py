@@ -6,6 +6,9 @@ import re
 import tempfile
 from pathlib import Path
 
+import benchmarks_page
+import client_blocks
+import clients_page
 import policy_page
 import reliability_page
 
@@ -17,14 +20,16 @@ _TOOLS = re.compile(r"(<!-- tools: made by `make docs` -->\n).*?(<!-- /tools -->
 
 
 def readme() -> str:
-    """The README with the tool table as the code has it."""
+    """The README with the tool table and the clients' configs as the code has them."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         table = markdown_table(listing(read_settings({"MACHINES_STATE_DIR": folder})))
-    return _TOOLS.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text)
+    return client_blocks.with_blocks(_TOOLS.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text))
 
 
 if __name__ == "__main__":
     (ROOT / "README.md").write_text(readme(), encoding="utf-8")
     policy_page.PAGE.write_text(policy_page.page(), encoding="utf-8")
+    benchmarks_page.PAGE.write_text(benchmarks_page.page(), encoding="utf-8")
     reliability_page.PAGE.write_text(reliability_page.page(), encoding="utf-8")
+    clients_page.PAGE.write_text(clients_page.page(), encoding="utf-8")

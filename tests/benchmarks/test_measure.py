@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import measure
-from benchmarks.measure import Samples, turns
+from benchmarks.measure import Load, Samples, measure, turns
 from benchmarks.wire import ERAS, BenchmarkError, Command, Era, Wire
 
 ROOT = Path(__file__).parents[2]
@@ -36,15 +35,17 @@ def test_a_quantile_takes_all_rounds_together(share: float, value: float) -> Non
 
 @pytest.mark.check
 @pytest.mark.parametrize("era", ERAS)
-def test_every_quantity_of_a_running_server_is_measured(era: Era, monkeypatch: pytest.MonkeyPatch) -> None:
-    for size in ("LISTS_A_ROUND", "CALLS_A_ROUND", "BURST_A_ROUND", "IN_FLIGHT"):
-        monkeypatch.setattr(measure, size, 3)
+def test_every_quantity_of_a_running_server_is_measured(era: Era) -> None:
+    load = Load(lists=3, calls=3, burst=4, in_flight=3, pings=4 if era == "2025-11-25" else 0)
 
-    (figures,) = measure.measure([_python("-m", "benchmarks.bare_server")], era, runs=1)
+    (figures,) = measure([_python("-m", "benchmarks.bare_server")], era, 1, load)
 
     sizes = [[len(values) for values in samples.rounds] for samples in (figures.start, figures.lists, figures.calls)]
     assert sizes == [[1], [3], [3]]
     assert figures.bursts.quantile(0.5) > 0
+    assert len(figures.pings.rounds) == bool(load.pings)
+    assert figures.tools == 1
+    assert 100 < figures.listed < 2000
     assert figures.memory is None or figures.memory > 10
 
 

@@ -113,10 +113,11 @@ def mcpb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def packed(uv: str, mcpb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle, made by the command that `make bundle` runs."""
+    """The bundle, made by the command that `make bundle` runs, by somebody who has an index of their own."""
     into = tmp_path_factory.mktemp("packed")
     command = [sys.executable, "-m", "distribution.bundle", "--into", str(into), "--uv", uv]
-    _run([*command, "--packer", str(mcpb / ".bin" / "mcpb")], ROOT)
+    elsewhere = {**os.environ, "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
+    _run([*command, "--packer", str(mcpb / ".bin" / "mcpb")], ROOT, elsewhere)
     (found,) = into.iterdir()
     return found
 

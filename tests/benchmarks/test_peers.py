@@ -1,0 +1,118 @@
+"""The comparison with other servers: who is measured, how ratios are taken, what is drawn and kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import bars, peers
+from benchmarks.comparison import QUANTITIES, as_table, compared
+from benchmarks.measure import Figures, Load, Samples
+from benchmarks.peer import PEERS, Peer, installed
+from benchmarks.record import kept
+from benchmarks.wire import STATUS, BenchmarkError, Command
+
+
+def _figures(name: str, *, rounds: list[float], call: bool = True, memory: float | None = 50.0) -> Figures:
+    samples = Samples([[value, value] for value in rounds])
+    command = Command(name, (), call=STATUS if call else None)
+    figures = Figures(command, start=samples, lists=samples, tools=2, listed=400, memory=memory)
+    if call:
+        figures.calls = figures.bursts = samples
+    return figures
+
+
+def test_a_ratio_is_the_median_of_the_rounds_own_ratios_not_that_of_the_medians() -> None:
+    ours, theirs = _figures("ours", rounds=[1.0, 10.0, 4.0]), _figures("theirs", rounds=[3.0, 20.0, 4.0])
+
+    start = compared(ours, [theirs])["theirs"]["start"]
+
+    assert (start["value"], start["ratio"], start["low"], start["high"]) == (4.0, 2.0, 1.0, 3.0)
+
+
+def test_ours_stands_beside_nothing_and_tokens_are_a_quarter_of_the_bytes() -> None:
+    shown = compared(_figures("ours", rounds=[1.0]), [])["ours"]
+    assert "ratio" not in shown["start"]
+    assert shown["tokens"]["value"] == 100
+
+
+def test_what_a_server_does_not_show_is_left_open() -> None:
+    servers = compared(_figures("ours", rounds=[1.0]), [_figures("theirs", rounds=[2.0], call=False, memory=None)])
+    assert servers["theirs"].keys() == {"tools", "start", "lists", "tokens"}
+    theirs = as_table(servers).splitlines()[-1].split(" | ")
+    assert len(theirs) == 2 + len(QUANTITIES)
+    assert theirs.count("—") == 4
+
+
+def test_the_chart_has_a_bar_for_every_value_in_proportion_and_ours_stands_out() -> None:
+    figures = {"runs": 3, "servers": compared(_figures("ours", rounds=[5.0]), [_figures("a/b", rounds=[10.0])])}
+    drawn = ElementTree.fromstring(peers.picture(figures))  # noqa: S314 - drawn a line above
+    space = "{http://www.w3.org/2000/svg}"
+    wide = [float(bar.get("width", "")) for bar in drawn.iter(f"{space}rect")][1:]
+    assert len(wide) == 2 * len(QUANTITIES)
+    assert wide[0] == pytest.approx(wide[1] / 2, abs=0.1)
+    assert [bar.get("fill") == bars.OTHERS for bar in drawn.iter(f"{space}rect")][1:3] == [False, True]
+    assert "b" in [text.text for text in drawn.iter(f"{space}text")]
+
+
+def test_every_peer_is_named_by_its_exact_version_and_has_made_up_keys_only() -> None:
+    for peer in PEERS:
+        assert peer.version.replace(".", "").isdigit()
+        assert all("nobody" in value or "127.0.0.1" in value for value in peer.settings.values())
+
+
+def test_a_peer_that_can_not_be_had_says_so_and_leaves_nothing_that_looks_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    peer = Peer("@a/b", "1.0", "node", "b.js")
+    with pytest.raises(BenchmarkError, match="@a/b is left out: there is no npm"):
+        installed(peer, tmp_path / "peers", tmp_path)
+    assert not (tmp_path / "peers" / "b-1.0" / ".made").exists()
+
+
+def test_an_installed_peer_is_not_installed_again_and_is_called_on_a_repository_of_its_own(tmp_path: Path) -> None:
+    (git,) = (peer for peer in PEERS if peer.name == "mcp-server-git")
+    place = tmp_path / "peers" / f"mcp-server-git-{git.version}"
+    place.mkdir(parents=True)
+    (place / ".made").touch()
+
+    command = installed(git, tmp_path / "peers", tmp_path)
+
+    assert Path(command.arguments[0]).parent.parent == place
+    assert command.call
+    assert (Path(command.call["arguments"]["repo_path"]) / ".git").is_dir()
+
+
+@pytest.mark.check
+def test_a_recorded_run_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "LOAD", Load(lists=2, calls=2, burst=4, in_flight=2, pings=4))
+    monkeypatch.setattr(peers, "RUNS", tmp_path / "runs.json")
+    monkeypatch.setattr(peers, "PICTURE", tmp_path / "picture.png")
+    monkeypatch.setattr(peers, "PEERS", ())
+
+    assert peers.main(["--runs", "1", "--record", "--folder", str(tmp_path)]) == 0
+
+    run = kept(tmp_path / "runs.json")["peers"]
+    assert run["command"] == "python -m benchmarks.peers --runs 1"
+    assert list(run["figures"]["servers"]) == [peers.OURS, peers.BARE]
+    assert set(run["figures"]["servers"][peers.BARE]) >= {
+        quantity.key for quantity in QUANTITIES if quantity.key != "memory"
+    }
+    json.dumps(run)
+    assert list(tmp_path.glob("picture.*"))
+
+
+def test_what_a_server_writes_to_stderr_goes_into_its_log(tmp_path: Path) -> None:
+    from benchmarks.wire import Wire
+
+    log = tmp_path / "log"
+    with Wire(
+        Command("a server", (sys.executable, "-c", "import sys; print('said', file=sys.stderr)"), log=log), "2025-11-25"
+    ):
+        pass
+    assert log.read_text(encoding="utf-8").split() == ["said"]

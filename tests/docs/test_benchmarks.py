@@ -1,0 +1,45 @@
+"""Docs/benchmarks.md tells of runs that were made: its tables are those of the kept figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "benchmarks.md"
+# Both servers in every quantity; the second has no call.
+SERVERS = {
+    "ours": {"tools": 24, "start": {"value": 800.0}, "calls": {"value": 0.5}},
+    "theirs": {"tools": 3, "start": {"value": 1600.0, "ratio": 2.0, "low": 1.9, "high": 2.1}},
+}
+
+
+def _call(expression: str) -> Any:
+    script = "import sys, json; sys.path.insert(0, 'docs'); import benchmarks_page as p; p.runs(); "
+    script += f"print(json.dumps({expression}))"
+    made = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    return json.loads(made.stdout)
+
+
+def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
+    assert _call("p.page()") == PAGE.read_text(encoding="utf-8"), "run `make docs`"
+
+
+def test_a_run_of_peers_is_shown_with_its_command_and_how_busy_the_machine_was() -> None:
+    figures = {"protocol": "2025-11-25", "runs": 3, "load": 7.25, "servers": SERVERS}
+    run = {"command": "the command", "where": "a machine", "figures": figures}
+    head, _, titles, _, ours, theirs, _, picture = _call(f"p.peers({ {'peers': run}!r})").splitlines()
+    assert head.startswith("`the command` on a machine; protocol 2025-11-25; 3 rounds; 7.2 processes")
+    assert titles.startswith("| server | tools | start to the first answer, ms |")
+    assert ours.startswith("| ours | 24 | 800 | — | 0.50 |")
+    assert theirs.startswith("| theirs | 3 | 1,600 (2.00 x) | — | — |")
+    assert picture.endswith("(pictures/benchmarks.png)")
+
+
+def test_the_picture_stands_beside_the_run_that_it_shows() -> None:
+    kept = json.loads((ROOT / "docs" / "benchmarks.json").read_text(encoding="utf-8"))
+    assert set(kept) == {"bare", "peers"}
+    assert (ROOT / "docs" / "pictures" / "benchmarks.png").read_bytes().startswith(b"\x89PNG")

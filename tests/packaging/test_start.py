@@ -1,0 +1,63 @@
+"""What a start imports: a server that has answered `tools/list` holds nothing that only a call needs.
+
+Nothing here is timed. An import that slips into the way of the start costs tens of milliseconds each time, and no test
+of what the server does would notice.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.own import command
+from benchmarks.wire import ERAS, Era, Wire
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pipes are read with select")
+
+SECONDS = 60
+# The SDK brings starlette, uvicorn and cryptography with it whatever one asks of it; what we add is ours to keep out.
+SDK = "import mcp.server.lowlevel, mcp.server.stdio, mcp_types"
+# Rooms and commands of our own that a server needs for a call at the earliest.
+LATE = (
+    *("machines_mcp.vault", "machines_mcp.desk", "machines_mcp.sandbox", "machines_mcp.testing"),
+    *("machines_mcp.partner.transport", "machines_mcp.partner.client", "machines_mcp.partner.models"),
+    *("machines_mcp.demo", "machines_mcp.doctor", "machines_mcp.scripted", "machines_mcp.approval"),
+)
+
+
+def _listed(report: str) -> set[str]:
+    """The modules that Python's `-X importtime` tells of: those that were found, and those that were looked for."""
+    lines = (line for line in report.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip() for line in lines} - {"imported package"}
+
+
+@pytest.fixture(scope="module")
+def sdk() -> set[str]:
+    asked = [sys.executable, "-X", "importtime", "-c", SDK]
+    return _listed(subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=True).stderr)
+
+
+def _started(era: Era, home: Path) -> set[str]:
+    """What a server has imported from its start until it has listed its tools and ended."""
+    server = command("ours", "machines_mcp", home)
+    arguments = [sys.executable, "-X", "importtime", *server.arguments[1:]]
+    with Wire(replace(server, arguments=arguments, log=home / "imports.txt"), era) as wire:
+        wire.greet()
+        assert wire.ask("tools/list", {})["tools"]
+    return _listed((home / "imports.txt").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_start_imports_no_package_that_the_sdk_does_not_and_no_room_before_its_time(
+    era: Era, sdk: set[str], tmp_path: Path
+) -> None:
+    started = _started(era, tmp_path)
+    assert {"mcp.server.lowlevel", "machines_mcp.server", "machines_mcp.tools.catalogue"} <= started
+
+    added = {module.partition(".")[0] for module in started} - {module.partition(".")[0] for module in sdk}
+    assert added - sys.stdlib_module_names == {"machines_mcp"}
+    assert [module for module in sorted(started) if module.startswith(LATE)] == []
