@@ -17,7 +17,7 @@ from machines_mcp.protocol.tool import Done, NextStep, Output, Settled, UserInpu
 from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, matching
 from machines_mcp.tools.kyc_form import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, not_there
+from machines_mcp.tools.settle import known, newest, not_there, too_early
 from machines_mcp.tools.text import clean, clean_or_none, quoted
 from machines_mcp.tools.waiting import poll_seconds, wait_until
 
@@ -124,10 +124,11 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
     told = known(entries)
     if told is not None:
         return told
-    entry, client = newest(entries), await call.services.partner()
+    entry = newest(entries)
+    early, client = too_early(call, entry), await call.services.partner()
     status = (await client.kyc.status(call.user_id)).status
     if entry.state != "done" and status in ("not_submitted", *_USER_ACTS):
-        return not_there(call, entry, "Machines still waits for the data; send it again.")
+        return not_there(early, "Machines still waits for the data; send it again.")
     return Done(_submitted(call, status))
 
 

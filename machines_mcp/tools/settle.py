@@ -32,11 +32,12 @@ def newest(entries: Sequence[Entry]) -> Entry:
 
 
 def too_early(call: UserCall, entry: Entry) -> Later | None:
-    """How long a look that found nothing has to be repeated before it counts."""
+    """How long a look that begins now and finds nothing has to be repeated before it counts. Ask before looking: what
+    is known of Machines may be old by the time it is judged."""
     left = call.services.settle_seconds - call.services.waited(entry)
     return Later(left) if left > 0 else None
 
 
-def not_there(call: UserCall, entry: Entry, why: str) -> NotDone | Later:
-    """Machines does not show it: that it did not happen, once enough time has passed for it to be seen."""
-    return too_early(call, entry) or NotDone(why)
+def not_there(early: Later | None, why: str) -> NotDone | Later:
+    """Machines did not show it: that it did not happen, unless it was `too_early` to say so when it was asked."""
+    return early or NotDone(why)

@@ -51,13 +51,13 @@ async def settle_create(call: UserCall, intent: Intent, entries: Sequence[Entry]
             return await _made(call, client, await client.cards.get(call.user_id, entry.reference))
         except NotFound:
             return Manual(_GONE)
+    early = too_early(call, entry)
     cards = await _all(call, client)
     # After the list: what began since then made none of these.
     others = await call.services.rivals(entry)
     found = [card for card in cards if card.card_id not in others.made and _is_of(card, entry)]
     if found:
         return _not_told_apart(entry, others, found) or await _made(call, client, found[0])
-    early = too_early(call, entry)
     if early is not None:
         return early
     if _altered(entry, others, cards):
@@ -141,12 +141,13 @@ async def settle_update(call: UserCall, intent: Intent, entries: Sequence[Entry]
     if told is not None:
         return told
     entry, client = newest(entries), await call.services.partner()
+    early = too_early(call, entry)
     card = await _read(call, client, entry)
     if card is None:
-        return not_there(call, entry, "The card is not there any more.")
+        return not_there(early, "The card is not there any more.")
     if entry.state == "done" or is_as_asked(card, entry):
         return Done(changed(call, card, await label_of(client, call.user_id, card)), card.card_id)
-    return not_there(call, entry, "The card is not as it was asked to be.")
+    return not_there(early, "The card is not as it was asked to be.")
 
 
 async def settle_close(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
@@ -155,11 +156,12 @@ async def settle_close(call: UserCall, intent: Intent, entries: Sequence[Entry])
     if told is not None:
         return told
     entry = newest(entries)
+    early = too_early(call, entry)
     card = await _read(call, await call.services.partner(), entry)
     status = "not shown any more" if card is None else card.status
     if entry.state == "done" or card is None or card.status == "canceled":
         return Done(closed(call, Opaque(entry.ids["cardId"]), status), entry.ids["cardId"])
-    return not_there(call, entry, "The card is still open.")
+    return not_there(early, "The card is still open.")
 
 
 def is_as_asked(card: Card, entry: Entry) -> bool:

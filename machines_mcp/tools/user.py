@@ -16,7 +16,7 @@ from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.protocol.tool import Done, NextStep, Output, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, not_there
+from machines_mcp.tools.settle import known, newest, not_there, too_early
 from machines_mcp.tools.text import clean, quoted
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
     told = known(entries)
     if told is not None:
         return told
-    client = await call.services.partner()
+    early, client = too_early(call, newest(entries)), await call.services.partner()
     user = await client.users.resolve(call.user_id)
     asked = {fact.value.lower() for fact in intent.stakes.facts if fact.label == _WALLET}
     # The fact was masked where the address looks like more than it is.
     linked = masked_text(clean(user.wallet_address or "")).lower()
     if linked in asked:
         return Done(_resolved(call, user))
-    return not_there(call, newest(entries), "Another wallet is linked, or none.")
+    return not_there(early, "Another wallet is linked, or none.")
 
 
 @tool(

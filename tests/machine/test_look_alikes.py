@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from machines_mcp.guard.journal import Entry, Journal
+from machines_mcp.guard.rivals import Rivals
 from machines_mcp.guard.store import StoreUnavailable
 from tests.machine.callers import ask, call, decide
 from tests.machine.ending import settle
@@ -157,3 +159,20 @@ def test_a_clock_that_is_set_while_a_request_is_under_way_does_not_shorten_the_w
         assert cards(world) == 1
         settle(world)
         assert states(world) == ["done"]
+
+
+def test_a_list_that_grew_old_before_it_was_judged_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = Journal.rivals
+
+    async def slowly(journal: Journal, entry: Entry) -> Rivals:
+        await asyncio.sleep(30.0)
+        return await judged(journal, entry)
+
+    monkeypatch.setattr(Journal, "rivals", slowly)
+    with granted(BARE) as (world, (what,)):
+        calls(world, what, "late", seed=LATE)
+        assert cards(world) == 0
+        calls(world, what)
+        settle(world)
+        assert states(world) == ["done"]
+        assert cards(world) == 1
