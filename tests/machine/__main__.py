@@ -15,7 +15,7 @@ def main() -> int:
     """Run it; 1 where an invariant did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.machine", description=__doc__)
     parser.add_argument("--steps", type=int, default=100_000, help="at least how many")
-    parser.add_argument("--seed", type=int, default=None, help="printed; the same one gives the same run")
+    parser.add_argument("--seed", type=int, default=None, help="printed; the same one gives the same run here")
     parser.add_argument("--shrink", action="store_true", help="look for a shorter run to what was violated")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
@@ -25,7 +25,8 @@ def main() -> int:
     try:
         done = run(given.steps, seed, shrink=given.shrink)
     except Violated as violated:
-        print(f"violated: {violated}")
+        # How hypothesis came to it stands in the notes.
+        print(f"violated: {violated}", *getattr(violated, "__notes__", ()), sep="\n")
         return 1
     print(
         f"{done.steps} steps in {done.runs} runs, {done.seconds:.0f} s of CPU: no invariant was violated ({done.went})"

@@ -27,7 +27,9 @@ class Count:
 
 
 def run(steps: int, first_seed: int, *, shrink: bool = False) -> Count:
-    """At least so many steps, the same for the same seed.
+    """At least so many steps, the same for the same seed in the same environment.
+
+    Elsewhere they can be others: hypothesis draws numbers also from the constants of whatever modules are loaded.
 
     Raises:
         Violated: An invariant did not hold. The run to it is printed; with `shrink` the shortest one that is found.
