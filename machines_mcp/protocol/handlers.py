@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -19,7 +19,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatch import Dispatcher, ToolAnswer
-from machines_mcp.protocol.prompts import load_prompts
+from machines_mcp.protocol.prompts import Prompt, load_prompts
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.watching import Watching
@@ -111,10 +111,10 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
         return await _called(load(), watching, ctx, params)
 
     async def list_prompts(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
-        return types.ListPromptsResult(prompts=[prompt.shown() for prompt in load_prompts().values()])
+        return types.ListPromptsResult(prompts=[prompt.shown() for prompt in _prompts(load()).values()])
 
     async def get_prompt(ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
-        prompt = load_prompts().get(params.name)
+        prompt = _prompts(load()).get(params.name)
         if prompt is None:
             raise MCPError(code=types.INVALID_PARAMS, message="unknown prompt")
         return prompt.filled(params.arguments or {})
@@ -161,6 +161,11 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
     # In place of the SDK's tracing, which would name rejected tools and texts in spans.
     server.middleware[:] = [RequestStateBoundary(state_security, default_audience=NAME)]
     return server
+
+
+def _prompts(loaded: Loaded) -> Mapping[str, Prompt]:
+    usable = loaded.registry.usable_names
+    return {name: prompt for name, prompt in load_prompts().items() if prompt.fits(usable)}
 
 
 async def _called(loaded: Loaded, watching: Watching, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:

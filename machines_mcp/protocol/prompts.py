@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,6 +23,12 @@ class Prompt:
     description: str
     arguments: tuple[types.PromptArgument, ...]
     text: str
+    needs: tuple[str, ...] = ()
+    """The tools that it takes."""
+
+    def fits(self, usable: Collection[str]) -> bool:
+        """Whether a server with these tools can go through with it."""
+        return all(name in usable for name in self.needs)
 
     def shown(self) -> types.Prompt:
         """The prompt as `prompts/list` shows it."""
@@ -66,4 +72,4 @@ def _read(name: str, source: str) -> Prompt:
     _, head, text = source.split("+++\n", 2)
     fields = tomllib.loads(head)
     arguments = tuple(types.PromptArgument(**argument) for argument in fields.get("arguments", []))
-    return Prompt(name, fields["title"], fields["description"], arguments, text.strip())
+    return Prompt(name, fields["title"], fields["description"], arguments, text.strip(), tuple(fields.get("needs", ())))

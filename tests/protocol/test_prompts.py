@@ -42,6 +42,17 @@ def test_a_value_is_not_itself_filled_in() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_tool_that_a_prompt_names_exists(name: str) -> None:
-    named = set(re.findall(r"`([a-z]+_?[a-z_]*)`", load_prompts()[name].text)) - {"next_steps", "status"}
-    assert named <= {tool.name for tool in TOOLS} | {"next_steps"}
+def test_a_prompt_needs_every_tool_that_it_names_and_each_exists(name: str) -> None:
+    prompt = load_prompts()[name]
+    named = set(re.findall(r"`([a-z]+_?[a-z_]*)`", prompt.text)) - {"next_steps", "status"}
+    assert named <= set(prompt.needs) <= {tool.name for tool in TOOLS}
+    assert prompt.needs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompt_is_offered_where_none_of_its_tools_is_absent(name: str) -> None:
+    every = {tool.name for tool in TOOLS}
+    prompt = load_prompts()[name]
+    assert prompt.fits(every)
+    for need in prompt.needs:
+        assert not prompt.fits(every - {need})
