@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # One sentence, as all commands have it.
-        self.exit(2, f"{message}; see {self.prog} --help.\n")
+        sentence = "".join(character if character.isprintable() else "?" for character in message)
+        self.exit(2, f"{sentence}; see {self.prog} --help.\n")
 
 
 def _port(text: str) -> int:

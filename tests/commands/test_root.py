@@ -29,7 +29,8 @@ def paths(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
 ALL = list(paths(main))
 BAD: list[tuple[str, ...]] = [
     ("nonsense",),
-    ("call", "status", "{}", "\x1b[2J"),
+    ("call", "status", "{}", "\a"),
+    ("sandbox", "--port", "0", "\a"),
     ("call",),
     ("call", "status", "{"),
     ("call", "status", "[]"),

@@ -73,7 +73,7 @@ def test_an_example_runs_alone_and_shows_what_it_is_there_for(name: str, output:
         env=_environment(tmp_path),
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
     )
     # What a library logs of a call that it sends again is no fault of the example.
     errors = [line for line in done.stderr.splitlines() if line != "stamina.retry_scheduled"]

@@ -56,7 +56,8 @@ async def test_a_spend_is_seen_and_posts_when_the_clock_moves(user: ReadyUser) -
     card_id = str((await approved(user, "create_card", **CARD))["card_id"])
     spend = await user.simulator.spend(card_id, 12_00, "Corner Shop")
     assert (spend.approved, spend.reason) == (True, None)
-    assert (await user.simulator.spend(card_id, 12_00)).reason == "card_limit"
+    declined = await user.simulator.spend(card_id, 12_00)
+    assert (declined.approved, declined.reason) == (False, "card_limit")
     await user.simulator.advance(60)
     seen = {row["transaction_id"]: row for row in (await user.call("list_transactions"))["transactions"]}
     row = seen[spend.transaction_id]
