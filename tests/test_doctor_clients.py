@@ -57,7 +57,12 @@ def test_each_client_that_starts_us_is_named(system: System, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("gone", ["/nowhere/machines-mcp", "machines-mcp", "", None, 7])
-def test_a_client_that_names_no_command_there_is_fails(system: System, gone: object) -> None:
+def test_a_client_that_names_no_command_there_is_fails(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: object
+) -> None:
+    # That the shell finds one by this name is no help to a desktop program.
+    (tmp_path / "machines-mcp").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     _install(system, "codex")
     path = _install(system, "cursor")
     held = json.loads(path.read_text(encoding="utf-8"))
