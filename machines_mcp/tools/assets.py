@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 _NAME = r"^[A-Za-z0-9._-]+$"
-Ticker = Field(min_length=1, max_length=20, pattern=_NAME, description="Ticker from the asset list", examples=["usdc"])
-NetworkId = Field(min_length=1, max_length=40, pattern=_NAME, description="Network id of that asset", examples=["base"])
+Ticker = Field(max_length=20, pattern=_NAME, description="Ticker from the asset list", examples=["usdc"])
+NetworkId = Field(max_length=40, pattern=_NAME, description="Network id of that asset", examples=["base"])
 
 
 class ListAssets(UserInput):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CardId = Annotated[
     Opaque,
     FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
-    Field(examples=["a card_id of list_cards"]),
+    Field(description="From list_cards", examples=["a card_id of list_cards"]),
 ]
 
 

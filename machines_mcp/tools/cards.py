@@ -78,7 +78,7 @@ class CardOf(UserInput):
 
 
 class ListCards(UserInput):
-    cursor: PageCursor | None = None
+    cursor: PageCursor | None = Field(default=None, description="next_cursor of the last page")
     limit: int = Field(default=20, ge=1, le=100)
 
 

@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})
 ARRIVED = frozenset({"completed", "finished"})
 
-DepositId = Annotated[Opaque, FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$")]
+DepositId = Annotated[
+    Opaque,
+    FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
+    Field(description="From list_deposits", examples=["a deposit_id of list_deposits"]),
+]
 
 
 class QuoteDeposit(UserInput):
     currency: str = Ticker
     network: str = NetworkId
-    amount: float = Field(gt=0, le=1e12, allow_inf_nan=False)
+    amount: float = Field(gt=0, le=1e12, allow_inf_nan=False, description="In units of amount_currency")
     amount_currency: Literal["crypto", "usd"] = Field(default="crypto", description="Unit of amount")
 
 

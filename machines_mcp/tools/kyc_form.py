@@ -74,11 +74,15 @@ BirthDate = Annotated[
 ]
 NationalId = Annotated[
     str,
-    Field(min_length=1, max_length=50, pattern=r"^[0-9A-Za-z-]+$", examples=['"001234567", in quotes']),
+    Field(max_length=50, pattern=r"^[0-9A-Za-z-]+$", examples=['"001234567", in quotes']),
     BeforeValidator(_digits),
 ]
 CallingCode = Annotated[str, Field(pattern=r"^[0-9]{1,3}$", examples=["1"]), BeforeValidator(_calling_code)]
-PhoneNumber = Annotated[str, Field(pattern=r"^[0-9]{4,15}$", examples=["4155550100"]), BeforeValidator(_phone)]
+PhoneNumber = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{4,15}$", description="Without phone_country_code", examples=["4155550100"]),
+    BeforeValidator(_phone),
+]
 Occupation = Annotated[
     str,
     Field(pattern=r"^[0-9A-Za-z-]{3,20}$", description="Code from get_kyc_requirements", examples=["15-1132"]),

@@ -37,14 +37,18 @@ class QuoteWithdrawal(UserInput):
     address: Annotated[Opaque, FromText(min_length=4, max_length=200, pattern=_PLAIN)] = Field(
         description="Where it goes; checked by you"
     )
-    extra_id: Annotated[Opaque, FromText(min_length=1, max_length=120, pattern=_PLAIN)] | None = None
+    extra_id: Annotated[Opaque, FromText(max_length=120, pattern=_PLAIN)] | None = Field(
+        default=None, description="Memo or tag, where the network takes one"
+    )
     admin_address: Annotated[Opaque, FromText(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
         default=None,
         description="The user's EVM wallet that will send the transaction",
         examples=["0x and the 40 hex digits of the user's own"],
     )
-    source_chain_id: int | None = Field(default=None, ge=1, le=2**53)
-    source_token_address: Annotated[Opaque, FromText(min_length=4, max_length=200, pattern=r"^[!-~]+$")] | None = None
+    source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain to pay from")
+    source_token_address: Annotated[Opaque, FromText(min_length=4, max_length=200, pattern=r"^[!-~]+$")] | None = Field(
+        default=None, description="Token to pay from"
+    )
 
 
 class WithdrawalQuote(Output):
@@ -61,7 +65,7 @@ class WithdrawalQuote(Output):
 
 class CreateWithdrawal(UserInput):
     quote_id: Annotated[Opaque, FromText(pattern=r"^quote_[0-9a-f]{32}$")] = Field(
-        examples=["the quote_id of quote_withdrawal"]
+        description="From quote_withdrawal", examples=["the quote_id of quote_withdrawal"]
     )
 
 
