@@ -13,30 +13,37 @@ from tests.packaging.environments import Environment, find_python
 pytestmark = pytest.mark.check
 
 SUITE_SECONDS = 2400
+# Half of the time the tests wait for processes of their own.
+WORKERS = 2
 # What is about the build, the documents, the leaks, the faults of the world or what a person's answer is worth says
-# nothing about versions.
+# nothing about versions. Nor do most of the journeys: each walks the same code in servers of its own.
 ELSEWHERE = (
-    *("packaging", "docs", "benchmarks", "outside", "leaks", "mutants"),
-    *("approval", "faults", "crashes", "machine"),
+    *("packaging", "distribution", "docs", "examples", "benchmarks", "outside", "leaks", "mutants", "matrix"),
+    *("approval", "faults", "crashes", "machine", "peers"),
+    *(f"journeys/test_{name}.py" for name in ("audit", "cut_short", "desk", "gates", "next_steps", "second_user")),
 )
+# A new user gets a card, over stdio, with real processes.
+JOURNEY = "test_a_new_user_gets_a_verified_card_in_fifteen_steps"
 MINORS = [11, 12, 13, 14]
 
 
 def _run_suite(environment: Environment, root: Path, folder: Path, *options: str) -> None:
     """Run the quick tests of the checkout in `environment`, and what failed once more, alone.
 
-    Two suites run beside each other here. What only such a crowd upsets is for `make test` to find; what a version
-    breaks fails alone as well.
+    Other tests run beside them here. What only such a crowd upsets is for `make test` to find; what a version breaks
+    fails alone as well.
     """
-    command = [str(environment.bin / "python"), "-m", "pytest", "-q", "-m", "not check"]
+    command = [str(environment.bin / "python"), "-m", "pytest", "-v", "-m", "not check"]
     command += [f"--ignore=tests/{name}" for name in ELSEWHERE]
     command += ["-o", f"cache_dir={folder / 'cache'}", *options]
-    first = _run(command, root)
-    if first.returncode == 0:
-        return
-    assert first.returncode == 1, f"{first.stdout[-8000:]}\n{first.stderr[-2000:]}"
-    again = _run([*command, "--last-failed", "--last-failed-no-failures", "none"], root)
-    assert again.returncode == 0, f"{again.stdout[-8000:]}\n{again.stderr[-2000:]}"
+    first = _run([*command, "-n", str(WORKERS), "--dist", "loadfile"], root)
+    said = first.stdout
+    if first.returncode != 0:
+        assert first.returncode == 1, f"{first.stdout[-8000:]}\n{first.stderr[-2000:]}"
+        again = _run([*command, "--last-failed", "--last-failed-no-failures", "none"], root)
+        assert again.returncode == 0, f"{again.stdout[-8000:]}\n{again.stderr[-2000:]}"
+        said += again.stdout
+    assert any(JOURNEY in line and "PASSED" in line for line in said.splitlines())
 
 
 def _run(command: list[str], root: Path) -> subprocess.CompletedProcess[str]:
