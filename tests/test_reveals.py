@@ -18,6 +18,7 @@ import pytest
 from mcp import Client
 
 from machines_mcp import reveals
+from machines_mcp.protocol.questions import PAGE
 from machines_mcp.secret import Secret
 from machines_mcp.server import App
 from machines_mcp.server import opened as opened_app
@@ -207,7 +208,8 @@ async def test_no_dialog_desk_or_terminal_can_grant_what_the_page_asks(
 ) -> None:
     async with desk(api, card, tmp_path, dialog=True) as at:
         asked = await at.reveal("page")
-        assert (asked["code"], at.person.asked) == ("approval.required", [])
+        # Its client can open a page, so it was offered the one; nothing was asked in a dialog.
+        assert (asked["code"], at.person.asked) == ("approval.required", [PAGE])
         assert await decide(at.settings, asked["approval_id"], passphrase=PASSPHRASE) == "not_allowed"
         assert (await at.reveal("page", asked["approval_id"]))["code"] == "approval.required"
         assert at.fetched == 0
@@ -399,7 +401,8 @@ async def test_over_stdio_the_page_outlives_the_call_and_goes_with_the_server(tm
         with pytest.raises(ToolError) as caught:
             await at.call("reveal_card", card_id=card["card_id"], sink="page")
         asked = caught.value.body
-        assert (asked["code"], at.person.asked) == ("approval.required", [])
+        # Its client can open a page, so it was offered the one.
+        assert (asked["code"], at.person.asked) == ("approval.required", [PAGE])
         async with browser(asked["page"]) as person:
             shown = await person.press(None)
         assert card["last4"] in re.sub("<[^>]+>", "", shown.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from machines_mcp.protocol import questions
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatch import Dispatcher, ToolAnswer
 from machines_mcp.protocol.prompts import Prompt, load_prompts
+from machines_mcp.protocol.refusal import Code
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.watching import Watching
@@ -175,6 +178,23 @@ async def _called(loaded: Loaded, watching: Watching, ctx: Context, params: type
         if not loaded.registry.only_reads(params.name):
             watching.touch()
     loaded.resources.link(ctx.protocol_version, params, answer)
+    return await _offered(ctx, params, answer)
+
+
+async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: ToolAnswer) -> ToolAnswer:
+    """Where a page of its own decides a call, have a client that can send the person there do so, once.
+
+    The answer stays what it is, `approval.required`: that a page was opened says nothing of what was decided on it.
+    """
+    repeated = params.request_state is not None or "approval_id" in (params.arguments or {})
+    if repeated or not isinstance(answer, dict) or "isError" not in answer or not questions.can_open(ctx):
+        return answer
+    body = json.loads(answer["content"][0]["text"])
+    if body["code"] != Code.APPROVAL_REQUIRED.value or "page" not in body:
+        return answer
+    if questions.asks_by_result(ctx):
+        return questions.page_result(body["page"], body["approval_id"])
+    await questions.open_now(ctx, body["page"], body["approval_id"])
     return answer
 
 

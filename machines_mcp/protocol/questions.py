@@ -6,7 +6,7 @@ What comes back is only ever read as yes, no, or nothing. Whether a yes counts i
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Literal
 
 import anyio
@@ -20,7 +20,8 @@ ANSWER_SECONDS = 50.0
 
 Answer = Literal["yes", "no", "nothing"]
 
-_KEY = "approve"
+_KEY, _OPEN = "approve", "open"
+PAGE = "This is decided on a page of this computer, where the AI sees nothing of what is shown or typed."
 # A name that could pass for words of the question would be worth something to whoever chose it.
 _UNPLAIN = re.compile(r"[^A-Za-z0-9 ._@/-]")
 # An accept or decline is the whole answer: there is nothing to fill in.
@@ -32,6 +33,13 @@ def can_ask(ctx: ServerRequestContext[Any, Any]) -> bool:
     capabilities = ctx.session.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def can_open(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Whether the client declared that it can send the person to an address; no client is taken to."""
+    capabilities = ctx.session.client_capabilities
+    elicitation = capabilities.elicitation if capabilities else None
+    return elicitation is not None and elicitation.url is not None
 
 
 def asked_by(ctx: ServerRequestContext[Any, Any]) -> str:
@@ -70,6 +78,18 @@ async def ask_now(ctx: ServerRequestContext[Any, Any], question: str) -> Answer:
         # No capability after all, a refusal by the client program, or an answer out of form: all mean no approval.
         pass
     return "nothing"
+
+
+def page_result(page: str, intent_id: str) -> types.InputRequiredResult:
+    """The interim result that makes a modern client offer the person a page and call again."""
+    shown = types.ElicitRequestURLParams(message=PAGE, url=page)
+    return types.InputRequiredResult(input_requests={_OPEN: types.ElicitRequest(params=shown)}, request_state=intent_id)
+
+
+async def open_now(ctx: ServerRequestContext[Any, Any], page: str, intent_id: str) -> None:
+    """Have an older client offer the person a page. What it answers decides nothing: the page does."""
+    with suppress(MCPError, ValueError), anyio.move_on_after(ANSWER_SECONDS), _untraced():
+        await ctx.session.elicit_url(PAGE, page, intent_id, ctx.request_id)
 
 
 def _untraced() -> AbstractContextManager[Span]:

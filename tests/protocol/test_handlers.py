@@ -123,7 +123,7 @@ async def test_the_server_says_who_it_is_and_only_what_it_can(home: House, mode:
 async def test_the_server_has_a_picture_that_is_asked_of_nobody_and_costs_little(home: House) -> None:
     async with home.client("legacy") as client:
         assert client.server_info is not None
-        (icon,) = client.server_info.icons or ()
+        (icon,) = client.server_info.icons or []
     assert icon.src.startswith("data:image/svg+xml,")
     # Every answer of 2026-07-28 carries it.
     assert len(icon.src) < 250

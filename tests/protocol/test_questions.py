@@ -41,6 +41,14 @@ def test_a_form_is_asked_where_it_was_declared_barely_or_by_name(declared: dict[
     assert questions.can_ask(_declaring(declared)) is can
 
 
+@pytest.mark.parametrize(
+    ("declared", "can"),
+    [(None, False), ({}, False), ({"form": {}}, False), ({"url": {}}, True), ({"form": {}, "url": {}}, True)],
+)
+def test_a_page_is_offered_only_where_that_was_declared_by_name(declared: dict[str, Any] | None, can: bool) -> None:
+    assert questions.can_open(_declaring(declared)) is can
+
+
 def test_a_client_that_declared_nothing_at_all_has_no_dialog() -> None:
     assert not questions.can_ask(_Context(_Session(None)))  # type: ignore[arg-type]
 

@@ -1,0 +1,95 @@
+"""Where a page of its own decides a call, a client that can send the person there does so; that decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import mcp_types as types
+import pytest
+from mcp.client.context import ClientRequestContext
+
+from machines_mcp.guard.effect import Effect
+from machines_mcp.guard.intent import Intent
+from machines_mcp.guard.stakes import Stakes
+from machines_mcp.guard.store import Store
+from machines_mcp.protocol.tool import Call, Output, UserInput, tool
+from tests.guard.clock import Clock
+from tests.protocol.fakes import ERAS, TOOLS, Era, House, World, body, house
+
+pytestmark = pytest.mark.anyio
+
+PAGE = "http://127.0.0.1:9/page"
+
+
+class Shown(Output):
+    shown: bool
+
+
+async def _stakes(call: Call[World], args: UserInput) -> Stakes:
+    return Stakes(question="Show it?", only="page")
+
+
+async def _present(call: Call[World], args: UserInput, intent: Intent) -> str | None:
+    call.services.asked += 1
+    return PAGE
+
+
+@tool(title="Show", toolset="cards", effect=Effect.REVEAL, stakes=_stakes, present=_present)
+async def show(call: Call[World], args: UserInput) -> Shown:
+    """Show something on a page."""
+    return Shown(shown=True)
+
+
+@pytest.fixture
+def home(store: Store, clock: Clock) -> House:
+    return house(store, clock, tools=(*TOOLS, show))
+
+
+class Person:
+    """Is offered pages, and says the same to each."""
+
+    def __init__(self, answer: Literal["accept", "decline", "cancel"]) -> None:
+        self.answer = answer
+        self.offered: list[str] = []
+
+    async def __call__(self, context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+        assert isinstance(params, types.ElicitRequestURLParams)
+        assert params.message.startswith("This is decided on a page of this computer")
+        self.offered.append(params.url)
+        return types.ElicitResult(action=self.answer)
+
+
+async def _show(home: House, era: Era, person: Any, **more: str) -> dict[str, Any]:
+    async with home.client(era, person) as client:
+        return body(await client.call_tool("show", {"user_id": "anna", **more}))
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("answer", ["accept", "decline", "cancel"])
+async def test_the_page_is_offered_once_and_what_the_client_answers_decides_nothing(
+    home: House, era: Era, answer: Literal["accept", "decline", "cancel"]
+) -> None:
+    person = Person(answer)
+    found = await _show(home, era, person)
+    assert (found["code"], found["page"]) == ("approval.required", PAGE)
+    again = await _show(home, era, person, approval_id=found["approval_id"])
+    assert again["code"] == "approval.required"
+    assert person.offered == [PAGE]
+    (waiting,) = await home.intents.waiting()
+    assert waiting.state == "waiting"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_client_without_the_dialog_gets_the_address_in_the_answer(home: House, era: Era) -> None:
+    found = await _show(home, era, None)
+    assert (found["code"], found["page"]) == ("approval.required", PAGE)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_nothing_is_offered_for_a_call_that_is_decided_elsewhere_or_fails(home: House, era: Era) -> None:
+    person = Person("accept")
+    offered: Any = person
+    async with home.client(era, offered) as client:
+        assert (await client.call_tool("look", {"deep": True})).is_error
+        assert not (await client.call_tool("look", {})).is_error
+    assert person.offered == []
