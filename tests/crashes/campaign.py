@@ -25,7 +25,7 @@ POINTS = (
     *("request.answered", "journal.ended", "outcome.kept", "audit.appended", "withdrawal.recorded", "vault.started"),
     *("reveal.taken", "reveal.finished", "settling.begun", "settling.ended"),
 )
-SEGMENT_KILLS = 40
+SEGMENT_KILLS = 30
 # Segments that run side by side: one waits, at its end, while the others' servers are busy.
 AT_ONCE = 4
 

@@ -36,6 +36,7 @@ LOADED = (
     *("machines_mcp.guard.wiring", "machines_mcp.protocol.settling", "machines_mcp.partner.client"),
     *("machines_mcp.partner.transport", "machines_mcp.tools.catalogue", "machines_mcp.tools.resources"),
     *("machines_mcp.tools.services", "machines_mcp.tools.upstream", "sqlite3", "httpx", "httpcore", "stamina"),
+    *("machines_mcp.commands.root", "anyio._backends._asyncio"),
     *("cryptography.hazmat.primitives.ciphers.aead", "uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.off"),
 )
 

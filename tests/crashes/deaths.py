@@ -27,8 +27,9 @@ _TOWARDS: dict[str, dict[Kind, int]] = {
     "quote.used": _WITHDRAWALS,
     "withdrawal.recorded": _WITHDRAWALS,
 }
-# Passed a few times in a life at most.
-_RARE = {*_TOWARDS, "settling.begun", "settling.ended"}
+# Passed once or twice in a life, if at all.
+_MOST_PASSED = {"vault.started": 1, "reveal.taken": 1, "reveal.finished": 1}
+_MOST_PASSED |= {"quote.used": 2, "withdrawal.recorded": 2, "settling.begun": 2, "settling.ended": 2}
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def deaths(plan: Plan, rng: random.Random) -> Iterator[Death]:
     points = _in_turn(plan, rng)
     while True:
         point = next(points) if plan.points and rng.random() >= plan.chance else None
-        nth = rng.randint(1, 2 if point in _RARE else WORKERS)
+        nth = rng.randint(1, _MOST_PASSED.get(point or "", WORKERS))
         answers = MISSED_AFTER if point is not None else rng.randint(1, MOST_ANSWERS)
         at_birth = point is None and rng.random() < AT_BIRTH
         after_birth = rng.uniform(0, 0.3) if at_birth else None

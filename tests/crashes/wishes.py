@@ -113,7 +113,7 @@ class Customer:
     cards: list[Card] = field(default_factory=list)
     balance: int = 0
     resolved: bool = False
-    left: int = 14
+    left: int = 30
 
     @property
     def stuck(self) -> bool:
