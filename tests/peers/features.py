@@ -67,6 +67,12 @@ def _addresses(seen: Seen) -> bool:
     return seen["resources"] == ["machines://journey"] and seen["templates"] == templates
 
 
+def _opened(seen: Seen) -> bool:
+    # Offered, and not taken for a decision.
+    told = seen["revealed"]
+    return told["code"] == "approval.required" and seen["opened"] == [told["page"]]
+
+
 def _declined(seen: Seen) -> bool:
     return json.loads(seen["declined"])["code"] == "approval.refused"
 
@@ -80,6 +86,7 @@ FEATURES = (
     Feature("cancellation: the call ends, the server goes on", ("stopped", "afterwards", "closed_in_ms"), _stopped),
     Feature("question, accepted", ("accepted", "asked"), lambda seen: seen["accepted"]["status"] == "approved"),
     Feature("question, declined", ("declined",), _declined),
+    Feature("page offered where the client can open one", ("opened", "revealed"), _opened),
     Feature("no dialog: `approval.required`", ("no_dialog",), lambda seen: seen["no_dialog"] == "approval.required"),
     Feature("prompts", ("prompts", "prompt"), lambda seen: seen["prompts"] == PROMPTS and WHO in seen["prompt"]),
     Feature("completion", ("completion",), lambda seen: WHO in seen["completion"]),

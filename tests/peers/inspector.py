@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +36,36 @@ class Inspector:
         return said
 
     def session(self) -> dict[str, Any]:
-        """What the other clients see too, as far as this one can."""
-        # Each of these starts a server, so they are few.
-        introduced = self.result("initialize")
-        listed = self.result("tools/list", "--strict")
-        prompt = self.result("prompts/get", "--prompt-name", "issue_card", "--prompt-args", "user_id=peer-1")
+        """What the other clients see too, as far as this one can. Two methods at a time: each starts a server."""
         linking = '{"user_id": "peer-1", "wallet_address": "0x' + "1" * 40 + '"}'
-        _, refused = self.ask("tools/call", "--tool-name", "resolve_user", "--tool-args-json", linking)
+        with ThreadPoolExecutor(2) as pool:
+            again = pool.submit(self.result, "tools/list")
+            asked = pool.submit(self.ask, "tools/call", "--tool-name", "resolve_user", "--tool-args-json", linking)
+            named = ("--prompt-name", "issue_card", "--prompt-args", "user_id=peer-1")
+            found = {
+                name: pool.submit(self.result, *command)
+                for name, command in {
+                    "introduced": ("initialize",),
+                    "tools": ("tools/list", "--strict"),
+                    "status": ("tools/call", "--tool-name", "status"),
+                    "resources": ("resources/list",),
+                    "templates": ("resources/templates/list",),
+                    "prompts": ("prompts/list",),
+                    "prompt": ("prompts/get", *named),
+                }.items()
+            }
+            results = {name: future.result() for name, future in found.items()}
+            refused = asked.result()[1]
+            tools_again = again.result()["tools"]
         return {
-            "server": introduced["serverInfo"],
-            "instructions": introduced.get("instructions"),
-            "capabilities": introduced.get("capabilities"),
-            "tools": [tool["name"] for tool in listed["tools"]],
-            "tools_again": [tool["name"] for tool in self.result("tools/list")["tools"]],
-            "status": self.result("tools/call", "--tool-name", "status"),
-            "resources": [found["uri"] for found in self.result("resources/list")["resources"]],
-            "templates": [
-                found["uriTemplate"] for found in self.result("resources/templates/list")["resourceTemplates"]
-            ],
-            "text": self.result("resources/read", "--uri", "machines://journey")["contents"][0]["text"],
-            "prompts": [found["name"] for found in self.result("prompts/list")["prompts"]],
-            "prompt": prompt["messages"][0]["content"]["text"],
+            "server": results["introduced"]["serverInfo"],
+            "instructions": results["introduced"].get("instructions"),
+            "tools": [tool["name"] for tool in results["tools"]["tools"]],
+            "tools_again": [tool["name"] for tool in tools_again],
+            "status": results["status"],
+            "resources": [found["uri"] for found in results["resources"]["resources"]],
+            "templates": [found["uriTemplate"] for found in results["templates"]["resourceTemplates"]],
+            "prompts": [found["name"] for found in results["prompts"]["prompts"]],
+            "prompt": results["prompt"]["messages"][0]["content"]["text"],
             "no_dialog": json.loads(refused["content"][0]["text"])["code"],
         }

@@ -26,6 +26,9 @@ class Person:
         self.answer: Any = "accept"
 
     async def __call__(self, context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+        if isinstance(params, types.ElicitRequestURLParams):
+            self.seen["opened"].append(params.url)
+            return types.ElicitResult(action="accept")
         self.seen["asked"].append(params.message)
         return types.ElicitResult(action=self.answer, content={} if self.answer == "accept" else None)
 
@@ -35,7 +38,7 @@ class Session:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.seen: Seen = {"asked": [], "changed": []}
+        self.seen: Seen = {"asked": [], "opened": [], "changed": []}
         self.person = Person(self.seen)
         self.told = anyio.Event()
 
@@ -66,7 +69,8 @@ class Session:
         return self.seen
 
     async def _message(self, message: object) -> None:
-        if isinstance(message, types.ResourceUpdatedNotification):
+        # On 2026-07-28 the stream brings the same; what counts there is the stream.
+        if isinstance(message, types.ResourceUpdatedNotification) and self.plan["era"] != "2026-07-28":
             self.seen["changed"].append(message.params.uri)
             self.told.set()
 
@@ -107,7 +111,10 @@ class Session:
         self.seen["agreed"] = _links(await self._call(client, "accept_agreements"))
         await self._call(client, "create_deposit", currency="rusd", network="base", amount=100)
         card = await self._call(client, "create_card", limit_amount_cents=5000, limit_frequency="per30DayPeriod")
+        assert card.structured_content is not None
         self.seen["card"], self.seen["linked"] = card.structured_content, _links(card)
+        reveal = await self._call(client, "reveal_card", card_id=card.structured_content["card_id"], sink="page")
+        self.seen["revealed"] = json.loads(_text(reveal))
 
     async def _interrupted(self, client: Client) -> None:
         who = self.plan["other"]
@@ -134,7 +141,6 @@ class Session:
             async with client.listen(resource_subscriptions=[uri]) as stream:
                 await self._lock(client)
                 with anyio.move_on_after(10):
-                    # The message handler is told as well; what counts is what the stream brings.
                     self.seen["changed"] = [getattr(await anext(stream), "uri", None)]
         else:
             with warnings.catch_warnings(action="ignore", category=MCPDeprecationWarning):

@@ -9,7 +9,7 @@ const load = (...path) => import(pathToFileURL(join(plan.modules, "@modelcontext
 
 const server = { command: plan.command, args: plan.args, env: { ...process.env, ...plan.env }, stderr: "ignore" };
 const info = { name: `peer-${plan.package}`, version: "1" };
-const capabilities = { elicitation: plan.url ? { form: {}, url: {} } : {} };
+const capabilities = { elicitation: { form: {}, url: {} } };
 const anything = { "~standard": { version: 1, vendor: "peer", validate: (value) => ({ value }) } };
 
 const seen = { asked: [], opened: [], changed: [] };
@@ -72,6 +72,8 @@ async function journey(call) {
   const card = await user("create_card", { limit_amount_cents: 5000, limit_frequency: "per30DayPeriod" });
   seen.card = card.structuredContent;
   seen.linked = links(card);
+  const reveal = await user("reveal_card", { card_id: seen.card.card_id, sink: "page" });
+  seen.revealed = JSON.parse(first(reveal));
 }
 
 async function interrupted(call) {
@@ -141,4 +143,5 @@ seen.errors = [await code(unknown()), await code(client.getPrompt({ name: "no_su
 const left = Date.now();
 await client.close();
 seen.closed_in_ms = Date.now() - left;
-process.stdout.write(JSON.stringify(seen));
+// A timer or two is not worth waiting for.
+process.stdout.write(JSON.stringify(seen), () => process.exit(0));

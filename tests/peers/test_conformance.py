@@ -32,7 +32,21 @@ SHOWN: dict[str, set[str]] = {
         "tools-call-elicitation",
         "tools-call-with-progress",
     },
-    "2026-07-28": {"completion-complete"},
+    "2026-07-28": {
+        "completion-complete",
+        "http-header-validation",
+        "input-required-result-basic-elicitation",
+        "input-required-result-missing-input-response",
+        "input-required-result-request-state",
+        "input-required-result-result-type",
+        "input-required-result-tampered-state",
+        "input-required-result-validate-input",
+        "prompts-get-simple",
+        "prompts-get-with-args",
+        "resources-read-text",
+        "resources-templates-read",
+        "tools-call-with-progress",
+    },
 }
 
 Node = Callable[..., list[str]]
