@@ -27,8 +27,12 @@ def known(entries: Sequence[Entry]) -> NotDone | Manual | None:
 
 
 def newest(entries: Sequence[Entry]) -> Entry:
-    """The newest of those that may have happened; there is one."""
-    return [entry for entry in entries if entry.may_have_happened][-1]
+    """The newest that has no answer, else the newest that may have happened; there is one.
+
+    A look can be a mutation of its own, with an answer: it is not what is looked for.
+    """
+    unanswered = [entry for entry in entries if entry.state in ("pending", "unknown")]
+    return (unanswered or [entry for entry in entries if entry.may_have_happened])[-1]
 
 
 def too_early(call: UserCall, entry: Entry) -> Later | None:
