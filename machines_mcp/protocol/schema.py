@@ -14,7 +14,7 @@ NEXT_STEPS: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 APPROVAL_ID: dict[str, Any] = {
     "type": "string",
     "pattern": "^[0-9a-f]{32}$",
-    "description": "From approval.required, once a person approved",
+    "description": "From approval.required",
 }
 
 

@@ -172,7 +172,7 @@ async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
 
 @tool(title="Get a deposit", toolset="funding", steps=(9,), effect=Effect.READ)
 async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
-    """Show one deposit. wait_seconds waits until it has arrived or ended. Statuses are an open set. Next: get_balances
+    """Show one deposit. wait_seconds waits until it has arrived or ended. Next: get_balances
     once completed; the balance follows within minutes."""
     client = await call.services.partner()
     deposit, _ = await wait_until(

@@ -47,7 +47,7 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
 @tool(title="Create a session", toolset="onboarding", steps=(1, 10), effect=Effect.WRITE, settle=_settle)
 async def create_session(call: UserCall, args: CreateSession) -> SessionCreated:
     """Open a session with Machines for a user (user_id: your own id of them) and a purpose. Begin the journey with
-    purpose kyc. Other tools open what they need by themselves. The token stays on the server. Next: resolve_user."""
+    purpose kyc. Other tools open what they need by themselves. Next: resolve_user."""
     client = await call.services.partner()
     session = await client.sessions.open(call.user_id, SCOPES[args.purpose])
     follow = {

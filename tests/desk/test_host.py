@@ -149,7 +149,10 @@ async def test_answers_are_sent_at_once(found: Office) -> None:
     """Nagle's algorithm would hold the second of two small writes back until the first is acknowledged (40 ms)."""
     async with httpx.AsyncClient(trust_env=False) as http:
         await http.get(found.address + "desk.css")
-        started = anyio.current_time()
+        took: list[float] = []
         for _ in range(20):
+            started = anyio.current_time()
             await http.get(found.address + "nowhere")
-        assert anyio.current_time() - started < 20 * 0.03
+            took.append(anyio.current_time() - started)
+        # It holds each of them back. A busy machine is late now and then, not always.
+        assert min(took) < 0.03

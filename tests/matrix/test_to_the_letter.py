@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +75,18 @@ async def test_a_memo_that_could_be_a_card_number_is_read_and_shown_as_it_is(tmp
         assert quote["extra_id"] == number
         await found.call("create_withdrawal", quote_id=quote["quote_id"])
         assert number in found.person.asked[-1]
-        # The quote is used: the error's step repeats its terms.
-        with pytest.raises(ToolError) as used:
-            await found.call("create_withdrawal", quote_id=quote["quote_id"])
-        assert used.value.body["next_steps"][0]["arguments"]["extra_id"] == number
+        # When a quote has expired, the error's step repeats its terms.
+        again = await found.call("quote_withdrawal", terms, address="rPEPPER7kfTD9w2To4CQk6UCfuHM9c6GDY")
+        await anyio.to_thread.run_sync(_expire, tmp_path, again["quote_id"])
+        with pytest.raises(ToolError) as late:
+            await found.call("create_withdrawal", quote_id=again["quote_id"])
+        assert late.value.body["next_steps"][0]["arguments"]["extra_id"] == number
+
+
+def _expire(state_dir: Path, quote_id: str) -> None:
+    (path,) = state_dir.rglob("state.db")
+    with closing(sqlite3.connect(path, timeout=30)) as db, db:
+        assert db.execute("UPDATE quotes SET expires_at = 0 WHERE id = ?", (quote_id,)).rowcount == 1
 
 
 def _approve(state_dir: Path, approval_id: str) -> None:
