@@ -112,7 +112,9 @@ class Watching:
                 raise MCPError(code=types.INVALID_PARAMS, message="too much is watched")
             # Before the answer: a change right after it must be noticed. What is read answers no request.
             ctx = replace(ctx, request_id=None)
-            self._watched[uri] = Watched(ctx, await self._reads(ctx, uri))
+            seen = await self._reads(ctx, uri)
+            # Somebody else may have begun to watch it meanwhile.
+            self._watched.setdefault(uri, Watched(ctx, seen))
             self._wanted.set()
         return self._watched[uri]
 
@@ -138,15 +140,14 @@ class Watching:
             return
         try:
             seen = await self._reads(found.ctx, uri)
+            if seen != found.seen:
+                found.seen = seen
+                await self._tell(uri, found)
         except MCPError:
             # Not to be had now; what it reads like when it is again, is compared with what it was.
             return
         except Exception as error:
-            logger.error("a watched address could not be read: %s", type(error).__name__)
-            return
-        if seen != found.seen:
-            found.seen = seen
-            await self._tell(uri, found)
+            logger.error("a watched address could not be looked at: %s", type(error).__name__)
 
     async def _tell(self, uri: str, found: Watched) -> None:
         await self._bus.publish(ResourceUpdated(uri))

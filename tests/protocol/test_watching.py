@@ -193,6 +193,31 @@ async def test_who_unsubscribes_is_told_nothing_more(home: House) -> None:
         assert len(read) <= 5
 
 
+async def test_of_two_who_begin_to_watch_at_once_one_may_leave(home: House) -> None:
+    reads, both, opened = [0], anyio.Event(), anyio.Event()
+    told: list[object] = []
+
+    async def together() -> None:
+        reads[0] += 1
+        if reads[0] == 2:
+            both.set()
+        await both.wait()
+
+    async def stays(client: Client) -> None:
+        async with client.listen(resource_subscriptions=[PAID]) as stream:
+            opened.set()
+            told.append(await anext(stream))
+
+    home.world.before = together
+    with anyio.fail_after(10):
+        async with Client(home.server, mode=MODERN) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(stays, client)
+            async with client.listen(resource_subscriptions=[PAID]):
+                await opened.wait()
+            await client.call_tool("note", {"user_id": "anna", "amount_cents": 1})
+    assert told == [ResourceUpdated(PAID)]
+
+
 async def test_no_more_is_watched_than_can_be_looked_at(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "MOST", 1)
     async with watcher(home, LEGACY, PAID) as found:
