@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -30,6 +32,17 @@ LONGEST = (
     "tests/machine/test_machine.py",
     "tests/faults/test_answers.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the processes that tests start be ended: what a shell began in the background ignores Ctrl-C, and so would
+    they."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.hookimpl(tryfirst=True)
