@@ -34,7 +34,7 @@ help: ## Show this list
 demo: $(VENV)/.runtime $(VENV)/.project ## The whole journey against the embedded sandbox, told step by step
 	@$(BIN)/machines-mcp demo
 
-test: lint types imports unit ## Linter, strict types, import rules and tests: under 5 minutes
+test: lint types imports unit ## Linter, strict types, import rules and tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -49,7 +49,7 @@ imports: $(VENV)/.dev $(VENV)/.project
 unit: $(VENV)/.dev $(VENV)/.project
 	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist loadfile || $(call again,'not check')
 
-check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, other Pythons: under 30 minutes
+check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, other Pythons, npm, a browser
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo 'Installing chromium ...' && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi || \
 		echo 'Could not install chromium; the tests in a browser are skipped.' >&2

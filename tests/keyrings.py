@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import keyring
 import pytest
@@ -48,3 +50,13 @@ class FakeKeyring:
 def use(patch: pytest.MonkeyPatch, backend: object) -> None:
     """Make it the system's keyring."""
     patch.setattr(keyring, "get_keyring", lambda: backend)
+
+
+def at_home(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[FakeKeyring]:
+    """A person's folders there and a keyring of theirs, for a fixture."""
+    patch.setenv("HOME", str(folder))
+    patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    backend = FakeKeyring()
+    use(patch, backend)
+    yield backend
+    backend.never.set()

@@ -12,7 +12,7 @@ from keyring.backends import fail, null
 from machines_mcp import key_store
 from machines_mcp.key_store import KeyringSilent, file_of, forget, from_keyring, keep
 from machines_mcp.secret import Secret
-from tests.keyrings import FakeKeyring, use
+from tests.keyrings import FakeKeyring, at_home, use
 
 KEY, OTHER = Secret("mk-canary-0123456789"), Secret("mk-other-0123456789")
 
@@ -23,13 +23,8 @@ class PlainText(FakeKeyring):
 
 @pytest.fixture(autouse=True)
 def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeyring]:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(key_store, "SECONDS", 2.0)
-    backend = FakeKeyring()
-    use(monkeypatch, backend)
-    yield backend
-    backend.never.set()
+    yield from at_home(tmp_path, monkeypatch)
 
 
 def test_a_keyring_holds_one_key_for_each_environment() -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from machines_mcp.cli import main
 from machines_mcp.key_store import file_of, from_keyring
 from machines_mcp.secret import Secret
-from tests.keyrings import FakeKeyring, use
+from tests.keyrings import FakeKeyring, at_home
 
 KEY, OTHER = "mk-canary-0123456789", "mk-other-0123456789"
 PATIENCE = 60.0
@@ -28,12 +28,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeyring]:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    backend = FakeKeyring()
-    use(monkeypatch, backend)
-    yield backend
-    backend.never.set()
+    yield from at_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from machines_mcp import key_store
 from machines_mcp.key_store import file_of, keep
 from machines_mcp.secret import Secret
 from machines_mcp.settings import Environment, Settings, SettingsError, read_settings
-from tests.keyrings import FakeKeyring, use
+from tests.keyrings import FakeKeyring, at_home
 
 STORED, GIVEN = "mk-canary-0123456789", "mk-given-0123456789"
 SANDBOX = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1"}
@@ -19,12 +19,7 @@ SANDBOX = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1"}
 
 @pytest.fixture(autouse=True)
 def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeyring]:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    backend = FakeKeyring()
-    use(monkeypatch, backend)
-    yield backend
-    backend.never.set()
+    yield from at_home(tmp_path, monkeypatch)
 
 
 def taken(settings: Settings) -> tuple[str | None, str | None, Path | None]:

@@ -151,6 +151,7 @@ class Journal:
         A note says why a person must look. What is closed stays as it is.
         """
         closed = None if state == "manual" else "server"
+        self._sent.pop(entry_id, None)
         values = (state, reference, note, closed, self._clock(), entry_id)
         columns = "state = ?, reference = coalesce(?, reference), note = ?, settled_by = ?, ended_at = ?"
         change = f"UPDATE mutations SET {columns} WHERE id = ? AND {OPEN}"  # noqa: S608 - our own words

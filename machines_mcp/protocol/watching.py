@@ -108,12 +108,12 @@ class Watching:
 
     async def _watch(self, ctx: Context, uri: str) -> Watched:
         if uri not in self._watched:
-            if len(self._watched) >= MOST:
-                raise MCPError(code=types.INVALID_PARAMS, message="too much is watched")
             # Before the answer: a change right after it must be noticed. What is read answers no request.
             ctx = replace(ctx, request_id=None)
             seen = await self._reads(ctx, uri)
-            # Somebody else may have begun to watch it meanwhile.
+            # Others may have begun to watch this and more meanwhile.
+            if uri not in self._watched and len(self._watched) >= MOST:
+                raise MCPError(code=types.INVALID_PARAMS, message="too much is watched")
             self._watched.setdefault(uri, Watched(ctx, seen))
             self._wanted.set()
         return self._watched[uri]

@@ -12,9 +12,9 @@ from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.opaque import Opaque
 from machines_mcp.partner.errors import InvalidState
-from machines_mcp.protocol.tool import Done, NextStep, Output, Part, Settled, UserInput, tool
+from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Part, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, not_there, too_early
+from machines_mcp.tools.settle import known, newest, too_early
 from machines_mcp.tools.text import clean, quoted
 from machines_mcp.tools.upstream import agreements_missing, kyc_missing
 
@@ -67,7 +67,7 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
         return told
     early, client = too_early(call, newest(entries)), await call.services.partner()
     found = await client.agreements.get(call.user_id)
-    return Done(_shown(call, found)) if found.accepted else not_there(early, "They are not accepted.")
+    return Done(_shown(call, found)) if found.accepted else early or NotDone("They are not accepted.")
 
 
 @tool(

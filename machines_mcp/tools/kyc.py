@@ -13,11 +13,11 @@ from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.policy import Policy
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.protocol.refusal import Code, Refusal
-from machines_mcp.protocol.tool import Done, NextStep, Output, Settled, UserInput, WaitSeconds, tool
+from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Settled, UserInput, WaitSeconds, tool
 from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, matching
 from machines_mcp.tools.kyc_form import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, not_there, too_early
+from machines_mcp.tools.settle import known, newest, too_early
 from machines_mcp.tools.text import clean, clean_or_none, quoted
 from machines_mcp.tools.waiting import poll_seconds, wait_until
 
@@ -128,7 +128,7 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
     early, client = too_early(call, entry), await call.services.partner()
     status = (await client.kyc.status(call.user_id)).status
     if entry.state != "done" and status in ("not_submitted", *_USER_ACTS):
-        return not_there(early, "Machines still waits for the data; send it again.")
+        return early or NotDone("Machines still waits for the data; send it again.")
     return Done(_submitted(call, status))
 
 

@@ -31,8 +31,9 @@ def _calling_code(value: Any) -> Any:
 def _phone(value: Any, info: ValidationInfo) -> Any:
     found = _calling_code(value)
     code = info.data.get("phone_country_code")
-    if isinstance(value, str) and value.lstrip().startswith("+") and code:
-        if not str(found).startswith(code):
+    # What is no number is for the pattern to refuse.
+    if isinstance(value, str) and value.lstrip().startswith("+") and found != value and code:
+        if not found.startswith(code):
             raise PydanticCustomError("machines_rule", "must not begin with another code than phone_country_code")
         return found.removeprefix(code)
     return found

@@ -40,8 +40,3 @@ def too_early(call: UserCall, entry: Entry) -> Later | None:
     is known of Machines may be old by the time it is judged."""
     left = call.services.settle_seconds - call.services.waited(entry)
     return Later(left) if left > 0 else None
-
-
-def not_there(early: Later | None, why: str) -> NotDone | Later:
-    """Machines did not show it: that it did not happen, unless it was `too_early` to say so when it was asked."""
-    return early or NotDone(why)

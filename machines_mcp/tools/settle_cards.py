@@ -19,7 +19,7 @@ from machines_mcp.partner.errors import Conflict, InvalidState, KycRequired, Not
 from machines_mcp.protocol.tool import Done, Later, Manual, NotDone, Settled
 from machines_mcp.tools.card_shown import changed, closed, created, label_of
 from machines_mcp.tools.services import UserCall
-from machines_mcp.tools.settle import CLOCKS_DIFFER_SECONDS, known, newest, not_there, too_early
+from machines_mcp.tools.settle import CLOCKS_DIFFER_SECONDS, known, newest, too_early
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
@@ -144,10 +144,10 @@ async def settle_update(call: UserCall, intent: Intent, entries: Sequence[Entry]
     early = too_early(call, entry)
     card = await _read(call, client, entry)
     if card is None:
-        return not_there(early, "The card is not there any more.")
+        return early or NotDone("The card is not there any more.")
     if entry.state == "done" or is_as_asked(card, entry):
         return Done(changed(call, card, await label_of(client, call.user_id, card)), card.card_id)
-    return not_there(early, "The card is not as it was asked to be.")
+    return early or NotDone("The card is not as it was asked to be.")
 
 
 async def settle_close(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
@@ -161,7 +161,7 @@ async def settle_close(call: UserCall, intent: Intent, entries: Sequence[Entry])
     status = "not shown any more" if card is None else card.status
     if entry.state == "done" or card is None or card.status == "canceled":
         return Done(closed(call, Opaque(entry.ids["cardId"]), status), entry.ids["cardId"])
-    return not_there(early, "The card is still open.")
+    return early or NotDone("The card is still open.")
 
 
 def is_as_asked(card: Card, entry: Entry) -> bool:

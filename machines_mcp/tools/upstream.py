@@ -63,7 +63,7 @@ def explain(error: Exception, tool: Tool) -> Refusal | None:
     if isinstance(error, ApiError):
         return _said_no(error, tool)
     if isinstance(error, TransportError):
-        return _unavailable()
+        return _later(Code.PARTNER_UNAVAILABLE, None)
     return Refusal(Code.PARTNER_MALFORMED if isinstance(error, ResponseError) else Code.PARTNER_REJECTED)
 
 
@@ -82,7 +82,7 @@ def _said_no(error: ApiError, tool: Tool) -> Refusal:
         case RateLimited():
             return _later(Code.RATE_LIMITED, error.retry_after)
         case ServerError():
-            return _unavailable(error.retry_after)
+            return _later(Code.PARTNER_UNAVAILABLE, error.retry_after)
         case Conflict() if error.code == "insufficient_balance":
             message = "The user's balance does not cover this; nothing was changed."
             step = Step("get_balances", "See what there is, then ask the user for an amount within it.")
@@ -119,10 +119,6 @@ def where_to_look(tool: str) -> str:
 def _refusal(code: Code, step: str, why: str) -> Refusal:
     # No arguments: those of the call are not repeated in an error, and the caller has them.
     return Refusal(code, next_steps=[Step(step, why)])
-
-
-def _unavailable(retry_after: float | None = None) -> Refusal:
-    return _later(Code.PARTNER_UNAVAILABLE, retry_after)
 
 
 def _later(code: Code, retry_after: float | None) -> Refusal:

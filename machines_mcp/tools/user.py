@@ -14,9 +14,9 @@ from machines_mcp.guard.journal import Entry
 from machines_mcp.guard.patterns import masked_text
 from machines_mcp.guard.stakes import Fact, Stakes
 from machines_mcp.opaque import FromText, Opaque
-from machines_mcp.protocol.tool import Done, NextStep, Output, Settled, UserInput, tool
+from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, not_there, too_early
+from machines_mcp.tools.settle import known, newest, too_early
 from machines_mcp.tools.text import clean, quoted
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
     linked = masked_text(clean(user.wallet_address or "")).lower()
     if linked in asked:
         return Done(_resolved(call, user))
-    return not_there(early, "Another wallet is linked, or none.")
+    return early or NotDone("Another wallet is linked, or none.")
 
 
 @tool(

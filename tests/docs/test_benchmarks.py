@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.docs.pages import ROOT, said_by
+
 PAGE = ROOT / "docs" / "benchmarks.md"
 # Both servers in every quantity; the second has no call.
 SERVERS = {
@@ -17,21 +14,16 @@ SERVERS = {
 }
 
 
-def _call(expression: str) -> Any:
-    script = "import sys, json; sys.path.insert(0, 'docs'); import benchmarks_page as p; p.runs(); "
-    script += f"print(json.dumps({expression}))"
-    made = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
-    return json.loads(made.stdout)
-
-
 def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
-    assert _call("p.page()") == PAGE.read_text(encoding="utf-8"), "run `make docs`"
+    assert said_by("benchmarks_page", "p.page()") == PAGE.read_text(encoding="utf-8"), "run `make docs`"
 
 
 def test_a_run_of_peers_is_shown_with_its_command_and_how_busy_the_machine_was() -> None:
     figures = {"protocol": "2025-11-25", "runs": 3, "load": 7.25, "servers": SERVERS}
     run = {"command": "the command", "where": "a machine", "figures": figures}
-    head, _, titles, _, ours, theirs, _, picture = _call(f"p.peers({ {'peers': run}!r})").splitlines()
+    head, _, titles, _, ours, theirs, _, picture = said_by(
+        "benchmarks_page", f"p.peers({ {'peers': run}!r})"
+    ).splitlines()
     assert head.startswith("`the command` on a machine; protocol 2025-11-25; 3 rounds; 7.2 processes")
     assert titles.startswith("| server | tools | start to the first answer, ms |")
     assert ours.startswith("| ours | 24 | 800 | — | 0.50 |")

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
+from tests.docs.pages import ROOT, said_by
 from tests.peers.features import FEATURES
 from tests.peers.sessions import PEERS
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
 def test_the_page_has_the_matrix_that_was_kept() -> None:
-    script = "import sys; sys.path.insert(0, 'docs'); import clients_page; sys.stdout.reconfigure(encoding='utf-8');"
-    made = subprocess.run(
-        [sys.executable, "-c", script + "sys.stdout.write(clients_page.page())"],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    ).stdout
-    assert made == (DOCS / "clients.md").read_text(encoding="utf-8"), "run `make docs`"
+    assert said_by("clients_page", "p.page()") == (DOCS / "clients.md").read_text(encoding="utf-8"), "run `make docs`"
 
 
 def test_the_matrix_has_every_client_and_every_feature_and_no_gap() -> None:

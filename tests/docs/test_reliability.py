@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.record import keep, kept
+from tests.docs.pages import ROOT, said_by
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 _MADE = re.compile(r"<!-- (\w+): made by `make docs` -->\n.*?<!-- /\1 -->", re.DOTALL)
 _FIGURE = re.compile(r"\b(?:\d[\d,.]*|no|zero)\s+(?:\w+\s+)?(?:kills?|runs?|seeds?|lost|doubled|leaked|wishes)\b")
 
 
-def _call(expression: str) -> Any:
-    script = (
-        f"import sys, json; sys.path.insert(0, 'docs'); import reliability_page as p; print(json.dumps({expression}))"
-    )
-    made = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
-    return json.loads(made.stdout)
-
-
 def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
-    assert _call("p.page()") == PAGE.read_text(encoding="utf-8"), "run `make docs`"
+    assert said_by("reliability_page", "p.page()") == PAGE.read_text(encoding="utf-8"), "run `make docs`"
 
 
 def test_no_figure_stands_beside_the_tables() -> None:
@@ -43,7 +31,7 @@ def test_a_zero_has_its_tries_beside_it_and_anything_else_stands_out(count: int,
     figures = dict.fromkeys(("lost", "doubled", "denied", "wrong", "unsettled", "leaked", "wishes", "crossed"), 1)
     figures |= {"kills": 3000, "lost": count, "manual": 2, "drained": 4, "unsettled": 0}
     run = {"command": "c", "where": "w", "figures": figures}
-    row = _call(f"p.crashes({ {'crashes': run}!r})").splitlines()[2]
+    row = said_by("reliability_page", f"p.crashes({ {'crashes': run}!r})").splitlines()[2]
     assert row.split(" | ")[:5] == ["| any moment", "3,000", "1", "1", shown]
 
 
@@ -54,7 +42,10 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row_and_others_are_rows_of
         {"kills": 1000, "wishes": 5, "manual": 2}, {"kills": 2000, "crossed": 7}, {"kills": 30, "doubled": 9},
     )]  # fmt: skip
     runs = {name: {"command": name, "where": "w", "figures": each} for name, each in zip(names, figures, strict=True)}
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in _call(f"p.crashes({runs!r})").splitlines()[2:4]]
+    rows = [
+        [cell.strip() for cell in row.split("|")[1:-1]]
+        for row in said_by("reliability_page", f"p.crashes({runs!r})").splitlines()[2:4]
+    ]
     assert [row[:4] + row[-1:] for row in rows] == [
         ["any moment", "3,000", "5", "7", "2"],
         ["no journal, naive client", "30", "0", "0", "0"],
