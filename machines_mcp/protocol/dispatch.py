@@ -256,8 +256,9 @@ class Dispatcher:
             outcome = json.loads(intent.outcome or "null")
             if intent.state != "done":
                 return self._shaping.error(outcome, tool.name)
-            self.let_show(ctx, collect(tool.output_model.model_validate_json(intent.outcome or "")))
-            return self._shaping.answer(outcome)
+            output = tool.output_model.model_validate_json(intent.outcome or "")
+            self.let_show(ctx, collect(output))
+            return self._shaping.answer(outcome, output.says())
         if passage.verdict == "waiting" and intent is not None:
             raise await self._required(ctx, tool, arguments, intent)
         refuse(tool, passage)
@@ -273,7 +274,7 @@ class Dispatcher:
 
     def _shown(self, ctx: Context, ran: Ran) -> ToolAnswer:
         self.let_show(ctx, ran.opaque.union(ran.once.values()))
-        return self._shaping.answer(ran.outcome, ran.once)
+        return self._shaping.answer(ran.outcome, ran.says, ran.once)
 
     def let_show(self, ctx: Context, values: Iterable[str]) -> None:
         """Let the answer to this request show these values to the letter."""

@@ -33,9 +33,10 @@ _MENDABLE = NOT_BEGUN | {Code.INPUT_INVALID, Code.PARTNER_REJECTED}
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a tool returned: what may be stored, what this one answer shows beside it, and what of it to the letter."""
+    """What a tool returned: what may be stored, a sentence, what one answer adds, what it shows to the letter."""
 
     outcome: dict[str, Any]
+    says: str
     once: dict[str, str]
     opaque: frozenset[str]
 
@@ -179,4 +180,5 @@ class Running:
 
 def shaped(output: Output) -> Ran:
     """What a tool returned, taken apart."""
-    return Ran(output.model_dump(mode="json", exclude_none=True), output.once(), frozenset(collect(output)))
+    kept = output.model_dump(mode="json", exclude_none=True)
+    return Ran(kept, output.says(), output.once(), frozenset(collect(output)))

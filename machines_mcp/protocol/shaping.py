@@ -21,10 +21,14 @@ class Shaping:
         self._registry = registry
         self.stamp = dict(stamp)
 
-    def answer(self, outcome: Mapping[str, Any], once: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """A good result. `once` stands in this one answer beside what the outcome holds."""
+    def answer(self, outcome: Mapping[str, Any], says: str, once: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """A good result. `once` stands in this one answer beside what the outcome holds.
+
+        The object is the first text as well: there are clients that read nothing else. The sentence is for people.
+        """
         body = self._stamped(dict(outcome) | dict(once or {}))
-        return {"resultType": "complete", "content": [_text(body)], "structuredContent": body}
+        content = [_object(body), _text(says)]
+        return {"resultType": "complete", "content": content, "structuredContent": body}
 
     def error(self, payload: dict[str, Any], tool: str) -> dict[str, Any]:
         """An error of the catalogue. One without next steps is an end: no call helps, and the user is to be told."""
@@ -34,7 +38,7 @@ class Shaping:
         if not steps and payload["retryable"] and tool in usable:
             step = Step(tool, _again(payload.get("retry_after_seconds")))
             payload = payload | {"next_steps": [step.payload()]}
-        return {"resultType": "complete", "content": [_text(self._stamped(payload))], "isError": True}
+        return {"resultType": "complete", "content": [_object(self._stamped(payload))], "isError": True}
 
     def _stamped(self, body: dict[str, Any]) -> dict[str, Any]:
         # A step to a tool that settings or policy leave out would be a wasted call.
@@ -49,5 +53,9 @@ def _again(seconds: int | None) -> str:
     return f"The same call, in {seconds} seconds or later."
 
 
-def _text(body: dict[str, Any]) -> dict[str, str]:
-    return {"type": "text", "text": to_json(body).decode()}
+def _object(body: dict[str, Any]) -> dict[str, str]:
+    return _text(to_json(body).decode())
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}

@@ -68,6 +68,10 @@ class Output(Part):
 
     next_steps: list[NextStep] = Field(default_factory=list)
 
+    def says(self) -> str:
+        """What matters of it, in a sentence of our own words: of what comes from outside, numbers and plain words."""
+        return "Done."
+
     def once(self) -> dict[str, str]:
         """Values that this one answer shows beside the fields, and that no stored outcome ever holds."""
         return {}

@@ -15,7 +15,7 @@ from machines_mcp.partner.errors import InvalidState
 from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Part, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.settle import known, newest, too_early
-from machines_mcp.tools.text import clean, quoted
+from machines_mcp.tools.text import clean, counted, quoted
 from machines_mcp.tools.upstream import agreements_missing, kyc_missing
 
 if TYPE_CHECKING:
@@ -36,6 +36,11 @@ class AgreementsShown(Output):
     accepted: bool
     accepted_at: datetime | None = None
     agreements: list[AgreementText]
+
+    def says(self) -> str:
+        if self.accepted:
+            return "The agreements are accepted."
+        return f"{counted(len(self.agreements), 'agreement')} to be accepted."
 
 
 async def _stakes(call: UserCall, args: AgreementsOf) -> Stakes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from machines_mcp.protocol.tool import Output, Part, UserInput
-from machines_mcp.tools.text import clean
+from machines_mcp.tools.text import clean, counted
 
 if TYPE_CHECKING:
     from machines_mcp.partner import AssetList
@@ -37,6 +37,9 @@ class AssetShown(Part):
 
 class AssetsShown(Output):
     assets: list[AssetShown]
+
+    def says(self) -> str:
+        return f"{counted(len(self.assets), 'currency', 'currencies')} to choose from."
 
 
 def shown(found: AssetList) -> list[AssetShown]:

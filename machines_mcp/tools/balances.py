@@ -12,7 +12,7 @@ from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, tool
 from machines_mcp.tools.card_shown import CardId
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean, clean_or_none
+from machines_mcp.tools.text import clean, clean_or_none, counted, dollars
 
 
 class BalancesOf(UserInput):
@@ -25,6 +25,9 @@ class BalancesShown(Output):
     pending_charges_cents: int
     posted_charges_cents: int
     balance_due_cents: int
+
+    def says(self) -> str:
+        return f"{dollars(self.spending_power_cents)} can be spent; {dollars(self.balance_due_cents)} are due."
 
 
 class ListTransactions(UserInput):
@@ -50,6 +53,10 @@ class TransactionShown(Part):
 class TransactionsShown(Output):
     transactions: list[TransactionShown]
     next_cursor: Opaque | None = None
+
+    def says(self) -> str:
+        more = ", with more on the next page" if self.next_cursor else ""
+        return f"{counted(len(self.transactions), 'transaction')}{more}."
 
 
 @tool(title="Get balances", toolset="funding", steps=(9,), effect=Effect.READ)

@@ -10,7 +10,7 @@ from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.tool import Output, Part
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean
+from machines_mcp.tools.text import clean, dollars, word
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
@@ -36,12 +36,18 @@ class CardShown(Part):
 
 
 class CardResult(Output, CardShown):
-    pass
+    def says(self) -> str:
+        limit = self.limit_amount_cents
+        limited = "" if limit is None else f", with a limit of {dollars(limit)}"
+        return f"The card ending {self.last4} is {word(self.status)}{limited}."
 
 
 class CardClosed(Output):
     card_id: Opaque
     status: str
+
+    def says(self) -> str:
+        return "The card is closed."
 
 
 def created(call: UserCall, card: Card, label: str | None) -> CardResult:

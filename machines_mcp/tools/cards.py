@@ -27,7 +27,7 @@ from machines_mcp.tools.card_shown import (
 )
 from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.settle_cards import settle_close, settle_create, settle_update
-from machines_mcp.tools.text import clean, dollars, quoted
+from machines_mcp.tools.text import clean, counted, dollars, quoted
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
@@ -97,6 +97,11 @@ class UpdateCard(LimitInput):
 class CardsShown(Output):
     cards: list[CardShown]
     next_cursor: Opaque | None = None
+
+    def says(self) -> str:
+        active = sum(card.status == "active" for card in self.cards)
+        more = ", with more on the next page" if self.next_cursor else ""
+        return f"{counted(len(self.cards), 'card')}, {active} of them active{more}."
 
 
 async def _create_stakes(call: UserCall, args: CreateCard) -> Stakes:

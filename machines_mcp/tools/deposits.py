@@ -17,7 +17,7 @@ from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Part, Se
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.settle import CLOCKS_DIFFER_SECONDS, known, newest
-from machines_mcp.tools.text import clean
+from machines_mcp.tools.text import clean, counted, word
 from machines_mcp.tools.waiting import poll_seconds, wait_until
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class DepositQuote(Output):
     estimated_to_amount: float | None = None
     to_currency: str | None = None
 
+    def says(self) -> str:
+        fits = "can be deposited" if self.within_range else "is outside of the range that can be deposited"
+        return f"The amount {fits}."
+
 
 class CreateDeposit(UserInput):
     currency: str = Ticker
@@ -76,6 +80,9 @@ class DepositResult(Output, DepositShown):
     still_waiting: bool | None = None
     poll_after_seconds: float | None = None
 
+    def says(self) -> str:
+        return f"The deposit's status is {word(self.status)}."
+
 
 class GetDeposit(UserInput):
     deposit_id: DepositId
@@ -88,6 +95,9 @@ class ListDeposits(UserInput):
 
 class DepositsShown(Output):
     deposits: list[DepositShown]
+
+    def says(self) -> str:
+        return f"{counted(len(self.deposits), 'deposit')}."
 
 
 @tool(title="List deposit assets", toolset="funding", steps=(8,), effect=Effect.READ)

@@ -18,7 +18,7 @@ from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, match
 from machines_mcp.tools.kyc_form import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.settle import known, newest, too_early
-from machines_mcp.tools.text import clean, clean_or_none, quoted
+from machines_mcp.tools.text import clean, clean_or_none, counted, quoted, word
 from machines_mcp.tools.waiting import poll_seconds, wait_until
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class KycRequirements(Output):
     occupations: list[Occupation]
     occupations_total: int
 
+    def says(self) -> str:
+        return f"{counted(len(self.fields), 'field')} to fill in."
+
 
 class GetKycStatus(UserInput):
     wait_seconds: WaitSeconds = 0
@@ -66,6 +69,9 @@ class KycSubmitted(Output):
     status: str
     meaning: str
 
+    def says(self) -> str:
+        return f"The identity check's status is {word(self.status)}."
+
 
 class KycStanding(Output):
     status: str
@@ -74,6 +80,9 @@ class KycStanding(Output):
     verification_link: str | None = None
     still_waiting: bool | None = None
     poll_after_seconds: float | None = None
+
+    def says(self) -> str:
+        return f"The identity check's status is {word(self.status)}."
 
 
 async def _stakes(call: UserCall, args: SubmitKyc) -> Stakes:

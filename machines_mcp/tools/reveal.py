@@ -39,6 +39,13 @@ _SHOWN: dict[Sink, Literal["nowhere", "page", "model"]] = {
     "sealed": "nowhere",
     "model": "model",
 }
+# In a sentence on it.
+_SAID = {
+    "verified": "decrypted and verified, and shown nowhere",
+    "shown": "shown to a person on a page",
+    "sealed": "encrypted to the operator's key",
+    "released": "shown in this answer",
+}
 # What the person reads beside the question, and what the operator would have to do for a sink that is not allowed.
 _MEANS: dict[Sink, str] = {
     "none": "nobody sees it",
@@ -71,6 +78,9 @@ class CardRevealed(Output):
     def once(self) -> dict[str, str]:
         """The sealed card, or the one in the clear: in this answer and nowhere else."""
         return self._secret
+
+    def says(self) -> str:
+        return f"The card ending {self.last4} was {_SAID[self.status]}."
 
 
 def _effect(args: RevealCard) -> Effect:

@@ -38,6 +38,9 @@ class SessionCreated(Output):
     scopes: list[str]
     expires_at: datetime
 
+    def says(self) -> str:
+        return f"A session is open for {self.purpose}."
+
 
 async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
     """A session that nobody holds the token of is none."""

@@ -23,7 +23,7 @@ from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.protocol.tool import Done, Later, Manual, NotDone, Output, Settled
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.settle import NOTHING
-from machines_mcp.tools.text import clean, clean_or_none
+from machines_mcp.tools.text import clean, clean_or_none, dollars, word
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalSource
@@ -48,6 +48,9 @@ class WithdrawalCreated(Output):
     call_target: Opaque | None = None
     signature_expires_at: datetime | None = None
     note: str
+
+    def says(self) -> str:
+        return f"The withdrawal of {dollars(self.amount_cents)} has the status {word(self.status)}."
 
 
 async def ask(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any]) -> Withdrawal:

@@ -12,6 +12,7 @@ from machines_mcp.guard.withdrawals import OpenWithdrawal
 from machines_mcp.opaque import Opaque
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
 from machines_mcp.tools.services import Permission, Services
+from machines_mcp.tools.text import counted
 from machines_mcp.tools.upstream import where_to_look
 
 _PERSON = "Don't repeat it. The user must look at Machines and say what happened: machines-mcp doctor --resolve."
@@ -66,6 +67,10 @@ class Status(Output):
     budgets: list[Left]
     waiting: list[Waiting]
     unresolved: list[Unresolved]
+
+    def says(self) -> str:
+        waiting, unresolved = counted(len(self.waiting), "call"), len(self.unresolved)
+        return f"{waiting} waiting for a person, {unresolved} unresolved."
 
 
 @tool(title="Status", toolset="always", open_world=False, effect=Effect.READ)

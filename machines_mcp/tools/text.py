@@ -44,6 +44,16 @@ def _is_quote(character: str) -> bool:
     return mark and _QUOTE.search(unicodedata.name(character, "")) is not None
 
 
+def word(text: str) -> str:
+    """A status or the like as a sentence names it. What is no plain word is somebody's text, and named in none."""
+    return text.replace("_", " ") if re.fullmatch(r"[A-Za-z_]{1,40}", text) else "one that is not known here"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 card`, `2 cards`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def dollars(cents: int) -> str:
     """US cents as a person reads them: `$1,234.50`."""
     return f"${cents / 100:,.2f}"

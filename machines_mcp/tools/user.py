@@ -17,7 +17,7 @@ from machines_mcp.opaque import FromText, Opaque
 from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Settled, UserInput, tool
 from machines_mcp.tools.services import UserCall, then, user_fact
 from machines_mcp.tools.settle import known, newest, too_early
-from machines_mcp.tools.text import clean, quoted
+from machines_mcp.tools.text import clean, quoted, word
 
 if TYPE_CHECKING:
     from machines_mcp.partner import User
@@ -40,6 +40,9 @@ class UserResolved(Output):
     wallet_address: Opaque | None = None
     kyc_status: str
     created_at: datetime | None = None
+
+    def says(self) -> str:
+        return f"Machines knows the user; their identity check's status is {word(self.kyc_status)}."
 
 
 def _effect(args: ResolveUser) -> Effect:

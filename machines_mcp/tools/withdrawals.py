@@ -62,6 +62,10 @@ class WithdrawalQuote(Output):
     estimated_to_amount: float | None = None
     is_estimate: bool
 
+    def says(self) -> str:
+        until = f"{self.expires_at.astimezone(UTC):%H:%M:%S} UTC"
+        return f"A quote for {dollars(self.amount_cents)}, good until {until}."
+
 
 class CreateWithdrawal(UserInput):
     quote_id: Annotated[Opaque, FromText(pattern=r"^quote_[0-9a-f]{32}$")] = Field(

@@ -16,6 +16,8 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.context import ClientRequestContext
 
+from tests.results import object_text
+
 Era = Literal["legacy", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("legacy", "2026-07-28")
 
@@ -67,10 +69,10 @@ class Agent:
             answer = await self.client.call_tool(tool, given)
         if answer.is_error:
             assert answer.structured_content is None
-            raise ToolError(json.loads(_text(answer)))
+            raise ToolError(json.loads(object_text(answer)))
         assert answer.structured_content is not None
-        assert json.loads(_text(answer)) == answer.structured_content
-        assert "•••" not in _text(answer), "the guard masked what is no secret"
+        assert json.loads(object_text(answer)) == answer.structured_content
+        assert "•••" not in object_text(answer), "the guard masked what is no secret"
         return dict(answer.structured_content)
 
     async def refusal(self, tool: str, **arguments: Any) -> tuple[str, str | None]:
@@ -87,13 +89,6 @@ class Agent:
         await self.call("accept_agreements")
         deposit = await self.call("create_deposit", currency="rusd", network="base", amount=100)
         await self.call("get_deposit", deposit_id=deposit["deposit_id"], wait_seconds=30)
-
-
-def _text(answer: types.CallToolResult) -> str:
-    content, *links = answer.content
-    assert isinstance(content, types.TextContent)
-    assert all(isinstance(link, types.ResourceLink) for link in links)
-    return content.text
 
 
 def server(state_dir: Path, **settings: str) -> StdioServerParameters:

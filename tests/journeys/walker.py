@@ -15,6 +15,8 @@ import anyio
 import mcp_types as types
 from mcp import Client
 
+from tests.results import object_text
+
 Answer = dict[str, Any]
 Wait = Callable[[Answer], Awaitable[None]]
 
@@ -87,9 +89,7 @@ class Walker:
 
 
 def _body(found: types.CallToolResult) -> Answer:
-    text = found.content[0]
-    assert isinstance(text, types.TextContent)
-    answer = json.loads(text.text)
+    answer = json.loads(object_text(found))
     assert isinstance(answer, dict)
     assert found.is_error or answer == found.structured_content
     return answer

@@ -17,16 +17,14 @@ import pytest
 
 from tests.guard.numbers import card_number
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent
+from tests.results import object_text
 
 pytestmark = pytest.mark.anyio
 
 
 async def _raw(found: Agent, tool: str, **arguments: Any) -> str:
     with anyio.fail_after(60):
-        answer = await found.client.call_tool(tool, arguments)
-    (content,) = answer.content
-    assert isinstance(content, types.TextContent)
-    return content.text
+        return object_text(await found.client.call_tool(tool, arguments))
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -38,7 +38,8 @@ class Feature:
 
 def _status(seen: Seen) -> bool:
     content, structured = seen["status"]["content"], seen["status"]["structuredContent"]
-    return structured["environment"] == "embedded" and json.loads(content[0]["text"]) == structured
+    told = content[1]["text"] == "0 calls waiting for a person, 0 unresolved."
+    return told and structured["environment"] == "embedded" and json.loads(content[0]["text"]) == structured
 
 
 def _progress(seen: Seen) -> bool:

@@ -35,6 +35,7 @@ from machines_mcp.protocol.settling import Settling
 from machines_mcp.protocol.shaping import Shaping
 from machines_mcp.protocol.tool import Call, Cents, Input, Output, Part, Tool, UserInput, tool
 from tests.guard.clock import Clock
+from tests.results import object_text
 
 Era = Literal["legacy", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("legacy", "2026-07-28")
@@ -253,9 +254,7 @@ def house(
 def body(answer: types.CallToolResult | types.InputRequiredResult) -> dict[str, Any]:
     """The JSON object that a tool's answer carries, checked for its form."""
     assert isinstance(answer, types.CallToolResult)
-    (content,) = answer.content
-    assert isinstance(content, types.TextContent)
-    found = json.loads(content.text)
+    found = json.loads(object_text(answer))
     assert isinstance(found, dict)
     assert found["environment"] == "test"
     if answer.is_error:

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 from mcp import Client
-from mcp_types import ResourceLink, TextContent
 
 from machines_mcp.testing import client
 from tests.journeys.stdio import applicant
+from tests.results import object_text
 
 
 @dataclass
@@ -25,11 +25,7 @@ class Caller:
     state_dir: Path
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        answer = await self.client.call_tool(tool, arguments)
-        content, *links = answer.content
-        assert isinstance(content, TextContent)
-        assert all(isinstance(link, ResourceLink) for link in links)
-        return dict(json.loads(content.text))
+        return dict(json.loads(object_text(await self.client.call_tool(tool, arguments))))
 
     async def control(self, path: str, /, **body: Any) -> None:
         """Move the simulator along by its control surface."""

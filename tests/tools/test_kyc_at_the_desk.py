@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 from mcp import Client
-from mcp_types import TextContent
 
 from machines_mcp.server import opened
 from machines_mcp.settings import read_settings
 from tests.desk.desks import Browser, forms
 from tests.journeys.stdio import applicant
+from tests.results import object_text
 from tests.tools import golden
 
 pytestmark = pytest.mark.anyio
@@ -49,9 +49,7 @@ class Caller:
         self._client = client
 
     async def submit(self, **arguments: Any) -> dict[str, Any]:
-        (content,) = (await self._client.call_tool("submit_kyc", arguments)).content
-        assert isinstance(content, TextContent)
-        return dict(json.loads(content.text))
+        return dict(json.loads(object_text(await self._client.call_tool("submit_kyc", arguments))))
 
 
 @asynccontextmanager

@@ -1,0 +1,24 @@
+"""The form of a tool's result, wherever one is read: the object as text, a sentence on it, links."""
+
+from __future__ import annotations
+
+import re
+
+import mcp_types as types
+
+# A sentence that names no id: those have dashes and underlines, or more letters and digits than a word.
+_SENTENCE = re.compile(r"(?!.*[\w-]{20})[A-Z0-9$][A-Za-z0-9 $.,;:'()]{3,120}\.")
+
+
+def object_text(answer: types.CallToolResult) -> str:
+    """The text that holds the object of a result. An error has nothing beside it, and no client reads less."""
+    first, *rest = answer.content
+    assert isinstance(first, types.TextContent)
+    if answer.is_error:
+        assert not rest
+        return first.text
+    said, *links = rest
+    assert isinstance(said, types.TextContent)
+    assert _SENTENCE.fullmatch(said.text), said.text
+    assert all(isinstance(link, types.ResourceLink) for link in links)
+    return first.text
