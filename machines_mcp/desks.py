@@ -54,7 +54,7 @@ class DeskOf:
         return home + path
 
     async def _kyc_values(self, user_id: str) -> KycValues:
-        return await (await self._app.partner()).kyc.values(user_id)
+        return await (await self._app.connection.client()).kyc.values(user_id)
 
     async def _fulfil(self, intent_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
         try:

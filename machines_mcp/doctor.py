@@ -104,7 +104,7 @@ async def _reach(app: App) -> Finding:
 
     if app.settings.api_url is None:
         try:
-            await app.partner()
+            await app.connection.client()
         except PartnerError:
             return Finding(False, "partner API", "the simulator did not start; run machines-mcp sandbox --port 0.")
         return Finding(True, "partner API", "the simulator starts")

@@ -21,11 +21,11 @@ async def probe(app: App) -> list[Probed]:
     from machines_mcp.partner.probe import Probe
 
     asked = Probe()
-    client = await app.connect(on_answer=asked.note)
+    client = await app.connection.another(on_answer=asked.note)
     user_id = app.settings.user_id
     if app.settings.simulated or user_id is None:
         user_id = f"probe-{uuid.uuid4().hex}"
-        await _onboard(await app.partner(), user_id)
+        await _onboard(await app.connection.client(), user_id)
     return await asked.run(client, user_id)
 
 

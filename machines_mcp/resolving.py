@@ -165,7 +165,7 @@ async def _fault(app: App, doubt: Doubt, reference: str) -> str | None:
         if reference in (await app.guard.journal.rivals(entry)).made:
             return "That card was made by another call; nothing was changed."
     try:
-        await (await app.partner()).cards.get(doubt.intent.user_id, reference)
+        await (await app.connection.client()).cards.get(doubt.intent.user_id, reference)
     except NotFound:
         return "Machines has no such card of this user; nothing was changed."
     except PartnerError as error:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,6 +13,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateSecurity
 
 from machines_mcp import __version__
+from machines_mcp.connection import Connection
 from machines_mcp.governance import CLOSE_SECONDS, policy_for
 from machines_mcp.guard.egress import Egress
 from machines_mcp.guard.journal_row import anything_open
@@ -29,21 +26,15 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.running import Running
 from machines_mcp.protocol.shaping import Shaping
-from machines_mcp.secret import Secret
 from machines_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from machines_mcp.desks import DeskOf
     from machines_mcp.guard.intent import Intent
     from machines_mcp.guard.wiring import Guard
-    from machines_mcp.partner import PartnerClient
-    from machines_mcp.partner.models.base import OnAnswer
     from machines_mcp.protocol.settling import Settling
     from machines_mcp.reveals import Reveals
     from machines_mcp.tools.services import Outcome, Revealed, Sink
-
-STOP_SECONDS = 5.0
-QUIET_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +68,10 @@ class App:
         self.policy = policy_for(settings)
         self.store = Store(settings.state_dir)
         self._standing_yes = standing_yes
-        self._lock = anyio.Lock()
-        self._client: PartnerClient | None = None
-        self._address: tuple[str, Secret] | None = None
         self._loaded: Loaded | None = None
         self._settling: Settling | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
+        self.connection = Connection(settings, self.egress, lambda: self.guard.journal, self._closing.append)
 
     @cached_property
     def guard(self) -> Guard:
@@ -123,7 +112,7 @@ class App:
 
             settings = self.settings
             services = Services(
-                partner=self.partner,
+                partner=self.connection.client,
                 reveal=self._reveal,
                 page=self._page,
                 form=self._form,
@@ -185,41 +174,12 @@ class App:
         except Exception as error:
             logger.error("what was cut short could not be looked into: %s", type(error).__name__)
 
-    async def partner(self) -> PartnerClient:
-        """The one client of the Partner API; in `embedded` this starts the simulator."""
-        if self._client is not None:
-            return self._client
-        async with self._lock:
-            if self._client is None:
-                self._client = await self.connect()
-            return self._client
-
-    async def connect(self, *, on_answer: OnAnswer | None = None) -> PartnerClient:
-        """Another client of the Partner API, closed with the rest; `on_answer` as `PartnerClient` has it."""
-        from machines_mcp.partner import PartnerClient
-
-        if self._address is None:
-            self._address = await self._find()
-        url, key = self._address
-        client = PartnerClient(
-            url,
-            key,
-            proxy=self.settings.proxy,
-            ca_file=_text(self.settings.ca_file),
-            trace=_text(self.settings.trace),
-            on_secret=self.egress.learn,
-            on_answer=on_answer,
-            mutations=self.guard.journal,
-        )
-        self._closing.append(client.aclose)
-        return client
-
     @cached_property
     def reveals(self) -> Reveals:
         """What starts vaults, and knows the pages that are open."""
         from machines_mcp.reveals import Reveals
 
-        found = Reveals(self.settings, self.guard, self._endpoint, opens_pages=self._opens_pages)
+        found = Reveals(self.settings, self.guard, self.connection.endpoint, opens_pages=self._opens_pages)
         self._closing.append(found.close)
         return found
 
@@ -260,30 +220,6 @@ class App:
         if "guard" in self.__dict__:
             self.guard.owners.close()
 
-    async def _find(self) -> tuple[str, Secret]:
-        """Where the Partner API is, and the key for it."""
-        if self.settings.api_url is not None and self.settings.partner_key is not None:
-            return self.settings.api_url, self.settings.partner_key
-        from machines_mcp.embedded import EmbeddedSandbox, SandboxFailed
-        from machines_mcp.partner.errors import Unreachable
-
-        sandbox = EmbeddedSandbox(self.settings.state_dir)
-        self._closing.append(sandbox.close)
-        try:
-            found = await sandbox.endpoint()
-        except SandboxFailed:
-            raise Unreachable from None
-        self.egress.learn(found.partner_key)
-        return found.base_url, found.partner_key
-
-    async def _endpoint(self) -> tuple[str, Secret]:
-        await self.partner()
-        return self._address or await self._find()
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
 
 @asynccontextmanager
 async def opened(settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False) -> AsyncIterator[App]:
@@ -293,59 +229,3 @@ async def opened(settings: Settings, *, standing_yes: bool = False, opens_pages:
         yield app
     finally:
         await app.close()
-
-
-async def serve(settings: Settings) -> None:
-    """Serve MCP on stdin and stdout until the client hangs up or a signal comes; then end within 6 seconds."""
-    from machines_mcp.protocol.stdio import serve_stdio
-    from machines_mcp.protocol.wire import Wire
-
-    _leave_no_core()
-    async with opened(settings, opens_pages=True) as app:
-        server = app.server()
-        with anyio.CancelScope() as scope:
-
-            def stop() -> None:
-                _end_at_the_latest()
-                scope.cancel()
-
-            _stop_on_signals(stop)
-            async with (
-                serve_stdio(Wire(app.egress), left=_end_at_the_latest, lost=stop) as (reader, writer),
-                anyio.create_task_group() as tasks,
-            ):
-                tasks.start_soon(_settle, app)
-                await server.run(reader, writer, server.create_initialization_options())
-                tasks.cancel_scope.cancel()
-
-
-async def _settle(app: App) -> None:
-    # The client's first questions come first.
-    await anyio.sleep(QUIET_SECONDS)
-    await app.settle()
-
-
-def _leave_no_core() -> None:
-    """A crash must not write the partner key and the session tokens to a file."""
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    import asyncio
-
-    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-        with suppress(AttributeError, NotImplementedError, ValueError):
-            asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop)
-
-
-def _end_at_the_latest() -> None:
-    """Whatever hangs, a call under way or the cleaning up, the process is gone in 5 seconds."""
-    import threading
-
-    # Not by the loop, which may be what hangs.
-    timer = threading.Timer(STOP_SECONDS, os._exit, (0,))
-    timer.daemon = True
-    timer.start()

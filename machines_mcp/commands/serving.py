@@ -16,7 +16,7 @@ from machines_mcp.commands.completing import tool_names
 def serve() -> None:
     """Serve MCP on stdin and stdout (what a client's config starts)."""
     settings = load_settings()
-    from machines_mcp.server import serve as run_server
+    from machines_mcp.serving import serve as run_server
 
     run(lambda: run_server(settings))
     # Not by way of the interpreter's shutdown: a thread that still reads stdin would hold it up.

@@ -30,7 +30,7 @@ TRACE = 3
 FREE = 128
 MOST_BYTES = 64 * 1024
 LOADED = (
-    *("machines_mcp.cli", "machines_mcp.commands.serving", "machines_mcp.logs", "machines_mcp.server"),
+    *("machines_mcp.cli", "machines_mcp.commands.serving", "machines_mcp.logs", "machines_mcp.serving"),
     *("machines_mcp.desks", "machines_mcp.desk.application", "machines_mcp.reveals", "machines_mcp.protocol.stdio"),
     *("machines_mcp.guard.overview", "machines_mcp.guard.policy_file", "machines_mcp.guard.spend"),
     *("machines_mcp.guard.wiring", "machines_mcp.protocol.settling", "machines_mcp.partner.client"),

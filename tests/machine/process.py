@@ -29,7 +29,7 @@ from machines_mcp.protocol.running import Running
 from machines_mcp.protocol.settling import Settling
 from machines_mcp.protocol.shaping import Shaping
 from machines_mcp.secret import Secret
-from machines_mcp.server import QUIET_SECONDS
+from machines_mcp.serving import QUIET_SECONDS
 from machines_mcp.tools.catalogue import TOOLS
 from machines_mcp.tools.services import SETTLE_SECONDS, Revealed, Services, Sink, permissions
 from machines_mcp.tools.upstream import explain

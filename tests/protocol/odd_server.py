@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from pydantic import Field
 
-from machines_mcp import server
+from machines_mcp import server, serving
 from machines_mcp.cli import main
 from machines_mcp.guard.effect import Effect
 from machines_mcp.protocol import handlers
@@ -92,5 +92,5 @@ if __name__ == "__main__":
     if "ODD_BROKEN" in os.environ:
         server.App.load = broken  # type: ignore[method-assign,assignment]
         vars(handlers)["load_prompts"] = broken
-    server.STOP_SECONDS = float(os.environ.get("ODD_STOP_SECONDS", server.STOP_SECONDS))
+    serving.STOP_SECONDS = float(os.environ.get("ODD_STOP_SECONDS", serving.STOP_SECONDS))
     main()

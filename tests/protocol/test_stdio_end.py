@@ -14,11 +14,11 @@ from typing import Any
 import anyio
 import pytest
 
-from machines_mcp import server as composition
 from machines_mcp.guard.egress import Egress
 from machines_mcp.protocol import stdio
 from machines_mcp.protocol.stdio import LineReader, LineWriter
 from machines_mcp.protocol.wire import Wire
+from machines_mcp.serving import STOP_SECONDS
 from tests.protocol.process import (
     ODD_SERVER,
     PATIENCE,
@@ -124,8 +124,8 @@ async def test_a_client_that_hangs_up_still_gets_what_is_nearly_done(tmp_path: P
 
 
 def test_what_a_server_takes_to_end_is_within_the_promise() -> None:
-    assert composition.STOP_SECONDS <= END_SECONDS - 0.5
-    assert stdio.PIPE_DRAIN_SECONDS < composition.STOP_SECONDS
+    assert STOP_SECONDS <= END_SECONDS - 0.5
+    assert stdio.PIPE_DRAIN_SECONDS < STOP_SECONDS
 
 
 async def test_what_hangs_after_the_last_line_of_a_file_is_waited_for_and_then_left() -> None:
