@@ -154,4 +154,5 @@ def _is_new(database: sqlite3.Connection) -> bool:
 
 def _make_schema(database: sqlite3.Connection) -> None:
     stamp = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    database.executescript(f"BEGIN; {SCHEMA.read_text(encoding='utf-8')} {stamp} COMMIT;")
+    # At once, for others write meanwhile: whoever begins to read and writes later is refused, and not made to wait.
+    database.executescript(f"BEGIN IMMEDIATE; {SCHEMA.read_text(encoding='utf-8')} {stamp} COMMIT;")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -85,3 +88,23 @@ def test_a_file_from_before_a_table_was_thought_of_gains_it_and_keeps_what_it_ha
     assert [row["name"] for row in second.rows("SELECT name FROM sqlite_master ORDER BY name")] == everything
     assert ledger.standing(second, "u").collateral == 500
     second.db.close()
+
+
+def test_a_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "sandbox.db"
+    first = State.open(file)
+    with ThreadPoolExecutor(1) as pool:
+        first.db.execute("BEGIN IMMEDIATE")
+        first.insert("users", user_id="u", created_at=0.0, data_key=b"")
+
+        def opened() -> str:
+            second = State.open(file)
+            with closing(second.db):
+                return second.partner_key
+
+        key = pool.submit(opened)
+        # It has read the file as it was before this write by now.
+        time.sleep(0.3)
+        first.db.execute("COMMIT")
+        assert key.result(timeout=30) == first.partner_key
+    first.db.close()
