@@ -14,15 +14,16 @@ from mcp.server.context import ServerRequestContext
 from machines_mcp.guard.bar import Barred
 from machines_mcp.guard.effect import Effect
 from machines_mcp.guard.gate import Gate, Passage
-from machines_mcp.guard.intent import Intent, arguments_digest
+from machines_mcp.guard.intent import arguments_digest
 from machines_mcp.guard.policy import Rule
-from machines_mcp.guard.stakes import Demand, Stakes
+from machines_mcp.guard.stakes import Demand
 from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.guard.ways import Decision
 from machines_mcp.opaque import collect
 from machines_mcp.protocol import questions
 from machines_mcp.protocol.arguments import refuse_closed, take_approval_id, validate
-from machines_mcp.protocol.decisions import barred, refuse, required
+from machines_mcp.protocol.asking import Asking
+from machines_mcp.protocol.decisions import barred, refuse
 from machines_mcp.protocol.noting import noted
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.protocol.registry import Registry
@@ -62,8 +63,8 @@ class Dispatcher:
         self._shaping = shaping
         self._services = services
         self._digest_key = digest_key
-        self._desk = desk
         self._expect = expect
+        self._asking = Asking(gate, running, desk, self._open_call, self.let_show)
 
     @property
     def users(self) -> Mapping[str, None]:
@@ -163,7 +164,7 @@ class Dispatcher:
         if rule is Rule.ALLOW and demand.effect in _PLAIN:
             return await self._run_plain(ctx, tool, arguments, demand)
         with noted(self._gate, demand):
-            passage = await self._ask(ctx, tool, arguments, demand, params, approval_id)
+            passage = await self._asking.passage(ctx, tool, arguments, demand, params, approval_id)
         return await self._follow(ctx, tool, arguments, demand, passage)
 
     async def _run_plain(self, ctx: Context, tool: Tool, arguments: Input, demand: Demand) -> ToolAnswer:
@@ -191,49 +192,6 @@ class Dispatcher:
         except Barred as bar:
             raise barred(bar) from None
 
-    async def _ask(
-        self,
-        ctx: Context,
-        tool: Tool,
-        arguments: Input,
-        demand: Demand,
-        params: types.CallToolRequestParams,
-        approval_id: str | None,
-    ) -> Passage | types.InputRequiredResult:
-        if params.request_state is not None:
-            passage = await self._gate.resume(demand, params.request_state)
-            if passage.verdict != "waiting" or passage.intent is None or not await self._gate.by_dialog(passage.intent):
-                return passage
-            answer = questions.read_answer(params)
-        elif approval_id is not None:
-            return await self._gate.resume(demand, approval_id)
-        else:
-            passage = await self._gate.ask(demand, await self._stakes(ctx, tool, arguments))
-            if passage.verdict != "waiting" or passage.intent is None or not questions.can_ask(ctx):
-                return passage
-            if not await self._gate.by_dialog(passage.intent):
-                return passage
-            if passage.intent.stakes.destination is not None:
-                # It names where money goes, and the person must read that in full.
-                self.let_show(ctx, [passage.intent.dialog])
-            if questions.asks_by_result(ctx):
-                return questions.question_result(passage.intent.dialog, passage.intent.id)
-            answer = await questions.ask_now(ctx, passage.intent.dialog)
-        if answer == "nothing":
-            return passage
-        return await self._gate.decide(passage.intent, yes=answer == "yes")
-
-    async def _stakes(self, ctx: Context, tool: Tool, arguments: Input) -> Stakes:
-        if tool.stakes is None:
-            # A write that the policy asks about: there is nothing to count and no more to say of it.
-            return Stakes(question=f"Allow this call: {tool.title}?")
-        call = self._open_call(ctx, arguments, uuid.uuid4().hex)
-        stakes: Stakes = await self._running.explained(tool, tool.stakes(call, arguments))
-        stakes = stakes.masked()
-        if self._running.shows(stakes.as_json()):
-            raise Refusal(Code.EGRESS_BLOCKED)
-        return stakes
-
     async def _follow(
         self,
         ctx: Context,
@@ -260,17 +218,8 @@ class Dispatcher:
             self.let_show(ctx, collect(output))
             return self._shaping.answer(outcome, output.says())
         if passage.verdict == "waiting" and intent is not None:
-            raise await self._required(ctx, tool, arguments, intent)
+            raise await self._asking.required(ctx, tool, arguments, intent)
         refuse(tool, passage)
-
-    async def _required(self, ctx: Context, tool: Tool, arguments: Input, intent: Intent) -> Refusal:
-        decidable = await self._gate.decidable()
-        page = None
-        if tool.present is not None and decidable:
-            call = self._open_call(ctx, arguments, intent.idempotency_key)
-            page = await self._running.explained(tool, tool.present(call, arguments, intent))
-        desk = await self._desk() if page is None and decidable else None
-        return required(tool, intent, page=page, desk=desk, decidable=decidable)
 
     def _shown(self, ctx: Context, ran: Ran) -> ToolAnswer:
         self.let_show(ctx, ran.opaque.union(ran.once.values()))
