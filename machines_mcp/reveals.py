@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from machines_mcp.guard.audit_row import Entry
-from machines_mcp.guard.points import point
-from machines_mcp.guard.store import StoreUnavailable
 from machines_mcp.opening import open_page
 from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.reveal_page import RevealPage, note, revealed
 from machines_mcp.tools.services import Outcome, Revealed, Sink
 from machines_mcp.vault import page_process, process
 from machines_mcp.vault.recipient import Recipient, RecipientError, read_recipient
-from machines_mcp.vault.reply import ReleasedReply, SealedReply, VaultReply
 from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
 
 if TYPE_CHECKING:
@@ -34,8 +29,6 @@ PAGE_SECONDS = 120.0
 START_SECONDS = 20.0
 SETTLE_SECONDS = 25.0
 MOST_PAGES = 3
-
-logger = logging.getLogger(__name__)
 
 
 class Reveals:
@@ -54,7 +47,7 @@ class Reveals:
         self._address = address
         self._opens_pages = opens_pages
         self._turn = anyio.Lock()
-        self._pages: dict[str, _Page] = {}
+        self._pages: dict[str, RevealPage] = {}
         guard.gate.settled = self.settled
 
     async def reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
@@ -69,8 +62,8 @@ class Reveals:
         if sink == "model":
             needs["with_code"] = self._guard.policy.reveal_model_cvc
         reply = await process.reveal(await self._request(user_id, card_id, last4, sink, **needs))
-        _note(self._guard, reply, sink, user_id, card_id)
-        return _revealed(reply)
+        note(self._guard, reply, sink, user_id, card_id)
+        return revealed(reply)
 
     async def page(self, intent: Intent, last4: str, outcome: Outcome) -> str:
         """The address of the page on which a person decides this intent, and sees the card; opened where it isn't.
@@ -105,7 +98,7 @@ class Reveals:
                 page.task.cancel()
         await asyncio.gather(*(page.task for page in pages if page.task is not None), return_exceptions=True)
 
-    async def _open(self, intent: Intent, last4: str, outcome: Outcome) -> _Page:
+    async def _open(self, intent: Intent, last4: str, outcome: Outcome) -> RevealPage:
         self._pages = {known: page for known, page in self._pages.items() if not page.gone}
         if len(self._pages) >= MOST_PAGES:
             raise Refusal(
@@ -119,7 +112,7 @@ class Reveals:
         )
         needs = {"page": order, "deadline_seconds": PAGE_SECONDS}
         request = await self._request(intent.user_id, intent.card_id or "", last4, "page", **needs)
-        page = _Page(self._guard, intent, order.handle, outcome)
+        page = RevealPage(self._guard, intent, order.handle, outcome)
         page.task = asyncio.get_running_loop().create_task(page_process.show(request, page))
         self._pages[intent.id] = page
         with anyio.move_on_after(START_SECONDS):
@@ -156,88 +149,6 @@ class Reveals:
         )
 
 
-class _Page:
-    """One page: the vault's `Person`, who answers for whoever sits before it."""
-
-    def __init__(self, guard: Guard, intent: Intent, handle: str, outcome: Outcome) -> None:
-        self._guard = guard
-        self._intent = intent
-        self._handle = handle
-        self._outcome = outcome
-        self._taken = False
-        self.port = 0
-        self.over = False
-        self.ready = anyio.Event()
-        self.ended = anyio.Event()
-        self.task: asyncio.Task[VaultReply] | None = None
-
-    @property
-    def address(self) -> str:
-        """Where a browser finds it."""
-        return f"http://127.0.0.1:{self.port}/{self._handle}"
-
-    @property
-    def gone(self) -> bool:
-        """Whether its process has ended."""
-        return self.task is None or self.task.done()
-
-    def listening(self, port: int) -> None:
-        self.port = port
-        point("vault.started")
-        self.ready.set()
-
-    async def wrong(self) -> bool:
-        try:
-            return await self._guard.passphrase.count_wrong("page") == "locked"
-        except StoreUnavailable:
-            # A try that can't be counted was one too many.
-            return True
-
-    async def right(self) -> bool:
-        try:
-            if self._guard.policy.needs_passphrase and await self._guard.passphrase.locked():
-                return False
-            self._taken = await self._guard.ways.take(self._intent.id, "page") == "granted"
-            point("reveal.taken")
-        except StoreUnavailable:
-            return False
-        return self._taken
-
-    async def told(self, reply: VaultReply) -> None:
-        self.over = True
-        self.ready.set()
-        try:
-            _note(self._guard, reply, "page", self._intent.user_id, self._intent.card_id, self._intent.id)
-            if self._taken:
-                ended = self._outcome(_revealed(reply))
-                await self._guard.gate.finish(self._intent, json.dumps(ended.answer), ok=ended.ok, code=ended.code)
-            elif reply.code == "page.refused":
-                await self._guard.ways.refuse(self._intent.id, "page")
-        except StoreUnavailable:
-            await self._guard.gate.abandon(self._intent)
-            logger.error("the end of a page could not be stored")
-        finally:
-            point("reveal.finished")
-            self.ended.set()
-
-
-def _note(
-    guard: Guard, reply: VaultReply, sink: Sink, user_id: str, card_id: str | None, intent_id: str | None = None
-) -> None:
-    """A row for everyone who could have seen a card, whatever else is written of the call."""
-    entry = Entry(
-        kind="reveal",
-        tool="reveal_card",
-        user_id=user_id,
-        intent_id=intent_id,
-        verdict=reply.status,
-        code=reply.code,
-        sink=sink,
-        card_id=card_id,
-    )
-    guard.audit.note(entry)
-
-
 def _recipient(path: Path | None) -> Recipient:
     try:
         if path is None:
@@ -249,20 +160,6 @@ def _recipient(path: Path | None) -> Recipient:
         reason = str(error)
     message = f"The card can't be sealed: with the operator's reveal.sealed_key, {reason}. Nothing was fetched."
     raise Refusal(Code.REVEAL_FAILED, message=message, details={"reason": "recipient.unusable"})
-
-
-def _revealed(reply: VaultReply) -> Revealed:
-    return Revealed(
-        ok=reply.status != "failed",
-        code=reply.code,
-        brand=reply.brand,
-        last4=reply.last4,
-        expiration_month=reply.expiration_month,
-        expiration_year=reply.expiration_year,
-        jwe=reply.jwe if isinstance(reply, SealedReply) else None,
-        pan=reply.pan if isinstance(reply, ReleasedReply) else None,
-        cvc=reply.cvc if isinstance(reply, ReleasedReply) else None,
-    )
 
 
 def _text(path: Path | None) -> str | None:
