@@ -8,6 +8,7 @@ argument, or of our own making: a plain string is refused there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 if TYPE_CHECKING:
@@ -72,7 +73,13 @@ def collect(value: Any) -> set[str]:
     return found
 
 
+# Most of what a model holds, and nothing stands in it.
+_LEAVES = frozenset({str, int, float, bool, type(None), datetime})
+
+
 def _walk(value: Any, tell: Callable[[str], None]) -> None:
+    if type(value) in _LEAVES:
+        return
     if isinstance(value, Opaque):
         tell(str(value))
     elif isinstance(value, dict):

@@ -25,11 +25,12 @@ _PLAIN = (string.ascii_letters + string.digits).encode()
 _OTHERS = bytes(set(range(256)) - set(_PLAIN))
 _LOWER = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
 
-# One named group per way to write a character by its number.
+# One named group per way to write a character by its number. Each begins with a character of its own, not with "one or
+# more of it": then the search skips whatever begins none, which is nearly all of a line.
 _ESCAPE = re.compile(
-    r"\\+u(?P<u>[0-9a-fA-F]{4})|\\+u\{(?P<v>[0-9a-fA-F]{1,6})\}|\\+x(?P<x>[0-9a-fA-F]{2})"
+    r"\\\\*u(?P<u>[0-9a-fA-F]{4})|\\\\*u\{(?P<v>[0-9a-fA-F]{1,6})\}|\\\\*x(?P<x>[0-9a-fA-F]{2})"
     r"|%u(?P<w>[0-9a-fA-F]{4})|%(?P<p>[0-9a-fA-F]{2})|&#[xX](?P<h>[0-9a-fA-F]{1,6});|&#(?P<d>[0-9]{1,7});"
-    r"|&(?P<n>amp|lt|gt|quot|apos);|\\+(?P<s>[nrt])"
+    r"|&(?P<n>amp|lt|gt|quot|apos);|\\\\*(?P<s>[nrt])"
 )
 _MARKS = ("\\u", "\\x", "\\n", "\\r", "\\t", "%", "&")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}

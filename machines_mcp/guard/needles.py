@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 
@@ -19,7 +20,7 @@ class Needles:
 
     def __init__(self) -> None:
         self._times: Counter[bytes] = Counter()
-        self._by_gram: dict[bytes, set[bytes]] = {}
+        self._by_gram: dict[int, set[bytes]] = {}
         self._short: set[bytes] = set()
 
     def add(self, needles: Iterable[bytes]) -> None:
@@ -50,9 +51,18 @@ class Needles:
         """Whether one of them is in the text."""
         if any(needle in text for needle in self._short):
             return True
-        cuts = {text[at : at + _GRAM] for at in range(0, len(text), _STRIDE)}
-        return any(needle in text for gram in self._by_gram.keys() & cuts for needle in self._by_gram[gram])
+        return any(needle in text for gram in self._by_gram.keys() & _cuts(text) for needle in self._by_gram[gram])
 
 
-def _grams(needle: bytes) -> list[bytes]:
-    return [needle[start : start + _GRAM] for start in range(_STRIDE)]
+def _cuts(text: bytes) -> set[int]:
+    """The grams at every fourth byte. As numbers, of which a buffer makes many at once."""
+    found: set[int] = set()
+    for start in range(0, _GRAM, _STRIDE):
+        whole = (len(text) - start) // _GRAM * _GRAM
+        if whole > 0:
+            found.update(memoryview(text)[start : start + whole].cast("Q"))
+    return found
+
+
+def _grams(needle: bytes) -> list[int]:
+    return [int.from_bytes(needle[start : start + _GRAM], sys.byteorder) for start in range(_STRIDE)]

@@ -82,7 +82,7 @@ FEATURES = (
     Feature(
         "tools, in one order", ("tools", "tools_again"), lambda seen: seen["tools"] == seen["tools_again"] == NAMES
     ),
-    Feature("structured output, and its text", ("status",), _status),
+    Feature("structured output, the same as text, a sentence on it", ("status",), _status),
     Feature("progress of a wait", ("progress",), _progress),
     Feature("cancellation: the call ends, the server goes on", ("stopped", "afterwards", "closed_in_ms"), _stopped),
     Feature("question, accepted", ("accepted", "asked"), lambda seen: seen["accepted"]["status"] == "approved"),
