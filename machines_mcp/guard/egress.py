@@ -50,7 +50,7 @@ class Egress:
         self._clock = clock
         self._until: dict[Secret, float] = {}
         self._next_end = math.inf
-        self._needles = Needles()
+        self._needles = Needles[Secret](lambda secret: forms(secret.expose()))
         self._literals: dict[Secret, frozenset[str]] = {}
         self._expected: dict[int | str, frozenset[str]] = {}
         self.masked = 0
@@ -62,7 +62,7 @@ class Egress:
         """From now on no line with this secret leaves, and for 5 minutes after `until` (seconds since the epoch)."""
         self._forget_expired()
         if secret not in self._until:
-            self._needles.add(forms(secret.expose()))
+            self._needles.add(secret)
             if to_the_letter := literals(secret.expose()):
                 self._literals[secret] = to_the_letter
         self._set_end(secret, max(until, self._until.get(secret, until)) + GRACE_SECONDS)
@@ -186,5 +186,5 @@ class Egress:
         for secret in [known for known, end in self._until.items() if end <= now]:
             del self._until[secret]
             self._literals.pop(secret, None)
-            self._needles.remove(forms(secret.expose()))
+            self._needles.remove(secret)
         self._next_end = min(self._until.values(), default=math.inf)
