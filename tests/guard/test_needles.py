@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+import secrets
+import tracemalloc
 
 import pytest
 
+from machines_mcp.guard.egress import Egress
+from machines_mcp.guard.encodings import forms
 from machines_mcp.guard.needles import Needles
+from machines_mcp.secret import Secret
 
 LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -15,9 +20,9 @@ def _bytes(rng: random.Random, length: int) -> bytes:
     return bytes(rng.choices(LETTERS, k=length))
 
 
-def _known(secrets: dict[str, list[bytes]]) -> Needles[str]:
-    needles = Needles[str](secrets.__getitem__)
-    for name in secrets:
+def _known(held: dict[str, list[bytes]]) -> Needles[str]:
+    needles = Needles[str](held.__getitem__)
+    for name in held:
         needles.add(name)
     return needles
 
@@ -42,10 +47,10 @@ def test_what_is_not_there_is_not_found(text: bytes) -> None:
 
 def test_those_that_begin_alike_are_told_apart_and_each_goes_alone() -> None:
     rng = random.Random(7)  # noqa: S311
-    secrets = {f"token-{number}": [b"eyjhbgcioijiuzi1niis" + _bytes(rng, 12)] for number in range(500)}
-    needles = _known(secrets)
+    held = {f"token-{number}": [b"eyjhbgcioijiuzi1niis" + _bytes(rng, 12)] for number in range(500)}
+    needles = _known(held)
     assert not needles.found_in(b"eyjhbgcioijiuzi1niis" + _bytes(rng, 12))
-    for name, (secret,) in secrets.items():
+    for name, (secret,) in held.items():
         assert needles.found_in(b"xx" + secret + b"yy")
         needles.remove(name)
         assert not needles.found_in(b"xx" + secret + b"yy")
@@ -57,3 +62,18 @@ def test_a_needle_of_two_is_found_until_both_are_gone() -> None:
     assert needles.found_in(b"a shared-by-both")
     needles.remove("two")
     assert not needles.found_in(b"a shared-by-both")
+
+
+def test_what_is_kept_of_a_token_is_a_few_kilobytes_though_it_has_dozens_of_forms() -> None:
+    egress, tokens = Egress(), [Secret(secrets.token_urlsafe(48)) for _ in range(100)]
+    egress.learn(Secret(secrets.token_urlsafe(48)))
+    tracemalloc.start()
+    try:
+        for token in tokens:
+            egress.learn(token)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    forms_of_one = sum(len(form) for form in forms(tokens[0].expose()))
+    assert forms_of_one > 3_000
+    assert kept / len(tokens) < 8_000
