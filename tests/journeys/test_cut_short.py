@@ -187,6 +187,7 @@ async def test_a_card_whose_answer_was_lost_is_made_once_and_given_to_the_repeat
     if not same_server:
         async with home.server() as served:
             told = answered(await served.call("create_card", again))
+    assert "card_id" in told, told
     assert [told["card_id"]] == await home.cards()
 
 
