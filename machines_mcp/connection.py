@@ -56,8 +56,8 @@ class Connection:
             url,
             key,
             proxy=self._settings.proxy,
-            ca_file=_text(self._settings.ca_file),
-            trace=_text(self._settings.trace),
+            ca_file=path_text(self._settings.ca_file),
+            trace=path_text(self._settings.trace),
             on_secret=self._egress.learn,
             on_answer=on_answer,
             mutations=self._journal(),
@@ -86,5 +86,6 @@ class Connection:
         return found.base_url, found.partner_key
 
 
-def _text(path: Path | None) -> str | None:
+def path_text(path: Path | None) -> str | None:
+    """A path of the settings as a client takes it."""
     return None if path is None else str(path)

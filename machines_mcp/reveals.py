@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from machines_mcp.connection import path_text
 from machines_mcp.opening import open_page
 from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.reveal_page import RevealPage, note, revealed
@@ -143,8 +144,8 @@ class Reveals:
             last4=last4,
             sink=sink,
             proxy=self._settings.proxy,
-            ca_file=_text(self._settings.ca_file),
-            trace=_text(self._settings.trace),
+            ca_file=path_text(self._settings.ca_file),
+            trace=path_text(self._settings.trace),
             **needs,
         )
 
@@ -160,7 +161,3 @@ def _recipient(path: Path | None) -> Recipient:
         reason = str(error)
     message = f"The card can't be sealed: with the operator's reveal.sealed_key, {reason}. Nothing was fetched."
     raise Refusal(Code.REVEAL_FAILED, message=message, details={"reason": "recipient.unusable"})
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -83,6 +82,14 @@ SENTENCES = [
         "The card ending 4242 was shown to a person on a page.",
     ),
     (
+        _made(CardRevealed, **CARD | {"status": "sealed", "shown": "nowhere"}),
+        "The card ending 4242 was encrypted to the operator's key.",
+    ),
+    (
+        _made(CardRevealed, **CARD | {"status": "released", "shown": "model"}),
+        "The card ending 4242 was shown in this answer.",
+    ),
+    (
         _made(SessionCreated, session_id=ID, purpose="kyc", scopes=[], expires_at=NOON),
         "A session is open for kyc.",
     ),
@@ -121,4 +128,3 @@ def test_only_a_plain_word_of_upstream_stands_in_one(text: str) -> None:
 def test_words_and_counts() -> None:
     assert (word("per_month"), word("inReview")) == ("per month", "inReview")
     assert (counted(1, "card"), counted(1200, "card")) == ("1 card", "1,200 cards")
-    assert re.fullmatch(r"\d\d:\d\d:\d\d", f"{NOON.astimezone(UTC):%H:%M:%S}")
