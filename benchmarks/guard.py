@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Sequence
 
 from benchmarks.report import where
-from machines_mcp.guard.egress import Egress
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.secret import Secret
 
 SIZES = (1, 4, 16, 64)
 KNOWN = (3, 30, 300)

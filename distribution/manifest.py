@@ -10,7 +10,7 @@ from distribution.options import OPTIONS, Option
 from machines_mcp import __doc__ as about
 from machines_mcp import __version__
 from machines_mcp.protocol.prompts import Prompt, load_prompts
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.tools.catalog import TOOLS
 
 # Of the versions of this format it is the first whose servers may be run by uv.
 VERSION = "0.4"

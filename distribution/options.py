@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from machines_mcp.settings import NAMES, TOOLSETS, Environment
+from machines_mcp.server.settings import NAMES, TOOLSETS, Environment
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from machines_mcp.clients.catalogue import CLIENTS, Client, System
-from machines_mcp.clients.entry import block
+from machines_mcp.cli.client_configs.clients import CLIENTS, Client, System
+from machines_mcp.cli.client_configs.entry import block
 
 COMMAND = "/path/to/machines-mcp/.venv/bin/machines-mcp"
 _MADE = re.compile(r"(<!-- clients: made by `make docs` -->\n).*?(<!-- /clients -->)", re.DOTALL)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.policy import Policy, Rule, default_policy
-from machines_mcp.guard.policy_model import Classes, Periods, Place, PolicyFile, Section
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.policy import Policy, Rule, default_policy
+from machines_mcp.permissions.policy_schema import Classes, Periods, Place, PolicyFile, Section
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "policy.md"

@@ -1,5 +1,5 @@
 """`python -m machines_mcp`."""
 
-from machines_mcp.cli import main
+from machines_mcp.cli.main import main
 
 main()

@@ -14,7 +14,7 @@ from tests.sandbox.running import Sandbox, running
 # Each test here starts processes, and both protocol eras of it take twice as long. The dialog, the gate and the leaks,
 # where the eras differ, are tried in both at once; these in the newer by `make test`, in both by `make check`.
 ONE_ERA_FIRST = (
-    "tests/test_reveals.py",
+    "tests/server/test_card_reveals.py",
     "tests/matrix/",
     "tests/journeys/test_audit.py",
     "tests/journeys/test_fifteen_steps.py",
@@ -66,7 +66,7 @@ def anyio_backend() -> str:
 def _logging_is_the_tests() -> Iterator[None]:
     """Keeps a command that is run in this process from taking over its logging, hooks and warnings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("machines_mcp.logs.configure", lambda level: None)
+        patch.setattr("machines_mcp.server.log_config.configure", lambda level: None)
         yield
 
 

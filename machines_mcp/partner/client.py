@@ -7,10 +7,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from machines_mcp.partner.channel import Channel
+from machines_mcp.partner.authenticated import Channel
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.partner.models.base import OnAnswer
-from machines_mcp.partner.mutations import MutationLog
+from machines_mcp.partner.mutation_log import MutationLog
 from machines_mcp.partner.request import Credential, is_header_safe
 from machines_mcp.partner.resources.agreements import AgreementsResource
 from machines_mcp.partner.resources.balances import BalancesResource
@@ -24,7 +24,7 @@ from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.partner.sessions import Sessions
 from machines_mcp.partner.trace import Trace
 from machines_mcp.partner.transport import MAX_BYTES, Transport
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 
 if TYPE_CHECKING:
     from machines_mcp.partner.transport import HttpTransport

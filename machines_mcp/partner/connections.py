@@ -8,9 +8,9 @@ import anyio
 import anyio.to_thread
 
 from machines_mcp import __version__
+from machines_mcp.partner.concurrency import TOTAL
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.partner.errors import Unreachable
-from machines_mcp.partner.lanes import TOTAL
 
 if TYPE_CHECKING:
     import ssl

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from machines_mcp.partner.client import PartnerClient
-from machines_mcp.partner.differences import Differences, differences
 from machines_mcp.partner.errors import (
     Conflict,
     Forbidden,
@@ -22,6 +21,7 @@ from machines_mcp.partner.errors import (
 from machines_mcp.partner.models.assets import AssetList
 from machines_mcp.partner.models.base import Answered
 from machines_mcp.partner.models.withdrawals import WithdrawalRoute
+from machines_mcp.partner.schema_diff import Differences, differences
 from machines_mcp.partner.scopes import Scope
 
 T = TypeVar("T")

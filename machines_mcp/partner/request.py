@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 
 if TYPE_CHECKING:
     from machines_mcp.partner.envelope import Reply

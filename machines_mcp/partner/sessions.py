@@ -16,7 +16,7 @@ from machines_mcp.partner.models.sessions import Session, SessionOrder
 from machines_mcp.partner.request import Credential, Request, is_header_safe
 from machines_mcp.partner.scopes import CARD_SECRETS, Need, Scope
 from machines_mcp.partner.transport import Transport
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 
 DEFAULT_TTL_SECONDS = 900
 

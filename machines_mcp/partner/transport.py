@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from machines_mcp.partner.concurrency import Lanes
 from machines_mcp.partner.connections import Connections
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.partner.envelope import Envelope, Reply, open_envelope
@@ -24,7 +25,6 @@ from machines_mcp.partner.errors import (
     TooLarge,
     Unreachable,
 )
-from machines_mcp.partner.lanes import Lanes
 from machines_mcp.partner.request import Credential, Request, Wire
 from machines_mcp.partner.retries import ATTEMPTS, Retries, is_repeatable
 from machines_mcp.partner.trace import Trace

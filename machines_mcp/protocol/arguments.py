@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from machines_mcp.protocol.reading import read, schema_of
-from machines_mcp.protocol.refusal import Code, Fault, Refusal
+from machines_mcp.protocol.coercion import read, schema_of
+from machines_mcp.protocol.errors import Code, Fault, Refusal
 from machines_mcp.protocol.tool import Input, Tool
 
 _NAME = re.compile(r"[a-z_]{1,40}")

@@ -8,8 +8,8 @@ from typing import Any
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
-from machines_mcp.protocol.dispatch import Dispatcher
-from machines_mcp.protocol.refusal import Refusal
+from machines_mcp.protocol.dispatcher import Dispatcher
+from machines_mcp.protocol.errors import Refusal
 
 MOST = 100
 

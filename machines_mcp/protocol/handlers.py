@@ -18,14 +18,14 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from machines_mcp.protocol import questions
+from machines_mcp.protocol import elicitation
 from machines_mcp.protocol.completion import Completions
-from machines_mcp.protocol.dispatch import Dispatcher, ToolAnswer
+from machines_mcp.protocol.dispatcher import Dispatcher, ToolAnswer
+from machines_mcp.protocol.errors import Code
 from machines_mcp.protocol.prompts import Prompt, load_prompts
-from machines_mcp.protocol.refusal import Code
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
-from machines_mcp.protocol.watching import Watching
+from machines_mcp.protocol.subscriptions import Watching
 
 logger = logging.getLogger(__name__)
 
@@ -187,14 +187,14 @@ async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: To
     The answer stays what it is, `approval.required`: that a page was opened says nothing of what was decided on it.
     """
     repeated = params.request_state is not None or "approval_id" in (params.arguments or {})
-    if repeated or not isinstance(answer, dict) or "isError" not in answer or not questions.can_open(ctx):
+    if repeated or not isinstance(answer, dict) or "isError" not in answer or not elicitation.can_open(ctx):
         return answer
     body = json.loads(answer["content"][0]["text"])
     if body["code"] != Code.APPROVAL_REQUIRED.value or "page" not in body:
         return answer
-    if questions.asks_by_result(ctx):
-        return questions.page_result(body["page"], body["approval_id"])
-    await questions.open_now(ctx, body["page"], body["approval_id"])
+    if elicitation.asks_by_result(ctx):
+        return elicitation.page_result(body["page"], body["approval_id"])
+    await elicitation.open_now(ctx, body["page"], body["approval_id"])
     return answer
 
 

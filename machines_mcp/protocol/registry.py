@@ -7,8 +7,8 @@ from functools import cached_property
 
 import mcp_types as types
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.policy import Policy, Rule
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.schema import input_schema, output_schema
 from machines_mcp.protocol.tool import Tool
 

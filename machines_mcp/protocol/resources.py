@@ -17,8 +17,8 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from machines_mcp.protocol.dispatch import Dispatcher
-from machines_mcp.protocol.refusal import Refusal
+from machines_mcp.protocol.dispatcher import Dispatcher
+from machines_mcp.protocol.errors import Refusal
 from machines_mcp.protocol.registry import Registry
 
 SCHEME = "machines://"

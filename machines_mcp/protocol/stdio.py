@@ -16,8 +16,8 @@ import anyio
 from mcp.server.stdio import stdio_server
 from pydantic_core import from_json
 
-from machines_mcp.protocol.descriptors import Sink, claim, is_file, open_reader, open_sink
-from machines_mcp.protocol.wire import PARSE_ERROR, Wire, answered_id, invalid_request, is_id
+from machines_mcp.protocol.jsonrpc import PARSE_ERROR, Wire, answered_id, invalid_request, is_id
+from machines_mcp.protocol.pipes import Sink, claim, is_file, open_reader, open_sink
 
 MAX_LINE = 4 * 1024 * 1024
 PIPE_DRAIN_SECONDS = 1.5

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar, get_typ
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Entry
-from machines_mcp.guard.policy import Policy
-from machines_mcp.guard.stakes import Stakes
-from machines_mcp.opaque import FromText, Opaque
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.permissions.policy import Policy
+from machines_mcp.redaction.verbatim import FromText, Opaque
+from machines_mcp.storage.journal import Entry
 
 S = TypeVar("S")
 In = TypeVar("In", bound="Input")

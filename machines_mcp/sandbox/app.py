@@ -12,17 +12,17 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from machines_mcp.sandbox import board, pages
+from machines_mcp.sandbox import control_page, pages
 from machines_mcp.sandbox.body import read_body
-from machines_mcp.sandbox.breakage import broken
 from machines_mcp.sandbox.call import Incoming
 from machines_mcp.sandbox.control import CONTROLS, summary
 from machines_mcp.sandbox.envelope import Answer, Refusal, not_found, wire
+from machines_mcp.sandbox.fault_responses import broken
 from machines_mcp.sandbox.fields import parse_body, parse_query
-from machines_mcp.sandbox.gates import Operation, admit
+from machines_mcp.sandbox.html_page import HEADERS
 from machines_mcp.sandbox.operations import OPERATIONS
+from machines_mcp.sandbox.preconditions import Operation, admit
 from machines_mcp.sandbox.state import State
-from machines_mcp.sandbox.web_page import HEADERS
 
 API_PATH: Final = "/partner/v1"
 CONTROL_PATH: Final = "/control"
@@ -80,10 +80,10 @@ def _operation(operation: Operation, state: State, origin: str) -> Endpoint:
 
 def _control(handle: Callable[..., Answer], state: State) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        if request.headers.get("content-type", "").startswith(board.FORM):
+        if request.headers.get("content-type", "").startswith(control_page.FORM):
             return await _pressed(request, handle, state)
         if request.method == "GET" and handle is summary and "text/html" in request.headers.get("accept", ""):
-            return board.show(state, query=parse_query(request.query_params))
+            return control_page.show(state, query=parse_query(request.query_params))
         raw = await read_body(request)
         fields = parse_body(raw) if request.method == "POST" else parse_query(request.query_params)
         with state.transaction():
@@ -97,12 +97,12 @@ async def _pressed(request: Request, handle: Callable[..., Answer], state: State
     """An order that came by a button of the page: told on the page, and only taken from the page itself."""
     _check_page(request)
     try:
-        fields = board.read_form(await read_body(request))
+        fields = control_page.read_form(await read_body(request))
         with state.transaction():
             handle(state, fields)
     except Refusal as refusal:
         at = f": {refusal.at}" if refusal.at else ""
-        return board.show(state, f"Not done{at}: {refusal.message}", refusal.status)
+        return control_page.show(state, f"Not done{at}: {refusal.message}", refusal.status)
     return RedirectResponse(CONTROL_PATH, 303, HEADERS)
 
 

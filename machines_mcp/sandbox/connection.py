@@ -6,7 +6,7 @@ import asyncio
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from machines_mcp.sandbox.breakage import TRANSPORT
+from machines_mcp.sandbox.fault_responses import TRANSPORT
 
 
 class Connection(H11Protocol):

@@ -16,7 +16,7 @@ from machines_mcp.sandbox import (
     users,
     withdrawals,
 )
-from machines_mcp.sandbox.gates import Operation
+from machines_mcp.sandbox.preconditions import Operation
 
 OPERATIONS: Final = (
     Operation("POST", "/sessions", sessions.create, partner=True),

@@ -12,9 +12,9 @@ from starlette.responses import RedirectResponse, Response
 
 from machines_mcp.sandbox import agreements, kyc
 from machines_mcp.sandbox.body import read_body
+from machines_mcp.sandbox.html_page import HEADERS, fill, page, template
 from machines_mcp.sandbox.state import State
 from machines_mcp.sandbox.users import User
-from machines_mcp.sandbox.web_page import HEADERS, fill, page, template
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -12,11 +12,11 @@ import mcp_types as types
 from mcp import Client
 from mcp.client.context import ClientRequestContext
 
-from machines_mcp.governance import opened_guard
-from machines_mcp.guard.ways import Decision
-from machines_mcp.secret import Secret
-from machines_mcp.server import opened
-from machines_mcp.settings import read_settings
+from machines_mcp.permissions.channels import Decision
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.app import opened
+from machines_mcp.server.settings import read_settings
+from machines_mcp.server.state_folder import opened_guard
 
 Answer = Literal["accept", "decline", "cancel"]
 """What the person says to a dialog of the client."""

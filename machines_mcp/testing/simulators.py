@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import httpx
 
-from machines_mcp.embedded import EmbeddedSandbox, Endpoint
-from machines_mcp.settings import read_settings
+from machines_mcp.server.sandbox_process import EmbeddedSandbox, Endpoint
+from machines_mcp.server.settings import read_settings
 
 CONTROL_SECONDS = 10.0
 

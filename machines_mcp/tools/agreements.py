@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Entry
-from machines_mcp.guard.stakes import Fact, Stakes
-from machines_mcp.opaque import Opaque
 from machines_mcp.partner.errors import InvalidState
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Fact, Stakes
 from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Part, Settled, UserInput, tool
+from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.storage.journal import Entry
+from machines_mcp.tools.error_mapping import agreements_missing, kyc_missing
+from machines_mcp.tools.reconcile import known, newest, too_early
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, too_early
 from machines_mcp.tools.text import clean, counted, quoted
-from machines_mcp.tools.upstream import agreements_missing, kyc_missing
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Agreements

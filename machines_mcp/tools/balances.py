@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.opaque import FromText, Opaque
+from machines_mcp.permissions.action_class import Effect
 from machines_mcp.protocol.tool import NextStep, Output, Part, UserInput, tool
-from machines_mcp.tools.card_shown import CardId
+from machines_mcp.redaction.verbatim import FromText, Opaque
+from machines_mcp.tools.card_output import CardId
 from machines_mcp.tools.services import UserCall, then
 from machines_mcp.tools.text import clean, clean_or_none, counted, dollars
 

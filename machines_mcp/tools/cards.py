@@ -9,12 +9,12 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from machines_mcp import partner
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.stakes import Fact, Stakes
-from machines_mcp.opaque import FromText, Opaque
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Fact, Stakes
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
+from machines_mcp.redaction.verbatim import FromText, Opaque
 from machines_mcp.tools.agreements import need_agreements
-from machines_mcp.tools.card_shown import (
+from machines_mcp.tools.card_output import (
     CardClosed,
     CardId,
     CardResult,
@@ -25,8 +25,8 @@ from machines_mcp.tools.card_shown import (
     created,
     label_of,
 )
+from machines_mcp.tools.reconcile_cards import settle_close, settle_create, settle_update
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle_cards import settle_close, settle_create, settle_update
 from machines_mcp.tools.text import clean, counted, dollars, quoted
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Entry
-from machines_mcp.opaque import FromText, Opaque
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
 from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Part, Settled, UserInput, WaitSeconds, tool
+from machines_mcp.redaction.verbatim import FromText, Opaque
+from machines_mcp.storage.journal import Entry
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
+from machines_mcp.tools.polling import poll_seconds, wait_until
+from machines_mcp.tools.reconcile import CLOCKS_DIFFER_SECONDS, known, newest
 from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.settle import CLOCKS_DIFFER_SECONDS, known, newest
 from machines_mcp.tools.text import clean, counted, word
-from machines_mcp.tools.waiting import poll_seconds, wait_until
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit

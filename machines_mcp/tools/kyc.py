@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Entry
-from machines_mcp.guard.policy import Policy
-from machines_mcp.guard.stakes import Fact, Stakes
-from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.policy import Policy
+from machines_mcp.protocol.errors import Code, Refusal
 from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Settled, UserInput, WaitSeconds, tool
+from machines_mcp.storage.journal import Entry
+from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, matching
-from machines_mcp.tools.kyc_form import IDENTITY, SubmitKyc, application
+from machines_mcp.tools.polling import poll_seconds, wait_until
+from machines_mcp.tools.reconcile import known, newest, too_early
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, too_early
 from machines_mcp.tools.text import clean, clean_or_none, counted, quoted, word
-from machines_mcp.tools.waiting import poll_seconds, wait_until
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from machines_mcp.protocol.resources import Resource
 from machines_mcp.protocol.tool import Tool
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.tools.catalog import TOOLS
 
 
 def _journey(tools: tuple[Tool, ...]) -> str:

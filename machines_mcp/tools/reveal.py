@@ -7,14 +7,14 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Entry
-from machines_mcp.guard.policy import Policy
-from machines_mcp.guard.stakes import Fact, Stakes
-from machines_mcp.opaque import Opaque
-from machines_mcp.protocol.refusal import Code, Refusal, Step
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.policy import Policy
+from machines_mcp.protocol.errors import Code, Refusal, Step
 from machines_mcp.protocol.tool import NotDone, Output, Settled, tool
+from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.storage.journal import Entry
 from machines_mcp.tools.cards import CardOf
 from machines_mcp.tools.services import Ended, Revealed, Sink, UserCall, then, user_fact
 from machines_mcp.tools.text import clean, quoted

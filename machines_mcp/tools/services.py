@@ -8,16 +8,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Entry
-from machines_mcp.guard.overview import Overview
-from machines_mcp.guard.policy import Policy, Rule
-from machines_mcp.guard.rivals import Rivals
-from machines_mcp.guard.stakes import Fact
-from machines_mcp.guard.withdrawals import Withdrawals
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Fact
+from machines_mcp.permissions.pending import Overview
+from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.tool import Call, NextStep, Part
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.concurrent_requests import Rivals
+from machines_mcp.storage.journal import Entry
+from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Entry
-from machines_mcp.opaque import Opaque
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
 from machines_mcp.protocol.tool import NotDone, Output, Settled, UserInput, tool
+from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.storage.journal import Entry
 from machines_mcp.tools.services import UserCall, then
 
 if TYPE_CHECKING:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.overview import Open
-from machines_mcp.guard.policy import Rule
-from machines_mcp.guard.withdrawals import OpenWithdrawal
-from machines_mcp.opaque import Opaque
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.pending import Open
+from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
+from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.storage.withdrawals import OpenWithdrawal
+from machines_mcp.tools.error_mapping import where_to_look
 from machines_mcp.tools.services import Permission, Services
 from machines_mcp.tools.text import counted
-from machines_mcp.tools.upstream import where_to_look
 
 _PERSON = "Don't repeat it. The user must look at Machines and say what happened: machines-mcp doctor --resolve."
 

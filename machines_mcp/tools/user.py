@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal import Entry
-from machines_mcp.guard.patterns import masked_text
-from machines_mcp.guard.stakes import Fact, Stakes
-from machines_mcp.opaque import FromText, Opaque
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Fact, Stakes
 from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Settled, UserInput, tool
+from machines_mcp.redaction.detectors import masked_text
+from machines_mcp.redaction.verbatim import FromText, Opaque
+from machines_mcp.storage.journal import Entry
+from machines_mcp.tools.reconcile import known, newest, too_early
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle import known, newest, too_early
 from machines_mcp.tools.text import clean, quoted, word
 
 if TYPE_CHECKING:

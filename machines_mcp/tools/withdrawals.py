@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from machines_mcp import partner
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.stakes import Destination, Fact, Stakes
-from machines_mcp.guard.withdrawals import Quote
-from machines_mcp.opaque import FromText, Opaque
-from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Destination, Fact, Stakes
+from machines_mcp.protocol.errors import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
+from machines_mcp.redaction.verbatim import FromText, Opaque
+from machines_mcp.storage.withdrawals import Quote
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
+from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated, answered, ask, settle_withdrawal, source
 from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.settle_withdrawals import WithdrawalCreated, answered, ask, settle_withdrawal, source
 from machines_mcp.tools.text import dollars, quoted
 
 if TYPE_CHECKING:

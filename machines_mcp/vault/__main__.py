@@ -13,7 +13,7 @@ def main() -> NoReturn:
     gc.disable()
     # Where httpx finds click it loads its own command line, and a library for colours with it.
     sys.modules["click"] = None  # type: ignore[assignment]
-    from machines_mcp.vault.child import serve
+    from machines_mcp.vault.worker import serve
 
     serve()
 

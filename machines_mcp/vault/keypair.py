@@ -16,8 +16,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from machines_mcp.vault.recipient import MAX_KEY_BYTES
-from machines_mcp.vault.sealed_sink import ALGORITHM, ENCRYPTION
+from machines_mcp.vault.jwe_sink import ALGORITHM, ENCRYPTION
+from machines_mcp.vault.public_key import MAX_KEY_BYTES
 
 MAX_JWE_BYTES = 8 * 1024
 

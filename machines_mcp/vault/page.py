@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 import anyio
 import anyio.to_thread
 
-from machines_mcp.vault.dialogue import Dialogue
-from machines_mcp.vault.errand import ErrandError, found
+from machines_mcp.vault.card_secrets import ErrandError, found
 from machines_mcp.vault.page_view import Content, PageView
+from machines_mcp.vault.parent_pipe import Dialogue
 from machines_mcp.vault.reply import Code, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest, Verifier
 

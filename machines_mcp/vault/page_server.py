@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from machines_mcp.vault.dialogue import Dialogue
 from machines_mcp.vault.page import LINGER_SECONDS, Page
+from machines_mcp.vault.parent_pipe import Dialogue
 from machines_mcp.vault.request import VaultRequest
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from machines_mcp.vault.errand import Found
+from machines_mcp.vault.card_secrets import Found
 from machines_mcp.vault.reply import Code
 from machines_mcp.vault.request import VaultRequest
 

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from machines_mcp.secret import Secret
-from machines_mcp.vault.recipient import Recipient
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.vault.public_key import Recipient
 
 MAX_REQUEST_BYTES = 16 * 1024
 MAX_DEADLINE_SECONDS = 120.0

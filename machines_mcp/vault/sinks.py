@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from machines_mcp.secret import Secret
-from machines_mcp.vault.errand import ErrandError, found
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.vault.card_secrets import ErrandError, found
 from machines_mcp.vault.reply import ReleasedReply, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
 
@@ -24,7 +24,7 @@ async def _drop(request: VaultRequest) -> VaultReply:
 
 
 async def _seal(request: VaultRequest) -> VaultReply:
-    from machines_mcp.vault.sealed_sink import seal
+    from machines_mcp.vault.jwe_sink import seal
 
     return await seal(request)
 

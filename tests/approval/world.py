@@ -18,11 +18,11 @@ import anyio
 import httpx
 from anyio.abc import Process
 
-from machines_mcp.embedded import EmbeddedSandbox
-from machines_mcp.governance import opened_guard
 from machines_mcp.partner import PartnerClient
-from machines_mcp.secret import Secret
-from machines_mcp.settings import read_settings
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.sandbox_process import EmbeddedSandbox
+from machines_mcp.server.settings import read_settings
+from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.testing import set_passphrase
 from tests.approval.wire import PATIENCE, Era, Server, connected
 from tests.desk.desks import Browser

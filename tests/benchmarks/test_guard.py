@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import guard
-from machines_mcp.guard.egress import Egress
+from machines_mcp.redaction.output_filter import Egress
 
 
 @pytest.mark.parametrize("size", guard.SIZES)

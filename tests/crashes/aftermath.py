@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from machines_mcp.guard.audit_chain import verify
-from machines_mcp.guard.keys import state_key
+from machines_mcp.storage.audit_chain import verify
+from machines_mcp.storage.state_keys import state_key
 from tests.leaks.canaries import Canaries, Canary
 from tests.leaks.scanner import Scanner
 

@@ -1,7 +1,7 @@
 """A server under test, and the process that such servers are forked from.
 
 A server is the product's own `serve` in a process of its own. What is put into that process is a hook at the labelled
-points (`guard/points.py`): it writes down each point that is passed, and kills the process at the one it was told. So
+points (`storage/failpoints.py`): it writes down each point that is passed, and kills the process at the one it was told. So
 no switch for tests is in the product.
 
 `python -m tests.crashes.child FD` is the nursery: it has imported what a server imports, and forks one for each order
@@ -23,20 +23,34 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-from machines_mcp.guard import points
+from machines_mcp.storage import failpoints
 
 # stdin, stdout and stderr, then where the passed points are written.
 TRACE = 3
 FREE = 128
 MOST_BYTES = 64 * 1024
 LOADED = (
-    *("machines_mcp.cli", "machines_mcp.commands.serving", "machines_mcp.logs", "machines_mcp.serving"),
-    *("machines_mcp.desks", "machines_mcp.desk.application", "machines_mcp.reveals", "machines_mcp.protocol.stdio"),
-    *("machines_mcp.guard.overview", "machines_mcp.guard.policy_file", "machines_mcp.guard.spend"),
-    *("machines_mcp.guard.wiring", "machines_mcp.protocol.settling", "machines_mcp.partner.client"),
-    *("machines_mcp.partner.transport", "machines_mcp.tools.catalogue", "machines_mcp.tools.resources"),
-    *("machines_mcp.tools.services", "machines_mcp.tools.upstream", "sqlite3", "httpx", "httpcore", "stamina"),
-    *("machines_mcp.commands.root", "anyio._backends._asyncio"),
+    *(
+        "machines_mcp.cli.main",
+        "machines_mcp.cli.commands.run",
+        "machines_mcp.server.log_config",
+        "machines_mcp.server.stdio",
+    ),
+    *(
+        "machines_mcp.server.desk",
+        "machines_mcp.desk.app",
+        "machines_mcp.server.card_reveals",
+        "machines_mcp.protocol.stdio",
+    ),
+    *(
+        "machines_mcp.permissions.pending",
+        "machines_mcp.permissions.policy_loader",
+        "machines_mcp.permissions.daily_totals",
+    ),
+    *("machines_mcp.permissions.factory", "machines_mcp.protocol.reconciliation", "machines_mcp.partner.client"),
+    *("machines_mcp.partner.transport", "machines_mcp.tools.catalog", "machines_mcp.tools.resources"),
+    *("machines_mcp.tools.services", "machines_mcp.tools.error_mapping", "sqlite3", "httpx", "httpcore", "stamina"),
+    *("machines_mcp.cli.root", "anyio._backends._asyncio"),
     *("cryptography.hazmat.primitives.ciphers.aead", "uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.off"),
 )
 
@@ -67,10 +81,10 @@ def serve(order: Order) -> NoReturn:
     os.environ.update(order.env)
     # Its own children shall not hold it.
     os.set_inheritable(TRACE, False)
-    points.hook = _hook(order)
+    failpoints.hook = _hook(order)
     if not order.journal:
         _forget_everything()
-    from machines_mcp.cli import main
+    from machines_mcp.cli.main import main
 
     main(["serve"])
     os._exit(0)
@@ -93,17 +107,17 @@ def _hook(order: Order) -> Callable[[str], None]:
 
 def _forget_everything() -> None:
     """A server that writes nothing down before it sends, and so has nothing to look at after a crash."""
-    from machines_mcp.guard.journal import Journal
+    from machines_mcp.storage.journal import Journal
 
     async def begin(journal: Journal, mutation: object) -> str:
-        points.point("journal.begun")
+        failpoints.point("journal.begun")
         return ""
 
     def sent(journal: Journal, entry_id: str) -> None:
-        points.point("request.sent")
+        failpoints.point("request.sent")
 
     async def end(journal: Journal, entry_id: str, outcome: str, **more: object) -> None:
-        points.point("journal.ended")
+        failpoints.point("journal.ended")
 
     Journal.begin, Journal.sent, Journal.end = begin, sent, end  # type: ignore[assignment,method-assign]
 

@@ -13,7 +13,7 @@ from tests.desk.desks import Browser, Office, browser, office
 @pytest.fixture(autouse=True)
 def quick_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guess costs a fraction of what it really does: what is tested here is what comes of it."""
-    monkeypatch.setattr("machines_mcp.guard.passphrase._N", 2**6)
+    monkeypatch.setattr("machines_mcp.permissions.passphrase._N", 2**6)
 
 
 @pytest.fixture

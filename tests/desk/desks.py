@@ -12,18 +12,18 @@ from typing import Any
 import anyio
 import httpx
 
-from machines_mcp.desk.host import Desk
-from machines_mcp.desk.rooms import Fulfilled, Rooms, Take
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.policy import Policy, default_policy
-from machines_mcp.guard.stakes import Demand, Destination, Fact, Stakes
-from machines_mcp.guard.store import Store
-from machines_mcp.guard.wiring import Guard, wire_guard
+from machines_mcp.desk.dependencies import Fulfilled, Rooms, Take
+from machines_mcp.desk.server import Desk
 from machines_mcp.partner import KycValues
-from machines_mcp.secret import Secret
-from machines_mcp.tools.catalogue import TOOLS
-from tests.guard.clock import Clock
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Demand, Destination, Fact, Stakes
+from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.policy import Policy, default_policy
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.database import Store
+from machines_mcp.tools.catalog import TOOLS
+from tests.support.clock import Clock
 
 PASSPHRASE = "correct horse battery"
 PATIENCE = 30.0

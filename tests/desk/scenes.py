@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.guard.audit import Entry
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.limits import Limits
-from machines_mcp.guard.policy import default_policy
-from machines_mcp.guard.stakes import Fact, Stakes
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.limits import Limits
+from machines_mcp.permissions.policy import default_policy
+from machines_mcp.storage.audit_log import Entry
 from tests.desk.desks import Office, identity_form, office, withdrawal
-from tests.guard.clock import Clock
+from tests.support.clock import Clock
 
 USER = "user_7Qm2cT9"
 CAP_CENTS = 50_000

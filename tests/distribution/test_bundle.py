@@ -22,8 +22,8 @@ from distribution.manifest import manifest
 from distribution.options import OPTIONS
 from machines_mcp import __version__
 from machines_mcp.protocol.prompts import load_prompts
-from machines_mcp.settings import read_settings
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.server.settings import read_settings
+from machines_mcp.tools.catalog import TOOLS
 from tests.packaging.environments import Environment
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from machines_mcp.partner import PartnerClient, PartnerError, errors
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.sandbox.running import Sandbox
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from machines_mcp.partner import PartnerClient, errors
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 
 WARM_READS = 5
 DEADLINE = 4.0

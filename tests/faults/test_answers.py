@@ -16,8 +16,8 @@ import pytest
 from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors, retries
-from machines_mcp.partner.lanes import PER_USER
-from machines_mcp.secret import Secret
+from machines_mcp.partner.concurrency import PER_USER
+from machines_mcp.redaction.secret import Secret
 from tests.faults import answers
 from tests.faults.holding import Holding
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, upstream

@@ -1,6 +1,6 @@
 """Clocks that jump by a day: no grant lives longer for it, no call fails or hangs for it, and no token is believed.
 
-The limits of a day are in tests/guard/test_limits.py, the life of a session in tests/partner/test_sessions.py.
+The limits of a day are in tests/permissions/test_limits.py, the life of a session in tests/partner/test_sessions.py.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from machines_mcp.guard.bar import Barred
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intents import GRANT_SECONDS
-from machines_mcp.guard.policy import default_policy
-from machines_mcp.guard.stakes import Demand, Stakes
-from machines_mcp.guard.store import Store
-from machines_mcp.guard.wiring import Guard, wire_guard
 from machines_mcp.partner import PartnerClient, errors
-from machines_mcp.secret import Secret
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Demand, Stakes
+from machines_mcp.permissions.approvals import GRANT_SECONDS
+from machines_mcp.permissions.cooldown import Barred
+from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.policy import default_policy
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.database import Store
 from tests.faults.holding import Holding
-from tests.guard.clock import Clock
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

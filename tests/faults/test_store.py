@@ -1,6 +1,6 @@
 """A state folder that can't be written: what changes something is refused before it is sent, and nothing is lost.
 
-The database alone is in tests/guard/test_store.py; here a real server has the folder, and its simulator has another.
+tests/storage/test_database.py tests the database alone. Here a real server has the folder, and its simulator another.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, connections, errors, retries
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from tests.partner.certificates import DAY, HOUR, MINUTES, Authority
 from tests.partner.upstream import PARTNER_KEY, Upstream, good, http, port_of, upstream
 

@@ -1,6 +1,6 @@
 """Two servers over one folder, both at work: nothing is lost or doubled, and each can end what the other began.
 
-What their guards share is in tests/guard/test_limits.py, what they do with one simulator in tests/journeys.
+What their guards share is in tests/permissions/test_limits.py, what they do with one simulator in tests/journeys.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ import mcp_types as types
 from mcp import Client, stdio_client
 
 from machines_mcp.partner import PartnerClient
-from machines_mcp.secret import Secret
-from machines_mcp.server import opened
-from machines_mcp.settings import read_settings
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.app import opened
+from machines_mcp.server.settings import read_settings
 from machines_mcp.testing import decide
 from tests.journeys.stdio import Era, Person, server
 

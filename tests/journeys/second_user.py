@@ -24,7 +24,7 @@ from urllib.parse import urlencode
 from click.testing import CliRunner
 
 import machines_mcp
-from machines_mcp.cli import main as command
+from machines_mcp.cli.main import main as command
 
 NOBODY = 65534
 

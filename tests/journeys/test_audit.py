@@ -10,9 +10,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from machines_mcp.guard.audit import Audit, Finding, Row
-from machines_mcp.guard.keys import state_key
-from machines_mcp.guard.store import Store
+from machines_mcp.storage.audit_log import Audit, Finding, Row
+from machines_mcp.storage.database import Store
+from machines_mcp.storage.state_keys import state_key
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
 
 pytestmark = pytest.mark.anyio

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from machines_mcp.guard.policy import default_policy
-from machines_mcp.guard.store import Store
-from machines_mcp.guard.wiring import wire_guard
-from machines_mcp.secret import Secret
-from machines_mcp.settings import read_settings
+from machines_mcp.permissions.factory import wire_guard
+from machines_mcp.permissions.policy import default_policy
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.settings import read_settings
+from machines_mcp.storage.database import Store
 from tests.desk.desks import PASSPHRASE, Browser
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.sandbox.running import Sandbox

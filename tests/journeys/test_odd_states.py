@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.tools import settle_withdrawals
+from machines_mcp.tools import reconcile_withdrawals
 from tests.journeys.ground import TERMS, Ground, ground
 from tests.journeys.stdio import ERAS, applicant
 from tests.journeys.walker import Answer, Walker
@@ -387,7 +387,7 @@ async def test_an_odd_state_leads_to_the_goal_or_to_the_right_end(
     def begun() -> None:
         # What would be polled for a minute is told at once.
         if "signature" in odd.name:
-            monkeypatch.setattr(settle_withdrawals, "POLL_SECONDS", 0.0)
+            monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
 
     await walk(here, odd, begun)
 

@@ -19,11 +19,11 @@ import anyio
 import psutil
 import pytest
 
-from machines_mcp.guard.policy import default_policy
-from machines_mcp.guard.store import Store
-from machines_mcp.guard.wiring import wire_guard
-from machines_mcp.secret import Secret
-from machines_mcp.settings import read_settings
+from machines_mcp.permissions.factory import wire_guard
+from machines_mcp.permissions.policy import default_policy
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.settings import read_settings
+from machines_mcp.storage.database import Store
 from tests.journeys.second_user import NOBODY
 from tests.journeys.stdio import ToolError, agent, applicant
 from tests.sandbox.running import ROOT, Sandbox

@@ -15,7 +15,7 @@ import anyio
 import mcp_types as types
 from mcp import Client
 
-from tests.results import object_text
+from tests.support.results import object_text
 
 Answer = dict[str, Any]
 Wait = Callable[[Answer], Awaitable[None]]

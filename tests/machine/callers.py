@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 
-from machines_mcp.guard.store import StoreUnavailable
+from machines_mcp.storage.database import StoreUnavailable
 from tests.machine.process import Dialog, Process
 from tests.machine.world import Ask, World
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
-from machines_mcp.guard.store import Store, StoreUnavailable
+from machines_mcp.storage.database import Store, StoreUnavailable
 from tests.machine.loop import Crashed, Life, Schedule, chance
 
 T = TypeVar("T")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from machines_mcp.guard.audit_chain import verify
-from machines_mcp.guard.gate import Passage
-from machines_mcp.guard.keys import state_key
+from machines_mcp.permissions.authorizer import Passage
+from machines_mcp.storage.audit_chain import verify
+from machines_mcp.storage.state_keys import state_key
 from tests.machine.callers import Act, call
 from tests.machine.invariants import Violated, check
 from tests.machine.process import Process

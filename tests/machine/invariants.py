@@ -6,10 +6,10 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from machines_mcp.guard.audit_chain import chained
-from machines_mcp.guard.audit_head import holds, newest
-from machines_mcp.guard.audit_row import COLUMNS
-from machines_mcp.guard.keys import state_key
+from machines_mcp.storage.audit_chain import chained
+from machines_mcp.storage.audit_checkpoint import holds, newest
+from machines_mcp.storage.audit_record import COLUMNS
+from machines_mcp.storage.state_keys import state_key
 from tests.machine.rows import Group, Row, intents, reading
 from tests.machine.world import PER_DAY_CENTS, PER_USER_DAY_CENTS, World
 

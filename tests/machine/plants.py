@@ -8,20 +8,20 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from machines_mcp.guard.bar import Barred
-from machines_mcp.guard.executions import Executions
-from machines_mcp.guard.intent import Intent, find
-from machines_mcp.guard.intents import Intents
-from machines_mcp.guard.journal import Entry, Journal
-from machines_mcp.guard.owners import Owners
-from machines_mcp.guard.stakes import Demand, Stakes
-from machines_mcp.guard.store import Store
-from machines_mcp.guard.withdrawals import Begun, Withdrawals
 from machines_mcp.partner.request import Wire
-from machines_mcp.protocol.refusal import Refusal
-from machines_mcp.protocol.running import Running
+from machines_mcp.permissions.approval import Intent, find
+from machines_mcp.permissions.approval_details import Demand, Stakes
+from machines_mcp.permissions.approvals import Intents
+from machines_mcp.permissions.cooldown import Barred
+from machines_mcp.permissions.executions import Executions
+from machines_mcp.protocol.errors import Refusal
+from machines_mcp.protocol.execution import Running
 from machines_mcp.protocol.tool import Done, Settled
-from machines_mcp.tools import settle_cards, settle_withdrawals
+from machines_mcp.storage.database import Store
+from machines_mcp.storage.journal import Entry, Journal
+from machines_mcp.storage.process_locks import Owners
+from machines_mcp.storage.withdrawals import Begun, Withdrawals
+from machines_mcp.tools import reconcile_cards, reconcile_withdrawals
 from machines_mcp.tools.services import UserCall
 
 Swap = tuple[Any, str, Any]
@@ -148,7 +148,7 @@ def quote_released_in_doubt() -> Sequence[Swap]:
     async def release(call: UserCall, withdrawal_id: Any, error: Exception) -> None:
         await call.services.withdrawals.release(withdrawal_id)
 
-    return [(settle_withdrawals, "_record_failure", release)]
+    return [(reconcile_withdrawals, "_record_failure", release)]
 
 
 @_plant
@@ -170,16 +170,16 @@ def withdrawal_resent() -> Sequence[Swap]:
 
     async def again(call: UserCall, begun: Begun, entries: Sequence[Entry]) -> Settled:
         terms: Mapping[str, Any] = begun.quote.terms
-        answer = await settle_withdrawals.ask(call, begun.id, terms)
-        return Done(settle_withdrawals.answered(call, begun.id, terms, answer))
+        answer = await reconcile_withdrawals.ask(call, begun.id, terms)
+        return Done(reconcile_withdrawals.answered(call, begun.id, terms, answer))
 
-    return [(settle_withdrawals, "_unanswered", again)]
+    return [(reconcile_withdrawals, "_unanswered", again)]
 
 
 @_plant
 def resent_at_once() -> Sequence[Swap]:
     """A card that is not there yet is asked for once more without waiting for what is under way."""
-    return [(settle_cards, "too_early", lambda call, entry: None)]
+    return [(reconcile_cards, "too_early", lambda call, entry: None)]
 
 
 @_plant

@@ -14,25 +14,25 @@ from typing import Any, Literal, TypeVar
 
 import mcp_types as types
 
-from machines_mcp.guard.egress import Egress
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.journal_row import anything_open
-from machines_mcp.guard.keys import state_key
-from machines_mcp.guard.overview import Overview
-from machines_mcp.guard.policy import Policy
-from machines_mcp.guard.wiring import Guard, wire_guard
-from machines_mcp.guard.withdrawals import Withdrawals
 from machines_mcp.partner import PartnerClient
-from machines_mcp.protocol.dispatch import Dispatcher
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.pending import Overview
+from machines_mcp.permissions.policy import Policy
+from machines_mcp.protocol.dispatcher import Dispatcher
+from machines_mcp.protocol.execution import Running
+from machines_mcp.protocol.reconciliation import Settling
 from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.running import Running
-from machines_mcp.protocol.settling import Settling
-from machines_mcp.protocol.shaping import Shaping
-from machines_mcp.secret import Secret
-from machines_mcp.serving import QUIET_SECONDS
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.protocol.responses import Shaping
+from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.stdio import QUIET_SECONDS
+from machines_mcp.storage.journal_entry import anything_open
+from machines_mcp.storage.state_keys import state_key
+from machines_mcp.storage.withdrawals import Withdrawals
+from machines_mcp.tools.catalog import TOOLS
+from machines_mcp.tools.error_mapping import explain
 from machines_mcp.tools.services import SETTLE_SECONDS, Revealed, Services, Sink, permissions
-from machines_mcp.tools.upstream import explain
 from tests.machine.disk import Disk, FaultyStore
 from tests.machine.loop import Life, Schedule, living
 from tests.machine.network import BASE, Network, Weather

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.guard.journal import Entry, Journal
-from machines_mcp.guard.rivals import Rivals
-from machines_mcp.guard.store import StoreUnavailable
+from machines_mcp.storage.concurrent_requests import Rivals
+from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.journal import Entry, Journal
 from tests.machine.callers import ask, call, decide
 from tests.machine.ending import settle
 from tests.machine.invariants import check

@@ -21,11 +21,11 @@ from unittest.mock import patch
 
 import anyio.to_thread
 
-from machines_mcp.guard import points
-from machines_mcp.guard.audit_head import EMPTY, Head
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.limits import Limits
-from machines_mcp.guard.policy import Policy, Rule
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.limits import Limits
+from machines_mcp.permissions.policy import Policy, Rule
+from machines_mcp.storage import failpoints
+from machines_mcp.storage.audit_checkpoint import EMPTY, Head
 from tests.machine.disk import Disk
 from tests.machine.loop import Crashed, Life, Schedule, VirtualLoop, chance
 from tests.machine.network import Fault, Weather
@@ -267,7 +267,7 @@ def _repeatable(seed: int, schedule: Schedule) -> Iterator[None]:
         patch.object(secrets, "token_hex", lambda size=32: drawn.randbytes(size).hex()),
         patch.object(uuid, "uuid4", lambda: uuid.UUID(bytes=drawn.randbytes(16), version=4)),
         patch.object(anyio.to_thread, "run_sync", at_once),
-        patch.object(points, "hook", schedule.point),
+        patch.object(failpoints, "hook", schedule.point),
     ):
         yield
     random.setstate(state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from machines_mcp.cli import main
+from machines_mcp.cli.main import main
 from machines_mcp.partner.models.kyc import KycApplication, KycStatus
 from machines_mcp.partner.resources.kyc import Kyc
 

@@ -16,16 +16,16 @@ from typing import Any, Literal
 import anyio
 from mcp.shared.exceptions import MCPError
 
-from machines_mcp import logs, server
-from machines_mcp.cli import main
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.stakes import Fact, Stakes
-from machines_mcp.opaque import Opaque
+from machines_mcp.cli.main import main
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Fact, Stakes
 from machines_mcp.protocol import completion, handlers, prompts, resources
-from machines_mcp.protocol.refusal import Code, Fault, Refusal, Step
+from machines_mcp.protocol.errors import Code, Fault, Refusal, Step
 from machines_mcp.protocol.tool import Call, Input, NextStep, Output, tool
-from machines_mcp.secret import Secret
-from machines_mcp.tools import catalogue
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.server import app, log_config
+from machines_mcp.tools import catalog
 from machines_mcp.tools import resources as journey
 
 LEAK = os.environ["LEAK"]
@@ -118,7 +118,7 @@ def _break() -> None:
     raise LookupError(LEAK)
 
 
-def _debug(level: str, configure: Any = logs.configure) -> None:
+def _debug(level: str, configure: Any = log_config.configure) -> None:
     configure(level)
     for name in ("", *logging.root.manager.loggerDict):
         logging.getLogger(name).setLevel(logging.DEBUG)
@@ -127,7 +127,7 @@ def _debug(level: str, configure: Any = logs.configure) -> None:
 def plant() -> None:
     """Leaks outside the tools: descriptions, prompts, resources, completions, the server's own introduction."""
     described = replace(say, name="described", description=f"It is {LEAK}.")
-    catalogue.TOOLS = (*catalogue.TOOLS, say, show, suggest, tell, fail, ask, noise, described)
+    catalog.TOOLS = (*catalog.TOOLS, say, show, suggest, tell, fail, ask, noise, described)
     known = dict(prompts.load_prompts())
     first = next(iter(known))
     known[first] = replace(known[first], description=LEAK, text=f"{LEAK}\n{known[first].text}")
@@ -135,18 +135,18 @@ def plant() -> None:
     listed = resources.Resource("leak", LEAK, LEAK, text=f"# It\n\n{LEAK}")
     journey.RESOURCES = (*journey.RESOURCES, listed)
     vars(completion)["_CHOICES"] = {"limit": (LEAK, f"{LEAK}!")}
-    vars(server)["_INSTRUCTIONS"] = f"It is {LEAK}."
+    vars(app)["_INSTRUCTIONS"] = f"It is {LEAK}."
 
 
 def learn(secret: Secret) -> None:
     """Make every server of this process know it."""
-    make = server.App.__init__
+    make = app.App.__init__
 
-    def made(self: server.App, *given: Any, **named: Any) -> None:
+    def made(self: app.App, *given: Any, **named: Any) -> None:
         make(self, *given, **named)
         self.egress.learn(secret)
 
-    vars(server)["App"].__init__ = made
+    vars(app)["App"].__init__ = made
 
 
 if __name__ == "__main__":
@@ -154,5 +154,5 @@ if __name__ == "__main__":
     if "LEAK_KNOWN" in os.environ:
         learn(Secret(LEAK))
     if "LEAK_DEBUG" in os.environ:
-        vars(logs)["configure"] = _debug
+        vars(log_config)["configure"] = _debug
     sys.exit(main())

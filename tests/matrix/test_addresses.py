@@ -8,13 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from machines_mcp.guard.egress import Egress
 from machines_mcp.partner import PartnerClient
-from machines_mcp.secret import Secret
-from tests.guard.cards_in import cards_in
+from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.secret import Secret
 from tests.journeys.stdio import applicant
 from tests.partner.test_against_sandbox import onboarded
 from tests.sandbox.running import Sandbox
+from tests.support.cards_in import cards_in
 from tests.tools.simulated import Caller, caller
 
 pytestmark = pytest.mark.anyio

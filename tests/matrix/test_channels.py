@@ -15,10 +15,10 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.guard.encoded import ENCODINGS
-from tests.guard.numbers import card_number
 from tests.protocol import process
 from tests.protocol.process import ERAS, Era, Served, serving
+from tests.support.card_numbers import card_number
+from tests.support.encoded import ENCODINGS
 
 pytestmark = pytest.mark.anyio
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.guard.cards_in import cards_in
-from tests.guard.numbers import card_number
 from tests.packaging.conftest import ROOT, sdist, wheel
+from tests.support.card_numbers import card_number
+from tests.support.cards_in import cards_in
 
 __all__ = ["sdist", "wheel"]
 

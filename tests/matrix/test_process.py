@@ -14,14 +14,14 @@ import psutil
 import pytest
 from mcp.server.request_state import AESGCMRequestStateCodec
 
-from machines_mcp.guard.egress import Egress
-from machines_mcp.guard.keys import state_key
-from machines_mcp.secret import Secret
-from tests.guard.cards_in import cards_in
+from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.state_keys import state_key
 from tests.journeys.stdio import applicant
 from tests.matrix.test_channels import LEAKY, ask
 from tests.protocol import process
 from tests.protocol.process import ERAS, Era, Served, serving
+from tests.support.cards_in import cards_in
 
 pytestmark = pytest.mark.anyio
 

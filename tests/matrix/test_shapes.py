@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from machines_mcp.protocol.schema import output_schema
 from machines_mcp.protocol.tool import Output, Tool
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.tools.catalog import TOOLS
 
 _NEVER = re.compile(r"pan|card_?number|cvc|cvv|csc|secret|token|password|ssn|national|key")
 

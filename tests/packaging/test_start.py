@@ -25,7 +25,12 @@ SDK = "import mcp.server.lowlevel, mcp.server.stdio, mcp_types"
 LATE = (
     *("machines_mcp.vault", "machines_mcp.desk", "machines_mcp.sandbox", "machines_mcp.testing"),
     *("machines_mcp.partner.transport", "machines_mcp.partner.client", "machines_mcp.partner.models"),
-    *("machines_mcp.demo", "machines_mcp.doctor", "machines_mcp.scripted", "machines_mcp.approval"),
+    *(
+        "machines_mcp.cli.demo.run",
+        "machines_mcp.cli.doctor.run",
+        "machines_mcp.cli.call",
+        "machines_mcp.cli.approvals",
+    ),
 )
 
 
@@ -56,7 +61,7 @@ def test_a_start_imports_no_package_that_the_sdk_does_not_and_no_room_before_its
     era: Era, sdk: set[str], tmp_path: Path
 ) -> None:
     started = _started(era, tmp_path)
-    assert {"mcp.server.lowlevel", "machines_mcp.server", "machines_mcp.tools.catalogue"} <= started
+    assert {"mcp.server.lowlevel", "machines_mcp.server.app", "machines_mcp.tools.catalog"} <= started
 
     added = {module.partition(".")[0] for module in started} - {module.partition(".")[0] for module in sdk}
     assert added - sys.stdlib_module_names == {"machines_mcp"}

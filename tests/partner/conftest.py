@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from machines_mcp.partner import PartnerClient
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Upstream, upstream
 
 

@@ -20,8 +20,8 @@ from machines_mcp.partner import (
     WithdrawalRoute,
     errors,
 )
-from machines_mcp.partner.mutations import Mutation, Outcome
-from machines_mcp.secret import Secret
+from machines_mcp.partner.mutation_log import Mutation, Outcome
+from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.sandbox.running import Sandbox, running
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from machines_mcp.partner import DataKey, PartnerClient, PartnerError
 from machines_mcp.partner.models.base import Answer as Model
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from tests.partner.schema import CANARY, JSON, Drawing, spoilt
 from tests.partner.test_resources import ENDPOINTS, LEFT_OUT, USER, Endpoint, example
 

@@ -13,7 +13,7 @@ import pytest
 import machines_mcp.partner
 from machines_mcp.partner import KycAddress, KycApplication, PartnerClient, errors
 from machines_mcp.partner.request import Credential, Request
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, hung_up, refusal
 
 USER = "user-1"

@@ -12,7 +12,7 @@ from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.endpoint import Endpoint
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from tests.partner.certificates import Authority
 from tests.partner.upstream import (
     PARTNER_KEY,

@@ -7,7 +7,6 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from machines_mcp.opaque import Opaque
 from machines_mcp.partner import (
     Balances,
     Card,
@@ -21,7 +20,8 @@ from machines_mcp.partner import (
     WithdrawalSignature,
 )
 from machines_mcp.partner.models.base import Answer
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.verbatim import Opaque
 
 NOON = datetime(2026, 1, 16, 12, 0, tzinfo=UTC)
 CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from machines_mcp.partner import PartnerClient
-from machines_mcp.partner.differences import Differences
 from machines_mcp.partner.probe import Probe, Probed
-from machines_mcp.secret import Secret
+from machines_mcp.partner.schema_diff import Differences
+from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import USER, example
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, hung_up, refusal

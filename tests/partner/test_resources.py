@@ -9,7 +9,6 @@ from typing import Any
 import anyio
 import pytest
 
-from machines_mcp.opaque import Opaque
 from machines_mcp.partner import (
     Balances,
     CardLimit,
@@ -23,7 +22,8 @@ from machines_mcp.partner import (
     errors,
 )
 from machines_mcp.partner.models.base import Answer as Model
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.verbatim import Opaque
 from tests.contract.judge import EXAMPLES, contract
 from tests.partner.upstream import PARTNER_KEY, Upstream, good, http
 

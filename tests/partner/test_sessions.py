@@ -10,7 +10,7 @@ from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.scopes import CARDS_READ, SCOPES
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, stalled
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ import pytest
 
 from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.trace import UNNAMED, shape
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import CARD_ID, ENDPOINTS, USER, example
 from tests.partner.upstream import PARTNER_KEY, Upstream, http, hung_up, refusal

@@ -11,8 +11,8 @@ import pytest
 import stamina
 from anyio.abc import ByteStream
 
-from machines_mcp.partner import Balances, Card, PartnerClient, connections, errors, lanes, retries
-from machines_mcp.secret import Secret
+from machines_mcp.partner import Balances, Card, PartnerClient, concurrency, connections, errors, retries
+from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import (
     PARTNER_KEY,
     Answer,
@@ -420,9 +420,9 @@ async def test_a_mutation_that_was_turned_away_and_then_found_no_place_did_not_h
         api.on("POST", "/cards", late)
         api.on("GET", "/balances", stalled)
         # One more than there are places beside the mutation: it goes in when the mutation comes out.
-        for _ in range(lanes.PER_USER):
+        for _ in range(concurrency.PER_USER):
             group.start_soon(time_out_reading, client)
-        group.start_soon(after, api, 1 + lanes.PER_USER, turned_away)
+        group.start_soon(after, api, 1 + concurrency.PER_USER, turned_away)
         error = await failure_of_mutation(api, client, late)
     assert type(error) is errors.RateLimited
     assert error.outcome_known

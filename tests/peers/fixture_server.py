@@ -17,8 +17,8 @@ import uvicorn
 from mcp.server.mcpserver import MCPServer
 from starlette.types import ASGIApp
 
-from machines_mcp.server import opened
-from machines_mcp.settings import read_settings
+from machines_mcp.server.app import opened
+from machines_mcp.server.settings import read_settings
 
 
 @asynccontextmanager

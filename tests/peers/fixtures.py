@@ -12,15 +12,15 @@ from typing import Any
 import mcp_types as types
 from pydantic import Field
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.stakes import Stakes
-from machines_mcp.protocol import handlers, questions, resources
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.protocol import elicitation, handlers, resources
+from machines_mcp.protocol.errors import Code, Refusal
 from machines_mcp.protocol.prompts import Prompt, load_prompts
-from machines_mcp.protocol.refusal import Code, Refusal
 from machines_mcp.protocol.resources import Resource
 from machines_mcp.protocol.tool import Call, Input, Output, Tool, tool
-from machines_mcp.server import App
-from machines_mcp.tools import catalogue
+from machines_mcp.server.app import App
+from machines_mcp.tools import catalog
 from machines_mcp.tools import resources as of_tools
 
 AnyCall = Call[Any]
@@ -125,10 +125,10 @@ def add_fixtures(app: App) -> None:
     """Put them beside what the server has; for this process only."""
     # Without a user in the addresses, whose beginning the suite decides.
     app.settings = replace(app.settings, user_id="conformance")
-    catalogue.TOOLS = (*catalogue.TOOLS, *TOOLS)
+    catalog.TOOLS = (*catalog.TOOLS, *TOOLS)
     resources.SCHEME = "test://"
     of_tools.RESOURCES = (*of_tools.RESOURCES, *RESOURCES)
     # The suite answers under this name only.
-    vars(questions)["_KEY"] = "user_name"
+    vars(elicitation)["_KEY"] = "user_name"
     known = {**load_prompts(), **{prompt.name: prompt for prompt in PROMPTS}}
     vars(handlers)["load_prompts"] = lambda: known

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.guard.store import Store
-from tests.guard.clock import Clock
+from machines_mcp.storage.database import Store
 from tests.protocol.fakes import House, house
 from tests.protocol.process import ERAS, ODD_SERVER, Era, Served, serving
+from tests.support.clock import Clock
 
 
 @pytest.fixture

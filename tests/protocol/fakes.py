@@ -17,25 +17,25 @@ from mcp.server.request_state import RequestStateSecurity
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.egress import Egress
-from machines_mcp.guard.intents import Intents
-from machines_mcp.guard.policy import Policy, default_policy
-from machines_mcp.guard.stakes import Stakes
-from machines_mcp.guard.store import Store
-from machines_mcp.guard.wiring import Guard, wire_guard
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.permissions.approvals import Intents
+from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.policy import Policy, default_policy
 from machines_mcp.protocol.completion import Completions
-from machines_mcp.protocol.dispatch import Dispatcher
+from machines_mcp.protocol.dispatcher import Dispatcher
+from machines_mcp.protocol.errors import Code, Refusal, Step
+from machines_mcp.protocol.execution import Running
 from machines_mcp.protocol.handlers import Identity, Loaded, build_server
-from machines_mcp.protocol.refusal import Code, Refusal, Step
+from machines_mcp.protocol.reconciliation import Settling
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resource, Resources
-from machines_mcp.protocol.running import Running
-from machines_mcp.protocol.settling import Settling
-from machines_mcp.protocol.shaping import Shaping
+from machines_mcp.protocol.responses import Shaping
 from machines_mcp.protocol.tool import Call, Cents, Input, Output, Part, Tool, UserInput, tool
-from tests.guard.clock import Clock
-from tests.results import object_text
+from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.storage.database import Store
+from tests.support.clock import Clock
+from tests.support.results import object_text
 
 Era = Literal["legacy", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("legacy", "2026-07-28")

@@ -13,12 +13,12 @@ from typing import Any
 import anyio
 from pydantic import Field
 
-from machines_mcp import server, serving
-from machines_mcp.cli import main
-from machines_mcp.guard.effect import Effect
+from machines_mcp.cli.main import main
+from machines_mcp.permissions.action_class import Effect
 from machines_mcp.protocol import handlers
 from machines_mcp.protocol.tool import Call, Input, Output, tool
-from machines_mcp.tools import catalogue
+from machines_mcp.server import app, stdio
+from machines_mcp.tools import catalog
 
 CANARY = "canary-7f3a-9c21"
 
@@ -88,9 +88,9 @@ def broken(*_: object) -> Any:
 
 if __name__ == "__main__":
     # The odd tools give no next steps, so the catalogue's order and budget do not matter here.
-    catalogue.TOOLS = (*catalogue.TOOLS, chatter, sleep, hold, write, boom)
+    catalog.TOOLS = (*catalog.TOOLS, chatter, sleep, hold, write, boom)
     if "ODD_BROKEN" in os.environ:
-        server.App.load = broken  # type: ignore[method-assign,assignment]
+        app.App.load = broken  # type: ignore[method-assign,assignment]
         vars(handlers)["load_prompts"] = broken
-    serving.STOP_SECONDS = float(os.environ.get("ODD_STOP_SECONDS", serving.STOP_SECONDS))
+    stdio.STOP_SECONDS = float(os.environ.get("ODD_STOP_SECONDS", stdio.STOP_SECONDS))
     main()

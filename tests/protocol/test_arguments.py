@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machines_mcp.protocol.arguments import take_approval_id, validate
-from machines_mcp.protocol.refusal import Refusal
+from machines_mcp.protocol.errors import Refusal
 from machines_mcp.protocol.tool import Tool
 from tests.protocol.fakes import look, note, pay
 

@@ -6,12 +6,12 @@ import mcp_types as types
 import pytest
 from pydantic import Field
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.store import Store
-from machines_mcp.protocol.refusal import Code, Refusal
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.protocol.errors import Code, Refusal
 from machines_mcp.protocol.tool import Call, Output, Part, UserInput, tool
-from tests.guard.clock import Clock
+from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.tools.catalog import TOOLS
 from tests.protocol.process import Served, call
 
 pytestmark = pytest.mark.anyio

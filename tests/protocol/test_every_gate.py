@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.policy import Policy, Rule
-from machines_mcp.guard.stakes import Stakes
-from machines_mcp.guard.store import Store
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.tool import Call, Tool
-from machines_mcp.tools.catalogue import EFFECTS, TOOLS
-from tests.guard.clock import Clock
+from machines_mcp.storage.database import Store
+from machines_mcp.tools.catalog import EFFECTS, TOOLS
 from tests.journeys.stdio import applicant
 from tests.protocol.fakes import House, body, code, house
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

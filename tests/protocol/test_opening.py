@@ -8,13 +8,13 @@ import mcp_types as types
 import pytest
 from mcp.client.context import ClientRequestContext
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.intent import Intent
-from machines_mcp.guard.stakes import Stakes
-from machines_mcp.guard.store import Store
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Stakes
 from machines_mcp.protocol.tool import Call, Output, UserInput, tool
-from tests.guard.clock import Clock
+from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, TOOLS, Era, House, World, body, house
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

@@ -11,12 +11,12 @@ import mcp_types as types
 import pytest
 from mcp import Client
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.limits import Limits
-from machines_mcp.guard.policy import Policy, Rule, default_policy
-from machines_mcp.guard.store import Store
-from tests.guard.clock import Clock
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.limits import Limits
+from machines_mcp.permissions.policy import Policy, Rule, default_policy
+from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, Era, House, body, code, house, says
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from machines_mcp.protocol.prompts import load_prompts
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.tools.catalog import TOOLS
 
 NAMES = ["fund_account", "issue_card", "lost_card", "onboard_user", "withdraw"]
 

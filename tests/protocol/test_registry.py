@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.policy import Policy, Rule, default_policy
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.policy import Policy, Rule, default_policy
 from machines_mcp.protocol.registry import Registry
 from tests.protocol.fakes import ALL_TOOLSETS, TOOLS, change, note, pay
 

@@ -8,13 +8,13 @@ import pytest
 from mcp import MCPError
 from pydantic import Field
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.policy import Policy, Rule
-from machines_mcp.guard.store import Store
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.resources import Resource, address
 from machines_mcp.protocol.tool import Call, Output, UserInput, tool
-from tests.guard.clock import Clock
+from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
+from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

@@ -14,11 +14,11 @@ from typing import Any
 import anyio
 import pytest
 
-from machines_mcp.guard.egress import Egress
 from machines_mcp.protocol import stdio
+from machines_mcp.protocol.jsonrpc import Wire
 from machines_mcp.protocol.stdio import LineReader, LineWriter
-from machines_mcp.protocol.wire import Wire
-from machines_mcp.serving import STOP_SECONDS
+from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.server.stdio import STOP_SECONDS
 from tests.protocol.process import (
     ODD_SERVER,
     PATIENCE,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.guard.effect import Effect
-from machines_mcp.guard.stakes import Stakes
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Stakes
 from machines_mcp.protocol import tool as module
 from machines_mcp.protocol.tool import Call, Input, Output, UserInput, tool
 
@@ -83,6 +83,6 @@ def test_a_plain_user_id_may_be_anything_else(given: str) -> None:
 def test_every_toolset_can_be_chosen_in_the_settings() -> None:
     from typing import get_args
 
-    from machines_mcp.settings import TOOLSETS
+    from machines_mcp.server.settings import TOOLSETS
 
     assert set(get_args(module.Toolset)) == {*TOOLSETS, "always"}

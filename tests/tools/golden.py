@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 from mcp import Client
 
-from machines_mcp.server import opened
-from machines_mcp.settings import read_settings
+from machines_mcp.server.app import opened
+from machines_mcp.server.settings import read_settings
 
 FOLDER = Path(__file__).with_name("golden")
 

@@ -14,7 +14,7 @@ from mcp import Client
 
 from machines_mcp.testing import client
 from tests.journeys.stdio import applicant
-from tests.results import object_text
+from tests.support.results import object_text
 
 
 @dataclass

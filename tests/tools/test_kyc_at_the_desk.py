@@ -13,11 +13,11 @@ import httpx
 import pytest
 from mcp import Client
 
-from machines_mcp.server import opened
-from machines_mcp.settings import read_settings
+from machines_mcp.server.app import opened
+from machines_mcp.server.settings import read_settings
 from tests.desk.desks import Browser, forms
 from tests.journeys.stdio import applicant
-from tests.results import object_text
+from tests.support.results import object_text
 from tests.tools import golden
 
 pytestmark = pytest.mark.anyio

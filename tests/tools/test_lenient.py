@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from machines_mcp.protocol.arguments import validate
-from machines_mcp.protocol.reading import schema_of
-from machines_mcp.protocol.refusal import Refusal
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.protocol.coercion import schema_of
+from machines_mcp.protocol.errors import Refusal
+from machines_mcp.tools.catalog import TOOLS
 from tests.journeys.stdio import applicant
 from tests.tools import golden
 from tests.tools.simulated import caller

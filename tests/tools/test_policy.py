@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from mcp import Client
 
-from machines_mcp.cli import main
-from machines_mcp.server import opened
-from machines_mcp.settings import Settings, read_settings
+from machines_mcp.cli.main import main
+from machines_mcp.server.app import opened
+from machines_mcp.server.settings import Settings, read_settings
 from machines_mcp.testing import set_passphrase
 from machines_mcp.vault.keypair import make_key_pair
 from tests.tools.simulated import caller

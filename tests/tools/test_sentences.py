@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.opaque import Opaque
 from machines_mcp.protocol.tool import Output
+from machines_mcp.redaction.verbatim import Opaque
 from machines_mcp.tools.agreements import AgreementsShown
 from machines_mcp.tools.assets import AssetsShown
 from machines_mcp.tools.balances import BalancesShown, TransactionsShown
-from machines_mcp.tools.card_shown import CardClosed, CardResult
+from machines_mcp.tools.card_output import CardClosed, CardResult
 from machines_mcp.tools.cards import CardsShown
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.deposits import DepositQuote, DepositResult, DepositsShown
 from machines_mcp.tools.kyc import KycRequirements, KycStanding, KycSubmitted
+from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated
 from machines_mcp.tools.reveal import CardRevealed
 from machines_mcp.tools.session import SessionCreated
-from machines_mcp.tools.settle_withdrawals import WithdrawalCreated
 from machines_mcp.tools.status import Status
 from machines_mcp.tools.text import counted, word
 from machines_mcp.tools.user import UserResolved

@@ -13,11 +13,11 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 
-from machines_mcp.guard.effect import Effect
+from machines_mcp.permissions.action_class import Effect
 from machines_mcp.protocol.prompts import load_prompts
-from machines_mcp.server import App, opened
-from machines_mcp.settings import read_settings
-from machines_mcp.tools.catalogue import TOOLS
+from machines_mcp.server.app import App, opened
+from machines_mcp.server.settings import read_settings
+from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.resources import RESOURCES
 
 SETS = ("onboarding", "funding", "withdrawals", "cards", "observe")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.request import VaultRequest
 from tests.vault.simulator import Card, Simulator, simulator
 

@@ -13,9 +13,9 @@ from typing import Any
 import anyio
 import httpx
 
-from machines_mcp.secret import Secret
-from machines_mcp.vault.page_process import show
-from machines_mcp.vault.process import COMMAND
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.vault.client import COMMAND
+from machines_mcp.vault.page_client import show
 from machines_mcp.vault.reply import VaultReply
 from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
 from tests.vault.children import PATIENCE

@@ -10,7 +10,7 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from machines_mcp.vault.page_process import show
+from machines_mcp.vault.page_client import show
 from machines_mcp.vault.reply import VaultReply
 from tests.sandbox.browser import Tab
 from tests.vault.pages import HANDLE, PASSPHRASE, Notes, page_request

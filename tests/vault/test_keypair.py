@@ -10,9 +10,9 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import ECKey
 
+from machines_mcp.vault.jwe_sink import ALGORITHM, ENCRYPTION
 from machines_mcp.vault.keypair import KeyPairError, make_key_pair, unseal
-from machines_mcp.vault.recipient import read_recipient
-from machines_mcp.vault.sealed_sink import ALGORITHM, ENCRYPTION
+from machines_mcp.vault.public_key import read_recipient
 from tests.vault.cards import card_number
 
 CARD: dict[str, Any] = {

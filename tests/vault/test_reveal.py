@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from machines_mcp.secret import Secret
-from machines_mcp.vault.process import COMMAND, reveal
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.vault.client import COMMAND, reveal
 from machines_mcp.vault.reply import VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
 from tests.vault.children import PATIENCE, program, switchboard
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 # A server in small: one reveal by the real module, its reply on stdout, whatever else it or the vault says on stderr.
 SERVER = """
 import sys, json, anyio
-from machines_mcp.vault.process import COMMAND, reveal
+from machines_mcp.vault.client import COMMAND, reveal
 from machines_mcp.vault.reply import reply_line
 from machines_mcp.vault.request import parse_request
 command = json.loads(sys.stdin.readline()) or COMMAND

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Flag, Moment
+from machines_mcp.redaction.verbatim import Received
 
 
 class AgreementLink(Answer):

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
 from machines_mcp.partner.models.types import Cents, Cursor, Flag, Moment, Number, PageSize, PositiveWhole, Whole
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.verbatim import Received
 
 CardStatus = Literal["active", "locked", "canceled", "not_activated"]
 LimitFrequency = Literal[

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumber, Whole
+from machines_mcp.redaction.verbatim import Received
 
 AmountCurrency = Literal["crypto", "usd"]
 # The API publishes no list of statuses; these mean an end wherever they appear, all others may still move.

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, StringConstraints, model_validator
 
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import LongText, PositiveWhole, Whole
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 
 
 class EncryptedField(Answer):

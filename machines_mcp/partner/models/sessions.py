@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Moment, ShortText, UserId
 from machines_mcp.partner.scopes import Scope
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.verbatim import Received
 
 
 class Session(Answer):

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Cents, Cursor, Moment, PageSize, Uuid
+from machines_mcp.redaction.verbatim import Received
 
 TransactionType = Literal["spend", "collateral", "payment", "fee"]
 

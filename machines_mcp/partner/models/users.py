@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.kyc import KycStatusValue
 from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, UserId
+from machines_mcp.redaction.verbatim import Received
 
 
 class User(Answer):

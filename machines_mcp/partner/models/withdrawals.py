@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from machines_mcp.opaque import Received
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Cents, Code, Flag, Moment, Number, PositiveWhole, Visible, Whole
+from machines_mcp.redaction.verbatim import Received
 
 # The seven arguments in their order: collateral proxy, token, amount, recipient, expiry, salt, signature. Strings and
 # numbers mixed, and never changed.

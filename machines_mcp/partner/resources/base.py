@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 
-from machines_mcp.partner.channel import Channel
+from machines_mcp.partner.authenticated import Channel
 from machines_mcp.partner.models.base import refuse
 
 _RECORD_ID = re.compile(r"[A-Za-z0-9._~-]{8,128}")

@@ -20,7 +20,7 @@ from machines_mcp.partner.request import Request, is_header_safe
 from machines_mcp.partner.resources.base import Resource, key_or_new, path_id
 from machines_mcp.partner.resources.encryption import sealed
 from machines_mcp.partner.scopes import CARD_SECRETS_READ, CARDS_READ, CARDS_WRITE
-from machines_mcp.secret import Secret
+from machines_mcp.redaction.secret import Secret
 
 _CARD = "/cards/{cardId}"
 

@@ -1,0 +1,66 @@
+"""Our entry in a client's config: absolute paths, since desktop programs lack the shell's PATH, and never a key."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from machines_mcp.cli.client_configs import toml_edit
+from machines_mcp.cli.client_configs.clients import CLIENTS, Client
+from machines_mcp.cli.client_configs.errors import ConfigFault
+from machines_mcp.server.settings import NAMES
+
+NAME = "machines"
+_KEY = "MACHINES_PARTNER_KEY"
+_PATHS = ("MACHINES_PARTNER_KEY_FILE", "MACHINES_CA_FILE")
+
+
+def command() -> list[str]:
+    """What starts us: the script beside this Python by its absolute path, or this Python where there is none."""
+    script = "machines-mcp.exe" if os.name == "nt" else "machines-mcp"
+    path = Path(sys.executable).parent.absolute() / script
+    return [str(path)] if path.is_file() else [str(Path(sys.executable).absolute()), "-m", "machines_mcp"]
+
+
+def entry(client: Client, env: Mapping[str, str], start: list[str] | None = None) -> dict[str, Any]:
+    """The client's entry for us, with the settings that `env` has.
+
+    Raises:
+        ConfigFault: One of them does not belong into a config.
+    """
+    program, *arguments = command() if start is None else start
+    entry = {"command": program, "args": [*arguments, "serve"], **client.extra}
+    if "type" in entry:
+        entry = {"type": entry.pop("type")} | entry
+    return entry | {"env": {"MACHINES_ENV": "embedded"} | _carried(env)}
+
+
+def block(name: str, env: Mapping[str, str] | None = None, start: list[str] | None = None) -> str:
+    """What stands in the config of the client with this name, or is pasted there."""
+    client = CLIENTS[name]
+    path = (client.group, NAME)
+    made = entry(client, os.environ if env is None else env, start)
+    if client.form == "toml":
+        return toml_edit.put("", path, made).rstrip("\n")
+    return json.dumps({path[0]: {path[1]: made}}, indent=2, ensure_ascii=False)
+
+
+def _carried(env: Mapping[str, str]) -> dict[str, str]:
+    settings = {name: env[name] for name in sorted(NAMES) if env.get(name)}
+    if _KEY in settings:
+        raise ConfigFault(
+            f"{_KEY} is not written into a config, where backups and other programs read it; store the key with "
+            "machines-mcp login, or name a file with MACHINES_PARTNER_KEY_FILE, and unset it."
+        )
+    if "@" in settings.get("MACHINES_PROXY", ""):
+        raise ConfigFault(
+            "MACHINES_PROXY holds a password, which is not written into a config; name a proxy without one."
+        )
+    for name, value in settings.items():
+        if "${" in value:
+            raise ConfigFault(f"{name} holds ${{, which clients read as a variable of theirs; choose another value.")
+    return settings | {name: str(Path(settings[name]).absolute()) for name in _PATHS if name in settings}

@@ -1,0 +1,91 @@
+"""Commands of the person who decides: approve, deny, desk, passphrase."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import NoReturn
+
+import click
+
+from machines_mcp.cli.common import end, fail, load_settings, run
+from machines_mcp.cli.completion import waiting_ids
+
+
+@click.command()
+@click.argument("approval_id", required=False, metavar="[ID]", shell_complete=waiting_ids)
+@click.option("--json", "as_json", is_flag=True, help="What waits, as JSON; without an ID only.")
+def approve(approval_id: str | None, as_json: bool) -> None:
+    """Approve the waiting call with this ID; without one, show what waits."""
+    if approval_id is not None:
+        if as_json:
+            fail("--json shows what waits, and is for approve without an ID.")
+        _decide(approval_id, yes=True)
+    from machines_mcp.cli.approvals import intents, listed, waiting
+
+    settings = load_settings()
+    found = run(lambda: intents(settings))
+    click.echo(json.dumps(listed(found), indent=2, ensure_ascii=False) if as_json else waiting(settings, found))
+
+
+@click.command()
+@click.argument("approval_id", metavar="ID", shell_complete=waiting_ids)
+def deny(approval_id: str) -> None:
+    """Refuse the waiting call with this ID."""
+    _decide(approval_id, yes=False)
+
+
+@click.command()
+@click.option("--open", "opens", is_flag=True, help="Open it in this computer's browser, too.")
+@click.option("--json", "as_json", is_flag=True, help="The address as JSON.")
+def desk(opens: bool, as_json: bool) -> None:
+    """Print the address of the desk, where a person decides; serve it until Ctrl-C where no server does."""
+    settings = load_settings()
+    from machines_mcp.server.desk import NoDesk, run_desk
+
+    def say(address: str, served_here: bool) -> None:
+        click.echo(json.dumps({"address": address, "served_here": served_here}) if as_json else address)
+
+    try:
+        run(lambda: run_desk(settings, say=say, warn=lambda line: click.echo(line, err=True), opens=opens))
+    except NoDesk as error:
+        fail(str(error))
+
+
+@click.command()
+@click.option("--status", is_flag=True, help="Only say whether one is set, and since when.")
+@click.option("--json", "as_json", is_flag=True, help="That as JSON; with --status only.")
+def passphrase(status: bool, as_json: bool) -> None:
+    """Set the passphrase that proves a person; changing it needs the old one."""
+    from machines_mcp.cli.passphrase import NotUsable, looked_up, set_at_terminal, standing
+    from machines_mcp.cli.prompt import Lines, NothingTyped
+
+    settings = load_settings()
+    if as_json and not status:
+        fail("--json tells how the passphrase stands, and is for passphrase --status.")
+    if as_json:
+        found = run(lambda: looked_up(settings))
+        click.echo(json.dumps(found.as_json(), indent=2))
+        sys.exit(0 if found.set_at is not None else 1)
+    try:
+        ok, sentence = run(lambda: standing(settings) if status else set_at_terminal(settings, Lines()))
+    except (NotUsable, NothingTyped) as error:
+        fail(str(error))
+    end(ok, sentence)
+
+
+def _decide(approval_id: str, *, yes: bool) -> NoReturn:
+    from machines_mcp.cli.approvals import ID, decide
+    from machines_mcp.cli.prompt import Lines, NothingTyped
+
+    settings = load_settings()
+    if not ID.fullmatch(approval_id):
+        fail("ID must be the 32 characters (0-9, a-f) of an approval_id; machines-mcp approve shows what waits.")
+    ask = Lines().ask
+    try:
+        decided = run(
+            lambda: decide(settings, approval_id, yes=yes, show=click.echo, ask=lambda: ask("Your passphrase"))
+        )
+    except NothingTyped as error:
+        fail(str(error))
+    end(decided.ok, decided.says)

@@ -1,0 +1,58 @@
+"""Commands that set the server up in a client: install, uninstall."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from machines_mcp.cli.commands.login import offer_passphrase
+from machines_mcp.cli.common import fail, load_settings
+
+_CLIENTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex")
+_client = click.argument("name", metavar="CLIENT", type=click.Choice(_CLIENTS))
+_project = click.option("--project", is_flag=True, help="The config in this folder instead of your own.")
+
+
+@click.command()
+@_client
+@click.option("--print", "only_print", is_flag=True, help="Only show what would be put there.")
+@_project
+def install(name: str, only_print: bool, project: bool) -> None:
+    """Put this server into CLIENT's config, with the settings of this environment; all else there stays.
+
+    CLIENT: claude-desktop, claude-code, cursor, vscode or codex. The file as it was is kept beside it.
+    """
+    from machines_mcp.cli.client_configs.clients import CLIENTS, this_system
+    from machines_mcp.cli.client_configs.entry import block
+    from machines_mcp.cli.client_configs.errors import ConfigFault
+    from machines_mcp.cli.client_configs.install import install, place
+
+    settings = load_settings()
+    try:
+        path = place(CLIENTS[name], this_system(), Path.cwd() if project else None)
+        if only_print:
+            click.echo(f"For {path}:", err=True)
+            click.echo(block(name))
+            return
+        click.echo(install(CLIENTS[name], path, os.environ))
+    except ConfigFault as error:
+        fail(str(error))
+    offer_passphrase(settings)
+
+
+@click.command()
+@_client
+@_project
+def uninstall(name: str, project: bool) -> None:
+    """Take this server out of CLIENT's config; all else there stays, and the file as it was is kept beside it."""
+    from machines_mcp.cli.client_configs.clients import CLIENTS, this_system
+    from machines_mcp.cli.client_configs.errors import ConfigFault
+    from machines_mcp.cli.client_configs.install import place, uninstall
+
+    try:
+        path = place(CLIENTS[name], this_system(), Path.cwd() if project else None)
+        click.echo(uninstall(CLIENTS[name], path))
+    except ConfigFault as error:
+        fail(str(error))

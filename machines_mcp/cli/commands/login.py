@@ -1,0 +1,71 @@
+"""Commands for the partner key: login, logout; and the first passphrase, which goes with it."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from machines_mcp.cli.common import fail, run
+from machines_mcp.server.settings import Settings, SettingsError
+
+_environment = click.argument(
+    "environment", required=False, type=click.Choice(["sandbox", "production"]), metavar="[sandbox|production]"
+)
+
+
+@click.command()
+@_environment
+def login(environment: str | None) -> None:
+    """Store the partner key: in the system's keyring, else in a file that only you can read.
+
+    It is typed at the terminal, unseen, or read as one line of stdin.
+    """
+    from machines_mcp.cli.login import NotDone, login, settings_after_login
+    from machines_mcp.cli.prompt import Lines, NothingTyped
+    from machines_mcp.server.partner_key import KeyFault
+
+    chosen = _chosen(environment)
+    try:
+        click.echo(login(chosen, Lines(), click.echo))
+    except (NotDone, NothingTyped, KeyFault) as error:
+        fail(str(error))
+    try:
+        offer_passphrase(settings_after_login(chosen, os.environ))
+    except SettingsError as error:
+        fail(f"The key is stored, but a server would not start yet: {error}")
+
+
+@click.command()
+@_environment
+def logout(environment: str | None) -> None:
+    """Remove the partner key that login stored."""
+    from machines_mcp.cli.login import NotDone, logout
+
+    try:
+        click.echo(logout(_chosen(environment)))
+    except NotDone as error:
+        fail(str(error))
+
+
+def offer_passphrase(settings: Settings) -> None:
+    """Have the first passphrase set where one is needed."""
+    if settings.simulated:
+        return
+    from machines_mcp.cli.login import first_passphrase
+    from machines_mcp.cli.passphrase import NotUsable
+    from machines_mcp.cli.prompt import Lines, NothingTyped
+
+    try:
+        said = run(lambda: first_passphrase(settings, Lines(), click.echo))
+    except (NotUsable, NothingTyped) as error:
+        fail(f"{error} Run machines-mcp passphrase to set it.")
+    if said is not None:
+        click.echo(said)
+
+
+def _chosen(environment: str | None) -> str:
+    chosen = environment or os.environ.get("MACHINES_ENV", "")
+    if chosen not in ("sandbox", "production"):
+        fail("Say for which environment the key is: machines-mcp login sandbox, or production; logout likewise.")
+    return chosen

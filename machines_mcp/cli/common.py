@@ -1,0 +1,62 @@
+"""What the commands share: settings, one sentence for what is wrong, one loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar
+
+import click
+
+from machines_mcp.server.settings import Settings, SettingsError, read_settings
+
+T = TypeVar("T")
+
+_UNUSABLE = "The state folder can't be used; check its owner, mode (0700) and free space, or run machines-mcp doctor."
+
+
+def load_settings() -> Settings:
+    """What the environment says; if it can't be taken, that ends the command."""
+    from machines_mcp.server.log_config import configure
+
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        fail(str(error))
+    configure(settings.log_level)
+    return settings
+
+
+def end(ok: bool, sentence: str) -> NoReturn:
+    """Say how it went, and end with exit code 0 or 1."""
+    click.echo(sentence, err=not ok)
+    sys.exit(0 if ok else 1)
+
+
+def fail(sentence: str) -> NoReturn:
+    """Say what is wrong and what to do, and end with exit code 2."""
+    click.echo(sentence, err=True)
+    sys.exit(2)
+
+
+def run(main_function: Callable[[], Awaitable[T]]) -> T:
+    """Run it on a loop of its own."""
+    import anyio
+
+    with usable_state():
+        return anyio.run(main_function)
+
+
+@contextmanager
+def usable_state() -> Iterator[None]:
+    """Within it, a policy or a state folder that can't be used ends the command."""
+    from machines_mcp.permissions.policy import PolicyError
+    from machines_mcp.storage.database import StoreUnavailable
+
+    try:
+        yield
+    except PolicyError as error:
+        fail(str(error))
+    except StoreUnavailable as error:
+        fail(str(error) or _UNUSABLE)

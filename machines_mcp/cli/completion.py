@@ -1,0 +1,66 @@
+"""Completion in a shell: the script that turns it on, and what there is to complete at this moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+PROGRAM = "machines-mcp"
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command()
+@click.argument("shell", metavar="SHELL", type=click.Choice(_SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes SHELL (bash, zsh or fish) complete commands, tools and waiting calls.
+
+    bash: eval "$(machines-mcp completion bash)" in ~/.bashrc; zsh: the same with zsh in ~/.zshrc; fish:
+    machines-mcp completion fish > ~/.config/fish/completions/machines-mcp.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.ClickException(f"This version of click knows nothing of {shell}.")
+    context = click.get_current_context().find_root()
+    click.echo(kind(context.command, {}, PROGRAM, "_MACHINES_MCP_COMPLETE").source())
+
+
+def tool_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The tools, each with its title, whatever the policy says of them."""
+    from click.shell_completion import CompletionItem
+
+    from machines_mcp.tools.catalog import TOOLS
+
+    return [CompletionItem(tool.name, help=tool.title) for tool in TOOLS if tool.name.startswith(begun)]
+
+
+def waiting_ids(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """What waits for a person, each with its tool and user; nothing where that can't be told."""
+    from click.shell_completion import CompletionItem
+
+    from machines_mcp.server.log_config import configure
+
+    # Between a person's keystrokes nothing may be printed, and nothing made.
+    configure("CRITICAL")
+    try:
+        found = _waiting()
+    except Exception:
+        return []
+    return [CompletionItem(id, help=what) for id, what in found if id.startswith(begun)]
+
+
+def _waiting() -> list[tuple[str, str]]:
+    import anyio
+
+    from machines_mcp.cli.approvals import intents
+    from machines_mcp.server.settings import read_settings
+
+    settings = read_settings()
+    if not (settings.state_dir / "state.db").exists():
+        return []
+    return [(intent.id, f"{intent.tool} of {intent.user_id}") for intent in anyio.run(intents, settings)]

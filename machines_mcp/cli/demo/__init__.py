@@ -1,0 +1,1 @@
+"""`machines-mcp demo`: the whole journey, told step by step."""

@@ -1,0 +1,130 @@
+"""The demo drawn on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from machines_mcp.cli.client_configs.entry import block, command
+from machines_mcp.cli.demo.scenes import Scene
+from machines_mcp.tools.text import dollars
+
+_HEAD = (
+    "A model's view of the journey: a new user from nothing to a working card, in the 15 steps of the Partner API"
+    " guide. Real MCP over stdio, real HTTP, real cryptography; the Partner API is a simulator on this machine."
+)
+
+# Where the tool's name begins.
+_INDENT = 8
+
+
+class TerminalTeller:
+    """A line per call, then what was seen by whom, then the config to copy."""
+
+    def __init__(self, scenes: int) -> None:
+        self._console = Console(highlight=False)
+        self._told = 0
+        self._scenes = scenes
+        self._card: dict[str, Any] = {}
+        self._console.print(Panel(_HEAD, title="machines-mcp demo", border_style="cyan", padding=(1, 2)))
+
+    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
+        """One call and the one thing of its result worth a look."""
+        self._told += 1
+        steps = "–".join(dict.fromkeys(map(str, (scene.steps[0], scene.steps[-1])))) if scene.steps else "extra"
+        mark = ("✓ ", "green") if ok else ("✗ ", "bold red")
+        took = f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms} ms"
+        head = Text.assemble(mark, (f"{steps:<6}", "dim"), (f"{scene.tool:<22}", "bold"), (f"{took:>7}  ", "dim"))
+        head.append(scene.tells)
+        notable = _notable(scene.tool, result) if ok else f"{result['code']}: {result['message']}"
+        below = Text(" " * _INDENT + notable, "cyan" if ok else "red")
+        for line in (head, below):
+            self._console.print(line, no_wrap=True, overflow="ellipsis", soft_wrap=False)
+        if scene.tool == "reveal_card":
+            self._card = result
+
+    def end(self, ok: bool, seconds: float) -> None:
+        """The summary and the config block."""
+        self._console.print()
+        if not ok:
+            self._console.print(
+                f"[bold red]Stopped at call {self._told} of {self._scenes}.[/] Try: machines-mcp doctor"
+            )
+            return
+        card = self._card
+        number = f"•••• •••• •••• {card['last4']}"
+        expiry = f"{card['expiration_month']:02}/{card['expiration_year']}"
+        seen = Table(box=None, padding=(0, 3, 0, 0), title="Who saw what of the card", title_justify="left")
+        seen.add_column("the model")
+        seen.add_column("the vault: its own process, gone now")
+        seen.add_row(f"{card.get('brand', 'card')} {number}, {expiry}", "the number, decrypted, its digits checked")
+        seen.add_row("no number, no CVC", "the CVC, decrypted, its digits checked")
+        seen.add_row("no key, no token", "nothing stored, logged or returned")
+        self._console.print(seen)
+        self._console.print(
+            f"\n[bold green]All {self._told} calls went well[/] in {seconds:.1f} s. Nothing was real.\n"
+        )
+        self._console.print("[bold]Use it in Claude Desktop:[/] put this into claude_desktop_config.json and restart.")
+        install = f"{' '.join(command())} install claude-desktop"
+        self._console.print(f"[dim]Or: {install} (claude-code, cursor, vscode, codex)[/]\n", soft_wrap=True)
+        # Not by rich: a wrapped path would not be one.
+        print(block("claude-desktop", {}))
+
+
+def _notable(tool: str, result: dict[str, Any]) -> str:
+    return _NOTABLE[tool](result)
+
+
+def _kyc(result: dict[str, Any]) -> str:
+    return f"{result['status']}: {result['meaning']}"
+
+
+def _requirements(result: dict[str, Any]) -> str:
+    found = result["occupations"][0]
+    return f"{len(result['fields'])} fields; {found['label']} is {found['code']}"
+
+
+def _agreements(result: dict[str, Any]) -> str:
+    return f"{len(result['agreements'])} agreements, accepted: {'yes' if result['accepted'] else 'not yet'}"
+
+
+def _deposit(result: dict[str, Any]) -> str:
+    return f"{result['status']}: {result['deposit_address']}"
+
+
+def _quote(result: dict[str, Any]) -> str:
+    arrives = f"{result.get('estimated_to_amount')} {result.get('to_currency', '')}"
+    return f"{result['amount']:g} {result['currency']} on {result['network']}: about {arrives} arrives"
+
+
+def _withdrawal(result: dict[str, Any]) -> str:
+    return f"{dollars(result['amount_cents'])} gives about {result.get('estimated_to_amount')} {result['currency']}"
+
+
+def _card(result: dict[str, Any]) -> str:
+    limit = f"{dollars(result['limit_amount_cents'])} {result['limit_frequency']}"
+    return f"{result.get('brand', 'card')} •••• {result['last4']}, “{result.get('label')}”, {limit}"
+
+
+_NOTABLE: dict[str, Callable[[dict[str, Any]], str]] = {
+    "create_session": lambda r: ", ".join(r["scopes"]),
+    "resolve_user": lambda r: f"{r['user_id']}: KYC {r['kyc_status']}",
+    "get_kyc_requirements": _requirements,
+    "submit_kyc": _kyc,
+    "get_kyc_status": _kyc,
+    "get_agreements": _agreements,
+    "accept_agreements": _agreements,
+    "list_deposit_assets": lambda r: ", ".join(asset["currency"] for asset in r["assets"]),
+    "quote_deposit": _quote,
+    "create_deposit": _deposit,
+    "get_deposit": _deposit,
+    "get_balances": lambda r: f"{dollars(r['spending_power_cents'])} to spend",
+    "quote_withdrawal": _withdrawal,
+    "create_card": _card,
+    "reveal_card": lambda r: f"{r['status']}, shown {r['shown']}",
+}

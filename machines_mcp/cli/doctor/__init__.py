@@ -1,0 +1,1 @@
+"""`machines-mcp doctor`: checks of the installation, the state and the API."""

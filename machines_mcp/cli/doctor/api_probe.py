@@ -1,0 +1,72 @@
+"""What `doctor --probe` does: the reads of the API against the models, for the pinned user or for one made up."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from machines_mcp.server.app import App
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import PartnerClient
+    from machines_mcp.partner.probe import Probed
+
+
+async def probe(app: App) -> list[Probed]:
+    """Ask every endpoint that only reads. In `embedded` a user of the simulator is made for it, with a card.
+
+    Raises:
+        PartnerError: The simulator did not start, or did not take the user.
+    """
+    from machines_mcp.partner.probe import Probe
+
+    asked = Probe()
+    client = await app.connection.another(on_answer=asked.note)
+    user_id = app.settings.user_id
+    if app.settings.simulated or user_id is None:
+        user_id = f"probe-{uuid.uuid4().hex}"
+        await _onboard(await app.connection.client(), user_id)
+    return await asked.run(client, user_id)
+
+
+def says(row: Probed) -> str:
+    """One row as a person reads it."""
+    parts = [str(row.status or "-"), *([row.note] if row.note else [])]
+    for name in ("missing", "mistyped", "extra"):
+        paths = getattr(row.found, name)
+        parts += [f"{name} {', '.join(paths)}"] if paths else []
+    return "; ".join(parts)
+
+
+def detail(row: Probed) -> dict[str, Any]:
+    """One row as a program reads it."""
+    return {
+        "status": row.status,
+        "missing": list(row.found.missing),
+        "mistyped": list(row.found.mistyped),
+        "extra": list(row.found.extra),
+    }
+
+
+async def _onboard(client: PartnerClient, user_id: str) -> None:
+    from machines_mcp.partner import KycAddress, KycApplication
+
+    address = KycAddress(line1="1 Main Street", city="Springfield", region="IL", postal_code="62701", country_code="US")
+    application = KycApplication(
+        first_name="Probe",
+        last_name="Approved",
+        birth_date="1990-12-10",
+        national_id="PROBE-0001",
+        country_of_issue="US",
+        email="probe@example.com",
+        address=address,
+        occupation="15-1132",
+        annual_salary="50k–99k",
+        account_purpose="testing",
+        expected_monthly_volume="under $1k",
+    )
+    await client.users.resolve(user_id)
+    await client.kyc.submit(user_id, application)
+    await client.agreements.accept(user_id)
+    await client.deposits.create(user_id, "rusd", "base", amount=25)
+    await client.cards.create(user_id)

@@ -1,0 +1,46 @@
+"""Where the partner key comes from, and whether the clients on this machine can start the server."""
+
+from __future__ import annotations
+
+from machines_mcp.cli.client_configs.clients import System
+from machines_mcp.cli.client_configs.install import Standing, standings
+from machines_mcp.cli.doctor.run import Finding
+from machines_mcp.server.partner_key import KeySource
+from machines_mcp.server.settings import Settings
+
+_SOURCES: dict[KeySource, str] = {
+    "environment": "from MACHINES_PARTNER_KEY",
+    "file": "from MACHINES_PARTNER_KEY_FILE, {file}",
+    "keyring": "from the system's keyring, stored by machines-mcp login",
+    "login file": "from {file}, stored by machines-mcp login",
+}
+_SAYS = {
+    "ours": "{title} starts this server",
+    "other": "{title} starts another copy: {command}",
+    "missing": "{title} names a command that is not there: {command}; run machines-mcp install {name}",
+    "unreadable": "{title}'s config can't be read: {path}",
+}
+
+
+def partner_key(settings: Settings) -> list[Finding]:
+    """How the key came, where there is one."""
+    if settings.key_source is None:
+        return []
+    says = _SOURCES[settings.key_source].format(file=settings.partner_key_file)
+    return [Finding(True, "partner key", says, {"source": settings.key_source})]
+
+
+def clients(system: System) -> Finding:
+    """What the clients' configs say of us; those without an entry of ours say nothing."""
+    found = standings(system)
+    if not found:
+        return Finding(True, "clients", "none names this server yet; machines-mcp install puts it into one")
+    broken = [standing for standing in found if standing.state == "missing"]
+    says = "; ".join(_said(standing) for standing in broken or found)
+    return Finding(not broken, "clients", says, {"clients": {one.client.name: one.state for one in found}})
+
+
+def _said(standing: Standing) -> str:
+    client = standing.client
+    command = standing.command or "no absolute path"
+    return _SAYS[standing.state].format(title=client.title, name=client.name, command=command, path=standing.path)

@@ -1,0 +1,174 @@
+"""What protects, examined: policy, passphrase, audit, who can reach the files, the desk; and what is unresolved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from machines_mcp.cli.audit import Unverifiable, moment, read_head, said
+from machines_mcp.cli.doctor.file_permissions import can, is_private, user_name, who
+from machines_mcp.cli.doctor.run import Finding
+from machines_mcp.cli.unresolved import doubts
+from machines_mcp.permissions.policy import Rule
+from machines_mcp.server.app import App
+from machines_mcp.storage.audit_log import Entry
+from machines_mcp.storage.database import StoreUnavailable
+
+_OWN_USER = (
+    "an agent's shell among them, can read the partner key and change state and policy; run the server under a user of "
+    "its own: sudo -n -u machines machines-mcp serve"
+)
+
+
+_SAYS = {
+    "running": "a server is at work on it.",
+    "unknown": "it was cut short; a server finds out what became of it when it starts, and when the call is repeated.",
+    "manual": "{why} Look at Machines, then run machines-mcp doctor --resolve.",
+}
+
+
+class _NotKept(Exception):
+    """Ends a transaction that was only a trial."""
+
+
+async def guarded(app: App) -> list[Finding]:
+    """All of it; the state folder is known to be usable."""
+    findings = [_policy(app), _passphrase(app), await _audit(app), *_files(app), await _desk(app)]
+    return [*findings, *await _unresolved(app)]
+
+
+def _policy(app: App) -> Finding:
+    policy = app.policy
+    where = "no file, the defaults" if policy.source == "default" else policy.source
+    return Finding(True, "policy", f"{where} of {policy.environment}, digest {policy.digest[:12]}")
+
+
+def _passphrase(app: App) -> Finding:
+    try:
+        verifier = app.guard.passphrase.read_verifier()
+    except StoreUnavailable as error:
+        return Finding(False, "passphrase", str(error) or "its file can't be read")
+    if verifier is not None:
+        return Finding(True, "passphrase", f"set {moment(verifier.set_at)} UTC")
+    if not app.policy.needs_passphrase:
+        return Finding(True, "passphrase", f"none; {app.policy.environment} asks for none")
+    if not _asks(app):
+        return Finding(True, "passphrase", "none; nothing asks for it under this policy")
+    return Finding(False, "passphrase", "none, so that nothing can be approved; run machines-mcp passphrase")
+
+
+def _asks(app: App) -> bool:
+    policy = app.policy
+    rules = [*policy.rules.values(), *(rule for tool in policy.tools.values() for rule in tool.values())]
+    return Rule.ASK in rules
+
+
+async def _audit(app: App) -> Finding:
+    try:
+        head = read_head(app.policy.head_file)
+        finding = await app.guard.audit.verified(head)
+        await _try_to_write(app)
+    except Unverifiable as error:
+        return Finding(False, "audit", str(error))
+    except StoreUnavailable:
+        return Finding(False, "audit", "no row can be written, so that nothing may change anything; check free space.")
+    if finding.ok and finding.rows and app.policy.head_file is not None and head is None:
+        return Finding(False, "audit", f"the head is not there: {app.policy.head_file}; see machines-mcp audit verify.")
+    return Finding(finding.ok, "audit", f"{said(finding, head)[:-1]}; rows can be written")
+
+
+async def _try_to_write(app: App) -> None:
+    def work(db: Any) -> None:
+        app.guard.audit.append_in(db, Entry("setting", code="doctor"))
+        raise _NotKept
+
+    try:
+        await app.store.run(work)
+    except _NotKept:
+        return
+
+
+def _files(app: App) -> Iterator[Finding]:
+    if os.name != "posix":
+        yield Finding(True, "files", "who can read them is not examined on this system")
+        return
+    yield _exposed(app)
+    yield _caller(app)
+
+
+def _secrets(app: App) -> list[Path]:
+    """What nobody else may read or write."""
+    folder = app.settings.state_dir
+    key = app.settings.partner_key_file
+    return [path for path in [*sorted(folder.rglob("*")), *([key] if key else [])] if path.is_file()]
+
+
+def _exposed(app: App) -> Finding:
+    uids = frozenset({0, os.geteuid()})
+    policy = app.settings.policy
+    try:
+        open_ones = [
+            f"{path}: {who(path, act)} can {act} it"
+            for path in _secrets(app)
+            for act in ("read", "write")
+            if not is_private(path, act, uids=uids)
+        ]
+        if policy is not None and not is_private(policy, "write", uids=uids):
+            open_ones.append(f"{policy}: {who(policy, 'write')} can write it")
+        readers = "" if policy is None else f"; the policy: {who(policy, 'read')} can read it"
+    except OSError:
+        return Finding(False, "files", f"{app.settings.state_dir} and what lies in it can't be looked at")
+    if open_ones:
+        more = f" (and {len(open_ones) - 1} more)" if len(open_ones) > 1 else ""
+        return Finding(False, "files", f"{open_ones[0]}{more}; run chmod go= on it", {"exposed": open_ones})
+    which = "state, keys and partner key file" if app.settings.partner_key_file else "state and keys"
+    return Finding(True, "files", f"{which}: only {user_name(os.geteuid())} can read or write them{readers}")
+
+
+def _caller(app: App) -> Finding:
+    """Whether who asks is somebody else than the server, and what they can reach."""
+    uid = _uid_of_caller()
+    if uid == os.geteuid():
+        if app.settings.simulated:
+            return Finding(True, "caller", "the server's own user; nothing is real here")
+        return Finding(True, "caller", f"NOT PROTECTED: programs of {user_name(uid)}, {_OWN_USER}")
+    policy = [app.settings.policy] if app.settings.policy else []
+    try:
+        reached = [path for path in _secrets(app) if can(uid, path, "read") or can(uid, path, "write")]
+        reached += [path for path in policy if can(uid, path, "write")]
+    except OSError:
+        return Finding(False, "caller", "the files can't be looked at")
+    if reached:
+        return Finding(False, "caller", f"{user_name(uid)} can reach {reached[0]}; close it to that user")
+    if app.settings.key_source == "environment":
+        hint = "the partner key came through the environment, so who starts the server has it"
+        return Finding(False, "caller", f"{hint}; put it in a file (MACHINES_PARTNER_KEY_FILE)")
+    return Finding(True, "caller", f"{user_name(uid)}, through sudo, reaches neither key, state nor policy")
+
+
+def _uid_of_caller() -> int:
+    given = os.environ.get("SUDO_UID", "")
+    return int(given) if given.isascii() and given.isdigit() else os.geteuid()
+
+
+async def _unresolved(app: App) -> list[Finding]:
+    found = [
+        Finding(
+            doubt.state != "manual",
+            "unresolved",
+            f"{doubt.name}, since {moment(doubt.since)} UTC: {_SAYS[doubt.state].format(why=doubt.why)}",
+            {"state": doubt.state, "approval_id": doubt.intent.id if doubt.intent else None},
+        )
+        for doubt in await doubts(app.guard)
+    ]
+    return found or [Finding(True, "unresolved", "nothing that was begun is without an outcome")]
+
+
+async def _desk(app: App) -> Finding:
+    """Only a desk that proves to be this folder's counts: any program can listen on a port that was one's."""
+    found = await app.desk.desk.find()
+    if found is None:
+        return Finding(True, "desk", "not open; it opens when a person is needed, or by machines-mcp desk")
+    return Finding(True, "desk", f"{found} answers")

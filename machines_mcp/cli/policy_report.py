@@ -1,0 +1,152 @@
+"""What a policy lets each tool do, and why: `machines-mcp policy check`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Way
+from machines_mcp.permissions.limits import Limits
+from machines_mcp.permissions.policy import Policy, Rule
+from machines_mcp.permissions.policy_loader import read_policy_file
+from machines_mcp.server.settings import Environment, SettingsError, checked_flag, checked_user_id
+from machines_mcp.server.state_folder import policy_in
+from machines_mcp.tools.catalog import EFFECTS
+
+_PLACES: Mapping[Way, str] = {
+    "dialog": "in the client's dialog",
+    "desk": "at the desk",
+    "terminal": "at a terminal",
+    "page": "on the vault's page",
+}
+_SECTIONS = {
+    "unbounded_cards": "cards.unbounded",
+    "max_limit_cents": "cards.max_limit_cents",
+    "per_call_cents": "withdrawals.per_call_cents",
+    "per_day_cents": "withdrawals.per_day_cents",
+    "per_user_day_cents": "withdrawals.per_user_day_cents",
+    "destinations": "withdrawals.destinations",
+    "asks_per_minute": "rates.asks_per_minute",
+    "mutations_per_hour": "rates.mutations_per_hour",
+    "reveals_per_card_per_day": "rates.reveals_per_card_per_day",
+}
+
+
+def checked(path: Path, env: Mapping[str, str]) -> Policy:
+    """The policy in a file, as a server with these variables would read it; without MACHINES_ENV, in its own.
+
+    Raises:
+        PolicyError: It is refused.
+        SettingsError: A variable that matters here is not valid.
+    """
+    environment = env.get("MACHINES_ENV") or str(read_policy_file(path.absolute()).get("environment"))
+    if environment not in set(Environment):
+        if env.get("MACHINES_ENV"):
+            raise SettingsError("MACHINES_ENV must be embedded, sandbox or production.")
+        environment = Environment.EMBEDDED.value  # what the file says of it is refused below
+    return policy_in(
+        path.absolute(),
+        environment,
+        read_only=checked_flag("MACHINES_READ_ONLY", env.get("MACHINES_READ_ONLY") or None),
+        user_id=checked_user_id(env.get("MACHINES_USER_ID") or None),
+    )
+
+
+def report(policy: Policy) -> dict[str, Any]:
+    """All that the policy decides, as plain JSON."""
+    return {
+        "policy": policy.source,
+        "digest": policy.digest,
+        "environment": policy.environment,
+        "users": "any" if policy.users is None else sorted(policy.users),
+        "tools": [_call(policy, tool, effect) for tool, effects in EFFECTS.items() for effect in effects],
+        "grants": {effect.value: sorted(policy.ways(effect)) for effect in Effect},
+        "passphrase": policy.needs_passphrase,
+        "limits": limits_report(policy.limits),
+        "sinks": {sink: sorted(policy.ways(Effect.REVEAL, sink)) for sink in sorted(policy.sinks - {"none"})},
+        "reveal_model_cvc": policy.reveal_model_cvc,
+        "identity_through_model": policy.identity_through_model,
+        "audit_head_file": policy.head_file is not None,
+    }
+
+
+def why(policy: Policy, effect: Effect, tool: str) -> str:
+    """What becomes of such a call, and by which key of the policy."""
+    own = effect in policy.tools.get(tool, {})
+    key = f"tools.{tool}.{effect}" if own else f"classes.{effect}"
+    rule = policy.rule(effect, tool)
+    if rule is Rule.DENY:
+        return policy.reason(effect, tool)
+    if rule is Rule.ALLOW:
+        return f"at once ({key})"
+    if effect is not Effect.REVEAL:
+        return f"a person decides {_places(policy.ways(effect))} ({key})"
+    shown = [policy.ways(effect, sink) for sink in policy.sinks - {"none"}]
+    if not shown:
+        return "there is nowhere to show it (reveal.sinks)"
+    return f"a person decides {_places(frozenset().union(*shown))} ({key})"
+
+
+def limits_report(limits: Limits) -> dict[str, Any]:
+    """Each limit by its path; None where there is none."""
+    found: dict[str, Any] = {_SECTIONS[field.name]: getattr(limits, field.name) for field in fields(limits)}
+    periods, places = limits.max_limit_cents, limits.destinations
+    found["cards.max_limit_cents"] = None if periods is None else dict(periods)
+    if places is not None:
+        told = [{name: value for name, value in asdict(place).items() if value is not None} for place in places]
+        found["withdrawals.destinations"] = sorted(told, key=lambda place: list(place.values()))
+    return found
+
+
+def text(policy: Policy) -> str:
+    """The report for a person."""
+    said = report(policy)
+    users = "any user" if said["users"] == "any" else f"the users listed ({len(said['users'])})"
+    lines = [f"{policy.source}: sound, for {policy.environment} and {users}, digest {policy.digest[:12]}", ""]
+    lines += [f"{row['tool']:<24}{row['class']:<10}{row['rule']:<7}{row['why']}" for row in said["tools"]]
+    lines += ["", "Who may say yes" + (", with the passphrase set:" if policy.needs_passphrase else ":")]
+    lines += [f"  {effect:<22}{_places(ways)}" for effect, ways in said["grants"].items() if effect != "reveal"]
+    lines += [f"  reveal to {sink:<12}{_places(ways)}" for sink, ways in said["sinks"].items()]
+    lines += ["", "Limits:"]
+    lines += [f"  {path:<36}{_limit(path, value)}" for path, value in said["limits"].items()]
+    through = "through the model" if policy.identity_through_model else "by a form at the desk, not through the model"
+    lines += ["", f"Identity data goes {through}. A card may be shown to: {', '.join(sorted(policy.sinks))}."]
+    return "\n".join(lines)
+
+
+def _call(policy: Policy, tool: str, effect: Effect) -> dict[str, str]:
+    return {
+        "tool": tool,
+        "class": effect.value,
+        "rule": policy.rule(effect, tool).value,
+        "why": why(policy, effect, tool),
+    }
+
+
+def _limit(path: str, value: Any) -> str:
+    if path == "cards.unbounded":
+        return "cards without a limit may be made" if value else "every card has a limit over a period"
+    if value is None:
+        return "any" if path.endswith(("destinations", "max_limit_cents")) else "none"
+    if path == "withdrawals.destinations":
+        return ", ".join(_place(place) for place in value) or "nowhere"
+    if isinstance(value, dict):
+        return ", ".join(f"{period} {_dollars(cents)}" for period, cents in value.items()) or "no card may have one"
+    return _dollars(value) if path.endswith("_cents") else str(value)
+
+
+def _place(place: Mapping[str, str]) -> str:
+    memo = f" ({place['extra_id']})" if "extra_id" in place else ""
+    return f"{place['address']}{memo} as {place['currency']} on {place['network']}"
+
+
+def _dollars(cents: int) -> str:
+    return f"${cents // 100:,}.{cents % 100:02}"
+
+
+def _places(ways: Collection[Way]) -> str:
+    words = [place for way, place in _PLACES.items() if way in ways]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

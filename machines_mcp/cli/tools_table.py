@@ -1,0 +1,100 @@
+"""The tools as the operator sees them: class, rule, cost."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from machines_mcp.cli.policy_report import why
+from machines_mcp.permissions.limits import Budget, budgets
+from machines_mcp.server.app import App
+from machines_mcp.server.settings import Settings
+from machines_mcp.server.state_folder import opened_guard
+
+BYTES_PER_TOKEN = 4
+
+
+def listing(settings: Settings) -> list[dict[str, Any]]:
+    """A row per tool: name, step numbers, classes with the policy's rule and why, tokens (bytes of JSON by 4)."""
+    registry = App(settings).load().registry
+    shown = {tool.name: tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in registry.listing}
+    rows = []
+    for tool in registry.tools.values():
+        entry = shown.get(tool.name)
+        rows.append(
+            {
+                "tool": tool.name,
+                "title": tool.title,
+                "steps": list(tool.steps),
+                "rules": {effect.value: registry.policy.rule(effect, tool.name).value for effect in tool.effects},
+                "why": {effect.value: why(registry.policy, effect, tool.name) for effect in tool.effects},
+                "listed": entry is not None,
+                "tokens": _tokens(entry),
+                "model_tokens": _tokens(entry and {k: entry.get(k) for k in ("name", "description", "inputSchema")}),
+            }
+        )
+    return rows
+
+
+async def standing(settings: Settings) -> list[str]:
+    """The policy, the passphrase and what is left of the limits, a line each.
+
+    Raises:
+        PolicyError: The policy is refused.
+        StoreUnavailable: The state folder can't be used.
+    """
+    async with opened_guard(settings) as guard:
+        policy, now = guard.policy, time.time()
+        left = await guard.store.read(lambda db: budgets(db, policy, now, settings.user_id))
+        verifier = await guard.passphrase.verifier()
+    lines = [f"policy: {policy.source}, digest {policy.digest[:12]}"]
+    if policy.needs_passphrase or verifier is not None:
+        lines.append(f"passphrase: {_set_at(verifier.set_at) if verifier else 'not set, so nothing can be approved'}")
+    return lines + [_budget(budget) for budget in left]
+
+
+def _set_at(seconds: float) -> str:
+    return f"set on {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _budget(budget: Budget) -> str:
+    left = "" if budget.left is None else f", {budget.left} left"
+    return f"{budget.limit}: {budget.most}{left}"
+
+
+def _tokens(value: Any) -> int:
+    if value is None:
+        return 0
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)
+
+
+def listing_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as plain aligned text."""
+    lines = [f"{'tool':<24}{'step':<12}{'class: rule':<36}{'tokens':>7}"]
+    for row in rows:
+        rules = ", ".join(f"{effect}: {rule}" for effect, rule in row["rules"].items())
+        steps = ", ".join(map(str, row["steps"]))
+        lines.append(f"{row['tool']:<24}{steps:<12}{rules:<36}{row['tokens']:>7}")
+    total = f"{'all':<72}{sum(row['tokens'] for row in rows):>7}"
+    return "\n".join([*lines, total, "", *_reasons(rows)])
+
+
+def _reasons(rows: list[dict[str, Any]]) -> list[str]:
+    """What each rule means and where it comes from, with the tools that it is for."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for effect, rule in row["rules"].items():
+            found.setdefault((rule, row["why"][effect]), []).append(row["tool"])
+    return [f"{rule:<6}{reason}: {', '.join(tools)}" for (rule, reason), tools in sorted(found.items())]
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as the README shows them."""
+    lines = ["| tool | step | does | class |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        steps = ", ".join(map(str, row["steps"]))
+        lines.append(f"| `{row['tool']}` | {steps} | {row['title']} | {', '.join(row['rules'])} |")
+    return "\n".join(lines)

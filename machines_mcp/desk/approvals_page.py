@@ -1,0 +1,135 @@
+"""What waits for a person, the yes and the no to it, and what became of what was decided."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from machines_mcp.desk.routing import Form, Front, Place, Visit
+from machines_mcp.desk.sign_in import SAYS, with_passphrase
+from machines_mcp.desk.templates import dollars
+from machines_mcp.permissions.approval_details import Fact
+from machines_mcp.permissions.limits import budgets
+
+if TYPE_CHECKING:
+    from machines_mcp.permissions.approval import Intent
+
+SHOWN_DECIDED = 20
+
+_BUDGETS = {
+    "withdrawals.per_day_cents": "Payouts today",
+    "rates.asks_per_minute": "Requests this minute",
+    "rates.mutations_per_hour": "Changes this hour",
+}
+_DONE = {
+    "granted": "Approved. The assistant may now repeat the call: it runs once, within 5 minutes.",
+    "refused": "Refused. The assistant is told so when it asks.",
+}
+_CAN_NOT: dict[str, tuple[int, str]] = {
+    "not_allowed": (403, "This can't be decided at the desk."),
+    "barred": (409, "A limit of the operator's policy forbids this now, so it can't be approved."),
+    "gone": (409, "This no longer waits: it was decided elsewhere or has expired."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An intent as the page draws it."""
+
+    intent: Intent
+    title: str
+    facts: tuple[Fact, ...]
+    standing: str
+    tone: str
+    note: str = ""
+
+
+class Decisions:
+    """Draws intents and takes decisions on them."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._guard = front.rooms.guard
+
+    def places(self) -> list[Place]:
+        """The home page, and a page for each intent."""
+        return [
+            Place(re.compile("/"), look=self.home),
+            Place(re.compile("/decisions/([0-9a-f]{32})"), look=self.one, change=self.decide),
+        ]
+
+    async def home(self, visit: Visit) -> Response:
+        """What waits, what was decided, and the server as it stands."""
+        waiting = await self._guard.ways.waiting()
+        ids = {intent.id for intent in waiting}
+        recent = [
+            intent for intent in await self._guard.intents.recent(SHOWN_DECIDED + len(ids)) if intent.id not in ids
+        ]
+        verifier = await self._guard.passphrase.verifier()
+        policy, now = self._guard.policy, self._front.rooms.clock()
+        left = await self._guard.store.read(lambda db: budgets(db, policy, now))
+        return self._front.page(
+            visit,
+            "home",
+            waiting=[self._shown(intent) for intent in waiting],
+            decided=[self._shown(intent) for intent in recent[:SHOWN_DECIDED]],
+            policy=policy,
+            budgets=[(_BUDGETS[one.limit], one) for one in left if one.limit in _BUDGETS],
+            passphrase_set_at=verifier.set_at if verifier else None,
+            fault="",
+        )
+
+    async def one(self, visit: Visit) -> Response:
+        """One intent, whatever has become of it."""
+        return await self._one(visit, 200, "")
+
+    async def decide(self, visit: Visit, form: Form) -> Response:
+        """A person's yes or no."""
+        ways, decision = self._guard.ways, form.get("decision")
+        if decision not in ("approve", "refuse"):
+            return self._front.views.plain(400, "A decision is to approve or to refuse.")
+        ask = ways.grant if decision == "approve" else ways.refuse
+        says = await with_passphrase(
+            self._front, form.get("passphrase", ""), lambda passphrase: ask(visit.name, "desk", passphrase)
+        )
+        if says in _DONE:
+            return self._front.back(visit, _DONE[says])
+        return await self._one(visit, *(SAYS | _CAN_NOT)[says])
+
+    async def _one(self, visit: Visit, status: int, fault: str) -> Response:
+        intent = await self._guard.intents.get(visit.name)
+        if intent is None:
+            return self._front.views.plain(404, "There is no such request.")
+        return self._front.page(visit, "decision", status, shown=self._shown(intent), fault=fault)
+
+    def _shown(self, intent: Intent) -> Shown:
+        stakes = intent.stakes
+        # The amount stands above the table already.
+        amount = None if stakes.amount_cents is None else dollars(stakes.amount_cents)
+        facts = tuple(fact for fact in stakes.facts if amount is None or fact.value != amount)
+        title = self._front.rooms.titles.get(intent.tool, intent.tool)
+        return Shown(intent, title, facts, *self._standing(intent))
+
+    def _standing(self, intent: Intent) -> tuple[str, str, str]:
+        """State in a word, its colour, and a sentence where there is more to say."""
+        if self._guard.intents.expired(intent):
+            return "Expired", "soft", ""
+        outcome: dict[str, Any] = json.loads(intent.outcome) if intent.outcome else {}
+        match intent.state:
+            case "waiting":
+                return "Waiting", "wait", ""
+            case "granted":
+                return "Approved", "good", "Not used yet."
+            case "refused":
+                return "Refused", "bad", ""
+            case "executing":
+                running = self._guard.intents.running(intent)
+                return ("Running", "wait", "") if running else ("Unknown", "bad", "Nobody can say whether it happened.")
+            case "done":
+                return "Done", "good", ""
+            case _:
+                return "Failed", "bad", str(outcome.get("code", ""))

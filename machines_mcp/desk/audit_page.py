@@ -1,0 +1,153 @@
+"""The audit as a person reads it: filtered, in pages, in words, beside a chart of what was paid out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, get_args
+from urllib.parse import urlencode
+
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+
+from machines_mcp.desk.routing import Front, Place, Visit
+from machines_mcp.desk.spend_chart import chart
+from machines_mcp.permissions.daily_totals import days
+from machines_mcp.permissions.limits import DAY_SECONDS
+from machines_mcp.storage.audit_log import Kind
+
+if TYPE_CHECKING:
+    from machines_mcp.storage.audit_log import Row
+
+PAGE_ROWS = 50
+KINDS: tuple[str, ...] = get_args(Kind)
+WIDE_DAYS, NARROW_DAYS = 14, 7
+
+_VERDICTS = {
+    "granted": "Approved",
+    "refused": "Refused",
+    "executing": "Run",
+    "done": "Done",
+    "failed": "Failed",
+    "wrong": "Wrong passphrase",
+    "not_begun": "Not begun",
+}
+_BAD = ("Refused", "Failed", "Wrong passphrase", "Alarm", "Not done")
+_GOOD = ("Approved", "Done")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows: each part is empty where any will do. `fault` is what is wrong with the day."""
+
+    tool: str
+    kind: str
+    user: str
+    day: str
+    before: int | None
+    fault: str = ""
+
+    def query(self, **changes: object) -> str:
+        """The address of these rows, with changes."""
+        given = {"tool": self.tool, "kind": self.kind, "user": self.user, "day": self.day, "before": self.before}
+        kept = {name: str(value) for name, value in (given | changes).items() if value}
+        return "/audit" + (f"?{urlencode(kept)}" if kept else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of the audit, in words."""
+
+    row: Row
+    what: str
+    tone: str
+    detail: str
+
+
+class Record:
+    """Draws the audit."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._guard = front.rooms.guard
+
+    def places(self) -> list[Place]:
+        """The audit's page."""
+        return [Place(re.compile("/audit"), look=self.show)]
+
+    async def show(self, visit: Visit) -> Response:
+        """The newest rows that fit what is asked for."""
+        wanted = _wanted(visit.request.query_params)
+        rows = [] if wanted.fault else await self._rows(wanted)
+        more = len(rows) > PAGE_ROWS
+        now = self._front.rooms.clock()
+        spent = await self._guard.store.read(lambda db: days(db, now, WIDE_DAYS))
+        cap = self._guard.policy.limits.per_day_cents
+        return self._front.page(
+            visit,
+            "audit",
+            422 if wanted.fault else 200,
+            wanted=wanted,
+            lines=[_line(row) for row in rows[:PAGE_ROWS]],
+            older=wanted.query(before=rows[PAGE_ROWS - 1].seq) if more else "",
+            newest=wanted.query(before=None) if wanted.before else "",
+            kinds=KINDS,
+            tools=sorted(self._front.rooms.titles),
+            charts=(
+                ("broad", chart(spent, cap, width=720, height=220)),
+                ("slim", chart(spent[-NARROW_DAYS:], cap, width=340, height=220)),
+            ),
+            days=spent[::-1],
+            cap=cap,
+            today=self._front.views.day(now),
+        )
+
+    async def _rows(self, wanted: Wanted) -> list[Row]:
+        begins = None if not wanted.day else datetime.fromisoformat(wanted.day).replace(tzinfo=UTC).timestamp()
+        return await self._guard.audit.rows(
+            before=wanted.before,
+            limit=PAGE_ROWS + 1,
+            tool=wanted.tool or None,
+            kind=wanted.kind or None,
+            user_id=wanted.user or None,
+            since=begins,
+            until=None if begins is None else begins + DAY_SECONDS,
+            newest_first=True,
+        )
+
+
+def _wanted(query: QueryParams) -> Wanted:
+    before, day = query.get("before", ""), query.get("day", "").strip()
+    fault = ""
+    if day:
+        try:
+            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
+                raise ValueError
+            datetime.fromisoformat(day)
+        except ValueError:
+            fault = "Enter a day that exists, as year-month-day."
+    kind = query.get("kind", "")
+    return Wanted(
+        tool=query.get("tool", "")[:60],
+        kind=kind if kind in KINDS else "",
+        user=query.get("user", "").strip()[:120],
+        day=day[:10],
+        before=int(before) if re.fullmatch(r"[1-9][0-9]{0,17}", before) else None,
+        fault=fault,
+    )
+
+
+def _line(row: Row) -> Line:
+    """What a row says. A row that was tampered with can hold anything, so nothing is taken for what it should be."""
+    what = {"asked": "A person was asked", "alarm": "Alarm", "reveal": "Card shown", "setting": "Setting changed"}.get(
+        str(row.kind)
+    )
+    if what is None:
+        refused = row.kind == "call" and row.verdict is None and row.code not in (None, "ok")
+        what = _VERDICTS.get(str(row.verdict)) or (
+            "Not done" if refused else "Read" if row.effect == "read" else "Called"
+        )
+    tone = "bad" if what in _BAD else "good" if what in _GOOD else ""
+    detail = str(row.code) if row.code not in (None, "ok") else ""
+    return Line(row, what, tone, detail)

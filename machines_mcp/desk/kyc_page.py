@@ -1,0 +1,148 @@
+"""The identity form's page. What is typed there lives in the one request that brings it, and goes to Machines alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from starlette.responses import Response
+
+from machines_mcp.desk.kyc_form import Field, blamed, drawn, filled, grouped, judged
+from machines_mcp.desk.routing import Form, Front, Place, Visit
+from machines_mcp.desk.sign_in import SAYS, decided, is_missing
+from machines_mcp.partner.errors import PartnerError
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import KycValues
+    from machines_mcp.partner.models.kyc import Occupation
+    from machines_mcp.permissions.approval import Intent
+
+MOST_OCCUPATIONS = 12
+MOST_WORDS = 60
+
+_SAID = {
+    "granted": "Sent to Machines. The assistant is told where the check stands, and nothing of what you typed.",
+    "barred": "A limit of the operator's policy forbids this now, so nothing was sent.",
+}
+_OVER = "This form is no longer open: it was sent or refused before, or has expired. Nothing was sent now."
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The chosen occupation and those that fit `words`; how many fit, and how many of them are left off.
+
+    `looked`: a search was what the person asked for.
+    """
+
+    words: str
+    found: tuple[Occupation, ...]
+    fits: int
+    more: int
+    looked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The form as one request has it. `fault` is of the passphrase, `wrong` of no field."""
+
+    intent: Intent
+    fields: tuple[Field, ...]
+    search: Search
+    fault: str = ""
+    wrong: str = ""
+
+
+class Identity:
+    """Shows the form of a waiting intent and takes it."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._ways = front.rooms.guard.ways
+
+    def places(self) -> list[Place]:
+        """The form of each intent that asks for one."""
+        return [Place(re.compile("/kyc/([0-9a-f]{32})"), look=self.show, change=self.take)]
+
+    async def show(self, visit: Visit) -> Response:
+        """The empty form."""
+        return await self._open(visit, {}, self._empty)
+
+    async def take(self, visit: Visit, form: Form) -> Response:
+        """A filled form: look for occupations, say what is wrong, or send it."""
+        return await self._open(visit, form, self._judge)
+
+    async def _open(self, visit: Visit, form: Form, go_on: _GoOn) -> Response:
+        intent = await self._ways.get(visit.name)
+        if intent is None or intent.stakes.only != "form":
+            return self._front.back(visit, _OVER, f"/decisions/{visit.name}")
+        try:
+            values = await self._front.rooms.kyc_values(intent.user_id)
+        except PartnerError:
+            return self._front.views.plain(
+                502, "Machines can't be asked for the form right now; try again in a moment."
+            )
+        search = _search(values, form.get("occupation_search", "").strip()[:MOST_WORDS], form.get("occupation", ""))
+        return await go_on(visit, form, values, Sheet(intent, filled(drawn(values), form), search))
+
+    async def _empty(self, visit: Visit, form: Form, values: KycValues, sheet: Sheet) -> Response:
+        return self._page(visit, 200, sheet)
+
+    async def _judge(self, visit: Visit, form: Form, values: KycValues, sheet: Sheet) -> Response:
+        # Enter presses the form's first button, which says neither: whoever typed new words wants to see what fits.
+        sends = form.get("action") == "send" or (not form.get("action") and sheet.search.words == form.get("searched"))
+        if not sends:
+            return self._page(visit, 200, replace(sheet, search=replace(sheet.search, looked=True)))
+        typed = form.get("passphrase", "")
+        judged_fields = judged(sheet.fields, values, self._front.rooms.clock())
+        lacks = await is_missing(self._front, typed)
+        sheet = replace(sheet, fields=judged_fields, fault=SAYS["empty"][1] if lacks else "")
+        if lacks or any(field.fault for field in judged_fields):
+            return self._page(visit, 422, sheet)
+        return await self._send(visit, typed, sheet)
+
+    async def _send(self, visit: Visit, typed: str, sheet: Sheet) -> Response:
+        intent_id = sheet.intent.id
+        done = await self._front.rooms.fulfil(
+            intent_id,
+            {field.name: field.value for field in sheet.fields if field.value},
+            lambda: decided(self._front, typed, lambda passphrase: self._ways.take(intent_id, "form", passphrase)),
+        )
+        if done.decision == "faulty":
+            return self._page(visit, 422, replace(sheet, fields=blamed(sheet.fields, done.faults), wrong=done.message))
+        if done.decision in SAYS:
+            status, fault = SAYS[done.decision]
+            return self._page(visit, status, replace(sheet, fault=fault))
+        said = f"It was sent, and did not go well. {done.message}" if done.decision == "failed" else _OVER
+        return self._front.back(visit, _SAID.get(done.decision, said), f"/decisions/{intent_id}")
+
+    def _page(self, visit: Visit, status: int, sheet: Sheet) -> Response:
+        return self._front.page(
+            visit,
+            "kyc",
+            status,
+            intent=sheet.intent,
+            groups=grouped(sheet.fields),
+            faulty=[field for field in sheet.fields if field.fault],
+            search=sheet.search,
+            fault=sheet.fault,
+            wrong=sheet.wrong,
+            today=self._front.views.day(self._front.rooms.clock()),
+        )
+
+
+_GoOn: TypeAlias = Callable[[Visit, Form, "KycValues", Sheet], Awaitable[Response]]
+
+
+def _search(values: KycValues, words: str, chosen: str) -> Search:
+    """The chosen occupation first, then those whose label or code has all the words, or else any of them."""
+    known = values.occupations
+    wanted = words.lower().split()
+    hits = [one for one in known if all(word in f"{one.label} {one.code}".lower() for word in wanted)]
+    hits = hits or [one for one in known if any(word in one.label.lower() for word in wanted)]
+    if not wanted and len(known) > MOST_OCCUPATIONS:
+        hits = []
+    kept = [one for one in known if one.code == chosen]
+    found = kept + [one for one in hits if one.code != chosen]
+    return Search(words, tuple(found[:MOST_OCCUPATIONS]), len(hits), max(0, len(found) - MOST_OCCUPATIONS))

@@ -1,0 +1,51 @@
+"""Whether the desk that another server noted down is there, and really is a desk of this state folder."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+
+from machines_mcp.desk.dependencies import Rooms
+
+PROOF_PATH, CHALLENGE = "/proof", "x-desk-challenge"
+ANSWER_SECONDS = 1.0
+MOST_BYTES = 8 * 1024
+
+
+def proof(rooms: Rooms, challenge: str, port: int) -> str:
+    """What only a desk of this state folder and of this policy can say, of itself at this port."""
+    return hmac.digest(rooms.key, f"desk\0{challenge}\0{port}\0{rooms.kind}".encode(), "sha256").hex()
+
+
+async def answers(rooms: Rooms, port: int) -> bool:
+    """Ask for what only it can know: a port is soon another program's, and would show people whatever it likes."""
+    if not 0 < port < 65_536:
+        return False
+    challenge = secrets.token_hex(32)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            said = await _ask(port, challenge)
+    except (OSError, TimeoutError, ValueError):
+        return False
+    return hmac.compare_digest(said, proof(rooms, challenge, port).encode())
+
+
+async def _ask(port: int, challenge: str) -> bytes:
+    """The body of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MOST_BYTES)
+    try:
+        lines = (
+            f"GET {PROOF_PATH} HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            f"{CHALLENGE}: {challenge}",
+            "Connection: close",
+        )
+        writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        await writer.drain()
+        answer = b""
+        while len(answer) < MOST_BYTES and (more := await reader.read(MOST_BYTES)):
+            answer += more
+        return answer.partition(b"\r\n\r\n")[2]
+    finally:
+        writer.close()

@@ -1,0 +1,156 @@
+"""The desk's pages by address, and what stands before each: a session to read, a token of the form to change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from urllib.parse import parse_qsl
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from machines_mcp.desk.dependencies import Rooms
+from machines_mcp.desk.request_guard import Receive, Scope, Send
+from machines_mcp.desk.sessions import Session, Sessions
+from machines_mcp.desk.templates import Views
+
+MAX_FIELDS = 60
+
+Form: TypeAlias = Mapping[str, str]
+Look: TypeAlias = Callable[["Visit"], Awaitable[Response]]
+Change: TypeAlias = Callable[["Visit", Form], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of somebody who was let in. `name` is the part of the address that varies."""
+
+    request: Request
+    session: Session
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address and what can be done there. `open`: also by who has not signed in."""
+
+    pattern: re.Pattern[str]
+    look: Look | None = None
+    change: Change | None = None
+
+
+@dataclass(slots=True)
+class Front:
+    """What all pages share."""
+
+    rooms: Rooms
+    sessions: Sessions
+    views: Views
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    """One passphrase at a time: guesses that come together would all be looked at before the first is counted."""
+
+    def page(self, visit: Visit, name: str, status: int = 200, **context: object) -> Response:
+        """A page for whoever is signed in."""
+        return self.views.page(
+            name,
+            status,
+            session=visit.session,
+            said=visit.session.take_said(),
+            token=self._tokens(visit.session),
+            **context,
+        )
+
+    def back(self, visit: Visit, said: str, path: str = "/") -> Response:
+        """To another page, which tells this once."""
+        visit.session.said = said
+        return RedirectResponse(path, 303)
+
+    def _tokens(self, session: Session | None) -> Callable[[str], str]:
+        return lambda path: self.sessions.form_token(session, path)
+
+
+class Pages:
+    """The desk as an ASGI application, behind its door."""
+
+    def __init__(
+        self,
+        front: Front,
+        places: list[Place],
+        free: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]],
+        sign_in: Callable[[Request, str], Response],
+    ) -> None:
+        self._front = front
+        self._places = places
+        self._free = free
+        self._sign_in = sign_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        response = await self._answer(request)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        path, method = str(request.scope["path"]), request.method
+        free = self._free.get((method, path))
+        if free is not None:
+            return await free(request)
+        for place in self._places:
+            found = place.pattern.fullmatch(path)
+            if found is not None:
+                return await self._at(place, request, found.group(1) if found.groups() else "")
+        if any(known == path for _, known in self._free):
+            return self._closed("GET" if ("GET", path) in self._free else "POST")
+        return self._front.views.plain(404, "There is nothing here.")
+
+    async def _at(self, place: Place, request: Request, name: str) -> Response:
+        session = self._front.sessions.find(request.cookies)
+        if request.method == "GET":
+            return await self._look(place, request, session, name)
+        if place.change is None:
+            return self._closed("GET")
+        form = read_form(await request.body())
+        path = str(request.scope["path"])
+        if (
+            session is None
+            or form is None
+            or not self._front.sessions.is_form_token(session, path, form.get("token", ""))
+        ):
+            return self._front.views.plain(
+                403, "This form is not of this session; go back, reload the page and try again."
+            )
+        return await place.change(Visit(request, session, name), form)
+
+    async def _look(self, place: Place, request: Request, session: Session | None, name: str) -> Response:
+        if place.look is None:
+            return self._closed("POST")
+        if session is not None:
+            return await place.look(Visit(request, session, name))
+        session = self._front.sessions.visitor()
+        if session is None:
+            return self._sign_in(request, str(request.scope["path"]))
+        response = await place.look(Visit(request, session, name))
+        response.headers["Set-Cookie"] = self._front.sessions.cookie_header(session)
+        return response
+
+    def _closed(self, allowed: str) -> Response:
+        return self._front.views.plain(405, "That is not how this page is used.", Allow=allowed)
+
+
+def read_form(body: bytes) -> dict[str, str] | None:
+    """The fields of a form, each once; None where it is none."""
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=MAX_FIELDS,
+        )
+    except ValueError:
+        return None
+    form = dict(pairs)
+    return form if len(form) == len(pairs) else None

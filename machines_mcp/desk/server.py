@@ -1,0 +1,164 @@
+"""The desk's life: on a port of its own, beside the server whose loop it runs on, from first need to the server's end.
+
+Servers over one state folder share the desk of the one that was first, when it can prove that it is this folder's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import anyio
+
+from machines_mcp.desk.dependencies import Rooms
+from machines_mcp.storage.database import private_folder
+
+if TYPE_CHECKING:
+    import uvicorn
+
+NOTES = "desk.json"
+CLOSE_SECONDS = 0.8
+
+logger = logging.getLogger(__name__)
+
+
+class Desk:
+    """The one desk of this server; nothing runs before `address` is asked for."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._notes = rooms.guard.store.folder / NOTES
+        self._lock = anyio.Lock()
+        self._server: uvicorn.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._address = ""
+
+    async def address(self) -> str | None:
+        """Where the desk is, this server's own or another's; None where none can be started."""
+        async with self._lock:
+            if self._running:
+                return self._address
+            return await self.find() or self._start()
+
+    async def find(self) -> str | None:
+        """Where a running desk of this state folder is that decides by the same policy."""
+        from machines_mcp.desk.peer_check import answers
+
+        try:
+            port = int(json.loads(self._notes.read_text(encoding="ascii"))["port"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return f"http://127.0.0.1:{port}/" if await answers(self._rooms, port) else None
+
+    async def close(self) -> None:
+        """End it, within a second. Safe to call twice."""
+        server, task, self._server, self._task = self._server, self._task, None, None
+        if server is None or task is None:
+            return
+        self._forget()
+        server.should_exit = True
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await asyncio.wait([task])
+        task.cancel()
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await asyncio.wait([task])
+        # A server that is told to end before it has begun leaves its port open, in some versions.
+        for listening in getattr(server, "servers", ()):
+            listening.close()
+
+    @property
+    def _running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    def _start(self) -> str | None:
+        from machines_mcp.desk.app import application
+
+        try:
+            listener = _listener()
+        except OSError:
+            logger.error("the desk can't be started: no port of 127.0.0.1 can be had")
+            return None
+        port = listener.getsockname()[1]
+        self._server = _server(application(self._rooms, port))
+        # Not of any request's task group: it outlives the call that needed it first.
+        self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
+        self._task.add_done_callback(_ended)
+        self._address = f"http://127.0.0.1:{port}/"
+        self._remember(port)
+        return self._address
+
+    def _remember(self, port: int) -> None:
+        """Tell other servers and commands; where that fails, this desk works all the same."""
+        draft = self._notes.with_name(f"{NOTES}.{secrets.token_hex(8)}")
+        text = json.dumps({"address": self._address, "port": port, "pid": os.getpid()})
+        try:
+            private_folder(self._notes.parent)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
+            os.replace(draft, self._notes)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            logger.error("other programs can't be told where the desk is: its file could not be written")
+
+    def _forget(self) -> None:
+        with suppress(OSError, ValueError):
+            if json.loads(self._notes.read_text(encoding="ascii")).get("address") == self._address:
+                self._notes.unlink()
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("the desk ended by %s", type(task.exception()).__name__)
+
+
+def _listener() -> socket.socket:
+    # Named as TCP, for asyncio to send small answers at once.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(32)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _server(app: object) -> uvicorn.Server:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Without signal handlers: signals end the server that the desk belongs to, and it ends the desk."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    return Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            http="h11",
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            limit_concurrency=32,
+            h11_max_incomplete_event_size=16 * 1024,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+        )
+    )

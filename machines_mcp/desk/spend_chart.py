@@ -1,0 +1,84 @@
+"""Payouts per day against the limit of a day, as bars of an SVG: numbers for the template to place, no script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from machines_mcp.permissions.daily_totals import Day
+
+_TOP, _BOTTOM, _LEFT, _RIGHT = 26.0, 34.0, 8.0, 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A day: where its bar stands, and how high what left and what may still leave are. `over`: above the limit."""
+
+    label: str
+    x: float
+    middle: float
+    width: float
+    y: float
+    height: float
+    open_y: float
+    open_height: float
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart of `width` by `height` units; `cap_y` is where the limit's line runs, None where there is no limit."""
+
+    width: int
+    height: int
+    floor: float
+    bars: tuple[Bar, ...]
+    cap_y: float | None
+    top_cents: int
+
+
+def chart(days: Sequence[Day], cap_cents: int | None, *, width: int, height: int) -> Chart:
+    """The bars of these days. The scale begins at nothing and ends above the highest of bars and limit."""
+    highest = max([cap_cents or 0, *(day.cents + day.open_cents for day in days)])
+    top = _round_up(highest)
+    floor, room = height - _BOTTOM, height - _TOP - _BOTTOM
+    step = (width - _LEFT - _RIGHT) / len(days)
+    bars = []
+    for number, day in enumerate(days):
+        tall, more = _share(day.cents, top) * room, _share(day.open_cents, top) * room
+        x = _LEFT + step * (number + 0.16)
+        bars.append(
+            Bar(
+                label=_short(day, last=number == len(days) - 1),
+                x=round(x, 1),
+                middle=round(x + step * 0.34, 1),
+                width=round(step * 0.68, 1),
+                y=round(floor - tall, 1),
+                height=round(tall, 1),
+                open_y=round(floor - tall - more, 1),
+                open_height=round(more, 1),
+                over=cap_cents is not None and day.cents > cap_cents,
+            )
+        )
+    cap_y = None if cap_cents is None else round(floor - _share(cap_cents, top) * room, 1)
+    return Chart(width, height, floor, tuple(bars), cap_y, top)
+
+
+def _share(cents: int, top: int) -> float:
+    return cents / top if top else 0.0
+
+
+def _round_up(cents: int) -> int:
+    """The next 1, 2 or 5 with zeros behind it, so that the scale's end can be read."""
+    step = 100
+    while True:
+        for factor in (1, 2, 5):
+            if cents <= factor * step:
+                return factor * step
+        step *= 10
+
+
+def _short(day: Day, *, last: bool) -> str:
+    then = datetime.fromtimestamp(day.begins, UTC)
+    return "Today" if last else f"{then.day} {then:%b}"

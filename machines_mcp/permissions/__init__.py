@@ -1,0 +1,1 @@
+"""Who may do what, and who said yes: policy, limits, approvals, passphrase."""

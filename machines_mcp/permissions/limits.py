@@ -1,0 +1,223 @@
+"""What even a person's yes does not get past: sizes, sums, destinations, rates. Days are UTC.
+
+`refusal` is asked twice, each time inside the transaction that changes the row: before an intent is opened, and again
+when its grant is consumed, because other calls may have used up a sum meanwhile. So of many in parallel none gets past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Demand, Destination, Stakes
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.permissions.policy import Policy
+
+DAY_SECONDS = 24 * 60 * 60
+CLOCK_SLACK_SECONDS = 5 * 60
+CLOCK_SET_BACK = "clock.set_back"
+"""Not of the policy: the clock stands more than five minutes before what the rows say, so no day's sum can be known."""
+
+PER_PAYMENT = "perAuthorization"
+
+# What counts: what may still happen, and what has begun, unless it is known to have failed. Neither what expired nor
+# what was refused. The moment it began is the day it counts for: a yes given before midnight may be used after it.
+_COUNTS = (
+    "id IS NOT :own AND ((state IN ('waiting', 'granted') AND expires_at > :now)"
+    " OR (began_at >= :day AND (state IN ('executing', 'done')"
+    " OR (state = 'failed' AND coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') = 'outcome.unknown'))))"
+)
+_SPENT = f"SELECT coalesce(sum(amount_cents), 0) FROM intents WHERE amount_cents IS NOT NULL AND {_COUNTS}"  # noqa: S608
+_SPENT_BY_USER = f"{_SPENT} AND user_id = :user"
+_REVEALS = f"SELECT count(*) FROM intents WHERE effect = 'reveal' AND card_id = :card AND {_COUNTS}"  # noqa: S608
+_ASKS = "SELECT count(*) FROM intents WHERE created_at > :now - 60 AND decided_by IS NOT 'policy'"
+_MUTATIONS = "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND effect <> 'read'"
+_NEWEST = (
+    "SELECT max(coalesce((SELECT max(created_at) FROM intents), 0),"
+    " coalesce((SELECT max(began_at) FROM intents), 0), coalesce((SELECT max(at) FROM audit), 0))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None is no limit. Where `max_limit_cents` names any period, a card's limit over another period is refused."""
+
+    unbounded_cards: bool = False
+    """Whether a card may have no limit, or one per payment only, which bounds no sum."""
+    max_limit_cents: Mapping[str, int] | None = None
+    per_call_cents: int | None = None
+    per_day_cents: int | None = None
+    per_user_day_cents: int | None = None
+    destinations: frozenset[Destination] | None = None
+    asks_per_minute: int | None = None
+    mutations_per_hour: int | None = None
+    reveals_per_card_per_day: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_limit_cents is not None:
+            object.__setattr__(self, "max_limit_cents", MappingProxyType(dict(self.max_limit_cents)))
+
+    def says(self) -> dict[str, Any]:
+        """All of it as plain JSON, for the policy's digest."""
+        places = None
+        if self.destinations is not None:
+            places = sorted([d.currency, d.network, d.address, d.extra_id or ""] for d in self.destinations)
+        limits = None if self.max_limit_cents is None else dict(self.max_limit_cents)
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return plain | {"destinations": places, "max_limit_cents": limits}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One limit by its path in the policy: how much at most (cents or times), and what is left of it now.
+
+    `left` is None where the limit is for each call by itself, or for each user or card and none was named.
+    """
+
+    limit: str
+    most: int
+    left: int | None = None
+
+
+def refusal(
+    db: sqlite3.Connection, policy: Policy, demand: Demand, stakes: Stakes, now: float, own: str | None = None
+) -> str | None:
+    """The path in the policy of the first limit that the call would break, or `clock.set_back`; None if it may go on.
+
+    `now` is in seconds since the epoch. `own` is the call's intent where it has one already, which then does not count
+    against itself. A call that is allowed without a person is judged the same way, once, just before it is made.
+    """
+    if demand.effect is Effect.READ:
+        return None
+    if _set_back(db, now):
+        return CLOCK_SET_BACK
+    limits = policy.limits
+    return (
+        _card_limit(limits, stakes)
+        or _destination(limits, stakes)
+        or _sums(db, limits, demand, stakes, now, own)
+        or _reveal(db, policy, demand, stakes, now, own)
+        or _rates(db, policy, demand, now, own)
+    )
+
+
+def budgets(db: sqlite3.Connection, policy: Policy, now: float, user_id: str | None = None) -> tuple[Budget, ...]:
+    """What is left of each limit that the policy sets; of those for each user, for `user_id`."""
+    limits, found = policy.limits, []
+    if limits.per_call_cents is not None:
+        found.append(Budget("withdrawals.per_call_cents", limits.per_call_cents))
+    if limits.per_day_cents is not None:
+        found.append(_left("withdrawals.per_day_cents", limits.per_day_cents, _spent(db, now)))
+    if limits.per_user_day_cents is not None:
+        spent = None if user_id is None else _spent(db, now, user_id=user_id)
+        found.append(_left("withdrawals.per_user_day_cents", limits.per_user_day_cents, spent))
+    for period, most in (limits.max_limit_cents or {}).items():
+        found.append(Budget(f"cards.max_limit_cents.{period}", most))
+    for name, most_times, query in _rate_table(limits):
+        found.append(_left(f"rates.{name}", most_times, _one(db, query, now=now)))
+    if limits.reveals_per_card_per_day is not None:
+        found.append(Budget("rates.reveals_per_card_per_day", limits.reveals_per_card_per_day))
+    return tuple(found)
+
+
+def _left(limit: str, most: int, used: int | None) -> Budget:
+    return Budget(limit, most, None if used is None else max(0, most - used))
+
+
+def _set_back(db: sqlite3.Connection, now: float) -> bool:
+    """Whether the clock went back: then a day could be had twice, and what has expired could be used again."""
+    return now < float(db.execute(_NEWEST).fetchone()[0]) - CLOCK_SLACK_SECONDS
+
+
+def _card_limit(limits: Limits, stakes: Stakes) -> str | None:
+    if not stakes.limits_card:
+        return None
+    period, cents = stakes.limit_frequency, stakes.limit_cents
+    if cents is None or period is None or period == PER_PAYMENT:
+        if not limits.unbounded_cards:
+            return "cards.unbounded"
+        if cents is None or period is None or period not in (limits.max_limit_cents or {}):
+            return None
+    if limits.max_limit_cents is not None and cents > limits.max_limit_cents.get(period, 0):
+        return f"cards.max_limit_cents.{period}"
+    return None
+
+
+def _destination(limits: Limits, stakes: Stakes) -> str | None:
+    if stakes.amount_cents is None or limits.destinations is None:
+        return None
+    wanted = stakes.destination
+    if wanted is not None and _plain(wanted) in {_plain(place) for place in limits.destinations}:
+        return None
+    return "withdrawals.destinations"
+
+
+def _plain(place: Destination) -> tuple[str, ...]:
+    """Equal for one place: ticker, network and hexadecimal address in either case, all else exact, as upstream."""
+    address = place.address.lower() if place.address[:2] in ("0x", "0X") else place.address
+    return place.currency.lower(), place.network.lower(), address, place.extra_id or ""
+
+
+def _sums(
+    db: sqlite3.Connection, limits: Limits, demand: Demand, stakes: Stakes, now: float, own: str | None
+) -> str | None:
+    amount = stakes.amount_cents
+    if amount is None:
+        return None
+    if limits.per_call_cents is not None and amount > limits.per_call_cents:
+        return "withdrawals.per_call_cents"
+    if limits.per_day_cents is not None and _spent(db, now, own) + amount > limits.per_day_cents:
+        return "withdrawals.per_day_cents"
+    if (
+        limits.per_user_day_cents is not None
+        and _spent(db, now, own, demand.user_id) + amount > limits.per_user_day_cents
+    ):
+        return "withdrawals.per_user_day_cents"
+    return None
+
+
+def _spent(db: sqlite3.Connection, now: float, own: str | None = None, user_id: str | None = None) -> int:
+    """Cents that left today or still may."""
+    return _one(db, _SPENT if user_id is None else _SPENT_BY_USER, now=now, own=own, user=user_id)
+
+
+def _reveal(
+    db: sqlite3.Connection, policy: Policy, demand: Demand, stakes: Stakes, now: float, own: str | None
+) -> str | None:
+    if demand.effect is not Effect.REVEAL:
+        return None
+    if stakes.sink is not None and stakes.sink not in policy.sinks:
+        return "reveal.sinks"
+    most = policy.limits.reveals_per_card_per_day
+    if most is not None and _one(db, _REVEALS, now=now, own=own, card=stakes.card_id) >= most:
+        return "rates.reveals_per_card_per_day"
+    return None
+
+
+def _rate_table(limits: Limits) -> list[tuple[str, int, str]]:
+    table = (
+        ("asks_per_minute", limits.asks_per_minute, _ASKS),
+        ("mutations_per_hour", limits.mutations_per_hour, _MUTATIONS),
+    )
+    return [(name, most, query) for name, most, query in table if most is not None]
+
+
+def _rates(db: sqlite3.Connection, policy: Policy, demand: Demand, now: float, own: str | None) -> str | None:
+    # Nobody is asked again where the intent is there, nor where the policy itself says yes.
+    asks = own is None and policy.rule(demand.effect, demand.tool) == "ask"
+    for name, most, query in _rate_table(policy.limits):
+        if (asks or query is not _ASKS) and _one(db, query, now=now) >= most:
+            return f"rates.{name}"
+    return None
+
+
+def _one(db: sqlite3.Connection, query: str, *, now: float, **values: object) -> int:
+    day = now - now % DAY_SECONDS
+    given = {"own": None, "user": None, "card": None} | values
+    return int(db.execute(query, given | {"now": now, "day": day}).fetchone()[0])

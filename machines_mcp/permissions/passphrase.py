@@ -1,0 +1,221 @@
+"""The person's passphrase: what tells them from a program that can also press a button.
+
+Only a verifier is kept (scrypt, RFC 7914), in a file of the state folder's `keys`, 0600. Wrong tries are counted in the
+database, so that several processes share one count: the fifth within 15 minutes locks it for 15 more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import anyio.to_thread
+
+from machines_mcp.permissions.approval_details import Way
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.audit_log import Entry
+from machines_mcp.storage.database import Store, StoreUnavailable, private_folder
+
+if TYPE_CHECKING:
+    import sqlite3
+
+MIN_LENGTH = 8
+MAX_LENGTH = 200
+MAX_TRIES = 5
+LOCK_SECONDS = 15 * 60
+
+# 32 MiB and a tenth of a second per guess.
+_N, _R, _P, _SALT_BYTES, _KEY_BYTES = 2**15, 8, 1, 16, 32
+_MEMORY = 64 * 1024 * 1024
+
+_HEX = {"salt": 2 * _SALT_BYTES, "key": 2 * _KEY_BYTES}
+
+Answer = Literal["right", "wrong", "locked", "unset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """Checks a passphrase without knowing it. `set_at` is in seconds since the epoch."""
+
+    salt: str
+    key: str
+    set_at: float
+
+    def matches(self, passphrase: Secret) -> bool:
+        """Whether this is the passphrase. Takes a tenth of a second: not for the event loop."""
+        return hmac.compare_digest(_derive(passphrase, bytes.fromhex(self.salt)), bytes.fromhex(self.key))
+
+
+class Passphrase:
+    """The passphrase of one state folder. Times are seconds since the epoch by `clock`.
+
+    `record` writes a line of the audit inside the transaction that it is called in.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        record: Callable[[sqlite3.Connection, Entry], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._record = record
+        self._clock = clock
+        self.path = store.folder / "keys" / "passphrase.json"
+        """Where the verifier is."""
+
+    async def is_set(self) -> bool:
+        """Whether there is one.
+
+        Raises:
+            StoreUnavailable: The file can't be read, or is no verifier.
+        """
+        return await self.verifier() is not None
+
+    async def verifier(self) -> Verifier | None:
+        """What checks it; None where none is set.
+
+        Raises:
+            StoreUnavailable: The file can't be read, or is no verifier.
+        """
+        return await anyio.to_thread.run_sync(self.read_verifier)
+
+    def read_verifier(self) -> Verifier | None:
+        """`verifier` for a caller without an event loop.
+
+        Raises:
+            StoreUnavailable: The file can't be read, or is no verifier.
+        """
+        try:
+            return _verifier(json.loads(self.path.read_text(encoding="ascii")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, RecursionError):
+            raise StoreUnavailable(
+                f"The file of the passphrase can't be read, or is no such file: {self.path}. Nothing can be decided;"
+                " remove it to set a new one with machines-mcp passphrase."
+            ) from None
+
+    async def check(self, passphrase: Secret, by: Way) -> Answer:
+        """Whether it is right; a wrong one counts, and while locked even the right one is not looked at.
+
+        Raises:
+            StoreUnavailable: The verifier can't be read or the try not be counted: nothing may be decided then.
+        """
+        verifier = await self.verifier()
+        if verifier is None:
+            return "unset"
+        # Counted before it is looked at: of guesses that come together none is looked at above the fifth.
+        own = await self._store.run(self._begin_try)
+        if own is None:
+            return "locked"
+        if await anyio.to_thread.run_sync(verifier.matches, passphrase):
+            await self._store.run(lambda db: db.execute("DELETE FROM passphrase_tries WHERE rowid = ?", (own,)))
+            return "right"
+        return await self._store.run(lambda db: self._tell_wrong(db, by))
+
+    async def locked(self) -> bool:
+        """Whether five wrong tries within 15 minutes locked it less than 15 minutes ago."""
+        return await self._store.read(self._locked)
+
+    async def count_wrong(self, by: Way) -> Literal["wrong", "locked"]:
+        """Count a wrong try that another process saw, at a page of its own; `locked` where it was one too many."""
+
+        def work(db: sqlite3.Connection) -> Literal["wrong", "locked"]:
+            return "locked" if self._begin_try(db) is None else self._tell_wrong(db, by)
+
+        return await self._store.run(work)
+
+    async def set(self, passphrase: Secret, old: Secret | None = None) -> Answer:
+        """Keep a verifier of this passphrase: `right`, or why the `old` one, where there is one, stands against it.
+
+        Raises:
+            ValueError: It is shorter than 8 or longer than 200 characters.
+            StoreUnavailable: It can't be written, or not be put in the audit first.
+        """
+        if not MIN_LENGTH <= len(passphrase.expose()) <= MAX_LENGTH:
+            raise ValueError(f"a passphrase has {MIN_LENGTH} to {MAX_LENGTH} characters")
+        before = await self.check(old or Secret(""), "terminal")
+        if before not in ("right", "unset"):
+            return before
+        said = Entry(
+            kind="setting", code="passphrase", verdict="set" if before == "unset" else "changed", by="terminal"
+        )
+        salt = secrets.token_bytes(_SALT_BYTES)
+        key = await anyio.to_thread.run_sync(_derive, passphrase, salt)
+        fields = {"salt": salt.hex(), "key": key.hex(), "set_at": self._clock()}
+        await self._store.run(lambda db: self._record(db, said))
+        try:
+            private_folder(self.path.parent)
+            _replace(self.path, json.dumps(fields))
+        except OSError:
+            raise StoreUnavailable from None
+        return "right"
+
+    def _begin_try(self, db: sqlite3.Connection) -> int | None:
+        """Count a try before it is looked at: the row it is counted by, or None where none may be looked at."""
+        if self._locked(db):
+            return None
+        now = self._clock()
+        db.execute("DELETE FROM passphrase_tries WHERE at <= ?", (now - 2 * LOCK_SECONDS,))
+        return db.execute("INSERT INTO passphrase_tries (at) VALUES (?)", (now,)).lastrowid
+
+    def _tell_wrong(self, db: sqlite3.Connection, by: Way) -> Literal["wrong", "locked"]:
+        self._record(db, Entry(kind="decision", verdict="wrong", code="passphrase", by=by))
+        if not self._locked(db):
+            return "wrong"
+        self._record(db, Entry(kind="alarm", code="passphrase.locked", by=by))
+        return "locked"
+
+    def _locked(self, db: sqlite3.Connection) -> bool:
+        newest = "SELECT at FROM passphrase_tries ORDER BY at DESC LIMIT ?"
+        times = [float(row[0]) for row in db.execute(newest, (MAX_TRIES,))]
+        if len(times) < MAX_TRIES:
+            return False
+        last, fifth = times[0], times[-1]
+        return last - fifth < LOCK_SECONDS and self._clock() < last + LOCK_SECONDS
+
+
+def _verifier(fields: object) -> Verifier:
+    """The verifier that these fields of the file are.
+
+    Raises:
+        ValueError: They are none.
+    """
+    if not isinstance(fields, dict) or fields.keys() != {"salt", "key", "set_at"}:
+        raise ValueError
+    for name, length in _HEX.items():
+        if not isinstance(fields[name], str) or len(bytes.fromhex(fields[name])) * 2 != length:
+            raise ValueError
+    if isinstance(fields["set_at"], bool) or not isinstance(fields["set_at"], int | float):
+        raise ValueError
+    return Verifier(fields["salt"], fields["key"], float(fields["set_at"]))
+
+
+def _derive(passphrase: Secret, salt: bytes) -> bytes:
+    # What a terminal could not decode arrives as lone surrogates, which have no bytes.
+    raw = passphrase.expose().encode(errors="replace")
+    return hashlib.scrypt(raw, salt=salt, n=_N, r=_R, p=_P, maxmem=_MEMORY, dklen=_KEY_BYTES)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all: a power cut must not leave half a verifier."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,83 @@
+"""What is open in a state folder, at one look: what waits for a person, what has no known outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from machines_mcp.permissions.approval import Intent, executing_intents, waiting_intents
+from machines_mcp.permissions.limits import Budget, budgets
+from machines_mcp.storage.journal_entry import selected
+from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.permissions.policy import Policy
+    from machines_mcp.storage.database import Store
+
+FRESH_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The waiting intents, those begun without an outcome, and the withdrawals that are not settled.
+
+    And what is left of the policy's limits. `by_hand` are the ids of those begun of which only a person can say what
+    became of them.
+    """
+
+    waiting: list[Intent]
+    executing: list[Intent]
+    withdrawals: list[OpenWithdrawal]
+    budgets: tuple[Budget, ...] = ()
+    by_hand: frozenset[str] = frozenset()
+
+
+class Overview:
+    """Looks again after any write of this process, and at the latest after 0.25 s: others decide, too.
+
+    With a policy the budgets are looked at as well, those of each user for `user_id`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+        *,
+        policy: Policy | None = None,
+        user_id: str | None = None,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._user_id = user_id
+        self._clock = clock
+        self._seen = Open([], [], [])
+        self._seen_at = 0.0
+        self._seen_writes = -1
+
+    async def look(self) -> Open:
+        """What is open now."""
+        writes, at = self._store.writes, time.monotonic()
+        if writes != self._seen_writes or at - self._seen_at > FRESH_SECONDS:
+            now, policy, user_id = self._clock(), self._policy, self._user_id
+
+            def work(db: sqlite3.Connection) -> Open:
+                left = () if policy is None else budgets(db, policy, now, user_id)
+                executing, open_ones = executing_intents(db), open_withdrawals(db)
+                return Open(waiting_intents(db, now), executing, open_ones, left, _by_hand(db, executing, open_ones))
+
+            self._seen = await self._store.read(work)
+            self._seen_at, self._seen_writes = at, writes
+        return self._seen
+
+
+def _by_hand(db: sqlite3.Connection, executing: list[Intent], withdrawals: list[OpenWithdrawal]) -> frozenset[str]:
+    if not executing:
+        return frozenset()
+    told = {entry.intent_id for entry in selected(db, "state = 'manual'")}
+    told |= {each.intent_id for each in withdrawals if each.status == "unknown"}
+    # What was begun before there was a journal is in none.
+    return frozenset(each.id for each in executing if each.id in told or each.owner is None)

@@ -1,0 +1,162 @@
+"""The operator's policy, from a TOML file to a `Policy`: read safely, checked whole, refused in one sentence."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Destination
+from machines_mcp.permissions.limits import Limits
+from machines_mcp.permissions.policy import (
+    READ_ONLY,
+    Policy,
+    PolicyError,
+    Rule,
+    default_dialog,
+)
+from machines_mcp.permissions.policy_schema import Classes, Place, PolicyFile, fault
+from machines_mcp.permissions.policy_validation import KeyFault, Tools, class_rules, contradictions, rules_of
+from machines_mcp.storage.trusted_file import NotOwned, read_owned
+
+MAX_BYTES = 64 * 1024
+
+
+def load_policy(
+    path: Path,
+    environment: str,
+    *,
+    read_only: bool,
+    tools: Tools,
+    key_fault: KeyFault,
+    user_id: str | None = None,
+) -> Policy:
+    """The policy in the file at `path`, for a server of this environment, pinned to `user_id` or to nobody.
+
+    Raises:
+        PolicyError: It can't be read safely, is broken, or contradicts itself or the environment.
+    """
+    file = _parsed(read_policy_file(path))
+    for broken in contradictions(file, environment, tools, user_id, key_fault):
+        raise PolicyError(f"In the policy, {broken}.")
+    return _built(file, str(path), tools, read_only=read_only)
+
+
+def read_policy_file(path: Path) -> dict[str, Any]:
+    """What the TOML says, unchecked.
+
+    Raises:
+        PolicyError: It is no TOML, or others could have written it.
+    """
+    try:
+        text = read_owned(path, MAX_BYTES).decode("utf-8")
+        return tomllib.loads(text)
+    except NotOwned as error:
+        raise PolicyError(f"The policy's file {error}.") from None
+    except UnicodeDecodeError as error:
+        line = bytes(error.object[: error.start]).count(b"\n") + 1
+        raise PolicyError(f"The policy's file is not UTF-8, at line {line}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"The policy's file is not TOML, {_line(str(error), text)}.") from None
+    except RecursionError:
+        raise PolicyError("The policy's file is not TOML that can be read: it is nested too deeply.") from None
+
+
+def _line(message: str, text: str) -> str:
+    # The parser's own words can hold a key of the file; only the number is taken out of them.
+    found = re.search(r"\(at line (\d+), column \d+\)", message)
+    return f"at line {found[1]}" if found else f"at line {text.count(chr(10)) + 1}, where it ends"
+
+
+def _parsed(raw: dict[str, Any]) -> PolicyFile:
+    try:
+        return PolicyFile.model_validate(raw)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        # A misspelt key first: that another is missing often follows from it.
+        first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
+    raise PolicyError(f"In the policy, {fault(first)}.")
+
+
+# From the file to the policy
+
+
+def _built(file: PolicyFile, source: str, tools: Tools, *, read_only: bool) -> Policy:
+    classes, own = class_rules(file), _tool_rules(file, tools)
+    if read_only:
+        classes = {Effect.READ: classes[Effect.READ]}
+        own = {name: {e: r for e, r in rules.items() if e is Effect.READ} for name, rules in own.items()}
+    real = file.environment == "production"
+    dialog = file.approval.dialog
+    through = file.identity.through_model
+    return Policy(
+        classes,
+        READ_ONLY if read_only else "",
+        environment=file.environment,
+        source=source,
+        tools={name: rules for name, rules in own.items() if rules},
+        users=frozenset(file.users) if isinstance(file.users, list) else None,
+        sinks=_sinks(file),
+        reveal_model=file.reveal.model,
+        reveal_model_cvc=file.reveal.model_cvc,
+        sealed_key=_path(file.reveal.sealed_key),
+        identity_through_model=not real if through is None else through,
+        dialog=default_dialog(real) if dialog is None else frozenset(map(Effect, dialog)),
+        limits=_limits(file),
+        head_file=_path(file.audit.head_file),
+    )
+
+
+def _tool_rules(file: PolicyFile, tools: Tools) -> dict[str, dict[Effect, Rule]]:
+    """Where a tool is treated otherwise than its class."""
+    classes, own = class_rules(file), {}
+    for name, given in file.tools.items():
+        # One rule for several classes loosens none of them: that was refused.
+        rules = rules_of(given) if isinstance(given, Classes) else dict.fromkeys(tools[name], Rule(given))
+        own[name] = {effect: rule for effect, rule in rules.items() if rule is not classes[effect]}
+    return own
+
+
+def _sinks(file: PolicyFile) -> frozenset[str]:
+    if file.reveal.sinks is not None:
+        return frozenset(file.reveal.sinks)
+    found = {"none"} if file.environment == "production" else {"none", "page"}
+    return frozenset(
+        found | ({"model"} if file.reveal.model else set()) | ({"sealed"} if file.reveal.sealed_key else set())
+    )
+
+
+def _limits(file: PolicyFile) -> Limits:
+    """In `production` what is not said is nothing at all, or the most careful figure."""
+    out, rates, real = file.withdrawals, file.rates, file.environment == "production"
+    periods = None if file.cards.max_limit_cents is None else file.cards.max_limit_cents.model_dump(exclude_none=True)
+    places: frozenset[Destination] | None = frozenset() if real else None
+    if out.destinations is not None:
+        places = None if out.destinations == "any" else frozenset(map(_destination, out.destinations))
+
+    def careful(said: int | None, otherwise: int) -> int | None:
+        return otherwise if said is None and real else said
+
+    return Limits(
+        unbounded_cards=file.cards.unbounded,
+        max_limit_cents={} if periods is None and real else periods,
+        per_call_cents=careful(out.per_call_cents, 0),
+        per_day_cents=careful(out.per_day_cents, 0),
+        per_user_day_cents=out.per_user_day_cents,
+        destinations=places,
+        asks_per_minute=careful(rates.asks_per_minute, 5),
+        mutations_per_hour=careful(rates.mutations_per_hour, 20),
+        reveals_per_card_per_day=careful(rates.reveals_per_card_per_day, 3),
+    )
+
+
+def _destination(place: Place) -> Destination:
+    return Destination(place.currency, place.network, place.address, place.extra_id)
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

@@ -1,0 +1,129 @@
+"""What makes a policy's file contradict itself, or the server that it is for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.policy import SENSITIVE, STRICTER, Rule
+from machines_mcp.permissions.policy_schema import Classes, PolicyFile, nearest
+from machines_mcp.storage.trusted_file import NotOwned, read_owned
+
+MAX_KEY_BYTES = 16 * 1024
+
+Tools = Mapping[str, Collection[Effect]]
+"""Every tool's name with the classes that its calls can have."""
+KeyFault = Callable[[bytes], str | None]
+"""Says what keeps a file's content from being a public key to seal to; None where nothing does."""
+
+
+def contradictions(
+    file: PolicyFile, environment: str, tools: Tools, user_id: str | None, key_fault: KeyFault
+) -> Iterator[str]:
+    """What is wrong with the policy, each as a clause that begins with the path of the key, the worst first."""
+    yield from _too_open(file, environment)
+    if file.environment != environment:
+        yield f"environment is not that of MACHINES_ENV, which is {environment}"
+    yield from _wrong_tools(file, tools)
+    yield from _wrong_users(file, user_id)
+    yield from _wrong_sinks(file)
+    if file.environment == "production" and set(file.approval.dialog or ()) - {"write"}:
+        yield "approval.dialog may name only write in production: a program can answer a client's dialog"
+    yield from _wrong_paths(file, key_fault)
+
+
+def _too_open(file: PolicyFile, environment: str) -> Iterator[str]:
+    if environment == "embedded":
+        return
+    why = "must be ask or deny: only embedded may allow it without a person"
+    for effect, rule in rules_of(file.classes).items():
+        if effect in SENSITIVE and rule is Rule.ALLOW:
+            yield f"classes.{effect} {why}"
+    for name, given in file.tools.items():
+        for effect, rule in (rules_of(given) if isinstance(given, Classes) else {}).items():
+            if effect in SENSITIVE and rule is Rule.ALLOW and _plain(name):
+                yield f"tools.{name}.{effect} {why}"
+
+
+def _wrong_tools(file: PolicyFile, tools: Tools) -> Iterator[str]:
+    classes = class_rules(file)
+    for name, given in file.tools.items():
+        where = f"tools.{name}"
+        if name not in tools:
+            yield f"{where if _plain(name) else 'tools has a name that'} is not a tool{nearest(name, list(tools))}"
+            return
+        if isinstance(given, Classes):
+            for effect in rules_of(given):
+                if effect not in tools[name]:
+                    yield f"{where}.{effect} is never met: that tool's calls are {_listed(tools[name])}"
+            continue
+        rule = Rule(given)
+        if len(tools[name]) == 1:
+            if rule is Rule.ALLOW and file.environment != "embedded" and SENSITIVE & set(tools[name]):
+                yield f"{where} must be ask or deny: only embedded may allow it without a person"
+            continue
+        for effect in tools[name]:
+            if STRICTER.index(rule) < STRICTER.index(classes[effect]):
+                yield f"{where} is looser than classes.{effect}; write it class by class, as in {where}.{effect}"
+
+
+def _wrong_users(file: PolicyFile, user_id: str | None) -> Iterator[str]:
+    if user_id is None and file.users is None and file.environment != "embedded":
+        yield 'users is missing: list the users, or say "any", or set MACHINES_USER_ID'
+    if user_id is not None and isinstance(file.users, list) and user_id not in file.users:
+        yield "users does not list MACHINES_USER_ID"
+
+
+def _wrong_sinks(file: PolicyFile) -> Iterator[str]:
+    reveal = file.reveal
+    if reveal.model_cvc and not reveal.model:
+        yield "reveal.model_cvc needs reveal.model"
+    if reveal.sinks is None:
+        return
+    if "model" in reveal.sinks and not reveal.model:
+        yield "reveal.sinks names model, which needs reveal.model = true"
+    if reveal.model and "model" not in reveal.sinks:
+        yield "reveal.model is true, but reveal.sinks does not name model"
+    if "sealed" in reveal.sinks and reveal.sealed_key is None:
+        yield "reveal.sinks names sealed, which needs reveal.sealed_key"
+
+
+def _wrong_paths(file: PolicyFile, key_fault: KeyFault) -> Iterator[str]:
+    for where, given in (("reveal.sealed_key", file.reveal.sealed_key), ("audit.head_file", file.audit.head_file)):
+        if given is not None and not Path(given).is_absolute():
+            yield f"{where} must be an absolute path"
+    if file.reveal.sealed_key is not None:
+        try:
+            key = read_owned(Path(file.reveal.sealed_key), MAX_KEY_BYTES)
+        except NotOwned as error:
+            yield f"reveal.sealed_key {error}"
+        else:
+            wrong = key_fault(key)
+            if wrong is not None:
+                yield f"reveal.sealed_key can't be sealed to: {wrong}"
+    if file.audit.head_file is not None and not Path(file.audit.head_file).parent.is_dir():
+        yield "audit.head_file is in a folder that is not there"
+
+
+def class_rules(file: PolicyFile) -> dict[Effect, Rule]:
+    """The rule of every class, said or not."""
+    real = file.environment == "production"
+    rules = dict.fromkeys(Effect, Rule.DENY if real else Rule.ASK) | {Effect.READ: Rule.ALLOW}
+    if not real:
+        rules[Effect.WRITE] = Rule.ALLOW
+    return rules | rules_of(file.classes)
+
+
+def rules_of(classes: Classes) -> dict[Effect, Rule]:
+    """The rules that a table of classes says."""
+    return {Effect(name): Rule(rule) for name, rule in classes.model_dump(exclude_none=True).items()}
+
+
+def _listed(effects: Collection[Effect]) -> str:
+    return " or ".join(effect.value for effect in effects)
+
+
+def _plain(name: str) -> bool:
+    return re.fullmatch(r"[a-z_]{1,40}", name) is not None

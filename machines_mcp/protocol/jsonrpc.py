@@ -1,0 +1,119 @@
+"""What is true of every finished line: protocol errors carry constant text, and nothing the guard knows leaves.
+
+The SDK echoes parts of a bad request (an unknown method's name, for one) into its errors; a model could be made to
+read anything there. Codes, ids and the versions we speak are all that such an answer needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from machines_mcp.redaction.output_filter import Egress
+
+_HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
+
+_TEXT = {
+    -32700: "Parse error",
+    -32600: "Invalid request",
+    -32601: "Method not found",
+    -32602: "Invalid params",
+    -32603: "Internal error",
+    -32000: "Connection closed",
+    -32020: "Header mismatch",
+    -32021: "Missing client capability",
+    -32022: "Unsupported protocol version",
+}
+# Versions are dates; anything longer could be a value.
+_VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# What a client can be told it lacks, with the parts of each; settings beside them are dropped.
+_CAPABILITIES = {"elicitation": ("form", "url"), "sampling": ("context", "tools"), "roots": ()}
+# Beyond this JSON numbers are no ids: not every client can read them back, and Python does not print the longest.
+MAX_ID = 2**63
+
+PARSE_ERROR = '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\n'
+
+
+class Wire:
+    """Turns the SDK's finished line into the line that leaves."""
+
+    def __init__(self, egress: Egress) -> None:
+        self._egress = egress
+
+    def outgoing(self, line: str) -> str:
+        """The line to send in place of `line`, with what looks like a secret masked; empty where nothing may be sent.
+
+        Whatever leaves comes by here: answers, errors, progress, and what the person is asked.
+        """
+        if kind(line) == "error":
+            line = _constant_error(line)
+        shown = self._egress.inspect(line)
+        return self._withheld(line) if shown is None else shown
+
+    def _withheld(self, line: str) -> str:
+        """The answer in place of one that must not leave; what is no answer is dropped."""
+        if kind(line) not in ("result", "error"):
+            return ""
+        given = answered_id(line)
+        known = None if self._egress.inspect(json.dumps(given)) is None else given
+        error = {"code": -32603, "message": "egress.blocked"}
+        return json.dumps({"jsonrpc": "2.0", "id": known, "error": error}) + "\n"
+
+
+def kind(line: str) -> str:
+    """What a finished line is: `result`, `error`, `method` (a request to the client) or `notification`."""
+    head = _HEAD.match(line)
+    return head[2] if head else "notification"
+
+
+def answered_id(line: str) -> int | str | None:
+    """The id of the request that a finished line answers; None for any other line."""
+    head = _HEAD.match(line)
+    return json.loads(head[1]) if head and head[2] != "method" else None
+
+
+def is_id(given: object) -> bool:
+    """Whether this can be the id of a request."""
+    return isinstance(given, str) or (type(given) is int and -MAX_ID <= given < MAX_ID)
+
+
+def invalid_request(message: object) -> str:
+    """The answer to a line that is JSON but no JSON-RPC message."""
+    given = message.get("id") if isinstance(message, dict) else None
+    known = given if is_id(given) and len(str(given)) <= 80 else None
+    return json.dumps({"jsonrpc": "2.0", "id": known, "error": {"code": -32600, "message": _TEXT[-32600]}}) + "\n"
+
+
+def _constant_error(line: str) -> str:
+    message = json.loads(line)
+    error = message["error"]
+    code = error.get("code")
+    code = code if code in _TEXT else -32603
+    clean: dict[str, Any] = {"code": code, "message": _TEXT[code]}
+    if code == -32021:
+        clean["data"] = _capabilities(error.get("data"))
+    if code == -32022:
+        clean["data"] = _versions(error.get("data"))
+    return json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "error": clean}) + "\n"
+
+
+def _capabilities(data: Any) -> dict[str, Any]:
+    given = _object(_object(data).get("requiredCapabilities"))
+    known: dict[str, Any] = {
+        name: {part: {} for part in parts if part in _object(given[name])}
+        for name, parts in _CAPABILITIES.items()
+        if name in given
+    }
+    return {"requiredCapabilities": known}
+
+
+def _versions(data: Any) -> dict[str, Any]:
+    given = _object(data)
+    requested = given.get("requested")
+    plain = isinstance(requested, str) and _VERSION.fullmatch(requested)
+    return {"supported": given.get("supported", []), "requested": requested if plain else "unknown"}
+
+
+def _object(data: Any) -> dict[str, Any]:
+    return data if isinstance(data, dict) else {}

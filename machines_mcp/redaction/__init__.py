@@ -1,0 +1,1 @@
+"""What must never leave: secret and verbatim strings, detectors, the output filter."""

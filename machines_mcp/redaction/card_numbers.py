@@ -1,0 +1,144 @@
+"""Card numbers: who issues them, the check digit, and where one stands in a text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from machines_mcp.redaction.encodings import folded
+
+SHORTEST, MOST_USUAL, LONGEST = 13, 16, 19
+
+# First and last prefix of a range, and the lengths that its issuers use.
+_ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
+    ("4", "4", frozenset({13, 16, 18, 19})),  # Visa
+    ("51", "55", frozenset({16})),  # Mastercard
+    ("2221", "2720", frozenset({16})),
+    ("34", "34", frozenset({15})),  # American Express
+    ("37", "37", frozenset({15})),
+    ("300", "305", frozenset({14, 16, 19})),  # Diners Club
+    ("3095", "3095", frozenset({14, 16, 19})),
+    ("36", "36", frozenset({14, 16, 19})),
+    ("38", "39", frozenset({14, 16, 19})),
+    ("3528", "3589", frozenset({16, 17, 18, 19})),  # JCB
+    ("6011", "6011", frozenset({16, 17, 18, 19})),  # Discover
+    ("644", "659", frozenset({16, 17, 18, 19})),
+    ("62", "62", frozenset({16, 17, 18, 19})),  # UnionPay
+    ("81", "82", frozenset({16, 17, 18, 19})),
+    ("2200", "2204", frozenset({16, 17, 18, 19})),  # Mir
+    ("60", "60", frozenset({16})),  # RuPay
+    ("508", "508", frozenset({16})),
+    ("9792", "9792", frozenset({16})),  # Troy
+    ("5018", "5020", frozenset(range(13, 20))),  # Maestro
+    ("5038", "5038", frozenset(range(13, 20))),
+    ("5612", "5612", frozenset(range(13, 20))),
+    ("5893", "5893", frozenset(range(13, 20))),
+    ("6304", "6304", frozenset(range(13, 20))),
+    ("6390", "6390", frozenset(range(13, 20))),
+    ("6759", "6763", frozenset(range(13, 20))),
+)
+
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+# Blanks, dashes, dots and what can't be seen: what people and forms put between the digits of a card number.
+_BETWEEN = r"[ ._\-\u00a0\u00ad\u00b7\u2000-\u2015\u202f\u2060\u2212\u3000\ufeff]{1,3}"
+_DIGITS = re.compile(rf"\d(?:(?:{_BETWEEN})?\d){{{SHORTEST - 1},}}")
+_GROUP = re.compile(r"\d+")
+# What is full of digits and no card: dates with times, UUIDs, hex with its mark (unless all of it could be a card
+# number), and hex too long for one.
+_NO_CARD = re.compile(
+    r"(?<!\d)\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?!\d)"
+    r"|(?<![0-9a-zA-Z])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-zA-Z])"
+    r"|(?<![0-9a-zA-Z])0x(?!\d{13,19}(?![0-9a-fA-F]))[0-9a-fA-F]+"
+    r"|(?<![0-9a-zA-Z])(?=\d*[a-fA-F])[0-9a-fA-F]{32,}(?![0-9a-zA-Z])"
+)
+MOST_GROUPS = 6
+
+
+def is_card_number(digits: str) -> bool:
+    """Whether these ASCII digits are a number that a card could have."""
+    return _has_issuer(digits) and _passes_luhn(digits)
+
+
+def is_no_card(text: str) -> bool:
+    """Whether the whole text is a date, a UUID or hex: full of digits, and never a secret by its form."""
+    return _NO_CARD.fullmatch(text) is not None
+
+
+class Found(NamedTuple):
+    """Where a card number stands in a text, and its last four digits; none where it is not sure which they are."""
+
+    start: int
+    end: int
+    last4: str
+
+
+def find_cards(text: str) -> list[Found]:
+    """The card numbers in a text, in their order."""
+    blanked = _NO_CARD.sub(lambda found: "#" * len(found[0]), text)
+    return [card for run in _DIGITS.finditer(blanked) for card in _in_run(blanked, run.start(), run.end())]
+
+
+def _in_run(text: str, start: int, end: int) -> Iterator[Found]:
+    """The card numbers in a run of digits with separators: whole groups of it, or at an end of a group too long."""
+    groups = [found.span() for found in _GROUP.finditer(text, start, end)]
+    first = 0
+    while first < len(groups):
+        card = _of_groups(text, groups, first) or _in_group(text, *groups[first])
+        if card is None:
+            first += 1
+            continue
+        yield card
+        first = next((n for n in range(first, len(groups)) if groups[n][0] >= card.end), len(groups))
+
+
+def _of_groups(text: str, groups: list[tuple[int, int]], first: int) -> Found | None:
+    """The card number that begins with this group: one of the usual length, or the longest of several groups."""
+    best, total, start = None, 0, groups[first][0]
+    for last in range(first, len(groups)):
+        end = groups[last][1]
+        total += end - groups[last][0]
+        if total > LONGEST:
+            break
+        usual = total == MOST_USUAL
+        alone = last == first and not usual
+        if total < SHORTEST or alone or not _is_laid_out(groups[first : last + 1]):
+            continue
+        digits = _ascii_digits(text[start:end])
+        if is_card_number(digits):
+            best = Found(start, end, digits[-4:])
+            if usual:
+                # What follows is its code, or its date.
+                break
+    return best
+
+
+def _in_group(text: str, start: int, end: int) -> Found | None:
+    """A card number without separators; at an end of more digits where a code or a date was put beside it."""
+    digits = _ascii_digits(text[start:end])
+    parts = [digits[:length] for length in (MOST_USUAL, 15)] + [digits[-length:] for length in (MOST_USUAL, 15)]
+    inner = next((part for part in parts if is_card_number(part)), None) if len(digits) > MOST_USUAL else None
+    if is_card_number(digits):
+        return Found(start, end, "" if inner else digits[-4:])
+    return Found(start, end, inner[-4:]) if inner else None
+
+
+def _is_laid_out(groups: list[tuple[int, int]]) -> bool:
+    """Whether somebody may have written one number so; a long row of small numbers is not one."""
+    lengths = [end - start for start, end in groups]
+    return len(groups) <= MOST_GROUPS or (len(set(lengths[:-1])) == 1 and lengths[-1] <= lengths[0])
+
+
+def _ascii_digits(text: str) -> str:
+    return "".join(c for c in folded(text) if "0" <= c <= "9")
+
+
+def _has_issuer(digits: str) -> bool:
+    length = len(digits)
+    return any(low <= digits[: len(low)] <= high and length in lengths for low, high, lengths in _ISSUERS)
+
+
+def _passes_luhn(digits: str) -> bool:
+    odd, even = digits[-1::-2], digits[-2::-2]
+    return (sum(map(int, odd)) + sum(_DOUBLED[int(d)] for d in even)) % 10 == 0

@@ -1,0 +1,164 @@
+"""The control's page: who is there, what waits for a person, and a plain form for whatever can be made happen."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, urlencode
+
+from machines_mcp.sandbox import kyc
+from machines_mcp.sandbox.control import summary
+from machines_mcp.sandbox.faults import KINDS
+from machines_mcp.sandbox.fields import Fields
+from machines_mcp.sandbox.html_page import fill, page, template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.responses import Response
+
+    from machines_mcp.sandbox.state import State
+
+# How many cards and deposits the page shows, the newest of each of its users.
+MOST_ROWS: Final = 50
+FORM: Final = "application/x-www-form-urlencoded"
+_BOARD: Final = template("board")
+_NOBODY_HERE: Final = "Nobody of the users on this page waits."
+# The query of the first page.
+_NEWEST: Final = Fields({})
+_UNDECIDED: Final = ("pending", "manual_review", "needs_information", "needs_verification")
+_NUMBERS: Final = frozenset({"advanceSeconds", "calls", "status", "delaySeconds", "windowSeconds", "amountCents"})
+_FLAGS: Final = {"true": True, "false": False}
+
+
+def read_form(raw: bytes) -> Fields:
+    """A form of the page as the fields of an order; what was left empty, or is not of the chosen fault, is left out."""
+    given = {name: value for name, value in parse_qsl(raw.decode("utf-8", "replace")) if value}
+    values: dict[str, object] = dict(given)
+    for name in _NUMBERS & values.keys():
+        if given[name].isascii() and given[name].isdigit() and len(given[name]) < 16:
+            values[name] = int(given[name])
+    for name in ("slow", "honoured"):
+        if given.get(name) in _FLAGS:
+            values[name] = _FLAGS[given[name]]
+    if given.get("kind") not in (None, "delay"):
+        values.pop("delaySeconds", None)
+    return Fields(values)
+
+
+def show(state: State, said: str = "", status: int = 200, query: Fields = _NEWEST) -> Response:
+    """The page as it is now; `said` is what the last order led to, a constant of the sandbox.
+
+    `query` has the summary's `limit` and `cursor`: which users the page is of.
+    """
+    data = summary(state, query).data
+    users: list[dict[str, Any]] = data["users"]
+    cards = [card for user in users for card in user["cards"]]
+    deposits = [deposit for user in users for deposit in user["deposits"]]
+    waiting = [user for user in users if user["kycStatus"] in _UNDECIDED]
+    paged = query.has("cursor") or data["leftOff"]
+    rate, slow, honoured = data["rateLimit"], data["slowProvisioning"], data["keysHonoured"]
+    words = {
+        "now": data["now"],
+        "ahead": f"{data['clockAheadSeconds']:,.0f} s",
+        "rate": str(rate["calls"] if rate else 0),
+        "provisioning": "They find their contract missing once." if slow else "Their contract is there at once.",
+        "slower": "false" if slow else "true",
+        "slow_label": "Provide contracts at once" if slow else "Provide contracts late",
+        "keys": "The same key makes a request happen once." if honoured else "Each request happens, whatever its key.",
+        "honour": "false" if honoured else "true",
+        "honour_label": "Ignore keys" if honoured else "Honour keys",
+    }
+    content = fill(
+        _BOARD,
+        words,
+        said=f'<p class="said" role="status">{escape(said)}</p>' if said else "",
+        waiting=_rows([_waiting(user) for user in waiting], _NOBODY_HERE if paged else "Nobody waits."),
+        users=_rows([_user(user) for user in users], "Nobody has come yet."),
+        older=_older(data, query),
+        cards=_rows([_card(card) for card in cards[:MOST_ROWS]], "No card has been made."),
+        more_cards=_left_off(len(cards[MOST_ROWS:]) + sum(user["leftOff"]["cards"] for user in users)),
+        deposits=_rows([_deposit(deposit) for deposit in deposits[:MOST_ROWS]], "Nothing has been deposited."),
+        more_deposits=_left_off(len(deposits[MOST_ROWS:]) + sum(user["leftOff"]["deposits"] for user in users)),
+        disarm=_form("faults/clear", "Disarm all: faults") if data["faults"] else "",
+        faults=_rows([_fault(fault) for fault in data["faults"]], "None."),
+        kinds="".join(f'<option value="{kind}">{escape(kind.replace("_", " "))}</option>' for kind in KINDS),
+    )
+    return page("Control", content, status, wide=True)
+
+
+def _rows(rows: list[str], none: str) -> str:
+    return f'<ul class="rows">{"".join(rows)}</ul>' if rows else f'<p class="hint">{none}</p>'
+
+
+def _left_off(count: int) -> str:
+    """How many more of these users' things there are."""
+    return f'<p class="hint">{count:,} more of these users left off.</p>' if count else ""
+
+
+def _older(data: Mapping[str, Any], query: Fields) -> str:
+    """The way to the users that this page leaves off, and back to the first of its kind."""
+    parts = []
+    if data["leftOff"]:
+        kept = {"limit": query.values["limit"]} if query.has("limit") else {}
+        words = urlencode(kept | {"cursor": data["nextCursor"]})
+        parts.append(f'{data["leftOff"]:,} older left off. <a href="/control?{escape(words)}">Show older users</a>')
+    if query.has("cursor"):
+        parts.append('<a href="/control">Show the newest users</a>')
+    return "".join(f'<p class="hint">{part}</p>' for part in parts)
+
+
+def _row(what: str, about: str, forms: str = "") -> str:
+    return f'<li><div class="what"><strong>{escape(what)}</strong><small>{escape(about)}</small></div>{forms}</li>'
+
+
+def _form(action: str, label: str, inner: str = "", **hidden: str) -> str:
+    """A form of one button; `label` is what a screen reader says, its first words stand on the button."""
+    kept = "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in hidden.items())
+    text, _, more = label.partition(": ")
+    button = f'<button aria-label="{escape(f"{text}: {more}")}">{escape(text)}</button>'
+    return f'<form method="post" action="/control/{action}">{kept}{inner}{button}</form>'
+
+
+def _waiting(user: dict[str, Any]) -> str:
+    name = user["userId"]
+    forms = _form("kyc", f"Approve KYC: {name}", userId=name, decision="approved")
+    others = sorted(kyc.DECISIONS.keys() - {"approved"})
+    options = "".join(f'<option value="{status}">{status.replace("_", " ")}</option>' for status in others)
+    select = f'<label>Or decide <select name="decision">{options}</select></label>'
+    return _row(name, user["kycStatus"].replace("_", " "), forms + _form("kyc", f"Decide: {name}", select, userId=name))
+
+
+def _user(user: dict[str, Any]) -> str:
+    agreed = "agreements accepted" if user["agreementsAccepted"] else "agreements open"
+    about = f"KYC {user['kycStatus'].replace('_', ' ')}, {agreed}, {_dollars(user['spendingPower'])} to spend"
+    name, left = user["userId"], user["withdrawals"]["signatureSecondsLeft"]
+    if not left:
+        return _row(name, about)
+    about += f", a withdrawal signature lasts {left} s more"
+    return _row(name, about, _form("withdrawals", f"Execute withdrawal: {name}", userId=name))
+
+
+def _card(card: dict[str, Any]) -> str:
+    label = f"ending in {card['last4']}"
+    if card["status"] == "canceled":
+        return _row(label, "canceled")
+    cents = '<label>Cents <input name="amountCents" type="number" min="1" max="1000000" value="500" required></label>'
+    form = _form("spend", f"Post a spend: card {label}", cents, cardId=card["cardId"])
+    return _row(f"Card {label}", card["status"].replace("_", " "), form)
+
+
+def _deposit(deposit: dict[str, Any]) -> str:
+    if deposit["completed"]:
+        return _row(deposit["id"], "completed")
+    form = _form("deposits", f"Complete deposit: {deposit['id']}", depositId=deposit["id"])
+    return _row(deposit["id"], "under way", form)
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    about = f"{fault['kind'].replace('_', ' ')}, {fault['calls']} more"
+    return _row(f"{fault.get('method', 'any method')} {fault['path']}", about)
+
+
+def _dollars(cents: int) -> str:
+    return f"{cents / 100:,.2f} USD"

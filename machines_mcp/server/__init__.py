@@ -1,0 +1,1 @@
+"""The composition root: settings, the app, and the processes it starts."""

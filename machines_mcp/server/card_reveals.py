@@ -1,0 +1,163 @@
+"""Reveals as the server runs them: what the vault is asked, and the pages that are open for a person."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from machines_mcp.protocol.errors import Code, Refusal
+from machines_mcp.server.browser import open_page
+from machines_mcp.server.partner_connection import path_text
+from machines_mcp.server.reveal_page import RevealPage, note, revealed
+from machines_mcp.tools.services import Outcome, Revealed, Sink
+from machines_mcp.vault import client, page_client
+from machines_mcp.vault.public_key import Recipient, RecipientError, read_recipient
+from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
+
+if TYPE_CHECKING:
+    from machines_mcp.permissions.approval import Intent
+    from machines_mcp.permissions.factory import Guard
+    from machines_mcp.redaction.secret import Secret
+    from machines_mcp.server.settings import Settings
+
+REVEAL_SECONDS = 20.0
+PAGE_SECONDS = 120.0
+START_SECONDS = 20.0
+SETTLE_SECONDS = 25.0
+MOST_PAGES = 3
+
+
+class Reveals:
+    """Starts vaults. `address` says where the Partner API is, and the key for it; `opens_pages`: in a browser here."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        guard: Guard,
+        address: Callable[[], Awaitable[tuple[str, Secret]]],
+        *,
+        opens_pages: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._guard = guard
+        self._address = address
+        self._opens_pages = opens_pages
+        self._turn = anyio.Lock()
+        self._pages: dict[str, RevealPage] = {}
+        guard.gate.settled = self.settled
+
+    async def reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
+        """One card to any sink but a page, in a process that is gone when this returns.
+
+        Raises:
+            Refusal: The operator's key to seal to can't be used.
+        """
+        needs: dict[str, Any] = {"deadline_seconds": REVEAL_SECONDS}
+        if sink == "sealed":
+            needs["recipient"] = await anyio.to_thread.run_sync(_recipient, self._guard.policy.sealed_key)
+        if sink == "model":
+            needs["with_code"] = self._guard.policy.reveal_model_cvc
+        reply = await client.reveal(await self._request(user_id, card_id, last4, sink, **needs))
+        note(self._guard, reply, sink, user_id, card_id)
+        return revealed(reply)
+
+    async def page(self, intent: Intent, last4: str, outcome: Outcome) -> str:
+        """The address of the page on which a person decides this intent, and sees the card; opened where it isn't.
+
+        What becomes of it is stored in the intent, as `outcome` puts it.
+
+        Raises:
+            Refusal: The passphrase is locked, too many pages are open, or the vault does not start.
+        """
+        async with self._turn:
+            page = self._pages.get(intent.id)
+            if page is None or page.over:
+                page = await self._open(intent, last4, outcome)
+            return page.address
+
+    async def ended(self, intent_id: str) -> None:
+        """Wait until the page for this intent, where one is open, has its end, and that is stored."""
+        page = self._pages.get(intent_id)
+        if page is not None:
+            await page.ended.wait()
+
+    async def settled(self, intent_id: str) -> None:
+        """`ended`, for at most 25 seconds: what a page needs that a person has just said yes to."""
+        with anyio.move_on_after(SETTLE_SECONDS):
+            await self.ended(intent_id)
+
+    async def close(self) -> None:
+        """End every page."""
+        pages = [page for page in self._pages.values() if page.task is not None]
+        for page in pages:
+            if page.task is not None:
+                page.task.cancel()
+        await asyncio.gather(*(page.task for page in pages if page.task is not None), return_exceptions=True)
+
+    async def _open(self, intent: Intent, last4: str, outcome: Outcome) -> RevealPage:
+        self._pages = {known: page for known, page in self._pages.items() if not page.gone}
+        if len(self._pages) >= MOST_PAGES:
+            raise Refusal(
+                Code.RATE_LIMITED, message="Three pages wait for the user already; let them decide those first."
+            )
+        order = PageOrder(
+            handle=secrets.token_urlsafe(16),
+            asked_by=intent.asked_by[:80],
+            environment=self._settings.environment.value,
+            verifier=await self._verifier(intent),
+        )
+        needs = {"page": order, "deadline_seconds": PAGE_SECONDS}
+        request = await self._request(intent.user_id, intent.card_id or "", last4, "page", **needs)
+        page = RevealPage(self._guard, intent, order.handle, outcome)
+        page.task = asyncio.get_running_loop().create_task(page_client.show(request, page))
+        self._pages[intent.id] = page
+        with anyio.move_on_after(START_SECONDS):
+            await page.ready.wait()
+        if not page.port:
+            page.task.cancel()
+            raise Refusal(Code.REVEAL_FAILED, details={"reason": "page.not_started"})
+        if self._opens_pages:
+            open_page(page.address, self._settings.state_dir)
+        return page
+
+    async def _verifier(self, intent: Intent) -> Verifier | None:
+        if not self._guard.policy.needs_passphrase:
+            return None
+        found = await self._guard.passphrase.verifier()
+        if found is None or await self._guard.passphrase.locked():
+            message = "The passphrase is locked after five wrong tries; tell the user, and call again in 15 minutes."
+            raise Refusal(Code.APPROVAL_REQUIRED, message=message, details={"approval_id": intent.id})
+        return Verifier(salt=found.salt, key=found.key)
+
+    async def _request(self, user_id: str, card_id: str, last4: str, sink: Sink, **needs: Any) -> VaultRequest:
+        url, key = await self._address()
+        return VaultRequest(
+            base_url=url,
+            partner_key=key,
+            user_id=user_id,
+            card_id=card_id,
+            last4=last4,
+            sink=sink,
+            proxy=self._settings.proxy,
+            ca_file=path_text(self._settings.ca_file),
+            trace=path_text(self._settings.trace),
+            **needs,
+        )
+
+
+def _recipient(path: Path | None) -> Recipient:
+    try:
+        if path is None:
+            raise RecipientError("it is not set")
+        return read_recipient(path.read_bytes())
+    except OSError:
+        reason = "the file can't be read"
+    except RecipientError as error:
+        reason = str(error)
+    message = f"The card can't be sealed: with the operator's reveal.sealed_key, {reason}. Nothing was fetched."
+    raise Refusal(Code.REVEAL_FAILED, message=message, details={"reason": "recipient.unusable"})

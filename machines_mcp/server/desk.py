@@ -1,0 +1,97 @@
+"""The desk, wired to the server it belongs to: what it is handed, and when its page is opened for the person."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import anyio
+
+from machines_mcp.desk.dependencies import Fulfilled, Rooms, Take
+from machines_mcp.desk.server import Desk
+from machines_mcp.protocol.errors import Refusal
+from machines_mcp.server.browser import open_page
+from machines_mcp.storage.state_keys import state_key
+from machines_mcp.tools.catalog import TOOLS
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import KycValues
+    from machines_mcp.server.app import App
+    from machines_mcp.server.settings import Settings
+
+
+class NoDesk(Exception):
+    """There can be no desk here; the message is one sentence that says what to do."""
+
+
+class DeskOf:
+    """The desk of one server. `opens_pages`: a person may sit in front of this machine, so a tab may be opened."""
+
+    def __init__(self, app: App, *, opens_pages: bool) -> None:
+        self._app = app
+        self._opens_pages = opens_pages
+        settings = app.settings
+        self.desk = Desk(
+            Rooms(
+                environment=settings.environment.value,
+                guard=app.guard,
+                key=state_key(settings.state_dir, "desk"),
+                titles={tool.name: tool.title for tool in TOOLS},
+                kyc_values=self._kyc_values,
+                fulfil=self._fulfil,
+                pinned_user=settings.user_id,
+            )
+        )
+
+    async def address(self, path: str = "") -> str | None:
+        """Where a person decides, or what is at `path` there; the desk is started for it, and shown where it can be."""
+        home = await self.desk.address()
+        if home is None:
+            return None
+        if self._opens_pages:
+            open_page(home + path, self._app.settings.state_dir)
+        return home + path
+
+    async def _kyc_values(self, user_id: str) -> KycValues:
+        return await (await self._app.connection.client()).kyc.values(user_id)
+
+    async def _fulfil(self, intent_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
+        try:
+            return Fulfilled(await self._app.load().dispatcher.fulfil(intent_id, values, take))
+        except Refusal as refusal:
+            faults = tuple((fault.field, fault.rule) for fault in refusal.faults)
+            waits = await self._app.guard.ways.get(intent_id) is not None
+            return Fulfilled("faulty" if waits else "failed", faults, refusal.message)
+
+
+async def run_desk(
+    settings: Settings, *, say: Callable[[str, bool], None], warn: Callable[[str], None], opens: bool
+) -> None:
+    """Say where the desk is, and whether it is served here: where no server has one, until a signal comes.
+
+    Raises:
+        NoDesk: No port can be had for it.
+        StoreUnavailable: The state folder can't be used.
+    """
+    from machines_mcp.server.app import opened
+
+    async with opened(settings) as app:
+        desk = app.desk.desk
+        found = await desk.find()
+        address = found or await desk.address()
+        if address is None:
+            raise NoDesk(
+                "The desk can't be started: no port of 127.0.0.1 can be had; see whether a firewall forbids it."
+            )
+        with anyio.open_signal_receiver(*_ENDING) as signals:
+            say(address, found is None)
+            if opens and not open_page(address, settings.state_dir, at_once=True):
+                warn("No browser could be opened from here; open the address yourself.")
+            if found is None:
+                warn("Served by this command until Ctrl-C.")
+                async for _ in signals:
+                    return
+
+
+_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

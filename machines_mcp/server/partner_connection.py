@@ -1,0 +1,91 @@
+"""The way to the Partner API: where it is, the key for it, and the clients that speak to it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.settings import Settings
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import PartnerClient
+    from machines_mcp.partner.models.base import OnAnswer
+    from machines_mcp.storage.journal import Journal
+
+
+class Connection:
+    """Nothing is loaded or started before it is needed. What is opened is given to `on_close`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        egress: Egress,
+        journal: Callable[[], Journal],
+        on_close: Callable[[Callable[[], Awaitable[None]]], None],
+    ) -> None:
+        self._settings = settings
+        self._egress = egress
+        self._journal = journal
+        self._on_close = on_close
+        self._lock = anyio.Lock()
+        self._client: PartnerClient | None = None
+        self._address: tuple[str, Secret] | None = None
+
+    async def client(self) -> PartnerClient:
+        """The one client of the Partner API; in `embedded` this starts the simulator."""
+        if self._client is not None:
+            return self._client
+        async with self._lock:
+            if self._client is None:
+                self._client = await self.another()
+            return self._client
+
+    async def another(self, *, on_answer: OnAnswer | None = None) -> PartnerClient:
+        """A client beside the one; `on_answer` as `PartnerClient` has it."""
+        from machines_mcp.partner import PartnerClient
+
+        if self._address is None:
+            self._address = await self._find()
+        url, key = self._address
+        client = PartnerClient(
+            url,
+            key,
+            proxy=self._settings.proxy,
+            ca_file=path_text(self._settings.ca_file),
+            trace=path_text(self._settings.trace),
+            on_secret=self._egress.learn,
+            on_answer=on_answer,
+            mutations=self._journal(),
+        )
+        self._on_close(client.aclose)
+        return client
+
+    async def endpoint(self) -> tuple[str, Secret]:
+        """Where the Partner API is, and the key for it, for the vault's client."""
+        await self.client()
+        return self._address or await self._find()
+
+    async def _find(self) -> tuple[str, Secret]:
+        if self._settings.api_url is not None and self._settings.partner_key is not None:
+            return self._settings.api_url, self._settings.partner_key
+        from machines_mcp.partner.errors import Unreachable
+        from machines_mcp.server.sandbox_process import EmbeddedSandbox, SandboxFailed
+
+        sandbox = EmbeddedSandbox(self._settings.state_dir)
+        self._on_close(sandbox.close)
+        try:
+            found = await sandbox.endpoint()
+        except SandboxFailed:
+            raise Unreachable from None
+        self._egress.learn(found.partner_key)
+        return found.base_url, found.partner_key
+
+
+def path_text(path: Path | None) -> str | None:
+    """A path of the settings as a client takes it."""
+    return None if path is None else str(path)

@@ -1,0 +1,98 @@
+"""Where a server's partner key comes from: the environment, a file that it names, or what `login` stored."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from machines_mcp.redaction.secret import Secret
+
+KeySource = Literal["environment", "file", "keyring", "login file"]
+
+MAX_KEY_FILE = 4096
+
+
+class KeyFault(Exception):
+    """There is no key that can be taken; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """A key, how it came, and the file it was read from, if it was."""
+
+    key: Secret
+    source: KeySource
+    file: Path | None = None
+
+
+def given_key(values: Mapping[str, str]) -> FoundKey | None:
+    """The key that the settings hold or name; None where they do neither.
+
+    Raises:
+        KeyFault: They do both, or what they lead to is no key.
+    """
+    direct, file = values.get("MACHINES_PARTNER_KEY"), values.get("MACHINES_PARTNER_KEY_FILE")
+    if direct and file:
+        raise KeyFault("MACHINES_PARTNER_KEY and MACHINES_PARTNER_KEY_FILE are both set; keep one.")
+    if file:
+        return FoundKey(_read_key_file(Path(file), "MACHINES_PARTNER_KEY_FILE"), "file", Path(file))
+    return FoundKey(checked_key(direct), "environment") if direct else None
+
+
+def stored_key(environment: str) -> FoundKey:
+    """The key that `machines-mcp login` stored for `sandbox` or `production`.
+
+    Only asked where the environment is named and neither variable is set: a stored key alone changes nothing.
+
+    Raises:
+        KeyFault: There is none, or it can't be had.
+    """
+    from machines_mcp.server.keyring_store import KeyringSilent, file_of, from_keyring
+
+    file = file_of(environment)
+    if file.exists():
+        return FoundKey(_read_key_file(file, str(file)), "login file", file)
+    try:
+        found = from_keyring(environment)
+    except KeyringSilent as silent:
+        raise KeyFault(
+            f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE, or the key that "
+            f"machines-mcp login stored, but {silent}; unlock it."
+        ) from None
+    if found is None:
+        raise KeyFault(
+            f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE, or that you run "
+            f"machines-mcp login {environment} once."
+        )
+    return FoundKey(checked_key(found.expose()), "keyring")
+
+
+def checked_key(value: str) -> Secret:
+    """The partner key as it is taken; only its form is looked at.
+
+    Raises:
+        KeyFault: It can't be one.
+    """
+    if not re.fullmatch(r"[\x21-\x7e]{8,512}", value):
+        raise KeyFault("The partner key must be 8 to 512 printable ASCII characters without spaces.")
+    return Secret(value)
+
+
+def _read_key_file(path: Path, name: str) -> Secret:
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise KeyFault(f"{name} is not a regular file.")
+        if os.name == "posix" and info.st_mode & 0o077:
+            raise KeyFault(f"{name} can be read by other users; run chmod 600 on it.")
+        with path.open(encoding="ascii") as file:
+            return checked_key(file.read(MAX_KEY_FILE).strip())
+    except UnicodeDecodeError:
+        raise KeyFault(f"{name} does not hold a key: it is not ASCII text.") from None
+    except OSError:
+        raise KeyFault(f"{name} can't be read; check the path and its permissions.") from None

@@ -1,0 +1,119 @@
+"""A page of the vault's as the server knows it: who may decide there, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from machines_mcp.storage.audit_record import Entry
+from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.failpoints import point
+from machines_mcp.tools.services import Outcome, Revealed, Sink
+from machines_mcp.vault.reply import ReleasedReply, SealedReply, VaultReply
+
+if TYPE_CHECKING:
+    from machines_mcp.permissions.approval import Intent
+    from machines_mcp.permissions.factory import Guard
+
+logger = logging.getLogger(__name__)
+
+
+class RevealPage:
+    """One page: the vault's `Person`, who answers for whoever sits before it."""
+
+    def __init__(self, guard: Guard, intent: Intent, handle: str, outcome: Outcome) -> None:
+        self._guard = guard
+        self._intent = intent
+        self._handle = handle
+        self._outcome = outcome
+        self._taken = False
+        self.port = 0
+        self.over = False
+        self.ready = anyio.Event()
+        self.ended = anyio.Event()
+        self.task: asyncio.Task[VaultReply] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        return f"http://127.0.0.1:{self.port}/{self._handle}"
+
+    @property
+    def gone(self) -> bool:
+        """Whether its process has ended."""
+        return self.task is None or self.task.done()
+
+    def listening(self, port: int) -> None:
+        self.port = port
+        point("vault.started")
+        self.ready.set()
+
+    async def wrong(self) -> bool:
+        try:
+            return await self._guard.passphrase.count_wrong("page") == "locked"
+        except StoreUnavailable:
+            # A try that can't be counted was one too many.
+            return True
+
+    async def right(self) -> bool:
+        try:
+            if self._guard.policy.needs_passphrase and await self._guard.passphrase.locked():
+                return False
+            self._taken = await self._guard.ways.take(self._intent.id, "page") == "granted"
+            point("reveal.taken")
+        except StoreUnavailable:
+            return False
+        return self._taken
+
+    async def told(self, reply: VaultReply) -> None:
+        self.over = True
+        self.ready.set()
+        try:
+            note(self._guard, reply, "page", self._intent.user_id, self._intent.card_id, self._intent.id)
+            if self._taken:
+                ended = self._outcome(revealed(reply))
+                await self._guard.gate.finish(self._intent, json.dumps(ended.answer), ok=ended.ok, code=ended.code)
+            elif reply.code == "page.refused":
+                await self._guard.ways.refuse(self._intent.id, "page")
+        except StoreUnavailable:
+            await self._guard.gate.abandon(self._intent)
+            logger.error("the end of a page could not be stored")
+        finally:
+            point("reveal.finished")
+            self.ended.set()
+
+
+def note(
+    guard: Guard, reply: VaultReply, sink: Sink, user_id: str, card_id: str | None, intent_id: str | None = None
+) -> None:
+    """A row for everyone who could have seen a card, whatever else is written of the call."""
+    entry = Entry(
+        kind="reveal",
+        tool="reveal_card",
+        user_id=user_id,
+        intent_id=intent_id,
+        verdict=reply.status,
+        code=reply.code,
+        sink=sink,
+        card_id=card_id,
+    )
+    guard.audit.note(entry)
+
+
+def revealed(reply: VaultReply) -> Revealed:
+    """What the vault said, as the tool reads it."""
+    return Revealed(
+        ok=reply.status != "failed",
+        code=reply.code,
+        brand=reply.brand,
+        last4=reply.last4,
+        expiration_month=reply.expiration_month,
+        expiration_year=reply.expiration_year,
+        jwe=reply.jwe if isinstance(reply, SealedReply) else None,
+        pan=reply.pan if isinstance(reply, ReleasedReply) else None,
+        cvc=reply.cvc if isinstance(reply, ReleasedReply) else None,
+    )

@@ -1,0 +1,173 @@
+"""The embedded Partner API: one simulator process per state folder, shared by the servers that use the folder.
+
+It lives while anybody holds a lease (its stdin, or a connection to its lease port), so any end of the last holder
+ends it, `kill -9` included. A lock file makes sure that two servers that start at once find the same one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import IO, Any, cast
+
+import anyio
+import anyio.to_thread
+
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.database import private_folder
+
+START_SECONDS = 15.0
+_MOST_BYTES = 10_000
+_LEASE_SECONDS = 2.0
+_END_SECONDS = 0.5
+_POLL_SECONDS = 0.01
+
+
+class SandboxFailed(Exception):
+    """The simulator did not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the Partner API is and the key it takes. `control_url` moves the simulator along."""
+
+    base_url: str
+    partner_key: Secret
+    control_url: str
+
+
+class EmbeddedSandbox:
+    """Starts the simulator at the first `endpoint()` and lets go of it in `close()`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held = AsyncExitStack()
+        self._lock = anyio.Lock()
+        self._endpoint: Endpoint | None = None
+
+    async def endpoint(self) -> Endpoint:
+        """The running simulator, this folder's or a new one.
+
+        Raises:
+            SandboxFailed: It did not answer within 15 seconds.
+        """
+        async with self._lock:
+            if self._endpoint is None:
+                try:
+                    with anyio.fail_after(START_SECONDS):
+                        self._endpoint = await self._find_or_start()
+                except (TimeoutError, OSError, ValueError, KeyError):
+                    raise SandboxFailed from None
+            return self._endpoint
+
+    async def close(self) -> None:
+        """Let go. The simulator ends by itself when nobody else holds it."""
+        self._endpoint = None
+        await self._held.aclose()
+
+    async def _find_or_start(self) -> Endpoint:
+        private_folder(self._folder)
+        notes = self._folder / "sandbox.json"
+        async with _locked(self._folder / "sandbox.lock"):
+            found = await self._join(notes)
+            return found or await self._start(notes)
+
+    async def _join(self, notes: Path) -> Endpoint | None:
+        try:
+            known = json.loads(await anyio.Path(notes).read_text(encoding="utf-8"))
+            with anyio.fail_after(_LEASE_SECONDS):
+                lease = await anyio.connect_tcp("127.0.0.1", known["lease_port"])
+                # The port may belong to somebody else by now; only the process of the notes knows its instance.
+                greeting = await lease.receive(200)
+        except (OSError, ValueError, KeyError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError):
+            return None
+        if greeting.decode("ascii", "replace").strip() != known.get("instance"):
+            await lease.aclose()
+            return None
+        self._held.push_async_callback(lease.aclose)
+        return _endpoint(known)
+
+    async def _start(self, notes: Path) -> Endpoint:
+        command = [sys.executable, "-I", "-m", "machines_mcp.sandbox", "--port", "0", "--leased"]
+        command += ["--db", str(self._folder / "sandbox.db")]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
+        process = await anyio.to_thread.run_sync(_spawn, command, environment)
+        try:
+            known = json.loads(await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True))
+            endpoint = _endpoint(known)
+            await anyio.to_thread.run_sync(_note, notes, known)
+        except BaseException:
+            # Nobody else knows of it yet.
+            process.kill()
+            _reap(process)
+            raise
+        self._held.push_async_callback(_let_go, process)
+        return endpoint
+
+
+def _endpoint(known: dict[str, Any]) -> Endpoint:
+    return Endpoint(known["base_url"], Secret(known["partner_key"]), known["control_url"])
+
+
+def _note(path: Path, known: dict[str, Any]) -> None:
+    draft = path.with_suffix(".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(known, file)
+    os.replace(draft, path)
+
+
+def _spawn(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    # A session of its own: a client that kills our process group must not take another server's simulator along.
+    return subprocess.Popen(  # noqa: S603 - ourselves, and no shell
+        command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
+    )
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> bytes:
+    """What it says once it accepts; it says no more."""
+    stdout = cast(IO[bytes], process.stdout)
+    with stdout:
+        return stdout.readline(_MOST_BYTES)
+
+
+async def _let_go(process: subprocess.Popen[bytes]) -> None:
+    cast(IO[bytes], process.stdin).close()
+    # It ends at once if this was the last lease; otherwise it is the others' by now.
+    with anyio.move_on_after(_END_SECONDS):
+        while process.poll() is None:  # noqa: ASYNC110 - a child's end is no event of the loop
+            await anyio.sleep(_POLL_SECONDS)
+    if process.returncode is None:
+        _reap(process)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Take note of its end whenever that comes: it is our child, and may outlive our need of it."""
+    if process.stdin is not None:
+        process.stdin.close()
+    threading.Thread(target=process.wait, name="machines-sandbox-end", daemon=True).start()
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await anyio.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,78 @@
+"""The operator's policy and the guard of a state folder, without a server: what commands need that only decide."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from machines_mcp.permissions.policy import Policy, default_policy
+from machines_mcp.server.settings import Settings
+from machines_mcp.storage.database import Store
+
+if TYPE_CHECKING:
+    from machines_mcp.permissions.factory import Guard
+
+CLOSE_SECONDS = 1.0
+
+
+def policy_for(settings: Settings) -> Policy:
+    """The operator's policy, or the one that holds without a file.
+
+    Raises:
+        PolicyError: The file is refused.
+    """
+    if settings.policy is None:
+        return default_policy(settings.environment.value, read_only=settings.read_only)
+    return policy_in(
+        settings.policy, settings.environment.value, read_only=settings.read_only, user_id=settings.user_id
+    )
+
+
+def policy_in(path: Path, environment: str, *, read_only: bool, user_id: str | None) -> Policy:
+    """The policy in a file, judged by the tools that there are.
+
+    Raises:
+        PolicyError: The file is refused.
+    """
+    from machines_mcp.permissions.policy_loader import load_policy
+    from machines_mcp.tools.catalog import EFFECTS
+
+    return load_policy(path, environment, read_only=read_only, tools=EFFECTS, key_fault=_key_fault, user_id=user_id)
+
+
+def _key_fault(key: bytes) -> str | None:
+    from machines_mcp.vault.public_key import RecipientError, read_recipient
+
+    try:
+        read_recipient(key)
+    except RecipientError as error:
+        return str(error)
+    return None
+
+
+@asynccontextmanager
+async def opened_guard(settings: Settings) -> AsyncIterator[Guard]:
+    """The guard of the settings' state folder, let go of at the end. Nothing is asked of Machines.
+
+    Raises:
+        PolicyError: The policy's file is refused.
+        StoreUnavailable: The state folder can't be used.
+    """
+    from machines_mcp.permissions.factory import wire_guard
+
+    policy, store = policy_for(settings), Store(settings.state_dir)
+    try:
+        guard = wire_guard(store, policy)
+        try:
+            yield guard
+        finally:
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await guard.audit.close()
+            guard.owners.close()
+    finally:
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            await store.close()

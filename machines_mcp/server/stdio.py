@@ -1,0 +1,73 @@
+"""Serving on stdin and stdout, and the end of it, however it comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+
+from machines_mcp.server.app import App, opened
+from machines_mcp.server.settings import Settings
+
+STOP_SECONDS = 5.0
+QUIET_SECONDS = 0.5
+
+
+async def serve(settings: Settings) -> None:
+    """Serve MCP on stdin and stdout until the client hangs up or a signal comes; then end within 6 seconds."""
+    from machines_mcp.protocol.jsonrpc import Wire
+    from machines_mcp.protocol.stdio import serve_stdio
+
+    _leave_no_core()
+    async with opened(settings, opens_pages=True) as app:
+        server = app.server()
+        with anyio.CancelScope() as scope:
+
+            def stop() -> None:
+                _end_at_the_latest()
+                scope.cancel()
+
+            _stop_on_signals(stop)
+            async with (
+                serve_stdio(Wire(app.egress), left=_end_at_the_latest, lost=stop) as (reader, writer),
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(_settle, app)
+                await server.run(reader, writer, server.create_initialization_options())
+                tasks.cancel_scope.cancel()
+
+
+async def _settle(app: App) -> None:
+    # The client's first questions come first.
+    await anyio.sleep(QUIET_SECONDS)
+    await app.settle()
+
+
+def _leave_no_core() -> None:
+    """A crash must not write the partner key and the session tokens to a file."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    import asyncio
+
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        with suppress(AttributeError, NotImplementedError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop)
+
+
+def _end_at_the_latest() -> None:
+    """Whatever hangs, a call under way or the cleaning up, the process is gone in 5 seconds."""
+    import threading
+
+    # Not by the loop, which may be what hangs.
+    timer = threading.Timer(STOP_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,1 @@
+"""The state folder: database, journal, withdrawals, audit log, locks and keys."""

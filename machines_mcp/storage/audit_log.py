@@ -1,0 +1,256 @@
+"""The audit: a row for each call, each decision and each alarm, chained so that tampering shows.
+
+What changes something is written before it happens, in the transaction that lets it happen (`append_in`) or in one of
+its own (`append`): where that fails, nothing happens. Reads (`note`) are written in batches, at most 0.1 s later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from machines_mcp.storage.audit_chain import Finding, chained, tolerant, verify
+from machines_mcp.storage.audit_checkpoint import Head, newest, publish
+from machines_mcp.storage.audit_record import COLUMNS, Entry, Kind, Row, fingerprinted
+from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.failpoints import point
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.storage.database import Store
+
+__all__ = ["Audit", "Entry", "Finding", "Head", "Kind", "Row", "verify"]
+
+logger = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+MOST_QUEUED = 10_000
+
+_COLUMNS = ", ".join(COLUMNS)
+_INSERT = f"INSERT INTO audit ({_COLUMNS}, mac) VALUES ({'?, ' * len(COLUMNS)}?)"  # noqa: S608 - made of constants
+
+
+class Audit:
+    """The audit of one state folder. Servers may share it: each row is chained within its write transaction."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: bytes,
+        policy_digest: str,
+        *,
+        head_file: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._policy = policy_digest
+        self._head_file = head_file
+        self._clock = clock
+        self._lock = threading.Lock()  # the queue is filled on the loop, by alarms anywhere, and emptied by the store
+        self._queue: deque[tuple[float, Entry]] = deque()
+        self._dropped = 0
+        self._posting = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # Of the write transaction under way: how many of the queue and of the dropped it holds, and whether any row.
+        self._taken = 0
+        self._counted = 0
+        self._touched = False
+        self.broken = False
+        """Whether rows that are due could not be written; False again after any that could."""
+        self.head_broken = False
+        """Whether the head could not be brought up to date, or the one that is kept is not of this chain."""
+        store.after_write = self._ended
+
+    def append_in(self, db: sqlite3.Connection, entry: Entry) -> None:
+        """Write the row within the caller's transaction (`store.run`), after those that are queued: all, or nothing.
+
+        Raises:
+            StoreUnavailable: The chain can't be continued.
+        """
+        self._drain(db)
+        self._insert(db, self._clock(), entry)
+
+    async def append(self, entry: Entry) -> None:
+        """Write the row now.
+
+        Raises:
+            StoreUnavailable: It can't be written; what it speaks of must not happen.
+        """
+        await self._written(lambda db: self.append_in(db, entry))
+
+    def note(self, entry: Entry) -> None:
+        """Queue the row of what changes nothing; it is written within 0.1 s, before any other, and at `close`.
+
+        While 10,000 wait, further ones are not kept but counted, in a row of their own. On the loop's thread only.
+        """
+        self._enqueue(entry, MOST_QUEUED)
+        self._schedule(BATCH_SECONDS)
+
+    def alarm(self, code: str) -> None:
+        """Write a row of kind `alarm` as soon as can be, without waiting for it. From any thread."""
+        logger.error("an alarm was raised; see machines-mcp audit show --kind alarm")
+        self._enqueue(Entry("alarm", code=code), 2 * MOST_QUEUED)
+        self._post()
+
+    async def flush(self) -> None:
+        """Write what is queued.
+
+        Raises:
+            StoreUnavailable: It can't be written, and stays queued.
+        """
+        if self._due():
+            await self._written(self._drain)
+
+    async def close(self) -> None:
+        """Write what is queued; the store is closed after this. What can't be written is said in the log."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop = None
+        try:
+            await self.flush()
+        except StoreUnavailable:
+            logger.error("rows of the audit are lost: they could not be written before the end")
+
+    def trouble(self) -> str | None:
+        """What can't be written at present, in a sentence for who runs the server; None where all is well."""
+        if self.broken:
+            return "Rows of the audit can't be written, so nothing can be changed; run machines-mcp doctor."
+        return "The audit's head can't be kept up to date; run machines-mcp audit verify." if self.head_broken else None
+
+    async def rows(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int = 200,
+        tool: str | None = None,
+        kind: str | None = None,
+        user_id: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        newest_first: bool = False,
+    ) -> list[Row]:
+        """At most `limit` rows above `after` and below `before`, from `since` to before `until` (epoch seconds).
+
+        Raises:
+            StoreUnavailable: They can't be read.
+        """
+        user = fingerprinted(self._key, user_id)
+        tests = {"seq < ?": before, "tool = ?": tool, "kind = ?": kind, "user_id = ?": user, "at >= ?": since}
+        tests["at < ?"] = until
+        given = {"seq > ?": after} | {test: value for test, value in tests.items() if value is not None}
+        order = "DESC" if newest_first else "ASC"
+        query = f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(given)} ORDER BY seq {order} LIMIT ?"  # noqa: S608
+        values = (*given.values(), limit)
+
+        def work(db: sqlite3.Connection) -> list[Row]:
+            with tolerant(db):
+                return [Row(*row) for row in db.execute(query, values)]
+
+        return await self._store.read(work)
+
+    async def verified(self, head: Head | None = None) -> Finding:
+        """Walk the whole chain (`verify`).
+
+        Raises:
+            StoreUnavailable: It can't be read.
+        """
+        return await self._store.read(lambda db: verify(db, self._key, head))
+
+    async def _written(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        try:
+            await self._store.run(work)
+        except StoreUnavailable:
+            self._fail()
+            raise
+
+    def _insert(self, db: sqlite3.Connection, at: float, entry: Entry) -> None:
+        last = newest(db)
+        values = (last.seq + 1, float(at), *entry.values(self._key), self._policy)
+        db.execute(_INSERT, (*values, chained(self._key, bytes.fromhex(last.mac), values)))
+        self._touched = True
+
+    def _drain(self, db: sqlite3.Connection) -> None:
+        """Write what is queued. It leaves the queue only when the transaction is committed."""
+        with self._lock:
+            waiting = list(islice(self._queue, self._taken, None))
+            dropped = self._dropped - self._counted
+        for at, entry in waiting:
+            self._insert(db, at, entry)
+        self._taken += len(waiting)
+        if dropped:
+            self._insert(db, self._clock(), Entry("alarm", code=f"audit.not_kept:{dropped}"))
+            self._counted += dropped
+
+    def _ended(self, db: sqlite3.Connection, committed: bool) -> None:
+        """A write transaction of the store has ended: ours, or another's that may hold a row of ours."""
+        taken, counted, touched = self._taken, self._counted, self._touched
+        self._taken, self._counted, self._touched = 0, 0, False
+        if not committed or not touched:
+            return
+        with self._lock:
+            self._dropped -= counted
+            for _ in range(taken):
+                self._queue.popleft()
+        self.broken = False
+        if self._head_file is not None:
+            self.head_broken = not publish(db, self._head_file)
+        point("audit.appended")
+
+    def _enqueue(self, entry: Entry, most: int) -> None:
+        with self._lock:
+            if len(self._queue) < most:
+                self._queue.append((self._clock(), entry))
+            else:
+                self._dropped += 1
+
+    def _due(self) -> bool:
+        return bool(self._queue or self._dropped)
+
+    def _schedule(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        if self._timer is None:
+            self._timer = self._loop.call_later(seconds, self._batch)
+
+    def _batch(self) -> None:
+        self._timer = None
+        self._post()
+
+    def _post(self) -> None:
+        with self._lock:
+            if self._posting or not (self._queue or self._dropped):
+                return
+            self._posting = True
+        try:
+            self._store.post(self._drain).add_done_callback(self._posted)
+        except StoreUnavailable:
+            self._posting = False
+            self._fail()
+
+    def _posted(self, done: Future[None]) -> None:
+        self._posting = False
+        if not done.cancelled() and done.exception() is None:
+            self._post()  # what came while it was being written
+            return
+        self._fail()
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._schedule, RETRY_SECONDS)
+
+    def _fail(self) -> None:
+        self.broken = True
+        logger.error("the audit could not be written")

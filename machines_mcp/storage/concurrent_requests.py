@@ -1,0 +1,55 @@
+"""What else can have made what a lost request asked for: what is known to be of others, and who is in doubt as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from machines_mcp.permissions.executions import NOBODY
+from machines_mcp.storage.journal_entry import OPEN, Entry, selected
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Beside one entry of the journal, all that the same user asked for.
+
+    `made`: the ids of what others made by the same operation. `open`: those of the same operation of which nobody
+    knows yet what they made; `at_work`: the ids of these that may still hear it. `changes`: what was asked since of
+    things that there are.
+    """
+
+    made: frozenset[str]
+    open: tuple[Entry, ...]
+    at_work: frozenset[str]
+    changes: tuple[Entry, ...]
+
+
+def rivals(db: sqlite3.Connection, entry: Entry, under_way: Callable[[Entry], bool]) -> Rivals:
+    """All of them at one moment. Whoever lists what there is does so before: what began later made none of it."""
+    owners = {row["id"]: row["owner"] for row in db.execute("SELECT id, owner FROM intents WHERE state = 'executing'")}
+    same = (entry.operation, entry.user_id, entry.id)
+    where = f"operation = ? AND user_id = ? AND id <> ? AND {OPEN}"
+    found = [one for one in selected(db, where, *same) if one.intent_id is None or one.intent_id in owners]
+    at_work = {one.id for one in found if owners.get(one.intent_id) != NOBODY and _pending(one, under_way)}
+    since = "user_id = ? AND ids <> '{}' AND rowid > (SELECT rowid FROM mutations WHERE id = ?)"
+    changes = [one for one in selected(db, since, entry.user_id, entry.id) if one.may_have_happened]
+    return Rivals(_made(db, *same), tuple(found), frozenset(at_work), tuple(changes))
+
+
+def _made(db: sqlite3.Connection, operation: str, user_id: str, but: str) -> frozenset[str]:
+    # Where the journal could not be written, the outcome of the call names what it made.
+    query = """
+        SELECT coalesce(reference, json_extract(outcome, '$.card_id'), json_extract(outcome, '$.deposit_id')) AS made
+        FROM mutations LEFT JOIN intents ON intents.id = intent_id AND intents.state = 'done'
+        WHERE operation = ? AND mutations.user_id = ? AND mutations.id <> ?
+        AND (mutations.state = 'done' OR intents.state = 'done') AND made IS NOT NULL
+    """
+    return frozenset(row["made"] for row in db.execute(query, (operation, user_id, but)))
+
+
+def _pending(entry: Entry, under_way: Callable[[Entry], bool]) -> bool:
+    return entry.state == "pending" and under_way(entry)

@@ -1,0 +1,182 @@
+"""The one database: SQLite in the state folder, written by one thread, read by the same.
+
+`synchronous=FULL` with WAL: what an answer speaks of survives a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+if TYPE_CHECKING:
+    import sqlite3
+
+T = TypeVar("T")
+
+_BUSY_SECONDS = 5.0
+
+
+class StoreUnavailable(Exception):
+    """The state folder or its database can't be used; nothing that needs it may happen."""
+
+
+class Store:
+    """Runs short transactions on one worker thread, so that the event loop never waits for a disk.
+
+    Nothing touches the disk before the first transaction.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="machines-store")
+        self._db: sqlite3.Connection | None = None
+        self._closed = False
+        self.writes = 0
+        """How many write transactions this process has asked for; what was read before the last may be old."""
+        self.after_write: Callable[[sqlite3.Connection, bool], None] | None = None
+        """Told on the store's thread how each write transaction ended: True where it was committed. Never raises."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in one write transaction and return its result.
+
+        The transaction is finished even if the caller is cancelled meanwhile: half a write is never left behind.
+
+        Raises:
+            StoreUnavailable: The folder or the database can't be opened or written.
+        """
+        self.writes += 1
+        with anyio.CancelScope(shield=True):
+            result = await self._in_thread(lambda: self._transact(work, "BEGIN IMMEDIATE"))
+        return result
+
+    def post(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """As `run`, from any thread and without waiting. The future ends on the store's thread.
+
+        Raises:
+            StoreUnavailable: It is closed.
+        """
+        try:
+            return self._thread.submit(self._transact, work, "BEGIN IMMEDIATE")
+        except RuntimeError:
+            raise StoreUnavailable from None
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on one consistent view, without waiting for another server's writes.
+
+        Raises:
+            StoreUnavailable: The folder or the database can't be opened or read.
+        """
+        return await self._in_thread(lambda: self._transact(work, "BEGIN"))
+
+    async def close(self) -> None:
+        """Close the database. Safe to call twice. Who gives up waiting does not stop it: it follows what is running."""
+        import asyncio
+
+        if self._closed:
+            return
+        self._closed = True
+        closing = self._thread.submit(self._close)
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closing))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        import asyncio
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        import sqlite3
+
+        try:
+            db = self._db or self._open()
+            db.execute(begin)
+            committed = False
+            try:
+                result = work(db)
+                db.execute("COMMIT")
+                committed = True
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                if self.after_write is not None and begin != "BEGIN":
+                    self.after_write(db, committed)
+            return result
+        except (sqlite3.Error, OSError):
+            raise StoreUnavailable from None
+
+    def _open(self) -> sqlite3.Connection:
+        import sqlite3
+
+        private_folder(self.folder)
+        path = self.folder / "state.db"
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            _migrate(db)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+        return db
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def private_folder(folder: Path) -> None:
+    """Make `folder` (and what is missing above it) for this user alone.
+
+    Raises:
+        OSError: It can't be made, or it is open to other users and can't be closed to them.
+    """
+    # Not by `parents=True`, which would open those above to everybody: their names tell of keys.
+    for missing in [above for above in folder.parents if not above.exists()][::-1]:
+        missing.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.name == "posix" and folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Bring the database forward, one numbered file at a time; the number of the last is its `user_version`."""
+    folder = resources.files("machines_mcp.storage").joinpath("migrations")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(files):
+            raise StoreUnavailable(
+                "The state folder was written by a newer version of machines-mcp; update, or name another."
+            )
+        for file in files[version:]:
+            for statement in _statements(file.read_text(encoding="utf-8")):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {len(files)}")
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    import sqlite3
+
+    statements, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements

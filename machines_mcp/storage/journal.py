@@ -1,0 +1,198 @@
+"""The journal: each change that is asked of the API, on disk before its first byte is sent, and what became of it.
+
+    pending -> done | rejected | unsent
+            -> unknown -> done | rejected | manual
+
+A `pending` row of a process that is gone is as good as `unknown`. `unsent` and `rejected` say that nothing happened.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from machines_mcp.storage.concurrent_requests import Rivals, rivals
+from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.failpoints import point
+from machines_mcp.storage.journal_entry import (
+    OPEN,
+    Begun,
+    Doing,
+    Entry,
+    State,
+    doing,
+    hashed,
+    insert,
+    kept_body,
+    selected,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.storage.database import Store
+    from machines_mcp.storage.process_locks import Owners
+
+__all__ = ["Doing", "Entry", "Journal", "KeyReused", "OnlyLook", "State", "doing"]
+
+logger = logging.getLogger(__name__)
+
+
+class KeyReused(Exception):
+    """Another mutation was begun under this idempotency key, and may have happened."""
+
+
+class OnlyLook(Exception):
+    """Who would send this may only look."""
+
+
+class Journal:
+    """The mutations of one state folder; a `MutationLog` of the partner's client. `key` hashes what isn't kept."""
+
+    def __init__(self, store: Store, key: bytes, owners: Owners, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._key = key
+        self._owners = owners
+        self._clock = clock
+        self._lost: set[str] = set()
+        """What ended in this process and could not be written: pending, though nothing is under way any more."""
+        self._sent: dict[str, tuple[int, float]] = {}
+        """Of what has no answer: which attempt, and when this process sent it or first heard of it, by a clock that
+        nobody sets."""
+
+    async def begin(self, mutation: Begun) -> str:
+        """Keep a mutation that is about to be sent, and return its id.
+
+        Raises:
+            StoreUnavailable: It can't be kept, so it must not be sent.
+            KeyReused: Its key was used for another one, which may have happened.
+            OnlyLook: It must not be sent by who would.
+        """
+        about = doing.get()
+        if about is not None and about.only_look:
+            raise OnlyLook
+        body_hash = hashed(self._key, mutation)
+        now = self._clock()
+
+        def work(db: sqlite3.Connection) -> tuple[str, int]:
+            key = mutation.idempotency_key
+            for known in [] if key is None else selected(db, "idempotency_key = ?", key):
+                return self._again(db, known, mutation, body_hash, now), known.attempts + 1
+            return insert(db, mutation, about, body_hash=body_hash, owner=self._owners.own(), now=now).id, 1
+
+        entry_id, attempt = await self._store.run(work)
+        self._lost.discard(entry_id)
+        self._sent[entry_id] = attempt, anyio.current_time()
+        if about is not None:
+            about.begun += 1
+        point("journal.begun")
+        return entry_id
+
+    def sent(self, entry_id: str) -> None:
+        """All of it went out."""
+        self._sent[entry_id] = self._sent[entry_id][0], anyio.current_time()
+        point("request.sent")
+
+    async def end(
+        self,
+        entry_id: str,
+        outcome: Literal["done", "rejected", "unknown", "unsent"],
+        *,
+        reference: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Keep what became of it. Where that can't be written it stays `pending`, and is looked into like one."""
+        point("request.answered")
+        if outcome != "unknown":
+            self._sent.pop(entry_id, None)
+        values = (outcome, reference, status, self._clock(), entry_id)
+        change = (
+            "UPDATE mutations SET state = ?, reference = coalesce(?, reference), status = ?, ended_at = ?"
+            " WHERE id = ? AND state = 'pending'"
+        )
+        try:
+            await self._store.run(lambda db: db.execute(change, values))
+        except StoreUnavailable:
+            self._lost.add(entry_id)
+            logger.error("the outcome of a request could not be written to the journal")
+        point("journal.ended")
+
+    async def of_intent(self, intent_id: str) -> list[Entry]:
+        """What was asked of the API for this intent, oldest first."""
+        return await self._store.read(lambda db: selected(db, "intent_id = ?", intent_id))
+
+    async def unresolved(self) -> list[Entry]:
+        """What nobody knows the outcome of and nobody is at work on, oldest first."""
+
+        def work(db: sqlite3.Connection) -> list[Entry]:
+            return [entry for entry in selected(db, OPEN) if entry.state != "pending" or not self._under_way(entry)]
+
+        return await self._store.read(work)
+
+    async def rivals(self, entry: Entry) -> Rivals:
+        """What else can have made what this one asked for."""
+        return await self._store.read(lambda db: rivals(db, entry, self._under_way))
+
+    def waited(self, entry: Entry) -> float:
+        """Seconds that have passed at least since it was sent. Whoever sets the clock of the machine changes nothing.
+
+        What another process sent counts from the first time that this one is asked.
+        """
+        now = anyio.current_time()
+        attempt, since = self._sent.setdefault(entry.id, (entry.attempts, now))
+        if attempt != entry.attempts:
+            self._sent[entry.id], since = (entry.attempts, now), now
+        return now - since
+
+    async def settle(
+        self,
+        entry_id: str,
+        state: Literal["done", "rejected", "unknown", "manual"],
+        reference: str | None = None,
+        *,
+        note: str | None = None,
+    ) -> None:
+        """Keep what was found out later: the entry is closed, but while it is `manual`.
+
+        A note says why a person must look. What is closed stays as it is.
+        """
+        closed = None if state == "manual" else "server"
+        self._sent.pop(entry_id, None)
+        values = (state, reference, note, closed, self._clock(), entry_id)
+        columns = "state = ?, reference = coalesce(?, reference), note = ?, settled_by = ?, ended_at = ?"
+        change = f"UPDATE mutations SET {columns} WHERE id = ? AND {OPEN}"  # noqa: S608 - our own words
+        await self._store.run(lambda db: db.execute(change, values))
+
+    def say_in(self, db: sqlite3.Connection, entry_id: str, reference: str | None, by: str) -> None:
+        """Close an entry by what a person says, within the caller's transaction: it made `reference`, or nothing.
+
+        That counts more than an answer which names nothing.
+        """
+        values = ("done" if reference else "rejected", reference, by, self._clock(), entry_id)
+        columns = "state = ?, reference = ?, note = NULL, settled_by = ?, ended_at = ?"
+        where = f"({OPEN} OR (state = 'done' AND reference IS NULL))"
+        db.execute(f"UPDATE mutations SET {columns} WHERE id = ? AND {where}", values)  # noqa: S608 - our own words
+
+    def _under_way(self, entry: Entry) -> bool:
+        if self._owners.is_own(entry.owner):
+            return entry.id not in self._lost
+        return self._owners.alive(entry.owner)
+
+    def _again(self, db: sqlite3.Connection, entry: Entry, mutation: Begun, body_hash: str, now: float) -> str:
+        """Another attempt under the same key. A label is encrypted anew each time: another body than one which is known
+        to have had no effect may take its place."""
+        if not hmac.compare_digest(entry.body_hash, body_hash) and entry.may_have_happened:
+            raise KeyReused
+        sent_at = now if entry.state == "unsent" else entry.sent_at
+        db.execute(
+            "UPDATE mutations SET attempts = attempts + 1, state = 'pending', body = ?, body_hash = ?, owner = ?,"
+            " status = NULL, sent_at = ?, last_sent_at = ?, ended_at = NULL, settled_by = NULL, note = NULL"
+            " WHERE id = ?",
+            (kept_body(mutation), body_hash, self._owners.own(), sent_at, now, entry.id),
+        )
+        return entry.id

@@ -1,0 +1,198 @@
+"""What a quote promised and what a withdrawal became: the rows that bind the one to the other.
+
+    requested -> pending -> requested (the poll) -> ready | ...
+              -> rejected | unknown
+              -> not_begun (the quote can be used again)
+
+`requested` says that something was sent and no answer to it is written down; `pending` that the last thing sent was
+answered so, and nothing was sent since. Only the one that is `pending` may be asked for again.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.storage.failpoints import point
+from machines_mcp.storage.journal_entry import doing
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.permissions.approval_details import Destination
+    from machines_mcp.storage.database import Store
+
+QUOTE_SECONDS = 10 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The terms that a person saw. `terms` is what the withdrawal will be made of, unchanged."""
+
+    id: Opaque
+    user_id: str
+    terms: Mapping[str, Any]
+    expires_at: float
+    used_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The withdrawal of an intent: its quote, how far it came, and the newest answer of the API that was kept."""
+
+    id: Opaque
+    quote: Quote
+    status: str
+    answer: Mapping[str, Any] | None
+
+
+class OpenWithdrawal(NamedTuple):
+    """A withdrawal that is not settled."""
+
+    id: Opaque
+    status: str
+    since: float
+    intent_id: str | None
+
+
+class Withdrawals:
+    """Quotes and withdrawals of one state folder. Times are seconds since the epoch by `clock`."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def live(self, quote: Quote) -> bool:
+        """Whether the quote can still be used."""
+        return quote.used_by is None and quote.expires_at > self._clock()
+
+    async def quote(self, user_id: str, terms: Mapping[str, Any]) -> Quote:
+        """Keep terms for 10 minutes under a new id."""
+        now = self._clock()
+        quote = Quote(Opaque(f"quote_{secrets.token_hex(16)}"), user_id, terms, now + QUOTE_SECONDS, None)
+        row = (quote.id, user_id, json.dumps(terms), now, quote.expires_at)
+        await self._store.run(
+            lambda db: db.execute(
+                "INSERT INTO quotes (id, user_id, terms, created_at, expires_at) VALUES (?, ?, ?, ?, ?)", row
+            )
+        )
+        return quote
+
+    async def find_quote(self, user_id: str, quote_id: str) -> Quote | None:
+        """The quote with this id if it is this user's, or None."""
+
+        def work(db: sqlite3.Connection) -> Quote | None:
+            row = db.execute("SELECT * FROM quotes WHERE id = ? AND user_id = ?", (quote_id, user_id)).fetchone()
+            if row is None:
+                return None
+            return _quote(row)
+
+        return await self._store.read(work)
+
+    async def of_intent(self, intent_id: str) -> Begun | None:
+        """The newest withdrawal that was begun for this intent, or None."""
+
+        return await self._newest("intent_id = ?", intent_id)
+
+    async def find(self, withdrawal_id: str) -> Begun | None:
+        """The withdrawal with this id, or None."""
+        return await self._newest("id = ?", withdrawal_id)
+
+    async def _newest(self, where: str, value: str) -> Begun | None:
+        def work(db: sqlite3.Connection) -> Begun | None:
+            query = f"SELECT * FROM withdrawals WHERE {where} ORDER BY rowid DESC LIMIT 1"  # noqa: S608 - our own words
+            row = db.execute(query, (value,)).fetchone()
+            if row is None:
+                return None
+            quote = _quote(db.execute("SELECT * FROM quotes WHERE id = ?", (row["quote_id"],)).fetchone())
+            answer = None if row["execution"] is None else json.loads(row["execution"])
+            return Begun(Opaque(row["id"]), quote, row["status"], answer)
+
+        return await self._store.read(work)
+
+    async def times_used(self, user_id: str, to: Destination) -> int:
+        """How many withdrawals of this user went to this destination, as far as this state folder knows."""
+        where = (user_id, to.currency, to.network, to.address, to.extra_id)
+
+        def work(db: sqlite3.Connection) -> int:
+            found = db.execute(
+                "SELECT count(*) FROM withdrawals JOIN quotes ON quotes.id = withdrawals.quote_id"
+                " WHERE withdrawals.user_id = ? AND status NOT IN ('rejected', 'not_begun')"
+                " AND json_extract(terms, '$.currency') = ?"
+                " AND json_extract(terms, '$.network') = ? AND json_extract(terms, '$.address') = ?"
+                " AND json_extract(terms, '$.extra_id') IS ?",
+                where,
+            )
+            return int(found.fetchone()[0])
+
+        return await self._store.read(work)
+
+    async def begin(self, quote: Quote) -> Opaque | None:
+        """Consume the quote for a new withdrawal and return its id; None if the quote was used or has expired.
+
+        The row names the intent that is being executed, as the journal does of what is sent for it.
+        """
+        about = doing.get()
+        intent_id = None if about is None else about.intent_id
+        now = self._clock()
+        new_id = Opaque(f"wd_{secrets.token_hex(16)}")
+
+        def work(db: sqlite3.Connection) -> Opaque | None:
+            used = db.execute(
+                "UPDATE quotes SET used_by = ? WHERE id = ? AND used_by IS NULL AND expires_at > ?",
+                (new_id, quote.id, now),
+            )
+            if used.rowcount != 1:
+                return None
+            db.execute(
+                "INSERT INTO withdrawals (id, user_id, quote_id, status, created_at, updated_at, intent_id)"
+                " VALUES (?, ?, ?, 'requested', ?, ?, ?)",
+                (new_id, quote.user_id, quote.id, now, now, intent_id),
+            )
+            return new_id
+
+        begun = await self._store.run(work)
+        point("quote.used")
+        return begun
+
+    async def release(self, withdrawal_id: str) -> None:
+        """Undo `begin` where the API was not reached or did nothing: the quote can be used again."""
+        now = self._clock()
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE quotes SET used_by = NULL WHERE used_by = ?", (withdrawal_id,))
+            values = (now, withdrawal_id)
+            db.execute("UPDATE withdrawals SET status = 'not_begun', updated_at = ? WHERE id = ?", values)
+
+        await self._store.run(work)
+
+    async def record(self, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None) -> None:
+        """Keep what the API answered: the status, and the parameters of the transaction once they are there."""
+        await self._store.run(lambda db: self.record_in(db, withdrawal_id, status, execution))
+        point("withdrawal.recorded")
+
+    def record_in(
+        self, db: sqlite3.Connection, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None
+    ) -> None:
+        """As `record`, within the caller's transaction."""
+        text = None if execution is None else json.dumps(execution)
+        change = "UPDATE withdrawals SET status = ?, execution = COALESCE(?, execution), updated_at = ? WHERE id = ?"
+        db.execute(change, (status, text, self._clock(), withdrawal_id))
+
+
+def open_withdrawals(db: sqlite3.Connection) -> list[OpenWithdrawal]:
+    """Each withdrawal whose outcome is not settled here, oldest first."""
+    rows = db.execute(
+        "SELECT id, status, created_at, intent_id FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')"
+        " ORDER BY created_at"
+    )
+    return [OpenWithdrawal(Opaque(row["id"]), row["status"], row["created_at"], row["intent_id"]) for row in rows]
+
+
+def _quote(row: sqlite3.Row) -> Quote:
+    return Quote(Opaque(row["id"]), row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])

@@ -1,0 +1,97 @@
+"""A card as the tools show it. Never a number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from machines_mcp.partner.errors import PartnerError
+from machines_mcp.protocol.tool import Output, Part
+from machines_mcp.redaction.verbatim import FromText, Opaque
+from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.text import clean, dollars, word
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Card, PartnerClient
+
+
+CardId = Annotated[
+    Opaque,
+    FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
+    Field(description="From list_cards", examples=["a card_id of list_cards"]),
+]
+
+
+class CardShown(Part):
+    card_id: Opaque
+    status: str
+    brand: str | None = None
+    last4: str = Field(pattern=r"^\d{4}$")
+    expiration_month: int
+    expiration_year: int
+    label: str | None = None
+    limit_amount_cents: int | None = None
+    limit_frequency: str | None = None
+
+
+class CardResult(Output, CardShown):
+    def says(self) -> str:
+        limit = self.limit_amount_cents
+        limited = "" if limit is None else f", with a limit of {dollars(limit)}"
+        return f"The card ending {self.last4} is {word(self.status)}{limited}."
+
+
+class CardClosed(Output):
+    card_id: Opaque
+    status: str
+
+    def says(self) -> str:
+        return "The card is closed."
+
+
+def created(call: UserCall, card: Card, label: str | None) -> CardResult:
+    """The answer of `create_card`."""
+    steps = [then(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
+    return CardResult(**card_fields(card, label), next_steps=steps)
+
+
+def changed(call: UserCall, card: Card, label: str | None) -> CardResult:
+    """The answer of `update_card`."""
+    if card.status == "active":
+        step = then(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)
+    else:
+        step = then(call, "list_transactions", "See what was spent with it.", card_id=card.card_id)
+    return CardResult(**card_fields(card, label), next_steps=[step])
+
+
+def closed(call: UserCall, card_id: Opaque, status: str) -> CardClosed:
+    """The answer of `close_card`."""
+    steps = [then(call, "list_cards", "See the remaining cards.")]
+    return CardClosed(card_id=card_id, status=clean(status, 40), next_steps=steps)
+
+
+async def label_of(client: PartnerClient, user_id: str, card: Card) -> str | None:
+    """The card's label in the clear; None where it has none, or none that can be read."""
+    if card.encrypted_name is None:
+        return None
+    try:
+        return clean(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
+    except PartnerError:
+        # A label that can't be read is no reason to hide the card.
+        return None
+
+
+def card_fields(card: Card, label: str | None) -> dict[str, Any]:
+    """The fields of a `CardShown`."""
+    return {
+        "card_id": card.card_id,
+        "status": clean(card.status, 40),
+        "brand": clean(card.brand, 20) if card.brand else None,
+        "last4": card.last4,
+        "expiration_month": card.expiration_month,
+        "expiration_year": card.expiration_year,
+        "label": label,
+        "limit_amount_cents": card.limit.amount_cents if card.limit else None,
+        "limit_frequency": clean(card.limit.frequency, 40) if card.limit else None,
+    }

@@ -1,0 +1,137 @@
+"""What an error of the Partner API means to the model: a code of our catalogue and the call that helps."""
+
+from __future__ import annotations
+
+import math
+
+from machines_mcp.partner.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    InvalidState,
+    KycRequired,
+    NotFound,
+    PartnerError,
+    RateLimited,
+    ResponseError,
+    ServerError,
+    TransportError,
+    Unauthorized,
+)
+from machines_mcp.protocol.errors import Code, Fault, Refusal, Step
+from machines_mcp.protocol.tool import Tool
+
+# Where to look for what a call may have done, and for the id it did not find.
+_WHERE_TO_LOOK = {
+    "create_card": "list_cards",
+    "update_card": "list_cards",
+    "close_card": "list_cards",
+    "get_card": "list_cards",
+    "reveal_card": "list_cards",
+    "create_deposit": "list_deposits",
+    "get_deposit": "list_deposits",
+    "submit_kyc": "get_kyc_status",
+    "accept_agreements": "get_agreements",
+    "resolve_user": "resolve_user",
+}
+
+# Where the API says nothing else.
+RETRY_SECONDS = 5
+# Where what can be chosen stands: a value that Machines refused would be refused again.
+_CHOICES = {
+    "submit_kyc": Step("get_kyc_requirements", "See the rules and the choices of each field."),
+    "quote_deposit": Step("list_deposit_assets", "See which currencies and networks there are."),
+    "create_deposit": Step("list_deposit_assets", "See which currencies and networks there are."),
+    "quote_withdrawal": Step("list_withdrawal_assets", "See which currencies and networks there are."),
+}
+_CARD_STATE = "The card's state does not allow this, and nothing was changed. A closed card stays closed."
+_STATES = {
+    "submit_kyc": "An application is under way or decided already, and nothing was changed.",
+    "update_card": _CARD_STATE,
+    "close_card": _CARD_STATE,
+    "reveal_card": _CARD_STATE,
+}
+
+
+def explain(error: Exception, tool: Tool) -> Refusal | None:
+    """The refusal for an error of the partner client; None for any other exception."""
+    if not isinstance(error, PartnerError):
+        return None
+    if not error.outcome_known:
+        return _refusal(Code.OUTCOME_UNKNOWN, where_to_look(tool.name), "See whether it happened.")
+    if isinstance(error, ApiError):
+        return _said_no(error, tool)
+    if isinstance(error, TransportError):
+        return _later(Code.PARTNER_UNAVAILABLE, None)
+    return Refusal(Code.PARTNER_MALFORMED if isinstance(error, ResponseError) else Code.PARTNER_REJECTED)
+
+
+def _said_no(error: ApiError, tool: Tool) -> Refusal:
+    match error:
+        case KycRequired():
+            return kyc_missing()
+        case InvalidState():
+            return _invalid_state(tool)
+        case NotFound():
+            return _refusal(Code.NOT_FOUND, where_to_look(tool.name), "See which there are.")
+        case InvalidRequest():
+            return _invalid(error, tool)
+        case Unauthorized() | Forbidden():
+            return Refusal(Code.AUTH_REJECTED)
+        case RateLimited():
+            return _later(Code.RATE_LIMITED, error.retry_after)
+        case ServerError():
+            return _later(Code.PARTNER_UNAVAILABLE, error.retry_after)
+        case Conflict() if error.code == "insufficient_balance":
+            message = "The user's balance does not cover this; nothing was changed."
+            step = Step("get_balances", "See what there is, then ask the user for an amount within it.")
+            return Refusal(Code.PARTNER_REJECTED, message=message, next_steps=[step])
+        case _:
+            return Refusal(Code.PARTNER_REJECTED)
+
+
+def _invalid_state(tool: Tool) -> Refusal:
+    # The API has one code for both gates, and for more; which of them it is follows from what was asked.
+    if tool.name in ("get_agreements", "accept_agreements"):
+        return kyc_missing()
+    if tool.name in _STATES:
+        step = Step(where_to_look(tool.name), "See how it stands.")
+        return Refusal(Code.PARTNER_REJECTED, message=_STATES[tool.name], next_steps=[step])
+    return agreements_missing()
+
+
+def kyc_missing() -> Refusal:
+    """The first gate: the identity check."""
+    return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the check needs.")
+
+
+def agreements_missing() -> Refusal:
+    """The second gate, before money and cards."""
+    return _refusal(Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the agreements, then accept them.")
+
+
+def where_to_look(tool: str) -> str:
+    """The tool that shows what a call of `tool` may have done."""
+    return _WHERE_TO_LOOK.get(tool, "status")
+
+
+def _refusal(code: Code, step: str, why: str) -> Refusal:
+    # No arguments: those of the call are not repeated in an error, and the caller has them.
+    return Refusal(code, next_steps=[Step(step, why)])
+
+
+def _later(code: Code, retry_after: float | None) -> Refusal:
+    """Nothing was changed, and the same call, which is the next step then, may go well after a while."""
+    return Refusal(code, details={"retry_after_seconds": math.ceil(retry_after or RETRY_SECONDS)})
+
+
+def _invalid(error: InvalidRequest, tool: Tool) -> Refusal:
+    if error.field in tool.input_model.model_fields:
+        rule = "was not accepted by Machines"
+        return Refusal(Code.INPUT_INVALID, faults=[Fault(error.field, rule)], next_steps=_choices(tool))
+    return Refusal(Code.PARTNER_REJECTED, next_steps=_choices(tool))
+
+
+def _choices(tool: Tool) -> list[Step]:
+    return [_CHOICES[tool.name]] if tool.name in _CHOICES else []

@@ -1,0 +1,145 @@
+"""The identity data as arguments: flat, with the API's limits, and turned into its application."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from machines_mcp import partner
+from machines_mcp.protocol.coercion import hyphened
+from machines_mcp.protocol.tool import UserInput
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import KycApplication
+
+
+def _digits(value: Any) -> Any:
+    """`+1 (415) 555-1234` is 14155551234; what has anything else in it stays as it is."""
+    bare = _AROUND_DIGITS.sub("", value) if isinstance(value, str) else ""
+    return bare if _DIGITS.fullmatch(bare) else value
+
+
+def _calling_code(value: Any) -> Any:
+    # As a number it has lost nothing: no country's code begins with a zero.
+    return str(value) if type(value) is int and value > 0 else _digits(value)
+
+
+def _phone(value: Any, info: ValidationInfo) -> Any:
+    found = _calling_code(value)
+    code = info.data.get("phone_country_code")
+    # What is no number is for the pattern to refuse.
+    if isinstance(value, str) and value.lstrip().startswith("+") and found != value and code:
+        if not found.startswith(code):
+            raise PydanticCustomError("machines_rule", "must not begin with another code than phone_country_code")
+        return found.removeprefix(code)
+    return found
+
+
+def _date(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            # Of the ISO forms only this one: 1990-W05-3 and 19900131 are dates to Python too.
+            if _ISO.fullmatch(value.strip()):
+                return date.fromisoformat(value.strip()).isoformat()
+        except ValueError:
+            pass
+    raise PydanticCustomError("machines_rule", "must be an ISO date, such as 1990-01-31")
+
+
+def _country(value: Any) -> Any:
+    if isinstance(value, str) and _ALPHA_2.fullmatch(value.strip()):
+        return value.strip().upper()
+    raise PydanticCustomError("machines_rule", "must be a country's ISO 3166-1 alpha-2 code, such as US")
+
+
+def _code(value: Any) -> Any:
+    return hyphened(value).strip() if isinstance(value, str) else value
+
+
+_AROUND_DIGITS = re.compile(r"[-+() ‐‑‒–−]")  # noqa: RUF001 - dashes as people and models write them
+_DIGITS = re.compile(r"[0-9]+")
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ALPHA_2 = re.compile(r"[A-Za-z]{2}")
+
+# The API's ranges are written with an en dash (U+2013).
+Salary = Literal["<40k", "50k–99k", "100k–149k", "150k+"]
+Purpose = Literal["everyday spend", "subscriptions", "business expenses", "testing", "other"]
+Volume = Literal["under $1k", "$1k–$5k", "$5k–$20k", "$20k+"]
+Country = Annotated[str, Field(pattern=r"^[A-Za-z]{2}$"), BeforeValidator(_country)]
+BirthDate = Annotated[
+    str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="ISO date, YYYY-MM-DD"), BeforeValidator(_date)
+]
+NationalId = Annotated[
+    str,
+    Field(max_length=50, pattern=r"^[0-9A-Za-z-]+$", examples=['"001234567", in quotes']),
+    BeforeValidator(_digits),
+]
+CallingCode = Annotated[str, Field(pattern=r"^[0-9]{1,3}$", examples=["1"]), BeforeValidator(_calling_code)]
+PhoneNumber = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{4,15}$", description="Without phone_country_code", examples=["4155550100"]),
+    BeforeValidator(_phone),
+]
+Occupation = Annotated[
+    str,
+    Field(pattern=r"^[0-9A-Za-z-]{3,20}$", description="Code from get_kyc_requirements", examples=["15-1132"]),
+    BeforeValidator(_code),
+]
+Email = Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", examples=["ada@example.com"])]
+Short = Annotated[str, Field(min_length=1, max_length=50)]
+Line = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class SubmitKyc(UserInput):
+    """All of the form, but for what is optional there, or nothing of it: then a person fills it in."""
+
+    first_name: Short | None = None
+    last_name: Short | None = None
+    birth_date: BirthDate | None = None
+    national_id: NationalId | None = None
+    country_of_issue: Country | None = Field(default=None, description="Of national_id; ISO alpha-2")
+    email: Email | None = None
+    address_line1: Line | None = None
+    address_line2: Line | None = None
+    address_city: Line | None = None
+    address_region: Line | None = None
+    address_postal_code: str | None = Field(default=None, min_length=1, max_length=20, examples=['"02139", in quotes'])
+    address_country_code: Country | None = None
+    phone_country_code: CallingCode | None = None
+    phone_number: PhoneNumber | None = None
+    occupation: Occupation | None = None
+    annual_salary: Salary | None = None
+    account_purpose: Purpose | None = None
+    expected_monthly_volume: Volume | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What of the form came with the call, by name."""
+        return {name: getattr(self, name) for name in IDENTITY if getattr(self, name) is not None}
+
+    @model_validator(mode="after")
+    def _all_or_nothing(self) -> SubmitKyc:
+        given = self.given
+        missing = [name for name in IDENTITY if name not in given and name not in _OPTIONAL]
+        if given and missing:
+            # Without any input: an error must not carry what was given along.
+            raise ValidationError.from_exception_data(
+                "SubmitKyc", [{"type": "missing", "loc": (name,), "input": None} for name in missing]
+            )
+        return self
+
+
+_OPTIONAL = frozenset({"address_line2", "phone_country_code", "phone_number"})
+IDENTITY = tuple(name for name in SubmitKyc.model_fields if name != "user_id")
+"""The arguments that hold identity data."""
+
+
+def application(args: SubmitKyc) -> KycApplication:
+    """The body of POST /kyc/applications."""
+    data = args.given
+    lines = {name.removeprefix("address_"): data.pop(name) for name in list(data) if name.startswith("address_")}
+    return partner.KycApplication(**data, address=partner.KycAddress(**lines))

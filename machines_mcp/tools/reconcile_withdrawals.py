@@ -1,0 +1,207 @@
+"""Asking for the signature of a withdrawal, and what became of one whose answer was lost.
+
+The one thing that may be sent again is the documented poll: the same order and key, while the newest answer is
+`pending` and nothing was sent since. Everything else is for a person: money is never asked for again on a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from machines_mcp import partner
+from machines_mcp.partner.errors import PartnerError
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.protocol.errors import Code, Refusal
+from machines_mcp.protocol.tool import Done, Later, Manual, NotDone, Output, Settled
+from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.storage.journal import Entry
+from machines_mcp.storage.withdrawals import Begun
+from machines_mcp.tools.reconcile import NOTHING
+from machines_mcp.tools.services import UserCall, then
+from machines_mcp.tools.text import clean, clean_or_none, dollars, word
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalSource
+
+
+POLL_SECONDS = 60.0
+# Where the API says nothing else.
+PAUSE_SECONDS = 5.0
+_UNSEEN = "Machines may have given the signature for this withdrawal, and its answer was lost."
+_REFUSED = "There is no withdrawal: Machines refused it, or a person looked there and found none."
+_NOT_YET = "Machines has not signed the withdrawal yet, and nothing has moved."
+_READY = "Ready: the wallet given as admin_address must send the transaction before the signature expires."
+_BY_PERSON = "A person looked at Machines and says that this withdrawal was made."
+
+
+class WithdrawalCreated(Output):
+    withdrawal_id: Opaque
+    status: str
+    amount_cents: int
+    chain_id: int | None = None
+    call_path: str | None = None
+    call_target: Opaque | None = None
+    signature_expires_at: datetime | None = None
+    note: str
+
+    def says(self) -> str:
+        return f"The withdrawal of {dollars(self.amount_cents)} has the status {word(self.status)}."
+
+
+async def ask(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any]) -> Withdrawal:
+    """Ask for the signature, and poll while it is `pending`, as often as the API says, for a minute.
+
+    Raises:
+        Refusal: `outcome.unknown`, because the minute is over: the repeated call polls on.
+        PartnerError: As the channel has it. Every other end is written down.
+    """
+    deadline = anyio.current_time() + POLL_SECONDS
+    try:
+        answer = await _send(call, withdrawal_id, terms, call.idempotency_key)
+    except PartnerError as error:
+        if error.retryable:
+            # The approval can be used again, and what it was given for is this quote.
+            await call.services.withdrawals.release(withdrawal_id)
+        else:
+            await _record_failure(call, withdrawal_id, error)
+        raise
+    while answer.status == "pending":
+        pause = _pause(answer)
+        if anyio.current_time() + pause > deadline:
+            raise Refusal(Code.OUTCOME_UNKNOWN, message=_NOT_YET, details={"retry_after_seconds": math.ceil(pause)})
+        await call.progress(1 - (deadline - anyio.current_time()) / POLL_SECONDS, "the signature")
+        await anyio.sleep(pause)
+        answer = await _poll(call, withdrawal_id, terms, call.idempotency_key, answer)
+    return answer
+
+
+async def _poll(
+    call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any], key: str, before: Withdrawal
+) -> Withdrawal:
+    """One more asking, of a withdrawal whose newest answer is `before`."""
+    # From here on nobody knows, until the answer is written down.
+    await call.services.withdrawals.record(withdrawal_id, "requested")
+    try:
+        return await _send(call, withdrawal_id, terms, key)
+    except PartnerError as error:
+        if not error.retryable:
+            await _record_failure(call, withdrawal_id, error)
+            raise
+        # A poll that did not get through leaves the answer before it standing; it must not pass for a refusal.
+        await call.services.withdrawals.record(withdrawal_id, "pending")
+        return before
+
+
+async def _send(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any], key: str) -> Withdrawal:
+    client = await call.services.partner()
+    answer = await client.withdrawals.create(call.user_id, _order(terms), idempotency_key=key)
+    await call.services.withdrawals.record(withdrawal_id, answer.status, answer.model_dump(mode="json"))
+    return answer
+
+
+async def _record_failure(call: UserCall, withdrawal_id: Opaque, error: PartnerError) -> None:
+    await call.services.withdrawals.record(withdrawal_id, "rejected" if error.outcome_known else "unknown")
+
+
+async def settle_withdrawal(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+    """Go by the row; poll where its newest answer is `pending`; release a quote for which nothing was sent."""
+    begun = await call.services.withdrawals.of_intent(intent.id)
+    if begun is None:
+        return NOTHING if not any(entry.may_have_happened for entry in entries) else Manual(_UNSEEN)
+    match begun.status:
+        case "not_begun":
+            return NOTHING
+        case "rejected":
+            return NotDone(_REFUSED)
+        case "pending":
+            return await _asked_again(call, begun, entries)
+        case "requested" | "unknown":
+            return await _unanswered(call, begun, entries)
+    return Done(_kept(call, begun))
+
+
+async def _asked_again(call: UserCall, begun: Begun, entries: Sequence[Entry]) -> Settled:
+    before = partner.Withdrawal.model_validate(begun.answer)
+    key = next((entry.idempotency_key for entry in entries if entry.idempotency_key), call.idempotency_key)
+    try:
+        answer = await _poll(call, begun.id, begun.quote.terms, key, before)
+    except PartnerError as error:
+        return NotDone(_REFUSED) if error.outcome_known else Manual(_UNSEEN)
+    if answer.status == "pending":
+        return Later(_pause(answer), _NOT_YET)
+    return Done(answered(call, begun.id, begun.quote.terms, answer))
+
+
+async def _unanswered(call: UserCall, begun: Begun, entries: Sequence[Entry]) -> Settled:
+    """Something may have been sent of which no answer is written down."""
+    if begun.status == "requested" and all(entry.state == "unsent" for entry in entries):
+        if begun.answer is not None:
+            # The poll did not leave, so the answer before it is the newest still.
+            return await _asked_again(call, begun, entries)
+        await call.services.withdrawals.release(begun.id)
+        return NOTHING
+    if entries and all(entry.state == "rejected" for entry in entries):
+        await call.services.withdrawals.record(begun.id, "rejected")
+        return NotDone(_REFUSED)
+    await call.services.withdrawals.record(begun.id, "unknown")
+    return Manual(_UNSEEN)
+
+
+def answered(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any], answer: Withdrawal) -> WithdrawalCreated:
+    """The answer of `create_withdrawal`."""
+    execution = answer.execution
+    return WithdrawalCreated(
+        withdrawal_id=withdrawal_id,
+        status=clean(answer.status, 40),
+        amount_cents=terms["amount_cents"],
+        chain_id=execution.chain_id if execution else None,
+        call_path=clean_or_none(execution.call_path, 40) if execution else None,
+        call_target=execution.call_target if execution else None,
+        signature_expires_at=answer.expires_at,
+        note=_READY if answer.status == "ready" else "Machines has not signed yet. Nothing has moved.",
+        next_steps=[then(call, "get_balances", "See what is left.")],
+    )
+
+
+def _kept(call: UserCall, begun: Begun) -> WithdrawalCreated:
+    if begun.status == "confirmed":
+        return _confirmed(call, begun)
+    return answered(call, begun.id, begun.quote.terms, partner.Withdrawal.model_validate(begun.answer))
+
+
+def _confirmed(call: UserCall, begun: Begun) -> WithdrawalCreated:
+    """What a person found out; what the API answered is lost."""
+    return WithdrawalCreated(
+        withdrawal_id=begun.id,
+        status="confirmed",
+        amount_cents=begun.quote.terms["amount_cents"],
+        note=_BY_PERSON,
+        next_steps=[then(call, "get_balances", "See what is left.")],
+    )
+
+
+def _pause(answer: Withdrawal) -> float:
+    return max(0.5, answer.retry_after_seconds or PAUSE_SECONDS)
+
+
+def source(terms: Mapping[str, Any]) -> WithdrawalSource | None:
+    """What to pay from, as the API takes it."""
+    chain, token = terms["source_chain_id"], terms["source_token_address"]
+    return None if chain is None and token is None else partner.WithdrawalSource(chain_id=chain, token_address=token)
+
+
+def _order(terms: Mapping[str, Any]) -> WithdrawalOrder:
+    return partner.WithdrawalOrder(
+        amount_cents=terms["amount_cents"],
+        currency=terms["currency"],
+        network=terms["network"],
+        address=terms["address"],
+        extra_id=terms["extra_id"],
+        source=source(terms),
+        admin_address=terms["admin_address"],
+    )

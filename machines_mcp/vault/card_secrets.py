@@ -1,0 +1,111 @@
+"""What every sink needs first: one card's secrets, fetched, opened and checked (steps 13 to 15)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from machines_mcp.partner import CardSecrets, PartnerClient
+from machines_mcp.partner.errors import NotFound, PartnerError, RateLimited, ServerError, TransportError
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.vault.decrypted_card import OpenCard, open_card
+from machines_mcp.vault.decryption import Fault, SealedError
+from machines_mcp.vault.reply import Code, VaultReply, clean_brand
+from machines_mcp.vault.request import VaultRequest
+
+_SCOPE = "cards.secrets.read"
+_SESSION_SECONDS = 60
+
+FACTS = ("brand", "last4", "expiration_month", "expiration_year")
+
+
+class ErrandError(Exception):
+    """The card's secrets could not be had; `code` is the vault's word for why. Constant text."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__("the card's secrets could not be had")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Found:
+    """An open card, and its `FACTS`, checked, as every reply tells them."""
+
+    card: OpenCard
+    facts: dict[str, Any]
+
+
+@asynccontextmanager
+async def found(request: VaultRequest) -> AsyncIterator[Found]:
+    """The card, open for as long as the block lasts: `POST /cards/secrets/session`, `POST /cards/{id}/secrets`.
+
+    Raises `ErrandError` before the block is entered.
+    """
+    with ExitStack() as stack:
+        with _coded():
+            key, secrets = await _fetch(request)
+            if secrets.last4 not in (None, request.last4):
+                raise SealedError(Fault.LAST4)
+            opened = open_card(key, secrets.encrypted_pan, secrets.encrypted_cvc, request.last4)
+            card = stack.enter_context(opened)
+            facts = _facts(request, secrets)
+        yield Found(card, facts)
+
+
+async def _fetch(request: VaultRequest) -> tuple[Secret, CardSecrets]:
+    async with PartnerClient(
+        request.base_url,
+        request.partner_key,
+        proxy=request.proxy,
+        ca_file=request.ca_file,
+        card_secrets=True,
+        trace=request.trace,
+    ) as client:
+        await client.sessions.open(request.user_id, [_SCOPE], ttl_seconds=_SESSION_SECONDS)
+        session = await client.cards.secrets_session(request.user_id)
+        try:
+            secrets = await client.cards.secrets(request.user_id, request.card_id, session.session_id)
+        except NotFound:
+            raise ErrandError("card.not_found") from None
+    return session.secret_key, secrets
+
+
+def _facts(request: VaultRequest, secrets: CardSecrets) -> dict[str, Any]:
+    reply = VaultReply(
+        status="verified",
+        code="verified",
+        sink="none",
+        brand=clean_brand(secrets.brand),
+        last4=request.last4,
+        expiration_month=secrets.expiration_month,
+        expiration_year=secrets.expiration_year,
+    )
+    return reply.model_dump(include=set(FACTS))
+
+
+@contextmanager
+def _coded() -> Iterator[None]:
+    try:
+        yield
+    except SealedError as error:
+        raise ErrandError(_code_of_fault(error.fault)) from None
+    except ValidationError:
+        # Only the expiry can do it: the rest of the reply is ours.
+        raise ErrandError("secrets.malformed") from None
+    except PartnerError as error:
+        raise ErrandError(_code_of_partner(error)) from None
+
+
+def _code_of_fault(fault: Fault) -> Code:
+    if fault is Fault.LAST4:
+        return "secrets.mismatch"
+    return "secrets.unauthentic" if fault is Fault.TAG else "secrets.malformed"
+
+
+def _code_of_partner(error: PartnerError) -> Code:
+    passing = isinstance(error, TransportError | RateLimited | ServerError)
+    return "partner.unavailable" if passing else "partner.rejected"

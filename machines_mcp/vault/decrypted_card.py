@@ -1,0 +1,61 @@
+"""A card's number and code in the clear, for as long as a `with` block lasts."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.vault.decryption import Fault, SealedError, SealedField, open_sealed, wipe
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class OpenCard:
+    """The number (13 to 19 ASCII digits) and the code (3 or 4) in buffers that are wiped when the block ends."""
+
+    number: bytearray
+    code: bytearray
+
+
+@contextmanager
+def open_card(key: Secret, number: SealedField, code: SealedField, last4: str) -> Iterator[OpenCard]:
+    """Open and check both fields of a card; `last4` is what the card record says.
+
+    Raises `SealedError` before the block is entered when a field can't be opened or isn't this card's.
+    """
+    clear_number = open_sealed(key, number)
+    try:
+        _check_number(clear_number, last4)
+        clear_code = open_sealed(key, code)
+        try:
+            _check_code(clear_code)
+            yield OpenCard(clear_number, clear_code)
+        finally:
+            wipe(clear_code)
+    finally:
+        wipe(clear_number)
+
+
+def _check_number(number: bytearray, last4: str) -> None:
+    if not (13 <= len(number) <= 19 and number.isdigit()):
+        raise SealedError(Fault.NUMBER)
+    if not _passes_luhn(number):
+        raise SealedError(Fault.CHECK_DIGIT)
+    # Another card's number opens just as well under this session's key: only the record tells them apart.
+    if not hmac.compare_digest(number[-4:], last4.encode()):
+        raise SealedError(Fault.LAST4)
+
+
+def _check_code(code: bytearray) -> None:
+    if not (3 <= len(code) <= 4 and code.isdigit()):
+        raise SealedError(Fault.CODE)
+
+
+def _passes_luhn(digits: bytearray) -> bool:
+    total = 0
+    for place, byte in enumerate(reversed(digits)):
+        value = (byte - ord("0")) << (place % 2)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0

@@ -1,0 +1,52 @@
+"""The sink `sealed`: a JWE (RFC 7516, compact) that only the holder of the operator's private key can open."""
+
+from __future__ import annotations
+
+import json
+
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey
+
+from machines_mcp.vault.card_secrets import ErrandError, Found, found
+from machines_mcp.vault.public_key import EllipticKey, MontgomeryKey
+from machines_mcp.vault.reply import SealedReply, VaultReply
+from machines_mcp.vault.request import VaultRequest
+
+ALGORITHM = "ECDH-ES+A256KW"
+ENCRYPTION = "A256GCM"
+
+
+async def seal(request: VaultRequest) -> VaultReply:
+    """Seal the card to the request's recipient. Raises `ErrandError`."""
+    key = _key(request.recipient)
+    async with found(request) as opened:
+        token = _sealed(opened, request.card_id, key)
+        return SealedReply(status="sealed", code="sealed", sink="sealed", jwe=token, **opened.facts)
+
+
+def _key(recipient: EllipticKey | MontgomeryKey | None) -> ECKey | OKPKey:
+    # Tried before anything is fetched: a point that is not on its curve, or of low order, shows here.
+    try:
+        if isinstance(recipient, EllipticKey):
+            key: ECKey | OKPKey = ECKey.import_key(recipient.model_dump())
+        elif recipient is not None:
+            key = OKPKey.import_key(recipient.model_dump())
+        else:
+            raise ErrandError("recipient.unusable")
+        _encrypted(b"", key)
+    except (JoseError, ValueError):
+        raise ErrandError("recipient.unusable") from None
+    return key
+
+
+def _sealed(opened: Found, card_id: str, key: ECKey | OKPKey) -> str:
+    content = {"pan": opened.card.number.decode(), "cvc": opened.card.code.decode(), "card_id": card_id}
+    content |= {name: opened.facts[name] for name in ("expiration_month", "expiration_year", "brand")}
+    return _encrypted(json.dumps(content).encode(), key)
+
+
+def _encrypted(content: bytes, key: ECKey | OKPKey) -> str:
+    # The thumbprint (RFC 7638) tells the operator which of their keys it was.
+    header = {"alg": ALGORITHM, "enc": ENCRYPTION, "cty": "json", "kid": key.thumbprint()}
+    return jwe.encrypt_compact(header, content, key, algorithms=[ALGORITHM, ENCRYPTION])

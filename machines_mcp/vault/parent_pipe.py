@@ -1,0 +1,83 @@
+"""The vault's side of the pipes while a page is open: events out, one answer in for each that asks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Literal
+
+from machines_mcp.vault import hardening
+from machines_mcp.vault.events import MAX_EVENT_BYTES, Answer, Event, event_line, parse_answer
+from machines_mcp.vault.reply import VaultReply, reply_line
+from machines_mcp.vault.request import VaultError
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Dialogue:
+    """Speaks on `output` and hears on standard input; the end of that, or a line out of turn, ends the process."""
+
+    def __init__(self, output: int) -> None:
+        self._output = output
+        self._awaited: asyncio.Future[Answer] | None = None
+        self.replied = False
+        """Whether the last word was said."""
+
+    def listen(self) -> None:
+        """Begin to hear: before the page is there, so that no death of the parent is missed."""
+        threading.Thread(target=self._hear, daemon=True).start()
+
+    def say_listening(self, port: int) -> None:
+        """Tell the parent where the page is."""
+        os.write(self._output, event_line(Event(event="listening", port=port)))
+
+    async def is_locked_after_wrong(self) -> bool:
+        """Tell of a wrong passphrase, and ask whether that was one too many."""
+        answer = await self._ask("wrong")
+        if answer.locked is None:
+            raise VaultError
+        return answer.locked
+
+    async def may_go(self) -> bool:
+        """Ask whether the card may be fetched: at most once in the life of a vault."""
+        answer = await self._ask("right")
+        if answer.go is None:
+            raise VaultError
+        return answer.go
+
+    def reply(self, reply: VaultReply) -> None:
+        """Say the last word; a second one is dropped."""
+        if not self.replied:
+            self.replied = True
+            os.write(self._output, reply_line(reply))
+
+    async def _ask(self, event: Literal["wrong", "right"]) -> Answer:
+        import asyncio
+
+        awaited: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._awaited = awaited
+        os.write(self._output, event_line(Event(event=event)))
+        # Not the attribute: the thread may have taken that already.
+        return await awaited
+
+    def _hear(self) -> None:
+        line = b""
+        while chunk := os.read(0, MAX_EVENT_BYTES):
+            line += chunk
+            if line.endswith(b"\n"):
+                self._take(line)
+                line = b""
+            elif len(line) > MAX_EVENT_BYTES:
+                break
+        hardening.end()
+
+    def _take(self, line: bytes) -> None:
+        awaited, self._awaited = self._awaited, None
+        try:
+            answer = parse_answer(line)
+        except VaultError:
+            hardening.end()
+        if awaited is None:
+            hardening.end()
+        awaited.get_loop().call_soon_threadsafe(awaited.set_result, answer)

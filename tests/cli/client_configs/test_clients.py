@@ -1,0 +1,68 @@
+"""Where each client looks for its config, on each system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.cli.client_configs.clients import CLIENTS, System, config_path
+
+MAC = System("darwin", {"HOME": "/Users/ann", "XDG_CONFIG_HOME": "/ignored"})
+LINUX = System("linux", {"HOME": "/home/ann"})
+WINDOWS = System(
+    "win32",
+    {
+        "USERPROFILE": r"C:\Users\ann",
+        "APPDATA": r"C:\Users\ann\AppData\Roaming",
+        "LOCALAPPDATA": r"C:\Users\ann\AppData\Local",
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("system", "name", "path"),
+    [
+        (MAC, "claude-desktop", "/Users/ann/Library/Application Support/Claude/claude_desktop_config.json"),
+        (MAC, "claude-code", "/Users/ann/.claude.json"),
+        (MAC, "cursor", "/Users/ann/.cursor/mcp.json"),
+        (MAC, "vscode", "/Users/ann/Library/Application Support/Code/User/mcp.json"),
+        (MAC, "codex", "/Users/ann/.codex/config.toml"),
+        (LINUX, "claude-desktop", "/home/ann/.config/Claude/claude_desktop_config.json"),
+        (LINUX, "claude-code", "/home/ann/.claude.json"),
+        (LINUX, "cursor", "/home/ann/.cursor/mcp.json"),
+        (LINUX, "vscode", "/home/ann/.config/Code/User/mcp.json"),
+        (LINUX, "codex", "/home/ann/.codex/config.toml"),
+        (WINDOWS, "claude-desktop", r"C:\Users\ann\AppData\Roaming\Claude\claude_desktop_config.json"),
+        (WINDOWS, "claude-code", r"C:\Users\ann\.claude.json"),
+        (WINDOWS, "cursor", r"C:\Users\ann\.cursor\mcp.json"),
+        (WINDOWS, "vscode", r"C:\Users\ann\AppData\Roaming\Code\User\mcp.json"),
+        (WINDOWS, "codex", r"C:\Users\ann\.codex\config.toml"),
+        (System("linux", {"HOME": "/h", "XDG_CONFIG_HOME": "/x"}), "vscode", "/x/Code/User/mcp.json"),
+        (System("linux", {"HOME": "/h", "XDG_CONFIG_HOME": "x"}), "vscode", "/h/.config/Code/User/mcp.json"),
+        (System("linux", {"HOME": "/h", "CLAUDE_CONFIG_DIR": "/c"}), "claude-code", "/c/.claude.json"),
+        (System("linux", {"HOME": "/h", "CODEX_HOME": "/c"}), "codex", "/c/config.toml"),
+        (System("win32", {"USERPROFILE": r"C:\U"}), "vscode", r"C:\U\AppData\Roaming\Code\User\mcp.json"),
+    ],
+)
+def test_a_config_is_where_the_client_looks_for_it(system: System, name: str, path: str) -> None:
+    assert str(CLIENTS[name].place(system)) == path
+
+
+def test_without_a_home_in_the_environment_the_systems_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/of-the-system"))
+    assert config_path(CLIENTS["cursor"], System("linux", {})) == Path("/home/of-the-system/.cursor/mcp.json")
+
+
+def test_claude_desktop_as_a_windows_package_has_a_config_of_its_own(tmp_path: Path) -> None:
+    roaming, local = tmp_path / "Roaming", tmp_path / "Local"
+    system = System("win32", {"APPDATA": roaming.as_posix(), "LOCALAPPDATA": local.as_posix()})
+    desktop = CLIENTS["claude-desktop"]
+    config = "claude_desktop_config.json"
+    assert config_path(desktop, system) == roaming / "Claude" / config
+    folders = [local / "Packages" / f"Claude_{which}" / "LocalCache" / "Roaming" / "Claude" for which in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert config_path(desktop, system) == folders[0] / config
+    (folders[1] / config).write_text("{}", encoding="utf-8")
+    assert config_path(desktop, system) == folders[1] / config

@@ -1,0 +1,114 @@
+"""One entry goes in and out of JSON with comments, and every byte that is not its own stays."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+
+from machines_mcp.cli.client_configs.errors import Unreadable
+from machines_mcp.cli.client_configs.jsonc_edit import put, take, values
+from tests.cli.client_configs.documents import HELD, OLD, Document, documents
+
+PATH = ("mcpServers", "machines")
+ENTRY: dict[str, Any] = {"command": "/opt/é/machines-mcp", "args": ["serve"], "env": {"MACHINES_ENV": "embedded"}}
+_COMMENT_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<comment>//[^\r\n]*|/\*.*?\*/)', re.DOTALL)
+
+
+few = settings(max_examples=25, deadline=None)
+
+
+def comments(text: str) -> list[str]:
+    return [found["comment"] for found in _COMMENT_OR_STRING.finditer(text) if found["comment"]]
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters are the same from the beginning."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def with_entry(value: dict[str, Any]) -> dict[str, Any]:
+    return value | {"mcpServers": value.get("mcpServers", {}) | {"machines": ENTRY}}
+
+
+@few
+@given(document=documents(held=False))
+@example(document=Document('{"mcpServers": {"a": {} // b\n}}', {"mcpServers": {"a": {}}}))
+def test_what_is_put_in_adds_a_comma_at_most_and_itself(document: Document) -> None:
+    old, new = document.text, put(document.text, PATH, ENTRY)
+    assert values(new) == with_entry(document.value)
+    same = _alike(old, new)
+    behind = _alike(old[same:][::-1], new[same:][::-1])
+    was, inserted = old[same : len(old) - behind], new[same : len(new) - behind]
+    assert not was or (inserted[0] == "," and inserted[1:].startswith(was))
+
+
+@few
+@given(document=documents(held=True))
+def test_what_differs_is_replaced_where_it_stands(document: Document) -> None:
+    before, after = document.text.split(OLD)
+    new = put(document.text, PATH, ENTRY)
+    assert values(new) == with_entry(document.value)
+    assert new.startswith(before)
+    assert new.endswith(after)
+
+
+@few
+@given(document=documents(held=True))
+@example(document=Document(f'{{"mcpServers": {{ // a\n"machines": {OLD}, "b": 1}}}}', {"mcpServers": {"b": 1}}))
+def test_what_is_taken_out_leaves_all_else(document: Document) -> None:
+    new = take(document.text, PATH)
+    servers = {name: value for name, value in document.value["mcpServers"].items() if name != "machines"}
+    assert values(new) == document.value | {"mcpServers": servers}
+    assert comments(new) == comments(document.text)
+    # Space and a comma go along, nothing else.
+    before, after = document.text.split(HELD)
+    assert re.sub(r"[\s,]", "", new) == re.sub(r"[\s,]", "", before + after)
+
+
+@few
+@given(document=documents(held=False))
+def test_what_was_put_in_beside_others_can_be_taken_out_as_if_it_had_not_been(document: Document) -> None:
+    if document.value.get("mcpServers"):
+        assert take(put(document.text, PATH, ENTRY), PATH) == document.text
+    assert take(document.text, PATH) == document.text
+
+
+def test_the_entry_looks_like_its_neighbours() -> None:
+    old = '{\r\n\t"mcpServers": {\r\n\t\t"a": {}, // b\r\n\t},\r\n}\r\n'
+    new = '\r\n\t\t"machines": {\r\n\t\t\t"command": "c"\r\n\t\t},'
+    assert put(old, PATH, {"command": "c"}) == old.replace("// b", "// b" + new)
+    assert put('{"a": {}}', PATH, {"command": "c"}) == '{"a": {}, "mcpServers": {"machines": {"command": "c"}}}'
+
+
+def test_a_comment_stays_with_what_it_is_about() -> None:
+    new = put('{\n  "mcpServers": {\n    "a": {} // about a\n    // and more\n  } // all\n}', PATH, {})
+    assert new == ('{\n  "mcpServers": {\n    "a": {}, // about a\n    // and more\n    "machines": {}\n  } // all\n}')
+    assert take(new.replace("{}\n  }", "{} // about ours\n  }"), PATH).endswith("// about ours\n  } // all\n}")
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", "// mine\n", "{}", "{ }\n", "{\n}\n", '{"mcpServers": {}}'])
+def test_an_empty_config_gets_the_entry_alone(text: str) -> None:
+    new = put(text, PATH, ENTRY)
+    assert values(new) == {"mcpServers": {"machines": ENTRY}}
+    assert comments(new) == comments(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("\n[]", 2, "not an object"),
+        ('{\n"mcpServers": []}', 2, "mcpServers is not an object"),
+        ('{"mcpServers": null}', 1, "mcpServers is not an object"),
+        ('{"mcpServers": {},\n"mcpServers": {}}', 2, "mcpServers stands there twice"),
+        ('{"mcpServers": {"machines": 1,\n"machines": 2}}', 2, "machines stands there twice"),
+    ],
+)
+def test_what_has_no_one_place_for_the_entry_is_refused(text: str, line: int, says: str) -> None:
+    with pytest.raises(Unreadable, match=says) as refused:
+        put(text, PATH, ENTRY)
+    assert refused.value.line == line
+    with pytest.raises(Unreadable, match=says):
+        take(text, PATH)

@@ -1,0 +1,119 @@
+"""One table goes in and out of TOML, and every line that is not its own stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from machines_mcp.cli.client_configs.errors import Unreadable
+from machines_mcp.cli.client_configs.toml_edit import put, take, values
+
+PATH = ("mcp_servers", "machines")
+ENTRY: dict[str, Any] = {
+    "command": "C:\\Programs\\machines-mcp.exe",
+    "args": ["serve"],
+    "startup_timeout_sec": 60,
+    "env": {"MACHINES_ENV": "embedded", "MACHINES_USER_ID": 'é"'},
+}
+OURS = [
+    '[mcp_servers.machines]\ncommand = "old" # ours\n\n[mcp_servers.machines.env]\nA = "1"\n',
+    '[ mcp_servers . "machines" ]\nenv = { A = """\n# no comment\n[x]\n""" }\n',
+    "[mcp_servers.machines]\nargs = [\n  'x',\n]\n[mcp_servers.'machines'.env]\n",
+]
+OTHERS = [
+    '[mcp_servers.other] # mine\ncommand = "x"\n',
+    "[mcp_servers.machines-2]\ncommand = 'y'\n",
+    '[projects."/home/[mcp_servers.machines]"]\ntrust_level = "trusted"\n',
+    'text.a = """\n[mcp_servers.machines]\n# in a text\n"""\n',
+    "matrix.a = [\n  [1],\n[2],\n]\n",
+    "[[profiles]]\nname = 1\n",
+]
+GAPS = st.sampled_from(["", "\n", "# about what follows\n", "\n# a\n\n# b\n"])
+
+
+few = settings(max_examples=40, deadline=None)
+
+
+@st.composite
+def configs(draw: st.DrawFn, ours: str = "") -> tuple[str, str]:
+    """A config with our table, as given, somewhere among others, and the same without it."""
+    chosen = draw(st.lists(st.sampled_from(OTHERS), unique=True))
+    chosen.sort(key=lambda part: part.startswith("["))  # what belongs to no table comes first
+    first = next((at for at, part in enumerate(chosen) if part.startswith("[")), len(chosen))
+    at = draw(st.integers(first, len(chosen)))
+    parts = [draw(GAPS) + part for part in chosen]
+    last = draw(GAPS)
+    return "".join([*parts[:at], ours, *parts[at:], last]), "".join([*parts, last])
+
+
+@few
+@given(config=configs())
+def test_what_is_put_in_stands_at_the_end_and_can_be_taken_out(config: tuple[str, str]) -> None:
+    old, _ = config
+    new = put(old, PATH, ENTRY)
+    assert new.startswith(old)
+    assert values(new)["mcp_servers"]["machines"] == ENTRY
+    assert values(new) == values(old) | {"mcp_servers": values(old).get("mcp_servers", {}) | {"machines": ENTRY}}
+    assert take(new, PATH) == old
+    assert take(old, PATH) == old
+
+
+@pytest.mark.parametrize("ours", OURS)
+@few
+@given(data=st.data())
+def test_what_differs_is_replaced_where_it_stands(ours: str, data: st.DataObject) -> None:
+    old, rest = data.draw(configs(ours))
+    new = put(old, PATH, ENTRY)
+    before, after = old.split(ours)
+    assert new.startswith(before)
+    assert new.endswith(after)
+    assert values(new) == values(rest) | {"mcp_servers": values(rest).get("mcp_servers", {}) | {"machines": ENTRY}}
+
+
+@pytest.mark.parametrize("ours", OURS)
+@few
+@given(data=st.data())
+def test_what_is_taken_out_leaves_all_else(ours: str, data: st.DataObject) -> None:
+    old, rest = data.draw(configs(ours))
+    new = take(old, PATH)
+    assert values(new) == values(rest)
+    # At most the empty line above it goes along.
+    assert [line for line in new.splitlines() if line] == [line for line in rest.splitlines() if line]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mcp_servers = { other = { command = "x" } } # inline\n',
+        '[mcp_servers]\n# two\nother.command = "x"\nmachines = { command = "old" }\n# tail\n',
+        'mcp_servers.other.command = "x" # dotted\nmcp_servers.machines.command = "old"\n[z]\nk = 1 # z\n',
+    ],
+)
+def test_other_forms_are_changed_too(text: str) -> None:
+    new = put(text, PATH, ENTRY)
+    assert values(new)["mcp_servers"] == {"other": {"command": "x"}, "machines": ENTRY}
+    taken = take(new, PATH)
+    assert values(taken)["mcp_servers"] == {"other": {"command": "x"}}
+    for kept in (line for line in text.splitlines() if "#" in line):
+        assert kept.split("#")[1] in new
+        assert kept.split("#")[1] in taken
+
+
+def test_lines_end_as_they_did() -> None:
+    old = "a = 1\r\n"
+    new = put(old, PATH, ENTRY)
+    assert "\n" not in new.replace("\r\n", "")
+    assert take(new, PATH) == old
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a = 1\nb = \n", 2), ("[a\n", 1), ('a = 1\nb = """\n\n', 4), ("a = 1\na = 2\n", 2), ("mcp_servers = 1\n", 1)],
+)
+def test_what_is_no_toml_is_refused_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(Unreadable) as refused:
+        put(text, PATH, ENTRY)
+    assert refused.value.line == line

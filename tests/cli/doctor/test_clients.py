@@ -1,0 +1,117 @@
+"""What the doctor says of the key and of the clients, and that it fits on a screen."""
+
+from __future__ import annotations
+
+import json
+from contextvars import Context
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from machines_mcp.cli.client_configs.clients import CLIENTS, System, config_path, this_system
+from machines_mcp.cli.client_configs.install import install
+from machines_mcp.cli.doctor.clients import clients, partner_key
+from machines_mcp.cli.main import main
+from machines_mcp.server.settings import read_settings
+
+KEY = "mk-canary-0123456789"
+SANDBOX = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1"}
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return System("linux", {"HOME": str(tmp_path)})
+
+
+def _install(system: System, name: str) -> Path:
+    path = config_path(CLIENTS[name], system)
+    install(CLIENTS[name], path, {})
+    return path
+
+
+def test_a_machine_without_clients_is_well(system: System) -> None:
+    config_path(CLIENTS["cursor"], system).parent.mkdir()
+    config_path(CLIENTS["cursor"], system).write_text('{"mcpServers": {}}', encoding="utf-8")
+    finding = clients(system)
+    assert finding.ok
+    assert finding.says == "none names this server yet; machines-mcp install puts it into one"
+
+
+def test_each_client_that_starts_us_is_named(system: System, tmp_path: Path) -> None:
+    _install(system, "codex")
+    path = _install(system, "vscode")
+    other = tmp_path / "other-machines-mcp"
+    other.touch(mode=0o755)
+    text = path.read_text(encoding="utf-8")
+    found = clients(system)
+    assert (found.ok, found.says) == (True, "VS Code starts this server; Codex starts this server")
+
+    command = next(line for line in text.splitlines() if '"command"' in line)
+    path.write_text(text.replace(command, f'"command": "{other.as_posix()}",'), encoding="utf-8")
+    found = clients(system)
+    assert (found.ok, found.says) == (True, f"VS Code starts another copy: {other}; Codex starts this server")
+    assert found.detail == {"clients": {"vscode": "other", "codex": "ours"}}
+
+
+@pytest.mark.parametrize("gone", ["/nowhere/machines-mcp", "machines-mcp", "", None, 7])
+def test_a_client_that_names_no_command_there_is_fails(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: object
+) -> None:
+    # That the shell finds one by this name is no help to a desktop program.
+    (tmp_path / "machines-mcp").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _install(system, "codex")
+    path = _install(system, "cursor")
+    held = json.loads(path.read_text(encoding="utf-8"))
+    held["mcpServers"]["machines"]["command"] = gone
+    path.write_text(json.dumps(held), encoding="utf-8")
+    finding = clients(system)
+    assert not finding.ok
+    named = gone if isinstance(gone, str) and gone else "no absolute path"
+    assert finding.says == f"Cursor names a command that is not there: {named}; run machines-mcp install cursor"
+
+
+def test_a_config_that_cannot_be_read_is_named(system: System) -> None:
+    path = _install(system, "codex")
+    path.write_text(f"a = {KEY}", encoding="utf-8")
+    finding = clients(system)
+    assert (finding.ok, finding.says) == (True, f"Codex's config can't be read: {path}")
+
+
+def test_where_the_key_comes_from_is_said_without_it(system: System, tmp_path: Path) -> None:
+    assert partner_key(read_settings({})) == []
+    file = tmp_path / "partner.key"
+    file.write_text(KEY, encoding="ascii")
+    file.chmod(0o600)
+    stored = tmp_path / "config" / "machines-mcp" / "keys" / "sandbox.key"
+    stored.parent.mkdir(parents=True)
+    stored.write_text(KEY, encoding="ascii")
+    stored.chmod(0o600)
+    for env, says in (
+        ({"MACHINES_PARTNER_KEY": KEY}, "from MACHINES_PARTNER_KEY"),
+        ({"MACHINES_PARTNER_KEY_FILE": str(file)}, f"from MACHINES_PARTNER_KEY_FILE, {file}"),
+        ({}, f"from {stored}, stored by machines-mcp login"),
+    ):
+        (finding,) = partner_key(read_settings(SANDBOX | env))
+        assert (finding.ok, finding.says) == (True, says)
+        assert KEY not in repr(finding)
+
+
+@pytest.mark.parametrize("settings", [{}, SANDBOX | {"MACHINES_PARTNER_KEY": KEY}], ids=["embedded", "sandbox"])
+def test_it_all_fits_on_a_screen(system: System, tmp_path: Path, settings: dict[str, str]) -> None:
+    system = this_system()
+    for name in CLIENTS:
+        _install(system, name)
+    # An address of this machine at which nobody listens: nothing else is asked.
+    local = {"MACHINES_API_URL": "http://127.0.0.1:9/partner/v1"} if settings else {}
+    env = {"MACHINES_STATE_DIR": str(tmp_path / "state")} | settings | local
+    result = Context().run(CliRunner().invoke, main, ["doctor"], env=env)
+    lines = result.stdout.splitlines()
+    assert "clients: Claude Desktop starts this server; Claude Code starts this" in result.stdout
+    assert 12 < len(lines) <= 24
+    assert not [line for line in lines if len(line) > 100 and str(tmp_path) not in line]
+    assert {line[:6] for line in lines} <= {"ok    ", "FAIL  ", "      "}
+    assert KEY not in result.stdout

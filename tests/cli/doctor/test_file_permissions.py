@@ -1,0 +1,130 @@
+"""What is said of who can read and write a file is what the operating system lets them do."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.cli.doctor.file_permissions import Act, can, is_private, user_name, who
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="users and modes are POSIX")
+
+NOBODY = 65534
+ACTS: tuple[Act, ...] = ("read", "write")
+ME = frozenset({os.geteuid()} if os.name == "posix" else set())
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder that everybody can pass through."""
+    made = Path(tempfile.mkdtemp(prefix="machines-access-"))
+    made.chmod(0o711)
+    (made / "a").mkdir(mode=0o700)
+    (made / "a" / "file").write_bytes(b"")
+    yield made
+    shutil.rmtree(made)
+
+
+def shaped(home: Path, home_mode: int, folder: int, file: int) -> Path:
+    (home / "a" / "file").chmod(file)
+    (home / "a").chmod(folder)
+    home.chmod(home_mode)
+    return home / "a" / "file"
+
+
+CASES = [
+    # home, folder, file, who reads, who writes
+    (0o711, 0o700, 0o600, "only", "only"),
+    (0o711, 0o700, 0o666, "only", "only"),
+    (0o711, 0o755, 0o600, "only", "only"),
+    (0o711, 0o755, 0o644, "everybody", "only"),
+    (0o711, 0o755, 0o666, "everybody", "everybody"),
+    (0o711, 0o711, 0o604, "everybody", "only"),
+    (0o711, 0o750, 0o640, "a group", "only"),
+    (0o711, 0o750, 0o660, "a group", "a group"),
+    (0o711, 0o770, 0o600, "only", "a group"),
+    (0o711, 0o777, 0o600, "only", "everybody"),
+    (0o711, 0o1777, 0o600, "only", "only"),
+    (0o777, 0o700, 0o600, "only", "everybody"),
+    (0o1777, 0o700, 0o600, "only", "only"),
+    (0o700, 0o755, 0o644, "only", "only"),
+]
+
+
+@pytest.mark.parametrize(("home_mode", "folder", "file", "reads", "writes"), CASES)
+def test_modes_on_the_whole_way_say_who_can(
+    home: Path, home_mode: int, folder: int, file: int, reads: str, writes: str
+) -> None:
+    path = shaped(home, home_mode, folder, file)
+    for act, expected in zip(ACTS, (reads, writes), strict=True):
+        found = who(path, act)
+        assert found == (f"only {user_name(os.geteuid())}" if expected == "only" else expected)
+        assert is_private(path, act, uids=ME) == (expected == "only")
+
+
+def test_what_belongs_to_somebody_else_is_not_private(home: Path) -> None:
+    path = shaped(home, 0o711, 0o700, 0o600)
+    assert not is_private(path, "read", uids=frozenset({NOBODY}))
+
+
+# Becomes the other user and says, for each line of path and act, whether they get it done.
+_NOBODY_TRIES = """
+import os, sys
+
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+for line in sys.stdin.read().splitlines():
+    act, path = line.split(" ", 1)
+    folder = os.path.dirname(path)
+    attempts = [(os.open, path, os.O_RDONLY if act == "read" else os.O_WRONLY)]
+    if act == "write":
+        attempts += [(os.rename, path, folder + "/taken"), (os.rename, folder, folder + "-taken")]
+    done = False
+    for attempt, *given in attempts:
+        try:
+            attempt(*given)
+            done = True
+            break
+        except OSError:
+            pass
+    print(int(done))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+def test_what_another_user_can_is_what_they_get_done(home: Path) -> None:
+    foretold: dict[tuple[str, str], bool] = {}
+    for number, (case, owned, act) in enumerate(
+        itertools.product(CASES, [(), ("a",), ("a", "a/file"), ("a/file",)], ACTS)
+    ):
+        own = home / str(number)
+        (own / "a").mkdir(parents=True)
+        (own / "a" / "file").write_bytes(b"")
+        path = shaped(own, *case[:3])
+        for name in owned:
+            os.chown(own / name, NOBODY, NOBODY)
+        foretold[act, str(path)] = can(NOBODY, path, act)
+    lines = "\n".join(f"{act} {path}" for act, path in foretold)
+    done = subprocess.run(
+        [sys.executable, "-c", _NOBODY_TRIES], input=lines, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert [line == "1" for line in done.stdout.splitlines()] == list(foretold.values())
+    assert set(foretold.values()) == {True, False}
+
+
+def test_root_can_everything(home: Path) -> None:
+    assert can(0, shaped(home, 0o711, 0o700, 0o600), "write")
+
+
+def test_a_user_without_a_name_is_named_by_number() -> None:
+    assert user_name(4_000_000) == "uid 4000000"
+    assert not can(4_000_000, Path("/"), "write")

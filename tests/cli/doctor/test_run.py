@@ -1,0 +1,116 @@
+"""What is examined, and that neither a value nor a secret is said about it."""
+
+from __future__ import annotations
+
+import json
+import site
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+import machines_mcp
+from machines_mcp.cli.doctor.run import Finding, examine
+from machines_mcp.vault.client import starts
+from tests.partner.test_probe import READS, changed, script, well
+from tests.partner.upstream import PARTNER_KEY, Upstream, refusal, upstream
+from tests.sandbox.running import Sandbox
+
+pytestmark = pytest.mark.anyio
+
+USER = "user-canary"
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Upstream]:
+    async with upstream() as server:
+        yield server
+
+
+@contextmanager
+def environment(tmp_path: Path, **settings: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        home = {name: str(tmp_path) for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA")}
+        for name, value in (home | {"MACHINES_STATE_DIR": str(tmp_path / "state")} | settings).items():
+            patch.setenv(name, value)
+        yield
+
+
+async def probed(tmp_path: Path, base_url: str, key: str, user_id: str) -> list[Finding]:
+    settings = {
+        "MACHINES_ENV": "sandbox",
+        "MACHINES_API_URL": base_url,
+        "MACHINES_PARTNER_KEY": key,
+        "MACHINES_USER_ID": user_id,
+    }
+    with environment(tmp_path, **settings), anyio.fail_after(30):
+        return [finding for finding in await examine(probe=True) if finding.what in READS]
+
+
+async def test_the_simulator_is_as_the_client_expects(tmp_path: Path) -> None:
+    with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(30):
+        findings = await examine(probe=True)
+    rows = [finding.as_json() for finding in findings if finding.what in READS]
+    assert [row["what"] for row in rows] == list(READS)
+    assert {(row["ok"], row["status"], *row["missing"], *row["mistyped"]) for row in rows} == {(True, 200)}
+
+
+@pytest.mark.parametrize(
+    ("installed_for_user", "cure"), [(True, "install with pipx"), (False, "-I -m machines_mcp.vault")]
+)
+async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed_for_user: bool, cure: str
+) -> None:
+    # What an isolated interpreter finds of a package that is in the user's site-packages alone: nothing.
+    missing = (sys.executable, "-I", "-m", "machines_mcp.no_such_module")
+    assert starts.__kwdefaults__ is not None
+    monkeypatch.setitem(starts.__kwdefaults__, "command", missing)
+    if installed_for_user:
+        monkeypatch.setattr(site, "getusersitepackages", lambda: str(Path(machines_mcp.__file__).parents[1]))
+    with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(30):
+        (found,) = [finding for finding in await examine() if finding.what == "vault"]
+    assert not found.ok
+    assert "does not start" in found.says
+    assert cure in found.says
+
+
+async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream) -> None:
+    settings = {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": api.base_url, "MACHINES_USER_ID": USER}
+    with environment(tmp_path, MACHINES_PARTNER_KEY=PARTNER_KEY, **settings), anyio.fail_after(30):
+        said = [finding.what for finding in await examine()]
+    assert said == [
+        "version",
+        "settings",
+        "partner key",
+        "vault",
+        "clients",
+        "state",
+        *("policy", "passphrase", "audit", "files", "caller", "desk", "unresolved"),
+        "partner API",
+    ]
+    assert api.seen == []
+
+
+async def test_the_pinned_user_is_asked_about_as_they_stand(tmp_path: Path, sandbox: Sandbox) -> None:
+    findings = await probed(tmp_path, sandbox.base_url, sandbox.partner_key, "user-of-the-doctor")
+    assert all(finding.ok for finding in findings)
+    codes = {finding.what: finding.detail["status"] for finding in findings}
+    assert (codes["GET /kyc/status"], codes["GET /agreements"], codes["GET /cards"]) == (200, 409, None)
+
+
+async def test_what_the_api_dropped_added_and_mistyped_is_said_without_a_value(tmp_path: Path, api: Upstream) -> None:
+    well(api)
+    script(api, "GET /balances", changed("getBalances", lambda d: d["balances"].pop("balanceDue")))
+    script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update(last4=["canary"], new="canary")))
+    script(api, "GET /transactions", refusal(500, "canary"))
+    findings = await probed(tmp_path, api.base_url, PARTNER_KEY, USER)
+    assert [(finding.what, finding.says) for finding in findings if not finding.ok] == [
+        ("GET /balances", "200; missing balances.balanceDue"),
+        ("GET /cards", "200; mistyped cards[].last4; extra cards[].new"),
+        ("GET /transactions", "500; server_error"),
+    ]
+    assert json.loads(json.dumps([finding.as_json() for finding in findings]))
+    assert "canary" not in repr(findings)

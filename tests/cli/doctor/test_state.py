@@ -1,0 +1,227 @@
+"""What the doctor says of what protects: policy, passphrase, audit, files, caller, desk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from machines_mcp.cli.doctor.file_permissions import user_name
+from machines_mcp.cli.doctor.run import Finding
+from machines_mcp.cli.doctor.state import guarded
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.app import App, opened
+from machines_mcp.server.settings import read_settings
+from machines_mcp.storage.audit_log import Entry, Head
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(os.name != "posix", reason="who can read files is examined where there are modes"),
+]
+
+SOMEBODY = "65534"
+POLICY = "version = 1\nenvironment = 'sandbox'\naudit.head_file = '{head}'\n[classes]\nread = 'allow'\n"
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder of this user's that others can pass through, as a home can be."""
+    made = Path(tempfile.mkdtemp(prefix="machines-doctor-"))
+    made.chmod(0o711)
+    (made / "partner.key").write_text("key-of-the-tests", encoding="ascii")
+    (made / "partner.key").chmod(0o600)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(autouse=True)
+def nobody_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+
+
+@asynccontextmanager
+async def app(home: Path, **changed: str) -> AsyncIterator[App]:
+    env = {
+        "MACHINES_ENV": "sandbox",
+        "MACHINES_USER_ID": "user-1",
+        "MACHINES_PARTNER_KEY_FILE": str(home / "partner.key"),
+        "MACHINES_API_URL": "http://127.0.0.1:9/partner/v1",
+        "MACHINES_STATE_DIR": str(home / "state"),
+    }
+    async with opened(read_settings(env | changed)) as made:
+        with anyio.fail_after(30):
+            yield made
+
+
+EMBEDDED = {"MACHINES_ENV": "embedded", "MACHINES_PARTNER_KEY_FILE": "", "MACHINES_API_URL": ""}
+
+
+async def found(made: App, what: str) -> Finding:
+    await made.store.read(lambda db: None)
+    (finding,) = [finding for finding in await guarded(made) if finding.what == what]
+    return finding
+
+
+async def test_a_new_folder_in_embedded_is_well(home: Path) -> None:
+    async with app(home, **EMBEDDED) as made:
+        await made.store.read(lambda db: None)
+        findings = await guarded(made)
+    assert [finding.what for finding in findings] == [
+        *("policy", "passphrase", "audit", "files", "caller", "desk", "unresolved")
+    ]
+    assert [finding.says for finding in findings if not finding.ok] == []
+
+
+async def test_the_policy_in_force_is_named_with_its_digest(home: Path) -> None:
+    async with app(home) as made:
+        assert (await found(made, "policy")).says == (
+            f"no file, the defaults of sandbox, digest {made.policy.digest[:12]}"
+        )
+
+
+async def test_without_a_passphrase_nothing_can_be_approved(home: Path) -> None:
+    async with app(home) as made:
+        finding = await found(made, "passphrase")
+        assert (finding.ok, finding.says) == (
+            False,
+            "none, so that nothing can be approved; run machines-mcp passphrase",
+        )
+        await made.guard.passphrase.set(Secret("correct horse battery"))
+        finding = await found(made, "passphrase")
+        assert finding.ok
+        assert finding.says.startswith("set 20")
+
+
+async def test_where_nothing_is_asked_no_passphrase_is_missed(home: Path) -> None:
+    async with app(home, MACHINES_READ_ONLY="true") as made:
+        assert (await found(made, "passphrase")).ok
+
+
+async def test_a_passphrase_file_that_is_broken_is_named(home: Path) -> None:
+    async with app(home) as made:
+        await made.guard.passphrase.set(Secret("correct horse battery"))
+        (made.settings.state_dir / "keys" / "passphrase.json").write_text("{", encoding="ascii")
+        assert not (await found(made, "passphrase")).ok
+
+
+async def test_the_audit_is_verified_and_tried_without_a_row_being_left(home: Path) -> None:
+    async with app(home) as made:
+        await made.guard.audit.append(Entry("call", tool="create_card"))
+        finding = await found(made, "audit")
+        assert finding.ok
+        assert finding.says.startswith("Whole: 1 rows")
+        assert finding.says.endswith("rows can be written")
+        assert len(await made.guard.audit.rows()) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE audit SET tool = 'x' WHERE seq = 1", "row 1 was changed"),
+        ("DELETE FROM audit WHERE seq = 1", "rows are missing from row 1 on"),
+    ],
+)
+async def test_an_audit_that_was_tampered_with_is_no_good(home: Path, statement: str, says: str) -> None:
+    async with app(home) as made:
+        for _ in range(2):
+            await made.guard.audit.append(Entry("call", tool="create_card"))
+        with closing(sqlite3.connect(made.settings.state_dir / "state.db")) as db, db:
+            db.execute(statement)
+        finding = await found(made, "audit")
+    assert not finding.ok
+    assert says in finding.says
+
+
+async def test_an_audit_whose_end_was_cut_is_found_by_the_head_of_the_policy(home: Path) -> None:
+    policy, head = home / "policy.toml", home / "head.json"
+    policy.write_text(POLICY.format(head=head), encoding="utf-8")
+    policy.chmod(0o600)
+    async with app(home, MACHINES_POLICY=str(policy)) as made:
+        assert (await found(made, "audit")).ok
+        for _ in range(2):
+            await made.guard.audit.append(Entry("call", tool="create_card"))
+        assert (await found(made, "audit")).ok
+        await made.store.run(lambda db: db.execute("DELETE FROM audit WHERE seq = 2"))
+        assert "the head speaks of row 2" in (await found(made, "audit")).says
+        Head.read(head)
+        head.unlink()
+        assert "the head is not there" in (await found(made, "audit")).says
+        head.write_text("{}", encoding="ascii")
+        assert "is none" in (await found(made, "audit")).says
+
+
+async def test_an_audit_that_cannot_be_written_is_no_good(home: Path) -> None:
+    async with app(home) as made:
+        await made.store.read(lambda db: db.execute("PRAGMA query_only = ON"))
+        finding = await found(made, "audit")
+    assert not finding.ok
+    assert "no row can be written" in finding.says
+
+
+async def test_files_of_this_user_alone_are_well_and_others_are_named(home: Path) -> None:
+    async with app(home) as made:
+        finding = await found(made, "files")
+        assert (finding.ok, finding.says) == (
+            True,
+            f"state, keys and partner key file: only {user_name(os.geteuid())} can read or write them",
+        )
+        (home / "partner.key").chmod(0o644)
+        finding = await found(made, "files")
+        assert not finding.ok
+        assert finding.says == f"{home / 'partner.key'}: everybody can read it; run chmod go= on it"
+        (home / "partner.key").chmod(0o600)
+        os.chmod(home, 0o777)  # noqa: S103 - that is the fault
+        finding = await found(made, "files")
+        os.chmod(home, 0o711)  # noqa: S103
+        assert not finding.ok
+        assert f"{home / 'partner.key'}: everybody can write it" in finding.detail["exposed"]
+
+
+async def test_programs_of_the_servers_own_user_are_said_to_be_unprotected_against(home: Path) -> None:
+    async with app(home) as made:
+        finding = await found(made, "caller")
+        assert finding.ok
+        assert finding.says.startswith(f"NOT PROTECTED: programs of {user_name(os.geteuid())}")
+        assert "sudo -n -u machines" in finding.says
+
+
+async def test_a_caller_by_sudo_is_told_what_they_can_reach(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", SOMEBODY)
+    async with app(home) as made:
+        finding = await found(made, "caller")
+        assert finding.ok, finding.says
+        assert "reaches neither key, state nor policy" in finding.says
+        (home / "partner.key").chmod(0o644)
+        finding = await found(made, "caller")
+        assert not finding.ok
+        assert f"can reach {home / 'partner.key'}" in finding.says
+
+
+async def test_a_caller_by_sudo_who_hands_over_the_key_has_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", SOMEBODY)
+    async with app(home, MACHINES_PARTNER_KEY_FILE="", MACHINES_PARTNER_KEY="key-of-the-tests") as made:
+        finding = await found(made, "caller")
+    assert not finding.ok
+    assert "through the environment" in finding.says
+
+
+async def test_a_desk_counts_only_where_it_proves_to_be_this_folders(home: Path) -> None:
+    async with app(home, **EMBEDDED) as made, app(home, **EMBEDDED) as other:
+        assert "not open" in (await found(made, "desk")).says
+        address = await other.desk_address()
+        assert address is not None
+        assert (await found(made, "desk")).says == f"{address} answers"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        async with app(home, **EMBEDDED) as made:
+            notes = made.settings.state_dir / "desk.json"
+            notes.write_text(f'{{"address": "x", "port": {port}, "pid": 1}}', encoding="ascii")
+            assert "not open" in (await found(made, "desk")).says

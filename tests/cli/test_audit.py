@@ -1,0 +1,199 @@
+"""What `audit show` and `audit verify` say, and how they end: 0 whole, 1 tampered with, 2 not to be told."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from contextvars import Context
+from pathlib import Path
+
+import anyio
+import pytest
+from click.testing import CliRunner, Result
+
+from machines_mcp.cli.audit import moment, since_time
+from machines_mcp.cli.main import main
+from machines_mcp.storage.audit_log import Audit, Entry, Head
+from machines_mcp.storage.database import Store
+from machines_mcp.storage.state_keys import state_key
+from tests.support.clock import Clock
+
+Run = Callable[..., Result]
+
+ENTRIES = (
+    Entry("call", tool="get_balances", effect="read", user_id="user-1", code="ok"),
+    Entry("decision", tool="create_card", effect="money", user_id="user-1", verdict="granted", by="dialog"),
+    Entry("outcome", tool="create_card", effect="money", user_id="user-2", code="ok", amount_cents=5000),
+    Entry("alarm", code="egress.exact"),
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+
+    def command(*arguments: str) -> Result:
+        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")}
+        return Context().run(CliRunner().invoke, main, ["audit", *arguments], env=env)
+
+    return command
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A state folder whose audit has four rows, two seconds apart."""
+    found = tmp_path / "state" / "embedded"
+
+    async def write() -> None:
+        store, clock = Store(found), Clock()
+        audit = Audit(store, state_key(found, "audit"), "policy-1", clock=clock)
+        for entry in ENTRIES:
+            await audit.append(entry)
+            clock.advance(2)
+        await store.close()
+
+    anyio.run(write)
+    return found
+
+
+def tamper(folder: Path, statement: str) -> None:
+    with closing(sqlite3.connect(folder / "state.db")) as db, db:
+        db.execute(statement)
+
+
+def said(result: Result) -> str:
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_the_rows_are_shown_aligned_without_columns_that_say_nothing(run: Run, folder: Path) -> None:
+    assert run("show").stdout.splitlines() == [
+        "row  time (UTC)           kind      tool          class  verdict  code          by      user    cents",
+        "  1  2027-01-15 08:00:00  call      get_balances  read            ok                    user-1",
+        "  2  2027-01-15 08:00:02  decision  create_card   money  granted                dialog  user-1",
+        "  3  2027-01-15 08:00:04  outcome   create_card   money           ok                    user-2   5000",
+        "  4  2027-01-15 08:00:06  alarm                                   egress.exact",
+    ]
+
+
+def test_where_there_is_nothing_to_show_that_is_said(run: Run) -> None:
+    assert run("show").stdout == "No rows.\n"
+    assert run("show", "--json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        ((), [1, 2, 3, 4]),
+        (("--limit", "2"), [3, 4]),
+        (("--tool", "create_card"), [2, 3]),
+        (("--kind", "alarm"), [4]),
+        (("--user", "user-1"), [1, 2]),
+        (("--since", "2027-01-15T08:00:04"), [3, 4]),
+        (("--since", "2027-01-15T09:00:04+01:00"), [3, 4]),
+        (("--since", "2027-01-16"), []),
+        (("--tool", "create_card", "--user", "user-1"), [2]),
+    ],
+)
+def test_rows_are_chosen_and_the_newest_is_last(run: Run, folder: Path, wanted: tuple[str], numbers: list[int]) -> None:
+    rows = json.loads(run("show", "--json", *wanted).stdout)
+    assert [row["seq"] for row in rows] == numbers
+
+
+@pytest.mark.parametrize("since", ["yesterday", "", "-5", "2027-13-01", "99999999999", "٣"])
+def test_a_time_that_is_none_is_said_in_one_sentence(run: Run, since: str) -> None:
+    assert "--since must be" in said(run("show", f"--since={since}"))
+
+
+def test_seconds_back_are_taken_from_now() -> None:
+    assert since_time("3600", 10_000.0) == 6400.0
+    assert since_time("1970-01-01", 10_000.0) == 0.0
+
+
+def test_what_somebody_put_into_a_row_does_not_act_on_the_terminal(run: Run, folder: Path) -> None:
+    tamper(folder, "UPDATE audit SET tool = char(27) || '[2J' || char(10) || char(8238) || 'x', at = 1e300")
+    shown = run("show").stdout
+    assert "?[2J??x" in shown
+    assert len(shown.splitlines()) == 5
+    assert moment(1e300) == "?"
+
+
+def test_a_whole_chain_is_exit_code_0(run: Run, folder: Path) -> None:
+    result = run("verify")
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "Whole: 4 rows, the newest of 2027-01-15 08:00:06 UTC; without a head a cut end is not seen.\n"
+    )
+
+
+def test_no_rows_at_all_are_whole(run: Run) -> None:
+    assert run("verify").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "where"),
+    [
+        ("UPDATE audit SET amount_cents = 1 WHERE seq = 3", "row 3 was changed, swapped or put in"),
+        ("DELETE FROM audit WHERE seq = 2", "rows are missing from row 2 on"),
+        ("DELETE FROM audit WHERE seq = 1", "rows are missing from row 1 on"),
+        ("UPDATE audit SET seq = 9 WHERE seq = 4", "rows are missing from row 4 on"),
+        ("DROP TABLE audit", "the table of the audit is gone"),
+    ],
+)
+def test_what_was_tampered_with_is_exit_code_1_and_says_where(
+    run: Run, folder: Path, tmp_path: Path, statement: str, where: str
+) -> None:
+    tamper(folder, statement)
+    result = run("verify", "--write-head", str(tmp_path / "head"))
+    assert result.exit_code == 1
+    assert where in result.stdout
+    assert not (tmp_path / "head").exists()
+
+
+def test_several_places_are_counted(run: Run, folder: Path) -> None:
+    tamper(folder, "UPDATE audit SET code = 'x' WHERE seq IN (1, 3)")
+    assert "row 1 was changed, swapped or put in, and 1 places more" in run("verify").stdout
+
+
+def test_a_head_shows_that_the_end_was_cut(run: Run, folder: Path, tmp_path: Path) -> None:
+    head = tmp_path / "head.json"
+    assert run("verify", "--write-head", str(head)).exit_code == 0
+    assert Head.read(head).seq == 4
+    assert "the head of row 4 is one of them" in run("verify", "--head", str(head)).stdout
+    tamper(folder, "DELETE FROM audit WHERE seq > 2")
+    assert run("verify").exit_code == 0
+    result = run("verify", "--head", str(head))
+    assert result.exit_code == 1
+    assert "the head speaks of row 4, which is not there" in result.stdout
+
+
+def test_a_head_shows_that_the_whole_database_was_replaced(run: Run, folder: Path, tmp_path: Path) -> None:
+    head = tmp_path / "head.json"
+    assert run("verify", "--write-head", str(head)).exit_code == 0
+    for file in folder.glob("state.db*"):
+        file.unlink()
+    assert run("verify", "--head", str(head)).exit_code == 1
+
+
+def test_a_head_that_is_not_there_or_none_is_not_to_be_told(run: Run, folder: Path, tmp_path: Path) -> None:
+    assert "The head is not there" in said(run("verify", "--head", str(tmp_path / "head")))
+    assert "The head can't be read, or is none" in said(run("verify", "--head", str(tmp_path)))
+    (tmp_path / "head").write_text("{}", encoding="ascii")
+    assert "The head can't be read, or is none" in said(run("verify", "--head", str(tmp_path / "head")))
+    assert "The head can't be written" in said(run("verify", "--write-head", str(tmp_path / "no" / "head")))
+
+
+def test_without_its_key_nothing_is_judged_and_no_key_is_made(run: Run, folder: Path) -> None:
+    key = folder / "keys" / "audit.key"
+    key.unlink()
+    assert "The key of the audit is not there" in said(run("verify"))
+    assert not key.exists()
+
+
+def test_a_state_folder_that_cannot_be_used_is_not_to_be_told(run: Run, folder: Path) -> None:
+    (folder / "state.db").write_bytes(b"no database" * 1000)
+    assert "The state folder can't be used" in said(run("verify"))
+    assert "The state folder can't be used" in said(run("show"))

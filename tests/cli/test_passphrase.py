@@ -1,0 +1,227 @@
+"""`machines-mcp passphrase`: what it asks and says, and how it ends: 0 set, 1 refused, 2 not even tried."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import pytest
+from click.testing import CliRunner, Result
+
+from machines_mcp.cli import prompt
+from machines_mcp.cli.main import main
+from machines_mcp.permissions.passphrase import Answer
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.settings import read_settings
+from machines_mcp.server.state_folder import opened_guard
+
+FIRST, SECOND = "correct horse battery", "staple correct horse"
+PATIENCE = 30.0
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return {
+        "MACHINES_ENV": "sandbox",
+        "MACHINES_PARTNER_KEY": "mk-0123456789",
+        "MACHINES_USER_ID": "user-1",
+        "MACHINES_STATE_DIR": str(tmp_path / "state"),
+    }
+
+
+@pytest.fixture
+def run(env: dict[str, str]) -> Run:
+
+    def command(*arguments: str, typed: Sequence[str] = ()) -> Result:
+        lines = "".join(f"{line}\n" for line in typed)
+        result: Result = Context().run(CliRunner().invoke, main, ["passphrase", *arguments], input=lines, env=dict(env))
+        assert not any(line and line in result.output for line in typed)
+        return result
+
+    return command
+
+
+def check(env: dict[str, str], passphrase: str) -> Answer:
+    async def checked() -> Answer:
+        async with opened_guard(read_settings(env)) as guard:
+            return await guard.passphrase.check(Secret(passphrase), "terminal")
+
+    return anyio.run(checked)
+
+
+def test_the_first_one_is_set_and_its_date_is_said(run: Run, env: dict[str, str]) -> None:
+    result = run("--status")
+    assert (result.exit_code, result.stderr) == (1, "No passphrase is set.\n")
+    result = run(typed=[FIRST])
+    assert result.exit_code == 0
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    assert result.stdout.startswith(f"The passphrase was set at {today} ")
+    assert check(env, FIRST) == "right"
+    status = run("--status")
+    assert status.exit_code == 0
+    assert status.stdout.startswith(f"A passphrase was set at {today} ")
+
+
+def test_it_is_changed_with_the_old_one(run: Run, env: dict[str, str]) -> None:
+    run(typed=[FIRST])
+    refused = run(typed=[SECOND, SECOND])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "not the passphrase; it was not changed" in refused.stderr
+    assert check(env, FIRST) == "right"
+    changed = run(typed=[FIRST, SECOND])
+    assert changed.exit_code == 0
+    assert changed.stdout.startswith("The passphrase was changed at ")
+    assert check(env, SECOND) == "right"
+
+
+def test_five_wrong_old_ones_lock_the_change_too(run: Run, env: dict[str, str]) -> None:
+    run(typed=[FIRST])
+    said = [run(typed=[SECOND, SECOND]).stderr for _ in range(5)]
+    assert "five wrong tries" in said[4]
+    assert said[3] != said[4]
+    assert "five wrong tries" in run(typed=[FIRST, SECOND]).stderr
+    assert "It is locked after five wrong tries." in run("--status").stdout
+    assert check(env, FIRST) == "locked"
+
+
+@pytest.mark.parametrize("new", ["short", "1234567", "x" * 201])
+def test_one_that_is_too_short_or_too_long_is_refused_with_the_rule(run: Run, env: dict[str, str], new: str) -> None:
+    result = run(typed=[new])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "A passphrase has 8 to 200 characters; nothing was set.\n"
+    assert check(env, new) == "unset"
+
+
+@pytest.mark.parametrize("typed", [[], [""], [FIRST]])
+def test_nothing_typed_is_said_and_changes_nothing(run: Run, env: dict[str, str], typed: list[str]) -> None:
+    if typed == [FIRST]:
+        run(typed=[FIRST])
+    before = check(env, FIRST)
+    result = run(typed=typed)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "nothing was typed" in result.stderr
+    assert check(env, FIRST) == before
+
+
+def test_a_file_that_is_broken_is_named_and_the_way_out(run: Run, env: dict[str, str]) -> None:
+    run(typed=[FIRST])
+    file = read_settings(env).state_dir / "keys" / "passphrase.json"
+    file.write_text("{", encoding="ascii")
+    for result in (run("--status"), run(typed=[FIRST, SECOND])):
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert str(file) in result.stderr
+        assert "remove it to set a new one" in result.stderr
+
+
+def test_it_is_no_argument_and_no_variable(run: Run, env: dict[str, str]) -> None:
+    assert run(FIRST).exit_code == 2
+    env["MACHINES_PASSPHRASE"] = FIRST
+    result = run()
+    assert result.exit_code == 2
+    assert "not a setting" in result.stderr
+
+
+# A terminal
+
+
+def talk(env: dict[str, str], *answers: str) -> tuple[int, str]:
+    """Answer each prompt of a real process at a real terminal: its exit code, and all that stood on the screen."""
+    ours, theirs = pty.openpty()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
+    command = [sys.executable, "-m", "machines_mcp", "passphrase"]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=plain | env, start_new_session=True
+    )
+    os.close(theirs)
+    screen, left, deadline = b"", list(answers), time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < deadline:
+            ready = select.select([ours], [], [], 0.5)[0]
+            try:
+                piece = os.read(ours, 1000) if ready else b""
+            except OSError:  # the other end is closed
+                break
+            screen += piece
+            if left and screen.rstrip(b" ").endswith(b":"):
+                os.write(ours, left.pop(0).encode() + b"\n")
+                screen += b"<typed>"
+        return process.wait(PATIENCE), screen.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_at_a_terminal_it_is_asked_twice_and_never_shown(env: dict[str, str]) -> None:
+    status, screen = talk(env, FIRST, FIRST)
+    assert status == 0, screen
+    assert screen.count("<typed>") == 2
+    assert FIRST not in screen
+    assert check(env, FIRST) == "right"
+    status, screen = talk(env, FIRST, SECOND, SECOND)
+    assert status == 0, screen
+    assert FIRST not in screen and SECOND not in screen
+    assert check(env, SECOND) == "right"
+
+
+def test_two_that_differ_are_not_set(env: dict[str, str]) -> None:
+    status, screen = talk(env, FIRST, SECOND)
+    assert status == 2
+    assert "not the same" in screen
+    assert check(env, FIRST) == "unset"
+
+
+# Lines of stdin
+
+
+def piped(monkeypatch: pytest.MonkeyPatch, content: bytes, *, close: bool = True) -> prompt.Lines:
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    if close:
+        os.close(writer)
+    monkeypatch.setattr(sys, "stdin", os.fdopen(reader, "r"))
+    return prompt.Lines()
+
+
+def test_lines_come_one_after_another_with_either_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = piped(monkeypatch, "one\r\n zwei \n\n\xff".encode("latin-1"))
+    assert [lines.ask("?").expose() for _ in range(2)] == ["one", " zwei "]
+    with pytest.raises(prompt.NothingTyped, match="New one"):
+        lines.ask("New one")
+    assert lines.ask("?").expose() == "\udcff"
+    sys.stdin.close()
+
+
+def test_a_line_that_does_not_come_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt, "LINE_SECONDS", 0.1)
+    lines = piped(monkeypatch, b"", close=False)
+    begun = time.monotonic()
+    with pytest.raises(prompt.NothingTyped):
+        lines.ask("?")
+    assert time.monotonic() - begun < 5
+    sys.stdin.close()
+
+
+def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt, "LINE_SECONDS", 5.0)
+    lines, begun = piped(monkeypatch, b"x" * 50_000, close=False), time.monotonic()
+    assert len(lines.ask("?").expose()) == prompt.MOST_BYTES
+    assert time.monotonic() - begun < 2
+    sys.stdin.close()
+
+
+def test_a_process_without_a_stdin_has_typed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(prompt.NothingTyped):
+        prompt.Lines().ask("?")

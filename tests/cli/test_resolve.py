@@ -1,0 +1,441 @@
+"""What a person is asked about calls that nobody else can tell of, and what becomes of their answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from click.testing import CliRunner
+
+from machines_mcp.cli import resolve
+from machines_mcp.cli.doctor.state import guarded
+from machines_mcp.cli.main import main
+from machines_mcp.cli.unresolved import doubts
+from machines_mcp.partner.mutation_log import Mutation
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval_details import Demand, Destination, Fact, Stakes
+from machines_mcp.permissions.factory import Guard
+from machines_mcp.protocol.reconciliation import Settling
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server.app import opened
+from machines_mcp.server.settings import read_settings
+from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.storage.audit_log import Audit
+from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.journal import Doing, Journal, doing
+from machines_mcp.storage.withdrawals import Withdrawals
+from tests.tools.interrupted import in_doubt, lose, settles_soon
+from tests.tools.simulated import Caller, caller
+from tests.tools.test_reconcile_cards import cards, made_elsewhere
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(settles_soon.__name__)]
+
+PASSPHRASE = "correct horse battery"
+ADDRESS = "0x" + "ab" * 20
+HASH = "0x" + "5e" * 32
+TERMS = {
+    "amount_cents": 500,
+    "currency": "usdc",
+    "network": "base",
+    "address": ADDRESS,
+    "extra_id": None,
+    "admin_address": None,
+    "source_chain_id": None,
+    "source_token_address": None,
+    "estimated_to_amount": None,
+}
+STAKES = Stakes(
+    question="Withdraw $5.00 for the user “user-1”?",
+    facts=(Fact("Amount", "$5.00"), Fact("Address", ADDRESS, "the first withdrawal to this destination")),
+    amount_cents=500,
+    destination=Destination("usdc", "base", ADDRESS),
+)
+
+
+@dataclass
+class Person:
+    """Types these lines, seen and unseen, and reads what is shown."""
+
+    types: list[str]
+    passphrases: list[str] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
+
+    def answer(self, question: str) -> str:
+        self.reads.append(question)
+        return self.types.pop(0)
+
+    def ask(self, what: str) -> Secret:
+        self.reads.append(what)
+        return Secret(self.passphrases.pop(0))
+
+    @property
+    def read(self) -> str:
+        return "\n".join(self.reads)
+
+
+async def asked(env: dict[str, str], person: Person) -> resolve.Resolved:
+    with anyio.fail_after(60):
+        found = await resolve.resolve(read_settings(env), person, person.reads.append)
+    assert not person.types and not person.passphrases
+    return found
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """A server's settings where a passphrase is needed, and where Machines can't be reached."""
+    return {
+        "MACHINES_ENV": "sandbox",
+        "MACHINES_PARTNER_KEY": "mk-0123456789",
+        "MACHINES_API_URL": "http://127.0.0.1:9/partner/v1",
+        "MACHINES_USER_ID": "user-1",
+        "MACHINES_STATE_DIR": str(tmp_path / "state"),
+    }
+
+
+def embedded(folder: Path) -> dict[str, str]:
+    return {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)}
+
+
+@asynccontextmanager
+async def guard_of(env: dict[str, str]) -> AsyncIterator[Guard]:
+    async with opened_guard(read_settings(env)) as guard:
+        yield guard
+
+
+async def cut_short(env: dict[str, str], digest: str = "d1") -> Intent:
+    """A withdrawal that was sent, by a process that is gone now, and of whose answer nothing is known."""
+    async with guard_of(env) as guard:
+        if not await guard.passphrase.is_set():
+            await guard.passphrase.set(Secret(PASSPHRASE))
+        intent = await guard.intents.open_taken(
+            Demand("create_withdrawal", Effect.MONEY, "user-1", digest, "agent 1.0"), STAKES, "operator"
+        )
+        rows = Withdrawals(guard.store)
+        token = doing.set(Doing(intent.id, "create_withdrawal", "user-1"))
+        try:
+            assert await rows.begin(await rows.quote("user-1", TERMS)) is not None
+            key = intent.idempotency_key
+            entry = await guard.journal.begin(Mutation("user-1", "POST /withdrawals", key, b"{}", False, {}))
+        finally:
+            doing.reset(token)
+        await guard.journal.end(entry, "unknown")
+        await guard.intents.executions.abandon(intent.id)
+    return intent
+
+
+async def became(env: dict[str, str], intent_id: str) -> tuple[str, dict[str, Any] | None, str, list[tuple[Any, ...]]]:
+    """State and outcome of the intent, the withdrawal's status, and of the journal state, reference and by whom."""
+    async with guard_of(env) as guard:
+        intent, begun = await guard.intents.get(intent_id), await Withdrawals(guard.store).of_intent(intent_id)
+        assert intent is not None and begun is not None
+        entries = [(each.state, each.reference, each.settled_by) for each in await guard.journal.of_intent(intent_id)]
+        return intent.state, json.loads(intent.outcome or "null"), begun.status, entries
+
+
+async def decisions(env: dict[str, str]) -> list[tuple[Any, ...]]:
+    async with guard_of(env) as guard:
+        rows = await guard.audit.rows(kind="decision")
+        return [(row.verdict, row.by, row.intent_id, row.amount_cents) for row in rows if row.code == "resolved"]
+
+
+async def test_what_was_asked_is_shown_in_full_and_later_changes_nothing(env: dict[str, str]) -> None:
+    intent, person = await cut_short(env), Person(["later"])
+    found = await asked(env, person)
+    assert (found.ok, found.says) == (True, "0 of 1 settled.")
+    for shown in (
+        intent.id,
+        "$5.00",
+        ADDRESS,
+        "usdc on base",
+        "agent 1.0",
+        intent.idempotency_key,
+        "POST /withdrawals",
+    ):
+        assert shown in person.read
+    assert "answer was lost" in person.read
+    state, outcome, withdrawal, entries = await became(env, intent.id)
+    assert (state, outcome, withdrawal, entries) == ("executing", None, "unknown", [("manual", None, None)])
+    assert await decisions(env) == []
+
+
+async def test_what_happened_is_the_outcome_and_stands_in_journal_and_audit(env: dict[str, str]) -> None:
+    intent, person = await cut_short(env), Person(["yes", HASH], [PASSPHRASE])
+    assert (await asked(env, person)).says == "1 of 1 settled."
+    state, outcome, withdrawal, entries = await became(env, intent.id)
+    assert (state, withdrawal, entries) == ("done", "confirmed", [("done", HASH, "terminal")])
+    assert outcome is not None
+    assert (outcome["status"], outcome["amount_cents"]) == ("confirmed", 500)
+    assert await decisions(env) == [("happened", "terminal", intent.id, 500)]
+    assert (await asked(env, Person([]))).says == resolve.NOTHING
+
+
+async def test_what_did_not_happen_is_told_as_that_and_its_quote_is_not_used_again(env: dict[str, str]) -> None:
+    intent, person = await cut_short(env), Person(["no"], [PASSPHRASE])
+    assert (await asked(env, person)).says == "1 of 1 settled."
+    state, _, withdrawal, entries = await became(env, intent.id)
+    # The grant is not five minutes old, so the call may use it again: it finds its quote used.
+    assert (state, withdrawal, entries) == ("granted", "rejected", [("rejected", None, "terminal")])
+    assert await decisions(env) == [("not_happened", "terminal", intent.id, 500)]
+
+
+async def answered_only_in_the_journal(env: dict[str, str]) -> Intent:
+    """A withdrawal whose server died between the journal's row of its answer (`pending`) and its own."""
+    intent = await cut_short(env)
+    async with guard_of(env) as guard:
+        await guard.store.run(lambda db: db.execute("UPDATE mutations SET state = 'done', status = 200"))
+    return intent
+
+
+@pytest.mark.parametrize(
+    ("typed", "withdrawal", "entry"),
+    [(["yes", HASH], "confirmed", ("done", HASH, "terminal")), (["no"], "rejected", ("rejected", None, "terminal"))],
+)
+async def test_an_answer_that_only_the_journal_has_is_asked_about(
+    env: dict[str, str], typed: list[str], withdrawal: str, entry: tuple[str | None, ...]
+) -> None:
+    intent = await answered_only_in_the_journal(env)
+    async with guard_of(env) as guard:
+        assert [(doubt.intent and doubt.intent.id) for doubt in await doubts(guard)] == [intent.id]
+    person = Person(typed, [PASSPHRASE])
+    assert (await asked(env, person)).says == "1 of 1 settled."
+    assert ADDRESS in person.read
+    _, _, status, entries = await became(env, intent.id)
+    assert (status, entries) == (withdrawal, [entry])
+
+
+@pytest.mark.parametrize("at", ["append_in", "record_in", "say_in"])
+async def test_an_answer_is_kept_whole_or_not_at_all(
+    env: dict[str, str], at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = await cut_short(env)
+
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError
+
+    class Unlucky(Person):
+        def ask(self, what: str) -> Secret:
+            for part in (Audit, Withdrawals, Journal):
+                if hasattr(part, at):
+                    monkeypatch.setattr(part, at, fails)
+            return super().ask(what)
+
+    with pytest.raises(StoreUnavailable):
+        await asked(env, Unlucky(["yes", HASH], [PASSPHRASE]))
+    monkeypatch.undo()
+    assert await became(env, intent.id) == ("executing", None, "unknown", [("manual", None, None)])
+    assert await decisions(env) == []
+    assert (await asked(env, Person(["no"], [PASSPHRASE]))).says == "1 of 1 settled."
+
+
+async def test_what_a_person_said_before_a_crash_is_not_asked_again(
+    env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = await cut_short(env)
+
+    async def dies(self: Settling, intent: Intent) -> None:
+        if (await self._guard.journal.of_intent(intent.id))[0].settled_by is not None:
+            raise KeyboardInterrupt
+        return await settle(self, intent)
+
+    settle: Any = Settling.settle
+    monkeypatch.setattr(Settling, "settle", dies)
+    with pytest.raises(KeyboardInterrupt):
+        await asked(env, Person(["yes", HASH], [PASSPHRASE]))
+    monkeypatch.undo()
+    assert (await became(env, intent.id))[0] == "executing"
+    person = Person([])
+    assert (await asked(env, person)).says == resolve.NOTHING
+    assert "found out" in person.read
+    state, outcome, withdrawal, _ = await became(env, intent.id)
+    assert (state, (outcome or {})["status"], withdrawal) == ("done", "confirmed", "confirmed")
+    assert len(await decisions(env)) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"), [("not this one", "not the passphrase"), (PASSPHRASE.upper(), "not the passphrase")]
+)
+async def test_a_wrong_passphrase_changes_nothing(env: dict[str, str], typed: str, says: str) -> None:
+    intent = await cut_short(env)
+    found = await asked(env, Person(["no"], [typed]))
+    assert not found.ok
+    assert says in found.says
+    assert (await became(env, intent.id))[0] == "executing"
+    assert await decisions(env) == []
+
+
+@pytest.mark.parametrize(
+    "reference", ["", "abc", "4111 1111", "4111-1111-1111-1111", "1234567890", "x y z w", "a" * 129]
+)
+async def test_what_is_no_id_is_not_kept(env: dict[str, str], reference: str) -> None:
+    intent = await cut_short(env)
+    person = Person(["yes", reference])
+    await asked(env, person)
+    assert "That is no id" in person.read
+    assert (await became(env, intent.id))[0] == "executing"
+
+
+async def test_each_is_asked_about_and_a_wrong_word_is_asked_for_again(env: dict[str, str]) -> None:
+    first, second = await cut_short(env, "d1"), await cut_short(env, "d2")
+    person = Person(["what?", "no", "perhaps", "maybe", "dunno"], [PASSPHRASE])
+    assert (await asked(env, person)).says == "1 of 2 settled."
+    assert (await became(env, first.id))[2] == "rejected"
+    assert (await became(env, second.id))[2] == "unknown"
+
+
+async def test_a_call_from_before_the_journal_ends_with_what_the_person_says(env: dict[str, str]) -> None:
+    ids = [(await cut_short(env, digest)).id for digest in ("d1", "d2")]
+    async with guard_of(env) as guard:
+        await guard.store.run(lambda db: db.execute("UPDATE intents SET owner = NULL, began_at = began_at - 120"))
+        await guard.store.run(lambda db: db.execute("DELETE FROM mutations"))
+        await guard.store.run(lambda db: db.execute("UPDATE withdrawals SET intent_id = NULL, status = 'ready'"))
+    person = Person(["yes", HASH, "no"], [PASSPHRASE, PASSPHRASE])
+    assert (await asked(env, person)).says == "2 of 2 settled."
+    assert "before there was a journal" in person.read
+    async with guard_of(env) as guard:
+        found = [await guard.intents.get(each) for each in ids]
+    assert [(each.state, json.loads(each.outcome or "{}")["code"]) for each in found if each is not None] == [
+        ("failed", "outcome.unknown"),
+        ("failed", "approval.expired"),
+    ]
+
+
+async def test_a_withdrawal_whose_call_has_ended_is_asked_about_too(env: dict[str, str]) -> None:
+    intent = await cut_short(env)
+    async with guard_of(env) as guard:
+        await guard.intents.finish(intent.id, '{"code": "outcome.unknown"}', ok=False, code="outcome.unknown")
+    person = Person(["yes", HASH], [PASSPHRASE])
+    assert (await asked(env, person)).says == "1 of 1 settled."
+    assert f"to {ADDRESS}" in person.read
+    assert (await became(env, intent.id))[2] == "confirmed"
+
+
+@asynccontextmanager
+async def two_cards(folder: Path) -> AsyncIterator[tuple[Caller, str, dict[str, Any]]]:
+    """A card whose answer was lost, and another that it could be."""
+    card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
+    async with caller(folder) as c:
+        await c.approved()
+        await lose(c, "/cards", done=True)
+        approval = await in_doubt(c, "create_card", **card)
+        await made_elsewhere(folder, 700)
+        assert "doctor --resolve" in (await c.call("create_card", **card, approval_id=approval))["message"]
+        yield c, approval, card
+
+
+async def test_the_card_that_a_person_names_is_the_outcome(tmp_path: Path) -> None:
+    async with two_cards(tmp_path) as (c, approval, card):
+        chosen = (await cards(c))[1]["card_id"]
+        person = Person(["yes", chosen])
+        assert (await asked(embedded(tmp_path), person)).says == "1 of 1 settled."
+        assert "More than one card" in person.read
+        found = await c.call("create_card", **card, approval_id=approval)
+        assert found["card_id"] == chosen
+        assert len(await cards(c)) == 2
+
+
+async def test_a_card_that_machines_does_not_have_or_that_is_anothers_is_not_taken(tmp_path: Path) -> None:
+    async with two_cards(tmp_path) as (c, approval, card):
+        other = (await c.call("create_card"))["card_id"]
+        for reference, says in (("no-such-card", "no such card"), (other, "made by another call")):
+            person = Person(["yes", reference])
+            assert (await asked(embedded(tmp_path), person)).says == "0 of 1 settled."
+            assert says in person.read
+        assert (await c.call("create_card", **card, approval_id=approval))["code"] == "outcome.unknown"
+
+
+async def test_a_card_that_was_not_made_is_made_on_the_same_approval(tmp_path: Path) -> None:
+    async with two_cards(tmp_path) as (c, approval, card):
+        assert (await asked(embedded(tmp_path), Person(["no"]))).says == "1 of 1 settled."
+        await c.control("/keys", honoured=False)
+        made = await c.call("create_card", **card, approval_id=approval)
+        assert len(await cards(c)) == 3
+        assert made["card_id"] == (await cards(c))[0]["card_id"]
+
+
+async def test_what_machines_can_tell_is_not_asked_of_a_person(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        await lose(c, "/cards", done=True)
+        approval = await in_doubt(c, "create_card", label="Groceries")
+        person = Person([])
+        assert (await asked(embedded(tmp_path), person)).says == resolve.NOTHING
+        assert "found out by asking Machines" in person.read
+        assert (await c.call("create_card", label="Groceries", approval_id=approval))["label"] == "Groceries"
+
+
+async def test_the_doctor_explains_each_and_fails_where_a_person_must_say(env: dict[str, str]) -> None:
+    intent = await cut_short(env)
+
+    async def row() -> tuple[bool, str]:
+        async with opened(read_settings(env)) as app:
+            (finding,) = [each for each in await guarded(app) if each.what == "unresolved"]
+            return finding.ok, finding.says
+
+    ok, says = await row()
+    assert ok
+    assert f"create_withdrawal {intent.id} of user-1, since 20" in says
+    assert "cut short" in says
+    await asked(env, Person(["later"]))
+    ok, says = await row()
+    assert not ok
+    assert "answer was lost" in says
+    assert says.endswith("Look at Machines, then run machines-mcp doctor --resolve.")
+    await asked(env, Person(["no"], [PASSPHRASE]))
+    assert await row() == (True, "nothing that was begun is without an outcome")
+
+
+def test_without_a_terminal_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["doctor", "--resolve"], input="yes\n", env=embedded(tmp_path))
+    assert (result.exit_code, result.stderr) == (2, resolve.NO_TERMINAL + "\n")
+    assert not (tmp_path / "embedded").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal of its own")
+async def test_at_a_terminal_it_asks_and_keeps_what_is_typed(env: dict[str, str], tmp_path: Path) -> None:
+    intent = await cut_short(env)
+    said = await anyio.to_thread.run_sync(_typed, env, ["no", PASSPHRASE])
+    assert "1 of 1 settled." in said
+    assert PASSPHRASE not in said
+    assert (await became(env, intent.id))[2] == "rejected"
+
+
+def _typed(env: dict[str, str], lines: list[str]) -> str:
+    """What the command says at a terminal where these lines are typed, each after the next question."""
+    import pty
+    import select
+    import time
+
+    own, its = pty.openpty()
+    command = [sys.executable, "-m", "machines_mcp", "doctor", "--resolve"]
+    base = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=base | env, start_new_session=True)
+    os.close(its)
+    said, rest, until = b"", list(lines), time.monotonic() + 60
+    try:
+        while time.monotonic() < until:
+            if not select.select([own], [], [], 1.0)[0]:
+                continue
+            try:
+                piece = os.read(own, 4096)
+            except OSError:
+                break
+            said += piece
+            if rest and said.endswith(b": "):
+                os.write(own, rest.pop(0).encode() + b"\n")
+        assert process.wait(10) == 0, said
+    finally:
+        process.kill()
+        process.wait()
+        os.close(own)
+    return said.decode()

@@ -1,0 +1,168 @@
+"""Whatever is typed, a command ends in one sentence; so it does at Ctrl-C, and quietly when nobody reads on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextvars import Context
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from machines_mcp.cli.commands import run
+from machines_mcp.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+ID = "0123456789abcdef" * 2
+PATIENCE = 60.0
+
+
+def paths(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield from paths(command, *above, name) if isinstance(command, click.Group) else [(*above, name)]
+
+
+ALL = list(paths(main))
+BAD: list[tuple[str, ...]] = [
+    ("nonsense",),
+    ("call", "status", "{}", "\a"),
+    ("sandbox", "--port", "0", "\a"),
+    ("call",),
+    ("call", "status", "{"),
+    ("call", "status", "[]"),
+    ("call", "status", "[" * 100_000),
+    ("call", "status", "{}", "{}"),
+    ("approve", "nonsense"),
+    ("approve", ID[:-1]),
+    ("approve", ID, "--json"),
+    ("deny",),
+    ("deny", "nonsense"),
+    ("passphrase", "--json"),
+    ("passphrase", "nonsense"),
+    ("policy", "nonsense"),
+    ("policy", "check"),
+    ("policy", "check", "{folder}"),
+    ("policy", "check", "{folder}/nothing.toml"),
+    ("policy", "check", "{folder}/binary"),
+    ("audit", "nonsense"),
+    ("audit", "show", "--since", "nonsense"),
+    ("audit", "show", "--since", "9" * 400),
+    ("audit", "show", "--limit", "0"),
+    ("audit", "show", "--kind", "nonsense"),
+    ("audit", "verify", "--head", "{folder}"),
+    ("audit", "verify", "--head", "{folder}/binary"),
+    ("audit", "verify", "--write-head", "{folder}/nowhere/head"),
+    ("keypair",),
+    ("keypair", "{folder}"),
+    ("keypair", "{folder}/nowhere/key"),
+    ("unseal",),
+    ("unseal", "{folder}/nothing", "x", "--json"),
+    ("unseal", "{folder}/binary", "x", "--json"),
+    ("unseal", "{folder}/binary", "x"),
+    ("install",),
+    ("install", "nonsense"),
+    ("uninstall", "nonsense"),
+    ("login", "nonsense"),
+    ("logout", "nonsense"),
+    ("completion",),
+    ("completion", "tcsh"),
+    ("sandbox",),
+    ("sandbox", "--port", "nonsense"),
+    ("sandbox", "--port", "70000"),
+    ("sandbox", "--port", "0", "--db", "{folder}/nowhere/db"),
+    ("sandbox", "--port", "0", "--db", "{folder}/binary"),
+    *((*path, "--nonsense") for path in ALL),
+]
+
+
+def ended(arguments: tuple[str, ...], folder: Path) -> Result:
+    (folder / "binary").write_bytes(bytes(range(256)))
+    given = [argument.replace("{folder}", str(folder)) for argument in arguments]
+    env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder / "state")}
+    return Context().run(CliRunner().invoke, main, given, env=env)
+
+
+@pytest.mark.parametrize("arguments", BAD, ids=lambda arguments: " ".join(arguments)[:60])
+def test_bad_input_is_said_in_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    result = ended(arguments, tmp_path)
+    assert isinstance(result.exception, SystemExit)
+    assert (result.exit_code, result.stdout) in ((1, ""), (2, ""))
+    (line,) = result.stderr.splitlines()
+    assert line.isprintable()
+    assert line.endswith(".")
+
+
+def test_every_command_that_takes_an_argument_is_tried_with_a_bad_one() -> None:
+    tried = {
+        path for path in ALL for arguments in BAD if arguments[: len(path)] == path and "--nonsense" not in arguments
+    }
+    takes = {path for path in ALL if any(isinstance(found, click.Argument) for found in command(path).params)}
+    assert takes <= tried
+
+
+def test_a_group_without_a_command_says_what_there_is(tmp_path: Path) -> None:
+    for group in ("policy", "audit"):
+        result = ended((group,), tmp_path)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "Commands:" in result.stderr
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_command_that_is_stopped_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrapped: bool) -> None:
+    def stop() -> None:
+        if wrapped:
+            raise BaseExceptionGroup("tasks", [BaseExceptionGroup("tasks", [KeyboardInterrupt()])])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.demo, "callback", lambda as_json: stop())
+    result = ended(("demo",), tmp_path)
+    assert (result.exit_code, result.stdout, result.stderr.split()) == (130, "", ["Stopped."])
+
+
+def test_a_failure_beside_the_end_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise BaseExceptionGroup("tasks", [BrokenPipeError(), RuntimeError()])
+
+    monkeypatch.setattr(run.demo, "callback", lambda as_json: fail())
+    assert isinstance(ended(("demo",), tmp_path).exception, BaseExceptionGroup)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tools",),
+        pytest.param(("demo",), marks=pytest.mark.check),
+        pytest.param(("demo", "--json"), marks=pytest.mark.check),
+    ],
+    ids=" ".join,
+)
+def test_a_command_whose_output_nobody_reads_ends_quietly(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "machines_mcp", *arguments],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(PATIENCE) == 1
+
+
+def command(path: tuple[str, ...]) -> click.Command:
+    found: click.Command = main
+    for name in path:
+        assert isinstance(found, click.Group)
+        found = found.commands[name]
+    return found
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
+    return kept | {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder), "PYTHONPATH": str(ROOT)}

@@ -1,0 +1,149 @@
+"""Deciding at the desk: what a person reads, and what counts as their yes and no."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Fact, Stakes
+from tests.desk.desks import ADDRESS, PASSPHRASE, Browser, Office, browser, forms, identity_form, withdrawal
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_person_reads_all_that_is_at_stake(found: Office, person: Browser) -> None:
+    intent = await found.ask()
+    page = (await person.get()).text
+    for text in (
+        "create_withdrawal",
+        "Create a withdrawal",
+        "$120.50",
+        "Test Client 1.0",
+        "usdc on base",
+        "the first withdrawal to this destination",
+        "expires in 15 minutes",
+        "money",
+        f"<mark>{ADDRESS[:6]}</mark>{ADDRESS[6:-6]}<mark>{ADDRESS[-6:]}</mark>",
+    ):
+        assert text in page, text
+    assert f"/decisions/{intent.id}" in forms(page)
+
+
+@pytest.mark.parametrize(("decision", "state"), [("approve", "granted"), ("refuse", "refused")])
+async def test_the_passphrase_decides_once(found: Office, person: Browser, decision: str, state: str) -> None:
+    intent = await found.ask()
+    await person.get()
+    path = f"/decisions/{intent.id}"
+    form = forms(person.page)[path] | {"decision": decision, "passphrase": PASSPHRASE}
+    assert (await person.post(path, form)).status_code == 303
+    assert await found.state(intent) == state
+    again = await person.post(path, form)
+    assert again.status_code == 409
+    assert "no longer waits" in again.text
+    assert await found.state(intent) == state
+
+
+@pytest.mark.parametrize("decision", ["approve", "refuse"])
+@pytest.mark.parametrize(("passphrase", "status"), [(None, 422), ("", 422), ("wrong wrong wrong", 403)])
+async def test_a_session_alone_decides_nothing(
+    found: Office, person: Browser, decision: str, passphrase: str | None, status: int
+) -> None:
+    intent = await found.ask()
+    await person.get()
+    given = {} if passphrase is None else {"passphrase": passphrase}
+    answer = await person.post(f"/decisions/{intent.id}", {"decision": decision, **given})
+    assert answer.status_code == status
+    assert 'role="alert"' in answer.text and "wrong wrong" not in answer.text
+    assert await found.state(intent) == "waiting"
+
+
+async def test_five_wrong_tries_lock_and_even_the_right_one_is_not_looked_at(found: Office, person: Browser) -> None:
+    intent = await found.ask()
+    await person.get()
+    form = forms(person.page)[f"/decisions/{intent.id}"] | {"decision": "approve"}
+    tries = [await person.post(f"/decisions/{intent.id}", form | {"passphrase": "not it at all"}) for _ in range(5)]
+    assert [answer.status_code for answer in tries] == [403, 403, 403, 403, 429]
+    assert (await person.post(f"/decisions/{intent.id}", form | {"passphrase": PASSPHRASE})).status_code == 429
+    assert await found.state(intent) == "waiting"
+    found.clock.advance(14 * 60 + 59)
+    assert (await person.post(f"/decisions/{intent.id}", form | {"passphrase": PASSPHRASE})).status_code == 429
+
+
+async def test_guesses_that_come_together_are_counted_one_by_one(found: Office, person: Browser) -> None:
+    intent = await found.ask()
+    await person.get()
+    path = f"/decisions/{intent.id}"
+    form = forms(person.page)[path] | {"decision": "approve", "passphrase": "not it at all"}
+    codes: list[int] = []
+
+    async def guess() -> None:
+        codes.append((await person.post(path, form)).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(guess)
+    assert sorted(codes) == [403] * 4 + [429] * 4
+
+
+async def test_what_has_expired_is_not_shown_and_can_not_be_decided(found: Office, person: Browser) -> None:
+    intent = await found.ask()
+    await person.get()
+    form = forms(person.page)[f"/decisions/{intent.id}"] | {"decision": "approve", "passphrase": PASSPHRASE}
+    found.clock.advance(15 * 60 + 1)
+    answer = await person.post(f"/decisions/{intent.id}", form)
+    assert answer.status_code == 409
+    assert await found.state(intent) == "waiting"  # nothing was recorded: it is only too late
+    assert f"/decisions/{intent.id}" not in forms((await person.get()).text)
+    assert "Expired" in (await person.get(f"/decisions/{intent.id}")).text
+
+
+async def test_in_the_simulator_nobody_is_asked_for_a_passphrase_and_the_page_says_why(simulated: Office) -> None:
+    intent = await simulated.ask()
+    async with browser(simulated) as person:
+        assert 'type="password"' not in person.page
+        assert "Nothing here is real" in person.page
+        assert (await person.post(f"/decisions/{intent.id}", {"decision": "approve"})).status_code == 303
+        assert await simulated.state(intent) == "granted"
+        assert "Approved." in (await person.get()).text
+        assert "it runs once" not in (await person.get()).text
+
+
+@pytest.mark.parametrize("only", ["form", "page"])
+async def test_what_another_page_decides_is_not_approved_here_but_can_be_refused(
+    found: Office, person: Browser, only: str
+) -> None:
+    stakes = identity_form() if only == "form" else Stakes(question="Show it?", sink="page", only="page")
+    intent = await found.ask(Effect.IDENTITY if only == "form" else Effect.REVEAL, stakes)
+    page = (await person.get()).text
+    assert 'value="approve"' not in page
+    assert (f'href="/kyc/{intent.id}"' in page) is (only == "form")
+    path = f"/decisions/{intent.id}"
+    forged = await person.post(path, {"decision": "approve", "passphrase": PASSPHRASE})
+    assert forged.status_code == 403
+    assert await found.state(intent) == "waiting"
+    assert (await person.post(path, {"decision": "refuse", "passphrase": PASSPHRASE})).status_code == 303
+    assert await found.state(intent) == "refused"
+
+
+async def test_what_came_from_outside_is_text_and_never_markup(found: Office, person: Browser) -> None:
+    evil = "<script>alert(1)</script>\"'><img src=x>"
+    await found.ask(stakes=withdrawal(question=evil, facts=(Fact(evil, evil, evil),)), asked_by=evil)
+    page = (await person.get()).text
+    assert "<script" not in page and "<img" not in page
+    assert page.count("&lt;script&gt;") == 5
+
+
+async def test_every_state_is_told_for_what_it_is(found: Office, person: Browser) -> None:
+    done, failed, running = [await found.ask(digest=str(n)) for n in range(3)]
+    for intent in (done, failed, running):
+        await found.guard.intents.grant(intent.id, "desk")
+        await found.guard.intents.consume(intent)
+    await found.guard.intents.finish(done.id, '{"next_steps": []}', ok=True, code="ok")
+    await found.guard.intents.finish(failed.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
+    assert "Done" in (await person.get(f"/decisions/{done.id}")).text
+    assert "partner.rejected" in (await person.get(f"/decisions/{failed.id}")).text
+    assert "Running" in (await person.get(f"/decisions/{running.id}")).text
+    await found.guard.intents.executions.abandon(running.id)
+    assert "Nobody can say whether it happened" in (await person.get(f"/decisions/{running.id}")).text
+    assert (await person.get("/decisions/" + "0" * 32)).status_code == 404

@@ -1,0 +1,159 @@
+"""The audit's page: found by tool, kind, user and day, in pages, in words, and the chart beside it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.desk.spend_chart import chart
+from machines_mcp.permissions.daily_totals import Day
+from machines_mcp.permissions.limits import DAY_SECONDS, Limits
+from machines_mcp.permissions.policy import default_policy
+from machines_mcp.storage.audit_log import Entry
+from tests.desk.desks import Browser, Office, browser, office, withdrawal
+from tests.support.clock import Clock
+
+pytestmark = pytest.mark.anyio
+
+
+def numbers(page: str) -> list[int]:
+    """The rows that the page shows, by their numbers."""
+    return [int(number) for number in re.findall(r"<small>#(\d+)</small>", page)]
+
+
+async def filled(found: Office) -> None:
+    """Rows 1 to 5 over two days; before them none but of the passphrase that was set."""
+    audit = found.guard.audit
+    await audit.append(Entry("call", tool="get_balances", effect="read", user_id="user-1", code="ok"))
+    await audit.append(Entry("call", tool="close_card", effect="destroy", user_id="user-2", code="policy.denied"))
+    found.clock.advance(DAY_SECONDS)
+    await audit.append(Entry("alarm", code="egress.exact"))
+    await audit.append(Entry("call", tool="get_balances", effect="read", user_id="user-2", code="ok"))
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("", [4, 3, 2, 1]),
+        ("?tool=get_balances", [4, 1]),
+        ("?kind=alarm", [3]),
+        ("?user=user-2", [4, 2]),
+        ("?day=2027-01-15", [2, 1]),
+        ("?day=2027-01-16", [4, 3]),
+        ("?day=2027-01-17", []),
+        ("?before=3", [2, 1]),
+        ("?user=user-2&tool=close_card&kind=call&day=2027-01-15", [2]),
+        ("?user=nobody", []),
+        ("?tool=%27+OR+1+--", []),
+        ("?before=zzz&kind=nonsense", [4, 3, 2, 1]),
+    ],
+)
+async def test_rows_are_found_by_what_they_are_of(simulated: Office, query: str, rows: list[int]) -> None:
+    await filled(simulated)
+    async with browser(simulated) as person:
+        page = (await person.get(f"/audit{query}")).text
+        assert numbers(page) == rows
+        if rows == []:
+            assert "fit this filter" in page
+
+
+async def test_a_day_that_does_not_exist_is_named_and_finds_nothing(person: Browser) -> None:
+    for day in ("2027-02-30", "yesterday", "20270115", "2027-W01-1"):
+        answer = await person.get(f"/audit?day={day}")
+        assert answer.status_code == 422 and "Enter a day that exists" in answer.text
+        assert numbers(answer.text) == []
+
+
+async def test_pages_lead_on_and_keep_the_filter(simulated: Office) -> None:
+    for number in range(120):
+        await simulated.guard.audit.append(Entry("call", tool="get_card", effect="read", user_id=f"user-{number % 2}"))
+    async with browser(simulated) as person:
+        seen: list[int] = []
+        path = "/audit?user=user-1"
+        for _ in range(3):
+            page = (await person.get(path)).text
+            seen += numbers(page)
+            older = re.search(r'href="([^"]+)">Older<', page)
+            if older is None:
+                break
+            path = older[1].replace("&amp;", "&")
+        assert seen == list(range(120, 0, -2))
+        assert 'href="/audit?user=user-1">Newest<' in page
+
+
+async def test_rows_are_told_in_words(found: Office, person: Browser) -> None:
+    intent = await found.ask()
+    await found.guard.intents.grant(intent.id, "terminal")
+    await found.guard.intents.consume(intent)
+    await found.guard.intents.finish(intent.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
+    await filled(found)
+    page = (await person.get("/audit")).text
+    for words in (
+        "A person was asked",
+        "Approved",
+        "in a terminal",
+        "Run",
+        "Failed",
+        "partner.rejected",
+        "Not done",
+        "policy.denied",
+        "Alarm",
+        "egress.exact",
+        "Read",
+        "$120.50",
+        f'href="/decisions/{intent.id}"',
+    ):
+        assert words in page, words
+
+
+async def test_rows_that_somebody_spoiled_can_still_be_looked_at(simulated: Office) -> None:
+    await filled(simulated)
+    spoil = "UPDATE audit SET tool = CAST(x'ff3c' AS TEXT), at = 1e300, verdict = '<b>', decided_by = 'x' WHERE seq = 2"
+    await simulated.guard.store.run(lambda db: db.execute(spoil))
+    async with browser(simulated) as person:
+        answer = await person.get("/audit")
+    assert answer.status_code == 200
+    assert "<b>" not in answer.text and "?</time>" in answer.text
+
+
+async def test_the_chart_shows_what_left_beside_the_limit_and_the_table_says_the_same(tmp_path: Path) -> None:
+    policy = replace(default_policy("embedded", read_only=False), limits=Limits(per_day_cents=20_000))
+    async with office(tmp_path / "state", "embedded", policy=policy) as found, browser(found) as person:
+        for cents in (15_000, 5_000):
+            intent = await found.ask(stakes=withdrawal(cents), digest=str(cents))
+            if cents == 15_000:
+                await found.guard.intents.grant(intent.id, "desk")
+                await found.guard.intents.consume(intent)
+        page = (await person.get("/audit")).text
+        assert "$200.00 of $200.00 taken today" in page
+        assert page.count("limit of a day: $200.00") == 2
+        row = re.search(r'<tr><th scope="row">15 Jan 2027</th>(.*?)</tr>', page, re.DOTALL)
+        assert row is not None
+        assert re.findall(r">([^<\n]+)<", row[1]) == ["$150.00", "$50.00", "100 %"]
+        assert page.count('class="paid"') == page.count('class="open"') == 2
+
+
+def test_bars_stand_on_one_floor_in_one_scale_and_within_the_picture() -> None:
+    spent = [Day(n * DAY_SECONDS, cents, 50 if n == 2 else 0) for n, cents in enumerate((0, 400, 100))]
+    drawn = chart(spent, 250, width=300, height=200)
+    nothing, most, today = drawn.bars
+    assert (nothing.height, most.over, today.over, today.label) == (0, True, False, "Today")
+    assert most.height == pytest.approx(4 * today.height, abs=0.2)
+    assert today.open_height == pytest.approx(today.height / 2, abs=0.2)
+    assert {round(bar.y + bar.height) for bar in drawn.bars} == {round(drawn.floor)}
+    assert drawn.cap_y is not None and most.y < drawn.cap_y < today.open_y
+    assert all(bar.x >= 0 and bar.x + bar.width <= 300 and bar.open_y > 0 for bar in drawn.bars)
+
+
+@pytest.mark.parametrize("cap", [None, 0, 1, 10**9])
+def test_a_chart_of_nothing_is_drawn_all_the_same(cap: int | None) -> None:
+    drawn = chart([Day(n * DAY_SECONDS, 0) for n in range(14)], cap, width=720, height=220)
+    assert len(drawn.bars) == 14 and all(bar.height == 0 for bar in drawn.bars)
+    assert (drawn.cap_y is None) is (cap is None)
+
+
+def test_the_clock_of_the_tests_is_where_the_days_above_say() -> None:
+    assert Clock().now // DAY_SECONDS == 20_833  # 15 January 2027

@@ -1,0 +1,232 @@
+"""What another site, a rebound name or a program without the passphrase can do at the desk: nothing."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+import httpx
+import pytest
+
+from machines_mcp.desk.request_guard import MAX_BODY_BYTES
+from tests.desk.desks import PASSPHRASE, Browser, Office, browser, forms
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def ready(found: Office, person: Browser) -> tuple[str, dict[str, str]]:
+    """The form of a waiting request, filled in rightly: all that is missing is a request that may send it."""
+    intent = await found.ask()
+    await person.get()
+    path = f"/decisions/{intent.id}"
+    return path, forms(person.page)[path] | {"decision": "approve", "passphrase": PASSPHRASE}
+
+
+async def undecided(found: Office) -> bool:
+    return [intent.state for intent in await found.guard.intents.recent(9)] == ["waiting"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "desk.example.com"}, 421),
+        ({"Host": "localhost:{port}"}, 421),
+        ({"Host": "127.0.0.1"}, 421),
+        ({"Host": "127.0.0.1:{port}.example.com"}, 421),
+        ({"Origin": "https://example.com"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "http://localhost:{port}"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Sec_Fetch_Site": "same-site"}, 403),
+        ({"Sec_Fetch_Site": "none"}, 403),
+        ({"Content_Type": "text/plain"}, 403),
+        ({"Content_Type": "multipart/form-data; boundary=x"}, 403),
+        ({"Content_Type": "application/json"}, 403),
+    ],
+)
+async def test_a_form_from_elsewhere_decides_nothing(
+    found: Office, person: Browser, ready: tuple[str, dict[str, str]], headers: dict[str, str], status: int
+) -> None:
+    port = str(urlsplit(found.address).port)
+    changed: dict[str, Any] = {name: value.replace("{port}", port) for name, value in headers.items()}
+    answer = await person.post(*ready, **changed)
+    assert answer.status_code == status
+    assert await undecided(found)
+    # The same without the change goes through: it was the change that stopped it.
+    assert (await person.post(*ready)).status_code == 303
+
+
+@pytest.mark.parametrize("token", ["", "0" * 64, "another form", "another session"])
+async def test_a_form_without_its_own_token_decides_nothing(
+    found: Office, person: Browser, ready: tuple[str, dict[str, str]], token: str
+) -> None:
+    path, form = ready
+    if token == "another form":
+        token = forms(person.page)["/sign-out"]["token"]
+    if token == "another session":
+        async with browser(found) as other:
+            token = forms(other.page)[path]["token"]
+    assert (await person.post(path, form | {"token": token})).status_code == 403
+    assert await undecided(found)
+
+
+async def test_a_form_without_a_cookie_decides_nothing(
+    found: Office, person: Browser, ready: tuple[str, dict[str, str]]
+) -> None:
+    kept, person.http.cookies = person.http.cookies, httpx.Cookies()
+    assert (await person.post(*ready)).status_code == 403
+    assert await undecided(found)
+    person.http.cookies = kept
+    assert (await person.post(*ready)).status_code == 303
+
+
+async def test_without_a_cookie_nothing_is_shown_but_the_way_in(found: Office) -> None:
+    intent = await found.ask()
+    async with browser(found, signed_in=False) as stranger:
+        for path in ("/", "/audit", f"/decisions/{intent.id}", f"/kyc/{intent.id}", "/decisions/" + "0" * 32):
+            answer = await stranger.get(path)
+            assert answer.status_code == 401
+            assert "user-1" not in answer.text and "Withdraw" not in answer.text
+            assert "set-cookie" not in answer.headers
+
+
+async def test_nothing_is_decided_by_looking(found: Office, person: Browser, ready: tuple[str, dict[str, str]]) -> None:
+    path, form = ready
+    query = str(httpx.QueryParams(form))
+    assert (await person.get(f"{path}?{query}")).status_code == 200
+    assert await undecided(found)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"])
+async def test_other_methods_are_closed(
+    found: Office, person: Browser, ready: tuple[str, dict[str, str]], method: str
+) -> None:
+    headers = {"Origin": person.origin, "Sec-Fetch-Site": "same-origin"}
+    for path in ("/audit", ready[0]):
+        answer = await person.http.request(method, person.origin + path, headers=headers, data=ready[1])
+        assert answer.status_code == 405
+    assert await undecided(found)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/nowhere", 404, None),
+        ("GET", "/kyc/1", 404, None),
+        ("GET", "/decisions/" + "g" * 32, 404, None),
+        ("GET", "//audit", 404, None),
+        ("GET", "/sign-out", 405, "POST"),
+        ("GET", "/sign-in", 405, "POST"),
+        ("POST", "/", 405, "GET"),
+        ("POST", "/audit", 405, "GET"),
+        ("POST", "/desk.css", 405, "GET"),
+    ],
+)
+async def test_what_is_not_there_is_told_plainly(
+    person: Browser, method: str, path: str, status: int, allow: str | None
+) -> None:
+    headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
+    request = person.http.build_request(method, person.origin, headers=headers)
+    request.url = request.url.copy_with(raw_path=path.encode())
+    answer = await person.http.send(request)
+    assert (answer.status_code, answer.headers.get("allow")) == (status, allow)
+    assert "<h1>" in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"},
+        {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "cors", "Sec_Fetch_Dest": "empty"},
+        {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"},
+        {"Origin": "https://example.com"},
+        {"Host": "rebound.example.com"},
+    ],
+)
+async def test_no_other_page_can_take_this_one_in(found: Office, person: Browser, headers: dict[str, str]) -> None:
+    await found.ask()
+    answer = await person.get("/", **headers)
+    assert answer.status_code in (403, 421)
+    assert "Withdraw" not in answer.text
+
+
+async def test_a_link_in_a_chat_leads_in_and_says_how_to_go_on(found: Office) -> None:
+    linked = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    async with browser(found, signed_in=False) as person:
+        answer = await person.get("/audit", **linked)
+        assert answer.status_code == 401
+        assert '<a href="/audit">Go on, if you are signed in already.</a>' in answer.text
+
+
+async def test_every_answer_forbids_what_is_not_needed(found: Office, person: Browser) -> None:
+    intent = await found.ask()
+    answers = [await person.get(path) for path in ("/", "/audit", "/desk.css", f"/decisions/{intent.id}", "/nowhere")]
+    answers += [await person.get("/", Host="x"), await person.post("/sign-in", {"token": "x"})]
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        for part in ("default-src 'none'", "style-src 'self'", "form-action 'self'", "frame-ancestors 'none'"):
+            assert part in policy
+        assert "script" not in policy and "base-uri 'none'" in policy
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        # Nothing goes to another site; `no-referrer` would take the origin from our own forms, too.
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert not {"server", "access-control-allow-origin"} & set(answer.headers)
+        assert "<script" not in answer.text and " style=" not in answer.text
+
+
+async def test_a_body_that_is_too_long_is_not_read(
+    found: Office, person: Browser, ready: tuple[str, dict[str, str]]
+) -> None:
+    path, form = ready
+    assert (await person.post(path, form | {"more": "x" * MAX_BODY_BYTES})).status_code == 413
+    assert await undecided(found)
+    # Whatever it says of its length, and in however many pieces.
+    port = urlsplit(found.address).port
+
+    def pieces() -> bytes:
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {person.origin}\r\n"
+        head += "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", port or 0), timeout=20) as wire:
+            wire.sendall(head.encode())
+            try:
+                for _ in range(400):
+                    wire.sendall(b"400\r\n" + b"a" * 1024 + b"\r\n")
+            except OSError:
+                return b"closed"
+            return wire.recv(100)
+
+    assert (await anyio.to_thread.run_sync(pieces))[:12] in (b"HTTP/1.1 413", b"closed")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"token", b"token=%ff", b"\xff", b"token=a&token=b", b"&".join(b"f%d=1" % n for n in range(99)), b"a=%zz"],
+)
+async def test_a_body_that_is_no_form_of_ours_is_refused(
+    found: Office, person: Browser, body: bytes, ready: Any
+) -> None:
+    headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"}
+    answer = await person.http.post(person.origin + ready[0], content=body, headers=headers)
+    assert answer.status_code == 403
+    assert await undecided(found)
+
+
+async def test_a_page_that_fails_says_so_without_what_it_was_working_on(
+    found: Office, person: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(*_: object) -> None:
+        raise ValueError("zyx-secret")
+
+    monkeypatch.setattr(found.guard.ways, "_intents", None, raising=False)
+    monkeypatch.setattr(type(found.guard.ways), "waiting", fails)
+    answer = await person.get()
+    assert answer.status_code == 500
+    assert "zyx-secret" not in answer.text + caplog.text
+    assert "ValueError" in caplog.text
+    assert answer.headers["cache-control"] == "no-store"

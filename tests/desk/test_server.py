@@ -1,0 +1,158 @@
+"""The desk's life: started when needed, shared by servers of one state folder, proven, and gone with its server."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH
+from machines_mcp.desk.server import NOTES
+from machines_mcp.permissions.limits import Limits
+from machines_mcp.permissions.policy import default_policy
+from tests.desk.desks import Office, office
+
+pytestmark = pytest.mark.anyio
+
+
+def notes(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / NOTES).read_text(encoding="ascii")))
+
+
+async def test_its_notes_say_where_it_is_to_this_user_alone(tmp_path: Path, found: Office) -> None:
+    file = tmp_path / "state" / NOTES
+    said = notes(file.parent)
+    assert (said["address"], said["pid"]) == (found.address, os.getpid())
+    if os.name == "posix":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert found.address.startswith("http://127.0.0.1:")
+    assert await found.desk.address() == found.address
+
+
+async def test_it_ends_with_its_server_and_takes_its_notes_along(tmp_path: Path) -> None:
+    async with office(tmp_path / "state") as found:
+        port = int(str(notes(tmp_path / "state")["port"]))
+        with anyio.fail_after(3):
+            await found.desk.close()
+        await found.desk.close()
+        assert not (tmp_path / "state" / NOTES).exists()
+        # Another program may have taken the port meanwhile; a desk it is not.
+        with suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError), anyio.move_on_after(3):
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                await stream.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                assert b"content-security-policy" not in (await stream.receive()).lower()
+
+
+async def test_it_ends_in_time_though_a_client_holds_its_connection(tmp_path: Path) -> None:
+    async with office(tmp_path / "state") as found:
+        port = int(str(notes(tmp_path / "state")["port"]))
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+        await stream.send(b"POST / HTTP/1.1\r\n")
+        with anyio.fail_after(3):
+            await found.desk.close()
+        await stream.aclose()
+
+
+async def test_a_second_server_gives_the_address_of_the_first(tmp_path: Path, found: Office) -> None:
+    async with office(tmp_path / "state") as second:
+        assert second.address == found.address
+        # It is not the second's to end.
+        await second.desk.close()
+        assert notes(tmp_path / "state")["address"] == found.address
+        assert await second.desk.find() == found.address
+
+
+@pytest.mark.parametrize("other", ["key", "policy", "environment"])
+async def test_a_desk_of_another_folder_or_policy_is_not_taken_for_ours(
+    tmp_path: Path, found: Office, other: str
+) -> None:
+    policy = default_policy("sandbox", read_only=False)
+    if other == "policy":
+        policy = replace(policy, limits=Limits(per_day_cents=1))
+    environment, key = ("embedded" if other == "environment" else "sandbox"), (b"z" if other == "key" else b"k")
+    async with office(tmp_path / "state", environment, policy=policy, key=key) as second:
+        assert second.address != found.address
+
+
+@asynccontextmanager
+async def impostor(answer: bytes) -> AsyncIterator[int]:
+    """A program that has the port by now, and answers so."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
+
+    async def serve(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            if answer:
+                await stream.send(answer)
+            else:
+                await anyio.sleep_forever()
+
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        yield port
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + b"0" * 64,
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"x" * 100_000,
+        b"",
+    ],
+    ids=["wrong", "empty", "endless", "silent"],
+)
+async def test_whoever_has_the_port_by_now_is_not_taken_for_a_desk(tmp_path: Path, answer: bytes) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    async with impostor(answer) as port:
+        (folder / NOTES).write_text(json.dumps({"address": f"http://127.0.0.1:{port}/", "port": port, "pid": 1}))
+        with anyio.fail_after(20):
+            async with office(folder) as found:
+                assert found.address != f"http://127.0.0.1:{port}/"
+                assert notes(folder)["address"] == found.address
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"port": "x"}', '{"port": -1}', '{"port": 99999}', '{"port": null}'])
+async def test_notes_that_make_no_sense_are_written_anew(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    (folder / NOTES).write_text(text)
+    async with office(folder) as found:
+        assert notes(folder)["address"] == found.address
+
+
+@pytest.mark.parametrize("challenge", ["", "x", "0" * 63, "0" * 65, "G" * 64])
+async def test_it_proves_itself_only_to_a_real_question(found: Office, challenge: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(found.address + PROOF_PATH[1:], headers={CHALLENGE: challenge} if challenge else {})
+        assert answer.status_code == 404
+        one, two = [
+            (await http.get(found.address + PROOF_PATH[1:], headers={CHALLENGE: digit * 64})).text for digit in "01"
+        ]
+    assert len(one) == len(two) == 64 and one != two
+
+
+async def test_answers_are_sent_at_once(found: Office) -> None:
+    """Nagle's algorithm would hold the second of two small writes back until the first is acknowledged (40 ms)."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        await http.get(found.address + "desk.css")
+        took: list[float] = []
+        for _ in range(20):
+            started = anyio.current_time()
+            await http.get(found.address + "nowhere")
+            took.append(anyio.current_time() - started)
+        # It holds each of them back. A busy machine is late now and then, not always.
+        assert min(took) < 0.03

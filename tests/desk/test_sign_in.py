@@ -1,0 +1,114 @@
+"""Signing in: what the passphrase opens, for how long, and that it opens no more than a look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.desk.sessions import IDLE_SECONDS, MOST_SESSIONS, Sessions
+from tests.desk.desks import PASSPHRASE, Office, browser, forms, office
+from tests.support.clock import Clock
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_passphrase_signs_in_with_a_cookie_that_scripts_and_sites_do_not_get(found: Office) -> None:
+    async with browser(found, signed_in=False) as person:
+        answer = await person.sign_in()
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and "Path=/" in cookie
+        assert "Max-Age" not in cookie and "Domain" not in cookie
+        assert (await person.get()).status_code == 200
+
+
+@pytest.mark.parametrize(("passphrase", "status"), [("", 422), ("wrong wrong wrong", 403)])
+async def test_anything_else_does_not(found: Office, passphrase: str, status: int) -> None:
+    async with browser(found, signed_in=False) as person:
+        answer = await person.sign_in(passphrase)
+        assert answer.status_code == status
+        assert "set-cookie" not in answer.headers and "wrong wrong" not in answer.text
+        assert (await person.get()).status_code == 401
+
+
+async def test_five_wrong_tries_at_the_way_in_lock_the_decisions_too(found: Office) -> None:
+    intent = await found.ask()
+    async with browser(found) as person, browser(found, signed_in=False) as stranger:
+        codes = [(await stranger.sign_in("not it at all")).status_code for _ in range(5)]
+        assert codes == [403, 403, 403, 403, 429]
+        await person.get()
+        answer = await person.post(f"/decisions/{intent.id}", {"decision": "approve", "passphrase": PASSPHRASE})
+        assert answer.status_code == 429
+        assert await found.state(intent) == "waiting"
+
+
+async def test_where_no_passphrase_is_set_nobody_comes_in_and_it_is_said_why(tmp_path: Path) -> None:
+    async with office(tmp_path / "state", passphrase=None) as found, browser(found, signed_in=False) as person:
+        answer = await person.sign_in("anything at all")
+        assert answer.status_code == 409
+        assert "machines-mcp passphrase" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "leads"),
+    [
+        ("/audit", "/audit"),
+        ("/kyc/" + "a" * 32, "/kyc/" + "a" * 32),
+        ("https://example.com/", "/"),
+        ("//example.com", "/"),
+        ("/audit\r\nX: y", "/"),
+        ("/sign-out", "/"),
+    ],
+)
+async def test_signing_in_leads_where_the_person_was_going_and_to_no_other_site(
+    found: Office, path: str, leads: str
+) -> None:
+    async with browser(found, signed_in=False) as person:
+        await person.get()
+        answer = await person.post("/sign-in", {"passphrase": PASSPHRASE, "path": path})
+        assert (answer.status_code, answer.headers["location"]) == (303, leads)
+
+
+async def test_signing_out_ends_the_session_and_not_only_the_cookie(found: Office) -> None:
+    async with browser(found) as person:
+        kept = dict(person.http.cookies)
+        assert (await person.post("/sign-out")).status_code == 303
+        person.http.cookies.update(kept)
+        assert (await person.get()).status_code == 401
+
+
+async def test_in_the_simulator_a_second_tab_does_not_spoil_the_first(simulated: Office) -> None:
+    intent = await simulated.ask()
+    async with browser(simulated) as first, browser(simulated) as second:
+        await second.get()
+        first.http.cookies = second.http.cookies
+        assert (await first.post(f"/decisions/{intent.id}", {"decision": "refuse"})).status_code == 303
+        assert "/sign-out" not in forms(second.page)
+
+
+def test_a_session_ends_after_half_an_hour_without_use_and_not_before() -> None:
+    assert IDLE_SECONDS == 30 * 60
+    clock = Clock(0.0)
+    sessions = Sessions(1, for_all=False, clock=clock)
+    cookies = {sessions.cookie: sessions.begin().token}
+    for _ in range(3):
+        clock.advance(IDLE_SECONDS - 1)
+        assert sessions.find(cookies) is not None
+    clock.advance(IDLE_SECONDS)
+    assert sessions.find(cookies) is None
+
+
+def test_the_session_that_was_idle_longest_makes_room() -> None:
+    clock = Clock(0.0)
+    sessions = Sessions(1, for_all=False, clock=clock)
+    opened = []
+    for _ in range(MOST_SESSIONS + 1):
+        opened.append(sessions.begin())
+        clock.advance(1)
+    found = [sessions.find({sessions.cookie: session.token}) is not None for session in opened]
+    assert found == [False, *[True] * MOST_SESSIONS]
+
+
+def test_two_desks_do_not_share_a_cookie() -> None:
+    assert Sessions(1, for_all=False).cookie != Sessions(2, for_all=False).cookie

@@ -1,0 +1,236 @@
+"""A server that is killed in the middle of a granted call, the next one over its folder, and what upstream holds."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from machines_mcp.partner import KycAddress, KycApplication, PartnerClient
+from machines_mcp.permissions.factory import wire_guard
+from machines_mcp.permissions.policy import default_policy
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.database import Store
+from tests.protocol.process import ERAS, Era, Served, serving
+from tests.sandbox.running import Sandbox, running
+
+pytestmark = pytest.mark.anyio
+
+# Long enough to be waited for, short enough for a test.
+SETTLE_SECONDS = 0.6
+_CHILD = """
+import os, signal, sys
+from machines_mcp.storage import failpoints
+from machines_mcp.tools import services
+services.SETTLE_SECONDS = {settle}
+def die(name):
+    if name == {point!r}:
+        os.kill(os.getpid(), signal.SIGKILL)
+points.hook = die
+from machines_mcp.cli.main import main
+main(["serve"])
+"""
+MODERN: Era = "2026-07-28"
+APPLICATION = KycApplication(
+    first_name="Ada",
+    last_name="Approved",
+    birth_date="1990-12-10",
+    national_id="CUT-0001",
+    country_of_issue="US",
+    email="ada@example.com",
+    address=KycAddress(line1="1 Main", city="Springfield", region="IL", postal_code="62701", country_code="US"),
+    occupation="15-1132",
+    annual_salary="50k–99k",
+    account_purpose="testing",
+    expected_monthly_volume="under $1k",
+)
+CARD = {"label": "Groceries", "limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
+
+
+class House:
+    """A state folder, the upstream of its servers, and a user there who may have cards."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder = folder
+        self.sandbox = sandbox
+        self.user = f"cut-short-{uuid.uuid4().hex[:12]}"
+
+    async def control(self, path: str, /, **body: Any) -> None:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.post(f"{self.sandbox.control_url}{path}", json=body)
+        assert answer.is_success, answer.text
+
+    @asynccontextmanager
+    async def partner(self) -> AsyncIterator[PartnerClient]:
+        async with PartnerClient(self.sandbox.base_url, Secret(self.sandbox.partner_key)) as client:
+            yield client
+
+    @asynccontextmanager
+    async def server(self, *, dies_at: str | None = None, era: Era = MODERN) -> AsyncIterator[Served]:
+        """A server over the folder, which may kill itself at a point."""
+        command = ("-c", _CHILD.format(settle=SETTLE_SECONDS, point=dies_at))
+        settings = {
+            "MACHINES_ENV": "sandbox",
+            "MACHINES_API_URL": self.sandbox.base_url,
+            "MACHINES_PARTNER_KEY": self.sandbox.partner_key,
+            "MACHINES_USER_ID": self.user,
+        }
+        async with serving(self.folder, era, command=command, **settings) as served:
+            yield served
+
+    async def granted(self, served: Served, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The call as it is to be repeated, after a person said yes to it."""
+        asked = answered(await served.call(tool, arguments))
+        assert asked["code"] == "approval.required", asked
+        store = self.store()
+        try:
+            guard = wire_guard(store, default_policy("sandbox", read_only=False))
+            assert await guard.intents.grant(asked["approval_id"], "terminal")
+        finally:
+            await store.close()
+        return arguments | {"approval_id": asked["approval_id"]}
+
+    def store(self) -> Store:
+        """The servers' own."""
+        (database,) = (self.folder / "state").rglob("state.db")
+        return Store(database.parent)
+
+    async def cards(self) -> list[str]:
+        async with self.partner() as client:
+            return [card.card_id for card in (await client.cards.list(self.user)).cards]
+
+
+def answered(result: dict[str, Any]) -> dict[str, Any]:
+    """The object that a tool's answer carries."""
+    return dict(json.loads(result["content"][0]["text"]))
+
+
+async def killed(served: Served, tool: str, arguments: dict[str, Any]) -> None:
+    """Make a call that its server does not survive."""
+    with pytest.raises(anyio.EndOfStream):
+        await served.call(tool, arguments)
+    with anyio.fail_after(20):
+        assert await served.process.wait() != 0
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Sandbox]:
+    """One for this file alone: its tests break answers, and have keys ignored."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+async def home(tmp_path: Path, upstream: Sandbox) -> House:
+    found = House(tmp_path, upstream)
+    await found.control("/keys", honoured=True)
+    async with found.partner() as client:
+        await client.users.resolve(found.user)
+        await client.kyc.submit(found.user, APPLICATION)
+        await client.agreements.accept(found.user)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("point", "keys", "era"),
+    [
+        pytest.param("request.answered", True, MODERN),
+        pytest.param("request.answered", True, ERAS[0], marks=pytest.mark.check),
+        *(
+            pytest.param(point, keys, MODERN, marks=pytest.mark.check)
+            for point in ("intent.consumed", "journal.begun", "request.sent", "request.answered", "journal.ended")
+            for keys in (True, False)
+            if (point, keys) != ("request.answered", True)
+        ),
+    ],
+)
+async def test_a_card_of_a_server_that_was_killed_is_made_once_and_given_to_the_repeated_call(
+    home: House, point: str, keys: bool, era: Era
+) -> None:
+    await home.control("/keys", honoured=keys)
+    async with home.server(dies_at=point, era=era) as served:
+        again = await home.granted(served, "create_card", CARD)
+        await killed(served, "create_card", again)
+    async with home.server(era=era) as served:
+        told = [answered(await served.call("create_card", again)) for _ in range(2)]
+    assert told[0] == told[1]
+    assert [told[0]["card_id"]] == await home.cards()
+    assert (told[0]["label"], told[0]["limit_amount_cents"]) == (CARD["label"], CARD["limit_amount_cents"])
+
+
+@pytest.mark.parametrize(
+    ("happened", "same_server"),
+    [
+        (True, False),
+        (False, True),
+        pytest.param(True, True, marks=pytest.mark.check),
+        pytest.param(False, False, marks=pytest.mark.check),
+    ],
+)
+async def test_a_card_whose_answer_was_lost_is_made_once_and_given_to_the_repeated_call(
+    home: House, happened: bool, same_server: bool
+) -> None:
+    async with home.server() as served:
+        again = await home.granted(served, "create_card", CARD)
+        await home.control("/faults", kind="after" if happened else "drop", path="/cards", method="POST", exact=True)
+        lost = answered(await served.call("create_card", again))
+        assert (lost["code"], lost["approval_id"]) == ("outcome.unknown", again["approval_id"])
+        if same_server:
+            told = answered(await served.call("create_card", again))
+    if not same_server:
+        async with home.server() as served:
+            told = answered(await served.call("create_card", again))
+    assert "card_id" in told, told
+    assert [told["card_id"]] == await home.cards()
+
+
+async def test_the_next_server_settles_it_by_itself(home: House) -> None:
+    async with home.server(dies_at="request.answered") as served:
+        again = await home.granted(served, "create_card", CARD)
+        await killed(served, "create_card", again)
+    (card_id,) = await home.cards()
+    store = home.store()
+    try:
+        guard = wire_guard(store, default_policy("sandbox", read_only=False))
+        async with home.server():
+            with anyio.fail_after(30):
+                while True:
+                    intent = await guard.intents.get(again["approval_id"])
+                    assert intent is not None
+                    if intent.state == "done":
+                        break
+                    assert intent.state == "executing"
+                    await anyio.sleep(0.05)
+        assert json.loads(intent.outcome or "")["card_id"] == card_id
+        assert await guard.journal.unresolved() == []
+    finally:
+        await store.close()
+    assert await home.cards() == [card_id]
+
+
+async def test_what_the_journal_can_not_hold_reaches_nobody(home: House) -> None:
+    async with home.server() as served:
+        again = await home.granted(served, "create_card", CARD)
+        store = home.store()
+        try:
+            # As where the disk is full, for this table alone: what comes before it must not be what refuses.
+            refusing = "CREATE TRIGGER full BEFORE INSERT ON mutations BEGIN SELECT raise(FAIL, 'full'); END"
+            await store.run(lambda db: db.execute(refusing))
+            for arguments in (again, {"currency": "rusd", "network": "base"}):
+                tool = "create_card" if arguments is again else "create_deposit"
+                assert answered(await served.call(tool, arguments))["code"] == "state.unavailable"
+            async with home.partner() as client:
+                assert await home.cards() == []
+                assert list((await client.deposits.list(home.user, scope="all")).deposits) == []
+            await store.run(lambda db: db.execute("DROP TRIGGER full"))
+        finally:
+            await store.close()
+        made = answered(await served.call("create_card", again))
+    assert [made["card_id"]] == await home.cards()

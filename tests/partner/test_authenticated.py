@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.redaction.secret import Secret
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal, stalled
+
+pytestmark = pytest.mark.anyio
+
+USER = "user-1"
+CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
+
+
+def only_for(api: Upstream, tokens: set[str], answer: Answer) -> Answer:
+    """401 for any token that is not among these."""
+
+    async def answer_or_refuse(stream: ByteStream) -> None:
+        await (answer if api.seen[-1].token in tokens else refusal(401, "unauthorized"))(stream)
+
+    return answer_or_refuse
+
+
+async def test_a_refused_token_is_replaced_and_the_same_request_sent_once_more(
+    api: Upstream, client: PartnerClient
+) -> None:
+    api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
+    card = await client.cards.create(USER)
+    assert card.card_id == "card-0001"
+    first, second = api.calls
+    assert first.token != second.token
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert (first.body, first.path) == (second.body, second.path)
+    assert len(api.mints) == 2
+
+
+async def test_a_second_refusal_is_unauthorized_and_forgets_that_token_too(
+    api: Upstream, client: PartnerClient
+) -> None:
+    api.on("POST", "/cards", refusal(401, "token_expired"))
+    with pytest.raises(errors.Unauthorized) as caught:
+        await client.cards.create(USER)
+    assert caught.value.outcome_known
+    assert len(api.calls) == 2
+    assert len(api.mints) == 2
+    assert client.sessions.cached(USER) == []
+
+
+async def test_the_key_that_the_caller_chose_stays_the_same(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
+    await client.cards.create(USER, idempotency_key="intent-0001")
+    assert [seen.headers["idempotency-key"] for seen in api.calls] == ["intent-0001"] * 2
+
+
+async def test_fifty_refused_calls_mint_one_new_session(api: Upstream, client: PartnerClient) -> None:
+    await client.sessions.open(USER, ["cards.read"])
+    api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-2"}, good({"cards": []})))
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(client.cards.list, USER)
+    assert len(api.mints) == 2
+
+
+async def test_a_cached_session_older_than_the_refused_one_is_not_tried_instead(
+    api: Upstream, client: PartnerClient
+) -> None:
+    await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
+    await client.sessions.open(USER, ["cards.read"])
+    api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
+    await client.cards.list(USER)
+    assert len(api.calls) == 2
+    assert len(client.sessions.cached(USER)) == 2
+
+
+async def test_a_cached_session_newer_than_the_refused_one_but_as_old_as_the_call_is_not_tried_instead(
+    api: Upstream, client: PartnerClient
+) -> None:
+    await client.sessions.open(USER, ["cards.read"])
+    await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
+    api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
+    await client.cards.list(USER)
+    assert len(api.calls) == 2
+    assert len(api.mints) == 3
+
+
+async def test_a_refused_session_is_not_used_for_other_calls_either(api: Upstream, client: PartnerClient) -> None:
+    await client.sessions.open(USER, ["cards.read", "cards.write"])
+    api.on("GET", "/cards", refusal(401, "unauthorized"), good({"cards": []}))
+    api.on("POST", "/cards", good(CARD))
+    await client.cards.list(USER)
+    await client.cards.create(USER)
+    assert [seen.token[-1] for seen in api.calls] == ["1", "2", "3"]
+
+
+async def test_a_late_refusal_does_not_drop_the_new_session(api: Upstream, client: PartnerClient) -> None:
+    gate = anyio.Event()
+
+    async def late(stream: ByteStream) -> None:
+        await gate.wait()
+        await refusal(401, "unauthorized")(stream)
+
+    await client.sessions.open(USER, ["cards.read"])
+    api.on("GET", "/cards", late, refusal(401, "unauthorized"), good({"cards": []}))
+    async with anyio.create_task_group() as group:
+        group.start_soon(client.cards.list, USER)
+        await api.received(2)
+        await client.cards.list(USER)
+        gate.set()
+    assert len(api.mints) == 2
+    assert len(client.sessions.cached(USER)) == 1
+
+
+async def test_a_missing_scope_costs_no_new_session(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/cards", refusal(403, "forbidden"))
+    with pytest.raises(errors.Forbidden):
+        await client.cards.list(USER)
+    assert len(api.mints) == 1
+
+
+async def test_a_refused_partner_key_is_not_tried_twice(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/users/resolve", refusal(401, "unauthorized"))
+    with pytest.raises(errors.Unauthorized):
+        await client.users.resolve(USER)
+    assert len(api.seen) == 1
+
+
+async def test_the_second_try_has_what_is_left_of_the_first_ones_time(api: Upstream) -> None:
+    async def slow_refusal(stream: ByteStream) -> None:
+        await anyio.sleep(0.3)
+        await refusal(401, "unauthorized")(stream)
+
+    api.on("POST", "/cards", slow_refusal, stalled)
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.6) as client:
+        begun = anyio.current_time()
+        with pytest.raises(errors.TimedOut) as caught:
+            await client.cards.create(USER)
+        assert anyio.current_time() - begun < 0.85
+    assert not caught.value.outcome_known
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "call", "known"),
+    [
+        ("POST", "/cards", lambda client: client.cards.create(USER), False),
+        ("GET", "/cards", lambda client: client.cards.list(USER), True),
+        ("POST", "/deposits/range", lambda client: client.deposits.range(USER, "rusd", "base"), True),
+    ],
+)
+@pytest.mark.parametrize("data", [{}, {"cardId": 5}, {"cards": 5}, {"range": []}], ids=str)
+async def test_data_that_is_not_as_documented_leaves_only_a_mutation_in_doubt(
+    api: Upstream, client: PartnerClient, method: str, path: str, call: Any, known: bool, data: dict[str, Any]
+) -> None:
+    api.on(method, path, good(data))
+    with pytest.raises(errors.Malformed) as caught:
+        await call(client)
+    assert caught.value.outcome_known is known
+    assert caught.value.__context__ is None

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+from machines_mcp.partner import PartnerClient, concurrency, errors
+from machines_mcp.partner.concurrency import Lanes
+from machines_mcp.redaction.secret import Secret
+from tests.partner.upstream import PARTNER_KEY, Upstream, good, stalled
+
+pytestmark = pytest.mark.anyio
+
+
+class Crowd:
+    """Requests that stay in their lanes until they may go."""
+
+    def __init__(self, shared: Lanes) -> None:
+        self._lanes = shared
+        self.inside: list[str | None] = []
+        self.go = anyio.Event()
+
+    async def request(self, user_id: str | None) -> None:
+        async with self._lanes.lane(user_id):
+            self.inside.append(user_id)
+            await self.go.wait()
+
+
+@pytest.mark.parametrize(
+    ("coming", "inside"),
+    [
+        (["one"] * 9, {"one": 4}),
+        (["one"] * 9 + ["two"] * 2, {"one": 4, "two": 2}),
+        ([f"user-{number}" for number in range(40)], 16),
+        ([None] * 20, {None: 16}),
+        (["one"] * 9 + [None] * 20, {"one": 4, None: 12}),
+    ],
+    ids=["one user", "another beside", "many users", "the partner", "the partner beside a user"],
+)
+async def test_so_many_go_at_once_and_the_others_when_there_is_room(
+    coming: list[str | None], inside: dict[str | None, int] | int
+) -> None:
+    crowd = Crowd(Lanes())
+    async with anyio.create_task_group() as group:
+        for user_id in coming:
+            group.start_soon(crowd.request, user_id)
+        await anyio.wait_all_tasks_blocked()
+        found = {user_id: crowd.inside.count(user_id) for user_id in crowd.inside}
+        assert found == inside if isinstance(inside, dict) else len(crowd.inside) == inside
+        crowd.go.set()
+    assert sorted(map(str, crowd.inside)) == sorted(map(str, coming))
+
+
+async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
+    shared = Lanes(total=2, per_user=1)
+    first, second = Crowd(shared), Crowd(shared)
+    async with anyio.create_task_group() as group:
+        group.start_soon(first.request, "one")
+        await anyio.wait_all_tasks_blocked()
+        for user_id in ("one", "two"):
+            with anyio.move_on_after(0.01) as scope:
+                async with shared.lane(user_id):
+                    await anyio.sleep_forever()
+            assert scope.cancelled_caught
+        group.start_soon(second.request, "two")
+        await anyio.wait_all_tasks_blocked()
+        assert second.inside == ["two"]
+        first.go.set()
+        second.go.set()
+    assert shared._users == {}
+
+
+async def test_a_client_sends_no_more_at_once_than_its_lanes_hold(api: Upstream, client: PartnerClient) -> None:
+    gate, under_way, most = anyio.Event(), 0, 0
+
+    async def answer(stream: ByteStream) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await gate.wait()
+        under_way -= 1
+        await good({"cards": []})(stream)
+
+    api.on("GET", "/cards", answer)
+    async with anyio.create_task_group() as group:
+        for number in range(60):
+            group.start_soon(client.cards.list, f"user-{number % 6}")
+        await api.received(6 + concurrency.TOTAL)
+        gate.set()
+    assert most == concurrency.TOTAL
+    assert len(api.calls) == 60
+
+
+async def test_one_users_stalled_calls_leave_another_user_alone(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/cards", stalled)
+    api.on("GET", "/deposits", good({"deposits": []}))
+    async with anyio.create_task_group() as group:
+        for _ in range(3 * concurrency.TOTAL):
+            group.start_soon(client.cards.list, "one")
+        await api.received(1 + concurrency.PER_USER)
+        assert (await client.deposits.list("two")).deposits == ()
+        group.cancel_scope.cancel()
+    assert len([seen for seen in api.calls if seen.path == "/cards"]) == concurrency.PER_USER
+
+
+async def test_who_waits_for_a_place_keeps_to_the_deadline_and_has_sent_nothing(api: Upstream) -> None:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.3) as client, AsyncExitStack() as held:
+        await client.sessions.open("one", ["cards.write"])
+        for _ in range(concurrency.PER_USER):
+            await held.enter_async_context(client._transport._lanes.lane("one"))
+        with anyio.fail_after(5), pytest.raises(errors.TimedOut) as caught:
+            await client.cards.create("one")
+    assert caught.value.outcome_known
+    assert api.calls == []

@@ -1,0 +1,259 @@
+"""What a client tells the log of its mutations, and that it sends nothing that the log did not take."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+from anyio.abc import ByteStream
+
+from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.partner.models.base import Answered
+from machines_mcp.partner.models.kyc import KycAddress, KycApplication
+from machines_mcp.partner.mutation_log import Mutation, Outcome
+from machines_mcp.redaction.secret import Secret
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hung_up, refusal, stalled
+
+pytestmark = pytest.mark.anyio
+
+USER = "user-1"
+CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
+
+
+class Full(Exception):
+    """The log's disk is full."""
+
+
+@dataclass
+class Log:
+    """Remembers what it is told, and how much upstream had seen by then."""
+
+    api: Upstream
+    begun: list[Mutation] = field(default_factory=list)
+    ended: list[tuple[str, Outcome, str | None, int | None]] = field(default_factory=list)
+    seen_before: list[int] = field(default_factory=list)
+    sent_entries: list[str] = field(default_factory=list)
+    full: bool = False
+
+    async def begin(self, mutation: Mutation) -> str:
+        await anyio.lowlevel.checkpoint()
+        if self.full:
+            raise Full
+        self.seen_before.append(len(self.api.calls))
+        self.begun.append(mutation)
+        return f"entry-{len(self.begun)}"
+
+    def sent(self, entry_id: str) -> None:
+        self.sent_entries.append(entry_id)
+
+    async def end(
+        self, entry_id: str, outcome: Outcome, *, reference: str | None = None, status: int | None = None
+    ) -> None:
+        self.ended.append((entry_id, outcome, reference, status))
+
+
+@pytest.fixture
+def log(api: Upstream) -> Log:
+    return Log(api)
+
+
+@pytest.fixture
+async def kept(api: Upstream, log: Log) -> AsyncIterator[PartnerClient]:
+    """A client with a log."""
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, mutations=log) as client:
+        yield client
+
+
+async def test_it_is_told_before_the_first_byte_and_of_the_end(api: Upstream, kept: PartnerClient, log: Log) -> None:
+    api.on("POST", "/cards", good(CARD))
+    await kept.cards.create(USER, idempotency_key="intent-0001")
+    (begun,) = log.begun
+    assert (begun.user_id, begun.operation, begun.idempotency_key) == (USER, "POST /cards", "intent-0001")
+    assert (begun.body, begun.keep_body, dict(begun.ids)) == (b"{}", True, {})
+    assert log.seen_before == [0]
+    assert log.sent_entries == ["entry-1"]
+    assert log.ended == [("entry-1", "done", "card-0001", 200)]
+
+
+async def test_what_the_log_does_not_take_is_not_sent(api: Upstream, kept: PartnerClient, log: Log) -> None:
+    log.full = True
+    for change in (
+        kept.cards.create(USER),
+        kept.cards.update(USER, "card-0001", status="locked"),
+        kept.cards.delete(USER, "card-0001"),
+        kept.users.resolve(USER),
+        kept.agreements.accept(USER),
+    ):
+        with pytest.raises(Full):
+            await change
+    assert api.calls == []
+    assert log.ended == []
+
+
+async def test_reads_are_none_of_its_business(api: Upstream, kept: PartnerClient, log: Log) -> None:
+    api.on("GET", "/cards", good({"cards": []}))
+    await kept.cards.list(USER)
+    await kept.sessions.open(USER, ["cards.read"])
+    assert log.begun == []
+
+
+APPLICATION = KycApplication(
+    first_name="Ada",
+    last_name="Approved",
+    birth_date="1990-12-10",
+    national_id="CANARY-0001",
+    country_of_issue="US",
+    email="ada@example.com",
+    address=KycAddress(line1="1 Main", city="Springfield", region="IL", postal_code="62701", country_code="US"),
+    occupation="15-1132",
+    annual_salary="50k–99k",
+    account_purpose="testing",
+    expected_monthly_volume="under $1k",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "operation", "kept_body", "ids"),
+    [
+        (lambda c: c.cards.create(USER), "POST /cards", True, {}),
+        (
+            lambda c: c.cards.update(USER, "card-0001", status="locked"),
+            "PATCH /cards/{cardId}",
+            True,
+            {"cardId": "card-0001"},
+        ),
+        (lambda c: c.deposits.create(USER, "usdc", "base"), "POST /deposits", True, {}),
+        (lambda c: c.cards.delete(USER, "card-0001"), "DELETE /cards/{cardId}", False, {"cardId": "card-0001"}),
+        (lambda c: c.kyc.submit(USER, APPLICATION), "POST /kyc/applications", False, {}),
+        (lambda c: c.agreements.accept(USER), "POST /agreements", False, {}),
+        (lambda c: c.users.resolve(USER), "POST /users/resolve", False, {}),
+    ],
+)
+async def test_only_bodies_without_identity_data_may_be_kept(
+    kept: PartnerClient,
+    log: Log,
+    change: Callable[[PartnerClient], Awaitable[object]],
+    operation: str,
+    kept_body: bool,
+    ids: dict[str, str],
+) -> None:
+    with pytest.raises(errors.PartnerError):
+        await change(kept)
+    (begun,) = log.begun
+    assert (begun.operation, begun.keep_body, dict(begun.ids)) == (operation, kept_body, ids)
+    assert log.ended == [("entry-1", "rejected", None, 404)]
+    assert "CANARY" not in repr(begun)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "status"),
+    [
+        (refusal(400, "invalid_request"), "rejected", 400),
+        (refusal(409, "invalid_state"), "rejected", 409),
+        (refusal(500, "internal"), "unknown", 500),
+        (good({"cardId": "x"}), "unknown", None),
+        (hung_up, "unknown", None),
+    ],
+    ids=["invalid", "conflict", "failure", "malformed", "lost"],
+)
+async def test_the_end_says_what_is_known(
+    api: Upstream, kept: PartnerClient, log: Log, answer: Answer, outcome: Outcome, status: int | None
+) -> None:
+    api.on("POST", "/cards", answer)
+    with pytest.raises(errors.PartnerError):
+        await kept.cards.create(USER)
+    assert log.ended == [("entry-1", outcome, None, status)]
+
+
+async def test_what_never_went_out_is_unsent(log: Log) -> None:
+    session = {
+        "sessionToken": "header.payload.signature",
+        "sessionId": "session-1",
+        "userId": USER,
+        "scopes": ["cards.write"],
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/sessions"):
+            return httpx.Response(200, json={"ok": True, "data": session | {"expiresAt": 2**32}})
+        raise httpx.ConnectError("no way")
+
+    transport = httpx.MockTransport(answer)
+    async with PartnerClient(
+        "http://127.0.0.1:9", Secret(PARTNER_KEY), mutations=log, http_transport=transport
+    ) as client:
+        with pytest.raises(errors.Unreachable):
+            await client.cards.update(USER, "card-0001", status="locked")
+    assert log.ended == [("entry-1", "unsent", None, None)]
+
+
+async def test_a_session_that_can_not_be_had_is_no_mutation_begun(api: Upstream, kept: PartnerClient, log: Log) -> None:
+    api.on("POST", "/sessions", refusal(401, "unauthorized"))
+    with pytest.raises(errors.Unauthorized):
+        await kept.cards.create(USER)
+    assert log.begun == []
+
+
+async def test_a_replaced_token_does_not_make_two_of_one(api: Upstream, kept: PartnerClient, log: Log) -> None:
+    api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
+    await kept.cards.create(USER)
+    assert len(api.calls) == 2
+    assert [entry for entry, *_ in log.ended] == ["entry-1"]
+    assert log.sent_entries == ["entry-1", "entry-1"]
+
+
+async def test_who_gives_up_after_it_was_sent_does_not_leave_it_half_known(
+    api: Upstream, kept: PartnerClient, log: Log
+) -> None:
+    released = anyio.Event()
+
+    async def when_released(stream: ByteStream) -> None:
+        await released.wait()
+        await good(CARD)(stream)
+
+    api.on("POST", "/cards", when_released)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+
+            async def give_up() -> None:
+                with anyio.CancelScope() as scope:
+                    tasks.start_soon(cancel, scope)
+                    await kept.cards.create(USER)
+
+            async def cancel(scope: anyio.CancelScope) -> None:
+                await api.received(2)
+                scope.cancel()
+                released.set()
+
+            tasks.start_soon(give_up)
+    assert log.ended == [("entry-1", "done", "card-0001", 200)]
+
+
+async def test_it_waits_no_longer_than_the_calls_deadline(api: Upstream, log: Log) -> None:
+    api.on("POST", "/cards", stalled)
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.5, mutations=log) as client:
+        with anyio.fail_after(20), pytest.raises(errors.TimedOut) as caught:
+            await client.cards.create(USER)
+    assert not caught.value.outcome_known
+    assert log.ended == [("entry-1", "unknown", None, None)]
+
+
+async def test_a_fault_of_our_own_leaves_it_unknown(api: Upstream, log: Log) -> None:
+    def broken(answered: Answered) -> None:
+        if answered.request.effect:
+            raise ZeroDivisionError
+
+    api.on("POST", "/cards", good(CARD))
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, mutations=log, on_answer=broken) as client:
+        with pytest.raises(ZeroDivisionError):
+            await client.cards.create(USER)
+    assert log.ended == [("entry-1", "unknown", None, None)]
+
+
+async def test_without_a_log_all_is_as_before(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/cards", good(CARD))
+    assert (await client.cards.create(USER)).card_id == "card-0001"

@@ -1,0 +1,47 @@
+"""What was paid out day by day."""
+
+from __future__ import annotations
+
+import pytest
+
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Demand, Stakes
+from machines_mcp.permissions.daily_totals import Day, days
+from machines_mcp.permissions.factory import Guard
+from machines_mcp.permissions.limits import DAY_SECONDS
+from tests.support.clock import Clock
+
+pytestmark = pytest.mark.anyio
+
+
+async def paid(guard: Guard, cents: int, outcome: str | None, *, ok: bool = True) -> None:
+    stakes = Stakes(question="?", amount_cents=cents)
+    intent = await guard.intents.open(Demand("create_withdrawal", Effect.MONEY, "u", str(cents)), stakes)
+    await guard.intents.grant(intent.id, "desk")
+    await guard.intents.consume(intent)
+    if outcome is not None:
+        await guard.intents.finish(intent.id, outcome, ok=ok, code="x")
+
+
+async def test_what_left_or_may_have_left_counts_for_its_day_and_what_may_still_for_today(
+    guard: Guard, clock: Clock
+) -> None:
+    clock.now = 20_000 * DAY_SECONDS + 10.0
+    await paid(guard, 100, "{}")
+    await paid(guard, 20, None)  # begun, and nobody knows
+    await paid(guard, 3, '{"code": "outcome.unknown"}', ok=False)
+    await paid(guard, 1_000, '{"code": "partner.rejected"}', ok=False)  # known not to have left
+    clock.advance(2 * DAY_SECONDS)
+    await paid(guard, 7, "{}")
+    waits = Demand("create_withdrawal", Effect.MONEY, "u", "waits")
+    await guard.intents.open(waits, Stakes(question="?", amount_cents=50_000))
+    found = await guard.store.read(lambda db: days(db, clock.now, 4))
+    first = 19_999 * DAY_SECONDS
+    assert found == [
+        Day(first, 0),
+        Day(first + DAY_SECONDS, 123),
+        Day(first + 2 * DAY_SECONDS, 0),
+        Day(first + 3 * DAY_SECONDS, 7, 50_000),
+    ]
+    clock.advance(16 * 60)
+    assert (await guard.store.read(lambda db: days(db, clock.now, 1)))[0].open_cents == 0

@@ -1,0 +1,234 @@
+"""The passphrase: kept as a verifier, tried five times, locked for fifteen minutes, and shared by processes."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from machines_mcp.permissions import passphrase as module
+from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.passphrase import LOCK_SECONDS, MAX_TRIES, Passphrase
+from machines_mcp.permissions.policy import default_policy
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.database import Store, StoreUnavailable
+from tests.support.clock import Clock
+
+pytestmark = pytest.mark.anyio
+
+RIGHT = Secret("correct horse battery")
+WRONG = Secret("wrong horse battery")
+
+
+@pytest.fixture
+async def passphrase(guard: Guard) -> Passphrase:
+    """A passphrase that is set."""
+    assert await guard.passphrase.set(RIGHT) == "right"
+    return guard.passphrase
+
+
+@pytest.fixture
+async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Passphrase]:
+    """The same passphrase as another process on the same folder sees it."""
+    other = Store(tmp_path / "state")
+    yield wire_guard(other, default_policy("embedded", read_only=False), clock=clock).passphrase
+    await other.close()
+
+
+async def try_wrong(passphrase: Passphrase, times: int) -> list[str]:
+    return [await passphrase.check(WRONG, "terminal") for _ in range(times)]
+
+
+async def test_until_it_is_set_nothing_is_right(guard: Guard) -> None:
+    assert not await guard.passphrase.is_set()
+    assert await guard.passphrase.verifier() is None
+    assert await guard.passphrase.check(RIGHT, "terminal") == "unset"
+
+
+async def test_the_one_that_was_set_is_right_and_no_other(passphrase: Passphrase, clock: Clock) -> None:
+    assert await passphrase.is_set()
+    assert await passphrase.check(RIGHT, "terminal") == "right"
+    verifier = await passphrase.verifier()
+    assert verifier is not None
+    assert verifier.set_at == clock.now
+    for other in ("", "correct horse batter", "correct horse battery ", "Correct horse battery", "\ud800"):
+        clock.advance(LOCK_SECONDS)
+        assert await passphrase.check(Secret(other), "desk") == "wrong"
+
+
+async def test_only_a_verifier_is_kept_in_a_file_for_this_user_alone(passphrase: Passphrase, store: Store) -> None:
+    text = passphrase.path.read_text(encoding="ascii")
+    assert set(json.loads(text)) == {"salt", "key", "set_at"}
+    assert stat.S_IMODE(passphrase.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(passphrase.path.parent.stat().st_mode) == 0o700
+    assert [path.name for path in passphrase.path.parent.iterdir() if "passphrase" in path.name] == ["passphrase.json"]
+    for file in store.folder.rglob("*"):
+        assert file.is_dir() or RIGHT.expose().encode() not in file.read_bytes()
+
+
+async def test_equal_passphrases_have_different_verifiers(passphrase: Passphrase) -> None:
+    first = await passphrase.verifier()
+    assert await passphrase.set(RIGHT, RIGHT) == "right"
+    second = await passphrase.verifier()
+    assert first is not None and second is not None
+    assert (first.salt, first.key) != (second.salt, second.key)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 201, 100_000])
+async def test_one_that_is_too_short_or_too_long_is_not_set(guard: Guard, length: int) -> None:
+    with pytest.raises(ValueError, match="8 to 200 characters"):
+        await guard.passphrase.set(Secret("x" * length))
+    assert not await guard.passphrase.is_set()
+
+
+async def test_it_is_changed_with_the_old_one_alone(passphrase: Passphrase, guard: Guard) -> None:
+    for old in (None, WRONG, Secret("")):
+        assert await passphrase.set(WRONG, old) == "wrong"
+    assert await passphrase.check(RIGHT, "terminal") == "right"
+    assert await passphrase.set(WRONG, RIGHT) == "right"
+    assert await passphrase.check(WRONG, "terminal") == "right"
+    settings = await guard.audit.rows(kind="setting")
+    assert [(row.code, row.verdict, row.by) for row in settings] == [
+        ("passphrase", "set", "terminal"),
+        ("passphrase", "changed", "terminal"),
+    ]
+
+
+async def test_five_wrong_tries_lock_it_for_fifteen_minutes_and_the_right_one_is_not_looked_at(
+    passphrase: Passphrase, clock: Clock, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await try_wrong(passphrase, 5) == ["wrong"] * 4 + ["locked"]
+    assert await passphrase.locked()
+    with monkeypatch.context() as patched:
+        # Whoever looks at a try now fails.
+        patched.setattr(module, "_derive", None)
+        for given in (RIGHT, WRONG):
+            assert await passphrase.check(given, "terminal") == "locked"
+        assert await passphrase.set(WRONG, RIGHT) == "locked"
+    clock.advance(LOCK_SECONDS - 1)
+    assert await passphrase.check(RIGHT, "terminal") == "locked"
+    clock.advance(1)
+    assert not await passphrase.locked()
+    assert await passphrase.check(RIGHT, "terminal") == "right"
+    assert [row.code for row in await guard.audit.rows(kind="alarm")] == ["passphrase.locked"]
+
+
+async def test_the_lock_lasts_fifteen_minutes_from_the_fifth_however_slowly_they_came(
+    passphrase: Passphrase, clock: Clock
+) -> None:
+    for _ in range(4):
+        assert await passphrase.check(WRONG, "desk") == "wrong"
+        clock.advance(200)
+    assert await passphrase.check(WRONG, "desk") == "locked"
+    clock.advance(LOCK_SECONDS - 1)
+    assert await passphrase.check(RIGHT, "desk") == "locked"
+    clock.advance(1)
+    assert await passphrase.check(RIGHT, "desk") == "right"
+
+
+async def test_tries_further_apart_than_that_do_not_lock(passphrase: Passphrase, clock: Clock) -> None:
+    for _ in range(3 * MAX_TRIES):
+        assert await passphrase.check(WRONG, "terminal") == "wrong"
+        clock.advance(LOCK_SECONDS / (MAX_TRIES - 1))
+
+
+async def test_two_processes_share_the_count(passphrase: Passphrase, elsewhere: Passphrase) -> None:
+    assert await try_wrong(passphrase, 3) == ["wrong"] * 3
+    assert await try_wrong(elsewhere, 2) == ["wrong", "locked"]
+    assert await passphrase.check(RIGHT, "terminal") == "locked"
+    assert await elsewhere.check(RIGHT, "terminal") == "locked"
+
+
+async def test_of_guesses_that_come_together_five_are_looked_at(
+    passphrase: Passphrase, elsewhere: Passphrase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Secret] = []
+    matches = module.Verifier.matches
+
+    def look(self: module.Verifier, given: Secret) -> bool:
+        looked.append(given)
+        return matches(self, given)
+
+    monkeypatch.setattr(module.Verifier, "matches", look)
+    said: list[str] = []
+
+    async def guess(by: Passphrase, number: int) -> None:
+        said.append(await by.check(Secret(f"guess number {number}"), "desk"))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(guess, passphrase if number % 2 else elsewhere, number)
+    assert len(looked) == MAX_TRIES
+    assert set(said) <= {"wrong", "locked"}
+    assert await passphrase.check(RIGHT, "terminal") == "locked"
+
+
+async def test_right_ones_do_not_count(passphrase: Passphrase) -> None:
+    for _ in range(2):
+        assert await try_wrong(passphrase, 2) == ["wrong"] * 2
+        for _ in range(3):
+            assert await passphrase.check(RIGHT, "terminal") == "right"
+
+
+async def test_wrong_tries_of_the_vaults_page_count_too(passphrase: Passphrase, guard: Guard) -> None:
+    assert [await passphrase.count_wrong("page") for _ in range(6)] == ["wrong"] * 4 + ["locked"] * 2
+    assert await passphrase.check(RIGHT, "terminal") == "locked"
+    rows = await guard.audit.rows(kind="decision")
+    assert [(row.verdict, row.code, row.by) for row in rows] == [("wrong", "passphrase", "page")] * 5
+
+
+BROKEN = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"{}",
+    b"\xff\xfe",
+    b'{"salt": 1, "key": 2, "set_at": 3}',
+    b'{"salt": "zz", "key": "zz", "set_at": 3}',
+    b'{"salt": "", "key": "", "set_at": 3}',
+    b'{"salt": "%s", "key": "%s", "set_at": "now"}' % (b"0" * 32, b"0" * 64),
+    b'{"salt": "%s", "key": "%s", "set_at": 3, "more": 1}' % (b"0" * 32, b"0" * 64),
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+async def test_a_broken_file_refuses_everything_and_is_not_written_over(passphrase: Passphrase, content: bytes) -> None:
+    passphrase.path.write_bytes(content)
+    attempts: list[Callable[[], Awaitable[object]]] = [passphrase.is_set, passphrase.verifier]
+    attempts.append(lambda: passphrase.check(RIGHT, "terminal"))
+    for attempt in attempts:
+        with pytest.raises(StoreUnavailable, match="remove it to set a new one"):
+            await attempt()
+    with pytest.raises(StoreUnavailable):
+        await passphrase.set(WRONG, RIGHT)
+    assert passphrase.path.read_bytes() == content
+
+
+async def test_what_can_not_be_counted_or_put_in_the_audit_is_not_taken(
+    passphrase: Passphrase, guard: Guard, store: Store
+) -> None:
+    before = passphrase.path.read_bytes()
+    await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
+    attempts: list[Callable[[], Awaitable[object]]] = [
+        lambda: passphrase.check(RIGHT, "terminal"),
+        lambda: passphrase.set(WRONG, RIGHT),
+        lambda: passphrase.count_wrong("page"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(StoreUnavailable):
+            await attempt()
+    assert passphrase.path.read_bytes() == before
+
+
+async def test_a_first_one_that_can_not_be_put_in_the_audit_is_not_set(guard: Guard, store: Store) -> None:
+    await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
+    with pytest.raises(StoreUnavailable):
+        await guard.passphrase.set(RIGHT)
+    assert not guard.passphrase.path.exists()

@@ -1,0 +1,589 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.approval_details import Destination
+from machines_mcp.permissions.limits import Limits
+from machines_mcp.permissions.policy import SENSITIVE, Policy, PolicyError, Rule, default_policy
+from machines_mcp.permissions.policy_loader import load_policy
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CANARY = "canary-7f3a-9c21"
+TOOLS = {
+    "look": (Effect.READ,),
+    "pay": (Effect.MONEY,),
+    "change": (Effect.WRITE, Effect.MONEY),
+    "note": (Effect.WRITE,),
+}
+HEAD = 'version = 1\nenvironment = "{}"\nusers = "any"\n'
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="owners and modes are a POSIX promise")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "policy.toml"
+
+
+def _load(path: Path, text: str = "", environment: str = "embedded", **options: Any) -> Policy:
+    path.write_text(HEAD.format(environment) + text, encoding="utf-8")
+    path.chmod(0o600)
+    return _read(path, environment, **options)
+
+
+def _read(path: Path, environment: str, **options: Any) -> Policy:
+    given: dict[str, Any] = {"read_only": False, "tools": TOOLS, "key_fault": _key_fault} | options
+    return load_policy(path, environment, **given)
+
+
+def _key_fault(key: bytes) -> str | None:
+    return "it is a private key" if b'"d"' in key else None
+
+
+def _refused(path: Path, text: str = "", environment: str = "embedded", **options: Any) -> str:
+    with pytest.raises(PolicyError) as refused:
+        _load(path, text, environment, **options)
+    return _sentence(refused.value)
+
+
+def _sentence(error: PolicyError) -> str:
+    text = str(error)
+    assert text.endswith(".")
+    assert ". " not in text, "it is one sentence"
+    assert "\n" not in text
+    assert len(text) < 200
+    assert CANARY not in text
+    assert error.__context__ is None or error.__suppress_context__
+    return text
+
+
+# What it says, and what follows where it says nothing
+
+
+def test_what_a_file_does_not_say_is_as_without_a_file(path: Path) -> None:
+    for environment in ("embedded", "sandbox"):
+        bare, usual = _load(path, "", environment), default_policy(environment, read_only=False)
+        assert dict(bare.rules) == dict(usual.rules)
+        assert (bare.sinks, bare.dialog, bare.tools) == (usual.sinks, usual.dialog, {})
+        assert bare.identity_through_model is usual.identity_through_model is True
+
+
+def test_a_file_lets_no_card_be_without_a_limit_unless_it_says_so(path: Path) -> None:
+    assert _load(path).limits == Limits()
+    assert _load(path, "[cards]\nunbounded = true\n").limits.unbounded_cards
+
+
+def test_in_production_what_is_not_said_is_refused(path: Path) -> None:
+    policy = _load(path, "", "production")
+    assert [effect for effect in Effect if policy.rule(effect) is not Rule.DENY] == [Effect.READ]
+    assert policy.sinks == {"none"}
+    assert policy.dialog == {Effect.WRITE}
+    assert policy.identity_through_model is False
+    assert policy.limits == Limits(
+        max_limit_cents={},
+        per_call_cents=0,
+        per_day_cents=0,
+        destinations=frozenset(),
+        asks_per_minute=5,
+        mutations_per_hour=20,
+        reveals_per_card_per_day=3,
+    )
+
+
+def test_all_that_a_policy_can_say_is_taken(path: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key.json"
+    key.write_text('{"kty": "EC", "crv": "P-256", "x": "", "y": ""}', encoding="ascii")
+    key.chmod(0o600)
+    policy = _load(
+        path,
+        f"""
+        [classes]
+        write = "ask"
+        destroy = "deny"
+        [tools]
+        pay = "deny"
+        change = {{ write = "deny", money = "ask" }}
+        note = "allow"
+        [cards]
+        unbounded = true
+        max_limit_cents = {{ per7DayPeriod = 500, allTime = 0 }}
+        [withdrawals]
+        per_call_cents = 1
+        per_day_cents = 2
+        per_user_day_cents = 3
+        destinations = [
+            {{ currency = "USDC", network = "base", address = "0xAA" }},
+            {{ currency = "XRP", network = "xrp", address = "rA", extra_id = "7" }},
+        ]
+        [rates]
+        asks_per_minute = 4
+        mutations_per_hour = 5
+        reveals_per_card_per_day = 6
+        [reveal]
+        sinks = ["model", "sealed"]
+        model = true
+        model_cvc = true
+        sealed_key = "{key}"
+        [identity]
+        through_model = false
+        [approval]
+        dialog = ["write", "money"]
+        [audit]
+        head_file = "{tmp_path / "head"}"
+        """,
+        "embedded",
+    )
+    assert policy.rule(Effect.WRITE) is Rule.ASK
+    assert policy.rule(Effect.DESTROY) is Rule.DENY
+    assert {tool: dict(rules) for tool, rules in policy.tools.items()} == {
+        "pay": {Effect.MONEY: Rule.DENY},
+        "change": {Effect.WRITE: Rule.DENY},
+        "note": {Effect.WRITE: Rule.ALLOW},
+    }
+    assert policy.limits == Limits(
+        True,
+        {"per7DayPeriod": 500, "allTime": 0},
+        1,
+        2,
+        3,
+        frozenset({Destination("USDC", "base", "0xAA"), Destination("XRP", "xrp", "rA", "7")}),
+        4,
+        5,
+        6,
+    )
+    assert policy.sinks == {"none", "model", "sealed"}
+    assert (policy.reveal_model, policy.reveal_model_cvc, policy.sealed_key) == (True, True, key)
+    assert policy.identity_through_model is False
+    assert policy.dialog == {Effect.WRITE, Effect.MONEY}
+    assert policy.head_file == tmp_path / "head"
+    assert (policy.source, policy.environment, policy.users) == (str(path), "embedded", None)
+
+
+def test_a_sink_that_is_switched_on_need_not_be_listed(path: Path) -> None:
+    assert _load(path, "[reveal]\nmodel = true\n").sinks == {"none", "page", "model"}
+    assert _load(path, "[reveal]\nsinks = []\n").sinks == {"none"}
+
+
+def test_any_destination_can_be_said(path: Path) -> None:
+    assert _load(path, '[withdrawals]\ndestinations = "any"\n', "production").limits.destinations is None
+
+
+def test_the_users_are_those_of_the_list(path: Path) -> None:
+    path.write_text('version = 1\nenvironment = "sandbox"\nusers = ["ann", "bob"]\n', encoding="ascii")
+    policy = _read(path, "sandbox")
+    assert policy.users == frozenset({"ann", "bob"})
+    assert policy.allows_user("ann")
+    assert not policy.allows_user("Ann")
+    assert not policy.allows_user("")
+
+
+def test_read_only_leaves_nothing_but_reading(path: Path) -> None:
+    text = '[classes]\nread = "ask"\n[tools]\nlook = "allow"\npay = "allow"\n'
+    policy = _load(path, text, read_only=True)
+    assert policy.rule(Effect.READ) is Rule.ASK
+    assert policy.rule(Effect.READ, "look") is Rule.ALLOW
+    for effect in set(Effect) - {Effect.READ}:
+        assert policy.rule(effect, "pay") is Rule.DENY
+        assert "MACHINES_READ_ONLY" in policy.reason(effect, "pay")
+
+
+# Tools
+
+
+@pytest.mark.parametrize(
+    ("rule", "write", "money"),
+    [("allow", None, None), ("ask", "ask", "ask"), ("deny", "deny", "deny")],
+)
+def test_one_rule_for_a_tool_of_two_classes_only_tightens(
+    path: Path, rule: str, write: str | None, money: str | None
+) -> None:
+    text = f'[tools]\nchange = "{rule}"\n'
+    if write is None or money is None:
+        assert "tools.change is looser than classes.money; write it class by class" in _refused(path, text)
+        return
+    policy = _load(path, text)
+    assert (policy.rule(Effect.WRITE, "change"), policy.rule(Effect.MONEY, "change")) == (write, money)
+    assert policy.rule(Effect.WRITE, "note") is Rule.ALLOW
+
+
+def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> None:
+    policy = _load(path, '[tools]\nchange = { write = "deny", money = "allow" }\npay = "allow"\n')
+    assert (policy.rule(Effect.WRITE, "change"), policy.rule(Effect.MONEY, "change")) == (Rule.DENY, Rule.ALLOW)
+    assert policy.rule(Effect.MONEY, "pay") is Rule.ALLOW
+    assert policy.rule(Effect.MONEY) is Rule.ASK
+
+
+# What is broken
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f'colour = "{CANARY}"', "colour is not a key of a policy."),
+        (f'[classes]\nmony = "{CANARY}"', "classes.mony is not a key of a policy; the nearest is money"),
+        (f'"{CANARY}!" = 1', "(an odd key) is not a key of a policy"),
+        (f'[classes]\nmoney = "{CANARY}"', "classes.money must be 'allow', 'ask' or 'deny'"),
+        ("[classes]\nmoney = true", "classes.money must be 'allow', 'ask' or 'deny'"),
+        ('[tools]\nlook = "perhaps"', "tools.look must be 'allow', 'ask' or 'deny'"),
+        ("[tools]\nlook = 3", "tools.look must be 'allow', 'ask' or 'deny'"),
+        ("[tools]\nlook = []", "tools.look must be 'allow', 'ask' or 'deny'"),
+        ('[tools]\nloook = "ask"', "tools.loook is not a tool; the nearest is look"),
+        (f'[tools]\n"{CANARY}" = "ask"', "tools has a name that is not a tool"),
+        ('[tools]\nlook = { money = "ask" }', "tools.look.money is never met: that tool's calls are read"),
+        ('[tools]\nchange = { mony = "ask" }', "tools.change.mony is not a key of a policy; the nearest is money"),
+        ("classes = 3", "classes must be a table"),
+        ("tools = 3", "tools must be a table"),
+        ('[cards]\nunbounded = "yes"', "cards.unbounded must be true or false"),
+        ("[cards]\nunbounded = 1", "cards.unbounded must be true or false"),
+        ("[cards]\nmax_limit_cents = 3", "cards.max_limit_cents must be a table"),
+        ("[cards.max_limit_cents]\nper30DayPeriod = -1", "cards.max_limit_cents.per30DayPeriod must be at least 0"),
+        (
+            "[cards.max_limit_cents]\nper30DaysPeriod = 1",
+            "per30DaysPeriod is not a key of a policy; the nearest is per30",
+        ),
+        ("[withdrawals]\nper_day_cents = 1.5", "withdrawals.per_day_cents must be a whole number"),
+        ('[withdrawals]\nper_day_cents = "1"', "withdrawals.per_day_cents must be a whole number"),
+        ("[withdrawals]\nper_day_cents = true", "withdrawals.per_day_cents must be a whole number"),
+        ("[withdrawals]\nper_day_cents = 1000000000001", "withdrawals.per_day_cents must be at most 1000000000000"),
+        ("[withdrawals]\nper_day_cents = inf", "withdrawals.per_day_cents must be a whole number"),
+        (f'[withdrawals]\ndestinations = "{CANARY}"', "withdrawals.destinations must be 'any'"),
+        ("[withdrawals]\ndestinations = 3", "withdrawals.destinations must be a list"),
+        ('[withdrawals]\ndestinations = ["x"]', "withdrawals.destinations[0] must be a table"),
+        (
+            f'[[withdrawals.destinations]]\ncurrency = "{CANARY}"\nnetwork = "base"',
+            "withdrawals.destinations[0].address is missing",
+        ),
+        (
+            f'[[withdrawals.destinations]]\ncurrency = "x"\nnetwork = "y"\nadress = "{CANARY}"',
+            "withdrawals.destinations[0].adress is not a key of a policy; the nearest is address",
+        ),
+        (
+            '[[withdrawals.destinations]]\ncurrency = "x"\nnetwork = "y"\naddress = " z"',
+            "withdrawals.destinations[0].address must be printable and not begin or end with a space",
+        ),
+        ("[rates]\nasks_per_minute = 1e3", "rates.asks_per_minute must be a whole number"),
+        ('[reveal]\nsinks = ["screen"]', "reveal.sinks[0] must be 'none', 'page', 'sealed' or 'model'"),
+        ('[reveal]\nsinks = ["page", "page"]', "reveal.sinks names one twice"),
+        ('[reveal]\nsinks = ["model"]', "reveal.sinks names model, which needs reveal.model = true"),
+        ('[reveal]\nsinks = ["page"]\nmodel = true', "reveal.model is true, but reveal.sinks does not name model"),
+        ("[reveal]\nmodel_cvc = true", "reveal.model_cvc needs reveal.model"),
+        ('[reveal]\nsinks = ["sealed"]', "reveal.sinks names sealed, which needs reveal.sealed_key"),
+        ('[reveal]\nsealed_key = "key.json"', "reveal.sealed_key must be an absolute path"),
+        (f'[reveal]\nsealed_key = "/nowhere/{CANARY}"', "reveal.sealed_key can't be read"),
+        ('[audit]\nhead_file = "head"', "audit.head_file must be an absolute path"),
+        (f'[audit]\nhead_file = "/nowhere/{CANARY}/head"', "audit.head_file is in a folder that is not there"),
+        ('[approval]\ndialog = "write"', "approval.dialog must be a list"),
+        ('[approval]\ndialog = ["wirte"]', "approval.dialog[0] must be 'read', 'write',"),
+        ("[identity]\nthrough_model = 0", "identity.through_model must be true or false"),
+    ],
+)
+def test_what_is_broken_is_named_by_its_path_and_never_by_its_value(path: Path, text: str, says: str) -> None:
+    assert says in _refused(path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "environment is missing"),
+        ('environment = "embedded"', "version is missing"),
+        ('version = 2\nenvironment = "embedded"', "version must be 1"),
+        ('version = "1"\nenvironment = "embedded"', "version must be a whole number"),
+        ('version = true\nenvironment = "embedded"', "version must be a whole number"),
+        (f'version = 1\nenvironment = "{CANARY}"', "environment must be 'embedded', 'sandbox' or 'production'"),
+        ('version = 1\nenvironment = "sandbox"', "environment is not that of MACHINES_ENV, which is embedded"),
+        ('version = 1\nenvironment = "embedded"\nusers = []', "users must not be empty"),
+        ('version = 1\nenvironment = "embedded"\nusers = "all"', "users must be 'any'"),
+        ('version = 1\nenvironment = "embedded"\nusers = ["a", 3]', "users[1] must be a string"),
+        ('version = 1\nenvironment = "embedded"\nusers = ["a", "a"]', "users names one twice"),
+        ('version = 1\nenvironment = "embedded"\nusers = [" a"]', "users[0] must be printable"),
+    ],
+)
+def test_its_head_must_be_whole(path: Path, text: str, says: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    with pytest.raises(PolicyError) as refused:
+        _read(path, "embedded")
+    assert says in _sentence(refused.value) or (not text and "version is missing" in str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"[classes]\nmoney = {CANARY}\n", 5),
+        ('[classes]\nmoney = "ask"\nmoney = "ask"\n', 6),
+        ('[classes]\nmoney = "ask\n', 5),
+        ("[cards]\n[cards]\n", 5),
+        ('\n\n"', 6),
+        ("version = 1\n", 4),
+        ('x = """', 4),
+        ("[classes]\nread = \x01", 5),
+    ],
+)
+def test_a_fault_of_the_syntax_is_told_by_its_line(path: Path, text: str, line: int) -> None:
+    assert f"not TOML, at line {line}" in _refused(path, text)
+
+
+def test_a_file_of_other_bytes_is_refused(path: Path) -> None:
+    path.write_bytes(b"version = 1\n# \xff\n")
+    path.chmod(0o600)
+    with pytest.raises(PolicyError, match="not UTF-8, at line 2"):
+        _read(path, "embedded")
+    path.write_bytes(b"#" * 70_000)
+    with pytest.raises(PolicyError, match="larger than 65536 bytes"):
+        _read(path, "embedded")
+    path.write_bytes(b"a = " + b"[" * 30_000)
+    with pytest.raises(PolicyError, match="not TOML"):
+        _read(path, "embedded")
+
+
+@given(text=st.text(max_size=60))
+def test_any_text_is_taken_or_refused_in_one_sentence(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any-policy.toml"
+    try:
+        _load(path, text)
+    except PolicyError as error:
+        _sentence(error)
+
+
+# Only the simulator may be open
+
+
+@pytest.mark.parametrize("environment", ["sandbox", "production"])
+@pytest.mark.parametrize("effect", sorted(SENSITIVE))
+def test_outside_the_simulator_no_class_that_matters_is_allowed(path: Path, environment: str, effect: str) -> None:
+    text = f'[classes]\n{effect} = "allow"\n'
+    assert _load(path, text).rule(Effect(effect)) is Rule.ALLOW
+    assert f"classes.{effect} must be ask or deny" in _refused(path, text, environment)
+
+
+@pytest.mark.parametrize("environment", ["sandbox", "production"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [('pay = "allow"', "tools.pay must be"), ('change = { money = "allow" }', "tools.change.money must be")],
+)
+def test_nor_any_tool_of_such_a_class(path: Path, environment: str, text: str, says: str) -> None:
+    assert says in _refused(path, f'[tools]\n{text}\n[classes]\nwrite = "allow"\nmoney = "ask"\n', environment)
+
+
+@pytest.mark.parametrize("environment", ["sandbox", "production"])
+def test_the_open_example_is_for_the_simulator_alone(environment: str, tmp_path: Path) -> None:
+    tools, path = _real_tools(), _example("open", tmp_path)
+    policy = _read(path, "embedded", tools=tools)
+    assert {policy.rule(effect) for effect in Effect} == {Rule.ALLOW}
+    with pytest.raises(PolicyError, match=r"classes\.money must be ask or deny: only embedded may allow"):
+        _read(path, environment, tools=tools)
+    path.write_text(path.read_text(encoding="utf-8").replace('"embedded"', f'"{environment}"'), encoding="utf-8")
+    with pytest.raises(PolicyError, match=r"classes\.money"):
+        _read(path, environment, tools=tools)
+
+
+@pytest.mark.parametrize("environment", ["embedded", "sandbox", "production"])
+def test_each_environment_has_an_example_that_it_takes(environment: str, tmp_path: Path) -> None:
+    path = _example(environment, tmp_path)
+    policy = _read(path, environment, tools=_real_tools())
+    assert policy.environment == environment
+    assert policy.limits.per_day_cents is not None
+    for other in {"embedded", "sandbox", "production"} - {environment}:
+        with pytest.raises(PolicyError, match="environment is not that of MACHINES_ENV"):
+            _read(path, other, tools=_real_tools())
+
+
+def _example(name: str, folder: Path) -> Path:
+    """The example in a file of its own: a checkout may be writable by a group."""
+    copy = folder / f"policy-{name}.toml"
+    copy.write_bytes((EXAMPLES / copy.name).read_bytes())
+    copy.chmod(0o600)
+    return copy
+
+
+def _real_tools() -> dict[str, tuple[Effect, ...]]:
+    from machines_mcp.tools.catalog import TOOLS as REAL
+
+    return {tool.name: tool.effects for tool in REAL}
+
+
+def test_a_clients_dialog_grants_only_writing_in_production(path: Path) -> None:
+    text = '[approval]\ndialog = ["write", "money"]\n'
+    assert "approval.dialog may name only write" in _refused(path, text, "production")
+    assert _load(path, text, "sandbox").ways(Effect.MONEY) == {"dialog", "desk", "terminal"}
+
+
+# Users
+
+
+@pytest.mark.parametrize("environment", ["sandbox", "production"])
+def test_outside_the_simulator_somebody_says_who_the_users_are(path: Path, environment: str) -> None:
+    path.write_text(f'version = 1\nenvironment = "{environment}"\n', encoding="ascii")
+    path.chmod(0o600)
+    assert _read(path, environment, user_id="ann").users is None
+    with pytest.raises(PolicyError, match="users is missing"):
+        _read(path, environment)
+
+
+def test_the_user_that_the_server_is_pinned_to_is_in_the_list(path: Path) -> None:
+    path.write_text('version = 1\nenvironment = "embedded"\nusers = ["ann"]\n', encoding="ascii")
+    path.chmod(0o600)
+    assert _read(path, "embedded", user_id="ann").users == frozenset({"ann"})
+    with pytest.raises(PolicyError, match="users does not list MACHINES_USER_ID"):
+        _read(path, "embedded", user_id=CANARY)
+
+
+# The sealed key
+
+
+def test_what_can_not_be_sealed_to_is_no_recipients_key(path: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text('{"kty": "EC", "d": "x"}', encoding="ascii")
+    key.chmod(0o600)
+    said = _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
+    assert said == "In the policy, reveal.sealed_key can't be sealed to: it is a private key."
+
+
+@posix_only
+def test_a_recipients_key_that_others_can_write_is_refused(path: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("{}", encoding="ascii")
+    key.chmod(0o666)
+    assert "reveal.sealed_key is not safe: it can be written" in _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
+
+
+# Whose file it is
+
+
+@posix_only
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o664])
+def test_a_file_that_others_can_write_is_refused(path: Path, mode: int) -> None:
+    _load(path)
+    path.chmod(mode)
+    with pytest.raises(
+        PolicyError, match="is not safe: it can be written by its group or by everybody; run chmod go-w"
+    ):
+        _read(path, "embedded")
+
+
+@posix_only
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o400, 0o444])
+def test_a_file_that_others_can_only_read_is_taken(path: Path, mode: int) -> None:
+    _load(path)
+    path.chmod(mode)
+    assert _read(path, "embedded").source == str(path)
+
+
+@posix_only
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
+def test_a_folder_above_it_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "above" / "folder"
+    folder.mkdir(parents=True)
+    _load(folder / "policy.toml")
+    for open_to_others in (folder, folder.parent):
+        open_to_others.chmod(mode)
+        with pytest.raises(PolicyError, match="is not safe: a folder above it can be written"):
+            _read(folder / "policy.toml", "embedded")
+        open_to_others.chmod(0o755)
+    assert _read(folder / "policy.toml", "embedded").source
+
+
+@posix_only
+def test_a_link_is_followed_but_not_into_what_others_can_write(tmp_path: Path) -> None:
+    open_folder, link = tmp_path / "open", tmp_path / "link.toml"
+    open_folder.mkdir()
+    _load(open_folder / "policy.toml")
+    link.symlink_to(Path("open") / ".." / "open" / "policy.toml")
+    assert _read(link, "embedded").source == str(link)
+    open_folder.chmod(0o777)
+    with pytest.raises(PolicyError, match="a folder above it can be written"):
+        _read(link, "embedded")
+    link.unlink()
+    link.symlink_to(link)
+    with pytest.raises(PolicyError, match="circle of links"):
+        _read(link, "embedded")
+
+
+@posix_only
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root can give a file away")
+def test_what_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link.toml"
+    folder.mkdir()
+    _load(folder / "policy.toml")
+    link.symlink_to(folder / "policy.toml")
+    for owned, what in (
+        (folder / "policy.toml", "it"),
+        (folder, "a folder above it"),
+        (link, "a link on the way to it"),
+    ):
+        os.chown(owned, 12345, 0, follow_symlinks=False)
+        with pytest.raises(PolicyError, match=f"is not safe: {what} belongs to another user"):
+            _read(link, "embedded")
+        os.chown(owned, 0, 0, follow_symlinks=False)
+    assert _read(link, "embedded").source
+
+
+def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="can't be read"):
+        _read(tmp_path / CANARY, "embedded")
+    with pytest.raises(PolicyError, match="not a regular file"):
+        _read(tmp_path, "embedded")
+
+
+@posix_only
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(PolicyError, match="not a regular file"):
+        _read(tmp_path / "pipe", "embedded")
+
+
+def test_a_file_that_is_swapped_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _load(path)
+    really = os.open
+
+    def swapped(name: Path, flags: int) -> int:
+        other = path.with_name("other")
+        other.write_bytes(path.read_bytes())
+        other.replace(path)
+        return really(name, flags)
+
+    monkeypatch.setattr("machines_mcp.storage.trusted_file.os.open", swapped)
+    with pytest.raises(PolicyError, match="was replaced while it was read"):
+        _read(path, "embedded")
+
+
+# The digest
+
+
+def test_equal_policies_have_equal_digests_wherever_they_stand(path: Path, tmp_path: Path) -> None:
+    text = '[classes]\nmoney = "deny"\n'
+    first = _load(path, text)
+    assert first.digest == _load(tmp_path / "other.toml", f"# a remark\n{text}").digest
+    assert len(first.digest) == 64
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[classes]\nmoney = "deny"',
+        '[tools]\npay = "deny"',
+        "[cards]\nunbounded = true",
+        "[cards.max_limit_cents]\nallTime = 5",
+        "[withdrawals]\nper_call_cents = 5",
+        "[withdrawals]\nper_day_cents = 5",
+        "[withdrawals]\nper_user_day_cents = 5",
+        "[withdrawals]\ndestinations = []",
+        "[rates]\nasks_per_minute = 5",
+        "[rates]\nmutations_per_hour = 5",
+        "[rates]\nreveals_per_card_per_day = 5",
+        "[reveal]\nsinks = []",
+        "[reveal]\nmodel = true",
+        "[identity]\nthrough_model = false",
+        "[approval]\ndialog = []",
+        '[audit]\nhead_file = "/head"',
+    ],
+)
+def test_whatever_a_policy_decides_is_in_its_digest(path: Path, text: str) -> None:
+    assert _load(path, text).digest != _load(path).digest

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from machines_mcp.redaction.detectors import HIDDEN, masked_text, may_hold_some
+from machines_mcp.redaction.encodings import squeezed
+from machines_mcp.redaction.message_masking import Masking
+from tests.support.card_numbers import card_number
+
+
+def masked(message: Any, *exempt: str) -> Any:
+    return Masking(exempt).masked(message)
+
+
+def test_a_card_number_keeps_its_last_four() -> None:
+    number = card_number()
+    assert masked_text(f"a {number} b") == f"a •••• {number[-4:]} b"
+
+
+def test_a_bare_number_becomes_a_string() -> None:
+    number = card_number()
+    for given_number in (int(number), float(number), -int(number)):
+        assert masked({"n": given_number}) == {"n": f"•••• {number[-4:]}"}
+    assert json.loads(json.dumps(masked([int(number), 1, 2.5, True, None]))) == [
+        f"•••• {number[-4:]}",
+        1,
+        2.5,
+        True,
+        None,
+    ]
+
+
+def test_a_key_is_masked_as_well() -> None:
+    number = card_number()
+    assert masked({number: 1}) == {f"•••• {number[-4:]}": 1}
+
+
+def test_json_in_a_text_stays_json() -> None:
+    number = card_number()
+    inner = {"pan": number, "n": int(number), "say": f'"{number}"\n', "deep": [{"x": number}]}
+    content = [{"type": "text", "text": json.dumps(inner, indent=1), "annotations": {"a": number}}]
+    (part,) = masked({"content": content})["content"]
+    last = f"•••• {number[-4:]}"
+    assert json.loads(part["text"]) == {"pan": last, "n": last, "say": f'"{last}"\n', "deep": [{"x": last}]}
+    assert part["annotations"] == {"a": last}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_structured_content_is_masked_by_what_it_says_and_not_by_what_the_text_says(same: bool) -> None:
+    number, other = card_number(), card_number()
+    said = {"note": f"paid with {number}", "count": 1}
+    structured = said if same else {"note": f"paid with {other}", "count": 1}
+    masking = Masking(())
+
+    shown = masking.masked({"content": [{"type": "text", "text": json.dumps(said)}], "structuredContent": structured})
+
+    last4 = (number if same else other)[-4:]
+    assert json.loads(shown["content"][0]["text"]) == {"note": f"paid with •••• {number[-4:]}", "count": 1}
+    assert shown["structuredContent"] == {"note": f"paid with •••• {last4}", "count": 1}
+    assert masking.count == 2
+
+
+def test_a_text_that_only_begins_like_json_is_masked_as_text() -> None:
+    number = card_number()
+    for text in (f"{{not json {number}", f"[{number}", f"{{{number}}}"):
+        (part,) = masked({"contents": [{"text": text}]})["contents"]
+        assert number not in part["text"]
+
+
+def test_a_name_given_twice_in_a_foreign_text_does_not_hide_the_first() -> None:
+    # Parsed, only the second would be left to be looked at.
+    number = card_number()
+    found = masked({"content": [{"text": json.dumps({"merchant_name": f'{{"a":"{number}","a":"x"}}'})}]})
+    assert number not in json.dumps(found)
+
+
+ESCAPED = {
+    "JSON": lambda s: "".join(f"\\u{ord(c):04x}" for c in s),
+    "percent": lambda s: "".join(f"%{ord(c):02x}" for c in s),
+    "entities": lambda s: "".join(f"&#{ord(c)};" for c in s),
+    "one of them": lambda s: s[:5] + f"\\u{ord(s[5]):04x}" + s[6:],
+    "twice": lambda s: "".join(f"%25{ord(c):02x}" for c in s),
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPED.values(), ids=ESCAPED.keys())
+def test_escapes_within_a_text_do_not_hide_it(escape: Any) -> None:
+    assert masked_text(f"pay {escape(card_number())}") == HIDDEN
+    assert masked_text(f"pay {escape('twenty 20 dollars 4111')}") != HIDDEN
+
+
+CODE_KEYS = ("cvc", "CVC", "cvv", "cvc2", "CVV2", "csc", "securityCode", "card_security_code", "card-cvc", "cvcNumber")
+
+
+@pytest.mark.parametrize("key", CODE_KEYS)
+@pytest.mark.parametrize("value", ["123", "1234", 123, 1234, "\u0661\u0662\u0663"])
+def test_a_security_code_is_hidden_by_its_name(key: str, value: object) -> None:
+    assert masked({key: value}) == {key: HIDDEN}
+
+
+@pytest.mark.parametrize("key", ["code", "last4", "service", "cvcs_left", "zip", "amount_cents"])
+def test_a_short_number_of_another_name_is_shown(key: str) -> None:
+    assert masked({key: "123"}) == {key: "123"}
+
+
+@pytest.mark.parametrize("text", ["CVC 123", "cvv: 1234", 'the "security code" is 123', "cvc2=123", "CSC is: 123"])
+def test_a_security_code_is_hidden_by_the_word_before_it(text: str) -> None:
+    assert "123" not in masked_text(text)
+
+
+def test_a_security_code_is_hidden_within_forty_characters_of_a_card_number() -> None:
+    number = card_number()
+    last = f"•••• {number[-4:]}"
+    assert masked_text(f"{number} 123") == f"{last} {HIDDEN}"
+    assert masked_text(f"123, {number}, 12/2027") == f"{HIDDEN}, {last}, 12/{HIDDEN}"
+    assert masked_text(f"{number}{'x' * 37} 123") == f"{last}{'x' * 37} 123"
+    assert masked_text(f"{number} 12") == f"{last} 12"
+
+
+def test_a_security_code_is_hidden_beside_a_card_number_of_the_same_object() -> None:
+    number = card_number()
+    last = f"•••• {number[-4:]}"
+    found = masked({"a": number, "b": "123", "last4": number[-4:], "year": 2027, "c": {"d": "123"}, "e": "12"})
+    assert found == {"a": last, "b": HIDDEN, "last4": number[-4:], "year": 2027, "c": {"d": "123"}, "e": "12"}
+    assert masked({"a": "shop", "b": "123"}) == {"a": "shop", "b": "123"}
+
+
+NATIONAL_IDS = ("123-45-6789", "123\u201345\u20116789")
+
+
+@pytest.mark.parametrize("value", NATIONAL_IDS)
+def test_a_social_security_number_is_hidden_by_its_form(value: str) -> None:
+    assert masked_text(f"of {value}, born") == f"of {HIDDEN}, born"
+
+
+@pytest.mark.parametrize("key", ["ssn", "SSN", "nationalId", "national_id", "tax_id", "social_security_number", "itin"])
+@pytest.mark.parametrize("value", ["123456789", 123456789, "123 45 6789", *NATIONAL_IDS])
+def test_nine_digits_are_hidden_by_the_name_of_a_national_id(key: str, value: object) -> None:
+    assert masked({key: value}) == {key: HIDDEN}
+
+
+@pytest.mark.parametrize("text", ["ssn 123456789", "SSN: 123 45 6789", "social security number 123456789"])
+def test_nine_digits_are_hidden_after_the_word(text: str) -> None:
+    assert HIDDEN in masked_text(text)
+    assert "6789" not in masked_text(text)
+
+
+@pytest.mark.parametrize("text", ["123456789", "2026-11-22", "555-0100", "0123-45-67890", "a123-45-6789", "12-34-5678"])
+def test_other_numbers_are_no_national_ids(text: str) -> None:
+    assert masked_text(text) == text
+
+
+def test_an_exempt_string_is_shown_whole_and_nowhere_else() -> None:
+    number = card_number()
+    last = f"•••• {number[-4:]}"
+    message = {"a": number, "b": [number], "c": f" {number}", number: 1}
+    assert masked(message, number) == {"a": number, "b": [number], "c": f" {last}", number: 1}
+    assert masked({"cvc": "123", "n": 123}, "123") == {"cvc": "123", "n": 123}
+
+
+texts = st.text(st.sampled_from("0123456789 -.:/abcvsn\\u%\n"), max_size=60) | st.text(max_size=40)
+keys = st.sampled_from(["cvc", "ssn", "securityCode", "status", "memo", "amount_cents"])
+leaves = texts | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none()
+messages = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4))
+numbers = st.builds(lambda: card_number()) | st.sampled_from(["123-45-6789", "123456789", "123"])
+
+
+@given(st.recursive(leaves | numbers, lambda i: st.lists(i, max_size=4) | st.dictionaries(keys, i, max_size=4)))
+def test_the_quick_look_passes_over_nothing_that_would_be_masked(message: Any) -> None:
+    masking = Masking(())
+    masking.masked(message)
+    for line in (json.dumps(message), json.dumps(message, ensure_ascii=False, separators=(",", ":"))):
+        assert may_hold_some(line, squeezed(line)) or not masking.count
+
+
+@given(messages)
+def test_what_is_masked_is_still_json_and_of_the_same_form(message: Any) -> None:
+    found = json.loads(json.dumps(masked(message)))
+    assert type(found) is type(message) or isinstance(found, str)
+    if isinstance(message, list):
+        assert len(found) == len(message)
+
+
+@given(st.text(max_size=200))
+def test_a_text_without_a_card_number_or_the_like_is_never_altered(text: str) -> None:
+    digits = sum(c.isdecimal() for c in text)
+    if digits < 9 and not any(word in text.lower() for word in ("cv", "csc", "code")):
+        assert masked_text(text) == text
+
+
+exempted = st.one_of(
+    st.uuids().map(str),
+    st.integers(10**12, 10**19 - 1).map(str),
+    st.builds(lambda: card_number()),
+    st.binary(min_size=20, max_size=32).map(lambda raw: "0x" + raw.hex()),
+    st.from_regex(r"[1-9A-HJ-NP-Za-km-z]{26,44}", fullmatch=True),
+    st.integers(10**12, 2 * 10**12).map(str),
+)
+
+
+@given(st.lists(exempted, min_size=1, max_size=6))
+def test_whatever_an_id_an_address_or_a_memo_is_it_comes_through_as_it_is(values: list[str]) -> None:
+    message = {"list": [{"deposit_address": value, "memo": value} for value in values], "id": values[0]}
+    assert masked(message, *values) == message
+
+
+ORDINARY = st.one_of(
+    st.uuids(),
+    st.binary(min_size=20, max_size=32).map(lambda raw: "0x" + raw.hex()),
+    st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
+    st.integers(0, 2 * 10**12),
+    st.binary(min_size=16, max_size=16).map(lambda raw: "quote_" + raw.hex()),
+)
+
+
+@given(ORDINARY)
+def test_ids_hashes_times_and_amounts_are_not_altered_anywhere(value: object) -> None:
+    text = f"about {value}, as said"
+    assert masked_text(text) == text

@@ -1,0 +1,79 @@
+"""Needles are found wherever they stand, whatever else is known, and not once they are gone."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import tracemalloc
+
+import pytest
+
+from machines_mcp.redaction.encodings import forms
+from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.secret_index import Needles
+
+LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def _bytes(rng: random.Random, length: int) -> bytes:
+    return bytes(rng.choices(LETTERS, k=length))
+
+
+def _known(held: dict[str, list[bytes]]) -> Needles[str]:
+    needles = Needles[str](held.__getitem__)
+    for name in held:
+        needles.add(name)
+    return needles
+
+
+@pytest.mark.parametrize("length", [8, 9, 15, 16, 17, 40, 300])
+def test_one_is_found_at_every_place(length: int) -> None:
+    rng = random.Random(length)  # noqa: S311
+    secret = _bytes(rng, length)
+    needles = _known({"it": [_bytes(rng, 30), secret]})
+    for before in range(20):
+        for after in range(12):
+            text = _bytes(rng, before) + secret + _bytes(rng, after)
+            assert needles.found_in(text), (before, after)
+            assert not needles.found_in(text.replace(secret, secret[:-1] + b"-")), (before, after)
+
+
+@pytest.mark.parametrize("text", [b"", b"a", b"abcdefg", b"abcdefgh", b"abcdefghi", b"a" * 100])
+def test_what_is_not_there_is_not_found(text: bytes) -> None:
+    assert not _known({"it": [b"12345678", b"abcdefgh0"]}).found_in(text)
+    assert not _known({}).found_in(text)
+
+
+def test_those_that_begin_alike_are_told_apart_and_each_goes_alone() -> None:
+    rng = random.Random(7)  # noqa: S311
+    held = {f"token-{number}": [b"eyjhbgcioijiuzi1niis" + _bytes(rng, 12)] for number in range(500)}
+    needles = _known(held)
+    assert not needles.found_in(b"eyjhbgcioijiuzi1niis" + _bytes(rng, 12))
+    for name, (secret,) in held.items():
+        assert needles.found_in(b"xx" + secret + b"yy")
+        needles.remove(name)
+        assert not needles.found_in(b"xx" + secret + b"yy")
+
+
+def test_a_needle_of_two_is_found_until_both_are_gone() -> None:
+    needles = _known({"one": [b"shared-by-both"], "two": [b"shared-by-both"]})
+    needles.remove("one")
+    assert needles.found_in(b"a shared-by-both")
+    needles.remove("two")
+    assert not needles.found_in(b"a shared-by-both")
+
+
+def test_what_is_kept_of_a_token_is_a_few_kilobytes_though_it_has_dozens_of_forms() -> None:
+    egress, tokens = Egress(), [Secret(secrets.token_urlsafe(48)) for _ in range(100)]
+    egress.learn(Secret(secrets.token_urlsafe(48)))
+    tracemalloc.start()
+    try:
+        for token in tokens:
+            egress.learn(token)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    forms_of_one = sum(len(form) for form in forms(tokens[0].expose()))
+    assert forms_of_one > 3_000
+    assert kept / len(tokens) < 8_000

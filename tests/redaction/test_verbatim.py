@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+import machines_mcp
+from machines_mcp.protocol.tool import NextStep, Output
+from machines_mcp.redaction.verbatim import FromText, Opaque, Received, collect
+
+PACKAGE = Path(machines_mcp.__file__).parent
+# Where an `Opaque` is made by hand: of the ids that we make ourselves, and of what our own store kept of an argument.
+MAKERS = {
+    "redaction/verbatim.py",
+    "storage/withdrawals.py",
+    "tools/reconcile_cards.py",
+    "tools/status.py",
+    "tools/withdrawals.py",
+}
+
+
+class Taken(BaseModel):
+    id: Received
+    memo: Annotated[Opaque, FromText(min_length=2, max_length=4, pattern="^[a-z]+$")] | None = Field(
+        default=None, description="A memo"
+    )
+
+
+class Given(Output):
+    id: Opaque
+    memo: Opaque | None = None
+    label: str = ""
+
+
+def test_a_validator_of_what_comes_in_makes_it_of_a_string() -> None:
+    taken = Taken.model_validate({"id": "41", "memo": "abc"})
+    assert (type(taken.id), type(taken.memo)) == (Opaque, Opaque)
+    assert taken.model_dump() == {"id": "41", "memo": "abc"}
+
+
+def test_an_output_takes_it_and_nothing_else() -> None:
+    taken = Taken.model_validate({"id": "41"})
+    assert Given(id=taken.id).id == "41"
+    for other in ("41", 41, None, b"41"):
+        with pytest.raises(ValidationError):
+            Given.model_validate({"id": other})
+
+
+@pytest.mark.parametrize("value", ["a\u202eb", "a\nb", "\x1b[31m", "\u200b", "\ue000"])
+def test_an_output_takes_none_that_could_act(value: str) -> None:
+    with pytest.raises(ValidationError):
+        Given(id=Taken.model_validate({"id": value}).id)
+
+
+def test_a_stored_outcome_is_read_back_as_it_was() -> None:
+    given = Given(id=Opaque("41"), memo=Opaque("m"), label="x")
+    stored = json.dumps(given.model_dump(mode="json", exclude_none=True))
+    assert collect(Given.model_validate_json(stored)) == {"41", "m"}
+
+
+def test_its_schema_is_that_of_the_string() -> None:
+    class Plain(BaseModel):
+        id: str
+        memo: Annotated[str, Field(min_length=2, max_length=4, pattern="^[a-z]+$")] | None = Field(
+            default=None, description="A memo"
+        )
+
+    ours, plain = Taken.model_json_schema(), Plain.model_json_schema()
+    assert ours["properties"] == plain["properties"]
+    for mode in ("validation", "serialization"):
+        assert Given.model_json_schema(mode=mode)["properties"]["id"] == {"title": "Id", "type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("memo", "kind"),
+    [
+        ("a", "string_too_short"),
+        ("abcde", "string_too_long"),
+        ("AB", "string_pattern_mismatch"),
+        (1, "string_type"),
+    ],
+)
+def test_a_rule_that_is_broken_is_named_as_for_a_string(memo: object, kind: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Taken.model_validate({"id": "1", "memo": memo})
+    assert refused.value.errors()[0]["type"] == kind
+
+
+def test_every_one_is_collected_however_deep_and_nothing_else() -> None:
+    step = NextStep(tool="t", why="w", arguments={"id": Opaque("1"), "name": "n", "deep": [{"x": Opaque("2")}]})
+    given = Given(id=Opaque("3"), label="4", next_steps=[step])
+    assert collect(given) == {"1", "2", "3"}
+    assert collect({"a": (Opaque("5"), "6", 7, None)}) == {"5"}
+    assert collect("8") == set()
+
+
+def _makes(path: Path) -> bool:
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    return any(isinstance(call, ast.Name) and call.id == "Opaque" for call in calls)
+
+
+def test_it_is_made_by_hand_in_few_places() -> None:
+    found: set[Any] = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if _makes(path)}
+    assert found <= MAKERS

@@ -1,0 +1,236 @@
+"""The control's page: a person sees what is there, and a plain form makes things happen, from this page alone."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from machines_mcp.sandbox.control_page import FORM
+from tests.sandbox.caller import KYC_SCOPES, Caller, User, kyc_form
+from tests.sandbox.test_pages import Outline
+
+HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.fixture
+def board(own_sandbox: Caller) -> Iterator[Caller]:
+    own_sandbox.control("/reset", {})
+    yield own_sandbox
+    own_sandbox.control("/reset", {})
+
+
+def look(board: Caller) -> str:
+    response = board.raw("GET", "/control", headers=HTML)
+    assert response.status_code == 200
+    return response.text
+
+
+def press(board: Caller, action: str, *, origin: str | None = None, **fields: str) -> httpx.Response:
+    headers = {"Origin": origin or board.sandbox.origin, "Content-Type": FORM} | HTML
+    return board.raw("POST", f"/control/{action}", content=urlencode(fields), headers=headers)
+
+
+def waiting_user(board: Caller) -> str:
+    user_id = board.new_user()
+    board.call("POST", "/kyc/applications", kyc_form(lastName="Smith"), token=board.session(user_id, *KYC_SCOPES))
+    return user_id
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
+def test_a_program_gets_json(board: Caller, accept: str | None) -> None:
+    headers = {} if accept is None else {"Accept": accept}
+    assert board.raw("GET", "/control", headers=headers).json()["data"]["users"] == []
+
+
+def test_a_person_sees_users_cards_deposits_and_who_waits(board: Caller) -> None:
+    empty = look(board)
+    assert "Nobody waits." in empty
+    user: User = board.funded_user(12)
+    card_id, waiting = user.new_card(), waiting_user(board)
+    user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
+    page = look(board)
+    assert "Nobody waits." not in page
+    for text in (user.user_id, waiting, card_id, "12.00 USD to spend", "Approve KYC", "Post a spend"):
+        assert text in page
+
+
+def test_every_button_of_the_page_makes_its_thing_happen(board: Caller) -> None:
+    waiting, user = waiting_user(board), board.funded_user(100)
+    card_id = user.new_card()
+    deposit = user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50}).data["deposit"]
+    order = {"amountCents": 1000, "destination": {"currency": "rusd", "network": "base", "address": "0x" + "2b" * 20}}
+    for _ in range(2):
+        user.call("POST", "/withdrawals", order)
+    assert "Execute withdrawal" in look(board)
+    orders: list[tuple[str, dict[str, str]]] = [
+        ("kyc", {"userId": waiting, "decision": "approved"}),
+        ("deposits", {"depositId": deposit["id"]}),
+        ("spend", {"cardId": card_id, "amountCents": "500"}),
+        ("withdrawals", {"userId": user.user_id}),
+        ("clock", {"advanceSeconds": "10"}),
+        (
+            "faults",
+            {"method": "", "path": "/cards", "kind": "drop", "status": "503", "delaySeconds": "2", "calls": "2"},
+        ),
+        ("rate", {"calls": "7"}),
+        ("provisioning", {"slow": "true"}),
+        ("keys", {"honoured": "false"}),
+    ]
+    for action, fields in orders:
+        response = press(board, action, **fields)
+        assert (response.status_code, response.headers["location"]) == (303, "/control"), action
+    shown = board.control("")
+    statuses = {entry["userId"]: entry["kycStatus"] for entry in shown["users"]}
+    assert statuses[waiting] == "approved"
+    (fault,) = shown["faults"]
+    assert (fault["kind"], fault["path"], fault["calls"]) == ("drop", "/cards", 2)
+    assert (shown["rateLimit"], shown["slowProvisioning"]) == ({"calls": 7, "windowSeconds": 60}, True)
+    assert shown["keysHonoured"] is False
+    (seen,) = (entry for entry in shown["users"] if entry["userId"] == user.user_id)
+    assert (seen["spendingPower"], [one["completed"] for one in seen["deposits"]]) == (
+        100_00 - 500 - 1000 + 99_00,
+        [True] * 2,
+    )
+    assert user.call("GET", "/transactions").data["transactions"][0]["amountCents"] == -1000
+    assert "Disarm all" in look(board)
+    assert press(board, "faults/clear").status_code == 303
+    assert board.control("/faults")["faults"] == []
+    assert press(board, "reset").status_code == 303
+    assert board.control("")["users"] == []
+
+
+def test_a_bad_order_is_told_on_the_page(board: Caller) -> None:
+    response = press(board, "faults", path="cards", kind="drop", calls="1")
+    assert response.status_code == 400
+    assert "Not done: path: must match the documented pattern" in response.text
+    assert press(board, "clock", advanceSeconds="soon").status_code == 400
+    assert press(board, "clock").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+        {},
+    ],
+)
+def test_a_form_of_any_other_page_presses_nothing(board: Caller, headers: dict[str, str]) -> None:
+    user_id = waiting_user(board)
+    data = {"userId": user_id, "decision": "approved"}
+    assert board.raw("POST", "/control/kyc", data=data, headers=headers).status_code == 403
+    assert board.control("")["users"][0]["kycStatus"] == "needs_verification"
+
+
+def test_what_a_partner_named_is_shown_as_text(board: Caller) -> None:
+    board.session("<script>alert(1)</script>\"'&", "kyc.read")
+    page = look(board)
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_page_runs_nothing_loads_nothing_and_names_every_field(board: Caller) -> None:
+    board.funded_user(5).new_card()
+    waiting_user(board)
+    response = board.raw("GET", "/control", headers=HTML)
+    policy = response.headers["content-security-policy"]
+    for rule in ("default-src 'none'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"):
+        assert rule in policy
+    assert "unsafe" not in policy
+    assert response.headers["cache-control"] == "no-store"
+    assert not re.search(r"<script|<img|<link|style=|https?://|\son[a-z]+=", response.text)
+    outline = Outline(response.text)
+    assert len(outline.all("h1")) == len(outline.all("main")) == 1
+    fields: list[Any] = [field for field in outline.all("input") if field.get("type") != "hidden"] + outline.all(
+        "select"
+    )
+    assert len(fields) == len(outline.all("label"))
+    assert all(form["method"] == "post" and str(form["action"]).startswith("/control/") for form in outline.all("form"))
+    identifiers = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def crowd(board: Caller, count: int) -> list[str]:
+    """So many users, the oldest first."""
+    ids = [f"{board.new_user()}-end" for _ in range(count)]
+    for user_id in ids:
+        board.session(user_id, "kyc.read")
+    return ids
+
+
+def test_a_program_gets_the_newest_users_and_a_cursor_to_the_rest(board: Caller) -> None:
+    ids, seen, left_off, cursor = crowd(board, 7), [], [], None
+    for _ in range(3):
+        params = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
+        data = board.raw("GET", "/control", params=params).json()["data"]
+        seen += [user["userId"] for user in data["users"]]
+        left_off.append(data["leftOff"])
+        cursor = data.get("nextCursor")
+    assert (seen, left_off, cursor) == (ids[::-1], [4, 1, 0], None)
+
+
+def test_the_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(board: Caller) -> None:
+    user = board.funded_user(10)
+    made = [user.new_card() for _ in range(3)]
+    user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
+    (seen,) = board.raw("GET", "/control", params={"limit": "1"}).json()["data"]["users"]
+    assert [card["cardId"] for card in seen["cards"]] == made[-1:]
+    assert [deposit["completed"] for deposit in seen["deposits"]] == [False]
+    assert seen["leftOff"] == {"cards": 2, "deposits": 1}
+    page = board.raw("GET", "/control", params={"limit": "1"}, headers=HTML).text
+    assert "2 more of these users left off" in page
+    assert "1 more of these users left off" in page
+    assert "left off" not in look(board)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        *(({"limit": limit}, "limit") for limit in ("0", "201", "x")),
+        *(
+            ({"cursor": urlsafe_b64encode(text).decode()}, "cursor")
+            for text in (b"nan x", b"inf x", b"5", b"", b"\xff")
+        ),
+        ({"cursor": "not base64!"}, "cursor"),
+    ],
+)
+def test_a_bad_page_is_refused_by_field(board: Caller, query: dict[str, str], field: str) -> None:
+    response = board.raw("GET", "/control", params=query)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (400, field)
+
+
+def test_the_page_shows_the_newest_and_leads_to_the_rest(board: Caller) -> None:
+    waiting = waiting_user(board)
+    ids = crowd(board, 60)
+    first = look(board)
+    assert [user_id in first for user_id in (ids[-1], ids[10], ids[9], waiting)] == [True, True, False, False]
+    assert "11 older left off" in first
+    assert "Nobody of the users on this page waits." in first
+    assert "newest users" not in first
+    (older,) = Outline(first).all("a")
+    rest = board.raw("GET", str(older["href"]), headers=HTML).text
+    assert [user_id in rest for user_id in (ids[10], ids[9], ids[0], waiting)] == [False, True, True, True]
+    assert "left off" not in rest
+    (newest,) = Outline(rest).all("a")
+    assert newest["href"] == "/control"
+
+
+def test_the_link_to_the_rest_keeps_the_length_of_the_page(board: Caller) -> None:
+    ids = crowd(board, 3)
+    response = board.raw("GET", "/control", params={"limit": "1"}, headers=HTML)
+    (older,) = Outline(response.text).all("a")
+    rest = board.raw("GET", str(older["href"]), headers=HTML).text
+    assert [user_id in rest for user_id in ids] == [False, True, False]
+
+
+@pytest.mark.parametrize(("kind", "delay"), [("delay", 2), ("drop", 0)])
+def test_the_delay_of_the_form_counts_for_a_delay_alone(board: Caller, kind: str, delay: int) -> None:
+    assert press(board, "faults", path="/cards", kind=kind, delaySeconds="2", calls="1").status_code == 303
+    assert [fault["delaySeconds"] for fault in board.control("/faults")["faults"]] == [delay]

@@ -1,0 +1,104 @@
+"""Opening a page: on a desktop alone, seldom, detached, and without our settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.server.browser import PAUSE_SECONDS, open_page, opener
+
+URL = "http://127.0.0.1:1/kyc/x"
+
+
+@pytest.fixture
+def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A desktop whose opener notes how it was started; the folder that it writes to."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    script = tools / "xdg-open"
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        "ends = [os.readlink(f'/proc/self/fd/{n}') for n in (0, 1, 2)]\n"
+        "ours = [name for name in os.environ if name.startswith('MACHINES_')]\n"
+        f"note = {str(tmp_path)!r} + '/started-' + str(os.getpid())\n"
+        "with open(note + '.part', 'w') as file:\n"
+        "    json.dump([sys.argv[1:], ends, ours, os.getsid(0) == os.getpid()], file)\n"
+        "os.rename(note + '.part', note + '.json')\n",
+        encoding="utf-8",
+    )
+    script.chmod(0o755)
+    for name in ("CI", "SSH_CONNECTION", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setenv("MACHINES_PARTNER_KEY", "key-of-the-partner")
+    monkeypatch.setattr(sys, "platform", "linux")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "opens"),
+    [
+        ({}, "linux", False),
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        ({"DISPLAY": ":0", "CI": "true"}, "linux", False),
+        ({"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "1 2 3 4"}, "linux", False),
+        ({}, "darwin", True),
+        ({"CI": "1"}, "darwin", False),
+        ({"SSH_CONNECTION": "1 2 3 4"}, "darwin", False),
+        ({}, "win32", True),
+        ({"CI": "1"}, "win32", False),
+    ],
+)
+def test_a_page_is_opened_where_somebody_sits_and_nowhere_else(
+    desktop: Path, environ: dict[str, str], platform: str, opens: bool
+) -> None:
+    assert (opener(environ, platform) is not None) is opens
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_what_is_opened_is_detached_and_gets_none_of_our_settings(desktop: Path) -> None:
+    assert open_page(URL, desktop)
+    assert started(desktop, 1) == [[[URL], ["/dev/null"] * 3, [], True]]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_one_tab_in_five_minutes_unless_a_person_asks(desktop: Path) -> None:
+    assert [open_page(URL, desktop) for _ in range(3)] == [True, False, False]
+    note = desktop / "page-opened"
+    assert note.stat().st_mode & 0o777 == 0o600
+    before = note.stat().st_mtime
+    assert open_page(URL, desktop, at_once=True)
+    os.utime(note, (before - PAUSE_SECONDS - 1,) * 2)
+    assert open_page(URL, desktop)
+    other = desktop / "other"
+    other.mkdir()
+    assert open_page(URL, other)
+    assert len(started(desktop, 4)) == 4
+
+
+def test_where_the_folder_can_not_be_written_no_tab_is_opened(desktop: Path) -> None:
+    assert not open_page(URL, desktop / "missing")
+
+
+def test_an_opener_that_can_not_be_started_is_no_failure(desktop: Path) -> None:
+    script = desktop / "bin" / "xdg-open"
+    script.write_text("#!/no/such/program\n", encoding="utf-8")
+    assert not open_page(URL, desktop)
+
+
+def started(folder: Path, count: int) -> list[list[object]]:
+    """What the opener noted, once it has been started so often."""
+    import time
+
+    deadline = time.monotonic() + 20
+    while len(files := sorted(folder.glob("started-*.json"))) < count:
+        assert time.monotonic() < deadline, "the opener was not started"
+        time.sleep(0.02)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]

@@ -1,0 +1,107 @@
+"""Which key a server takes: that of the environment, of a file named there, or of login, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.server import keyring_store
+from machines_mcp.server.keyring_store import file_of, keep
+from machines_mcp.server.settings import Environment, Settings, SettingsError, read_settings
+from tests.support.keyrings import FakeKeyring, at_home
+
+STORED, GIVEN = "mk-canary-0123456789", "mk-given-0123456789"
+SANDBOX = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1"}
+
+
+@pytest.fixture(autouse=True)
+def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeyring]:
+    yield from at_home(tmp_path, monkeypatch)
+
+
+def taken(settings: Settings) -> tuple[str | None, str | None, Path | None]:
+    key = settings.partner_key
+    return (key.expose() if key else None, settings.key_source, settings.partner_key_file)
+
+
+def refusal(env: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as refused:
+        read_settings(env)
+    assert STORED not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_stored_key_is_found_for_its_environment_alone(keyring: FakeKeyring) -> None:
+    keep("sandbox", Secret(STORED))
+    assert taken(read_settings(SANDBOX)) == (STORED, "keyring", None)
+    assert "run machines-mcp login production once" in refusal(SANDBOX | {"MACHINES_ENV": "production"})
+
+
+def test_a_stored_file_is_found_without_a_keyring(keyring: FakeKeyring) -> None:
+    keyring.mood = "locked"
+    keep("production", Secret(STORED))
+    keyring.asked = 0
+    file = file_of("production")
+    assert taken(read_settings(SANDBOX | {"MACHINES_ENV": "production"})) == (STORED, "login file", file)
+    assert keyring.asked == 0
+
+
+@pytest.mark.parametrize("mood", ["well", "locked"])
+def test_a_key_of_the_environment_goes_first_and_asks_no_keyring(
+    keyring: FakeKeyring, mood: str, tmp_path: Path
+) -> None:
+    keyring.mood = mood
+    keep("sandbox", Secret(STORED))
+    keyring.asked = 0
+    assert taken(read_settings(SANDBOX | {"MACHINES_PARTNER_KEY": GIVEN})) == (GIVEN, "environment", None)
+    file = tmp_path / "key"
+    file.write_text(GIVEN, encoding="ascii")
+    file.chmod(0o600)
+    assert taken(read_settings(SANDBOX | {"MACHINES_PARTNER_KEY_FILE": str(file)})) == (GIVEN, "file", file)
+    assert keyring.asked == 0
+
+
+@pytest.mark.parametrize("env", [{}, {"MACHINES_ENV": "embedded"}, {"MACHINES_ENV": ""}])
+@pytest.mark.parametrize("mood", ["well", "locked"])
+def test_a_stored_key_does_not_touch_a_server_without_an_environment(
+    keyring: FakeKeyring, mood: str, env: dict[str, str]
+) -> None:
+    keyring.mood = mood
+    keep("sandbox", Secret(STORED))
+    keep("production", Secret(STORED))
+    keyring.asked = 0
+    settings = read_settings(env)
+    assert settings.environment is Environment.EMBEDDED
+    assert taken(settings) == (None, None, None)
+    assert keyring.asked == 0
+
+
+def test_a_key_in_the_environment_still_needs_an_environment() -> None:
+    keep("sandbox", Secret(STORED))
+    assert "set it to sandbox or production" in refusal({"MACHINES_PARTNER_KEY": GIVEN})
+
+
+@pytest.mark.parametrize(("mood", "says"), [("locked", "refused to answer"), ("silent", "did not answer in time")])
+def test_a_keyring_that_does_not_say_is_no_keyring_that_says_no(
+    keyring: FakeKeyring, monkeypatch: pytest.MonkeyPatch, mood: str, says: str
+) -> None:
+    monkeypatch.setattr(keyring_store, "SECONDS", 0.05)
+    keyring.mood = mood
+    sentence = refusal(SANDBOX)
+    assert "needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE" in sentence
+    assert says in sentence
+
+
+def test_a_stored_file_that_others_can_read_is_refused(keyring: FakeKeyring) -> None:
+    keyring.mood = "forgetful"
+    keep("sandbox", Secret(STORED))
+    file_of("sandbox").chmod(0o644)
+    assert refusal(SANDBOX) == f"{file_of('sandbox')} can be read by other users; run chmod 600 on it."
+
+
+def test_a_stored_value_that_is_no_key_is_refused(keyring: FakeKeyring) -> None:
+    keyring.held["machines-mcp", "sandbox"] = "no key"
+    assert "8 to 512 printable" in refusal(SANDBOX)

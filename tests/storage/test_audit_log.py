@@ -1,0 +1,301 @@
+"""Rows of the audit: in which transaction, in which order, and what happens where they can't be written."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import fields
+from pathlib import Path
+
+import anyio
+import pytest
+
+from machines_mcp.storage import audit_log as module
+from machines_mcp.storage.audit_log import Audit, Entry
+from machines_mcp.storage.audit_record import COLUMNS, Row
+from machines_mcp.storage.database import Store, StoreUnavailable
+from tests.support.clock import Clock
+
+pytestmark = pytest.mark.anyio
+
+KEY = bytes(range(32))
+WRITE = Entry("call", tool="create_card", effect="money", user_id="user-1", verdict="run", amount_cents=5000)
+READ = Entry("call", tool="get_balances", effect="read", user_id="user-1", verdict="run")
+
+
+@pytest.fixture
+async def audit(store: Store, clock: Clock) -> AsyncIterator[Audit]:
+    made = Audit(store, KEY, "policy-1", clock=clock)
+    yield made
+    await made.close()
+
+
+async def kinds(audit: Audit) -> list[tuple[int, str, str | None]]:
+    return [(row.seq, row.kind, row.tool) for row in await audit.rows()]
+
+
+class Ended:
+    """How the write transactions of a store end, one after the other."""
+
+    def __init__(self, store: Store) -> None:
+        self._ends: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._store = store
+        self._told = store.after_write
+        store.after_write = self._note
+
+    def _note(self, db: sqlite3.Connection, committed: bool) -> None:
+        assert self._told is not None
+        self._told(db, committed)
+        self._ends.put(committed)
+
+    async def next(self) -> bool:
+        """Whether the next one was committed; what follows from it is done when this returns."""
+        committed = await anyio.to_thread.run_sync(lambda: self._ends.get(timeout=10))
+        await self._store.read(lambda db: None)
+        return committed
+
+    def more(self) -> bool:
+        return not self._ends.empty()
+
+
+def full(db: sqlite3.Connection) -> None:
+    """From now on the database can grow no more."""
+    pages = int(db.execute("PRAGMA page_count").fetchone()[0])
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    db.execute("PRAGMA cache_size = 10")
+
+
+def roomy(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA max_page_count = 1000000")
+
+
+async def fill(store: Store) -> None:
+    """Leave no page in which another row would fit."""
+    await store.read(full)
+    filler = "INSERT INTO quotes (id, user_id, terms, created_at, expires_at) VALUES (?, '', '', 0, 0)"
+    with pytest.raises(StoreUnavailable):
+        for number in range(10_000):
+            await store.run(lambda db, number=number: db.execute(filler, (f"filler-{number}",)))  # type: ignore[misc]
+
+
+async def test_a_row_says_what_happened_when_and_under_which_policy(audit: Audit, clock: Clock) -> None:
+    await audit.append(WRITE)
+    (row,) = await audit.rows()
+    assert row.as_json() == {
+        "seq": 1,
+        "at": clock.now,
+        "kind": "call",
+        "tool": "create_card",
+        "effect": "money",
+        "user_id": "user-1",
+        "verdict": "run",
+        "amount_cents": 5000,
+        "policy": "policy-1",
+    }
+
+
+async def test_every_column_is_read_back_into_its_own_field(audit: Audit) -> None:
+    names = {"by": "decided_by"}
+    assert [names.get(field.name, field.name) for field in fields(Row)] == list(COLUMNS)
+    entry = Entry("reveal", "t", "e", "u", "i", "v", "c", "b", "s", "k", 7)
+    await audit.append(entry)
+    (row,) = await audit.rows()
+    assert {field.name: getattr(row, field.name) for field in fields(Entry)} == {
+        field.name: getattr(entry, field.name) for field in fields(Entry)
+    }
+
+
+async def test_a_row_and_what_it_speaks_of_are_one_transaction(store: Store, audit: Audit) -> None:
+    def work(db: sqlite3.Connection) -> None:
+        audit.append_in(db, WRITE)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await store.run(work)
+    assert await audit.rows() == []
+    await audit.append(WRITE)
+    assert await kinds(audit) == [(1, "call", "create_card")]
+
+
+async def test_reads_are_written_in_one_transaction_soon_after(store: Store, audit: Audit) -> None:
+    ended = Ended(store)
+    for _ in range(5):
+        audit.note(READ)
+    assert await ended.next()
+    assert not ended.more()
+    assert await kinds(audit) == [(number, "call", "get_balances") for number in range(1, 6)]
+
+
+async def test_reads_that_wait_are_written_before_any_other_row(audit: Audit, clock: Clock) -> None:
+    audit.note(READ)
+    clock.advance(1)
+    await audit.append(WRITE)
+    assert [(row.tool, row.at) for row in await audit.rows()] == [
+        ("get_balances", clock.now - 1),
+        ("create_card", clock.now),
+    ]
+
+
+async def test_reads_that_wait_survive_a_transaction_that_is_rolled_back(store: Store, audit: Audit) -> None:
+    def work(db: sqlite3.Connection) -> None:
+        audit.append_in(db, WRITE)
+        raise LookupError
+
+    audit.note(READ)
+    with pytest.raises(LookupError):
+        await store.run(work)
+    await audit.append(WRITE)
+    assert await kinds(audit) == [(1, "call", "get_balances"), (2, "call", "create_card")]
+
+
+async def test_several_rows_of_one_transaction_write_what_waits_once(store: Store, audit: Audit) -> None:
+    audit.note(READ)
+
+    def work(db: sqlite3.Connection) -> None:
+        audit.append_in(db, WRITE)
+        audit.append_in(db, WRITE)
+
+    await store.run(work)
+    assert [seq for seq, _, _ in await kinds(audit)] == [1, 2, 3]
+
+
+async def test_what_waits_is_written_at_the_end(store: Store, clock: Clock) -> None:
+    audit = Audit(store, KEY, "p", clock=clock)
+    audit.note(READ)
+    await audit.close()
+    assert await kinds(audit) == [(1, "call", "get_balances")]
+
+
+async def test_an_alarm_needs_neither_waiting_nor_the_loop(store: Store, audit: Audit) -> None:
+    ended = Ended(store)
+    caller = threading.Thread(target=audit.alarm, args=("egress.exact",))
+    caller.start()
+    caller.join(10)
+    assert await ended.next()
+    (row,) = await audit.rows()
+    assert (row.kind, row.code) == ("alarm", "egress.exact")
+
+
+async def test_more_reads_than_can_wait_are_counted(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_QUEUED", 3)
+    for _ in range(5):
+        audit.note(READ)
+    await audit.flush()
+    assert [(row.kind, row.code) for row in await audit.rows()] == [
+        ("call", None),
+        ("call", None),
+        ("call", None),
+        ("alarm", "audit.not_kept:2"),
+    ]
+    await audit.append(WRITE)
+    assert len(await audit.rows()) == 5
+
+
+async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store, audit: Audit) -> None:
+    await audit.append(WRITE)
+    await fill(store)
+    with pytest.raises(StoreUnavailable):
+        for _ in range(200):
+            await audit.append(WRITE)
+    seen = [audit.broken]
+    assert "can't be written" in str(audit.trouble())
+    before = await audit.rows(limit=1000)
+    audit.note(READ)
+    with pytest.raises(StoreUnavailable):
+        await audit.flush()
+    assert await audit.rows(limit=1000) == before
+    await store.read(roomy)
+    await audit.append(WRITE)
+    assert [*seen, audit.broken] == [True, False]
+    assert audit.trouble() is None
+    assert [row.tool for row in await audit.rows(after=before[-1].seq)] == ["get_balances", "create_card"]
+
+
+async def test_a_batch_that_could_not_be_written_is_tried_again(
+    store: Store, audit: Audit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+    await audit.append(WRITE)
+    await store.run(lambda db: db.execute("ALTER TABLE audit RENAME TO elsewhere"))
+    ended = Ended(store)
+    audit.note(READ)
+    assert [await ended.next(), audit.broken] == [False, True]
+    assert "the audit could not be written" in caplog.text
+    await store.run(lambda db: db.execute("ALTER TABLE elsewhere RENAME TO audit"))
+    with anyio.fail_after(10):
+        while await ended.next() and audit.broken:
+            pass
+    assert [seq for seq, _, _ in await kinds(audit)] == [1, 2]
+
+
+async def test_rows_lost_at_the_end_are_said_in_the_log(
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    audit = Audit(store, KEY, "p", clock=clock)
+    await store.run(lambda db: db.execute("ALTER TABLE audit RENAME TO elsewhere"))
+    audit.note(READ)
+    await audit.close()
+    assert "rows of the audit are lost" in caplog.text
+
+
+async def test_where_the_database_can_only_be_read_nothing_is_let_happen(store: Store, audit: Audit) -> None:
+    await audit.append(WRITE)
+    await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
+    with pytest.raises(StoreUnavailable):
+        await audit.append(WRITE)
+    assert audit.broken
+    assert len(await audit.rows()) == 1
+
+
+async def test_servers_over_one_folder_make_one_chain(tmp_path: Path) -> None:
+    stores = [Store(tmp_path) for _ in range(3)]
+    audits = [Audit(store, KEY, f"policy-{number}") for number, store in enumerate(stores)]
+
+    async def busy(audit: Audit) -> None:
+        for _ in range(20):
+            audit.note(READ)
+            await audit.append(WRITE)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for audit in audits:
+                tasks.start_soon(busy, audit)
+    finding = await audits[0].verified()
+    assert (finding.ok, finding.rows) == (True, 120)
+    for audit, store in zip(audits, stores, strict=True):
+        await audit.close()
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        ({}, [1, 2, 3, 4]),
+        ({"after": 2}, [3, 4]),
+        ({"before": 3}, [1, 2]),
+        ({"limit": 2}, [1, 2]),
+        ({"limit": 2, "newest_first": True}, [4, 3]),
+        ({"tool": "create_card"}, [1, 4]),
+        ({"kind": "alarm"}, [3]),
+        ({"user_id": "user-1"}, [1, 2, 4]),
+        ({"since": 1_800_000_002.0}, [3, 4]),
+        ({"until": 1_800_000_002.0}, [1, 2]),
+        ({"tool": "' OR 1 --"}, []),
+    ],
+)
+async def test_rows_are_found_by_number_tool_kind_user_and_time(
+    audit: Audit, clock: Clock, wanted: dict, numbers: list[int]
+) -> None:
+    for entry in (WRITE, READ, Entry("alarm", code="egress.exact"), WRITE):
+        await audit.append(entry)
+        clock.advance(1)
+    assert [row.seq for row in await audit.rows(**wanted)] == numbers
+
+
+async def test_rows_that_somebody_spoiled_can_still_be_read(store: Store, audit: Audit) -> None:
+    await audit.append(WRITE)
+    await store.run(lambda db: db.execute("UPDATE audit SET tool = CAST(? AS TEXT)", (b"\xff",)))
+    (row,) = await audit.rows()
+    assert row.tool == "\udcff"

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.storage.process_locks import Owners
+
+OTHER = (
+    "import sys, pathlib; from machines_mcp.storage.process_locks import Owners;"
+    " owners = Owners(pathlib.Path(sys.argv[1])); print(owners.own(), flush=True); sys.stdin.read(); owners.close()"
+)
+
+Started = Callable[[], tuple[subprocess.Popen[str], str]]
+
+
+@pytest.fixture
+def owners(tmp_path: Path) -> Iterator[Owners]:
+    found = Owners(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Started]:
+    """Starts another process, and says its id."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", OTHER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        return process, process.stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=20)
+
+
+def test_nothing_touches_the_disk_before_the_first_question(tmp_path: Path) -> None:
+    Owners(tmp_path).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_this_process_lives_under_one_id_for_itself_and_for_others(tmp_path: Path, owners: Owners) -> None:
+    assert owners.own() == owners.own()
+    assert owners.alive(owners.own())
+    assert Owners(tmp_path).alive(owners.own())
+
+
+@pytest.mark.parametrize("stranger", ["0" * 32, "", "../keys", "no id at all"])
+def test_who_never_lived_is_dead(owners: Owners, stranger: str) -> None:
+    owners.own()
+    assert not owners.alive(stranger)
+
+
+@pytest.mark.parametrize("end", ["kill", "close"])
+def test_another_process_lives_until_it_ends_however_it_ends(owners: Owners, other: Started, end: str) -> None:
+    process, owner = other()
+    assert owners.alive(owner)
+    if end == "kill":
+        os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert not owners.alive(owner)
+
+
+def test_those_who_look_at_once_do_not_take_each_other_for_the_owner(tmp_path: Path, other: Started) -> None:
+    import fcntl
+
+    process, owner = other()
+    process.kill()
+    process.wait(timeout=20)
+    looking = os.open(tmp_path / "owners" / owner, os.O_RDWR)
+    try:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not Owners(tmp_path).alive(owner)
+    finally:
+        os.close(looking)
+
+
+def test_what_the_dead_left_behind_is_swept_and_the_living_stay(tmp_path: Path, owners: Owners, other: Started) -> None:
+    dead, _ = other()
+    _, living = other()
+    dead.kill()
+    dead.wait(timeout=20)
+    own = owners.own()
+    assert {path.name for path in (tmp_path / "owners").iterdir()} == {own, living}
+
+
+def test_the_file_is_this_users_alone_and_goes_with_a_clean_end(tmp_path: Path) -> None:
+    owners = Owners(tmp_path)
+    path = tmp_path / "owners" / owners.own()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    owners.close()
+    assert not path.exists()

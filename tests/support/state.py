@@ -1,0 +1,31 @@
+"""Fixtures for tests of permissions, storage and redaction: a clock, a store and a guard of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.policy import default_policy
+from machines_mcp.storage.database import Store
+from tests.support.clock import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = Store(tmp_path / "state")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def guard(store: Store, clock: Clock) -> Guard:
+    """All parts of the guard, in `embedded` without a policy file."""
+    return wire_guard(store, default_policy("embedded", read_only=False), clock=clock)

@@ -1,0 +1,235 @@
+"""The contract of `tools/list`: names, schemas, hints, cost. The files under golden/ hold it word for word."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from machines_mcp.permissions.action_class import Effect
+from machines_mcp.server.app import App
+from machines_mcp.server.settings import read_settings
+from machines_mcp.tools.catalog import TOOLS
+from tests.tools import golden
+
+pytestmark = pytest.mark.anyio
+
+# In the order of the journey, by which a client lists them.
+NAMES = [
+    "status",
+    "create_session",
+    "resolve_user",
+    "get_kyc_requirements",
+    "submit_kyc",
+    "get_kyc_status",
+    "get_agreements",
+    "accept_agreements",
+    "list_deposit_assets",
+    "quote_deposit",
+    "create_deposit",
+    "list_deposits",
+    "get_deposit",
+    "get_balances",
+    "list_transactions",
+    "list_withdrawal_assets",
+    "quote_withdrawal",
+    "create_withdrawal",
+    "create_card",
+    "list_cards",
+    "get_card",
+    "update_card",
+    "close_card",
+    "reveal_card",
+]
+CLASSES = {
+    "create_session": {Effect.WRITE},
+    "resolve_user": {Effect.WRITE, Effect.IDENTITY},
+    "submit_kyc": {Effect.IDENTITY},
+    "accept_agreements": {Effect.CONSENT},
+    "create_deposit": {Effect.WRITE},
+    "create_withdrawal": {Effect.MONEY},
+    "create_card": {Effect.MONEY},
+    "update_card": {Effect.WRITE, Effect.MONEY},
+    "close_card": {Effect.DESTROY},
+    # Sink `none` shows nothing to anybody.
+    "reveal_card": {Effect.READ, Effect.REVEAL},
+}
+ALL_TOKENS = 8_000
+MEDIAN_TOKENS = 170
+INSTRUCTIONS_CHARACTERS = 1_200
+
+
+@pytest.fixture(scope="module")
+async def tools() -> list[dict[str, Any]]:
+    return await golden.listed()
+
+
+def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every schema within a schema; the names of properties are not taken for keywords."""
+    if isinstance(schema, list):
+        for item in schema:
+            yield from _nodes(item)
+    if isinstance(schema, dict):
+        yield schema
+        for key, value in schema.items():
+            yield from _nodes(list(value.values()) if key == "properties" else value)
+
+
+def _schemas(tools: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(tool["name"], tool[key]) for tool in tools for key in ("inputSchema", "outputSchema")]
+
+
+def _tokens(value: Any) -> float:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) / 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_tool_is_listed_as_its_golden_file_says(tools: list[dict[str, Any]], name: str) -> None:
+    (found,) = [tool for tool in tools if tool["name"] == name]
+    expected = json.loads((golden.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    assert found == expected, "meant? then: python -m tests.tools.golden"
+    for key in ("inputSchema", "outputSchema"):
+        assert list(found[key]["properties"]) == list(expected[key]["properties"])
+
+
+def test_there_is_no_golden_file_of_a_tool_that_is_gone() -> None:
+    assert sorted(path.stem for path in golden.FOLDER.iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_every_client_is_shown_the_same_in_the_same_order_each_time(
+    tools: list[dict[str, Any]], mode: str
+) -> None:
+    assert [tool["name"] for tool in tools] == NAMES
+    first, second = [await golden.listed(mode) for _ in range(2)]
+    assert first == tools
+    assert json.dumps(first) == json.dumps(second)
+
+
+def test_every_tool_has_its_class() -> None:
+    declared = {tool.name: set(tool.effects) for tool in TOOLS}
+    assert declared == {name: CLASSES.get(name, {Effect.READ}) for name in NAMES}
+
+
+async def test_the_list_keeps_within_its_cost(tools: list[dict[str, Any]]) -> None:
+    assert _tokens({"tools": tools}) <= ALL_TOKENS
+    shown = [_tokens({key: tool[key] for key in ("name", "description", "inputSchema")}) for tool in tools]
+    assert statistics.median(shown) <= MEDIAN_TOKENS
+
+
+async def test_every_tool_has_a_title_a_description_both_schemas_and_all_four_hints(
+    tools: list[dict[str, Any]],
+) -> None:
+    for tool in tools:
+        assert re.fullmatch(r"[A-Z][^.]{3,40}", tool["title"])
+        assert re.fullmatch(r"[A-Z].{40,400}\.", tool["description"])
+        assert tool["inputSchema"]["type"] == tool["outputSchema"]["type"] == "object"
+        hints = tool["annotations"]
+        assert hints.keys() == {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}
+        assert all(isinstance(value, bool) for value in hints.values())
+    assert len({tool["title"] for tool in tools}) == len(tools)
+
+
+async def test_hints_agree_with_the_classes(tools: list[dict[str, Any]]) -> None:
+    for tool in tools:
+        classes, hints = CLASSES.get(tool["name"], {Effect.READ}), tool["annotations"]
+        assert hints["readOnlyHint"] is (classes == {Effect.READ})
+        assert not (hints["readOnlyHint"] and hints["destructiveHint"])
+        if Effect.DESTROY in classes:
+            assert hints["destructiveHint"]
+
+
+async def test_only_tools_that_can_ask_take_an_approval_id(tools: list[dict[str, Any]]) -> None:
+    asks = {name for name, classes in CLASSES.items() if classes - {Effect.READ, Effect.WRITE}}
+    assert {tool["name"] for tool in tools if "approval_id" in tool["inputSchema"]["properties"]} == asks
+
+
+async def test_schemas_are_valid_and_free_of_what_clients_stumble_over(tools: list[dict[str, Any]]) -> None:
+    for name, schema in _schemas(tools):
+        Draft202012Validator.check_schema(schema)
+        assert not {"anyOf", "oneOf", "allOf", "not", "$defs"} & schema.keys(), name
+        for node in _nodes(schema):
+            assert not {"$ref", "$defs", "title"} & node.keys(), name
+            assert node.get("type") != "null", name
+            assert "default" not in node or node["default"] is not None, name
+
+
+async def test_arguments_are_flat_closed_and_bounded(tools: list[dict[str, Any]]) -> None:
+    for tool in tools:
+        schema = tool["inputSchema"]
+        assert schema["additionalProperties"] is False
+        for name, field in schema["properties"].items():
+            where = (tool["name"], name)
+            assert re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name), where
+            assert field["type"] in ("string", "integer", "number", "boolean", "array"), where
+            if field["type"] == "array":
+                assert "maxItems" in field, where
+                assert "enum" in field["items"], where
+            if field["type"] == "string":
+                assert {"enum", "const", "maxLength", "pattern"} & field.keys(), where
+            if field["type"] in ("integer", "number"):
+                assert {"minimum", "exclusiveMinimum"} & field.keys(), where
+                assert {"maximum", "exclusiveMaximum"} & field.keys(), where
+            if name.endswith("_cents"):
+                assert field["type"] == "integer", where
+
+
+async def test_a_pattern_of_a_string_without_a_length_bounds_it_by_itself(tools: list[dict[str, Any]]) -> None:
+    for tool in tools:
+        for name, field in tool["inputSchema"]["properties"].items():
+            if field["type"] == "string" and "pattern" in field and "maxLength" not in field:
+                assert not re.search(r"[*+]|\{\d+,\}", field["pattern"]), (tool["name"], name)
+
+
+async def test_a_pinned_server_has_no_user_to_name(tools: list[dict[str, Any]]) -> None:
+    pinned = {tool["name"]: tool for tool in await golden.listed(MACHINES_USER_ID="user-1")}
+    for tool in tools:
+        given = dict(tool["inputSchema"]["properties"])
+        assert ("user_id" in given) is (tool["name"] != "status")
+        given.pop("user_id", None)
+        assert pinned[tool["name"]]["inputSchema"]["properties"] == given
+        assert "user_id" not in pinned[tool["name"]]["inputSchema"].get("required", [])
+
+
+async def test_a_read_only_server_lists_what_only_reads() -> None:
+    found = {tool["name"] for tool in await golden.listed(MACHINES_READ_ONLY="true")}
+    assert found == set(NAMES) - CLASSES.keys() | {"reveal_card"}
+
+
+@pytest.mark.parametrize(
+    ("toolsets", "names"),
+    [
+        ("onboarding", NAMES[:8]),
+        ("funding,observe", ["status", *NAMES[8:15]]),
+        ("withdrawals", ["status", *NAMES[15:18]]),
+        ("cards", ["status", *NAMES[18:]]),
+    ],
+)
+async def test_a_toolset_brings_its_part_of_the_journey(toolsets: str, names: list[str]) -> None:
+    assert [tool["name"] for tool in await golden.listed(MACHINES_TOOLSETS=toolsets)] == names
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_instructions_are_short_and_say_what_is_not_real(tmp_path: Any, simulated: bool) -> None:
+    settings = {"MACHINES_STATE_DIR": str(tmp_path)}
+    if not simulated:
+        settings |= {
+            "MACHINES_ENV": "sandbox",
+            "MACHINES_PARTNER_KEY": "mk-0123456789",
+            "MACHINES_USER_ID": "user-1",
+        }
+    server = App(read_settings(settings)).server()
+    assert server.instructions is not None
+    assert len(server.instructions) <= INSTRUCTIONS_CHARACTERS
+    assert ("nothing here is real" in server.instructions) is simulated
+    assert ("nothing is real" in str(server.title)) is simulated
+    assert set(re.findall(r"\b[a-z]+_[a-z_]+\b", server.instructions)) <= {"next_steps", "approval_id", "_cents"}
+
+
+def test_the_steps_of_the_guide_are_all_there() -> None:
+    assert {step for tool in TOOLS for step in tool.steps} == set(range(1, 16))

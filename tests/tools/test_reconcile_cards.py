@@ -1,0 +1,185 @@
+"""A card that was asked for, changed or closed, and the answer was lost: found again, or asked for once more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machines_mcp.partner import CardLimit, PartnerClient
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.tools import services
+from tests.tools.interrupted import in_doubt, lose, settles_soon, state
+from tests.tools.simulated import Caller, caller
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(settles_soon.__name__)]
+
+USER = "tool-user"
+CARDS = [
+    {},
+    {"label": "Groceries"},
+    {"limit_amount_cents": 5000, "limit_frequency": "per24HourPeriod"},
+    {"label": "Fuel", "limit_amount_cents": 5000, "limit_frequency": "allTime"},
+]
+
+
+async def cards(c: Caller) -> list[dict[str, Any]]:
+    return list((await c.call("list_cards"))["cards"])
+
+
+async def made_elsewhere(folder: Path, limit_cents: int | None = None, label: str | None = None) -> None:
+    """A card that this server knows nothing of."""
+    notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
+    async with PartnerClient(notes["base_url"], Secret(notes["partner_key"])) as client:
+        limit = CardLimit(amount_cents=limit_cents, frequency="allTime") if limit_cents else None
+        name = await client.encryption.encrypt(USER, label) if label else None
+        await client.cards.create(USER, encrypted_name=name, limit=limit)
+
+
+@pytest.mark.parametrize("honoured", [True, False], ids=["keys", "no-keys"])
+@pytest.mark.parametrize("done", [True, False], ids=["made", "not-made"])
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: "+".join(card) or "plain")
+async def test_one_card_is_made_whatever_became_of_the_first_request(
+    tmp_path: Path, card: dict[str, Any], done: bool, honoured: bool
+) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        # The same again, so that there is another that it could be taken for.
+        other = (await c.call("create_card", **card))["card_id"]
+        await c.control("/keys", honoured=honoured)
+        await lose(c, "/cards", done=done)
+        approval = await in_doubt(c, "create_card", **card)
+        assert len(await cards(c)) == (2 if done else 1)
+        found = await c.call("create_card", **card, approval_id=approval)
+        assert found["card_id"] != other
+        assert {name: found.get(name) for name in card} == card
+        assert found["next_steps"][0]["tool"] == "reveal_card"
+        assert {each["card_id"] for each in await cards(c)} == {other, found["card_id"]}
+        assert await c.call("create_card", **card, approval_id=approval) == found
+        assert (await c.call("status"))["unresolved"] == []
+
+
+async def test_a_card_of_a_server_that_died_is_found_by_the_next_one(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        await lose(c, "/cards", done=True)
+        approval = await in_doubt(c, "create_card")
+        async with caller(tmp_path) as later:
+            found = await later.call("create_card", approval_id=approval)
+        assert [each["card_id"] for each in await cards(c)] == [found["card_id"]]
+
+
+async def test_a_label_finds_its_card_among_others_like_it(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        await lose(c, "/cards", done=True)
+        approval = await in_doubt(c, "create_card", label="Groceries")
+        await made_elsewhere(tmp_path, label="Groceries")
+        found = await c.call("create_card", label="Groceries", approval_id=approval)
+        assert found["card_id"] == (await cards(c))[1]["card_id"]
+        assert len(await cards(c)) == 2
+
+
+async def test_of_two_cards_that_it_could_be_a_person_says_which(tmp_path: Path) -> None:
+    card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
+    async with caller(tmp_path) as c:
+        await c.approved()
+        await lose(c, "/cards", done=True)
+        approval = await in_doubt(c, "create_card", **card)
+        await made_elsewhere(tmp_path, 700)
+        for _ in range(2):
+            error = await c.call("create_card", **card, approval_id=approval)
+            assert (error["code"], error["retryable"]) == ("outcome.unknown", False)
+            assert "doctor --resolve" in error["message"]
+        assert len(await cards(c)) == 2
+        (shown,) = (await c.call("status"))["unresolved"]
+        assert (shown["approval_id"], shown["status"]) == (approval, "manual")
+        assert "doctor --resolve" in shown["what_to_do"]
+
+
+async def test_a_card_from_before_the_request_is_not_taken_for_it(tmp_path: Path) -> None:
+    card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
+    async with caller(tmp_path) as c:
+        await c.approved()
+        await made_elsewhere(tmp_path, 700)
+        (before,) = await cards(c)
+        await lose(c, "/cards", done=False)
+        approval = await in_doubt(c, "create_card", **card)
+        with state(tmp_path) as db:
+            db.execute("UPDATE mutations SET sent_at = sent_at + 3600 WHERE state = 'unknown'")
+        found = await c.call("create_card", **card, approval_id=approval)
+        assert found["card_id"] != before["card_id"]
+        assert len(await cards(c)) == 2
+
+
+async def test_what_is_not_there_yet_is_neither_sent_again_nor_said_not_to_have_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "SETTLE_SECONDS", 3600.0)
+    async with caller(tmp_path) as c:
+        await c.approved()
+        card = (await c.call("create_card"))["card_id"]
+        await lose(c, "/cards", done=False)
+        await lose(c, f"/cards/{card}", done=False, method="DELETE")
+        calls = [("create_card", {}), ("close_card", {"card_id": card})]
+        asked = [(tool, arguments, await in_doubt(c, tool, **arguments)) for tool, arguments in calls]
+        for tool, arguments, approval in asked:
+            error = await c.call(tool, **arguments, approval_id=approval)
+            assert (error["code"], error["retryable"]) == ("outcome.unknown", True)
+            assert 3500 < error["retry_after_seconds"] <= 3600
+        assert [each["status"] for each in await cards(c)] == ["active"]
+
+
+@pytest.mark.parametrize(("hours", "made"), [(22.9, 1), (23.1, 0)])
+async def test_after_23_hours_nothing_is_sent_once_more(tmp_path: Path, hours: float, made: int) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        await lose(c, "/cards", done=False)
+        approval = await in_doubt(c, "create_card")
+        with state(tmp_path) as db:
+            back = (hours * 3600, hours * 3600)
+            db.execute("UPDATE mutations SET sent_at = sent_at - ?, last_sent_at = last_sent_at - ?", back)
+        answer = await c.call("create_card", approval_id=approval)
+        assert answer.get("code") == (None if made else "outcome.unknown")
+        assert len(await cards(c)) == made
+
+
+async def test_what_is_lost_again_is_looked_for_again(tmp_path: Path) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        await c.control("/keys", honoured=False)
+        await lose(c, "/cards", done=False)
+        approval = await in_doubt(c, "create_card")
+        await lose(c, "/cards", done=True)
+        found = await c.call("create_card", approval_id=approval)
+        assert [each["card_id"] for each in await cards(c)] == [found["card_id"]]
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_a_change_of_a_card_is_read_back(tmp_path: Path, done: bool) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        card = (await c.call("create_card"))["card_id"]
+        change = {"card_id": card, "limit_amount_cents": 900, "limit_frequency": "allTime"}
+        await lose(c, f"/cards/{card}", done=done, method="PATCH")
+        approval = await in_doubt(c, "update_card", **change)
+        assert (await cards(c))[0].get("limit_amount_cents") == (900 if done else None)
+        # Where nothing happened the grant is good still, and the same call does it.
+        found = await c.call("update_card", **change, approval_id=approval)
+        assert (found["card_id"], found["limit_amount_cents"]) == (card, 900)
+        assert (await cards(c))[0]["limit_amount_cents"] == 900
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_the_closing_of_a_card_is_read_back(tmp_path: Path, done: bool) -> None:
+    async with caller(tmp_path) as c:
+        await c.approved()
+        card = (await c.call("create_card"))["card_id"]
+        await lose(c, f"/cards/{card}", done=done, method="DELETE")
+        approval = await in_doubt(c, "close_card", card_id=card)
+        assert (await cards(c))[0]["status"] == ("canceled" if done else "active")
+        found = await c.call("close_card", card_id=card, approval_id=approval)
+        assert (found["card_id"], found["status"]) == (card, "canceled")
+        assert (await cards(c))[0]["status"] == "canceled"

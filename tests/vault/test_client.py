@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import Process
+
+from machines_mcp.vault import client as vault_client
+from machines_mcp.vault.client import reveal, starts
+from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
+from machines_mcp.vault.request import VaultRequest
+from tests.vault.children import PATIENCE, program, switchboard
+
+pytestmark = pytest.mark.anyio
+
+VERIFIED = VaultReply(
+    status="verified",
+    code="verified",
+    sink="none",
+    brand="VISA",
+    last4="0421",
+    expiration_month=12,
+    expiration_year=2031,
+)
+GOOD = reply_line(VERIFIED)
+# Long enough for a child to start and report on a busy machine.
+SHORT = 2.0
+READ = "import os, sys; sys.stdin.readline(); "
+
+
+def _says(*parts: bytes, then: str = "") -> tuple[str, ...]:
+    writes = "".join(f"os.write(1, {part!r}); " for part in parts)
+    return program(READ + writes + then)
+
+
+async def _code(request: VaultRequest, command: tuple[str, ...], deadline: float = PATIENCE) -> Code:
+    with anyio.fail_after(PATIENCE + 5):
+        reply = await reveal(request.model_copy(update={"deadline_seconds": deadline}), command=command)
+    assert reply == failed(reply.code)
+    return reply.code
+
+
+@pytest.mark.parametrize("parts", [(GOOD,), (GOOD[:7], GOOD[7:])], ids=["whole", "in pieces"])
+async def test_one_closed_reply_is_passed_on(request_for_nobody: VaultRequest, parts: tuple[bytes, ...]) -> None:
+    with anyio.fail_after(PATIENCE):
+        assert await reveal(request_for_nobody, command=_says(*parts)) == VERIFIED
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(_says(), id="nothing"),
+        pytest.param(_says(b"garbage\n"), id="garbage"),
+        pytest.param(_says(b"\xff\x00\n"), id="bytes"),
+        pytest.param(_says(GOOD[:-1]), id="no newline"),
+        pytest.param(_says(GOOD[:20]), id="half a line"),
+        pytest.param(_says(GOOD, GOOD), id="two lines"),
+        pytest.param(_says(b"\n", GOOD), id="a line before"),
+        pytest.param(_says(GOOD, b"9"), id="a byte after"),
+        pytest.param(_says(b" " * 5_000), id="too much"),
+        pytest.param(_says(GOOD, b"9" * 5_000), id="too much after a reply"),
+        pytest.param(program(READ + "[os.write(1, b'9' * 4096) for _ in iter(int, 1)]"), id="no end"),
+        pytest.param(_says(GOOD.replace(b"0421", b"0422")), id="another card"),
+        pytest.param(_says(GOOD.replace(b'"0421"', b'"0421","number":"9"')), id="a field more"),
+        pytest.param(_says(GOOD, then="os._exit(1)"), id="a reply and a bad exit"),
+        pytest.param(_says(GOOD, then="os.kill(os.getpid(), 9)"), id="a reply and a kill"),
+        pytest.param(program("raise SystemExit(0)"), id="the request unread"),
+        pytest.param((sys.executable, "-I", "-m", "machines_mcp.no_such_module"), id="no such module"),
+    ],
+)
+async def test_a_child_that_says_anything_else_is_refused(
+    request_for_nobody: VaultRequest, command: tuple[str, ...]
+) -> None:
+    assert await _code(request_for_nobody, command) == "vault.protocol"
+
+
+async def test_the_real_vault_starts() -> None:
+    assert await starts()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param((sys.executable, "-I", "-m", "machines_mcp.no_such_module"), id="no such module"),
+        pytest.param(("/no/such/interpreter",), id="no such interpreter"),
+        pytest.param(_says(), id="nothing"),
+        pytest.param(_says(GOOD), id="a card that nobody asked for"),
+        pytest.param(_says(reply_line(failed("internal")), then="os._exit(1)"), id="a bad exit"),
+    ],
+)
+async def test_what_does_not_answer_as_the_vault_does_is_no_vault(command: tuple[str, ...]) -> None:
+    assert not await starts(command=command)
+
+
+async def test_a_vault_that_hangs_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vault_client, "START_SECONDS", 0.2)
+    with anyio.fail_after(PATIENCE):
+        assert not await starts(command=program("import time; time.sleep(60)"))
+
+
+async def test_a_child_that_can_not_be_started_is_a_failure(request_for_nobody: VaultRequest) -> None:
+    assert await _code(request_for_nobody, ("/no/such/python",)) == "internal"
+
+
+async def test_a_child_that_dies_before_it_is_told_anything_is_refused(
+    request_for_nobody: VaultRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def open_and_outlive(*args: Any, **options: Any) -> Process:
+        process = await open_process(*args, **options)
+        await process.wait()
+        return process
+
+    open_process = anyio.open_process
+    monkeypatch.setattr(anyio, "open_process", open_and_outlive)
+    assert await _code(request_for_nobody, program("")) == "vault.protocol"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param("time.sleep(600)", id="silent"),
+        pytest.param(f"os.write(1, {GOOD!r}); os.close(1); time.sleep(600)", id="a reply, a closed pipe, no end"),
+        pytest.param(
+            "import signal\nfor name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):\n"
+            "    signal.signal(name, signal.SIG_IGN)\ntime.sleep(600)",
+            id="deaf to signals",
+        ),
+    ],
+)
+async def test_at_the_deadline_the_child_is_killed_and_reaped(request_for_nobody: VaultRequest, rest: str) -> None:
+    async with switchboard() as board:
+        begun = time.monotonic()
+        assert await _code(request_for_nobody, board.reporting(rest), deadline=SHORT) == "deadline"
+        assert time.monotonic() - begun < SHORT + 1.0
+        with anyio.fail_after(PATIENCE):
+            child = await board.line()
+            report = await child.report()
+            await child.closed()
+        with pytest.raises(ProcessLookupError):
+            os.kill(report["pid"], 0)
+
+
+async def test_cancellation_kills_and_reaps_the_child(request_for_nobody: VaultRequest) -> None:
+    async with switchboard() as board:
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                command = board.reporting("time.sleep(600)")
+
+                async def reveal_for_long() -> None:
+                    await reveal(request_for_nobody, command=command)
+                    pytest.fail("the reveal ended by itself")
+
+                tasks.start_soon(reveal_for_long)
+                child = await board.line()
+                report = await child.report()
+                tasks.cancel_scope.cancel()
+            await child.closed()
+        with pytest.raises(ProcessLookupError):
+            os.kill(report["pid"], 0)
+
+
+async def test_a_violation_ends_the_child_before_the_deadline(request_for_nobody: VaultRequest) -> None:
+    async with switchboard() as board:
+        command = board.reporting("os.write(1, b'9' * 5000); time.sleep(600)")
+        assert await _code(request_for_nobody, command) == "vault.protocol"
+        with anyio.fail_after(PATIENCE):
+            child = await board.line()
+            await child.closed()
+
+
+async def test_the_child_gets_no_environment_no_secret_argument_and_no_descriptor(
+    request_for_nobody: VaultRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MACHINES_PARTNER_KEY", "key-in-the-environment")
+    inheritable = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(inheritable, True)
+    async with switchboard() as board:
+        command = board.reporting("time.sleep(600)")
+        assert await _code(request_for_nobody, command, deadline=SHORT) == "deadline"
+        with anyio.fail_after(PATIENCE):
+            report = await (await board.line()).report()
+    os.close(inheritable)
+    # Python itself sets the one name, where it takes UTF-8 for the missing locale.
+    assert set(report["environ"]) <= {"LC_CTYPE"}
+    assert "key-under-test" not in str(report["argv"])
+    assert report["session"] == report["pid"]
+    # The three standard ones, the line to this test, and the one that lists them.
+    assert len(report["descriptors"]) == 5
+
+
+async def test_the_request_reaches_the_child_whole(request_for_nobody: VaultRequest) -> None:
+    echo = program(
+        "import json, os; line = os.read(0, 65536); request = json.loads(line); "
+        "expected = {'partner_key': 'key-under-test', 'last4': '0421', 'user_id': 'user-1', 'deadline_seconds': 20.0}; "
+        "sound = line.endswith(b'\\n') and expected.items() <= request.items(); "
+        f"os.write(1, {GOOD!r} if sound else b'')"
+    )
+    with anyio.fail_after(PATIENCE):
+        assert await reveal(request_for_nobody, command=echo) == VERIFIED
+
+
+def test_the_servers_side_loads_neither_cipher_nor_http_client() -> None:
+    source = (
+        "import sys, machines_mcp.vault.client; "
+        "print(sorted({'httpx', 'cryptography', 'machines_mcp.partner'} & set(sys.modules)))"
+    )
+    done = subprocess.run(program(source), capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,189 @@
+"""The server's side of a page, against children that say what no vault would."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import anyio
+import pytest
+
+from machines_mcp.vault.page_client import MAX_WRONG, show
+from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
+from machines_mcp.vault.request import PageOrder, VaultRequest
+from tests.vault.children import PATIENCE, program, switchboard
+from tests.vault.pages import Notes, verifier
+
+pytestmark = pytest.mark.anyio
+
+SHOWN = VaultReply(
+    status="shown", code="shown", sink="page", brand="VISA", last4="0421", expiration_month=12, expiration_year=2031
+)
+SHORT = 2.0
+UP = b'{"event":"listening","port":4711}\n'
+WRONG = b'{"event":"wrong"}\n'
+RIGHT = b'{"event":"right"}\n'
+GOOD = reply_line(SHOWN)
+UNUSED = reply_line(failed("page.unused"))
+
+_CHILD = """
+import os, sys, time
+sys.stdin.readline()
+def say(line): os.write(1, line)
+def hear(): return sys.stdin.readline()
+"""
+
+
+def _script(*steps: bytes | str) -> tuple[str, ...]:
+    """A child that says each bytes and runs each str; `hear()` waits for one answer."""
+    lines = [f"say({step!r})" if isinstance(step, bytes) else step for step in steps]
+    return program(_CHILD + "\n".join(lines))
+
+
+@pytest.fixture
+def request_for_page(request_for_nobody: VaultRequest) -> VaultRequest:
+    order = PageOrder(handle="h" * 22, asked_by="", environment="sandbox", verifier=verifier())
+    return request_for_nobody.model_copy(update={"sink": "page", "page": order})
+
+
+async def _ends(
+    request: VaultRequest, notes: Notes, command: tuple[str, ...], deadline: float = PATIENCE
+) -> VaultReply:
+    with anyio.fail_after(PATIENCE + 5):
+        reply = await show(request.model_copy(update={"deadline_seconds": deadline}), notes, command=command)
+    assert notes.replies == [reply]
+    return reply
+
+
+async def _code(request: VaultRequest, *steps: bytes | str, notes: Notes | None = None) -> Code:
+    reply = await _ends(request, notes or Notes(), _script(*steps))
+    assert reply == failed(reply.code)
+    return reply.code
+
+
+async def test_a_whole_conversation_is_followed(request_for_page: VaultRequest) -> None:
+    notes = Notes()
+    command = _script(
+        UP,
+        WRONG,
+        "first = hear()",
+        RIGHT,
+        "second = hear()",
+        "sound = (first, second) == ('{\"locked\":false}\\n', '{\"go\":true}\\n')",
+        f"say({GOOD!r} if sound else b'')",
+    )
+    assert await _ends(request_for_page, notes, command) == SHOWN
+    assert (notes.port, notes.wrongs, notes.asked) == (4711, 1, 1)
+
+
+async def test_what_became_of_it_is_told_before_the_child_is_gone(request_for_page: VaultRequest) -> None:
+    async with switchboard() as board, anyio.create_task_group() as tasks:
+        notes = Notes()
+        talk = f"os.write(1, {UP + RIGHT!r}); sys.stdin.readline(); sys.stdin.readline(); os.write(1, {GOOD!r})"
+        rest = f"{talk}; time.sleep(600)"
+        with anyio.fail_after(PATIENCE):
+            tasks.start_soon(lambda: show(request_for_page, notes, command=board.reporting(rest)))
+            child = await board.line()
+            assert await notes.end() == SHOWN
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(PATIENCE):
+            await child.closed()
+        assert notes.replies == [SHOWN]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param([b"garbage\n", UNUSED], id="garbage"),
+        pytest.param([RIGHT, UNUSED], id="right before there is a page"),
+        pytest.param([UP, UP, UNUSED], id="listening twice"),
+        pytest.param([UP, RIGHT, "hear()", RIGHT, UNUSED], id="right twice"),
+        pytest.param([UP, RIGHT, "hear()", WRONG, UNUSED], id="wrong after right"),
+        pytest.param([UP, GOOD], id="shown and never asked"),
+        pytest.param([UP, WRONG, "hear()", GOOD], id="shown after a wrong one"),
+        pytest.param([UP.replace(b"4711", b"0"), UNUSED], id="no port"),
+        pytest.param([UP.replace(b"4711", b"70000"), UNUSED], id="a port too high"),
+        pytest.param([UP.replace(b"4711", b"4711.0"), UNUSED], id="a port with a point"),
+        pytest.param([b'{"event":"listening"}\n', UNUSED], id="no port at all"),
+        pytest.param([UP, b'{"event":"right","port":1}\n', "hear()", UNUSED], id="a port where none may be"),
+        pytest.param([UP, b'{"event":"right","pan":"4"}\n', "hear()", UNUSED], id="a field more"),
+        pytest.param([UP, b'{"event": "right"}\n', "hear()", UNUSED], id="another spelling"),
+        pytest.param([UP, b'{"event":"shown"}\n', UNUSED], id="another event"),
+        pytest.param([UP, UNUSED[:-1]], id="a reply without its end"),
+        pytest.param([UP], id="no reply"),
+        pytest.param([UP, b"9" * 9000], id="too much"),
+        pytest.param([UP, "[say(b'9' * 4096) for _ in iter(int, 1)]"], id="no end"),
+    ],
+)
+async def test_a_child_that_says_anything_else_is_refused(
+    request_for_page: VaultRequest, steps: list[bytes | str]
+) -> None:
+    assert await _code(request_for_page, *steps) == "vault.protocol"
+
+
+async def test_shown_after_a_no_is_refused(request_for_page: VaultRequest) -> None:
+    steps = UP, RIGHT, "hear()", GOOD
+    assert await _code(request_for_page, *steps, notes=Notes(go=False)) == "vault.protocol"
+
+
+async def test_shown_of_another_card_is_refused(request_for_page: VaultRequest) -> None:
+    steps = UP, RIGHT, "hear()", GOOD.replace(b"0421", b"0422")
+    assert await _code(request_for_page, *steps) == "vault.protocol"
+
+
+async def test_a_locked_page_asks_no_more(request_for_page: VaultRequest) -> None:
+    notes = Notes(locks_at=1)
+    assert await _code(request_for_page, UP, WRONG, "hear()", RIGHT, UNUSED, notes=notes) == "vault.protocol"
+    assert (notes.wrongs, notes.asked) == (1, 0)
+
+
+async def test_a_page_that_guesses_without_end_is_stopped(request_for_page: VaultRequest) -> None:
+    notes = Notes(locks_at=10**6)
+    loop = f"for _ in range({MAX_WRONG + 5}): say({WRONG!r}); hear()"
+    assert await _code(request_for_page, UP, loop, UNUSED, notes=notes) == "vault.protocol"
+    assert notes.wrongs == MAX_WRONG
+
+
+async def test_what_follows_a_reply_does_not_change_it(request_for_page: VaultRequest) -> None:
+    assert await _code(request_for_page, UP, UNUSED, b"more\n") == "page.unused"
+
+
+async def test_a_child_that_can_not_be_started_is_a_failure(request_for_page: VaultRequest) -> None:
+    assert await _ends(request_for_page, Notes(), ("/no/such/python",)) == failed("internal")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param("time.sleep(600)", id="silent"),
+        pytest.param(f"os.write(1, {UP!r}); time.sleep(600)", id="a page that is stuck"),
+        pytest.param(f"os.write(1, {UP!r}); os.kill(os.getpid(), 19)", id="a page that is stopped"),
+        pytest.param(f"os.write(1, {UP + RIGHT!r}); time.sleep(600)", id="a fetch that is stuck"),
+    ],
+)
+async def test_at_the_deadline_the_child_is_killed_and_reaped(request_for_page: VaultRequest, rest: str) -> None:
+    async with switchboard() as board:
+        begun = time.monotonic()
+        assert await _ends(request_for_page, Notes(), board.reporting(rest), deadline=SHORT) == failed("deadline")
+        assert time.monotonic() - begun < SHORT + 1.0
+        with anyio.fail_after(PATIENCE):
+            child = await board.line()
+            report = await child.report()
+            await child.closed()
+        with pytest.raises(ProcessLookupError):
+            os.kill(report["pid"], 0)
+
+
+async def test_cancellation_kills_the_child_and_is_told(request_for_page: VaultRequest) -> None:
+    async with switchboard() as board:
+        notes = Notes()
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                command = board.reporting(f"os.write(1, {UP!r}); time.sleep(600)")
+                tasks.start_soon(lambda: show(request_for_page, notes, command=command))
+                child = await board.line()
+                await notes.open.wait()
+                tasks.cancel_scope.cancel()
+            await child.closed()
+        assert notes.replies == [failed("deadline")]

@@ -1,0 +1,121 @@
+"""The real child of a page, seen from outside: what it gives up, and what ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from machines_mcp.vault.client import COMMAND
+from machines_mcp.vault.request import request_line
+from tests.vault.children import PATIENCE, dies_with, program
+from tests.vault.pages import PASSPHRASE, page_request
+from tests.vault.simulator import Card, Simulator
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@contextmanager
+def _child(api: Simulator, card: Card, **changes: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A child that listens, and the port; nobody answers its questions but the test."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": {}}
+    with subprocess.Popen(COMMAND, **pipes) as child:
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(request_line(page_request(api.base_url, api.partner_key, card, **changes)))
+            child.stdin.flush()
+            yield child, json.loads(child.stdout.readline())["port"]
+        finally:
+            child.kill()
+
+
+def _rest(child: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
+    """How it ended, and what it said since."""
+    assert child.stdout is not None
+    assert child.stderr is not None
+    return child.wait(PATIENCE), child.stdout.read(), child.stderr.read()
+
+
+def test_it_says_where_it_is_and_no_more(api: Simulator, card: Card) -> None:
+    with _child(api, card, deadline_seconds=4.0) as (child, port):
+        assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 404
+        code, said, errors = _rest(child)
+    assert (code, json.loads(said)["code"], errors) == (0, "page.unused", b"")
+
+
+def test_nobody_but_this_machine_can_reach_it(api: Simulator, card: Card) -> None:
+    with _child(api, card) as (_, port):
+        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+        assert f"0100007F:{port:04X}" in listening
+        assert f"00000000:{port:04X}" not in listening
+
+
+@pytest.mark.parametrize("last_words", [b"", b"more\n", b'{"go":true}\n'], ids=["end of file", "more", "unasked"])
+def test_it_ends_with_its_parent_or_at_an_answer_to_nothing(api: Simulator, card: Card, last_words: bytes) -> None:
+    with _child(api, card) as (child, _):
+        assert child.stdin is not None
+        if last_words:
+            child.stdin.write(last_words)
+            child.stdin.flush()
+        else:
+            child.stdin.close()
+        assert _rest(child) == (1, b"", b"")
+
+
+def test_where_the_server_never_answers_no_card_is_shown(api: Simulator, card: Card) -> None:
+    with _child(api, card, deadline_seconds=5.0) as (child, port):
+        url = f"http://127.0.0.1:{port}/the-handle-of-this-page-1"
+        with httpx.Client(trust_env=False, timeout=PATIENCE) as http:
+            token = re.findall('name="token" value="([^"]+)"', http.get(url).text)[0]
+            form = {"token": token, "decision": "show", "passphrase": PASSPHRASE}
+            with suppress(httpx.TransportError):
+                answer = http.post(f"{url}/decide", data=form, headers={"Origin": f"http://127.0.0.1:{port}"})
+                assert answer.status_code == 500
+        code, said, errors = _rest(child)
+    assert (code, errors) == (0, b"")
+    assert said.splitlines()[0] == b'{"event":"right"}'
+    assert card.number.encode() not in said
+
+
+@linux_only
+def test_a_stopped_page_dies_with_its_server(api: Simulator, card: Card) -> None:
+    server = (
+        "import os, subprocess, sys\n"
+        # A session of its own, as the server gives it one: else the system would end a stopped orphan by itself.
+        f"pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={{}}, start_new_session=True)\n"
+        f"child = subprocess.Popen({COMMAND!r}, **pipes)\n"
+        "child.stdin.write(sys.stdin.buffer.readline()); child.stdin.flush(); child.stdout.readline()\n"
+        "os.kill(child.pid, 19); os.write(1, b'%d' % child.pid); sys.stdin.buffer.readline()"
+    )
+    with subprocess.Popen(program(server), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdin.write(request_line(page_request(api.base_url, api.partner_key, card)))
+        parent.stdin.flush()
+        assert dies_with(parent, int(os.read(parent.stdout.fileno(), 20)))
+
+
+@linux_only
+def test_it_has_no_environment_no_core_and_no_open_output(api: Simulator, card: Card) -> None:
+    with _child(api, card) as (child, _):
+        proc = Path(f"/proc/{child.pid}")
+        assert proc.joinpath("cmdline").read_bytes().split(b"\0")[:-1] == [part.encode() for part in COMMAND]
+        limits = proc.joinpath("limits").read_text("ascii")
+        (core,) = [line.split()[4:6] for line in limits.splitlines() if "core file" in line]
+        assert core == ["0", "0"]
+        # Not dumpable: where the reader isn't root, the system shows neither.
+        try:
+            assert proc.joinpath("environ").read_bytes() == b""
+            assert [os.readlink(proc / "fd" / str(number)) for number in (1, 2)] == [os.devnull] * 2
+        except PermissionError:
+            pass

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey, OKPKey
+
+from machines_mcp.vault.public_key import RecipientError, read_recipient
+
+PRIVATE = dict(ECKey.generate_key("P-256", private=True).as_dict(private=True))
+PUBLIC = {name: value for name, value in PRIVATE.items() if name != "d"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            pytest.param(ECKey.generate_key(curve).as_dict(private=False), id=curve)
+            for curve in ("P-256", "P-384", "P-521")
+        ),
+        pytest.param(OKPKey.generate_key("X25519").as_dict(private=False), id="X25519"),
+    ],
+)
+def test_a_public_key_is_taken_without_its_notes(key: dict[str, Any]) -> None:
+    found = read_recipient(json.dumps(key | {"kid": "one", "use": "enc", "alg": "ECDH-ES+A256KW"}))
+    assert found.model_dump() == {name: key[name] for name in ("kty", "crv", "x", "y") if name in key}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (json.dumps(PRIVATE), "private key"),
+        (json.dumps(PUBLIC | {"d": None}), "private key"),
+        (json.dumps({"kty": "oct", "k": "c2VjcmV0"}), "private key"),
+        ("-----BEGIN PUBLIC KEY-----", "not JSON"),
+        ("[" * 4000, "not JSON"),
+        ("[]", "not one JWK"),
+        (json.dumps({"keys": [PUBLIC]}), "no public JWK"),
+        (json.dumps({"kty": "RSA", "n": "AQAB", "e": "AQAB"}), "no public JWK"),
+        (json.dumps(PUBLIC | {"crv": "secp256k1"}), "no public JWK"),
+        (json.dumps(PUBLIC | {"kty": "OKP", "crv": "Ed25519"}), "no public JWK"),
+        (json.dumps(PUBLIC | {"x": "short"}), "no public JWK"),
+        (json.dumps(PUBLIC | {"x5u": "https://example.com"}), "no public JWK"),
+        (json.dumps(PUBLIC) + " " * 5000, "longer than any key"),
+    ],
+    # The keys are new in each process, and the processes that share the tests must agree on the names.
+    ids=lambda value: value if len(value) < 40 else "",
+)
+def test_anything_else_is_refused_without_its_text(text: str, reason: str) -> None:
+    with pytest.raises(RecipientError, match=reason) as caught:
+        read_recipient(text)
+    assert str(PRIVATE["d"]) not in str(caught.value)
+    assert str(PRIVATE["x"]) not in str(caught.value)
