@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
 from machines_mcp.permissions.policy_schema import Classes, Periods, Place, PolicyFile, Section
 
@@ -41,7 +41,7 @@ def defaults() -> str:
     """What holds without a file: rules and ways by class and environment."""
     policies = [default_policy(name, read_only=False) for name in _ENVIRONMENTS]
     lines = [f"| class | {' | '.join(f'`{name}`' for name in _ENVIRONMENTS)} |", "| --- | --- | --- | --- |"]
-    lines += [f"| `{effect}` | {' | '.join(_said(policy, effect) for policy in policies)} |" for effect in Effect]
+    lines += [f"| `{effect}` | {' | '.join(_said(policy, effect) for policy in policies)} |" for effect in ActionClass]
     return "\n".join(lines) + "\n"
 
 
@@ -61,11 +61,11 @@ def _sections() -> set[str]:
     return {name for name, field in PolicyFile.model_fields.items() if isinstance(field.default, Section)}
 
 
-def _said(policy: Policy, effect: Effect) -> str:
+def _said(policy: Policy, effect: ActionClass) -> str:
     rule = policy.rule(effect)
     if rule is not Rule.ASK:
         return rule.value
-    sinks = policy.sinks - {"none"} if effect is Effect.REVEAL else {""}
+    sinks = policy.sinks - {"none"} if effect is ActionClass.REVEAL else {""}
     ways = set[str]().union(*(policy.ways(effect, sink or None) for sink in sinks))
     passphrase = ", with the passphrase" if policy.needs_passphrase else ""
     return f"ask: {', '.join(sorted(ways))}{passphrase}"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.channels import Decision
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
@@ -47,50 +47,50 @@ class Decided:
     """What became of a decision, in one sentence."""
 
     ok: bool
-    says: str
+    message: str
 
 
-async def intents(settings: Settings) -> list[Intent]:
+async def approval_store(settings: Settings) -> list[Approval]:
     """All that waits and a person can decide now, the oldest first.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
     async with opened_guard(settings) as guard:
-        return await guard.ways.waiting()
+        return await guard.channels.waiting()
 
 
-def listed(found: list[Intent]) -> list[dict[str, Any]]:
+def listed(found: list[Approval]) -> list[dict[str, Any]]:
     """What waits, for a program: a row each. Times are ISO in UTC; `only` is the one place where it can be granted."""
     return [
         {
-            "approval_id": intent.id,
-            "tool": intent.tool,
-            "class": intent.effect,
-            "user_id": intent.user_id,
-            "question": intent.question,
-            "facts": [asdict(fact) for fact in intent.stakes.facts],
-            "amount_cents": intent.amount_cents,
-            "card_id": intent.card_id,
-            "only": intent.stakes.only,
-            "asked_by": intent.asked_by,
-            "asked_at": _iso(intent.created_at),
-            "expires_at": _iso(intent.expires_at),
+            "approval_id": approval.id,
+            "tool": approval.tool,
+            "class": approval.action_class,
+            "user_id": approval.user_id,
+            "question": approval.question,
+            "facts": [asdict(fact) for fact in approval.details.items],
+            "amount_cents": approval.amount_cents,
+            "card_id": approval.card_id,
+            "only": approval.details.only,
+            "asked_by": approval.asked_by,
+            "asked_at": _iso(approval.created_at),
+            "expires_at": _iso(approval.expires_at),
         }
-        for intent in found
+        for approval in found
     ]
 
 
-def waiting(settings: Settings, found: list[Intent]) -> str:
+def waiting(settings: Settings, found: list[Approval]) -> str:
     """What waits, as a person reads it."""
     if not found:
         return f"Nothing waits (in {settings.state_dir})."
-    parts = [told(intent) for intent in found]
+    parts = [outcome_message(approval) for approval in found]
     return "\n\n".join([*parts, "Approve one with machines-mcp approve ID, refuse it with machines-mcp deny ID."])
 
 
 async def decide(
-    settings: Settings, intent_id: str, *, yes: bool, show: Callable[[str], None], ask: Callable[[], Secret]
+    settings: Settings, approval_id: str, *, yes: bool, show: Callable[[str], None], ask: Callable[[], Secret]
 ) -> Decided:
     """Show what is at stake, ask for the passphrase where one is needed, and decide.
 
@@ -99,29 +99,29 @@ async def decide(
         NothingTyped: There was no passphrase to read.
     """
     async with opened_guard(settings) as guard:
-        intent = await guard.ways.get(intent_id)
-        if intent is None:
-            return Decided(False, await _why_gone(guard, intent_id))
-        show(told(intent))
-        if yes and not await guard.ways.open_to(intent, "terminal"):
-            return Decided(False, await _why_closed(guard, intent))
-        if guard.policy.needs_passphrase and not await guard.ways.usable():
+        approval = await guard.channels.get(approval_id)
+        if approval is None:
+            return Decided(False, await _why_gone(guard, approval_id))
+        show(outcome_message(approval))
+        if yes and not await guard.channels.can_approve(approval, "terminal"):
+            return Decided(False, await _why_closed(guard, approval))
+        if guard.policy.needs_passphrase and not await guard.channels.ready():
             return Decided(False, SAYS["unset"])
         passphrase = ask() if guard.policy.needs_passphrase else None
-        decision = await (guard.ways.grant if yes else guard.ways.refuse)(intent_id, "terminal", passphrase)
+        decision = await (guard.channels.grant if yes else guard.channels.refuse)(approval_id, "terminal", passphrase)
     return Decided(decision in ("granted", "refused"), SAYS[decision])
 
 
-def told(intent: Intent, *more: str) -> str:
+def outcome_message(approval: Approval, *more: str) -> str:
     """What a person reads of an intent: all of it from the stored row; and `more` lines after it."""
-    facts = intent.stakes.facts
+    facts = approval.details.items
     width = max((len(fact.label) for fact in facts), default=0)
-    who = f"“{intent.asked_by}” (as it calls itself)" if intent.asked_by else "a program that gave no name"
+    who = f"“{approval.asked_by}” (as it calls itself)" if approval.asked_by else "a program that gave no name"
     lines = [
-        intent.id,
-        f"  {intent.tool} (class {intent.effect}), asked by {who} at {_clock(intent.created_at)},"
-        f" {_standing(intent)} UTC",
-        *(f"  {line}" for line in intent.question.splitlines()),
+        approval.id,
+        f"  {approval.tool} (class {approval.action_class}), asked by {who} at {_clock(approval.created_at)},"
+        f" {_standing(approval)} UTC",
+        *(f"  {line}" for line in approval.question.splitlines()),
     ]
     for fact in facts:
         note = f"  ({fact.note})" if fact.note else ""
@@ -129,27 +129,27 @@ def told(intent: Intent, *more: str) -> str:
     return "\n".join(plain(line) for line in [*lines, *(f"  {line}" for line in more)])
 
 
-def _standing(intent: Intent) -> str:
-    if intent.began_at is None:
-        return f"open until {_clock(intent.expires_at)}"
-    return f"approved by {intent.decided_by or 'nobody'} and begun at {_clock(intent.began_at)}"
+def _standing(approval: Approval) -> str:
+    if approval.started_at is None:
+        return f"open until {_clock(approval.expires_at)}"
+    return f"approved by {approval.decided_by or 'nobody'} and begun at {_clock(approval.started_at)}"
 
 
-async def _why_gone(guard: Guard, intent_id: str) -> str:
-    intent = await guard.intents.get(intent_id)
-    if intent is None:
+async def _why_gone(guard: Guard, approval_id: str) -> str:
+    approval = await guard.approvals.get(approval_id)
+    if approval is None:
         return f"There is no approval under this id in {guard.store.folder}; are MACHINES_ENV and the key the server's?"
-    if intent.state != "waiting":
-        return _OVER[intent.state]
-    if intent.policy != guard.policy.digest:
+    if approval.state != "waiting":
+        return _OVER[approval.state]
+    if approval.policy != guard.policy.digest:
         return "This was asked under another policy; set MACHINES_POLICY as the server has it, or let it ask anew."
     return "This has expired; the assistant can ask anew."
 
 
-async def _why_closed(guard: Guard, intent: Intent) -> str:
-    if intent.stakes.only is not None:
-        return _ITS_OWN[intent.stakes.only]
-    return SAYS["not_allowed"] if await guard.ways.usable() else SAYS["unset"]
+async def _why_closed(guard: Guard, approval: Approval) -> str:
+    if approval.details.only is not None:
+        return _ITS_OWN[approval.details.only]
+    return SAYS["not_allowed"] if await guard.channels.ready() else SAYS["unset"]
 
 
 def _clock(at: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.storage.audit_chain import Fault
-from machines_mcp.storage.audit_log import Finding, Head, Row
+from machines_mcp.storage.audit_log import AuditRow, Checkpoint, Finding
 from machines_mcp.storage.database import StoreUnavailable
 
 MOST_CHARACTERS = 40
@@ -33,7 +33,7 @@ class Wanted:
     limit: int = 50
 
 
-async def rows(settings: Settings, wanted: Wanted) -> list[Row]:
+async def rows(settings: Settings, wanted: Wanted) -> list[AuditRow]:
     """The rows, the newest last.
 
     Raises:
@@ -51,7 +51,7 @@ async def rows(settings: Settings, wanted: Wanted) -> list[Row]:
     return found[::-1]
 
 
-def table(found: list[Row]) -> str:
+def table(found: list[AuditRow]) -> str:
     """The rows as plain aligned text; a column that has nothing to say is left out."""
     if not found:
         return "No rows."
@@ -97,29 +97,31 @@ async def verified(settings: Settings, head_file: Path | None, write_head: Path 
     _refuse_without_key(settings.state_dir)
     async with opened_guard(settings) as guard:
         path = head_file or guard.policy.head_file
-        head = read_head(path)
-        finding = await guard.audit.verified(head)
-    unseen = path is not None and head is None and path != write_head
+        checkpoint = read_head(path)
+        finding = await guard.audit.verified(checkpoint)
+    unseen = path is not None and checkpoint is None and path != write_head
     if finding.ok and unseen and (finding.rows or head_file is not None):
         raise Unverifiable(
             f"The head is not there: {path}. It is written with each row; if it never was, add --write-head {path}."
         )
     if finding.ok and write_head is not None:
         try:
-            finding.head.write(write_head)
+            finding.checkpoint.write(write_head)
         except OSError:
             raise Unverifiable(f"The head can't be written to {write_head}; check its folder.") from None
-    return finding, said(finding, head)
+    return finding, verification_message(finding, checkpoint)
 
 
-def said(finding: Finding, head: Head | None) -> str:
+def verification_message(finding: Finding, checkpoint: Checkpoint | None) -> str:
     """What was found, in one sentence."""
     if not finding.ok:
         more = f", and {len(finding.faults) - 1} places more" if len(finding.faults) > 1 else ""
         key = "; if every row is, the key is another one" if finding.faults[0] == Fault(1, "changed") else ""
         return f"Tampered with: {finding.faults[0]}{more} ({finding.rows} rows are there){key}."
-    newest = f", the newest of {moment(finding.head.at)} UTC" if finding.rows else ""
-    against = f"the head of row {head.seq} is one of them" if head else "without a head a cut end is not seen"
+    newest = f", the newest of {moment(finding.checkpoint.at)} UTC" if finding.rows else ""
+    against = (
+        f"the head of row {checkpoint.seq} is one of them" if checkpoint else "without a head a cut end is not seen"
+    )
     return f"Whole: {finding.rows} rows{newest}; {against}."
 
 
@@ -134,7 +136,7 @@ def _refuse_without_key(folder: Path) -> None:
         raise Unverifiable(f"The key of the audit is not there: {key}. Without it no row can be judged.")
 
 
-def read_head(path: Path | None) -> Head | None:
+def read_head(path: Path | None) -> Checkpoint | None:
     """The head that is kept there; None where none is.
 
     Raises:
@@ -143,14 +145,14 @@ def read_head(path: Path | None) -> Head | None:
     if path is None:
         return None
     try:
-        return Head.read(path)
+        return Checkpoint.read(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         raise Unverifiable(f"The head can't be read, or is none: {path}.") from None
 
 
-def _columns(found: list[Row]) -> dict[str, list[str]]:
+def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
     def cells(name: str) -> list[str]:
         return [_cell(getattr(row, name)) for row in found]
 
@@ -159,7 +161,7 @@ def _columns(found: list[Row]) -> dict[str, list[str]]:
         "time (UTC)": [moment(row.at) for row in found],
         "kind": cells("kind"),
         "tool": cells("tool"),
-        "class": cells("effect"),
+        "class": cells("action_class"),
         "verdict": cells("verdict"),
         "code": cells("code"),
         "by": cells("by"),
@@ -167,7 +169,7 @@ def _columns(found: list[Row]) -> dict[str, list[str]]:
         "cents": cells("amount_cents"),
         "card": cells("card_id"),
         "sink": cells("sink"),
-        "approval": [cell[:8] for cell in cells("intent_id")],
+        "approval": [cell[:8] for cell in cells("approval_id")],
     }
 
 

@@ -10,8 +10,8 @@ from mcp import Client
 from mcp_types import CallToolResult, Implementation
 
 from machines_mcp import __version__
-from machines_mcp.cli.progress import Told
-from machines_mcp.protocol.errors import Code, Refusal
+from machines_mcp.cli.progress import ProgressReporter
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings import Settings
 
@@ -23,7 +23,7 @@ async def call_once(
     *,
     standing_yes: bool,
     on_page: Callable[[str], None] = lambda url: None,
-    on_progress: Told | None = None,
+    on_progress: ProgressReporter | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """The structured result, or the error's object, and whether it went well.
 
@@ -37,20 +37,20 @@ async def call_once(
             on_page(str(body["page"]))
             await app.reveals.ended(body["approval_id"])
             # A page that nobody used leaves it open; asking for it again would only open the next.
-            if await app.guard.ways.get(body["approval_id"]) is None:
+            if await app.guard.channels.get(body["approval_id"]) is None:
                 again = {**arguments, "approval_id": body["approval_id"]}
                 answer, body = await _call(client, tool, again, on_progress)
         # What leaves here leaves by no line, and is looked at as if it did.
-        app.egress.expect("call", app.egress.expected)
+        app.output_filter.allow("call", app.output_filter.allowed)
         line = json.dumps({"jsonrpc": "2.0", "id": "call", "result": body}, separators=(",", ":"), ensure_ascii=False)
-        shown = app.egress.inspect(line)
+        shown = app.output_filter.filtered(line)
         if shown is None:
-            return Refusal(Code.EGRESS_BLOCKED).payload(), False
+            return ToolError(Code.OUTPUT_BLOCKED).payload(), False
         return json.loads(shown)["result"], not answer.is_error
 
 
 async def _call(
-    client: Client, tool: str, arguments: Mapping[str, Any], on_progress: Told | None
+    client: Client, tool: str, arguments: Mapping[str, Any], on_progress: ProgressReporter | None
 ) -> tuple[CallToolResult, dict[str, Any]]:
     answer = await client.call_tool(tool, dict(arguments), progress_callback=on_progress)
     return answer, answer.structured_content or json.loads(getattr(answer.content[0], "text", "{}"))

@@ -57,10 +57,10 @@ def waiting_ids(context: click.Context, parameter: click.Parameter, begun: str) 
 def _waiting() -> list[tuple[str, str]]:
     import anyio
 
-    from machines_mcp.cli.approvals import intents
+    from machines_mcp.cli.approvals import approval_store
     from machines_mcp.server.settings import read_settings
 
     settings = read_settings()
     if not (settings.state_dir / "state.db").exists():
         return []
-    return [(intent.id, f"{intent.tool} of {intent.user_id}") for intent in anyio.run(intents, settings)]
+    return [(approval.id, f"{approval.tool} of {approval.user_id}") for approval in anyio.run(approval_store, settings)]

@@ -28,7 +28,7 @@ def login(environment: str, lines: Lines, say: Callable[[str], None]) -> str:
         KeyFault: What was typed can't be a key.
     """
     if lines.at_terminal:
-        say(f"This stores your partner key for {environment} ({_HOSTS[environment]}).{_stakes(environment)}")
+        say(f"This stores your partner key for {environment} ({_HOSTS[environment]}).{_approval_details(environment)}")
         if lines.answer(f"Is that where it belongs? Type {environment} to go on") != environment:
             raise NotDone("Nothing was stored.")
     key = checked_key(lines.ask("Partner key").expose().strip())
@@ -84,7 +84,7 @@ async def first_passphrase(settings: Settings, lines: Lines, say: Callable[[str]
     return (await set_at_terminal(settings, lines))[1]
 
 
-def _stakes(environment: str) -> str:
+def _approval_details(environment: str) -> str:
     return " Money there is real." if environment == "production" else ""
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Way
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.permissions.limits import Limits
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.permissions.policy_loader import read_policy_file
@@ -16,7 +16,7 @@ from machines_mcp.server.settings import Environment, SettingsError, checked_fla
 from machines_mcp.server.state_folder import policy_in
 from machines_mcp.tools.catalog import EFFECTS
 
-_PLACES: Mapping[Way, str] = {
+_PLACES: Mapping[Channel, str] = {
     "dialog": "in the client's dialog",
     "desk": "at the desk",
     "terminal": "at a terminal",
@@ -62,29 +62,33 @@ def report(policy: Policy) -> dict[str, Any]:
         "digest": policy.digest,
         "environment": policy.environment,
         "users": "any" if policy.users is None else sorted(policy.users),
-        "tools": [_call(policy, tool, effect) for tool, effects in EFFECTS.items() for effect in effects],
-        "grants": {effect.value: sorted(policy.ways(effect)) for effect in Effect},
+        "tools": [
+            _call(policy, tool, action_class)
+            for tool, action_classes in EFFECTS.items()
+            for action_class in action_classes
+        ],
+        "grants": {action_class.value: sorted(policy.channels(action_class)) for action_class in ActionClass},
         "passphrase": policy.needs_passphrase,
         "limits": limits_report(policy.limits),
-        "sinks": {sink: sorted(policy.ways(Effect.REVEAL, sink)) for sink in sorted(policy.sinks - {"none"})},
+        "sinks": {sink: sorted(policy.channels(ActionClass.REVEAL, sink)) for sink in sorted(policy.sinks - {"none"})},
         "reveal_model_cvc": policy.reveal_model_cvc,
         "identity_through_model": policy.identity_through_model,
         "audit_head_file": policy.head_file is not None,
     }
 
 
-def why(policy: Policy, effect: Effect, tool: str) -> str:
+def why(policy: Policy, action_class: ActionClass, tool: str) -> str:
     """What becomes of such a call, and by which key of the policy."""
-    own = effect in policy.tools.get(tool, {})
-    key = f"tools.{tool}.{effect}" if own else f"classes.{effect}"
-    rule = policy.rule(effect, tool)
+    own = action_class in policy.tools.get(tool, {})
+    key = f"tools.{tool}.{action_class}" if own else f"classes.{action_class}"
+    rule = policy.rule(action_class, tool)
     if rule is Rule.DENY:
-        return policy.reason(effect, tool)
+        return policy.reason(action_class, tool)
     if rule is Rule.ALLOW:
         return f"at once ({key})"
-    if effect is not Effect.REVEAL:
-        return f"a person decides {_places(policy.ways(effect))} ({key})"
-    shown = [policy.ways(effect, sink) for sink in policy.sinks - {"none"}]
+    if action_class is not ActionClass.REVEAL:
+        return f"a person decides {_places(policy.channels(action_class))} ({key})"
+    shown = [policy.channels(action_class, sink) for sink in policy.sinks - {"none"}]
     if not shown:
         return "there is nowhere to show it (reveal.sinks)"
     return f"a person decides {_places(frozenset().union(*shown))} ({key})"
@@ -108,7 +112,11 @@ def text(policy: Policy) -> str:
     lines = [f"{policy.source}: sound, for {policy.environment} and {users}, digest {policy.digest[:12]}", ""]
     lines += [f"{row['tool']:<24}{row['class']:<10}{row['rule']:<7}{row['why']}" for row in said["tools"]]
     lines += ["", "Who may say yes" + (", with the passphrase set:" if policy.needs_passphrase else ":")]
-    lines += [f"  {effect:<22}{_places(ways)}" for effect, ways in said["grants"].items() if effect != "reveal"]
+    lines += [
+        f"  {action_class:<22}{_places(ways)}"
+        for action_class, ways in said["grants"].items()
+        if action_class != "reveal"
+    ]
     lines += [f"  reveal to {sink:<12}{_places(ways)}" for sink, ways in said["sinks"].items()]
     lines += ["", "Limits:"]
     lines += [f"  {path:<36}{_limit(path, value)}" for path, value in said["limits"].items()]
@@ -117,12 +125,12 @@ def text(policy: Policy) -> str:
     return "\n".join(lines)
 
 
-def _call(policy: Policy, tool: str, effect: Effect) -> dict[str, str]:
+def _call(policy: Policy, tool: str, action_class: ActionClass) -> dict[str, str]:
     return {
         "tool": tool,
-        "class": effect.value,
-        "rule": policy.rule(effect, tool).value,
-        "why": why(policy, effect, tool),
+        "class": action_class.value,
+        "rule": policy.rule(action_class, tool).value,
+        "why": why(policy, action_class, tool),
     }
 
 
@@ -147,6 +155,6 @@ def _dollars(cents: int) -> str:
     return f"${cents // 100:,}.{cents % 100:02}"
 
 
-def _places(ways: Collection[Way]) -> str:
+def _places(ways: Collection[Channel]) -> str:
     words = [place for way, place in _PLACES.items() if way in ways]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

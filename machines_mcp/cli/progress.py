@@ -8,14 +8,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol, TextIO
 
 
-class Told(Protocol):
+class ProgressReporter(Protocol):
     """What the MCP client calls for each notice: how far, of how much, and what is waited for."""
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None: ...
 
 
 @contextmanager
-def told_on(stream: TextIO) -> Iterator[Told]:
+def reporting_on(stream: TextIO) -> Iterator[ProgressReporter]:
     """What to hand to the client as its progress callback; a bar is gone again at the end."""
     with ExitStack() as stack:
         yield _bar(stream, stack) if _is_screen(stream) else _lines(stream)
@@ -26,7 +26,7 @@ def _is_screen(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _lines(stream: TextIO) -> Told:
+def _lines(stream: TextIO) -> ProgressReporter:
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         stream.write(f"{_words(message)}: {_share(progress, total):.0%} of the time has passed\n")
         stream.flush()
@@ -34,7 +34,7 @@ def _lines(stream: TextIO) -> Told:
     return tell
 
 
-def _bar(stream: TextIO, stack: ExitStack) -> Told:
+def _bar(stream: TextIO, stack: ExitStack) -> ProgressReporter:
     """Drawn from the first notice on: most calls do not wait, and they need no rich either."""
     drawn: list[Callable[[float, str], None]] = []
 

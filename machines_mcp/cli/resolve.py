@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from machines_mcp.cli.approvals import plain, told
+from machines_mcp.cli.approvals import outcome_message, plain
 from machines_mcp.cli.audit import moment
-from machines_mcp.cli.unresolved import Doubt, doubts
-from machines_mcp.protocol.errors import Code, Refusal
+from machines_mcp.cli.unresolved import UnresolvedCall, unresolved_calls
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings
-from machines_mcp.storage.audit_log import Entry as Row
-from machines_mcp.storage.withdrawals import Begun, Withdrawals
+from machines_mcp.storage.audit_log import AuditEntry as Row
+from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,7 +52,7 @@ class Resolved:
     """Whether all could be dealt with (leaving it for later is that, too), and the last sentence."""
 
     ok: bool
-    says: str
+    message: str
 
 
 async def resolve(settings: Settings, person: Person, show: Callable[[str], None]) -> Resolved:
@@ -66,14 +66,18 @@ async def resolve(settings: Settings, person: Person, show: Callable[[str], None
     async with opened(settings) as app:
         app.load()
         by_hand = await _look(app, show)
-        left = [doubt for doubt in await doubts(app.guard) if doubt.state == "manual" or doubt.name in by_hand]
-        for doubt in left:
-            show(_shown(doubt))
-            stopped = await _decide(app, doubt, person, show)
+        left = [
+            unresolved
+            for unresolved in await unresolved_calls(app.guard)
+            if unresolved.state == "manual" or unresolved.name in by_hand
+        ]
+        for unresolved in left:
+            show(_shown(unresolved))
+            stopped = await _decide(app, unresolved, person, show)
             if stopped is not None:
                 return Resolved(False, stopped)
-        still = {doubt.name for doubt in await doubts(app.guard)}
-        settled = len([doubt for doubt in left if doubt.name not in still])
+        still = {unresolved.name for unresolved in await unresolved_calls(app.guard)}
+        settled = len([unresolved for unresolved in left if unresolved.name not in still])
     if not left:
         return Resolved(True, NOTHING)
     return Resolved(True, f"{settled} of {len(left)} settled.")
@@ -82,32 +86,36 @@ async def resolve(settings: Settings, person: Person, show: Callable[[str], None
 async def _look(app: App, show: Callable[[str], None]) -> set[str]:
     """What Machines can say, nobody else is asked about. The names of what it can't."""
     by_hand = set()
-    for doubt in await doubts(app.guard):
-        if doubt.state != "unknown" or doubt.intent is None:
+    for unresolved in await unresolved_calls(app.guard):
+        if unresolved.state != "unknown" or unresolved.approval is None:
             continue
-        passage = await app.guard.gate.settle(doubt.intent)
-        if passage is None:
-            show(f"{plain(doubt.name)}: found out by asking Machines.")
-        elif passage.verdict == "later":
-            show(f"{plain(doubt.name)}: can't be told yet; try again in a while.")
+        authorization = await app.guard.authorizer.settle(unresolved.approval)
+        if authorization is None:
+            show(f"{plain(unresolved.name)}: found out by asking Machines.")
+        elif authorization.verdict == "later":
+            show(f"{plain(unresolved.name)}: can't be told yet; try again in a while.")
         else:
-            by_hand.add(doubt.name)
+            by_hand.add(unresolved.name)
     return by_hand
 
 
-def _shown(doubt: Doubt) -> str:
+def _shown(unresolved: UnresolvedCall) -> str:
     sent = [
         f"Sent: {entry.operation} at {moment(entry.sent_at)} UTC, {entry.attempts} times in all, the last at"
         f" {moment(entry.last_sent_at)} UTC, key {entry.idempotency_key or 'none'}; {entry.state}"
-        for entry in doubt.entries
+        for entry in unresolved.entries
     ]
-    more = [*sent, *_of_withdrawal(doubt.withdrawal), f"In doubt since {moment(doubt.since)} UTC: {doubt.why}"]
-    if doubt.intent is None:
-        return "\n".join(plain(line) for line in [doubt.name, *(f"  {line}" for line in more)])
-    return told(doubt.intent, *more)
+    more = [
+        *sent,
+        *_of_withdrawal(unresolved.withdrawal),
+        f"In doubt since {moment(unresolved.since)} UTC: {unresolved.why}",
+    ]
+    if unresolved.approval is None:
+        return "\n".join(plain(line) for line in [unresolved.name, *(f"  {line}" for line in more)])
+    return outcome_message(unresolved.approval, *more)
 
 
-def _of_withdrawal(begun: Begun | None) -> list[str]:
+def _of_withdrawal(begun: StartedWithdrawal | None) -> list[str]:
     if begun is None:
         return []
     terms = begun.quote.terms
@@ -118,7 +126,7 @@ def _of_withdrawal(begun: Begun | None) -> list[str]:
     ]
 
 
-async def _decide(app: App, doubt: Doubt, person: Person, show: Callable[[str], None]) -> str | None:
+async def _decide(app: App, unresolved: UnresolvedCall, person: Person, show: Callable[[str], None]) -> str | None:
     """Ask, and keep the answer. A sentence where going on makes no sense."""
     answer = _answer(person)
     if answer == "later":
@@ -126,16 +134,16 @@ async def _decide(app: App, doubt: Doubt, person: Person, show: Callable[[str], 
     reference = None
     if answer == "yes":
         reference = person.answer(_REFERENCE)
-        fault = await _fault(app, doubt, reference)
+        fault = await _fault(app, unresolved, reference)
         if fault is not None:
             show(fault)
             return None
     if app.policy.needs_passphrase:
-        typed = person.ask("Your passphrase") if await app.guard.ways.usable() else None
-        decision = await app.guard.ways.unlock(typed, "terminal")
+        typed = person.ask("Your passphrase") if await app.guard.channels.ready() else None
+        decision = await app.guard.channels.check_passphrase(typed, "terminal")
         if decision != "granted":
             return _STANDS_AGAINST[decision]
-    await _keep(app, doubt, reference)
+    await _keep(app, unresolved, reference)
     show(_KEPT.format(what="it happened" if reference else "it did not happen"))
     return None
 
@@ -152,20 +160,20 @@ def _answer(person: Person) -> Answer:
     return "later"
 
 
-async def _fault(app: App, doubt: Doubt, reference: str) -> str | None:
+async def _fault(app: App, unresolved: UnresolvedCall, reference: str) -> str | None:
     """What is wrong with an id that was typed."""
     from machines_mcp.partner.errors import NotFound, PartnerError
 
     if not _ID.fullmatch(reference) or _NUMBER.fullmatch(reference):
         return "That is no id (4 to 128 letters, digits and _.:@+-, not digits alone); nothing was changed."
-    cards = [entry for entry in doubt.entries if entry.operation == "POST /cards"]
-    if doubt.intent is None or not cards:
+    cards = [entry for entry in unresolved.entries if entry.operation == "POST /cards"]
+    if unresolved.approval is None or not cards:
         return None
     for entry in cards:
-        if reference in (await app.guard.journal.rivals(entry)).made:
+        if reference in (await app.guard.journal.concurrent_requests(entry)).created:
             return "That card was made by another call; nothing was changed."
     try:
-        await (await app.connection.client()).cards.get(doubt.intent.user_id, reference)
+        await (await app.connection.client()).cards.get(unresolved.approval.user_id, reference)
     except NotFound:
         return "Machines has no such card of this user; nothing was changed."
     except PartnerError as error:
@@ -173,39 +181,39 @@ async def _fault(app: App, doubt: Doubt, reference: str) -> str | None:
     return None
 
 
-async def _keep(app: App, doubt: Doubt, reference: str | None) -> None:
+async def _keep(app: App, unresolved: UnresolvedCall, reference: str | None) -> None:
     """The audit and what the call's own tool goes by, all or nothing; then its outcome, which follows from these."""
-    guard, intent = app.guard, doubt.intent
+    guard, approval = app.guard, unresolved.approval
     verdict = "happened" if reference else "not_happened"
-    user_id = doubt.withdrawal.quote.user_id if doubt.withdrawal else intent.user_id if intent else None
+    user_id = unresolved.withdrawal.quote.user_id if unresolved.withdrawal else approval.user_id if approval else None
     row = Row(
         kind="decision",
-        tool=intent.tool if intent else "create_withdrawal",
-        effect=intent.effect if intent else None,
+        tool=approval.tool if approval else "create_withdrawal",
+        action_class=approval.action_class if approval else None,
         user_id=user_id,
-        intent_id=intent.id if intent else None,
+        approval_id=approval.id if approval else None,
         verdict=verdict,
         code="resolved",
         by="terminal",
-        card_id=intent.card_id if intent else None,
-        amount_cents=intent.amount_cents if intent else None,
+        card_id=approval.card_id if approval else None,
+        amount_cents=approval.amount_cents if approval else None,
     )
 
     def work(db: sqlite3.Connection) -> None:
         guard.audit.append_in(db, row)
-        if doubt.withdrawal is not None:
-            Withdrawals(app.store).record_in(db, doubt.withdrawal.id, "confirmed" if reference else "rejected")
-        for entry in doubt.entries:
-            guard.journal.say_in(db, entry.id, reference, "terminal")
+        if unresolved.withdrawal is not None:
+            Withdrawals(app.store).record_in(db, unresolved.withdrawal.id, "confirmed" if reference else "rejected")
+        for entry in unresolved.entries:
+            guard.journal.resolve_in(db, entry.id, reference, "terminal")
 
     await app.store.run(work)
-    if intent is None:
+    if approval is None:
         return
-    passage = await guard.gate.settle(intent)
-    if passage is not None and passage.verdict == "manual":
+    authorization = await guard.authorizer.settle(approval)
+    if authorization is not None and authorization.verdict == "manual":
         # Its tool can't say more than the person did.
-        refusal = Refusal(Code.OUTCOME_UNKNOWN if reference else Code.APPROVAL_EXPIRED, message=_said(reference))
-        await guard.intents.finish(intent.id, json.dumps(refusal.payload()), ok=False, code=refusal.code.value)
+        refusal = ToolError(Code.OUTCOME_UNKNOWN if reference else Code.APPROVAL_EXPIRED, message=_said(reference))
+        await guard.approvals.finish(approval.id, json.dumps(refusal.payload()), ok=False, code=refusal.code.value)
 
 
 def _said(reference: str | None) -> str:

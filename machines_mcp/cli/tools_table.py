@@ -28,8 +28,14 @@ def listing(settings: Settings) -> list[dict[str, Any]]:
                 "tool": tool.name,
                 "title": tool.title,
                 "steps": list(tool.steps),
-                "rules": {effect.value: registry.policy.rule(effect, tool.name).value for effect in tool.effects},
-                "why": {effect.value: why(registry.policy, effect, tool.name) for effect in tool.effects},
+                "rules": {
+                    action_class.value: registry.policy.rule(action_class, tool.name).value
+                    for action_class in tool.action_classes
+                },
+                "why": {
+                    action_class.value: why(registry.policy, action_class, tool.name)
+                    for action_class in tool.action_classes
+                },
                 "listed": entry is not None,
                 "tokens": _tokens(entry),
                 "model_tokens": _tokens(entry and {k: entry.get(k) for k in ("name", "description", "inputSchema")}),
@@ -75,7 +81,7 @@ def listing_table(rows: list[dict[str, Any]]) -> str:
     """The rows as plain aligned text."""
     lines = [f"{'tool':<24}{'step':<12}{'class: rule':<36}{'tokens':>7}"]
     for row in rows:
-        rules = ", ".join(f"{effect}: {rule}" for effect, rule in row["rules"].items())
+        rules = ", ".join(f"{action_class}: {rule}" for action_class, rule in row["rules"].items())
         steps = ", ".join(map(str, row["steps"]))
         lines.append(f"{row['tool']:<24}{steps:<12}{rules:<36}{row['tokens']:>7}")
     total = f"{'all':<72}{sum(row['tokens'] for row in rows):>7}"
@@ -86,8 +92,8 @@ def _reasons(rows: list[dict[str, Any]]) -> list[str]:
     """What each rule means and where it comes from, with the tools that it is for."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        for effect, rule in row["rules"].items():
-            found.setdefault((rule, row["why"][effect]), []).append(row["tool"])
+        for action_class, rule in row["rules"].items():
+            found.setdefault((rule, row["why"][action_class]), []).append(row["tool"])
     return [f"{rule:<6}{reason}: {', '.join(tools)}" for (rule, reason), tools in sorted(found.items())]
 
 

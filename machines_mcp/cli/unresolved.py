@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.pending import Overview
-from machines_mcp.storage.journal import Entry
-from machines_mcp.storage.withdrawals import Begun, Withdrawals
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.pending import PendingWorkReader
+from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
@@ -23,50 +23,50 @@ _NOT_WRITTEN = "Its answer was lost or could not be kept."
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class UnresolvedCall:
     """A call with what the journal has of it, or a withdrawal whose call has ended otherwise."""
 
     state: State
     since: float
-    intent: Intent | None
-    entries: Sequence[Entry]
-    withdrawal: Begun | None
+    approval: Approval | None
+    entries: Sequence[JournalEntry]
+    withdrawal: StartedWithdrawal | None
 
     @property
     def name(self) -> str:
         """What it is, in a few words."""
-        if self.intent is not None:
-            return f"{self.intent.tool} {self.intent.id} of {self.intent.user_id or 'nobody'}"
+        if self.approval is not None:
+            return f"{self.approval.tool} {self.approval.id} of {self.approval.user_id or 'nobody'}"
         return f"withdrawal {self.withdrawal.id if self.withdrawal else ''}"
 
     @property
     def why(self) -> str:
         """Why a person must say."""
         note = next((entry.note for entry in self.entries if entry.state == "manual" and entry.note), None)
-        if note is None and self.intent is not None and self.intent.owner is None:
+        if note is None and self.approval is not None and self.approval.owner is None:
             return NO_ENTRY
         return note or _NOT_WRITTEN
 
 
-async def doubts(guard: Guard) -> list[Doubt]:
+async def unresolved_calls(guard: Guard) -> list[UnresolvedCall]:
     """All of them, oldest first.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
-    found = await Overview(guard.store, time.time).look()
+    found = await PendingWorkReader(guard.store, time.time).snapshot()
     rows = Withdrawals(guard.store)
-    calls = [await _of_call(guard, rows, intent, intent.id in found.by_hand) for intent in found.executing]
-    at_work = {intent.id for intent in found.executing}
+    calls = [await _of_call(guard, rows, approval, approval.id in found.needs_person) for approval in found.executing]
+    at_work = {approval.id for approval in found.executing}
     alone = [
-        Doubt("manual", each.since, None, (), await rows.find(each.id))
+        UnresolvedCall("manual", each.since, None, (), await rows.find(each.id))
         for each in found.withdrawals
-        if each.intent_id not in at_work
+        if each.approval_id not in at_work
     ]
-    return sorted([*calls, *alone], key=lambda doubt: doubt.since)
+    return sorted([*calls, *alone], key=lambda unresolved: unresolved.since)
 
 
-async def _of_call(guard: Guard, rows: Withdrawals, intent: Intent, by_hand: bool) -> Doubt:
-    state: State = "running" if guard.intents.running(intent) else "manual" if by_hand else "unknown"
-    entries, withdrawal = await guard.journal.of_intent(intent.id), await rows.of_intent(intent.id)
-    return Doubt(state, intent.began_at or intent.created_at, intent, entries, withdrawal)
+async def _of_call(guard: Guard, rows: Withdrawals, approval: Approval, by_hand: bool) -> UnresolvedCall:
+    state: State = "running" if guard.approvals.running(approval) else "manual" if by_hand else "unknown"
+    entries, withdrawal = await guard.journal.for_approval(approval.id), await rows.for_approval(approval.id)
+    return UnresolvedCall(state, approval.started_at or approval.created_at, approval, entries, withdrawal)

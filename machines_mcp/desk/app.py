@@ -7,16 +7,16 @@ import re
 from starlette.requests import Request
 from starlette.responses import Response
 
-from machines_mcp.desk.approvals_page import Decisions
-from machines_mcp.desk.audit_page import Record
-from machines_mcp.desk.dependencies import Rooms
-from machines_mcp.desk.kyc_page import Identity
+from machines_mcp.desk.approvals_page import ApprovalsPage
+from machines_mcp.desk.audit_page import AuditPage
+from machines_mcp.desk.dependencies import DeskDependencies
+from machines_mcp.desk.kyc_page import KycPage
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH, proof
-from machines_mcp.desk.request_guard import Door
-from machines_mcp.desk.routing import Front, Pages
+from machines_mcp.desk.request_guard import RequestGuard
+from machines_mcp.desk.routing import PageRenderer, Pages
 from machines_mcp.desk.sessions import Sessions
-from machines_mcp.desk.sign_in import entrance, exit_place, sign_in_page
-from machines_mcp.desk.templates import STYLE, Views
+from machines_mcp.desk.sign_in import sign_in_page, sign_in_place, sign_out_place
+from machines_mcp.desk.templates import STYLE, Templates
 
 _BY = {
     "dialog": "in the client's dialog",
@@ -29,10 +29,10 @@ _BY = {
 }
 
 
-def application(rooms: Rooms, port: int) -> Door:
+def build_app(rooms: DeskDependencies, port: int) -> RequestGuard:
     """The desk at `http://127.0.0.1:{port}/`."""
-    views = Views(rooms.clock, environment=rooms.environment, simulated=rooms.simulated, by=_BY)
-    front = Front(rooms, Sessions(port, for_all=rooms.simulated), views)
+    views = Templates(rooms.clock, environment=rooms.environment, simulated=rooms.simulated, by=_BY)
+    front = PageRenderer(rooms, Sessions(port, for_all=rooms.simulated), views)
 
     async def style(request: Request) -> Response:
         return Response(STYLE, media_type="text/css")
@@ -43,7 +43,12 @@ def application(rooms: Rooms, port: int) -> Door:
             return views.plain(404, "There is nothing here.")
         return Response(proof(rooms, challenge, port), media_type="text/plain")
 
-    free = {("GET", "/desk.css"): style, ("GET", PROOF_PATH): show_proof, **entrance(front)}
-    places = [*Decisions(front).places(), *Identity(front).places(), *Record(front).places(), exit_place(front)]
+    free = {("GET", "/desk.css"): style, ("GET", PROOF_PATH): show_proof, **sign_in_place(front)}
+    places = [
+        *ApprovalsPage(front).places(),
+        *KycPage(front).places(),
+        *AuditPage(front).places(),
+        sign_out_place(front),
+    ]
     pages = Pages(front, places, free, lambda request, path: sign_in_page(front, request, path))
-    return Door(pages, port, views.bare)
+    return RequestGuard(pages, port, views.bare)

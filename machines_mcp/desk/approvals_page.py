@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from machines_mcp.desk.routing import Form, Front, Place, Visit
+from machines_mcp.desk.routing import Form, PageRenderer, Place, Visit
 from machines_mcp.desk.sign_in import SAYS, with_passphrase
 from machines_mcp.desk.templates import dollars
-from machines_mcp.permissions.approval_details import Fact
+from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.limits import budgets
 
 if TYPE_CHECKING:
-    from machines_mcp.permissions.approval import Intent
+    from machines_mcp.permissions.approval import Approval
 
 SHOWN_DECIDED = 20
 
@@ -40,20 +40,20 @@ _CAN_NOT: dict[str, tuple[int, str]] = {
 class Shown:
     """An intent as the page draws it."""
 
-    intent: Intent
+    approval: Approval
     title: str
-    facts: tuple[Fact, ...]
+    items: tuple[Detail, ...]
     standing: str
     tone: str
     note: str = ""
 
 
-class Decisions:
+class ApprovalsPage:
     """Draws intents and takes decisions on them."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: PageRenderer) -> None:
         self._front = front
-        self._guard = front.rooms.guard
+        self._guard = front.dependencies.guard
 
     def places(self) -> list[Place]:
         """The home page, and a page for each intent."""
@@ -64,19 +64,21 @@ class Decisions:
 
     async def home(self, visit: Visit) -> Response:
         """What waits, what was decided, and the server as it stands."""
-        waiting = await self._guard.ways.waiting()
-        ids = {intent.id for intent in waiting}
+        waiting = await self._guard.channels.waiting()
+        ids = {approval.id for approval in waiting}
         recent = [
-            intent for intent in await self._guard.intents.recent(SHOWN_DECIDED + len(ids)) if intent.id not in ids
+            approval
+            for approval in await self._guard.approvals.recent(SHOWN_DECIDED + len(ids))
+            if approval.id not in ids
         ]
         verifier = await self._guard.passphrase.verifier()
-        policy, now = self._guard.policy, self._front.rooms.clock()
+        policy, now = self._guard.policy, self._front.dependencies.clock()
         left = await self._guard.store.read(lambda db: budgets(db, policy, now))
         return self._front.page(
             visit,
             "home",
-            waiting=[self._shown(intent) for intent in waiting],
-            decided=[self._shown(intent) for intent in recent[:SHOWN_DECIDED]],
+            waiting=[self._shown(approval) for approval in waiting],
+            decided=[self._shown(approval) for approval in recent[:SHOWN_DECIDED]],
             policy=policy,
             budgets=[(_BUDGETS[one.limit], one) for one in left if one.limit in _BUDGETS],
             passphrase_set_at=verifier.set_at if verifier else None,
@@ -89,10 +91,10 @@ class Decisions:
 
     async def decide(self, visit: Visit, form: Form) -> Response:
         """A person's yes or no."""
-        ways, decision = self._guard.ways, form.get("decision")
+        channels, decision = self._guard.channels, form.get("decision")
         if decision not in ("approve", "refuse"):
-            return self._front.views.plain(400, "A decision is to approve or to refuse.")
-        ask = ways.grant if decision == "approve" else ways.refuse
+            return self._front.templates.plain(400, "A decision is to approve or to refuse.")
+        ask = channels.grant if decision == "approve" else channels.refuse
         says = await with_passphrase(
             self._front, form.get("passphrase", ""), lambda passphrase: ask(visit.name, "desk", passphrase)
         )
@@ -101,25 +103,25 @@ class Decisions:
         return await self._one(visit, *(SAYS | _CAN_NOT)[says])
 
     async def _one(self, visit: Visit, status: int, fault: str) -> Response:
-        intent = await self._guard.intents.get(visit.name)
-        if intent is None:
-            return self._front.views.plain(404, "There is no such request.")
-        return self._front.page(visit, "decision", status, shown=self._shown(intent), fault=fault)
+        approval = await self._guard.approvals.get(visit.name)
+        if approval is None:
+            return self._front.templates.plain(404, "There is no such request.")
+        return self._front.page(visit, "decision", status, shown=self._shown(approval), fault=fault)
 
-    def _shown(self, intent: Intent) -> Shown:
-        stakes = intent.stakes
+    def _shown(self, approval: Approval) -> Shown:
+        details = approval.details
         # The amount stands above the table already.
-        amount = None if stakes.amount_cents is None else dollars(stakes.amount_cents)
-        facts = tuple(fact for fact in stakes.facts if amount is None or fact.value != amount)
-        title = self._front.rooms.titles.get(intent.tool, intent.tool)
-        return Shown(intent, title, facts, *self._standing(intent))
+        amount = None if details.amount_cents is None else dollars(details.amount_cents)
+        items = tuple(item for item in details.items if amount is None or item.value != amount)
+        title = self._front.dependencies.titles.get(approval.tool, approval.tool)
+        return Shown(approval, title, items, *self._standing(approval))
 
-    def _standing(self, intent: Intent) -> tuple[str, str, str]:
+    def _standing(self, approval: Approval) -> tuple[str, str, str]:
         """State in a word, its colour, and a sentence where there is more to say."""
-        if self._guard.intents.expired(intent):
+        if self._guard.approvals.is_expired(approval):
             return "Expired", "soft", ""
-        outcome: dict[str, Any] = json.loads(intent.outcome) if intent.outcome else {}
-        match intent.state:
+        outcome: dict[str, Any] = json.loads(approval.outcome) if approval.outcome else {}
+        match approval.state:
             case "waiting":
                 return "Waiting", "wait", ""
             case "granted":
@@ -127,7 +129,7 @@ class Decisions:
             case "refused":
                 return "Refused", "bad", ""
             case "executing":
-                running = self._guard.intents.running(intent)
+                running = self._guard.approvals.running(approval)
                 return ("Running", "wait", "") if running else ("Unknown", "bad", "Nobody can say whether it happened.")
             case "done":
                 return "Done", "good", ""

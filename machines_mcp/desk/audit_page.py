@@ -11,14 +11,14 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from machines_mcp.desk.routing import Front, Place, Visit
+from machines_mcp.desk.routing import PageRenderer, Place, Visit
 from machines_mcp.desk.spend_chart import chart
-from machines_mcp.permissions.daily_totals import days
+from machines_mcp.permissions.daily_totals import daily_totals
 from machines_mcp.permissions.limits import DAY_SECONDS
 from machines_mcp.storage.audit_log import Kind
 
 if TYPE_CHECKING:
-    from machines_mcp.storage.audit_log import Row
+    from machines_mcp.storage.audit_log import AuditRow
 
 PAGE_ROWS = 50
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -59,18 +59,18 @@ class Wanted:
 class Line:
     """A row of the audit, in words."""
 
-    row: Row
+    row: AuditRow
     what: str
     tone: str
     detail: str
 
 
-class Record:
+class AuditPage:
     """Draws the audit."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: PageRenderer) -> None:
         self._front = front
-        self._guard = front.rooms.guard
+        self._guard = front.dependencies.guard
 
     def places(self) -> list[Place]:
         """The audit's page."""
@@ -81,8 +81,8 @@ class Record:
         wanted = _wanted(visit.request.query_params)
         rows = [] if wanted.fault else await self._rows(wanted)
         more = len(rows) > PAGE_ROWS
-        now = self._front.rooms.clock()
-        spent = await self._guard.store.read(lambda db: days(db, now, WIDE_DAYS))
+        now = self._front.dependencies.clock()
+        spent = await self._guard.store.read(lambda db: daily_totals(db, now, WIDE_DAYS))
         cap = self._guard.policy.limits.per_day_cents
         return self._front.page(
             visit,
@@ -93,17 +93,17 @@ class Record:
             older=wanted.query(before=rows[PAGE_ROWS - 1].seq) if more else "",
             newest=wanted.query(before=None) if wanted.before else "",
             kinds=KINDS,
-            tools=sorted(self._front.rooms.titles),
+            tools=sorted(self._front.dependencies.titles),
             charts=(
                 ("broad", chart(spent, cap, width=720, height=220)),
                 ("slim", chart(spent[-NARROW_DAYS:], cap, width=340, height=220)),
             ),
             days=spent[::-1],
             cap=cap,
-            today=self._front.views.day(now),
+            today=self._front.templates.day(now),
         )
 
-    async def _rows(self, wanted: Wanted) -> list[Row]:
+    async def _rows(self, wanted: Wanted) -> list[AuditRow]:
         begins = None if not wanted.day else datetime.fromisoformat(wanted.day).replace(tzinfo=UTC).timestamp()
         return await self._guard.audit.rows(
             before=wanted.before,
@@ -138,7 +138,7 @@ def _wanted(query: QueryParams) -> Wanted:
     )
 
 
-def _line(row: Row) -> Line:
+def _line(row: AuditRow) -> Line:
     """What a row says. A row that was tampered with can hold anything, so nothing is taken for what it should be."""
     what = {"asked": "A person was asked", "alarm": "Alarm", "reveal": "Card shown", "setting": "Setting changed"}.get(
         str(row.kind)
@@ -146,7 +146,7 @@ def _line(row: Row) -> Line:
     if what is None:
         refused = row.kind == "call" and row.verdict is None and row.code not in (None, "ok")
         what = _VERDICTS.get(str(row.verdict)) or (
-            "Not done" if refused else "Read" if row.effect == "read" else "Called"
+            "Not done" if refused else "Read" if row.action_class == "read" else "Called"
         )
     tone = "bad" if what in _BAD else "good" if what in _GOOD else ""
     detail = str(row.code) if row.code not in (None, "ok") else ""

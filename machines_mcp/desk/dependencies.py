@@ -31,7 +31,7 @@ class Fulfilled:
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class DeskDependencies:
     """The rooms behind the desk."""
 
     environment: str

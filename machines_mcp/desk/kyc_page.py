@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from starlette.responses import Response
 
 from machines_mcp.desk.kyc_form import Field, blamed, drawn, filled, grouped, judged
-from machines_mcp.desk.routing import Form, Front, Place, Visit
+from machines_mcp.desk.routing import Form, PageRenderer, Place, Visit
 from machines_mcp.desk.sign_in import SAYS, decided, is_missing
 from machines_mcp.partner.errors import PartnerError
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
     from machines_mcp.partner.models.kyc import Occupation
-    from machines_mcp.permissions.approval import Intent
+    from machines_mcp.permissions.approval import Approval
 
 MOST_OCCUPATIONS = 12
 MOST_WORDS = 60
@@ -47,19 +47,19 @@ class Search:
 class Sheet:
     """The form as one request has it. `fault` is of the passphrase, `wrong` of no field."""
 
-    intent: Intent
+    approval: Approval
     fields: tuple[Field, ...]
     search: Search
     fault: str = ""
     wrong: str = ""
 
 
-class Identity:
+class KycPage:
     """Shows the form of a waiting intent and takes it."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: PageRenderer) -> None:
         self._front = front
-        self._ways = front.rooms.guard.ways
+        self._channels = front.dependencies.guard.channels
 
     def places(self) -> list[Place]:
         """The form of each intent that asks for one."""
@@ -74,17 +74,17 @@ class Identity:
         return await self._open(visit, form, self._judge)
 
     async def _open(self, visit: Visit, form: Form, go_on: _GoOn) -> Response:
-        intent = await self._ways.get(visit.name)
-        if intent is None or intent.stakes.only != "form":
+        approval = await self._channels.get(visit.name)
+        if approval is None or approval.details.only != "form":
             return self._front.back(visit, _OVER, f"/decisions/{visit.name}")
         try:
-            values = await self._front.rooms.kyc_values(intent.user_id)
+            values = await self._front.dependencies.kyc_values(approval.user_id)
         except PartnerError:
-            return self._front.views.plain(
+            return self._front.templates.plain(
                 502, "Machines can't be asked for the form right now; try again in a moment."
             )
         search = _search(values, form.get("occupation_search", "").strip()[:MOST_WORDS], form.get("occupation", ""))
-        return await go_on(visit, form, values, Sheet(intent, filled(drawn(values), form), search))
+        return await go_on(visit, form, values, Sheet(approval, filled(drawn(values), form), search))
 
     async def _empty(self, visit: Visit, form: Form, values: KycValues, sheet: Sheet) -> Response:
         return self._page(visit, 200, sheet)
@@ -95,7 +95,7 @@ class Identity:
         if not sends:
             return self._page(visit, 200, replace(sheet, search=replace(sheet.search, looked=True)))
         typed = form.get("passphrase", "")
-        judged_fields = judged(sheet.fields, values, self._front.rooms.clock())
+        judged_fields = judged(sheet.fields, values, self._front.dependencies.clock())
         lacks = await is_missing(self._front, typed)
         sheet = replace(sheet, fields=judged_fields, fault=SAYS["empty"][1] if lacks else "")
         if lacks or any(field.fault for field in judged_fields):
@@ -103,11 +103,13 @@ class Identity:
         return await self._send(visit, typed, sheet)
 
     async def _send(self, visit: Visit, typed: str, sheet: Sheet) -> Response:
-        intent_id = sheet.intent.id
-        done = await self._front.rooms.fulfil(
-            intent_id,
+        approval_id = sheet.approval.id
+        done = await self._front.dependencies.fulfil(
+            approval_id,
             {field.name: field.value for field in sheet.fields if field.value},
-            lambda: decided(self._front, typed, lambda passphrase: self._ways.take(intent_id, "form", passphrase)),
+            lambda: decided(
+                self._front, typed, lambda passphrase: self._channels.grant_and_consume(approval_id, "form", passphrase)
+            ),
         )
         if done.decision == "faulty":
             return self._page(visit, 422, replace(sheet, fields=blamed(sheet.fields, done.faults), wrong=done.message))
@@ -115,20 +117,20 @@ class Identity:
             status, fault = SAYS[done.decision]
             return self._page(visit, status, replace(sheet, fault=fault))
         said = f"It was sent, and did not go well. {done.message}" if done.decision == "failed" else _OVER
-        return self._front.back(visit, _SAID.get(done.decision, said), f"/decisions/{intent_id}")
+        return self._front.back(visit, _SAID.get(done.decision, said), f"/decisions/{approval_id}")
 
     def _page(self, visit: Visit, status: int, sheet: Sheet) -> Response:
         return self._front.page(
             visit,
             "kyc",
             status,
-            intent=sheet.intent,
+            approval=sheet.approval,
             groups=grouped(sheet.fields),
             faulty=[field for field in sheet.fields if field.fault],
             search=sheet.search,
             fault=sheet.fault,
             wrong=sheet.wrong,
-            today=self._front.views.day(self._front.rooms.clock()),
+            today=self._front.templates.day(self._front.dependencies.clock()),
         )
 
 

@@ -6,19 +6,19 @@ import asyncio
 import hmac
 import secrets
 
-from machines_mcp.desk.dependencies import Rooms
+from machines_mcp.desk.dependencies import DeskDependencies
 
 PROOF_PATH, CHALLENGE = "/proof", "x-desk-challenge"
 ANSWER_SECONDS = 1.0
 MOST_BYTES = 8 * 1024
 
 
-def proof(rooms: Rooms, challenge: str, port: int) -> str:
+def proof(rooms: DeskDependencies, challenge: str, port: int) -> str:
     """What only a desk of this state folder and of this policy can say, of itself at this port."""
     return hmac.digest(rooms.key, f"desk\0{challenge}\0{port}\0{rooms.kind}".encode(), "sha256").hex()
 
 
-async def answers(rooms: Rooms, port: int) -> bool:
+async def answers(rooms: DeskDependencies, port: int) -> bool:
     """Ask for what only it can know: a port is soon another program's, and would show people whatever it likes."""
     if not 0 < port < 65_536:
         return False

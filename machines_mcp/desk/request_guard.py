@@ -41,7 +41,7 @@ Bare = Callable[[int, str], tuple[bytes, list[tuple[bytes, bytes]]]]
 logger = logging.getLogger(__name__)
 
 
-class Door:
+class RequestGuard:
     """Lets in what this desk's own pages send. `bare` draws a page of one sentence."""
 
     def __init__(self, inside: Application, port: int, bare: Bare) -> None:

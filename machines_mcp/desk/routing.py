@@ -12,10 +12,10 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from machines_mcp.desk.dependencies import Rooms
+from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.desk.request_guard import Receive, Scope, Send
 from machines_mcp.desk.sessions import Session, Sessions
-from machines_mcp.desk.templates import Views
+from machines_mcp.desk.templates import Templates
 
 MAX_FIELDS = 60
 
@@ -43,18 +43,18 @@ class Place:
 
 
 @dataclass(slots=True)
-class Front:
+class PageRenderer:
     """What all pages share."""
 
-    rooms: Rooms
+    dependencies: DeskDependencies
     sessions: Sessions
-    views: Views
+    templates: Templates
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """One passphrase at a time: guesses that come together would all be looked at before the first is counted."""
 
     def page(self, visit: Visit, name: str, status: int = 200, **context: object) -> Response:
         """A page for whoever is signed in."""
-        return self.views.page(
+        return self.templates.page(
             name,
             status,
             session=visit.session,
@@ -77,7 +77,7 @@ class Pages:
 
     def __init__(
         self,
-        front: Front,
+        front: PageRenderer,
         places: list[Place],
         free: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]],
         sign_in: Callable[[Request, str], Response],
@@ -104,7 +104,7 @@ class Pages:
                 return await self._at(place, request, found.group(1) if found.groups() else "")
         if any(known == path for _, known in self._free):
             return self._closed("GET" if ("GET", path) in self._free else "POST")
-        return self._front.views.plain(404, "There is nothing here.")
+        return self._front.templates.plain(404, "There is nothing here.")
 
     async def _at(self, place: Place, request: Request, name: str) -> Response:
         session = self._front.sessions.find(request.cookies)
@@ -119,7 +119,7 @@ class Pages:
             or form is None
             or not self._front.sessions.is_form_token(session, path, form.get("token", ""))
         ):
-            return self._front.views.plain(
+            return self._front.templates.plain(
                 403, "This form is not of this session; go back, reload the page and try again."
             )
         return await place.change(Visit(request, session, name), form)
@@ -137,7 +137,7 @@ class Pages:
         return response
 
     def _closed(self, allowed: str) -> Response:
-        return self._front.views.plain(405, "That is not how this page is used.", Allow=allowed)
+        return self._front.templates.plain(405, "That is not how this page is used.", Allow=allowed)
 
 
 def read_form(body: bytes) -> dict[str, str] | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from machines_mcp.desk.dependencies import Rooms
+from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.storage.database import private_folder
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 class Desk:
     """The one desk of this server; nothing runs before `address` is asked for."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: DeskDependencies) -> None:
         self._rooms = rooms
         self._notes = rooms.guard.store.folder / NOTES
         self._lock = anyio.Lock()
@@ -79,7 +79,7 @@ class Desk:
         return self._task is not None and not self._task.done()
 
     def _start(self) -> str | None:
-        from machines_mcp.desk.app import application
+        from machines_mcp.desk.app import build_app
 
         try:
             listener = _listener()
@@ -87,7 +87,7 @@ class Desk:
             logger.error("the desk can't be started: no port of 127.0.0.1 can be had")
             return None
         port = listener.getsockname()[1]
-        self._server = _server(application(self._rooms, port))
+        self._server = _server(build_app(self._rooms, port))
         # Not of any request's task group: it outlives the call that needed it first.
         self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
         self._task.add_done_callback(_ended)

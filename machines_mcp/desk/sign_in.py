@@ -9,7 +9,7 @@ from typing import Literal
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from machines_mcp.desk.routing import Form, Front, Place, Visit, read_form
+from machines_mcp.desk.routing import Form, PageRenderer, Place, Visit, read_form
 from machines_mcp.permissions.channels import Decision
 from machines_mcp.redaction.secret import Secret
 
@@ -25,43 +25,45 @@ SAYS: dict[str, tuple[int, str]] = {
 
 
 async def with_passphrase(
-    front: Front, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]
+    front: PageRenderer, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]
 ) -> Decision | Literal["empty"]:
     """Ask for a decision with what was typed; `empty` where that is nothing and something is needed."""
     return "empty" if await is_missing(front, typed) else await decided(front, typed, decide)
 
 
-async def is_missing(front: Front, typed: str) -> bool:
+async def is_missing(front: PageRenderer, typed: str) -> bool:
     """Whether a passphrase is needed and none was typed: that is no try."""
-    return not typed and not front.rooms.simulated and await front.rooms.guard.passphrase.is_set()
+    return not typed and not front.dependencies.simulated and await front.dependencies.guard.passphrase.is_set()
 
 
-async def decided(front: Front, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]) -> Decision:
+async def decided(front: PageRenderer, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]) -> Decision:
     """The decision with what was typed, one at a time."""
-    if front.rooms.simulated:
+    if front.dependencies.simulated:
         return await decide(None)
     async with front.turn:
         return await decide(Secret(typed))
 
 
-def sign_in_page(front: Front, request: Request, path: str, says: str = "") -> Response:
+def sign_in_page(front: PageRenderer, request: Request, path: str, says: str = "") -> Response:
     """The page that asks for the passphrase before `path` is shown."""
     status, fault = SAYS.get(says, (401, ""))
     token = front.sessions.form_token(None, SIGN_IN)
     # Such a link comes without the cookie, even where there is one; the next step within the desk has it.
     linked = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
-    return front.views.page("sign_in", status, path=path, token=token, fault=fault, linked=linked, says=says)
+    return front.templates.page("sign_in", status, path=path, token=token, fault=fault, linked=linked, says=says)
 
 
-def entrance(front: Front) -> dict[tuple[str, str], Callable[[Request], Awaitable[Response]]]:
+def sign_in_place(front: PageRenderer) -> dict[tuple[str, str], Callable[[Request], Awaitable[Response]]]:
     """What is open to everybody: the form that signs in."""
 
     async def sign_in(request: Request) -> Response:
         form = read_form(await request.body())
         if form is None or not front.sessions.is_form_token(None, SIGN_IN, form.get("token", "")):
-            return front.views.plain(403, "This form is not of this desk; open the page again.")
+            return front.templates.plain(403, "This form is not of this desk; open the page again.")
         path = _own_path(form.get("path", ""))
-        says = await with_passphrase(front, form.get("passphrase", ""), front.rooms.guard.ways.unlock)
+        says = await with_passphrase(
+            front, form.get("passphrase", ""), front.dependencies.guard.channels.check_passphrase
+        )
         if says != "granted":
             return sign_in_page(front, request, path, says)
         response = RedirectResponse(path, 303)
@@ -71,7 +73,7 @@ def entrance(front: Front) -> dict[tuple[str, str], Callable[[Request], Awaitabl
     return {("POST", SIGN_IN): sign_in}
 
 
-def exit_place(front: Front) -> Place:
+def sign_out_place(front: PageRenderer) -> Place:
     """The form that signs out."""
 
     async def sign_out(visit: Visit, form: Form) -> Response:

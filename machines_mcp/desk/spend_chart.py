@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from machines_mcp.permissions.daily_totals import Day
+from machines_mcp.permissions.daily_totals import DailyTotal
 
 _TOP, _BOTTOM, _LEFT, _RIGHT = 26.0, 34.0, 8.0, 8.0
 
@@ -38,7 +38,7 @@ class Chart:
     top_cents: int
 
 
-def chart(days: Sequence[Day], cap_cents: int | None, *, width: int, height: int) -> Chart:
+def chart(days: Sequence[DailyTotal], cap_cents: int | None, *, width: int, height: int) -> Chart:
     """The bars of these days. The scale begins at nothing and ends above the highest of bars and limit."""
     highest = max([cap_cents or 0, *(day.cents + day.open_cents for day in days)])
     top = _round_up(highest)
@@ -79,6 +79,6 @@ def _round_up(cents: int) -> int:
         step *= 10
 
 
-def _short(day: Day, *, last: bool) -> str:
+def _short(day: DailyTotal, *, last: bool) -> str:
     then = datetime.fromtimestamp(day.begins, UTC)
     return "Today" if last else f"{then.day} {then:%b}"

@@ -16,7 +16,7 @@ _WEB = Path(__file__).with_name("web")
 STYLE = (_WEB / "desk.css").read_bytes()
 
 
-class Views:
+class Templates:
     """Draws the pages of one desk. `always` is what every page may show."""
 
     def __init__(self, clock: Callable[[], float], **always: Any) -> None:

@@ -13,14 +13,14 @@ from machines_mcp.partner.models.base import A, Answered, OnAnswer, parse
 from machines_mcp.partner.mutation_log import Mutation, MutationLog, Outcome
 from machines_mcp.partner.request import Credential, Request
 from machines_mcp.partner.scopes import Need
-from machines_mcp.partner.sessions import Held, Sessions
+from machines_mcp.partner.sessions import CachedSession, Sessions
 from machines_mcp.partner.transport import Transport
 
 # What an answer calls the id of what was made.
 _REFERENCES = ("card_id", "id")
 
 
-class Channel:
+class AuthenticatedTransport:
     """What all resources of one client share. `deadline` is in seconds and holds for a whole call, mints included."""
 
     def __init__(
@@ -98,7 +98,9 @@ class Channel:
             self._on_answer(answered)
         return parse(kind, answered.envelope, inside=answered.inside, effect=answered.request.effect)
 
-    async def _authorised(self, held: Held, user_id: str, need: Need, request: Request, deadline: float) -> Envelope:
+    async def _authorised(
+        self, held: CachedSession, user_id: str, need: Need, request: Request, deadline: float
+    ) -> Envelope:
         newest = self._sessions.newest
         try:
             return await self._transport.send(request, held.credential, deadline=deadline, user_id=user_id)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from machines_mcp.partner.authenticated import Channel
+from machines_mcp.partner.authenticated import AuthenticatedTransport
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.partner.models.base import OnAnswer
 from machines_mcp.partner.mutation_log import MutationLog
@@ -97,7 +97,7 @@ class PartnerClient:
             on_answer=on_answer,
             clock=clock,
         )
-        channel = Channel(
+        channel = AuthenticatedTransport(
             self._transport, self.sessions, partner, deadline=deadline, on_answer=on_answer, mutations=mutations
         )
         self.users = Users(channel)

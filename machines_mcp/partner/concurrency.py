@@ -11,7 +11,7 @@ TOTAL = 16
 PER_USER = 4
 
 
-class _Lane:
+class _UserLimit:
     """What one user's requests share, for as long as there is one of them."""
 
     def __init__(self, width: int) -> None:
@@ -19,16 +19,16 @@ class _Lane:
         self.requests = 0
 
 
-class Lanes:
+class RequestLimiter:
     """The requests of one client: at most `total` at once, `per_user` of them one user's; the rest wait in turn."""
 
     def __init__(self, total: int = TOTAL, per_user: int = PER_USER) -> None:
         self._per_user = per_user
         self._all = anyio.Semaphore(total, fast_acquire=True)
-        self._users: dict[str, _Lane] = {}
+        self._users: dict[str, _UserLimit] = {}
 
     @asynccontextmanager
-    async def lane(self, user_id: str | None) -> AsyncIterator[None]:
+    async def slot(self, user_id: str | None) -> AsyncIterator[None]:
         """Wait for a place and hold it; None is the partner itself, which has no share of its own.
 
         Nobody waits in here for longer than the scope around it allows, and who gives up leaves no trace.
@@ -37,7 +37,7 @@ class Lanes:
             async with self._all:
                 yield
             return
-        lane = self._users.setdefault(user_id, _Lane(self._per_user))
+        lane = self._users.setdefault(user_id, _UserLimit(self._per_user))
         lane.requests += 1
         try:
             # The user's own first: whoever waits there must not hold a place that another user could have.

@@ -90,7 +90,7 @@ class Request:
         )
 
 
-class Wire:
+class Attempt:
     """A request as bytes and headers, whether any of it has gone out, and what came back for the last try."""
 
     def __init__(self, request: Request) -> None:

@@ -27,7 +27,7 @@ _Key = tuple[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CachedSession:
     """A session in the cache. `due` is when it is to be replaced, `serial` grows with every mint."""
 
     session: Session
@@ -41,12 +41,12 @@ class Held:
         return Credential("Authorization", self.session.session_token, prefix="Bearer ")
 
 
-class _Flight:
+class _PendingMint:
     """A mint under way, for those who wait for it."""
 
     def __init__(self) -> None:
         self.done = anyio.Event()
-        self.held: Held | None = None
+        self.held: CachedSession | None = None
         self.error: PartnerError | None = None
 
 
@@ -75,8 +75,8 @@ class Sessions:
         self._on_secret = on_secret
         self._on_answer = on_answer
         self._clock = clock
-        self._held: dict[_Key, Held] = {}
-        self._flights: dict[_Key, _Flight] = {}
+        self._held: dict[_Key, CachedSession] = {}
+        self._flights: dict[_Key, _PendingMint] = {}
         self._serial = 0
 
     async def open(
@@ -115,7 +115,7 @@ class Sessions:
         """The live sessions of a user, those with the fewest scopes first. Asks nobody."""
         return [held.session for held in self._covering(user_id, frozenset())]
 
-    async def acquire(self, user_id: str, need: Need, *, deadline: float, newer_than: int = 0) -> Held:
+    async def acquire(self, user_id: str, need: Need, *, deadline: float, newer_than: int = 0) -> CachedSession:
         """A session that meets `need`, cached or minted, of a later mint than `newer_than`.
 
         Raises:
@@ -132,20 +132,20 @@ class Sessions:
                 continue
         return await self._mint_once(_order(user_id, last), deadline)
 
-    def drop(self, held: Held) -> None:
+    def drop(self, held: CachedSession) -> None:
         """Forget a session that the API refused."""
         if self._held.get(held.key) is held:
             del self._held[held.key]
 
-    def _live(self, key: _Key) -> Held | None:
+    def _live(self, key: _Key) -> CachedSession | None:
         held = self._held.get(key)
         return held if held is not None and self._clock() < held.due else None
 
-    def _covering(self, user_id: str, scopes: frozenset[Scope]) -> list[Held]:
+    def _covering(self, user_id: str, scopes: frozenset[Scope]) -> list[CachedSession]:
         keys = [key for key in self._held if key[0] == user_id and scopes <= key[1]]
         return [held for key in sorted(keys, key=lambda key: len(key[1])) if (held := self._live(key)) is not None]
 
-    async def _mint_once(self, order: SessionOrder, deadline: float) -> Held:
+    async def _mint_once(self, order: SessionOrder, deadline: float) -> CachedSession:
         key = _key(order)
         while (flight := self._flights.get(key)) is not None:
             with anyio.CancelScope(deadline=deadline) as scope:
@@ -158,7 +158,7 @@ class Sessions:
                 # A copy, since the waiters' tracebacks would pile up on the one.
                 raise copy.copy(flight.error)
             # Whoever minted was cancelled, so the first to come here takes over.
-        flight = self._flights[key] = _Flight()
+        flight = self._flights[key] = _PendingMint()
         try:
             flight.held = await self._mint(order, deadline)
         except PartnerError as error:
@@ -169,7 +169,7 @@ class Sessions:
             flight.done.set()
         return flight.held
 
-    async def _mint(self, order: SessionOrder, deadline: float) -> Held:
+    async def _mint(self, order: SessionOrder, deadline: float) -> CachedSession:
         if CARD_SECRETS in order.scopes and not self._card_secrets:
             raise ScopeRefused
         minted_at = self._clock()
@@ -189,11 +189,11 @@ class Sessions:
         # By our clock; where the other end's is so far off that the expiry is past already, the order counts.
         life = min(life, order.ttl_seconds) if life > 0 else order.ttl_seconds
         self._serial += 1
-        held = Held(session, _key(order), self._serial, minted_at + _USED_LIFE * life)
+        held = CachedSession(session, _key(order), self._serial, minted_at + _USED_LIFE * life)
         self._keep(held)
         return held
 
-    def _keep(self, held: Held) -> None:
+    def _keep(self, held: CachedSession) -> None:
         if len(self._held) >= _MAX_CACHED:
             self._held = {key: other for key, other in self._held.items() if self._clock() < other.due}
         if len(self._held) >= _MAX_CACHED:

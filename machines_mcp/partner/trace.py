@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 if TYPE_CHECKING:
-    from machines_mcp.partner.request import Wire
+    from machines_mcp.partner.request import Attempt
 
 # What stands for a field whose name could itself be a value: of others' making, in words or digits.
 UNNAMED = "?"
@@ -35,12 +35,12 @@ class Trace:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    async def note(self, wire: Wire, seconds: float) -> None:
+    async def note(self, wire: Attempt, seconds: float) -> None:
         """Append the line of one call, within a second, also where the call itself was cancelled."""
         with anyio.move_on_after(_WRITE_SECONDS, shield=True):
             await anyio.to_thread.run_sync(self._append, wire, seconds, abandon_on_cancel=True)
 
-    def _append(self, wire: Wire, seconds: float) -> None:
+    def _append(self, wire: Attempt, seconds: float) -> None:
         line = json.dumps(_entry(wire, seconds), separators=(",", ":")).encode() + b"\n"
         try:
             descriptor = open_trace(self._path)
@@ -101,7 +101,7 @@ def _type(value: object) -> str:
     return "number" if isinstance(value, float) else "string"
 
 
-def _entry(wire: Wire, seconds: float) -> dict[str, Any]:
+def _entry(wire: Attempt, seconds: float) -> dict[str, Any]:
     from machines_mcp.partner.envelope import parse_body
 
     request = wire.request

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from machines_mcp.partner.concurrency import Lanes
+from machines_mcp.partner.concurrency import RequestLimiter
 from machines_mcp.partner.connections import Connections
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.partner.envelope import Envelope, Reply, open_envelope
@@ -25,7 +25,7 @@ from machines_mcp.partner.errors import (
     TooLarge,
     Unreachable,
 )
-from machines_mcp.partner.request import Credential, Request, Wire
+from machines_mcp.partner.request import Attempt, Credential, Request
 from machines_mcp.partner.retries import ATTEMPTS, Retries, is_repeatable
 from machines_mcp.partner.trace import Trace
 
@@ -59,7 +59,7 @@ class Transport:
         self._connections = Connections(endpoint, http_transport)
         self._trace = trace
         self._clock = clock
-        self._lanes = Lanes()
+        self._lanes = RequestLimiter()
         self._retries = Retries()
 
     async def aclose(self) -> None:
@@ -77,17 +77,17 @@ class Transport:
         Raises:
             PartnerError: Any of the tree but `ScopeRefused`.
         """
-        wire = Wire(request)
+        wire = Attempt(request)
         self._retries.count()
         with anyio.CancelScope(deadline=deadline):
             if is_repeatable(request):
                 return await self._retrying(wire, credential, user_id, deadline)
-            async with self._lanes.lane(user_id):
+            async with self._lanes.slot(user_id):
                 return await self._attempt(wire, credential)
         # Where only a repetition found no time, the reason for it is worth more than the timeout.
         raise wire.earlier if wire.earlier and wire.outcome_known else TimedOut(outcome_known=wire.outcome_known)
 
-    async def _retrying(self, wire: Wire, credential: Credential, user_id: str | None, deadline: float) -> Envelope:
+    async def _retrying(self, wire: Attempt, credential: Credential, user_id: str | None, deadline: float) -> Envelope:
         # Brings stamina in without holding up the loop.
         await self._connections.client(changing=wire.request.effect)
         import stamina
@@ -109,7 +109,7 @@ class Transport:
                 with attempt:
                     tries += 1
                     # No place is held during a pause.
-                    async with self._lanes.lane(user_id):
+                    async with self._lanes.slot(user_id):
                         envelope = await self._attempt(wire, credential)
         except PartnerError as error:
             failure = error
@@ -118,7 +118,7 @@ class Transport:
         # A later try that was turned away says nothing of an earlier one that may have had its effect.
         raise wire.in_doubt or failure
 
-    async def _attempt(self, wire: Wire, credential: Credential) -> Envelope:
+    async def _attempt(self, wire: Attempt, credential: Credential) -> Envelope:
         if self._trace is None:
             return await self._exchange(wire, credential)
         wire.status = wire.reply = None
@@ -128,7 +128,7 @@ class Transport:
         finally:
             await self._trace.note(wire, anyio.current_time() - started)
 
-    async def _exchange(self, wire: Wire, credential: Credential) -> Envelope:
+    async def _exchange(self, wire: Attempt, credential: Credential) -> Envelope:
         http = await self._connections.client(changing=wire.request.effect)
         import httpx
 
@@ -155,7 +155,7 @@ class Transport:
         # Out here, so that httpx's error, which holds the request with its headers, is not the context of ours.
         raise failure
 
-    async def _read(self, response: httpx.Response, wire: Wire) -> Reply:
+    async def _read(self, response: httpx.Response, wire: Attempt) -> Reply:
         status, retry_after = response.status_code, self._retry_after(response.headers.get("retry-after"))
         body = bytearray()
         unusable: type[ResponseError] | None = None

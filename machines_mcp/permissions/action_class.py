@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Effect(StrEnum):
+class ActionClass(StrEnum):
     """The class of a call."""
 
     READ = "read"

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from machines_mcp.permissions.approval_details import Demand, Stakes
-from machines_mcp.storage.audit_log import Entry, Kind
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.storage.audit_log import AuditEntry, Kind
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,12 +26,12 @@ State = Literal["waiting", "granted", "executing", "done", "failed", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class Approval:
     """One row: who would do what, how the person was asked, and how far it went."""
 
     id: str
     tool: str
-    effect: str
+    action_class: str
     user_id: str
     digest: str
     question: str
@@ -42,11 +42,11 @@ class Intent:
     outcome: str | None
     asked_by: str
     policy: str
-    stakes: Stakes
+    details: ApprovalDetails
     amount_cents: int | None
     card_id: str | None
     decided_at: float | None
-    began_at: float | None = None
+    started_at: float | None = None
     owner: str | None = None
     """The process that took the grant; empty once it gave up, None where it was taken before there was a journal."""
 
@@ -58,12 +58,12 @@ class Intent:
     @property
     def dialog(self) -> str:
         """What the client's own dialog shows: the question, what is remarkable about the facts in it, and who asked."""
-        notes = [f"{fact.label}: {fact.note}." for fact in self.stakes.facts if fact.note]
+        notes = [f"{fact.label}: {fact.note}." for fact in self.details.items if fact.note]
         who = f"“{self.asked_by}” (as it calls itself)" if self.asked_by else "a program that gave no name"
         return "\n".join([self.question, *notes, f"Asked by {who}."])
 
 
-_COLUMNS = tuple(field.name for field in fields(Intent))
+_COLUMNS = tuple(field.name for field in fields(Approval))
 
 
 def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:
@@ -75,90 +75,99 @@ def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:
     return hmac.new(key, canonical.encode(), hashlib.sha256).hexdigest()
 
 
-def waiting_intents(db: sqlite3.Connection, now: float) -> list[Intent]:
+def waiting_approvals(db: sqlite3.Connection, now: float) -> list[Approval]:
     """What `Intents.waiting` reads, for a transaction that reads more."""
-    rows = db.execute("SELECT * FROM intents WHERE state = 'waiting' AND expires_at > ? ORDER BY created_at", (now,))
-    return [_intent(row) for row in rows]
+    rows = db.execute("SELECT * FROM approvals WHERE state = 'waiting' AND expires_at > ? ORDER BY created_at", (now,))
+    return [_from_row(row) for row in rows]
 
 
-def executing_intents(db: sqlite3.Connection) -> list[Intent]:
+def executing_approvals(db: sqlite3.Connection) -> list[Approval]:
     """Those that were begun and have no outcome, oldest first."""
-    return [_intent(row) for row in db.execute("SELECT * FROM intents WHERE state = 'executing' ORDER BY began_at")]
+    return [
+        _from_row(row) for row in db.execute("SELECT * FROM approvals WHERE state = 'executing' ORDER BY started_at")
+    ]
 
 
-def newest_intents(db: sqlite3.Connection, limit: int) -> list[Intent]:
+def newest_approvals(db: sqlite3.Connection, limit: int) -> list[Approval]:
     """At most `limit` of any state, the newest first."""
-    rows = db.execute("SELECT * FROM intents ORDER BY created_at DESC, id LIMIT ?", (limit,))
-    return [_intent(row) for row in rows]
+    rows = db.execute("SELECT * FROM approvals ORDER BY created_at DESC, id LIMIT ?", (limit,))
+    return [_from_row(row) for row in rows]
 
 
-def find(db: sqlite3.Connection, intent_id: str) -> Intent | None:
+def find(db: sqlite3.Connection, approval_id: str) -> Approval | None:
     """The intent with this id, or None."""
-    row = db.execute("SELECT * FROM intents WHERE id = ?", (intent_id,)).fetchone()
-    return None if row is None else _intent(row)
+    row = db.execute("SELECT * FROM approvals WHERE id = ?", (approval_id,)).fetchone()
+    return None if row is None else _from_row(row)
 
 
-def waiting_twin(db: sqlite3.Connection, demand: Demand, stakes: Stakes, policy: str, now: float) -> Intent | None:
+def waiting_duplicate(
+    db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, policy: str, now: float
+) -> Approval | None:
     """The intent of an equal call, with equal stakes and under the same policy, that waits already."""
     row = db.execute(
-        "SELECT * FROM intents WHERE state = 'waiting' AND expires_at > ? AND tool = ? AND user_id = ?"
-        " AND digest = ? AND stakes = ? AND policy = ?",
-        (now, demand.tool, demand.user_id, demand.digest, stakes.as_json(), policy),
+        "SELECT * FROM approvals WHERE state = 'waiting' AND expires_at > ? AND tool = ? AND user_id = ?"
+        " AND digest = ? AND details = ? AND policy = ?",
+        (now, call_request.tool, call_request.user_id, call_request.digest, details.as_json(), policy),
     ).fetchone()
-    return None if row is None else _intent(row)
+    return None if row is None else _from_row(row)
 
 
 def insert(
-    db: sqlite3.Connection, demand: Demand, stakes: Stakes, policy: str, now: float, expires_at: float
-) -> Intent:
+    db: sqlite3.Connection,
+    call_request: CallRequest,
+    details: ApprovalDetails,
+    policy: str,
+    now: float,
+    expires_at: float,
+) -> Approval:
     """A new row that waits, under a new id of 128 bits of chance."""
-    intent = Intent(
+    approval = Approval(
         id=secrets.token_hex(16),
-        tool=demand.tool,
-        effect=demand.effect.value,
-        user_id=demand.user_id,
-        digest=demand.digest,
-        question=stakes.question,
+        tool=call_request.tool,
+        action_class=call_request.action_class.value,
+        user_id=call_request.user_id,
+        digest=call_request.digest,
+        question=details.question,
         state="waiting",
         created_at=now,
         expires_at=expires_at,
         decided_by=None,
         outcome=None,
-        asked_by=demand.asked_by,
+        asked_by=call_request.asked_by,
         policy=policy,
-        stakes=stakes,
-        amount_cents=stakes.amount_cents,
-        card_id=stakes.card_id,
+        details=details,
+        amount_cents=details.amount_cents,
+        card_id=details.card_id,
         decided_at=None,
     )
-    values = {name: getattr(intent, name) for name in _COLUMNS} | {"stakes": stakes.as_json()}
+    values = {name: getattr(approval, name) for name in _COLUMNS} | {"details": details.as_json()}
     names, places = ", ".join(values), ", ".join("?" * len(values))
-    db.execute(f"INSERT INTO intents ({names}) VALUES ({places})", tuple(values.values()))  # noqa: S608 - our names
-    return intent
+    db.execute(f"INSERT INTO approvals ({names}) VALUES ({places})", tuple(values.values()))  # noqa: S608 - our names
+    return approval
 
 
-def moved(db: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
+def updated_one(db: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
     """Whether the statement changed its one row."""
     return db.execute(statement, values).rowcount == 1
 
 
-def entry(kind: Kind, intent: Intent, verdict: str | None = None, code: str | None = None) -> Entry:
+def audit_entry(kind: Kind, approval: Approval, verdict: str | None = None, code: str | None = None) -> AuditEntry:
     """The audit's line for what became of an intent."""
-    return Entry(
+    return AuditEntry(
         kind=kind,
-        tool=intent.tool,
-        effect=intent.effect,
-        user_id=intent.user_id,
-        intent_id=intent.id,
+        tool=approval.tool,
+        action_class=approval.action_class,
+        user_id=approval.user_id,
+        approval_id=approval.id,
         verdict=verdict,
         code=code,
-        by=intent.decided_by,
-        sink=intent.stakes.sink,
-        card_id=intent.card_id,
-        amount_cents=intent.amount_cents,
+        by=approval.decided_by,
+        sink=approval.details.sink,
+        card_id=approval.card_id,
+        amount_cents=approval.amount_cents,
     )
 
 
-def _intent(row: sqlite3.Row) -> Intent:
+def _from_row(row: sqlite3.Row) -> Approval:
     values = dict(row)
-    return Intent(**values | {"stakes": Stakes.from_json(values["stakes"])})
+    return Approval(**values | {"details": ApprovalDetails.from_json(values["details"])})

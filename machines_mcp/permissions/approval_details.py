@@ -9,26 +9,26 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.redaction.detectors import masked_text
 
-Way = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
+Channel = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
 """Where a decision comes from. `page` is the vault's own, `form` the desk's for identity data."""
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class CallRequest:
     """A validated call as the gate sees it. `asked_by` is what the client program calls itself."""
 
     tool: str
-    effect: Effect
+    action_class: ActionClass
     user_id: str
     digest: str
     asked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class Detail:
     """One row that the person reads. `note` is what is remarkable about the value."""
 
     label: str
@@ -47,11 +47,11 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
-class Stakes:
+class ApprovalDetails:
     """`amount_cents` is money that leaves; `limit_*` what a card may spend, where `limits_card` says it sets that."""
 
     question: str
-    facts: tuple[Fact, ...] = ()
+    items: tuple[Detail, ...] = ()
     amount_cents: int | None = None
     destination: Destination | None = None
     limits_card: bool = False
@@ -62,7 +62,7 @@ class Stakes:
     only: Literal["page", "form"] | None = None
     """The one way this can be granted, where the page that grants it also does it."""
 
-    def masked(self) -> Stakes:
+    def masked(self) -> ApprovalDetails:
         """The same without what looks like a card number or a national id: others' texts can hold one, rows must not.
 
         A text that names the destination is left as it is: money follows it.
@@ -72,17 +72,17 @@ class Stakes:
         def mask(text: str) -> str:
             return text if any(part and part in text for part in followed) else masked_text(text)
 
-        facts = tuple(replace(fact, value=mask(fact.value)) for fact in self.facts)
-        return replace(self, question=mask(self.question), facts=facts)
+        facts = tuple(replace(fact, value=mask(fact.value)) for fact in self.items)
+        return replace(self, question=mask(self.question), items=facts)
 
     def as_json(self) -> str:
         """The one spelling in which a row keeps it."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> Stakes:
+    def from_json(cls, text: str) -> ApprovalDetails:
         """What `as_json` wrote."""
         values = json.loads(text)
-        facts = tuple(Fact(**fact) for fact in values.pop("facts", ()))
+        facts = tuple(Detail(**fact) for fact in values.pop("facts", ()))
         destination = values.pop("destination", None)
-        return cls(facts=facts, destination=None if destination is None else Destination(**destination), **values)
+        return cls(items=facts, destination=None if destination is None else Destination(**destination), **values)

@@ -10,29 +10,29 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import (
-    Intent,
-    entry,
+    Approval,
+    audit_entry,
     find,
     insert,
-    moved,
-    newest_intents,
-    waiting_intents,
-    waiting_twin,
+    newest_approvals,
+    updated_one,
+    waiting_approvals,
+    waiting_duplicate,
 )
-from machines_mcp.permissions.approval_details import Demand, Stakes, Way
-from machines_mcp.permissions.cooldown import Barred, refuse_paused
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
+from machines_mcp.permissions.cooldown import LimitExceeded, refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
-from machines_mcp.storage.audit_log import Entry, Kind
-from machines_mcp.storage.failpoints import point
+from machines_mcp.storage.audit_log import AuditEntry, Kind
+from machines_mcp.storage.failpoints import failpoint
 
 if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.storage.database import Store
 
-    Limit: TypeAlias = Callable[[sqlite3.Connection, Demand, Stakes, float, str | None], str | None]
+    Limit: TypeAlias = Callable[[sqlite3.Connection, CallRequest, ApprovalDetails, float, str | None], str | None]
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ OPEN_SECONDS = 15 * 60
 GRANT_SECONDS = 5 * 60
 
 
-class Intents:
+class ApprovalStore:
     """The intents of one state folder. Times are seconds since the epoch by `clock`.
 
     `record` writes a line of the audit and `limit` names the limit that a call would break, both inside the
@@ -50,7 +50,7 @@ class Intents:
     def __init__(
         self,
         store: Store,
-        record: Callable[[sqlite3.Connection, Entry], None],
+        record: Callable[[sqlite3.Connection, AuditEntry], None],
         limit: Limit,
         executions: Executions,
         *,
@@ -65,7 +65,7 @@ class Intents:
         self.executions = executions
         self.running = executions.running
 
-    async def open(self, demand: Demand, stakes: Stakes) -> Intent:
+    async def open(self, call_request: CallRequest, details: ApprovalDetails) -> Approval:
         """The waiting intent for this call: the one that waits already, or a new one, open for 15 minutes.
 
         Raises:
@@ -73,18 +73,20 @@ class Intents:
         """
         now = self._clock()
 
-        def work(db: sqlite3.Connection) -> Intent:
-            refuse_paused(db, demand.tool, now)
-            twin = waiting_twin(db, demand, stakes, self._policy_digest, now)
+        def work(db: sqlite3.Connection) -> Approval:
+            refuse_during_cooldown(db, call_request.tool, now)
+            twin = waiting_duplicate(db, call_request, details, self._policy_digest, now)
             if twin is not None:
                 return twin
-            intent = self._insert(db, demand, stakes, now)
-            self._record(db, entry("asked", intent))
-            return intent
+            approval = self._insert(db, call_request, details, now)
+            self._record(db, audit_entry("asked", approval))
+            return approval
 
-        return await self._passing("intent.opened", work)
+        return await self._run("approval.opened", work)
 
-    async def open_taken(self, demand: Demand, stakes: Stakes, by: Literal["operator", "policy"]) -> Intent:
+    async def open_granted(
+        self, call_request: CallRequest, details: ApprovalDetails, by: Literal["operator", "policy"]
+    ) -> Approval:
         """A new intent that is granted and taken already: nobody is asked, and limits count it all the same.
 
         Raises:
@@ -92,174 +94,185 @@ class Intents:
         """
         now = self._clock()
 
-        def work(db: sqlite3.Connection) -> Intent:
-            intent = self._insert(db, demand, stakes, now)
-            if not (self._grant(db, intent.id, by) and self._consume(db, intent)):  # written just above
+        def work(db: sqlite3.Connection) -> Approval:
+            approval = self._insert(db, call_request, details, now)
+            if not (self._grant(db, approval.id, by) and self._consume(db, approval)):  # written just above
                 raise AssertionError
-            return intent
+            return approval
 
-        return await self._passing("intent.consumed", work)
+        return await self._run("approval.consumed", work)
 
-    def _insert(self, db: sqlite3.Connection, demand: Demand, stakes: Stakes, now: float) -> Intent:
-        self._refuse_over_limit(db, demand, stakes, now)
-        return insert(db, demand, stakes, self._policy_digest, now, now + OPEN_SECONDS)
+    def _insert(
+        self, db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float
+    ) -> Approval:
+        self._refuse_over_limit(db, call_request, details, now)
+        return insert(db, call_request, details, self._policy_digest, now, now + OPEN_SECONDS)
 
     def _refuse_over_limit(
-        self, db: sqlite3.Connection, demand: Demand, stakes: Stakes, now: float, own: str | None = None
+        self,
+        db: sqlite3.Connection,
+        call_request: CallRequest,
+        details: ApprovalDetails,
+        now: float,
+        own: str | None = None,
     ) -> None:
-        broken = self._limit(db, demand, stakes, now, own)
+        broken = self._limit(db, call_request, details, now, own)
         if broken is not None:
-            raise Barred(broken)
+            raise LimitExceeded(broken)
 
-    async def admit(self, demand: Demand) -> None:
+    async def admit(self, call_request: CallRequest) -> None:
         """Count and record a call that needs no intent, before it runs.
 
         Raises:
             Barred: A limit of the policy forbids it.
         """
         now = self._clock()
-        call = Entry(
+        call = AuditEntry(
             kind="call",
-            tool=demand.tool,
-            effect=demand.effect.value,
-            user_id=demand.user_id or None,
+            tool=call_request.tool,
+            action_class=call_request.action_class.value,
+            user_id=call_request.user_id or None,
             verdict="executing",
         )
 
         def work(db: sqlite3.Connection) -> None:
-            self._refuse_over_limit(db, demand, Stakes(question=""), now)
+            self._refuse_over_limit(db, call_request, ApprovalDetails(question=""), now)
             self._record(db, call)
 
         await self._store.run(work)
 
-    async def get(self, intent_id: str) -> Intent | None:
+    async def get(self, approval_id: str) -> Approval | None:
         """The intent with this id, or None."""
-        return await self._store.read(lambda db: find(db, intent_id))
+        return await self._store.read(lambda db: find(db, approval_id))
 
-    async def recent(self, limit: int) -> list[Intent]:
+    async def recent(self, limit: int) -> list[Approval]:
         """The newest intents of any state, the newest first."""
-        return await self._store.read(lambda db: newest_intents(db, limit))
+        return await self._store.read(lambda db: newest_approvals(db, limit))
 
-    async def waiting(self) -> list[Intent]:
+    async def waiting(self) -> list[Approval]:
         """The intents that a person can still decide, oldest first."""
         now = self._clock()
-        return await self._store.read(lambda db: waiting_intents(db, now))
+        return await self._store.read(lambda db: waiting_approvals(db, now))
 
-    async def grant(self, intent_id: str, by: Way) -> bool:
+    async def grant(self, approval_id: str, by: Channel) -> bool:
         """Record a person's yes, good for 5 minutes. False unless the intent still waits."""
-        return await self._passing("intent.granted", lambda db: self._grant(db, intent_id, by))
+        return await self._run("approval.granted", lambda db: self._grant(db, approval_id, by))
 
-    async def refuse(self, intent_id: str, by: Way) -> bool:
+    async def refuse(self, approval_id: str, by: Channel) -> bool:
         """Record a person's no. False unless the intent still waits."""
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> bool:
-            refused = moved(
+            refused = updated_one(
                 db,
-                "UPDATE intents SET state = 'refused', decided_by = ?, decided_at = ?"
+                "UPDATE approvals SET state = 'refused', decided_by = ?, decided_at = ?"
                 " WHERE id = ? AND state = 'waiting'",
-                (by, now, intent_id),
+                (by, now, approval_id),
             )
             if refused:
-                self._tell(db, "decision", intent_id, "refused")
+                self._record_change(db, "decision", approval_id, "refused")
             return refused
 
         return await self._store.run(work)
 
-    async def consume(self, intent: Intent) -> bool:
+    async def consume(self, approval: Approval) -> bool:
         """Take the grant for one execution. One statement decides: of many callers one gets True.
 
         Raises:
             Barred: A limit that was kept when the person was asked would be broken now.
         """
-        return await self._passing("intent.consumed", lambda db: self._consume(db, intent))
+        return await self._run("approval.consumed", lambda db: self._consume(db, approval))
 
-    async def take(self, intent: Intent, by: Way) -> bool:
+    async def grant_and_consume(self, approval: Approval, by: Channel) -> bool:
         """Grant and consume in one transaction, for a page that runs what it was granted itself.
 
         Raises:
             Barred: As for `consume`; nothing is granted then.
         """
-        return await self._passing(
-            "intent.consumed", lambda db: self._grant(db, intent.id, by) and self._consume(db, intent)
+        return await self._run(
+            "approval.consumed", lambda db: self._grant(db, approval.id, by) and self._consume(db, approval)
         )
 
-    async def give_back(self, intent_id: str) -> None:
+    async def return_grant(self, approval_id: str) -> None:
         """Undo `consume` where nothing was begun: the grant is good again for what is left of its 5 minutes."""
 
         def work(db: sqlite3.Connection) -> None:
-            undo = "UPDATE intents SET state = 'granted' WHERE id = ? AND state = 'executing'"
-            if moved(db, undo, (intent_id,)):
-                self._tell(db, "outcome", intent_id, "not_begun")
+            undo = "UPDATE approvals SET state = 'granted' WHERE id = ? AND state = 'executing'"
+            if updated_one(db, undo, (approval_id,)):
+                self._record_change(db, "outcome", approval_id, "not_begun")
 
         await self._store.run(work)
 
-    async def reopen(self, intent_id: str) -> None:
+    async def reopen(self, approval_id: str) -> None:
         """Undo a `take` where nothing was begun: it waits again for what is left of its grant."""
 
         def work(db: sqlite3.Connection) -> None:
             undo = (
-                "UPDATE intents SET state = 'waiting', decided_by = NULL, decided_at = NULL, began_at = NULL"
+                "UPDATE approvals SET state = 'waiting', decided_by = NULL, decided_at = NULL, started_at = NULL"
                 " WHERE id = ? AND state = 'executing'"
             )
-            if moved(db, undo, (intent_id,)):
-                self._tell(db, "outcome", intent_id, "not_begun")
+            if updated_one(db, undo, (approval_id,)):
+                self._record_change(db, "outcome", approval_id, "not_begun")
 
         await self._store.run(work)
 
-    async def finish(self, intent_id: str, outcome: str, *, ok: bool, code: str) -> None:
+    async def finish(self, approval_id: str, outcome: str, *, ok: bool, code: str) -> None:
         """Keep the first answer (JSON), to be given again to a repeated call. `code` is ok or the refusal's."""
 
         def work(db: sqlite3.Connection) -> None:
             state = "done" if ok else "failed"
-            end = "UPDATE intents SET state = ?, outcome = ? WHERE id = ? AND state = 'executing'"
-            if moved(db, end, (state, outcome, intent_id)):
-                self._tell(db, "outcome", intent_id, state, code)
+            end = "UPDATE approvals SET state = ?, outcome = ? WHERE id = ? AND state = 'executing'"
+            if updated_one(db, end, (state, outcome, approval_id)):
+                self._record_change(db, "outcome", approval_id, state, code)
 
-        await self._passing("outcome.kept", work)
+        await self._run("outcome.kept", work)
 
-    async def _passing(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run(self, name: str, work: Callable[[sqlite3.Connection], T]) -> T:
         done = await self._store.run(work)
-        point(name)
+        failpoint(name)
         return done
 
-    def _grant(self, db: sqlite3.Connection, intent_id: str, by: Way) -> bool:
+    def _grant(self, db: sqlite3.Connection, approval_id: str, by: Channel) -> bool:
         now = self._clock()
-        granted = moved(
+        granted = updated_one(
             db,
-            "UPDATE intents SET state = 'granted', decided_by = ?, decided_at = ?, expires_at = ?"
+            "UPDATE approvals SET state = 'granted', decided_by = ?, decided_at = ?, expires_at = ?"
             " WHERE id = ? AND state = 'waiting' AND expires_at > ?",
-            (by, now, now + GRANT_SECONDS, intent_id, now),
+            (by, now, now + GRANT_SECONDS, approval_id, now),
         )
         if granted:
-            self._tell(db, "decision", intent_id, "granted")
+            self._record_change(db, "decision", approval_id, "granted")
         return granted
 
-    def _consume(self, db: sqlite3.Connection, intent: Intent) -> bool:
-        now, owner = self._clock(), self.executions.owners.own()
-        taken = moved(
+    def _consume(self, db: sqlite3.Connection, approval: Approval) -> bool:
+        now, owner = self._clock(), self.executions.locks.own()
+        taken = updated_one(
             db,
-            "UPDATE intents SET state = 'executing', began_at = ?, owner = ?"
+            "UPDATE approvals SET state = 'executing', started_at = ?, owner = ?"
             " WHERE id = ? AND state = 'granted' AND expires_at > ? AND digest = ? AND user_id = ? AND policy = ?",
-            (now, owner, intent.id, now, intent.digest, intent.user_id, self._policy_digest),
+            (now, owner, approval.id, now, approval.digest, approval.user_id, self._policy_digest),
         )
         if taken:
-            demand = Demand(intent.tool, Effect(intent.effect), intent.user_id, intent.digest, intent.asked_by)
+            call_request = CallRequest(
+                approval.tool, ActionClass(approval.action_class), approval.user_id, approval.digest, approval.asked_by
+            )
             # Raising takes the whole transaction back.
-            self._refuse_over_limit(db, demand, intent.stakes, now, own=intent.id)
-            self.executions.began(intent.id)
-            self._tell(db, "call", intent.id, "executing")
+            self._refuse_over_limit(db, call_request, approval.details, now, own=approval.id)
+            self.executions.mark_started(approval.id)
+            self._record_change(db, "call", approval.id, "executing")
         return taken
 
-    def _tell(self, db: sqlite3.Connection, kind: Kind, intent_id: str, verdict: str, code: str | None = None) -> None:
-        intent = find(db, intent_id)
-        if intent is not None:
-            self._record(db, entry(kind, intent, verdict, code))
+    def _record_change(
+        self, db: sqlite3.Connection, kind: Kind, approval_id: str, verdict: str, code: str | None = None
+    ) -> None:
+        approval = find(db, approval_id)
+        if approval is not None:
+            self._record(db, audit_entry(kind, approval, verdict, code))
 
-    def good(self, intent: Intent) -> bool:
+    def is_valid(self, approval: Approval) -> bool:
         """Whether its time has not passed, and the policy is still the one that it was judged by."""
-        return intent.expires_at > self._clock() and intent.policy == self._policy_digest
+        return approval.expires_at > self._clock() and approval.policy == self._policy_digest
 
-    def expired(self, intent: Intent) -> bool:
+    def is_expired(self, approval: Approval) -> bool:
         """Whether it waits, or its grant does, in vain."""
-        return intent.state in ("waiting", "granted") and not self.good(intent)
+        return approval.state in ("waiting", "granted") and not self.is_valid(approval)

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 # As in `limits`: what was begun counts for the day that it began, unless it is known to have failed.
 _LEFT = (
-    "SELECT CAST(began_at / :day AS INTEGER) AS number, sum(amount_cents) FROM intents"
-    " WHERE amount_cents IS NOT NULL AND began_at >= :first AND (state IN ('executing', 'done')"
+    "SELECT CAST(started_at / :day AS INTEGER) AS number, sum(amount_cents) FROM approvals"
+    " WHERE amount_cents IS NOT NULL AND started_at >= :first AND (state IN ('executing', 'done')"
     " OR (state = 'failed' AND coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') = 'outcome.unknown'))"
     " GROUP BY number"
 )
 _MAY_LEAVE = (
-    "SELECT coalesce(sum(amount_cents), 0) FROM intents"
+    "SELECT coalesce(sum(amount_cents), 0) FROM approvals"
     " WHERE amount_cents IS NOT NULL AND state IN ('waiting', 'granted') AND expires_at > :now"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class DailyTotal:
     """One UTC day by the second it begins with. `open_cents` may still leave: asked or approved and not yet used."""
 
     begins: int
@@ -32,11 +32,13 @@ class Day:
     open_cents: int = 0
 
 
-def days(db: sqlite3.Connection, now: float, count: int) -> list[Day]:
+def daily_totals(db: sqlite3.Connection, now: float, count: int) -> list[DailyTotal]:
     """The last `count` UTC days, today last."""
     today = int(now // DAY_SECONDS)
     numbers = range(today - count + 1, today + 1)
     given = {"day": float(DAY_SECONDS), "first": numbers[0] * DAY_SECONDS, "now": now}
     left = {int(number): int(cents) for number, cents in db.execute(_LEFT, given)}
     may_leave = int(db.execute(_MAY_LEAVE, given).fetchone()[0])
-    return [Day(number * DAY_SECONDS, left.get(number, 0), may_leave if number == today else 0) for number in numbers]
+    return [
+        DailyTotal(number * DAY_SECONDS, left.get(number, 0), may_leave if number == today else 0) for number in numbers
+    ]

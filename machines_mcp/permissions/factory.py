@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.approval_details import Demand, Stakes
-from machines_mcp.permissions.approvals import Intents
-from machines_mcp.permissions.authorizer import Gate
-from machines_mcp.permissions.channels import Ways
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.permissions.approvals import ApprovalStore
+from machines_mcp.permissions.authorizer import Authorizer
+from machines_mcp.permissions.channels import ApprovalChannels
 from machines_mcp.permissions.executions import Executions
-from machines_mcp.permissions.limits import refusal
+from machines_mcp.permissions.limits import exceeded_limit
 from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.policy import Policy
-from machines_mcp.storage.audit_log import Audit
+from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.journal import Journal
-from machines_mcp.storage.process_locks import Owners
+from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.state_keys import state_key
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ class Guard:
 
     policy: Policy
     store: Store
-    audit: Audit
+    audit: AuditLog
     passphrase: Passphrase
-    owners: Owners
+    locks: ProcessLocks
     journal: Journal
-    intents: Intents
-    ways: Ways
-    gate: Gate
+    approvals: ApprovalStore
+    channels: ApprovalChannels
+    authorizer: Authorizer
 
 
-def wire_guard(
+def build_guard(
     store: Store, policy: Policy, *, standing_yes: bool = False, clock: Callable[[], float] = time.time
 ) -> Guard:
     """The guard of a state folder.
@@ -49,16 +49,18 @@ def wire_guard(
         StoreUnavailable: The folder's key can't be made or read.
     """
     key = state_key(store.folder, "audit")
-    audit = Audit(store, key, policy.digest, head_file=policy.head_file, clock=clock)
+    audit = AuditLog(store, key, policy.digest, head_file=policy.head_file, clock=clock)
     passphrase = Passphrase(store, audit.append_in, clock)
 
-    def limit(db: sqlite3.Connection, demand: Demand, stakes: Stakes, now: float, own: str | None) -> str | None:
-        return refusal(db, policy, demand, stakes, now, own)
+    def limit(
+        db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float, own: str | None
+    ) -> str | None:
+        return exceeded_limit(db, policy, call_request, details, now, own)
 
-    owners = Owners(store.folder)
-    journal = Journal(store, state_key(store.folder, "journal"), owners, clock=clock)
-    executions = Executions(store, owners, clock)
-    intents = Intents(store, audit.append_in, limit, executions, policy_digest=policy.digest, clock=clock)
-    ways = Ways(intents, policy, passphrase)
-    gate = Gate(policy, intents, ways, audit, standing_yes=standing_yes)
-    return Guard(policy, store, audit, passphrase, owners, journal, intents, ways, gate)
+    locks = ProcessLocks(store.folder)
+    journal = Journal(store, state_key(store.folder, "journal"), locks, clock=clock)
+    executions = Executions(store, locks, clock)
+    approvals = ApprovalStore(store, audit.append_in, limit, executions, policy_digest=policy.digest, clock=clock)
+    channels = ApprovalChannels(approvals, policy, passphrase)
+    authorizer = Authorizer(policy, approvals, channels, audit, standing_yes=standing_yes)
+    return Guard(policy, store, audit, passphrase, locks, journal, approvals, channels, authorizer)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Demand, Destination, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,17 +30,17 @@ PER_PAYMENT = "perAuthorization"
 # what was refused. The moment it began is the day it counts for: a yes given before midnight may be used after it.
 _COUNTS = (
     "id IS NOT :own AND ((state IN ('waiting', 'granted') AND expires_at > :now)"
-    " OR (began_at >= :day AND (state IN ('executing', 'done')"
+    " OR (started_at >= :day AND (state IN ('executing', 'done')"
     " OR (state = 'failed' AND coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') = 'outcome.unknown'))))"
 )
-_SPENT = f"SELECT coalesce(sum(amount_cents), 0) FROM intents WHERE amount_cents IS NOT NULL AND {_COUNTS}"  # noqa: S608
+_SPENT = f"SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE amount_cents IS NOT NULL AND {_COUNTS}"  # noqa: S608
 _SPENT_BY_USER = f"{_SPENT} AND user_id = :user"
-_REVEALS = f"SELECT count(*) FROM intents WHERE effect = 'reveal' AND card_id = :card AND {_COUNTS}"  # noqa: S608
-_ASKS = "SELECT count(*) FROM intents WHERE created_at > :now - 60 AND decided_by IS NOT 'policy'"
-_MUTATIONS = "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND effect <> 'read'"
+_REVEALS = f"SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card AND {_COUNTS}"  # noqa: S608
+_ASKS = "SELECT count(*) FROM approvals WHERE created_at > :now - 60 AND decided_by IS NOT 'policy'"
+_MUTATIONS = "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND action_class <> 'read'"
 _NEWEST = (
-    "SELECT max(coalesce((SELECT max(created_at) FROM intents), 0),"
-    " coalesce((SELECT max(began_at) FROM intents), 0), coalesce((SELECT max(at) FROM audit), 0))"
+    "SELECT max(coalesce((SELECT max(created_at) FROM approvals), 0),"
+    " coalesce((SELECT max(started_at) FROM approvals), 0), coalesce((SELECT max(at) FROM audit), 0))"
 )
 
 
@@ -63,7 +63,7 @@ class Limits:
         if self.max_limit_cents is not None:
             object.__setattr__(self, "max_limit_cents", MappingProxyType(dict(self.max_limit_cents)))
 
-    def says(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """All of it as plain JSON, for the policy's digest."""
         places = None
         if self.destinations is not None:
@@ -85,25 +85,30 @@ class Budget:
     left: int | None = None
 
 
-def refusal(
-    db: sqlite3.Connection, policy: Policy, demand: Demand, stakes: Stakes, now: float, own: str | None = None
+def exceeded_limit(
+    db: sqlite3.Connection,
+    policy: Policy,
+    call_request: CallRequest,
+    details: ApprovalDetails,
+    now: float,
+    own: str | None = None,
 ) -> str | None:
     """The path in the policy of the first limit that the call would break, or `clock.set_back`; None if it may go on.
 
     `now` is in seconds since the epoch. `own` is the call's intent where it has one already, which then does not count
     against itself. A call that is allowed without a person is judged the same way, once, just before it is made.
     """
-    if demand.effect is Effect.READ:
+    if call_request.action_class is ActionClass.READ:
         return None
     if _set_back(db, now):
         return CLOCK_SET_BACK
     limits = policy.limits
     return (
-        _card_limit(limits, stakes)
-        or _destination(limits, stakes)
-        or _sums(db, limits, demand, stakes, now, own)
-        or _reveal(db, policy, demand, stakes, now, own)
-        or _rates(db, policy, demand, now, own)
+        _card_limit(limits, details)
+        or _destination(limits, details)
+        or _sums(db, limits, call_request, details, now, own)
+        or _reveal(db, policy, call_request, details, now, own)
+        or _rates(db, policy, call_request, now, own)
     )
 
 
@@ -135,10 +140,10 @@ def _set_back(db: sqlite3.Connection, now: float) -> bool:
     return now < float(db.execute(_NEWEST).fetchone()[0]) - CLOCK_SLACK_SECONDS
 
 
-def _card_limit(limits: Limits, stakes: Stakes) -> str | None:
-    if not stakes.limits_card:
+def _card_limit(limits: Limits, details: ApprovalDetails) -> str | None:
+    if not details.limits_card:
         return None
-    period, cents = stakes.limit_frequency, stakes.limit_cents
+    period, cents = details.limit_frequency, details.limit_cents
     if cents is None or period is None or period == PER_PAYMENT:
         if not limits.unbounded_cards:
             return "cards.unbounded"
@@ -149,10 +154,10 @@ def _card_limit(limits: Limits, stakes: Stakes) -> str | None:
     return None
 
 
-def _destination(limits: Limits, stakes: Stakes) -> str | None:
-    if stakes.amount_cents is None or limits.destinations is None:
+def _destination(limits: Limits, details: ApprovalDetails) -> str | None:
+    if details.amount_cents is None or limits.destinations is None:
         return None
-    wanted = stakes.destination
+    wanted = details.destination
     if wanted is not None and _plain(wanted) in {_plain(place) for place in limits.destinations}:
         return None
     return "withdrawals.destinations"
@@ -165,9 +170,14 @@ def _plain(place: Destination) -> tuple[str, ...]:
 
 
 def _sums(
-    db: sqlite3.Connection, limits: Limits, demand: Demand, stakes: Stakes, now: float, own: str | None
+    db: sqlite3.Connection,
+    limits: Limits,
+    call_request: CallRequest,
+    details: ApprovalDetails,
+    now: float,
+    own: str | None,
 ) -> str | None:
-    amount = stakes.amount_cents
+    amount = details.amount_cents
     if amount is None:
         return None
     if limits.per_call_cents is not None and amount > limits.per_call_cents:
@@ -176,7 +186,7 @@ def _sums(
         return "withdrawals.per_day_cents"
     if (
         limits.per_user_day_cents is not None
-        and _spent(db, now, own, demand.user_id) + amount > limits.per_user_day_cents
+        and _spent(db, now, own, call_request.user_id) + amount > limits.per_user_day_cents
     ):
         return "withdrawals.per_user_day_cents"
     return None
@@ -188,14 +198,19 @@ def _spent(db: sqlite3.Connection, now: float, own: str | None = None, user_id: 
 
 
 def _reveal(
-    db: sqlite3.Connection, policy: Policy, demand: Demand, stakes: Stakes, now: float, own: str | None
+    db: sqlite3.Connection,
+    policy: Policy,
+    call_request: CallRequest,
+    details: ApprovalDetails,
+    now: float,
+    own: str | None,
 ) -> str | None:
-    if demand.effect is not Effect.REVEAL:
+    if call_request.action_class is not ActionClass.REVEAL:
         return None
-    if stakes.sink is not None and stakes.sink not in policy.sinks:
+    if details.sink is not None and details.sink not in policy.sinks:
         return "reveal.sinks"
     most = policy.limits.reveals_per_card_per_day
-    if most is not None and _one(db, _REVEALS, now=now, own=own, card=stakes.card_id) >= most:
+    if most is not None and _one(db, _REVEALS, now=now, own=own, card=details.card_id) >= most:
         return "rates.reveals_per_card_per_day"
     return None
 
@@ -208,9 +223,11 @@ def _rate_table(limits: Limits) -> list[tuple[str, int, str]]:
     return [(name, most, query) for name, most, query in table if most is not None]
 
 
-def _rates(db: sqlite3.Connection, policy: Policy, demand: Demand, now: float, own: str | None) -> str | None:
+def _rates(
+    db: sqlite3.Connection, policy: Policy, call_request: CallRequest, now: float, own: str | None
+) -> str | None:
     # Nobody is asked again where the intent is there, nor where the policy itself says yes.
-    asks = own is None and policy.rule(demand.effect, demand.tool) == "ask"
+    asks = own is None and policy.rule(call_request.action_class, call_request.tool) == "ask"
     for name, most, query in _rate_table(policy.limits):
         if (asks or query is not _ASKS) and _one(db, query, now=now) >= most:
             return f"rates.{name}"

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio.to_thread
 
-from machines_mcp.permissions.approval_details import Way
+from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.storage.audit_log import Entry
+from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import Store, StoreUnavailable, private_folder
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Passphrase:
     def __init__(
         self,
         store: Store,
-        record: Callable[[sqlite3.Connection, Entry], None],
+        record: Callable[[sqlite3.Connection, AuditEntry], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -104,7 +104,7 @@ class Passphrase:
                 " remove it to set a new one with machines-mcp passphrase."
             ) from None
 
-    async def check(self, passphrase: Secret, by: Way) -> Answer:
+    async def check(self, passphrase: Secret, by: Channel) -> Answer:
         """Whether it is right; a wrong one counts, and while locked even the right one is not looked at.
 
         Raises:
@@ -126,7 +126,7 @@ class Passphrase:
         """Whether five wrong tries within 15 minutes locked it less than 15 minutes ago."""
         return await self._store.read(self._locked)
 
-    async def count_wrong(self, by: Way) -> Literal["wrong", "locked"]:
+    async def count_wrong(self, by: Channel) -> Literal["wrong", "locked"]:
         """Count a wrong try that another process saw, at a page of its own; `locked` where it was one too many."""
 
         def work(db: sqlite3.Connection) -> Literal["wrong", "locked"]:
@@ -146,7 +146,7 @@ class Passphrase:
         before = await self.check(old or Secret(""), "terminal")
         if before not in ("right", "unset"):
             return before
-        said = Entry(
+        said = AuditEntry(
             kind="setting", code="passphrase", verdict="set" if before == "unset" else "changed", by="terminal"
         )
         salt = secrets.token_bytes(_SALT_BYTES)
@@ -168,11 +168,11 @@ class Passphrase:
         db.execute("DELETE FROM passphrase_tries WHERE at <= ?", (now - 2 * LOCK_SECONDS,))
         return db.execute("INSERT INTO passphrase_tries (at) VALUES (?)", (now,)).lastrowid
 
-    def _tell_wrong(self, db: sqlite3.Connection, by: Way) -> Literal["wrong", "locked"]:
-        self._record(db, Entry(kind="decision", verdict="wrong", code="passphrase", by=by))
+    def _tell_wrong(self, db: sqlite3.Connection, by: Channel) -> Literal["wrong", "locked"]:
+        self._record(db, AuditEntry(kind="decision", verdict="wrong", code="passphrase", by=by))
         if not self._locked(db):
             return "wrong"
-        self._record(db, Entry(kind="alarm", code="passphrase.locked", by=by))
+        self._record(db, AuditEntry(kind="alarm", code="passphrase.locked", by=by))
         return "locked"
 
     def _locked(self, db: sqlite3.Connection) -> bool:

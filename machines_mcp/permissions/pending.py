@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.approval import Intent, executing_intents, waiting_intents
+from machines_mcp.permissions.approval import Approval, executing_approvals, waiting_approvals
 from machines_mcp.permissions.limits import Budget, budgets
 from machines_mcp.storage.journal_entry import selected
 from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals
@@ -22,21 +22,21 @@ FRESH_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class PendingWork:
     """The waiting intents, those begun without an outcome, and the withdrawals that are not settled.
 
     And what is left of the policy's limits. `by_hand` are the ids of those begun of which only a person can say what
     became of them.
     """
 
-    waiting: list[Intent]
-    executing: list[Intent]
+    waiting: list[Approval]
+    executing: list[Approval]
     withdrawals: list[OpenWithdrawal]
     budgets: tuple[Budget, ...] = ()
-    by_hand: frozenset[str] = frozenset()
+    needs_person: frozenset[str] = frozenset()
 
 
-class Overview:
+class PendingWorkReader:
     """Looks again after any write of this process, and at the latest after 0.25 s: others decide, too.
 
     With a policy the budgets are looked at as well, those of each user for `user_id`.
@@ -54,30 +54,32 @@ class Overview:
         self._policy = policy
         self._user_id = user_id
         self._clock = clock
-        self._seen = Open([], [], [])
+        self._seen = PendingWork([], [], [])
         self._seen_at = 0.0
         self._seen_writes = -1
 
-    async def look(self) -> Open:
+    async def snapshot(self) -> PendingWork:
         """What is open now."""
         writes, at = self._store.writes, time.monotonic()
         if writes != self._seen_writes or at - self._seen_at > FRESH_SECONDS:
             now, policy, user_id = self._clock(), self._policy, self._user_id
 
-            def work(db: sqlite3.Connection) -> Open:
+            def work(db: sqlite3.Connection) -> PendingWork:
                 left = () if policy is None else budgets(db, policy, now, user_id)
-                executing, open_ones = executing_intents(db), open_withdrawals(db)
-                return Open(waiting_intents(db, now), executing, open_ones, left, _by_hand(db, executing, open_ones))
+                executing, open_ones = executing_approvals(db), open_withdrawals(db)
+                return PendingWork(
+                    waiting_approvals(db, now), executing, open_ones, left, _by_hand(db, executing, open_ones)
+                )
 
             self._seen = await self._store.read(work)
             self._seen_at, self._seen_writes = at, writes
         return self._seen
 
 
-def _by_hand(db: sqlite3.Connection, executing: list[Intent], withdrawals: list[OpenWithdrawal]) -> frozenset[str]:
+def _by_hand(db: sqlite3.Connection, executing: list[Approval], withdrawals: list[OpenWithdrawal]) -> frozenset[str]:
     if not executing:
         return frozenset()
-    told = {entry.intent_id for entry in selected(db, "state = 'manual'")}
-    told |= {each.intent_id for each in withdrawals if each.status == "unknown"}
+    told = {entry.approval_id for entry in selected(db, "state = 'manual'")}
+    told |= {each.approval_id for each in withdrawals if each.status == "unknown"}
     # What was begun before there was a journal is in none.
     return frozenset(each.id for each in executing if each.id in told or each.owner is None)

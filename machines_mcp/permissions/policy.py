@@ -22,11 +22,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Way
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.permissions.limits import Limits
 
-SENSITIVE = frozenset({Effect.MONEY, Effect.IDENTITY, Effect.CONSENT, Effect.DESTROY, Effect.REVEAL})
+SENSITIVE = frozenset(
+    {ActionClass.MONEY, ActionClass.IDENTITY, ActionClass.CONSENT, ActionClass.DESTROY, ActionClass.REVEAL}
+)
 """The classes that only `embedded` may allow without a person."""
 
 READ_ONLY = "the operator started this server read-only (MACHINES_READ_ONLY)"
@@ -53,13 +55,13 @@ STRICTER = (Rule.ALLOW, Rule.ASK, Rule.DENY)
 class Policy:
     """The operator's rules. No tool can read or change this object; only its answers are shown."""
 
-    rules: Mapping[Effect, Rule]
+    rules: Mapping[ActionClass, Rule]
     why: str = ""
     """Why everything is refused that is; empty where the rules are the operator's own."""
     environment: str = "embedded"
     source: str = "default"
     """`default`, or the file it was read from."""
-    tools: Mapping[str, Mapping[Effect, Rule]] = field(default_factory=dict)
+    tools: Mapping[str, Mapping[ActionClass, Rule]] = field(default_factory=dict)
     """Where a tool's rule for a class is not the class's own."""
     users: frozenset[str] | None = None
     """The users that calls may act for; None: any."""
@@ -68,7 +70,7 @@ class Policy:
     reveal_model_cvc: bool = False
     sealed_key: Path | None = None
     identity_through_model: bool = False
-    dialog: frozenset[Effect] = frozenset()
+    dialog: frozenset[ActionClass] = frozenset()
     """The classes that a person may grant in the client's dialog."""
     limits: Limits = field(default_factory=Limits)
     head_file: Path | None = None
@@ -83,27 +85,27 @@ class Policy:
         text = json.dumps(self._says(), sort_keys=True, separators=(",", ":"))
         object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
 
-    def rule(self, effect: Effect, tool: str | None = None) -> Rule:
+    def rule(self, action_class: ActionClass, tool: str | None = None) -> Rule:
         """The rule for a class, or for a tool's calls of it; what the policy does not name is refused."""
         own = self.tools.get(tool, {}) if tool is not None else {}
-        return own.get(effect) or self.rules.get(effect, Rule.DENY)
+        return own.get(action_class) or self.rules.get(action_class, Rule.DENY)
 
-    def reason(self, effect: Effect, tool: str | None = None) -> str:
+    def reason(self, action_class: ActionClass, tool: str | None = None) -> str:
         """Why such a call is refused, as a clause; empty where it is not."""
-        if self.rule(effect, tool) is not Rule.DENY:
+        if self.rule(action_class, tool) is not Rule.DENY:
             return ""
         if self.why:
             return self.why
-        if self.rules.get(effect, Rule.DENY) is not Rule.DENY:
-            return f"the operator refuses {tool} ({effect})"
-        return f"the operator refuses calls of the class {effect}"
+        if self.rules.get(action_class, Rule.DENY) is not Rule.DENY:
+            return f"the operator refuses {tool} ({action_class})"
+        return f"the operator refuses calls of the class {action_class}"
 
-    def ways(self, effect: Effect, sink: str | None = None) -> frozenset[Way]:
+    def channels(self, action_class: ActionClass, sink: str | None = None) -> frozenset[Channel]:
         """Where a person may say yes to such a call."""
         if sink == "page":
             return frozenset({"page"})
-        outside: frozenset[Way] = frozenset({"desk", "terminal"})
-        if effect not in self.dialog or (sink == "model" and self.environment != "embedded"):
+        outside: frozenset[Channel] = frozenset({"desk", "terminal"})
+        if action_class not in self.dialog or (sink == "model" and self.environment != "embedded"):
             return outside
         return outside | {"dialog"}
 
@@ -120,14 +122,14 @@ class Policy:
         """What is hashed: all that decides, in one spelling; not where it was read from."""
         return {
             "environment": self.environment,
-            "classes": {effect.value: rule.value for effect, rule in self.rules.items()},
+            "classes": {action_class.value: rule.value for action_class, rule in self.rules.items()},
             "tools": {name: {e.value: r.value for e, r in rules.items()} for name, rules in self.tools.items()},
             "users": None if self.users is None else sorted(self.users),
             "sinks": sorted(self.sinks),
             "reveal": [self.reveal_model, self.reveal_model_cvc, self.sealed_key and str(self.sealed_key)],
             "through_model": self.identity_through_model,
             "dialog": sorted(self.dialog),
-            "limits": self.limits.says(),
+            "limits": self.limits.describe(),
             "head_file": self.head_file and str(self.head_file),
         }
 
@@ -140,10 +142,13 @@ def default_policy(environment: str, *, read_only: bool) -> Policy:
     real = environment == "production"
     if read_only or real:
         return Policy(
-            {Effect.READ: Rule.ALLOW}, READ_ONLY if read_only else NO_POLICY, environment, dialog=default_dialog(real)
+            {ActionClass.READ: Rule.ALLOW},
+            READ_ONLY if read_only else NO_POLICY,
+            environment,
+            dialog=default_dialog(real),
         )
     return Policy(
-        dict.fromkeys(Effect, Rule.ASK) | {Effect.READ: Rule.ALLOW, Effect.WRITE: Rule.ALLOW},
+        dict.fromkeys(ActionClass, Rule.ASK) | {ActionClass.READ: Rule.ALLOW, ActionClass.WRITE: Rule.ALLOW},
         environment=environment,
         sinks=frozenset({"none", "page"}),
         identity_through_model=True,
@@ -152,6 +157,6 @@ def default_policy(environment: str, *, read_only: bool) -> Policy:
     )
 
 
-def default_dialog(real: bool) -> frozenset[Effect]:
+def default_dialog(real: bool) -> frozenset[ActionClass]:
     """The classes that a client's dialog may grant; with real money it may not, because a program can answer it."""
-    return frozenset({Effect.WRITE}) if real else frozenset(Effect)
+    return frozenset({ActionClass.WRITE}) if real else frozenset(ActionClass)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Destination
 from machines_mcp.permissions.limits import Limits
 from machines_mcp.permissions.policy import (
@@ -88,8 +88,8 @@ def _parsed(raw: dict[str, Any]) -> PolicyFile:
 def _built(file: PolicyFile, source: str, tools: Tools, *, read_only: bool) -> Policy:
     classes, own = class_rules(file), _tool_rules(file, tools)
     if read_only:
-        classes = {Effect.READ: classes[Effect.READ]}
-        own = {name: {e: r for e, r in rules.items() if e is Effect.READ} for name, rules in own.items()}
+        classes = {ActionClass.READ: classes[ActionClass.READ]}
+        own = {name: {e: r for e, r in rules.items() if e is ActionClass.READ} for name, rules in own.items()}
     real = file.environment == "production"
     dialog = file.approval.dialog
     through = file.identity.through_model
@@ -105,19 +105,19 @@ def _built(file: PolicyFile, source: str, tools: Tools, *, read_only: bool) -> P
         reveal_model_cvc=file.reveal.model_cvc,
         sealed_key=_path(file.reveal.sealed_key),
         identity_through_model=not real if through is None else through,
-        dialog=default_dialog(real) if dialog is None else frozenset(map(Effect, dialog)),
+        dialog=default_dialog(real) if dialog is None else frozenset(map(ActionClass, dialog)),
         limits=_limits(file),
         head_file=_path(file.audit.head_file),
     )
 
 
-def _tool_rules(file: PolicyFile, tools: Tools) -> dict[str, dict[Effect, Rule]]:
+def _tool_rules(file: PolicyFile, tools: Tools) -> dict[str, dict[ActionClass, Rule]]:
     """Where a tool is treated otherwise than its class."""
     classes, own = class_rules(file), {}
     for name, given in file.tools.items():
         # One rule for several classes loosens none of them: that was refused.
         rules = rules_of(given) if isinstance(given, Classes) else dict.fromkeys(tools[name], Rule(given))
-        own[name] = {effect: rule for effect, rule in rules.items() if rule is not classes[effect]}
+        own[name] = {action_class: rule for action_class, rule in rules.items() if rule is not classes[action_class]}
     return own
 
 

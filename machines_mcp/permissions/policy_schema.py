@@ -139,7 +139,7 @@ class Identity(Section):
     )
 
 
-class Approval(Section):
+class ApprovalSection(Section):
     """Where a person may say yes: always at the desk and at a terminal."""
 
     dialog: Annotated[list[ClassName], AfterValidator(_different)] | None = Field(
@@ -180,7 +180,7 @@ class PolicyFile(Section):
     rates: Rates = Field(Rates(), description="how often")
     reveal: Reveal = Field(Reveal(), description="where a card may be shown")
     identity: Identity = Field(Identity(), description="how identity data is handed in")
-    approval: Approval = Field(Approval(), description="where a person may say yes")
+    approval: ApprovalSection = Field(ApprovalSection(), description="where a person may say yes")
     audit: Audit = Field(Audit(), description="the record")
 
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import SENSITIVE, STRICTER, Rule
 from machines_mcp.permissions.policy_schema import Classes, PolicyFile, nearest
 from machines_mcp.storage.trusted_file import NotOwned, read_owned
 
 MAX_KEY_BYTES = 16 * 1024
 
-Tools = Mapping[str, Collection[Effect]]
+Tools = Mapping[str, Collection[ActionClass]]
 """Every tool's name with the classes that its calls can have."""
 KeyFault = Callable[[bytes], str | None]
 """Says what keeps a file's content from being a public key to seal to; None where nothing does."""
@@ -38,13 +38,13 @@ def _too_open(file: PolicyFile, environment: str) -> Iterator[str]:
     if environment == "embedded":
         return
     why = "must be ask or deny: only embedded may allow it without a person"
-    for effect, rule in rules_of(file.classes).items():
-        if effect in SENSITIVE and rule is Rule.ALLOW:
-            yield f"classes.{effect} {why}"
+    for action_class, rule in rules_of(file.classes).items():
+        if action_class in SENSITIVE and rule is Rule.ALLOW:
+            yield f"classes.{action_class} {why}"
     for name, given in file.tools.items():
-        for effect, rule in (rules_of(given) if isinstance(given, Classes) else {}).items():
-            if effect in SENSITIVE and rule is Rule.ALLOW and _plain(name):
-                yield f"tools.{name}.{effect} {why}"
+        for action_class, rule in (rules_of(given) if isinstance(given, Classes) else {}).items():
+            if action_class in SENSITIVE and rule is Rule.ALLOW and _plain(name):
+                yield f"tools.{name}.{action_class} {why}"
 
 
 def _wrong_tools(file: PolicyFile, tools: Tools) -> Iterator[str]:
@@ -55,18 +55,18 @@ def _wrong_tools(file: PolicyFile, tools: Tools) -> Iterator[str]:
             yield f"{where if _plain(name) else 'tools has a name that'} is not a tool{nearest(name, list(tools))}"
             return
         if isinstance(given, Classes):
-            for effect in rules_of(given):
-                if effect not in tools[name]:
-                    yield f"{where}.{effect} is never met: that tool's calls are {_listed(tools[name])}"
+            for action_class in rules_of(given):
+                if action_class not in tools[name]:
+                    yield f"{where}.{action_class} is never met: that tool's calls are {_listed(tools[name])}"
             continue
         rule = Rule(given)
         if len(tools[name]) == 1:
             if rule is Rule.ALLOW and file.environment != "embedded" and SENSITIVE & set(tools[name]):
                 yield f"{where} must be ask or deny: only embedded may allow it without a person"
             continue
-        for effect in tools[name]:
-            if STRICTER.index(rule) < STRICTER.index(classes[effect]):
-                yield f"{where} is looser than classes.{effect}; write it class by class, as in {where}.{effect}"
+        for action_class in tools[name]:
+            if STRICTER.index(rule) < STRICTER.index(classes[action_class]):
+                yield f"{where} is looser than classes.{action_class}; write it class by class, as in {where}.{action_class}"
 
 
 def _wrong_users(file: PolicyFile, user_id: str | None) -> Iterator[str]:
@@ -107,22 +107,22 @@ def _wrong_paths(file: PolicyFile, key_fault: KeyFault) -> Iterator[str]:
         yield "audit.head_file is in a folder that is not there"
 
 
-def class_rules(file: PolicyFile) -> dict[Effect, Rule]:
+def class_rules(file: PolicyFile) -> dict[ActionClass, Rule]:
     """The rule of every class, said or not."""
     real = file.environment == "production"
-    rules = dict.fromkeys(Effect, Rule.DENY if real else Rule.ASK) | {Effect.READ: Rule.ALLOW}
+    rules = dict.fromkeys(ActionClass, Rule.DENY if real else Rule.ASK) | {ActionClass.READ: Rule.ALLOW}
     if not real:
-        rules[Effect.WRITE] = Rule.ALLOW
+        rules[ActionClass.WRITE] = Rule.ALLOW
     return rules | rules_of(file.classes)
 
 
-def rules_of(classes: Classes) -> dict[Effect, Rule]:
+def rules_of(classes: Classes) -> dict[ActionClass, Rule]:
     """The rules that a table of classes says."""
-    return {Effect(name): Rule(rule) for name, rule in classes.model_dump(exclude_none=True).items()}
+    return {ActionClass(name): Rule(rule) for name, rule in classes.model_dump(exclude_none=True).items()}
 
 
-def _listed(effects: Collection[Effect]) -> str:
-    return " or ".join(effect.value for effect in effects)
+def _listed(action_classes: Collection[ActionClass]) -> str:
+    return " or ".join(action_class.value for action_class in action_classes)
 
 
 def _plain(name: str) -> bool:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import NoReturn
 
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.authorizer import Passage
-from machines_mcp.permissions.cooldown import Barred
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.authorizer import Authorization
+from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.limits import CLOCK_SET_BACK
-from machines_mcp.protocol.errors import Code, Refusal, Step
+from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
 
 _SECONDS = 5.0
@@ -26,69 +26,71 @@ _FOR_A_PERSON = (
 _ANEW = "The same call without approval_id, to ask anew."
 
 
-def refuse(tool: Tool, passage: Passage) -> NoReturn:
+def raise_denied(tool: Tool, authorization: Authorization) -> NoReturn:
     """Refuse a call that neither waits nor runs. Its arguments are not repeated here."""
-    if passage.verdict == "barred" and passage.bar is not None:
-        raise barred(passage.bar)
-    match passage.verdict:
+    if authorization.verdict == "barred" and authorization.limit is not None:
+        raise limit_exceeded(authorization.limit)
+    match authorization.verdict:
         case "refused":
-            raise Refusal(Code.APPROVAL_REFUSED)
+            raise ToolError(Code.APPROVAL_REFUSED)
         case "expired":
-            raise Refusal(Code.APPROVAL_EXPIRED, next_steps=[Step(tool.name, _ANEW)])
-        case "running" | "later" if passage.intent is not None:
-            raise in_doubt(passage.intent, passage.seconds, why=passage.why)
+            raise ToolError(Code.APPROVAL_EXPIRED, next_steps=[NextStep(tool.name, _ANEW)])
+        case "running" | "later" if authorization.approval is not None:
+            raise outcome_unknown(authorization.approval, authorization.seconds, why=authorization.why)
         case "manual":
-            raise Refusal(Code.OUTCOME_UNKNOWN, message=_FOR_A_PERSON)
+            raise ToolError(Code.OUTCOME_UNKNOWN, message=_FOR_A_PERSON)
         case _:
-            raise Refusal(Code.APPROVAL_MISMATCH, next_steps=[Step(tool.name, _ANEW)])
+            raise ToolError(Code.APPROVAL_MISMATCH, next_steps=[NextStep(tool.name, _ANEW)])
 
 
-def in_doubt(
-    intent: Intent, seconds: float | None = None, *, see: Sequence[Step] = (), why: str | None = None
-) -> Refusal:
+def outcome_unknown(
+    approval: Approval, seconds: float | None = None, *, see: Sequence[NextStep] = (), why: str | None = None
+) -> ToolError:
     """A granted call of which nobody can say yet whether it happened: the same call with its id finds out.
 
     `see` are the calls that show it, too; `why` says what is known all the same.
     """
     wait = max(1, ceil(_SECONDS if seconds is None else seconds))
-    again = Step(intent.tool, f"The same call, in {wait} seconds or later.", {"approval_id": intent.id})
-    return Refusal(
+    again = NextStep(approval.tool, f"The same call, in {wait} seconds or later.", {"approval_id": approval.id})
+    return ToolError(
         Code.OUTCOME_UNKNOWN,
         message=f"{why} {_AGAIN}" if why else f"It is not known yet whether this happened. {_AGAIN}",
-        details={"approval_id": intent.id, "retry_after_seconds": wait},
+        details={"approval_id": approval.id, "retry_after_seconds": wait},
         next_steps=[again, *see],
         retryable=True,
     )
 
 
-def not_done(intent: Intent, why: str) -> Refusal:
+def not_executed(approval: Approval, why: str) -> ToolError:
     """A granted call that was cut short before it did anything, and whose approval can't be used any more."""
     message = f"Nothing was done, and the approval can't be used any more. {why}"
-    return Refusal(Code.APPROVAL_EXPIRED, message=message, next_steps=[Step(intent.tool, _ANEW)])
+    return ToolError(Code.APPROVAL_EXPIRED, message=message, next_steps=[NextStep(approval.tool, _ANEW)])
 
 
-def barred(bar: Barred) -> Refusal:
+def limit_exceeded(bar: LimitExceeded) -> ToolError:
     """A limit of the policy, named by its path, or a pause, with its end."""
     if bar.code == CLOCK_SET_BACK:
         message = "The clock of the server's machine was set back, so no limit can be kept; tell the operator."
-        return Refusal(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
+        return ToolError(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
     if bar.until is None:
         message = (
             f"A limit of the operator's policy forbids this: {bar.code}. It can't be approved either; tell the user."
             " status shows what is left of each limit."
         )
-        return Refusal(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
+        return ToolError(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
     until = datetime.fromtimestamp(bar.until, UTC).isoformat(timespec="seconds")
     message = (
         f"A person refused this three times within ten minutes, so it is paused until {until}; do not ask again before"
         " then, and after it only if the user wants it."
     )
-    return Refusal(Code.POLICY_DENIED, message=message, details={"paused_until": until})
+    return ToolError(Code.POLICY_DENIED, message=message, details={"paused_until": until})
 
 
-def required(tool: Tool, intent: Intent, *, page: str | None, desk: str | None, decidable: bool) -> Refusal:
+def approval_required(
+    tool: Tool, approval: Approval, *, page: str | None, desk: str | None, decidable: bool
+) -> ToolError:
     """A person must decide first, and where they can: on a page of its own, at the desk, or in a terminal."""
-    details = {"approval_id": intent.id}
+    details = {"approval_id": approval.id}
     if page is not None:
         details |= {"where": f"the user opens this page on this machine and decides there: {page}", "page": page}
     elif not decidable:
@@ -98,5 +100,5 @@ def required(tool: Tool, intent: Intent, *, page: str | None, desk: str | None, 
         details["where"] = terminal if desk is None else f"at the desk, {desk}, or {terminal}"
         if desk is not None:
             details["desk"] = desk
-    again = Step(tool.name, "The same call, after the person approved.", {"approval_id": intent.id})
-    return Refusal(Code.APPROVAL_REQUIRED, details=details, next_steps=[again])
+    again = NextStep(tool.name, "The same call, after the person approved.", {"approval_id": approval.id})
+    return ToolError(Code.APPROVAL_REQUIRED, details=details, next_steps=[again])

@@ -10,81 +10,91 @@ from typing import Any
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Demand, Stakes
-from machines_mcp.permissions.authorizer import Gate, Passage
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.protocol import elicitation
-from machines_mcp.protocol.approval_errors import required
-from machines_mcp.protocol.errors import Code, Refusal
-from machines_mcp.protocol.execution import Running
+from machines_mcp.protocol.approval_errors import approval_required
+from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.tool import Call, Input, Tool
 
 Context = ServerRequestContext[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class ApprovalFlow:
     """`desk` starts the desk and returns its address; None where there can be none.
 
     `open_call` makes what a tool's functions get; `let_show` names what the answer to a request may show to the letter.
     """
 
-    gate: Gate
-    running: Running
+    authorizer: Authorizer
+    runner: ToolRunner
     desk: Callable[[], Awaitable[str | None]]
     open_call: Callable[[Context | None, Input, str], Call[Any]]
-    let_show: Callable[[Context, Iterable[str]], None]
+    allow_verbatim: Callable[[Context, Iterable[str]], None]
 
-    async def passage(
+    async def authorize(
         self,
         ctx: Context,
         tool: Tool,
         arguments: Input,
-        demand: Demand,
+        call_request: CallRequest,
         params: types.CallToolRequestParams,
         approval_id: str | None,
-    ) -> Passage | types.InputRequiredResult:
+    ) -> Authorization | types.InputRequiredResult:
         """Whether the call may run now, was decided before, or waits; or the question, for the client to ask."""
         if params.request_state is not None:
-            passage = await self.gate.resume(demand, params.request_state)
-            if passage.verdict != "waiting" or passage.intent is None or not await self.gate.by_dialog(passage.intent):
-                return passage
+            authorization = await self.authorizer.resume(call_request, params.request_state)
+            if (
+                authorization.verdict != "waiting"
+                or authorization.approval is None
+                or not await self.authorizer.dialog_can_approve(authorization.approval)
+            ):
+                return authorization
             answer = elicitation.read_answer(params)
         elif approval_id is not None:
-            return await self.gate.resume(demand, approval_id)
+            return await self.authorizer.resume(call_request, approval_id)
         else:
-            passage = await self.gate.ask(demand, await self._stakes(ctx, tool, arguments))
-            if passage.verdict != "waiting" or passage.intent is None or not elicitation.can_ask(ctx):
-                return passage
-            if not await self.gate.by_dialog(passage.intent):
-                return passage
-            if passage.intent.stakes.destination is not None:
+            authorization = await self.authorizer.request(
+                call_request, await self._approval_details(ctx, tool, arguments)
+            )
+            if (
+                authorization.verdict != "waiting"
+                or authorization.approval is None
+                or not elicitation.supports_forms(ctx)
+            ):
+                return authorization
+            if not await self.authorizer.dialog_can_approve(authorization.approval):
+                return authorization
+            if authorization.approval.details.destination is not None:
                 # It names where money goes, and the person must read that in full.
-                self.let_show(ctx, [passage.intent.dialog])
-            if elicitation.asks_by_result(ctx):
-                return elicitation.question_result(passage.intent.dialog, passage.intent.id)
-            answer = await elicitation.ask_now(ctx, passage.intent.dialog)
+                self.allow_verbatim(ctx, [authorization.approval.dialog])
+            if elicitation.asks_in_result(ctx):
+                return elicitation.question_result(authorization.approval.dialog, authorization.approval.id)
+            answer = await elicitation.ask(ctx, authorization.approval.dialog)
         if answer == "nothing":
-            return passage
-        return await self.gate.decide(passage.intent, yes=answer == "yes")
+            return authorization
+        return await self.authorizer.decide(authorization.approval, yes=answer == "yes")
 
-    async def _stakes(self, ctx: Context, tool: Tool, arguments: Input) -> Stakes:
-        if tool.stakes is None:
+    async def _approval_details(self, ctx: Context, tool: Tool, arguments: Input) -> ApprovalDetails:
+        if tool.approval_details is None:
             # A write that the policy asks about: there is nothing to count and no more to say of it.
-            return Stakes(question=f"Allow this call: {tool.title}?")
+            return ApprovalDetails(question=f"Allow this call: {tool.title}?")
         call = self.open_call(ctx, arguments, uuid.uuid4().hex)
-        stakes: Stakes = await self.running.explained(tool, tool.stakes(call, arguments))
-        stakes = stakes.masked()
-        if self.running.shows(stakes.as_json()):
-            raise Refusal(Code.EGRESS_BLOCKED)
-        return stakes
+        details: ApprovalDetails = await self.runner.map_errors(tool, tool.approval_details(call, arguments))
+        details = details.masked()
+        if self.runner.contains_secret(details.as_json()):
+            raise ToolError(Code.OUTPUT_BLOCKED)
+        return details
 
-    async def required(self, ctx: Context, tool: Tool, arguments: Input, intent: Intent) -> Refusal:
+    async def approval_required(self, ctx: Context, tool: Tool, arguments: Input, approval: Approval) -> ToolError:
         """`approval.required`, with where the person decides."""
-        decidable = await self.gate.decidable()
+        decidable = await self.authorizer.can_be_approved()
         page = None
-        if tool.present is not None and decidable:
-            call = self.open_call(ctx, arguments, intent.idempotency_key)
-            page = await self.running.explained(tool, tool.present(call, arguments, intent))
+        if tool.approval_page is not None and decidable:
+            call = self.open_call(ctx, arguments, approval.idempotency_key)
+            page = await self.runner.map_errors(tool, tool.approval_page(call, arguments, approval))
         desk = await self.desk() if page is None and decidable else None
-        return required(tool, intent, page=page, desk=desk, decidable=decidable)
+        return approval_required(tool, approval, page=page, desk=desk, decidable=decidable)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from machines_mcp.protocol.coercion import read, schema_of
-from machines_mcp.protocol.errors import Code, Fault, Refusal
+from machines_mcp.protocol.errors import Code, FieldError, ToolError
 from machines_mcp.protocol.tool import Input, Tool
 
 _NAME = re.compile(r"[a-z_]{1,40}")
@@ -55,7 +55,7 @@ def take_approval_id(tool: Tool, arguments: dict[str, Any], *, asks: bool) -> st
         return None
     if not isinstance(value, str) or not _APPROVAL_ID.fullmatch(value):
         rule = "must be the approval_id of an approval.required answer; leave it out to ask anew"
-        raise Refusal(Code.INPUT_INVALID, faults=[Fault("approval_id", rule)])
+        raise ToolError(Code.INPUT_INVALID, faults=[FieldError("approval_id", rule)])
     return value
 
 
@@ -69,7 +69,7 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
     if tool.per_user and pinned_user is not None:
         if "user_id" in raw:
             rule = "is not an argument here: the server acts for one user; leave it out"
-            raise Refusal(Code.INPUT_INVALID, faults=[Fault("user_id", rule)])
+            raise ToolError(Code.INPUT_INVALID, faults=[FieldError("user_id", rule)])
         raw["user_id"] = pinned_user
     try:
         # Strict: what only looks like a number or a yes is none. What may be meant was read before.
@@ -77,7 +77,7 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
     except ValidationError as error:
         faults = [_fault(tool, dict(e)) for e in error.errors(include_input=False, include_url=False)]
     # Raised outside the handler: a chained ValidationError would carry the values along.
-    raise Refusal(Code.INPUT_INVALID, faults=list(dict.fromkeys(faults)))
+    raise ToolError(Code.INPUT_INVALID, faults=list(dict.fromkeys(faults)))
 
 
 def refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> None:
@@ -87,12 +87,12 @@ def refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> None
         Refusal: `input.invalid` with each of them.
     """
     rule = "is not taken from you here; call without it, and the user types it into a form on this machine"
-    faults = [Fault(name, rule) for name in arguments if name in closed]
+    faults = [FieldError(name, rule) for name in arguments if name in closed]
     if faults:
-        raise Refusal(Code.INPUT_INVALID, faults=faults)
+        raise ToolError(Code.INPUT_INVALID, faults=faults)
 
 
-def _fault(tool: Tool, error: dict[str, Any]) -> Fault:
+def _fault(tool: Tool, error: dict[str, Any]) -> FieldError:
     context = error.get("ctx", {}) | {"example": _example(tool, error["loc"])}
     kind = str(error["type"])
     if kind == "extra_forbidden":
@@ -101,7 +101,7 @@ def _fault(tool: Tool, error: dict[str, Any]) -> Fault:
         rule = str(error["msg"])
     else:
         rule = _RULES.get(kind, "is not valid").format_map({k: _plain(v) for k, v in context.items()})
-    return Fault(_path(tool, error["loc"]), rule)
+    return FieldError(_path(tool, error["loc"]), rule)
 
 
 def _example(tool: Tool, loc: tuple[str | int, ...]) -> str:
@@ -120,13 +120,13 @@ def _plain(value: Any) -> str:
     return str(value).replace(" or ", ", ") if isinstance(value, str) else str(value)
 
 
-def _unknown(tool: Tool, loc: tuple[str | int, ...]) -> Fault:
+def _unknown(tool: Tool, loc: tuple[str | int, ...]) -> FieldError:
     near: list[str] = []
     last = str(loc[-1])
     if _NAME.fullmatch(last):
         near = difflib.get_close_matches(last, list(tool.input_model.model_fields), n=1)
     hint = f"; did you mean {near[0]}?" if near else "; leave it out"
-    return Fault(_path(tool, loc), "is not an argument of this tool" + hint)
+    return FieldError(_path(tool, loc), "is not an argument of this tool" + hint)
 
 
 def _path(tool: Tool, loc: tuple[str | int, ...]) -> str:

@@ -9,7 +9,7 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
 from machines_mcp.protocol.dispatcher import Dispatcher
-from machines_mcp.protocol.errors import Refusal
+from machines_mcp.protocol.errors import ToolError
 
 MOST = 100
 
@@ -30,12 +30,12 @@ class Completions:
         given = dict((params.context.arguments if params.context else None) or {})
         try:
             known = await self._known(ctx, params.argument.name, given)
-        except Refusal:
+        except ToolError:
             known = []
         typed = params.argument.value.lower()
         values = [value for value in known if value.lower().startswith(typed)]
         if params.argument.name == "user_id":
-            self._dispatcher.let_show(ctx, values)
+            self._dispatcher.allow_verbatim(ctx, values)
         completion = types.Completion(values=values[:MOST], total=len(values), has_more=len(values) > MOST)
         return types.CompleteResult(completion=completion)
 

@@ -28,21 +28,21 @@ _UNPLAIN = re.compile(r"[^A-Za-z0-9 ._@/-]")
 _FORM: dict[str, Any] = {"type": "object", "properties": {}}
 
 
-def can_ask(ctx: ServerRequestContext[Any, Any]) -> bool:
+def supports_forms(ctx: ServerRequestContext[Any, Any]) -> bool:
     """Whether the client declared a form dialog; a bare `elicitation` means forms."""
     capabilities = ctx.session.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
-def can_open(ctx: ServerRequestContext[Any, Any]) -> bool:
+def supports_urls(ctx: ServerRequestContext[Any, Any]) -> bool:
     """Whether the client declared that it can send the person to an address; no client is taken to."""
     capabilities = ctx.session.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and elicitation.url is not None
 
 
-def asked_by(ctx: ServerRequestContext[Any, Any]) -> str:
+def client_name(ctx: ServerRequestContext[Any, Any]) -> str:
     """What the client program calls itself, as far as it is plain: a name and a version, or nothing."""
     params = ctx.session.client_params
     if params is None:
@@ -51,15 +51,15 @@ def asked_by(ctx: ServerRequestContext[Any, Any]) -> str:
     return " ".join(_UNPLAIN.sub("", word)[:40] for word in words).strip()[:80]
 
 
-def asks_by_result(ctx: ServerRequestContext[Any, Any]) -> bool:
+def asks_in_result(ctx: ServerRequestContext[Any, Any]) -> bool:
     """Whether questions travel in the result and come back with the repeated call (2026-07-28 and later)."""
     return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
-def question_result(question: str, intent_id: str) -> types.InputRequiredResult:
+def question_result(question: str, approval_id: str) -> types.InputRequiredResult:
     """The interim result that makes a modern client ask and call again."""
     form = types.ElicitRequestFormParams(message=question, requested_schema=_FORM)
-    return types.InputRequiredResult(input_requests={_KEY: types.ElicitRequest(params=form)}, request_state=intent_id)
+    return types.InputRequiredResult(input_requests={_KEY: types.ElicitRequest(params=form)}, request_state=approval_id)
 
 
 def read_answer(params: types.CallToolRequestParams) -> Answer:
@@ -68,7 +68,7 @@ def read_answer(params: types.CallToolRequestParams) -> Answer:
     return _verdict(answer) if isinstance(answer, types.ElicitResult) else "nothing"
 
 
-async def ask_now(ctx: ServerRequestContext[Any, Any], question: str) -> Answer:
+async def ask(ctx: ServerRequestContext[Any, Any], question: str) -> Answer:
     """Ask over the back-channel of an older client and wait for the answer, at most 50 seconds."""
     try:
         with anyio.move_on_after(ANSWER_SECONDS):
@@ -80,16 +80,18 @@ async def ask_now(ctx: ServerRequestContext[Any, Any], question: str) -> Answer:
     return "nothing"
 
 
-def page_result(page: str, intent_id: str) -> types.InputRequiredResult:
+def page_result(page: str, approval_id: str) -> types.InputRequiredResult:
     """The interim result that makes a modern client offer the person a page and call again."""
     shown = types.ElicitRequestURLParams(message=PAGE, url=page)
-    return types.InputRequiredResult(input_requests={_OPEN: types.ElicitRequest(params=shown)}, request_state=intent_id)
+    return types.InputRequiredResult(
+        input_requests={_OPEN: types.ElicitRequest(params=shown)}, request_state=approval_id
+    )
 
 
-async def open_now(ctx: ServerRequestContext[Any, Any], page: str, intent_id: str) -> None:
+async def open_page(ctx: ServerRequestContext[Any, Any], page: str, approval_id: str) -> None:
     """Have an older client offer the person a page. What it answers decides nothing: the page does."""
     with suppress(MCPError, ValueError), anyio.move_on_after(ANSWER_SECONDS), _untraced():
-        await ctx.session.elicit_url(PAGE, page, intent_id, ctx.request_id)
+        await ctx.session.elicit_url(PAGE, page, approval_id, ctx.request_id)
 
 
 def _untraced() -> AbstractContextManager[Span]:

@@ -31,7 +31,7 @@ class Code(StrEnum):
     OUTCOME_UNKNOWN = "outcome.unknown"
     REVEAL_FAILED = "reveal.failed"
     STATE_UNAVAILABLE = "state.unavailable"
-    EGRESS_BLOCKED = "egress.blocked"
+    OUTPUT_BLOCKED = "output.blocked"
     INTERNAL = "internal"
 
 
@@ -77,7 +77,7 @@ _CATALOGUE: Mapping[Code, _Entry] = {
     ),
     Code.REVEAL_FAILED: _Entry("The card's details could not be fetched, decrypted and verified; nothing was shown."),
     Code.STATE_UNAVAILABLE: _Entry("The server's state folder can't be used, so nothing was done; tell the operator."),
-    Code.EGRESS_BLOCKED: _Entry("The answer was withheld because it would have shown a secret; tell the operator."),
+    Code.OUTPUT_BLOCKED: _Entry("The answer was withheld because it would have shown a secret; tell the operator."),
     Code.INTERNAL: _Entry("The server failed in a way it did not foresee; nothing more is known. Tell the operator."),
 }
 
@@ -87,7 +87,7 @@ NOT_BEGUN = frozenset({Code.PARTNER_UNAVAILABLE, Code.RATE_LIMITED})
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class NextStep:
     """A call that makes sense next: the tool, why, and the arguments already known."""
 
     tool: str
@@ -100,14 +100,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldError:
     """One argument at fault: its name (or a placeholder, where the name came from outside) and the rule it breaks."""
 
     field: str
     rule: str
 
 
-class Refusal(Exception):
+class ToolError(Exception):
     """An error of the catalogue. `details` are values this server made itself: ids, seconds, its own enums."""
 
     def __init__(
@@ -115,15 +115,15 @@ class Refusal(Exception):
         code: Code,
         *,
         message: str | None = None,
-        faults: Sequence[Fault] = (),
-        next_steps: Sequence[Step] = (),
+        faults: Sequence[FieldError] = (),
+        next_steps: Sequence[NextStep] = (),
         details: Mapping[str, str | int] | None = None,
         retryable: bool | None = None,
     ) -> None:
         super().__init__(code.value)
         self.code = code
         self.message = message or _CATALOGUE[code].message
-        self.faults = tuple(faults)
+        self.fields = tuple(faults)
         self.next_steps = tuple(next_steps)
         self.details = dict(details or {})
         self.retryable = _CATALOGUE[code].retryable if retryable is None else retryable
@@ -135,6 +135,6 @@ class Refusal(Exception):
             "message": self.message,
             "retryable": self.retryable,
         }
-        if self.faults:
-            body["fields"] = [{"field": fault.field, "rule": fault.rule} for fault in self.faults]
+        if self.fields:
+            body["fields"] = [{"field": fault.field, "rule": fault.rule} for fault in self.fields]
         return body | self.details | {"next_steps": [step.payload() for step in self.next_steps]}

@@ -25,7 +25,7 @@ from machines_mcp.protocol.errors import Code
 from machines_mcp.protocol.prompts import Prompt, load_prompts
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
-from machines_mcp.protocol.subscriptions import Watching
+from machines_mcp.protocol.subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
     async def complete(ctx: Context, params: types.CompleteRequestParams) -> types.CompleteResult:
         return await load().completions.complete(ctx, params)
 
-    watching = Watching(read_resource)
+    watching = Subscriptions(read_resource)
     # The SDK's types say a model; its runner takes a finished mapping as well, and shaping twice costs a tool call.
     call: Any = contained(call_tool)
     server: Server[Any] = Server(
@@ -171,7 +171,9 @@ def _prompts(loaded: Loaded) -> Mapping[str, Prompt]:
     return {name: prompt for name, prompt in load_prompts().items() if prompt.fits(usable)}
 
 
-async def _called(loaded: Loaded, watching: Watching, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
+async def _called(
+    loaded: Loaded, watching: Subscriptions, ctx: Context, params: types.CallToolRequestParams
+) -> ToolAnswer:
     try:
         answer = await loaded.dispatcher.call(ctx, params)
     finally:
@@ -187,14 +189,14 @@ async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: To
     The answer stays what it is, `approval.required`: that a page was opened says nothing of what was decided on it.
     """
     repeated = params.request_state is not None or "approval_id" in (params.arguments or {})
-    if repeated or not isinstance(answer, dict) or "isError" not in answer or not elicitation.can_open(ctx):
+    if repeated or not isinstance(answer, dict) or "isError" not in answer or not elicitation.supports_urls(ctx):
         return answer
     body = json.loads(answer["content"][0]["text"])
     if body["code"] != Code.APPROVAL_REQUIRED.value or "page" not in body:
         return answer
-    if elicitation.asks_by_result(ctx):
+    if elicitation.asks_in_result(ctx):
         return elicitation.page_result(body["page"], body["approval_id"])
-    await elicitation.open_now(ctx, body["page"], body["approval_id"])
+    await elicitation.open_page(ctx, body["page"], body["approval_id"])
     return answer
 
 

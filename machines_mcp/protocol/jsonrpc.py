@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.output_filter import OutputFilter
 
 _HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
 
@@ -35,11 +35,11 @@ MAX_ID = 2**63
 PARSE_ERROR = '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\n'
 
 
-class Wire:
+class OutgoingLines:
     """Turns the SDK's finished line into the line that leaves."""
 
-    def __init__(self, egress: Egress) -> None:
-        self._egress = egress
+    def __init__(self, output_filter: OutputFilter) -> None:
+        self._output_filter = output_filter
 
     def outgoing(self, line: str) -> str:
         """The line to send in place of `line`, with what looks like a secret masked; empty where nothing may be sent.
@@ -48,7 +48,7 @@ class Wire:
         """
         if kind(line) == "error":
             line = _constant_error(line)
-        shown = self._egress.inspect(line)
+        shown = self._output_filter.filtered(line)
         return self._withheld(line) if shown is None else shown
 
     def _withheld(self, line: str) -> str:
@@ -56,8 +56,8 @@ class Wire:
         if kind(line) not in ("result", "error"):
             return ""
         given = answered_id(line)
-        known = None if self._egress.inspect(json.dumps(given)) is None else given
-        error = {"code": -32603, "message": "egress.blocked"}
+        known = None if self._output_filter.filtered(json.dumps(given)) is None else given
+        error = {"code": -32603, "message": "output.blocked"}
         return json.dumps({"jsonrpc": "2.0", "id": known, "error": error}) + "\n"
 
 

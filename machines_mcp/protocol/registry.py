@@ -7,7 +7,7 @@ from functools import cached_property
 
 import mcp_types as types
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.schema import input_schema, output_schema
 from machines_mcp.protocol.tool import Tool
@@ -28,11 +28,15 @@ class Registry:
         self.policy = policy
         self.pinned_user = pinned_user
 
-    def asks(self, tool: Tool) -> bool:
+    def may_ask(self, tool: Tool) -> bool:
         """Whether any call of the tool can be one that is repeated by its id: because the policy asks a person, or
         because what it does must not be done twice, whoever allowed it."""
-        rules = {effect: self.policy.rule(effect, tool.name) for effect in tool.effects}
-        acts = any(rule is not Rule.DENY for effect, rule in rules.items() if effect not in (Effect.READ, Effect.WRITE))
+        rules = {action_class: self.policy.rule(action_class, tool.name) for action_class in tool.action_classes}
+        acts = any(
+            rule is not Rule.DENY
+            for action_class, rule in rules.items()
+            if action_class not in (ActionClass.READ, ActionClass.WRITE)
+        )
         return acts or Rule.ASK in rules.values()
 
     def only_reads(self, name: str) -> bool:
@@ -40,23 +44,23 @@ class Registry:
         tool = self.tools.get(name)
         return tool is None or tool.read_only
 
-    def usable(self, tool: Tool) -> bool:
+    def is_usable(self, tool: Tool) -> bool:
         """Whether any call of the tool can be allowed at all."""
-        return any(self.policy.rule(effect, tool.name) is not Rule.DENY for effect in tool.effects)
+        return any(self.policy.rule(action_class, tool.name) is not Rule.DENY for action_class in tool.action_classes)
 
-    def closed(self, tool: Tool) -> frozenset[str]:
+    def closed_arguments(self, tool: Tool) -> frozenset[str]:
         """The arguments that the policy leaves no value of."""
-        return frozenset(name for name, values in tool.choices(self.policy).items() if not values)
+        return frozenset(name for name, values in tool.allowed_values(self.policy).items() if not values)
 
     @cached_property
     def usable_names(self) -> frozenset[str]:
         """The names of the tools that `tools/list` shows."""
-        return frozenset(name for name, tool in self.tools.items() if self.usable(tool))
+        return frozenset(name for name, tool in self.tools.items() if self.is_usable(tool))
 
     @cached_property
     def listing(self) -> list[types.Tool]:
         """The tools as `tools/list` shows them; those that the policy refuses altogether are left out."""
-        return [self._describe(tool) for tool in self.tools.values() if self.usable(tool)]
+        return [self._describe(tool) for tool in self.tools.values() if self.is_usable(tool)]
 
     def _describe(self, tool: Tool) -> types.Tool:
         return types.Tool(
@@ -64,12 +68,15 @@ class Registry:
             title=tool.title,
             description=tool.description,
             input_schema=input_schema(
-                tool, pinned=self.pinned_user is not None, asks=self.asks(tool), choices=tool.choices(self.policy)
+                tool,
+                pinned=self.pinned_user is not None,
+                asks=self.may_ask(tool),
+                choices=tool.allowed_values(self.policy),
             ),
             output_schema=output_schema(tool),
             annotations=types.ToolAnnotations(
                 read_only_hint=tool.read_only,
-                destructive_hint=tool.destructive or Effect.DESTROY in tool.effects,
+                destructive_hint=tool.destructive or ActionClass.DESTROY in tool.action_classes,
                 idempotent_hint=tool.idempotent,
                 open_world_hint=tool.open_world,
             ),

@@ -18,7 +18,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from machines_mcp.protocol.dispatcher import Dispatcher
-from machines_mcp.protocol.errors import Refusal
+from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.registry import Registry
 
 SCHEME = "machines://"
@@ -108,7 +108,7 @@ class Resources:
     async def _answer(self, ctx: ServerRequestContext[Any, Any], tool: str, places: Mapping[str, str]) -> str:
         try:
             body = await self._dispatcher.read(ctx, tool, places)
-        except Refusal:
+        except ToolError:
             raise MCPError(code=types.INVALID_PARAMS, message="not to be had") from None
         return json.dumps(body, ensure_ascii=False, indent=1)
 

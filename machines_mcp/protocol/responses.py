@@ -7,21 +7,21 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from machines_mcp.protocol.errors import Step
+from machines_mcp.protocol.errors import NextStep
 from machines_mcp.protocol.registry import Registry
 
-STATUS = Step("status", "See how things stand and what can be done.")
+STATUS = NextStep("status", "See how things stand and what can be done.")
 _ABSENT = "What helps is {}, which this server does not offer (its toolsets or policy leave it out); tell the user."
 
 
-class Shaping:
+class ResponseBuilder:
     """`stamp` is what every answer says of where it happened."""
 
     def __init__(self, registry: Registry, stamp: Mapping[str, Any]) -> None:
         self._registry = registry
         self.stamp = dict(stamp)
 
-    def answer(self, outcome: Mapping[str, Any], says: str, once: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def result(self, outcome: Mapping[str, Any], says: str, once: Mapping[str, str] | None = None) -> dict[str, Any]:
         """A good result. `once` stands in this one answer beside what the outcome holds.
 
         The object is the first text as well: there are clients that read nothing else. The sentence is for people.
@@ -36,7 +36,7 @@ class Shaping:
         if steps and not any(step["tool"] in usable for step in steps):
             payload = payload | {"message": f"{payload['message']} {_ABSENT.format(steps[0]['tool'])}"}
         if not steps and payload["retryable"] and tool in usable:
-            step = Step(tool, _again(payload.get("retry_after_seconds")))
+            step = NextStep(tool, _again(payload.get("retry_after_seconds")))
             payload = payload | {"next_steps": [step.payload()]}
         return {"resultType": "complete", "content": [_object(self._stamped(payload))], "isError": True}
 

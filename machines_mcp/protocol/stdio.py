@@ -16,7 +16,7 @@ import anyio
 from mcp.server.stdio import stdio_server
 from pydantic_core import from_json
 
-from machines_mcp.protocol.jsonrpc import PARSE_ERROR, Wire, answered_id, invalid_request, is_id
+from machines_mcp.protocol.jsonrpc import PARSE_ERROR, OutgoingLines, answered_id, invalid_request, is_id
 from machines_mcp.protocol.pipes import Sink, claim, is_file, open_reader, open_sink
 
 MAX_LINE = 4 * 1024 * 1024
@@ -29,7 +29,7 @@ _ENDLESS = ("subscriptions/listen",)
 
 @asynccontextmanager
 async def serve_stdio(
-    wire: Wire, *, left: Callable[[], None], lost: Callable[[], None]
+    wire: OutgoingLines, *, left: Callable[[], None], lost: Callable[[], None]
 ) -> AsyncIterator[tuple[Any, Any]]:
     """The SDK's stream pair over this process's stdin and stdout.
 
@@ -49,7 +49,7 @@ async def serve_stdio(
 class LineWriter:
     """The one place where lines leave."""
 
-    def __init__(self, wire: Wire, sink: Sink) -> None:
+    def __init__(self, wire: OutgoingLines, sink: Sink) -> None:
         self._wire = wire
         self._sink = sink
         self._awaited: set[int | str] = set()

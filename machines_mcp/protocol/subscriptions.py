@@ -31,7 +31,7 @@ MOST_STREAMS = 16
 
 
 @dataclass
-class Watched:
+class Subscription:
     """An address, what it read like last, and who wants to know."""
 
     ctx: Context
@@ -41,12 +41,12 @@ class Watched:
     """The client's connection, where it subscribed in the way of 2025-11-25."""
 
 
-class Watching:
+class Subscriptions:
     """What the clients of one server watch. `read` is what `resources/read` is answered with."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[str, Subscription] = {}
         self._bus = InMemorySubscriptionBus()
         self._listener = ListenHandler(self._bus, max_subscriptions=MOST_STREAMS, max_buffered_events=2 * MOST)
         self._touched = anyio.Event()
@@ -106,7 +106,7 @@ class Watching:
                 self._watched[uri].streams -= 1
                 self._drop(uri)
 
-    async def _watch(self, ctx: Context, uri: str) -> Watched:
+    async def _watch(self, ctx: Context, uri: str) -> Subscription:
         if uri not in self._watched:
             # Before the answer: a change right after it must be noticed. What is read answers no request.
             ctx = replace(ctx, request_id=None)
@@ -114,7 +114,7 @@ class Watching:
             # Others may have begun to watch this and more meanwhile.
             if uri not in self._watched and len(self._watched) >= MOST:
                 raise MCPError(code=types.INVALID_PARAMS, message="too much is watched")
-            self._watched.setdefault(uri, Watched(ctx, seen))
+            self._watched.setdefault(uri, Subscription(ctx, seen))
             self._wanted.set()
         return self._watched[uri]
 
@@ -149,7 +149,7 @@ class Watching:
         except Exception as error:
             logger.error("a watched address could not be looked at: %s", type(error).__name__)
 
-    async def _tell(self, uri: str, found: Watched) -> None:
+    async def _tell(self, uri: str, found: Subscription) -> None:
         await self._bus.publish(ResourceUpdated(uri))
         if found.session is not None:
             await found.session.send_resource_updated(uri)

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar, get_typ
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy
-from machines_mcp.redaction.verbatim import FromText, Opaque
-from machines_mcp.storage.journal import Entry
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.storage.journal import JournalEntry
 
 S = TypeVar("S")
 In = TypeVar("In", bound="Input")
@@ -46,16 +46,16 @@ class Input(BaseModel):
 class UserInput(Input):
     """The arguments of a tool that acts for one user; left out of the schema where the server is pinned to one."""
 
-    user_id: Annotated[Opaque, FromText(min_length=1, max_length=120), AfterValidator(_plain_id)]
+    user_id: Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=120), AfterValidator(_plain_id)]
 
 
-class Part(BaseModel):
+class OutputPart(BaseModel):
     """A part of an output: an allow-list of fields, so that nothing passes through by accident."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
-class NextStep(Part):
+class NextStepOutput(OutputPart):
     """A call that makes sense next, with the arguments already known."""
 
     tool: str
@@ -63,16 +63,16 @@ class NextStep(Part):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-class Output(Part):
+class Output(OutputPart):
     """What a tool returns. The dispatcher adds `environment` and, where nothing is real, `simulated`."""
 
-    next_steps: list[NextStep] = Field(default_factory=list)
+    next_steps: list[NextStepOutput] = Field(default_factory=list)
 
-    def says(self) -> str:
+    def summary(self) -> str:
         """What matters of it, in a sentence of our own words: of what comes from outside, numbers and plain words."""
         return "Done."
 
-    def once(self) -> dict[str, str]:
+    def ephemeral(self) -> dict[str, str]:
         """Values that this one answer shows beside the fields, and that no stored outcome ever holds."""
         return {}
 
@@ -91,7 +91,7 @@ class Call(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Completed:
     """It happened: what the call would have returned, and the id of what was made, where it was found just now."""
 
     output: Output
@@ -99,29 +99,29 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class NotDone:
+class NotExecuted:
     """Nothing happened, and whatever the call had taken for it is given back. `why` is a sentence for the model."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Manual:
+class NeedsPerson:
     """Nobody can tell by asking the API, so a person must. `why` is a sentence for them."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class RetryLater:
     """It can't be told yet: look again in so many seconds. `why` is a sentence for the model, where more is known."""
 
     seconds: float
     why: str | None = None
 
 
-Settled: TypeAlias = Done | NotDone | Manual | Later
-Settle: TypeAlias = Callable[[Call[Any], Intent, Sequence[Entry]], Awaitable[Settled]]
+Reconciliation: TypeAlias = Completed | NotExecuted | NeedsPerson | RetryLater
+Reconcile: TypeAlias = Callable[[Call[Any], Approval, Sequence[JournalEntry]], Awaitable[Reconciliation]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +136,12 @@ class Tool:
     input_model: type[Input]
     output_model: type[Output]
     run: Callable[[Call[Any], Any], Awaitable[Output]]
-    effect_of: Callable[[Any], Effect]
-    effects: tuple[Effect, ...]
-    stakes: Callable[[Call[Any], Any], Awaitable[Stakes]] | None
-    present: Callable[[Call[Any], Any, Intent], Awaitable[str | None]] | None
-    settle: Settle | None
-    choices: Callable[[Policy], Mapping[str, Mapping[str, str]]]
+    action_class_of: Callable[[Any], ActionClass]
+    action_classes: tuple[ActionClass, ...]
+    approval_details: Callable[[Call[Any], Any], Awaitable[ApprovalDetails]] | None
+    approval_page: Callable[[Call[Any], Any, Approval], Awaitable[str | None]] | None
+    reconcile: Reconcile | None
+    allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]]
     destructive: bool
     idempotent: bool
     open_world: bool
@@ -149,18 +149,18 @@ class Tool:
     @property
     def read_only(self) -> bool:
         """Whether no arguments can make it change anything."""
-        return self.effects == (Effect.READ,)
+        return self.action_classes == (ActionClass.READ,)
 
-    def classify(self, arguments: Input) -> Effect:
+    def classify(self, arguments: Input) -> ActionClass:
         """The class of this call.
 
         Raises:
             ValueError: It is none that the tool declares, so the policy was never asked about it.
         """
-        effect = self.effect_of(arguments)
-        if effect not in self.effects:
+        action_class = self.action_class_of(arguments)
+        if action_class not in self.action_classes:
             raise ValueError("a call of a class that its tool does not declare")
-        return effect
+        return action_class
 
     @property
     def per_user(self) -> bool:
@@ -172,13 +172,13 @@ def tool(
     *,
     title: str,
     toolset: Toolset,
-    effect: Effect | tuple[Effect, ...],
+    action_class: ActionClass | tuple[ActionClass, ...],
     steps: tuple[int, ...] = (),
-    effect_of: Callable[[In], Effect] | None = None,
-    stakes: Callable[[Call[S], In], Awaitable[Stakes]] | None = None,
-    present: Callable[[Call[S], In, Intent], Awaitable[str | None]] | None = None,
-    settle: Settle | None = None,
-    choices: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
+    action_class_of: Callable[[In], ActionClass] | None = None,
+    approval_details: Callable[[Call[S], In], Awaitable[ApprovalDetails]] | None = None,
+    approval_page: Callable[[Call[S], In, Approval], Awaitable[str | None]] | None = None,
+    reconcile: Reconcile | None = None,
+    allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
     destructive: bool = False,
     idempotent: bool = True,
     open_world: bool = True,
@@ -192,12 +192,12 @@ def tool(
     short: from the intent and what the journal has of it, without the arguments, which are stored nowhere. `choices`:
     the values that a policy leaves of an argument, each with its meaning.
     """
-    effects = effect if isinstance(effect, tuple) else (effect,)
-    if not effects:
+    action_classes = action_class if isinstance(action_class, tuple) else (action_class,)
+    if not action_classes:
         raise TypeError("a tool names the effect of its calls")
-    if (len(effects) > 1) != (effect_of is not None):
+    if (len(action_classes) > 1) != (action_class_of is not None):
         raise TypeError("effect_of goes with more than one effect")
-    if any(e not in (Effect.READ, Effect.WRITE) for e in effects) and stakes is None:
+    if any(e not in (ActionClass.READ, ActionClass.WRITE) for e in action_classes) and approval_details is None:
         raise TypeError("a tool that can ask needs its stakes")
 
     def register(function: Callable[[Call[S], In], Awaitable[Out]]) -> Tool:
@@ -212,12 +212,12 @@ def tool(
             input_model=hints[parameters[1]],
             output_model=hints["return"],
             run=function,
-            effect_of=effect_of or (lambda _: effects[0]),
-            effects=effects,
-            stakes=stakes,
-            present=present,
-            settle=settle,
-            choices=choices,
+            action_class_of=action_class_of or (lambda _: action_classes[0]),
+            action_classes=action_classes,
+            approval_details=approval_details,
+            approval_page=approval_page,
+            reconcile=reconcile,
+            allowed_values=allowed_values,
             destructive=destructive,
             idempotent=idempotent,
             open_world=open_world,

@@ -18,7 +18,7 @@ _LAST_FOUR = "last4"
 _STRUCTURED = "structuredContent"
 
 
-class Masking:
+class MessageMasking:
     """One pass over one message. `exempt`: the strings that may be shown whole."""
 
     def __init__(self, exempt: Collection[str]) -> None:

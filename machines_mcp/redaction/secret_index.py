@@ -12,7 +12,7 @@ T = TypeVar("T", bound=Hashable)
 _GRAM = 8
 
 
-class Needles(Generic[T]):
+class SecretIndex(Generic[T]):
     """Finds whether a text shows one of many owners' needles, which `needles_of` makes anew each time: byte strings of
     eight bytes or more.
 
@@ -22,25 +22,25 @@ class Needles(Generic[T]):
 
     def __init__(self, needles_of: Callable[[T], Iterable[bytes]]) -> None:
         self._needles_of = needles_of
-        self._owners: dict[int, tuple[T, ...]] = {}
+        self._locks: dict[int, tuple[T, ...]] = {}
 
     def add(self, owner: T) -> None:
         """From now on the owner's needles are found too."""
         alone = (owner,)
         for gram in self._grams(owner):
-            others = self._owners.get(gram)
-            self._owners[gram] = alone if others is None else (*others, owner)
+            others = self._locks.get(gram)
+            self._locks[gram] = alone if others is None else (*others, owner)
 
     def remove(self, owner: T) -> None:
         """Undo `add`."""
         for gram in self._grams(owner):
-            left = tuple(other for other in self._owners.pop(gram, ()) if other != owner)
+            left = tuple(other for other in self._locks.pop(gram, ()) if other != owner)
             if left:
-                self._owners[gram] = left
+                self._locks[gram] = left
 
     def found_in(self, text: bytes) -> bool:
         """Whether one of them is in the text."""
-        known, view = self._owners.keys(), memoryview(text)
+        known, view = self._locks.keys(), memoryview(text)
         for start in range(_GRAM):
             whole = (len(text) - start) // _GRAM * _GRAM
             if whole <= 0:
@@ -52,7 +52,7 @@ class Needles(Generic[T]):
         return False
 
     def _is_in(self, text: bytes, gram: int) -> bool:
-        return any(needle in text for owner in self._owners[gram] for needle in self._needles_of(owner))
+        return any(needle in text for owner in self._locks[gram] for needle in self._needles_of(owner))
 
     def _grams(self, owner: T) -> set[int]:
         return {_gram(needle) for needle in self._needles_of(owner)}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 
-class Opaque(str):
+class Verbatim(str):
     """A string that is passed on as it is. As a field of an output it takes no other string, and only printable ones.
 
     From JSON (our own stored outcomes) it is made of any string.
@@ -35,7 +35,7 @@ class Opaque(str):
         )
 
 
-class FromText:
+class VerbatimArgument:
     """Makes an `Opaque` of a string that keeps these rules; the field's JSON schema is that of such a string.
 
     `Annotated[Opaque, FromText(max_length=120)]` is an argument.
@@ -50,10 +50,10 @@ class FromText:
         from pydantic_core import core_schema
 
         rules = {name: value for name, value in self._rules.items() if value is not None}
-        return core_schema.no_info_after_validator_function(Opaque, core_schema.str_schema(**rules))
+        return core_schema.no_info_after_validator_function(Verbatim, core_schema.str_schema(**rules))
 
 
-def _printable(value: Opaque) -> Opaque:
+def _printable(value: Verbatim) -> Verbatim:
     from pydantic_core import PydanticCustomError
 
     # Nothing of it can be cleaned away, so what would have to be is not shown.
@@ -62,11 +62,11 @@ def _printable(value: Opaque) -> Opaque:
     return value
 
 
-Received = Annotated[Opaque, FromText()]
+VerbatimField = Annotated[Verbatim, VerbatimArgument()]
 """A field of an upstream answer."""
 
 
-def collect(value: Any) -> set[str]:
+def collect_verbatim(value: Any) -> set[str]:
     """Every `Opaque` in a model, however deep: what the answer made of it may show whole."""
     found: set[str] = set()
     _walk(value, found.add)
@@ -80,7 +80,7 @@ _LEAVES = frozenset({str, int, float, bool, type(None), datetime})
 def _walk(value: Any, tell: Callable[[str], None]) -> None:
     if type(value) in _LEAVES:
         return
-    if isinstance(value, Opaque):
+    if isinstance(value, Verbatim):
         tell(str(value))
     elif isinstance(value, dict):
         for inner in value.values():

@@ -15,25 +15,25 @@ from mcp.server.request_state import RequestStateSecurity
 from machines_mcp import __version__
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatcher import Dispatcher
-from machines_mcp.protocol.execution import Running
+from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.handlers import Identity, Loaded, build_server
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
-from machines_mcp.protocol.responses import Shaping
-from machines_mcp.redaction.output_filter import Egress
-from machines_mcp.server.partner_connection import Connection
+from machines_mcp.protocol.responses import ResponseBuilder
+from machines_mcp.redaction.output_filter import OutputFilter
+from machines_mcp.server.partner_connection import PartnerConnection
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import CLOSE_SECONDS, policy_for
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.journal_entry import anything_open
+from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.state_keys import state_key
 
 if TYPE_CHECKING:
-    from machines_mcp.permissions.approval import Intent
+    from machines_mcp.permissions.approval import Approval
     from machines_mcp.permissions.factory import Guard
-    from machines_mcp.protocol.reconciliation import Settling
-    from machines_mcp.server.card_reveals import Reveals
-    from machines_mcp.server.desk import DeskOf
+    from machines_mcp.protocol.reconciliation import Reconciler
+    from machines_mcp.server.card_reveals import CardReveals
+    from machines_mcp.server.desk import ServerDesk
     from machines_mcp.tools.services import Outcome, Revealed, Sink
 
 logger = logging.getLogger(__name__)
@@ -61,17 +61,19 @@ class App:
     def __init__(self, settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False) -> None:
         self.settings = settings
         self._opens_pages = opens_pages
-        self.egress = Egress()
-        self.egress.on_alarm = lambda code: self.guard.audit.alarm(code)
+        self.output_filter = OutputFilter()
+        self.output_filter.on_alarm = lambda code: self.guard.audit.alarm(code)
         if settings.partner_key is not None:
-            self.egress.learn(settings.partner_key)
+            self.output_filter.add_secret(settings.partner_key)
         self.policy = policy_for(settings)
         self.store = Store(settings.state_dir)
         self._standing_yes = standing_yes
         self._loaded: Loaded | None = None
-        self._settling: Settling | None = None
+        self._settling: Reconciler | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
-        self.connection = Connection(settings, self.egress, lambda: self.guard.journal, self._closing.append)
+        self.connection = PartnerConnection(
+            settings, self.output_filter, lambda: self.guard.journal, self._closing.append
+        )
 
     @cached_property
     def guard(self) -> Guard:
@@ -80,9 +82,9 @@ class App:
         Raises:
             StoreUnavailable: The state folder can't be used.
         """
-        from machines_mcp.permissions.factory import wire_guard
+        from machines_mcp.permissions.factory import build_guard
 
-        guard = wire_guard(self.store, self.policy, standing_yes=self._standing_yes)
+        guard = build_guard(self.store, self.policy, standing_yes=self._standing_yes)
         self._closing.append(guard.audit.close)
         return guard
 
@@ -102,13 +104,13 @@ class App:
     def load(self) -> Loaded:
         """The tools and what runs them, brought in at the first request for either."""
         if self._loaded is None:
-            from machines_mcp.permissions.pending import Overview
-            from machines_mcp.protocol.reconciliation import Settling
+            from machines_mcp.permissions.pending import PendingWorkReader
+            from machines_mcp.protocol.reconciliation import Reconciler
             from machines_mcp.storage.withdrawals import Withdrawals
             from machines_mcp.tools.catalog import TOOLS
-            from machines_mcp.tools.error_mapping import explain
+            from machines_mcp.tools.error_mapping import map_error
             from machines_mcp.tools.resources import RESOURCES
-            from machines_mcp.tools.services import SETTLE_SECONDS, Services, permissions
+            from machines_mcp.tools.services import RECONCILE_SECONDS, Services, permissions
 
             settings = self.settings
             services = Services(
@@ -118,16 +120,16 @@ class App:
                 form=self._form,
                 policy=self.policy,
                 permissions=permissions(self.policy),
-                overview=Overview(self.store, policy=self.policy, user_id=settings.user_id),
+                pending=PendingWorkReader(self.store, policy=self.policy, user_id=settings.user_id),
                 passphrase_set_at=self._passphrase_set_at,
                 audit_trouble=self.guard.audit.trouble,
-                running=self.guard.intents.running,
+                running=self.guard.approvals.running,
                 withdrawals=Withdrawals(self.store),
-                in_flight=self.egress.in_flight,
+                temporarily_secret=self.output_filter.temporarily,
                 pinned_user=settings.user_id,
-                rivals=self.guard.journal.rivals,
-                waited=self.guard.journal.waited,
-                settle_seconds=SETTLE_SECONDS,
+                concurrent_requests=self.guard.journal.concurrent_requests,
+                elapsed=self.guard.journal.elapsed,
+                reconcile_seconds=RECONCILE_SECONDS,
             )
             environment = settings.environment.value
             registry = Registry(
@@ -139,19 +141,19 @@ class App:
             stamp: dict[str, Any] = {"environment": environment}
             if settings.simulated:
                 stamp["simulated"] = True
-            running = Running(self.guard.gate, explain, self.egress.shows)
+            running = ToolRunner(self.guard.authorizer, map_error, self.output_filter.contains_secret)
             # All tools: one that is switched off now may have left something.
-            self._settling = Settling(self.guard, {tool.name: tool for tool in TOOLS}, running, services)
-            self.guard.gate.settle = self._settling.settle
+            self._settling = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, running, services)
+            self.guard.authorizer.settle = self._settling.reconcile
             dispatcher = Dispatcher(
                 registry,
-                self.guard.gate,
+                self.guard.authorizer,
                 running,
-                Shaping(registry, stamp),
+                ResponseBuilder(registry, stamp),
                 services,
-                digest_key=state_key(settings.state_dir, "intents"),
+                digest_key=state_key(settings.state_dir, "approvals"),
                 desk=self.desk_address,
-                expect=self.egress.expect,
+                expect=self.output_filter.allow,
             )
             self._loaded = Loaded(
                 registry,
@@ -161,45 +163,45 @@ class App:
             )
         return self._loaded
 
-    async def settle(self) -> None:
+    async def reconcile(self) -> None:
         """Find out what an earlier run left in doubt; where that is nothing, nothing is loaded. Never raises."""
         try:
-            if not await self.store.read(anything_open):
+            if not await self.store.read(has_open_work):
                 return
             self.load()
             if self._settling is not None:
-                await self._settling.settle_all()
+                await self._settling.reconcile_all()
         except StoreUnavailable:
             logger.error("the state folder can't be used, so nothing that was cut short was looked into")
         except Exception as error:
             logger.error("what was cut short could not be looked into: %s", type(error).__name__)
 
     @cached_property
-    def reveals(self) -> Reveals:
+    def reveals(self) -> CardReveals:
         """What starts vaults, and knows the pages that are open."""
-        from machines_mcp.server.card_reveals import Reveals
+        from machines_mcp.server.card_reveals import CardReveals
 
-        found = Reveals(self.settings, self.guard, self.connection.endpoint, opens_pages=self._opens_pages)
+        found = CardReveals(self.settings, self.guard, self.connection.endpoint, opens_pages=self._opens_pages)
         self._closing.append(found.close)
         return found
 
     @cached_property
-    def desk(self) -> DeskOf:
+    def desk(self) -> ServerDesk:
         """Where a person decides. Nothing of it runs before its address is asked for."""
-        from machines_mcp.server.desk import DeskOf
+        from machines_mcp.server.desk import ServerDesk
 
-        desk = DeskOf(self, opens_pages=self._opens_pages)
+        desk = ServerDesk(self, opens_pages=self._opens_pages)
         self._closing.append(desk.desk.close)
         return desk
 
     async def _reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
         return await self.reveals.reveal(user_id, card_id, last4, sink)
 
-    async def _page(self, intent: Intent, last4: str, outcome: Outcome) -> str:
-        return await self.reveals.page(intent, last4, outcome)
+    async def _page(self, approval: Approval, last4: str, outcome: Outcome) -> str:
+        return await self.reveals.page(approval, last4, outcome)
 
-    async def _form(self, intent_id: str) -> str | None:
-        return await self.desk.address(f"kyc/{intent_id}")
+    async def _form(self, approval_id: str) -> str | None:
+        return await self.desk.address(f"kyc/{approval_id}")
 
     async def desk_address(self) -> str | None:
         """Where the desk is; starts it when first needed."""
@@ -218,7 +220,7 @@ class App:
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await self.store.close()
         if "guard" in self.__dict__:
-            self.guard.owners.close()
+            self.guard.locks.close()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from machines_mcp.protocol.errors import Code, Refusal
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.server.browser import open_page
 from machines_mcp.server.partner_connection import path_text
 from machines_mcp.server.reveal_page import RevealPage, note, revealed
@@ -20,7 +20,7 @@ from machines_mcp.vault.public_key import Recipient, RecipientError, read_recipi
 from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
 
 if TYPE_CHECKING:
-    from machines_mcp.permissions.approval import Intent
+    from machines_mcp.permissions.approval import Approval
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.redaction.secret import Secret
     from machines_mcp.server.settings import Settings
@@ -32,7 +32,7 @@ SETTLE_SECONDS = 25.0
 MOST_PAGES = 3
 
 
-class Reveals:
+class CardReveals:
     """Starts vaults. `address` says where the Partner API is, and the key for it; `opens_pages`: in a browser here."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Reveals:
         self._opens_pages = opens_pages
         self._turn = anyio.Lock()
         self._pages: dict[str, RevealPage] = {}
-        guard.gate.settled = self.settled
+        guard.authorizer.settled = self.settled
 
     async def reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
         """One card to any sink but a page, in a process that is gone when this returns.
@@ -66,7 +66,7 @@ class Reveals:
         note(self._guard, reply, sink, user_id, card_id)
         return revealed(reply)
 
-    async def page(self, intent: Intent, last4: str, outcome: Outcome) -> str:
+    async def page(self, approval: Approval, last4: str, outcome: Outcome) -> str:
         """The address of the page on which a person decides this intent, and sees the card; opened where it isn't.
 
         What becomes of it is stored in the intent, as `outcome` puts it.
@@ -75,21 +75,21 @@ class Reveals:
             Refusal: The passphrase is locked, too many pages are open, or the vault does not start.
         """
         async with self._turn:
-            page = self._pages.get(intent.id)
+            page = self._pages.get(approval.id)
             if page is None or page.over:
-                page = await self._open(intent, last4, outcome)
+                page = await self._open(approval, last4, outcome)
             return page.address
 
-    async def ended(self, intent_id: str) -> None:
+    async def ended(self, approval_id: str) -> None:
         """Wait until the page for this intent, where one is open, has its end, and that is stored."""
-        page = self._pages.get(intent_id)
+        page = self._pages.get(approval_id)
         if page is not None:
             await page.ended.wait()
 
-    async def settled(self, intent_id: str) -> None:
+    async def settled(self, approval_id: str) -> None:
         """`ended`, for at most 25 seconds: what a page needs that a person has just said yes to."""
         with anyio.move_on_after(SETTLE_SECONDS):
-            await self.ended(intent_id)
+            await self.ended(approval_id)
 
     async def close(self) -> None:
         """End every page."""
@@ -99,39 +99,39 @@ class Reveals:
                 page.task.cancel()
         await asyncio.gather(*(page.task for page in pages if page.task is not None), return_exceptions=True)
 
-    async def _open(self, intent: Intent, last4: str, outcome: Outcome) -> RevealPage:
+    async def _open(self, approval: Approval, last4: str, outcome: Outcome) -> RevealPage:
         self._pages = {known: page for known, page in self._pages.items() if not page.gone}
         if len(self._pages) >= MOST_PAGES:
-            raise Refusal(
+            raise ToolError(
                 Code.RATE_LIMITED, message="Three pages wait for the user already; let them decide those first."
             )
         order = PageOrder(
             handle=secrets.token_urlsafe(16),
-            asked_by=intent.asked_by[:80],
+            asked_by=approval.asked_by[:80],
             environment=self._settings.environment.value,
-            verifier=await self._verifier(intent),
+            verifier=await self._verifier(approval),
         )
         needs = {"page": order, "deadline_seconds": PAGE_SECONDS}
-        request = await self._request(intent.user_id, intent.card_id or "", last4, "page", **needs)
-        page = RevealPage(self._guard, intent, order.handle, outcome)
+        request = await self._request(approval.user_id, approval.card_id or "", last4, "page", **needs)
+        page = RevealPage(self._guard, approval, order.handle, outcome)
         page.task = asyncio.get_running_loop().create_task(page_client.show(request, page))
-        self._pages[intent.id] = page
+        self._pages[approval.id] = page
         with anyio.move_on_after(START_SECONDS):
             await page.ready.wait()
         if not page.port:
             page.task.cancel()
-            raise Refusal(Code.REVEAL_FAILED, details={"reason": "page.not_started"})
+            raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.not_started"})
         if self._opens_pages:
             open_page(page.address, self._settings.state_dir)
         return page
 
-    async def _verifier(self, intent: Intent) -> Verifier | None:
+    async def _verifier(self, approval: Approval) -> Verifier | None:
         if not self._guard.policy.needs_passphrase:
             return None
         found = await self._guard.passphrase.verifier()
         if found is None or await self._guard.passphrase.locked():
             message = "The passphrase is locked after five wrong tries; tell the user, and call again in 15 minutes."
-            raise Refusal(Code.APPROVAL_REQUIRED, message=message, details={"approval_id": intent.id})
+            raise ToolError(Code.APPROVAL_REQUIRED, message=message, details={"approval_id": approval.id})
         return Verifier(salt=found.salt, key=found.key)
 
     async def _request(self, user_id: str, card_id: str, last4: str, sink: Sink, **needs: Any) -> VaultRequest:
@@ -160,4 +160,4 @@ def _recipient(path: Path | None) -> Recipient:
     except RecipientError as error:
         reason = str(error)
     message = f"The card can't be sealed: with the operator's reveal.sealed_key, {reason}. Nothing was fetched."
-    raise Refusal(Code.REVEAL_FAILED, message=message, details={"reason": "recipient.unusable"})
+    raise ToolError(Code.REVEAL_FAILED, message=message, details={"reason": "recipient.unusable"})

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from machines_mcp.desk.dependencies import Fulfilled, Rooms, Take
+from machines_mcp.desk.dependencies import DeskDependencies, Fulfilled, Take
 from machines_mcp.desk.server import Desk
-from machines_mcp.protocol.errors import Refusal
+from machines_mcp.protocol.errors import ToolError
 from machines_mcp.server.browser import open_page
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.tools.catalog import TOOLS
@@ -25,7 +25,7 @@ class NoDesk(Exception):
     """There can be no desk here; the message is one sentence that says what to do."""
 
 
-class DeskOf:
+class ServerDesk:
     """The desk of one server. `opens_pages`: a person may sit in front of this machine, so a tab may be opened."""
 
     def __init__(self, app: App, *, opens_pages: bool) -> None:
@@ -33,7 +33,7 @@ class DeskOf:
         self._opens_pages = opens_pages
         settings = app.settings
         self.desk = Desk(
-            Rooms(
+            DeskDependencies(
                 environment=settings.environment.value,
                 guard=app.guard,
                 key=state_key(settings.state_dir, "desk"),
@@ -56,13 +56,13 @@ class DeskOf:
     async def _kyc_values(self, user_id: str) -> KycValues:
         return await (await self._app.connection.client()).kyc.values(user_id)
 
-    async def _fulfil(self, intent_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
+    async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
         try:
-            return Fulfilled(await self._app.load().dispatcher.fulfil(intent_id, values, take))
-        except Refusal as refusal:
-            faults = tuple((fault.field, fault.rule) for fault in refusal.faults)
-            waits = await self._app.guard.ways.get(intent_id) is not None
-            return Fulfilled("faulty" if waits else "failed", faults, refusal.message)
+            return Fulfilled(await self._app.load().dispatcher.fulfil(approval_id, values, take))
+        except ToolError as tool_error:
+            faults = tuple((fault.field, fault.rule) for fault in tool_error.fields)
+            waits = await self._app.guard.channels.get(approval_id) is not None
+            return Fulfilled("faulty" if waits else "failed", faults, tool_error.message)
 
 
 async def run_desk(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from machines_mcp.storage.journal import Journal
 
 
-class Connection:
+class PartnerConnection:
     """Nothing is loaded or started before it is needed. What is opened is given to `on_close`."""
 
     def __init__(
         self,
         settings: Settings,
-        egress: Egress,
+        output_filter: OutputFilter,
         journal: Callable[[], Journal],
         on_close: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self._settings = settings
-        self._egress = egress
+        self._output_filter = output_filter
         self._journal = journal
         self._on_close = on_close
         self._lock = anyio.Lock()
@@ -58,7 +58,7 @@ class Connection:
             proxy=self._settings.proxy,
             ca_file=path_text(self._settings.ca_file),
             trace=path_text(self._settings.trace),
-            on_secret=self._egress.learn,
+            on_secret=self._output_filter.add_secret,
             on_answer=on_answer,
             mutations=self._journal(),
         )
@@ -74,15 +74,15 @@ class Connection:
         if self._settings.api_url is not None and self._settings.partner_key is not None:
             return self._settings.api_url, self._settings.partner_key
         from machines_mcp.partner.errors import Unreachable
-        from machines_mcp.server.sandbox_process import EmbeddedSandbox, SandboxFailed
+        from machines_mcp.server.sandbox_process import SandboxFailed, SandboxProcess
 
-        sandbox = EmbeddedSandbox(self._settings.state_dir)
+        sandbox = SandboxProcess(self._settings.state_dir)
         self._on_close(sandbox.close)
         try:
             found = await sandbox.endpoint()
         except SandboxFailed:
             raise Unreachable from None
-        self._egress.learn(found.partner_key)
+        self._output_filter.add_secret(found.partner_key)
         return found.base_url, found.partner_key
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from machines_mcp.storage.audit_record import Entry
+from machines_mcp.storage.audit_record import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.failpoints import point
+from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.tools.services import Outcome, Revealed, Sink
 from machines_mcp.vault.reply import ReleasedReply, SealedReply, VaultReply
 
 if TYPE_CHECKING:
-    from machines_mcp.permissions.approval import Intent
+    from machines_mcp.permissions.approval import Approval
     from machines_mcp.permissions.factory import Guard
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 class RevealPage:
     """One page: the vault's `Person`, who answers for whoever sits before it."""
 
-    def __init__(self, guard: Guard, intent: Intent, handle: str, outcome: Outcome) -> None:
+    def __init__(self, guard: Guard, approval: Approval, handle: str, outcome: Outcome) -> None:
         self._guard = guard
-        self._intent = intent
+        self._intent = approval
         self._handle = handle
         self._outcome = outcome
         self._taken = False
@@ -49,7 +49,7 @@ class RevealPage:
 
     def listening(self, port: int) -> None:
         self.port = port
-        point("vault.started")
+        failpoint("vault.started")
         self.ready.set()
 
     async def wrong(self) -> bool:
@@ -63,8 +63,8 @@ class RevealPage:
         try:
             if self._guard.policy.needs_passphrase and await self._guard.passphrase.locked():
                 return False
-            self._taken = await self._guard.ways.take(self._intent.id, "page") == "granted"
-            point("reveal.taken")
+            self._taken = await self._guard.channels.grant_and_consume(self._intent.id, "page") == "granted"
+            failpoint("reveal.taken")
         except StoreUnavailable:
             return False
         return self._taken
@@ -76,26 +76,28 @@ class RevealPage:
             note(self._guard, reply, "page", self._intent.user_id, self._intent.card_id, self._intent.id)
             if self._taken:
                 ended = self._outcome(revealed(reply))
-                await self._guard.gate.finish(self._intent, json.dumps(ended.answer), ok=ended.ok, code=ended.code)
+                await self._guard.authorizer.finish(
+                    self._intent, json.dumps(ended.answer), ok=ended.ok, code=ended.code
+                )
             elif reply.code == "page.refused":
-                await self._guard.ways.refuse(self._intent.id, "page")
+                await self._guard.channels.refuse(self._intent.id, "page")
         except StoreUnavailable:
-            await self._guard.gate.abandon(self._intent)
+            await self._guard.authorizer.release(self._intent)
             logger.error("the end of a page could not be stored")
         finally:
-            point("reveal.finished")
+            failpoint("reveal.finished")
             self.ended.set()
 
 
 def note(
-    guard: Guard, reply: VaultReply, sink: Sink, user_id: str, card_id: str | None, intent_id: str | None = None
+    guard: Guard, reply: VaultReply, sink: Sink, user_id: str, card_id: str | None, approval_id: str | None = None
 ) -> None:
     """A row for everyone who could have seen a card, whatever else is written of the call."""
-    entry = Entry(
+    entry = AuditEntry(
         kind="reveal",
         tool="reveal_card",
         user_id=user_id,
-        intent_id=intent_id,
+        approval_id=approval_id,
         verdict=reply.status,
         code=reply.code,
         sink=sink,

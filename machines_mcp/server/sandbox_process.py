@@ -44,7 +44,7 @@ class Endpoint:
     control_url: str
 
 
-class EmbeddedSandbox:
+class SandboxProcess:
     """Starts the simulator at the first `endpoint()` and lets go of it in `close()`."""
 
     def __init__(self, folder: Path) -> None:

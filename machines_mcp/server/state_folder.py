@@ -62,17 +62,17 @@ async def opened_guard(settings: Settings) -> AsyncIterator[Guard]:
         PolicyError: The policy's file is refused.
         StoreUnavailable: The state folder can't be used.
     """
-    from machines_mcp.permissions.factory import wire_guard
+    from machines_mcp.permissions.factory import build_guard
 
     policy, store = policy_for(settings), Store(settings.state_dir)
     try:
-        guard = wire_guard(store, policy)
+        guard = build_guard(store, policy)
         try:
             yield guard
         finally:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await guard.audit.close()
-            guard.owners.close()
+            guard.locks.close()
     finally:
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await store.close()

@@ -19,7 +19,7 @@ QUIET_SECONDS = 0.5
 
 async def serve(settings: Settings) -> None:
     """Serve MCP on stdin and stdout until the client hangs up or a signal comes; then end within 6 seconds."""
-    from machines_mcp.protocol.jsonrpc import Wire
+    from machines_mcp.protocol.jsonrpc import OutgoingLines
     from machines_mcp.protocol.stdio import serve_stdio
 
     _leave_no_core()
@@ -33,7 +33,7 @@ async def serve(settings: Settings) -> None:
 
             _stop_on_signals(stop)
             async with (
-                serve_stdio(Wire(app.egress), left=_end_at_the_latest, lost=stop) as (reader, writer),
+                serve_stdio(OutgoingLines(app.output_filter), left=_end_at_the_latest, lost=stop) as (reader, writer),
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(_settle, app)
@@ -44,7 +44,7 @@ async def serve(settings: Settings) -> None:
 async def _settle(app: App) -> None:
     # The client's first questions come first.
     await anyio.sleep(QUIET_SECONDS)
-    await app.settle()
+    await app.reconcile()
 
 
 def _leave_no_core() -> None:

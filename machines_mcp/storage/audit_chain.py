@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Head, holds
+from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Checkpoint, holds
 from machines_mcp.storage.audit_record import COLUMNS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Finding:
 
     rows: int
     faults: tuple[Fault, ...]
-    head: Head
+    checkpoint: Checkpoint
 
     @property
     def ok(self) -> bool:
@@ -74,7 +74,7 @@ def chained(key: bytes, before: bytes, values: tuple[Any, ...]) -> bytes:
     return hmac.digest(key, before + canonical.encode("ascii"), "sha256")
 
 
-def verify(db: sqlite3.Connection, key: bytes, head: Head | None = None) -> Finding:
+def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = None) -> Finding:
     """Walk the whole chain, a row at a time; with a `head` kept elsewhere, truncation is found too.
 
     `db` is within a transaction, so that it sees one state.
@@ -91,9 +91,9 @@ def verify(db: sqlite3.Connection, key: bytes, head: Head | None = None) -> Find
         if isinstance(mac, bytes) and seq > 0:
             before = mac  # what follows is judged by what is there, so that each fault is named once
         last = max(seq, 0)
-        found = Head(seq, before.hex(), values[1])
-    if head is not None and not holds(db, head):
-        faults.append(Fault(head.seq, "truncated"))
+        found = Checkpoint(seq, before.hex(), values[1])
+    if checkpoint is not None and not holds(db, checkpoint):
+        faults.append(Fault(checkpoint.seq, "truncated"))
     return Finding(rows, tuple(faults[:MOST_FAULTS]), found)
 
 

@@ -29,7 +29,7 @@ _MAC = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class Checkpoint:
     """The newest row as it was at some time: its number (0: there was none), its mac in hex, its time."""
 
     seq: int
@@ -37,7 +37,7 @@ class Head:
     at: float
 
     @classmethod
-    def read(cls, path: Path) -> Head:
+    def read(cls, path: Path) -> Checkpoint:
         """What `write` left there.
 
         Raises:
@@ -71,11 +71,11 @@ class Head:
             raise
 
 
-EMPTY = Head(0, GENESIS.hex(), 0.0)
+EMPTY = Checkpoint(0, GENESIS.hex(), 0.0)
 """The head of a chain without rows."""
 
 
-def newest(db: sqlite3.Connection) -> Head:
+def newest(db: sqlite3.Connection) -> Checkpoint:
     """The head of the chain as it stands, unverified.
 
     Raises:
@@ -86,15 +86,15 @@ def newest(db: sqlite3.Connection) -> Head:
         return EMPTY
     if not isinstance(row[1], bytes):
         raise StoreUnavailable("the newest row of the audit is none of ours")
-    return Head(row[0], row[1].hex(), row[2])
+    return Checkpoint(row[0], row[1].hex(), row[2])
 
 
-def holds(db: sqlite3.Connection, head: Head) -> bool:
+def holds(db: sqlite3.Connection, checkpoint: Checkpoint) -> bool:
     """Whether the row that the head speaks of is in the chain, unverified."""
-    if head.seq == 0:
+    if checkpoint.seq == 0:
         return True
-    row = db.execute("SELECT mac FROM audit WHERE seq = ?", (head.seq,)).fetchone()
-    return row is not None and isinstance(row[0], bytes) and hmac.compare_digest(row[0].hex(), head.mac)
+    row = db.execute("SELECT mac FROM audit WHERE seq = ?", (checkpoint.seq,)).fetchone()
+    return row is not None and isinstance(row[0], bytes) and hmac.compare_digest(row[0].hex(), checkpoint.mac)
 
 
 def publish(db: sqlite3.Connection, path: Path) -> bool:
@@ -108,7 +108,7 @@ def publish(db: sqlite3.Connection, path: Path) -> bool:
         # Under the write lock, so that of two servers none puts back the head of the other.
         db.execute("BEGIN IMMEDIATE")
         try:
-            if path.exists() and not holds(db, Head.read(path)):
+            if path.exists() and not holds(db, Checkpoint.read(path)):
                 logger.error("the head of the audit is not of this chain; run machines-mcp audit verify")
                 return False
             newest(db).write(path)

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from machines_mcp.storage.audit_chain import Finding, chained, tolerant, verify
-from machines_mcp.storage.audit_checkpoint import Head, newest, publish
-from machines_mcp.storage.audit_record import COLUMNS, Entry, Kind, Row, fingerprinted
+from machines_mcp.storage.audit_checkpoint import Checkpoint, newest, publish
+from machines_mcp.storage.audit_record import COLUMNS, AuditEntry, AuditRow, Kind, fingerprinted
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.failpoints import point
+from machines_mcp.storage.failpoints import failpoint
 
 if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.storage.database import Store
 
-__all__ = ["Audit", "Entry", "Finding", "Head", "Kind", "Row", "verify"]
+__all__ = ["AuditEntry", "AuditLog", "AuditRow", "Checkpoint", "Finding", "Kind", "verify"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _COLUMNS = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO audit ({_COLUMNS}, mac) VALUES ({'?, ' * len(COLUMNS)}?)"  # noqa: S608 - made of constants
 
 
-class Audit:
+class AuditLog:
     """The audit of one state folder. Servers may share it: each row is chained within its write transaction."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Audit:
         self._head_file = head_file
         self._clock = clock
         self._lock = threading.Lock()  # the queue is filled on the loop, by alarms anywhere, and emptied by the store
-        self._queue: deque[tuple[float, Entry]] = deque()
+        self._queue: deque[tuple[float, AuditEntry]] = deque()
         self._dropped = 0
         self._posting = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -74,7 +74,7 @@ class Audit:
         """Whether the head could not be brought up to date, or the one that is kept is not of this chain."""
         store.after_write = self._ended
 
-    def append_in(self, db: sqlite3.Connection, entry: Entry) -> None:
+    def append_in(self, db: sqlite3.Connection, entry: AuditEntry) -> None:
         """Write the row within the caller's transaction (`store.run`), after those that are queued: all, or nothing.
 
         Raises:
@@ -83,7 +83,7 @@ class Audit:
         self._drain(db)
         self._insert(db, self._clock(), entry)
 
-    async def append(self, entry: Entry) -> None:
+    async def append(self, entry: AuditEntry) -> None:
         """Write the row now.
 
         Raises:
@@ -91,7 +91,7 @@ class Audit:
         """
         await self._written(lambda db: self.append_in(db, entry))
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: AuditEntry) -> None:
         """Queue the row of what changes nothing; it is written within 0.1 s, before any other, and at `close`.
 
         While 10,000 wait, further ones are not kept but counted, in a row of their own. On the loop's thread only.
@@ -102,7 +102,7 @@ class Audit:
     def alarm(self, code: str) -> None:
         """Write a row of kind `alarm` as soon as can be, without waiting for it. From any thread."""
         logger.error("an alarm was raised; see machines-mcp audit show --kind alarm")
-        self._enqueue(Entry("alarm", code=code), 2 * MOST_QUEUED)
+        self._enqueue(AuditEntry("alarm", code=code), 2 * MOST_QUEUED)
         self._post()
 
     async def flush(self) -> None:
@@ -142,7 +142,7 @@ class Audit:
         since: float | None = None,
         until: float | None = None,
         newest_first: bool = False,
-    ) -> list[Row]:
+    ) -> list[AuditRow]:
         """At most `limit` rows above `after` and below `before`, from `since` to before `until` (epoch seconds).
 
         Raises:
@@ -156,19 +156,19 @@ class Audit:
         query = f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(given)} ORDER BY seq {order} LIMIT ?"  # noqa: S608
         values = (*given.values(), limit)
 
-        def work(db: sqlite3.Connection) -> list[Row]:
+        def work(db: sqlite3.Connection) -> list[AuditRow]:
             with tolerant(db):
-                return [Row(*row) for row in db.execute(query, values)]
+                return [AuditRow(*row) for row in db.execute(query, values)]
 
         return await self._store.read(work)
 
-    async def verified(self, head: Head | None = None) -> Finding:
+    async def verified(self, checkpoint: Checkpoint | None = None) -> Finding:
         """Walk the whole chain (`verify`).
 
         Raises:
             StoreUnavailable: It can't be read.
         """
-        return await self._store.read(lambda db: verify(db, self._key, head))
+        return await self._store.read(lambda db: verify(db, self._key, checkpoint))
 
     async def _written(self, work: Callable[[sqlite3.Connection], None]) -> None:
         try:
@@ -177,7 +177,7 @@ class Audit:
             self._fail()
             raise
 
-    def _insert(self, db: sqlite3.Connection, at: float, entry: Entry) -> None:
+    def _insert(self, db: sqlite3.Connection, at: float, entry: AuditEntry) -> None:
         last = newest(db)
         values = (last.seq + 1, float(at), *entry.values(self._key), self._policy)
         db.execute(_INSERT, (*values, chained(self._key, bytes.fromhex(last.mac), values)))
@@ -192,7 +192,7 @@ class Audit:
             self._insert(db, at, entry)
         self._taken += len(waiting)
         if dropped:
-            self._insert(db, self._clock(), Entry("alarm", code=f"audit.not_kept:{dropped}"))
+            self._insert(db, self._clock(), AuditEntry("alarm", code=f"audit.not_kept:{dropped}"))
             self._counted += dropped
 
     def _ended(self, db: sqlite3.Connection, committed: bool) -> None:
@@ -208,9 +208,9 @@ class Audit:
         self.broken = False
         if self._head_file is not None:
             self.head_broken = not publish(db, self._head_file)
-        point("audit.appended")
+        failpoint("audit.appended")
 
-    def _enqueue(self, entry: Entry, most: int) -> None:
+    def _enqueue(self, entry: AuditEntry, most: int) -> None:
         with self._lock:
             if len(self._queue) < most:
                 self._queue.append((self._clock(), entry))

@@ -14,9 +14,9 @@ COLUMNS = (
     "at",
     "kind",
     "tool",
-    "effect",
+    "action_class",
     "user_id",
-    "intent_id",
+    "approval_id",
     "verdict",
     "code",
     "decided_by",
@@ -32,14 +32,14 @@ _DIGITS = re.compile(r"[0-9](?:[_.:@+-]?[0-9]){12,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """What happened. `code` is a code of ours, `by` who decided, `effect` a class of calls: never a model's words."""
 
     kind: Kind
     tool: str | None = None
-    effect: str | None = None
+    action_class: str | None = None
     user_id: str | None = None
-    intent_id: str | None = None
+    approval_id: str | None = None
     verdict: str | None = None
     code: str | None = None
     by: str | None = None
@@ -52,9 +52,9 @@ class Entry:
         return (
             self.kind,
             _plain(key, self.tool),
-            _plain(key, self.effect),
+            _plain(key, self.action_class),
             fingerprinted(key, self.user_id),
-            _plain(key, self.intent_id),
+            _plain(key, self.approval_id),
             _plain(key, self.verdict),
             _plain(key, self.code),
             _plain(key, self.by),
@@ -65,16 +65,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AuditRow:
     """An entry as it is stored. `at` is seconds since the epoch, `policy` the digest of the policy in force then."""
 
     seq: int
     at: float
     kind: str
     tool: str | None
-    effect: str | None
+    action_class: str | None
     user_id: str | None
-    intent_id: str | None
+    approval_id: str | None
     verdict: str | None
     code: str | None
     by: str | None

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.executions import NOBODY
-from machines_mcp.storage.journal_entry import OPEN, Entry, selected
+from machines_mcp.permissions.executions import UNOWNED
+from machines_mcp.storage.journal_entry import OPEN, JournalEntry, selected
 
 if TYPE_CHECKING:
     import sqlite3
 
 
 @dataclass(frozen=True, slots=True)
-class Rivals:
+class ConcurrentRequests:
     """Beside one entry of the journal, all that the same user asked for.
 
     `made`: the ids of what others made by the same operation. `open`: those of the same operation of which nobody
@@ -22,34 +22,36 @@ class Rivals:
     things that there are.
     """
 
-    made: frozenset[str]
-    open: tuple[Entry, ...]
-    at_work: frozenset[str]
-    changes: tuple[Entry, ...]
+    created: frozenset[str]
+    unresolved: tuple[JournalEntry, ...]
+    in_flight: frozenset[str]
+    later_changes: tuple[JournalEntry, ...]
 
 
-def rivals(db: sqlite3.Connection, entry: Entry, under_way: Callable[[Entry], bool]) -> Rivals:
+def concurrent_requests(
+    db: sqlite3.Connection, entry: JournalEntry, under_way: Callable[[JournalEntry], bool]
+) -> ConcurrentRequests:
     """All of them at one moment. Whoever lists what there is does so before: what began later made none of it."""
-    owners = {row["id"]: row["owner"] for row in db.execute("SELECT id, owner FROM intents WHERE state = 'executing'")}
+    locks = {row["id"]: row["owner"] for row in db.execute("SELECT id, owner FROM approvals WHERE state = 'executing'")}
     same = (entry.operation, entry.user_id, entry.id)
     where = f"operation = ? AND user_id = ? AND id <> ? AND {OPEN}"
-    found = [one for one in selected(db, where, *same) if one.intent_id is None or one.intent_id in owners]
-    at_work = {one.id for one in found if owners.get(one.intent_id) != NOBODY and _pending(one, under_way)}
+    found = [one for one in selected(db, where, *same) if one.approval_id is None or one.approval_id in locks]
+    at_work = {one.id for one in found if locks.get(one.approval_id) != UNOWNED and _pending(one, under_way)}
     since = "user_id = ? AND ids <> '{}' AND rowid > (SELECT rowid FROM mutations WHERE id = ?)"
     changes = [one for one in selected(db, since, entry.user_id, entry.id) if one.may_have_happened]
-    return Rivals(_made(db, *same), tuple(found), frozenset(at_work), tuple(changes))
+    return ConcurrentRequests(_made(db, *same), tuple(found), frozenset(at_work), tuple(changes))
 
 
 def _made(db: sqlite3.Connection, operation: str, user_id: str, but: str) -> frozenset[str]:
     # Where the journal could not be written, the outcome of the call names what it made.
     query = """
         SELECT coalesce(reference, json_extract(outcome, '$.card_id'), json_extract(outcome, '$.deposit_id')) AS made
-        FROM mutations LEFT JOIN intents ON intents.id = intent_id AND intents.state = 'done'
+        FROM mutations LEFT JOIN approvals ON approvals.id = approval_id AND approvals.state = 'done'
         WHERE operation = ? AND mutations.user_id = ? AND mutations.id <> ?
-        AND (mutations.state = 'done' OR intents.state = 'done') AND made IS NOT NULL
+        AND (mutations.state = 'done' OR approvals.state = 'done') AND made IS NOT NULL
     """
     return frozenset(row["made"] for row in db.execute(query, (operation, user_id, but)))
 
 
-def _pending(entry: Entry, under_way: Callable[[Entry], bool]) -> bool:
+def _pending(entry: JournalEntry, under_way: Callable[[JournalEntry], bool]) -> bool:
     return entry.state == "pending" and under_way(entry)

@@ -8,7 +8,7 @@ hook: Callable[[str], None] | None = None
 """Called with the name of each point that is passed. None in the product: only a test's own process sets it."""
 
 
-def point(name: str) -> None:
+def failpoint(name: str) -> None:
     """Pass the point `name`."""
     if hook is not None:
         hook(name)

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from machines_mcp.storage.concurrent_requests import Rivals, rivals
+from machines_mcp.storage.concurrent_requests import ConcurrentRequests, concurrent_requests
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.failpoints import point
+from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.journal_entry import (
     OPEN,
-    Begun,
-    Doing,
-    Entry,
+    CallContext,
+    JournalEntry,
+    PendingMutation,
     State,
-    doing,
-    hashed,
+    call_context,
     insert,
     kept_body,
+    request_hash,
     selected,
 )
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.storage.database import Store
-    from machines_mcp.storage.process_locks import Owners
+    from machines_mcp.storage.process_locks import ProcessLocks
 
-__all__ = ["Doing", "Entry", "Journal", "KeyReused", "OnlyLook", "State", "doing"]
+__all__ = ["CallContext", "Journal", "JournalEntry", "KeyReused", "ReadOnly", "State", "call_context"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +47,19 @@ class KeyReused(Exception):
     """Another mutation was begun under this idempotency key, and may have happened."""
 
 
-class OnlyLook(Exception):
+class ReadOnly(Exception):
     """Who would send this may only look."""
 
 
 class Journal:
     """The mutations of one state folder; a `MutationLog` of the partner's client. `key` hashes what isn't kept."""
 
-    def __init__(self, store: Store, key: bytes, owners: Owners, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, key: bytes, locks: ProcessLocks, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._key = key
-        self._owners = owners
+        self._locks = locks
         self._clock = clock
         self._lost: set[str] = set()
         """What ended in this process and could not be written: pending, though nothing is under way any more."""
@@ -65,7 +67,7 @@ class Journal:
         """Of what has no answer: which attempt, and when this process sent it or first heard of it, by a clock that
         nobody sets."""
 
-    async def begin(self, mutation: Begun) -> str:
+    async def begin(self, mutation: PendingMutation) -> str:
         """Keep a mutation that is about to be sent, and return its id.
 
         Raises:
@@ -73,30 +75,30 @@ class Journal:
             KeyReused: Its key was used for another one, which may have happened.
             OnlyLook: It must not be sent by who would.
         """
-        about = doing.get()
-        if about is not None and about.only_look:
-            raise OnlyLook
-        body_hash = hashed(self._key, mutation)
+        about = call_context.get()
+        if about is not None and about.read_only:
+            raise ReadOnly
+        body_hash = request_hash(self._key, mutation)
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> tuple[str, int]:
             key = mutation.idempotency_key
             for known in [] if key is None else selected(db, "idempotency_key = ?", key):
                 return self._again(db, known, mutation, body_hash, now), known.attempts + 1
-            return insert(db, mutation, about, body_hash=body_hash, owner=self._owners.own(), now=now).id, 1
+            return insert(db, mutation, about, body_hash=body_hash, owner=self._locks.own(), now=now).id, 1
 
         entry_id, attempt = await self._store.run(work)
         self._lost.discard(entry_id)
         self._sent[entry_id] = attempt, anyio.current_time()
         if about is not None:
-            about.begun += 1
-        point("journal.begun")
+            about.mutations += 1
+        failpoint("journal.begun")
         return entry_id
 
     def sent(self, entry_id: str) -> None:
         """All of it went out."""
         self._sent[entry_id] = self._sent[entry_id][0], anyio.current_time()
-        point("request.sent")
+        failpoint("request.sent")
 
     async def end(
         self,
@@ -107,7 +109,7 @@ class Journal:
         status: int | None = None,
     ) -> None:
         """Keep what became of it. Where that can't be written it stays `pending`, and is looked into like one."""
-        point("request.answered")
+        failpoint("request.answered")
         if outcome != "unknown":
             self._sent.pop(entry_id, None)
         values = (outcome, reference, status, self._clock(), entry_id)
@@ -120,25 +122,25 @@ class Journal:
         except StoreUnavailable:
             self._lost.add(entry_id)
             logger.error("the outcome of a request could not be written to the journal")
-        point("journal.ended")
+        failpoint("journal.ended")
 
-    async def of_intent(self, intent_id: str) -> list[Entry]:
+    async def for_approval(self, approval_id: str) -> list[JournalEntry]:
         """What was asked of the API for this intent, oldest first."""
-        return await self._store.read(lambda db: selected(db, "intent_id = ?", intent_id))
+        return await self._store.read(lambda db: selected(db, "approval_id = ?", approval_id))
 
-    async def unresolved(self) -> list[Entry]:
+    async def unresolved(self) -> list[JournalEntry]:
         """What nobody knows the outcome of and nobody is at work on, oldest first."""
 
-        def work(db: sqlite3.Connection) -> list[Entry]:
-            return [entry for entry in selected(db, OPEN) if entry.state != "pending" or not self._under_way(entry)]
+        def work(db: sqlite3.Connection) -> list[JournalEntry]:
+            return [entry for entry in selected(db, OPEN) if entry.state != "pending" or not self._in_flight(entry)]
 
         return await self._store.read(work)
 
-    async def rivals(self, entry: Entry) -> Rivals:
+    async def concurrent_requests(self, entry: JournalEntry) -> ConcurrentRequests:
         """What else can have made what this one asked for."""
-        return await self._store.read(lambda db: rivals(db, entry, self._under_way))
+        return await self._store.read(lambda db: concurrent_requests(db, entry, self._in_flight))
 
-    def waited(self, entry: Entry) -> float:
+    def elapsed(self, entry: JournalEntry) -> float:
         """Seconds that have passed at least since it was sent. Whoever sets the clock of the machine changes nothing.
 
         What another process sent counts from the first time that this one is asked.
@@ -149,7 +151,7 @@ class Journal:
             self._sent[entry.id], since = (entry.attempts, now), now
         return now - since
 
-    async def settle(
+    async def close(
         self,
         entry_id: str,
         state: Literal["done", "rejected", "unknown", "manual"],
@@ -168,7 +170,7 @@ class Journal:
         change = f"UPDATE mutations SET {columns} WHERE id = ? AND {OPEN}"  # noqa: S608 - our own words
         await self._store.run(lambda db: db.execute(change, values))
 
-    def say_in(self, db: sqlite3.Connection, entry_id: str, reference: str | None, by: str) -> None:
+    def resolve_in(self, db: sqlite3.Connection, entry_id: str, reference: str | None, by: str) -> None:
         """Close an entry by what a person says, within the caller's transaction: it made `reference`, or nothing.
 
         That counts more than an answer which names nothing.
@@ -178,12 +180,14 @@ class Journal:
         where = f"({OPEN} OR (state = 'done' AND reference IS NULL))"
         db.execute(f"UPDATE mutations SET {columns} WHERE id = ? AND {where}", values)  # noqa: S608 - our own words
 
-    def _under_way(self, entry: Entry) -> bool:
-        if self._owners.is_own(entry.owner):
+    def _in_flight(self, entry: JournalEntry) -> bool:
+        if self._locks.is_own(entry.owner):
             return entry.id not in self._lost
-        return self._owners.alive(entry.owner)
+        return self._locks.alive(entry.owner)
 
-    def _again(self, db: sqlite3.Connection, entry: Entry, mutation: Begun, body_hash: str, now: float) -> str:
+    def _again(
+        self, db: sqlite3.Connection, entry: JournalEntry, mutation: PendingMutation, body_hash: str, now: float
+    ) -> str:
         """Another attempt under the same key. A label is encrypted anew each time: another body than one which is known
         to have had no effect may take its place."""
         if not hmac.compare_digest(entry.body_hash, body_hash) and entry.may_have_happened:
@@ -193,6 +197,6 @@ class Journal:
             "UPDATE mutations SET attempts = attempts + 1, state = 'pending', body = ?, body_hash = ?, owner = ?,"
             " status = NULL, sent_at = ?, last_sent_at = ?, ended_at = NULL, settled_by = NULL, note = NULL"
             " WHERE id = ?",
-            (kept_body(mutation), body_hash, self._owners.own(), sent_at, now, entry.id),
+            (kept_body(mutation), body_hash, self._locks.own(), sent_at, now, entry.id),
         )
         return entry.id

@@ -18,23 +18,23 @@ NOTHING_HAPPENED = ("rejected", "unsent")
 
 
 @dataclass(slots=True)
-class Doing:
+class CallContext:
     """What this task is about: the intent, if any, the tool, its user. `begun` counts the mutations of it so far.
 
     `only_look`: it may send none.
     """
 
-    intent_id: str | None
+    approval_id: str | None
     tool: str
     user_id: str
-    only_look: bool = False
-    begun: int = 0
+    read_only: bool = False
+    mutations: int = 0
 
 
-doing: ContextVar[Doing | None] = ContextVar("doing", default=None)
+call_context: ContextVar[CallContext | None] = ContextVar("doing", default=None)
 
 
-class Begun(Protocol):
+class PendingMutation(Protocol):
     """A mutation before it is sent, as `machines_mcp.partner.mutation_log.Mutation` is one."""
 
     @property
@@ -52,7 +52,7 @@ class Begun(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One mutation. Times are seconds since the epoch.
 
     `sent_at` is the first attempt that may have arrived, `last_sent_at` the newest, `body` the JSON that went out where
@@ -61,7 +61,7 @@ class Entry:
     """
 
     id: str
-    intent_id: str | None
+    approval_id: str | None
     tool: str
     user_id: str
     operation: str
@@ -89,16 +89,22 @@ class Entry:
 
 # What nobody has an answer for. The owners of those that are pending are looked at one by one.
 OPEN = "state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
-_COLUMNS = tuple(field.name for field in fields(Entry))
+_COLUMNS = tuple(field.name for field in fields(JournalEntry))
 
 
 def insert(
-    db: sqlite3.Connection, mutation: Begun, about: Doing | None, *, body_hash: str, owner: str, now: float
-) -> Entry:
+    db: sqlite3.Connection,
+    mutation: PendingMutation,
+    about: CallContext | None,
+    *,
+    body_hash: str,
+    owner: str,
+    now: float,
+) -> JournalEntry:
     """A new row, about to be sent."""
-    entry = Entry(
+    entry = JournalEntry(
         id=secrets.token_hex(16),
-        intent_id=about.intent_id if about else None,
+        approval_id=about.approval_id if about else None,
         tool=about.tool if about else "",
         user_id=mutation.user_id or (about.user_id if about else ""),
         operation=mutation.operation,
@@ -122,32 +128,32 @@ def insert(
     return entry
 
 
-def selected(db: sqlite3.Connection, where: str, *values: str) -> list[Entry]:
+def selected(db: sqlite3.Connection, where: str, *values: str) -> list[JournalEntry]:
     """The rows that fit, oldest first."""
     query = f"SELECT * FROM mutations WHERE {where} ORDER BY created_at, rowid"  # noqa: S608 - the callers' own words
     return [_entry(row) for row in db.execute(query, values)]
 
 
-def anything_open(db: sqlite3.Connection) -> bool:
+def has_open_work(db: sqlite3.Connection) -> bool:
     """Whether there is any mutation or any taken intent without an outcome, be it that someone is at work on it."""
     found = db.execute(
         f"SELECT EXISTS (SELECT 1 FROM mutations WHERE {OPEN}) OR"  # noqa: S608 - our own words
-        " EXISTS (SELECT 1 FROM intents WHERE state = 'executing')"
+        " EXISTS (SELECT 1 FROM approvals WHERE state = 'executing')"
     )
     return bool(found.fetchone()[0])
 
 
-def hashed(key: bytes, mutation: Begun) -> str:
+def request_hash(key: bytes, mutation: PendingMutation) -> str:
     """What tells one mutation from another; keyed, because identity data could be guessed back from a plain hash."""
     about = json.dumps([mutation.operation, mutation.user_id, sorted(mutation.ids.items())])
     return hmac.digest(key, about.encode() + b"\0" + (mutation.body or b""), "sha256").hex()
 
 
-def kept_body(mutation: Begun) -> str | None:
+def kept_body(mutation: PendingMutation) -> str | None:
     """The body as it may be stored."""
     return mutation.body.decode() if mutation.keep_body and mutation.body is not None else None
 
 
-def _entry(row: sqlite3.Row) -> Entry:
+def _entry(row: sqlite3.Row) -> JournalEntry:
     values: dict[str, Any] = dict(row)
-    return Entry(**values | {"ids": json.loads(values["ids"])})
+    return JournalEntry(**values | {"ids": json.loads(values["ids"])})

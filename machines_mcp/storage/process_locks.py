@@ -19,7 +19,7 @@ from machines_mcp.storage.database import private_folder
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-class Owners:
+class ProcessLocks:
     """The living of one state folder. Nothing touches the disk before the first question.
 
     Its methods do, briefly: call them where a disk may be waited for. All raise `OSError` where the folder can't be

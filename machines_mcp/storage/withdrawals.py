@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machines_mcp.redaction.verbatim import Opaque
-from machines_mcp.storage.failpoints import point
-from machines_mcp.storage.journal_entry import doing
+from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.failpoints import failpoint
+from machines_mcp.storage.journal_entry import call_context
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,7 +34,7 @@ QUOTE_SECONDS = 10 * 60
 class Quote:
     """The terms that a person saw. `terms` is what the withdrawal will be made of, unchanged."""
 
-    id: Opaque
+    id: Verbatim
     user_id: str
     terms: Mapping[str, Any]
     expires_at: float
@@ -42,10 +42,10 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedWithdrawal:
     """The withdrawal of an intent: its quote, how far it came, and the newest answer of the API that was kept."""
 
-    id: Opaque
+    id: Verbatim
     quote: Quote
     status: str
     answer: Mapping[str, Any] | None
@@ -54,10 +54,10 @@ class Begun:
 class OpenWithdrawal(NamedTuple):
     """A withdrawal that is not settled."""
 
-    id: Opaque
+    id: Verbatim
     status: str
     since: float
-    intent_id: str | None
+    approval_id: str | None
 
 
 class Withdrawals:
@@ -74,7 +74,7 @@ class Withdrawals:
     async def quote(self, user_id: str, terms: Mapping[str, Any]) -> Quote:
         """Keep terms for 10 minutes under a new id."""
         now = self._clock()
-        quote = Quote(Opaque(f"quote_{secrets.token_hex(16)}"), user_id, terms, now + QUOTE_SECONDS, None)
+        quote = Quote(Verbatim(f"quote_{secrets.token_hex(16)}"), user_id, terms, now + QUOTE_SECONDS, None)
         row = (quote.id, user_id, json.dumps(terms), now, quote.expires_at)
         await self._store.run(
             lambda db: db.execute(
@@ -94,24 +94,24 @@ class Withdrawals:
 
         return await self._store.read(work)
 
-    async def of_intent(self, intent_id: str) -> Begun | None:
+    async def for_approval(self, approval_id: str) -> StartedWithdrawal | None:
         """The newest withdrawal that was begun for this intent, or None."""
 
-        return await self._newest("intent_id = ?", intent_id)
+        return await self._newest("approval_id = ?", approval_id)
 
-    async def find(self, withdrawal_id: str) -> Begun | None:
+    async def find(self, withdrawal_id: str) -> StartedWithdrawal | None:
         """The withdrawal with this id, or None."""
         return await self._newest("id = ?", withdrawal_id)
 
-    async def _newest(self, where: str, value: str) -> Begun | None:
-        def work(db: sqlite3.Connection) -> Begun | None:
+    async def _newest(self, where: str, value: str) -> StartedWithdrawal | None:
+        def work(db: sqlite3.Connection) -> StartedWithdrawal | None:
             query = f"SELECT * FROM withdrawals WHERE {where} ORDER BY rowid DESC LIMIT 1"  # noqa: S608 - our own words
             row = db.execute(query, (value,)).fetchone()
             if row is None:
                 return None
             quote = _quote(db.execute("SELECT * FROM quotes WHERE id = ?", (row["quote_id"],)).fetchone())
             answer = None if row["execution"] is None else json.loads(row["execution"])
-            return Begun(Opaque(row["id"]), quote, row["status"], answer)
+            return StartedWithdrawal(Verbatim(row["id"]), quote, row["status"], answer)
 
         return await self._store.read(work)
 
@@ -132,17 +132,17 @@ class Withdrawals:
 
         return await self._store.read(work)
 
-    async def begin(self, quote: Quote) -> Opaque | None:
+    async def begin(self, quote: Quote) -> Verbatim | None:
         """Consume the quote for a new withdrawal and return its id; None if the quote was used or has expired.
 
         The row names the intent that is being executed, as the journal does of what is sent for it.
         """
-        about = doing.get()
-        intent_id = None if about is None else about.intent_id
+        about = call_context.get()
+        approval_id = None if about is None else about.approval_id
         now = self._clock()
-        new_id = Opaque(f"wd_{secrets.token_hex(16)}")
+        new_id = Verbatim(f"wd_{secrets.token_hex(16)}")
 
-        def work(db: sqlite3.Connection) -> Opaque | None:
+        def work(db: sqlite3.Connection) -> Verbatim | None:
             used = db.execute(
                 "UPDATE quotes SET used_by = ? WHERE id = ? AND used_by IS NULL AND expires_at > ?",
                 (new_id, quote.id, now),
@@ -150,14 +150,14 @@ class Withdrawals:
             if used.rowcount != 1:
                 return None
             db.execute(
-                "INSERT INTO withdrawals (id, user_id, quote_id, status, created_at, updated_at, intent_id)"
+                "INSERT INTO withdrawals (id, user_id, quote_id, status, created_at, updated_at, approval_id)"
                 " VALUES (?, ?, ?, 'requested', ?, ?, ?)",
-                (new_id, quote.user_id, quote.id, now, now, intent_id),
+                (new_id, quote.user_id, quote.id, now, now, approval_id),
             )
             return new_id
 
         begun = await self._store.run(work)
-        point("quote.used")
+        failpoint("quote.used")
         return begun
 
     async def release(self, withdrawal_id: str) -> None:
@@ -174,7 +174,7 @@ class Withdrawals:
     async def record(self, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None) -> None:
         """Keep what the API answered: the status, and the parameters of the transaction once they are there."""
         await self._store.run(lambda db: self.record_in(db, withdrawal_id, status, execution))
-        point("withdrawal.recorded")
+        failpoint("withdrawal.recorded")
 
     def record_in(
         self, db: sqlite3.Connection, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None
@@ -188,11 +188,11 @@ class Withdrawals:
 def open_withdrawals(db: sqlite3.Connection) -> list[OpenWithdrawal]:
     """Each withdrawal whose outcome is not settled here, oldest first."""
     rows = db.execute(
-        "SELECT id, status, created_at, intent_id FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')"
+        "SELECT id, status, created_at, approval_id FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')"
         " ORDER BY created_at"
     )
-    return [OpenWithdrawal(Opaque(row["id"]), row["status"], row["created_at"], row["intent_id"]) for row in rows]
+    return [OpenWithdrawal(Verbatim(row["id"]), row["status"], row["created_at"], row["approval_id"]) for row in rows]
 
 
 def _quote(row: sqlite3.Row) -> Quote:
-    return Quote(Opaque(row["id"]), row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])
+    return Quote(Verbatim(row["id"]), row["user_id"], json.loads(row["terms"]), row["expires_at"], row["used_by"])

@@ -85,4 +85,6 @@ async def decide(env: Mapping[str, str], approval_id: str, *, yes: bool = True, 
     call runs once, when it is repeated with the same arguments and the `approval_id` within 5 minutes.
     """
     async with opened_guard(read_settings(env)) as guard:
-        return await (guard.ways.grant if yes else guard.ways.refuse)(approval_id, "terminal", Secret(passphrase))
+        return await (guard.channels.grant if yes else guard.channels.refuse)(
+            approval_id, "terminal", Secret(passphrase)
+        )

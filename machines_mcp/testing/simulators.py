@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import httpx
 
-from machines_mcp.server.sandbox_process import EmbeddedSandbox, Endpoint
+from machines_mcp.server.sandbox_process import Endpoint, SandboxProcess
 from machines_mcp.server.settings import read_settings
 
 CONTROL_SECONDS = 10.0
@@ -167,7 +167,7 @@ async def simulator(state_dir: Path | None = None) -> AsyncIterator[Simulator]:
     async with AsyncExitStack() as stack:
         folder = str(state_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="machines-testing-")))
         env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder}
-        embedded = EmbeddedSandbox(read_settings(env).state_dir)
+        embedded = SandboxProcess(read_settings(env).state_dir)
         stack.push_async_callback(embedded.close)
         endpoint = await embedded.endpoint()
         # Loopback, whatever proxy the environment names.

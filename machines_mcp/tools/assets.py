@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from machines_mcp.protocol.tool import Output, Part, UserInput
-from machines_mcp.tools.text import clean, counted
+from machines_mcp.protocol.tool import Output, OutputPart, UserInput
+from machines_mcp.tools.text import clean, pluralize
 
 if TYPE_CHECKING:
     from machines_mcp.partner import AssetList
@@ -23,13 +23,13 @@ class ListAssets(UserInput):
     limit: int = Field(default=20, ge=1, le=100)
 
 
-class NetworkShown(Part):
+class NetworkShown(OutputPart):
     id: str
     label: str | None = None
     takes_memo: bool | None = None
 
 
-class AssetShown(Part):
+class AssetShown(OutputPart):
     currency: str
     name: str | None = None
     networks: list[NetworkShown]
@@ -38,8 +38,8 @@ class AssetShown(Part):
 class AssetsShown(Output):
     assets: list[AssetShown]
 
-    def says(self) -> str:
-        return f"{counted(len(self.assets), 'currency', 'currencies')} to choose from."
+    def summary(self) -> str:
+        return f"{pluralize(len(self.assets), 'currency', 'currencies')} to choose from."
 
 
 def shown(found: AssetList) -> list[AssetShown]:

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from machines_mcp.partner.errors import PartnerError
-from machines_mcp.protocol.tool import Output, Part
-from machines_mcp.redaction.verbatim import FromText, Opaque
-from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean, dollars, word
+from machines_mcp.protocol.tool import Output, OutputPart
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.text import clean, dollars, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
 
 
 CardId = Annotated[
-    Opaque,
-    FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
+    Verbatim,
+    VerbatimArgument(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
     Field(description="From list_cards", examples=["a card_id of list_cards"]),
 ]
 
 
-class CardShown(Part):
-    card_id: Opaque
+class CardShown(OutputPart):
+    card_id: Verbatim
     status: str
     brand: str | None = None
     last4: str = Field(pattern=r"^\d{4}$")
@@ -36,38 +36,38 @@ class CardShown(Part):
 
 
 class CardResult(Output, CardShown):
-    def says(self) -> str:
+    def summary(self) -> str:
         limit = self.limit_amount_cents
         limited = "" if limit is None else f", with a limit of {dollars(limit)}"
-        return f"The card ending {self.last4} is {word(self.status)}{limited}."
+        return f"The card ending {self.last4} is {status_label(self.status)}{limited}."
 
 
 class CardClosed(Output):
-    card_id: Opaque
+    card_id: Verbatim
     status: str
 
-    def says(self) -> str:
+    def summary(self) -> str:
         return "The card is closed."
 
 
 def created(call: UserCall, card: Card, label: str | None) -> CardResult:
     """The answer of `create_card`."""
-    steps = [then(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
+    steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
     return CardResult(**card_fields(card, label), next_steps=steps)
 
 
 def changed(call: UserCall, card: Card, label: str | None) -> CardResult:
     """The answer of `update_card`."""
     if card.status == "active":
-        step = then(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)
+        step = next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)
     else:
-        step = then(call, "list_transactions", "See what was spent with it.", card_id=card.card_id)
+        step = next_step(call, "list_transactions", "See what was spent with it.", card_id=card.card_id)
     return CardResult(**card_fields(card, label), next_steps=[step])
 
 
-def closed(call: UserCall, card_id: Opaque, status: str) -> CardClosed:
+def closed(call: UserCall, card_id: Verbatim, status: str) -> CardClosed:
     """The answer of `close_card`."""
-    steps = [then(call, "list_cards", "See the remaining cards.")]
+    steps = [next_step(call, "list_cards", "See the remaining cards.")]
     return CardClosed(card_id=card_id, status=clean(status, 40), next_steps=steps)
 
 

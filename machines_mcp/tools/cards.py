@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from machines_mcp import partner
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
-from machines_mcp.redaction.verbatim import FromText, Opaque
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.card_output import (
     CardClosed,
@@ -25,9 +25,9 @@ from machines_mcp.tools.card_output import (
     created,
     label_of,
 )
-from machines_mcp.tools.reconcile_cards import settle_close, settle_create, settle_update
-from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.text import clean, counted, dollars, quoted
+from machines_mcp.tools.reconcile_cards import reconcile_close, reconcile_create, reconcile_update
+from machines_mcp.tools.services import UserCall, next_step, user_fact
+from machines_mcp.tools.text import clean, dollars, pluralize, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, CardLimit
@@ -44,7 +44,7 @@ _PER = {
     "perYearPeriod": "per year",
     "allTime": "in total",
 }
-PageCursor = Annotated[Opaque, FromText(min_length=1, max_length=500)]
+PageCursor = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=500)]
 Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; encrypted on the way")
 LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")
 LimitFrequency = Field(default=None, description="Period of the cap")
@@ -96,21 +96,21 @@ class UpdateCard(LimitInput):
 
 class CardsShown(Output):
     cards: list[CardShown]
-    next_cursor: Opaque | None = None
+    next_cursor: Verbatim | None = None
 
-    def says(self) -> str:
+    def summary(self) -> str:
         active = sum(card.status == "active" for card in self.cards)
         more = ", with more on the next page" if self.next_cursor else ""
-        return f"{counted(len(self.cards), 'card')}, {active} of them active{more}."
+        return f"{pluralize(len(self.cards), 'card')}, {active} of them active{more}."
 
 
-async def _create_stakes(call: UserCall, args: CreateCard) -> Stakes:
+async def _create_details(call: UserCall, args: CreateCard) -> ApprovalDetails:
     await need_agreements(call)
-    label = f" labelled {quoted(args.label, 60)}" if args.label else ""
+    label = f" labelled {quote_text(args.label, 60)}" if args.label else ""
     limit = _limit_text(args.limit())
-    return Stakes(
-        question=f"Issue a virtual card{label} with {limit} to the user {quoted(call.user_id, 120)}?",
-        facts=(user_fact(call), Fact("Limit", limit), *_label_fact(args.label)),
+    return ApprovalDetails(
+        question=f"Issue a virtual card{label} with {limit} to the user {quote_text(call.user_id, 120)}?",
+        items=(user_fact(call), Detail("Limit", limit), *_label_fact(args.label)),
         limits_card=True,
         limit_cents=args.limit_amount_cents,
         limit_frequency=args.limit_frequency,
@@ -121,9 +121,9 @@ async def _create_stakes(call: UserCall, args: CreateCard) -> Stakes:
     title="Create a card",
     toolset="cards",
     steps=(11, 12),
-    effect=Effect.MONEY,
-    stakes=_create_stakes,
-    settle=settle_create,
+    action_class=ActionClass.MONEY,
+    approval_details=_create_details,
+    reconcile=reconcile_create,
 )
 async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     """Issue a virtual card, with a spending limit that the user chose and a label. A person approves first. Needs
@@ -136,7 +136,7 @@ async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     return created(call, card, clean(args.label, 60) if args.label else None)
 
 
-@tool(title="List cards", toolset="cards", effect=Effect.READ)
+@tool(title="List cards", toolset="cards", action_class=ActionClass.READ)
 async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
     """List the user's cards with label, last four digits, status and limit, a page at a time."""
     client = await call.services.partner()
@@ -155,10 +155,10 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
             tasks.start_soon(read, card)
     more = page.next_cursor
     if more:
-        steps = [then(call, "list_cards", "The next page.", cursor=more)]
+        steps = [next_step(call, "list_cards", "The next page.", cursor=more)]
     else:
         usable = any(card.status != "canceled" for card in page.cards)
-        steps = [] if usable or args.cursor else [then(call, "create_card", "There is none to use; issue one.")]
+        steps = [] if usable or args.cursor else [next_step(call, "create_card", "There is none to use; issue one.")]
     return CardsShown(
         cards=[CardShown(**card_fields(card, labels.get(card.card_id))) for card in page.cards],
         next_cursor=more,
@@ -166,7 +166,7 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
     )
 
 
-@tool(title="Get a card", toolset="cards", effect=Effect.READ)
+@tool(title="Get a card", toolset="cards", action_class=ActionClass.READ)
 async def get_card(call: UserCall, args: CardOf) -> CardResult:
     """Show one card: label, last four digits, expiry, status, limit. For the number use reveal_card; you never see it
     here."""
@@ -174,28 +174,28 @@ async def get_card(call: UserCall, args: CardOf) -> CardResult:
     card = await client.cards.get(call.user_id, args.card_id)
     steps = []
     if card.status == "active":
-        steps.append(then(call, "reveal_card", "Check or show its details.", card_id=args.card_id))
+        steps.append(next_step(call, "reveal_card", "Check or show its details.", card_id=args.card_id))
     elif card.status == "locked":
-        steps.append(then(call, "update_card", "Unlock it.", card_id=args.card_id, status="active"))
+        steps.append(next_step(call, "update_card", "Unlock it.", card_id=args.card_id, status="active"))
     elif card.status == "canceled":
-        steps.append(then(call, "list_cards", "It is closed for good; see which others there are."))
+        steps.append(next_step(call, "list_cards", "It is closed for good; see which others there are."))
     return CardResult(**card_fields(card, await label_of(client, call.user_id, card)), next_steps=steps)
 
 
-def _update_effect(args: UpdateCard) -> Effect:
-    return Effect.MONEY if args.status == "active" or args.limit_amount_cents is not None else Effect.WRITE
+def _update_effect(args: UpdateCard) -> ActionClass:
+    return ActionClass.MONEY if args.status == "active" or args.limit_amount_cents is not None else ActionClass.WRITE
 
 
-async def _update_stakes(call: UserCall, args: UpdateCard) -> Stakes:
+async def _update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
     changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
     changes += [f"set its limit to {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
-    changes += [f"label it {quoted(args.label, 60)}"] if args.label else []
+    changes += [f"label it {quote_text(args.label, 60)}"] if args.label else []
     last4, change = clean(card.last4, 4), " and ".join(changes)
-    return Stakes(
-        question=f"Card ending {last4} of the user {quoted(call.user_id, 120)}: {change}?",
-        facts=(user_fact(call), Fact("Card", f"ending {last4}"), Fact("Change", change)),
+    return ApprovalDetails(
+        question=f"Card ending {last4} of the user {quote_text(call.user_id, 120)}: {change}?",
+        items=(user_fact(call), Detail("Card", f"ending {last4}"), Detail("Change", change)),
         limits_card=args.limit_amount_cents is not None,
         limit_cents=args.limit_amount_cents,
         limit_frequency=args.limit_frequency,
@@ -206,10 +206,10 @@ async def _update_stakes(call: UserCall, args: UpdateCard) -> Stakes:
 @tool(
     title="Change a card",
     toolset="cards",
-    effect=(Effect.WRITE, Effect.MONEY),
-    effect_of=_update_effect,
-    stakes=_update_stakes,
-    settle=settle_update,
+    action_class=(ActionClass.WRITE, ActionClass.MONEY),
+    action_class_of=_update_effect,
+    approval_details=_update_details,
+    reconcile=reconcile_update,
 )
 async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     """Lock, unlock, relabel or set the limit of a card. Locking and relabelling happen at once; unlocking or a limit
@@ -222,13 +222,13 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     return changed(call, card, await label_of(client, call.user_id, card))
 
 
-async def _close_stakes(call: UserCall, args: CardOf) -> Stakes:
+async def _close_details(call: UserCall, args: CardOf) -> ApprovalDetails:
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
     last4 = clean(card.last4, 4)
-    return Stakes(
-        question=f"Close the card ending {last4} of the user {quoted(call.user_id, 120)} for good?",
-        facts=(user_fact(call), Fact("Card", f"ending {last4}", "can't be undone")),
+    return ApprovalDetails(
+        question=f"Close the card ending {last4} of the user {quote_text(call.user_id, 120)} for good?",
+        items=(user_fact(call), Detail("Card", f"ending {last4}", "can't be undone")),
         card_id=args.card_id,
     )
 
@@ -236,9 +236,9 @@ async def _close_stakes(call: UserCall, args: CardOf) -> Stakes:
 @tool(
     title="Close a card",
     toolset="cards",
-    effect=Effect.DESTROY,
-    stakes=_close_stakes,
-    settle=settle_close,
+    action_class=ActionClass.DESTROY,
+    approval_details=_close_details,
+    reconcile=reconcile_close,
     destructive=True,
 )
 async def close_card(call: UserCall, args: CardOf) -> CardClosed:
@@ -249,8 +249,8 @@ async def close_card(call: UserCall, args: CardOf) -> CardClosed:
     return closed(call, gone.card_id, gone.status)
 
 
-def _label_fact(label: str | None) -> tuple[Fact, ...]:
-    return (Fact("Label", clean(label, 60)),) if label else ()
+def _label_fact(label: str | None) -> tuple[Detail, ...]:
+    return (Detail("Label", clean(label, 60)),) if label else ()
 
 
 def _limit_text(limit: CardLimit | None) -> str:

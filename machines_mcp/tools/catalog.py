@@ -41,5 +41,5 @@ TOOLS: tuple[Tool, ...] = (
     reveal_card,
 )
 
-EFFECTS = {tool.name: tool.effects for tool in TOOLS}
+EFFECTS = {tool.name: tool.action_classes for tool in TOOLS}
 """What a policy may speak of: every tool, with the classes that its calls can have."""

@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Part, Settled, UserInput, WaitSeconds, tool
-from machines_mcp.redaction.verbatim import FromText, Opaque
-from machines_mcp.storage.journal import Entry
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.protocol.tool import (
+    Completed,
+    NextStepOutput,
+    NotExecuted,
+    Output,
+    OutputPart,
+    Reconciliation,
+    UserInput,
+    WaitSeconds,
+    tool,
+)
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.polling import poll_seconds, wait_until
 from machines_mcp.tools.reconcile import CLOCKS_DIFFER_SECONDS, known, newest
-from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean, counted, word
+from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.text import clean, pluralize, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Deposit
@@ -29,8 +39,8 @@ ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "ca
 ARRIVED = frozenset({"completed", "finished"})
 
 DepositId = Annotated[
-    Opaque,
-    FromText(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
+    Verbatim,
+    VerbatimArgument(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
     Field(description="From list_deposits", examples=["a deposit_id of list_deposits"]),
 ]
 
@@ -53,7 +63,7 @@ class DepositQuote(Output):
     estimated_to_amount: float | None = None
     to_currency: str | None = None
 
-    def says(self) -> str:
+    def summary(self) -> str:
         fits = "can be deposited" if self.within_range else "is outside of the range that can be deposited"
         return f"The amount {fits}."
 
@@ -64,13 +74,13 @@ class CreateDeposit(UserInput):
     amount: float | None = Field(default=None, gt=0, le=1e12, allow_inf_nan=False, description="In currency units")
 
 
-class DepositShown(Part):
-    deposit_id: Opaque
+class DepositShown(OutputPart):
+    deposit_id: Verbatim
     status: str
     currency: str
     network: str
-    deposit_address: Opaque | None = None
-    memo: Opaque | None = None
+    deposit_address: Verbatim | None = None
+    memo: Verbatim | None = None
     min_amount: float | None = None
     max_amount: float | None = None
     created_at: datetime | None = None
@@ -80,8 +90,8 @@ class DepositResult(Output, DepositShown):
     still_waiting: bool | None = None
     poll_after_seconds: float | None = None
 
-    def says(self) -> str:
-        return f"The deposit's status is {word(self.status)}."
+    def summary(self) -> str:
+        return f"The deposit's status is {status_label(self.status)}."
 
 
 class GetDeposit(UserInput):
@@ -96,22 +106,22 @@ class ListDeposits(UserInput):
 class DepositsShown(Output):
     deposits: list[DepositShown]
 
-    def says(self) -> str:
-        return f"{counted(len(self.deposits), 'deposit')}."
+    def summary(self) -> str:
+        return f"{pluralize(len(self.deposits), 'deposit')}."
 
 
-@tool(title="List deposit assets", toolset="funding", steps=(8,), effect=Effect.READ)
+@tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ)
 async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetsShown:
     """List the currencies and networks the account can be funded with. Next: quote_deposit."""
     client = await call.services.partner()
     assets = shown(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
     first = next(((asset.currency, asset.networks[0].id) for asset in assets if asset.networks), (None, None))
     why = "See the range and what would arrive, once the user chose currency, network and amount."
-    follow = then(call, "quote_deposit", why, currency=first[0], network=first[1])
+    follow = next_step(call, "quote_deposit", why, currency=first[0], network=first[1])
     return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
 
 
-@tool(title="Quote a deposit", toolset="funding", steps=(8,), effect=Effect.READ)
+@tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ)
 async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
     """Show the allowed range for a deposit and what would arrive, an estimate in currency units (not cents). Changes
     nothing and holds no rate. Next: create_deposit."""
@@ -137,7 +147,7 @@ async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
     )
 
 
-async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Find the deposit where it is the only one that it can be; another one would do no harm."""
     told = known(entries)
     if told is not None:
@@ -145,7 +155,7 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
     entry, client = newest(entries), await call.services.partner()
     asked = json.loads(entry.body or "{}")
     there = (await client.deposits.list(call.user_id, scope="all")).deposits
-    taken = (await call.services.rivals(entry)).made
+    taken = (await call.services.concurrent_requests(entry)).created
     since = entry.sent_at - CLOCKS_DIFFER_SECONDS
     found = [
         deposit
@@ -158,16 +168,16 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
         )
     ]
     if len(found) == 1:
-        return Done(_result(call, found[0], waited=False), found[0].id)
-    return NotDone("No deposit is known to be this one. A deposit that nobody pays to does no harm; make another.")
+        return Completed(_result(call, found[0], waited=False), found[0].id)
+    return NotExecuted("No deposit is known to be this one. A deposit that nobody pays to does no harm; make another.")
 
 
 @tool(
     title="Create a deposit",
     toolset="funding",
     steps=(8,),
-    effect=Effect.WRITE,
-    settle=_settle,
+    action_class=ActionClass.WRITE,
+    reconcile=_settle,
     idempotent=False,
 )
 async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
@@ -180,7 +190,7 @@ async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
     return _result(call, deposit, waited=False)
 
 
-@tool(title="Get a deposit", toolset="funding", steps=(9,), effect=Effect.READ)
+@tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ)
 async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
     """Show one deposit. wait_seconds waits until it has arrived or ended. Next: get_balances
     once completed; the balance follows within minutes."""
@@ -195,14 +205,16 @@ async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
     return _result(call, deposit, waited=args.wait_seconds > 0)
 
 
-@tool(title="List deposits", toolset="funding", steps=(9,), effect=Effect.READ)
+@tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ)
 async def list_deposits(call: UserCall, args: ListDeposits) -> DepositsShown:
     """List the user's deposits: the recent active ones, or all. For one that you wait for use get_deposit."""
     client = await call.services.partner()
     found = await client.deposits.list(call.user_id, scope=args.scope)
     waiting = [d for d in found.deposits if d.status not in ENDED]
-    steps = [then(call, "get_deposit", "Wait for it.", deposit_id=waiting[0].id, wait_seconds=30)] if waiting else []
-    steps.append(then(call, "get_balances", "See what can be spent."))
+    steps = (
+        [next_step(call, "get_deposit", "Wait for it.", deposit_id=waiting[0].id, wait_seconds=30)] if waiting else []
+    )
+    steps.append(next_step(call, "get_balances", "See what can be spent."))
     return DepositsShown(deposits=[DepositShown(**_shown(d)) for d in found.deposits], next_steps=steps)
 
 
@@ -210,13 +222,13 @@ def _fits(amount: float, low: float | None, high: float | None) -> bool:
     return (low is None or amount >= low) and (high is None or amount <= high)
 
 
-def _after_quote(call: UserCall, args: QuoteDeposit, fits: bool) -> NextStep:
+def _after_quote(call: UserCall, args: QuoteDeposit, fits: bool) -> NextStepOutput:
     if not fits:
         why = "Ask for an amount within min_amount and max_amount."
-        return then(call, "quote_deposit", why, currency=args.currency, network=args.network)
+        return next_step(call, "quote_deposit", why, currency=args.currency, network=args.network)
     amount = args.amount if args.amount_currency == "crypto" else None
     why = "Get the address to send to."
-    return then(call, "create_deposit", why, currency=args.currency, network=args.network, amount=amount)
+    return next_step(call, "create_deposit", why, currency=args.currency, network=args.network, amount=amount)
 
 
 def _result(call: UserCall, deposit: Deposit, *, waited: bool) -> DepositResult:
@@ -229,13 +241,13 @@ def _result(call: UserCall, deposit: Deposit, *, waited: bool) -> DepositResult:
     )
 
 
-def _after(call: UserCall, deposit: Deposit) -> NextStep:
+def _after(call: UserCall, deposit: Deposit) -> NextStepOutput:
     if deposit.status in ARRIVED:
-        return then(call, "get_balances", "The deposit has arrived; see what can be spent.")
+        return next_step(call, "get_balances", "The deposit has arrived; see what can be spent.")
     if deposit.status in ENDED:
-        return then(call, "list_deposit_assets", "This deposit ended without arriving; begin another.")
+        return next_step(call, "list_deposit_assets", "This deposit ended without arriving; begin another.")
     why = "Have the user send the currency to deposit_address (with the memo), then wait for it."
-    return then(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
+    return next_step(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
 
 
 def _shown(deposit: Deposit) -> dict[str, Any]:

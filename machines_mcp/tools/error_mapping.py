@@ -19,7 +19,7 @@ from machines_mcp.partner.errors import (
     TransportError,
     Unauthorized,
 )
-from machines_mcp.protocol.errors import Code, Fault, Refusal, Step
+from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
 
 # Where to look for what a call may have done, and for the id it did not find.
@@ -40,10 +40,10 @@ _WHERE_TO_LOOK = {
 RETRY_SECONDS = 5
 # Where what can be chosen stands: a value that Machines refused would be refused again.
 _CHOICES = {
-    "submit_kyc": Step("get_kyc_requirements", "See the rules and the choices of each field."),
-    "quote_deposit": Step("list_deposit_assets", "See which currencies and networks there are."),
-    "create_deposit": Step("list_deposit_assets", "See which currencies and networks there are."),
-    "quote_withdrawal": Step("list_withdrawal_assets", "See which currencies and networks there are."),
+    "submit_kyc": NextStep("get_kyc_requirements", "See the rules and the choices of each field."),
+    "quote_deposit": NextStep("list_deposit_assets", "See which currencies and networks there are."),
+    "create_deposit": NextStep("list_deposit_assets", "See which currencies and networks there are."),
+    "quote_withdrawal": NextStep("list_withdrawal_assets", "See which currencies and networks there are."),
 }
 _CARD_STATE = "The card's state does not allow this, and nothing was changed. A closed card stays closed."
 _STATES = {
@@ -54,7 +54,7 @@ _STATES = {
 }
 
 
-def explain(error: Exception, tool: Tool) -> Refusal | None:
+def map_error(error: Exception, tool: Tool) -> ToolError | None:
     """The refusal for an error of the partner client; None for any other exception."""
     if not isinstance(error, PartnerError):
         return None
@@ -64,10 +64,10 @@ def explain(error: Exception, tool: Tool) -> Refusal | None:
         return _said_no(error, tool)
     if isinstance(error, TransportError):
         return _later(Code.PARTNER_UNAVAILABLE, None)
-    return Refusal(Code.PARTNER_MALFORMED if isinstance(error, ResponseError) else Code.PARTNER_REJECTED)
+    return ToolError(Code.PARTNER_MALFORMED if isinstance(error, ResponseError) else Code.PARTNER_REJECTED)
 
 
-def _said_no(error: ApiError, tool: Tool) -> Refusal:
+def _said_no(error: ApiError, tool: Tool) -> ToolError:
     match error:
         case KycRequired():
             return kyc_missing()
@@ -78,35 +78,35 @@ def _said_no(error: ApiError, tool: Tool) -> Refusal:
         case InvalidRequest():
             return _invalid(error, tool)
         case Unauthorized() | Forbidden():
-            return Refusal(Code.AUTH_REJECTED)
+            return ToolError(Code.AUTH_REJECTED)
         case RateLimited():
             return _later(Code.RATE_LIMITED, error.retry_after)
         case ServerError():
             return _later(Code.PARTNER_UNAVAILABLE, error.retry_after)
         case Conflict() if error.code == "insufficient_balance":
             message = "The user's balance does not cover this; nothing was changed."
-            step = Step("get_balances", "See what there is, then ask the user for an amount within it.")
-            return Refusal(Code.PARTNER_REJECTED, message=message, next_steps=[step])
+            step = NextStep("get_balances", "See what there is, then ask the user for an amount within it.")
+            return ToolError(Code.PARTNER_REJECTED, message=message, next_steps=[step])
         case _:
-            return Refusal(Code.PARTNER_REJECTED)
+            return ToolError(Code.PARTNER_REJECTED)
 
 
-def _invalid_state(tool: Tool) -> Refusal:
+def _invalid_state(tool: Tool) -> ToolError:
     # The API has one code for both gates, and for more; which of them it is follows from what was asked.
     if tool.name in ("get_agreements", "accept_agreements"):
         return kyc_missing()
     if tool.name in _STATES:
-        step = Step(where_to_look(tool.name), "See how it stands.")
-        return Refusal(Code.PARTNER_REJECTED, message=_STATES[tool.name], next_steps=[step])
+        step = NextStep(where_to_look(tool.name), "See how it stands.")
+        return ToolError(Code.PARTNER_REJECTED, message=_STATES[tool.name], next_steps=[step])
     return agreements_missing()
 
 
-def kyc_missing() -> Refusal:
+def kyc_missing() -> ToolError:
     """The first gate: the identity check."""
     return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the check needs.")
 
 
-def agreements_missing() -> Refusal:
+def agreements_missing() -> ToolError:
     """The second gate, before money and cards."""
     return _refusal(Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the agreements, then accept them.")
 
@@ -116,22 +116,22 @@ def where_to_look(tool: str) -> str:
     return _WHERE_TO_LOOK.get(tool, "status")
 
 
-def _refusal(code: Code, step: str, why: str) -> Refusal:
+def _refusal(code: Code, step: str, why: str) -> ToolError:
     # No arguments: those of the call are not repeated in an error, and the caller has them.
-    return Refusal(code, next_steps=[Step(step, why)])
+    return ToolError(code, next_steps=[NextStep(step, why)])
 
 
-def _later(code: Code, retry_after: float | None) -> Refusal:
+def _later(code: Code, retry_after: float | None) -> ToolError:
     """Nothing was changed, and the same call, which is the next step then, may go well after a while."""
-    return Refusal(code, details={"retry_after_seconds": math.ceil(retry_after or RETRY_SECONDS)})
+    return ToolError(code, details={"retry_after_seconds": math.ceil(retry_after or RETRY_SECONDS)})
 
 
-def _invalid(error: InvalidRequest, tool: Tool) -> Refusal:
+def _invalid(error: InvalidRequest, tool: Tool) -> ToolError:
     if error.field in tool.input_model.model_fields:
         rule = "was not accepted by Machines"
-        return Refusal(Code.INPUT_INVALID, faults=[Fault(error.field, rule)], next_steps=_choices(tool))
-    return Refusal(Code.PARTNER_REJECTED, next_steps=_choices(tool))
+        return ToolError(Code.INPUT_INVALID, faults=[FieldError(error.field, rule)], next_steps=_choices(tool))
+    return ToolError(Code.PARTNER_REJECTED, next_steps=_choices(tool))
 
 
-def _choices(tool: Tool) -> list[Step]:
+def _choices(tool: Tool) -> list[NextStep]:
     return [_CHOICES[tool.name]] if tool.name in _CHOICES else []

@@ -7,19 +7,28 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Policy
-from machines_mcp.protocol.errors import Code, Refusal
-from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Settled, UserInput, WaitSeconds, tool
-from machines_mcp.storage.journal import Entry
+from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.protocol.tool import (
+    Completed,
+    NextStepOutput,
+    NotExecuted,
+    Output,
+    Reconciliation,
+    UserInput,
+    WaitSeconds,
+    tool,
+)
+from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, matching
 from machines_mcp.tools.polling import poll_seconds, wait_until
 from machines_mcp.tools.reconcile import known, newest, too_early
-from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.text import clean, clean_or_none, counted, quoted, word
+from machines_mcp.tools.services import UserCall, next_step, user_fact
+from machines_mcp.tools.text import clean, clean_or_none, pluralize, quote_text, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycStatus
@@ -55,8 +64,8 @@ class KycRequirements(Output):
     occupations: list[Occupation]
     occupations_total: int
 
-    def says(self) -> str:
-        return f"{counted(len(self.fields), 'field')} to fill in."
+    def summary(self) -> str:
+        return f"{pluralize(len(self.fields), 'field')} to fill in."
 
 
 class GetKycStatus(UserInput):
@@ -69,8 +78,8 @@ class KycSubmitted(Output):
     status: str
     meaning: str
 
-    def says(self) -> str:
-        return f"The identity check's status is {word(self.status)}."
+    def summary(self) -> str:
+        return f"The identity check's status is {status_label(self.status)}."
 
 
 class KycStanding(Output):
@@ -81,30 +90,30 @@ class KycStanding(Output):
     still_waiting: bool | None = None
     poll_after_seconds: float | None = None
 
-    def says(self) -> str:
-        return f"The identity check's status is {word(self.status)}."
+    def summary(self) -> str:
+        return f"The identity check's status is {status_label(self.status)}."
 
 
-async def _stakes(call: UserCall, args: SubmitKyc) -> Stakes:
+async def _approval_details(call: UserCall, args: SubmitKyc) -> ApprovalDetails:
     # The question is stored and shown, so it names no value.
-    count, who = len(args.given), quoted(call.user_id, 120)
+    count, who = len(args.given), quote_text(call.user_id, 120)
     if not count:
         question = f"Fill in the identity form of the user {who} and send it to Machines?"
-        return Stakes(question=question, facts=(user_fact(call),), only="form")
-    return Stakes(
+        return ApprovalDetails(question=question, items=(user_fact(call),), only="form")
+    return ApprovalDetails(
         question=f"Send the identity data of the user {who} ({count} fields) to Machines for the check?",
-        facts=(user_fact(call), Fact("Fields given", str(count))),
+        items=(user_fact(call), Detail("Fields given", str(count))),
     )
 
 
-async def _form(call: UserCall, args: SubmitKyc, intent: Intent) -> str | None:
+async def _form(call: UserCall, args: SubmitKyc, approval: Approval) -> str | None:
     """The address of the form, where the data does not come with the call."""
-    if intent.stakes.only != "form":
+    if approval.details.only != "form":
         return None
-    address = await call.services.form(intent.id)
+    address = await call.services.form(approval.id)
     if address is None:
         message = "The form can't be shown: this machine has no port for it. Nothing was sent; tell the operator."
-        raise Refusal(Code.STATE_UNAVAILABLE, message=message)
+        raise ToolError(Code.STATE_UNAVAILABLE, message=message)
     return address
 
 
@@ -113,7 +122,7 @@ def _closed(policy: Policy) -> dict[str, dict[str, str]]:
     return {} if policy.identity_through_model else {name: {} for name in IDENTITY}
 
 
-@tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,), effect=Effect.READ)
+@tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,), action_class=ActionClass.READ)
 async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycRequirements:
     """List the identity data that submit_kyc needs, with the rules, and find occupation codes by words. Shows
     requirements only, never stored values. Next: submit_kyc."""
@@ -124,11 +133,11 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
         fields=fields_of(values),
         occupations=matching(occupations, args.occupation_query),
         occupations_total=len(occupations),
-        next_steps=[then(call, "submit_kyc", _HOW[call.services.policy.identity_through_model])],
+        next_steps=[next_step(call, "submit_kyc", _HOW[call.services.policy.identity_through_model])],
     )
 
 
-async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """See whether there is an application that does not wait for one; handing in once more does no harm."""
     told = known(entries)
     if told is not None:
@@ -137,19 +146,19 @@ async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> S
     early, client = too_early(call, entry), await call.services.partner()
     status = (await client.kyc.status(call.user_id)).status
     if entry.state != "done" and status in ("not_submitted", *_USER_ACTS):
-        return early or NotDone("Machines still waits for the data; send it again.")
-    return Done(_submitted(call, status))
+        return early or NotExecuted("Machines still waits for the data; send it again.")
+    return Completed(_submitted(call, status))
 
 
 @tool(
     title="Identity check: submit",
     toolset="onboarding",
     steps=(4,),
-    effect=Effect.IDENTITY,
-    stakes=_stakes,
-    present=_form,
-    settle=_settle,
-    choices=_closed,
+    action_class=ActionClass.IDENTITY,
+    approval_details=_approval_details,
+    approval_page=_form,
+    reconcile=_settle,
+    allowed_values=_closed,
     idempotent=False,
 )
 async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
@@ -158,11 +167,11 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
     passed on and not kept. Next: get_kyc_status."""
     client = await call.services.partner()
     filled = application(args)
-    with call.services.in_flight(filled.national_id):
+    with call.services.temporarily_secret(filled.national_id):
         return _submitted(call, (await client.kyc.submit(call.user_id, filled)).status)
 
 
-@tool(title="Identity check: status", toolset="onboarding", steps=(5, 6), effect=Effect.READ)
+@tool(title="Identity check: status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ)
 async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStanding:
     """Where the identity check stands, and the link to the hosted page if the user must act there: only they can, give
     it to them. wait_seconds waits for a change. Next: get_agreements once approved."""
@@ -182,7 +191,7 @@ def _submitted(call: UserCall, upstream: str) -> KycSubmitted:
     if status in ("approved", *_ENDS):
         steps = _next(call, status)
     else:
-        steps = [then(call, "get_kyc_status", "See what it waits for, and the link if the user must act.")]
+        steps = [next_step(call, "get_kyc_status", "See what it waits for, and the link if the user must act.")]
     return KycSubmitted(status=status, meaning=_meaning(status), next_steps=steps)
 
 
@@ -205,14 +214,14 @@ def _meaning(status: str) -> str:
     return MEANINGS.get(status, "A status this server does not know; it may change by itself.")
 
 
-def _next(call: UserCall, status: str) -> list[NextStep]:
+def _next(call: UserCall, status: str) -> list[NextStepOutput]:
     if status == "not_submitted":
-        return [then(call, "get_kyc_requirements", "See which identity data the check needs.")]
+        return [next_step(call, "get_kyc_requirements", "See which identity data the check needs.")]
     if status == "approved":
-        return [then(call, "get_agreements", "The check is passed; show the user the agreements.")]
+        return [next_step(call, "get_agreements", "The check is passed; show the user the agreements.")]
     if status in _ENDS:
         return []
     why = "Wait for the check."
     if status in _USER_ACTS:
         why = "Give the user the verification_link; only they can act there. Then wait for the check."
-    return [then(call, "get_kyc_status", why, wait_seconds=30)]
+    return [next_step(call, "get_kyc_status", why, wait_seconds=30)]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from machines_mcp.protocol.tool import Part
+from machines_mcp.protocol.tool import OutputPart
 from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-class KycField(Part):
+class KycField(OutputPart):
     name: str
     required: bool
     rule: str | None = None
 
 
-class Occupation(Part):
+class Occupation(OutputPart):
     code: str
     label: str
 

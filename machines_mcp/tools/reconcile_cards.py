@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from machines_mcp import partner
 from machines_mcp.partner.errors import Conflict, InvalidState, KycRequired, NotFound, PartnerError
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.protocol.tool import Done, Later, Manual, NotDone, Settled
-from machines_mcp.redaction.verbatim import Opaque
-from machines_mcp.storage.concurrent_requests import Rivals
-from machines_mcp.storage.journal import Entry
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reconciliation, RetryLater
+from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.concurrent_requests import ConcurrentRequests
+from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_output import changed, closed, created, label_of
 from machines_mcp.tools.reconcile import CLOCKS_DIFFER_SECONDS, known, newest, too_early
 from machines_mcp.tools.services import UserCall
@@ -40,7 +40,7 @@ _BUSY = "Machines shows no such card, and may still be at work on the request fo
 _REFUSED = "Machines shows no such card and refused the same request when it was sent once more."
 
 
-async def settle_create(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Find the card, or ask for it once more, with the same body and key."""
     told = known(entries)
     if told is not None:
@@ -50,25 +50,25 @@ async def settle_create(call: UserCall, intent: Intent, entries: Sequence[Entry]
         try:
             return await _made(call, client, await client.cards.get(call.user_id, entry.reference))
         except NotFound:
-            return Manual(_GONE)
+            return NeedsPerson(_GONE)
     early = too_early(call, entry)
     cards = await _all(call, client)
     # After the list: what began since then made none of these.
-    others = await call.services.rivals(entry)
-    found = [card for card in cards if card.card_id not in others.made and _is_of(card, entry)]
+    others = await call.services.concurrent_requests(entry)
+    found = [card for card in cards if card.card_id not in others.created and _is_of(card, entry)]
     if found:
         return _not_told_apart(entry, others, found) or await _made(call, client, found[0])
     if early is not None:
         return early
     if _altered(entry, others, cards):
-        return Manual(_ALTERED)
+        return NeedsPerson(_ALTERED)
     if call.services.clock() - entry.sent_at > RESEND_SECONDS:
-        return Manual(_LATE)
+        return NeedsPerson(_LATE)
     return await _resend(call, client, entry)
 
 
-async def _made(call: UserCall, client: PartnerClient, card: Card) -> Done:
-    return Done(created(call, card, await label_of(client, call.user_id, card)), card.card_id)
+async def _made(call: UserCall, client: PartnerClient, card: Card) -> Completed:
+    return Completed(created(call, card, await label_of(client, call.user_id, card)), card.card_id)
 
 
 async def _all(call: UserCall, client: PartnerClient) -> list[Card]:
@@ -83,38 +83,40 @@ async def _all(call: UserCall, client: PartnerClient) -> list[Card]:
     return found
 
 
-def _is_of(card: Card, entry: Entry) -> bool:
+def _is_of(card: Card, entry: JournalEntry) -> bool:
     body = _body(entry)
     if "encryptedName" in body:
         return _has_name(card, body)
     return card.encrypted_name is None and _limit(card) == body.get("limit") and not _is_old(card, entry)
 
 
-def _is_old(card: Card, entry: Entry) -> bool:
+def _is_old(card: Card, entry: JournalEntry) -> bool:
     return card.created_at is not None and card.created_at.timestamp() < entry.sent_at - CLOCKS_DIFFER_SECONDS
 
 
-def _not_told_apart(entry: Entry, others: Rivals, found: Sequence[Card]) -> Manual | Later | None:
+def _not_told_apart(
+    entry: JournalEntry, others: ConcurrentRequests, found: Sequence[Card]
+) -> NeedsPerson | RetryLater | None:
     """Why none of these can be said to be this request's: it is like another one, of which nobody knows either."""
     body = _body(entry)
-    equal = [] if "encryptedName" in body else [other for other in others.open if _body(other) == body]
-    if any(other.id in others.at_work for other in equal):
-        return Later(_ANSWER_SECONDS)
-    return Manual(_MANY) if len(found) > 1 else Manual(_EQUAL) if equal else None
+    equal = [] if "encryptedName" in body else [other for other in others.unresolved if _body(other) == body]
+    if any(other.id in others.in_flight for other in equal):
+        return RetryLater(_ANSWER_SECONDS)
+    return NeedsPerson(_MANY) if len(found) > 1 else NeedsPerson(_EQUAL) if equal else None
 
 
-def _altered(entry: Entry, others: Rivals, cards: Sequence[Card]) -> bool:
+def _altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[Card]) -> bool:
     """Whether a card that nobody is known to have made was changed or closed since: it may look unlike itself now."""
-    known = others.made | {card.card_id for card in cards if _is_old(card, entry)}
-    return any(change.ids.get("cardId", "") not in known and _disguises(change) for change in others.changes)
+    known = others.created | {card.card_id for card in cards if _is_old(card, entry)}
+    return any(change.ids.get("cardId", "") not in known and _disguises(change) for change in others.later_changes)
 
 
-def _disguises(change: Entry) -> bool:
+def _disguises(change: JournalEntry) -> bool:
     closes = change.operation == "DELETE /cards/{cardId}"
     return closes or (change.operation == "PATCH /cards/{cardId}" and not _body(change).keys() <= {"status"})
 
 
-async def _resend(call: UserCall, client: PartnerClient, entry: Entry) -> Settled:
+async def _resend(call: UserCall, client: PartnerClient, entry: JournalEntry) -> Reconciliation:
     body = _body(entry)
     name, limit = body.get("encryptedName"), body.get("limit")
     try:
@@ -128,14 +130,14 @@ async def _resend(call: UserCall, client: PartnerClient, entry: Entry) -> Settle
         )
     except PartnerError as error:
         if not error.outcome_known:
-            return Later(call.services.settle_seconds)
+            return RetryLater(call.services.reconcile_seconds)
         if isinstance(error, Conflict) and not isinstance(error, InvalidState | KycRequired):
-            return Manual(_BUSY)
-        return NotDone(_REFUSED)
+            return NeedsPerson(_BUSY)
+        return NotExecuted(_REFUSED)
     return await _made(call, client, card)
 
 
-async def settle_update(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+async def reconcile_update(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Compare the card with what was asked."""
     told = known(entries)
     if told is not None:
@@ -144,13 +146,13 @@ async def settle_update(call: UserCall, intent: Intent, entries: Sequence[Entry]
     early = too_early(call, entry)
     card = await _read(call, client, entry)
     if card is None:
-        return early or NotDone("The card is not there any more.")
+        return early or NotExecuted("The card is not there any more.")
     if entry.state == "done" or is_as_asked(card, entry):
-        return Done(changed(call, card, await label_of(client, call.user_id, card)), card.card_id)
-    return early or NotDone("The card is not as it was asked to be.")
+        return Completed(changed(call, card, await label_of(client, call.user_id, card)), card.card_id)
+    return early or NotExecuted("The card is not as it was asked to be.")
 
 
-async def settle_close(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+async def reconcile_close(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """See whether the card is still there."""
     told = known(entries)
     if told is not None:
@@ -160,11 +162,11 @@ async def settle_close(call: UserCall, intent: Intent, entries: Sequence[Entry])
     card = await _read(call, await call.services.partner(), entry)
     status = "not shown any more" if card is None else card.status
     if entry.state == "done" or card is None or card.status == "canceled":
-        return Done(closed(call, Opaque(entry.ids["cardId"]), status), entry.ids["cardId"])
-    return early or NotDone("The card is still open.")
+        return Completed(closed(call, Verbatim(entry.ids["cardId"]), status), entry.ids["cardId"])
+    return early or NotExecuted("The card is still open.")
 
 
-def is_as_asked(card: Card, entry: Entry) -> bool:
+def is_as_asked(card: Card, entry: JournalEntry) -> bool:
     """Whether the card is as a `PATCH` of it asked."""
     body = _body(entry)
     return (
@@ -174,14 +176,14 @@ def is_as_asked(card: Card, entry: Entry) -> bool:
     )
 
 
-async def _read(call: UserCall, client: PartnerClient, entry: Entry) -> Card | None:
+async def _read(call: UserCall, client: PartnerClient, entry: JournalEntry) -> Card | None:
     try:
         return await client.cards.get(call.user_id, entry.ids["cardId"])
     except NotFound:
         return None
 
 
-def _body(entry: Entry) -> Mapping[str, Any]:
+def _body(entry: JournalEntry) -> Mapping[str, Any]:
     return dict(json.loads(entry.body or "{}"))
 
 

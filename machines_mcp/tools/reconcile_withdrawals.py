@@ -15,15 +15,15 @@ import anyio
 
 from machines_mcp import partner
 from machines_mcp.partner.errors import PartnerError
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.protocol.errors import Code, Refusal
-from machines_mcp.protocol.tool import Done, Later, Manual, NotDone, Output, Settled
-from machines_mcp.redaction.verbatim import Opaque
-from machines_mcp.storage.journal import Entry
-from machines_mcp.storage.withdrawals import Begun
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Output, Reconciliation, RetryLater
+from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.reconcile import NOTHING
-from machines_mcp.tools.services import UserCall, then
-from machines_mcp.tools.text import clean, clean_or_none, dollars, word
+from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.text import clean, clean_or_none, dollars, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalSource
@@ -40,20 +40,20 @@ _BY_PERSON = "A person looked at Machines and says that this withdrawal was made
 
 
 class WithdrawalCreated(Output):
-    withdrawal_id: Opaque
+    withdrawal_id: Verbatim
     status: str
     amount_cents: int
     chain_id: int | None = None
     call_path: str | None = None
-    call_target: Opaque | None = None
+    call_target: Verbatim | None = None
     signature_expires_at: datetime | None = None
     note: str
 
-    def says(self) -> str:
-        return f"The withdrawal of {dollars(self.amount_cents)} has the status {word(self.status)}."
+    def summary(self) -> str:
+        return f"The withdrawal of {dollars(self.amount_cents)} has the status {status_label(self.status)}."
 
 
-async def ask(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any]) -> Withdrawal:
+async def ask(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any]) -> Withdrawal:
     """Ask for the signature, and poll while it is `pending`, as often as the API says, for a minute.
 
     Raises:
@@ -73,7 +73,7 @@ async def ask(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any]) -
     while answer.status == "pending":
         pause = _pause(answer)
         if anyio.current_time() + pause > deadline:
-            raise Refusal(Code.OUTCOME_UNKNOWN, message=_NOT_YET, details={"retry_after_seconds": math.ceil(pause)})
+            raise ToolError(Code.OUTCOME_UNKNOWN, message=_NOT_YET, details={"retry_after_seconds": math.ceil(pause)})
         await call.progress(1 - (deadline - anyio.current_time()) / POLL_SECONDS, "the signature")
         await anyio.sleep(pause)
         answer = await _poll(call, withdrawal_id, terms, call.idempotency_key, answer)
@@ -81,7 +81,7 @@ async def ask(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any]) -
 
 
 async def _poll(
-    call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any], key: str, before: Withdrawal
+    call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str, before: Withdrawal
 ) -> Withdrawal:
     """One more asking, of a withdrawal whose newest answer is `before`."""
     # From here on nobody knows, until the answer is written down.
@@ -97,47 +97,47 @@ async def _poll(
         return before
 
 
-async def _send(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any], key: str) -> Withdrawal:
+async def _send(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str) -> Withdrawal:
     client = await call.services.partner()
     answer = await client.withdrawals.create(call.user_id, _order(terms), idempotency_key=key)
     await call.services.withdrawals.record(withdrawal_id, answer.status, answer.model_dump(mode="json"))
     return answer
 
 
-async def _record_failure(call: UserCall, withdrawal_id: Opaque, error: PartnerError) -> None:
+async def _record_failure(call: UserCall, withdrawal_id: Verbatim, error: PartnerError) -> None:
     await call.services.withdrawals.record(withdrawal_id, "rejected" if error.outcome_known else "unknown")
 
 
-async def settle_withdrawal(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+async def reconcile_withdrawal(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Go by the row; poll where its newest answer is `pending`; release a quote for which nothing was sent."""
-    begun = await call.services.withdrawals.of_intent(intent.id)
+    begun = await call.services.withdrawals.for_approval(approval.id)
     if begun is None:
-        return NOTHING if not any(entry.may_have_happened for entry in entries) else Manual(_UNSEEN)
+        return NOTHING if not any(entry.may_have_happened for entry in entries) else NeedsPerson(_UNSEEN)
     match begun.status:
         case "not_begun":
             return NOTHING
         case "rejected":
-            return NotDone(_REFUSED)
+            return NotExecuted(_REFUSED)
         case "pending":
             return await _asked_again(call, begun, entries)
         case "requested" | "unknown":
             return await _unanswered(call, begun, entries)
-    return Done(_kept(call, begun))
+    return Completed(_kept(call, begun))
 
 
-async def _asked_again(call: UserCall, begun: Begun, entries: Sequence[Entry]) -> Settled:
+async def _asked_again(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
     before = partner.Withdrawal.model_validate(begun.answer)
     key = next((entry.idempotency_key for entry in entries if entry.idempotency_key), call.idempotency_key)
     try:
         answer = await _poll(call, begun.id, begun.quote.terms, key, before)
     except PartnerError as error:
-        return NotDone(_REFUSED) if error.outcome_known else Manual(_UNSEEN)
+        return NotExecuted(_REFUSED) if error.outcome_known else NeedsPerson(_UNSEEN)
     if answer.status == "pending":
-        return Later(_pause(answer), _NOT_YET)
-    return Done(answered(call, begun.id, begun.quote.terms, answer))
+        return RetryLater(_pause(answer), _NOT_YET)
+    return Completed(answered(call, begun.id, begun.quote.terms, answer))
 
 
-async def _unanswered(call: UserCall, begun: Begun, entries: Sequence[Entry]) -> Settled:
+async def _unanswered(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Something may have been sent of which no answer is written down."""
     if begun.status == "requested" and all(entry.state == "unsent" for entry in entries):
         if begun.answer is not None:
@@ -147,12 +147,14 @@ async def _unanswered(call: UserCall, begun: Begun, entries: Sequence[Entry]) ->
         return NOTHING
     if entries and all(entry.state == "rejected" for entry in entries):
         await call.services.withdrawals.record(begun.id, "rejected")
-        return NotDone(_REFUSED)
+        return NotExecuted(_REFUSED)
     await call.services.withdrawals.record(begun.id, "unknown")
-    return Manual(_UNSEEN)
+    return NeedsPerson(_UNSEEN)
 
 
-def answered(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any], answer: Withdrawal) -> WithdrawalCreated:
+def answered(
+    call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], answer: Withdrawal
+) -> WithdrawalCreated:
     """The answer of `create_withdrawal`."""
     execution = answer.execution
     return WithdrawalCreated(
@@ -164,24 +166,24 @@ def answered(call: UserCall, withdrawal_id: Opaque, terms: Mapping[str, Any], an
         call_target=execution.call_target if execution else None,
         signature_expires_at=answer.expires_at,
         note=_READY if answer.status == "ready" else "Machines has not signed yet. Nothing has moved.",
-        next_steps=[then(call, "get_balances", "See what is left.")],
+        next_steps=[next_step(call, "get_balances", "See what is left.")],
     )
 
 
-def _kept(call: UserCall, begun: Begun) -> WithdrawalCreated:
+def _kept(call: UserCall, begun: StartedWithdrawal) -> WithdrawalCreated:
     if begun.status == "confirmed":
         return _confirmed(call, begun)
     return answered(call, begun.id, begun.quote.terms, partner.Withdrawal.model_validate(begun.answer))
 
 
-def _confirmed(call: UserCall, begun: Begun) -> WithdrawalCreated:
+def _confirmed(call: UserCall, begun: StartedWithdrawal) -> WithdrawalCreated:
     """What a person found out; what the API answered is lost."""
     return WithdrawalCreated(
         withdrawal_id=begun.id,
         status="confirmed",
         amount_cents=begun.quote.terms["amount_cents"],
         note=_BY_PERSON,
-        next_steps=[then(call, "get_balances", "See what is left.")],
+        next_steps=[next_step(call, "get_balances", "See what is left.")],
     )
 
 

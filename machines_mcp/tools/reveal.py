@@ -7,17 +7,17 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Policy
-from machines_mcp.protocol.errors import Code, Refusal, Step
-from machines_mcp.protocol.tool import NotDone, Output, Settled, tool
-from machines_mcp.redaction.verbatim import Opaque
-from machines_mcp.storage.journal import Entry
+from machines_mcp.protocol.errors import Code, NextStep, ToolError
+from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, tool
+from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.cards import CardOf
-from machines_mcp.tools.services import Ended, Revealed, Sink, UserCall, then, user_fact
-from machines_mcp.tools.text import clean, quoted
+from machines_mcp.tools.services import PageOutcome, Revealed, Sink, UserCall, next_step, user_fact
+from machines_mcp.tools.text import clean, quote_text
 
 # As the model reads them.
 _SINKS: dict[Sink, str] = {
@@ -66,7 +66,7 @@ class RevealCard(CardOf):
 
 
 class CardRevealed(Output):
-    card_id: Opaque
+    card_id: Verbatim
     status: Literal["verified", "shown", "sealed", "released"]
     shown: Literal["nowhere", "page", "model"]
     brand: str | None = None
@@ -75,61 +75,61 @@ class CardRevealed(Output):
     expiration_year: int
     _secret: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    def once(self) -> dict[str, str]:
+    def ephemeral(self) -> dict[str, str]:
         """The sealed card, or the one in the clear: in this answer and nowhere else."""
         return self._secret
 
-    def says(self) -> str:
+    def summary(self) -> str:
         return f"The card ending {self.last4} was {_SAID[self.status]}."
 
 
-def _effect(args: RevealCard) -> Effect:
+def _effect(args: RevealCard) -> ActionClass:
     # What is shown to nobody asks nobody; every other sink is a reveal.
-    return Effect.READ if args.sink == "none" else Effect.REVEAL
+    return ActionClass.READ if args.sink == "none" else ActionClass.REVEAL
 
 
 def _allowed(policy: Policy) -> dict[str, str]:
     return {sink: meaning for sink, meaning in _SINKS.items() if sink in policy.sinks}
 
 
-async def _stakes(call: UserCall, args: RevealCard) -> Stakes:
+async def _approval_details(call: UserCall, args: RevealCard) -> ApprovalDetails:
     _need_sink(call, args)
     last4 = await _last4(call, args)
     where = _MEANS[args.sink]
     if args.sink == "model":
         where += ", the CVC too" if call.services.policy.reveal_model_cvc else ", without the CVC"
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
-    return Stakes(
-        question=f"{ask} ending {last4} of the user {quoted(call.user_id, 120)}? What it means: {where}.",
-        facts=(user_fact(call), Fact("Card", f"ending {last4}"), Fact("Where", where)),
+    return ApprovalDetails(
+        question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? What it means: {where}.",
+        items=(user_fact(call), Detail("Card", f"ending {last4}"), Detail("Where", where)),
         card_id=args.card_id,
         sink=args.sink,
         only="page" if args.sink == "page" else None,
     )
 
 
-async def _page(call: UserCall, args: RevealCard, intent: Intent) -> str | None:
+async def _page(call: UserCall, args: RevealCard, approval: Approval) -> str | None:
     """The address of the vault's page for this intent: it asks the person, and shows them the card."""
     if args.sink != "page":
         return None
-    return await call.services.page(intent, await _last4(call, args), lambda found: _ended(call, args, found))
+    return await call.services.page(approval, await _last4(call, args), lambda found: _ended(call, args, found))
 
 
-async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """A reveal makes nothing at Machines; whoever wants to see the card asks anew."""
-    return NotDone("The reveal broke off, and no AI has seen the card. A person may have, where it was for them.")
+    return NotExecuted("The reveal broke off, and no AI has seen the card. A person may have, where it was for them.")
 
 
 @tool(
     title="Reveal a card",
     toolset="cards",
     steps=(13, 14, 15),
-    effect=(Effect.READ, Effect.REVEAL),
-    effect_of=_effect,
-    stakes=_stakes,
-    present=_page,
-    settle=_settle,
-    choices=lambda policy: {"sink": _allowed(policy)},
+    action_class=(ActionClass.READ, ActionClass.REVEAL),
+    action_class_of=_effect,
+    approval_details=_approval_details,
+    approval_page=_page,
+    reconcile=_settle,
+    allowed_values=lambda policy: {"sink": _allowed(policy)},
 )
 async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
     """Have a card's number and CVC fetched, decrypted and verified in a separate process, and shown to the user with
@@ -138,7 +138,7 @@ async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
     _need_sink(call, args)
     if args.sink == "page":
         # Its own page runs it; nothing else that was granted leads here.
-        raise Refusal(Code.REVEAL_FAILED, details={"reason": "page.gone"})
+        raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.gone"})
     return _result(
         call, args, await call.services.reveal(call.user_id, args.card_id, await _last4(call, args), args.sink)
     )
@@ -149,7 +149,7 @@ def _need_sink(call: UserCall, args: RevealCard) -> None:
         message = (
             f"The operator's policy does not allow the sink {args.sink}; they would have to set {_NEEDS[args.sink]}."
         )
-        raise Refusal(Code.POLICY_DENIED, message=message, details={"limit": "reveal.sinks"})
+        raise ToolError(Code.POLICY_DENIED, message=message, details={"limit": "reveal.sinks"})
 
 
 async def _last4(call: UserCall, args: RevealCard) -> str:
@@ -157,11 +157,11 @@ async def _last4(call: UserCall, args: RevealCard) -> str:
     return clean((await client.cards.get(call.user_id, args.card_id)).last4, 4)
 
 
-def _ended(call: UserCall, args: RevealCard, found: Revealed) -> Ended:
+def _ended(call: UserCall, args: RevealCard, found: Revealed) -> PageOutcome:
     try:
-        return Ended(_result(call, args, found).model_dump(mode="json", exclude_none=True), ok=True, code="ok")
-    except Refusal as refusal:
-        return Ended(refusal.payload(), ok=False, code=refusal.code.value)
+        return PageOutcome(_result(call, args, found).model_dump(mode="json", exclude_none=True), ok=True, code="ok")
+    except ToolError as tool_error:
+        return PageOutcome(tool_error.payload(), ok=False, code=tool_error.code.value)
 
 
 def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
@@ -175,7 +175,7 @@ def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
         last4=found.last4,
         expiration_month=found.expiration_month,
         expiration_year=found.expiration_year,
-        next_steps=[then(call, "list_transactions", "See what is spent with it.", card_id=args.card_id)],
+        next_steps=[next_step(call, "list_transactions", "See what is spent with it.", card_id=args.card_id)],
     )
     secrets = {"pan": found.pan, "cvc": found.cvc}
     result._secret = {name: secret.expose() for name, secret in secrets.items() if secret is not None}
@@ -184,11 +184,11 @@ def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
     return result
 
 
-def _failed(code: str) -> Refusal:
-    step = Step("list_cards", "See whether the card is still there and active.")
+def _failed(code: str) -> ToolError:
+    step = NextStep("list_cards", "See whether the card is still there and active.")
     # From these nobody can tell how far the page had come.
     seen = code in ("deadline", "vault.protocol", "internal")
     message = (
         "The reveal broke off; it is not known whether the card was shown. The AI has not seen it." if seen else None
     )
-    return Refusal(Code.REVEAL_FAILED, message=message, details={"reason": code}, next_steps=[step])
+    return ToolError(Code.REVEAL_FAILED, message=message, details={"reason": code}, next_steps=[step])

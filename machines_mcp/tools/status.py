@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.pending import Open
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.pending import PendingWork
 from machines_mcp.permissions.policy import Rule
-from machines_mcp.protocol.tool import Call, Input, NextStep, Output, Part, tool
-from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.protocol.tool import Call, Input, NextStepOutput, Output, OutputPart, tool
+from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import OpenWithdrawal
 from machines_mcp.tools.error_mapping import where_to_look
 from machines_mcp.tools.services import Permission, Services
-from machines_mcp.tools.text import counted
+from machines_mcp.tools.text import pluralize
 
 _PERSON = "Don't repeat it. The user must look at Machines and say what happened: machines-mcp doctor --resolve."
 
 # Where a server has the whole journey, the first; one that has a part of it begins there.
 _BEGIN = [
-    NextStep(
+    NextStepOutput(
         tool="create_session", why="Begin the journey, or go on with it, for a user.", arguments={"purpose": "kyc"}
     ),
-    NextStep(tool="get_balances", why="See what a user can spend."),
-    NextStep(tool="list_cards", why="See a user's cards."),
-    NextStep(tool="list_withdrawal_assets", why="See what can be paid out."),
+    NextStepOutput(tool="get_balances", why="See what a user can spend."),
+    NextStepOutput(tool="list_cards", why="See a user's cards."),
+    NextStepOutput(tool="list_withdrawal_assets", why="See what can be paid out."),
 ]
 
 
@@ -32,25 +32,25 @@ class StatusOf(Input):
     pass
 
 
-class Waiting(Part):
-    approval_id: Opaque
+class Waiting(OutputPart):
+    approval_id: Verbatim
     tool: str
     question: str
     expires_at: datetime
 
 
-class Unresolved(Part):
+class Unresolved(OutputPart):
     """An approved call that was begun and has no outcome (yet), or a withdrawal that is not settled."""
 
-    withdrawal_id: Opaque | None = None
-    approval_id: Opaque | None = None
+    withdrawal_id: Verbatim | None = None
+    approval_id: Verbatim | None = None
     tool: str | None = None
     since: datetime | None = None
     status: str
     what_to_do: str | None = None
 
 
-class Left(Part):
+class Left(OutputPart):
     """A limit by its path in the policy: at most so many cents or times, and what is left of it where it adds up."""
 
     limit: str
@@ -59,7 +59,7 @@ class Left(Part):
 
 
 class Status(Output):
-    user_id: Opaque | None = None
+    user_id: Verbatim | None = None
     policy: str
     passphrase_set_at: datetime | None = None
     audit_trouble: str | None = None
@@ -68,30 +68,31 @@ class Status(Output):
     waiting: list[Waiting]
     unresolved: list[Unresolved]
 
-    def says(self) -> str:
-        waiting, unresolved = counted(len(self.waiting), "call"), len(self.unresolved)
+    def summary(self) -> str:
+        waiting, unresolved = pluralize(len(self.waiting), "call"), len(self.unresolved)
         return f"{waiting} waiting for a person, {unresolved} unresolved."
 
 
-@tool(title="Status", toolset="always", open_world=False, effect=Effect.READ)
+@tool(title="Status", toolset="always", open_world=False, action_class=ActionClass.READ)
 async def status(call: Call[Services], args: StatusOf) -> Status:
     """Begin here. Shows the environment, the user this server acts for (none: name user_id in each call), what is
     allowed, asked of a person or refused and why, what is left of limits, what waits for a person, what is
     unresolved."""
     services = call.services
-    found = await services.overview.look()
-    unknown = [intent for intent in found.executing if not services.running(intent)]
+    found = await services.pending.snapshot()
+    unknown = [approval for approval in found.executing if not services.running(approval)]
     policy, set_at = services.policy, await services.passphrase_set_at()
     return Status(
-        user_id=Opaque(services.pinned_user) if services.pinned_user else None,
+        user_id=Verbatim(services.pinned_user) if services.pinned_user else None,
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=services.audit_trouble(),
         permissions=_permissions(services, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[Left(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
-        waiting=[_waiting(intent) for intent in found.waiting],
+        waiting=[_waiting(approval) for approval in found.waiting],
         unresolved=_unresolved(found, unknown),
-        next_steps=_looks(services, unknown) + (_BEGIN if services.policy.rule(Effect.WRITE) is Rule.ALLOW else []),
+        next_steps=_looks(services, unknown)
+        + (_BEGIN if services.policy.rule(ActionClass.WRITE) is Rule.ALLOW else []),
     )
 
 
@@ -104,38 +105,41 @@ def _permissions(services: Services, *, decidable: bool) -> list[Permission]:
     ]
 
 
-def _waiting(intent: Intent) -> Waiting:
+def _waiting(approval: Approval) -> Waiting:
     return Waiting(
-        approval_id=Opaque(intent.id),
-        tool=intent.tool,
-        question=intent.question,
-        expires_at=_moment(intent.expires_at),
+        approval_id=Verbatim(approval.id),
+        tool=approval.tool,
+        question=approval.question,
+        expires_at=_moment(approval.expires_at),
     )
 
 
-def _unresolved(found: Open, unknown: list[Intent]) -> list[Unresolved]:
+def _unresolved(found: PendingWork, unknown: list[Approval]) -> list[Unresolved]:
     """One for each: a withdrawal stands with the call that it is for."""
-    payouts = {each.intent_id: each for each in found.withdrawals if each.intent_id is not None}
+    payouts = {each.approval_id: each for each in found.withdrawals if each.approval_id is not None}
     shown = [
-        _begun(intent, payouts.pop(intent.id, None), intent in unknown, intent.id in found.by_hand)
-        for intent in found.executing
+        _begun(approval, payouts.pop(approval.id, None), approval in unknown, approval.id in found.needs_person)
+        for approval in found.executing
     ]
-    left = [each for each in found.withdrawals if each.intent_id is None or each.intent_id in payouts]
+    left = [each for each in found.withdrawals if each.approval_id is None or each.approval_id in payouts]
     return shown + [_payout(each) for each in left]
 
 
-def _begun(intent: Intent, payout: OpenWithdrawal | None, unknown: bool, by_hand: bool) -> Unresolved:
+def _begun(approval: Approval, payout: OpenWithdrawal | None, unknown: bool, by_hand: bool) -> Unresolved:
     if not unknown:
         status, advice = "running", "Wait; it is under way."
     elif by_hand:
         status, advice = "manual", _PERSON
     else:
-        status, advice = "unknown", f"Call it again with its approval_id: that finds out. Or look with {_look(intent)}."
+        status, advice = (
+            "unknown",
+            f"Call it again with its approval_id: that finds out. Or look with {_look(approval)}.",
+        )
     return Unresolved(
         withdrawal_id=None if payout is None else payout.id,
-        approval_id=Opaque(intent.id),
-        tool=intent.tool,
-        since=_moment(intent.began_at or intent.created_at),
+        approval_id=Verbatim(approval.id),
+        tool=approval.tool,
+        since=_moment(approval.started_at or approval.created_at),
         status=status,
         what_to_do=advice,
     )
@@ -150,16 +154,16 @@ def _moment(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
-def _looks(services: Services, unknown: list[Intent]) -> list[NextStep]:
+def _looks(services: Services, unknown: list[Approval]) -> list[NextStepOutput]:
     """Where to look, once for each tool and user; a server that is pinned can only look at its own user."""
-    mine = [intent for intent in unknown if services.pinned_user in (None, intent.user_id)]
-    places = {(_look(intent), intent.user_id): intent.tool for intent in mine}
+    mine = [approval for approval in unknown if services.pinned_user in (None, approval.user_id)]
+    places = {(_look(approval), approval.user_id): approval.tool for approval in mine}
     return [
-        NextStep(tool=tool, why=f"See whether {done} happened.", arguments=services.user_argument(user_id))
+        NextStepOutput(tool=tool, why=f"See whether {done} happened.", arguments=services.user_argument(user_id))
         for (tool, user_id), done in places.items()
     ]
 
 
-def _look(intent: Intent) -> str:
-    place = where_to_look(intent.tool)
+def _look(approval: Approval) -> str:
+    place = where_to_look(approval.tool)
     return "get_balances" if place == "status" else place

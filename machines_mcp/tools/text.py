@@ -29,7 +29,7 @@ def clean_or_none(text: str | None, limit: int = 200) -> str | None:
     return (clean(text, limit) or None) if text else None
 
 
-def quoted(text: str, limit: int = 200) -> str:
+def quote_text(text: str, limit: int = 200) -> str:
     """A value as a question shows it: “cleaned and cut”, where no character of its own can look like its end.
 
     Every run of quotes within becomes one apostrophe. Money never follows this text: what may hold a quote is a name.
@@ -44,12 +44,12 @@ def _is_quote(character: str) -> bool:
     return mark and _QUOTE.search(unicodedata.name(character, "")) is not None
 
 
-def word(text: str) -> str:
+def status_label(text: str) -> str:
     """A status or the like as a sentence names it. What is no plain word is somebody's text, and named in none."""
     return text.replace("_", " ") if re.fullmatch(r"[A-Za-z_]{1,40}", text) else "one that is not known here"
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
+def pluralize(number: int, noun: str, plural: str | None = None) -> str:
     """`1 card`, `2 cards`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Fact, Stakes
-from machines_mcp.protocol.tool import Done, NextStep, NotDone, Output, Settled, UserInput, tool
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.protocol.tool import Completed, NextStepOutput, NotExecuted, Output, Reconciliation, UserInput, tool
 from machines_mcp.redaction.detectors import masked_text
-from machines_mcp.redaction.verbatim import FromText, Opaque
-from machines_mcp.storage.journal import Entry
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
+from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.reconcile import known, newest, too_early
-from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.text import clean, quoted, word
+from machines_mcp.tools.services import UserCall, next_step, user_fact
+from machines_mcp.tools.text import clean, quote_text, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import User
@@ -27,7 +27,7 @@ _WALLET = "Wallet"
 
 
 class ResolveUser(UserInput):
-    wallet_address: Annotated[Opaque, FromText(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
+    wallet_address: Annotated[Verbatim, VerbatimArgument(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
         default=None,
         description="EVM wallet to link; needs a person's approval",
         examples=["0x and the 40 hex digits of the user's own"],
@@ -36,50 +36,50 @@ class ResolveUser(UserInput):
 
 
 class UserResolved(Output):
-    user_id: Opaque
-    wallet_address: Opaque | None = None
+    user_id: Verbatim
+    wallet_address: Verbatim | None = None
     kyc_status: str
     created_at: datetime | None = None
 
-    def says(self) -> str:
-        return f"Machines knows the user; their identity check's status is {word(self.kyc_status)}."
+    def summary(self) -> str:
+        return f"Machines knows the user; their identity check's status is {status_label(self.kyc_status)}."
 
 
-def _effect(args: ResolveUser) -> Effect:
-    return Effect.IDENTITY if args.wallet_address else Effect.WRITE
+def _effect(args: ResolveUser) -> ActionClass:
+    return ActionClass.IDENTITY if args.wallet_address else ActionClass.WRITE
 
 
-async def _stakes(call: UserCall, args: ResolveUser) -> Stakes:
+async def _approval_details(call: UserCall, args: ResolveUser) -> ApprovalDetails:
     wallet = args.wallet_address or ""
-    return Stakes(
-        question=f"Link the wallet {quoted(wallet)} to the user {quoted(call.user_id, 120)} at Machines?",
-        facts=(user_fact(call), Fact(_WALLET, clean(wallet), "replaces a wallet that is linked already, if any")),
+    return ApprovalDetails(
+        question=f"Link the wallet {quote_text(wallet)} to the user {quote_text(call.user_id, 120)} at Machines?",
+        items=(user_fact(call), Detail(_WALLET, clean(wallet), "replaces a wallet that is linked already, if any")),
     )
 
 
-async def _settle(call: UserCall, intent: Intent, entries: Sequence[Entry]) -> Settled:
+async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """See which wallet is linked: resolving without one changes nothing."""
     told = known(entries)
     if told is not None:
         return told
     early, client = too_early(call, newest(entries)), await call.services.partner()
     user = await client.users.resolve(call.user_id)
-    asked = {fact.value.lower() for fact in intent.stakes.facts if fact.label == _WALLET}
+    asked = {fact.value.lower() for fact in approval.details.items if fact.label == _WALLET}
     # The fact was masked where the address looks like more than it is.
     linked = masked_text(clean(user.wallet_address or "")).lower()
     if linked in asked:
-        return Done(_resolved(call, user))
-    return early or NotDone("Another wallet is linked, or none.")
+        return Completed(_resolved(call, user))
+    return early or NotExecuted("Another wallet is linked, or none.")
 
 
 @tool(
     title="Create or find the user",
     toolset="onboarding",
     steps=(2,),
-    effect=(Effect.WRITE, Effect.IDENTITY),
-    effect_of=_effect,
-    stakes=_stakes,
-    settle=_settle,
+    action_class=(ActionClass.WRITE, ActionClass.IDENTITY),
+    action_class_of=_effect,
+    approval_details=_approval_details,
+    reconcile=_settle,
 )
 async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
     """Create the user at Machines or find them, and learn where their identity check stands. Give wallet_address only
@@ -99,10 +99,10 @@ def _resolved(call: UserCall, user: User) -> UserResolved:
     )
 
 
-def kyc_step(call: UserCall, status: str) -> NextStep:
+def kyc_step(call: UserCall, status: str) -> NextStepOutput:
     """What a user with this KYC status needs next."""
     if status == "not_submitted":
-        return then(call, "get_kyc_requirements", "See which identity data the check needs.")
+        return next_step(call, "get_kyc_requirements", "See which identity data the check needs.")
     if status == "approved":
-        return then(call, "get_agreements", "The check is passed; the agreements come next.")
-    return then(call, "get_kyc_status", "See what the identity check waits for.")
+        return next_step(call, "get_agreements", "The check is passed; the agreements come next.")
+    return next_step(call, "get_kyc_status", "See what the identity check waits for.")

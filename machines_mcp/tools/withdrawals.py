@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from machines_mcp import partner
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Destination, Fact, Stakes
-from machines_mcp.protocol.errors import Code, Fault, Refusal, Step
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, Destination, Detail
+from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
-from machines_mcp.redaction.verbatim import FromText, Opaque
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.withdrawals import Quote
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
-from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated, answered, ask, settle_withdrawal, source
-from machines_mcp.tools.services import UserCall, then, user_fact
-from machines_mcp.tools.text import dollars, quoted
+from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated, answered, ask, reconcile_withdrawal, source
+from machines_mcp.tools.services import UserCall, next_step, user_fact
+from machines_mcp.tools.text import dollars, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import WithdrawalRoute
@@ -34,55 +34,55 @@ class QuoteWithdrawal(UserInput):
     amount_cents: Cents = Field(description="US cents to withdraw")
     currency: str = Ticker
     network: str = NetworkId
-    address: Annotated[Opaque, FromText(min_length=4, max_length=200, pattern=_PLAIN)] = Field(
+    address: Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=_PLAIN)] = Field(
         description="Where it goes; checked by you"
     )
-    extra_id: Annotated[Opaque, FromText(max_length=120, pattern=_PLAIN)] | None = Field(
+    extra_id: Annotated[Verbatim, VerbatimArgument(max_length=120, pattern=_PLAIN)] | None = Field(
         default=None, description="Memo or tag, where the network takes one"
     )
-    admin_address: Annotated[Opaque, FromText(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
+    admin_address: Annotated[Verbatim, VerbatimArgument(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
         default=None,
         description="The user's EVM wallet that will send the transaction",
         examples=["0x and the 40 hex digits of the user's own"],
     )
     source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain to pay from")
-    source_token_address: Annotated[Opaque, FromText(min_length=4, max_length=200, pattern=r"^[!-~]+$")] | None = Field(
-        default=None, description="Token to pay from"
-    )
+    source_token_address: (
+        Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=r"^[!-~]+$")] | None
+    ) = Field(default=None, description="Token to pay from")
 
 
 class WithdrawalQuote(Output):
-    quote_id: Opaque
+    quote_id: Verbatim
     expires_at: datetime
     amount_cents: int
     currency: str
     network: str
-    address: Opaque
-    extra_id: Opaque | None = None
+    address: Verbatim
+    extra_id: Verbatim | None = None
     estimated_to_amount: float | None = None
     is_estimate: bool
 
-    def says(self) -> str:
+    def summary(self) -> str:
         until = f"{self.expires_at.astimezone(UTC):%H:%M:%S} UTC"
         return f"A quote for {dollars(self.amount_cents)}, good until {until}."
 
 
 class CreateWithdrawal(UserInput):
-    quote_id: Annotated[Opaque, FromText(pattern=r"^quote_[0-9a-f]{32}$")] = Field(
+    quote_id: Annotated[Verbatim, VerbatimArgument(pattern=r"^quote_[0-9a-f]{32}$")] = Field(
         description="From quote_withdrawal", examples=["the quote_id of quote_withdrawal"]
     )
 
 
-@tool(title="List withdrawal assets", toolset="withdrawals", effect=Effect.READ)
+@tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ)
 async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetsShown:
     """List the currencies and networks a withdrawal can be paid out in. Next: quote_withdrawal."""
     client = await call.services.partner()
     assets = shown(await client.withdrawals.assets(call.user_id, q=args.query, limit=args.limit))
-    follow = then(call, "quote_withdrawal", "Get a quote for an amount and a destination that the user names.")
+    follow = next_step(call, "quote_withdrawal", "Get a quote for an amount and a destination that the user names.")
     return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
 
 
-@tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False, effect=Effect.READ)
+@tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False, action_class=ActionClass.READ)
 async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQuote:
     """Quote a withdrawal to a destination that the user gave. Valid 10 minutes and for exactly these terms; what
     arrives is an estimate. Moves nothing. Next: create_withdrawal with quote_id."""
@@ -92,7 +92,7 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
     _check_range(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
     if args.extra_id is not None and limits.destination_supports_extra_id is False:
         rule = "is not used on this network; leave it out"
-        raise Refusal(Code.INPUT_INVALID, faults=[Fault("extra_id", rule)])
+        raise ToolError(Code.INPUT_INVALID, faults=[FieldError("extra_id", rule)])
     estimate = await client.withdrawals.estimate(call.user_id, route, args.amount_cents)
     terms = args.model_dump(exclude={"user_id"}) | {"estimated_to_amount": estimate.estimated_to_amount}
     quote = await call.services.withdrawals.quote(call.user_id, terms)
@@ -106,31 +106,31 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
         extra_id=args.extra_id,
         estimated_to_amount=estimate.estimated_to_amount,
         is_estimate=True,
-        next_steps=[then(call, "create_withdrawal", "If the user wants these terms.", quote_id=quote.id)],
+        next_steps=[next_step(call, "create_withdrawal", "If the user wants these terms.", quote_id=quote.id)],
     )
 
 
-async def _stakes(call: UserCall, args: CreateWithdrawal) -> Stakes:
+async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalDetails:
     quote = await _live_quote(call, args.quote_id)
     await need_agreements(call)
     terms = quote.terms
-    memo = f" with memo {quoted(terms['extra_id'])}" if terms["extra_id"] else ""
+    memo = f" with memo {quote_text(terms['extra_id'])}" if terms["extra_id"] else ""
     about = terms["estimated_to_amount"]
     estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
-    return Stakes(
+    return ApprovalDetails(
         question=(
-            f"Withdraw {dollars(terms['amount_cents'])} for the user {quoted(call.user_id, 120)} as {to.currency} on"
-            f" {to.network} to {quoted(to.address)}{memo}?{estimate}"
+            f"Withdraw {dollars(terms['amount_cents'])} for the user {quote_text(call.user_id, 120)} as {to.currency} on"
+            f" {to.network} to {quote_text(to.address)}{memo}?{estimate}"
         ),
-        facts=(
+        items=(
             user_fact(call),
-            Fact("Amount", dollars(terms["amount_cents"])),
-            *((Fact("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
-            Fact("Network", f"{to.currency} on {to.network}"),
-            Fact("Address", to.address, await _novelty(call, to)),
-            *((Fact("Memo", to.extra_id),) if to.extra_id else ()),
-            *((Fact("Sent by the wallet", terms["admin_address"]),) if terms["admin_address"] else ()),
+            Detail("Amount", dollars(terms["amount_cents"])),
+            *((Detail("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
+            Detail("Network", f"{to.currency} on {to.network}"),
+            Detail("Address", to.address, await _novelty(call, to)),
+            *((Detail("Memo", to.extra_id),) if to.extra_id else ()),
+            *((Detail("Sent by the wallet", terms["admin_address"]),) if terms["admin_address"] else ()),
         ),
         amount_cents=terms["amount_cents"],
         destination=to,
@@ -146,9 +146,9 @@ async def _novelty(call: UserCall, to: Destination) -> str | None:
 @tool(
     title="Create a withdrawal",
     toolset="withdrawals",
-    effect=Effect.MONEY,
-    stakes=_stakes,
-    settle=settle_withdrawal,
+    action_class=ActionClass.MONEY,
+    approval_details=_approval_details,
+    reconcile=reconcile_withdrawal,
     destructive=True,
     idempotent=True,
 )
@@ -166,27 +166,27 @@ async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> Withdrawa
 async def _live_quote(call: UserCall, quote_id: str) -> Quote:
     quote = await call.services.withdrawals.find_quote(call.user_id, quote_id)
     if quote is None:
-        raise Refusal(Code.NOT_FOUND, next_steps=[Step("quote_withdrawal", "Get a quote first.")])
+        raise ToolError(Code.NOT_FOUND, next_steps=[NextStep("quote_withdrawal", "Get a quote first.")])
     if not call.services.withdrawals.live(quote):
         raise _dead(quote)
     return quote
 
 
-def _dead(quote: Quote) -> Refusal:
+def _dead(quote: Quote) -> ToolError:
     if quote.used_by:
         # No step to a new quote: whoever follows it would pay out twice.
-        return Refusal(Code.QUOTE_USED)
+        return ToolError(Code.QUOTE_USED)
     terms = {k: v for k, v in quote.terms.items() if k != "estimated_to_amount" and v is not None}
-    terms |= {k: Opaque(v) for k, v in terms.items() if k in _TO_THE_LETTER}
-    step = Step("quote_withdrawal", "Get a new quote on the same terms.", terms)
-    return Refusal(Code.QUOTE_EXPIRED, next_steps=[step])
+    terms |= {k: Verbatim(v) for k, v in terms.items() if k in _TO_THE_LETTER}
+    step = NextStep("quote_withdrawal", "Get a new quote on the same terms.", terms)
+    return ToolError(Code.QUOTE_EXPIRED, next_steps=[step])
 
 
 def _check_range(amount: int, low: int | None, high: int | None) -> None:
     if (low is not None and amount < low) or (high is not None and amount > high):
         bounds = [f"at least {math.ceil(low)}"] if low is not None else []
         bounds += [f"at most {math.floor(high)}"] if high is not None else []
-        raise Refusal(Code.INPUT_INVALID, faults=[Fault("amount_cents", f"must be {' and '.join(bounds)} here")])
+        raise ToolError(Code.INPUT_INVALID, faults=[FieldError("amount_cents", f"must be {' and '.join(bounds)} here")])
 
 
 def _route(terms: Any) -> WithdrawalRoute:

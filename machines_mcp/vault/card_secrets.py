@@ -23,7 +23,7 @@ _SESSION_SECONDS = 60
 FACTS = ("brand", "last4", "expiration_month", "expiration_year")
 
 
-class ErrandError(Exception):
+class CardSecretsError(Exception):
     """The card's secrets could not be had; `code` is the vault's word for why. Constant text."""
 
     def __init__(self, code: Code) -> None:
@@ -32,7 +32,7 @@ class ErrandError(Exception):
 
 
 @dataclass(frozen=True)
-class Found:
+class FetchedCard:
     """An open card, and its `FACTS`, checked, as every reply tells them."""
 
     card: OpenCard
@@ -40,7 +40,7 @@ class Found:
 
 
 @asynccontextmanager
-async def found(request: VaultRequest) -> AsyncIterator[Found]:
+async def fetch_card(request: VaultRequest) -> AsyncIterator[FetchedCard]:
     """The card, open for as long as the block lasts: `POST /cards/secrets/session`, `POST /cards/{id}/secrets`.
 
     Raises `ErrandError` before the block is entered.
@@ -53,7 +53,7 @@ async def found(request: VaultRequest) -> AsyncIterator[Found]:
             opened = open_card(key, secrets.encrypted_pan, secrets.encrypted_cvc, request.last4)
             card = stack.enter_context(opened)
             facts = _facts(request, secrets)
-        yield Found(card, facts)
+        yield FetchedCard(card, facts)
 
 
 async def _fetch(request: VaultRequest) -> tuple[Secret, CardSecrets]:
@@ -70,7 +70,7 @@ async def _fetch(request: VaultRequest) -> tuple[Secret, CardSecrets]:
         try:
             secrets = await client.cards.secrets(request.user_id, request.card_id, session.session_id)
         except NotFound:
-            raise ErrandError("card.not_found") from None
+            raise CardSecretsError("card.not_found") from None
     return session.secret_key, secrets
 
 
@@ -92,12 +92,12 @@ def _coded() -> Iterator[None]:
     try:
         yield
     except SealedError as error:
-        raise ErrandError(_code_of_fault(error.fault)) from None
+        raise CardSecretsError(_code_of_fault(error.fault)) from None
     except ValidationError:
         # Only the expiry can do it: the rest of the reply is ours.
-        raise ErrandError("secrets.malformed") from None
+        raise CardSecretsError("secrets.malformed") from None
     except PartnerError as error:
-        raise ErrandError(_code_of_partner(error)) from None
+        raise CardSecretsError(_code_of_partner(error)) from None
 
 
 def _code_of_fault(fault: Fault) -> Code:

@@ -8,7 +8,7 @@ from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 
-from machines_mcp.vault.card_secrets import ErrandError, Found, found
+from machines_mcp.vault.card_secrets import CardSecretsError, FetchedCard, fetch_card
 from machines_mcp.vault.public_key import EllipticKey, MontgomeryKey
 from machines_mcp.vault.reply import SealedReply, VaultReply
 from machines_mcp.vault.request import VaultRequest
@@ -20,7 +20,7 @@ ENCRYPTION = "A256GCM"
 async def seal(request: VaultRequest) -> VaultReply:
     """Seal the card to the request's recipient. Raises `ErrandError`."""
     key = _key(request.recipient)
-    async with found(request) as opened:
+    async with fetch_card(request) as opened:
         token = _sealed(opened, request.card_id, key)
         return SealedReply(status="sealed", code="sealed", sink="sealed", jwe=token, **opened.facts)
 
@@ -33,14 +33,14 @@ def _key(recipient: EllipticKey | MontgomeryKey | None) -> ECKey | OKPKey:
         elif recipient is not None:
             key = OKPKey.import_key(recipient.model_dump())
         else:
-            raise ErrandError("recipient.unusable")
+            raise CardSecretsError("recipient.unusable")
         _encrypted(b"", key)
     except (JoseError, ValueError):
-        raise ErrandError("recipient.unusable") from None
+        raise CardSecretsError("recipient.unusable") from None
     return key
 
 
-def _sealed(opened: Found, card_id: str, key: ECKey | OKPKey) -> str:
+def _sealed(opened: FetchedCard, card_id: str, key: ECKey | OKPKey) -> str:
     content = {"pan": opened.card.number.decode(), "cvc": opened.card.code.decode(), "card_id": card_id}
     content |= {name: opened.facts[name] for name in ("expiration_month", "expiration_year", "brand")}
     return _encrypted(json.dumps(content).encode(), key)

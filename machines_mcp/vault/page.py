@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 import anyio
 import anyio.to_thread
 
-from machines_mcp.vault.card_secrets import ErrandError, found
+from machines_mcp.vault.card_secrets import CardSecretsError, fetch_card
 from machines_mcp.vault.page_view import Content, PageView
-from machines_mcp.vault.parent_pipe import Dialogue
+from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.reply import Code, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest, Verifier
 
@@ -34,7 +34,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Page:
     """One page for one card. `over` is set once `reply` says what became of it, after the last answer was sent."""
 
-    def __init__(self, request: VaultRequest, dialogue: Dialogue, port: int) -> None:
+    def __init__(self, request: VaultRequest, dialogue: ParentPipe, port: int) -> None:
         if request.page is None:
             raise ValueError("a page needs its order")
         self._request = request
@@ -127,14 +127,14 @@ class Page:
         try:
             left = self._closes_at - anyio.current_time() - TELL_SECONDS
             with anyio.fail_after(max(0.0, min(FETCH_SECONDS, left))):
-                async with found(self._request) as opened:
+                async with fetch_card(self._request) as opened:
                     content = self._view.card(opened)
                     self._ended = self._view.end("shown")
                     self.reply = VaultReply(status="shown", code="shown", sink="page", **opened.facts)
                     return content
         except TimeoutError:
             return self._end("partner.unavailable")
-        except ErrandError as error:
+        except CardSecretsError as error:
             return self._end(error.code)
 
     def _end(self, code: Code) -> Content:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from machines_mcp.vault.page import LINGER_SECONDS, Page
-from machines_mcp.vault.parent_pipe import Dialogue
+from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.request import VaultRequest
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _END_SECONDS = 2.0
 
 
-async def show(request: VaultRequest, dialogue: Dialogue) -> None:
+async def show(request: VaultRequest, dialogue: ParentPipe) -> None:
     """Serve the page; the dialogue has the last word said when this returns, well before the deadline."""
     with _listener() as listener:
         port = listener.getsockname()[1]

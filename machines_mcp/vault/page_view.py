@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from machines_mcp.vault.card_secrets import Found
+from machines_mcp.vault.card_secrets import FetchedCard
 from machines_mcp.vault.reply import Code
 from machines_mcp.vault.request import VaultRequest
 
@@ -100,7 +100,7 @@ class PageView:
         left = max(0, int(self._closes_at - time.monotonic()))
         return self._draw("ask.html", 403 if fault else 200, "same-origin", fault=fault, left=left)
 
-    def card(self, opened: Found) -> Content:
+    def card(self, opened: FetchedCard) -> Content:
         """The card itself. Nothing of it is kept here."""
         facts = opened.facts
         return self._draw(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class Dialogue:
+class ParentPipe:
     """Speaks on `output` and hears on standard input; the end of that, or a line out of turn, ends the process."""
 
     def __init__(self, output: int) -> None:

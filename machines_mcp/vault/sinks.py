@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.vault.card_secrets import ErrandError, found
+from machines_mcp.vault.card_secrets import CardSecretsError, fetch_card
 from machines_mcp.vault.reply import ReleasedReply, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
 
@@ -14,12 +14,12 @@ async def reveal(request: VaultRequest) -> VaultReply:
     """Fetch, open and check a card's secrets and hand them to the request's sink."""
     try:
         return await _SINKS[request.sink](request)
-    except ErrandError as error:
+    except CardSecretsError as error:
         return failed(error.code)
 
 
 async def _drop(request: VaultRequest) -> VaultReply:
-    async with found(request) as opened:
+    async with fetch_card(request) as opened:
         return VaultReply(status="verified", code="verified", sink="none", **opened.facts)
 
 
@@ -30,7 +30,7 @@ async def _seal(request: VaultRequest) -> VaultReply:
 
 
 async def _release(request: VaultRequest) -> VaultReply:
-    async with found(request) as opened:
+    async with fetch_card(request) as opened:
         card = opened.card
         return ReleasedReply(
             status="released",

@@ -8,7 +8,7 @@ from typing import NoReturn
 import anyio
 
 from machines_mcp.vault import hardening
-from machines_mcp.vault.parent_pipe import Dialogue
+from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.reply import failed
 from machines_mcp.vault.request import MAX_REQUEST_BYTES, VaultError, VaultRequest, parse_request
 from machines_mcp.vault.sinks import reveal
@@ -18,7 +18,7 @@ def serve() -> NoReturn:
     """Answer the request on standard input and end the process, with 0 when the reply was written."""
     hardening.forbid_dumps()
     hardening.die_with_parent()
-    dialogue = Dialogue(hardening.take_output())
+    dialogue = ParentPipe(hardening.take_output())
     try:
         _answer(dialogue)
     except BaseException:
@@ -27,7 +27,7 @@ def serve() -> NoReturn:
     os._exit(0)
 
 
-def _answer(dialogue: Dialogue) -> None:
+def _answer(dialogue: ParentPipe) -> None:
     request = parse_request(_read_line())
     hardening.end_within(request.deadline_seconds)
     if request.sink == "page":
@@ -38,7 +38,7 @@ def _answer(dialogue: Dialogue) -> None:
         dialogue.reply(anyio.run(reveal, request))
 
 
-def _open_page(request: VaultRequest, dialogue: Dialogue) -> None:
+def _open_page(request: VaultRequest, dialogue: ParentPipe) -> None:
     from machines_mcp.vault.page_server import show
 
     anyio.run(show, request, dialogue)

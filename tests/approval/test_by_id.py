@@ -108,7 +108,7 @@ async def test_an_approval_is_worth_nothing_to_another_call_user_tool_or_server(
 @by_every_way
 async def test_an_approval_that_comes_too_late_makes_none(worlds: Worlds, era: Era, name: Name, way: Way) -> None:
     story = await begun(worlds, name, era)
-    story.world.change("UPDATE intents SET expires_at = expires_at - 900 WHERE user_id = ?", story.user_id)
+    story.world.change("UPDATE approvals SET expires_at = expires_at - 900 WHERE user_id = ?", story.user_id)
     assert not await story.decide(way)
     assert code(await story.repeat()) == "approval.expired"
     assert await story.cards() == 0
@@ -118,7 +118,7 @@ async def test_an_approval_that_comes_too_late_makes_none(worlds: Worlds, era: E
 async def test_an_approval_that_is_used_too_late_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
     story = await begun(worlds, name, era)
     assert await story.decide("desk")
-    story.world.change("UPDATE intents SET expires_at = expires_at - 300 WHERE user_id = ?", story.user_id)
+    story.world.change("UPDATE approvals SET expires_at = expires_at - 300 WHERE user_id = ?", story.user_id)
     assert code(await story.repeat()) == "approval.expired"
     assert await story.cards() == 0
 

@@ -96,7 +96,7 @@ async def test_a_client_without_a_dialog_is_not_asked_and_makes_none(worlds: Wor
 async def test_a_yes_that_comes_too_late_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
-    world.change("UPDATE intents SET expires_at = expires_at - 900 WHERE user_id = ?", user_id)
+    world.change("UPDATE approvals SET expires_at = expires_at - 900 WHERE user_id = ?", user_id)
     assert code(await question.answer(ACCEPT)) == "approval.expired"
     assert await world.cards(user_id) == 0
 

@@ -20,7 +20,7 @@ from anyio.abc import Process
 
 from machines_mcp.partner import PartnerClient
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.server.sandbox_process import EmbeddedSandbox
+from machines_mcp.server.sandbox_process import SandboxProcess
 from machines_mcp.server.settings import read_settings
 from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.testing import set_passphrase
@@ -90,7 +90,7 @@ class World:
     async def waiting(self, user_id: str) -> list[str]:
         """The ids of what waits for the user, read where no client can."""
         with closing(sqlite3.connect(self.database, timeout=10)) as db:
-            rows = db.execute("SELECT id FROM intents WHERE user_id = ? AND state = 'waiting'", (user_id,))
+            rows = db.execute("SELECT id FROM approvals WHERE user_id = ? AND state = 'waiting'", (user_id,))
             return [str(row[0]) for row in rows]
 
     async def picture(self, user_id: str) -> dict[str, Any]:
@@ -117,17 +117,17 @@ class World:
 
     async def decide(self, way: Way, asked: Mapping[str, Any], decision: str, typed: str = PASSPHRASE) -> bool:
         """Have a person decide what `approval.required` asked for; whether it was taken."""
-        intent_id = str(asked["approval_id"])
+        approval_id = str(asked["approval_id"])
         if way == "terminal":
-            status, said = await self.terminal("approve" if decision == "approve" else "deny", intent_id, typed)
+            status, said = await self.terminal("approve" if decision == "approve" else "deny", approval_id, typed)
             assert status in (0, 1), said
             return status == 0
         browser = Browser(str(asked["desk"]), self.browser)
-        if (await browser.get(f"/decisions/{intent_id}")).status_code == 401:
+        if (await browser.get(f"/decisions/{approval_id}")).status_code == 401:
             if (await browser.sign_in()).status_code != 303:
                 return False
-            await browser.get(f"/decisions/{intent_id}")
-        answer = await browser.post(f"/decisions/{intent_id}", {"decision": decision, "passphrase": typed})
+            await browser.get(f"/decisions/{approval_id}")
+        answer = await browser.post(f"/decisions/{approval_id}", {"decision": decision, "passphrase": typed})
         return answer.status_code == 303
 
     async def terminal(self, *arguments: str) -> tuple[int, str]:
@@ -161,7 +161,7 @@ class World:
 
     def forget_refusals(self) -> None:
         """As after half an hour: no tool is paused by what other tests refused, no wrong try counts."""
-        self.change("UPDATE intents SET decided_at = decided_at - 3600 WHERE state = 'refused'")
+        self.change("UPDATE approvals SET decided_at = decided_at - 3600 WHERE state = 'refused'")
         self.change("DELETE FROM passphrase_tries")
 
     async def _control(self, path: str, **values: Any) -> None:
@@ -182,7 +182,7 @@ async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[Wor
     env["MACHINES_TRACE"] = str(folder / "trace")
     async with AsyncExitStack() as stack:
         if name == "embedded":
-            simulator = EmbeddedSandbox(read_settings(env).state_dir)
+            simulator = SandboxProcess(read_settings(env).state_dir)
             stack.push_async_callback(simulator.close)
             found = await simulator.endpoint()
             base_url, key, control_url = found.base_url, found.partner_key, found.control_url
@@ -196,7 +196,7 @@ async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[Wor
         if name == "sandbox":
             await set_passphrase(env, PASSPHRASE)
         async with opened_guard(read_settings(env)) as guard:
-            await guard.ways.waiting()  # makes the database
+            await guard.channels.waiting()  # makes the database
         http, browser = [
             await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=PATIENCE)) for _ in range(2)
         ]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import guard
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.output_filter import OutputFilter
 
 
 @pytest.mark.parametrize("size", guard.SIZES)
@@ -11,8 +11,8 @@ def test_a_measured_line_is_of_its_size_and_is_what_it_says(size: int) -> None:
     innocent, telling = guard.line(size, masked=False), guard.line(size, masked=True)
     for text in (innocent, telling):
         assert size * 1024 <= len(text) <= size * 1024 + 1200
-    assert Egress().inspect(innocent) == innocent
-    assert (Egress().inspect(telling) or telling) != telling
+    assert OutputFilter().filtered(innocent) == innocent
+    assert (OutputFilter().filtered(telling) or telling) != telling
 
 
 @pytest.mark.check

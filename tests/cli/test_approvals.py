@@ -13,18 +13,18 @@ from click.testing import CliRunner, Result
 
 from machines_mcp import testing
 from machines_mcp.cli.main import main
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Demand, Destination, Fact, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination, Detail
 from machines_mcp.server.settings import read_settings
 from machines_mcp.server.state_folder import opened_guard
-from machines_mcp.storage.audit_log import Row
+from machines_mcp.storage.audit_log import AuditRow
 
 PASSPHRASE = "correct horse battery"
 ADDRESS = "0x" + "ab" * 20
-STAKES = Stakes(
+DETAILS = ApprovalDetails(
     question="Withdraw $5.00 for the user “user-1”?",
-    facts=(Fact("User", "user-1"), Fact("Address", ADDRESS, "the first withdrawal to this destination")),
+    items=(Detail("User", "user-1"), Detail("Address", ADDRESS, "the first withdrawal to this destination")),
     amount_cents=500,
     destination=Destination("USDC", "base", ADDRESS),
 )
@@ -52,29 +52,29 @@ def run(env: dict[str, str]) -> Run:
     return command
 
 
-def ask(env: dict[str, str], stakes: Stakes = STAKES, digest: str = "d1", asked_by: str = "agent 1.0") -> str:
+def ask(env: dict[str, str], details: ApprovalDetails = DETAILS, digest: str = "d1", asked_by: str = "agent 1.0") -> str:
     """The id of a call that waits."""
 
     async def opened() -> str:
         async with opened_guard(read_settings(env)) as guard:
-            demand = Demand("create_withdrawal", Effect.MONEY, "user-1", digest, asked_by)
-            return (await guard.intents.open(demand, stakes)).id
+            call_request = CallRequest("create_withdrawal", ActionClass.MONEY, "user-1", digest, asked_by)
+            return (await guard.approvals.open(call_request, details)).id
 
     return anyio.run(opened)
 
 
-def row(env: dict[str, str], intent_id: str) -> Intent:
-    async def found() -> Intent | None:
+def row(env: dict[str, str], approval_id: str) -> Approval:
+    async def found() -> Approval | None:
         async with opened_guard(read_settings(env)) as guard:
-            return await guard.intents.get(intent_id)
+            return await guard.approvals.get(approval_id)
 
-    intent = anyio.run(found)
-    assert intent is not None
-    return intent
+    approval = anyio.run(found)
+    assert approval is not None
+    return approval
 
 
-def audit(env: dict[str, str], kind: str) -> list[Row]:
-    async def read() -> list[Row]:
+def audit(env: dict[str, str], kind: str) -> list[AuditRow]:
+    async def read() -> list[AuditRow]:
         async with opened_guard(read_settings(env)) as guard:
             return await guard.audit.rows(kind=kind)
 
@@ -96,35 +96,35 @@ def refused(result: Result) -> str:
 )
 def test_the_right_passphrase_decides(run: Run, env: dict[str, str], command: str, state: str, says: str) -> None:
     set_passphrase(env)
-    intent_id = ask(env)
-    result = run(command, intent_id, typed=PASSPHRASE + "\n")
+    approval_id = ask(env)
+    result = run(command, approval_id, typed=PASSPHRASE + "\n")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].startswith(says)
-    assert (row(env, intent_id).state, row(env, intent_id).decided_by) == (state, "terminal")
+    assert (row(env, approval_id).state, row(env, approval_id).decided_by) == (state, "terminal")
     (decision,) = audit(env, "decision")
-    assert (decision.verdict, decision.by, decision.intent_id) == (state, "terminal", intent_id)
+    assert (decision.verdict, decision.by, decision.approval_id) == (state, "terminal", approval_id)
 
 
 @pytest.mark.parametrize("command", ["approve", "deny"])
 def test_a_wrong_passphrase_decides_nothing_and_is_in_the_audit(run: Run, env: dict[str, str], command: str) -> None:
     set_passphrase(env)
-    intent_id = ask(env)
-    result = run(command, intent_id, typed="not this one\n")
+    approval_id = ask(env)
+    result = run(command, approval_id, typed="not this one\n")
     assert "not the passphrase" in refused(result)
     assert "not this one" not in result.output
-    assert row(env, intent_id).state == "waiting"
+    assert row(env, approval_id).state == "waiting"
     assert [(entry.verdict, entry.by) for entry in audit(env, "decision")] == [("wrong", "terminal")]
 
 
 def test_five_wrong_ones_lock_and_then_the_right_one_is_not_tried(run: Run, env: dict[str, str]) -> None:
     set_passphrase(env)
-    intent_id = ask(env)
-    said = [refused(run("approve", intent_id, typed="wrong\n")) for _ in range(5)]
+    approval_id = ask(env)
+    said = [refused(run("approve", approval_id, typed="wrong\n")) for _ in range(5)]
     assert ["not the passphrase" in line for line in said] == [True] * 4 + [False]
-    assert said[4] == refused(run("approve", intent_id, typed=PASSPHRASE + "\n"))
-    assert said[4] == refused(run("deny", intent_id, typed=PASSPHRASE + "\n"))
+    assert said[4] == refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
+    assert said[4] == refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
     assert "five wrong tries" in said[4]
-    assert row(env, intent_id).state == "waiting"
+    assert row(env, approval_id).state == "waiting"
     assert [entry.code for entry in audit(env, "alarm")] == ["passphrase.locked"]
 
 
@@ -132,16 +132,16 @@ def test_five_wrong_ones_lock_and_then_the_right_one_is_not_tried(run: Run, env:
 def test_without_a_passphrase_set_nothing_is_decided_and_none_is_asked_for(
     run: Run, env: dict[str, str], command: str
 ) -> None:
-    intent_id = ask(env)
-    assert "No passphrase is set" in refused(run(command, intent_id, typed=PASSPHRASE + "\n"))
-    assert row(env, intent_id).state == "waiting"
+    approval_id = ask(env)
+    assert "No passphrase is set" in refused(run(command, approval_id, typed=PASSPHRASE + "\n"))
+    assert row(env, approval_id).state == "waiting"
 
 
 @pytest.mark.parametrize("typed", ["", "\n"])
 def test_no_passphrase_typed_is_no_wrong_try(run: Run, env: dict[str, str], typed: str) -> None:
     set_passphrase(env)
-    intent_id = ask(env)
-    result = run("approve", intent_id, typed=typed)
+    approval_id = ask(env)
+    result = run("approve", approval_id, typed=typed)
     assert result.exit_code == 2
     assert "nothing was typed" in result.stderr
     assert audit(env, "decision") == []
@@ -149,9 +149,9 @@ def test_no_passphrase_typed_is_no_wrong_try(run: Run, env: dict[str, str], type
 
 def test_in_embedded_the_command_is_the_decision(run: Run, env: dict[str, str]) -> None:
     embedded = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": env["MACHINES_STATE_DIR"]}
-    intent_id = ask(embedded)
-    assert run("approve", intent_id, **embedded, MACHINES_PARTNER_KEY=None, MACHINES_USER_ID=None).exit_code == 0
-    assert row(embedded, intent_id).state == "granted"
+    approval_id = ask(embedded)
+    assert run("approve", approval_id, **embedded, MACHINES_PARTNER_KEY=None, MACHINES_USER_ID=None).exit_code == 0
+    assert row(embedded, approval_id).state == "granted"
 
 
 @pytest.mark.parametrize("arguments", [(), ("ID",)], ids=["all", "one"])
@@ -159,14 +159,14 @@ def test_what_is_at_stake_is_shown_before_anything_is_asked(
     run: Run, env: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
     set_passphrase(env)
-    intent_id = ask(env, asked_by="agent 1.0")
-    result = run("approve", *(intent_id for _ in arguments))
-    for shown in (intent_id, "create_withdrawal", "class money", "agent 1.0", "Withdraw $5.00", "user-1", ADDRESS):
+    approval_id = ask(env, asked_by="agent 1.0")
+    result = run("approve", *(approval_id for _ in arguments))
+    for shown in (approval_id, "create_withdrawal", "class money", "agent 1.0", "Withdraw $5.00", "user-1", ADDRESS):
         assert shown in result.stdout
     assert f"{ADDRESS}  (the first withdrawal to this destination)" in result.stdout
-    intent = row(env, intent_id)
-    assert intent.expires_at - intent.created_at == 900
-    assert f"open until {_hour(intent.expires_at)} UTC" in result.stdout
+    approval = row(env, approval_id)
+    assert approval.expires_at - approval.created_at == 900
+    assert f"open until {_hour(approval.expires_at)} UTC" in result.stdout
 
 
 def _hour(at: float) -> str:
@@ -183,7 +183,7 @@ def test_all_that_waits_is_listed_and_what_does_not_is_not(run: Run, env: dict[s
 
 
 def test_what_a_row_holds_moves_no_cursor(run: Run, env: dict[str, str]) -> None:
-    ask(env, Stakes("Pay?\x1b[2J\u202e", facts=(Fact("To\x07", "x\x1b]0;y", "z\x9b"),)))
+    ask(env, ApprovalDetails("Pay?\x1b[2J\u202e", items=(Detail("To\x07", "x\x1b]0;y", "z\x9b"),)))
     shown = run("approve").stdout
     assert all(character.isprintable() or character == "\n" for character in shown)
 
@@ -198,26 +198,26 @@ def test_what_is_no_id_is_not_looked_for(run: Run, command: str, wrong: str) -> 
 
 def test_an_id_that_waits_no_more_is_told_what_became_of_it(run: Run, env: dict[str, str]) -> None:
     set_passphrase(env)
-    intent_id = ask(env)
+    approval_id = ask(env)
     assert "There is no approval under this id" in refused(run("approve", "0" * 32))
-    run("approve", intent_id, typed=PASSPHRASE + "\n")
-    assert "approved already" in refused(run("approve", intent_id, typed=PASSPHRASE + "\n"))
-    assert "approved already" in refused(run("deny", intent_id, typed=PASSPHRASE + "\n"))
+    run("approve", approval_id, typed=PASSPHRASE + "\n")
+    assert "approved already" in refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
+    assert "approved already" in refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
 
 
 def test_under_another_policy_nothing_is_decided_and_the_way_out_is_said(
     run: Run, env: dict[str, str], tmp_path: Path
 ) -> None:
     set_passphrase(env)
-    intent_id = ask(env)
+    approval_id = ask(env)
     policy = tmp_path / "policy.toml"
     policy.write_text('version = 1\nenvironment = "sandbox"\n[withdrawals]\nper_call_cents = 100\n', encoding="ascii")
     policy.chmod(0o600)
     for command in ("approve", "deny"):
-        result = run(command, intent_id, typed=PASSPHRASE + "\n", MACHINES_POLICY=str(policy))
+        result = run(command, approval_id, typed=PASSPHRASE + "\n", MACHINES_POLICY=str(policy))
         assert "MACHINES_POLICY" in refused(result)
     assert "Nothing waits" in run("approve", MACHINES_POLICY=str(policy)).stdout
-    assert row(env, intent_id).state == "waiting"
+    assert row(env, approval_id).state == "waiting"
 
 
 @pytest.mark.parametrize(("only", "where"), [("page", "a page of its own"), ("form", "at the desk")])
@@ -225,11 +225,11 @@ def test_what_its_own_page_grants_is_not_granted_here_but_can_be_refused(
     run: Run, env: dict[str, str], only: str, where: str
 ) -> None:
     set_passphrase(env)
-    intent_id = ask(env, Stakes("Show the card?", only=only, sink="page" if only == "page" else None))  # type: ignore[arg-type]
-    assert where in refused(run("approve", intent_id, typed=PASSPHRASE + "\n"))
-    assert row(env, intent_id).state == "waiting"
-    assert run("deny", intent_id, typed=PASSPHRASE + "\n").exit_code == 0
-    assert row(env, intent_id).state == "refused"
+    approval_id = ask(env, ApprovalDetails("Show the card?", only=only, sink="page" if only == "page" else None))  # type: ignore[arg-type]
+    assert where in refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
+    assert row(env, approval_id).state == "waiting"
+    assert run("deny", approval_id, typed=PASSPHRASE + "\n").exit_code == 0
+    assert row(env, approval_id).state == "refused"
 
 
 def test_the_helpers_for_tests_of_agents_decide_as_the_commands_do(env: dict[str, str]) -> None:

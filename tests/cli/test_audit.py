@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from machines_mcp.cli.audit import moment, since_time
 from machines_mcp.cli.main import main
-from machines_mcp.storage.audit_log import Audit, Entry, Head
+from machines_mcp.storage.audit_log import AuditEntry, AuditLog, Checkpoint
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.state_keys import state_key
 from tests.support.clock import Clock
@@ -23,10 +23,10 @@ from tests.support.clock import Clock
 Run = Callable[..., Result]
 
 ENTRIES = (
-    Entry("call", tool="get_balances", effect="read", user_id="user-1", code="ok"),
-    Entry("decision", tool="create_card", effect="money", user_id="user-1", verdict="granted", by="dialog"),
-    Entry("outcome", tool="create_card", effect="money", user_id="user-2", code="ok", amount_cents=5000),
-    Entry("alarm", code="egress.exact"),
+    AuditEntry("call", tool="get_balances", action_class="read", user_id="user-1", code="ok"),
+    AuditEntry("decision", tool="create_card", action_class="money", user_id="user-1", verdict="granted", by="dialog"),
+    AuditEntry("outcome", tool="create_card", action_class="money", user_id="user-2", code="ok", amount_cents=5000),
+    AuditEntry("alarm", code="output_filter.exact"),
 )
 
 
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
     async def write() -> None:
         store, clock = Store(found), Clock()
-        audit = Audit(store, state_key(found, "audit"), "policy-1", clock=clock)
+        audit = AuditLog(store, state_key(found, "audit"), "policy-1", clock=clock)
         for entry in ENTRIES:
             await audit.append(entry)
             clock.advance(2)
@@ -75,7 +75,7 @@ def test_the_rows_are_shown_aligned_without_columns_that_say_nothing(run: Run, f
         "  1  2027-01-15 08:00:00  call      get_balances  read            ok                    user-1",
         "  2  2027-01-15 08:00:02  decision  create_card   money  granted                dialog  user-1",
         "  3  2027-01-15 08:00:04  outcome   create_card   money           ok                    user-2   5000",
-        "  4  2027-01-15 08:00:06  alarm                                   egress.exact",
+        "  4  2027-01-15 08:00:06  alarm                                   output_filter.exact",
     ]
 
 
@@ -161,7 +161,7 @@ def test_several_places_are_counted(run: Run, folder: Path) -> None:
 def test_a_head_shows_that_the_end_was_cut(run: Run, folder: Path, tmp_path: Path) -> None:
     head = tmp_path / "head.json"
     assert run("verify", "--write-head", str(head)).exit_code == 0
-    assert Head.read(head).seq == 4
+    assert Checkpoint.read(head).seq == 4
     assert "the head of row 4 is one of them" in run("verify", "--head", str(head)).stdout
     tamper(folder, "DELETE FROM audit WHERE seq > 2")
     assert run("verify").exit_code == 0

@@ -45,7 +45,7 @@ def _report(path: Path, **env: str) -> dict[str, Any]:
 def test_it_says_of_every_tool_and_class_what_may_be_done_and_why(tmp_path: Path) -> None:
     rows = _report(_example("production", tmp_path))["tools"]
     assert [(row["tool"], row["class"]) for row in rows] == [
-        (tool.name, str(e)) for tool in TOOLS for e in tool.effects
+        (tool.name, str(e)) for tool in TOOLS for e in tool.action_classes
     ]
     by_call = {(row["tool"], row["class"]): (row["rule"], row["why"]) for row in rows}
     assert by_call["create_session", "write"] == ("allow", "at once (tools.create_session.write)")

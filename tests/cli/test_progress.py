@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from machines_mcp.cli.progress import told_on
+from machines_mcp.cli.progress import reporting_on
 from machines_mcp.partner import PartnerClient
 from machines_mcp.testing import Simulator, simulator
 from tests.cli.test_root import environment
@@ -33,7 +33,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
         monkeypatch.setenv(name, value)
 
     async def wait(stream: TextIO) -> None:
-        with told_on(stream) as tell:
+        with reporting_on(stream) as tell:
             for share, what in STATES:
                 await tell(share, 1.0, what)
 

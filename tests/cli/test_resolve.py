@@ -20,20 +20,20 @@ from click.testing import CliRunner
 from machines_mcp.cli import resolve
 from machines_mcp.cli.doctor.state import guarded
 from machines_mcp.cli.main import main
-from machines_mcp.cli.unresolved import doubts
+from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.partner.mutation_log import Mutation
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Demand, Destination, Fact, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination, Detail
 from machines_mcp.permissions.factory import Guard
-from machines_mcp.protocol.reconciliation import Settling
+from machines_mcp.protocol.reconciliation import Reconciler
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings import read_settings
 from machines_mcp.server.state_folder import opened_guard
-from machines_mcp.storage.audit_log import Audit
+from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.journal import Doing, Journal, doing
+from machines_mcp.storage.journal import CallContext, Journal, call_context
 from machines_mcp.storage.withdrawals import Withdrawals
 from tests.tools.interrupted import in_doubt, lose, settles_soon
 from tests.tools.simulated import Caller, caller
@@ -55,9 +55,9 @@ TERMS = {
     "source_token_address": None,
     "estimated_to_amount": None,
 }
-STAKES = Stakes(
+DETAILS = ApprovalDetails(
     question="Withdraw $5.00 for the user “user-1”?",
-    facts=(Fact("Amount", "$5.00"), Fact("Address", ADDRESS, "the first withdrawal to this destination")),
+    items=(Detail("Amount", "$5.00"), Detail("Address", ADDRESS, "the first withdrawal to this destination")),
     amount_cents=500,
     destination=Destination("usdc", "base", ADDRESS),
 )
@@ -113,88 +113,95 @@ async def guard_of(env: dict[str, str]) -> AsyncIterator[Guard]:
         yield guard
 
 
-async def cut_short(env: dict[str, str], digest: str = "d1") -> Intent:
+async def interrupted(env: dict[str, str], digest: str = "d1") -> Approval:
     """A withdrawal that was sent, by a process that is gone now, and of whose answer nothing is known."""
     async with guard_of(env) as guard:
         if not await guard.passphrase.is_set():
             await guard.passphrase.set(Secret(PASSPHRASE))
-        intent = await guard.intents.open_taken(
-            Demand("create_withdrawal", Effect.MONEY, "user-1", digest, "agent 1.0"), STAKES, "operator"
+        approval = await guard.approvals.open_granted(
+            CallRequest("create_withdrawal", ActionClass.MONEY, "user-1", digest, "agent 1.0"), DETAILS, "operator"
         )
         rows = Withdrawals(guard.store)
-        token = doing.set(Doing(intent.id, "create_withdrawal", "user-1"))
+        token = call_context.set(CallContext(approval.id, "create_withdrawal", "user-1"))
         try:
             assert await rows.begin(await rows.quote("user-1", TERMS)) is not None
-            key = intent.idempotency_key
+            key = approval.idempotency_key
             entry = await guard.journal.begin(Mutation("user-1", "POST /withdrawals", key, b"{}", False, {}))
         finally:
-            doing.reset(token)
+            call_context.reset(token)
         await guard.journal.end(entry, "unknown")
-        await guard.intents.executions.abandon(intent.id)
-    return intent
+        await guard.approvals.executions.release(approval.id)
+    return approval
 
 
-async def became(env: dict[str, str], intent_id: str) -> tuple[str, dict[str, Any] | None, str, list[tuple[Any, ...]]]:
+async def became(
+    env: dict[str, str], approval_id: str
+) -> tuple[str, dict[str, Any] | None, str, list[tuple[Any, ...]]]:
     """State and outcome of the intent, the withdrawal's status, and of the journal state, reference and by whom."""
     async with guard_of(env) as guard:
-        intent, begun = await guard.intents.get(intent_id), await Withdrawals(guard.store).of_intent(intent_id)
-        assert intent is not None and begun is not None
-        entries = [(each.state, each.reference, each.settled_by) for each in await guard.journal.of_intent(intent_id)]
-        return intent.state, json.loads(intent.outcome or "null"), begun.status, entries
+        approval, begun = (
+            await guard.approvals.get(approval_id),
+            await Withdrawals(guard.store).for_approval(approval_id),
+        )
+        assert approval is not None and begun is not None
+        entries = [
+            (each.state, each.reference, each.settled_by) for each in await guard.journal.for_approval(approval_id)
+        ]
+        return approval.state, json.loads(approval.outcome or "null"), begun.status, entries
 
 
 async def decisions(env: dict[str, str]) -> list[tuple[Any, ...]]:
     async with guard_of(env) as guard:
         rows = await guard.audit.rows(kind="decision")
-        return [(row.verdict, row.by, row.intent_id, row.amount_cents) for row in rows if row.code == "resolved"]
+        return [(row.verdict, row.by, row.approval_id, row.amount_cents) for row in rows if row.code == "resolved"]
 
 
 async def test_what_was_asked_is_shown_in_full_and_later_changes_nothing(env: dict[str, str]) -> None:
-    intent, person = await cut_short(env), Person(["later"])
+    approval, person = await interrupted(env), Person(["later"])
     found = await asked(env, person)
-    assert (found.ok, found.says) == (True, "0 of 1 settled.")
+    assert (found.ok, found.message) == (True, "0 of 1 settled.")
     for shown in (
-        intent.id,
+        approval.id,
         "$5.00",
         ADDRESS,
         "usdc on base",
         "agent 1.0",
-        intent.idempotency_key,
+        approval.idempotency_key,
         "POST /withdrawals",
     ):
         assert shown in person.read
     assert "answer was lost" in person.read
-    state, outcome, withdrawal, entries = await became(env, intent.id)
+    state, outcome, withdrawal, entries = await became(env, approval.id)
     assert (state, outcome, withdrawal, entries) == ("executing", None, "unknown", [("manual", None, None)])
     assert await decisions(env) == []
 
 
 async def test_what_happened_is_the_outcome_and_stands_in_journal_and_audit(env: dict[str, str]) -> None:
-    intent, person = await cut_short(env), Person(["yes", HASH], [PASSPHRASE])
-    assert (await asked(env, person)).says == "1 of 1 settled."
-    state, outcome, withdrawal, entries = await became(env, intent.id)
+    approval, person = await interrupted(env), Person(["yes", HASH], [PASSPHRASE])
+    assert (await asked(env, person)).message == "1 of 1 settled."
+    state, outcome, withdrawal, entries = await became(env, approval.id)
     assert (state, withdrawal, entries) == ("done", "confirmed", [("done", HASH, "terminal")])
     assert outcome is not None
     assert (outcome["status"], outcome["amount_cents"]) == ("confirmed", 500)
-    assert await decisions(env) == [("happened", "terminal", intent.id, 500)]
-    assert (await asked(env, Person([]))).says == resolve.NOTHING
+    assert await decisions(env) == [("happened", "terminal", approval.id, 500)]
+    assert (await asked(env, Person([]))).message == resolve.NOTHING
 
 
 async def test_what_did_not_happen_is_told_as_that_and_its_quote_is_not_used_again(env: dict[str, str]) -> None:
-    intent, person = await cut_short(env), Person(["no"], [PASSPHRASE])
-    assert (await asked(env, person)).says == "1 of 1 settled."
-    state, _, withdrawal, entries = await became(env, intent.id)
+    approval, person = await interrupted(env), Person(["no"], [PASSPHRASE])
+    assert (await asked(env, person)).message == "1 of 1 settled."
+    state, _, withdrawal, entries = await became(env, approval.id)
     # The grant is not five minutes old, so the call may use it again: it finds its quote used.
     assert (state, withdrawal, entries) == ("granted", "rejected", [("rejected", None, "terminal")])
-    assert await decisions(env) == [("not_happened", "terminal", intent.id, 500)]
+    assert await decisions(env) == [("not_happened", "terminal", approval.id, 500)]
 
 
-async def answered_only_in_the_journal(env: dict[str, str]) -> Intent:
+async def answered_only_in_the_journal(env: dict[str, str]) -> Approval:
     """A withdrawal whose server died between the journal's row of its answer (`pending`) and its own."""
-    intent = await cut_short(env)
+    approval = await interrupted(env)
     async with guard_of(env) as guard:
         await guard.store.run(lambda db: db.execute("UPDATE mutations SET state = 'done', status = 200"))
-    return intent
+    return approval
 
 
 @pytest.mark.parametrize(
@@ -204,13 +211,15 @@ async def answered_only_in_the_journal(env: dict[str, str]) -> Intent:
 async def test_an_answer_that_only_the_journal_has_is_asked_about(
     env: dict[str, str], typed: list[str], withdrawal: str, entry: tuple[str | None, ...]
 ) -> None:
-    intent = await answered_only_in_the_journal(env)
+    approval = await answered_only_in_the_journal(env)
     async with guard_of(env) as guard:
-        assert [(doubt.intent and doubt.intent.id) for doubt in await doubts(guard)] == [intent.id]
+        assert [(unresolved.approval and unresolved.approval.id) for unresolved in await unresolved_calls(guard)] == [
+            approval.id
+        ]
     person = Person(typed, [PASSPHRASE])
-    assert (await asked(env, person)).says == "1 of 1 settled."
+    assert (await asked(env, person)).message == "1 of 1 settled."
     assert ADDRESS in person.read
-    _, _, status, entries = await became(env, intent.id)
+    _, _, status, entries = await became(env, approval.id)
     assert (status, entries) == (withdrawal, [entry])
 
 
@@ -218,14 +227,14 @@ async def test_an_answer_that_only_the_journal_has_is_asked_about(
 async def test_an_answer_is_kept_whole_or_not_at_all(
     env: dict[str, str], at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intent = await cut_short(env)
+    approval = await interrupted(env)
 
     def fails(*_: object) -> None:
         raise sqlite3.OperationalError
 
     class Unlucky(Person):
         def ask(self, what: str) -> Secret:
-            for part in (Audit, Withdrawals, Journal):
+            for part in (AuditLog, Withdrawals, Journal):
                 if hasattr(part, at):
                     monkeypatch.setattr(part, at, fails)
             return super().ask(what)
@@ -233,31 +242,31 @@ async def test_an_answer_is_kept_whole_or_not_at_all(
     with pytest.raises(StoreUnavailable):
         await asked(env, Unlucky(["yes", HASH], [PASSPHRASE]))
     monkeypatch.undo()
-    assert await became(env, intent.id) == ("executing", None, "unknown", [("manual", None, None)])
+    assert await became(env, approval.id) == ("executing", None, "unknown", [("manual", None, None)])
     assert await decisions(env) == []
-    assert (await asked(env, Person(["no"], [PASSPHRASE]))).says == "1 of 1 settled."
+    assert (await asked(env, Person(["no"], [PASSPHRASE]))).message == "1 of 1 settled."
 
 
 async def test_what_a_person_said_before_a_crash_is_not_asked_again(
     env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intent = await cut_short(env)
+    approval = await interrupted(env)
 
-    async def dies(self: Settling, intent: Intent) -> None:
-        if (await self._guard.journal.of_intent(intent.id))[0].settled_by is not None:
+    async def dies(self: Reconciler, approval: Approval) -> None:
+        if (await self._guard.journal.for_approval(approval.id))[0].settled_by is not None:
             raise KeyboardInterrupt
-        return await settle(self, intent)
+        return await settle(self, approval)
 
-    settle: Any = Settling.settle
-    monkeypatch.setattr(Settling, "settle", dies)
+    settle: Any = Reconciler.reconcile
+    monkeypatch.setattr(Reconciler, "settle", dies)
     with pytest.raises(KeyboardInterrupt):
         await asked(env, Person(["yes", HASH], [PASSPHRASE]))
     monkeypatch.undo()
-    assert (await became(env, intent.id))[0] == "executing"
+    assert (await became(env, approval.id))[0] == "executing"
     person = Person([])
-    assert (await asked(env, person)).says == resolve.NOTHING
+    assert (await asked(env, person)).message == resolve.NOTHING
     assert "found out" in person.read
-    state, outcome, withdrawal, _ = await became(env, intent.id)
+    state, outcome, withdrawal, _ = await became(env, approval.id)
     assert (state, (outcome or {})["status"], withdrawal) == ("done", "confirmed", "confirmed")
     assert len(await decisions(env)) == 1
 
@@ -266,11 +275,11 @@ async def test_what_a_person_said_before_a_crash_is_not_asked_again(
     ("typed", "says"), [("not this one", "not the passphrase"), (PASSPHRASE.upper(), "not the passphrase")]
 )
 async def test_a_wrong_passphrase_changes_nothing(env: dict[str, str], typed: str, says: str) -> None:
-    intent = await cut_short(env)
+    approval = await interrupted(env)
     found = await asked(env, Person(["no"], [typed]))
     assert not found.ok
-    assert says in found.says
-    assert (await became(env, intent.id))[0] == "executing"
+    assert says in found.message
+    assert (await became(env, approval.id))[0] == "executing"
     assert await decisions(env) == []
 
 
@@ -278,32 +287,32 @@ async def test_a_wrong_passphrase_changes_nothing(env: dict[str, str], typed: st
     "reference", ["", "abc", "4111 1111", "4111-1111-1111-1111", "1234567890", "x y z w", "a" * 129]
 )
 async def test_what_is_no_id_is_not_kept(env: dict[str, str], reference: str) -> None:
-    intent = await cut_short(env)
+    approval = await interrupted(env)
     person = Person(["yes", reference])
     await asked(env, person)
     assert "That is no id" in person.read
-    assert (await became(env, intent.id))[0] == "executing"
+    assert (await became(env, approval.id))[0] == "executing"
 
 
 async def test_each_is_asked_about_and_a_wrong_word_is_asked_for_again(env: dict[str, str]) -> None:
-    first, second = await cut_short(env, "d1"), await cut_short(env, "d2")
+    first, second = await interrupted(env, "d1"), await interrupted(env, "d2")
     person = Person(["what?", "no", "perhaps", "maybe", "dunno"], [PASSPHRASE])
-    assert (await asked(env, person)).says == "1 of 2 settled."
+    assert (await asked(env, person)).message == "1 of 2 settled."
     assert (await became(env, first.id))[2] == "rejected"
     assert (await became(env, second.id))[2] == "unknown"
 
 
 async def test_a_call_from_before_the_journal_ends_with_what_the_person_says(env: dict[str, str]) -> None:
-    ids = [(await cut_short(env, digest)).id for digest in ("d1", "d2")]
+    ids = [(await interrupted(env, digest)).id for digest in ("d1", "d2")]
     async with guard_of(env) as guard:
-        await guard.store.run(lambda db: db.execute("UPDATE intents SET owner = NULL, began_at = began_at - 120"))
+        await guard.store.run(lambda db: db.execute("UPDATE approvals SET owner = NULL, started_at = started_at - 120"))
         await guard.store.run(lambda db: db.execute("DELETE FROM mutations"))
-        await guard.store.run(lambda db: db.execute("UPDATE withdrawals SET intent_id = NULL, status = 'ready'"))
+        await guard.store.run(lambda db: db.execute("UPDATE withdrawals SET approval_id = NULL, status = 'ready'"))
     person = Person(["yes", HASH, "no"], [PASSPHRASE, PASSPHRASE])
-    assert (await asked(env, person)).says == "2 of 2 settled."
+    assert (await asked(env, person)).message == "2 of 2 settled."
     assert "before there was a journal" in person.read
     async with guard_of(env) as guard:
-        found = [await guard.intents.get(each) for each in ids]
+        found = [await guard.approvals.get(each) for each in ids]
     assert [(each.state, json.loads(each.outcome or "{}")["code"]) for each in found if each is not None] == [
         ("failed", "outcome.unknown"),
         ("failed", "approval.expired"),
@@ -311,13 +320,13 @@ async def test_a_call_from_before_the_journal_ends_with_what_the_person_says(env
 
 
 async def test_a_withdrawal_whose_call_has_ended_is_asked_about_too(env: dict[str, str]) -> None:
-    intent = await cut_short(env)
+    approval = await interrupted(env)
     async with guard_of(env) as guard:
-        await guard.intents.finish(intent.id, '{"code": "outcome.unknown"}', ok=False, code="outcome.unknown")
+        await guard.approvals.finish(approval.id, '{"code": "outcome.unknown"}', ok=False, code="outcome.unknown")
     person = Person(["yes", HASH], [PASSPHRASE])
-    assert (await asked(env, person)).says == "1 of 1 settled."
+    assert (await asked(env, person)).message == "1 of 1 settled."
     assert f"to {ADDRESS}" in person.read
-    assert (await became(env, intent.id))[2] == "confirmed"
+    assert (await became(env, approval.id))[2] == "confirmed"
 
 
 @asynccontextmanager
@@ -337,7 +346,7 @@ async def test_the_card_that_a_person_names_is_the_outcome(tmp_path: Path) -> No
     async with two_cards(tmp_path) as (c, approval, card):
         chosen = (await cards(c))[1]["card_id"]
         person = Person(["yes", chosen])
-        assert (await asked(embedded(tmp_path), person)).says == "1 of 1 settled."
+        assert (await asked(embedded(tmp_path), person)).message == "1 of 1 settled."
         assert "More than one card" in person.read
         found = await c.call("create_card", **card, approval_id=approval)
         assert found["card_id"] == chosen
@@ -349,14 +358,14 @@ async def test_a_card_that_machines_does_not_have_or_that_is_anothers_is_not_tak
         other = (await c.call("create_card"))["card_id"]
         for reference, says in (("no-such-card", "no such card"), (other, "made by another call")):
             person = Person(["yes", reference])
-            assert (await asked(embedded(tmp_path), person)).says == "0 of 1 settled."
+            assert (await asked(embedded(tmp_path), person)).message == "0 of 1 settled."
             assert says in person.read
         assert (await c.call("create_card", **card, approval_id=approval))["code"] == "outcome.unknown"
 
 
 async def test_a_card_that_was_not_made_is_made_on_the_same_approval(tmp_path: Path) -> None:
     async with two_cards(tmp_path) as (c, approval, card):
-        assert (await asked(embedded(tmp_path), Person(["no"]))).says == "1 of 1 settled."
+        assert (await asked(embedded(tmp_path), Person(["no"]))).message == "1 of 1 settled."
         await c.control("/keys", honoured=False)
         made = await c.call("create_card", **card, approval_id=approval)
         assert len(await cards(c)) == 3
@@ -369,22 +378,22 @@ async def test_what_machines_can_tell_is_not_asked_of_a_person(tmp_path: Path) -
         await lose(c, "/cards", done=True)
         approval = await in_doubt(c, "create_card", label="Groceries")
         person = Person([])
-        assert (await asked(embedded(tmp_path), person)).says == resolve.NOTHING
+        assert (await asked(embedded(tmp_path), person)).message == resolve.NOTHING
         assert "found out by asking Machines" in person.read
         assert (await c.call("create_card", label="Groceries", approval_id=approval))["label"] == "Groceries"
 
 
 async def test_the_doctor_explains_each_and_fails_where_a_person_must_say(env: dict[str, str]) -> None:
-    intent = await cut_short(env)
+    approval = await interrupted(env)
 
     async def row() -> tuple[bool, str]:
         async with opened(read_settings(env)) as app:
             (finding,) = [each for each in await guarded(app) if each.what == "unresolved"]
-            return finding.ok, finding.says
+            return finding.ok, finding.message
 
     ok, says = await row()
     assert ok
-    assert f"create_withdrawal {intent.id} of user-1, since 20" in says
+    assert f"create_withdrawal {approval.id} of user-1, since 20" in says
     assert "cut short" in says
     await asked(env, Person(["later"]))
     ok, says = await row()
@@ -403,11 +412,11 @@ def test_without_a_terminal_it_is_refused_in_one_sentence(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal of its own")
 async def test_at_a_terminal_it_asks_and_keeps_what_is_typed(env: dict[str, str], tmp_path: Path) -> None:
-    intent = await cut_short(env)
+    approval = await interrupted(env)
     said = await anyio.to_thread.run_sync(_typed, env, ["no", PASSPHRASE])
     assert "1 of 1 settled." in said
     assert PASSPHRASE not in said
-    assert (await became(env, intent.id))[2] == "rejected"
+    assert (await became(env, approval.id))[2] == "rejected"
 
 
 def _typed(env: dict[str, str], lines: list[str]) -> str:

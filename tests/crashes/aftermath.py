@@ -64,9 +64,9 @@ def at_death(state: Path) -> tuple[int, int]:
             return 0, 0
         with closing(sqlite3.connect(Path(place) / "state.db")) as db:
             tables = {str(row[0]) for row in db.execute("SELECT name FROM sqlite_master")}
-            if not {"intents", "mutations"} <= tables:
+            if not {"approvals", "mutations"} <= tables:
                 return 0, 0
-            (executing,) = db.execute("SELECT count(*) FROM intents WHERE state = 'executing'").fetchone()
+            (executing,) = db.execute("SELECT count(*) FROM approvals WHERE state = 'executing'").fetchone()
             (pending,) = db.execute(
                 "SELECT count(*) FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
             ).fetchone()
@@ -112,7 +112,7 @@ def unsettled(state: Path, manual: ByUser) -> list[str]:
     with closing(sqlite3.connect(state / "state.db", timeout=30)) as db:
         waiting = "SELECT operation, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
         found = [f"{operation} is {how}" for operation, how in db.execute(waiting)]
-        executing = "SELECT tool, user_id, count(*) FROM intents WHERE state = 'executing' GROUP BY tool, user_id"
+        executing = "SELECT tool, user_id, count(*) FROM approvals WHERE state = 'executing' GROUP BY tool, user_id"
         left: ByUser = Counter({(tool, user): count for tool, user, count in db.execute(executing)})
     return found + [f"{tool} of {user} is executing" for tool, user in (left - manual).elements()]
 

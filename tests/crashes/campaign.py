@@ -21,7 +21,7 @@ from tests.crashes.upstream import upstream
 from tests.crashes.wishes import names
 
 POINTS = (
-    *("intent.opened", "intent.granted", "intent.consumed", "quote.used", "journal.begun", "request.sent"),
+    *("approval.opened", "approval.granted", "approval.consumed", "quote.used", "journal.begun", "request.sent"),
     *("request.answered", "journal.ended", "outcome.kept", "audit.appended", "withdrawal.recorded", "vault.started"),
     *("reveal.taken", "reveal.finished", "settling.begun", "settling.ended"),
 )
@@ -100,7 +100,7 @@ class Report:
         how = f" ({self.options})" if self.options else ""
         yield f"seed {self.seed}{how}: {deaths.kills} kills in {self.seconds:.0f} s, {rate:.0f} a minute"
         yield f"  {self.segments} state folders, {self.calls} calls, {deaths.under_way} of them under way at a kill"
-        yield f"  at a kill {deaths.executing} intents had no outcome, {deaths.pending} requests no answer"
+        yield f"  at a kill {deaths.executing} approvals had no outcome, {deaths.pending} requests no answer"
         yield f"  {self.crossed} wishes lost {self.cut} answers; all settled {self.drained:.1f} s after the last start"
         for line in verdict_lines(self.verdict):
             yield f"  {line}"

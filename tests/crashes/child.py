@@ -1,8 +1,8 @@
 """A server under test, and the process that such servers are forked from.
 
 A server is the product's own `serve` in a process of its own. What is put into that process is a hook at the labelled
-points (`storage/failpoints.py`): it writes down each point that is passed, and kills the process at the one it was told. So
-no switch for tests is in the product.
+points (`storage/failpoints.py`): it writes down each point that is passed, and kills the process at the one it was told.
+So no switch for tests is in the product.
 
 `python -m tests.crashes.child FD` is the nursery: it has imported what a server imports, and forks one for each order
 that comes through the socket, with the descriptors that come along as its stdin, stdout, stderr and the points' file.
@@ -110,14 +110,14 @@ def _forget_everything() -> None:
     from machines_mcp.storage.journal import Journal
 
     async def begin(journal: Journal, mutation: object) -> str:
-        failpoints.point("journal.begun")
+        failpoints.failpoint("journal.begun")
         return ""
 
     def sent(journal: Journal, entry_id: str) -> None:
-        failpoints.point("request.sent")
+        failpoints.failpoint("request.sent")
 
     async def end(journal: Journal, entry_id: str, outcome: str, **more: object) -> None:
-        failpoints.point("journal.ended")
+        failpoints.failpoint("journal.ended")
 
     Journal.begin, Journal.sent, Journal.end = begin, sent, end  # type: ignore[assignment,method-assign]
 

@@ -36,7 +36,7 @@ class Person:
             return await decide(self._env, approval_id, passphrase=self._passphrase) == "granted"
         # Opened for each, as the command does it: nobody holds the database when the next server finds it.
         async with opened_guard(read_settings(self._env)) as guard:
-            return await guard.intents.grant(approval_id, "terminal")
+            return await guard.approvals.grant(approval_id, "terminal")
 
     async def see(self, page: str) -> None:
         """Open a card's page, which ends with its server, and type the passphrase there."""

@@ -23,7 +23,7 @@ def _says_something(report: Report) -> None:
     """A zero proves nothing where nothing was at stake."""
     deaths = report.deaths
     assert deaths.under_way > 2 * deaths.kills, "calls were under way at the kills"
-    assert deaths.executing > deaths.kills, "intents had been taken and had no outcome"
+    assert deaths.executing > deaths.kills, "approvals had been taken and had no outcome"
     assert deaths.pending > deaths.kills / 2, "requests had gone out and had no answer"
     assert report.crossed > deaths.kills / 2
     assert report.verdict.states["done"] > report.verdict.wishes / 2

@@ -12,13 +12,13 @@ from typing import Any
 import anyio
 import httpx
 
-from machines_mcp.desk.dependencies import Fulfilled, Rooms, Take
+from machines_mcp.desk.dependencies import DeskDependencies, Fulfilled, Take
 from machines_mcp.desk.server import Desk
 from machines_mcp.partner import KycValues
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Demand, Destination, Fact, Stakes
-from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination, Detail
+from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Policy, default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
@@ -74,7 +74,7 @@ class Partner:
             raise self.error
         return self.values
 
-    async def fulfil(self, intent_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
+    async def fulfil(self, approval_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
         if self.answer is not None and self.answer.decision == "faulty":
             return self.answer
         decision = await take()
@@ -93,13 +93,15 @@ class Office:
     clock: Clock
     address: str = ""
 
-    async def ask(self, effect: Effect = Effect.MONEY, stakes: Stakes | None = None, **more: Any) -> Intent:
+    async def ask(
+        self, action_class: ActionClass = ActionClass.MONEY, details: ApprovalDetails | None = None, **more: Any
+    ) -> Approval:
         """Somebody asks for something."""
         given = {"tool": "create_withdrawal", "user_id": "user-1", "digest": "d", "asked_by": "Test Client 1.0"} | more
-        return await self.guard.intents.open(Demand(effect=effect, **given), stakes or withdrawal())
+        return await self.guard.approvals.open(CallRequest(action_class=action_class, **given), details or withdrawal())
 
-    async def state(self, intent: Intent) -> str:
-        found = await self.guard.intents.get(intent.id)
+    async def state(self, approval: Approval) -> str:
+        found = await self.guard.approvals.get(approval.id)
         assert found is not None
         return found.state
 
@@ -107,26 +109,26 @@ class Office:
 ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
 
 
-def withdrawal(cents: int = 12_050, address: str = ADDRESS, **more: Any) -> Stakes:
+def withdrawal(cents: int = 12_050, address: str = ADDRESS, **more: Any) -> ApprovalDetails:
     """What a withdrawal puts at stake."""
     given: dict[str, Any] = {
         "question": f"Withdraw ${cents / 100:,.2f} for the user “user-1” as usdc on base to “{address}”?",
         "facts": (
-            Fact("User", "user-1"),
-            Fact("Amount", f"${cents / 100:,.2f}"),
-            Fact("Network", "usdc on base"),
-            Fact("Address", address, "the first withdrawal to this destination"),
+            Detail("User", "user-1"),
+            Detail("Amount", f"${cents / 100:,.2f}"),
+            Detail("Network", "usdc on base"),
+            Detail("Address", address, "the first withdrawal to this destination"),
         ),
         "amount_cents": cents,
         "destination": Destination("usdc", "base", address),
     }
-    return Stakes(**given | more)
+    return ApprovalDetails(**given | more)
 
 
-def identity_form() -> Stakes:
+def identity_form() -> ApprovalDetails:
     """What the identity check asks for, where a person is to type it here."""
-    return Stakes(
-        question="Fill in the identity form of the user “user-1”?", facts=(Fact("User", "user-1"),), only="form"
+    return ApprovalDetails(
+        question="Fill in the identity form of the user “user-1”?", items=(Detail("User", "user-1"),), only="form"
     )
 
 
@@ -143,9 +145,9 @@ async def office(
     """A desk that ends with the block; outside `embedded` with its passphrase set."""
     clock = clock or Clock()
     store = Store(folder)
-    guard = wire_guard(store, policy or default_policy(environment, read_only=False), clock=clock)
+    guard = build_guard(store, policy or default_policy(environment, read_only=False), clock=clock)
     partner = Partner()
-    rooms = Rooms(
+    rooms = DeskDependencies(
         environment=environment,
         guard=guard,
         key=key,

@@ -113,7 +113,7 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
                 for name, width, dark in wanted:
                     if name == "empty":
                         made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
-                ids = {name: intent.id for name, intent in (await waiting(found)).items()}
+                ids = {name: approval.id for name, approval in (await waiting(found)).items()}
                 visitor = Visitor(page, found, ids)
                 for name, width, dark in wanted:
                     if name not in ("sign-in", "empty"):

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.limits import Limits
 from machines_mcp.permissions.policy import default_policy
-from machines_mcp.storage.audit_log import Entry
+from machines_mcp.storage.audit_log import AuditEntry
 from tests.desk.desks import Office, identity_form, office, withdrawal
 from tests.support.clock import Clock
 
@@ -23,23 +23,23 @@ _PAID = (12_000, 0, 31_050, 8_400, 44_900, 0, 0, 20_000, 2_575, 39_900, 0, 17_25
 _DAY = 24 * 60 * 60
 
 
-def facts(*more: Fact) -> tuple[Fact, ...]:
-    return (Fact("User", USER), *more)
+def items(*more: Detail) -> tuple[Detail, ...]:
+    return (Detail("User", USER), *more)
 
 
-def reveal() -> Stakes:
-    return Stakes(
+def reveal() -> ApprovalDetails:
+    return ApprovalDetails(
         question=f"Show the card ending 4821 of the user “{USER}”?",
-        facts=facts(Fact("Card", "ending 4821")),
+        items=items(Detail("Card", "ending 4821")),
         sink="page",
         only="page",
     )
 
 
-def card() -> Stakes:
+def card() -> ApprovalDetails:
     limit = "a limit of $150.00 per 30 days"
     question = f"Issue a virtual card labelled “Groceries” with {limit} to the user “{USER}”?"
-    return Stakes(question=question, facts=facts(Fact("Limit", limit), Fact("Label", "Groceries")))
+    return ApprovalDetails(question=question, items=items(Detail("Limit", limit), Detail("Label", "Groceries")))
 
 
 @asynccontextmanager
@@ -60,54 +60,56 @@ async def afternoon(folder: Path, environment: str = "sandbox") -> AsyncIterator
         yield found
 
 
-async def waiting(found: Office) -> dict[str, Intent]:
+async def waiting(found: Office) -> dict[str, Approval]:
     """A request of every kind, all of them waiting."""
     agent: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER}
-    facts_of = facts(
-        Fact("Amount", "$120.50"),
-        Fact("Arrives", "about 119.84 usdc", "an estimate"),
-        Fact("Network", "usdc on base"),
-        Fact("Address", "0x52908400098527886E0F7030069857D2E4169EE7", "the first withdrawal to this destination"),
+    items_of = items(
+        Detail("Amount", "$120.50"),
+        Detail("Arrives", "about 119.84 usdc", "an estimate"),
+        Detail("Network", "usdc on base"),
+        Detail("Address", "0x52908400098527886E0F7030069857D2E4169EE7", "the first withdrawal to this destination"),
     )
     question = (
         f"Withdraw $120.50 for the user “{USER}” as usdc on base to “0x52908400098527886E0F7030069857D2E4169EE7”?"
         " About 119.84 usdc will arrive (an estimate)."
     )
-    money = await found.ask(stakes=withdrawal(facts=facts_of, question=question), **agent)
+    money = await found.ask(details=withdrawal(items=items_of, question=question), **agent)
     found.clock.advance(35)
     form = replace(
         identity_form(),
         question=f"Fill in the identity form of the user “{USER}” and send it to Machines?",
-        facts=facts(),
+        items=items(),
     )
-    identity = await found.ask(Effect.IDENTITY, form, tool="submit_kyc", digest="k", **agent)
+    identity = await found.ask(ActionClass.IDENTITY, form, tool="submit_kyc", digest="k", **agent)
     found.clock.advance(20)
-    issued = await found.ask(Effect.MONEY, card(), tool="create_card", digest="c", **agent)
-    shown = await found.ask(Effect.REVEAL, reveal(), tool="reveal_card", digest="r", **agent)
+    issued = await found.ask(ActionClass.MONEY, card(), tool="create_card", digest="c", **agent)
+    shown = await found.ask(ActionClass.REVEAL, reveal(), tool="reveal_card", digest="r", **agent)
     found.clock.advance(80)
     return {"money": money, "identity": identity, "card": issued, "reveal": shown}
 
 
 async def _paid(found: Office, cents: int, number: int) -> None:
-    intents = found.guard.intents
+    approvals = found.guard.approvals
     more: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER, "digest": f"paid-{number}"}
-    intent = await found.ask(stakes=withdrawal(cents), **more)
-    await intents.grant(intent.id, "terminal" if number % 3 else "desk")
-    await intents.consume(intent)
+    approval = await found.ask(details=withdrawal(cents), **more)
+    await approvals.grant(approval.id, "terminal" if number % 3 else "desk")
+    await approvals.consume(approval)
     found.clock.advance(2)
-    await intents.finish(intent.id, "{}", ok=True, code="ok")
+    await approvals.finish(approval.id, "{}", ok=True, code="ok")
 
 
 async def _alarms(found: Office) -> None:
-    audit, intents = found.guard.audit, found.guard.intents
-    refused = await found.ask(stakes=withdrawal(30_000), user_id=USER, digest="no", asked_by="Claude Desktop 1.9.2")
-    await intents.refuse(refused.id, "desk")
-    broken = await found.ask(Effect.MONEY, card(), tool="create_card", digest="b", user_id=USER, asked_by="codex 0.60")
-    await intents.grant(broken.id, "dialog")
-    await intents.consume(broken)
-    await intents.finish(broken.id, '{"code": "agreements.not_accepted"}', ok=False, code="agreements.not_accepted")
+    audit, approvals = found.guard.audit, found.guard.approvals
+    refused = await found.ask(details=withdrawal(30_000), user_id=USER, digest="no", asked_by="Claude Desktop 1.9.2")
+    await approvals.refuse(refused.id, "desk")
+    broken = await found.ask(
+        ActionClass.MONEY, card(), tool="create_card", digest="b", user_id=USER, asked_by="codex 0.60"
+    )
+    await approvals.grant(broken.id, "dialog")
+    await approvals.consume(broken)
+    await approvals.finish(broken.id, '{"code": "agreements.not_accepted"}', ok=False, code="agreements.not_accepted")
     for tool, code in (("get_balances", "ok"), ("list_cards", "ok"), ("close_card", "policy.denied")):
-        effect = "destroy" if tool == "close_card" else "read"
-        await audit.append(Entry(kind="call", tool=tool, effect=effect, user_id=USER, code=code))
-    await audit.append(Entry(kind="alarm", code="egress.exact"))
+        action_class = "destroy" if tool == "close_card" else "read"
+        await audit.append(AuditEntry(kind="call", tool=tool, action_class=action_class, user_id=USER, code=code))
+    await audit.append(AuditEntry(kind="alarm", code="output_filter.exact"))
     found.clock.advance(600)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from tests.desk.desks import ADDRESS, PASSPHRASE, Browser, Office, browser, forms, identity_form, withdrawal
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_person_reads_all_that_is_at_stake(found: Office, person: Browser) -> None:
-    intent = await found.ask()
+    approval = await found.ask()
     page = (await person.get()).text
     for text in (
         "create_withdrawal",
@@ -27,21 +27,21 @@ async def test_a_person_reads_all_that_is_at_stake(found: Office, person: Browse
         f"<mark>{ADDRESS[:6]}</mark>{ADDRESS[6:-6]}<mark>{ADDRESS[-6:]}</mark>",
     ):
         assert text in page, text
-    assert f"/decisions/{intent.id}" in forms(page)
+    assert f"/decisions/{approval.id}" in forms(page)
 
 
 @pytest.mark.parametrize(("decision", "state"), [("approve", "granted"), ("refuse", "refused")])
 async def test_the_passphrase_decides_once(found: Office, person: Browser, decision: str, state: str) -> None:
-    intent = await found.ask()
+    approval = await found.ask()
     await person.get()
-    path = f"/decisions/{intent.id}"
+    path = f"/decisions/{approval.id}"
     form = forms(person.page)[path] | {"decision": decision, "passphrase": PASSPHRASE}
     assert (await person.post(path, form)).status_code == 303
-    assert await found.state(intent) == state
+    assert await found.state(approval) == state
     again = await person.post(path, form)
     assert again.status_code == 409
     assert "no longer waits" in again.text
-    assert await found.state(intent) == state
+    assert await found.state(approval) == state
 
 
 @pytest.mark.parametrize("decision", ["approve", "refuse"])
@@ -49,31 +49,31 @@ async def test_the_passphrase_decides_once(found: Office, person: Browser, decis
 async def test_a_session_alone_decides_nothing(
     found: Office, person: Browser, decision: str, passphrase: str | None, status: int
 ) -> None:
-    intent = await found.ask()
+    approval = await found.ask()
     await person.get()
     given = {} if passphrase is None else {"passphrase": passphrase}
-    answer = await person.post(f"/decisions/{intent.id}", {"decision": decision, **given})
+    answer = await person.post(f"/decisions/{approval.id}", {"decision": decision, **given})
     assert answer.status_code == status
     assert 'role="alert"' in answer.text and "wrong wrong" not in answer.text
-    assert await found.state(intent) == "waiting"
+    assert await found.state(approval) == "waiting"
 
 
 async def test_five_wrong_tries_lock_and_even_the_right_one_is_not_looked_at(found: Office, person: Browser) -> None:
-    intent = await found.ask()
+    approval = await found.ask()
     await person.get()
-    form = forms(person.page)[f"/decisions/{intent.id}"] | {"decision": "approve"}
-    tries = [await person.post(f"/decisions/{intent.id}", form | {"passphrase": "not it at all"}) for _ in range(5)]
+    form = forms(person.page)[f"/decisions/{approval.id}"] | {"decision": "approve"}
+    tries = [await person.post(f"/decisions/{approval.id}", form | {"passphrase": "not it at all"}) for _ in range(5)]
     assert [answer.status_code for answer in tries] == [403, 403, 403, 403, 429]
-    assert (await person.post(f"/decisions/{intent.id}", form | {"passphrase": PASSPHRASE})).status_code == 429
-    assert await found.state(intent) == "waiting"
+    assert (await person.post(f"/decisions/{approval.id}", form | {"passphrase": PASSPHRASE})).status_code == 429
+    assert await found.state(approval) == "waiting"
     found.clock.advance(14 * 60 + 59)
-    assert (await person.post(f"/decisions/{intent.id}", form | {"passphrase": PASSPHRASE})).status_code == 429
+    assert (await person.post(f"/decisions/{approval.id}", form | {"passphrase": PASSPHRASE})).status_code == 429
 
 
 async def test_guesses_that_come_together_are_counted_one_by_one(found: Office, person: Browser) -> None:
-    intent = await found.ask()
+    approval = await found.ask()
     await person.get()
-    path = f"/decisions/{intent.id}"
+    path = f"/decisions/{approval.id}"
     form = forms(person.page)[path] | {"decision": "approve", "passphrase": "not it at all"}
     codes: list[int] = []
 
@@ -87,24 +87,24 @@ async def test_guesses_that_come_together_are_counted_one_by_one(found: Office, 
 
 
 async def test_what_has_expired_is_not_shown_and_can_not_be_decided(found: Office, person: Browser) -> None:
-    intent = await found.ask()
+    approval = await found.ask()
     await person.get()
-    form = forms(person.page)[f"/decisions/{intent.id}"] | {"decision": "approve", "passphrase": PASSPHRASE}
+    form = forms(person.page)[f"/decisions/{approval.id}"] | {"decision": "approve", "passphrase": PASSPHRASE}
     found.clock.advance(15 * 60 + 1)
-    answer = await person.post(f"/decisions/{intent.id}", form)
+    answer = await person.post(f"/decisions/{approval.id}", form)
     assert answer.status_code == 409
-    assert await found.state(intent) == "waiting"  # nothing was recorded: it is only too late
-    assert f"/decisions/{intent.id}" not in forms((await person.get()).text)
-    assert "Expired" in (await person.get(f"/decisions/{intent.id}")).text
+    assert await found.state(approval) == "waiting"  # nothing was recorded: it is only too late
+    assert f"/decisions/{approval.id}" not in forms((await person.get()).text)
+    assert "Expired" in (await person.get(f"/decisions/{approval.id}")).text
 
 
 async def test_in_the_simulator_nobody_is_asked_for_a_passphrase_and_the_page_says_why(simulated: Office) -> None:
-    intent = await simulated.ask()
+    approval = await simulated.ask()
     async with browser(simulated) as person:
         assert 'type="password"' not in person.page
         assert "Nothing here is real" in person.page
-        assert (await person.post(f"/decisions/{intent.id}", {"decision": "approve"})).status_code == 303
-        assert await simulated.state(intent) == "granted"
+        assert (await person.post(f"/decisions/{approval.id}", {"decision": "approve"})).status_code == 303
+        assert await simulated.state(approval) == "granted"
         assert "Approved." in (await person.get()).text
         assert "it runs once" not in (await person.get()).text
 
@@ -113,22 +113,22 @@ async def test_in_the_simulator_nobody_is_asked_for_a_passphrase_and_the_page_sa
 async def test_what_another_page_decides_is_not_approved_here_but_can_be_refused(
     found: Office, person: Browser, only: str
 ) -> None:
-    stakes = identity_form() if only == "form" else Stakes(question="Show it?", sink="page", only="page")
-    intent = await found.ask(Effect.IDENTITY if only == "form" else Effect.REVEAL, stakes)
+    details = identity_form() if only == "form" else ApprovalDetails(question="Show it?", sink="page", only="page")
+    approval = await found.ask(ActionClass.IDENTITY if only == "form" else ActionClass.REVEAL, details)
     page = (await person.get()).text
     assert 'value="approve"' not in page
-    assert (f'href="/kyc/{intent.id}"' in page) is (only == "form")
-    path = f"/decisions/{intent.id}"
+    assert (f'href="/kyc/{approval.id}"' in page) is (only == "form")
+    path = f"/decisions/{approval.id}"
     forged = await person.post(path, {"decision": "approve", "passphrase": PASSPHRASE})
     assert forged.status_code == 403
-    assert await found.state(intent) == "waiting"
+    assert await found.state(approval) == "waiting"
     assert (await person.post(path, {"decision": "refuse", "passphrase": PASSPHRASE})).status_code == 303
-    assert await found.state(intent) == "refused"
+    assert await found.state(approval) == "refused"
 
 
 async def test_what_came_from_outside_is_text_and_never_markup(found: Office, person: Browser) -> None:
     evil = "<script>alert(1)</script>\"'><img src=x>"
-    await found.ask(stakes=withdrawal(question=evil, facts=(Fact(evil, evil, evil),)), asked_by=evil)
+    await found.ask(details=withdrawal(question=evil, items=(Detail(evil, evil, evil),)), asked_by=evil)
     page = (await person.get()).text
     assert "<script" not in page and "<img" not in page
     assert page.count("&lt;script&gt;") == 5
@@ -136,14 +136,14 @@ async def test_what_came_from_outside_is_text_and_never_markup(found: Office, pe
 
 async def test_every_state_is_told_for_what_it_is(found: Office, person: Browser) -> None:
     done, failed, running = [await found.ask(digest=str(n)) for n in range(3)]
-    for intent in (done, failed, running):
-        await found.guard.intents.grant(intent.id, "desk")
-        await found.guard.intents.consume(intent)
-    await found.guard.intents.finish(done.id, '{"next_steps": []}', ok=True, code="ok")
-    await found.guard.intents.finish(failed.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
+    for approval in (done, failed, running):
+        await found.guard.approvals.grant(approval.id, "desk")
+        await found.guard.approvals.consume(approval)
+    await found.guard.approvals.finish(done.id, '{"next_steps": []}', ok=True, code="ok")
+    await found.guard.approvals.finish(failed.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
     assert "Done" in (await person.get(f"/decisions/{done.id}")).text
     assert "partner.rejected" in (await person.get(f"/decisions/{failed.id}")).text
     assert "Running" in (await person.get(f"/decisions/{running.id}")).text
-    await found.guard.intents.executions.abandon(running.id)
+    await found.guard.approvals.executions.release(running.id)
     assert "Nobody can say whether it happened" in (await person.get(f"/decisions/{running.id}")).text
     assert (await person.get("/decisions/" + "0" * 32)).status_code == 404

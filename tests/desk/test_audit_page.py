@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.desk.spend_chart import chart
-from machines_mcp.permissions.daily_totals import Day
+from machines_mcp.permissions.daily_totals import DailyTotal
 from machines_mcp.permissions.limits import DAY_SECONDS, Limits
 from machines_mcp.permissions.policy import default_policy
-from machines_mcp.storage.audit_log import Entry
+from machines_mcp.storage.audit_log import AuditEntry
 from tests.desk.desks import Browser, Office, browser, office, withdrawal
 from tests.support.clock import Clock
 
@@ -27,11 +27,13 @@ def numbers(page: str) -> list[int]:
 async def filled(found: Office) -> None:
     """Rows 1 to 5 over two days; before them none but of the passphrase that was set."""
     audit = found.guard.audit
-    await audit.append(Entry("call", tool="get_balances", effect="read", user_id="user-1", code="ok"))
-    await audit.append(Entry("call", tool="close_card", effect="destroy", user_id="user-2", code="policy.denied"))
+    await audit.append(AuditEntry("call", tool="get_balances", action_class="read", user_id="user-1", code="ok"))
+    await audit.append(
+        AuditEntry("call", tool="close_card", action_class="destroy", user_id="user-2", code="policy.denied")
+    )
     found.clock.advance(DAY_SECONDS)
-    await audit.append(Entry("alarm", code="egress.exact"))
-    await audit.append(Entry("call", tool="get_balances", effect="read", user_id="user-2", code="ok"))
+    await audit.append(AuditEntry("alarm", code="output_filter.exact"))
+    await audit.append(AuditEntry("call", tool="get_balances", action_class="read", user_id="user-2", code="ok"))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,9 @@ async def test_a_day_that_does_not_exist_is_named_and_finds_nothing(person: Brow
 
 async def test_pages_lead_on_and_keep_the_filter(simulated: Office) -> None:
     for number in range(120):
-        await simulated.guard.audit.append(Entry("call", tool="get_card", effect="read", user_id=f"user-{number % 2}"))
+        await simulated.guard.audit.append(
+            AuditEntry("call", tool="get_card", action_class="read", user_id=f"user-{number % 2}")
+        )
     async with browser(simulated) as person:
         seen: list[int] = []
         path = "/audit?user=user-1"
@@ -85,10 +89,10 @@ async def test_pages_lead_on_and_keep_the_filter(simulated: Office) -> None:
 
 
 async def test_rows_are_told_in_words(found: Office, person: Browser) -> None:
-    intent = await found.ask()
-    await found.guard.intents.grant(intent.id, "terminal")
-    await found.guard.intents.consume(intent)
-    await found.guard.intents.finish(intent.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
+    approval = await found.ask()
+    await found.guard.approvals.grant(approval.id, "terminal")
+    await found.guard.approvals.consume(approval)
+    await found.guard.approvals.finish(approval.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
     await filled(found)
     page = (await person.get("/audit")).text
     for words in (
@@ -101,10 +105,10 @@ async def test_rows_are_told_in_words(found: Office, person: Browser) -> None:
         "Not done",
         "policy.denied",
         "Alarm",
-        "egress.exact",
+        "output_filter.exact",
         "Read",
         "$120.50",
-        f'href="/decisions/{intent.id}"',
+        f'href="/decisions/{approval.id}"',
     ):
         assert words in page, words
 
@@ -123,10 +127,10 @@ async def test_the_chart_shows_what_left_beside_the_limit_and_the_table_says_the
     policy = replace(default_policy("embedded", read_only=False), limits=Limits(per_day_cents=20_000))
     async with office(tmp_path / "state", "embedded", policy=policy) as found, browser(found) as person:
         for cents in (15_000, 5_000):
-            intent = await found.ask(stakes=withdrawal(cents), digest=str(cents))
+            approval = await found.ask(details=withdrawal(cents), digest=str(cents))
             if cents == 15_000:
-                await found.guard.intents.grant(intent.id, "desk")
-                await found.guard.intents.consume(intent)
+                await found.guard.approvals.grant(approval.id, "desk")
+                await found.guard.approvals.consume(approval)
         page = (await person.get("/audit")).text
         assert "$200.00 of $200.00 taken today" in page
         assert page.count("limit of a day: $200.00") == 2
@@ -137,7 +141,7 @@ async def test_the_chart_shows_what_left_beside_the_limit_and_the_table_says_the
 
 
 def test_bars_stand_on_one_floor_in_one_scale_and_within_the_picture() -> None:
-    spent = [Day(n * DAY_SECONDS, cents, 50 if n == 2 else 0) for n, cents in enumerate((0, 400, 100))]
+    spent = [DailyTotal(n * DAY_SECONDS, cents, 50 if n == 2 else 0) for n, cents in enumerate((0, 400, 100))]
     drawn = chart(spent, 250, width=300, height=200)
     nothing, most, today = drawn.bars
     assert (nothing.height, most.over, today.over, today.label) == (0, True, False, "Today")
@@ -150,7 +154,7 @@ def test_bars_stand_on_one_floor_in_one_scale_and_within_the_picture() -> None:
 
 @pytest.mark.parametrize("cap", [None, 0, 1, 10**9])
 def test_a_chart_of_nothing_is_drawn_all_the_same(cap: int | None) -> None:
-    drawn = chart([Day(n * DAY_SECONDS, 0) for n in range(14)], cap, width=720, height=220)
+    drawn = chart([DailyTotal(n * DAY_SECONDS, 0) for n in range(14)], cap, width=720, height=220)
     assert len(drawn.bars) == 14 and all(bar.height == 0 for bar in drawn.bars)
     assert (drawn.cap_y is None) is (cap is None)
 

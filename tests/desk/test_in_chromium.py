@@ -78,8 +78,8 @@ async def found(tmp_path: Path) -> AsyncIterator[Office]:
 @pytest.fixture
 async def person(found: Office, page: Tab) -> Visitor:
     """Somebody who is signed in and has requests of every kind before them."""
-    ids = {name: intent.id for name, intent in (await waiting(found)).items()}
-    (refused,) = [intent for intent in await found.guard.intents.recent(30) if intent.state == "refused"]
+    ids = {name: approval.id for name, approval in (await waiting(found)).items()}
+    (refused,) = [approval for approval in await found.guard.approvals.recent(30) if approval.state == "refused"]
     visitor = Visitor(page, found, ids | {"refused": refused.id})
     await seen(lambda: visitor.sign_in())
     return visitor
@@ -147,7 +147,7 @@ async def test_axe_finds_nothing(person: Visitor, page: Tab, axe: str, dark: boo
 
 
 async def test_a_keyboard_alone_approves(found: Office, person: Visitor, page: Tab) -> None:
-    (money,) = [intent for intent in await found.guard.intents.waiting() if intent.tool == "create_withdrawal"]
+    (money,) = [approval for approval in await found.guard.approvals.waiting() if approval.tool == "create_withdrawal"]
 
     def walk() -> list[Any]:
         page.call("Emulation.setScriptExecutionDisabled", value=True)
@@ -266,8 +266,8 @@ async def test_another_page_of_this_machine_can_neither_frame_it_nor_press_its_b
 ) -> None:
     # Without a passphrase to stop it: what is seen here is what the browser and the door do.
     async with office(tmp_path / "state", "embedded") as found:
-        intent = await found.ask()
-        path = f"decisions/{intent.id}"
+        approval = await found.ask()
+        path = f"decisions/{approval.id}"
         form = f"<form method=post action={found.address}{path}><input name=decision value=approve></form>"
 
         def press() -> str:
@@ -286,4 +286,4 @@ async def test_another_page_of_this_machine_can_neither_frame_it_nor_press_its_b
 
         assert "own pages may send it a form" in await seen(press)
         assert await seen(frame) == f"{found.address}{path}"
-        assert await found.state(intent) == "waiting"
+        assert await found.state(approval) == "waiting"

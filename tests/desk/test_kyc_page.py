@@ -9,8 +9,8 @@ import pytest
 
 from machines_mcp.desk.dependencies import Fulfilled
 from machines_mcp.partner.errors import TimedOut
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
 from tests.desk.desks import PASSPHRASE, Browser, Office, browser, forms, identity_form, kyc_values
 
 pytestmark = pytest.mark.anyio
@@ -35,15 +35,15 @@ TYPED = {
 }
 
 
-async def asked(found: Office) -> Intent:
-    return await found.ask(Effect.IDENTITY, identity_form(), tool="submit_kyc")
+async def asked(found: Office) -> Approval:
+    return await found.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc")
 
 
 async def test_the_form_has_the_fields_and_lists_of_the_api(found: Office, person: Browser) -> None:
     found.partner.values = kyc_values({"name": "taxResidence", "required": False, "type": "string"})
-    intent = await asked(found)
-    page = (await person.get(f"/kyc/{intent.id}")).text
-    fields = forms(page)[f"/kyc/{intent.id}"]
+    approval = await asked(found)
+    page = (await person.get(f"/kyc/{approval.id}")).text
+    fields = forms(page)[f"/kyc/{approval.id}"]
     assert fields.keys() >= TYPED.keys() - {"occupation"} | {
         "address_line2",
         "phone_number",
@@ -56,25 +56,25 @@ async def test_the_form_has_the_fields_and_lists_of_the_api(found: Office, perso
 
 
 async def test_what_was_typed_reaches_the_tool_once_and_nothing_else(found: Office, person: Browser) -> None:
-    intent = await asked(found)
-    path = f"/kyc/{intent.id}"
+    approval = await asked(found)
+    path = f"/kyc/{approval.id}"
     await person.get(path)
     form = forms(person.page)[path] | TYPED | {"passphrase": PASSPHRASE, "action": "send", "address_line2": " "}
     sent = await person.post(path, form)
-    assert (sent.status_code, sent.headers["location"]) == (303, f"/decisions/{intent.id}")
+    assert (sent.status_code, sent.headers["location"]) == (303, f"/decisions/{approval.id}")
     assert found.partner.sent == [TYPED]
-    assert await found.state(intent) == "executing"
+    assert await found.state(approval) == "executing"
     again = await person.post(path, form)
     assert again.status_code == 303
     assert found.partner.sent == [TYPED]
-    assert "no longer open" in (await person.get(f"/decisions/{intent.id}")).text
+    assert "no longer open" in (await person.get(f"/decisions/{approval.id}")).text
 
 
 async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost(
     found: Office, person: Browser
 ) -> None:
-    intent = await asked(found)
-    path = f"/kyc/{intent.id}"
+    approval = await asked(found)
+    path = f"/kyc/{approval.id}"
     await person.get(path)
     typed = {k: v for k, v in TYPED.items() if k != "occupation"}
     # By the search button, and by Enter, which presses the form's first button.
@@ -91,7 +91,7 @@ async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost
     assert forms(chosen.text)[path]["occupation"] == "15-1132"
     assert "19 more fit" in chosen.text
     assert "No occupation has these words" in (await person.post(path, typed | {"occupation_search": "qqqq"})).text
-    assert found.partner.sent == [] and await found.state(intent) == "waiting"
+    assert found.partner.sent == [] and await found.state(approval) == "waiting"
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost
 async def test_a_fault_stands_at_its_field_and_costs_no_try(
     found: Office, person: Browser, name: str, value: str, says: str
 ) -> None:
-    intent = await asked(found)
-    path = f"/kyc/{intent.id}"
+    approval = await asked(found)
+    path = f"/kyc/{approval.id}"
     await person.get(path)
     answer = await person.post(path, TYPED | {"passphrase": "wrong wrong wrong", "action": "send", name: value})
     assert answer.status_code == 422
@@ -128,13 +128,13 @@ async def test_a_fault_stands_at_its_field_and_costs_no_try(
     assert "wrong wrong" not in answer.text
     kept = forms(answer.text)[path]
     assert {k: v for k, v in kept.items() if k in TYPED and k != name} == {k: v for k, v in TYPED.items() if k != name}
-    assert not await found.guard.passphrase.locked() and await found.state(intent) == "waiting"
+    assert not await found.guard.passphrase.locked() and await found.state(approval) == "waiting"
     assert found.partner.sent == []
 
 
 async def test_a_fault_that_only_the_tool_finds_comes_back_to_its_field(found: Office, person: Browser) -> None:
-    intent = await asked(found)
-    path = f"/kyc/{intent.id}"
+    approval = await asked(found)
+    path = f"/kyc/{approval.id}"
     await person.get(path)
     found.partner.answer = Fulfilled("faulty", (("address_city", "must have at most 100 characters"),), "Mend it.")
     answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})
@@ -142,14 +142,14 @@ async def test_a_fault_that_only_the_tool_finds_comes_back_to_its_field(found: O
     found.partner.answer = Fulfilled("faulty", (("tax_id", "is required"),), "The arguments don't fit.")
     answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 422 and "This was not sent" in answer.text and "don&#39;t fit" in answer.text
-    assert await found.state(intent) == "waiting"
+    assert await found.state(approval) == "waiting"
 
 
 async def test_without_the_right_passphrase_nothing_is_sent_and_nothing_typed_is_lost(
     found: Office, person: Browser
 ) -> None:
-    intent = await asked(found)
-    path = f"/kyc/{intent.id}"
+    approval = await asked(found)
+    path = f"/kyc/{approval.id}"
     await person.get(path)
     for passphrase, status in (("", 422), ("not it at all", 403)):
         answer = await person.post(path, TYPED | {"passphrase": passphrase, "action": "send"})
@@ -159,36 +159,36 @@ async def test_without_the_right_passphrase_nothing_is_sent_and_nothing_typed_is
     codes = [(await person.post(path, TYPED | {"passphrase": "no", "action": "send"})).status_code for _ in range(4)]
     assert codes == [403, 403, 403, 429]
     assert (await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})).status_code == 429
-    assert found.partner.sent == [] and await found.state(intent) == "waiting"
+    assert found.partner.sent == [] and await found.state(approval) == "waiting"
 
 
 async def test_only_an_intent_that_asks_for_the_form_has_one(found: Office, person: Browser) -> None:
-    intent = await found.ask()
-    answer = await person.get(f"/kyc/{intent.id}")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/decisions/{intent.id}")
+    approval = await found.ask()
+    answer = await person.get(f"/kyc/{approval.id}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/decisions/{approval.id}")
 
 
 async def test_where_machines_can_not_be_asked_for_the_form_that_is_said(found: Office, person: Browser) -> None:
-    intent = await asked(found)
+    approval = await asked(found)
     found.partner.error = TimedOut()
-    answer = await person.get(f"/kyc/{intent.id}")
+    answer = await person.get(f"/kyc/{approval.id}")
     assert answer.status_code == 502 and "try again" in answer.text
 
 
 async def test_in_the_simulator_the_form_needs_no_passphrase(simulated: Office) -> None:
-    intent = await asked(simulated)
+    approval = await asked(simulated)
     async with browser(simulated) as person:
-        page = (await person.get(f"/kyc/{intent.id}")).text
+        page = (await person.get(f"/kyc/{approval.id}")).text
         assert "Your passphrase" not in page and "real data" in page
-        assert (await person.post(f"/kyc/{intent.id}", TYPED | {"action": "send"})).status_code == 303
+        assert (await person.post(f"/kyc/{approval.id}", TYPED | {"action": "send"})).status_code == 303
     assert simulated.partner.sent == [TYPED]
 
 
 async def test_a_call_that_went_wrong_after_the_yes_says_so(found: Office, person: Browser) -> None:
-    intent = await asked(found)
-    await person.get(f"/kyc/{intent.id}")
+    approval = await asked(found)
+    await person.get(f"/kyc/{approval.id}")
     found.partner.answer = Fulfilled("failed", (), "Machines did not accept the request; nothing was changed.")
-    answer = await person.post(f"/kyc/{intent.id}", TYPED | {"passphrase": PASSPHRASE, "action": "send"})
+    answer = await person.post(f"/kyc/{approval.id}", TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 303
     assert "did not go well. Machines did not accept" in (await person.get(answer.headers["location"])).text
 
@@ -197,14 +197,14 @@ async def test_what_was_typed_is_in_no_file_no_log_and_no_other_page(
     found: Office, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    intent = await asked(found)
-    path = f"/kyc/{intent.id}"
+    approval = await asked(found)
+    path = f"/kyc/{approval.id}"
     async with browser(found) as person:
         await person.get(path)
         faulty = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send", "email": "zyxnot"})
         assert "Zyxhopper" in faulty.text  # the control: there it must be, and is found
         assert (await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})).status_code == 303
-        pages = [(await person.get(where)).text for where in ("/", path, f"/decisions/{intent.id}")]
+        pages = [(await person.get(where)).text for where in ("/", path, f"/decisions/{approval.id}")]
     pages.append("".join(f"{k}: {v}" for k, v in faulty.headers.items()))
     await found.guard.audit.flush()
     files = _all_files(tmp_path)

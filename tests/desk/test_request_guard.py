@@ -19,14 +19,14 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def ready(found: Office, person: Browser) -> tuple[str, dict[str, str]]:
     """The form of a waiting request, filled in rightly: all that is missing is a request that may send it."""
-    intent = await found.ask()
+    approval = await found.ask()
     await person.get()
-    path = f"/decisions/{intent.id}"
+    path = f"/decisions/{approval.id}"
     return path, forms(person.page)[path] | {"decision": "approve", "passphrase": PASSPHRASE}
 
 
 async def undecided(found: Office) -> bool:
-    return [intent.state for intent in await found.guard.intents.recent(9)] == ["waiting"]
+    return [approval.state for approval in await found.guard.approvals.recent(9)] == ["waiting"]
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ async def test_a_form_without_a_cookie_decides_nothing(
 
 
 async def test_without_a_cookie_nothing_is_shown_but_the_way_in(found: Office) -> None:
-    intent = await found.ask()
+    approval = await found.ask()
     async with browser(found, signed_in=False) as stranger:
-        for path in ("/", "/audit", f"/decisions/{intent.id}", f"/kyc/{intent.id}", "/decisions/" + "0" * 32):
+        for path in ("/", "/audit", f"/decisions/{approval.id}", f"/kyc/{approval.id}", "/decisions/" + "0" * 32):
             answer = await stranger.get(path)
             assert answer.status_code == 401
             assert "user-1" not in answer.text and "Withdraw" not in answer.text
@@ -164,8 +164,8 @@ async def test_a_link_in_a_chat_leads_in_and_says_how_to_go_on(found: Office) ->
 
 
 async def test_every_answer_forbids_what_is_not_needed(found: Office, person: Browser) -> None:
-    intent = await found.ask()
-    answers = [await person.get(path) for path in ("/", "/audit", "/desk.css", f"/decisions/{intent.id}", "/nowhere")]
+    approval = await found.ask()
+    answers = [await person.get(path) for path in ("/", "/audit", "/desk.css", f"/decisions/{approval.id}", "/nowhere")]
     answers += [await person.get("/", Host="x"), await person.post("/sign-in", {"token": "x"})]
     for answer in answers:
         policy = answer.headers["content-security-policy"]
@@ -223,8 +223,8 @@ async def test_a_page_that_fails_says_so_without_what_it_was_working_on(
     async def fails(*_: object) -> None:
         raise ValueError("zyx-secret")
 
-    monkeypatch.setattr(found.guard.ways, "_intents", None, raising=False)
-    monkeypatch.setattr(type(found.guard.ways), "waiting", fails)
+    monkeypatch.setattr(found.guard.channels, "_intents", None, raising=False)
+    monkeypatch.setattr(type(found.guard.channels), "waiting", fails)
     answer = await person.get()
     assert answer.status_code == 500
     assert "zyx-secret" not in answer.text + caplog.text

@@ -33,14 +33,14 @@ async def test_anything_else_does_not(found: Office, passphrase: str, status: in
 
 
 async def test_five_wrong_tries_at_the_way_in_lock_the_decisions_too(found: Office) -> None:
-    intent = await found.ask()
+    approval = await found.ask()
     async with browser(found) as person, browser(found, signed_in=False) as stranger:
         codes = [(await stranger.sign_in("not it at all")).status_code for _ in range(5)]
         assert codes == [403, 403, 403, 403, 429]
         await person.get()
-        answer = await person.post(f"/decisions/{intent.id}", {"decision": "approve", "passphrase": PASSPHRASE})
+        answer = await person.post(f"/decisions/{approval.id}", {"decision": "approve", "passphrase": PASSPHRASE})
         assert answer.status_code == 429
-        assert await found.state(intent) == "waiting"
+        assert await found.state(approval) == "waiting"
 
 
 async def test_where_no_passphrase_is_set_nobody_comes_in_and_it_is_said_why(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ async def test_signing_out_ends_the_session_and_not_only_the_cookie(found: Offic
 
 
 async def test_in_the_simulator_a_second_tab_does_not_spoil_the_first(simulated: Office) -> None:
-    intent = await simulated.ask()
+    approval = await simulated.ask()
     async with browser(simulated) as first, browser(simulated) as second:
         await second.get()
         first.http.cookies = second.http.cookies
-        assert (await first.post(f"/decisions/{intent.id}", {"decision": "refuse"})).status_code == 303
+        assert (await first.post(f"/decisions/{approval.id}", {"decision": "refuse"})).status_code == 303
         assert "/sign-out" not in forms(second.page)
 
 

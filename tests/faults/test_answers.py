@@ -206,8 +206,8 @@ async def test_whatever_goes_wrong_in_whatever_order_nothing_is_doubled(runs: in
         # A client for each seed, since its budget for repetitions is for all of its requests.
         async with upstream() as api, PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5) as client:
             held, choice = Holding(api, honours), random.Random(seed)  # noqa: S311
-            intents = 4
-            for number in range(intents):
+            approvals = 4
+            for number in range(approvals):
                 script = [any_answer(choice, held) for _ in range(choice.randint(0, 6))]
                 before = len(held.cards)
                 api.on("POST", "/cards", *script, held.making())

@@ -14,11 +14,11 @@ import pytest
 from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Demand, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.approvals import GRANT_SECONDS
-from machines_mcp.permissions.cooldown import Barred
-from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 # How far a clock may go back before everything stops; a grant can live so much longer, and no more.
 TOLERANCE = 300.0
-DEMAND = Demand("pay", Effect.MONEY, "user-1", "digest-1")
+DEMAND = CallRequest("pay", ActionClass.MONEY, "user-1", "digest-1")
 
 
 @pytest.fixture
@@ -42,21 +42,21 @@ def clock() -> Clock:
 @pytest.fixture
 async def guard(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
     store = Store(tmp_path / "state")
-    yield wire_guard(store, default_policy("embedded", read_only=False), clock=clock)
+    yield build_guard(store, default_policy("embedded", read_only=False), clock=clock)
     await store.close()
 
 
 async def granted(guard: Guard) -> str:
-    passage = await guard.gate.ask(DEMAND, Stakes("Pay?"))
-    assert passage.intent is not None
-    assert await guard.intents.grant(passage.intent.id, "terminal")
-    return passage.intent.id
+    authorization = await guard.authorizer.request(DEMAND, ApprovalDetails("Pay?"))
+    assert authorization.approval is not None
+    assert await guard.approvals.grant(authorization.approval.id, "terminal")
+    return authorization.approval.id
 
 
-async def runs(guard: Guard, intent_id: str) -> bool:
+async def runs(guard: Guard, approval_id: str) -> bool:
     try:
-        return (await guard.gate.resume(DEMAND, intent_id)).verdict == "run"
-    except Barred:
+        return (await guard.authorizer.resume(DEMAND, approval_id)).verdict == "run"
+    except LimitExceeded:
         return False
 
 
@@ -75,10 +75,10 @@ async def runs(guard: Guard, intent_id: str) -> bool:
 async def test_a_grant_is_worth_nothing_after_the_clock_has_jumped(
     guard: Guard, clock: Clock, jumps: list[float]
 ) -> None:
-    intent_id = await granted(guard)
+    approval_id = await granted(guard)
     for jump in jumps:
         clock.advance(jump)
-        assert not await runs(guard, intent_id)
+        assert not await runs(guard, approval_id)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -86,12 +86,12 @@ async def test_no_jumps_make_a_grant_live_longer_than_its_time_and_the_tolerance
     guard: Guard, clock: Clock, seed: int
 ) -> None:
     choice, lived = random.Random(seed), 0.0  # noqa: S311
-    intent_id = await granted(guard)
+    approval_id = await granted(guard)
     for _ in range(12):
         passed = choice.choice((1.0, 30.0, 120.0))
         lived += passed
         clock.advance(passed + choice.choice((0.0, 0.0, -120.0, -290.0, -DAY, DAY)))
-        if await runs(guard, intent_id):
+        if await runs(guard, approval_id):
             assert lived < GRANT_SECONDS + TOLERANCE
             return
 

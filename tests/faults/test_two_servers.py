@@ -20,8 +20,8 @@ from tests.faults.shop import Shop, shop
 pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 _amounts = itertools.count(1000)
-_BEGUN = "SELECT intent_id FROM mutations WHERE state = 'pending'"
-_OWNER = "SELECT owner FROM intents WHERE id = ?"
+_BEGUN = "SELECT approval_id FROM mutations WHERE state = 'pending'"
+_OWNER = "SELECT owner FROM approvals WHERE id = ?"
 _UNFINISHED = "SELECT count(*) FROM mutations WHERE state NOT IN ('done', 'rejected', 'unsent')"
 
 Work = tuple[str, dict[str, Any]]
@@ -66,11 +66,11 @@ async def test_what_two_servers_do_at_once_is_all_done_once(tmp_path: Path, card
         works = work_of(user_id, cards), work_of(user_id, cards)
         first = await at_once(one, other, works)
         made = {answer["card_id"] for answer in itertools.chain(*first) if "card_id" in answer}
-        doubts = [again(*each) for each in zip(works, first, strict=True)]
-        assert len(doubts[0]) + len(doubts[1]) == cards // 2
+        unresolved_calls = [again(*each) for each in zip(works, first, strict=True)]
+        assert len(unresolved_calls[0]) + len(unresolved_calls[1]) == cards // 2
         # What the one doubts the other finds out, and both do at the same time.
-        second = await at_once(one, other, (doubts[1], doubts[0]))
-        third = await at_once(one, other, (doubts[0], doubts[1]))
+        second = await at_once(one, other, (unresolved_calls[1], unresolved_calls[0]))
+        third = await at_once(one, other, (unresolved_calls[0], unresolved_calls[1]))
         found = [answer["card_id"] for answer in itertools.chain(*second)]
         assert Counter(found) == Counter(answer["card_id"] for answer in itertools.chain(*third))
         made |= set(found)
@@ -110,7 +110,7 @@ async def test_what_runs_in_the_one_is_left_to_it_by_the_other(tmp_path: Path) -
         with anyio.fail_after(30):
             while not (found := rows(state, _BEGUN)):  # noqa: ASYNC110 - another process writes it
                 await anyio.sleep(0.02)
-        named = arguments | {"approval_id": found[0]["intent_id"]}
+        named = arguments | {"approval_id": found[0]["approval_id"]}
         owner = rows(state, _OWNER, named["approval_id"])[0][0]
         meanwhile = await other.calls([(tool, named)] * 3)
         assert rows(state, _OWNER, named["approval_id"])[0][0] == owner

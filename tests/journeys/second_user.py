@@ -86,7 +86,7 @@ def grant(database: Path) -> None:
     """Say yes where the answer is stored."""
     db = sqlite3.connect(database, timeout=1)
     try:
-        db.execute("UPDATE intents SET state = 'granted'")
+        db.execute("UPDATE approvals SET state = 'granted'")
         db.commit()
     finally:
         db.close()

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from machines_mcp.storage.audit_log import Audit, Finding, Row
+from machines_mcp.storage.audit_log import AuditLog, AuditRow, Finding
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.state_keys import state_key
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
@@ -30,7 +30,7 @@ class Book:
         self._folder = folder
         self._read_until = 0
 
-    async def fresh(self, count: int) -> list[Row]:
+    async def fresh(self, count: int) -> list[AuditRow]:
         """The rows since the last look, once they are this many: those of reads are written in batches."""
         with anyio.fail_after(10):
             while len(rows := await self._rows()) < count:
@@ -44,15 +44,15 @@ class Book:
     async def close(self) -> None:
         await self._store.close()
 
-    async def _rows(self) -> list[Row]:
+    async def _rows(self) -> list[AuditRow]:
         return await self._audit().rows(after=self._read_until, limit=1000)
 
-    def _audit(self) -> Audit:
-        return Audit(self._store, state_key(self._folder, "audit"), "reader")
+    def _audit(self) -> AuditLog:
+        return AuditLog(self._store, state_key(self._folder, "audit"), "reader")
 
 
-def brief(rows: list[Row]) -> list[tuple[str, str | None, str | None, str | None, str | None]]:
-    return [(row.kind, row.tool, row.effect, row.verdict, row.code) for row in rows]
+def brief(rows: list[AuditRow]) -> list[tuple[str, str | None, str | None, str | None, str | None]]:
+    return [(row.kind, row.tool, row.action_class, row.verdict, row.code) for row in rows]
 
 
 async def refused(server: Agent, tool: str, **arguments: Any) -> str:
@@ -80,7 +80,7 @@ async def test_a_call_of_each_class_leaves_its_rows(tmp_path: Path, era: Era) ->
         rows = await book.fresh(4)
         assert brief(rows) == granted("submit_kyc", "identity")
         assert {row.user_id for row in rows} == {WHO}
-        assert len({row.intent_id for row in rows}) == 1
+        assert len({row.approval_id for row in rows}) == 1
         assert [row.by for row in rows] == [None, "dialog", "dialog", "dialog"]
 
         await server.call("accept_agreements")
@@ -116,12 +116,12 @@ async def test_a_call_of_each_class_leaves_its_rows(tmp_path: Path, era: Era) ->
     await book.close()
 
 
-def granted(tool: str, effect: str) -> list[tuple[str, str, str, str | None, str | None]]:
+def granted(tool: str, action_class: str) -> list[tuple[str, str, str, str | None, str | None]]:
     return [
-        ("asked", tool, effect, None, None),
-        ("decision", tool, effect, "granted", None),
-        ("call", tool, effect, "executing", None),
-        ("outcome", tool, effect, "done", "ok"),
+        ("asked", tool, action_class, None, None),
+        ("decision", tool, action_class, "granted", None),
+        ("call", tool, action_class, "executing", None),
+        ("outcome", tool, action_class, "done", "ok"),
     ]
 
 
@@ -143,7 +143,7 @@ async def test_every_call_that_fails_leaves_a_row_that_says_how_and_never_what_i
             "agreements.not_accepted",
         )
         (row,) = await book.fresh(1)
-        assert (row.kind, row.tool, row.effect, row.user_id) == ("call", "create_card", "money", WHO)
+        assert (row.kind, row.tool, row.action_class, row.user_id) == ("call", "create_card", "money", WHO)
         assert row.code in ("kyc.not_approved", "agreements.not_accepted")
 
         assert await refused(server, "accept_agreements", approval_id="0" * 32) == "approval.mismatch"
@@ -158,7 +158,7 @@ async def test_what_the_policy_denies_leaves_a_row(tmp_path: Path) -> None:
     book = Book(tmp_path)
     async with agent(tmp_path, "2026-07-28", who=WHO, MACHINES_READ_ONLY="true") as server:
         assert await refused(server, "create_session", purpose="kyc") == "policy.denied"
-        assert [(row.tool, row.effect, row.code) for row in await book.fresh(1)] == [
+        assert [(row.tool, row.action_class, row.code) for row in await book.fresh(1)] == [
             ("create_session", "write", "policy.denied")
         ]
     await book.close()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from machines_mcp.permissions.factory import wire_guard
+from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import read_settings
@@ -79,7 +79,7 @@ async def test_outside_the_simulator_it_takes_the_passphrase(tmp_path: Path, san
         "MACHINES_USER_ID": f"desk-user-{tmp_path.name}",
     }
     store = Store(read_settings(settings | {"MACHINES_STATE_DIR": str(tmp_path)}).state_dir)
-    guard = wire_guard(store, default_policy("sandbox", read_only=False))
+    guard = build_guard(store, default_policy("sandbox", read_only=False))
     await guard.passphrase.set(Secret(PASSPHRASE))
     await guard.audit.close()
     await store.close()

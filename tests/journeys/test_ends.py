@@ -92,7 +92,7 @@ async def test_an_approval_that_came_too_late_is_asked_for_anew(quiet: Ground) -
     quiet.begin()
     await quiet.standing()
     late = await quiet.asks("create_card", **CARD)
-    quiet.write("UPDATE intents SET expires_at = 1 WHERE id = ?", late)
+    quiet.write("UPDATE approvals SET expires_at = 1 WHERE id = ?", late)
     walk = walker(quiet, says(quiet, yes=True))
     await walk.walk("create_card", MADE, approval_id=late)
     assert (walk.calls, walk.waits) == (["create_card"] * 3, 1)

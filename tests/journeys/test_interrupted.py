@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from machines_mcp.partner import KycAddress, KycApplication, PartnerClient
-from machines_mcp.permissions.factory import wire_guard
+from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
@@ -91,8 +91,8 @@ class House:
         assert asked["code"] == "approval.required", asked
         store = self.store()
         try:
-            guard = wire_guard(store, default_policy("sandbox", read_only=False))
-            assert await guard.intents.grant(asked["approval_id"], "terminal")
+            guard = build_guard(store, default_policy("sandbox", read_only=False))
+            assert await guard.approvals.grant(asked["approval_id"], "terminal")
         finally:
             await store.close()
         return arguments | {"approval_id": asked["approval_id"]}
@@ -145,7 +145,7 @@ async def home(tmp_path: Path, upstream: Sandbox) -> House:
         pytest.param("request.answered", True, ERAS[0], marks=pytest.mark.check),
         *(
             pytest.param(point, keys, MODERN, marks=pytest.mark.check)
-            for point in ("intent.consumed", "journal.begun", "request.sent", "request.answered", "journal.ended")
+            for point in ("approval.consumed", "journal.begun", "request.sent", "request.answered", "journal.ended")
             for keys in (True, False)
             if (point, keys) != ("request.answered", True)
         ),
@@ -198,17 +198,17 @@ async def test_the_next_server_settles_it_by_itself(home: House) -> None:
     (card_id,) = await home.cards()
     store = home.store()
     try:
-        guard = wire_guard(store, default_policy("sandbox", read_only=False))
+        guard = build_guard(store, default_policy("sandbox", read_only=False))
         async with home.server():
             with anyio.fail_after(30):
                 while True:
-                    intent = await guard.intents.get(again["approval_id"])
-                    assert intent is not None
-                    if intent.state == "done":
+                    approval = await guard.approvals.get(again["approval_id"])
+                    assert approval is not None
+                    if approval.state == "done":
                         break
-                    assert intent.state == "executing"
+                    assert approval.state == "executing"
                     await anyio.sleep(0.05)
-        assert json.loads(intent.outcome or "")["card_id"] == card_id
+        assert json.loads(approval.outcome or "")["card_id"] == card_id
         assert await guard.journal.unresolved() == []
     finally:
         await store.close()

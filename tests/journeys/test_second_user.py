@@ -19,7 +19,7 @@ import anyio
 import psutil
 import pytest
 
-from machines_mcp.permissions.factory import wire_guard
+from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import read_settings
@@ -59,7 +59,7 @@ def home() -> Iterator[Path]:
 
 
 async def set_passphrase(store: Store) -> None:
-    guard = wire_guard(store, default_policy("sandbox", read_only=False))
+    guard = build_guard(store, default_policy("sandbox", read_only=False))
     await guard.passphrase.set(Secret(PASSPHRASE))
 
 
@@ -123,7 +123,7 @@ async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandb
             await server.call("resolve_user", user_id="second-user", wallet_address="0x" + "ab" * 20)
         waiting, desk = str(asked.value.body["approval_id"]), str(asked.value.body["desk"])
         before = lying(home)
-        assert before > {"state.db", "state.db-wal", "audit.key", "intents.key", "request-state.key", "desk.json"}
+        assert before > {"state.db", "state.db-wal", "audit.key", "approvals.key", "request-state.key", "desk.json"}
         assert before > {"passphrase.json", "policy.toml", "partner.key", "head.json"}
         # What they might have heard: the partner key and the passphrase. What they lack is a way in.
         known = settings | {"MACHINES_PARTNER_KEY": sandbox.partner_key, "MACHINES_STATE_DIR": str(state)}
@@ -146,7 +146,7 @@ async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandb
         assert all(status >= 300 for status in found["posts"])
         assert lying(home) == before
         open_ones = (await server.call("status"))["waiting"]
-        assert [intent["approval_id"] for intent in open_ones] == [waiting]
+        assert [approval["approval_id"] for approval in open_ones] == [waiting]
 
 
 def lying(home: Path) -> set[str]:

@@ -154,10 +154,10 @@ async def about(world: World, process: Process, kind: Kind, pick: int) -> None:
         await call(world, process, what, Dialog(what.id, "decline" if pick % 5 == 0 else "accept"))
 
 
-async def decide(process: Process, intent_id: str, *, yes: bool) -> None:
+async def decide(process: Process, approval_id: str, *, yes: bool) -> None:
     """A person at the terminal; where the store fails they see an error and go home."""
     with suppress(StoreUnavailable):
-        await (process.guard.ways.grant if yes else process.guard.ways.refuse)(intent_id, "terminal")
+        await (process.guard.channels.grant if yes else process.guard.channels.refuse)(approval_id, "terminal")
 
 
 async def call(world: World, process: Process, what: Ask, dialog: Dialog | None = None) -> None:

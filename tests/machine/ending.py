@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from machines_mcp.permissions.authorizer import Passage
+from machines_mcp.permissions.authorizer import Authorization
 from machines_mcp.storage.audit_chain import verify
 from machines_mcp.storage.state_keys import state_key
 from tests.machine.callers import Act, call
 from tests.machine.invariants import Violated, check
 from tests.machine.process import Process
-from tests.machine.rows import Row, intents, reading
+from tests.machine.rows import Row, approvals, reading
 from tests.machine.world import NAMES, Ask, World
 
 _ASKED_AGAIN = 6
@@ -31,8 +31,8 @@ def settle(world: World, seed: int = 0) -> None:
     world.wait(SOON + 1.0 + world.upstream.habits.signs_after, seed)
     check(world)
     for row in _executing(world):
-        (passage,) = world.step([(NAMES[0], partial(_look, world, row))])
-        if isinstance(passage, Passage) and passage.verdict != "manual":
+        (authorization,) = world.step([(NAMES[0], partial(_look, world, row))])
+        if isinstance(authorization, Authorization) and authorization.verdict != "manual":
             raise Violated(f"rest: a {row.group[0]} is in doubt still, and no person is called")
     # Whoever asks again is told what was found, or that nothing happened.
     for what in world.told.asks[-_ASKED_AGAIN:]:
@@ -43,7 +43,7 @@ def settle(world: World, seed: int = 0) -> None:
 
 def _executing(world: World) -> list[Row]:
     with reading(world.disk.folder / "state.db") as db:
-        return [row for row in intents(db) if row.state == "executing"]
+        return [row for row in approvals(db) if row.state == "executing"]
 
 
 def _again(world: World, what: Ask) -> Act:
@@ -54,18 +54,18 @@ async def _nothing(process: Process) -> None:
     pass
 
 
-async def _look(world: World, row: Row, process: Process) -> Passage | None:
-    intent = await process.guard.intents.get(row.id)
-    assert intent is not None
-    return await process.settling.settle(intent)
+async def _look(world: World, row: Row, process: Process) -> Authorization | None:
+    approval = await process.guard.approvals.get(row.id)
+    assert approval is not None
+    return await process.settling.reconcile(approval)
 
 
 def _journal(world: World) -> None:
     """What the journal has open is what a person must look at, and one thing is made by one mutation."""
     manual = {row.id for row in _executing(world)}
     with reading(world.disk.folder / "state.db") as db:
-        query = "SELECT intent_id, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
-        if left := [tuple(row) for row in db.execute(query) if row["intent_id"] not in manual]:
+        query = "SELECT approval_id, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
+        if left := [tuple(row) for row in db.execute(query) if row["approval_id"] not in manual]:
             raise Violated(f"rest: the journal has left open {left[0][1]}, and no person is called")
         twice = "SELECT 1 FROM mutations WHERE state = 'done' AND operation = 'POST /cards'"
         if (

@@ -10,7 +10,7 @@ from machines_mcp.storage.audit_chain import chained
 from machines_mcp.storage.audit_checkpoint import holds, newest
 from machines_mcp.storage.audit_record import COLUMNS
 from machines_mcp.storage.state_keys import state_key
-from tests.machine.rows import Group, Row, intents, reading
+from tests.machine.rows import Group, Row, approvals, reading
 from tests.machine.world import PER_DAY_CENTS, PER_USER_DAY_CENTS, World
 
 DAY = 86_400.0
@@ -30,7 +30,7 @@ def check(world: World) -> None:
     if not path.exists():
         return
     with reading(path) as db:
-        rows = intents(db)
+        rows = approvals(db)
         found = [
             *(f"told: {wrong}" for wrong in world.told.wrong),
             *(f"sent: {wrong}" for wrong in world.sends.wrong),
@@ -67,9 +67,9 @@ def _upstream(world: World, rows: list[Row]) -> Iterator[str]:
         standings = Counter(row.standing for row in by_group.get(group, ()))
         least, most = standings["done"], standings["done"] + standings["open"]
         if there[group] > most:
-            yield f"upstream: {there[group]} of a {group[0]} that {most} intents can have made"
+            yield f"upstream: {there[group]} of a {group[0]} that {most} approvals can have made"
         if there[group] < least and group[0] not in ("change", "close"):
-            yield f"upstream: {there[group]} of a {group[0]} that {least} intents say they made"
+            yield f"upstream: {there[group]} of a {group[0]} that {least} approvals say they made"
 
 
 def _money(world: World, rows: list[Row]) -> Iterator[str]:
@@ -90,8 +90,8 @@ _NAMES = ("card_id", "withdrawal_id", "deposit_id")
 def _told(world: World, rows: list[Row]) -> Iterator[str]:
     """What a caller was told stays true."""
     by_id = {row.id: row for row in rows}
-    for intent_id, told in world.told.outcomes.items():
-        row = by_id.get(intent_id)
+    for approval_id, told in world.told.outcomes.items():
+        row = by_id.get(approval_id)
         if row is None or row.standing == "nothing":
             yield "told: a caller heard that it happened, and the intent says that it did not"
         elif row.state == "done" and any(told.get(name) != (row.outcome or {}).get(name) for name in _NAMES):
@@ -116,7 +116,7 @@ def _kept(world: World, rows: list[Row]) -> Iterator[str]:
     if any(card is None or (card.kind, card.user, card.terms) != row.group for row, card in named):
         yield "kept: an intent names a card that is not there, or not of its terms"
     if len({card.id for _, card in named if card is not None}) < len(named):
-        yield "kept: two intents name one card"
+        yield "kept: two approvals name one card"
 
 
 def _caps(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
@@ -124,8 +124,8 @@ def _caps(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
     total: Counter[float] = Counter()
     of_user: Counter[tuple[float, str]] = Counter()
     for row in rows:
-        if row.cents and row.standing != "nothing" and row.began_at is not None:
-            day = row.began_at // DAY
+        if row.cents and row.standing != "nothing" and row.started_at is not None:
+            day = row.started_at // DAY
             total[day] += row.cents
             of_user[day, row.group[1]] += row.cents
     if any(cents > PER_DAY_CENTS for cents in total.values()):
@@ -150,16 +150,16 @@ def _audit(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
     """Each intent was granted once and taken once per grant, and the audit says of each row what the row says."""
     states: dict[str, str] = defaultdict(str)
     told = (
-        "SELECT kind, intent_id, verdict FROM audit"
-        " WHERE intent_id IS NOT NULL AND (kind = 'asked' OR verdict IS NOT NULL) ORDER BY seq"
+        "SELECT kind, approval_id, verdict FROM audit"
+        " WHERE approval_id IS NOT NULL AND (kind = 'asked' OR verdict IS NOT NULL) ORDER BY seq"
     )
-    for kind, intent_id, verdict in db.execute(told):
+    for kind, approval_id, verdict in db.execute(told):
         word = "asked" if kind == "asked" else verdict
-        after = _NEXT.get((states[intent_id], word))
+        after = _NEXT.get((states[approval_id], word))
         if after is None:
-            yield f"audit: an intent that is {states[intent_id] or 'not there'} was {word}"
+            yield f"audit: an intent that is {states[approval_id] or 'not there'} was {word}"
             return
-        states[intent_id] = after
+        states[approval_id] = after
     for row in rows:
         if states.pop(row.id, "") != row.state:
             yield f"audit: an intent is {row.state}, and the audit says otherwise"

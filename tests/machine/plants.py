@@ -8,19 +8,19 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from machines_mcp.partner.request import Wire
-from machines_mcp.permissions.approval import Intent, find
-from machines_mcp.permissions.approval_details import Demand, Stakes
-from machines_mcp.permissions.approvals import Intents
-from machines_mcp.permissions.cooldown import Barred
+from machines_mcp.partner.request import Attempt
+from machines_mcp.permissions.approval import Approval, find
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.permissions.approvals import ApprovalStore
+from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.executions import Executions
-from machines_mcp.protocol.errors import Refusal
-from machines_mcp.protocol.execution import Running
-from machines_mcp.protocol.tool import Done, Settled
+from machines_mcp.protocol.errors import ToolError
+from machines_mcp.protocol.execution import ToolRunner
+from machines_mcp.protocol.tool import Completed, Reconciliation
 from machines_mcp.storage.database import Store
-from machines_mcp.storage.journal import Entry, Journal
-from machines_mcp.storage.process_locks import Owners
-from machines_mcp.storage.withdrawals import Begun, Withdrawals
+from machines_mcp.storage.journal import Journal, JournalEntry
+from machines_mcp.storage.process_locks import ProcessLocks
+from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
 from machines_mcp.tools import reconcile_cards, reconcile_withdrawals
 from machines_mcp.tools.services import UserCall
 
@@ -58,61 +58,61 @@ def no_sync() -> Sequence[Swap]:
 @_plant
 def no_key() -> Sequence[Swap]:
     """No idempotency key is sent."""
-    whole = Wire.headers
+    whole = Attempt.headers
 
-    def headers(self: Wire, credential: Any) -> dict[str, str]:
+    def headers(self: Attempt, credential: Any) -> dict[str, str]:
         return {name: value for name, value in whole(self, credential).items() if name != "Idempotency-Key"}
 
-    return [(Wire, "headers", headers)]
+    return [(Attempt, "headers", headers)]
 
 
 @_plant
 def double_consume() -> Sequence[Swap]:
     """Whether the grant is there is read, and then it is taken, in a transaction of its own."""
 
-    async def consume(self: Intents, intent: Intent) -> bool:
-        fresh = await self.get(intent.id)
-        if fresh is None or fresh.state != "granted" or self.expired(fresh):
+    async def consume(self: ApprovalStore, approval: Approval) -> bool:
+        fresh = await self.get(approval.id)
+        if fresh is None or fresh.state != "granted" or self.is_expired(fresh):
             return False
 
         def work(db: sqlite3.Connection) -> None:
-            if not self._consume(db, intent):
-                db.execute("UPDATE intents SET owner = ? WHERE id = ?", (self.executions.owners.own(), intent.id))
-                self._tell(db, "call", intent.id, "executing")
+            if not self._consume(db, approval):
+                db.execute("UPDATE approvals SET owner = ? WHERE id = ?", (self.executions.locks.own(), approval.id))
+                self._record_change(db, "call", approval.id, "executing")
 
         await self._store.run(work)
         return True
 
-    return [(Intents, "consume", consume)]
+    return [(ApprovalStore, "consume", consume)]
 
 
 @_plant
 def cap_before_reserve() -> Sequence[Swap]:
     """Limits are looked at before the transaction that reserves, and not in it, nor again when the grant is used."""
-    whole = Intents.open
+    whole = ApprovalStore.open
 
-    async def opened(self: Intents, demand: Demand, stakes: Stakes) -> Intent:
+    async def opened(self: ApprovalStore, call_request: CallRequest, details: ApprovalDetails) -> Approval:
         now = self._clock()
-        broken = await self._store.read(lambda db: self._limit(db, demand, stakes, now, None))
+        broken = await self._store.read(lambda db: self._limit(db, call_request, details, now, None))
         if broken is not None:
-            raise Barred(broken)
-        return await whole(self, demand, stakes)
+            raise LimitExceeded(broken)
+        return await whole(self, call_request, details)
 
-    return [(Intents, "open", opened), (Intents, "_refuse_over_limit", lambda *_, **__: None)]
+    return [(ApprovalStore, "open", opened), (ApprovalStore, "_refuse_over_limit", lambda *_, **__: None)]
 
 
 @_plant
 def audit_skipped() -> Sequence[Swap]:
     """That a grant is taken is not in the audit."""
-    whole = Intents._tell
+    whole = ApprovalStore._record_change
 
     def tell(
-        self: Intents, db: sqlite3.Connection, kind: Any, intent_id: str, verdict: str, code: str | None = None
+        self: ApprovalStore, db: sqlite3.Connection, kind: Any, approval_id: str, verdict: str, code: str | None = None
     ) -> None:
         if verdict != "executing":
-            whole(self, db, kind, intent_id, verdict, code)
+            whole(self, db, kind, approval_id, verdict, code)
 
-    return [(Intents, "_tell", tell)]
+    return [(ApprovalStore, "_tell", tell)]
 
 
 @_plant
@@ -135,10 +135,10 @@ def journal_after() -> Sequence[Swap]:
 def given_back_in_doubt() -> Sequence[Swap]:
     """A grant whose call is in doubt may be used again."""
 
-    async def refused(self: Running, intent: Intent, refusal: Refusal) -> Refusal:
-        return await self._given_back(intent, refusal)
+    async def refused(self: ToolRunner, approval: Approval, refusal: ToolError) -> ToolError:
+        return await self._return_grant(approval, refusal)
 
-    return [(Running, "_refused", refused)]
+    return [(ToolRunner, "_refused", refused)]
 
 
 @_plant
@@ -168,10 +168,10 @@ def quote_used_twice() -> Sequence[Swap]:
 def withdrawal_resent() -> Sequence[Swap]:
     """A withdrawal whose answer was lost is asked for once more."""
 
-    async def again(call: UserCall, begun: Begun, entries: Sequence[Entry]) -> Settled:
+    async def again(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
         terms: Mapping[str, Any] = begun.quote.terms
         answer = await reconcile_withdrawals.ask(call, begun.id, terms)
-        return Done(reconcile_withdrawals.answered(call, begun.id, terms, answer))
+        return Completed(reconcile_withdrawals.answered(call, begun.id, terms, answer))
 
     return [(reconcile_withdrawals, "_unanswered", again)]
 
@@ -185,15 +185,15 @@ def resent_at_once() -> Sequence[Swap]:
 @_plant
 def living_taken_for_dead() -> Sequence[Swap]:
     """What another process is at work on is taken for cut short."""
-    return [(Owners, "alive", lambda self, owner: False)]
+    return [(ProcessLocks, "alive", lambda self, owner: False)]
 
 
 @_plant
 def settled_by_many() -> Sequence[Swap]:
     """All who want to go to work on what was cut short do."""
 
-    async def take_over(self: Executions, intent_id: str) -> Intent | None:
-        found = await self._store.read(lambda db: find(db, intent_id))
+    async def take_over(self: Executions, approval_id: str) -> Approval | None:
+        found = await self._store.read(lambda db: find(db, approval_id))
         return found if found is not None and found.state == "executing" and not self.running(found) else None
 
     return [(Executions, "take_over", take_over)]

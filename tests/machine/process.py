@@ -15,24 +15,24 @@ from typing import Any, Literal, TypeVar
 import mcp_types as types
 
 from machines_mcp.partner import PartnerClient
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.factory import Guard, wire_guard
-from machines_mcp.permissions.pending import Overview
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.factory import Guard, build_guard
+from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.dispatcher import Dispatcher
-from machines_mcp.protocol.execution import Running
-from machines_mcp.protocol.reconciliation import Settling
+from machines_mcp.protocol.execution import ToolRunner
+from machines_mcp.protocol.reconciliation import Reconciler
 from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.responses import Shaping
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.protocol.responses import ResponseBuilder
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.stdio import QUIET_SECONDS
-from machines_mcp.storage.journal_entry import anything_open
+from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.catalog import TOOLS
-from machines_mcp.tools.error_mapping import explain
-from machines_mcp.tools.services import SETTLE_SECONDS, Revealed, Services, Sink, permissions
+from machines_mcp.tools.error_mapping import map_error
+from machines_mcp.tools.services import RECONCILE_SECONDS, Revealed, Services, Sink, permissions
 from tests.machine.disk import Disk, FaultyStore
 from tests.machine.loop import Life, Schedule, living
 from tests.machine.network import BASE, Network, Weather
@@ -48,7 +48,7 @@ _KEY = Secret("partner-key-of-the-machine")
 class Dialog:
     """What a person answered in the client's dialog."""
 
-    intent_id: str
+    approval_id: str
     answer: Literal["accept", "decline"]
 
 
@@ -71,7 +71,7 @@ class Process:
     def __init__(self, name: str, around: Around) -> None:
         self.life = Life(name)
         self.store = FaultyStore(around.disk, self.life, around.schedule)
-        self.guard: Guard = wire_guard(self.store, around.policy, clock=around.clock)
+        self.guard: Guard = build_guard(self.store, around.policy, clock=around.clock)
         network = Network(around.upstream, around.weather, self.life, around.schedule, around.sent)
         self._client = PartnerClient(
             f"http://127.0.0.1{BASE}",
@@ -81,16 +81,19 @@ class Process:
             mutations=self.guard.journal,
         )
         registry = Registry(TOOLS, around.policy, toolsets=_TOOLSETS, pinned_user=None)
-        running, services = Running(self.guard.gate, explain, Egress().shows), self._services(around)
-        self.settling = Settling(self.guard, {tool.name: tool for tool in TOOLS}, running, services)
-        self.guard.gate.settle = self.settling.settle
+        running, services = (
+            ToolRunner(self.guard.authorizer, map_error, OutputFilter().contains_secret),
+            self._services(around),
+        )
+        self.settling = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, running, services)
+        self.guard.authorizer.settle = self.settling.reconcile
         self.dispatcher = Dispatcher(
             registry,
-            self.guard.gate,
+            self.guard.authorizer,
             running,
-            Shaping(registry, {"environment": "machine"}),
+            ResponseBuilder(registry, {"environment": "machine"}),
             services,
-            digest_key=state_key(self.store.folder, "intents"),
+            digest_key=state_key(self.store.folder, "approvals"),
             desk=_nowhere,
         )
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -112,8 +115,8 @@ class Process:
         """As the server does after its start, in the background."""
         await asyncio.sleep(QUIET_SECONDS)
         try:
-            if await self.store.read(anything_open):
-                await self.settling.settle_all()
+            if await self.store.read(has_open_work):
+                await self.settling.reconcile_all()
         except Exception as error:
             # The server says so in its log, and leaves it to the calls that come.
             self.gave_up = error
@@ -126,16 +129,16 @@ class Process:
             form=_no_form,
             policy=around.policy,
             permissions=permissions(around.policy),
-            overview=Overview(self.store, around.clock, policy=around.policy),
+            pending=PendingWorkReader(self.store, around.clock, policy=around.policy),
             passphrase_set_at=_never_set,
             audit_trouble=self.guard.audit.trouble,
-            running=self.guard.intents.running,
+            running=self.guard.approvals.running,
             withdrawals=Withdrawals(self.store, around.clock),
-            in_flight=lambda _: nullcontext(),
+            temporarily_secret=lambda _: nullcontext(),
             pinned_user=None,
-            rivals=self.guard.journal.rivals,
-            waited=self.guard.journal.waited,
-            settle_seconds=SETTLE_SECONDS,
+            concurrent_requests=self.guard.journal.concurrent_requests,
+            elapsed=self.guard.journal.elapsed,
+            reconcile_seconds=RECONCILE_SECONDS,
             clock=around.clock,
         )
 
@@ -143,7 +146,7 @@ class Process:
         """What a `tools/call` answers. With a dialog it comes back from the question about that intent."""
         params = types.CallToolRequestParams(name=tool, arguments=arguments)
         if dialog is not None:
-            params.request_state = dialog.intent_id
+            params.request_state = dialog.approval_id
             params.input_responses = {"approve": types.ElicitResult(action=dialog.answer)}
         answer = await self.dispatcher.call(_context(), params)
         assert isinstance(answer, dict)
@@ -159,9 +162,9 @@ class Process:
         """Be killed: from here on it does nothing, and others can see that it is gone."""
         if self.life.alive:
             self.life.alive = False
-            if self.guard.owners._own is not None:
+            if self.guard.locks._own is not None:
                 # The lock goes with the process, its file stays behind.
-                os.close(self.guard.owners._own[1])
+                os.close(self.guard.locks._own[1])
 
     async def _partner(self) -> PartnerClient:
         return self._client
@@ -180,7 +183,7 @@ async def _nowhere() -> str | None:
     return None
 
 
-async def _no_form(intent_id: str) -> str | None:
+async def _no_form(approval_id: str) -> str | None:
     return None
 
 
@@ -192,5 +195,5 @@ async def _no_vault(user_id: str, card_id: str, last4: str, sink: Sink) -> Revea
     raise NotImplementedError
 
 
-async def _no_page(intent: Intent, last4: str, outcome: Any) -> str:
+async def _no_page(approval: Approval, last4: str, outcome: Any) -> str:
     raise NotImplementedError

@@ -26,7 +26,7 @@ class Row:
     group: Group
     standing: Standing
     cents: int
-    began_at: float | None
+    started_at: float | None
     outcome: dict[str, Any] | None
 
 
@@ -38,9 +38,9 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def intents(db: sqlite3.Connection) -> list[Row]:
+def approvals(db: sqlite3.Connection) -> list[Row]:
     """All of them, oldest first."""
-    return [_row(found) for found in db.execute("SELECT * FROM intents ORDER BY created_at, rowid")]
+    return [_row(found) for found in db.execute("SELECT * FROM approvals ORDER BY created_at, rowid")]
 
 
 def _row(found: sqlite3.Row) -> Row:
@@ -52,7 +52,7 @@ def _row(found: sqlite3.Row) -> Row:
         _group(found),
         _standing(found["state"], outcome),
         cents,
-        found["began_at"],
+        found["started_at"],
         outcome,
     )
 
@@ -65,18 +65,18 @@ def _standing(state: str, outcome: dict[str, Any] | None) -> Standing:
 
 
 def _group(found: sqlite3.Row) -> Group:
-    stakes = json.loads(found["stakes"])
+    details = json.loads(found["details"])
     limit = None
-    if stakes["limit_cents"] is not None:
-        limit = {"amountCents": stakes["limit_cents"], "frequency": stakes["limit_frequency"]}
+    if details["limit_cents"] is not None:
+        limit = {"amountCents": details["limit_cents"], "frequency": details["limit_frequency"]}
     match found["tool"]:
         case "create_card":
-            labels = [fact["value"] for fact in stakes["facts"] if fact["label"] == "Label"]
+            labels = [fact["value"] for fact in details["facts"] if fact["label"] == "Label"]
             return "card", found["user_id"], card_terms(limit, labels[0] if labels else None)
         case "create_withdrawal":
-            to = stakes["destination"]
+            to = details["destination"]
             there = {"currency": to["currency"], "network": to["network"], "address": to["address"]}
-            return "withdrawal", found["user_id"], pay_terms(stakes["amount_cents"], there)
+            return "withdrawal", found["user_id"], pay_terms(details["amount_cents"], there)
         case "update_card":
             return "change", found["card_id"], json.dumps({"limit": limit}, sort_keys=True)
         case _:

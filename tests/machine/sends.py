@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.machine.rows import Group, intents, reading
+from tests.machine.rows import Group, approvals, reading
 from tests.machine.upstream import Asked, card_terms, deposit_terms, pay_terms
 
-_PENDING = "SELECT intent_id, idempotency_key FROM mutations WHERE state = 'pending'"
+_PENDING = "SELECT approval_id, idempotency_key FROM mutations WHERE state = 'pending'"
 
 
 class Sends:
@@ -28,8 +28,8 @@ class Sends:
             self._deposit(asked)
             return
         with reading(self._path) as db:
-            taken = [row for row in intents(db) if row.state == "executing"]
-            told = {row[0] for row in db.execute("SELECT intent_id FROM audit WHERE verdict = 'executing'")}
+            taken = [row for row in approvals(db) if row.state == "executing"]
+            told = {row[0] for row in db.execute("SELECT approval_id FROM audit WHERE verdict = 'executing'")}
             journaled = {tuple(row) for row in db.execute(_PENDING)}
         group = self.group(asked)
         mine = [row for row in taken if row.group == group]

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.storage.concurrent_requests import Rivals
+from machines_mcp.storage.concurrent_requests import ConcurrentRequests
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.journal import Entry, Journal
+from machines_mcp.storage.journal import Journal, JournalEntry
 from tests.machine.callers import ask, call, decide
 from tests.machine.ending import settle
 from tests.machine.invariants import check
 from tests.machine.network import Fault
 from tests.machine.process import Process
-from tests.machine.rows import intents, reading
+from tests.machine.rows import approvals, reading
 from tests.machine.upstream import Habits
 from tests.machine.world import Ask, Step, World
 
@@ -53,7 +53,7 @@ def calls(world: World, what: Ask, fault: Fault | None = None, *, name: str = "A
 
 def states(world: World) -> list[str]:
     with reading(world.disk.folder / "state.db") as db:
-        return [row.state for row in intents(db)]
+        return [row.state for row in approvals(db)]
 
 
 def cards(world: World) -> int:
@@ -78,7 +78,7 @@ def nothing_written(process: Process, *, journal: bool, outcome: bool) -> Iterat
         if journal:
             patch.setattr(process.guard.journal, "end", ended)
         if outcome:
-            patch.setattr(process.guard.intents, "finish", fails)
+            patch.setattr(process.guard.approvals, "finish", fails)
         yield
 
 
@@ -162,9 +162,9 @@ def test_a_clock_that_is_set_while_a_request_is_under_way_does_not_shorten_the_w
 
 
 def test_a_list_that_grew_old_before_it_was_judged_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    judged = Journal.rivals
+    judged = Journal.concurrent_requests
 
-    async def slowly(journal: Journal, entry: Entry) -> Rivals:
+    async def slowly(journal: Journal, entry: JournalEntry) -> ConcurrentRequests:
         await asyncio.sleep(30.0)
         return await judged(journal, entry)
 

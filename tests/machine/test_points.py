@@ -14,7 +14,7 @@ from tests.machine.callers import ask, call, decide, deposit
 from tests.machine.ending import settle
 from tests.machine.network import Fault
 from tests.machine.process import Process
-from tests.machine.rows import intents, reading
+from tests.machine.rows import approvals, reading
 from tests.machine.upstream import Habits
 from tests.machine.world import Ask, Step, World
 
@@ -73,7 +73,7 @@ def at_each(tool: str, habits: Habits, fault: Fault | None = None) -> Ends:
             ends.made[len(world.upstream.things) + len(world.upstream.changes) - before] += 1
             settle(world)
             with reading(world.disk.folder / "state.db") as db:
-                ends.states.update(row.state for row in intents(db) if row.id == what.id)
+                ends.states.update(row.state for row in approvals(db) if row.id == what.id)
     return ends
 
 

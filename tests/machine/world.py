@@ -21,11 +21,11 @@ from unittest.mock import patch
 
 import anyio.to_thread
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.limits import Limits
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.storage import failpoints
-from machines_mcp.storage.audit_checkpoint import EMPTY, Head
+from machines_mcp.storage.audit_checkpoint import EMPTY, Checkpoint
 from tests.machine.disk import Disk
 from tests.machine.loop import Crashed, Life, Schedule, VirtualLoop, chance
 from tests.machine.network import Fault, Weather
@@ -43,8 +43,8 @@ NAMES = ("A", "B")
 def policy() -> Policy:
     """Asks a person about what matters, with caps that a few payments reach."""
     return Policy(
-        dict.fromkeys(Effect, Rule.ASK) | {Effect.READ: Rule.ALLOW, Effect.WRITE: Rule.ALLOW},
-        dialog=frozenset(Effect),
+        dict.fromkeys(ActionClass, Rule.ASK) | {ActionClass.READ: Rule.ALLOW, ActionClass.WRITE: Rule.ALLOW},
+        dialog=frozenset(ActionClass),
         limits=Limits(unbounded_cards=True, per_day_cents=PER_DAY_CENTS, per_user_day_cents=PER_USER_DAY_CENTS),
     )
 
@@ -84,18 +84,18 @@ class Told:
     wrong: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     """How often each tool answered with each code."""
-    head: Head = EMPTY
+    head: Checkpoint = EMPTY
     """Up to where the audit was found whole."""
 
-    def judge(self, tool: str, answer: dict[str, Any], intent_id: str | None = None) -> None:
+    def judge(self, tool: str, answer: dict[str, Any], approval_id: str | None = None) -> None:
         """An answer came: what it is by itself, and beside the one before it."""
         self.codes[f"{tool} {answer['code']}"] += 1
         if answer["code"] == "internal":
             self.wrong.append(f"{tool} failed in a way it did not foresee")
-        if intent_id is None or answer["code"] != "ok":
+        if approval_id is None or answer["code"] != "ok":
             return
-        self.outcomes.setdefault(intent_id, answer)
-        if intent_id in self.kept and not says(answer, self.kept[intent_id]):
+        self.outcomes.setdefault(approval_id, answer)
+        if approval_id in self.kept and not says(answer, self.kept[approval_id]):
             self.wrong.append(f"{tool} gave a repeated call another outcome")
 
 

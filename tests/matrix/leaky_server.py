@@ -17,13 +17,13 @@ import anyio
 from mcp.shared.exceptions import MCPError
 
 from machines_mcp.cli.main import main
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Fact, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol import completion, handlers, prompts, resources
-from machines_mcp.protocol.errors import Code, Fault, Refusal, Step
-from machines_mcp.protocol.tool import Call, Input, NextStep, Output, tool
+from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
+from machines_mcp.protocol.tool import Call, Input, NextStepOutput, Output, tool
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.server import app, log_config
 from machines_mcp.tools import catalog
 from machines_mcp.tools import resources as journey
@@ -41,44 +41,46 @@ class How(Input):
 
 class Said(Output):
     text: str
-    id: Opaque | None = None
+    id: Verbatim | None = None
 
 
-@tool(title="Say", toolset="always", effect=Effect.READ)
+@tool(title="Say", toolset="always", action_class=ActionClass.READ)
 async def say(call: Call[Any], args: Nothing) -> Said:
     """Show it in a field."""
     return Said(text=f"it is {LEAK}.")
 
 
-@tool(title="Show", toolset="always", effect=Effect.READ)
+@tool(title="Show", toolset="always", action_class=ActionClass.READ)
 async def show(call: Call[Any], args: Nothing) -> Said:
     """Show it in a field for ids, as upstream might by mistake, and beside it."""
-    return Said(text=LEAK, id=Opaque(f"id-{LEAK}"))
+    return Said(text=LEAK, id=Verbatim(f"id-{LEAK}"))
 
 
-@tool(title="Suggest", toolset="always", effect=Effect.READ)
+@tool(title="Suggest", toolset="always", action_class=ActionClass.READ)
 async def suggest(call: Call[Any], args: Nothing) -> Said:
     """Show it in a next step."""
-    return Said(text="", next_steps=[NextStep(tool="status", why=LEAK, arguments={LEAK: LEAK, "deep": [{"x": LEAK}]})])
+    return Said(
+        text="", next_steps=[NextStepOutput(tool="status", why=LEAK, arguments={LEAK: LEAK, "deep": [{"x": LEAK}]})]
+    )
 
 
-@tool(title="Tell", toolset="always", effect=Effect.READ)
+@tool(title="Tell", toolset="always", action_class=ActionClass.READ)
 async def tell(call: Call[Any], args: Nothing) -> Said:
     """Show it in a progress notification."""
     await call.progress(0.5, f"half of {LEAK}")
     return Said(text="told")
 
 
-@tool(title="Fail", toolset="always", effect=Effect.READ)
+@tool(title="Fail", toolset="always", action_class=ActionClass.READ)
 async def fail(call: Call[Any], args: How) -> Said:
     """Show it in each kind of error."""
     match args.how:
         case "refusal":
-            raise Refusal(Code.NOT_FOUND, message=LEAK, details={"reason": LEAK})
+            raise ToolError(Code.NOT_FOUND, message=LEAK, details={"reason": LEAK})
         case "fault":
-            raise Refusal(Code.INPUT_INVALID, faults=[Fault(LEAK, LEAK)])
+            raise ToolError(Code.INPUT_INVALID, faults=[FieldError(LEAK, LEAK)])
         case "step":
-            raise Refusal(Code.NOT_FOUND, next_steps=[Step("status", LEAK, {"id": LEAK})])
+            raise ToolError(Code.NOT_FOUND, next_steps=[NextStep("status", LEAK, {"id": LEAK})])
         case "protocol":
             raise MCPError(code=-32602, message=LEAK, data={"given": LEAK})
         case "group":
@@ -87,17 +89,17 @@ async def fail(call: Call[Any], args: How) -> Said:
             raise LookupError(LEAK)
 
 
-async def _stakes(call: Call[Any], args: Nothing) -> Stakes:
-    return Stakes(question=f"Is it {LEAK}?", facts=(Fact("It", LEAK, note=LEAK),))
+async def _approval_details(call: Call[Any], args: Nothing) -> ApprovalDetails:
+    return ApprovalDetails(question=f"Is it {LEAK}?", items=(Detail("It", LEAK, note=LEAK),))
 
 
-@tool(title="Ask", toolset="always", effect=Effect.MONEY, stakes=_stakes)
+@tool(title="Ask", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)
 async def ask(call: Call[Any], args: Nothing) -> Said:
     """Show it in a question."""
     return Said(text="asked")
 
 
-@tool(title="Noise", toolset="always", effect=Effect.READ)
+@tool(title="Noise", toolset="always", action_class=ActionClass.READ)
 async def noise(call: Call[Any], args: Nothing) -> Said:
     """Show it on standard error, in every way that a library does by accident."""
     for name in ("some_library", "httpx", "mcp.server", "uvicorn.access", "asyncio"):
@@ -144,7 +146,7 @@ def learn(secret: Secret) -> None:
 
     def made(self: app.App, *given: Any, **named: Any) -> None:
         make(self, *given, **named)
-        self.egress.learn(secret)
+        self.output_filter.add_secret(secret)
 
     vars(app)["App"].__init__ = made
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from machines_mcp.partner import PartnerClient
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from tests.journeys.stdio import applicant
 from tests.partner.test_against_sandbox import onboarded
@@ -50,15 +50,15 @@ async def _journey(found: Caller) -> None:
 async def test_the_journey_puts_nothing_into_an_address(
     tmp_path: Path, addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guard = Egress()
-    learn = Egress.learn
+    guard = OutputFilter()
+    learn = OutputFilter.add_secret
     learned: list[Secret] = []
 
-    def noted(self: Egress, secret: Secret, *rest: float) -> None:
+    def noted(self: OutputFilter, secret: Secret, *rest: float) -> None:
         learned.append(secret)
         learn(self, secret, *rest)
 
-    monkeypatch.setattr(Egress, "learn", noted)
+    monkeypatch.setattr(OutputFilter, "learn", noted)
     async with caller(tmp_path) as found:
         await _journey(found)
     assert len(addresses) > 20
@@ -67,26 +67,26 @@ async def test_the_journey_puts_nothing_into_an_address(
         learn(guard, secret)
     person = [str(value) for name, value in applicant().items() if "country" not in name and len(str(value)) > 2]
     for address in addresses:
-        assert not guard.shows(address)
+        assert not guard.contains_secret(address)
         assert not [value for value in (*person, "Groceries") if value in address]
         assert not cards_in(address)
 
 
 async def test_a_reveal_puts_nothing_into_an_address(sandbox: Sandbox, addresses: list[str]) -> None:
-    guard = Egress()
+    guard = OutputFilter()
 
     def note(secret: Secret, until: float) -> None:
-        guard.learn(secret)
+        guard.add_secret(secret)
 
     key = Secret(sandbox.partner_key)
-    guard.learn(key)
+    guard.add_secret(key)
     async with PartnerClient(sandbox.base_url, key, card_secrets=True, on_secret=note) as client:
         user = "matrix-reveal"
         await onboarded(client, user)
         card = await client.cards.create(user)
         session = await client.cards.secrets_session(user)
         for secret in (session.session_id, session.secret_key):
-            guard.learn(secret)
+            guard.add_secret(secret)
         await client.cards.secrets(user, card.card_id, session.session_id)
     assert addresses[-1].endswith(f"/cards/{card.card_id}/secrets")
-    assert not [address for address in addresses if guard.shows(address) or "?" in address]
+    assert not [address for address in addresses if guard.contains_secret(address) or "?" in address]

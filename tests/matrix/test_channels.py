@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 LEAKY = ("-m", "tests.matrix.leaky_server", "serve")
 HARMLESS = "harmless-7f3a-9c21"
-BLOCKED = {"code": -32603, "message": "egress.blocked"}
+BLOCKED = {"code": -32603, "message": "output.blocked"}
 SECRET = "mst_Qw7rT2pLx9Vb4Nc8Kd1Z"
 
 # What to ask for, by the channel that answers.
@@ -134,7 +134,7 @@ async def test_a_secret_leaves_by_no_channel_and_the_alarm_is_in_the_audit(
         await served.ended()
         said = served.said_since((0, 0))
     assert not [name for name, encode in ENCODINGS.items() if encode(SECRET) in said]
-    assert alarms(tmp_path) == ["egress.exact"] * len(CHANNELS)
+    assert alarms(tmp_path) == ["output_filter.exact"] * len(CHANNELS)
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from mcp.server.request_state import AESGCMRequestStateCodec
 
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.state_keys import state_key
 from tests.journeys.stdio import applicant
@@ -92,11 +92,11 @@ async def test_what_a_killed_server_leaves_behind_holds_no_value(tmp_path: Path,
     files = dict(written(tmp_path / "state"))
     assert any(name.endswith("-wal") and text for name, text in files.items()), "the write-ahead log is looked at too"
     assert any(card in text for text in files.values()), "what may be kept is found"
-    guard = Egress()
+    guard = OutputFilter()
     for secret in (*PRIVATE, key):
-        guard.learn(Secret(secret))
+        guard.add_secret(Secret(secret))
     for name, text in [*files.items(), ("what it said", said)]:
-        assert not guard.shows(text), name
+        assert not guard.contains_secret(text), name
         assert not cards_in(text), name
 
 
@@ -180,7 +180,7 @@ async def test_the_national_id_under_way_is_withheld_wherever_it_would_show(tmp_
     async with serving(tmp_path, era, command=leaky) as served:
         params = {"name": "submit_kyc", "arguments": {"user_id": USER, **PERSON}}
         lines = await _asked(served, params)
-        assert lines[-1]["error"]["message"] == "egress.blocked"
+        assert lines[-1]["error"]["message"] == "output.blocked"
         assert PERSON["national_id"] not in served.said_since((0, 0))
 
 

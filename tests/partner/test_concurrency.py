@@ -7,7 +7,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, concurrency, errors
-from machines_mcp.partner.concurrency import Lanes
+from machines_mcp.partner.concurrency import RequestLimiter
 from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Upstream, good, stalled
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.anyio
 class Crowd:
     """Requests that stay in their lanes until they may go."""
 
-    def __init__(self, shared: Lanes) -> None:
+    def __init__(self, shared: RequestLimiter) -> None:
         self._lanes = shared
         self.inside: list[str | None] = []
         self.go = anyio.Event()
 
     async def request(self, user_id: str | None) -> None:
-        async with self._lanes.lane(user_id):
+        async with self._lanes.slot(user_id):
             self.inside.append(user_id)
             await self.go.wait()
 
@@ -42,7 +42,7 @@ class Crowd:
 async def test_so_many_go_at_once_and_the_others_when_there_is_room(
     coming: list[str | None], inside: dict[str | None, int] | int
 ) -> None:
-    crowd = Crowd(Lanes())
+    crowd = Crowd(RequestLimiter())
     async with anyio.create_task_group() as group:
         for user_id in coming:
             group.start_soon(crowd.request, user_id)
@@ -54,14 +54,14 @@ async def test_so_many_go_at_once_and_the_others_when_there_is_room(
 
 
 async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
-    shared = Lanes(total=2, per_user=1)
+    shared = RequestLimiter(total=2, per_user=1)
     first, second = Crowd(shared), Crowd(shared)
     async with anyio.create_task_group() as group:
         group.start_soon(first.request, "one")
         await anyio.wait_all_tasks_blocked()
         for user_id in ("one", "two"):
             with anyio.move_on_after(0.01) as scope:
-                async with shared.lane(user_id):
+                async with shared.slot(user_id):
                     await anyio.sleep_forever()
             assert scope.cancelled_caught
         group.start_soon(second.request, "two")
@@ -109,7 +109,7 @@ async def test_who_waits_for_a_place_keeps_to_the_deadline_and_has_sent_nothing(
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.3) as client, AsyncExitStack() as held:
         await client.sessions.open("one", ["cards.write"])
         for _ in range(concurrency.PER_USER):
-            await held.enter_async_context(client._transport._lanes.lane("one"))
+            await held.enter_async_context(client._transport._lanes.slot("one"))
         with anyio.fail_after(5), pytest.raises(errors.TimedOut) as caught:
             await client.cards.create("one")
     assert caught.value.outcome_known

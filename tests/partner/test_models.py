@@ -21,7 +21,7 @@ from machines_mcp.partner import (
 )
 from machines_mcp.partner.models.base import Answer
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.redaction.verbatim import Verbatim
 
 NOON = datetime(2026, 1, 16, 12, 0, tzinfo=UTC)
 CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
@@ -86,8 +86,8 @@ def test_an_expiry_that_is_no_time_of_ours_is_malformed(value: object) -> None:
         (None, None),
         ("0xabcdef", "0xabcdef"),
         ({}, WithdrawalSignature()),
-        ({"data": "0xab", "salt": "c2FsdA=="}, WithdrawalSignature(data=Opaque("0xab"), salt=Opaque("c2FsdA=="))),
-        ({"parameters": ["0x1", 2, "3"]}, WithdrawalSignature(parameters=(Opaque("0x1"), 2, Opaque("3")))),
+        ({"data": "0xab", "salt": "c2FsdA=="}, WithdrawalSignature(data=Verbatim("0xab"), salt=Verbatim("c2FsdA=="))),
+        ({"parameters": ["0x1", 2, "3"]}, WithdrawalSignature(parameters=(Verbatim("0x1"), 2, Verbatim("3")))),
         ({"expiresAt": 1768564800, "new": [1]}, WithdrawalSignature(expires_at=NOON)),
     ],
     ids=str,

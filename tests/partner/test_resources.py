@@ -23,7 +23,7 @@ from machines_mcp.partner import (
 )
 from machines_mcp.partner.models.base import Answer as Model
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.redaction.verbatim import Verbatim
 from tests.contract.judge import EXAMPLES, contract
 from tests.partner.upstream import PARTNER_KEY, Upstream, good, http
 
@@ -231,7 +231,7 @@ def same(ours: Any, theirs: Any) -> bool:
     """Whether a value of a model says what the JSON said: nothing lost, nothing changed."""
     if isinstance(ours, Secret):
         return ours.expose() == theirs
-    if isinstance(ours, Opaque):
+    if isinstance(ours, Verbatim):
         return isinstance(theirs, str) and ours == theirs
     if isinstance(ours, datetime):
         return ours == datetime.fromisoformat(theirs)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from machines_mcp.tools.catalog import TOOLS
-from machines_mcp.tools.text import counted
+from machines_mcp.tools.text import pluralize
 
 Seen = Mapping[str, Any]
 Cell = Literal["yes", "no", "not offered by the client", "not in this era"]
@@ -39,7 +39,7 @@ class Feature:
 
 def _status(seen: Seen) -> bool:
     content, structured = seen["status"]["content"], seen["status"]["structuredContent"]
-    waiting, unresolved = counted(len(structured["waiting"]), "call"), len(structured["unresolved"])
+    waiting, unresolved = pluralize(len(structured["waiting"]), "call"), len(structured["unresolved"])
     told = content[1]["text"] == f"{waiting} waiting for a person, {unresolved} unresolved."
     return told and structured["environment"] == "embedded" and json.loads(content[0]["text"]) == structured
 

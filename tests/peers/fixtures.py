@@ -12,10 +12,10 @@ from typing import Any
 import mcp_types as types
 from pydantic import Field
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.protocol import elicitation, handlers, resources
-from machines_mcp.protocol.errors import Code, Refusal
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.prompts import Prompt, load_prompts
 from machines_mcp.protocol.resources import Resource
 from machines_mcp.protocol.tool import Call, Input, Output, Tool, tool
@@ -48,19 +48,19 @@ class Data(Output):
     data: str
 
 
-@tool(title="Simple text", toolset="always", effect=Effect.READ)
+@tool(title="Simple text", toolset="always", action_class=ActionClass.READ)
 async def test_simple_text(call: AnyCall, args: Nothing) -> Text:
     """Say something."""
     return Text(text="This is a simple text response for testing.")
 
 
-@tool(title="Error handling", toolset="always", effect=Effect.READ)
+@tool(title="Error handling", toolset="always", action_class=ActionClass.READ)
 async def test_error_handling(call: AnyCall, args: Nothing) -> Text:
     """Fail as tools do."""
-    raise Refusal(Code.NOT_FOUND)
+    raise ToolError(Code.NOT_FOUND)
 
 
-@tool(title="Progress", toolset="always", effect=Effect.READ)
+@tool(title="Progress", toolset="always", action_class=ActionClass.READ)
 async def test_tool_with_progress(call: AnyCall, args: Nothing) -> Text:
     """Tell how far it is."""
     for fraction in (0.0, 0.5, 1.0):
@@ -68,17 +68,17 @@ async def test_tool_with_progress(call: AnyCall, args: Nothing) -> Text:
     return Text(text="There.")
 
 
-@tool(title="Data", toolset="always", effect=Effect.READ)
+@tool(title="Data", toolset="always", action_class=ActionClass.READ)
 async def test_data(call: AnyCall, args: Place) -> Data:
     """What stands at an address with a place in it."""
     return Data(id=args.id, template_test=True, data=f"Data for ID: {args.id}")
 
 
-async def _stakes(call: AnyCall, args: Any) -> Stakes:
-    return Stakes(question=args.message if isinstance(args, Said) else "Please confirm.")
+async def _approval_details(call: AnyCall, args: Any) -> ApprovalDetails:
+    return ApprovalDetails(question=args.message if isinstance(args, Said) else "Please confirm.")
 
 
-@tool(title="Elicitation", toolset="always", effect=Effect.MONEY, stakes=_stakes)
+@tool(title="Elicitation", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)
 async def test_elicitation(call: AnyCall, args: Said) -> Text:
     """Ask a person."""
     return Text(text="User response: accept")
@@ -90,7 +90,9 @@ async def _agreed(call: AnyCall, args: Nothing) -> Text:
 
 
 def _asking(name: str) -> Tool:
-    made = tool(title=name, toolset="always", effect=Effect.MONEY, stakes=_stakes)(_agreed)
+    made = tool(title=name, toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)(
+        _agreed
+    )
     return replace(made, name=f"test_input_required_result_{name}")
 
 

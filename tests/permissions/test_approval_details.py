@@ -4,41 +4,41 @@ import random
 
 import pytest
 
-from machines_mcp.permissions.approval_details import Destination, Fact, Stakes
+from machines_mcp.permissions.approval_details import ApprovalDetails, Destination, Detail
 from tests.leaks.canaries import card_number
 
 NUMBER = card_number(random.Random(1))  # noqa: S311
 
 
 def test_a_row_keeps_no_card_number_of_a_text() -> None:
-    stakes = Stakes(f"Label it {NUMBER}?", facts=(Fact("label", f"for {NUMBER}", note="new"),))
-    assert NUMBER in stakes.as_json()
-    assert NUMBER not in stakes.masked().as_json()
-    assert stakes.masked().facts[0].note == "new"
+    details = ApprovalDetails(f"Label it {NUMBER}?", items=(Detail("label", f"for {NUMBER}", note="new"),))
+    assert NUMBER in details.as_json()
+    assert NUMBER not in details.masked().as_json()
+    assert details.masked().items[0].note == "new"
 
 
 def test_what_money_follows_is_kept_to_the_letter() -> None:
     place = Destination("usdc", "base", NUMBER, extra_id=NUMBER)
-    stakes = Stakes(f"Pay to {NUMBER}?", facts=(Fact("address", NUMBER),), destination=place)
-    assert stakes.masked() == stakes
+    details = ApprovalDetails(f"Pay to {NUMBER}?", items=(Detail("address", NUMBER),), destination=place)
+    assert details.masked() == details
 
 
 @pytest.mark.parametrize(
-    "stakes",
+    "details",
     [
-        Stakes("Pay?"),
-        Stakes("“Zahl 5 €?”\n", facts=(Fact("To", "x", "new"), Fact("From", "y"))),
-        Stakes("Pay?", amount_cents=0, destination=Destination("XRP", "xrp", "r1", "memo")),
-        Stakes("Pay?", destination=Destination("USDC", "base", "0x1")),
-        Stakes("Card?", limits_card=True, limit_cents=1, limit_frequency="allTime", card_id="card-1"),
-        Stakes("Show?", card_id="card-1", sink="page", only="page"),
+        ApprovalDetails("Pay?"),
+        ApprovalDetails("“Zahl 5 €?”\n", items=(Detail("To", "x", "new"), Detail("From", "y"))),
+        ApprovalDetails("Pay?", amount_cents=0, destination=Destination("XRP", "xrp", "r1", "memo")),
+        ApprovalDetails("Pay?", destination=Destination("USDC", "base", "0x1")),
+        ApprovalDetails("Card?", limits_card=True, limit_cents=1, limit_frequency="allTime", card_id="card-1"),
+        ApprovalDetails("Show?", card_id="card-1", sink="page", only="page"),
     ],
 )
-def test_a_row_gives_back_what_it_was_given_in_one_spelling(stakes: Stakes) -> None:
-    again = Stakes.from_json(stakes.as_json())
-    assert again == stakes
-    assert again.as_json() == stakes.as_json()
+def test_a_row_gives_back_what_it_was_given_in_one_spelling(details: ApprovalDetails) -> None:
+    again = ApprovalDetails.from_json(details.as_json())
+    assert again == details
+    assert again.as_json() == details.as_json()
 
 
 def test_the_default_of_a_row_from_before_is_readable() -> None:
-    assert Stakes.from_json('{"question":""}') == Stakes("")
+    assert ApprovalDetails.from_json('{"question":""}') == ApprovalDetails("")

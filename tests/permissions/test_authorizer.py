@@ -5,58 +5,60 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Demand, Stakes
-from machines_mcp.permissions.approvals import GRANT_SECONDS, OPEN_SECONDS, Intents
-from machines_mcp.permissions.authorizer import Gate, Passage
-from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.permissions.approvals import GRANT_SECONDS, OPEN_SECONDS, ApprovalStore
+from machines_mcp.permissions.authorizer import Authorization, Authorizer
+from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Rule, default_policy
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
-DEMAND = Demand("pay", Effect.MONEY, "user-1", "digest-1")
+DEMAND = CallRequest("pay", ActionClass.MONEY, "user-1", "digest-1")
 
 
 @pytest.fixture
-def intents(guard: Guard) -> Intents:
-    return guard.intents
+def approvals(guard: Guard) -> ApprovalStore:
+    return guard.approvals
 
 
 @pytest.fixture
-def gate(guard: Guard) -> Gate:
-    return guard.gate
+def authorizer(guard: Guard) -> Authorizer:
+    return guard.authorizer
 
 
-async def _asked(gate: Gate) -> Intent:
-    passage = await gate.ask(DEMAND, Stakes("Pay?"))
-    assert passage.verdict == "waiting"
-    assert passage.intent is not None
-    return passage.intent
+async def _asked(authorizer: Authorizer) -> Approval:
+    authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?"))
+    assert authorization.verdict == "waiting"
+    assert authorization.approval is not None
+    return authorization.approval
 
 
-async def test_the_gate_answers_with_the_policys_rule(gate: Gate) -> None:
-    assert gate.rule(Effect.READ, "look") is Rule.ALLOW
-    assert gate.rule(Effect.MONEY, "pay") is Rule.ASK
+async def test_the_gate_answers_with_the_policys_rule(authorizer: Authorizer) -> None:
+    assert authorizer.rule(ActionClass.READ, "look") is Rule.ALLOW
+    assert authorizer.rule(ActionClass.MONEY, "pay") is Rule.ASK
 
 
-async def test_an_id_alone_lets_nothing_run(gate: Gate) -> None:
-    intent = await _asked(gate)
-    assert (await gate.resume(DEMAND, intent.id)).verdict == "waiting"
+async def test_an_id_alone_lets_nothing_run(authorizer: Authorizer) -> None:
+    approval = await _asked(authorizer)
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "waiting"
 
 
-async def test_a_grant_runs_once_and_then_gives_its_first_outcome(gate: Gate, intents: Intents) -> None:
-    intent = await _asked(gate)
-    await intents.grant(intent.id, "terminal")
-    assert (await gate.resume(DEMAND, intent.id)).verdict == "run"
-    assert (await gate.resume(DEMAND, intent.id)).verdict == "running"
-    await gate.finish(intent, '{"paid": true}', ok=True, code="ok")
-    again = await gate.resume(DEMAND, intent.id)
+async def test_a_grant_runs_once_and_then_gives_its_first_outcome(
+    authorizer: Authorizer, approvals: ApprovalStore
+) -> None:
+    approval = await _asked(authorizer)
+    await approvals.grant(approval.id, "terminal")
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "running"
+    await authorizer.finish(approval, '{"paid": true}', ok=True, code="ok")
+    again = await authorizer.resume(DEMAND, approval.id)
     assert again.verdict == "repeat"
-    assert again.intent is not None
-    assert again.intent.outcome == '{"paid": true}'
+    assert again.approval is not None
+    assert again.approval.outcome == '{"paid": true}'
 
 
 @pytest.mark.parametrize(
@@ -67,63 +69,67 @@ async def test_a_grant_runs_once_and_then_gives_its_first_outcome(gate: Gate, in
         replace(DEMAND, tool="close"),
     ],
 )
-async def test_a_granted_id_is_worth_nothing_to_another_call(gate: Gate, intents: Intents, other: Demand) -> None:
-    intent = await _asked(gate)
-    await intents.grant(intent.id, "terminal")
-    assert await gate.resume(other, intent.id) == Passage("mismatch")
-    assert (await gate.resume(DEMAND, intent.id)).verdict == "run"
+async def test_a_granted_id_is_worth_nothing_to_another_call(
+    authorizer: Authorizer, approvals: ApprovalStore, other: CallRequest
+) -> None:
+    approval = await _asked(authorizer)
+    await approvals.grant(approval.id, "terminal")
+    assert await authorizer.resume(other, approval.id) == Authorization("mismatch")
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
 
 
-async def test_an_id_that_was_never_given_is_a_mismatch(gate: Gate) -> None:
-    assert await gate.resume(DEMAND, "0" * 32) == Passage("mismatch")
+async def test_an_id_that_was_never_given_is_a_mismatch(authorizer: Authorizer) -> None:
+    assert await authorizer.resume(DEMAND, "0" * 32) == Authorization("mismatch")
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_what_was_not_used_in_time_has_expired(gate: Gate, intents: Intents, clock: Clock, granted: bool) -> None:
-    intent = await _asked(gate)
+async def test_what_was_not_used_in_time_has_expired(
+    authorizer: Authorizer, approvals: ApprovalStore, clock: Clock, granted: bool
+) -> None:
+    approval = await _asked(authorizer)
     if granted:
-        await intents.grant(intent.id, "terminal")
+        await approvals.grant(approval.id, "terminal")
     clock.advance(GRANT_SECONDS if granted else OPEN_SECONDS)
-    assert (await gate.resume(DEMAND, intent.id)).verdict == "expired"
-    assert (await gate.decide(intent, yes=True)).verdict == "expired"
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "expired"
+    assert (await authorizer.decide(approval, yes=True)).verdict == "expired"
 
 
-async def test_a_no_stays_a_no(gate: Gate) -> None:
-    intent = await _asked(gate)
-    assert (await gate.decide(intent, yes=False)).verdict == "refused"
-    assert (await gate.resume(DEMAND, intent.id)).verdict == "refused"
-    assert (await gate.decide(intent, yes=True)).verdict == "refused"
+async def test_a_no_stays_a_no(authorizer: Authorizer) -> None:
+    approval = await _asked(authorizer)
+    assert (await authorizer.decide(approval, yes=False)).verdict == "refused"
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "refused"
+    assert (await authorizer.decide(approval, yes=True)).verdict == "refused"
 
 
-async def test_a_yes_beside_a_yes_elsewhere_runs_once(gate: Gate, intents: Intents) -> None:
-    intent = await _asked(gate)
-    await intents.grant(intent.id, "terminal")
-    assert (await gate.decide(intent, yes=True)).verdict == "run"
-    assert (await gate.decide(intent, yes=True)).verdict == "running"
+async def test_a_yes_beside_a_yes_elsewhere_runs_once(authorizer: Authorizer, approvals: ApprovalStore) -> None:
+    approval = await _asked(authorizer)
+    await approvals.grant(approval.id, "terminal")
+    assert (await authorizer.decide(approval, yes=True)).verdict == "run"
+    assert (await authorizer.decide(approval, yes=True)).verdict == "running"
 
 
-async def test_a_second_yes_after_the_end_gives_the_first_outcome(gate: Gate) -> None:
-    intent = await _asked(gate)
-    assert (await gate.decide(intent, yes=True)).verdict == "run"
-    await gate.finish(intent, '{"failed": true}', ok=False, code="partner.rejected")
-    again = await gate.decide(intent, yes=True)
+async def test_a_second_yes_after_the_end_gives_the_first_outcome(authorizer: Authorizer) -> None:
+    approval = await _asked(authorizer)
+    assert (await authorizer.decide(approval, yes=True)).verdict == "run"
+    await authorizer.finish(approval, '{"failed": true}', ok=False, code="partner.rejected")
+    again = await authorizer.decide(approval, yes=True)
     assert again.verdict == "repeat"
-    assert again.intent is not None
-    assert again.intent.state == "failed"
+    assert again.approval is not None
+    assert again.approval.state == "failed"
 
 
 @pytest.mark.parametrize("by_decision", [True, False])
-async def test_of_fifty_at_once_one_runs(gate: Gate, intents: Intents, by_decision: bool) -> None:
-    intent = await _asked(gate)
+async def test_of_fifty_at_once_one_runs(authorizer: Authorizer, approvals: ApprovalStore, by_decision: bool) -> None:
+    approval = await _asked(authorizer)
     if not by_decision:
-        await intents.grant(intent.id, "terminal")
+        await approvals.grant(approval.id, "terminal")
     verdicts: list[str] = []
 
     async def attempt() -> None:
         if by_decision:
-            verdicts.append((await gate.decide(intent, yes=True)).verdict)
+            verdicts.append((await authorizer.decide(approval, yes=True)).verdict)
         else:
-            verdicts.append((await gate.resume(DEMAND, intent.id)).verdict)
+            verdicts.append((await authorizer.resume(DEMAND, approval.id)).verdict)
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
@@ -132,11 +138,11 @@ async def test_of_fifty_at_once_one_runs(gate: Gate, intents: Intents, by_decisi
     assert sorted(verdicts) == ["run"] + ["running"] * 49
 
 
-async def test_the_operators_standing_yes_runs_at_once_and_is_on_record(store: Store, intents: Intents) -> None:
-    gate = wire_guard(store, default_policy("embedded", read_only=False), standing_yes=True).gate
-    passage = await gate.ask(DEMAND, Stakes("Pay?"))
-    assert passage.verdict == "run"
-    assert passage.intent is not None
-    current = await intents.get(passage.intent.id)
+async def test_the_operators_standing_yes_runs_at_once_and_is_on_record(store: Store, approvals: ApprovalStore) -> None:
+    authorizer = build_guard(store, default_policy("embedded", read_only=False), standing_yes=True).authorizer
+    authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?"))
+    assert authorization.verdict == "run"
+    assert authorization.approval is not None
+    current = await approvals.get(authorization.approval.id)
     assert current is not None
     assert (current.state, current.decided_by) == ("executing", "operator")

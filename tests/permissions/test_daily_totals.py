@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Demand, Stakes
-from machines_mcp.permissions.daily_totals import Day, days
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.permissions.daily_totals import DailyTotal, daily_totals
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.permissions.limits import DAY_SECONDS
 from tests.support.clock import Clock
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def paid(guard: Guard, cents: int, outcome: str | None, *, ok: bool = True) -> None:
-    stakes = Stakes(question="?", amount_cents=cents)
-    intent = await guard.intents.open(Demand("create_withdrawal", Effect.MONEY, "u", str(cents)), stakes)
-    await guard.intents.grant(intent.id, "desk")
-    await guard.intents.consume(intent)
+    details = ApprovalDetails(question="?", amount_cents=cents)
+    approval = await guard.approvals.open(CallRequest("create_withdrawal", ActionClass.MONEY, "u", str(cents)), details)
+    await guard.approvals.grant(approval.id, "desk")
+    await guard.approvals.consume(approval)
     if outcome is not None:
-        await guard.intents.finish(intent.id, outcome, ok=ok, code="x")
+        await guard.approvals.finish(approval.id, outcome, ok=ok, code="x")
 
 
 async def test_what_left_or_may_have_left_counts_for_its_day_and_what_may_still_for_today(
@@ -33,15 +33,15 @@ async def test_what_left_or_may_have_left_counts_for_its_day_and_what_may_still_
     await paid(guard, 1_000, '{"code": "partner.rejected"}', ok=False)  # known not to have left
     clock.advance(2 * DAY_SECONDS)
     await paid(guard, 7, "{}")
-    waits = Demand("create_withdrawal", Effect.MONEY, "u", "waits")
-    await guard.intents.open(waits, Stakes(question="?", amount_cents=50_000))
-    found = await guard.store.read(lambda db: days(db, clock.now, 4))
+    waits = CallRequest("create_withdrawal", ActionClass.MONEY, "u", "waits")
+    await guard.approvals.open(waits, ApprovalDetails(question="?", amount_cents=50_000))
+    found = await guard.store.read(lambda db: daily_totals(db, clock.now, 4))
     first = 19_999 * DAY_SECONDS
     assert found == [
-        Day(first, 0),
-        Day(first + DAY_SECONDS, 123),
-        Day(first + 2 * DAY_SECONDS, 0),
-        Day(first + 3 * DAY_SECONDS, 7, 50_000),
+        DailyTotal(first, 0),
+        DailyTotal(first + DAY_SECONDS, 123),
+        DailyTotal(first + 2 * DAY_SECONDS, 0),
+        DailyTotal(first + 3 * DAY_SECONDS, 7, 50_000),
     ]
     clock.advance(16 * 60)
-    assert (await guard.store.read(lambda db: days(db, clock.now, 1)))[0].open_cents == 0
+    assert (await guard.store.read(lambda db: daily_totals(db, clock.now, 1)))[0].open_cents == 0

@@ -18,17 +18,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Demand, Destination, Stakes
-from machines_mcp.permissions.cooldown import Barred
-from machines_mcp.permissions.factory import Guard, wire_guard
-from machines_mcp.permissions.limits import CLOCK_SET_BACK, DAY_SECONDS, Limits, budgets, refusal
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination
+from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.factory import Guard, build_guard
+from machines_mcp.permissions.limits import CLOCK_SET_BACK, DAY_SECONDS, Limits, budgets, exceeded_limit
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.storage.database import Store
 
 NOON = 1_800_014_400.0
-ASK = dict.fromkeys(Effect, Rule.ASK)
+ASK = dict.fromkeys(ActionClass, Rule.ASK)
 HOME = Destination("USDC", "base", "0x" + "aB" * 20)
 
 
@@ -64,7 +64,7 @@ class Book:
     """Opens, decides and runs intents as `Intents` does, with `refusal` at the same two places."""
 
     limits: Limits
-    rules: dict[Effect, Rule] = field(default_factory=lambda: ASK)
+    rules: dict[ActionClass, Rule] = field(default_factory=lambda: ASK)
     now: float = NOON
     db: sqlite3.Connection = field(default_factory=_database)
     ids: Iterator[int] = field(default_factory=itertools.count)
@@ -76,26 +76,37 @@ class Book:
     def policy(self) -> Policy:
         return Policy(self.rules, limits=self.limits, sinks=frozenset({"page"}))
 
-    def judge(self, demand: Demand, stakes: Stakes, own: str | None = None) -> str | None:
-        return refusal(self.db, self.policy(), demand, stakes, self.now, own)
+    def judge(self, call_request: CallRequest, details: ApprovalDetails, own: str | None = None) -> str | None:
+        return exceeded_limit(self.db, self.policy(), call_request, details, self.now, own)
 
-    def open(self, stakes: Stakes, user: str = "user-1", effect: Effect = Effect.MONEY) -> str:
+    def open(
+        self, details: ApprovalDetails, user: str = "user-1", action_class: ActionClass = ActionClass.MONEY
+    ) -> str:
         """The new intent's id, or the path of the limit that stands against it, which has a dot in it."""
-        demand = Demand("tool", effect, user, "digest")
-        broken = self.judge(demand, stakes)
+        call_request = CallRequest("tool", action_class, user, "digest")
+        broken = self.judge(call_request, details)
         if broken is not None:
             return broken
         name = f"intent-{next(self.ids)}"
         self.db.execute(
-            "INSERT INTO intents (id, tool, effect, user_id, digest, question, state, created_at, expires_at, stakes,"
+            "INSERT INTO approvals (id, tool, action_class, user_id, digest, question, state, created_at, expires_at, details,"
             " amount_cents, card_id) VALUES (?, 'tool', ?, ?, 'digest', '', 'waiting', ?, ?, ?, ?, ?)",
-            (name, effect, user, self.now, self.now + 900, stakes.as_json(), stakes.amount_cents, stakes.card_id),
+            (
+                name,
+                action_class,
+                user,
+                self.now,
+                self.now + 900,
+                details.as_json(),
+                details.amount_cents,
+                details.card_id,
+            ),
         )
         return name
 
     def move(self, name: str, to: str, come_from: str, outcome: str | None = None) -> None:
         self.db.execute(
-            "UPDATE intents SET state = ?, outcome = ?, decided_at = ?, expires_at = expires_at + 300"
+            "UPDATE approvals SET state = ?, outcome = ?, decided_at = ?, expires_at = expires_at + 300"
             " WHERE id = ? AND state = ? AND expires_at > ?",
             (to, outcome, self.now, name, come_from, self.now),
         )
@@ -103,7 +114,7 @@ class Book:
     def end(self, name: str, to: str, code: str | None = None) -> None:
         outcome = None if code is None else json.dumps({"code": code})
         self.db.execute(
-            "UPDATE intents SET state = ?, outcome = ? WHERE id = ? AND state = 'executing'", (to, outcome, name)
+            "UPDATE approvals SET state = ?, outcome = ? WHERE id = ? AND state = 'executing'", (to, outcome, name)
         )
 
     def consume(self, name: str) -> str | None:
@@ -111,24 +122,26 @@ class Book:
         found: list[str] = []
         with _rolled_back_on(OverLimit, self.db):
             moved = self.db.execute(
-                "UPDATE intents SET state = 'executing', began_at = ?"
+                "UPDATE approvals SET state = 'executing', started_at = ?"
                 " WHERE id = ? AND state = 'granted' AND expires_at > ?",
                 (self.now, name, self.now),
             ).rowcount
             if not moved:
                 found.append("gone")
                 raise OverLimit
-            row = self.db.execute("SELECT * FROM intents WHERE id = ?", (name,)).fetchone()
-            demand = Demand(row["tool"], Effect(row["effect"]), row["user_id"], row["digest"])
-            broken = self.judge(demand, Stakes.from_json(row["stakes"]), own=name)
+            row = self.db.execute("SELECT * FROM approvals WHERE id = ?", (name,)).fetchone()
+            call_request = CallRequest(row["tool"], ActionClass(row["action_class"]), row["user_id"], row["digest"])
+            broken = self.judge(call_request, ApprovalDetails.from_json(row["details"]), own=name)
             if broken is not None:
                 found.append(broken)
                 raise OverLimit
         return found[0] if found else None
 
-    def run(self, stakes: Stakes, user: str = "user-1", effect: Effect = Effect.MONEY) -> str | None:
+    def run(
+        self, details: ApprovalDetails, user: str = "user-1", action_class: ActionClass = ActionClass.MONEY
+    ) -> str | None:
         """All the way: opened, granted, consumed, done; else what stood against it."""
-        name = self.open(stakes, user, effect)
+        name = self.open(details, user, action_class)
         if "." in name:
             return name
         self.move(name, "granted", "waiting")
@@ -136,26 +149,26 @@ class Book:
         self.end(name, "done")
         return broken
 
-    def audited(self, effect: Effect, verdict: str | None = "executing") -> None:
+    def audited(self, action_class: ActionClass, verdict: str | None = "executing") -> None:
         self.db.execute(
-            "INSERT INTO audit (at, kind, effect, verdict, policy, mac) VALUES (?, 'call', ?, ?, '', x'')",
-            (self.now, effect, verdict),
+            "INSERT INTO audit (at, kind, action_class, verdict, policy, mac) VALUES (?, 'call', ?, ?, '', x'')",
+            (self.now, action_class, verdict),
         )
 
 
-def _out(cents: int, to: Destination | None = HOME) -> Stakes:
-    return Stakes("?", amount_cents=cents, destination=to)
+def _out(cents: int, to: Destination | None = HOME) -> ApprovalDetails:
+    return ApprovalDetails("?", amount_cents=cents, destination=to)
 
 
-def _card(cents: int | None = None, period: str | None = None) -> Stakes:
-    return Stakes("?", limits_card=True, limit_cents=cents, limit_frequency=period)
+def _card(cents: int | None = None, period: str | None = None) -> ApprovalDetails:
+    return ApprovalDetails("?", limits_card=True, limit_cents=cents, limit_frequency=period)
 
 
 # Cards
 
 
 @pytest.mark.parametrize(
-    ("limits", "stakes", "broken"),
+    ("limits", "details", "broken"),
     [
         (Limits(), _card(), "cards.unbounded"),
         (Limits(), _card(100, "perAuthorization"), "cards.unbounded"),
@@ -173,13 +186,13 @@ def _card(cents: int | None = None, period: str | None = None) -> Stakes:
         (Limits(max_limit_cents={"per7DayPeriod": 500}), _card(), "cards.unbounded"),
         (Limits(True, {"perAuthorization": 5}), _card(5, "perAuthorization"), None),
         (Limits(True, {"perAuthorization": 5}), _card(6, "perAuthorization"), "cards.max_limit_cents.perAuthorization"),
-        (Limits(max_limit_cents={}), Stakes("Lock it?", card_id="card-1"), None),
+        (Limits(max_limit_cents={}), ApprovalDetails("Lock it?", card_id="card-1"), None),
     ],
 )
 def test_a_card_keeps_to_the_limit_of_its_period_and_has_one(
-    limits: Limits, stakes: Stakes, broken: str | None
+    limits: Limits, details: ApprovalDetails, broken: str | None
 ) -> None:
-    assert Book(limits).run(stakes) == broken
+    assert Book(limits).run(details) == broken
 
 
 # Withdrawals
@@ -244,7 +257,7 @@ def test_a_grant_that_no_longer_fits_is_not_used() -> None:
     book.move(asked, "granted", "waiting")
     book.limits = Limits(per_day_cents=50)
     assert book.consume(asked) == "withdrawals.per_day_cents"
-    assert book.db.execute("SELECT state FROM intents").fetchone()[0] == "granted"
+    assert book.db.execute("SELECT state FROM approvals").fetchone()[0] == "granted"
 
 
 @pytest.mark.parametrize(
@@ -286,38 +299,38 @@ def test_a_person_is_asked_so_many_times_a_minute() -> None:
 
 
 def test_what_the_policy_allows_asks_nobody() -> None:
-    book = Book(Limits(asks_per_minute=1), rules=dict.fromkeys(Effect, Rule.ALLOW))
+    book = Book(Limits(asks_per_minute=1), rules=dict.fromkeys(ActionClass, Rule.ALLOW))
     names = [book.open(_card(1, "allTime")) for _ in range(5)]
     assert not any("." in name for name in names)
-    book.db.execute("UPDATE intents SET decided_by = 'policy'")
+    book.db.execute("UPDATE approvals SET decided_by = 'policy'")
     book.rules = ASK
     assert "." not in book.open(_card(1, "allTime"))
 
 
 def test_so_much_is_changed_in_an_hour_and_reading_is_free() -> None:
     book = Book(Limits(mutations_per_hour=2))
-    for effect in (Effect.WRITE, Effect.READ, Effect.READ, Effect.MONEY):
-        book.audited(effect)
-    book.audited(Effect.MONEY, None)  # refused, or waiting: nothing was changed
-    write = Demand("create_deposit", Effect.WRITE, "user-1", "digest")
-    assert book.judge(write, Stakes("?")) == "rates.mutations_per_hour"
-    assert book.judge(Demand("status", Effect.READ, "", "digest"), Stakes("?")) is None
+    for action_class in (ActionClass.WRITE, ActionClass.READ, ActionClass.READ, ActionClass.MONEY):
+        book.audited(action_class)
+    book.audited(ActionClass.MONEY, None)  # refused, or waiting: nothing was changed
+    write = CallRequest("create_deposit", ActionClass.WRITE, "user-1", "digest")
+    assert book.judge(write, ApprovalDetails("?")) == "rates.mutations_per_hour"
+    assert book.judge(CallRequest("status", ActionClass.READ, "", "digest"), ApprovalDetails("?")) is None
     book.now += 3600
-    assert book.judge(write, Stakes("?")) is None
+    assert book.judge(write, ApprovalDetails("?")) is None
 
 
 def test_a_card_is_shown_so_many_times_a_day() -> None:
     book = Book(Limits(reveals_per_card_per_day=1))
-    shown = Stakes("?", card_id="card-1", sink="page")
-    assert book.run(shown, effect=Effect.REVEAL) is None
-    assert book.run(shown, effect=Effect.REVEAL) == "rates.reveals_per_card_per_day"
-    assert book.run(Stakes("?", card_id="card-2", sink="page"), effect=Effect.REVEAL) is None
+    shown = ApprovalDetails("?", card_id="card-1", sink="page")
+    assert book.run(shown, action_class=ActionClass.REVEAL) is None
+    assert book.run(shown, action_class=ActionClass.REVEAL) == "rates.reveals_per_card_per_day"
+    assert book.run(ApprovalDetails("?", card_id="card-2", sink="page"), action_class=ActionClass.REVEAL) is None
     book.now += DAY_SECONDS
-    assert book.run(shown, effect=Effect.REVEAL) is None
+    assert book.run(shown, action_class=ActionClass.REVEAL) is None
 
 
 def test_a_sink_that_the_policy_does_not_name_shows_nothing() -> None:
-    assert Book(Limits()).run(Stakes("?", sink="model"), effect=Effect.REVEAL) == "reveal.sinks"
+    assert Book(Limits()).run(ApprovalDetails("?", sink="model"), action_class=ActionClass.REVEAL) == "reveal.sinks"
 
 
 # The clock
@@ -329,14 +342,14 @@ def test_a_clock_set_back_more_than_five_minutes_stops_everything_but_reading() 
     book.now -= 300
     assert book.open(_card(1, "allTime")).startswith("intent")
     book.now -= 1
-    for effect in Effect:
-        broken = book.judge(Demand("tool", effect, "user-1", "digest"), Stakes("?"))
-        assert broken == (None if effect is Effect.READ else CLOCK_SET_BACK)
+    for action_class in ActionClass:
+        broken = book.judge(CallRequest("tool", action_class, "user-1", "digest"), ApprovalDetails("?"))
+        assert broken == (None if action_class is ActionClass.READ else CLOCK_SET_BACK)
 
 
 def test_the_audits_rows_tell_the_time_too() -> None:
     book = Book(Limits())
-    book.audited(Effect.READ)
+    book.audited(ActionClass.READ)
     book.now -= 301
     assert book.open(_card(1, "allTime")) == CLOCK_SET_BACK
 
@@ -356,7 +369,7 @@ def test_budgets_say_what_is_left_of_each_limit() -> None:
     )
     book = Book(limits)
     assert book.run(_out(60), "ann") is None
-    book.audited(Effect.MONEY)
+    book.audited(ActionClass.MONEY)
     assert [(b.limit, b.most, b.left) for b in budgets(book.db, book.policy(), book.now, "bob")] == [
         ("withdrawals.per_call_cents", 80, None),
         ("withdrawals.per_day_cents", 100, 40),
@@ -426,11 +439,11 @@ class AnyOrder(RuleBasedStateMachine):
     def no_day_and_no_user_is_over_the_cap(self) -> None:
         days: dict[tuple[int, str], int] = {}
         rows = self.book.db.execute(
-            "SELECT user_id, amount_cents, began_at FROM intents WHERE state IN ('executing', 'done')"
+            "SELECT user_id, amount_cents, started_at FROM approvals WHERE state IN ('executing', 'done')"
             " OR (state = 'failed' AND outcome LIKE '%unknown%')"
         )
         for row in rows:
-            key = (int(row["began_at"] // DAY_SECONDS), row["user_id"])
+            key = (int(row["started_at"] // DAY_SECONDS), row["user_id"])
             days[key] = days.get(key, 0) + row["amount_cents"]
         assert all(cents <= USER_CAP for cents in days.values())
         for day in {day for day, _ in days}:
@@ -448,24 +461,24 @@ TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=40, deadl
 async def test_of_many_calls_in_two_servers_no_more_begin_than_the_day_allows(tmp_path: Path) -> None:
     policy = Policy(ASK, limits=Limits(per_day_cents=100, mutations_per_hour=8))
     stores = [Store(tmp_path / "state") for _ in range(2)]
-    guards = [wire_guard(store, policy) for store in stores]
-    opened: list[tuple[Guard, Intent]] = []
+    guards = [build_guard(store, policy) for store in stores]
+    opened: list[tuple[Guard, Approval]] = []
     barred: list[str] = []
     begun: list[str] = []
 
     async def ask(number: int) -> None:
         guard = guards[number % 2]
-        demand = Demand("create_withdrawal", Effect.MONEY, "user-1", f"digest-{number}")
+        call_request = CallRequest("create_withdrawal", ActionClass.MONEY, "user-1", f"digest-{number}")
         try:
-            opened.append((guard, await guard.intents.open(demand, _out(10))))
-        except Barred as bar:
+            opened.append((guard, await guard.approvals.open(call_request, _out(10))))
+        except LimitExceeded as bar:
             barred.append(bar.code)
 
-    async def use(guard: Guard, intent: Intent) -> None:
-        assert await guard.intents.grant(intent.id, "terminal")
+    async def use(guard: Guard, approval: Approval) -> None:
+        assert await guard.approvals.grant(approval.id, "terminal")
         try:
-            begun.extend([intent.id] if await guard.intents.consume(intent) else [])
-        except Barred as bar:
+            begun.extend([approval.id] if await guard.approvals.consume(approval) else [])
+        except LimitExceeded as bar:
             barred.append(bar.code)
 
     with anyio.fail_after(60):
@@ -475,12 +488,12 @@ async def test_of_many_calls_in_two_servers_no_more_begin_than_the_day_allows(tm
         assert (len(opened), set(barred)) == (10, {"withdrawals.per_day_cents"})
         barred.clear()
         async with anyio.create_task_group() as tasks:
-            for guard, intent in opened:
-                tasks.start_soon(use, guard, intent)
+            for guard, approval in opened:
+                tasks.start_soon(use, guard, approval)
         assert (len(begun), barred) == (8, ["rates.mutations_per_hour"] * 2)
-        write = Demand("create_deposit", Effect.WRITE, "user-1", "digest")
-        with pytest.raises(Barred, match=r"rates\.mutations_per_hour"):
-            await guards[0].intents.admit(write)
+        write = CallRequest("create_deposit", ActionClass.WRITE, "user-1", "digest")
+        with pytest.raises(LimitExceeded, match=r"rates\.mutations_per_hour"):
+            await guards[0].approvals.admit(write)
         for guard in guards:
             await guard.audit.close()
             await guard.store.close()

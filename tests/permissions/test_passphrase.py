@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from machines_mcp.permissions import passphrase as module
-from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.passphrase import LOCK_SECONDS, MAX_TRIES, Passphrase
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
@@ -35,7 +35,7 @@ async def passphrase(guard: Guard) -> Passphrase:
 async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Passphrase]:
     """The same passphrase as another process on the same folder sees it."""
     other = Store(tmp_path / "state")
-    yield wire_guard(other, default_policy("embedded", read_only=False), clock=clock).passphrase
+    yield build_guard(other, default_policy("embedded", read_only=False), clock=clock).passphrase
     await other.close()
 
 

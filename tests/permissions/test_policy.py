@@ -2,67 +2,81 @@ from __future__ import annotations
 
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
 
 
 @pytest.mark.parametrize(
-    ("effect", "rule"),
+    ("action_class", "rule"),
     [
-        (Effect.READ, Rule.ALLOW),
-        (Effect.WRITE, Rule.ALLOW),
-        (Effect.MONEY, Rule.ASK),
-        (Effect.IDENTITY, Rule.ASK),
-        (Effect.CONSENT, Rule.ASK),
-        (Effect.DESTROY, Rule.ASK),
-        (Effect.REVEAL, Rule.ASK),
+        (ActionClass.READ, Rule.ALLOW),
+        (ActionClass.WRITE, Rule.ALLOW),
+        (ActionClass.MONEY, Rule.ASK),
+        (ActionClass.IDENTITY, Rule.ASK),
+        (ActionClass.CONSENT, Rule.ASK),
+        (ActionClass.DESTROY, Rule.ASK),
+        (ActionClass.REVEAL, Rule.ASK),
     ],
 )
-def test_by_default_reading_and_writing_are_allowed_and_the_rest_is_asked(effect: Effect, rule: Rule) -> None:
-    assert default_policy("embedded", read_only=False).rule(effect) is rule
+def test_by_default_reading_and_writing_are_allowed_and_the_rest_is_asked(
+    action_class: ActionClass, rule: Rule
+) -> None:
+    assert default_policy("embedded", read_only=False).rule(action_class) is rule
 
 
 def test_every_class_has_a_line_in_the_table_above() -> None:
-    assert len(Effect) == 7
+    assert len(ActionClass) == 7
 
 
-@pytest.mark.parametrize("effect", Effect)
-def test_read_only_refuses_everything_but_reading_and_says_why(effect: Effect) -> None:
+@pytest.mark.parametrize("action_class", ActionClass)
+def test_read_only_refuses_everything_but_reading_and_says_why(action_class: ActionClass) -> None:
     policy = default_policy("embedded", read_only=True)
-    assert policy.rule(effect) is (Rule.ALLOW if effect is Effect.READ else Rule.DENY)
-    assert "MACHINES_READ_ONLY" in policy.reason(Effect.MONEY)
+    assert policy.rule(action_class) is (Rule.ALLOW if action_class is ActionClass.READ else Rule.DENY)
+    assert "MACHINES_READ_ONLY" in policy.reason(ActionClass.MONEY)
 
 
-@pytest.mark.parametrize("effect", Effect)
-def test_a_class_that_the_policy_does_not_name_is_refused(effect: Effect) -> None:
-    assert Policy({}).rule(effect) is Rule.DENY
+@pytest.mark.parametrize("action_class", ActionClass)
+def test_a_class_that_the_policy_does_not_name_is_refused(action_class: ActionClass) -> None:
+    assert Policy({}).rule(action_class) is Rule.DENY
 
 
 # What a policy answers
 
 
 @pytest.mark.parametrize(
-    ("rules", "tools", "effect", "tool", "says"),
+    ("rules", "tools", "action_class", "tool", "says"),
     [
-        ({Effect.MONEY: Rule.ASK}, {}, Effect.MONEY, "pay", ""),
-        ({}, {}, Effect.MONEY, "pay", "the operator refuses calls of the class money"),
-        ({Effect.MONEY: Rule.ASK}, {"pay": {Effect.MONEY: Rule.DENY}}, Effect.MONEY, None, ""),
-        ({Effect.MONEY: Rule.ASK}, {"pay": {Effect.MONEY: Rule.DENY}}, Effect.MONEY, "pay", "refuses pay (money)"),
-        ({}, {"pay": {Effect.MONEY: Rule.ALLOW}}, Effect.MONEY, "pay", ""),
+        ({ActionClass.MONEY: Rule.ASK}, {}, ActionClass.MONEY, "pay", ""),
+        ({}, {}, ActionClass.MONEY, "pay", "the operator refuses calls of the class money"),
+        ({ActionClass.MONEY: Rule.ASK}, {"pay": {ActionClass.MONEY: Rule.DENY}}, ActionClass.MONEY, None, ""),
+        (
+            {ActionClass.MONEY: Rule.ASK},
+            {"pay": {ActionClass.MONEY: Rule.DENY}},
+            ActionClass.MONEY,
+            "pay",
+            "refuses pay (money)",
+        ),
+        ({}, {"pay": {ActionClass.MONEY: Rule.ALLOW}}, ActionClass.MONEY, "pay", ""),
     ],
 )
 def test_a_refusal_has_its_reason_and_no_way_around_it(
-    rules: dict[Effect, Rule], tools: dict[str, dict[Effect, Rule]], effect: Effect, tool: str | None, says: str
+    rules: dict[ActionClass, Rule],
+    tools: dict[str, dict[ActionClass, Rule]],
+    action_class: ActionClass,
+    tool: str | None,
+    says: str,
 ) -> None:
-    reason = Policy(rules, tools=tools).reason(effect, tool)
+    reason = Policy(rules, tools=tools).reason(action_class, tool)
     assert says in reason
     assert bool(says) is bool(reason)
 
 
 def test_production_without_a_policy_only_reads_and_says_why() -> None:
     policy = default_policy("production", read_only=False)
-    assert [effect for effect in Effect if policy.rule(effect) is not Rule.DENY] == [Effect.READ]
-    assert "MACHINES_POLICY" in policy.reason(Effect.MONEY)
+    assert [action_class for action_class in ActionClass if policy.rule(action_class) is not Rule.DENY] == [
+        ActionClass.READ
+    ]
+    assert "MACHINES_POLICY" in policy.reason(ActionClass.MONEY)
     assert policy.sinks == {"none"}
     assert policy.identity_through_model is False
 
@@ -76,27 +90,27 @@ def test_without_a_file_cards_are_shown_on_a_page_and_identity_passes(environmen
 
 
 @pytest.mark.parametrize(
-    ("environment", "effect", "sink", "ways"),
+    ("environment", "action_class", "sink", "ways"),
     [
-        ("embedded", Effect.MONEY, None, {"dialog", "desk", "terminal"}),
-        ("sandbox", Effect.MONEY, None, {"dialog", "desk", "terminal"}),
-        ("production", Effect.MONEY, None, {"desk", "terminal"}),
-        ("production", Effect.WRITE, None, {"dialog", "desk", "terminal"}),
-        ("production", Effect.READ, None, {"desk", "terminal"}),
-        ("embedded", Effect.REVEAL, "page", {"page"}),
-        ("sandbox", Effect.REVEAL, "page", {"page"}),
-        ("production", Effect.REVEAL, "page", {"page"}),
-        ("embedded", Effect.REVEAL, "model", {"dialog", "desk", "terminal"}),
-        ("sandbox", Effect.REVEAL, "model", {"desk", "terminal"}),
-        ("production", Effect.REVEAL, "model", {"desk", "terminal"}),
-        ("sandbox", Effect.REVEAL, "sealed", {"dialog", "desk", "terminal"}),
-        ("production", Effect.REVEAL, "sealed", {"desk", "terminal"}),
+        ("embedded", ActionClass.MONEY, None, {"dialog", "desk", "terminal"}),
+        ("sandbox", ActionClass.MONEY, None, {"dialog", "desk", "terminal"}),
+        ("production", ActionClass.MONEY, None, {"desk", "terminal"}),
+        ("production", ActionClass.WRITE, None, {"dialog", "desk", "terminal"}),
+        ("production", ActionClass.READ, None, {"desk", "terminal"}),
+        ("embedded", ActionClass.REVEAL, "page", {"page"}),
+        ("sandbox", ActionClass.REVEAL, "page", {"page"}),
+        ("production", ActionClass.REVEAL, "page", {"page"}),
+        ("embedded", ActionClass.REVEAL, "model", {"dialog", "desk", "terminal"}),
+        ("sandbox", ActionClass.REVEAL, "model", {"desk", "terminal"}),
+        ("production", ActionClass.REVEAL, "model", {"desk", "terminal"}),
+        ("sandbox", ActionClass.REVEAL, "sealed", {"dialog", "desk", "terminal"}),
+        ("production", ActionClass.REVEAL, "sealed", {"desk", "terminal"}),
     ],
 )
 def test_each_class_has_the_ways_by_which_a_person_may_say_yes(
-    environment: str, effect: Effect, sink: str | None, ways: set[str]
+    environment: str, action_class: ActionClass, sink: str | None, channels: set[str]
 ) -> None:
-    assert default_policy(environment, read_only=False).ways(effect, sink) == ways
+    assert default_policy(environment, read_only=False).channels(action_class, sink) == channels
 
 
 def test_only_the_simulator_needs_no_passphrase() -> None:
@@ -111,7 +125,7 @@ def test_a_policy_can_not_be_changed() -> None:
     with pytest.raises(AttributeError):
         policy.environment = "production"  # type: ignore[misc]
     with pytest.raises(TypeError):
-        policy.rules[Effect.MONEY] = Rule.ALLOW  # type: ignore[index]
+        policy.rules[ActionClass.MONEY] = Rule.ALLOW  # type: ignore[index]
 
 
 def test_the_simplest_sink_is_always_there() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Destination
 from machines_mcp.permissions.limits import Limits
 from machines_mcp.permissions.policy import SENSITIVE, Policy, PolicyError, Rule, default_policy
@@ -17,10 +17,10 @@ from machines_mcp.permissions.policy_loader import load_policy
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CANARY = "canary-7f3a-9c21"
 TOOLS = {
-    "look": (Effect.READ,),
-    "pay": (Effect.MONEY,),
-    "change": (Effect.WRITE, Effect.MONEY),
-    "note": (Effect.WRITE,),
+    "look": (ActionClass.READ,),
+    "pay": (ActionClass.MONEY,),
+    "change": (ActionClass.WRITE, ActionClass.MONEY),
+    "note": (ActionClass.WRITE,),
 }
 HEAD = 'version = 1\nenvironment = "{}"\nusers = "any"\n'
 
@@ -82,9 +82,11 @@ def test_a_file_lets_no_card_be_without_a_limit_unless_it_says_so(path: Path) ->
 
 def test_in_production_what_is_not_said_is_refused(path: Path) -> None:
     policy = _load(path, "", "production")
-    assert [effect for effect in Effect if policy.rule(effect) is not Rule.DENY] == [Effect.READ]
+    assert [action_class for action_class in ActionClass if policy.rule(action_class) is not Rule.DENY] == [
+        ActionClass.READ
+    ]
     assert policy.sinks == {"none"}
-    assert policy.dialog == {Effect.WRITE}
+    assert policy.dialog == {ActionClass.WRITE}
     assert policy.identity_through_model is False
     assert policy.limits == Limits(
         max_limit_cents={},
@@ -140,12 +142,12 @@ def test_all_that_a_policy_can_say_is_taken(path: Path, tmp_path: Path) -> None:
         """,
         "embedded",
     )
-    assert policy.rule(Effect.WRITE) is Rule.ASK
-    assert policy.rule(Effect.DESTROY) is Rule.DENY
+    assert policy.rule(ActionClass.WRITE) is Rule.ASK
+    assert policy.rule(ActionClass.DESTROY) is Rule.DENY
     assert {tool: dict(rules) for tool, rules in policy.tools.items()} == {
-        "pay": {Effect.MONEY: Rule.DENY},
-        "change": {Effect.WRITE: Rule.DENY},
-        "note": {Effect.WRITE: Rule.ALLOW},
+        "pay": {ActionClass.MONEY: Rule.DENY},
+        "change": {ActionClass.WRITE: Rule.DENY},
+        "note": {ActionClass.WRITE: Rule.ALLOW},
     }
     assert policy.limits == Limits(
         True,
@@ -161,7 +163,7 @@ def test_all_that_a_policy_can_say_is_taken(path: Path, tmp_path: Path) -> None:
     assert policy.sinks == {"none", "model", "sealed"}
     assert (policy.reveal_model, policy.reveal_model_cvc, policy.sealed_key) == (True, True, key)
     assert policy.identity_through_model is False
-    assert policy.dialog == {Effect.WRITE, Effect.MONEY}
+    assert policy.dialog == {ActionClass.WRITE, ActionClass.MONEY}
     assert policy.head_file == tmp_path / "head"
     assert (policy.source, policy.environment, policy.users) == (str(path), "embedded", None)
 
@@ -187,11 +189,11 @@ def test_the_users_are_those_of_the_list(path: Path) -> None:
 def test_read_only_leaves_nothing_but_reading(path: Path) -> None:
     text = '[classes]\nread = "ask"\n[tools]\nlook = "allow"\npay = "allow"\n'
     policy = _load(path, text, read_only=True)
-    assert policy.rule(Effect.READ) is Rule.ASK
-    assert policy.rule(Effect.READ, "look") is Rule.ALLOW
-    for effect in set(Effect) - {Effect.READ}:
-        assert policy.rule(effect, "pay") is Rule.DENY
-        assert "MACHINES_READ_ONLY" in policy.reason(effect, "pay")
+    assert policy.rule(ActionClass.READ) is Rule.ASK
+    assert policy.rule(ActionClass.READ, "look") is Rule.ALLOW
+    for action_class in set(ActionClass) - {ActionClass.READ}:
+        assert policy.rule(action_class, "pay") is Rule.DENY
+        assert "MACHINES_READ_ONLY" in policy.reason(action_class, "pay")
 
 
 # Tools
@@ -209,15 +211,18 @@ def test_one_rule_for_a_tool_of_two_classes_only_tightens(
         assert "tools.change is looser than classes.money; write it class by class" in _refused(path, text)
         return
     policy = _load(path, text)
-    assert (policy.rule(Effect.WRITE, "change"), policy.rule(Effect.MONEY, "change")) == (write, money)
-    assert policy.rule(Effect.WRITE, "note") is Rule.ALLOW
+    assert (policy.rule(ActionClass.WRITE, "change"), policy.rule(ActionClass.MONEY, "change")) == (write, money)
+    assert policy.rule(ActionClass.WRITE, "note") is Rule.ALLOW
 
 
 def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> None:
     policy = _load(path, '[tools]\nchange = { write = "deny", money = "allow" }\npay = "allow"\n')
-    assert (policy.rule(Effect.WRITE, "change"), policy.rule(Effect.MONEY, "change")) == (Rule.DENY, Rule.ALLOW)
-    assert policy.rule(Effect.MONEY, "pay") is Rule.ALLOW
-    assert policy.rule(Effect.MONEY) is Rule.ASK
+    assert (policy.rule(ActionClass.WRITE, "change"), policy.rule(ActionClass.MONEY, "change")) == (
+        Rule.DENY,
+        Rule.ALLOW,
+    )
+    assert policy.rule(ActionClass.MONEY, "pay") is Rule.ALLOW
+    assert policy.rule(ActionClass.MONEY) is Rule.ASK
 
 
 # What is broken
@@ -356,11 +361,13 @@ def test_any_text_is_taken_or_refused_in_one_sentence(tmp_path_factory: pytest.T
 
 
 @pytest.mark.parametrize("environment", ["sandbox", "production"])
-@pytest.mark.parametrize("effect", sorted(SENSITIVE))
-def test_outside_the_simulator_no_class_that_matters_is_allowed(path: Path, environment: str, effect: str) -> None:
-    text = f'[classes]\n{effect} = "allow"\n'
-    assert _load(path, text).rule(Effect(effect)) is Rule.ALLOW
-    assert f"classes.{effect} must be ask or deny" in _refused(path, text, environment)
+@pytest.mark.parametrize("action_class", sorted(SENSITIVE))
+def test_outside_the_simulator_no_class_that_matters_is_allowed(
+    path: Path, environment: str, action_class: str
+) -> None:
+    text = f'[classes]\n{action_class} = "allow"\n'
+    assert _load(path, text).rule(ActionClass(action_class)) is Rule.ALLOW
+    assert f"classes.{action_class} must be ask or deny" in _refused(path, text, environment)
 
 
 @pytest.mark.parametrize("environment", ["sandbox", "production"])
@@ -376,7 +383,7 @@ def test_nor_any_tool_of_such_a_class(path: Path, environment: str, text: str, s
 def test_the_open_example_is_for_the_simulator_alone(environment: str, tmp_path: Path) -> None:
     tools, path = _real_tools(), _example("open", tmp_path)
     policy = _read(path, "embedded", tools=tools)
-    assert {policy.rule(effect) for effect in Effect} == {Rule.ALLOW}
+    assert {policy.rule(action_class) for action_class in ActionClass} == {Rule.ALLOW}
     with pytest.raises(PolicyError, match=r"classes\.money must be ask or deny: only embedded may allow"):
         _read(path, environment, tools=tools)
     path.write_text(path.read_text(encoding="utf-8").replace('"embedded"', f'"{environment}"'), encoding="utf-8")
@@ -403,16 +410,16 @@ def _example(name: str, folder: Path) -> Path:
     return copy
 
 
-def _real_tools() -> dict[str, tuple[Effect, ...]]:
+def _real_tools() -> dict[str, tuple[ActionClass, ...]]:
     from machines_mcp.tools.catalog import TOOLS as REAL
 
-    return {tool.name: tool.effects for tool in REAL}
+    return {tool.name: tool.action_classes for tool in REAL}
 
 
 def test_a_clients_dialog_grants_only_writing_in_production(path: Path) -> None:
     text = '[approval]\ndialog = ["write", "money"]\n'
     assert "approval.dialog may name only write" in _refused(path, text, "production")
-    assert _load(path, text, "sandbox").ways(Effect.MONEY) == {"dialog", "desk", "terminal"}
+    assert _load(path, text, "sandbox").channels(ActionClass.MONEY) == {"dialog", "desk", "terminal"}
 
 
 # Users

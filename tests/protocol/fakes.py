@@ -17,22 +17,22 @@ from mcp.server.request_state import RequestStateSecurity
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Stakes
-from machines_mcp.permissions.approvals import Intents
-from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails
+from machines_mcp.permissions.approvals import ApprovalStore
+from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Policy, default_policy
 from machines_mcp.protocol.completion import Completions
 from machines_mcp.protocol.dispatcher import Dispatcher
-from machines_mcp.protocol.errors import Code, Refusal, Step
-from machines_mcp.protocol.execution import Running
+from machines_mcp.protocol.errors import Code, NextStep, ToolError
+from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.handlers import Identity, Loaded, build_server
-from machines_mcp.protocol.reconciliation import Settling
+from machines_mcp.protocol.reconciliation import Reconciler
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resource, Resources
-from machines_mcp.protocol.responses import Shaping
-from machines_mcp.protocol.tool import Call, Cents, Input, Output, Part, Tool, UserInput, tool
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.protocol.responses import ResponseBuilder
+from machines_mcp.protocol.tool import Call, Cents, Input, Output, OutputPart, Tool, UserInput, tool
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
 from tests.support.results import object_text
@@ -79,10 +79,12 @@ class Paid(Output):
     note: str | None = None
 
 
-async def _stakes(call: WorldCall, args: Pay) -> Stakes:
+async def _approval_details(call: WorldCall, args: Pay) -> ApprovalDetails:
     call.services.asked += 1
     await call.services.on_question()
-    return Stakes(question=f"Pay {args.amount_cents} cents for {call.user_id}?", amount_cents=args.amount_cents)
+    return ApprovalDetails(
+        question=f"Pay {args.amount_cents} cents for {call.user_id}?", amount_cents=args.amount_cents
+    )
 
 
 async def _pay(call: WorldCall, args: Pay) -> Paid:
@@ -94,25 +96,29 @@ async def _pay(call: WorldCall, args: Pay) -> Paid:
     return Paid(receipt=receipt, amount_cents=args.amount_cents, note=args.note)
 
 
-@tool(title="Pay", toolset="funding", effect=Effect.MONEY, stakes=_stakes, destructive=True)
+@tool(
+    title="Pay", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, destructive=True
+)
 async def pay(call: WorldCall, args: Pay) -> Paid:
     """Pay somebody."""
     return await _pay(call, args)
 
 
-@tool(title="Tip", toolset="funding", effect=Effect.MONEY, stakes=_stakes, destructive=True)
+@tool(
+    title="Tip", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, destructive=True
+)
 async def tip(call: WorldCall, args: Pay) -> Paid:
     """Pay somebody too, by another name."""
     return await _pay(call, args)
 
 
-@tool(title="Note", toolset="observe", effect=Effect.WRITE, idempotent=False)
+@tool(title="Note", toolset="observe", action_class=ActionClass.WRITE, idempotent=False)
 async def note(call: WorldCall, args: Pay) -> Paid:
     """Write down a payment; nobody is asked."""
     return await _pay(call, args)
 
 
-class Line(Part):
+class Line(OutputPart):
     name: str
     count: int | None = None
 
@@ -135,7 +141,7 @@ class Looked(Output):
     first: Line | None = None
 
 
-@tool(title="Look", toolset="always", effect=Effect.READ, open_world=False)
+@tool(title="Look", toolset="always", action_class=ActionClass.READ, open_world=False)
 async def look(call: WorldCall, args: Nested) -> Looked:
     """Look around."""
     await call.services.before()
@@ -148,20 +154,20 @@ class Change(Pay):
     harmless: bool = False
 
 
-def _change_effect(args: Change) -> Effect:
-    return Effect.WRITE if args.harmless else Effect.MONEY
+def _change_effect(args: Change) -> ActionClass:
+    return ActionClass.WRITE if args.harmless else ActionClass.MONEY
 
 
-async def _change_stakes(call: WorldCall, args: Change) -> Stakes:
-    return await _stakes(call, args)
+async def _change_stakes(call: WorldCall, args: Change) -> ApprovalDetails:
+    return await _approval_details(call, args)
 
 
 @tool(
     title="Change",
     toolset="cards",
-    effect=(Effect.WRITE, Effect.MONEY),
-    effect_of=_change_effect,
-    stakes=_change_stakes,
+    action_class=(ActionClass.WRITE, ActionClass.MONEY),
+    action_class_of=_change_effect,
+    approval_details=_change_stakes,
 )
 async def change(call: WorldCall, args: Change) -> Paid:
     """Asks a person or not, by its arguments."""
@@ -171,10 +177,10 @@ async def change(call: WorldCall, args: Change) -> Paid:
 TOOLS: tuple[Tool, ...] = (look, note, pay, tip, change)
 
 
-def explain(error: Exception, tool: Tool) -> Refusal | None:
+def explain(error: Exception, tool: Tool) -> ToolError | None:
     """What the composition root knows of upstream's errors."""
     if isinstance(error, UpstreamError):
-        return Refusal(Code.PARTNER_UNAVAILABLE, next_steps=[Step("look", f"{tool.name} failed; look around.")])
+        return ToolError(Code.PARTNER_UNAVAILABLE, next_steps=[NextStep("look", f"{tool.name} failed; look around.")])
     return None
 
 
@@ -206,12 +212,12 @@ class House:
     world: World
     guard: Guard
     server: Server[Any]
-    settling: Settling
+    settling: Reconciler
     resources: Resources
 
     @property
-    def intents(self) -> Intents:
-        return self.guard.intents
+    def approvals(self) -> ApprovalStore:
+        return self.guard.approvals
 
     @asynccontextmanager
     async def client(self, era: Era, person: Person | None = None) -> AsyncIterator[Client]:
@@ -237,12 +243,15 @@ def house(
 ) -> House:
     """Wire a server over these tools as the composition root does."""
     rules = policy or default_policy("embedded", read_only=False)
-    guard, world = wire_guard(store, rules, clock=clock), World()
+    guard, world = build_guard(store, rules, clock=clock), World()
     registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
-    running, shaping = Running(guard.gate, explain, Egress().shows), Shaping(registry, {"environment": "test"})
-    settling = Settling(guard, {tool.name: tool for tool in tools}, running, world)
-    guard.gate.settle = settling.settle
-    dispatcher = Dispatcher(registry, guard.gate, running, shaping, world, digest_key=KEY, desk=_no_desk)
+    running, shaping = (
+        ToolRunner(guard.authorizer, explain, OutputFilter().contains_secret),
+        ResponseBuilder(registry, {"environment": "test"}),
+    )
+    settling = Reconciler(guard, {tool.name: tool for tool in tools}, running, world)
+    guard.authorizer.settle = settling.reconcile
+    dispatcher = Dispatcher(registry, guard.authorizer, running, shaping, world, digest_key=KEY, desk=_no_desk)
     identity = Identity("Test", "0", "Instructions.")
     loaded = Loaded(
         registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user)

@@ -14,7 +14,7 @@ import anyio
 from pydantic import Field
 
 from machines_mcp.cli.main import main
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol import handlers
 from machines_mcp.protocol.tool import Call, Input, Output, tool
 from machines_mcp.server import app, stdio
@@ -39,7 +39,7 @@ class Done(Output):
     text: str
 
 
-@tool(title="Chatter", toolset="always", effect=Effect.READ)
+@tool(title="Chatter", toolset="always", action_class=ActionClass.READ)
 async def chatter(call: Call[Any], args: Nothing) -> Done:
     """Write to standard output in every way there is, and read standard input."""
     line = '{"jsonrpc":"2.0","id":1,"result":{"stray":true}}'
@@ -54,14 +54,14 @@ async def chatter(call: Call[Any], args: Nothing) -> Done:
     return Done(text=f"{len(left)} bytes of standard input")
 
 
-@tool(title="Sleep", toolset="always", effect=Effect.READ)
+@tool(title="Sleep", toolset="always", action_class=ActionClass.READ)
 async def sleep(call: Call[Any], args: Seconds) -> Done:
     """Answer after a while."""
     await anyio.sleep(args.seconds)
     return Done(text="slept")
 
 
-@tool(title="Hold", toolset="always", effect=Effect.WRITE)
+@tool(title="Hold", toolset="always", action_class=ActionClass.WRITE)
 async def hold(call: Call[Any], args: Seconds) -> Done:
     """Let nothing end this for a while."""
     with anyio.CancelScope(shield=True):
@@ -69,13 +69,13 @@ async def hold(call: Call[Any], args: Seconds) -> Done:
     return Done(text="held")
 
 
-@tool(title="Write", toolset="always", effect=Effect.READ)
+@tool(title="Write", toolset="always", action_class=ActionClass.READ)
 async def write(call: Call[Any], args: Size) -> Done:
     """Answer with much."""
     return Done(text="x" * args.characters)
 
 
-@tool(title="Boom", toolset="always", effect=Effect.READ)
+@tool(title="Boom", toolset="always", action_class=ActionClass.READ)
 async def boom(call: Call[Any], args: Nothing) -> Done:
     """Fail."""
     raise ValueError(CANARY)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machines_mcp.protocol.arguments import take_approval_id, validate
-from machines_mcp.protocol.errors import Refusal
+from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.tool import Tool
 from tests.protocol.fakes import look, note, pay
 
@@ -18,12 +18,12 @@ CENTS = "must be a whole number of US cents, such as 2500 for $25.00"
 
 
 def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) -> dict[str, str]:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ToolError) as refused:
         validate(tool, arguments, pinned)
     assert refused.value.code == "input.invalid"
     assert refused.value.__cause__ is None
     assert refused.value.__context__ is None
-    return {fault.field: fault.rule for fault in refused.value.faults}
+    return {fault.field: fault.rule for fault in refused.value.fields}
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ FIELDS = st.sampled_from(["user_id", "amount_cents", "note", "kind", "words", "r
 def test_any_junk_ends_in_a_model_or_in_faults(tool: Tool, arguments: dict[str, Any]) -> None:
     try:
         validate(tool, arguments, None)
-    except Refusal as refused:
-        assert refused.faults
+    except ToolError as refused:
+        assert refused.fields
         json.dumps(refused.payload()).encode()
 
 
@@ -153,6 +153,6 @@ def test_where_nobody_is_asked_it_is_left_to_be_refused_as_unknown() -> None:
 
 @pytest.mark.parametrize("given_id", ["0" * 31, "0" * 33, "g" * 32, "0" * 32 + "\n", 5, 0, False, [], {}])
 def test_a_malformed_approval_id_is_refused(given_id: object) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ToolError) as refused:
         take_approval_id(pay, GOOD | {"approval_id": given_id}, asks=True)
-    assert [fault.field for fault in refused.value.faults] == ["approval_id"]
+    assert [fault.field for fault in refused.value.fields] == ["approval_id"]

@@ -6,9 +6,9 @@ import mcp_types as types
 import pytest
 from pydantic import Field
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.protocol.errors import Code, Refusal
-from machines_mcp.protocol.tool import Call, Output, Part, UserInput, tool
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.protocol.tool import Call, Output, OutputPart, UserInput, tool
 from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
 from tests.support.clock import Clock
@@ -22,7 +22,7 @@ class Page(UserInput):
     limit: int = Field(default=20, ge=1, le=100)
 
 
-class CardOf(Part):
+class CardOf(OutputPart):
     card_id: str
 
 
@@ -30,11 +30,11 @@ class Cards(Output):
     cards: list[CardOf]
 
 
-class Network(Part):
+class Network(OutputPart):
     id: str
 
 
-class Asset(Part):
+class Asset(OutputPart):
     currency: str
     networks: list[Network]
 
@@ -43,14 +43,14 @@ class Assets(Output):
     assets: list[Asset]
 
 
-@tool(title="Cards", toolset="cards", effect=Effect.READ)
+@tool(title="Cards", toolset="cards", action_class=ActionClass.READ)
 async def list_cards(call: Call[World], args: Page) -> Cards:
     """List cards."""
     await call.services.before()
     return Cards(cards=[CardOf(card_id=f"{call.user_id}-card{n:03}") for n in range(150)])
 
 
-@tool(title="Assets", toolset="funding", effect=Effect.READ)
+@tool(title="Assets", toolset="funding", action_class=ActionClass.READ)
 async def list_deposit_assets(call: Call[World], args: Page) -> Assets:
     """List assets."""
     return Assets(
@@ -126,7 +126,7 @@ async def test_limits_are_a_fixed_choice_and_an_unknown_name_has_no_values(home:
 
 async def test_what_can_not_be_looked_up_has_no_values(home: House) -> None:
     async def refuse() -> Any:
-        raise Refusal(Code.KYC_NOT_APPROVED)
+        raise ToolError(Code.KYC_NOT_APPROVED)
 
     home.world.before = refuse
     assert (await _complete(home, "card_id", user_id="u")).values == []

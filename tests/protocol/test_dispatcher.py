@@ -14,13 +14,13 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approvals import GRANT_SECONDS, OPEN_SECONDS
-from machines_mcp.permissions.authorizer import Gate
+from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
 from machines_mcp.protocol import execution
-from machines_mcp.protocol.errors import Code, Refusal, Step
+from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.storage.database import Store, StoreUnavailable
 from tests.protocol.fakes import (
@@ -47,9 +47,9 @@ CANARY = "canary-7f3a"
 both_eras = pytest.mark.parametrize("era", ERAS)
 
 
-async def _only_intent(home: House) -> Intent:
-    (intent,) = await home.intents.waiting()
-    return intent
+async def _only_intent(home: House) -> Approval:
+    (approval,) = await home.approvals.waiting()
+    return approval
 
 
 async def _approval_id(client: Client, **changed: Any) -> str:
@@ -148,7 +148,7 @@ async def test_a_yes_to_what_was_refused_elsewhere_meanwhile_runs_nothing(home: 
     person = says("accept")
 
     async def refuse() -> None:
-        await home.intents.refuse((await _only_intent(home)).id, "terminal")
+        await home.approvals.refuse((await _only_intent(home)).id, "terminal")
 
     person.during = refuse
     async with home.client(era, person) as client:
@@ -161,13 +161,13 @@ async def test_a_question_that_is_refused_beforehand_asks_nobody(home: House, er
     person = says("accept")
 
     async def refuse() -> None:
-        raise Refusal(Code.KYC_NOT_APPROVED)
+        raise ToolError(Code.KYC_NOT_APPROVED)
 
     home.world.on_question = refuse
     async with home.client(era, person) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "kyc.not_approved"
     assert person.asked == []
-    assert await home.intents.waiting() == []
+    assert await home.approvals.waiting() == []
 
 
 # An approval elsewhere
@@ -179,7 +179,7 @@ async def test_without_a_dialog_the_approval_is_given_elsewhere_and_used_once(ho
         approval = await _approval_id(client)
         again = {**ARGUMENTS, "approval_id": approval}
         assert code(await client.call_tool("pay", again)) == "approval.required"
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         first = body(await client.call_tool("pay", again))
         second = body(await client.call_tool("pay", again))
     assert first == second
@@ -199,8 +199,8 @@ async def test_while_a_call_waits_its_equal_gets_the_same_id(home: House, era: E
 async def test_what_a_person_refused_stays_refused(home: House, era: Era) -> None:
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.refuse(approval, "terminal")
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.refuse(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         answers = [await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval}) for _ in range(2)]
     assert [code(answer) for answer in answers] == ["approval.refused"] * 2
     assert home.world.paid == []
@@ -222,7 +222,7 @@ async def test_a_granted_id_is_worth_nothing_with_changed_arguments(
 ) -> None:
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         other = await client.call_tool("pay", {**ARGUMENTS, **changed, "approval_id": approval})
         assert code(other) == "approval.mismatch"
         assert home.world.paid == []
@@ -233,7 +233,7 @@ async def test_a_granted_id_is_worth_nothing_with_changed_arguments(
 async def test_a_granted_id_is_worth_nothing_to_another_tool_and_an_invented_one_to_all(home: House, era: Era) -> None:
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         for tool, given in (("tip", approval), ("change", approval), ("pay", "0" * 32)):
             answer = await client.call_tool(tool, {**ARGUMENTS, "approval_id": given})
             assert code(answer) == "approval.mismatch"
@@ -265,7 +265,7 @@ async def test_an_approval_that_was_not_given_or_used_in_time_is_asked_anew(
     async with home.client(era) as client:
         approval = await _approval_id(client)
         if granted:
-            await home.intents.grant(approval, "terminal")
+            await home.approvals.grant(approval, "terminal")
         clock.advance(seconds)
         assert code(await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})) == "approval.expired"
         assert await _approval_id(client) != approval
@@ -277,7 +277,7 @@ async def test_of_fifty_repeats_at_once_one_runs(home: House, era: Era) -> None:
     codes: list[str] = []
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
 
         async def repeat() -> None:
             codes.append(code(await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})))
@@ -303,7 +303,7 @@ async def test_an_answer_about_an_approval_repeats_no_argument(
         if change == "expired":
             clock.advance(OPEN_SECONDS)
         if change == "refused":
-            await home.intents.refuse(approval, "terminal")
+            await home.approvals.refuse(approval, "terminal")
         given = CANARY.upper() if change == "mismatch" else CANARY
         answer = await client.call_tool("pay", {**ARGUMENTS, "note": given, "approval_id": approval})
     assert code(answer) == f"approval.{change}"
@@ -472,8 +472,8 @@ async def test_what_the_policy_denies_is_neither_asked_nor_run(
 async def test_a_denied_class_can_not_be_approved_either(store: Store, clock: Clock, home: House) -> None:
     async with home.client(MODERN) as client:
         approval = await _approval_id(client)
-    await home.intents.grant(approval, "terminal")
-    strict = house(store, clock, policy=Policy({Effect.READ: Rule.ALLOW}, "no"))
+    await home.approvals.grant(approval, "terminal")
+    strict = house(store, clock, policy=Policy({ActionClass.READ: Rule.ALLOW}, "no"))
     async with strict.client(MODERN) as client:
         answer = await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})
     # Nothing of the tool can be asked here, so the id is not even an argument.
@@ -495,8 +495,8 @@ async def test_a_class_that_the_tool_does_not_declare_is_refused(
     store: Store, clock: Clock, era: Era, declared: Tool
 ) -> None:
     # All classes are allowed, so only the declaration stands in the way.
-    free = Policy(dict.fromkeys(Effect, Rule.ALLOW), "")
-    astray = replace(declared, effect_of=lambda _: Effect.DESTROY)
+    free = Policy(dict.fromkeys(ActionClass, Rule.ALLOW), "")
+    astray = replace(declared, action_class_of=lambda _: ActionClass.DESTROY)
     home = house(store, clock, policy=free, tools=[astray])
     arguments: Mapping[str, Any] = ARGUMENTS if declared is change else {}
     async with home.client(era, says("accept")) as client:
@@ -565,7 +565,7 @@ FAILURES: list[tuple[BaseException, str]] = [
     (ExceptionGroup(CANARY, [KeyError(CANARY)]), "internal"),
     (TimeoutError(CANARY), "internal"),
     (UpstreamError(CANARY), "partner.unavailable"),
-    (Refusal(Code.RATE_LIMITED), "rate.limited"),
+    (ToolError(Code.RATE_LIMITED), "rate.limited"),
     (StoreUnavailable(CANARY), "state.unavailable"),
 ]
 
@@ -605,10 +605,10 @@ async def test_a_tool_cannot_end_the_server(
 @both_eras
 @pytest.mark.parametrize("final", [Code.PARTNER_REJECTED, Code.QUOTE_EXPIRED])
 async def test_a_known_failure_of_a_granted_call_is_its_outcome(home: House, era: Era, final: Code) -> None:
-    home.world.before = _raising(Refusal(final))
+    home.world.before = _raising(ToolError(final))
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         first = body(await client.call_tool("pay", again))
         home.world.before = _raising(AssertionError("it ran again"))
@@ -619,22 +619,24 @@ async def test_a_known_failure_of_a_granted_call_is_its_outcome(home: House, era
 
 @both_eras
 async def test_that_nobody_knows_is_no_outcome_and_names_the_call_that_finds_out(home: House, era: Era) -> None:
-    home.world.after = _raising(Refusal(Code.OUTCOME_UNKNOWN, next_steps=[Step("look", "See whether it happened.")]))
+    home.world.after = _raising(
+        ToolError(Code.OUTCOME_UNKNOWN, next_steps=[NextStep("look", "See whether it happened.")])
+    )
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         first = body(await client.call_tool("pay", again))
-        kept = await home.intents.get(approval)
+        kept = await home.approvals.get(approval)
     assert (first["code"], first["approval_id"], first["retryable"]) == ("outcome.unknown", approval, True)
     assert [step["tool"] for step in first["next_steps"]] == ["pay", "look"]
     assert first["next_steps"][0]["arguments"] == {"approval_id": approval}
     assert kept is not None
     assert (kept.state, kept.outcome) == ("executing", None)
-    assert not home.intents.running(kept)
+    assert not home.approvals.running(kept)
 
 
-PASSING = [UpstreamError(CANARY), Refusal(Code.RATE_LIMITED, details={"retry_after_seconds": 3})]
+PASSING = [UpstreamError(CANARY), ToolError(Code.RATE_LIMITED, details={"retry_after_seconds": 3})]
 
 
 @both_eras
@@ -645,7 +647,7 @@ async def test_a_granted_call_that_was_not_begun_runs_at_its_repetition_under_th
     home.world.before = _raising(error)
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         refused = [body(await client.call_tool("pay", again)) for _ in range(2)]
         home.world.before = home.world.after
@@ -678,7 +680,7 @@ async def test_a_grant_that_was_given_back_lasts_no_longer_than_before(home: Hou
     home.world.before = _raising(UpstreamError(CANARY))
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         clock.advance(GRANT_SECONDS - 1)
         assert code(await client.call_tool("pay", again)) == "partner.unavailable"
@@ -691,14 +693,14 @@ async def test_a_grant_that_was_given_back_lasts_no_longer_than_before(home: Hou
 async def test_a_grant_that_can_not_be_given_back_is_used_up(
     home: House, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(self: Gate, intent: Intent) -> None:
+    async def full(self: Authorizer, approval: Approval) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr(Gate, "give_back", full)
+    monkeypatch.setattr(Authorizer, "give_back", full)
     home.world.before = _raising(UpstreamError(CANARY))
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         refused = body(await client.call_tool("pay", again))
         assert (refused["code"], "approval_id" in refused) == ("partner.unavailable", False)
@@ -713,7 +715,7 @@ async def test_a_granted_call_that_failed_unforeseen_may_have_happened_and_says_
     home.world.after = _raising(error)
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         codes = [code(await client.call_tool("pay", again)) for _ in range(3)]
     assert codes == ["outcome.unknown"] * 3
@@ -728,7 +730,7 @@ async def test_a_granted_call_that_takes_too_long_is_unknown_and_never_repeated(
     home.world.after = anyio.Event().wait
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         codes = [code(await client.call_tool("pay", again)) for _ in range(2)]
     assert codes == ["outcome.unknown"] * 2
@@ -739,13 +741,13 @@ async def test_a_granted_call_that_takes_too_long_is_unknown_and_never_repeated(
 async def test_what_was_done_is_said_even_if_it_cannot_be_written_down(
     home: House, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(self: Gate, intent: Intent, outcome: str, *, ok: bool, code: str) -> None:
+    async def full(self: Authorizer, approval: Approval, outcome: str, *, ok: bool, code: str) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr(Gate, "finish", full)
+    monkeypatch.setattr(Authorizer, "finish", full)
     async with home.client(era) as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         assert body(await client.call_tool("pay", again))["receipt"] == 1
         assert code(await client.call_tool("pay", again)) == "outcome.unknown"
@@ -795,7 +797,7 @@ async def test_a_granted_call_that_is_cancelled_comes_to_its_end_and_keeps_its_o
     home.world.before = wait
     async with home.client("legacy") as client:
         approval = await _approval_id(client)
-        await home.intents.grant(approval, "terminal")
+        await home.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "pay", again)

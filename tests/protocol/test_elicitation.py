@@ -38,7 +38,7 @@ def _declaring(elicitation: dict[str, Any] | None) -> Any:
     ],
 )
 def test_a_form_is_asked_where_it_was_declared_barely_or_by_name(declared: dict[str, Any] | None, can: bool) -> None:
-    assert elicitation.can_ask(_declaring(declared)) is can
+    assert elicitation.supports_forms(_declaring(declared)) is can
 
 
 @pytest.mark.parametrize(
@@ -46,16 +46,16 @@ def test_a_form_is_asked_where_it_was_declared_barely_or_by_name(declared: dict[
     [(None, False), ({}, False), ({"form": {}}, False), ({"url": {}}, True), ({"form": {}, "url": {}}, True)],
 )
 def test_a_page_is_offered_only_where_that_was_declared_by_name(declared: dict[str, Any] | None, can: bool) -> None:
-    assert elicitation.can_open(_declaring(declared)) is can
+    assert elicitation.supports_urls(_declaring(declared)) is can
 
 
 def test_a_client_that_declared_nothing_at_all_has_no_dialog() -> None:
-    assert not elicitation.can_ask(_Context(_Session(None)))  # type: ignore[arg-type]
+    assert not elicitation.supports_forms(_Context(_Session(None)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("version", "by_result"), [("2025-11-25", False), ("2025-06-18", False), ("2026-07-28", True)])
 def test_the_era_decides_how_the_question_travels(version: str, by_result: bool) -> None:
-    assert elicitation.asks_by_result(_Context(_Session(None), version)) is by_result  # type: ignore[arg-type]
+    assert elicitation.asks_in_result(_Context(_Session(None), version)) is by_result  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from machines_mcp.protocol.errors import Code, Fault, Refusal, Step
+from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 
 
 @pytest.mark.parametrize("code", Code)
 def test_every_code_has_one_plain_sentence_and_says_whether_to_try_again(code: Code) -> None:
-    body = Refusal(code).payload()
+    body = ToolError(code).payload()
     assert body["code"] == code.value
     assert re.fullmatch(r"[A-Z][^{}%]{10,200}\.", body["message"])
     assert isinstance(body["retryable"], bool)
@@ -19,17 +19,17 @@ def test_every_code_has_one_plain_sentence_and_says_whether_to_try_again(code: C
 
 @pytest.mark.parametrize("code", [Code.OUTCOME_UNKNOWN, Code.POLICY_DENIED, Code.APPROVAL_REFUSED, Code.INTERNAL])
 def test_what_must_not_be_repeated_is_not_called_retryable(code: Code) -> None:
-    assert Refusal(code).payload()["retryable"] is False
+    assert ToolError(code).payload()["retryable"] is False
 
 
 def test_faults_details_and_steps_stand_in_their_places() -> None:
-    refusal = Refusal(
+    tool_error = ToolError(
         Code.INPUT_INVALID,
-        faults=[Fault("amount_cents", "is required")],
-        next_steps=[Step("status", "Look.", {"a": 1})],
+        faults=[FieldError("amount_cents", "is required")],
+        next_steps=[NextStep("status", "Look.", {"a": 1})],
         details={"retry_after_seconds": 3},
     )
-    assert refusal.payload() == {
+    assert tool_error.payload() == {
         "code": "input.invalid",
         "message": "The arguments don't fit the tool; mend the named fields and call again.",
         "retryable": True,
@@ -40,4 +40,4 @@ def test_faults_details_and_steps_stand_in_their_places() -> None:
 
 
 def test_as_an_exception_it_says_its_code_and_no_more() -> None:
-    assert str(Refusal(Code.NOT_FOUND, message="Something else.")) == "not_found"
+    assert str(ToolError(Code.NOT_FOUND, message="Something else.")) == "not_found"

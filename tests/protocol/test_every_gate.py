@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.tool import Call, Tool
 from machines_mcp.storage.database import Store
@@ -24,31 +24,31 @@ CARD = USER | {"card_id": "card-0001"}
 ASSET = USER | {"currency": "rusd", "network": "base"}
 WALLET = "0x" + "ab" * 20
 
-CALLS: dict[str, dict[Effect, dict[str, Any]]] = {
-    "status": {Effect.READ: {}},
-    "create_session": {Effect.WRITE: USER | {"purpose": "kyc"}},
-    "resolve_user": {Effect.WRITE: USER, Effect.IDENTITY: USER | {"wallet_address": WALLET}},
-    "get_kyc_requirements": {Effect.READ: USER},
-    "submit_kyc": {Effect.IDENTITY: USER | applicant()},
-    "get_kyc_status": {Effect.READ: USER},
-    "get_agreements": {Effect.READ: USER},
-    "accept_agreements": {Effect.CONSENT: USER},
-    "list_deposit_assets": {Effect.READ: USER},
-    "quote_deposit": {Effect.READ: ASSET | {"amount": 100}},
-    "create_deposit": {Effect.WRITE: ASSET},
-    "list_deposits": {Effect.READ: USER},
-    "get_deposit": {Effect.READ: USER | {"deposit_id": "deposit-0001"}},
-    "get_balances": {Effect.READ: USER},
-    "list_transactions": {Effect.READ: USER},
-    "list_withdrawal_assets": {Effect.READ: USER},
-    "quote_withdrawal": {Effect.READ: ASSET | {"amount_cents": 2500, "address": WALLET}},
-    "create_withdrawal": {Effect.MONEY: USER | {"quote_id": "quote_" + "0" * 32}},
-    "create_card": {Effect.MONEY: USER},
-    "list_cards": {Effect.READ: USER},
-    "get_card": {Effect.READ: CARD},
-    "update_card": {Effect.WRITE: CARD | {"status": "locked"}, Effect.MONEY: CARD | {"status": "active"}},
-    "close_card": {Effect.DESTROY: CARD},
-    "reveal_card": {Effect.READ: CARD | {"sink": "none"}, Effect.REVEAL: CARD | {"sink": "sealed"}},
+CALLS: dict[str, dict[ActionClass, dict[str, Any]]] = {
+    "status": {ActionClass.READ: {}},
+    "create_session": {ActionClass.WRITE: USER | {"purpose": "kyc"}},
+    "resolve_user": {ActionClass.WRITE: USER, ActionClass.IDENTITY: USER | {"wallet_address": WALLET}},
+    "get_kyc_requirements": {ActionClass.READ: USER},
+    "submit_kyc": {ActionClass.IDENTITY: USER | applicant()},
+    "get_kyc_status": {ActionClass.READ: USER},
+    "get_agreements": {ActionClass.READ: USER},
+    "accept_agreements": {ActionClass.CONSENT: USER},
+    "list_deposit_assets": {ActionClass.READ: USER},
+    "quote_deposit": {ActionClass.READ: ASSET | {"amount": 100}},
+    "create_deposit": {ActionClass.WRITE: ASSET},
+    "list_deposits": {ActionClass.READ: USER},
+    "get_deposit": {ActionClass.READ: USER | {"deposit_id": "deposit-0001"}},
+    "get_balances": {ActionClass.READ: USER},
+    "list_transactions": {ActionClass.READ: USER},
+    "list_withdrawal_assets": {ActionClass.READ: USER},
+    "quote_withdrawal": {ActionClass.READ: ASSET | {"amount_cents": 2500, "address": WALLET}},
+    "create_withdrawal": {ActionClass.MONEY: USER | {"quote_id": "quote_" + "0" * 32}},
+    "create_card": {ActionClass.MONEY: USER},
+    "list_cards": {ActionClass.READ: USER},
+    "get_card": {ActionClass.READ: CARD},
+    "update_card": {ActionClass.WRITE: CARD | {"status": "locked"}, ActionClass.MONEY: CARD | {"status": "active"}},
+    "close_card": {ActionClass.DESTROY: CARD},
+    "reveal_card": {ActionClass.READ: CARD | {"sink": "none"}, ActionClass.REVEAL: CARD | {"sink": "sealed"}},
 }
 
 
@@ -70,80 +70,88 @@ def watched(tool: Tool, reached: list[str]) -> Tool:
         reached.append(tool.name)
         raise Ran
 
-    async def stakes(call: Call[Any], args: Any) -> Stakes:
-        return Stakes("May it?")
+    async def details(call: Call[Any], args: Any) -> ApprovalDetails:
+        return ApprovalDetails("May it?")
 
-    return replace(tool, run=run, stakes=stakes, present=None, settle=None)
+    return replace(tool, run=run, approval_details=details, approval_page=None, reconcile=None)
 
 
 def test_every_tool_has_its_classes_and_a_call_of_each_here() -> None:
-    assert {tool.name: set(tool.effects) for tool in TOOLS} == {name: set(calls) for name, calls in CALLS.items()}
-    assert {name: set(effects) for name, effects in EFFECTS.items()} == {n: set(calls) for n, calls in CALLS.items()}
+    assert {tool.name: set(tool.action_classes) for tool in TOOLS} == {
+        name: set(calls) for name, calls in CALLS.items()
+    }
+    assert {name: set(action_classes) for name, action_classes in EFFECTS.items()} == {
+        n: set(calls) for n, calls in CALLS.items()
+    }
     assert all(CALLS.values())
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_the_class_of_a_call_is_what_it_does(tool: Tool) -> None:
-    for effect, arguments in CALLS[tool.name].items():
-        assert tool.classify(tool.input_model(**arguments)) is effect
+    for action_class, arguments in CALLS[tool.name].items():
+        assert tool.classify(tool.input_model(**arguments)) is action_class
     # What only looks is said to; what can do more never is.
-    assert tool.read_only == (set(tool.effects) == {Effect.READ})
+    assert tool.read_only == (set(tool.action_classes) == {ActionClass.READ})
 
 
-CASES = [pytest.param(tool, effect, id=f"{tool.name}-{effect}") for tool in TOOLS for effect in CALLS[tool.name]]
+CASES = [
+    pytest.param(tool, action_class, id=f"{tool.name}-{action_class}")
+    for tool in TOOLS
+    for action_class in CALLS[tool.name]
+]
 
 
 def home(store: Store, clock: Clock, tool: Tool, rule: Rule, reached: list[str]) -> House:
-    rules = Policy(dict.fromkeys(Effect, rule), identity_through_model=True)
+    rules = Policy(dict.fromkeys(ActionClass, rule), identity_through_model=True)
     return house(store, clock, tools=[watched(tool, reached)], policy=rules)
 
 
-@pytest.mark.parametrize(("tool", "effect"), CASES)
+@pytest.mark.parametrize(("tool", "action_class"), CASES)
 async def test_what_the_policy_denies_is_not_reached_with_whatever_id(
-    tool: Tool, effect: Effect, store: Store, clock: Clock, reached: list[str]
+    tool: Tool, action_class: ActionClass, store: Store, clock: Clock, reached: list[str]
 ) -> None:
     found = home(store, clock, tool, Rule.DENY, reached)
     async with found.client("2026-07-28") as client:
-        given = CALLS[tool.name][effect]
+        given = CALLS[tool.name][action_class]
         assert code(await client.call_tool(tool.name, given)) == "policy.denied"
         assert code(await client.call_tool(tool.name, given | {"approval_id": "0" * 32})) != "ok"
     assert reached == []
 
 
-@pytest.mark.parametrize(("tool", "effect"), CASES)
+@pytest.mark.parametrize(("tool", "action_class"), CASES)
 async def test_what_the_policy_asks_about_is_reached_once_and_only_after_a_yes(
-    tool: Tool, effect: Effect, store: Store, clock: Clock, reached: list[str]
+    tool: Tool, action_class: ActionClass, store: Store, clock: Clock, reached: list[str]
 ) -> None:
     found = home(store, clock, tool, Rule.ASK, reached)
     async with found.client("2026-07-28") as client:
-        given = CALLS[tool.name][effect]
+        given = CALLS[tool.name][action_class]
         asked = await client.call_tool(tool.name, given)
         assert code(asked) == "approval.required"
         again = given | {"approval_id": body(asked)["approval_id"]}
         assert code(await client.call_tool(tool.name, again)) == "approval.required"
         assert reached == []
-        assert await found.guard.ways.grant(body(asked)["approval_id"], "terminal") == "granted"
+        assert await found.guard.channels.grant(body(asked)["approval_id"], "terminal") == "granted"
         for _ in range(2):
             assert code(await client.call_tool(tool.name, again)) == "outcome.unknown"
     assert reached == [tool.name]
 
 
-@pytest.mark.parametrize(("tool", "effect"), CASES)
+@pytest.mark.parametrize(("tool", "action_class"), CASES)
 async def test_what_the_policy_allows_is_in_the_audit_before_it_is_reached(
-    tool: Tool, effect: Effect, store: Store, clock: Clock, reached: list[str]
+    tool: Tool, action_class: ActionClass, store: Store, clock: Clock, reached: list[str]
 ) -> None:
     found = home(store, clock, tool, Rule.ALLOW, reached)
-    given = CALLS[tool.name][effect]
+    given = CALLS[tool.name][action_class]
     async with found.client("2026-07-28") as client:
         await client.call_tool(tool.name, given)
         assert reached == [tool.name]
         before = [row for row in await found.guard.audit.rows(kind="call") if row.verdict == "executing"]
-        assert len(before) == (effect is not Effect.READ)
+        assert len(before) == (action_class is not ActionClass.READ)
         reached.clear()
         # Nothing can be written any more, so nothing that changes anything may be done.
         await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
         answer = await client.call_tool(tool.name, given)
-    if effect is Effect.READ:
+    if action_class is ActionClass.READ:
         assert reached == [tool.name]
     else:
         assert (code(answer), reached) == ("state.unavailable", [])

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.protocol.jsonrpc import PARSE_ERROR, Wire, invalid_request, kind
+from machines_mcp.protocol.jsonrpc import PARSE_ERROR, OutgoingLines, invalid_request, kind
 from machines_mcp.redaction import output_filter
-from machines_mcp.redaction.output_filter import MAX_LINE, Egress
+from machines_mcp.redaction.output_filter import MAX_LINE, OutputFilter
 from machines_mcp.redaction.secret import Secret
 from tests.support.card_numbers import card_number
 
@@ -16,10 +16,10 @@ SECRET = "mk-test-0123456789"
 
 
 @pytest.fixture
-def wire() -> Wire:
-    guard = Egress()
-    guard.learn(Secret(SECRET))
-    return Wire(guard)
+def wire() -> OutgoingLines:
+    guard = OutputFilter()
+    guard.add_secret(Secret(SECRET))
+    return OutgoingLines(guard)
 
 
 def _line(**message: Any) -> str:
@@ -43,14 +43,14 @@ def test_a_line_is_known_by_its_head(line: str, expected: str) -> None:
     assert kind(line) == expected
 
 
-def test_a_result_without_secrets_leaves_as_it_is(wire: Wire) -> None:
+def test_a_result_without_secrets_leaves_as_it_is(wire: OutgoingLines) -> None:
     line = _line(id=1, result={"content": [{"type": "text", "text": "unchanged é"}]})
     assert wire.outgoing(line) == line
 
 
 @pytest.mark.parametrize("code", [-32700, -32600, -32601, -32602, -32603, -32000, -32020, 0, 1, -32042, 99999])
 @pytest.mark.parametrize("data", [None, CANARY, {"requested": CANARY}, [CANARY]])
-def test_an_error_keeps_its_id_and_a_known_code_and_nothing_else(wire: Wire, code: int, data: object) -> None:
+def test_an_error_keeps_its_id_and_a_known_code_and_nothing_else(wire: OutgoingLines, code: int, data: object) -> None:
     sent = json.loads(wire.outgoing(_line(id="x", error={"code": code, "message": CANARY, "data": data})))
     assert sent.keys() == {"jsonrpc", "id", "error"}
     assert sent["id"] == "x"
@@ -73,7 +73,7 @@ def test_an_error_keeps_its_id_and_a_known_code_and_nothing_else(wire: Wire, cod
     ],
 )
 def test_an_unsupported_version_is_repeated_only_if_it_looks_like_one(
-    wire: Wire, requested: object, shown: str
+    wire: OutgoingLines, requested: object, shown: str
 ) -> None:
     data = {"supported": ["2026-07-28"], "requested": requested, "more": CANARY}
     sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32022, "message": CANARY, "data": data})))
@@ -95,7 +95,9 @@ def test_an_unsupported_version_is_repeated_only_if_it_looks_like_one(
         (None, {}),
     ],
 )
-def test_a_missing_capability_is_told_by_known_names_alone(wire: Wire, required: object, shown: object) -> None:
+def test_a_missing_capability_is_told_by_known_names_alone(
+    wire: OutgoingLines, required: object, shown: object
+) -> None:
     data = {"requiredCapabilities": required, "more": CANARY}
     sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32021, "message": CANARY, "data": data})))
     assert sent["error"]["data"] == {"requiredCapabilities": shown}
@@ -103,40 +105,40 @@ def test_a_missing_capability_is_told_by_known_names_alone(wire: Wire, required:
 
 
 @pytest.mark.parametrize("data", [None, CANARY, [CANARY]])
-def test_a_missing_capability_without_its_data_is_still_in_form(wire: Wire, data: object) -> None:
+def test_a_missing_capability_without_its_data_is_still_in_form(wire: OutgoingLines, data: object) -> None:
     sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32021, "message": CANARY, "data": data})))
     assert sent["error"]["data"] == {"requiredCapabilities": {}}
 
 
-def test_an_answer_with_a_secret_is_withheld_and_the_caller_told(wire: Wire) -> None:
+def test_an_answer_with_a_secret_is_withheld_and_the_caller_told(wire: OutgoingLines) -> None:
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": f"here: {SECRET}"})))
-    assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "egress.blocked"}}
+    assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "output.blocked"}}
 
 
-def test_an_id_that_is_the_secret_is_not_repeated_either(wire: Wire) -> None:
+def test_an_id_that_is_the_secret_is_not_repeated_either(wire: OutgoingLines) -> None:
     assert json.loads(wire.outgoing(_line(id=SECRET, result={})))["id"] is None
     assert SECRET not in wire.outgoing(_line(id=SECRET, error={"code": -32601, "message": ""}))
 
 
 @pytest.mark.parametrize("message", [{"method": "notifications/progress"}, {"id": 1, "method": "elicitation/create"}])
-def test_what_is_no_answer_is_dropped_if_it_shows_a_secret(wire: Wire, message: dict[str, Any]) -> None:
+def test_what_is_no_answer_is_dropped_if_it_shows_a_secret(wire: OutgoingLines, message: dict[str, Any]) -> None:
     assert wire.outgoing(_line(**message, params={"message": "fine"}))
     assert wire.outgoing(_line(**message, params={"message": SECRET})) == ""
 
 
-def test_a_guard_that_fails_has_not_looked(monkeypatch: pytest.MonkeyPatch, wire: Wire) -> None:
+def test_a_guard_that_fails_has_not_looked(monkeypatch: pytest.MonkeyPatch, wire: OutgoingLines) -> None:
     def broken(text: str) -> bytes:
         raise RuntimeError
 
     monkeypatch.setattr(output_filter, "squeezed", broken)
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": "anything"})))
-    assert sent["error"]["message"] == "egress.blocked"
+    assert sent["error"]["message"] == "output.blocked"
     assert wire.outgoing(_line(method="notifications/progress", params={"message": "fine"})) == ""
 
 
-def test_an_answer_that_is_too_long_to_be_looked_at_is_refused(wire: Wire) -> None:
+def test_an_answer_that_is_too_long_to_be_looked_at_is_refused(wire: OutgoingLines) -> None:
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": "x" * MAX_LINE})))
-    assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "egress.blocked"}}
+    assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "output.blocked"}}
 
 
 @pytest.mark.parametrize(
@@ -147,13 +149,13 @@ def test_an_answer_that_is_too_long_to_be_looked_at_is_refused(wire: Wire) -> No
         ({"method": "notifications/progress"}, "params"),
     ],
 )
-def test_whatever_leaves_is_masked(wire: Wire, head: dict[str, Any], part: str) -> None:
+def test_whatever_leaves_is_masked(wire: OutgoingLines, head: dict[str, Any], part: str) -> None:
     number = card_number()
     sent = json.loads(wire.outgoing(_line(**head, **{part: {"message": f"the card {number}"}})))
     assert sent[part] == {"message": f"the card •••• {number[-4:]}"}
 
 
-def test_an_error_that_repeats_versions_is_masked_as_well(wire: Wire) -> None:
+def test_an_error_that_repeats_versions_is_masked_as_well(wire: OutgoingLines) -> None:
     data = {"supported": [card_number()], "requested": "2031-01-01"}
     sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32022, "message": "", "data": data})))
     assert sent["error"]["data"]["supported"][0].startswith("•••• ")

@@ -8,9 +8,9 @@ import mcp_types as types
 import pytest
 from mcp.client.context import ClientRequestContext
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.protocol.tool import Call, Output, UserInput, tool
 from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, TOOLS, Era, House, World, body, house
@@ -25,16 +25,22 @@ class Shown(Output):
     shown: bool
 
 
-async def _stakes(call: Call[World], args: UserInput) -> Stakes:
-    return Stakes(question="Show it?", only="page")
+async def _approval_details(call: Call[World], args: UserInput) -> ApprovalDetails:
+    return ApprovalDetails(question="Show it?", only="page")
 
 
-async def _present(call: Call[World], args: UserInput, intent: Intent) -> str | None:
+async def _present(call: Call[World], args: UserInput, approval: Approval) -> str | None:
     call.services.asked += 1
     return PAGE
 
 
-@tool(title="Show", toolset="cards", effect=Effect.REVEAL, stakes=_stakes, present=_present)
+@tool(
+    title="Show",
+    toolset="cards",
+    action_class=ActionClass.REVEAL,
+    approval_details=_approval_details,
+    approval_page=_present,
+)
 async def show(call: Call[World], args: UserInput) -> Shown:
     """Show something on a page."""
     return Shown(shown=True)
@@ -75,7 +81,7 @@ async def test_the_page_is_offered_once_and_what_the_client_answers_decides_noth
     again = await _show(home, era, person, approval_id=found["approval_id"])
     assert again["code"] == "approval.required"
     assert person.offered == [PAGE]
-    (waiting,) = await home.intents.waiting()
+    (waiting,) = await home.approvals.waiting()
     assert waiting.state == "waiting"
 
 

@@ -11,7 +11,7 @@ import mcp_types as types
 import pytest
 from mcp import Client
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.limits import Limits
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
 from machines_mcp.storage.database import Store
@@ -27,7 +27,7 @@ both_eras = pytest.mark.parametrize("era", ERAS)
 
 def allowing(**more: Any) -> Policy:
     """What only `embedded` may say: money moves without a person."""
-    return replace(default_policy("embedded", read_only=False), rules=dict.fromkeys(Effect, Rule.ALLOW), **more)
+    return replace(default_policy("embedded", read_only=False), rules=dict.fromkeys(ActionClass, Rule.ALLOW), **more)
 
 
 def limited(cents: int) -> Limits:
@@ -52,8 +52,8 @@ async def test_an_allowed_payment_is_an_intent_that_limits_count(store: Store, c
         assert body(over)["limit"] == "withdrawals.per_day_cents"
     assert person.asked == []
     assert len({key for _, key, _ in home.world.paid}) == 2
-    intents = await home.intents.recent(10)
-    assert [(intent.state, intent.decided_by, intent.amount_cents) for intent in intents] == [
+    approvals = await home.approvals.recent(10)
+    assert [(approval.state, approval.decided_by, approval.amount_cents) for approval in approvals] == [
         ("done", "policy", 500)
     ] * 2
 
@@ -61,17 +61,17 @@ async def test_an_allowed_payment_is_an_intent_that_limits_count(store: Store, c
 @both_eras
 async def test_an_allowed_payment_gives_its_first_answer_for_its_id(store: Store, clock: Clock, era: Era) -> None:
     # The id is an argument because this tool asks for its other class.
-    rules = dict.fromkeys(Effect, Rule.ALLOW) | {Effect.WRITE: Rule.ASK}
+    rules = dict.fromkeys(ActionClass, Rule.ALLOW) | {ActionClass.WRITE: Rule.ASK}
     home = house(store, clock, policy=replace(default_policy("embedded", read_only=False), rules=rules))
     async with home.client(era) as client:
         first = body(await client.call_tool("change", {**ARGUMENTS}))
-        (intent,) = await home.intents.recent(10)
+        (approval,) = await home.approvals.recent(10)
         for changed in ({"amount_cents": 501}, {"user_id": "user-2"}, {"harmless": True}):
-            again = await client.call_tool("change", {**ARGUMENTS, **changed, "approval_id": intent.id})
+            again = await client.call_tool("change", {**ARGUMENTS, **changed, "approval_id": approval.id})
             assert code(again) == "approval.mismatch"
         for _ in range(3):
             # A model that would rather be sure names the id; one that names none means another payment.
-            assert body(await client.call_tool("change", {**ARGUMENTS, "approval_id": intent.id})) == first
+            assert body(await client.call_tool("change", {**ARGUMENTS, "approval_id": approval.id})) == first
         assert len(home.world.paid) == 1
         assert code(await client.call_tool("change", {**ARGUMENTS})) == "ok"
     assert len(home.world.paid) == 2
@@ -114,8 +114,8 @@ async def test_a_limit_used_up_after_the_approval_forbids_the_call(store: Store,
         for note in ("one", "two"):
             asked = await client.call_tool("pay", {**ARGUMENTS, "note": note})
             ids.append(body(asked)["approval_id"])
-            assert await home.guard.ways.grant(ids[-1], "terminal") == "granted"
-        await store.run(lambda db: db.execute("UPDATE intents SET amount_cents = 501 WHERE id = ?", (ids[0],)))
+            assert await home.guard.channels.grant(ids[-1], "terminal") == "granted"
+        await store.run(lambda db: db.execute("UPDATE approvals SET amount_cents = 501 WHERE id = ?", (ids[0],)))
         answer = await client.call_tool("pay", {**ARGUMENTS, "note": "two", "approval_id": ids[1]})
     assert (code(answer), body(answer)["limit"]) == ("policy.denied", "withdrawals.per_day_cents")
     assert home.world.paid == []
@@ -160,12 +160,12 @@ async def test_who_asked_is_kept_as_the_program_calls_itself_as_far_as_that_is_p
     with anyio.fail_after(20):
         async with Client(home.server, mode=era, client_info=info, elicitation_callback=person) as client:
             await client.call_tool("pay", {**ARGUMENTS})
-    (intent,) = await home.intents.waiting()
-    assert intent.asked_by == known
-    assert len(intent.asked_by) <= 80
+    (approval,) = await home.approvals.waiting()
+    assert approval.asked_by == known
+    assert len(approval.asked_by) <= 80
     (shown,) = person.asked
     assert shown.splitlines()[-1] == (
-        f"Asked by “{intent.asked_by}” (as it calls itself)." if known else "Asked by a program that gave no name."
+        f"Asked by “{approval.asked_by}” (as it calls itself)." if known else "Asked by a program that gave no name."
     )
 
 
@@ -201,7 +201,7 @@ async def test_what_can_not_be_put_in_the_audit_is_not_done(home: House, store: 
         given = {**ARGUMENTS}
         if tool != "note":
             given["approval_id"] = body(await client.call_tool(tool, given))["approval_id"]
-            await home.guard.ways.grant(given["approval_id"], "terminal")
+            await home.guard.channels.grant(given["approval_id"], "terminal")
         await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
         assert code(await client.call_tool(tool, given)) == "state.unavailable"
         assert home.world.paid == []
@@ -215,7 +215,7 @@ async def test_repeated_and_refused_calls_have_lines_of_their_own(home: House) -
         approval = body(await client.call_tool("pay", {**ARGUMENTS}))["approval_id"]
         again = {**ARGUMENTS, "approval_id": approval}
         await client.call_tool("pay", again | {"amount_cents": 1})
-        await home.guard.ways.grant(approval, "terminal")
+        await home.guard.channels.grant(approval, "terminal")
         for _ in range(2):
             await client.call_tool("pay", again)
         await client.call_tool("pay", {"user_id": "user-1"})

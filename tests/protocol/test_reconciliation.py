@@ -9,20 +9,32 @@ from typing import Any
 import anyio
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Demand, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.approvals import GRANT_SECONDS
 from machines_mcp.permissions.executions import EXECUTION_SECONDS
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.protocol import reconciliation
-from machines_mcp.protocol.errors import Code, Refusal
-from machines_mcp.protocol.tool import Call, Cents, Done, Later, Manual, NotDone, Output, Settled, Tool, UserInput, tool
-from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.protocol.tool import (
+    Call,
+    Cents,
+    Completed,
+    NeedsPerson,
+    NotExecuted,
+    Output,
+    Reconciliation,
+    RetryLater,
+    Tool,
+    UserInput,
+    tool,
+)
+from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.journal import Entry
-from machines_mcp.storage.journal_entry import anything_open
+from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.storage.journal_entry import has_open_work
 from tests.protocol.fakes import MODERN, TOOLS, House, UpstreamError, World, body, code, house
 from tests.storage.test_journal import Card, during
 from tests.support.clock import Clock
@@ -37,7 +49,7 @@ class Order(UserInput):
 
 
 class Bought(Output):
-    card_id: Opaque
+    card_id: Verbatim
     note: str | None = None
 
 
@@ -47,10 +59,10 @@ class Shop:
 
     home: House | None = None
     runs: int = 0
-    looks: list[tuple[str, str, Sequence[Entry]]] = field(default_factory=list)
+    looks: list[tuple[str, str, Sequence[JournalEntry]]] = field(default_factory=list)
     """User, key and entries of each look."""
     during_run: Callable[[], Awaitable[None]] | None = None
-    finds: list[Settled | Exception] = field(default_factory=list)
+    finds: list[Reconciliation | Exception] = field(default_factory=list)
     """What each look finds; the last stays."""
     during_look: Callable[[], Awaitable[None]] | None = None
 
@@ -65,10 +77,10 @@ class Shop:
     def tool(self) -> Tool:
         shop = self
 
-        async def stakes(call: Call[World], args: Order) -> Stakes:
-            return Stakes(question="Buy it?", amount_cents=args.amount_cents)
+        async def details(call: Call[World], args: Order) -> ApprovalDetails:
+            return ApprovalDetails(question="Buy it?", amount_cents=args.amount_cents)
 
-        async def settle(call: Call[World], intent: Intent, entries: Sequence[Entry]) -> Settled:
+        async def settle(call: Call[World], approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
             shop.looks.append((call.user_id, call.idempotency_key, entries))
             if shop.during_look is not None:
                 await shop.during_look()
@@ -77,7 +89,7 @@ class Shop:
                 raise found
             return found
 
-        @tool(title="Buy", toolset="cards", effect=Effect.MONEY, stakes=stakes, settle=settle)
+        @tool(title="Buy", toolset="cards", action_class=ActionClass.MONEY, approval_details=details, reconcile=settle)
         async def buy(call: Call[World], args: Order) -> Bought:
             """Buy it."""
             shop.runs += 1
@@ -86,7 +98,7 @@ class Shop:
                 await shop.during_run()
             assert shop.home is not None
             await shop.home.guard.journal.end(entry_id, "done", reference="card-0001")
-            return Bought(card_id=Opaque("card-0001"))
+            return Bought(card_id=Verbatim("card-0001"))
 
         return buy
 
@@ -105,41 +117,43 @@ def home_of(shop: Shop) -> House:
 
 async def lost(shop: Shop) -> None:
     """The answer does not come."""
-    raise Refusal(Code.OUTCOME_UNKNOWN)
+    raise ToolError(Code.OUTCOME_UNKNOWN)
 
 
 async def granted(home: House, client: Any) -> str:
     """The id of a granted call."""
     asked = body(await client.call_tool("buy", ARGUMENTS))
     assert asked["code"] == "approval.required"
-    await home.intents.grant(asked["approval_id"], "terminal")
+    await home.approvals.grant(asked["approval_id"], "terminal")
     return str(asked["approval_id"])
 
 
-async def cut_short(
+async def interrupted(
     shop: Shop, *, sent: Any = "unknown", only: Any = None, owner: str | None = "", digest: str = "digest-1"
-) -> Intent:
+) -> Approval:
     """An intent that was taken, by a process that is gone, with what the journal has of it."""
     home = home_of(shop)
-    demand = Demand("buy", Effect.MONEY, "user-1", digest)
-    intent = await home.intents.open(demand, Stakes("Buy it?", only=only))
-    await home.intents.grant(intent.id, "terminal")
-    assert await home.intents.consume(intent)
+    call_request = CallRequest("buy", ActionClass.MONEY, "user-1", digest)
+    approval = await home.approvals.open(call_request, ApprovalDetails("Buy it?", only=only))
+    await home.approvals.grant(approval.id, "terminal")
+    assert await home.approvals.consume(approval)
     if sent is not None:
-        with during(intent.id):
-            await shop.send(intent.idempotency_key, sent)
-    await home.guard.store.run(lambda db: db.execute("UPDATE intents SET owner = ? WHERE id = ?", (owner, intent.id)))
-    return await now(home, intent)
+        with during(approval.id):
+            await shop.send(approval.idempotency_key, sent)
+    await home.guard.store.run(
+        lambda db: db.execute("UPDATE approvals SET owner = ? WHERE id = ?", (owner, approval.id))
+    )
+    return await now(home, approval)
 
 
-async def now(home: House, intent: Intent) -> Intent:
-    found = await home.intents.get(intent.id)
+async def now(home: House, approval: Approval) -> Approval:
+    found = await home.approvals.get(approval.id)
     assert found is not None
     return found
 
 
-async def states(home: House, intent: Intent) -> list[str]:
-    return [entry.state for entry in await home.guard.journal.of_intent(intent.id)]
+async def states(home: House, approval: Approval) -> list[str]:
+    return [entry.state for entry in await home.guard.journal.for_approval(approval.id)]
 
 
 # By the call that names it
@@ -148,7 +162,7 @@ async def states(home: House, intent: Intent) -> list[str]:
 async def test_the_repeated_call_gets_what_the_first_would_have_and_the_third_the_same(shop: Shop) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
-    shop.finds = [Done(Bought(card_id=Opaque("card-0007"), note="found"), "card-0007")]
+    shop.finds = [Completed(Bought(card_id=Verbatim("card-0007"), note="found"), "card-0007")]
     async with home.client(MODERN) as client:
         again = {**ARGUMENTS, "approval_id": await granted(home, client)}
         assert code(await client.call_tool("buy", again)) == "outcome.unknown"
@@ -159,28 +173,28 @@ async def test_the_repeated_call_gets_what_the_first_would_have_and_the_third_th
     (user, key, entries) = shop.looks[0]
     assert (user, key) == ("user-1", f"machines-{again['approval_id']}")
     assert [entry.idempotency_key for entry in entries] == [key]
-    (entry,) = await home.guard.journal.of_intent(again["approval_id"])
+    (entry,) = await home.guard.journal.for_approval(again["approval_id"])
     assert (entry.state, entry.reference, entry.settled_by) == ("done", "card-0007", "server")
 
 
 async def test_what_was_not_done_runs_at_the_repeated_call_without_asking_anew(shop: Shop) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
-    shop.finds = [NotDone("Nothing was sent.")]
+    shop.finds = [NotExecuted("Nothing was sent.")]
     async with home.client(MODERN) as client:
         again = {**ARGUMENTS, "approval_id": await granted(home, client)}
         assert code(await client.call_tool("buy", again)) == "outcome.unknown"
         shop.during_run = None
         assert body(await client.call_tool("buy", again))["card_id"] == "card-0001"
     assert (shop.runs, len(shop.looks)) == (2, 1)
-    (entry,) = await home.guard.journal.of_intent(again["approval_id"])
+    (entry,) = await home.guard.journal.for_approval(again["approval_id"])
     assert (entry.state, entry.attempts, entry.settled_by) == ("done", 2, None)
 
 
 async def test_a_grant_that_ran_out_meanwhile_is_over_and_says_that_nothing_happened(shop: Shop, clock: Clock) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
-    shop.finds = [NotDone("Nothing was sent.")]
+    shop.finds = [NotExecuted("Nothing was sent.")]
     async with home.client(MODERN) as client:
         again = {**ARGUMENTS, "approval_id": await granted(home, client)}
         await client.call_tool("buy", again)
@@ -195,18 +209,18 @@ async def test_a_grant_that_ran_out_meanwhile_is_over_and_says_that_nothing_happ
 
 async def test_what_only_a_page_can_grant_has_failed_for_its_page_is_gone(shop: Shop) -> None:
     home = home_of(shop)
-    shop.finds = [NotDone("Nothing was shown.")]
-    intent = await cut_short(shop, sent=None, only="page")
-    await home.guard.gate.settle(intent)
-    assert (await now(home, intent)).state == "failed"
+    shop.finds = [NotExecuted("Nothing was shown.")]
+    approval = await interrupted(shop, sent=None, only="page")
+    await home.guard.authorizer.settle(approval)
+    assert (await now(home, approval)).state == "failed"
 
 
 async def test_what_is_known_not_to_have_happened_is_closed_so(shop: Shop) -> None:
     home = home_of(shop)
-    shop.finds = [NotDone("The card is as it was.")]
-    intent = await cut_short(shop)
-    await home.guard.gate.settle(intent)
-    assert await states(home, intent) == ["rejected"]
+    shop.finds = [NotExecuted("The card is as it was.")]
+    approval = await interrupted(shop)
+    await home.guard.authorizer.settle(approval)
+    assert await states(home, approval) == ["rejected"]
 
 
 async def test_what_a_look_sends_stands_under_the_intent(shop: Shop) -> None:
@@ -215,16 +229,16 @@ async def test_what_a_look_sends_stands_under_the_intent(shop: Shop) -> None:
     async def send() -> None:
         await shop.send("another-key", "done")
 
-    shop.during_look, shop.finds = send, [Done(Bought(card_id=Opaque("card-0001")))]
-    intent = await cut_short(shop)
-    await home.guard.gate.settle(intent)
-    assert await states(home, intent) == ["done", "done"]
+    shop.during_look, shop.finds = send, [Completed(Bought(card_id=Verbatim("card-0001")))]
+    approval = await interrupted(shop)
+    await home.guard.authorizer.settle(approval)
+    assert await states(home, approval) == ["done", "done"]
 
 
 async def test_what_a_person_must_say_stays_open_and_is_not_looked_into_again(shop: Shop) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
-    shop.finds = [Manual("Two cards could be it."), Done(Bought(card_id=Opaque("card-0001")))]
+    shop.finds = [NeedsPerson("Two cards could be it."), Completed(Bought(card_id=Verbatim("card-0001")))]
     async with home.client(MODERN) as client:
         again = {**ARGUMENTS, "approval_id": await granted(home, client)}
         await client.call_tool("buy", again)
@@ -233,9 +247,9 @@ async def test_what_a_person_must_say_stays_open_and_is_not_looked_into_again(sh
     assert (told[0]["code"], told[0]["retryable"]) == ("outcome.unknown", False)
     assert "doctor --resolve" in told[0]["message"]
     assert len(shop.looks) == 1
-    (entry,) = await home.guard.journal.of_intent(again["approval_id"])
+    (entry,) = await home.guard.journal.for_approval(again["approval_id"])
     assert (entry.state, entry.note) == ("manual", "Two cards could be it.")
-    left = await home.intents.get(again["approval_id"])
+    left = await home.approvals.get(again["approval_id"])
     assert left is not None
     assert left.state == "executing"
 
@@ -243,7 +257,7 @@ async def test_what_a_person_must_say_stays_open_and_is_not_looked_into_again(sh
 async def test_a_call_waits_while_it_can_be_told_soon(shop: Shop) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
-    shop.finds = [Later(0.01), Later(0.01), Done(Bought(card_id=Opaque("card-0001")))]
+    shop.finds = [RetryLater(0.01), RetryLater(0.01), Completed(Bought(card_id=Verbatim("card-0001")))]
     async with home.client(MODERN) as client:
         again = {**ARGUMENTS, "approval_id": await granted(home, client)}
         await client.call_tool("buy", again)
@@ -254,7 +268,7 @@ async def test_a_call_waits_while_it_can_be_told_soon(shop: Shop) -> None:
 async def test_a_call_does_not_wait_for_what_takes_longer_and_says_when_to_come_back(shop: Shop) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
-    shop.finds = [Later(reconciliation.CALL_SECONDS + 60, "It is being signed.")]
+    shop.finds = [RetryLater(reconciliation.CALL_SECONDS + 60, "It is being signed.")]
     async with home.client(MODERN) as client:
         again = {**ARGUMENTS, "approval_id": await granted(home, client)}
         await client.call_tool("buy", again)
@@ -266,28 +280,29 @@ async def test_a_call_does_not_wait_for_what_takes_longer_and_says_when_to_come_
 
 
 @pytest.mark.parametrize(
-    "error", [UpstreamError("canary-7f3a"), ValueError("canary-7f3a"), Refusal(Code.AUTH_REJECTED), StoreUnavailable()]
+    "error",
+    [UpstreamError("canary-7f3a"), ValueError("canary-7f3a"), ToolError(Code.AUTH_REJECTED), StoreUnavailable()],
 )
 async def test_a_look_that_fails_settles_nothing_and_the_next_one_may(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     monkeypatch.setattr(reconciliation, "CALL_SECONDS", 0.0)
     home = home_of(shop)
-    shop.finds = [error, Done(Bought(card_id=Opaque("card-0001")))]
-    intent = await cut_short(shop)
-    passage = await home.guard.gate.settle(intent)
-    assert passage is not None
-    assert passage.verdict == "later"
-    assert not home.intents.running(await now(home, intent))
-    assert await home.guard.gate.settle(intent) is None
-    assert (await now(home, intent)).state == "done"
+    shop.finds = [error, Completed(Bought(card_id=Verbatim("card-0001")))]
+    approval = await interrupted(shop)
+    authorization = await home.guard.authorizer.settle(approval)
+    assert authorization is not None
+    assert authorization.verdict == "later"
+    assert not home.approvals.running(await now(home, approval))
+    assert await home.guard.authorizer.settle(approval) is None
+    assert (await now(home, approval)).state == "done"
     assert "canary" not in caplog.text
 
 
 async def test_another_call_learns_nothing_of_it(shop: Shop) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
-    shop.finds = [Done(Bought(card_id=Opaque("card-0001")))]
+    shop.finds = [Completed(Bought(card_id=Verbatim("card-0001")))]
     async with home.client(MODERN) as client:
         again = {**ARGUMENTS, "approval_id": await granted(home, client)}
         await client.call_tool("buy", again)
@@ -298,7 +313,7 @@ async def test_another_call_learns_nothing_of_it(shop: Shop) -> None:
 async def test_of_many_that_name_it_at_once_one_looks_and_all_are_told(shop: Shop) -> None:
     home = home_of(shop)
     shop.during_run = lambda: lost(shop)
-    shop.finds = [Done(Bought(card_id=Opaque("card-0001")))]
+    shop.finds = [Completed(Bought(card_id=Verbatim("card-0001")))]
     told: list[str] = []
     async with home.client(MODERN) as client:
         again = {**ARGUMENTS, "approval_id": await granted(home, client)}
@@ -324,20 +339,20 @@ async def test_two_servers_over_one_folder_look_one_at_a_time(shop: Shop, store:
         begun.set()
         await go_on.wait()
 
-    shop.during_look, shop.finds = held, [Done(Bought(card_id=Opaque("card-0001")))]
-    intent = await cut_short(shop)
+    shop.during_look, shop.finds = held, [Completed(Bought(card_id=Verbatim("card-0001")))]
+    approval = await interrupted(shop)
     try:
         with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(home_of(shop).settling.settle, intent)
+                tasks.start_soon(home_of(shop).settling.reconcile, approval)
                 await begun.wait()
-                await home_of(other).guard.gate.settle(intent)
+                await home_of(other).guard.authorizer.settle(approval)
                 assert other.looks == []
-                assert home_of(other).intents.running(await now(home_of(other), intent))
+                assert home_of(other).approvals.running(await now(home_of(other), approval))
                 go_on.set()
-        assert (await now(home_of(other), intent)).state == "done"
+        assert (await now(home_of(other), approval)).state == "done"
     finally:
-        home_of(other).guard.owners.close()
+        home_of(other).guard.locks.close()
         await other_store.close()
 
 
@@ -351,22 +366,22 @@ async def test_who_gives_up_waiting_does_not_cut_it_short_once_more(shop: Shop) 
         scope.cancel()
         await anyio.lowlevel.checkpoint()
 
-    shop.during_look, shop.finds = cancel, [Done(Bought(card_id=Opaque("card-0001")))]
-    intent = await cut_short(shop)
+    shop.during_look, shop.finds = cancel, [Completed(Bought(card_id=Verbatim("card-0001")))]
+    approval = await interrupted(shop)
     with anyio.fail_after(20), scope:
-        await home.guard.gate.settle(intent)
+        await home.guard.authorizer.settle(approval)
     assert begun.is_set()
-    assert (await now(home, intent)).state == "done"
+    assert (await now(home, approval)).state == "done"
 
 
 async def test_what_was_taken_before_there_was_a_journal_is_for_a_person(shop: Shop, clock: Clock) -> None:
     home = home_of(shop)
-    shop.finds = [NotDone("Nothing was sent.")]
-    intent = await cut_short(shop, sent=None, owner=None)
+    shop.finds = [NotExecuted("Nothing was sent.")]
+    approval = await interrupted(shop, sent=None, owner=None)
     clock.advance(EXECUTION_SECONDS + 1)
-    passage = await home.guard.gate.settle(intent)
-    assert passage is not None
-    assert passage.verdict == "manual"
+    authorization = await home.guard.authorizer.settle(approval)
+    assert authorization is not None
+    assert authorization.verdict == "manual"
     assert shop.looks == []
 
 
@@ -379,7 +394,7 @@ async def test_a_tool_that_can_not_find_out_leaves_it_to_a_person(store: Store, 
     home.world.after = fail
     async with home.client(MODERN) as client:
         asked = body(await client.call_tool("pay", ARGUMENTS))
-        await home.intents.grant(asked["approval_id"], "terminal")
+        await home.approvals.grant(asked["approval_id"], "terminal")
         again = {**ARGUMENTS, "approval_id": asked["approval_id"]}
         told = [body(await client.call_tool("pay", again)) for _ in range(2)]
     assert [each["code"] for each in told] == ["outcome.unknown"] * 2
@@ -391,7 +406,7 @@ async def test_a_journal_that_can_not_be_written_refuses_and_the_grant_is_good_s
     shop: Shop, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = home_of(shop)
-    shop.finds = [NotDone("Nothing was sent.")]
+    shop.finds = [NotExecuted("Nothing was sent.")]
 
     async def full(mutation: object) -> str:
         raise StoreUnavailable
@@ -401,26 +416,26 @@ async def test_a_journal_that_can_not_be_written_refuses_and_the_grant_is_good_s
         with monkeypatch.context() as patch:
             patch.setattr(home.guard.journal, "begin", full)
             assert code(await client.call_tool("buy", again)) == "state.unavailable"
-        assert await home.guard.journal.of_intent(again["approval_id"]) == []
+        assert await home.guard.journal.for_approval(again["approval_id"]) == []
         assert body(await client.call_tool("buy", again))["card_id"] == "card-0001"
 
 
 async def test_what_another_policy_let_through_is_looked_for_and_not_sent_again(shop: Shop) -> None:
     home = home_of(shop)
-    shop.finds = [Done(Bought(card_id=Opaque("card-0001")))]
-    sends, looks = await cut_short(shop), await cut_short(shop, digest="digest-2")
-    await home.guard.store.run(lambda db: db.execute("UPDATE intents SET policy = 'another'"))
+    shop.finds = [Completed(Bought(card_id=Verbatim("card-0001")))]
+    sends, looks = await interrupted(shop), await interrupted(shop, digest="digest-2")
+    await home.guard.store.run(lambda db: db.execute("UPDATE approvals SET policy = 'another'"))
 
     async def send() -> None:
         await shop.send("another-key", "done")
 
     shop.during_look = send
-    passage = await home.guard.gate.settle(await now(home, sends))
-    assert passage is not None
-    assert passage.verdict == "manual"
+    authorization = await home.guard.authorizer.settle(await now(home, sends))
+    assert authorization is not None
+    assert authorization.verdict == "manual"
     assert await states(home, sends) == ["manual"]
     shop.during_look = None
-    assert await home.guard.gate.settle(await now(home, looks)) is None
+    assert await home.guard.authorizer.settle(await now(home, looks)) is None
     assert (await now(home, looks)).state == "done"
 
 
@@ -429,28 +444,28 @@ async def test_what_another_policy_let_through_is_looked_for_and_not_sent_again(
 
 async def test_the_start_settles_all_that_was_cut_short(shop: Shop, store: Store) -> None:
     home = home_of(shop)
-    shop.finds = [Later(0.01), Done(Bought(card_id=Opaque("card-0001")))]
-    intent = await cut_short(shop)
-    assert await store.read(anything_open)
+    shop.finds = [RetryLater(0.01), Completed(Bought(card_id=Verbatim("card-0001")))]
+    approval = await interrupted(shop)
+    assert await store.read(has_open_work)
     with anyio.fail_after(20):
-        await home.settling.settle_all()
-    assert (await now(home, intent)).state == "done"
-    assert await states(home, intent) == ["done"]
-    assert not await store.read(anything_open)
+        await home.settling.reconcile_all()
+    assert (await now(home, approval)).state == "done"
+    assert await states(home, approval) == ["done"]
+    assert not await store.read(has_open_work)
 
 
 async def test_the_start_leaves_alone_what_another_server_is_at_work_on(shop: Shop, store: Store, clock: Clock) -> None:
     home = home_of(shop)
-    shop.finds = [Done(Bought(card_id=Opaque("card-0001")))]
+    shop.finds = [Completed(Bought(card_id=Verbatim("card-0001")))]
     other = Store(store.folder)
     try:
         there = house(other, clock, policy=default_policy("embedded", read_only=False))
-        intent = await cut_short(shop, owner=await other.read(lambda _: there.guard.owners.own()))
-        await home.settling.settle_all()
+        approval = await interrupted(shop, owner=await other.read(lambda _: there.guard.locks.own()))
+        await home.settling.reconcile_all()
         assert shop.looks == []
-        there.guard.owners.close()
-        await home.settling.settle_all()
-        assert (await now(home, intent)).state == "done"
+        there.guard.locks.close()
+        await home.settling.reconcile_all()
+        assert (await now(home, approval)).state == "done"
     finally:
         await other.close()
 
@@ -458,14 +473,14 @@ async def test_the_start_leaves_alone_what_another_server_is_at_work_on(shop: Sh
 async def test_the_start_closes_what_nobody_waits_for(shop: Shop, store: Store) -> None:
     home = home_of(shop)
     plain = await shop.send("plain-1")
-    ended = await cut_short(shop, sent=None)
+    ended = await interrupted(shop, sent=None)
     with during(ended.id):
         of_ended = await shop.send("machines-x")
-    await home.intents.finish(ended.id, "{}", ok=True, code="ok")
+    await home.approvals.finish(ended.id, "{}", ok=True, code="ok")
     manual = await shop.send("plain-2")
-    await home.guard.journal.settle(manual, "manual", note="Look.")
-    home.guard.owners.close()
-    await home.settling.settle_all()
+    await home.guard.journal.close(manual, "manual", note="Look.")
+    home.guard.locks.close()
+    await home.settling.reconcile_all()
     assert [entry.id for entry in await home.guard.journal.unresolved()] == [manual]
 
     def rows(db: Any) -> dict[str, str]:
@@ -478,26 +493,26 @@ async def test_the_start_closes_what_nobody_waits_for(shop: Shop, store: Store) 
 async def test_the_start_goes_on_for_a_bounded_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciliation, "START_SECONDS", 0.2)
     home = home_of(shop)
-    shop.finds = [Later(0.01)]
-    intent = await cut_short(shop)
+    shop.finds = [RetryLater(0.01)]
+    approval = await interrupted(shop)
     with anyio.fail_after(20):
-        await home.settling.settle_all()
-    assert (await now(home, intent)).state == "executing"
-    assert not home.intents.running(await now(home, intent))
+        await home.settling.reconcile_all()
+    assert (await now(home, approval)).state == "executing"
+    assert not home.approvals.running(await now(home, approval))
 
 
 async def test_where_nothing_is_open_nothing_is_looked_for(store: Store, shop: Shop) -> None:
-    assert not await store.read(anything_open)
-    await home_of(shop).settling.settle_all()
+    assert not await store.read(has_open_work)
+    await home_of(shop).settling.reconcile_all()
     assert shop.looks == []
 
 
 async def test_the_points_are_passed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    intent = await cut_short(shop)
+    approval = await interrupted(shop)
     passed: list[str] = []
     monkeypatch.setattr(failpoints, "hook", passed.append)
-    shop.finds = [Done(Bought(card_id=Opaque("card-0001")))]
-    await home_of(shop).guard.gate.settle(intent)
+    shop.finds = [Completed(Bought(card_id=Verbatim("card-0001")))]
+    await home_of(shop).guard.authorizer.settle(approval)
     assert [name for name in passed if name.startswith(("settling", "outcome"))] == [
         "settling.begun",
         "outcome.kept",

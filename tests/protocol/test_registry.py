@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
 from machines_mcp.protocol.registry import Registry
 from tests.protocol.fakes import ALL_TOOLSETS, TOOLS, change, note, pay
@@ -32,19 +32,19 @@ def test_what_the_policy_refuses_altogether_is_not_listed_but_known() -> None:
     ("rules", "asks", "usable"),
     [
         ({}, False, False),
-        ({Effect.WRITE: Rule.ALLOW}, False, True),
-        ({Effect.MONEY: Rule.ASK}, True, True),
-        ({Effect.MONEY: Rule.ALLOW}, True, True),
-        ({Effect.MONEY: Rule.DENY, Effect.WRITE: Rule.ALLOW}, False, True),
-        ({Effect.READ: Rule.ASK}, False, False),
+        ({ActionClass.WRITE: Rule.ALLOW}, False, True),
+        ({ActionClass.MONEY: Rule.ASK}, True, True),
+        ({ActionClass.MONEY: Rule.ALLOW}, True, True),
+        ({ActionClass.MONEY: Rule.DENY, ActionClass.WRITE: Rule.ALLOW}, False, True),
+        ({ActionClass.READ: Rule.ASK}, False, False),
     ],
 )
 def test_a_tool_of_two_classes_takes_an_id_if_one_may_need_it_and_is_usable_if_one_is(
-    rules: dict[Effect, Rule], asks: bool, usable: bool
+    rules: dict[ActionClass, Rule], asks: bool, usable: bool
 ) -> None:
     registry = _registry(Policy(rules, "because"))
-    assert registry.asks(change) is asks
-    assert registry.usable(change) is usable
+    assert registry.may_ask(change) is asks
+    assert registry.is_usable(change) is usable
 
 
 def test_only_a_tool_that_asks_takes_an_approval_id() -> None:

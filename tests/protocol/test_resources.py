@@ -8,7 +8,7 @@ import pytest
 from mcp import MCPError
 from pydantic import Field
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.resources import Resource, address
 from machines_mcp.protocol.tool import Call, Output, UserInput, tool
@@ -30,7 +30,7 @@ class ThingShown(Output):
     thing: str
 
 
-@tool(title="Thing", toolset="cards", effect=Effect.READ)
+@tool(title="Thing", toolset="cards", action_class=ActionClass.READ)
 async def thing(call: Call[World], args: Thing) -> ThingShown:
     """Show a thing."""
     await call.services.before()
@@ -120,11 +120,11 @@ async def test_an_address_that_leads_nowhere_is_refused_without_being_repeated(h
 async def test_a_resource_of_a_tool_that_does_more_than_read_is_never_had(home: House) -> None:
     assert await _refused(home, "machines://users/u/payments") == types.INVALID_PARAMS
     assert home.world.paid == []
-    assert await home.intents.waiting() == []
+    assert await home.approvals.waiting() == []
 
 
 async def test_what_the_policy_asks_or_denies_is_not_had_by_its_address(store: Store, clock: Clock) -> None:
-    for rules in ({Effect.READ: Rule.ASK}, {Effect.WRITE: Rule.ALLOW}):
+    for rules in ({ActionClass.READ: Rule.ASK}, {ActionClass.WRITE: Rule.ALLOW}):
         home = house(store, clock, policy=Policy(rules, "no"), tools=(*TOOLS, thing), resources=RESOURCES)
         assert await _refused(home, "machines://users/u/things/a") == types.INVALID_PARAMS
 

@@ -7,11 +7,11 @@ import pytest
 from pydantic import BaseModel, Field
 
 from machines_mcp.protocol.schema import APPROVAL_ID, NEXT_STEPS, flat_schema, input_schema, output_schema
-from machines_mcp.protocol.tool import Input, Part
+from machines_mcp.protocol.tool import Input, OutputPart
 from tests.protocol.fakes import change, look, pay
 
 
-class Street(Part):
+class Street(OutputPart):
     """A docstring for readers of the code."""
 
     line: str = Field(max_length=9, description="Street and number")

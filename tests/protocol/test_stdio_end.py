@@ -15,9 +15,9 @@ import anyio
 import pytest
 
 from machines_mcp.protocol import stdio
-from machines_mcp.protocol.jsonrpc import Wire
+from machines_mcp.protocol.jsonrpc import OutgoingLines
 from machines_mcp.protocol.stdio import LineReader, LineWriter
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.stdio import STOP_SECONDS
 from tests.protocol.process import (
     ODD_SERVER,
@@ -140,7 +140,7 @@ async def test_what_hangs_after_the_last_line_of_a_file_is_waited_for_and_then_l
         return b""
 
     events: list[str] = []
-    writer = LineWriter(Wire(Egress()), Nowhere())
+    writer = LineWriter(OutgoingLines(OutputFilter()), Nowhere())
     writer.expect(7)
     reader = LineReader(read, writer, 0.05, lambda: events.append("left"))
     begun = time.monotonic()

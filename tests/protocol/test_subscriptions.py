@@ -15,9 +15,9 @@ from mcp import Client, MCPError
 from mcp.server.subscriptions import ResourceUpdated
 from pydantic import Field
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol import subscriptions
-from machines_mcp.protocol.errors import Code, Refusal
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.resources import Resource
 from machines_mcp.protocol.tool import Call, Output, UserInput, tool
 from machines_mcp.storage.database import Store
@@ -46,7 +46,7 @@ class PaidShown(Output):
     paid: int
 
 
-@tool(title="Paid", toolset="always", effect=Effect.READ)
+@tool(title="Paid", toolset="always", action_class=ActionClass.READ)
 async def paid(call: Call[World], args: PaidOf) -> PaidShown:
     """Count what a user paid."""
     await call.services.before()
@@ -149,7 +149,7 @@ async def test_what_can_not_be_read_for_a_while_is_told_of_when_it_has_changed(
     async def refuse() -> None:
         failed.set()
         home.world.before = nothing
-        raise Refusal(Code.PARTNER_UNAVAILABLE)
+        raise ToolError(Code.PARTNER_UNAVAILABLE)
 
     async def nothing() -> None:
         pass

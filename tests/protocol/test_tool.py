@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval_details import Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.protocol import tool as module
 from machines_mcp.protocol.tool import Call, Input, Output, UserInput, tool
 
@@ -16,16 +16,16 @@ async def act(call: Call[Any], args: UserInput) -> Output:
     return Output()
 
 
-async def ask(call: Call[Any], args: UserInput) -> Stakes:
-    return Stakes("Act?")
+async def ask(call: Call[Any], args: UserInput) -> ApprovalDetails:
+    return ApprovalDetails("Act?")
 
 
-def by_arguments(args: UserInput) -> Effect:
-    return Effect.MONEY
+def by_arguments(args: UserInput) -> ActionClass:
+    return ActionClass.MONEY
 
 
 def test_a_tool_is_what_its_function_says_of_itself() -> None:
-    made = tool(title="Act", toolset="cards", effect=Effect.WRITE)(act)
+    made = tool(title="Act", toolset="cards", action_class=ActionClass.WRITE)(act)
     assert (made.name, made.description) == ("act", "First line and its second.")
     assert (made.input_model, made.output_model) == (UserInput, Output)
     assert made.per_user
@@ -36,36 +36,48 @@ def test_a_tool_that_acts_for_nobody_takes_no_user() -> None:
     async def look(call: Call[Any], args: Input) -> Output:
         return Output()
 
-    made = tool(title="Look", toolset="always", effect=Effect.READ)(look)
+    made = tool(title="Look", toolset="always", action_class=ActionClass.READ)(look)
     assert not made.per_user
     assert made.read_only
 
 
 def test_a_tool_without_a_class_is_refused() -> None:
-    with pytest.raises(TypeError, match="effect"):
+    with pytest.raises(TypeError, match="action_class"):
         tool(title="Act", toolset="cards")  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="effect"):
-        tool(title="Act", toolset="cards", effect=())
+    with pytest.raises(TypeError, match="action_class"):
+        tool(title="Act", toolset="cards", action_class=())
 
 
-@pytest.mark.parametrize("effect", sorted(set(Effect) - {Effect.READ, Effect.WRITE}))
-def test_a_tool_that_can_ask_needs_its_stakes(effect: Effect) -> None:
-    with pytest.raises(TypeError, match="stakes"):
-        tool(title="Act", toolset="cards", effect=effect)
-    assert tool(title="Act", toolset="cards", effect=effect, stakes=ask)(act).stakes is ask
+@pytest.mark.parametrize("action_class", sorted(set(ActionClass) - {ActionClass.READ, ActionClass.WRITE}))
+def test_a_tool_that_can_ask_needs_its_stakes(action_class: ActionClass) -> None:
+    with pytest.raises(TypeError, match="details"):
+        tool(title="Act", toolset="cards", action_class=action_class)
+    assert (
+        tool(title="Act", toolset="cards", action_class=action_class, approval_details=ask)(act).approval_details is ask
+    )
 
 
 def test_several_classes_need_a_rule_that_tells_which_and_one_class_takes_none() -> None:
     with pytest.raises(TypeError, match="effect_of"):
-        tool(title="Act", toolset="cards", effect=(Effect.WRITE, Effect.MONEY), stakes=ask)
+        tool(title="Act", toolset="cards", action_class=(ActionClass.WRITE, ActionClass.MONEY), approval_details=ask)
     with pytest.raises(TypeError, match="effect_of"):
-        tool(title="Act", toolset="cards", effect=Effect.MONEY, effect_of=by_arguments, stakes=ask)
+        tool(
+            title="Act",
+            toolset="cards",
+            action_class=ActionClass.MONEY,
+            action_class_of=by_arguments,
+            approval_details=ask,
+        )
 
 
 def test_reading_among_other_classes_is_not_read_only() -> None:
-    made = tool(title="Act", toolset="cards", effect=(Effect.READ, Effect.MONEY), effect_of=by_arguments, stakes=ask)(
-        act
-    )
+    made = tool(
+        title="Act",
+        toolset="cards",
+        action_class=(ActionClass.READ, ActionClass.MONEY),
+        action_class_of=by_arguments,
+        approval_details=ask,
+    )(act)
     assert not made.read_only
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from machines_mcp.redaction.detectors import HIDDEN, masked_text, may_hold_some
 from machines_mcp.redaction.encodings import squeezed
-from machines_mcp.redaction.message_masking import Masking
+from machines_mcp.redaction.message_masking import MessageMasking
 from tests.support.card_numbers import card_number
 
 
 def masked(message: Any, *exempt: str) -> Any:
-    return Masking(exempt).masked(message)
+    return MessageMasking(exempt).masked(message)
 
 
 def test_a_card_number_keeps_its_last_four() -> None:
@@ -55,7 +55,7 @@ def test_structured_content_is_masked_by_what_it_says_and_not_by_what_the_text_s
     number, other = card_number(), card_number()
     said = {"note": f"paid with {number}", "count": 1}
     structured = said if same else {"note": f"paid with {other}", "count": 1}
-    masking = Masking(())
+    masking = MessageMasking(())
 
     shown = masking.masked({"content": [{"type": "text", "text": json.dumps(said)}], "structuredContent": structured})
 
@@ -172,7 +172,7 @@ numbers = st.builds(lambda: card_number()) | st.sampled_from(["123-45-6789", "12
 
 @given(st.recursive(leaves | numbers, lambda i: st.lists(i, max_size=4) | st.dictionaries(keys, i, max_size=4)))
 def test_the_quick_look_passes_over_nothing_that_would_be_masked(message: Any) -> None:
-    masking = Masking(())
+    masking = MessageMasking(())
     masking.masked(message)
     for line in (json.dumps(message), json.dumps(message, ensure_ascii=False, separators=(",", ":"))):
         assert may_hold_some(line, squeezed(line)) or not masking.count

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.redaction import output_filter as module
-from machines_mcp.redaction.output_filter import GRACE_SECONDS, MAX_LINE, MOST_EXPECTED, UNDER_WAY_SECONDS, Egress
+from machines_mcp.redaction.output_filter import GRACE_SECONDS, MAX_LINE, MOST_ALLOWED, UNDER_WAY_SECONDS, OutputFilter
 from machines_mcp.redaction.secret import Secret
 from tests.support.card_numbers import card_number
 from tests.support.clock import Clock
@@ -35,27 +35,27 @@ def shown(line: str | None) -> Any:
     return result["structuredContent"]
 
 
-def shows(egress: Egress, text: str) -> bool:
+def shows(output_filter: OutputFilter, text: str) -> bool:
     """Whether a line with this text is withheld for an exact secret."""
     raised: list[str] = []
-    egress.on_alarm = raised.append
-    withheld = egress.inspect(answer({"text": text})) is None
-    assert raised == (["egress.exact"] if withheld else [])
+    output_filter.on_alarm = raised.append
+    withheld = output_filter.filtered(answer({"text": text})) is None
+    assert raised == (["output_filter.exact"] if withheld else [])
     return withheld
 
 
-def knowing(*secrets: str) -> Egress:
-    egress = Egress()
+def knowing(*secrets: str) -> OutputFilter:
+    output_filter = OutputFilter()
     for secret in secrets:
-        egress.learn(Secret(secret))
-    return egress
+        output_filter.add_secret(Secret(secret))
+    return output_filter
 
 
 @pytest.mark.parametrize("secret", [SECRET, PLAIN_SECRET, "0123456789", "Ünï-ç0dé-9471-secret"])
 @pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS.keys())
 def test_a_known_secret_is_found_in_each_encoding(encode: Callable[[str], str], secret: str) -> None:
     text = f"before {encode(secret)} after"
-    assert not shows(Egress(), text)
+    assert not shows(OutputFilter(), text)
     assert shows(knowing(secret), text)
 
 
@@ -89,10 +89,10 @@ def test_an_encoding_within_an_encoding_is_found(outer: str, inner: str) -> None
     after=st.binary(max_size=7),
 )
 def test_base64_is_found_whatever_stands_around_the_secret(secret: str, before: bytes, after: bytes) -> None:
-    egress = knowing(secret)
+    output_filter = knowing(secret)
     around = before + secret.encode() + after
-    assert shows(egress, base64.b64encode(around).decode())
-    assert shows(egress, base64.urlsafe_b64encode(around).decode())
+    assert shows(output_filter, base64.b64encode(around).decode())
+    assert shows(output_filter, base64.urlsafe_b64encode(around).decode())
 
 
 ORDINARY = "status approved user_id quote_0123456789abcdef ABCDEFGHIJKLMNOPQRSTUVWXYZ= 4111 balance"
@@ -112,9 +112,9 @@ def test_a_short_secret_is_still_found_in_clear(length: int) -> None:
 
 def test_of_a_thousand_secrets_each_is_found() -> None:
     secrets = [f"{number:04d}-Zr8kQ2wVn5-{number * 7919 % 9973:04d}" for number in range(1000)]
-    egress = knowing(*secrets)
-    assert all(shows(egress, f"x{ENCODINGS['base64'](secret)}") for secret in secrets[::50])
-    assert not shows(egress, ORDINARY)
+    output_filter = knowing(*secrets)
+    assert all(shows(output_filter, f"x{ENCODINGS['base64'](secret)}") for secret in secrets[::50])
+    assert not shows(output_filter, ORDINARY)
 
 
 def test_a_line_of_letters_beyond_ascii_is_looked_at_as_well() -> None:
@@ -122,167 +122,169 @@ def test_a_line_of_letters_beyond_ascii_is_looked_at_as_well() -> None:
 
 
 def test_an_expired_secret_is_looked_for_five_minutes_longer_and_then_forgotten(clock: Clock) -> None:
-    egress = Egress(clock)
-    egress.learn(Secret("the-partner-key"))
-    egress.learn(Secret("the-first-token"), clock.now + 900)
-    egress.learn(Secret("the-second-token"), clock.now + 1800)
+    output_filter = OutputFilter(clock)
+    output_filter.add_secret(Secret("the-partner-key"))
+    output_filter.add_secret(Secret("the-first-token"), clock.now + 900)
+    output_filter.add_secret(Secret("the-second-token"), clock.now + 1800)
     clock.advance(900 + GRACE_SECONDS - 1)
-    assert shows(egress, "the-first-token")
+    assert shows(output_filter, "the-first-token")
     clock.advance(1)
-    assert not shows(egress, "the-first-token")
-    assert shows(egress, "the-partner-key")
-    assert shows(egress, "the-second-token")
+    assert not shows(output_filter, "the-first-token")
+    assert shows(output_filter, "the-partner-key")
+    assert shows(output_filter, "the-second-token")
 
 
 def test_what_two_secrets_have_in_common_is_found_while_one_is_known(clock: Clock) -> None:
-    egress = Egress(clock)
-    egress.learn(Secret("drawer-of-secrets"), clock.now)
-    egress.learn(Secret("drawer-of-secrets"[::-1]))
+    output_filter = OutputFilter(clock)
+    output_filter.add_secret(Secret("drawer-of-secrets"), clock.now)
+    output_filter.add_secret(Secret("drawer-of-secrets"[::-1]))
     clock.advance(GRACE_SECONDS + 1)
-    assert shows(egress, "drawer-of-secrets")
+    assert shows(output_filter, "drawer-of-secrets")
 
 
 def test_learning_again_never_shortens_a_secrets_time(clock: Clock) -> None:
-    egress = Egress(clock)
-    egress.learn(Secret("the-partner-key"))
-    egress.learn(Secret("the-partner-key"), clock.now)
-    egress.learn(Secret("the-first-token"), clock.now + 9000)
-    egress.learn(Secret("the-first-token"), clock.now + 1)
+    output_filter = OutputFilter(clock)
+    output_filter.add_secret(Secret("the-partner-key"))
+    output_filter.add_secret(Secret("the-partner-key"), clock.now)
+    output_filter.add_secret(Secret("the-first-token"), clock.now + 9000)
+    output_filter.add_secret(Secret("the-first-token"), clock.now + 1)
     clock.advance(5000)
-    assert shows(egress, "the-partner-key")
-    assert shows(egress, "the-first-token")
+    assert shows(output_filter, "the-partner-key")
+    assert shows(output_filter, "the-first-token")
 
 
 def test_a_secret_that_is_said_to_be_expired_is_looked_for_all_the_same(clock: Clock) -> None:
-    egress = Egress(clock)
-    egress.learn(Secret("the-first-token"), clock.now)
-    assert shows(egress, "the-first-token")
+    output_filter = OutputFilter(clock)
+    output_filter.add_secret(Secret("the-first-token"), clock.now)
+    assert shows(output_filter, "the-first-token")
 
 
 def test_a_days_sessions_do_not_pile_up(clock: Clock) -> None:
-    egress = Egress(clock)
-    egress.learn(Secret("the-partner-key"))
+    output_filter = OutputFilter(clock)
+    output_filter.add_secret(Secret("the-partner-key"))
     for n in range(96):
-        egress.learn(Secret(f"token-number-{n}"), clock.now + 900)
+        output_filter.add_secret(Secret(f"token-number-{n}"), clock.now + 900)
         clock.advance(900)
-    assert sum(shows(egress, f"of token-number-{n}.") for n in range(96)) <= 2
+    assert sum(shows(output_filter, f"of token-number-{n}.") for n in range(96)) <= 2
 
 
 def test_a_persons_value_is_known_while_it_is_passed_on_and_a_minute_longer(clock: Clock) -> None:
-    egress = Egress(clock)
-    with egress.in_flight("TEST-190642"):
-        assert shows(egress, "of TEST-190642.")
-        assert shows(egress, "of test 1906 42.")
-    assert shows(egress, "of TEST-190642.")
+    output_filter = OutputFilter(clock)
+    with output_filter.temporarily("TEST-190642"):
+        assert shows(output_filter, "of TEST-190642.")
+        assert shows(output_filter, "of test 1906 42.")
+    assert shows(output_filter, "of TEST-190642.")
     clock.advance(UNDER_WAY_SECONDS)
-    assert not shows(egress, "of TEST-190642.")
+    assert not shows(output_filter, "of TEST-190642.")
 
 
 def test_two_calls_with_the_same_value_know_it_until_both_are_over(clock: Clock) -> None:
-    egress = Egress(clock)
-    with egress.in_flight("TEST-190642"):
-        with egress.in_flight("TEST-190642"):
+    output_filter = OutputFilter(clock)
+    with output_filter.temporarily("TEST-190642"):
+        with output_filter.temporarily("TEST-190642"):
             pass
         clock.advance(UNDER_WAY_SECONDS + 1)
-        assert shows(egress, "TEST-190642")
+        assert shows(output_filter, "TEST-190642")
     clock.advance(UNDER_WAY_SECONDS + 1)
-    assert not shows(egress, "TEST-190642")
+    assert not shows(output_filter, "TEST-190642")
 
 
 def test_a_value_that_is_a_secret_already_stays_one(clock: Clock) -> None:
-    egress = Egress(clock)
-    egress.learn(Secret("key-190642"))
-    with egress.in_flight("key-190642"):
+    output_filter = OutputFilter(clock)
+    output_filter.add_secret(Secret("key-190642"))
+    with output_filter.temporarily("key-190642"):
         pass
     clock.advance(UNDER_WAY_SECONDS + 1)
-    assert shows(egress, "key-190642")
+    assert shows(output_filter, "key-190642")
 
 
 @pytest.mark.parametrize("value", ["", "1", "12345", "machines", "jsonrpc", "TEST-abc", "a1b2c3"])
 def test_a_value_that_says_too_little_withholds_no_other_line(value: str) -> None:
-    egress = Egress()
-    with egress.in_flight(value):
-        assert egress.inspect(answer({"text": "TEST-abc 12345 a1b2c3"})) is not None
+    output_filter = OutputFilter()
+    with output_filter.temporarily(value):
+        assert output_filter.filtered(answer({"text": "TEST-abc 12345 a1b2c3"})) is not None
 
 
 def test_a_pattern_is_masked_and_counted_and_the_rest_delivered() -> None:
-    egress, number = Egress(), card_number()
-    found = shown(egress.inspect(answer({"a": f"pay with {number}!", "b": "as it is"})))
+    output_filter, number = OutputFilter(), card_number()
+    found = shown(output_filter.filtered(answer({"a": f"pay with {number}!", "b": "as it is"})))
     assert found == {"a": f"pay with •••• {number[-4:]}!", "b": "as it is"}
-    assert egress.masked == 2
+    assert output_filter.masked == 2
 
 
 def test_an_innocent_line_leaves_byte_by_byte_as_it_came() -> None:
     line = '{"jsonrpc": "2.0",  "id": 1, "result": {"n": 1.50, "t": "\\u00e9", "b": 1e400}}'
-    assert Egress().inspect(line) == line
+    assert OutputFilter().filtered(line) == line
 
 
 def test_an_expected_value_is_shown_whole_and_anywhere_else_masked() -> None:
-    egress, number = Egress(), card_number()
-    egress.expect(1, [number])
-    found = shown(egress.inspect(answer({"memo": number, "say": f"memo {number}", "list": [number, f" {number}"]})))
+    output_filter, number = OutputFilter(), card_number()
+    output_filter.allow(1, [number])
+    found = shown(
+        output_filter.filtered(answer({"memo": number, "say": f"memo {number}", "list": [number, f" {number}"]}))
+    )
     masked = f"•••• {number[-4:]}"
     assert found == {"memo": number, "say": f"memo {masked}", "list": [number, f" {masked}"]}
 
 
 def test_an_expected_value_is_forgotten_once_the_answer_left() -> None:
-    egress, number = Egress(), card_number()
-    egress.expect(1, [number])
-    assert shown(egress.inspect(answer({"memo": number}))) == {"memo": number}
-    assert shown(egress.inspect(answer({"memo": number})))["memo"] == f"•••• {number[-4:]}"
+    output_filter, number = OutputFilter(), card_number()
+    output_filter.allow(1, [number])
+    assert shown(output_filter.filtered(answer({"memo": number}))) == {"memo": number}
+    assert shown(output_filter.filtered(answer({"memo": number})))["memo"] == f"•••• {number[-4:]}"
 
 
 @pytest.mark.parametrize(("asked", "answered"), [(1, 2), (1, "1"), ("1", 1), ("a", "b")])
 def test_an_expected_value_is_for_one_answer_alone(asked: int | str, answered: int | str) -> None:
-    egress, number = Egress(), card_number()
-    egress.expect(asked, [number])
-    assert shown(egress.inspect(answer({"memo": number}, answered)))["memo"] != number
-    assert shown(egress.inspect(answer({"memo": number}, asked)))["memo"] == number
+    output_filter, number = OutputFilter(), card_number()
+    output_filter.allow(asked, [number])
+    assert shown(output_filter.filtered(answer({"memo": number}, answered)))["memo"] != number
+    assert shown(output_filter.filtered(answer({"memo": number}, asked)))["memo"] == number
 
 
 def test_what_is_no_answer_and_no_question_shows_no_expected_value_and_uses_none_up() -> None:
-    egress, number = Egress(), card_number()
-    egress.expect(1, [number])
+    output_filter, number = OutputFilter(), card_number()
+    output_filter.allow(1, [number])
     message = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"message": number}}
-    assert number not in (egress.inspect(json.dumps(message, separators=(",", ":"))) or number)
-    assert shown(egress.inspect(answer({"memo": number})))["memo"] == number
+    assert number not in (output_filter.filtered(json.dumps(message, separators=(",", ":"))) or number)
+    assert shown(output_filter.filtered(answer({"memo": number})))["memo"] == number
 
 
 def test_a_question_on_the_way_to_an_answer_shows_what_is_expected_and_uses_none_up() -> None:
-    egress, number, other = Egress(), card_number(), card_number()
-    egress.expect(7, [f"Withdraw to {number}?", number])
+    output_filter, number, other = OutputFilter(), card_number(), card_number()
+    output_filter.allow(7, [f"Withdraw to {number}?", number])
     for asked, left in ((f"Withdraw to {number}?", True), (f"Withdraw to {other}?", False), (f"To {number}?", False)):
         message = {"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"message": asked}}
         line = json.dumps(message, separators=(",", ":"))
-        assert (egress.inspect(line) == line) is left
-    assert shown(egress.inspect(answer({"memo": number}, 7)))["memo"] == number
+        assert (output_filter.filtered(line) == line) is left
+    assert shown(output_filter.filtered(answer({"memo": number}, 7)))["memo"] == number
     line = line.replace(f"To {number}?", f"Withdraw to {number}?")
-    assert egress.inspect(line) != line
+    assert output_filter.filtered(line) != line
 
 
 def test_an_expected_secret_is_withheld_all_the_same() -> None:
-    egress = knowing(SECRET)
-    egress.expect(1, [SECRET])
-    assert egress.inspect(answer({"memo": SECRET})) is None
+    output_filter = knowing(SECRET)
+    output_filter.allow(1, [SECRET])
+    assert output_filter.filtered(answer({"memo": SECRET})) is None
 
 
 def test_requests_that_are_never_answered_do_not_pile_up() -> None:
-    egress, number = Egress(), card_number()
-    for request in range(MOST_EXPECTED + 10):
-        egress.expect(request, [number])
-    assert len(egress._expected) == MOST_EXPECTED
-    assert shown(egress.inspect(answer({"memo": number}, 0)))["memo"] != number
-    assert shown(egress.inspect(answer({"memo": number}, 500)))["memo"] == number
+    output_filter, number = OutputFilter(), card_number()
+    for request in range(MOST_ALLOWED + 10):
+        output_filter.allow(request, [number])
+    assert len(output_filter._allowed) == MOST_ALLOWED
+    assert shown(output_filter.filtered(answer({"memo": number}, 0)))["memo"] != number
+    assert shown(output_filter.filtered(answer({"memo": number}, 500)))["memo"] == number
 
 
 def test_what_the_client_finds_its_answer_by_is_left_as_it_is() -> None:
-    egress, number = Egress(), card_number()
+    output_filter, number = OutputFilter(), card_number()
     for chosen in (int(number), number):
-        found = json.loads(egress.inspect(answer({"text": number}, chosen)) or "{}")
+        found = json.loads(output_filter.filtered(answer({"text": number}, chosen)) or "{}")
         assert found["id"] == chosen
         told = {"jsonrpc": "2.0", "method": "notifications/progress"}
         line = json.dumps({**told, "params": {"progressToken": chosen, "message": number}})
-        params = json.loads(egress.inspect(line) or "{}")["params"]
+        params = json.loads(output_filter.filtered(line) or "{}")["params"]
         assert params == {"progressToken": chosen, "message": f"•••• {number[-4:]}"}
 
 
@@ -292,45 +294,45 @@ def test_a_guard_that_fails_lets_nothing_pass_and_raises_the_alarm(monkeypatch: 
         raise RuntimeError
 
     raised: list[str] = []
-    egress = Egress()
-    egress.on_alarm = raised.append
-    monkeypatch.setattr(Egress, part, broken)
-    assert egress.inspect(answer({"text": card_number()})) is None
-    assert raised == ["egress.failed"]
+    output_filter = OutputFilter()
+    output_filter.on_alarm = raised.append
+    monkeypatch.setattr(OutputFilter, part, broken)
+    assert output_filter.filtered(answer({"text": card_number()})) is None
+    assert raised == ["output_filter.failed"]
 
 
 def test_a_line_that_is_no_json_is_not_let_pass_where_it_would_be_masked() -> None:
-    egress = Egress()
-    assert egress.inspect(f'{{"a": "{card_number()}"') is None
+    output_filter = OutputFilter()
+    assert output_filter.filtered(f'{{"a": "{card_number()}"') is None
 
 
 def test_an_alarm_that_can_not_be_raised_does_not_let_the_line_pass(caplog: pytest.LogCaptureFixture) -> None:
     def deaf(code: str) -> None:
         raise OSError(SECRET)
 
-    egress = knowing(SECRET)
-    egress.on_alarm = deaf
-    assert egress.inspect(answer({"text": SECRET})) is None
+    output_filter = knowing(SECRET)
+    output_filter.on_alarm = deaf
+    assert output_filter.filtered(answer({"text": SECRET})) is None
     assert SECRET not in caplog.text
     assert "OSError" in caplog.text
 
 
 def test_a_line_that_is_too_long_to_be_looked_at_is_withheld_without_an_alarm() -> None:
     raised: list[str] = []
-    egress = Egress()
-    egress.on_alarm = raised.append
+    output_filter = OutputFilter()
+    output_filter.on_alarm = raised.append
     overhead = len('{"a":""}')
-    assert egress.inspect(json.dumps({"a": "x" * (MAX_LINE - overhead)}, separators=(",", ":"))) is not None
-    assert egress.inspect(json.dumps({"a": "x" * (MAX_LINE - overhead + 1)}, separators=(",", ":"))) is None
+    assert output_filter.filtered(json.dumps({"a": "x" * (MAX_LINE - overhead)}, separators=(",", ":"))) is not None
+    assert output_filter.filtered(json.dumps({"a": "x" * (MAX_LINE - overhead + 1)}, separators=(",", ":"))) is None
     assert raised == []
     assert module.MAX_LINE == 256 * 1024
 
 
 def test_a_text_that_holds_a_secret_is_not_to_be_kept_either() -> None:
-    egress = Egress()
+    output_filter = OutputFilter()
     alarms: list[str] = []
-    egress.on_alarm = alarms.append
-    egress.learn(Secret("kept-token-canary-1234"))
-    assert not egress.shows("an ordinary text")
-    assert egress.shows(f"to be kept: {base64.b64encode(b'kept-token-canary-1234').decode()}")
-    assert alarms == ["egress.exact"]
+    output_filter.on_alarm = alarms.append
+    output_filter.add_secret(Secret("kept-token-canary-1234"))
+    assert not output_filter.contains_secret("an ordinary text")
+    assert output_filter.contains_secret(f"to be kept: {base64.b64encode(b'kept-token-canary-1234').decode()}")
+    assert alarms == ["output_filter.exact"]

@@ -9,9 +9,9 @@ import tracemalloc
 import pytest
 
 from machines_mcp.redaction.encodings import forms
-from machines_mcp.redaction.output_filter import Egress
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.secret_index import Needles
+from machines_mcp.redaction.secret_index import SecretIndex
 
 LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -20,8 +20,8 @@ def _bytes(rng: random.Random, length: int) -> bytes:
     return bytes(rng.choices(LETTERS, k=length))
 
 
-def _known(held: dict[str, list[bytes]]) -> Needles[str]:
-    needles = Needles[str](held.__getitem__)
+def _known(held: dict[str, list[bytes]]) -> SecretIndex[str]:
+    needles = SecretIndex[str](held.__getitem__)
     for name in held:
         needles.add(name)
     return needles
@@ -65,12 +65,12 @@ def test_a_needle_of_two_is_found_until_both_are_gone() -> None:
 
 
 def test_what_is_kept_of_a_token_is_a_few_kilobytes_though_it_has_dozens_of_forms() -> None:
-    egress, tokens = Egress(), [Secret(secrets.token_urlsafe(48)) for _ in range(100)]
-    egress.learn(Secret(secrets.token_urlsafe(48)))
+    output_filter, tokens = OutputFilter(), [Secret(secrets.token_urlsafe(48)) for _ in range(100)]
+    output_filter.add_secret(Secret(secrets.token_urlsafe(48)))
     tracemalloc.start()
     try:
         for token in tokens:
-            egress.learn(token)
+            output_filter.add_secret(token)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

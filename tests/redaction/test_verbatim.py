@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 import machines_mcp
-from machines_mcp.protocol.tool import NextStep, Output
-from machines_mcp.redaction.verbatim import FromText, Opaque, Received, collect
+from machines_mcp.protocol.tool import NextStepOutput, Output
+from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument, VerbatimField, collect_verbatim
 
 PACKAGE = Path(machines_mcp.__file__).parent
 # Where an `Opaque` is made by hand: of the ids that we make ourselves, and of what our own store kept of an argument.
@@ -24,21 +24,21 @@ MAKERS = {
 
 
 class Taken(BaseModel):
-    id: Received
-    memo: Annotated[Opaque, FromText(min_length=2, max_length=4, pattern="^[a-z]+$")] | None = Field(
+    id: VerbatimField
+    memo: Annotated[Verbatim, VerbatimArgument(min_length=2, max_length=4, pattern="^[a-z]+$")] | None = Field(
         default=None, description="A memo"
     )
 
 
 class Given(Output):
-    id: Opaque
-    memo: Opaque | None = None
+    id: Verbatim
+    memo: Verbatim | None = None
     label: str = ""
 
 
 def test_a_validator_of_what_comes_in_makes_it_of_a_string() -> None:
     taken = Taken.model_validate({"id": "41", "memo": "abc"})
-    assert (type(taken.id), type(taken.memo)) == (Opaque, Opaque)
+    assert (type(taken.id), type(taken.memo)) == (Verbatim, Verbatim)
     assert taken.model_dump() == {"id": "41", "memo": "abc"}
 
 
@@ -57,9 +57,9 @@ def test_an_output_takes_none_that_could_act(value: str) -> None:
 
 
 def test_a_stored_outcome_is_read_back_as_it_was() -> None:
-    given = Given(id=Opaque("41"), memo=Opaque("m"), label="x")
+    given = Given(id=Verbatim("41"), memo=Verbatim("m"), label="x")
     stored = json.dumps(given.model_dump(mode="json", exclude_none=True))
-    assert collect(Given.model_validate_json(stored)) == {"41", "m"}
+    assert collect_verbatim(Given.model_validate_json(stored)) == {"41", "m"}
 
 
 def test_its_schema_is_that_of_the_string() -> None:
@@ -91,11 +91,13 @@ def test_a_rule_that_is_broken_is_named_as_for_a_string(memo: object, kind: str)
 
 
 def test_every_one_is_collected_however_deep_and_nothing_else() -> None:
-    step = NextStep(tool="t", why="w", arguments={"id": Opaque("1"), "name": "n", "deep": [{"x": Opaque("2")}]})
-    given = Given(id=Opaque("3"), label="4", next_steps=[step])
-    assert collect(given) == {"1", "2", "3"}
-    assert collect({"a": (Opaque("5"), "6", 7, None)}) == {"5"}
-    assert collect("8") == set()
+    step = NextStepOutput(
+        tool="t", why="w", arguments={"id": Verbatim("1"), "name": "n", "deep": [{"x": Verbatim("2")}]}
+    )
+    given = Given(id=Verbatim("3"), label="4", next_steps=[step])
+    assert collect_verbatim(given) == {"1", "2", "3"}
+    assert collect_verbatim({"a": (Verbatim("5"), "6", 7, None)}) == {"5"}
+    assert collect_verbatim("8") == set()
 
 
 def _makes(path: Path) -> bool:

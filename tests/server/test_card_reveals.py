@@ -174,14 +174,14 @@ async def test_a_call_that_comes_while_the_card_is_fetched_waits_for_what_become
     async with desk(api, card, tmp_path) as at:
         asked = await at.reveal("page")
         taken = anyio.Event()
-        take = at.app.guard.ways.take
+        take = at.app.guard.channels.grant_and_consume
 
         async def told_take(*given: Any) -> Any:
             decision = await take(*given)
             taken.set()
             return decision
 
-        object.__setattr__(at.app.guard.ways, "take", told_take)
+        object.__setattr__(at.app.guard.channels, "take", told_take)
         async with browser(asked["page"]) as person, anyio.create_task_group() as tasks:
             tasks.start_soon(person.press)
             with anyio.fail_after(PATIENCE):
@@ -291,9 +291,9 @@ async def test_the_end_of_the_server_ends_its_pages_and_leaves_no_intent_half_do
         (vault,) = at.vaults
     assert not vault.is_running()
     async with opened_app(read_settings(at.settings)) as app:
-        intent = await app.guard.intents.get(asked["approval_id"])
-        assert intent is not None
-        assert intent.state == "waiting"
+        approval = await app.guard.approvals.get(asked["approval_id"])
+        assert approval is not None
+        assert approval.state == "waiting"
 
 
 async def test_a_fetch_that_fails_is_told_to_the_model_by_its_code(api: Simulator, card: Card, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ async def test_a_sink_that_is_not_allowed_is_refused_with_what_the_operator_woul
         refused = await at.reveal(sink)
         assert (refused["code"], refused["limit"], at.person.asked) == ("policy.denied", "reveal.sinks", [])
         assert keys in refused["message"]
-        assert (await at.app.guard.ways.waiting(), at.fetched) == ([], 0)
+        assert (await at.app.guard.channels.waiting(), at.fetched) == ([], 0)
         assert (await at.reveal("none"))["status"] == "verified"
 
 

@@ -27,7 +27,7 @@ def taken(settings: Settings) -> tuple[str | None, str | None, Path | None]:
     return (key.expose() if key else None, settings.key_source, settings.partner_key_file)
 
 
-def refusal(env: dict[str, str]) -> str:
+def tool_error(env: dict[str, str]) -> str:
     with pytest.raises(SettingsError) as refused:
         read_settings(env)
     assert STORED not in str(refused.value)
@@ -37,7 +37,7 @@ def refusal(env: dict[str, str]) -> str:
 def test_a_stored_key_is_found_for_its_environment_alone(keyring: FakeKeyring) -> None:
     keep("sandbox", Secret(STORED))
     assert taken(read_settings(SANDBOX)) == (STORED, "keyring", None)
-    assert "run machines-mcp login production once" in refusal(SANDBOX | {"MACHINES_ENV": "production"})
+    assert "run machines-mcp login production once" in tool_error(SANDBOX | {"MACHINES_ENV": "production"})
 
 
 def test_a_stored_file_is_found_without_a_keyring(keyring: FakeKeyring) -> None:
@@ -81,7 +81,7 @@ def test_a_stored_key_does_not_touch_a_server_without_an_environment(
 
 def test_a_key_in_the_environment_still_needs_an_environment() -> None:
     keep("sandbox", Secret(STORED))
-    assert "set it to sandbox or production" in refusal({"MACHINES_PARTNER_KEY": GIVEN})
+    assert "set it to sandbox or production" in tool_error({"MACHINES_PARTNER_KEY": GIVEN})
 
 
 @pytest.mark.parametrize(("mood", "says"), [("locked", "refused to answer"), ("silent", "did not answer in time")])
@@ -90,7 +90,7 @@ def test_a_keyring_that_does_not_say_is_no_keyring_that_says_no(
 ) -> None:
     monkeypatch.setattr(keyring_store, "SECONDS", 0.05)
     keyring.mood = mood
-    sentence = refusal(SANDBOX)
+    sentence = tool_error(SANDBOX)
     assert "needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE" in sentence
     assert says in sentence
 
@@ -99,9 +99,9 @@ def test_a_stored_file_that_others_can_read_is_refused(keyring: FakeKeyring) -> 
     keyring.mood = "forgetful"
     keep("sandbox", Secret(STORED))
     file_of("sandbox").chmod(0o644)
-    assert refusal(SANDBOX) == f"{file_of('sandbox')} can be read by other users; run chmod 600 on it."
+    assert tool_error(SANDBOX) == f"{file_of('sandbox')} can be read by other users; run chmod 600 on it."
 
 
 def test_a_stored_value_that_is_no_key_is_refused(keyring: FakeKeyring) -> None:
     keyring.held["machines-mcp", "sandbox"] = "no key"
-    assert "8 to 512 printable" in refusal(SANDBOX)
+    assert "8 to 512 printable" in tool_error(SANDBOX)

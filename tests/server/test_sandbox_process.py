@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from machines_mcp.server import sandbox_process
-from machines_mcp.server.sandbox_process import EmbeddedSandbox, SandboxFailed
+from machines_mcp.server.sandbox_process import SandboxFailed, SandboxProcess
 
 pytestmark = [
     pytest.mark.anyio,
@@ -40,8 +40,8 @@ async def until_gone(process: int) -> None:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[EmbeddedSandbox]:
-    sandbox = EmbeddedSandbox(folder)
+async def opened(folder: Path) -> AsyncIterator[SandboxProcess]:
+    sandbox = SandboxProcess(folder)
     try:
         with anyio.fail_after(PATIENCE):
             await sandbox.endpoint()
@@ -87,7 +87,7 @@ async def test_one_that_does_not_say_where_it_is_is_no_simulator_and_is_ended(
 
     monkeypatch.setattr(sandbox_process, "_spawn", odd)
     monkeypatch.setattr(sandbox_process, "START_SECONDS", 1.0)
-    sandbox = EmbeddedSandbox(tmp_path)
+    sandbox = SandboxProcess(tmp_path)
     with anyio.fail_after(PATIENCE), pytest.raises(SandboxFailed):
         await sandbox.endpoint()
     await sandbox.close()

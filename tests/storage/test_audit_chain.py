@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from machines_mcp.storage.audit_chain import MOST_FAULTS, Fault, Finding, chained, verify
-from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Head, newest
-from machines_mcp.storage.audit_log import Audit, Entry
+from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Checkpoint, newest
+from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.audit_record import COLUMNS
 from machines_mcp.storage.database import Store
 
@@ -29,10 +29,10 @@ KEY = bytes(range(32))
 ROWS = 12
 TEXTS = [name for name in COLUMNS if name not in ("seq", "at", "amount_cents")]
 ENTRIES = [
-    Entry("call", tool="create_card", effect="money", user_id="user-1", verdict="run", amount_cents=5000),
-    Entry("decision", tool="create_card", intent_id="0" * 32, by="dialog", verdict="granted"),
-    Entry("reveal", tool="reveal_card", card_id="card-1", sink="page", user_id="user-2", code="shown"),
-    Entry("alarm", code="egress.exact"),
+    AuditEntry("call", tool="create_card", action_class="money", user_id="user-1", verdict="run", amount_cents=5000),
+    AuditEntry("decision", tool="create_card", approval_id="0" * 32, by="dialog", verdict="granted"),
+    AuditEntry("reveal", tool="reveal_card", card_id="card-1", sink="page", user_id="user-2", code="shown"),
+    AuditEntry("alarm", code="output_filter.exact"),
 ]
 
 
@@ -43,7 +43,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
     async def write() -> None:
         store = Store(folder)
-        audit = Audit(store, KEY, "policy-1")
+        audit = AuditLog(store, KEY, "policy-1")
         for number in range(ROWS):
             await audit.append(ENTRIES[number % len(ENTRIES)])
         await store.close()
@@ -89,7 +89,7 @@ tried = settings(
 def test_an_audit_that_nobody_touched_is_whole(written: bytes) -> None:
     with copy(written) as db:
         finding = verify(db, KEY, newest(db))
-        assert (finding.ok, finding.rows, finding.head) == (True, ROWS, newest(db))
+        assert (finding.ok, finding.rows, finding.checkpoint) == (True, ROWS, newest(db))
 
 
 def test_an_audit_without_rows_is_whole(written: bytes) -> None:
@@ -138,13 +138,13 @@ def test_a_changed_mac_is_found_from_its_row_on(written: bytes, seq: int, mac: b
 @given(gone=st.sets(seqs, min_size=1, max_size=ROWS - 1))
 def test_missing_rows_are_found_where_they_were(written: bytes, gone: set[int]) -> None:
     with copy(written) as db:
-        head = newest(db)
+        checkpoint = newest(db)
         db.executemany("DELETE FROM audit WHERE seq = ?", [(seq,) for seq in gone])
         left = [seq for seq in range(1, ROWS + 1) if seq not in gone]
         holes = [before + 1 for before, seq in zip([0, *left], left, strict=False) if seq != before + 1]
         assert faults(verify(db, KEY)) == [(seq, "missing") for seq in holes]
         cut = [(ROWS, "truncated")] if ROWS in gone else []
-        assert faults(verify(db, KEY, head)) == [*((seq, "missing") for seq in holes), *cut]
+        assert faults(verify(db, KEY, checkpoint)) == [*((seq, "missing") for seq in holes), *cut]
 
 
 @tried
@@ -207,20 +207,20 @@ def test_a_tail_that_was_cut_is_found_by_the_head_even_when_others_grew_in_its_p
     written: bytes, left: int, again: int
 ) -> None:
     with copy(written) as db:
-        head = newest(db)
+        checkpoint = newest(db)
         db.execute("DELETE FROM audit WHERE seq > ?", (left,))
         for number in range(left + 1, left + 1 + again):
             last = newest(db)
             values = (number, 5.0, "call", *[None] * 10, "policy-1")
             put(db, (*values, chained(KEY, bytes.fromhex(last.mac), values)))
         assert verify(db, KEY).ok
-        assert faults(verify(db, KEY, head)) == [(ROWS, "truncated")]
+        assert faults(verify(db, KEY, checkpoint)) == [(ROWS, "truncated")]
 
 
 def test_a_head_of_an_earlier_time_still_fits(written: bytes) -> None:
     with copy(written) as db:
         for seq, mac in db.execute("SELECT seq, mac FROM audit").fetchall():
-            assert verify(db, KEY, Head(seq, mac.hex(), 0.0)).ok
+            assert verify(db, KEY, Checkpoint(seq, mac.hex(), 0.0)).ok
 
 
 def test_with_another_key_no_row_is_right_and_ten_are_named(written: bytes) -> None:
@@ -335,9 +335,9 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_chain_with_all_that_was
 
     async def look() -> tuple[Finding, int]:
         store = Store(tmp_path)
-        audit = Audit(store, KEY, "p")
-        finding = await audit.verified(Head.read(tmp_path / "head.json"))
-        await audit.append(Entry("call"))
+        audit = AuditLog(store, KEY, "p")
+        finding = await audit.verified(Checkpoint.read(tmp_path / "head.json"))
+        await audit.append(AuditEntry("call"))
         assert (await audit.verified()).ok
         kept = len(await audit.rows(tool="create_card", limit=100_000))
         await store.close()

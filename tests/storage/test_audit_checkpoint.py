@@ -12,29 +12,29 @@ from pathlib import Path
 import anyio
 import pytest
 
-from machines_mcp.storage.audit_checkpoint import EMPTY, Head
-from machines_mcp.storage.audit_log import Audit, Entry
+from machines_mcp.storage.audit_checkpoint import EMPTY, Checkpoint
+from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
 KEY = bytes(range(32))
-ENTRY = Entry("call", tool="create_card")
+ENTRY = AuditEntry("call", tool="create_card")
 MAC = "ab" * 32
 
 
 async def test_the_head_follows_each_row_that_is_committed(store: Store, tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "head.json"
-    audit = Audit(store, KEY, "p", head_file=path, clock=clock)
+    audit = AuditLog(store, KEY, "p", head_file=path, clock=clock)
     for number in range(1, 4):
         if number % 2:
             await audit.append(ENTRY)
         else:
             await store.run(lambda db: audit.append_in(db, ENTRY))
-        head = Head.read(path)
-        assert (head.seq, head.at) == (number, clock.now)
-        assert (await audit.verified(head)).ok
+        checkpoint = Checkpoint.read(path)
+        assert (checkpoint.seq, checkpoint.at) == (number, clock.now)
+        assert (await audit.verified(checkpoint)).ok
     assert sorted(os.listdir(tmp_path)) == ["head.json", "state"]
     assert json.loads(path.read_text(encoding="ascii")).keys() == {"seq", "mac", "at"}
 
@@ -44,7 +44,7 @@ async def test_the_head_is_for_this_user_alone_whatever_the_umask(store: Store, 
     path = tmp_path / "head.json"
     before = os.umask(0)
     try:
-        await Audit(store, KEY, "p", head_file=path).append(ENTRY)
+        await AuditLog(store, KEY, "p", head_file=path).append(ENTRY)
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -52,14 +52,14 @@ async def test_the_head_is_for_this_user_alone_whatever_the_umask(store: Store, 
 
 async def test_writes_of_others_leave_the_head_alone(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "head.json"
-    Audit(store, KEY, "p", head_file=path)
+    AuditLog(store, KEY, "p", head_file=path)
     await store.run(lambda db: db.execute("DELETE FROM quotes"))
     assert not path.exists()
 
 
 async def test_a_transaction_that_is_rolled_back_leaves_the_head_alone(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "head.json"
-    audit = Audit(store, KEY, "p", head_file=path)
+    audit = AuditLog(store, KEY, "p", head_file=path)
 
     def work(db: object) -> None:
         audit.append_in(db, ENTRY)  # type: ignore[arg-type]
@@ -73,9 +73,9 @@ async def test_a_transaction_that_is_rolled_back_leaves_the_head_alone(store: St
 async def test_of_two_servers_none_puts_back_the_head_of_the_other(tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     stores = [Store(tmp_path / "state") for _ in range(2)]
-    audits = [Audit(store, KEY, "p", head_file=path) for store in stores]
+    audits = [AuditLog(store, KEY, "p", head_file=path) for store in stores]
 
-    async def busy(audit: Audit) -> None:
+    async def busy(audit: AuditLog) -> None:
         for _ in range(30):
             await audit.append(ENTRY)
 
@@ -83,7 +83,7 @@ async def test_of_two_servers_none_puts_back_the_head_of_the_other(tmp_path: Pat
         async with anyio.create_task_group() as tasks:
             for audit in audits:
                 tasks.start_soon(busy, audit)
-    assert Head.read(path).seq == 60
+    assert Checkpoint.read(path).seq == 60
     assert not any(audit.head_broken for audit in audits)
     for store in stores:
         await store.close()
@@ -93,23 +93,23 @@ async def test_a_head_is_read_and_written_by_one_server_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, meeting, met = tmp_path / "head.json", threading.Barrier(2), []
-    write = Head.write
+    write = Checkpoint.write
 
-    def slowly(head: Head, path: Path) -> None:
+    def slowly(checkpoint: Checkpoint, path: Path) -> None:
         with suppress(threading.BrokenBarrierError):
             meeting.wait(0.3)  # they meet here if both were let in
-            met.append(head.seq)
-        write(head, path)
+            met.append(checkpoint.seq)
+        write(checkpoint, path)
 
-    monkeypatch.setattr(Head, "write", slowly)
+    monkeypatch.setattr(Checkpoint, "write", slowly)
     stores = [Store(tmp_path / "state") for _ in range(2)]
     await stores[0].read(lambda db: None)
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             for store in stores:
-                tasks.start_soon(Audit(store, KEY, "p", head_file=path).append, ENTRY)
+                tasks.start_soon(AuditLog(store, KEY, "p", head_file=path).append, ENTRY)
     assert met == []
-    assert Head.read(path).seq == 2
+    assert Checkpoint.read(path).seq == 2
     for store in stores:
         await store.close()
 
@@ -118,18 +118,18 @@ async def test_a_chain_that_was_cut_does_not_overwrite_the_proof(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "head.json"
-    audit = Audit(store, KEY, "p", head_file=path)
+    audit = AuditLog(store, KEY, "p", head_file=path)
     for _ in range(3):
         await audit.append(ENTRY)
     proof = path.read_bytes()
     await store.run(lambda db: db.execute("DELETE FROM audit WHERE seq > 1"))
     for _ in range(5):
-        await audit.append(Entry("call", tool="other"))
+        await audit.append(AuditEntry("call", tool="other"))
     assert path.read_bytes() == proof
     assert audit.head_broken
     assert "audit verify" in str(audit.trouble())
     assert "the head of the audit is not of this chain" in caplog.text
-    assert [str(fault) for fault in (await audit.verified(Head.read(path))).faults] == [
+    assert [str(fault) for fault in (await audit.verified(Checkpoint.read(path))).faults] == [
         "the head speaks of row 3, which is not there or is another row"
     ]
 
@@ -138,7 +138,7 @@ async def test_a_chain_that_was_cut_does_not_overwrite_the_proof(
 async def test_a_file_that_is_no_head_is_left_alone(store: Store, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "head.json"
     path.write_bytes(content)
-    audit = Audit(store, KEY, "p", head_file=path)
+    audit = AuditLog(store, KEY, "p", head_file=path)
     await audit.append(ENTRY)
     assert path.read_bytes() == content
     assert audit.head_broken
@@ -148,14 +148,14 @@ async def test_a_head_that_cannot_be_written_is_shown_until_it_can(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "elsewhere" / "head.json"
-    audit = Audit(store, KEY, "p", head_file=path)
+    audit = AuditLog(store, KEY, "p", head_file=path)
     await audit.append(ENTRY)
     seen = [audit.head_broken]
     assert "the head of the audit could not be written" in caplog.text
     path.parent.mkdir()
     await audit.append(ENTRY)
     assert [*seen, audit.head_broken] == [True, False]
-    assert Head.read(path).seq == 2
+    assert Checkpoint.read(path).seq == 2
 
 
 def _given(**values: object) -> bytes:
@@ -180,12 +180,12 @@ def test_what_is_no_head_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "head.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"head|Unterminated"):
-        Head.read(path)
+        Checkpoint.read(path)
 
 
-@pytest.mark.parametrize("head", [EMPTY, Head(1, MAC, 1.5), Head(2**62, MAC, 5)])
-def test_a_head_that_was_written_is_read_back(tmp_path: Path, head: Head) -> None:
+@pytest.mark.parametrize("head", [EMPTY, Checkpoint(1, MAC, 1.5), Checkpoint(2**62, MAC, 5)])
+def test_a_head_that_was_written_is_read_back(tmp_path: Path, checkpoint: Checkpoint) -> None:
     path = tmp_path / "head.json"
     path.write_text("older", encoding="ascii")
-    head.write(path)
-    assert Head.read(path) == head
+    checkpoint.write(path)
+    assert Checkpoint.read(path) == checkpoint

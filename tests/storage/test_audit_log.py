@@ -13,26 +13,26 @@ import anyio
 import pytest
 
 from machines_mcp.storage import audit_log as module
-from machines_mcp.storage.audit_log import Audit, Entry
-from machines_mcp.storage.audit_record import COLUMNS, Row
+from machines_mcp.storage.audit_log import AuditEntry, AuditLog
+from machines_mcp.storage.audit_record import COLUMNS, AuditRow
 from machines_mcp.storage.database import Store, StoreUnavailable
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
 KEY = bytes(range(32))
-WRITE = Entry("call", tool="create_card", effect="money", user_id="user-1", verdict="run", amount_cents=5000)
-READ = Entry("call", tool="get_balances", effect="read", user_id="user-1", verdict="run")
+WRITE = AuditEntry("call", tool="create_card", action_class="money", user_id="user-1", verdict="run", amount_cents=5000)
+READ = AuditEntry("call", tool="get_balances", action_class="read", user_id="user-1", verdict="run")
 
 
 @pytest.fixture
-async def audit(store: Store, clock: Clock) -> AsyncIterator[Audit]:
-    made = Audit(store, KEY, "policy-1", clock=clock)
+async def audit(store: Store, clock: Clock) -> AsyncIterator[AuditLog]:
+    made = AuditLog(store, KEY, "policy-1", clock=clock)
     yield made
     await made.close()
 
 
-async def kinds(audit: Audit) -> list[tuple[int, str, str | None]]:
+async def kinds(audit: AuditLog) -> list[tuple[int, str, str | None]]:
     return [(row.seq, row.kind, row.tool) for row in await audit.rows()]
 
 
@@ -80,7 +80,7 @@ async def fill(store: Store) -> None:
             await store.run(lambda db, number=number: db.execute(filler, (f"filler-{number}",)))  # type: ignore[misc]
 
 
-async def test_a_row_says_what_happened_when_and_under_which_policy(audit: Audit, clock: Clock) -> None:
+async def test_a_row_says_what_happened_when_and_under_which_policy(audit: AuditLog, clock: Clock) -> None:
     await audit.append(WRITE)
     (row,) = await audit.rows()
     assert row.as_json() == {
@@ -88,7 +88,7 @@ async def test_a_row_says_what_happened_when_and_under_which_policy(audit: Audit
         "at": clock.now,
         "kind": "call",
         "tool": "create_card",
-        "effect": "money",
+        "action_class": "money",
         "user_id": "user-1",
         "verdict": "run",
         "amount_cents": 5000,
@@ -96,18 +96,18 @@ async def test_a_row_says_what_happened_when_and_under_which_policy(audit: Audit
     }
 
 
-async def test_every_column_is_read_back_into_its_own_field(audit: Audit) -> None:
+async def test_every_column_is_read_back_into_its_own_field(audit: AuditLog) -> None:
     names = {"by": "decided_by"}
-    assert [names.get(field.name, field.name) for field in fields(Row)] == list(COLUMNS)
-    entry = Entry("reveal", "t", "e", "u", "i", "v", "c", "b", "s", "k", 7)
+    assert [names.get(field.name, field.name) for field in fields(AuditRow)] == list(COLUMNS)
+    entry = AuditEntry("reveal", "t", "e", "u", "i", "v", "c", "b", "s", "k", 7)
     await audit.append(entry)
     (row,) = await audit.rows()
-    assert {field.name: getattr(row, field.name) for field in fields(Entry)} == {
-        field.name: getattr(entry, field.name) for field in fields(Entry)
+    assert {field.name: getattr(row, field.name) for field in fields(AuditEntry)} == {
+        field.name: getattr(entry, field.name) for field in fields(AuditEntry)
     }
 
 
-async def test_a_row_and_what_it_speaks_of_are_one_transaction(store: Store, audit: Audit) -> None:
+async def test_a_row_and_what_it_speaks_of_are_one_transaction(store: Store, audit: AuditLog) -> None:
     def work(db: sqlite3.Connection) -> None:
         audit.append_in(db, WRITE)
         raise LookupError
@@ -119,7 +119,7 @@ async def test_a_row_and_what_it_speaks_of_are_one_transaction(store: Store, aud
     assert await kinds(audit) == [(1, "call", "create_card")]
 
 
-async def test_reads_are_written_in_one_transaction_soon_after(store: Store, audit: Audit) -> None:
+async def test_reads_are_written_in_one_transaction_soon_after(store: Store, audit: AuditLog) -> None:
     ended = Ended(store)
     for _ in range(5):
         audit.note(READ)
@@ -128,7 +128,7 @@ async def test_reads_are_written_in_one_transaction_soon_after(store: Store, aud
     assert await kinds(audit) == [(number, "call", "get_balances") for number in range(1, 6)]
 
 
-async def test_reads_that_wait_are_written_before_any_other_row(audit: Audit, clock: Clock) -> None:
+async def test_reads_that_wait_are_written_before_any_other_row(audit: AuditLog, clock: Clock) -> None:
     audit.note(READ)
     clock.advance(1)
     await audit.append(WRITE)
@@ -138,7 +138,7 @@ async def test_reads_that_wait_are_written_before_any_other_row(audit: Audit, cl
     ]
 
 
-async def test_reads_that_wait_survive_a_transaction_that_is_rolled_back(store: Store, audit: Audit) -> None:
+async def test_reads_that_wait_survive_a_transaction_that_is_rolled_back(store: Store, audit: AuditLog) -> None:
     def work(db: sqlite3.Connection) -> None:
         audit.append_in(db, WRITE)
         raise LookupError
@@ -150,7 +150,7 @@ async def test_reads_that_wait_survive_a_transaction_that_is_rolled_back(store: 
     assert await kinds(audit) == [(1, "call", "get_balances"), (2, "call", "create_card")]
 
 
-async def test_several_rows_of_one_transaction_write_what_waits_once(store: Store, audit: Audit) -> None:
+async def test_several_rows_of_one_transaction_write_what_waits_once(store: Store, audit: AuditLog) -> None:
     audit.note(READ)
 
     def work(db: sqlite3.Connection) -> None:
@@ -162,23 +162,23 @@ async def test_several_rows_of_one_transaction_write_what_waits_once(store: Stor
 
 
 async def test_what_waits_is_written_at_the_end(store: Store, clock: Clock) -> None:
-    audit = Audit(store, KEY, "p", clock=clock)
+    audit = AuditLog(store, KEY, "p", clock=clock)
     audit.note(READ)
     await audit.close()
     assert await kinds(audit) == [(1, "call", "get_balances")]
 
 
-async def test_an_alarm_needs_neither_waiting_nor_the_loop(store: Store, audit: Audit) -> None:
+async def test_an_alarm_needs_neither_waiting_nor_the_loop(store: Store, audit: AuditLog) -> None:
     ended = Ended(store)
-    caller = threading.Thread(target=audit.alarm, args=("egress.exact",))
+    caller = threading.Thread(target=audit.alarm, args=("output_filter.exact",))
     caller.start()
     caller.join(10)
     assert await ended.next()
     (row,) = await audit.rows()
-    assert (row.kind, row.code) == ("alarm", "egress.exact")
+    assert (row.kind, row.code) == ("alarm", "output_filter.exact")
 
 
-async def test_more_reads_than_can_wait_are_counted(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_reads_than_can_wait_are_counted(audit: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_QUEUED", 3)
     for _ in range(5):
         audit.note(READ)
@@ -193,7 +193,7 @@ async def test_more_reads_than_can_wait_are_counted(audit: Audit, monkeypatch: p
     assert len(await audit.rows()) == 5
 
 
-async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store, audit: Audit) -> None:
+async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store, audit: AuditLog) -> None:
     await audit.append(WRITE)
     await fill(store)
     with pytest.raises(StoreUnavailable):
@@ -214,7 +214,7 @@ async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store,
 
 
 async def test_a_batch_that_could_not_be_written_is_tried_again(
-    store: Store, audit: Audit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: Store, audit: AuditLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
     await audit.append(WRITE)
@@ -233,14 +233,14 @@ async def test_a_batch_that_could_not_be_written_is_tried_again(
 async def test_rows_lost_at_the_end_are_said_in_the_log(
     store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    audit = Audit(store, KEY, "p", clock=clock)
+    audit = AuditLog(store, KEY, "p", clock=clock)
     await store.run(lambda db: db.execute("ALTER TABLE audit RENAME TO elsewhere"))
     audit.note(READ)
     await audit.close()
     assert "rows of the audit are lost" in caplog.text
 
 
-async def test_where_the_database_can_only_be_read_nothing_is_let_happen(store: Store, audit: Audit) -> None:
+async def test_where_the_database_can_only_be_read_nothing_is_let_happen(store: Store, audit: AuditLog) -> None:
     await audit.append(WRITE)
     await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
     with pytest.raises(StoreUnavailable):
@@ -251,9 +251,9 @@ async def test_where_the_database_can_only_be_read_nothing_is_let_happen(store: 
 
 async def test_servers_over_one_folder_make_one_chain(tmp_path: Path) -> None:
     stores = [Store(tmp_path) for _ in range(3)]
-    audits = [Audit(store, KEY, f"policy-{number}") for number, store in enumerate(stores)]
+    audits = [AuditLog(store, KEY, f"policy-{number}") for number, store in enumerate(stores)]
 
-    async def busy(audit: Audit) -> None:
+    async def busy(audit: AuditLog) -> None:
         for _ in range(20):
             audit.note(READ)
             await audit.append(WRITE)
@@ -286,15 +286,15 @@ async def test_servers_over_one_folder_make_one_chain(tmp_path: Path) -> None:
     ],
 )
 async def test_rows_are_found_by_number_tool_kind_user_and_time(
-    audit: Audit, clock: Clock, wanted: dict, numbers: list[int]
+    audit: AuditLog, clock: Clock, wanted: dict, numbers: list[int]
 ) -> None:
-    for entry in (WRITE, READ, Entry("alarm", code="egress.exact"), WRITE):
+    for entry in (WRITE, READ, AuditEntry("alarm", code="output_filter.exact"), WRITE):
         await audit.append(entry)
         clock.advance(1)
     assert [row.seq for row in await audit.rows(**wanted)] == numbers
 
 
-async def test_rows_that_somebody_spoiled_can_still_be_read(store: Store, audit: Audit) -> None:
+async def test_rows_that_somebody_spoiled_can_still_be_read(store: Store, audit: AuditLog) -> None:
     await audit.append(WRITE)
     await store.run(lambda db: db.execute("UPDATE audit SET tool = CAST(? AS TEXT)", (b"\xff",)))
     (row,) = await audit.rows()

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.storage.audit_record import Entry, fingerprinted
+from machines_mcp.storage.audit_record import AuditEntry, fingerprinted
 from tests.vault.cards import card_number
 
 KEY = bytes(range(32))
-PLACES = ("tool", "effect", "user_id", "intent_id", "verdict", "code", "by", "sink", "card_id")
+PLACES = ("tool", "action_class", "user_id", "approval_id", "verdict", "code", "by", "sink", "card_id")
 
 
-def entry(place: str, value: str) -> Entry:
+def entry(place: str, value: str) -> AuditEntry:
     values: dict[str, Any] = {place: value}
-    return Entry("call", **values)
+    return AuditEntry("call", **values)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_an_id_stays_as_it_is(value: str | None) -> None:
 
 
 def test_nothing_is_kept_of_an_empty_value() -> None:
-    assert Entry("call", user_id="", card_id="").values(KEY) == Entry("call").values(KEY)
+    assert AuditEntry("call", user_id="", card_id="").values(KEY) == AuditEntry("call").values(KEY)
 
 
 @pytest.mark.parametrize(

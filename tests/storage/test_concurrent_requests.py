@@ -4,30 +4,30 @@ from dataclasses import replace
 
 import pytest
 
-from machines_mcp.permissions.action_class import Effect
-from machines_mcp.permissions.approval import Intent
-from machines_mcp.permissions.approval_details import Demand, Stakes
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.storage.database import Store
-from machines_mcp.storage.journal import Doing, Entry, doing
+from machines_mcp.storage.journal import CallContext, JournalEntry, call_context
 from tests.storage.test_journal import CARD, Card
 
 pytestmark = pytest.mark.anyio
 
 
-async def asked(guard: Guard, key: str, card: Card = CARD) -> tuple[Intent, str]:
+async def asked(guard: Guard, key: str, card: Card = CARD) -> tuple[Approval, str]:
     """An intent that is executing, and the entry of what was sent for it."""
-    demand = Demand("create_card", Effect.MONEY, card.user_id or "", key)
-    intent = await guard.intents.open_taken(demand, Stakes(question="?"), "operator")
-    token = doing.set(Doing(intent.id, "create_card", card.user_id or ""))
+    call_request = CallRequest("create_card", ActionClass.MONEY, card.user_id or "", key)
+    approval = await guard.approvals.open_granted(call_request, ApprovalDetails(question="?"), "operator")
+    token = call_context.set(CallContext(approval.id, "create_card", card.user_id or ""))
     try:
-        return intent, await guard.journal.begin(replace(card, idempotency_key=key))
+        return approval, await guard.journal.begin(replace(card, idempotency_key=key))
     finally:
-        doing.reset(token)
+        call_context.reset(token)
 
 
-async def found(guard: Guard, intent: Intent) -> Entry:
-    (entry,) = await guard.journal.of_intent(intent.id)
+async def found(guard: Guard, approval: Approval) -> JournalEntry:
+    (entry,) = await guard.journal.for_approval(approval.id)
     return entry
 
 
@@ -45,19 +45,19 @@ async def test_what_another_request_made_is_its_own(guard: Guard, other: Card, m
     _, entry_id = await asked(guard, "other", other)
     await guard.journal.end(entry_id, "done", reference="card-0001", status=200)
     await guard.journal.end(own_id, "done", reference="card-0002", status=200)
-    assert (await guard.journal.rivals(await found(guard, own))).made == made
+    assert (await guard.journal.concurrent_requests(await found(guard, own))).created == made
 
 
 @pytest.mark.parametrize("closed", [True, False])
 async def test_what_only_an_outcome_names_is_made_by_that_call(guard: Guard, closed: bool) -> None:
     own, _ = await asked(guard, "own")
     other, entry_id = await asked(guard, "other")
-    await guard.intents.finish(other.id, '{"card_id": "card-0001"}', ok=True, code="ok")
+    await guard.approvals.finish(other.id, '{"card_id": "card-0001"}', ok=True, code="ok")
     if closed:
-        await guard.journal.settle(entry_id, "done")
-    rivals = await guard.journal.rivals(await found(guard, own))
-    assert rivals.made == {"card-0001"}
-    assert not rivals.open
+        await guard.journal.close(entry_id, "done")
+    others = await guard.journal.concurrent_requests(await found(guard, own))
+    assert others.created == {"card-0001"}
+    assert not others.unresolved
 
 
 @pytest.mark.parametrize(
@@ -78,16 +78,16 @@ async def test_who_is_in_doubt_as_well_is_told_from_who_may_still_hear(
     own, _ = await asked(guard, "own")
     other, entry_id = await asked(guard, "other")
     if what == "abandoned":
-        await guard.gate.abandon(other)
+        await guard.authorizer.release(other)
     elif what == "ended":
-        await guard.intents.finish(other.id, "{}", ok=False, code="partner.rejected")
+        await guard.approvals.finish(other.id, "{}", ok=False, code="partner.rejected")
     elif what == "manual":
-        await guard.journal.settle(entry_id, "manual")
+        await guard.journal.close(entry_id, "manual")
     elif what != "pending":
         await guard.journal.end(entry_id, what)  # type: ignore[arg-type]
-    rivals = await guard.journal.rivals(await found(guard, own))
-    assert [entry.id for entry in rivals.open] == ([entry_id] if is_open else [])
-    assert rivals.at_work == ({entry_id} if at_work else set())
+    others = await guard.journal.concurrent_requests(await found(guard, own))
+    assert [entry.id for entry in others.unresolved] == ([entry_id] if is_open else [])
+    assert others.in_flight == ({entry_id} if at_work else set())
 
 
 async def test_only_what_was_asked_of_a_thing_since_is_a_change(guard: Guard, store: Store) -> None:
@@ -98,5 +98,5 @@ async def test_only_what_was_asked_of_a_thing_since_is_a_change(guard: Guard, st
     await guard.journal.end(unsent, "unsent")
     _, since = await asked(guard, "since", change)
     await asked(guard, "another's", replace(change, user_id="user-2"))
-    rivals = await guard.journal.rivals(await found(guard, own))
-    assert [entry.id for entry in rivals.changes] == [since]
+    others = await guard.journal.concurrent_requests(await found(guard, own))
+    assert [entry.id for entry in others.later_changes] == [since]

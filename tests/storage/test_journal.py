@@ -10,12 +10,12 @@ from typing import Literal
 import anyio
 import pytest
 
-from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.journal import Doing, Entry, Journal, KeyReused, doing
-from machines_mcp.storage.journal_entry import anything_open
+from machines_mcp.storage.journal import CallContext, Journal, JournalEntry, KeyReused, call_context
+from machines_mcp.storage.journal_entry import has_open_work
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -46,23 +46,23 @@ def journal(guard: Guard) -> Journal:
 async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
     """Another server on the same folder."""
     other = Store(tmp_path / "state")
-    found = wire_guard(other, default_policy("embedded", read_only=False), clock=clock)
+    found = build_guard(other, default_policy("embedded", read_only=False), clock=clock)
     yield found
-    found.owners.close()
+    found.locks.close()
     await other.close()
 
 
 @contextmanager
-def during(intent_id: str | None) -> Iterator[Doing]:
+def during(approval_id: str | None) -> Iterator[CallContext]:
     """What is done here is done for this intent."""
-    about = Doing(intent_id, "create_card", "user-1")
-    token = doing.set(about)
+    about = CallContext(approval_id, "create_card", "user-1")
+    token = call_context.set(about)
     yield about
-    doing.reset(token)
+    call_context.reset(token)
 
 
-async def only(journal: Journal, intent_id: str = "intent-1") -> Entry:
-    (entry,) = await journal.of_intent(intent_id)
+async def only(journal: Journal, approval_id: str = "intent-1") -> JournalEntry:
+    (entry,) = await journal.for_approval(approval_id)
     return entry
 
 
@@ -71,11 +71,11 @@ async def test_what_is_begun_is_on_disk_with_all_that_reconciling_needs(
 ) -> None:
     with during("intent-1") as about:
         entry_id = await journal.begin(CARD)
-    assert about.begun == 1
+    assert about.mutations == 1
     entry = await only(journal)
-    assert entry == Entry(
+    assert entry == JournalEntry(
         id=entry_id,
-        intent_id="intent-1",
+        approval_id="intent-1",
         tool="create_card",
         user_id="user-1",
         operation="POST /cards",
@@ -87,7 +87,7 @@ async def test_what_is_begun_is_on_disk_with_all_that_reconciling_needs(
         state="pending",
         reference=None,
         status=None,
-        owner=guard.owners.own(),
+        owner=guard.locks.own(),
         created_at=clock.now,
         sent_at=clock.now,
         last_sent_at=clock.now,
@@ -133,16 +133,16 @@ async def test_the_hash_is_keyed_and_tells_apart_what_differs(journal: Journal, 
     with during("intent-1"):
         for mutation in (*same, *others):
             await journal.begin(mutation)
-    hashes = [entry.body_hash for entry in await journal.of_intent("intent-1")]
+    hashes = [entry.body_hash for entry in await journal.for_approval("intent-1")]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 1 + len(others)
     strange = Store(tmp_path / "strange")
     try:
-        other = wire_guard(strange, default_policy("embedded", read_only=False), clock=clock)
+        other = build_guard(strange, default_policy("embedded", read_only=False), clock=clock)
         with during("intent-1"):
             await other.journal.begin(same[0])
         assert (await only(other.journal)).body_hash != hashes[0]
-        other.owners.close()
+        other.locks.close()
     finally:
         await strange.close()
 
@@ -193,16 +193,16 @@ async def test_without_a_key_each_is_one_of_its_own(journal: Journal) -> None:
     with during("intent-1"):
         for _ in range(2):
             await journal.begin(replace(CARD, idempotency_key=None))
-    assert len(await journal.of_intent("intent-1")) == 2
+    assert len(await journal.for_approval("intent-1")) == 2
 
 
 async def test_it_is_refused_where_it_can_not_be_written(journal: Journal, store: Store) -> None:
     await store.run(lambda db: db.execute("PRAGMA query_only = ON"))
     with during("intent-1") as about, pytest.raises(StoreUnavailable):
         await journal.begin(CARD)
-    assert about.begun == 0
+    assert about.mutations == 0
     await store.read(lambda db: db.execute("PRAGMA query_only = OFF"))
-    assert await journal.of_intent("intent-1") == []
+    assert await journal.for_approval("intent-1") == []
 
 
 async def test_an_end_that_can_not_be_written_does_not_hide_the_answer(
@@ -217,7 +217,7 @@ async def test_an_end_that_can_not_be_written_does_not_hide_the_answer(
     # Here it is known at once that nobody is at work on it; elsewhere once this process is gone.
     assert [entry.id for entry in await journal.unresolved()] == [entry_id]
     assert await elsewhere.journal.unresolved() == []
-    guard.owners.close()
+    guard.locks.close()
     assert [entry.id for entry in await elsewhere.journal.unresolved()] == [entry_id]
 
 
@@ -228,13 +228,13 @@ async def test_unresolved_is_what_nobody_is_at_work_on(journal: Journal, guard: 
         await journal.end(ids[outcome], outcome)
     ids["pending"] = await journal.begin(replace(CARD, idempotency_key="pending"))
     ids["manual"] = await journal.begin(replace(CARD, idempotency_key="manual"))
-    await journal.settle(ids["manual"], "manual", note="Look there.")
+    await journal.close(ids["manual"], "manual", note="Look there.")
 
     async def names(of: Journal) -> list[str]:
         return [str(entry.idempotency_key) for entry in await of.unresolved()]
 
     assert await names(journal) == await names(elsewhere.journal) == ["unknown", "manual"]
-    guard.owners.close()
+    guard.locks.close()
     assert await names(elsewhere.journal) == ["unknown", "pending", "manual"]
 
 
@@ -243,16 +243,16 @@ async def test_what_was_settled_is_closed_and_stays_so(journal: Journal, store: 
     with during("intent-1"):
         entry_id = await journal.begin(CARD)
         await journal.end(entry_id, "unknown")
-    assert await store.read(anything_open)
-    await journal.settle(entry_id, "manual", note="Look there.")
+    assert await store.read(has_open_work)
+    await journal.close(entry_id, "manual", note="Look there.")
     manual = await only(journal)
     assert (manual.state, manual.note, manual.settled_by) == ("manual", "Look there.", None)
-    await journal.settle(entry_id, state, "card-0001")  # type: ignore[arg-type]
-    await journal.settle(entry_id, "manual", note="Too late.")
+    await journal.close(entry_id, state, "card-0001")  # type: ignore[arg-type]
+    await journal.close(entry_id, "manual", note="Too late.")
     entry = await only(journal)
     assert (entry.state, entry.reference, entry.note, entry.settled_by) == (state, "card-0001", None, "server")
     assert await journal.unresolved() == []
-    assert not await store.read(anything_open)
+    assert not await store.read(has_open_work)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ async def test_what_a_person_says_closes_what_was_in_doubt(
     with during("intent-1"):
         entry_id = await journal.begin(CARD)
         await journal.end(entry_id, outcome, reference=reference)
-    await store.run(lambda db: journal.say_in(db, entry_id, says, "terminal"))
+    await store.run(lambda db: journal.resolve_in(db, entry_id, says, "terminal"))
     entry = await only(journal)
     assert (entry.state, entry.reference, entry.settled_by) == becomes
 
@@ -297,20 +297,20 @@ async def test_no_clock_that_is_set_shortens_the_wait_for_what_was_sent(
         entry = await only(journal)
         clock.advance(3600)
         # Another process counts from when it first hears of it.
-        assert (journal.waited(entry), elsewhere.journal.waited(entry)) == (3.0, 0.0)
+        assert (journal.elapsed(entry), elsewhere.journal.elapsed(entry)) == (3.0, 0.0)
         now = 9.0
-        assert (journal.waited(entry), elsewhere.journal.waited(entry)) == (7.0, 4.0)
+        assert (journal.elapsed(entry), elsewhere.journal.elapsed(entry)) == (7.0, 4.0)
         await elsewhere.journal.begin(CARD)
         now = 10.0
         again = await only(journal)
-        assert (journal.waited(again), elsewhere.journal.waited(again)) == (0.0, 1.0)
+        assert (journal.elapsed(again), elsewhere.journal.elapsed(again)) == (0.0, 1.0)
 
 
 async def test_what_nobody_waits_for_stands_there_without_an_intent(journal: Journal) -> None:
     await journal.begin(replace(CARD, user_id=None))
     with during(None):
         await journal.begin(replace(CARD, user_id=None, idempotency_key=None))
-    assert await journal.of_intent("intent-1") == []
+    assert await journal.for_approval("intent-1") == []
 
 
 async def test_the_points_are_passed_in_order(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

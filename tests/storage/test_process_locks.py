@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.storage.process_locks import Owners
+from machines_mcp.storage.process_locks import ProcessLocks
 
 OTHER = (
     "import sys, pathlib; from machines_mcp.storage.process_locks import Owners;"
@@ -20,8 +20,8 @@ Started = Callable[[], tuple[subprocess.Popen[str], str]]
 
 
 @pytest.fixture
-def owners(tmp_path: Path) -> Iterator[Owners]:
-    found = Owners(tmp_path)
+def locks(tmp_path: Path) -> Iterator[ProcessLocks]:
+    found = ProcessLocks(tmp_path)
     yield found
     found.close()
 
@@ -46,30 +46,30 @@ def other(tmp_path: Path) -> Iterator[Started]:
 
 
 def test_nothing_touches_the_disk_before_the_first_question(tmp_path: Path) -> None:
-    Owners(tmp_path).close()
+    ProcessLocks(tmp_path).close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_this_process_lives_under_one_id_for_itself_and_for_others(tmp_path: Path, owners: Owners) -> None:
-    assert owners.own() == owners.own()
-    assert owners.alive(owners.own())
-    assert Owners(tmp_path).alive(owners.own())
+def test_this_process_lives_under_one_id_for_itself_and_for_others(tmp_path: Path, locks: ProcessLocks) -> None:
+    assert locks.own() == locks.own()
+    assert locks.alive(locks.own())
+    assert ProcessLocks(tmp_path).alive(locks.own())
 
 
 @pytest.mark.parametrize("stranger", ["0" * 32, "", "../keys", "no id at all"])
-def test_who_never_lived_is_dead(owners: Owners, stranger: str) -> None:
-    owners.own()
-    assert not owners.alive(stranger)
+def test_who_never_lived_is_dead(locks: ProcessLocks, stranger: str) -> None:
+    locks.own()
+    assert not locks.alive(stranger)
 
 
 @pytest.mark.parametrize("end", ["kill", "close"])
-def test_another_process_lives_until_it_ends_however_it_ends(owners: Owners, other: Started, end: str) -> None:
+def test_another_process_lives_until_it_ends_however_it_ends(locks: ProcessLocks, other: Started, end: str) -> None:
     process, owner = other()
-    assert owners.alive(owner)
+    assert locks.alive(owner)
     if end == "kill":
         os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=20)
-    assert not owners.alive(owner)
+    assert not locks.alive(owner)
 
 
 def test_those_who_look_at_once_do_not_take_each_other_for_the_owner(tmp_path: Path, other: Started) -> None:
@@ -81,24 +81,26 @@ def test_those_who_look_at_once_do_not_take_each_other_for_the_owner(tmp_path: P
     looking = os.open(tmp_path / "owners" / owner, os.O_RDWR)
     try:
         fcntl.flock(looking, fcntl.LOCK_SH)
-        assert not Owners(tmp_path).alive(owner)
+        assert not ProcessLocks(tmp_path).alive(owner)
     finally:
         os.close(looking)
 
 
-def test_what_the_dead_left_behind_is_swept_and_the_living_stay(tmp_path: Path, owners: Owners, other: Started) -> None:
+def test_what_the_dead_left_behind_is_swept_and_the_living_stay(
+    tmp_path: Path, locks: ProcessLocks, other: Started
+) -> None:
     dead, _ = other()
     _, living = other()
     dead.kill()
     dead.wait(timeout=20)
-    own = owners.own()
+    own = locks.own()
     assert {path.name for path in (tmp_path / "owners").iterdir()} == {own, living}
 
 
 def test_the_file_is_this_users_alone_and_goes_with_a_clean_end(tmp_path: Path) -> None:
-    owners = Owners(tmp_path)
-    path = tmp_path / "owners" / owners.own()
+    locks = ProcessLocks(tmp_path)
+    path = tmp_path / "owners" / locks.own()
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    owners.close()
+    locks.close()
     assert not path.exists()

@@ -14,13 +14,13 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POS
 
 
 def test_a_key_is_made_at_first_use_and_stays_the_same(tmp_path: Path) -> None:
-    first = state_key(tmp_path, "intents")
+    first = state_key(tmp_path, "approvals")
     assert len(first) == KEY_BYTES
-    assert state_key(tmp_path, "intents") == first
+    assert state_key(tmp_path, "approvals") == first
 
 
 def test_each_name_and_each_folder_has_a_key_of_its_own(tmp_path: Path) -> None:
-    keys = {state_key(tmp_path / folder, name) for folder in ("a", "b") for name in ("intents", "request-state")}
+    keys = {state_key(tmp_path / folder, name) for folder in ("a", "b") for name in ("approvals", "request-state")}
     assert len(keys) == 4
 
 
@@ -28,12 +28,12 @@ def test_each_name_and_each_folder_has_a_key_of_its_own(tmp_path: Path) -> None:
 def test_a_key_is_for_this_user_alone_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        state_key(tmp_path / "state", "intents")
+        state_key(tmp_path / "state", "approvals")
     finally:
         os.umask(before)
     folder = tmp_path / "state" / "keys"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE((folder / "intents.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "approvals.key").stat().st_mode) == 0o600
 
 
 def test_of_two_servers_that_make_a_key_at_once_the_first_ones_counts(
@@ -43,25 +43,25 @@ def test_of_two_servers_that_make_a_key_at_once_the_first_ones_counts(
 
     def overtaken(size: int) -> bytes:
         monkeypatch.undo()
-        others.append(state_key(tmp_path, "intents"))
+        others.append(state_key(tmp_path, "approvals"))
         return secrets.token_bytes(size)
 
     monkeypatch.setattr("machines_mcp.storage.state_keys.secrets.token_bytes", overtaken)
-    assert state_key(tmp_path, "intents") == others[0] == state_key(tmp_path, "intents")
-    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["intents.key"]
+    assert state_key(tmp_path, "approvals") == others[0] == state_key(tmp_path, "approvals")
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["approvals.key"]
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * (KEY_BYTES + 1)])
 def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
-    state_key(tmp_path, "intents")
-    path = tmp_path / "keys" / "intents.key"
+    state_key(tmp_path, "approvals")
+    path = tmp_path / "keys" / "approvals.key"
     path.write_bytes(content)
     with pytest.raises(StoreUnavailable):
-        state_key(tmp_path, "intents")
+        state_key(tmp_path, "approvals")
     assert path.read_bytes() == content
 
 
 def test_a_folder_that_cannot_be_used_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where the folder should be", encoding="utf-8")
     with pytest.raises(StoreUnavailable):
-        state_key(tmp_path / "state", "intents")
+        state_key(tmp_path / "state", "approvals")

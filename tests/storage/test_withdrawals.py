@@ -5,7 +5,7 @@ import pytest
 
 from machines_mcp.permissions.approval_details import Destination
 from machines_mcp.storage.database import Store
-from machines_mcp.storage.journal import Doing, doing
+from machines_mcp.storage.journal import CallContext, call_context
 from machines_mcp.storage.withdrawals import QUOTE_SECONDS, Quote, Withdrawals, open_withdrawals
 from tests.support.clock import Clock
 
@@ -23,12 +23,12 @@ async def shown(store: Store) -> list[tuple[str, str]]:
     return [(each.id, each.status) for each in await store.read(open_withdrawals)]
 
 
-async def begun_for(withdrawals: Withdrawals, quote: Quote, intent_id: str) -> str | None:
-    about = doing.set(Doing(intent_id, "create_withdrawal", "user-1"))
+async def begun_for(withdrawals: Withdrawals, quote: Quote, approval_id: str) -> str | None:
+    about = call_context.set(CallContext(approval_id, "create_withdrawal", "user-1"))
     try:
         return await withdrawals.begin(quote)
     finally:
-        doing.reset(about)
+        call_context.reset(about)
 
 
 async def test_a_quote_comes_back_word_for_word_to_its_user_and_to_nobody_else(withdrawals: Withdrawals) -> None:
@@ -116,10 +116,10 @@ async def test_a_withdrawal_is_found_by_the_intent_that_it_is_for(withdrawals: W
     first = await begun_for(withdrawals, quote, "intent-1")
     assert first is not None
     await begun_for(withdrawals, other, "intent-2")
-    assert await withdrawals.of_intent("intent-3") is None
+    assert await withdrawals.for_approval("intent-3") is None
     await withdrawals.record(first, "pending", {"status": "pending"})
     clock.advance(QUOTE_SECONDS)
-    found = await withdrawals.of_intent("intent-1")
+    found = await withdrawals.for_approval("intent-1")
     assert found is not None
     assert (found.id, found.status, found.answer) == (first, "pending", {"status": "pending"})
     assert found.quote.terms == TERMS
@@ -131,7 +131,7 @@ async def test_the_second_try_of_an_intent_is_the_one_that_counts(withdrawals: W
     assert first is not None
     await withdrawals.release(first)
     second = await begun_for(withdrawals, quote, "intent-1")
-    found = await withdrawals.of_intent("intent-1")
+    found = await withdrawals.for_approval("intent-1")
     assert found is not None
     assert (found.id, found.status) == (second, "requested")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.permissions.factory import Guard, wire_guard
+from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
@@ -28,4 +28,4 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 @pytest.fixture
 def guard(store: Store, clock: Clock) -> Guard:
     """All parts of the guard, in `embedded` without a policy file."""
-    return wire_guard(store, default_policy("embedded", read_only=False), clock=clock)
+    return build_guard(store, default_policy("embedded", read_only=False), clock=clock)

@@ -20,7 +20,7 @@ SETTLE_SECONDS = 0.6
 @pytest.fixture
 def settles_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Machines does not show at once did not happen: the simulator works on nothing after its answer."""
-    monkeypatch.setattr(services, "SETTLE_SECONDS", SETTLE_SECONDS)
+    monkeypatch.setattr(services, "RECONCILE_SECONDS", SETTLE_SECONDS)
 
 
 async def lose(c: Caller, path: str, *, done: bool, method: str = "POST") -> None:

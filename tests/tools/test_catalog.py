@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.server.app import App
 from machines_mcp.server.settings import read_settings
 from machines_mcp.tools.catalog import TOOLS
@@ -47,17 +47,17 @@ NAMES = [
     "reveal_card",
 ]
 CLASSES = {
-    "create_session": {Effect.WRITE},
-    "resolve_user": {Effect.WRITE, Effect.IDENTITY},
-    "submit_kyc": {Effect.IDENTITY},
-    "accept_agreements": {Effect.CONSENT},
-    "create_deposit": {Effect.WRITE},
-    "create_withdrawal": {Effect.MONEY},
-    "create_card": {Effect.MONEY},
-    "update_card": {Effect.WRITE, Effect.MONEY},
-    "close_card": {Effect.DESTROY},
+    "create_session": {ActionClass.WRITE},
+    "resolve_user": {ActionClass.WRITE, ActionClass.IDENTITY},
+    "submit_kyc": {ActionClass.IDENTITY},
+    "accept_agreements": {ActionClass.CONSENT},
+    "create_deposit": {ActionClass.WRITE},
+    "create_withdrawal": {ActionClass.MONEY},
+    "create_card": {ActionClass.MONEY},
+    "update_card": {ActionClass.WRITE, ActionClass.MONEY},
+    "close_card": {ActionClass.DESTROY},
     # Sink `none` shows nothing to anybody.
-    "reveal_card": {Effect.READ, Effect.REVEAL},
+    "reveal_card": {ActionClass.READ, ActionClass.REVEAL},
 }
 ALL_TOKENS = 8_000
 MEDIAN_TOKENS = 170
@@ -112,8 +112,8 @@ async def test_every_client_is_shown_the_same_in_the_same_order_each_time(
 
 
 def test_every_tool_has_its_class() -> None:
-    declared = {tool.name: set(tool.effects) for tool in TOOLS}
-    assert declared == {name: CLASSES.get(name, {Effect.READ}) for name in NAMES}
+    declared = {tool.name: set(tool.action_classes) for tool in TOOLS}
+    assert declared == {name: CLASSES.get(name, {ActionClass.READ}) for name in NAMES}
 
 
 async def test_the_list_keeps_within_its_cost(tools: list[dict[str, Any]]) -> None:
@@ -137,15 +137,15 @@ async def test_every_tool_has_a_title_a_description_both_schemas_and_all_four_hi
 
 async def test_hints_agree_with_the_classes(tools: list[dict[str, Any]]) -> None:
     for tool in tools:
-        classes, hints = CLASSES.get(tool["name"], {Effect.READ}), tool["annotations"]
-        assert hints["readOnlyHint"] is (classes == {Effect.READ})
+        classes, hints = CLASSES.get(tool["name"], {ActionClass.READ}), tool["annotations"]
+        assert hints["readOnlyHint"] is (classes == {ActionClass.READ})
         assert not (hints["readOnlyHint"] and hints["destructiveHint"])
-        if Effect.DESTROY in classes:
+        if ActionClass.DESTROY in classes:
             assert hints["destructiveHint"]
 
 
 async def test_only_tools_that_can_ask_take_an_approval_id(tools: list[dict[str, Any]]) -> None:
-    asks = {name for name, classes in CLASSES.items() if classes - {Effect.READ, Effect.WRITE}}
+    asks = {name for name, classes in CLASSES.items() if classes - {ActionClass.READ, ActionClass.WRITE}}
     assert {tool["name"] for tool in tools if "approval_id" in tool["inputSchema"]["properties"]} == asks
 
 

@@ -8,7 +8,7 @@ from machines_mcp.partner import errors
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.errors import Code
 from machines_mcp.tools.catalog import TOOLS
-from machines_mcp.tools.error_mapping import explain
+from machines_mcp.tools.error_mapping import map_error
 
 BY_NAME = {tool.name: tool for tool in TOOLS}
 
@@ -44,36 +44,36 @@ def test_every_error_of_the_tree_has_its_expectation() -> None:
 
 @pytest.mark.parametrize(("kind", "code"), EXPECTED.items(), ids=lambda v: getattr(v, "__name__", ""))
 def test_an_error_is_explained_by_its_class(kind: type[PartnerError], code: Code) -> None:
-    refusal = explain(kind(), BY_NAME["create_card"])
-    assert refusal is not None and refusal.code is code
-    assert all(step.tool in BY_NAME for step in refusal.next_steps)
+    tool_error = map_error(kind(), BY_NAME["create_card"])
+    assert tool_error is not None and tool_error.code is code
+    assert all(step.tool in BY_NAME for step in tool_error.next_steps)
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_an_unknown_outcome_is_said_to_be_one_and_where_to_look(tool: object) -> None:
     for kind in EXPECTED:
-        refusal = explain(kind(outcome_known=False), tool)  # type: ignore[arg-type]
-        assert refusal is not None and refusal.code is Code.OUTCOME_UNKNOWN
-        assert BY_NAME[refusal.next_steps[0].tool].name
+        tool_error = map_error(kind(outcome_known=False), tool)  # type: ignore[arg-type]
+        assert tool_error is not None and tool_error.code is Code.OUTCOME_UNKNOWN
+        assert BY_NAME[tool_error.next_steps[0].tool].name
 
 
 @pytest.mark.parametrize("kind", [errors.RateLimited, errors.ServerError])
 def test_the_time_that_upstream_asks_for_is_told_in_whole_seconds(kind: type[PartnerError]) -> None:
-    refusal = explain(kind(retry_after=61.2), BY_NAME["list_cards"])
-    assert refusal is not None and refusal.payload()["retry_after_seconds"] == 62
+    tool_error = map_error(kind(retry_after=61.2), BY_NAME["list_cards"])
+    assert tool_error is not None and tool_error.payload()["retry_after_seconds"] == 62
 
 
 def test_the_agreements_gate_is_kyc_for_the_agreements_themselves() -> None:
-    refusal = explain(errors.InvalidState(), BY_NAME["get_agreements"])
-    assert refusal is not None and refusal.code is Code.KYC_NOT_APPROVED
+    tool_error = map_error(errors.InvalidState(), BY_NAME["get_agreements"])
+    assert tool_error is not None and tool_error.code is Code.KYC_NOT_APPROVED
 
 
 def test_a_field_of_the_api_is_named_where_it_is_one_of_ours() -> None:
-    known = explain(errors.InvalidRequest(field="occupation"), BY_NAME["submit_kyc"])
-    assert known is not None and known.code is Code.INPUT_INVALID and known.faults[0].field == "occupation"
-    foreign = explain(errors.InvalidRequest(field="frobnicate"), BY_NAME["submit_kyc"])
-    assert foreign is not None and foreign.code is Code.PARTNER_REJECTED and foreign.faults == ()
+    known = map_error(errors.InvalidRequest(field="occupation"), BY_NAME["submit_kyc"])
+    assert known is not None and known.code is Code.INPUT_INVALID and known.fields[0].field == "occupation"
+    foreign = map_error(errors.InvalidRequest(field="frobnicate"), BY_NAME["submit_kyc"])
+    assert foreign is not None and foreign.code is Code.PARTNER_REJECTED and foreign.fields == ()
 
 
 def test_other_exceptions_are_nobodys_business_here() -> None:
-    assert explain(ValueError("x"), BY_NAME["status"]) is None
+    assert map_error(ValueError("x"), BY_NAME["status"]) is None

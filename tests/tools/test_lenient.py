@@ -10,7 +10,7 @@ import pytest
 
 from machines_mcp.protocol.arguments import validate
 from machines_mcp.protocol.coercion import schema_of
-from machines_mcp.protocol.errors import Refusal
+from machines_mcp.protocol.errors import ToolError
 from machines_mcp.tools.catalog import TOOLS
 from tests.journeys.stdio import applicant
 from tests.tools import golden
@@ -28,9 +28,9 @@ def read(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def rules(tool: str, arguments: dict[str, Any]) -> dict[str, str]:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ToolError) as refused:
         read(tool, arguments)
-    return {fault.field: fault.rule for fault in refused.value.faults}
+    return {fault.field: fault.rule for fault in refused.value.fields}
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ async def test_a_card_from_before_the_request_is_not_taken_for_it(tmp_path: Path
 async def test_what_is_not_there_yet_is_neither_sent_again_nor_said_not_to_have_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "SETTLE_SECONDS", 3600.0)
+    monkeypatch.setattr(services, "RECONCILE_SECONDS", 3600.0)
     async with caller(tmp_path) as c:
         await c.approved()
         card = (await c.call("create_card"))["card_id"]

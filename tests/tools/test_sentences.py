@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.protocol.tool import Output
-from machines_mcp.redaction.verbatim import Opaque
+from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.tools.agreements import AgreementsShown
 from machines_mcp.tools.assets import AssetsShown
 from machines_mcp.tools.balances import BalancesShown, TransactionsShown
@@ -21,11 +21,11 @@ from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated
 from machines_mcp.tools.reveal import CardRevealed
 from machines_mcp.tools.session import SessionCreated
 from machines_mcp.tools.status import Status
-from machines_mcp.tools.text import counted, word
+from machines_mcp.tools.text import pluralize, status_label
 from machines_mcp.tools.user import UserResolved
 from machines_mcp.tools.withdrawals import WithdrawalQuote
 
-ID = Opaque("id-of-it-12345678")
+ID = Verbatim("id-of-it-12345678")
 NOON = datetime(2026, 11, 23, 14, 0, 5, tzinfo=timezone(timedelta(hours=2)))
 CARD: dict[str, Any] = {
     "card_id": ID, "status": "active", "last4": "4242", "expiration_month": 1, "expiration_year": 2030,
@@ -111,7 +111,7 @@ SENTENCES = [
 
 @pytest.mark.parametrize(("output", "says"), SENTENCES, ids=lambda value: type(value).__name__)
 def test_a_sentence_names_what_matters(output: Output, says: str) -> None:
-    assert output.says() == says
+    assert output.summary() == says
 
 
 def test_every_tool_has_one_of_its_own() -> None:
@@ -122,9 +122,9 @@ def test_every_tool_has_one_of_its_own() -> None:
 
 @pytest.mark.parametrize("text", [HOSTILE, "4111 1111", "a" * 41, "", "a\nb", "x-y", "http://x", "ǝvil"])
 def test_only_a_plain_word_of_upstream_stands_in_one(text: str) -> None:
-    assert word(text) == "one that is not known here"
+    assert status_label(text) == "one that is not known here"
 
 
 def test_words_and_counts() -> None:
-    assert (word("per_month"), word("inReview")) == ("per month", "inReview")
-    assert (counted(1, "card"), counted(1200, "card")) == ("1 card", "1,200 cards")
+    assert (status_label("per_month"), status_label("inReview")) == ("per month", "inReview")
+    assert (pluralize(1, "card"), pluralize(1200, "card")) == ("1 card", "1,200 cards")

@@ -99,7 +99,7 @@ async def test_what_a_process_that_is_gone_had_begun_is_told(
     async with caller(tmp_path, user_id=None, answer=None) as c:
         approval = str((await c.call("submit_kyc", user_id="user-7", **_applicant()))["approval_id"])
     with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:
-        db.execute("UPDATE intents SET state = 'executing', began_at = ?, owner = ?", (time.time() - age, owner))
+        db.execute("UPDATE approvals SET state = 'executing', started_at = ?, owner = ?", (time.time() - age, owner))
     db.close()
     async with caller(tmp_path, user_id=None, answer=None) as c:
         answer = await c.call("status")
@@ -130,14 +130,14 @@ async def test_a_withdrawal_stands_with_the_call_that_it_is_for_or_alone_where_t
     async with caller(tmp_path, user_id=None, answer=None) as c:
         approval = str((await c.call("submit_kyc", user_id="user-7", **_applicant()))["approval_id"])
     with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:
-        db.execute("UPDATE intents SET state = 'executing', began_at = ?, owner = ''", (time.time(),))
+        db.execute("UPDATE approvals SET state = 'executing', started_at = ?, owner = ''", (time.time(),))
         db.execute("INSERT INTO quotes (id, user_id, terms, created_at, expires_at) VALUES ('q', 'u', '{}', 0, 0)")
-        for name, intent, status in (
+        for name, row_approval, status in (
             ("wd_1", approval, "unknown"),
             ("wd_2", "ended", "unknown"),
             ("wd_3", None, "ready"),
         ):
-            row = (name, status, 1_800_000_000.0, 0.0, intent)
+            row = (name, status, 1_800_000_000.0, 0.0, row_approval)
             db.execute("INSERT INTO withdrawals VALUES (?, 'u', 'q', ?, NULL, ?, ?, ?)", row)
     db.close()
     async with caller(tmp_path, user_id=None, answer=None) as c:

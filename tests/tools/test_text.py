@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.tools.text import clean, clean_or_none, dollars, quoted
+from machines_mcp.tools.text import clean, clean_or_none, dollars, quote_text
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_nothing_unprintable_is_ever_left(text: str) -> None:
     ],
 )
 def test_a_quoted_value_ends_where_its_quotes_do(value: str, shown: str) -> None:
-    assert quoted(value) == shown
+    assert quote_text(value) == shown
 
 
 QUOTES = [0x22, 0x60, 0xAB, 0xB4, 0xBB, 0x2018, 0x2019, 0x201A, 0x201B, 0x201C, 0x201D, 0x201E, 0x201F]
@@ -59,7 +59,7 @@ QUOTES += [0x2032, 0x2033, 0x2039, 0x203A, 0x275D, 0x275E, 0x301D, 0x301E, 0x301
 
 @given(st.text() | st.text(st.sampled_from([*map(chr, QUOTES), "'", " ", "a"])))
 def test_no_value_holds_the_quotes_that_stand_around_it(text: str) -> None:
-    shown = quoted(text, 50)
+    shown = quote_text(text, 50)
     assert len(shown) <= 52
     assert shown.startswith("“")
     assert shown.endswith("”")
@@ -69,7 +69,7 @@ def test_no_value_holds_the_quotes_that_stand_around_it(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["José", "Jose\u0301", "Ŋ", "ŉ", "東京", "5,50 €"])
 def test_letters_are_not_taken_for_quotes(name: str) -> None:
-    assert quoted(name) == f"“{name}”"
+    assert quote_text(name) == f"“{name}”"
 
 
 def test_nothing_to_show_is_none() -> None:

@@ -13,7 +13,7 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 
-from machines_mcp.permissions.action_class import Effect
+from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import read_settings
@@ -132,7 +132,7 @@ def test_each_trap_is_seen_where_it_is_set(where: tuple[str, ...], trap: Any, tm
 
 @pytest.mark.parametrize("settings", [*variants()], ids=lambda s: "+".join(s) or "plain")
 def test_toolsets_and_read_only_select_exactly_what_they_say(settings: dict[str, str], tmp_path: Path) -> None:
-    reads = {tool.name for tool in TOOLS if Effect.READ in tool.effects}
+    reads = {tool.name for tool in TOOLS if ActionClass.READ in tool.action_classes}
     for chosen in SUBSETS:
         registry = app(tmp_path, MACHINES_TOOLSETS=",".join(chosen), **settings).load().registry
         expected = [tool.name for tool in TOOLS if tool.toolset in (*chosen, "always")]

@@ -21,10 +21,10 @@ def approve(approval_id: str | None, as_json: bool) -> None:
         if as_json:
             fail("--json shows what waits, and is for approve without an ID.")
         _decide(approval_id, yes=True)
-    from machines_mcp.cli.approvals import intents, listed, waiting
+    from machines_mcp.cli.approvals import approval_store, listed, waiting
 
     settings = load_settings()
-    found = run(lambda: intents(settings))
+    found = run(lambda: approval_store(settings))
     click.echo(json.dumps(listed(found), indent=2, ensure_ascii=False) if as_json else waiting(settings, found))
 
 
@@ -88,4 +88,4 @@ def _decide(approval_id: str, *, yes: bool) -> NoReturn:
         )
     except NothingTyped as error:
         fail(str(error))
-    end(decided.ok, decided.says)
+    end(decided.ok, decided.message)

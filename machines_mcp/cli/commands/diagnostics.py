@@ -31,7 +31,7 @@ def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         for finding in findings:
-            click.echo(_on_screen(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.says}"))
+            click.echo(_on_screen(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.message}"))
     sys.exit(0 if all(f.ok for f in findings) else 1)
 
 
@@ -118,4 +118,4 @@ def _resolve() -> NoReturn:
         resolved = run(lambda: resolve(settings, lines, click.echo))
     except NothingTyped as error:
         fail(str(error))
-    end(resolved.ok, resolved.says)
+    end(resolved.ok, resolved.message)

@@ -58,12 +58,12 @@ def call(tool: str, arguments: str, approve: bool) -> None:
     if not isinstance(given, dict):
         fail('The arguments must be one JSON object, for example: \'{"user_id": "user-1"}\'.')
     from machines_mcp.cli.call import call_once
-    from machines_mcp.cli.progress import told_on
+    from machines_mcp.cli.progress import reporting_on
 
     def wait_at(page: str) -> None:
         click.echo(f"Waiting for the user at {page}, at most two minutes.", err=True)
 
-    with told_on(sys.stderr) as told:
+    with reporting_on(sys.stderr) as told:
         body, ok = run(
             lambda: call_once(settings, tool, given, standing_yes=approve, on_page=wait_at, on_progress=told)
         )

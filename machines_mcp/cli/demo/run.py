@@ -18,7 +18,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from machines_mcp.cli.demo.scenes import SCENES, USER, Results, Scene
 
 
-class Teller(Protocol):
+class Narrator(Protocol):
     """Tells the journey as it goes."""
 
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None: ...
@@ -26,7 +26,7 @@ class Teller(Protocol):
     def end(self, ok: bool, seconds: float) -> None: ...
 
 
-class JsonTeller:
+class JsonNarrator:
     """One JSON object per call, a line each."""
 
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
@@ -41,11 +41,11 @@ class JsonTeller:
 async def run_demo(*, as_json: bool) -> int:
     """Play all scenes; 0 if each went well, else 1 after the first that did not."""
     if as_json:
-        teller: Teller = JsonTeller()
+        teller: Narrator = JsonNarrator()
     else:
-        from machines_mcp.cli.demo.terminal import TerminalTeller
+        from machines_mcp.cli.demo.terminal import TerminalNarrator
 
-        teller = TerminalTeller(len(SCENES))
+        teller = TerminalNarrator(len(SCENES))
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="machines-demo-") as folder, _errors_kept() as errlog:
         ok = await _play(teller, folder, errlog)
@@ -53,7 +53,7 @@ async def run_demo(*, as_json: bool) -> int:
     return 0 if ok else 1
 
 
-async def _play(teller: Teller, folder: str, errlog: Any) -> bool:
+async def _play(teller: Narrator, folder: str, errlog: Any) -> bool:
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "machines_mcp", "serve"],

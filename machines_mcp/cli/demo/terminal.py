@@ -23,7 +23,7 @@ _HEAD = (
 _INDENT = 8
 
 
-class TerminalTeller:
+class TerminalNarrator:
     """A line per call, then what was seen by whom, then the config to copy."""
 
     def __init__(self, scenes: int) -> None:

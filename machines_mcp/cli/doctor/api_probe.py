@@ -29,7 +29,7 @@ async def probe(app: App) -> list[Probed]:
     return await asked.run(client, user_id)
 
 
-def says(row: Probed) -> str:
+def probe_message(row: Probed) -> str:
     """One row as a person reads it."""
     parts = [str(row.status or "-"), *([row.note] if row.note else [])]
     for name in ("missing", "mistyped", "extra"):

@@ -28,12 +28,12 @@ class Finding:
 
     ok: bool
     what: str
-    says: str
+    message: str
     detail: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For a program."""
-        return {"ok": self.ok, "what": self.what, "says": self.says} | self.detail
+        return {"ok": self.ok, "what": self.what, "says": self.message} | self.detail
 
 
 async def examine(*, probe: bool = False) -> list[Finding]:
@@ -89,7 +89,7 @@ def _cure() -> str:
 async def _state(app: App) -> Finding:
     folder = app.settings.state_dir
     try:
-        waiting = len(await app.guard.ways.waiting())
+        waiting = len(await app.guard.channels.waiting())
     except StoreUnavailable:
         return Finding(False, "state", f"{folder} can't be used; check its owner, mode (0700) and free space.")
     if os.name == "posix" and folder.stat().st_uid != os.getuid():
@@ -120,11 +120,11 @@ async def _reach(app: App) -> Finding:
 
 
 async def _probed(app: App) -> list[Finding]:
-    from machines_mcp.cli.doctor.api_probe import detail, probe, says
+    from machines_mcp.cli.doctor.api_probe import detail, probe, probe_message
     from machines_mcp.partner import PartnerError
 
     try:
         rows = await probe(app)
     except PartnerError as error:
         return [Finding(False, "probe", f"it could not begin: {error}")]
-    return [Finding(row.ok, row.endpoint, says(row), detail(row)) for row in rows]
+    return [Finding(row.ok, row.endpoint, probe_message(row), detail(row)) for row in rows]

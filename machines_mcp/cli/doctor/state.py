@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.cli.audit import Unverifiable, moment, read_head, said
+from machines_mcp.cli.audit import Unverifiable, moment, read_head, verification_message
 from machines_mcp.cli.doctor.file_permissions import can, is_private, user_name, who
 from machines_mcp.cli.doctor.run import Finding
-from machines_mcp.cli.unresolved import doubts
+from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.server.app import App
-from machines_mcp.storage.audit_log import Entry
+from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
 
 _OWN_USER = (
@@ -76,12 +76,12 @@ async def _audit(app: App) -> Finding:
         return Finding(False, "audit", "no row can be written, so that nothing may change anything; check free space.")
     if finding.ok and finding.rows and app.policy.head_file is not None and head is None:
         return Finding(False, "audit", f"the head is not there: {app.policy.head_file}; see machines-mcp audit verify.")
-    return Finding(finding.ok, "audit", f"{said(finding, head)[:-1]}; rows can be written")
+    return Finding(finding.ok, "audit", f"{verification_message(finding, head)[:-1]}; rows can be written")
 
 
 async def _try_to_write(app: App) -> None:
     def work(db: Any) -> None:
-        app.guard.audit.append_in(db, Entry("setting", code="doctor"))
+        app.guard.audit.append_in(db, AuditEntry("setting", code="doctor"))
         raise _NotKept
 
     try:
@@ -156,12 +156,12 @@ def _uid_of_caller() -> int:
 async def _unresolved(app: App) -> list[Finding]:
     found = [
         Finding(
-            doubt.state != "manual",
+            unresolved.state != "manual",
             "unresolved",
-            f"{doubt.name}, since {moment(doubt.since)} UTC: {_SAYS[doubt.state].format(why=doubt.why)}",
-            {"state": doubt.state, "approval_id": doubt.intent.id if doubt.intent else None},
+            f"{unresolved.name}, since {moment(unresolved.since)} UTC: {_SAYS[unresolved.state].format(why=unresolved.why)}",
+            {"state": unresolved.state, "approval_id": unresolved.approval.id if unresolved.approval else None},
         )
-        for doubt in await doubts(app.guard)
+        for unresolved in await unresolved_calls(app.guard)
     ]
     return found or [Finding(True, "unresolved", "nothing that was begun is without an outcome")]
 

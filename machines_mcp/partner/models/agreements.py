@@ -6,7 +6,7 @@ from typing import Literal
 
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Flag, Moment
-from machines_mcp.redaction.verbatim import Received
+from machines_mcp.redaction.verbatim import VerbatimField
 
 
 class AgreementLink(Answer):
@@ -19,7 +19,7 @@ class AgreementLink(Answer):
 class Agreement(Answer):
     """One text to accept."""
 
-    id: Received
+    id: VerbatimField
     text: str
     links: tuple[AgreementLink, ...] = ()
 

@@ -10,7 +10,7 @@ from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
 from machines_mcp.partner.models.types import Cents, Cursor, Flag, Moment, Number, PageSize, PositiveWhole, Whole
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.verbatim import Received
+from machines_mcp.redaction.verbatim import VerbatimField
 
 CardStatus = Literal["active", "locked", "canceled", "not_activated"]
 LimitFrequency = Literal[
@@ -28,7 +28,7 @@ class CardLimitSet(Answer):
 class Card(Answer):
     """One card, without its number. `expiration_month` is 1 to 12, `expiration_year` has four digits."""
 
-    card_id: Received
+    card_id: VerbatimField
     status: CardStatus | str
     last4: str
     expiration_month: Whole
@@ -42,21 +42,21 @@ class Card(Answer):
     encrypted_color: EncryptedField | None = None
     encrypted_emoji: EncryptedField | None = None
     encrypted_memo: EncryptedField | None = None
-    folder_id: Received | None = None
-    contract_id: Received | None = None
+    folder_id: VerbatimField | None = None
+    contract_id: VerbatimField | None = None
 
 
 class CardPage(Answer):
     """Some of a user's cards; `next_cursor` is None on the last page."""
 
     cards: tuple[Card, ...]
-    next_cursor: Received | None = None
+    next_cursor: VerbatimField | None = None
 
 
 class CardDeleted(Answer):
     """A card that was closed for good."""
 
-    card_id: Received
+    card_id: VerbatimField
     status: CardStatus | str
     deleted_at: Moment | None = None
 

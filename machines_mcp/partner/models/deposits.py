@@ -6,7 +6,7 @@ from typing import Literal
 
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumber, Whole
-from machines_mcp.redaction.verbatim import Received
+from machines_mcp.redaction.verbatim import VerbatimField
 
 AmountCurrency = Literal["crypto", "usd"]
 # The API publishes no list of statuses; these mean an end wherever they appear, all others may still move.
@@ -21,8 +21,8 @@ class DepositRange(Answer):
     from_network: str
     to_currency: str | None = None
     to_network: str | None = None
-    contract_id: Received | None = None
-    payout_address: Received | None = None
+    contract_id: VerbatimField | None = None
+    payout_address: VerbatimField | None = None
     payout_chain_id: Whole | None = None
     min_amount: Number | None = None
     max_amount: Number | None = None
@@ -34,7 +34,7 @@ class DepositEstimate(DepositRange):
     quoted_amount: Number
     quoted_amount_currency: AmountCurrency | str
     estimated_to_amount: Number | None = None
-    rate_id: Received | None = None
+    rate_id: VerbatimField | None = None
 
 
 class Deposit(Answer):
@@ -43,13 +43,13 @@ class Deposit(Answer):
     `status` is an open set; only `pending` is documented.
     """
 
-    id: Received
-    contract_id: Received | None = None
-    change_now_id: Received | None = None
+    id: VerbatimField
+    contract_id: VerbatimField | None = None
+    change_now_id: VerbatimField | None = None
     from_currency: str
     from_network: str
-    deposit_address: Received | None = None
-    payin_extra_id: Received | None = None
+    deposit_address: VerbatimField | None = None
+    payin_extra_id: VerbatimField | None = None
     chain_id: Whole | None = None
     min_amount: Number | None = None
     max_amount: Number | None = None

@@ -10,14 +10,14 @@ from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Moment, ShortText, UserId
 from machines_mcp.partner.scopes import Scope
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.verbatim import Received
+from machines_mcp.redaction.verbatim import VerbatimField
 
 
 class Session(Answer):
     """One session. `scopes` are those the API says it granted."""
 
-    session_id: Received
-    user_id: Received
+    session_id: VerbatimField
+    user_id: VerbatimField
     scopes: tuple[str, ...]
     expires_at: Moment
     session_token: Secret

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Cents, Cursor, Moment, PageSize, Uuid
-from machines_mcp.redaction.verbatim import Received
+from machines_mcp.redaction.verbatim import VerbatimField
 
 TransactionType = Literal["spend", "collateral", "payment", "fee"]
 
@@ -16,21 +16,21 @@ TransactionType = Literal["spend", "collateral", "payment", "fee"]
 class Transaction(Answer):
     """One movement, in cents of `currency`. `status` and `merchant_name` are free texts of others."""
 
-    transaction_id: Received
+    transaction_id: VerbatimField
     type: TransactionType | str
     status: str
     amount_cents: Cents
     currency: str
     created_at: Moment
     merchant_name: str | None = None
-    card_id: Received | None = None
+    card_id: VerbatimField | None = None
 
 
 class TransactionPage(Answer):
     """Some of them; `next_cursor` is None on the last page, and where the API doesn't say."""
 
     transactions: tuple[Transaction, ...]
-    next_cursor: Received | None = None
+    next_cursor: VerbatimField | None = None
 
 
 class TransactionQuery(Body):

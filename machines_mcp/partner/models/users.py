@@ -5,14 +5,14 @@ from __future__ import annotations
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.kyc import KycStatusValue
 from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, UserId
-from machines_mcp.redaction.verbatim import Received
+from machines_mcp.redaction.verbatim import VerbatimField
 
 
 class User(Answer):
     """A user as the API knows it. `wallet_address` comes back in lower case."""
 
-    user_id: Received
-    wallet_address: Received | None = None
+    user_id: VerbatimField
+    wallet_address: VerbatimField | None = None
     kyc_status: KycStatusValue
     created_at: Moment | None = None
 

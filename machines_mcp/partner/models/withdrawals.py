@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Cents, Code, Flag, Moment, Number, PositiveWhole, Visible, Whole
-from machines_mcp.redaction.verbatim import Received
+from machines_mcp.redaction.verbatim import VerbatimField
 
 # The seven arguments in their order: collateral proxy, token, amount, recipient, expiry, salt, signature. Strings and
 # numbers mixed, and never changed.
-Parameters = tuple[Received | Whole, ...]
+Parameters = tuple[VerbatimField | Whole, ...]
 CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"] | str
 
 
@@ -34,15 +34,15 @@ class WithdrawalEstimate(WithdrawalRange):
     from_amount: Number | None = None
     from_amount_cents: Cents | None = None
     estimated_to_amount: Number | None = None
-    rate_id: Received | None = None
-    destination_extra_id: Received | None = None
+    rate_id: VerbatimField | None = None
+    destination_extra_id: VerbatimField | None = None
 
 
 class WithdrawalSignature(Answer):
     """The signature apart from the parameters; which of these come is not the same in all versions of the API."""
 
-    data: Received | None = None
-    salt: Received | None = None
+    data: VerbatimField | None = None
+    salt: VerbatimField | None = None
     parameters: Parameters | None = None
     expires_at: Moment | None = None
 
@@ -50,24 +50,24 @@ class WithdrawalSignature(Answer):
 class Execution(Answer):
     """Which contract to call: `call_target`, in the way of `call_path`. Never the collateral proxy itself."""
 
-    contract_id: Received | None = None
+    contract_id: VerbatimField | None = None
     contract_version: str | Whole | None = None
     chain_id: Whole | None = None
-    collateral_proxy_address: Received | None = None
-    controller_address: Received | None = None
-    coordinator_address: Received | None = None
-    call_target: Received | None = None
+    collateral_proxy_address: VerbatimField | None = None
+    controller_address: VerbatimField | None = None
+    coordinator_address: VerbatimField | None = None
+    call_target: VerbatimField | None = None
     call_path: CallPath | None = None
 
 
 class Relay(Answer):
     """The exchange in between, where the asset changes: the withdrawal pays to `payin_address`."""
 
-    change_now_id: Received | None = None
-    payin_address: Received | None = None
-    payin_extra_id: Received | None = None
-    payout_address: Received | None = None
-    payout_extra_id: Received | None = None
+    change_now_id: VerbatimField | None = None
+    payin_address: VerbatimField | None = None
+    payin_extra_id: VerbatimField | None = None
+    payout_address: VerbatimField | None = None
+    payout_extra_id: VerbatimField | None = None
     from_currency: str | None = None
     from_network: str | None = None
     to_currency: str | None = None
@@ -80,7 +80,7 @@ class Withdrawal(Answer):
     status: Literal["pending", "ready"] | str
     retry_after_seconds: Number | None = None
     parameters: Parameters | None = None
-    signature: WithdrawalSignature | Received | None = None
+    signature: WithdrawalSignature | VerbatimField | None = None
     expires_at: Moment | None = None
     execution: Execution | None = None
     relay: Relay | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 
-from machines_mcp.partner.authenticated import Channel
+from machines_mcp.partner.authenticated import AuthenticatedTransport
 from machines_mcp.partner.models.base import refuse
 
 _RECORD_ID = re.compile(r"[A-Za-z0-9._~-]{8,128}")
@@ -15,7 +15,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
 class Resource:
     """A group of endpoints."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: AuthenticatedTransport) -> None:
         self._channel = channel
 
 

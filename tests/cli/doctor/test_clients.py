@@ -37,7 +37,7 @@ def test_a_machine_without_clients_is_well(system: System) -> None:
     config_path(CLIENTS["cursor"], system).write_text('{"mcpServers": {}}', encoding="utf-8")
     finding = clients(system)
     assert finding.ok
-    assert finding.says == "none names this server yet; machines-mcp install puts it into one"
+    assert finding.message == "none names this server yet; machines-mcp install puts it into one"
 
 
 def test_each_client_that_starts_us_is_named(system: System, tmp_path: Path) -> None:
@@ -47,12 +47,12 @@ def test_each_client_that_starts_us_is_named(system: System, tmp_path: Path) -> 
     other.touch(mode=0o755)
     text = path.read_text(encoding="utf-8")
     found = clients(system)
-    assert (found.ok, found.says) == (True, "VS Code starts this server; Codex starts this server")
+    assert (found.ok, found.message) == (True, "VS Code starts this server; Codex starts this server")
 
     command = next(line for line in text.splitlines() if '"command"' in line)
     path.write_text(text.replace(command, f'"command": "{other.as_posix()}",'), encoding="utf-8")
     found = clients(system)
-    assert (found.ok, found.says) == (True, f"VS Code starts another copy: {other}; Codex starts this server")
+    assert (found.ok, found.message) == (True, f"VS Code starts another copy: {other}; Codex starts this server")
     assert found.detail == {"clients": {"vscode": "other", "codex": "ours"}}
 
 
@@ -71,14 +71,14 @@ def test_a_client_that_names_no_command_there_is_fails(
     finding = clients(system)
     assert not finding.ok
     named = gone if isinstance(gone, str) and gone else "no absolute path"
-    assert finding.says == f"Cursor names a command that is not there: {named}; run machines-mcp install cursor"
+    assert finding.message == f"Cursor names a command that is not there: {named}; run machines-mcp install cursor"
 
 
 def test_a_config_that_cannot_be_read_is_named(system: System) -> None:
     path = _install(system, "codex")
     path.write_text(f"a = {KEY}", encoding="utf-8")
     finding = clients(system)
-    assert (finding.ok, finding.says) == (True, f"Codex's config can't be read: {path}")
+    assert (finding.ok, finding.message) == (True, f"Codex's config can't be read: {path}")
 
 
 def test_where_the_key_comes_from_is_said_without_it(system: System, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_where_the_key_comes_from_is_said_without_it(system: System, tmp_path: P
         ({}, f"from {stored}, stored by machines-mcp login"),
     ):
         (finding,) = partner_key(read_settings(SANDBOX | env))
-        assert (finding.ok, finding.says) == (True, says)
+        assert (finding.ok, finding.message) == (True, says)
         assert KEY not in repr(finding)
 
 

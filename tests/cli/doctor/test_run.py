@@ -73,8 +73,8 @@ async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
     with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(30):
         (found,) = [finding for finding in await examine() if finding.what == "vault"]
     assert not found.ok
-    assert "does not start" in found.says
-    assert cure in found.says
+    assert "does not start" in found.message
+    assert cure in found.message
 
 
 async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream) -> None:
@@ -107,7 +107,7 @@ async def test_what_the_api_dropped_added_and_mistyped_is_said_without_a_value(t
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update(last4=["canary"], new="canary")))
     script(api, "GET /transactions", refusal(500, "canary"))
     findings = await probed(tmp_path, api.base_url, PARTNER_KEY, USER)
-    assert [(finding.what, finding.says) for finding in findings if not finding.ok] == [
+    assert [(finding.what, finding.message) for finding in findings if not finding.ok] == [
         ("GET /balances", "200; missing balances.balanceDue"),
         ("GET /cards", "200; mistyped cards[].last4; extra cards[].new"),
         ("GET /transactions", "500; server_error"),

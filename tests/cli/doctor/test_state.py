@@ -20,7 +20,7 @@ from machines_mcp.cli.doctor.state import guarded
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import read_settings
-from machines_mcp.storage.audit_log import Entry, Head
+from machines_mcp.storage.audit_log import AuditEntry, Checkpoint
 
 pytestmark = [
     pytest.mark.anyio,
@@ -77,12 +77,12 @@ async def test_a_new_folder_in_embedded_is_well(home: Path) -> None:
     assert [finding.what for finding in findings] == [
         *("policy", "passphrase", "audit", "files", "caller", "desk", "unresolved")
     ]
-    assert [finding.says for finding in findings if not finding.ok] == []
+    assert [finding.message for finding in findings if not finding.ok] == []
 
 
 async def test_the_policy_in_force_is_named_with_its_digest(home: Path) -> None:
     async with app(home) as made:
-        assert (await found(made, "policy")).says == (
+        assert (await found(made, "policy")).message == (
             f"no file, the defaults of sandbox, digest {made.policy.digest[:12]}"
         )
 
@@ -90,14 +90,14 @@ async def test_the_policy_in_force_is_named_with_its_digest(home: Path) -> None:
 async def test_without_a_passphrase_nothing_can_be_approved(home: Path) -> None:
     async with app(home) as made:
         finding = await found(made, "passphrase")
-        assert (finding.ok, finding.says) == (
+        assert (finding.ok, finding.message) == (
             False,
             "none, so that nothing can be approved; run machines-mcp passphrase",
         )
         await made.guard.passphrase.set(Secret("correct horse battery"))
         finding = await found(made, "passphrase")
         assert finding.ok
-        assert finding.says.startswith("set 20")
+        assert finding.message.startswith("set 20")
 
 
 async def test_where_nothing_is_asked_no_passphrase_is_missed(home: Path) -> None:
@@ -114,11 +114,11 @@ async def test_a_passphrase_file_that_is_broken_is_named(home: Path) -> None:
 
 async def test_the_audit_is_verified_and_tried_without_a_row_being_left(home: Path) -> None:
     async with app(home) as made:
-        await made.guard.audit.append(Entry("call", tool="create_card"))
+        await made.guard.audit.append(AuditEntry("call", tool="create_card"))
         finding = await found(made, "audit")
         assert finding.ok
-        assert finding.says.startswith("Whole: 1 rows")
-        assert finding.says.endswith("rows can be written")
+        assert finding.message.startswith("Whole: 1 rows")
+        assert finding.message.endswith("rows can be written")
         assert len(await made.guard.audit.rows()) == 1
 
 
@@ -132,12 +132,12 @@ async def test_the_audit_is_verified_and_tried_without_a_row_being_left(home: Pa
 async def test_an_audit_that_was_tampered_with_is_no_good(home: Path, statement: str, says: str) -> None:
     async with app(home) as made:
         for _ in range(2):
-            await made.guard.audit.append(Entry("call", tool="create_card"))
+            await made.guard.audit.append(AuditEntry("call", tool="create_card"))
         with closing(sqlite3.connect(made.settings.state_dir / "state.db")) as db, db:
             db.execute(statement)
         finding = await found(made, "audit")
     assert not finding.ok
-    assert says in finding.says
+    assert says in finding.message
 
 
 async def test_an_audit_whose_end_was_cut_is_found_by_the_head_of_the_policy(home: Path) -> None:
@@ -147,15 +147,15 @@ async def test_an_audit_whose_end_was_cut_is_found_by_the_head_of_the_policy(hom
     async with app(home, MACHINES_POLICY=str(policy)) as made:
         assert (await found(made, "audit")).ok
         for _ in range(2):
-            await made.guard.audit.append(Entry("call", tool="create_card"))
+            await made.guard.audit.append(AuditEntry("call", tool="create_card"))
         assert (await found(made, "audit")).ok
         await made.store.run(lambda db: db.execute("DELETE FROM audit WHERE seq = 2"))
-        assert "the head speaks of row 2" in (await found(made, "audit")).says
-        Head.read(head)
+        assert "the head speaks of row 2" in (await found(made, "audit")).message
+        Checkpoint.read(head)
         head.unlink()
-        assert "the head is not there" in (await found(made, "audit")).says
+        assert "the head is not there" in (await found(made, "audit")).message
         head.write_text("{}", encoding="ascii")
-        assert "is none" in (await found(made, "audit")).says
+        assert "is none" in (await found(made, "audit")).message
 
 
 async def test_an_audit_that_cannot_be_written_is_no_good(home: Path) -> None:
@@ -163,20 +163,20 @@ async def test_an_audit_that_cannot_be_written_is_no_good(home: Path) -> None:
         await made.store.read(lambda db: db.execute("PRAGMA query_only = ON"))
         finding = await found(made, "audit")
     assert not finding.ok
-    assert "no row can be written" in finding.says
+    assert "no row can be written" in finding.message
 
 
 async def test_files_of_this_user_alone_are_well_and_others_are_named(home: Path) -> None:
     async with app(home) as made:
         finding = await found(made, "files")
-        assert (finding.ok, finding.says) == (
+        assert (finding.ok, finding.message) == (
             True,
             f"state, keys and partner key file: only {user_name(os.geteuid())} can read or write them",
         )
         (home / "partner.key").chmod(0o644)
         finding = await found(made, "files")
         assert not finding.ok
-        assert finding.says == f"{home / 'partner.key'}: everybody can read it; run chmod go= on it"
+        assert finding.message == f"{home / 'partner.key'}: everybody can read it; run chmod go= on it"
         (home / "partner.key").chmod(0o600)
         os.chmod(home, 0o777)  # noqa: S103 - that is the fault
         finding = await found(made, "files")
@@ -189,20 +189,20 @@ async def test_programs_of_the_servers_own_user_are_said_to_be_unprotected_again
     async with app(home) as made:
         finding = await found(made, "caller")
         assert finding.ok
-        assert finding.says.startswith(f"NOT PROTECTED: programs of {user_name(os.geteuid())}")
-        assert "sudo -n -u machines" in finding.says
+        assert finding.message.startswith(f"NOT PROTECTED: programs of {user_name(os.geteuid())}")
+        assert "sudo -n -u machines" in finding.message
 
 
 async def test_a_caller_by_sudo_is_told_what_they_can_reach(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", SOMEBODY)
     async with app(home) as made:
         finding = await found(made, "caller")
-        assert finding.ok, finding.says
-        assert "reaches neither key, state nor policy" in finding.says
+        assert finding.ok, finding.message
+        assert "reaches neither key, state nor policy" in finding.message
         (home / "partner.key").chmod(0o644)
         finding = await found(made, "caller")
         assert not finding.ok
-        assert f"can reach {home / 'partner.key'}" in finding.says
+        assert f"can reach {home / 'partner.key'}" in finding.message
 
 
 async def test_a_caller_by_sudo_who_hands_over_the_key_has_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,18 +210,18 @@ async def test_a_caller_by_sudo_who_hands_over_the_key_has_it(home: Path, monkey
     async with app(home, MACHINES_PARTNER_KEY_FILE="", MACHINES_PARTNER_KEY="key-of-the-tests") as made:
         finding = await found(made, "caller")
     assert not finding.ok
-    assert "through the environment" in finding.says
+    assert "through the environment" in finding.message
 
 
 async def test_a_desk_counts_only_where_it_proves_to_be_this_folders(home: Path) -> None:
     async with app(home, **EMBEDDED) as made, app(home, **EMBEDDED) as other:
-        assert "not open" in (await found(made, "desk")).says
+        assert "not open" in (await found(made, "desk")).message
         address = await other.desk_address()
         assert address is not None
-        assert (await found(made, "desk")).says == f"{address} answers"
+        assert (await found(made, "desk")).message == f"{address} answers"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         async with app(home, **EMBEDDED) as made:
             notes = made.settings.state_dir / "desk.json"
             notes.write_text(f'{{"address": "x", "port": {port}, "pid": 1}}', encoding="ascii")
-            assert "not open" in (await found(made, "desk")).says
+            assert "not open" in (await found(made, "desk")).message
