@@ -1,5 +1,5 @@
-"""How fast the server starts and answers, beside a bare server of the SDK measured in the same run.
+"""Measure how fast the server starts and responds, compared with a bare SDK server in the same run.
 
-Absolute figures drift with whatever else the machine does, so the two servers take turns and the ratios are what
-counts. Run it by `make bench`, or `python -m benchmarks --help`.
+Absolute figures vary with the load of the machine, so the two servers take turns and only the ratios count. Run
+`make bench`, or `python -m benchmarks --help`.
 """

@@ -52,7 +52,7 @@ def _rows(scratch: Path, era: Era, runs: int, *, noise: bool) -> list[report.Row
 
 
 def _upstream(base_url: str, partner_key: str) -> dict[str, str]:
-    """The settings of a server over an API on loopback."""
+    """Return the settings of a server that calls an API on loopback."""
     return {
         "MACHINES_ENV": "sandbox",
         "MACHINES_API_URL": base_url,
@@ -62,12 +62,12 @@ def _upstream(base_url: str, partner_key: str) -> dict[str, str]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the server beside a bare one.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare the server with a bare one.")
     parser.add_argument("--runs", type=int, default=10, help="rounds of each measurement (10)")
     parser.add_argument("--era", choices=ERAS, default=ERAS[0], help=f"protocol revision to speak ({ERAS[0]})")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--record", action="store_true", help="keep the run for docs/benchmarks.md")
-    parser.add_argument("--noise", action="store_true", help="the bare server on both sides: what chance alone does")
+    parser.add_argument("--record", action="store_true", help="save the run for docs/benchmarks.md")
+    parser.add_argument("--noise", action="store_true", help="measure the bare server on both sides, to show the noise")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""The least that one would write with the SDK: one typed tool on its `MCPServer`, over its own stdio."""
+"""A minimal SDK server: one typed tool on `MCPServer`, over the SDK's stdio."""
 
 from __future__ import annotations
 

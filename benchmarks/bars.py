@@ -1,4 +1,4 @@
-"""Servers beside each other as bars, a panel per quantity; drawn and turned into a PNG as the lines over time are."""
+"""Draw bar charts that compare servers, with a panel per quantity, as SVG for `plot.to_png`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHERS = "#b9c2c8"
 
 @dataclass(frozen=True)
 class Bars:
-    """A panel: what is compared, in which direction it is better, and a value per server; None where it has none."""
+    """A panel: the quantity, which direction is better, and a value per server (None if it has none)."""
 
     title: str
     better: str
@@ -23,7 +23,7 @@ class Bars:
 
 
 def draw(title: str, below: str, panels: Sequence[Bars]) -> str:
-    """The panels in two columns; the first server of each is ours and stands out."""
+    """Draw the panels in two columns. The first server of each is ours and is highlighted."""
     column = (WIDTH - 3 * MARGIN) // 2
     tall = 44 + max(len(panel.values) for panel in panels) * (BAR + GAP) + GAP
     height = TOP + -(-len(panels) // 2) * tall
@@ -60,6 +60,6 @@ def _panel(panel: Bars, left: int, top: int, wide: int) -> list[str]:
 
 
 def _fitting(name: str) -> str:
-    """A package's name without its scope, and without its version where both do not fit."""
+    """Return a package's name without its scope, and without its version if that does not fit."""
     plain = name.rpartition("/")[2]
     return plain if len(plain) <= LONGEST else plain.partition(" ")[0]

@@ -1,7 +1,7 @@
-"""How soon a call that waits lets go when the client cancels it, seen from the other side: the upstream's sockets.
+"""Measure how soon a waiting call stops when the client cancels it, from the upstream's sockets.
 
-A cancelled call is answered with nothing that could be timed. So the upstream here holds the second poll of each wait
-back; the connection it holds ends when the server gives the poll up.
+A cancelled call sends no response that could be timed. So this upstream holds the second poll of each wait open, and
+its connection ends when the server drops the poll.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.wire import BenchmarkError, Command, Era, Wire
 CANCELS_A_ROUND = 10
 WAIT_SECONDS = 50
 PATIENCE_SECONDS = 30.0
-# Four times the pause that the upstream asks for between polls.
+# Four times the poll interval that the upstream requests.
 QUIET_SECONDS = 1.0
 
 _SESSION = {"sessionToken": "a.b.c", "sessionId": "session-1", "userId": "benchmark-user", "scopes": []}
@@ -27,10 +27,10 @@ _PENDING = {"status": "pending", "isTermsOfServiceAccepted": False}
 
 
 class HoldingUpstream:
-    """A Partner API on loopback that knows sessions and one pending identity check; a context manager.
+    """A Partner API on loopback with sessions and one pending identity check; a context manager.
 
-    Of the polls of that check each second one is held: `held` gets its moment, and `released` the moment at which its
-    connection ended (`time.perf_counter`). `polls` counts all.
+    It holds every second poll of that check. `held` gets the time of the poll, and `released` the time at which its
+    connection ended (`time.perf_counter`). `polls` counts all polls.
     """
 
     base_url: str
@@ -88,7 +88,7 @@ class HoldingUpstream:
 
 
 def measure_cancellation(server: Command, upstream: HoldingUpstream, era: Era, runs: int) -> Samples:
-    """Milliseconds from the client's `notifications/cancelled` to the end of the poll that was under way."""
+    """Measure milliseconds from the client's `notifications/cancelled` to the end of the poll in progress."""
     samples = Samples()
     with Wire(server, era) as wire:
         wire.greet()
@@ -96,10 +96,10 @@ def measure_cancellation(server: Command, upstream: HoldingUpstream, era: Era, r
             taken = [_cancel(wire, upstream) for _ in range(CANCELS_A_ROUND)]
             if counted:
                 samples.rounds.append(taken)
-        # Nothing that was cancelled asks on.
+        # Cancelled calls must not poll again.
         time.sleep(QUIET_SECONDS)
         if upstream.polls != 2 * CANCELS_A_ROUND * (runs + 1):
-            raise BenchmarkError(f"{server.name} went on polling after it was cancelled")
+            raise BenchmarkError(f"{server.name} kept polling after it was cancelled")
     return samples
 
 
@@ -112,4 +112,4 @@ def _cancel(wire: Wire, upstream: HoldingUpstream) -> float:
         wire.notify("notifications/cancelled", {"requestId": request})
         return (upstream.released.get(timeout=PATIENCE_SECONDS) - start) * 1000
     except queue.Empty:
-        raise BenchmarkError("a call did not poll, or did not let go when it was cancelled") from None
+        raise BenchmarkError("a call did not poll, or did not stop when it was cancelled") from None

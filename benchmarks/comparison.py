@@ -1,4 +1,4 @@
-"""Several servers beside ours: medians over the rounds, and ratios within each round."""
+"""Compare several servers with ours: medians over the rounds, and ratios within each round."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is compared: its key in the record, its name, its unit, and whether a smaller value is the better one."""
+    """A compared quantity: its key in the record, its name, its unit, and whether less is better."""
 
     key: str
     name: str
@@ -34,9 +34,9 @@ QUANTITIES = (
 
 
 def compared(ours: Figures, others: Sequence[Figures]) -> dict[str, dict[str, Any]]:
-    """By server, ours first: `tools`, and for each quantity `value` and, of the others, `ratio` to ours with its range.
+    """Return by server, ours first: `tools`, and each quantity's `value` and (for others) `ratio` to ours and range.
 
-    A quantity that a server doesn't show is not there. A ratio is the median of the rounds' own ratios; memory and
+    Quantities that a server doesn't have are left out. A ratio is the median of the rounds' own ratios; memory and
     tokens are one value for all rounds.
     """
     return {figures.command.name: _shown(figures, ours) for figures in (ours, *others)}
@@ -57,7 +57,7 @@ def _shown(figures: Figures, ours: Figures) -> dict[str, Any]:
 
 
 def _rounds(figures: Figures, key: str) -> list[float]:
-    """The value of each round."""
+    """Return the value of each round."""
     if key == "tokens":
         return [figures.listed / BYTES_PER_TOKEN]
     if key == "memory":
@@ -67,7 +67,7 @@ def _rounds(figures: Figures, key: str) -> list[float]:
 
 
 def as_table(servers: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: a row per server, a column per quantity, the ratio to ours in brackets."""
+    """Format as Markdown: a row per server, a column per quantity, the ratio to ours in brackets."""
     head = ["server", "tools", *(f"{quantity.name}, {quantity.unit}" for quantity in QUANTITIES)]
     lines = [_row(head), _row(["---"] * len(head))]
     for name, shown in servers.items():

@@ -1,7 +1,7 @@
-"""Fills a sandbox's database: one card, deposit and spend, made over the API, become as many as are asked for.
+"""Fill a sandbox's database: copy one card, deposit and spend, made over the API, as often as requested.
 
-The copies go in by SQL, a few seconds for 100,000 of each; every column that is not set here is the original's, so a
-new column needs nothing here. Copies lie in the past: days ago, a second apart.
+SQL inserts 100,000 copies of each in a few seconds. Columns not set here keep the original's value, so new columns
+need no change. Copies are at least a day old and one second apart.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 DAY = 86_400.0
-# How many users the rows that are not the asking user's are spread over.
+# The number of users who own the other rows.
 NEIGHBOURS = 100
 
 Row = dict[str, Any]
 
 
 def fill(file: Path, user_id: str, *, own: int, others: int) -> None:
-    """Bring the user to `own` cards, deposits and spends, and give `others` more of each to their neighbours."""
+    """Bring the user to `own` cards, deposits and spends, and add `others` of each for other users."""
     with closing(sqlite3.connect(file, timeout=30)) as database:
         database.row_factory = sqlite3.Row
         with database:
             _fill(database, user_id, own, others)
-        # Into the file itself: what is measured is a database that has long been so, not one that was just written.
+        # Flush the WAL into the file, to measure a database at rest and not one that was just written.
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -60,7 +60,7 @@ def _copy_cards(database: sqlite3.Connection, user_id: str, numbers: range, owne
 
 
 def _copy_deposits(database: sqlite3.Connection, user_id: str, numbers: range, owner: Callable[[int], str]) -> None:
-    """Deposits with the entry of each, completed so long ago that they are not among the active ones."""
+    """Copy the deposit and its entry, completed long enough ago not to be active."""
     deposit = _original(database, "SELECT * FROM deposits WHERE user_id = ?", user_id)
     entry = _original(database, "SELECT * FROM entries WHERE entry_id = ?", deposit["entry_id"])
     ids = [str(uuid.uuid4()) for _ in numbers]
@@ -81,7 +81,7 @@ def _copy_deposits(database: sqlite3.Connection, user_id: str, numbers: range, o
 
 
 def _copy_spends(database: sqlite3.Connection, user_id: str, numbers: range, owner: Callable[[int], str]) -> None:
-    """Spends of one cent, so that the balance stays what it may be."""
+    """Copy the spend, one cent each, so that the balance stays valid."""
     original = _original(database, "SELECT * FROM entries WHERE user_id = ? AND type = 'spend'", user_id)
 
     def copies() -> Iterator[Row]:
@@ -103,7 +103,7 @@ def _original(database: sqlite3.Connection, sql: str, value: str) -> Row:
 
 
 def _insert(database: sqlite3.Connection, table: str, rows: Iterator[Row]) -> None:
-    """Table and column names are the schema's, values are bound."""
+    """Insert the rows. Table and column names come from the schema; values are bound."""
     first = next(rows, None)
     if first is None:
         return

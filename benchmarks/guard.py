@@ -1,4 +1,4 @@
-"""What the last look at a line costs: `python -m benchmarks.guard`, ours alone, in this process."""
+"""Measure what the output filter costs per line: `python -m benchmarks.guard`, in this process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from machines_mcp.redaction.secret import Secret
 
 SIZES = (1, 4, 16, 64)
 KNOWN = (3, 30, 300)
-# Milliseconds at the 99th percentile for lines of so many kB.
+# Target milliseconds at the 99th percentile, by line size in kB.
 AIMS = {4: 2.0, 16: 8.0}
 
 
 def line(kilobytes: int, *, masked: bool) -> str:
-    """A page of transactions as it leaves, of about this length; with a card number in each name, or none."""
+    """Return an outgoing page of transactions of about this length, with a card number in each name or none."""
     page: list[dict[str, object]] = []
     text = ""
     while len(text) < kilobytes * 1024:
@@ -58,7 +58,7 @@ def _compact(value: object) -> str:
 
 
 def quantiles(text: str, known: int, runs: int) -> tuple[float, float, float]:
-    """Milliseconds: to learn one secret, and the median and the 99th percentile of a look at the line."""
+    """Return milliseconds: to add one secret, and the median and 99th percentile of filtering the line."""
     output_filter = OutputFilter()
     start = time.perf_counter()
     for _ in range(known):
@@ -66,7 +66,7 @@ def quantiles(text: str, known: int, runs: int) -> tuple[float, float, float]:
     learned = (time.perf_counter() - start) * 1000 / known
     taken = []
     for _ in range(runs):
-        # Of this thread's own time: what other processes take from it is no cost of ours.
+        # Thread time, which excludes other processes.
         start = time.thread_time()
         output_filter.filtered(text)
         taken.append((time.thread_time() - start) * 1000)
@@ -76,17 +76,17 @@ def quantiles(text: str, known: int, runs: int) -> tuple[float, float, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000, help="looks at each line (1000)")
+    parser.add_argument("--runs", type=int, default=1000, help="runs per line (1000)")
     runs = parser.parse_args(arguments).runs
-    print(f"{where()}; {runs} looks at each line\n")
-    print("| line, kB | secrets known | lines | median, ms | 99th percentile, ms | aim, ms | learning one, ms |")
+    print(f"{where()}; {runs} runs per line\n")
+    print("| line, kB | secrets known | lines | median, ms | 99th percentile, ms | aim, ms | adding one, ms |")
     print("| ---: | ---: | --- | ---: | ---: | --- | ---: |")
     gc.freeze()
     for size in SIZES:
         for known in KNOWN:
             for masked in (False, True):
                 learned, median, high = quantiles(line(size, masked=masked), known, runs)
-                kind = "with card numbers" if masked else "innocent"
+                kind = "with card numbers" if masked else "without card numbers"
                 aim = f"at most {AIMS[size]:.0f}: {'met' if high <= AIMS[size] else 'missed'}" if size in AIMS else ""
                 print(f"| {size} | {known} | {kind} | {median:.2f} | {high:.2f} | {aim} | {learned:.2f} |")
     return 0

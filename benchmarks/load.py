@@ -1,4 +1,4 @@
-"""A load on one server: so many calls a second, whatever becomes of them, by users who come, do things and go."""
+"""Put a constant rate of calls on one server, whatever their outcome, from users who come and go."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PATIENCE = 120.0
 _ENVELOPE = "io.modelcontextprotocol/"
 _MOST_BYTES = 1 << 22
 
-# What a call is, and how often: mostly reads, as models do, and some of everything that changes something.
+# The calls and their weights: mostly reads, as models make them, and some of every mutation.
 MIX: Mapping[str, int] = {
     "get_balances": 24, "list_cards": 12, "get_card": 12, "list_transactions": 10, "status": 8, "get_kyc_status": 6,
     "list_deposits": 6, "quote_withdrawal": 4, "lock": 5, "unlock": 3, "create_deposit": 3, "create_card": 5,
     "create_withdrawal": 2,
 }  # fmt: skip
 USERS = 24
-# Then somebody new comes: nobody has a hundred cards.
+# Then a new user takes the place, because no user has a hundred cards.
 CALLS_OF_A_USER = 150
 MOST_TRIES = 5
 AT_ONCE = 8
@@ -43,7 +43,7 @@ _PERSON = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer: when its call was made (seconds since the beginning), how long it took, and its code."""
+    """One result: when the call was made (seconds since the start), how long it took, and its code."""
 
     at: float
     tool: str
@@ -53,7 +53,7 @@ class Sample:
 
 @dataclass
 class Speaker:
-    """One server process, spoken to with as many calls under way as one likes."""
+    """A server process that can have any number of calls in flight."""
 
     process: asyncio.subprocess.Process
     _waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Speaker:
 
     @classmethod
     async def start(cls, command: Command, errors: Path) -> Speaker:
-        """Start the server; what it logs goes to `errors`."""
+        """Start the server, with its stderr in `errors`."""
         with errors.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *command.arguments,
@@ -77,7 +77,7 @@ class Speaker:
         return cls(process)
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Call a tool, say yes where it asks; the code (ok, or the error's) and the answer's object."""
+        """Call a tool, approving if asked. Return the code (`ok` or the error's) and the result object."""
         result = await self._ask(tool, arguments, {})
         if result.get("resultType") == "input_required":
             yes = {name: {"action": "accept", "content": {}} for name in result["inputRequests"]}
@@ -86,7 +86,7 @@ class Speaker:
         return (str(body["code"]) if result.get("isError") else "ok"), body
 
     async def close(self) -> None:
-        """Hang up, and see it end."""
+        """Close stdin and wait for the server to exit."""
         assert self.process.stdin
         self.process.stdin.close()
         async with asyncio.timeout(10):
@@ -120,12 +120,12 @@ class Speaker:
                 found.set_result(message)
         for found in self._waiting.values():
             if not found.done():
-                found.set_exception(ConnectionError("the server has ended"))
+                found.set_exception(ConnectionError("the server exited"))
 
 
 @dataclass
 class User:
-    """A user to whom money and cards are open."""
+    """An onboarded user with money to spend."""
 
     name: str
     left: int = CALLS_OF_A_USER
@@ -134,7 +134,7 @@ class User:
 
 
 class Load:
-    """Calls by `USERS` users at a time; each is due at its time, whether or not those before it have their answers."""
+    """Calls from `USERS` users at a time. Each is sent on schedule, even if earlier ones have not finished."""
 
     def __init__(self, speaker: Speaker, seed: int) -> None:
         self._speaker = speaker
@@ -144,18 +144,18 @@ class Load:
         self._users: list[User] = []
         self.samples: list[Sample] = []
         self.in_doubt = 0
-        """Calls of which it was not known at first whether they had happened."""
+        """Calls whose outcome was unknown at first."""
         self.settled = 0
-        """Those of them that a repetition by the id brought to an end."""
+        """Those of them that were resolved by repeating the call with its id."""
 
     async def prepare(self) -> None:
-        """The first users come, before anything is measured."""
+        """Create the first users before the measurement."""
         for _ in range(0, USERS, AT_ONCE):
             self._users += await asyncio.gather(*(self._arrived() for _ in range(AT_ONCE)))
         self.samples.clear()
 
     async def run(self, seconds: float, rate: float) -> None:
-        """`rate` calls a second for so long; then wait for the last answers."""
+        """Send `rate` calls a second for this long, then wait for the last results."""
         self._begun = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for number in range(int(seconds * rate)):
@@ -168,7 +168,7 @@ class Load:
                 tasks.create_task(self._act(user))
 
     async def _follow(self, place: int) -> None:
-        """Somebody new takes the place, once they may; until then the one before stays."""
+        """Replace the user in this place, once the new one is onboarded."""
         self._users[place] = await self._arrived()
 
     async def _arrived(self) -> User:
@@ -187,7 +187,7 @@ class Load:
         return user
 
     async def _call(self, tool: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Call a tool; what is in doubt is called again by its id, as the answer says. The sample is the first one."""
+        """Call a tool, and repeat it with its id if the outcome is unknown. Only the first call is sampled."""
         at = time.monotonic()
         code, body = await self._speaker.call(tool, arguments)
         self.samples.append(Sample(at - self._begun, tool, (time.monotonic() - at) * 1000, code))
@@ -200,7 +200,7 @@ class Load:
                 break
             await asyncio.sleep(body.get("retry_after_seconds", 1))
             code, body = await self._speaker.call(tool, named)
-        # Without an id it is left to a person.
+        # Without an id, a person must resolve it.
         self.settled += code != "outcome.unknown" or "approval_id" not in body
         return code, body
 
@@ -222,7 +222,7 @@ class Load:
             case "quote_withdrawal":
                 about |= _TO | {"amount_cents": 500}
             case "create_withdrawal" if not user.withdrew:
-                # While the signature of one lives, the next is not signed.
+                # No second withdrawal is signed while the first signature is valid.
                 user.withdrew = True
                 return await self._withdraw(user)
             case "create_withdrawal":

@@ -1,4 +1,4 @@
-"""The measurements: the servers take turns within each round, so that a slow moment falls on both alike."""
+"""Take the measurements. Servers take turns within each round, so that a slow moment affects all alike."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Load:
-    """How often a round asks for each quantity, and how many requests of a burst are under way at any time."""
+    """Requests a round makes for each quantity, and how many requests of a burst are in flight."""
 
     lists: int = 30
     calls: int = 200
     burst: int = 1000
     in_flight: int = 50
     pings: int = 0
-    """A burst of the protocol's own `ping`, which the newer revision no longer has."""
+    """A burst of the protocol's own `ping`, which the newer revision removed."""
 
 
 @dataclass
@@ -34,18 +34,18 @@ class Samples:
     rounds: list[list[float]] = field(default_factory=list)
 
     def quantile(self, share: float) -> float:
-        """The value below or at which `share` of all values lie, rounds taken together."""
+        """Return the value at or below which `share` of all values lie, over all rounds."""
         ordered = sorted(value for values in self.rounds for value in values)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     def medians(self) -> list[float]:
-        """The median of each round."""
+        """Return the median of each round."""
         return [statistics.median(values) for values in self.rounds]
 
 
 @dataclass
 class Figures:
-    """What one server showed: times in milliseconds, bursts in calls a second, memory in MB (2**20 bytes)."""
+    """The results of one server: times in milliseconds, bursts in calls a second, memory in MB (2**20 bytes)."""
 
     command: Command
     start: Samples = field(default_factory=Samples)
@@ -60,7 +60,7 @@ class Figures:
 
 
 def measure(commands: Sequence[Command], era: Era, runs: int, load: Load | None = None) -> list[Figures]:
-    """Everything about each of the servers, in `runs` rounds."""
+    """Measure every quantity of each server, in `runs` rounds."""
     servers, load = [Figures(command) for command in commands], load or Load()
     for counted, server in turns(servers, runs):
         elapsed = _start(server.command, era)
@@ -69,7 +69,7 @@ def measure(commands: Sequence[Command], era: Era, runs: int, load: Load | None 
 
     with ExitStack() as stack:
         wires = {}
-        # One after another: some take long enough to start that, all at once, the last would seem not to answer.
+        # One at a time: some start so slowly that, started together, the last would time out.
         for server in servers:
             wires[server.command] = wire = stack.enter_context(Wire(server.command, era))
             wire.greet()
@@ -82,14 +82,14 @@ def measure(commands: Sequence[Command], era: Era, runs: int, load: Load | None 
 
 
 def turns(takers: Sequence[T], rounds: int) -> Iterator[tuple[bool, T]]:
-    """Each taker once a round, first come last in the next; the first round warms up and does not count."""
+    """Yield each taker once a round, in alternating order. The first round is a warm-up and does not count."""
     for number in range(rounds + 1):
         for taker in takers if number % 2 else reversed(takers):
             yield number > 0, taker
 
 
 def timed(action: Callable[[], object], times: int) -> list[float]:
-    """Milliseconds that each of `times` runs of `action` took."""
+    """Return the milliseconds that each of `times` runs of `action` took."""
     taken = []
     for _ in range(times):
         start = time.perf_counter()
@@ -99,7 +99,7 @@ def timed(action: Callable[[], object], times: int) -> list[float]:
 
 
 def _start(command: Command, era: Era) -> float:
-    """Milliseconds from the start of the process to the answer that lets the client go on."""
+    """Return the milliseconds from process start to the response that completes the handshake."""
     start = time.perf_counter()
     with Wire(command, era) as wire:
         wire.greet()
@@ -113,7 +113,7 @@ def _list(wire: Wire, into: Figures) -> None:
 
 
 def _exercise(wire: Wire, load: Load, into: Figures) -> None:
-    """One round of the quantities that a running server shows."""
+    """Run one round of the quantities of a running server."""
     into.lists.rounds.append(timed(lambda: wire.ask("tools/list", {}), load.lists))
     if call := into.command.call:
         into.calls.rounds.append(timed(lambda: wire.ask("tools/call", call), load.calls))
@@ -123,7 +123,7 @@ def _exercise(wire: Wire, load: Load, into: Figures) -> None:
 
 
 def _burst(wire: Wire, method: str, params: Mapping[str, Any], size: int, in_flight: int) -> float:
-    """Requests a second with `in_flight` of them under way at any time."""
+    """Return the requests per second with `in_flight` of them in flight."""
     start = time.perf_counter()
     for _ in range(min(size, in_flight)):
         wire.send(method, params)

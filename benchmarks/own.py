@@ -1,4 +1,4 @@
-"""How to start a server of this checkout."""
+"""Start servers from this checkout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def command(name: str, module: str, home: Path, **settings: str) -> Command:
-    """On this interpreter, with a home of its own and none of the caller's settings."""
+    """Return a command on this interpreter, with its own home and none of the caller's settings."""
     home.mkdir(parents=True, exist_ok=True)
     environment = {
         "PATH": os.defpath,

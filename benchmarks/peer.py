@@ -1,4 +1,4 @@
-"""The other servers, by exact version, each installed into a folder of its own."""
+"""The other servers, by exact version, each installed into its own folder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any, Literal
 from benchmarks.wire import BenchmarkError, Command
 
 INSTALL_SECONDS = 600
-# Stands in a setting or an argument for a folder that is a git repository.
+# Placeholder in an argument for a folder with a git repository.
 REPOSITORY = "{repository}"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server that somebody else publishes, and how to start and to call it without anything outside this machine."""
+    """A third-party server, and how to start and call it without leaving this machine."""
 
     name: str
     version: str
@@ -44,7 +44,7 @@ PEERS = (
         "mcp-server-git",
         call={"name": "git_status", "arguments": {"repo_path": REPOSITORY}},
     ),
-    # Every tool of these two asks its service: there is no call to measure offline. The keys are made up.
+    # Every tool of these two calls its service, so none can be measured offline. The keys are made up.
     Peer(
         "alpaca-mcp-server",
         "2.4.0",
@@ -71,10 +71,10 @@ PEERS = (
 
 
 def installed(peer: Peer, folder: Path, scratch: Path) -> Command:
-    """How to start the peer, which is installed under `folder` if it isn't there yet.
+    """Return the command that starts the peer, after installing it under `folder` if needed.
 
     Raises:
-        BenchmarkError: It can't be had here; the message says why.
+        BenchmarkError: It can't be installed here; the message says why.
     """
     place = folder / f"{peer.name.rpartition('/')[2]}-{peer.version}"
     made = place / ".made"
@@ -107,7 +107,7 @@ def _start(peer: Peer, place: Path) -> tuple[str, ...]:
 
 
 def _located(call: Mapping[str, Any] | None, scratch: Path) -> Mapping[str, Any] | None:
-    """The call with a real repository in place of its placeholder."""
+    """Return the call with a git repository in place of its placeholder."""
     if call is None or REPOSITORY not in call["arguments"].values():
         return call
     repository = scratch / "repository"
@@ -123,7 +123,7 @@ def _programs(place: Path) -> Path:
 def _program(peer: Peer, name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise BenchmarkError(f"{peer.name} is left out: there is no {name} on this machine")
+        raise BenchmarkError(f"{peer.name} is skipped: {name} is not installed on this machine")
     return found
 
 
@@ -132,4 +132,4 @@ def _run(peer: Peer, command: list[str]) -> None:
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
     )
     if done.returncode:
-        raise BenchmarkError(f"{peer.name} is left out: it can't be installed here\n{done.stderr[-500:]}")
+        raise BenchmarkError(f"{peer.name} is skipped: it can't be installed here\n{done.stderr[-500:]}")

@@ -1,7 +1,7 @@
 """The command: `python -m benchmarks.peers [--runs N] [--only NAME ...] [--record] [--json]`.
 
-Other people's servers beside ours, in one run: they are installed by exact version, take turns within each round, and
-speak the older revision, which all of them know. What each quantity is stands in `docs/benchmarks.md`.
+Compare third-party servers with ours in one run. They are installed by exact version, take turns within each round,
+and use the older protocol revision, which all of them support. `docs/benchmarks.md` defines each quantity.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "pictures" / "benchmarks.png"
 ERA: Era = "2025-11-25"
 OURS, BARE = "machines-mcp", "bare MCPServer, one tool"
-# Smaller than beside the bare server: a call of one of them starts another program each time.
+# Smaller than against the bare server, because one of them starts a program for each call.
 LOAD = Load(lists=20, calls=50, burst=200, pings=500)
 
 
@@ -58,7 +58,7 @@ def _own(scratch: Path) -> list[Command]:
 
 
 def _peers(scratch: Path, folder: Path, only: list[str]) -> list[Command]:
-    """Those that can be had here; about the others a sentence on stderr."""
+    """Return the peers that can be installed here; print why the others can't."""
     found = []
     for peer in PEERS:
         if only and not any(name in peer.name for name in only):
@@ -76,7 +76,7 @@ def _tried(peer: Peer, folder: Path, scratch: Path) -> Command:
 
 
 def picture(figures: dict[str, Any]) -> str:
-    """The chart, as SVG."""
+    """Draw the chart as SVG."""
     panels = [
         bars.Bars(
             f"{quantity.name}, {quantity.unit}",
@@ -86,17 +86,15 @@ def picture(figures: dict[str, Any]) -> str:
         for quantity in QUANTITIES
     ]
     below = f"medians of {figures['runs']} rounds in one run; compare within a panel, not between runs"
-    return bars.draw("machines-mcp beside other MCP servers", below, panels)
+    return bars.draw("machines-mcp compared with other MCP servers", below, panels)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="Measure the server beside others.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="Compare the server with others.")
     parser.add_argument("--runs", type=int, default=5, help="rounds of each measurement (5)")
-    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="only peers whose name has this part")
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="only peers whose name contains this")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument(
-        "--record", action="store_true", help="keep the run for docs/benchmarks.md, and draw its picture"
-    )
+    parser.add_argument("--record", action="store_true", help="save the run for docs/benchmarks.md, and draw its chart")
     parser.add_argument("--folder", type=Path, default=ROOT / ".venv" / "peers", help="where they are installed")
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""Lines over time, drawn as SVG and turned into a PNG by Chromium: nothing else that draws is needed here."""
+"""Draw line charts over time as SVG and convert them to PNG with Chromium, without a plotting library."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from html import escape
 from pathlib import Path
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, GAP = 960, 210, 64, 190, 56, 46
-# Told apart by people who see fewer colours, too.
+# Distinguishable for people with colour blindness.
 COLOURS = ("#0b6e99", "#d1495b", "#3a7d44", "#8f5fb7", "#b8860b")
 START_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: its name and its points, by minutes."""
+    """One line: its name and its points, by minute."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -27,14 +27,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines that share a scale, from zero up."""
+    """Lines that share a scale, starting at zero."""
 
     title: str
     lines: Sequence[Line]
 
 
 def draw(title: str, panels: Sequence[Panel], end: float) -> str:
-    """The panels below each other, from minute 0 to `end`."""
+    """Draw the panels below each other, from minute 0 to `end`."""
     tall = TOP + len(panels) * (HEIGHT + GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{tall}" font-family="sans-serif"'
@@ -72,7 +72,7 @@ def _panel(panel: Panel, top: int, end: float) -> list[str]:
 
 
 def _above(value: float) -> float:
-    """The next round number: 1, 2, 4, 5 or 8 times a power of ten."""
+    """Return the next round number: 1, 2, 4, 5 or 8 times a power of ten."""
     if value <= 0:
         return 1.0
     power: float = 10.0 ** math.floor(math.log10(value))
@@ -80,7 +80,7 @@ def _above(value: float) -> float:
 
 
 def to_png(svg: str, file: Path) -> bool:
-    """Have Chromium draw it into `file`; without Chromium the SVG is left beside it, and False returned."""
+    """Render the SVG to `file` with Chromium. Without Chromium, save the SVG next to it and return False."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         file.with_suffix(".svg").write_text(svg, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Figures of runs that were made, kept in a file that documents are made of: what nobody ran can't stand there."""
+"""Store the figures of runs in a file, from which the documents are generated."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from benchmarks.report import where
 
 RUNS = Path(__file__).parents[1] / "docs" / "benchmarks.json"
-"""Where the runs are kept that docs/benchmarks.md tells of."""
+"""The runs that docs/benchmarks.md reports."""
 
 
 def busy() -> float | None:
-    """How many processes wanted the processor in the last minute, on average; None where the system does not tell."""
+    """Return the load average of the last minute; None if the system does not report it."""
     return os.getloadavg()[0] if sys.platform != "win32" else None
 
 
 def kept(file: Path) -> dict[str, dict[str, Any]]:
-    """The runs in a file, by name: `command`, `where`, `figures`; none where there is no file yet."""
+    """Return the runs in a file by name (`command`, `where`, `figures`); empty if there is no file yet."""
     if not file.exists():
         return {}
     found: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
@@ -29,13 +29,13 @@ def kept(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def keep(file: Path, name: str, command: str, figures: Mapping[str, Any]) -> None:
-    """Keep a run under its name, in place of the one that was there."""
+    """Store a run under its name, replacing an earlier one."""
     runs = kept(file) | {name: {"command": command, "where": where(), "figures": _rounded(dict(figures))}}
     file.write_text(json.dumps(dict(sorted(runs.items())), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _rounded(figures: Any) -> Any:
-    """To what was measured: more digits say nothing, and sixteen of them can look like the number of a card."""
+    """Round to four decimals: more are noise, and 16 digits can look like a card number."""
     if isinstance(figures, dict):
         return {name: _rounded(value) for name, value in figures.items()}
     if isinstance(figures, list):

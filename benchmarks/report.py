@@ -1,4 +1,4 @@
-"""Figures into rows: ours beside the other's, the ratio or difference with its spread, and the aim."""
+"""Turn figures into rows: ours, the other's, the ratio or difference with its spread, and the aim."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.measure import Figures, Samples
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report. `low` and `high` are the extremes of the rounds' own ratios, differences or values."""
+    """One line of the report. `low` and `high` are the extremes over the rounds."""
 
     quantity: str
     unit: str
@@ -36,7 +36,7 @@ class Row:
 
 
 def rows_beside_bare(ours: Figures, bare: Figures) -> list[Row]:
-    """The server beside the bare one."""
+    """Compare the server with the bare one."""
     rows = [
         _ratio("start to the first answer, median", "ms", ours.start, bare.start, 0.5, "at most", 1.10),
         _ratio("tools/list, median", "ms", ours.lists, bare.lists, 0.5),
@@ -48,14 +48,14 @@ def rows_beside_bare(ours: Figures, bare: Figures) -> list[Row]:
 
 
 def memory_rows(quantity: str, ours: float | None, bare: float | None) -> list[Row]:
-    """No row where the system does not tell a process's peak."""
+    """Compare peak memory; no row if the system does not report it."""
     if ours is None or bare is None:
         return []
     return [Row(quantity, "MB", ours, bare, ours / bare, None, None, "ratio", "at most", 1.25)]
 
 
 def rows_beside_raw(tool: Samples, raw: Samples) -> list[Row]:
-    """A tool that reads upstream, less the same round trip by a raw client."""
+    """Return the time of a tool that reads upstream, minus the same round trip by a raw client."""
     differences = [one - other for one, other in zip(tool.medians(), raw.medians(), strict=True)]
     ours, other = tool.quantile(0.5), raw.quantile(0.5)
     low, high = min(differences), max(differences)
@@ -64,7 +64,7 @@ def rows_beside_raw(tool: Samples, raw: Samples) -> list[Row]:
 
 
 def cancellation_rows(taken: Samples) -> list[Row]:
-    """How long cancelled calls took to let go; beside nothing, since a bare server has nothing to wait for."""
+    """Return how long cancelled calls took to stop. A bare server has no waits to compare with."""
     middle, tail, middles = taken.quantile(0.5), taken.quantile(0.99), taken.medians()
     name = "cancel to the end of a wait's poll"
     return [
@@ -84,13 +84,13 @@ def _ratio(
 ) -> Row:
     one, other = ours.quantile(share), bare.quantile(share)
     ratios = [a / b for a, b in zip(ours.medians(), bare.medians(), strict=True)]
-    if share != 0.5:  # a round is too small for a tail of its own
+    if share != 0.5:  # a round has too few samples for a tail
         return Row(quantity, unit, one, other, one / other, None, None, "ratio", bound, aim)
     return Row(quantity, unit, one, other, one / other, min(ratios), max(ratios), "ratio", bound, aim)
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """Markdown that reads as a table on a terminal too."""
+    """Format as Markdown that also reads as a table on a terminal."""
     head = ["quantity", "unit", "ours", "beside", "compared", "rounds", "aim", ""]
     cells = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
@@ -117,6 +117,6 @@ def as_json(rows: Sequence[Row], runs: int, era: str) -> str:
 
 
 def where() -> str:
-    """The machine and the versions, in a line."""
+    """Return the machine and the versions on one line."""
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return f"{system}, mcp {version('mcp')}, pydantic {version('pydantic')}"

@@ -1,7 +1,7 @@
-"""What a read costs as the database grows: `python -m benchmarks.size [--runs N]`.
+"""Measure what a read costs as the database grows: `python -m benchmarks.size [--runs N]`.
 
-Twice: the rows are other users', of which the asking user has ten; and the rows are all the asking user's, at least a
-page of them, so that every answer of a quantity holds as many rows at each size. The sizes take turns in each round.
+First, the reading user has ten rows and the others belong to other users. Then all rows are the reading user's, at
+least a page, so that a response has as many rows at each size. The sizes take turns in each round.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from benchmarks.upstream import USER, Sandbox
 from benchmarks.wire import ERAS, Command, Wire
 
 ROOT = Path(__file__).parents[1]
-# (the user's own rows, those of others): cards, deposits and spends, that many of each.
+# (own rows, rows of others): that many cards, deposits and spends each.
 OTHERS = ((10, 0), (10, 990), (10, 99_990))
 OWN = ((1_000, 0), (100_000, 0))
 READS_A_ROUND = 20
 AIM = 1.2
-# Not the median: what else the machine does adds to a read and never takes from it.
+# Not the median, because other load on the machine can only slow a read.
 SHARE = 0.1
 REQUESTS = ("/cards?limit=10", "/deposits", "/deposits?scope=all", "/transactions?limit=10", "/balances")
 TOOLS = ("list_cards", "list_transactions", "get_balances")
@@ -39,7 +39,7 @@ DAY = 86_400
 
 @dataclass
 class Filled:
-    """A sandbox of one size with a caller and a server on it, and what each quantity took there (ms)."""
+    """A sandbox of one size, the reads to measure on it, and their times in ms."""
 
     rows: int
     reads: dict[str, Callable[[], object]]
@@ -47,17 +47,17 @@ class Filled:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description="What a read costs by size.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description="Measure read cost by size.")
     parser.add_argument("--runs", type=int, default=5, help="rounds of each measurement (5)")
     runs = parser.parse_args().runs
-    print(f"{where()}; {runs} rounds; aim: at most {AIM} of the smallest", flush=True)
-    for title, sizes in (("rows of other users", OTHERS), ("rows of the asking user", OWN)):
+    print(f"{where()}; {runs} rounds; aim: at most {AIM} times the smallest", flush=True)
+    for title, sizes in (("rows of other users", OTHERS), ("rows of the reading user", OWN)):
         print(f"\n{title}\n{table(measure(sizes, runs))}", flush=True)
     return 0
 
 
 def measure(sizes: Sequence[tuple[int, int]], runs: int) -> list[Filled]:
-    """Every quantity at each of the sizes, in `runs` rounds after one that warms up."""
+    """Measure every quantity at each size, in `runs` rounds after a warm-up."""
     with tempfile.TemporaryDirectory(prefix="machines-benchmarks-") as scratch, ExitStack() as stack:
         filled = [stack.enter_context(sandbox_of(Path(scratch), own, others)) for own, others in sizes]
         for name in filled[0].reads:
@@ -70,7 +70,7 @@ def measure(sizes: Sequence[tuple[int, int]], runs: int) -> list[Filled]:
 
 @contextmanager
 def sandbox_of(scratch: Path, own: int, others: int) -> Iterator[Filled]:
-    """A sandbox with that many rows, the API and the tools ready to be asked."""
+    """Yield a sandbox with that many rows, ready for API requests and tool calls."""
     home = scratch / f"{own}-{others}"
     home.mkdir()
     file = home / "sandbox.db"
@@ -93,7 +93,7 @@ def sandbox_of(scratch: Path, own: int, others: int) -> Iterator[Filled]:
 
 
 def prepare(client: httpx.Client, sandbox: Sandbox) -> str:
-    """Make the user, one card, one deposit and one spend, and give a session's token."""
+    """Create the user, a card, a deposit and a spend. Return a session token."""
 
     def ask(url: str, body: object, headers: dict[str, str]) -> dict[str, str]:
         reply = client.post(url, json=body, headers=headers)
@@ -115,7 +115,7 @@ def prepare(client: httpx.Client, sandbox: Sandbox) -> str:
 
 
 def reads(client: httpx.Client, sandbox: Sandbox, token: str, wire: Wire) -> dict[str, Callable[[], object]]:
-    """What is measured, by name."""
+    """Return the reads to measure, by name."""
     bearer = {"Authorization": f"Bearer {token}"}
 
     def get(path: str) -> Callable[[], object]:
@@ -128,7 +128,7 @@ def reads(client: httpx.Client, sandbox: Sandbox, token: str, wire: Wire) -> dic
 
 
 def table(filled: Sequence[Filled]) -> str:
-    """A line per quantity: the 10th percentile at the smallest size, and for each larger one its ratio to that."""
+    """Format a line per quantity: the 10th percentile at the smallest size, and each larger size's ratio to it."""
     smallest, *larger = filled
     head = f"{'10th percentile':<28} {smallest.rows:>9,} ms" + "".join(f"{one.rows:>12,}" for one in larger)
     lines = [head]

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.soak --minutes 20 --rate 50 --faults 0.02`: what a server is like after a long while.
+"""`python -m benchmarks.soak --minutes 20 --rate 50 --faults 0.02`: run a server under load for a long time.
 
-One server, one sandbox, so many calls a second from users who come and go; of the requests to the sandbox a share is
-broken in the ways that the sandbox knows. Looked at are memory, how long answers take, and which errors come.
+One server and one sandbox take a constant rate of calls from users who come and go. A share of the requests to the
+sandbox fail, in each way that it can simulate. The run records memory, response times and errors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "pictures" / "soak.png"
 BUCKETS = 60
 MEGABYTE = 2**20
-# Memory is judged from here on: before it, a server loads what it needs and its caches fill.
+# Memory is measured from here on. Before, the server loads modules and fills its caches.
 SETTLED_AFTER = 0.25
 POLICY = 'version = 1\nenvironment = "sandbox"\nusers = "any"\n[cards]\nunbounded = true\n'
 FAULTS: Sequence[dict[str, object]] = (
@@ -50,7 +50,7 @@ FAULTS: Sequence[dict[str, object]] = (
 
 @dataclass(frozen=True)
 class Figures:
-    """What a soak showed. Times in milliseconds, memory in MB (2**20 bytes), the slope in MB an hour."""
+    """The results of a soak: times in milliseconds, memory in MB (2**20 bytes), slope in MB an hour."""
 
     minutes: float
     rate: float
@@ -62,25 +62,25 @@ class Figures:
     p99: float = 0.0
     errors: Mapping[str, int] = field(default_factory=dict)
     in_doubt: int = 0
-    """Calls of which it was not known at first whether they had happened."""
+    """Calls whose outcome was unknown at first."""
     settled: int = 0
-    """Those of them that a repetition by the id brought to an end, or handed to a person."""
+    """Those of them that repeating with the id resolved, or left to a person."""
     memory_first: float = 0.0
     memory_last: float = 0.0
     slope: float = 0.0
     cpu: float = 0.0
-    """The server's processor time for a call, in milliseconds."""
+    """The server's CPU time per call, in milliseconds."""
 
 
 class Watch:
-    """A server's resident memory, a sample a second."""
+    """Samples a server's resident memory once a second."""
 
     def __init__(self, pid: int) -> None:
         self._statm = Path(f"/proc/{pid}/statm")
         self.samples: list[tuple[float, float]] = []
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Sample until cancelled."""
         begun, page = time.monotonic(), os.sysconf("SC_PAGE_SIZE")
         while True:
             pages = int(self._statm.read_text(encoding="ascii").split()[1])
@@ -89,7 +89,7 @@ class Watch:
 
 
 class Breaker:
-    """Breaks so many of the sandbox's next calls a second, whichever they are."""
+    """Makes a given number of sandbox requests per second fail, whichever come next."""
 
     def __init__(self, sandbox: Sandbox, per_second: float, seed: int) -> None:
         self._control = sandbox.control_url
@@ -98,7 +98,7 @@ class Breaker:
         self.armed = 0
 
     async def run(self, seconds: float) -> None:
-        """For so long; what no call has met by then is taken back, and all that follows goes well."""
+        """Arm faults for this long, then clear those that no request has hit."""
         until = time.monotonic() + seconds
         while self._pause:
             await asyncio.sleep(self._rng.expovariate(1 / self._pause))
@@ -116,7 +116,7 @@ class Breaker:
 
 
 async def soak(minutes: float, rate: float, faults: float, seed: int) -> tuple[Figures, list[Sample], Watch]:
-    """Run it."""
+    """Run the soak and return its figures, samples and memory watch."""
     with tempfile.TemporaryDirectory(prefix="machines-soak-") as scratch, Sandbox() as sandbox:
         command = await _prepared(Path(scratch), sandbox)
         speaker = await Speaker.start(command, Path(scratch) / "stderr")
@@ -174,12 +174,12 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value below or at which `share` of the sorted values lie."""
+    """Return the value at or below which `share` of the sorted values lie."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """How steep the line through the points is, by least squares; 0 for fewer than two."""
+    """Return the least-squares slope of the points; 0 for fewer than two."""
     if len(points) < 2:
         return 0.0
     x0, y0 = (sum(values) / len(points) for values in zip(*points, strict=True))
@@ -188,7 +188,7 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def panels(figures: Figures, samples: Sequence[Sample], watch: Watch) -> list[Panel]:
-    """What is drawn: memory, times, errors, each over the minutes."""
+    """Return the charts of memory, response times and errors by minute."""
     length = figures.minutes * 60 / BUCKETS
     buckets: list[list[Sample]] = [[] for _ in range(BUCKETS)]
     for sample in samples:
@@ -207,32 +207,32 @@ def panels(figures: Figures, samples: Sequence[Sample], watch: Watch) -> list[Pa
 
     return [
         Panel("Resident memory, MB", [Line("memory", memory)]),
-        Panel("Time to the answer, ms", [Line("p50", over_time(0.5)), Line("p99", over_time(0.99))]),
+        Panel("Response time, ms", [Line("p50", over_time(0.5)), Line("p99", over_time(0.99))]),
         Panel("Errors, percent of the calls", [Line(code, errors(code)) for code in common]),
     ]
 
 
 def told(figures: Figures) -> str:
-    """The figures, for a person."""
+    """Format the figures for a person."""
     errors = ", ".join(f"{code} {count}" for code, count in figures.errors.items()) or "none"
     return (
         f"{figures.calls} calls in {figures.minutes:g} minutes at {figures.rate:g} a second, {figures.armed} faults\n"
-        f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms; {figures.cpu:.1f} ms of the processor for a call\n"
+        f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms; {figures.cpu:.1f} ms of CPU per call\n"
         f"memory {figures.memory_first:.1f} MB to {figures.memory_last:.1f} MB, {figures.slope:+.2f} MB an hour\n"
-        f"in doubt {figures.in_doubt}, of which {figures.settled} were settled by a repetition\n"
+        f"unresolved at first {figures.in_doubt}, of which {figures.settled} were resolved by repeating the call\n"
         f"errors: {errors}"
     )
 
 
 def main() -> int:
-    """Run it, print the figures, and draw them."""
+    """Run the soak, print the figures and draw them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=20, help="how long (20)")
+    parser.add_argument("--minutes", type=float, default=20, help="duration (20)")
     parser.add_argument("--rate", type=float, default=50, help="calls a second (50)")
-    parser.add_argument("--faults", type=float, default=0.02, help="share of the calls that meet a fault (0.02)")
+    parser.add_argument("--faults", type=float, default=0.02, help="share of the calls that hit a fault (0.02)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--picture", type=Path, default=PICTURE, help="the PNG (needs Chromium)")
-    parser.add_argument("--record", type=Path, help="keep the figures in this file, for docs/reliability.md")
+    parser.add_argument("--record", type=Path, help="save the figures to this file, for docs/reliability.md")
     given = parser.parse_args()
     figures, samples, watch = asyncio.run(soak(given.minutes, given.rate, given.faults, given.seed))
     print(f"{where()}\n{told(figures)}")

@@ -1,4 +1,4 @@
-"""The embedded Partner API as a process of its own, and a raw HTTP round trip to it."""
+"""Run the embedded Partner API as a separate process, and measure raw HTTP round trips to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXIT_SECONDS = 5.0
 
 
 class Sandbox:
-    """`machines-mcp sandbox` on a free port, with more options; a context manager that ends the process."""
+    """`machines-mcp sandbox` on a free port, with extra options; a context manager that ends the process."""
 
     base_url: str
     partner_key: str
@@ -53,7 +53,7 @@ class Sandbox:
 
 
 class RawReader:
-    """Reads the balances with one pooled `httpx.AsyncClient` and nothing around it."""
+    """Reads the balances with one pooled `httpx.AsyncClient` and nothing else."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._runner = asyncio.Runner()
@@ -71,7 +71,7 @@ class RawReader:
         self._runner.close()
 
     def read(self, times: int) -> list[float]:
-        """Milliseconds that each of `times` reads took."""
+        """Return the milliseconds that each of `times` reads took."""
         return self._runner.run(self._read(times))
 
     async def _read(self, times: int) -> list[float]:
@@ -91,7 +91,7 @@ class RawReader:
 
 
 def measure_reads(server: Command, sandbox: Sandbox, era: Era, runs: int) -> tuple[Samples, Samples, float | None]:
-    """The tool `get_balances`, a raw round trip for the same balances (ms), and the server's memory after it (MB)."""
+    """Measure the tool `get_balances`, a raw read of the same balances (ms), and the server's peak memory (MB)."""
     tool, raw = Samples(), Samples()
     with Wire(server, era) as wire, RawReader(sandbox) as reader:
         wire.greet()

@@ -1,4 +1,4 @@
-"""A client as thin as can be: JSON lines on two raw pipes, so that what is measured is the server."""
+"""A minimal client, JSON lines on two raw pipes, so that its own cost stays out of the measurement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLIENT = {"name": "benchmarks", "version": "1"}
 
 
 class BenchmarkError(Exception):
-    """A server under measurement did not answer, or refused what it was asked."""
+    """A measured server did not respond, or refused a request."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +33,9 @@ class Command:
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     call: Mapping[str, Any] | None = field(default_factory=lambda: STATUS)
-    """A cheap call of a tool that needs nothing outside this machine; None where the server has no such tool."""
+    """A cheap tool call that needs nothing outside this machine; None if the server has no such tool."""
     log: Path | None = None
-    """A file for what it writes to stderr; without one that is the caller's."""
+    """A file for its stderr; None inherits the caller's."""
 
 
 class Wire:
@@ -70,7 +70,7 @@ class Wire:
         self._process.stdout.close()
 
     def greet(self) -> None:
-        """What a client of this era says first, up to the answer that lets it go on."""
+        """Complete the handshake of this protocol revision."""
         if self._era == "2025-11-25":
             self.ask("initialize", {"protocolVersion": self._era, "capabilities": {}, "clientInfo": CLIENT})
             self.notify("notifications/initialized", {})
@@ -83,7 +83,7 @@ class Wire:
         return self.receive()
 
     def send(self, method: str, params: Mapping[str, Any]) -> int:
-        """Send one request; its id."""
+        """Send one request and return its id."""
         self._last_id += 1
         if self._era == "2026-07-28":
             params = {**params, "_meta": _meta(self._era)}
@@ -95,7 +95,7 @@ class Wire:
         self._write({"jsonrpc": "2.0", "method": method, "params": params})
 
     def receive(self) -> dict[str, Any]:
-        """The next result, whichever request it belongs to; notifications are passed over."""
+        """Return the next result, of any request; notifications are skipped."""
         while True:
             message = json.loads(self._line())
             if "method" in message:
@@ -106,7 +106,7 @@ class Wire:
             return result
 
     def peak_megabytes(self) -> float | None:
-        """The most memory the server ever held (resident), or None where the system does not tell."""
+        """Return the server's peak resident memory, or None if the system does not report it."""
         status = Path(f"/proc/{self._process.pid}/status")
         if not status.exists():
             return None

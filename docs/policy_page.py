@@ -38,10 +38,10 @@ def keys() -> str:
 
 
 def defaults() -> str:
-    """What holds without a file: rules and ways by class and environment."""
+    """What holds without a file: rules and channels by class and environment."""
     policies = [default_policy(name, read_only=False) for name in _ENVIRONMENTS]
     lines = [f"| class | {' | '.join(f'`{name}`' for name in _ENVIRONMENTS)} |", "| --- | --- | --- | --- |"]
-    lines += [f"| `{effect}` | {' | '.join(_said(policy, effect) for policy in policies)} |" for effect in ActionClass]
+    lines += [f"| `{each}` | {' | '.join(_said(policy, each) for policy in policies)} |" for each in ActionClass]
     return "\n".join(lines) + "\n"
 
 
@@ -61,14 +61,14 @@ def _sections() -> set[str]:
     return {name for name, field in PolicyFile.model_fields.items() if isinstance(field.default, Section)}
 
 
-def _said(policy: Policy, effect: ActionClass) -> str:
-    rule = policy.rule(effect)
+def _said(policy: Policy, action_class: ActionClass) -> str:
+    rule = policy.rule(action_class)
     if rule is not Rule.ASK:
         return rule.value
-    sinks = policy.sinks - {"none"} if effect is ActionClass.REVEAL else {""}
-    ways = set[str]().union(*(policy.ways(effect, sink or None) for sink in sinks))
+    sinks = policy.sinks - {"none"} if action_class is ActionClass.REVEAL else {""}
+    channels = set[str]().union(*(policy.channels(action_class, sink or None) for sink in sinks))
     passphrase = ", with the passphrase" if policy.needs_passphrase else ""
-    return f"ask: {', '.join(sorted(ways))}{passphrase}"
+    return f"ask: {', '.join(sorted(channels))}{passphrase}"
 
 
 def _table(model: type[Section], title: str, names: Any) -> str:

@@ -1,7 +1,7 @@
-"""An agent's whole journey over stdio: it follows `next_steps` and adds what only the user knows.
+"""Run an agent's whole journey over stdio: follow `next_steps` and add the data that only the user knows.
 
-Run it with `python examples/agent.py`. The server is a process of its own, as in a client's config, and `embedded`:
-nothing is real, and no key is needed. A person says yes where the server asks for one.
+Run it with `python examples/agent.py`. The server is a separate process, as in a client's config, and `embedded`:
+nothing is real, and no key is needed. The script approves every dialog.
 """
 
 import sys
@@ -25,7 +25,7 @@ KNOWN: dict[str, dict[str, Any]] = {
     "submit_kyc": PERSON,
     "quote_deposit": {"amount": 100},  # in units of the currency
     "create_card": {"label": "Groceries", "limit_amount_cents": 50_00, "limit_frequency": "per30DayPeriod"},
-    "reveal_card": {"sink": "none"},  # the vault decrypts and checks the card, and shows it to nobody
+    "reveal_card": {"sink": "none"},  # the vault decrypts and verifies the card, but does not show it
 }
 
 
@@ -47,8 +47,8 @@ async def journey(state_dir: str) -> None:
                 raise SystemExit(answer.content[0])
             result = answer.structured_content or {}
             print(f"{step['tool']}: {result.get('status', 'done')}")
-            step = next(iter(result["next_steps"]), None)  # the first is the way on
-        print("no next step: the journey is at its end")
+            step = next(iter(result["next_steps"]), None)  # the first one continues the journey
+        print("no next step: the journey is complete")
 
 
 with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""The whole journey by the client alone, against a simulator of its own: from nobody to a card and its secrets.
+"""Run the whole journey with the typed client and its own simulator: from a new user to a card and its secrets.
 
-Run it with `python examples/journey.py`. Nothing in it is real, and it prints no card secrets. The simulator ends by
-itself when its stdin is closed, which is when the last block ends.
+Run it with `python examples/journey.py`. Nothing in it is real, and it prints no card secrets. The simulator exits
+when its stdin closes, at the end of the last block.
 """
 
 import json
@@ -12,7 +12,7 @@ import anyio
 
 from machines_mcp.partner import CardLimit, KycAddress, KycApplication, PartnerClient
 
-USER = "user-1"  # the partner's own id of the person
+USER = "user-1"  # the partner's own id for the user
 HOME = KycAddress(line1="1 Main Street", city="Springfield", region="IL", postal_code="62701", country_code="US")
 
 
@@ -34,7 +34,7 @@ async def journey(address: dict[str, str]) -> None:
         label = await client.encryption.encrypt(USER, "Groceries")
         limit = CardLimit(amount_cents=25_00, frequency="per30DayPeriod")
         card = await client.cards.create(USER, encrypted_name=label, limit=limit, idempotency_key="my-order-0001")
-        session = await client.cards.secrets_session(USER)  # its key opens what is sealed
+        session = await client.cards.secrets_session(USER)  # its key decrypts the card
         sealed = await client.cards.secrets(USER, card.card_id, session.session_id)
         print(f"card {card.last4} is {card.status}, valid to {sealed.expiration_month:02}/{sealed.expiration_year}")
 

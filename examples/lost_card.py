@@ -1,6 +1,6 @@
 """A lost card: lock it, close it, issue another. Run it with `python examples/lost_card.py`; nothing in it is real.
 
-The person says yes to every dialog. Locking is at once, since it can't wait; closing and issuing ask.
+Every dialog is approved. Locking needs no approval, because it is urgent; closing and issuing do.
 """
 
 import anyio
@@ -22,14 +22,14 @@ async def lost_card() -> None:
         await pay(user, lost, 12_00)
 
         locked = await user.call("update_card", card_id=lost["card_id"], status="locked")
-        print("somebody found it, so it is", locked["status"])
+        print("reported lost, so it is", locked["status"])
         await pay(user, lost, 30_00)
 
         closed = await user.call("close_card", card_id=lost["card_id"])
-        print("it won't come back, so it is", closed["status"])
+        print("not recovered, so it is", closed["status"])
 
         new = await user.call("create_card", **WISH)
-        print("the new one is", new["status"])
+        print("the replacement is", new["status"])
         await pay(user, new, 30_00)
 
         await user.simulator.advance(60)  # charges post

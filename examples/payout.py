@@ -1,7 +1,7 @@
-"""A scripted payout: quote, a person's approval, withdrawal. Run it with `python examples/payout.py`.
+"""A scripted payout: quote, approval, withdrawal. Run it with `python examples/payout.py`.
 
-The client has no dialog, so the call waits; here `decide` plays the person, who in earnest runs
-`machines-mcp approve ID` at a terminal or opens the desk's address. Then the same call runs, once.
+The client has no dialog, so the call waits for approval. Here `decide` plays the person, who otherwise runs
+`machines-mcp approve ID` at a terminal or opens the desk. Then the same call runs once.
 """
 
 import anyio
@@ -28,9 +28,9 @@ async def payout() -> None:
         print(f"{signed['status']} to be sent on chain {signed['chain_id']}, until {signed['signature_expires_at']}")
 
         again = await user.call(step["tool"], **arguments)
-        print("asked again, it is the same one:", again["withdrawal_id"] == signed["withdrawal_id"])
+        print("a repeated call returns the same withdrawal:", again["withdrawal_id"] == signed["withdrawal_id"])
 
-        print("cents that left:", await user.simulator.execute_withdrawal(user.user_id))
+        print("cents withdrawn:", await user.simulator.execute_withdrawal(user.user_id))
         print("cents to spend:", (await user.call("get_balances"))["spending_power_cents"])
 
 

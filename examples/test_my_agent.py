@@ -1,4 +1,4 @@
-"""A pytest test of one's own agent: `pytest examples/test_my_agent.py`. Each test has a simulator of its own."""
+"""Pytest tests of your own agent: `pytest examples/test_my_agent.py`. Each test has its own simulator."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def anyio_backend() -> str:
 
 
 async def buys_within(client: Client, cents: int) -> dict[str, Any]:
-    """The agent under test: it makes sure that the user has a card for a month's shopping."""
+    """The agent under test: it makes sure the user has a card for a month's shopping."""
     for card in ((await client.call_tool("list_cards", {})).structured_content or {})["cards"]:
         if card["status"] == "active" and card["limit_amount_cents"] == cents:
             return dict(card)
@@ -29,7 +29,7 @@ async def buys_within(client: Client, cents: int) -> dict[str, Any]:
         if refusal["code"] != "outcome.unknown":
             raise PermissionError(refusal["code"])
         await anyio.sleep(refusal["retry_after_seconds"])
-        # This finds out what became of it, and does nothing twice.
+        # This returns the outcome of the first call and never repeats it.
         answer = await client.call_tool("create_card", wish | {"approval_id": refusal["approval_id"]})
     return dict(answer.structured_content or {})
 

@@ -1,4 +1,4 @@
-"""`python -m machines_mcp`."""
+"""Entry point of `python -m machines_mcp`."""
 
 from machines_mcp.cli.main import main
 

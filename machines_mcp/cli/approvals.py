@@ -1,4 +1,4 @@
-"""Deciding a waiting call at a terminal: what waits, what is at stake, and what became of the decision."""
+"""Decide approvals at a terminal: list them, show their details and record the decision."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 ID = re.compile(r"[0-9a-f]{32}")
 
 SAYS: dict[Decision, str] = {
-    "granted": "Approved. The assistant may now repeat the call with its approval_id: it runs once, within 5 minutes.",
-    "refused": "Refused. The assistant is told so when it asks.",
-    "wrong": "That is not the passphrase; nothing was decided. The fifth wrong one within 15 minutes locks it.",
-    "locked": "There were five wrong tries, so nothing was decided: for 15 minutes not even the right one is tried.",
-    "unset": "No passphrase is set, so nothing can be decided; set one with machines-mcp passphrase.",
-    "not_allowed": "The operator's policy does not let a terminal approve this; nothing was decided.",
-    "barred": "A limit of the operator's policy forbids this now; nothing was decided.",
-    "gone": "Nothing waits under this id any more; see machines-mcp approve.",
+    "granted": "Approved. The assistant can repeat the call with its approval_id. It runs once, within 5 minutes.",
+    "refused": "Refused. The assistant learns this when it repeats the call.",
+    "wrong": "Wrong passphrase. Nothing was decided. The fifth wrong try within 15 minutes locks it.",
+    "locked": "Too many wrong passphrases. Nothing was decided. Try again in 15 minutes.",
+    "unset": "No passphrase is set, so nothing can be decided. Run machines-mcp passphrase.",
+    "not_allowed": "The operator's policy does not allow approving this at a terminal. Nothing was decided.",
+    "barred": "A limit in the operator's policy forbids this now. Nothing was decided.",
+    "gone": "This approval is no longer waiting. Run machines-mcp approve to list the ones that are.",
 }
 _ITS_OWN = {
-    "page": "This is approved on a page of its own, which shows the card: the assistant's answer has its address.",
-    "form": "This is approved by filling in its form at the desk; see machines-mcp desk.",
+    "page": "Approve this on its own page, which shows the card. The assistant has the address.",
+    "form": "Approve this by filling in its form at the desk. Run machines-mcp desk.",
 }
 _OVER = {
-    "granted": "It is approved already; the assistant may repeat the call with its approval_id.",
-    "executing": "It is approved already, and was begun.",
-    "done": "It is approved already, and done.",
-    "failed": "It was approved already, and failed.",
-    "refused": "It is refused already.",
+    "granted": "Already approved. The assistant can repeat the call with its approval_id.",
+    "executing": "Already approved, and the call has started.",
+    "done": "Already approved, and the call is done.",
+    "failed": "Already approved, and the call failed.",
+    "refused": "Already refused.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What became of a decision, in one sentence."""
+    """The result of a decision: whether it was recorded, and a message for the person."""
 
     ok: bool
     message: str
 
 
 async def approval_store(settings: Settings) -> list[Approval]:
-    """All that waits and a person can decide now, the oldest first.
+    """Return the approvals that a person can decide now, oldest first.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
@@ -61,7 +61,7 @@ async def approval_store(settings: Settings) -> list[Approval]:
 
 
 def listed(found: list[Approval]) -> list[dict[str, Any]]:
-    """What waits, for a program: a row each. Times are ISO in UTC; `only` is the one place where it can be granted."""
+    """Return the approvals as JSON objects. Times are ISO in UTC; `only` is the one channel that can grant it."""
     return [
         {
             "approval_id": approval.id,
@@ -82,21 +82,21 @@ def listed(found: list[Approval]) -> list[dict[str, Any]]:
 
 
 def waiting(settings: Settings, found: list[Approval]) -> str:
-    """What waits, as a person reads it."""
+    """Return the approvals as text for a person."""
     if not found:
-        return f"Nothing waits (in {settings.state_dir})."
+        return f"No approvals are waiting (in {settings.state_dir})."
     parts = [outcome_message(approval) for approval in found]
-    return "\n\n".join([*parts, "Approve one with machines-mcp approve ID, refuse it with machines-mcp deny ID."])
+    return "\n\n".join([*parts, "To approve one, run machines-mcp approve ID. To refuse it, run machines-mcp deny ID."])
 
 
 async def decide(
     settings: Settings, approval_id: str, *, yes: bool, show: Callable[[str], None], ask: Callable[[], Secret]
 ) -> Decided:
-    """Show what is at stake, ask for the passphrase where one is needed, and decide.
+    """Show the approval details, ask for the passphrase if one is needed, and decide.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
-        NothingTyped: There was no passphrase to read.
+        NothingTyped: No passphrase was typed.
     """
     async with opened_guard(settings) as guard:
         approval = await guard.channels.get(approval_id)
@@ -113,13 +113,13 @@ async def decide(
 
 
 def outcome_message(approval: Approval, *more: str) -> str:
-    """What a person reads of an intent: all of it from the stored row; and `more` lines after it."""
+    """Return an approval as text for a person, from the stored row only, with the lines of `more` below it."""
     facts = approval.details.items
     width = max((len(fact.label) for fact in facts), default=0)
-    who = f"“{approval.asked_by}” (as it calls itself)" if approval.asked_by else "a program that gave no name"
+    who = f"“{approval.asked_by}” (self-reported name)" if approval.asked_by else "an unnamed client"
     lines = [
         approval.id,
-        f"  {approval.tool} (class {approval.action_class}), asked by {who} at {_clock(approval.created_at)},"
+        f"  {approval.tool} (class {approval.action_class}), requested by {who} at {_clock(approval.created_at)},"
         f" {_standing(approval)} UTC",
         *(f"  {line}" for line in approval.question.splitlines()),
     ]
@@ -132,18 +132,18 @@ def outcome_message(approval: Approval, *more: str) -> str:
 def _standing(approval: Approval) -> str:
     if approval.started_at is None:
         return f"open until {_clock(approval.expires_at)}"
-    return f"approved by {approval.decided_by or 'nobody'} and begun at {_clock(approval.started_at)}"
+    return f"approved by {approval.decided_by or 'nobody'} and started at {_clock(approval.started_at)}"
 
 
 async def _why_gone(guard: Guard, approval_id: str) -> str:
     approval = await guard.approvals.get(approval_id)
     if approval is None:
-        return f"There is no approval under this id in {guard.store.folder}; are MACHINES_ENV and the key the server's?"
+        return f"No approval has this id in {guard.store.folder}. Use the server's MACHINES_ENV and key."
     if approval.state != "waiting":
         return _OVER[approval.state]
     if approval.policy != guard.policy.digest:
-        return "This was asked under another policy; set MACHINES_POLICY as the server has it, or let it ask anew."
-    return "This has expired; the assistant can ask anew."
+        return "This was requested under another policy. Set the server's MACHINES_POLICY, or have it requested again."
+    return "This approval expired. The assistant can request it again."
 
 
 async def _why_closed(guard: Guard, approval: Approval) -> str:
@@ -161,6 +161,6 @@ def _iso(at: float) -> str:
 
 
 def plain(line: str) -> str:
-    """A line without what could move a cursor."""
-    # What was stored was cleaned before; this is what stands between a row somebody put in and a terminal.
+    """Return the line with unprintable characters replaced by `?`."""
+    # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
     return "".join(character if character.isprintable() else "?" for character in line)

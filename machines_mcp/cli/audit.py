@@ -1,4 +1,4 @@
-"""Reading the audit at a terminal, and verifying its chain."""
+"""Read the audit log at a terminal and verify its hash chain."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _RIGHT = {"row", "cents"}
 
 
 class Unverifiable(Exception):
-    """The chain can't be judged; the message is one sentence that says what to do."""
+    """The chain can't be verified; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows to show: at most `limit`, the newest; `since` is in seconds since the epoch."""
+    """Selects audit rows: the newest `limit` that match. `since` is in seconds since the epoch."""
 
     tool: str | None = None
     kind: str | None = None
@@ -34,7 +34,7 @@ class Wanted:
 
 
 async def rows(settings: Settings, wanted: Wanted) -> list[AuditRow]:
-    """The rows, the newest last.
+    """Return the matching rows, newest last.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
@@ -52,7 +52,7 @@ async def rows(settings: Settings, wanted: Wanted) -> list[AuditRow]:
 
 
 def table(found: list[AuditRow]) -> str:
-    """The rows as plain aligned text; a column that has nothing to say is left out."""
+    """Return the rows as aligned text, without empty columns."""
     if not found:
         return "No rows."
     columns = {title: cells for title, cells in _columns(found).items() if any(cells)}
@@ -67,10 +67,10 @@ def table(found: list[AuditRow]) -> str:
 
 
 def since_time(text: str, now: float) -> float:
-    """Seconds since the epoch, from seconds back or an ISO date or time (UTC where it names no zone).
+    """Convert a number of seconds ago, or an ISO date or time (UTC by default), to seconds since the epoch.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: `text` is neither.
     """
     if text.isascii() and text.isdigit() and len(text) <= 10:
         return now - int(text)
@@ -79,19 +79,19 @@ def since_time(text: str, now: float) -> float:
 
 
 def moment(at: float) -> str:
-    """A time as a person reads it, in UTC to the second."""
+    """Format a time in UTC, to the second; `?` if it is out of range."""
     with suppress(ValueError, OverflowError, OSError, TypeError):
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
     return "?"
 
 
 async def verified(settings: Settings, head_file: Path | None, write_head: Path | None) -> tuple[Finding, str]:
-    """Walk the chain, against a head where there is one; what was found, and the same in one sentence.
+    """Verify the chain, against a checkpoint if there is one. Return the finding and a summary of it.
 
-    `head_file` is by default what the policy names. `write_head` gets the head of a chain that is whole.
+    `head_file` defaults to the policy's. The checkpoint of an intact chain is written to `write_head`.
 
     Raises:
-        Unverifiable: A head or the key is missing or can't be used.
+        Unverifiable: A checkpoint or the key is missing or unusable.
         StoreUnavailable: The state folder can't be used.
     """
     _refuse_without_key(settings.state_dir)
@@ -102,45 +102,47 @@ async def verified(settings: Settings, head_file: Path | None, write_head: Path 
     unseen = path is not None and checkpoint is None and path != write_head
     if finding.ok and unseen and (finding.rows or head_file is not None):
         raise Unverifiable(
-            f"The head is not there: {path}. It is written with each row; if it never was, add --write-head {path}."
+            f"The checkpoint is missing: {path}. Each new row writes it; if none ever did, add --write-head {path}."
         )
     if finding.ok and write_head is not None:
         try:
             finding.checkpoint.write(write_head)
         except OSError:
-            raise Unverifiable(f"The head can't be written to {write_head}; check its folder.") from None
+            raise Unverifiable(f"The checkpoint can't be written to {write_head}. Check its folder.") from None
     return finding, verification_message(finding, checkpoint)
 
 
 def verification_message(finding: Finding, checkpoint: Checkpoint | None) -> str:
-    """What was found, in one sentence."""
+    """Summarize the finding in one sentence."""
     if not finding.ok:
-        more = f", and {len(finding.faults) - 1} places more" if len(finding.faults) > 1 else ""
-        key = "; if every row is, the key is another one" if finding.faults[0] == Fault(1, "changed") else ""
-        return f"Tampered with: {finding.faults[0]}{more} ({finding.rows} rows are there){key}."
-    newest = f", the newest of {moment(finding.checkpoint.at)} UTC" if finding.rows else ""
+        more = f", and {len(finding.faults) - 1} more" if len(finding.faults) > 1 else ""
+        key = "; if every row was changed, the key is the wrong one" if finding.faults[0] == Fault(1, "changed") else ""
+        return f"Tampered with: {finding.faults[0]}{more} ({finding.rows} rows in total){key}."
+    newest = f", the newest from {moment(finding.checkpoint.at)} UTC" if finding.rows else ""
     against = (
-        f"the head of row {checkpoint.seq} is one of them" if checkpoint else "without a head a cut end is not seen"
+        f"the checkpoint at row {checkpoint.seq} matches"
+        if checkpoint
+        else "without a checkpoint, truncation goes unnoticed"
     )
-    return f"Whole: {finding.rows} rows{newest}; {against}."
+    return f"Intact: {finding.rows} rows{newest}; {against}."
 
 
 def _refuse_without_key(folder: Path) -> None:
-    """A key that is made now would call every row tampered with."""
+    """Refuse to create a key here: under a new key, every row would look tampered with."""
     key = folder / "keys" / "audit.key"
     try:
         gone = not key.exists() and (folder / "state.db").exists()
     except OSError:
         raise StoreUnavailable from None
     if gone:
-        raise Unverifiable(f"The key of the audit is not there: {key}. Without it no row can be judged.")
+        raise Unverifiable(f"The audit key is missing: {key}. No row can be verified without it.")
 
 
 def read_head(path: Path | None) -> Checkpoint | None:
-    """The head that is kept there; None where none is.
+    """Read the checkpoint from a file; None if there is none.
 
     Raises:
-        Unverifiable: It can't be read, or is no head.
+        Unverifiable: It can't be read, or is not a checkpoint.
     """
     if path is None:
         return None
@@ -149,7 +151,7 @@ def read_head(path: Path | None) -> Checkpoint | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        raise Unverifiable(f"The head can't be read, or is none: {path}.") from None
+        raise Unverifiable(f"The checkpoint can't be read or is invalid: {path}.") from None
 
 
 def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
@@ -174,7 +176,7 @@ def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
 
 
 def _cell(value: object) -> str:
-    # A row that somebody put in can hold anything, and this goes to a terminal.
+    # A row edited outside this program can hold anything, and this goes to a terminal.
     text = "" if value is None else str(value)
     shown = "".join(character if character.isprintable() else "?" for character in text)
     return shown if len(shown) <= MOST_CHARACTERS else shown[: MOST_CHARACTERS - 3] + "..."

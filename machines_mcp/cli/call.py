@@ -1,4 +1,4 @@
-"""One call by a client without a dialog, in memory: what `machines-mcp call` does."""
+"""Make one tool call in memory, as a client without dialogs, for `machines-mcp call`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ async def call_once(
     on_page: Callable[[str], None] = lambda url: None,
     on_progress: ProgressReporter | None = None,
 ) -> tuple[dict[str, Any], bool]:
-    """The structured result, or the error's object, and whether it went well.
+    """Return the structured result or the error object, and whether the call succeeded.
 
-    Where the call needs a person at a page of its own, that page goes with this process: `on_page` is told its address,
-    and the answer is what became of it, at the latest after two minutes. `on_progress` is told how far a wait is.
+    If the call needs approval on the vault's page, `on_page` receives the address, and the result is the page's
+    outcome, after at most two minutes. The page closes with this process. `on_progress` receives progress.
     """
     who = Implementation(name="machines-mcp call", version=__version__)
     async with opened(settings, standing_yes=standing_yes) as app, Client(app.server(), client_info=who) as client:
@@ -36,11 +36,11 @@ async def call_once(
         if "page" in body and "approval_id" in body:
             on_page(str(body["page"]))
             await app.reveals.ended(body["approval_id"])
-            # A page that nobody used leaves it open; asking for it again would only open the next.
+            # If the page went unused, the approval is still waiting, and a repeated call would only open another.
             if await app.guard.channels.get(body["approval_id"]) is None:
                 again = {**arguments, "approval_id": body["approval_id"]}
                 answer, body = await _call(client, tool, again, on_progress)
-        # What leaves here leaves by no line, and is looked at as if it did.
+        # This output does not pass through stdio, so filter it here as if it did.
         app.output_filter.allow("call", app.output_filter.allowed)
         line = json.dumps({"jsonrpc": "2.0", "id": "call", "result": body}, separators=(",", ":"), ensure_ascii=False)
         shown = app.output_filter.filtered(line)

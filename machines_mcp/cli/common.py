@@ -1,4 +1,4 @@
-"""What the commands share: settings, one sentence for what is wrong, one loop."""
+"""Shared by the commands: reading settings, reporting errors, and running async code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNUSABLE = "The state folder can't be used; check its owner, mode (0700) and fr
 
 
 def load_settings() -> Settings:
-    """What the environment says; if it can't be taken, that ends the command."""
+    """Return the settings from the environment. If they are invalid, the command fails."""
     from machines_mcp.server.log_config import configure
 
     try:
@@ -29,19 +29,19 @@ def load_settings() -> Settings:
 
 
 def end(ok: bool, sentence: str) -> NoReturn:
-    """Say how it went, and end with exit code 0 or 1."""
+    """Print the result and exit with code 0 or 1."""
     click.echo(sentence, err=not ok)
     sys.exit(0 if ok else 1)
 
 
 def fail(sentence: str) -> NoReturn:
-    """Say what is wrong and what to do, and end with exit code 2."""
+    """Print the problem and its fix, and exit with code 2."""
     click.echo(sentence, err=True)
     sys.exit(2)
 
 
 def run(main_function: Callable[[], Awaitable[T]]) -> T:
-    """Run it on a loop of its own."""
+    """Run the function on a new event loop and return its result."""
     import anyio
 
     with usable_state():
@@ -50,7 +50,7 @@ def run(main_function: Callable[[], Awaitable[T]]) -> T:
 
 @contextmanager
 def usable_state() -> Iterator[None]:
-    """Within it, a policy or a state folder that can't be used ends the command."""
+    """Make the command fail if the policy or the state folder can't be used."""
     from machines_mcp.permissions.policy import PolicyError
     from machines_mcp.storage.database import StoreUnavailable
 

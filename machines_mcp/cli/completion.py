@@ -1,4 +1,4 @@
-"""Completion in a shell: the script that turns it on, and what there is to complete at this moment."""
+"""Shell completion: the script that enables it, and the current values to complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command()
 @click.argument("shell", metavar="SHELL", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes SHELL (bash, zsh or fish) complete commands, tools and waiting calls.
+    """Print a completion script for SHELL. It completes commands, tools and ids of waiting calls.
 
     bash: eval "$(machines-mcp completion bash)" in ~/.bashrc; zsh: the same with zsh in ~/.zshrc; fish:
     machines-mcp completion fish > ~/.config/fish/completions/machines-mcp.fish
@@ -25,13 +25,13 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.ClickException(f"This version of click knows nothing of {shell}.")
+        raise click.ClickException(f"This version of click does not support {shell}.")
     context = click.get_current_context().find_root()
     click.echo(kind(context.command, {}, PROGRAM, "_MACHINES_MCP_COMPLETE").source())
 
 
 def tool_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The tools, each with its title, whatever the policy says of them."""
+    """Return all tools with their titles, including those that the policy denies."""
     from click.shell_completion import CompletionItem
 
     from machines_mcp.tools.catalog import TOOLS
@@ -40,12 +40,12 @@ def tool_names(context: click.Context, parameter: click.Parameter, begun: str) -
 
 
 def waiting_ids(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """What waits for a person, each with its tool and user; nothing where that can't be told."""
+    """Return the waiting approvals with their tool and user; none if they can't be read."""
     from click.shell_completion import CompletionItem
 
     from machines_mcp.server.log_config import configure
 
-    # Between a person's keystrokes nothing may be printed, and nothing made.
+    # This runs between keystrokes, so it must not print anything or create any file.
     configure("CRITICAL")
     try:
         found = _waiting()
@@ -63,4 +63,6 @@ def _waiting() -> list[tuple[str, str]]:
     settings = read_settings()
     if not (settings.state_dir / "state.db").exists():
         return []
-    return [(approval.id, f"{approval.tool} of {approval.user_id}") for approval in anyio.run(approval_store, settings)]
+    return [
+        (approval.id, f"{approval.tool} for {approval.user_id}") for approval in anyio.run(approval_store, settings)
+    ]

@@ -16,7 +16,7 @@ def main() -> None:
     """An MCP server that takes a Machines Cash partner's users from sign-up to a working card."""
     from machines_mcp.server.log_config import configure
 
-    # Before anything else can log: what libraries print of a failure holds what they were working on.
+    # Configure logging first, because libraries may log the data they were processing when they fail.
     configure("WARNING")
 
 

@@ -1,4 +1,4 @@
-"""Setting and changing the person's passphrase at a terminal."""
+"""Set and change the approval passphrase at a terminal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.passphrase import Answer
 
 _STANDS_AGAINST: dict[Answer, str] = {
-    "wrong": "That is not the passphrase; it was not changed. The fifth wrong one within 15 minutes locks it.",
-    "locked": "There were five wrong tries, so it was not changed: for 15 minutes not even the right one is looked at.",
+    "wrong": "Wrong passphrase. It was not changed. The fifth wrong try within 15 minutes locks it.",
+    "locked": "Too many wrong passphrases. It was not changed. Try again in 15 minutes.",
 }
 
 
 class NotUsable(Exception):
-    """The new passphrase can't be taken; the message is one sentence that says why."""
+    """The new passphrase is not accepted; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Standing:
     needed: bool
 
     def as_json(self) -> dict[str, Any]:
-        """For a program; the time is ISO in UTC."""
+        """Return it as JSON; the time is ISO in UTC."""
         at = None if self.set_at is None else datetime.fromtimestamp(self.set_at, UTC).isoformat(timespec="seconds")
         return {"set": self.set_at is not None, "set_at": at, "locked": self.locked, "needed": self.needed}
 
 
 async def looked_up(settings: Settings) -> Standing:
-    """How the passphrase stands.
+    """Return the status of the passphrase.
 
     Raises:
-        StoreUnavailable: The state folder, or the file of the verifier, can't be used.
+        StoreUnavailable: The state folder or the verifier's file can't be used.
     """
     async with opened_guard(settings) as guard:
         verifier = await guard.passphrase.verifier()
@@ -51,10 +51,10 @@ async def looked_up(settings: Settings) -> Standing:
 
 
 async def standing(settings: Settings) -> tuple[bool, str]:
-    """Whether a passphrase is set, and a sentence that says when it was.
+    """Return whether a passphrase is set, and a sentence that says when.
 
     Raises:
-        StoreUnavailable: The state folder, or the file of the verifier, can't be used.
+        StoreUnavailable: The state folder or the verifier's file can't be used.
     """
     found = await looked_up(settings)
     if found.set_at is None:
@@ -64,24 +64,24 @@ async def standing(settings: Settings) -> tuple[bool, str]:
 
 
 async def set_at_terminal(settings: Settings, lines: Lines) -> tuple[bool, str]:
-    """Ask for the old passphrase where there is one and for the new one, and keep that: whether it was, in a sentence.
+    """Ask for the current passphrase, if any, and a new one. Return whether it was stored, and a message.
 
     Raises:
-        NotUsable: The new one is too short or too long, or was not typed the same twice.
-        NothingTyped: There was nothing to read.
-        StoreUnavailable: The state folder, or the file of the verifier, can't be used.
+        NotUsable: The new one is too short or too long, or the two entries differ.
+        NothingTyped: No passphrase was typed.
+        StoreUnavailable: The state folder or the verifier's file can't be used.
     """
     async with opened_guard(settings) as guard:
-        old = lines.ask("Passphrase until now") if await guard.passphrase.is_set() else None
+        old = lines.ask("Current passphrase") if await guard.passphrase.is_set() else None
         if old is not None:
             answer = await guard.passphrase.check(old, "terminal")
             if answer != "right":
                 return False, _STANDS_AGAINST[answer]
-        new = lines.ask(f"New passphrase ({MIN_LENGTH} characters or more)")
+        new = lines.ask(f"New passphrase (at least {MIN_LENGTH} characters)")
         if not MIN_LENGTH <= len(new.expose()) <= MAX_LENGTH:
-            raise NotUsable(f"A passphrase has {MIN_LENGTH} to {MAX_LENGTH} characters; nothing was set.")
-        if lines.at_terminal and lines.ask("Once more").expose() != new.expose():
-            raise NotUsable("The two were not the same; nothing was set.")
+            raise NotUsable(f"A passphrase must have {MIN_LENGTH} to {MAX_LENGTH} characters. Nothing was set.")
+        if lines.at_terminal and lines.ask("Repeat the new passphrase").expose() != new.expose():
+            raise NotUsable("The two passphrases differ. Nothing was set.")
         answer = await guard.passphrase.set(new, old)
         if answer != "right":
             return False, _STANDS_AGAINST[answer]
@@ -91,7 +91,7 @@ async def set_at_terminal(settings: Settings, lines: Lines) -> tuple[bool, str]:
 
 
 def _unneeded(settings: Settings) -> str:
-    return " Nothing asks for it with MACHINES_ENV=embedded." if settings.simulated else ""
+    return " It is not needed with MACHINES_ENV=embedded." if settings.simulated else ""
 
 
 def _moment(at: float) -> str:

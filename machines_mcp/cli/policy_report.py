@@ -1,4 +1,4 @@
-"""What a policy lets each tool do, and why: `machines-mcp policy check`."""
+"""Report what a policy lets each tool do, and why, for `machines-mcp policy check`."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _SECTIONS = {
 
 
 def checked(path: Path, env: Mapping[str, str]) -> Policy:
-    """The policy in a file, as a server with these variables would read it; without MACHINES_ENV, in its own.
+    """Read a policy as a server with these variables would; without MACHINES_ENV, for the file's environment.
 
     Raises:
-        PolicyError: It is refused.
-        SettingsError: A variable that matters here is not valid.
+        PolicyError: The policy is invalid.
+        SettingsError: A variable that matters here is invalid.
     """
     environment = env.get("MACHINES_ENV") or str(read_policy_file(path.absolute()).get("environment"))
     if environment not in set(Environment):
         if env.get("MACHINES_ENV"):
             raise SettingsError("MACHINES_ENV must be embedded, sandbox or production.")
-        environment = Environment.EMBEDDED.value  # what the file says of it is refused below
+        environment = Environment.EMBEDDED.value  # policy_in refuses the file's value
     return policy_in(
         path.absolute(),
         environment,
@@ -56,7 +56,7 @@ def checked(path: Path, env: Mapping[str, str]) -> Policy:
 
 
 def report(policy: Policy) -> dict[str, Any]:
-    """All that the policy decides, as plain JSON."""
+    """Return everything the policy decides, as JSON."""
     return {
         "policy": policy.source,
         "digest": policy.digest,
@@ -78,24 +78,24 @@ def report(policy: Policy) -> dict[str, Any]:
 
 
 def why(policy: Policy, action_class: ActionClass, tool: str) -> str:
-    """What becomes of such a call, and by which key of the policy."""
+    """Return what happens to such a call, and which key of the policy decides it."""
     own = action_class in policy.tools.get(tool, {})
     key = f"tools.{tool}.{action_class}" if own else f"classes.{action_class}"
     rule = policy.rule(action_class, tool)
     if rule is Rule.DENY:
         return policy.reason(action_class, tool)
     if rule is Rule.ALLOW:
-        return f"at once ({key})"
+        return f"runs at once ({key})"
     if action_class is not ActionClass.REVEAL:
-        return f"a person decides {_places(policy.channels(action_class))} ({key})"
+        return f"requires approval {_places(policy.channels(action_class))} ({key})"
     shown = [policy.channels(action_class, sink) for sink in policy.sinks - {"none"}]
     if not shown:
-        return "there is nowhere to show it (reveal.sinks)"
-    return f"a person decides {_places(frozenset().union(*shown))} ({key})"
+        return "no sink is allowed (reveal.sinks)"
+    return f"requires approval {_places(frozenset().union(*shown))} ({key})"
 
 
 def limits_report(limits: Limits) -> dict[str, Any]:
-    """Each limit by its path; None where there is none."""
+    """Return each limit by its path; None means no limit."""
     found: dict[str, Any] = {_SECTIONS[field.name]: getattr(limits, field.name) for field in fields(limits)}
     periods, places = limits.max_limit_cents, limits.destinations
     found["cards.max_limit_cents"] = None if periods is None else dict(periods)
@@ -106,12 +106,12 @@ def limits_report(limits: Limits) -> dict[str, Any]:
 
 
 def text(policy: Policy) -> str:
-    """The report for a person."""
+    """Return the report as text for a person."""
     said = report(policy)
     users = "any user" if said["users"] == "any" else f"the users listed ({len(said['users'])})"
-    lines = [f"{policy.source}: sound, for {policy.environment} and {users}, digest {policy.digest[:12]}", ""]
+    lines = [f"{policy.source}: valid, for {policy.environment} and {users}, digest {policy.digest[:12]}", ""]
     lines += [f"{row['tool']:<24}{row['class']:<10}{row['rule']:<7}{row['why']}" for row in said["tools"]]
-    lines += ["", "Who may say yes" + (", with the passphrase set:" if policy.needs_passphrase else ":")]
+    lines += ["", "Where a person can approve" + (", once a passphrase is set:" if policy.needs_passphrase else ":")]
     lines += [
         f"  {action_class:<22}{_places(ways)}"
         for action_class, ways in said["grants"].items()
@@ -120,8 +120,8 @@ def text(policy: Policy) -> str:
     lines += [f"  reveal to {sink:<12}{_places(ways)}" for sink, ways in said["sinks"].items()]
     lines += ["", "Limits:"]
     lines += [f"  {path:<36}{_limit(path, value)}" for path, value in said["limits"].items()]
-    through = "through the model" if policy.identity_through_model else "by a form at the desk, not through the model"
-    lines += ["", f"Identity data goes {through}. A card may be shown to: {', '.join(sorted(policy.sinks))}."]
+    through = "through the model" if policy.identity_through_model else "through a form at the desk, not the model"
+    lines += ["", f"Identity data goes {through}. Allowed reveal sinks: {', '.join(sorted(policy.sinks))}."]
     return "\n".join(lines)
 
 
@@ -136,13 +136,13 @@ def _call(policy: Policy, tool: str, action_class: ActionClass) -> dict[str, str
 
 def _limit(path: str, value: Any) -> str:
     if path == "cards.unbounded":
-        return "cards without a limit may be made" if value else "every card has a limit over a period"
+        return "cards without a limit are allowed" if value else "every card needs a limit over a period"
     if value is None:
         return "any" if path.endswith(("destinations", "max_limit_cents")) else "none"
     if path == "withdrawals.destinations":
         return ", ".join(_place(place) for place in value) or "nowhere"
     if isinstance(value, dict):
-        return ", ".join(f"{period} {_dollars(cents)}" for period, cents in value.items()) or "no card may have one"
+        return ", ".join(f"{period} {_dollars(cents)}" for period, cents in value.items()) or "no card limit is allowed"
     return _dollars(value) if path.endswith("_cents") else str(value)
 
 

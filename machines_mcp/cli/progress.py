@@ -1,4 +1,4 @@
-"""How far a wait is, told on stderr: a bar where that is a terminal, a line each time where it is not."""
+"""Show the progress of a wait on stderr: a bar on a terminal, otherwise a line per notification."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Protocol, TextIO
 
 
 class ProgressReporter(Protocol):
-    """What the MCP client calls for each notice: how far, of how much, and what is waited for."""
+    """The MCP client's progress callback. `message` names what the call is waiting for."""
 
     async def __call__(self, progress: float, total: float | None, message: str | None) -> None: ...
 
 
 @contextmanager
 def reporting_on(stream: TextIO) -> Iterator[ProgressReporter]:
-    """What to hand to the client as its progress callback; a bar is gone again at the end."""
+    """Yield a progress callback for the client. A bar is removed at the end."""
     with ExitStack() as stack:
         yield _bar(stream, stack) if _is_screen(stream) else _lines(stream)
 
 
 def _is_screen(stream: TextIO) -> bool:
-    # A bar is drawn by moving the cursor, which a dumb terminal can't.
+    # A bar moves the cursor, which a dumb terminal can't do.
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _lines(stream: TextIO) -> ProgressReporter:
     async def tell(progress: float, total: float | None, message: str | None) -> None:
-        stream.write(f"{_words(message)}: {_share(progress, total):.0%} of the time has passed\n")
+        stream.write(f"{_words(message)}: {_share(progress, total):.0%} of the wait time has passed\n")
         stream.flush()
 
     return tell
 
 
 def _bar(stream: TextIO, stack: ExitStack) -> ProgressReporter:
-    """Drawn from the first notice on: most calls do not wait, and they need no rich either."""
+    """Draw the bar at the first notification: most calls don't wait, and then rich is not loaded."""
     drawn: list[Callable[[float, str], None]] = []
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
@@ -50,7 +50,7 @@ def _drawn(stream: TextIO, stack: ExitStack) -> Callable[[float, str], None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    # It minds NO_COLOR by itself.
+    # rich respects NO_COLOR.
     console = Console(file=stream, highlight=False)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     bar = stack.enter_context(Progress(*columns, console=console, transient=True))

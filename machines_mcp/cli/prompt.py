@@ -1,4 +1,4 @@
-"""What a person types at a terminal: the passphrase, unseen; for scripts and tests, a line of stdin instead."""
+"""Read what a person types at a terminal, or lines of stdin for scripts and tests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MOST_BYTES = 4096
 
 
 class NothingTyped(Exception):
-    """There was no line to read; the message is one sentence that says what to do."""
+    """There was no line to read; the message says what to do."""
 
 
 class Lines:
-    """Asks for one line after another. Never an argument nor a variable: those show in a list of processes."""
+    """Reads secrets line by line. Arguments and variables would show them in process lists."""
 
     def __init__(self) -> None:
         self._typed = sys.stdin is not None and sys.stdin.isatty()
@@ -26,14 +26,14 @@ class Lines:
 
     @property
     def at_terminal(self) -> bool:
-        """Whether somebody types: a typing error should be caught by asking twice."""
+        """Whether a person is typing, so that new secrets should be asked for twice."""
         return self._typed
 
     def ask(self, what: str) -> Secret:
-        """What is typed after `what`, unseen; where stdin is no terminal, its next line, within a minute.
+        """Prompt for `what` without echo; if stdin is not a terminal, read its next line, within a minute.
 
         Raises:
-            NothingTyped: The line is empty or did not come.
+            NothingTyped: The line is empty or did not arrive.
         """
         if self._typed:
             import getpass
@@ -42,11 +42,11 @@ class Lines:
         else:
             line = self._next_line().decode("utf-8", "surrogateescape")
         if not line:
-            raise NothingTyped(f"{what}: nothing was typed; type it when asked, or give it as a line of stdin.")
+            raise NothingTyped(f"{what}: no input. Type it when asked, or pass it as a line of stdin.")
         return Secret(line)
 
     def answer(self, question: str) -> str:
-        """What is typed after the question, seen; empty at the end of input. At a terminal only."""
+        """Ask a question and read the reply with echo; empty at the end of input. Needs a terminal."""
         import click
 
         click.echo(f"{question}: ", nl=False)
@@ -62,12 +62,12 @@ class Lines:
         return line.removesuffix(b"\r")[:MOST_BYTES]
 
     def _read(self) -> bytes:
-        """Some bytes of stdin; none at its end, and after a minute."""
+        """Read some bytes of stdin; empty at its end or after a minute."""
         if sys.stdin is None:
             return b""
         try:
             descriptor = sys.stdin.fileno()
-        except OSError:  # put in its place by whoever runs us in their own process
+        except OSError:  # replaced, for example by a test in the same process
             return sys.stdin.buffer.readline()
         if os.name == "posix":
             import select

@@ -1,4 +1,4 @@
-"""Walking a person through what nobody else can say: each call that may have happened, at a terminal."""
+"""Guide a person at a terminal through calls whose outcome is unknown."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 Answer = Literal["yes", "no", "later"]
 
-NO_TERMINAL = "A person must answer this, so it works at a terminal only; nothing was changed."
-NOTHING = "Nothing is left for a person to say."
-_QUESTION = "Did it happen? Look at Machines first [yes/no/later]"
-_REFERENCE = "Its id there (of the card, or of the transaction)"
+NO_TERMINAL = "A person must answer this, so it only works at a terminal. Nothing was changed."
+NOTHING = "No unresolved call needs a person."
+_QUESTION = "Did it happen? Check at Machines first [yes/no/later]"
+_REFERENCE = "Its id at Machines (of the card or the transaction)"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@+-]{3,127}")
 _NUMBER = re.compile(r"[0-9_.:@+-]+")
-_KEPT = "Kept: {what}. The assistant is told so when it repeats the call with its approval_id."
+_KEPT = "Saved: {what}. The assistant learns this when it repeats the call with its approval_id."
 _STANDS_AGAINST: dict[Decision, str] = {
-    "wrong": "That is not the passphrase; nothing was changed. The fifth wrong one within 15 minutes locks it.",
-    "locked": "There were five wrong tries, so nothing was changed: for 15 minutes not even the right one is tried.",
-    "unset": "No passphrase is set, so nothing can be changed; set one with machines-mcp passphrase.",
+    "wrong": "Wrong passphrase. Nothing was changed. The fifth wrong try within 15 minutes locks it.",
+    "locked": "Too many wrong passphrases. Nothing was changed. Try again in 15 minutes.",
+    "unset": "No passphrase is set, so nothing can be changed. Run machines-mcp passphrase.",
 }
 
 
 class Person(Protocol):
-    """Who sits at the terminal."""
+    """The person at the terminal."""
 
     def ask(self, what: str) -> Secret: ...
     def answer(self, question: str) -> str: ...
@@ -49,19 +49,19 @@ class Person(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Whether all could be dealt with (leaving it for later is that, too), and the last sentence."""
+    """Whether every call was handled (leaving one for later counts), and the closing message."""
 
     ok: bool
     message: str
 
 
 async def resolve(settings: Settings, person: Person, show: Callable[[str], None]) -> Resolved:
-    """Find out what can be found out, then ask about each that is left.
+    """Reconcile what Machines can tell, then ask the person about each remaining call.
 
     Raises:
-        PolicyError: The policy's file is refused.
+        PolicyError: The policy file is invalid.
         StoreUnavailable: The state folder can't be used.
-        NothingTyped: There was no passphrase to read.
+        NothingTyped: No passphrase was typed.
     """
     async with opened(settings) as app:
         app.load()
@@ -80,20 +80,20 @@ async def resolve(settings: Settings, person: Person, show: Callable[[str], None
         settled = len([unresolved for unresolved in left if unresolved.name not in still])
     if not left:
         return Resolved(True, NOTHING)
-    return Resolved(True, f"{settled} of {len(left)} settled.")
+    return Resolved(True, f"{settled} of {len(left)} resolved.")
 
 
 async def _look(app: App, show: Callable[[str], None]) -> set[str]:
-    """What Machines can say, nobody else is asked about. The names of what it can't."""
+    """Reconcile unknown calls with Machines. Return the names of those that only a person can resolve."""
     by_hand = set()
     for unresolved in await unresolved_calls(app.guard):
         if unresolved.state != "unknown" or unresolved.approval is None:
             continue
         authorization = await app.guard.authorizer.settle(unresolved.approval)
         if authorization is None:
-            show(f"{plain(unresolved.name)}: found out by asking Machines.")
+            show(f"{plain(unresolved.name)}: resolved by asking Machines.")
         elif authorization.verdict == "later":
-            show(f"{plain(unresolved.name)}: can't be told yet; try again in a while.")
+            show(f"{plain(unresolved.name)}: not known yet; try again later.")
         else:
             by_hand.add(unresolved.name)
     return by_hand
@@ -101,14 +101,14 @@ async def _look(app: App, show: Callable[[str], None]) -> set[str]:
 
 def _shown(unresolved: UnresolvedCall) -> str:
     sent = [
-        f"Sent: {entry.operation} at {moment(entry.sent_at)} UTC, {entry.attempts} times in all, the last at"
+        f"Sent: {entry.operation} at {moment(entry.sent_at)} UTC, attempts: {entry.attempts}, the last at"
         f" {moment(entry.last_sent_at)} UTC, key {entry.idempotency_key or 'none'}; {entry.state}"
         for entry in unresolved.entries
     ]
     more = [
         *sent,
         *_of_withdrawal(unresolved.withdrawal),
-        f"In doubt since {moment(unresolved.since)} UTC: {unresolved.why}",
+        f"Unresolved since {moment(unresolved.since)} UTC: {unresolved.why}",
     ]
     if unresolved.approval is None:
         return "\n".join(plain(line) for line in [unresolved.name, *(f"  {line}" for line in more)])
@@ -121,13 +121,13 @@ def _of_withdrawal(begun: StartedWithdrawal | None) -> list[str]:
     terms = begun.quote.terms
     memo = f" with memo {terms['extra_id']}" if terms.get("extra_id") else ""
     return [
-        f"Withdrawal {begun.id} of {begun.quote.user_id} ({begun.status}): {terms.get('amount_cents')} cents as"
+        f"Withdrawal {begun.id} for {begun.quote.user_id} ({begun.status}): {terms.get('amount_cents')} cents as"
         f" {terms.get('currency')} on {terms.get('network')} to {terms.get('address')}{memo}"
     ]
 
 
 async def _decide(app: App, unresolved: UnresolvedCall, person: Person, show: Callable[[str], None]) -> str | None:
-    """Ask, and keep the answer. A sentence where going on makes no sense."""
+    """Ask the person and store the answer. Return a message if the session must stop."""
     answer = _answer(person)
     if answer == "later":
         return None
@@ -161,28 +161,28 @@ def _answer(person: Person) -> Answer:
 
 
 async def _fault(app: App, unresolved: UnresolvedCall, reference: str) -> str | None:
-    """What is wrong with an id that was typed."""
+    """Return what is wrong with the id that was typed, or None."""
     from machines_mcp.partner.errors import NotFound, PartnerError
 
     if not _ID.fullmatch(reference) or _NUMBER.fullmatch(reference):
-        return "That is no id (4 to 128 letters, digits and _.:@+-, not digits alone); nothing was changed."
+        return "That is not an id (4 to 128 letters, digits and _.:@+-, not only digits). Nothing was changed."
     cards = [entry for entry in unresolved.entries if entry.operation == "POST /cards"]
     if unresolved.approval is None or not cards:
         return None
     for entry in cards:
         if reference in (await app.guard.journal.concurrent_requests(entry)).created:
-            return "That card was made by another call; nothing was changed."
+            return "Another call created that card. Nothing was changed."
     try:
         await (await app.connection.client()).cards.get(unresolved.approval.user_id, reference)
     except NotFound:
-        return "Machines has no such card of this user; nothing was changed."
+        return "This user has no such card at Machines. Nothing was changed."
     except PartnerError as error:
-        return f"Machines can't be asked about that card now; nothing was changed. {error}"
+        return f"Could not check that card at Machines. Nothing was changed. {error}"
     return None
 
 
 async def _keep(app: App, unresolved: UnresolvedCall, reference: str | None) -> None:
-    """The audit and what the call's own tool goes by, all or nothing; then its outcome, which follows from these."""
+    """Store the answer and its audit row in one transaction, then the call's outcome that follows from them."""
     guard, approval = app.guard, unresolved.approval
     verdict = "happened" if reference else "not_happened"
     user_id = unresolved.withdrawal.quote.user_id if unresolved.withdrawal else approval.user_id if approval else None
@@ -211,12 +211,12 @@ async def _keep(app: App, unresolved: UnresolvedCall, reference: str | None) -> 
         return
     authorization = await guard.authorizer.settle(approval)
     if authorization is not None and authorization.verdict == "manual":
-        # Its tool can't say more than the person did.
+        # The tool can't add to the person's answer.
         refusal = ToolError(Code.OUTCOME_UNKNOWN if reference else Code.APPROVAL_EXPIRED, message=_said(reference))
         await guard.approvals.finish(approval.id, json.dumps(refusal.payload()), ok=False, code=refusal.code.value)
 
 
 def _said(reference: str | None) -> str:
     if reference:
-        return "A person looked at Machines and says that this happened. Do not repeat it."
-    return "A person looked at Machines and says that this did not happen. Call without approval_id to ask anew."
+        return "A person checked at Machines: this happened. Do not repeat it."
+    return "A person checked at Machines: this did not happen. Call without approval_id to request it again."

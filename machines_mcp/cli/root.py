@@ -1,4 +1,4 @@
-"""The group of all commands: what runs without one, and how each ends that does not end well."""
+"""The root command group: its default command and error handling."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, NoReturn
 import click
 
 STOPPED = 130
-"""The exit code after Ctrl-C, as shells have it."""
+"""The exit code after Ctrl-C, as in shells."""
 
 
 class Root(click.Group):
-    """Says what is wrong in one sentence, with what to do; ends quietly when nobody reads on."""
+    """Prints each error as one sentence with the fix. Exits quietly if the reader of the output is gone."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # Without a command the server is served: that is what a client's config starts. A shell that completes wants
-        # to know which commands there are.
+        # The default command is serve, because client configs start the server without one. Shell completion needs
+        # the list of commands instead.
         return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["serve"])
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -50,7 +50,7 @@ class Root(click.Group):
 
 
 def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a task group wrapped, where that is only that the reader has gone, or an end that was asked for."""
+    """Return the exception in the group if it is a closed pipe or a requested exit, else the group."""
     left: BaseException = group
     while isinstance(left, BaseExceptionGroup) and len(left.exceptions) == 1:
         left = left.exceptions[0]
@@ -58,7 +58,7 @@ def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _fail(fault: click.ClickException) -> NoReturn:
-    """One line, whatever was typed: what stands in it may move no cursor."""
+    """Print the error on one line, without control characters, and exit."""
     words = " ".join(fault.format_message().split()).rstrip(".")
     sentence = "".join(character if character.isprintable() else "?" for character in words)
     context = fault.ctx if isinstance(fault, click.UsageError) else None

@@ -1,4 +1,4 @@
-"""What the holder of the private key does at a terminal: make a key pair, and read a card that was sealed to it."""
+"""Make a key pair and read cards sealed to it, at the private key holder's terminal."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from machines_mcp.vault.keypair import KeyPairError as KeyPairError
 
 
 def new_key_pair(file: Path) -> str:
-    """Make the pair and say where it is and what to do with it.
+    """Make a key pair and return a message that says where it is and how to use it.
 
     Raises:
-        KeyPairError: It can't be written, or something is there already.
+        KeyPairError: It can't be written, or the file exists.
     """
     public = make_key_pair(file)
     return (
-        f"Private key: {file} (keep it where cards may be read, not beside the server)\n"
-        f"Public key:  {public} (name it in the policy as reveal.sealed_key, and sealed in reveal.sinks)"
+        f"Private key: {file} (keep it where cards may be read, not on the server)\n"
+        f"Public key:  {public} (set reveal.sealed_key to it in the policy, and add sealed to reveal.sinks)"
     )
 
 
 def card_text(key_file: Path, sealed: str, *, as_json: bool) -> str:
-    """The card in a JWE, or in the one on stdin for `-`, as a person or a program reads it.
+    """Decrypt the card in a JWE (from stdin if `-`) and return it as text or JSON.
 
     Raises:
-        KeyPairError: It can't be opened, or stdout is neither a terminal nor meant for a program.
+        KeyPairError: It can't be decrypted, or text was requested and stdout is not a terminal.
     """
     if not as_json and not sys.stdout.isatty():
-        raise KeyPairError("The card is printed to a terminal only; for a program, say --json.")
+        raise KeyPairError("The card is only printed to a terminal. For a program, add --json.")
     token = sys.stdin.read(MAX_JWE_BYTES + 1) if sealed == "-" else sealed
     card = unseal(key_file, token.strip())
     return json.dumps(card.model_dump()) if as_json else _lines(card)

@@ -1,4 +1,4 @@
-"""The tools as the operator sees them: class, rule, cost."""
+"""List the tools for the operator: action class, rule and token cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BYTES_PER_TOKEN = 4
 
 
 def listing(settings: Settings) -> list[dict[str, Any]]:
-    """A row per tool: name, step numbers, classes with the policy's rule and why, tokens (bytes of JSON by 4)."""
+    """Return a row per tool: name, step numbers, classes with their rule and reason, tokens (JSON bytes / 4)."""
     registry = App(settings).load().registry
     shown = {tool.name: tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in registry.listing}
     rows = []
@@ -45,10 +45,10 @@ def listing(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def standing(settings: Settings) -> list[str]:
-    """The policy, the passphrase and what is left of the limits, a line each.
+    """Return the policy, the passphrase status and the remaining limits, one line each.
 
     Raises:
-        PolicyError: The policy is refused.
+        PolicyError: The policy is invalid.
         StoreUnavailable: The state folder can't be used.
     """
     async with opened_guard(settings) as guard:
@@ -78,7 +78,7 @@ def _tokens(value: Any) -> int:
 
 
 def listing_table(rows: list[dict[str, Any]]) -> str:
-    """The rows as plain aligned text."""
+    """Format the rows as aligned text."""
     lines = [f"{'tool':<24}{'step':<12}{'class: rule':<36}{'tokens':>7}"]
     for row in rows:
         rules = ", ".join(f"{action_class}: {rule}" for action_class, rule in row["rules"].items())
@@ -89,7 +89,7 @@ def listing_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _reasons(rows: list[dict[str, Any]]) -> list[str]:
-    """What each rule means and where it comes from, with the tools that it is for."""
+    """Return each rule with its reason and the tools it applies to."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for action_class, rule in row["rules"].items():
@@ -98,7 +98,7 @@ def _reasons(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """The rows as the README shows them."""
+    """Format the rows as the README's table."""
     lines = ["| tool | step | does | class |", "| --- | --- | --- | --- |"]
     for row in rows:
         steps = ", ".join(map(str, row["steps"]))

@@ -1,4 +1,4 @@
-"""What is unresolved in a state folder, as a person reads it: what was begun and has no outcome that is known."""
+"""List the unresolved calls and withdrawals of a state folder: started, with no known outcome."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
 
 State = Literal["running", "unknown", "manual"]
-"""A server is at work on it; it can be found out by asking Machines; a person must say."""
+"""`running`: a server is executing it. `unknown`: Machines can tell the outcome. `manual`: a person must."""
 
-NO_ENTRY = "It was begun before there was a journal, so nothing here says what was sent."
-_NOT_WRITTEN = "Its answer was lost or could not be kept."
+NO_ENTRY = "It started before the journal existed, so there is no record of what was sent."
+_NOT_WRITTEN = "Its response was lost or could not be saved."
 
 
 @dataclass(frozen=True, slots=True)
 class UnresolvedCall:
-    """A call with what the journal has of it, or a withdrawal whose call has ended otherwise."""
+    """An unresolved call with its journal entries, or an unresolved withdrawal whose call has ended."""
 
     state: State
     since: float
@@ -34,14 +34,14 @@ class UnresolvedCall:
 
     @property
     def name(self) -> str:
-        """What it is, in a few words."""
+        """A short name for display."""
         if self.approval is not None:
-            return f"{self.approval.tool} {self.approval.id} of {self.approval.user_id or 'nobody'}"
+            return f"{self.approval.tool} {self.approval.id} for {self.approval.user_id or 'no user'}"
         return f"withdrawal {self.withdrawal.id if self.withdrawal else ''}"
 
     @property
     def why(self) -> str:
-        """Why a person must say."""
+        """The reason a person must decide."""
         note = next((entry.note for entry in self.entries if entry.state == "manual" and entry.note), None)
         if note is None and self.approval is not None and self.approval.owner is None:
             return NO_ENTRY
@@ -49,7 +49,7 @@ class UnresolvedCall:
 
 
 async def unresolved_calls(guard: Guard) -> list[UnresolvedCall]:
-    """All of them, oldest first.
+    """Return all unresolved calls and withdrawals, oldest first.
 
     Raises:
         StoreUnavailable: The state folder can't be used.

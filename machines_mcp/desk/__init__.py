@@ -1,1 +1,1 @@
-"""The desk: the pages on which a person decides, fills in identity data, and reads the audit. On loopback only."""
+"""The desk: local pages to approve calls, enter identity data, and read the audit log. Loopback only."""

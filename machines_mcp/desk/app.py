@@ -1,4 +1,4 @@
-"""The desk's pages, put together behind the door."""
+"""Assemble the desk's pages behind the request guard."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _BY = {
     "terminal": "in a terminal",
     "page": "on the card's page",
     "form": "by sending the form",
-    "operator": "by the operator's command",
-    "policy": "by the policy, nobody was asked",
+    "operator": "by an operator command",
+    "policy": "by the policy, without asking a person",
 }
 
 
 def build_app(rooms: DeskDependencies, port: int) -> RequestGuard:
-    """The desk at `http://127.0.0.1:{port}/`."""
+    """Return the desk's ASGI application for `http://127.0.0.1:{port}/`."""
     views = Templates(rooms.clock, environment=rooms.environment, simulated=rooms.simulated, by=_BY)
     front = PageRenderer(rooms, Sessions(port, for_all=rooms.simulated), views)
 
@@ -40,7 +40,7 @@ def build_app(rooms: DeskDependencies, port: int) -> RequestGuard:
     async def show_proof(request: Request) -> Response:
         challenge = request.headers.get(CHALLENGE, "")
         if not re.fullmatch(r"[0-9a-f]{64}", challenge):
-            return views.plain(404, "There is nothing here.")
+            return views.plain(404, "There is no page at this address.")
         return Response(proof(rooms, challenge, port), media_type="text/plain")
 
     free = {("GET", "/desk.css"): style, ("GET", PROOF_PATH): show_proof, **sign_in_place(front)}

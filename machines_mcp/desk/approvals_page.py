@@ -1,4 +1,4 @@
-"""What waits for a person, the yes and the no to it, and what became of what was decided."""
+"""The approval pages: list waiting calls, take decisions, and show past ones."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _BUDGETS = {
     "rates.mutations_per_hour": "Changes this hour",
 }
 _DONE = {
-    "granted": "Approved. The assistant may now repeat the call: it runs once, within 5 minutes.",
-    "refused": "Refused. The assistant is told so when it asks.",
+    "granted": "Approved. The assistant can now repeat the call. It runs once, within 5 minutes.",
+    "refused": "Refused. The assistant sees this when it asks.",
 }
 _CAN_NOT: dict[str, tuple[int, str]] = {
     "not_allowed": (403, "This can't be decided at the desk."),
-    "barred": (409, "A limit of the operator's policy forbids this now, so it can't be approved."),
-    "gone": (409, "This no longer waits: it was decided elsewhere or has expired."),
+    "barred": (409, "A limit in the operator's policy doesn't allow this now, so it was not approved."),
+    "gone": (409, "This request is no longer waiting. It was decided elsewhere or has expired."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An intent as the page draws it."""
+    """An approval as the page shows it."""
 
     approval: Approval
     title: str
@@ -49,21 +49,21 @@ class Shown:
 
 
 class ApprovalsPage:
-    """Draws intents and takes decisions on them."""
+    """Shows approvals and takes decisions on them."""
 
     def __init__(self, front: PageRenderer) -> None:
         self._front = front
         self._guard = front.dependencies.guard
 
     def places(self) -> list[Place]:
-        """The home page, and a page for each intent."""
+        """Return the routes of the home page and of a single approval."""
         return [
             Place(re.compile("/"), look=self.home),
             Place(re.compile("/decisions/([0-9a-f]{32})"), look=self.one, change=self.decide),
         ]
 
     async def home(self, visit: Visit) -> Response:
-        """What waits, what was decided, and the server as it stands."""
+        """Show waiting approvals, recent decisions and the server's status."""
         waiting = await self._guard.channels.waiting()
         ids = {approval.id for approval in waiting}
         recent = [
@@ -86,14 +86,14 @@ class ApprovalsPage:
         )
 
     async def one(self, visit: Visit) -> Response:
-        """One intent, whatever has become of it."""
+        """Show one approval in any state."""
         return await self._one(visit, 200, "")
 
     async def decide(self, visit: Visit, form: Form) -> Response:
-        """A person's yes or no."""
+        """Approve or refuse a call."""
         channels, decision = self._guard.channels, form.get("decision")
         if decision not in ("approve", "refuse"):
-            return self._front.templates.plain(400, "A decision is to approve or to refuse.")
+            return self._front.templates.plain(400, "The decision must be approve or refuse.")
         ask = channels.grant if decision == "approve" else channels.refuse
         says = await with_passphrase(
             self._front, form.get("passphrase", ""), lambda passphrase: ask(visit.name, "desk", passphrase)
@@ -110,14 +110,14 @@ class ApprovalsPage:
 
     def _shown(self, approval: Approval) -> Shown:
         details = approval.details
-        # The amount stands above the table already.
+        # The page shows the amount above the table.
         amount = None if details.amount_cents is None else dollars(details.amount_cents)
         items = tuple(item for item in details.items if amount is None or item.value != amount)
         title = self._front.dependencies.titles.get(approval.tool, approval.tool)
         return Shown(approval, title, items, *self._standing(approval))
 
     def _standing(self, approval: Approval) -> tuple[str, str, str]:
-        """State in a word, its colour, and a sentence where there is more to say."""
+        """Return the state in a word, its colour, and an optional note."""
         if self._guard.approvals.is_expired(approval):
             return "Expired", "soft", ""
         outcome: dict[str, Any] = json.loads(approval.outcome) if approval.outcome else {}
@@ -130,7 +130,7 @@ class ApprovalsPage:
                 return "Refused", "bad", ""
             case "executing":
                 running = self._guard.approvals.running(approval)
-                return ("Running", "wait", "") if running else ("Unknown", "bad", "Nobody can say whether it happened.")
+                return ("Running", "wait", "") if running else ("Unknown", "bad", "The outcome of the call is unknown.")
             case "done":
                 return "Done", "good", ""
             case _:

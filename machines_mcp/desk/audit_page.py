@@ -1,4 +1,4 @@
-"""The audit as a person reads it: filtered, in pages, in words, beside a chart of what was paid out."""
+"""The audit page: filtered rows in words, and a chart of daily payouts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _VERDICTS = {
     "done": "Done",
     "failed": "Failed",
     "wrong": "Wrong passphrase",
-    "not_begun": "Not begun",
+    "not_begun": "Not started",
 }
 _BAD = ("Refused", "Failed", "Wrong passphrase", "Alarm", "Not done")
 _GOOD = ("Approved", "Done")
@@ -39,7 +39,7 @@ _GOOD = ("Approved", "Done")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows: each part is empty where any will do. `fault` is what is wrong with the day."""
+    """The filter. An empty part matches any row. `fault` says what is wrong with the day."""
 
     tool: str
     kind: str
@@ -49,7 +49,7 @@ class Wanted:
     fault: str = ""
 
     def query(self, **changes: object) -> str:
-        """The address of these rows, with changes."""
+        """Return the URL of these rows, with changes."""
         given = {"tool": self.tool, "kind": self.kind, "user": self.user, "day": self.day, "before": self.before}
         kept = {name: str(value) for name, value in (given | changes).items() if value}
         return "/audit" + (f"?{urlencode(kept)}" if kept else "")
@@ -57,7 +57,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of the audit, in words."""
+    """An audit row in words."""
 
     row: AuditRow
     what: str
@@ -66,18 +66,18 @@ class Line:
 
 
 class AuditPage:
-    """Draws the audit."""
+    """Serves the audit page."""
 
     def __init__(self, front: PageRenderer) -> None:
         self._front = front
         self._guard = front.dependencies.guard
 
     def places(self) -> list[Place]:
-        """The audit's page."""
+        """Return the route of the audit page."""
         return [Place(re.compile("/audit"), look=self.show)]
 
     async def show(self, visit: Visit) -> Response:
-        """The newest rows that fit what is asked for."""
+        """Show the newest rows that match the filter."""
         wanted = _wanted(visit.request.query_params)
         rows = [] if wanted.fault else await self._rows(wanted)
         more = len(rows) > PAGE_ROWS
@@ -126,7 +126,7 @@ def _wanted(query: QueryParams) -> Wanted:
                 raise ValueError
             datetime.fromisoformat(day)
         except ValueError:
-            fault = "Enter a day that exists, as year-month-day."
+            fault = "Enter a valid day, as YYYY-MM-DD."
     kind = query.get("kind", "")
     return Wanted(
         tool=query.get("tool", "")[:60],
@@ -139,8 +139,8 @@ def _wanted(query: QueryParams) -> Wanted:
 
 
 def _line(row: AuditRow) -> Line:
-    """What a row says. A row that was tampered with can hold anything, so nothing is taken for what it should be."""
-    what = {"asked": "A person was asked", "alarm": "Alarm", "reveal": "Card shown", "setting": "Setting changed"}.get(
+    """Describe a row. A tampered row can contain anything, so no value is trusted to have its type."""
+    what = {"asked": "Approval requested", "alarm": "Alarm", "reveal": "Card shown", "setting": "Setting changed"}.get(
         str(row.kind)
     )
     if what is None:

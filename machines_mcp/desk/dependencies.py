@@ -1,4 +1,4 @@
-"""What the desk is handed. It knows the guard and the partner's models; all else comes as callables."""
+"""The desk's dependencies. Apart from the guard and the partner's models, all are callables."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Take: TypeAlias = Callable[[], Awaitable[Decision]]
 
 @dataclass(frozen=True, slots=True)
 class Fulfilled:
-    """What became of a form. `faulty`: it waits still, the fields say why. `failed`: it was decided and went wrong.
+    """The result of a submitted form. `faulty`: still waiting, see `faults`. `failed`: decided, but the call failed.
 
-    `faults` are (field, rule), `message` one sentence; neither holds a value of the form.
+    `faults` are (field, rule) pairs, `message` is one sentence. Neither contains a value from the form.
     """
 
     decision: Decision | Literal["faulty", "failed"]
@@ -32,28 +32,28 @@ class Fulfilled:
 
 @dataclass(frozen=True, slots=True)
 class DeskDependencies:
-    """The rooms behind the desk."""
+    """What the desk needs from its server."""
 
     environment: str
     guard: Guard
     key: bytes
-    """Of the state folder: by it a desk shows that it is this folder's."""
+    """Key of the state folder, with which a desk proves that it belongs to the folder."""
     titles: Mapping[str, str]
-    """What each tool is called, for people."""
+    """Tool titles for people, by tool name."""
     kyc_values: Callable[[str], Awaitable[KycValues]]
-    """The form of the identity check, for a user: `GET /kyc/values`. Raises `PartnerError`."""
+    """Fetch the identity form for a user: `GET /kyc/values`. Raises `PartnerError`."""
     fulfil: Callable[[str, Mapping[str, str], Take], Awaitable[Fulfilled]]
-    """(intent, values, the person's decision): run a waiting call with values that a person typed."""
+    """Run a waiting call with typed values: (approval id, values, callback that takes the decision)."""
     pinned_user: str | None = None
     clock: Callable[[], float] = time.time
 
     @property
     def simulated(self) -> bool:
-        """Whether nothing is real, so that nobody has to show who they are."""
+        """Whether this is the simulator, so that no passphrase is needed."""
         return not self.guard.policy.needs_passphrase
 
     @property
     def kind(self) -> str:
-        """What two servers must have in common for one desk to serve both: equal policies and the same user."""
+        """Hash of environment, policy and pinned user. Servers share a desk only if theirs are equal."""
         says = json.dumps([self.environment, self.guard.policy.digest, self.pinned_user])
         return hashlib.sha256(says.encode()).hexdigest()

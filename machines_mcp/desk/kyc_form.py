@@ -1,4 +1,4 @@
-"""The identity form as the API describes it: its fields in its order, with names, hints and rules for people."""
+"""The identity form as the API describes it, with labels, hints and rules for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Kind = Literal["text", "date", "email", "tel", "choice", "occupation"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field as it is drawn. `value` and `fault` are of the one request that draws it."""
+    """One field of the form. `value` and `fault` belong to the current request."""
 
     name: str
     label: str
@@ -41,7 +41,7 @@ class Field:
 
     @property
     def spoken(self) -> str:
-        """The label as it stands within a sentence."""
+        """The label for use within a sentence."""
         return self.label[:1].lower() + self.label[1:]
 
 
@@ -59,8 +59,8 @@ _TWO_LETTERS = "Two letters, such as US or DE."
 _KNOWN = {
     field.name: field
     for field in (
-        Field("first_name", "First name", _YOU, autocomplete="given-name", hint="As in the identity document."),
-        Field("last_name", "Last name", _YOU, autocomplete="family-name", hint="As in the identity document."),
+        Field("first_name", "First name", _YOU, autocomplete="given-name", hint="As on the identity document."),
+        Field("last_name", "Last name", _YOU, autocomplete="family-name", hint="As on the identity document."),
         Field("birth_date", "Date of birth", _YOU, "date", autocomplete="bday"),
         Field("national_id", "National ID number", _DOCUMENT, hint="Letters, digits and hyphens."),
         Field("country_of_issue", "Country of issue", _DOCUMENT, rule=_COUNTRY_RULE, hint=_TWO_LETTERS, most=2),
@@ -105,13 +105,13 @@ _KNOWN = {
     )
 }
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-# What of upstream's patterns is tried on what people type: one class of characters and how many. It can't run long.
+# The API's patterns are applied only if they are one character class with a count. Those can't run long.
 _SIMPLE = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{\d{1,3}(?:,\d{1,3})?\})\$")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
 def drawn(values: KycValues) -> tuple[Field, ...]:
-    """The form's fields, in the API's order within each group."""
+    """Return the form's fields by group, in the API's order within each group."""
     choices = {
         "annual_salary": values.annual_salary,
         "account_purpose": values.account_purpose,
@@ -129,7 +129,7 @@ def drawn(values: KycValues) -> tuple[Field, ...]:
 
 
 def _new(name: str, given: KycField) -> Field:
-    """A field that this version has no words for."""
+    """Return a field that this version has no label for."""
     label = name.replace("_", " ")
     kind: Kind = "date" if given.type == "date" else "text"
     return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=(given.description or "")[:200])
@@ -149,25 +149,25 @@ def _as_given(field: Field, given: KycField, choices: tuple[str, ...]) -> Field:
 
 
 def filled(fields: tuple[Field, ...], form: Mapping[str, str]) -> tuple[Field, ...]:
-    """The fields with what was typed into them."""
+    """Return the fields with the typed values."""
     return tuple(replace(field, value=form.get(field.name, "").strip()) for field in fields)
 
 
 def judged(fields: tuple[Field, ...], values: KycValues, now: float) -> tuple[Field, ...]:
-    """The fields with what is wrong with what was typed, in one sentence that says how to mend it."""
+    """Return the fields, each invalid one with a sentence that says how to fix it."""
     codes = {occupation.code for occupation in values.occupations}
     today = datetime.fromtimestamp(now, UTC).date().isoformat()
     return tuple(replace(field, fault=_fault(field, codes, today)) for field in fields)
 
 
 def blamed(fields: tuple[Field, ...], faults: tuple[tuple[str, str], ...]) -> tuple[Field, ...]:
-    """The fields with the faults that others found in them."""
+    """Return the fields with the faults that the call reported."""
     rules = dict(faults)
     return tuple(replace(f, fault=f"{f.label} {rules[f.name]}.") if f.name in rules else f for f in fields)
 
 
 def grouped(fields: tuple[Field, ...]) -> list[tuple[str, list[Field]]]:
-    """The fields under their headings."""
+    """Return the fields by heading."""
     return [(name, list(some)) for name, some in groupby(fields, key=lambda field: field.group)]
 
 
@@ -182,13 +182,13 @@ def _fault(field: Field, codes: set[str], today: str) -> str:
     if field.kind == "choice":
         return "" if value in field.choices else _missing(field)
     if len(value) > field.most:
-        return f"{field.label} has at most {field.most} characters."
+        return f"{field.label} can have at most {field.most} characters."
     if len(value) < field.least:
-        return f"{field.label} has at least {field.least} characters."
+        return f"{field.label} must have at least {field.least} characters."
     if field.kind == "email" and not _EMAIL.fullmatch(value):
         return "Enter an email address, such as name@example.com."
     if not value.isprintable() or (field.rule and not re.fullmatch(field.rule, value)):
-        return f"{field.label} is not in the form that is needed. {field.hint}".strip()
+        return f"{field.label} is not in the right format. {field.hint}".strip()
     return ""
 
 
@@ -204,5 +204,5 @@ def _date_fault(value: str, today: str) -> str:
     except ValueError:
         real = False
     if not real:
-        return "Enter a date that exists, as year-month-day."
+        return "Enter a valid date, as YYYY-MM-DD."
     return "" if FIRST_BIRTH <= value <= today else "Enter a date of birth that is not in the future."

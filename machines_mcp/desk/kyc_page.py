@@ -1,4 +1,4 @@
-"""The identity form's page. What is typed there lives in the one request that brings it, and goes to Machines alone."""
+"""The identity form. Typed values exist only during the request that submits them, and go only to Machines."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ MOST_OCCUPATIONS = 12
 MOST_WORDS = 60
 
 _SAID = {
-    "granted": "Sent to Machines. The assistant is told where the check stands, and nothing of what you typed.",
-    "barred": "A limit of the operator's policy forbids this now, so nothing was sent.",
+    "granted": "Sent to Machines. The assistant sees the status of the check, but nothing that you typed.",
+    "barred": "A limit in the operator's policy doesn't allow this now, so nothing was sent.",
 }
-_OVER = "This form is no longer open: it was sent or refused before, or has expired. Nothing was sent now."
+_OVER = "This form is no longer open: it was already sent or refused, or has expired. Nothing was sent now."
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The chosen occupation and those that fit `words`; how many fit, and how many of them are left off.
+    """The chosen occupation and the ones that match `words`.
 
-    `looked`: a search was what the person asked for.
+    `fits` counts all matches, `more` the ones not listed. `looked`: the person asked for a search.
     """
 
     words: str
@@ -45,7 +45,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The form as one request has it. `fault` is of the passphrase, `wrong` of no field."""
+    """The form in one request. `fault` is about the passphrase, `wrong` about no single field."""
 
     approval: Approval
     fields: tuple[Field, ...]
@@ -55,22 +55,22 @@ class Sheet:
 
 
 class KycPage:
-    """Shows the form of a waiting intent and takes it."""
+    """Shows the form of a waiting approval and accepts it."""
 
     def __init__(self, front: PageRenderer) -> None:
         self._front = front
         self._channels = front.dependencies.guard.channels
 
     def places(self) -> list[Place]:
-        """The form of each intent that asks for one."""
+        """Return the route of the form."""
         return [Place(re.compile("/kyc/([0-9a-f]{32})"), look=self.show, change=self.take)]
 
     async def show(self, visit: Visit) -> Response:
-        """The empty form."""
+        """Show the empty form."""
         return await self._open(visit, {}, self._empty)
 
     async def take(self, visit: Visit, form: Form) -> Response:
-        """A filled form: look for occupations, say what is wrong, or send it."""
+        """Handle a submitted form: search occupations, report faults, or send it."""
         return await self._open(visit, form, self._judge)
 
     async def _open(self, visit: Visit, form: Form, go_on: _GoOn) -> Response:
@@ -81,7 +81,7 @@ class KycPage:
             values = await self._front.dependencies.kyc_values(approval.user_id)
         except PartnerError:
             return self._front.templates.plain(
-                502, "Machines can't be asked for the form right now; try again in a moment."
+                502, "The form could not be loaded from Machines. Try again in a moment."
             )
         search = _search(values, form.get("occupation_search", "").strip()[:MOST_WORDS], form.get("occupation", ""))
         return await go_on(visit, form, values, Sheet(approval, filled(drawn(values), form), search))
@@ -90,7 +90,7 @@ class KycPage:
         return self._page(visit, 200, sheet)
 
     async def _judge(self, visit: Visit, form: Form, values: KycValues, sheet: Sheet) -> Response:
-        # Enter presses the form's first button, which says neither: whoever typed new words wants to see what fits.
+        # Enter presses the first button, which has no action. With new search words, it means search.
         sends = form.get("action") == "send" or (not form.get("action") and sheet.search.words == form.get("searched"))
         if not sends:
             return self._page(visit, 200, replace(sheet, search=replace(sheet.search, looked=True)))
@@ -116,7 +116,7 @@ class KycPage:
         if done.decision in SAYS:
             status, fault = SAYS[done.decision]
             return self._page(visit, status, replace(sheet, fault=fault))
-        said = f"It was sent, and did not go well. {done.message}" if done.decision == "failed" else _OVER
+        said = f"The form was sent, but the call failed. {done.message}" if done.decision == "failed" else _OVER
         return self._front.back(visit, _SAID.get(done.decision, said), f"/decisions/{approval_id}")
 
     def _page(self, visit: Visit, status: int, sheet: Sheet) -> Response:
@@ -138,7 +138,7 @@ _GoOn: TypeAlias = Callable[[Visit, Form, "KycValues", Sheet], Awaitable[Respons
 
 
 def _search(values: KycValues, words: str, chosen: str) -> Search:
-    """The chosen occupation first, then those whose label or code has all the words, or else any of them."""
+    """Return the chosen occupation, then the ones that match all words, or if none does, any word."""
     known = values.occupations
     wanted = words.lower().split()
     hits = [one for one in known if all(word in f"{one.label} {one.code}".lower() for word in wanted)]

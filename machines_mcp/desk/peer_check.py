@@ -1,4 +1,4 @@
-"""Whether the desk that another server noted down is there, and really is a desk of this state folder."""
+"""Check that the desk which another server recorded is running and belongs to this state folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST_BYTES = 8 * 1024
 
 
 def proof(rooms: DeskDependencies, challenge: str, port: int) -> str:
-    """What only a desk of this state folder and of this policy can say, of itself at this port."""
+    """Return the proof that only a desk with this state folder and policy, at this port, can compute."""
     return hmac.digest(rooms.key, f"desk\0{challenge}\0{port}\0{rooms.kind}".encode(), "sha256").hex()
 
 
 async def answers(rooms: DeskDependencies, port: int) -> bool:
-    """Ask for what only it can know: a port is soon another program's, and would show people whatever it likes."""
+    """Return whether the desk at `port` is this folder's. Another program may have taken over the port."""
     if not 0 < port < 65_536:
         return False
     challenge = secrets.token_hex(32)
@@ -32,7 +32,7 @@ async def answers(rooms: DeskDependencies, port: int) -> bool:
 
 
 async def _ask(port: int, challenge: str) -> bytes:
-    """The body of the answer."""
+    """Return the body of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=MOST_BYTES)
     try:
         lines = (

@@ -1,7 +1,7 @@
-"""The desk's door: what is turned away before anything looks at it, and what every answer carries.
+"""Reject foreign requests before they reach the desk, and add security headers to every response.
 
-Another site in the same browser can send requests here but not choose its Host, Origin or Sec-Fetch-Site; a name that
-was rebound to this address brings its own Host. What a program on this machine sends is for the passphrase to stop.
+Another site in the same browser can send requests here, but can't choose their Host, Origin or Sec-Fetch-Site. A DNS
+name rebound to this address arrives with its own Host. The passphrase stops requests from programs on this machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEADERS = (
         b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (b"cache-control", b"no-store"),
-    # `no-referrer` would make browsers send `Origin: null` along with our own forms.
+    # With `no-referrer`, browsers would send `Origin: null` with our own forms.
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestGuard:
-    """Lets in what this desk's own pages send. `bare` draws a page of one sentence."""
+    """Passes on requests from this desk's own pages. `bare` renders a one-sentence page."""
 
     def __init__(self, inside: Application, port: int, bare: Bare) -> None:
         self._inside = inside
@@ -50,7 +50,7 @@ class RequestGuard:
         self._bare = bare
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             return
 
@@ -66,22 +66,22 @@ class RequestGuard:
         try:
             body = await _body(receive) if scope["method"] == "POST" else b""
             if body is None:
-                await self._say(413, "That is more than this desk takes.", guarded)
+                await self._say(413, "The request is too large.", guarded)
                 return
             await self._inside(scope, _replay(body), guarded)
         except Exception as error:
-            # The class alone: the text of an exception can hold what it was working on.
-            logger.error("a page of the desk failed: %s", type(error).__name__)
-            await self._say(500, "Something went wrong here. Look at what became of it before you repeat it.", guarded)
+            # Log only the class: an exception's text can contain the data it failed on.
+            logger.error("a desk page failed: %s", type(error).__name__)
+            await self._say(500, "Something went wrong. Check whether it took effect before you repeat it.", guarded)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         if _headers(scope, b"host") != [self._host]:
-            return 421, "This desk has another address."
+            return 421, "This desk has a different address."
         if scope["method"] not in ("GET", "POST"):
-            return 405, "That is not how this desk is used."
+            return 405, "Method not allowed."
         if scope["method"] == "POST":
-            return None if self._own_form(scope) else (403, "Only this desk's own pages may send it a form.")
-        return None if self._own_visit(scope) else (403, "This page is opened by itself, in no other page.")
+            return None if self._own_form(scope) else (403, "Only the desk's own pages can submit its forms.")
+        return None if self._own_visit(scope) else (403, "Open this page directly. Other pages can't embed or load it.")
 
     def _own_form(self, scope: Scope) -> bool:
         kind = [value.partition(";")[0].strip().lower() for value in _headers(scope, b"content-type")]
@@ -96,7 +96,7 @@ class RequestGuard:
             return False
         if _headers(scope, b"sec-fetch-site") in ([], ["none"], ["same-origin"]):
             return True
-        # A link in a chat leads here from another site; a frame, an image or a script of that site must not.
+        # A link on another site, such as a chat, may lead here. That site's frames, images and scripts may not load it.
         opened = (_headers(scope, b"sec-fetch-mode"), _headers(scope, b"sec-fetch-dest"))
         return opened == (["navigate"], ["document"])
 
@@ -113,7 +113,7 @@ def _headers(scope: Scope, name: bytes) -> list[str]:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None where it is too long, too slow, or breaks off."""
+    """Return the whole body, or None if it is too long, too slow or incomplete."""
     body = b""
     with anyio.move_on_after(BODY_SECONDS):
         while True:

@@ -1,4 +1,4 @@
-"""The desk's pages by address, and what stands before each: a session to read, a token of the form to change."""
+"""Route the desk's requests. Reading needs a session; a change also needs the form's token."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Change: TypeAlias = Callable[["Visit", Form], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of somebody who was let in. `name` is the part of the address that varies."""
+    """A request with a session. `name` is the variable part of the path."""
 
     request: Request
     session: Session
@@ -35,7 +35,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address and what can be done there. `open`: also by who has not signed in."""
+    """A path and its handlers: `look` for GET, `change` for POST."""
 
     pattern: re.Pattern[str]
     look: Look | None = None
@@ -44,16 +44,16 @@ class Place:
 
 @dataclass(slots=True)
 class PageRenderer:
-    """What all pages share."""
+    """State shared by all pages."""
 
     dependencies: DeskDependencies
     sessions: Sessions
     templates: Templates
     turn: anyio.Lock = field(default_factory=anyio.Lock)
-    """One passphrase at a time: guesses that come together would all be looked at before the first is counted."""
+    """Held during a passphrase check: otherwise concurrent guesses are all checked before the first is counted."""
 
     def page(self, visit: Visit, name: str, status: int = 200, **context: object) -> Response:
-        """A page for whoever is signed in."""
+        """Render a page for the visit's session."""
         return self.templates.page(
             name,
             status,
@@ -64,7 +64,7 @@ class PageRenderer:
         )
 
     def back(self, visit: Visit, said: str, path: str = "/") -> Response:
-        """To another page, which tells this once."""
+        """Redirect to another page, which shows `said` once."""
         visit.session.said = said
         return RedirectResponse(path, 303)
 
@@ -73,7 +73,7 @@ class PageRenderer:
 
 
 class Pages:
-    """The desk as an ASGI application, behind its door."""
+    """The desk's routes as an ASGI application. The request guard wraps it."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Pages:
         self._sign_in = sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         request = Request(scope, receive)
         response = await self._answer(request)
         await response(scope, receive, send)
@@ -104,7 +104,7 @@ class Pages:
                 return await self._at(place, request, found.group(1) if found.groups() else "")
         if any(known == path for _, known in self._free):
             return self._closed("GET" if ("GET", path) in self._free else "POST")
-        return self._front.templates.plain(404, "There is nothing here.")
+        return self._front.templates.plain(404, "There is no page at this address.")
 
     async def _at(self, place: Place, request: Request, name: str) -> Response:
         session = self._front.sessions.find(request.cookies)
@@ -120,7 +120,7 @@ class Pages:
             or not self._front.sessions.is_form_token(session, path, form.get("token", ""))
         ):
             return self._front.templates.plain(
-                403, "This form is not of this session; go back, reload the page and try again."
+                403, "This form is not from this session. Go back, reload the page and try again."
             )
         return await place.change(Visit(request, session, name), form)
 
@@ -137,11 +137,11 @@ class Pages:
         return response
 
     def _closed(self, allowed: str) -> Response:
-        return self._front.templates.plain(405, "That is not how this page is used.", Allow=allowed)
+        return self._front.templates.plain(405, "Method not allowed.", Allow=allowed)
 
 
 def read_form(body: bytes) -> dict[str, str] | None:
-    """The fields of a form, each once; None where it is none."""
+    """Return the fields of a form, or None if it is malformed or repeats a field."""
     try:
         pairs = parse_qsl(
             body.decode("ascii"),

@@ -1,6 +1,6 @@
-"""The desk's life: on a port of its own, beside the server whose loop it runs on, from first need to the server's end.
+"""Run the desk on its own port in the server's event loop, from first use until the server ends.
 
-Servers over one state folder share the desk of the one that was first, when it can prove that it is this folder's.
+Servers with the same state folder share the first one's desk, if it proves that it belongs to this folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Desk:
-    """The one desk of this server; nothing runs before `address` is asked for."""
+    """The desk of this server. It starts on the first call of `address`."""
 
     def __init__(self, rooms: DeskDependencies) -> None:
         self._rooms = rooms
@@ -42,14 +42,14 @@ class Desk:
         self._address = ""
 
     async def address(self) -> str | None:
-        """Where the desk is, this server's own or another's; None where none can be started."""
+        """Return the URL of the desk, shared or started now; None if it can't start."""
         async with self._lock:
             if self._running:
                 return self._address
             return await self.find() or self._start()
 
     async def find(self) -> str | None:
-        """Where a running desk of this state folder is that decides by the same policy."""
+        """Return the URL of a running desk with the same state folder and policy, or None."""
         from machines_mcp.desk.peer_check import answers
 
         try:
@@ -59,7 +59,7 @@ class Desk:
         return f"http://127.0.0.1:{port}/" if await answers(self._rooms, port) else None
 
     async def close(self) -> None:
-        """End it, within a second. Safe to call twice."""
+        """Stop the desk within a second. Safe to call twice."""
         server, task, self._server, self._task = self._server, self._task, None, None
         if server is None or task is None:
             return
@@ -70,7 +70,7 @@ class Desk:
         task.cancel()
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await asyncio.wait([task])
-        # A server that is told to end before it has begun leaves its port open, in some versions.
+        # Some uvicorn versions leave the port open if they are stopped before they have started.
         for listening in getattr(server, "servers", ()):
             listening.close()
 
@@ -84,11 +84,11 @@ class Desk:
         try:
             listener = _listener()
         except OSError:
-            logger.error("the desk can't be started: no port of 127.0.0.1 can be had")
+            logger.error("the desk could not start: no port on 127.0.0.1 is available")
             return None
         port = listener.getsockname()[1]
         self._server = _server(build_app(self._rooms, port))
-        # Not of any request's task group: it outlives the call that needed it first.
+        # Not in a request's task group: the desk outlives the call that started it.
         self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
         self._task.add_done_callback(_ended)
         self._address = f"http://127.0.0.1:{port}/"
@@ -96,7 +96,7 @@ class Desk:
         return self._address
 
     def _remember(self, port: int) -> None:
-        """Tell other servers and commands; where that fails, this desk works all the same."""
+        """Write the address for other servers and commands. If that fails, this desk still works."""
         draft = self._notes.with_name(f"{NOTES}.{secrets.token_hex(8)}")
         text = json.dumps({"address": self._address, "port": port, "pid": os.getpid()})
         try:
@@ -107,7 +107,7 @@ class Desk:
             os.replace(draft, self._notes)
         except OSError:
             draft.unlink(missing_ok=True)
-            logger.error("other programs can't be told where the desk is: its file could not be written")
+            logger.error("the desk's address could not be written, so other programs can't find it")
 
     def _forget(self) -> None:
         with suppress(OSError, ValueError):
@@ -117,11 +117,11 @@ class Desk:
 
 def _ended(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        logger.error("the desk ended by %s", type(task.exception()).__name__)
+        logger.error("the desk stopped with %s", type(task.exception()).__name__)
 
 
 def _listener() -> socket.socket:
-    # Named as TCP, for asyncio to send small answers at once.
+    # asyncio sets TCP_NODELAY only on sockets created with IPPROTO_TCP.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
@@ -138,7 +138,7 @@ def _server(app: object) -> uvicorn.Server:
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Without signal handlers: signals end the server that the desk belongs to, and it ends the desk."""
+        """A server without signal handlers: signals end the MCP server, which then stops the desk."""
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:

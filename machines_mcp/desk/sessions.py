@@ -1,7 +1,7 @@
-"""Who reads at the desk: sessions in memory, and the tokens that bind a form to its session and its address.
+"""Desk sessions, kept in memory, and the tokens that bind a form to its session and path.
 
-A session only reads. Every decision asks for the passphrase again, so that what a cookie is worth is a look. Cookies
-know no ports: what else serves on this address is sent it, too, by a browser that goes there.
+A session allows only reading: every decision asks for the passphrase again. Cookies are not bound to a port, so a
+browser also sends them to other servers on 127.0.0.1 that it visits.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ MOST_SESSIONS = 32
 
 @dataclass(slots=True)
 class Session:
-    """One browser that was let in. `said` is what the next page tells once, a sentence of ours."""
+    """One signed-in browser. `said` is a sentence of ours that the next page shows once."""
 
     token: str
     seen: float
     said: str = ""
 
     def take_said(self) -> str:
-        """What was to be told; it is told once."""
+        """Return the pending sentence and clear it."""
         said, self.said = self.said, ""
         return said
 
 
 class Sessions:
-    """The sessions of one desk. `for_all`: everybody gets the same one without being asked, where nothing is real."""
+    """The sessions of one desk. With `for_all` (simulator), every visitor shares one without signing in."""
 
     def __init__(self, port: int, *, for_all: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        # Two desks on one machine share their cookies' names otherwise, and each would sign the other's person out.
+        # Without the port in the name, two desks on one machine would overwrite each other's cookie.
         self.cookie = f"machines_desk_{port}"
         self._clock = clock
         self._key = secrets.token_bytes(32)
@@ -43,23 +43,23 @@ class Sessions:
         self._common = Session(secrets.token_urlsafe(32), clock()) if for_all else None
 
     def find(self, cookies: Mapping[str, str]) -> Session | None:
-        """The session of this cookie, if it was used within the last half hour."""
+        """Return the session of this cookie if it was used in the last 30 minutes."""
         token = cookies.get(self.cookie, "")
         if self._common is not None:
             return self._common if _same(token, self._common.token) else None
         self._forget_idle()
-        # By its hash, so that how long the look takes says nothing about the token.
+        # Look up the hash, so that the time taken reveals nothing about the token.
         session = self._open.get(_hash(token))
         if session is not None:
             session.seen = self._clock()
         return session
 
     def visitor(self) -> Session | None:
-        """The session of whoever comes without one; None where they must sign in."""
+        """Return the session for a visitor without a cookie, or None if they must sign in."""
         return self._common
 
     def begin(self) -> Session:
-        """A new session; the one that was idle longest makes room."""
+        """Start a session. At the limit, the session that was idle longest is dropped."""
         self._forget_idle()
         while len(self._open) >= MOST_SESSIONS:
             del self._open[min(self._open, key=lambda name: self._open[name].seen)]
@@ -68,20 +68,20 @@ class Sessions:
         return session
 
     def end(self, session: Session) -> None:
-        """Sign out."""
+        """End a session."""
         self._open.pop(_hash(session.token), None)
 
     def form_token(self, session: Session | None, path: str) -> str:
-        """What a form that is sent to `path` must bring along."""
+        """Return the token that a form posted to `path` must contain."""
         owner = session.token if session is not None else ""
         return hmac.digest(self._key, f"{owner}\0{path}".encode(), "sha256").hex()
 
     def is_form_token(self, session: Session | None, path: str, token: str) -> bool:
-        """Whether the form was drawn by this desk, for this session and this address."""
+        """Return whether this desk issued the token for this session and path."""
         return _same(token, self.form_token(session, path))
 
     def cookie_header(self, session: Session | None) -> str:
-        """`Set-Cookie` for this session; None takes the cookie back."""
+        """Return the `Set-Cookie` value for a session; None deletes the cookie."""
         if session is None:
             return f"{self.cookie}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
         return f"{self.cookie}={session.token}; Path=/; HttpOnly; SameSite=Strict"

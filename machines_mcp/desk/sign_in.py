@@ -1,4 +1,4 @@
-"""Signing in with the passphrase, where anything is real; and out."""
+"""Sign in to the desk with the passphrase (not needed in the simulator), and sign out."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
 
 SAYS: dict[str, tuple[int, str]] = {
     "empty": (422, "Type your passphrase first."),
-    "wrong": (403, "That is not the passphrase."),
-    "locked": (429, "There were five wrong tries. For 15 minutes no passphrase is looked at, not even the right one."),
+    "wrong": (403, "Wrong passphrase."),
+    "locked": (429, "Locked after five wrong passphrases. Try again in 15 minutes."),
     "unset": (409, "No passphrase is set yet. Set one in a terminal on this machine: machines-mcp passphrase"),
 }
-"""Status and sentence for what a passphrase can lead to, other than success."""
+"""HTTP status and message for each passphrase result except success."""
 
 
 async def with_passphrase(
     front: PageRenderer, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]
 ) -> Decision | Literal["empty"]:
-    """Ask for a decision with what was typed; `empty` where that is nothing and something is needed."""
+    """Return the decision for the typed passphrase, or `empty` if one is required and none was typed."""
     return "empty" if await is_missing(front, typed) else await decided(front, typed, decide)
 
 
 async def is_missing(front: PageRenderer, typed: str) -> bool:
-    """Whether a passphrase is needed and none was typed: that is no try."""
+    """Return whether a required passphrase is missing. A missing one does not count as an attempt."""
     return not typed and not front.dependencies.simulated and await front.dependencies.guard.passphrase.is_set()
 
 
 async def decided(front: PageRenderer, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]) -> Decision:
-    """The decision with what was typed, one at a time."""
+    """Return the decision for the typed passphrase, checking one at a time."""
     if front.dependencies.simulated:
         return await decide(None)
     async with front.turn:
@@ -45,21 +45,21 @@ async def decided(front: PageRenderer, typed: str, decide: Callable[[Secret | No
 
 
 def sign_in_page(front: PageRenderer, request: Request, path: str, says: str = "") -> Response:
-    """The page that asks for the passphrase before `path` is shown."""
+    """Return the sign-in page, which leads to `path` afterwards."""
     status, fault = SAYS.get(says, (401, ""))
     token = front.sessions.form_token(None, SIGN_IN)
-    # Such a link comes without the cookie, even where there is one; the next step within the desk has it.
+    # Browsers omit the SameSite=Strict cookie if another site's link leads here. The next request includes it.
     linked = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
     return front.templates.page("sign_in", status, path=path, token=token, fault=fault, linked=linked, says=says)
 
 
 def sign_in_place(front: PageRenderer) -> dict[tuple[str, str], Callable[[Request], Awaitable[Response]]]:
-    """What is open to everybody: the form that signs in."""
+    """Return the route that needs no session: the sign-in form."""
 
     async def sign_in(request: Request) -> Response:
         form = read_form(await request.body())
         if form is None or not front.sessions.is_form_token(None, SIGN_IN, form.get("token", "")):
-            return front.templates.plain(403, "This form is not of this desk; open the page again.")
+            return front.templates.plain(403, "This form is not from this desk. Open the page again.")
         path = _own_path(form.get("path", ""))
         says = await with_passphrase(
             front, form.get("passphrase", ""), front.dependencies.guard.channels.check_passphrase
@@ -74,7 +74,7 @@ def sign_in_place(front: PageRenderer) -> dict[tuple[str, str], Callable[[Reques
 
 
 def sign_out_place(front: PageRenderer) -> Place:
-    """The form that signs out."""
+    """Return the sign-out route."""
 
     async def sign_out(visit: Visit, form: Form) -> Response:
         front.sessions.end(visit.session)

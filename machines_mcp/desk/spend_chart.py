@@ -1,4 +1,4 @@
-"""Payouts per day against the limit of a day, as bars of an SVG: numbers for the template to place, no script."""
+"""Compute the bar chart of daily payouts and the daily limit, as coordinates for an SVG template."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOP, _BOTTOM, _LEFT, _RIGHT = 26.0, 34.0, 8.0, 8.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A day: where its bar stands, and how high what left and what may still leave are. `over`: above the limit."""
+    """One day: `height` shows paid out, `open_height` pending amounts. `over` means above the limit."""
 
     label: str
     x: float
@@ -28,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of `width` by `height` units; `cap_y` is where the limit's line runs, None where there is no limit."""
+    """A chart of `width` by `height` SVG units. `cap_y` is the y of the limit line, None without a limit."""
 
     width: int
     height: int
@@ -39,7 +39,7 @@ class Chart:
 
 
 def chart(days: Sequence[DailyTotal], cap_cents: int | None, *, width: int, height: int) -> Chart:
-    """The bars of these days. The scale begins at nothing and ends above the highest of bars and limit."""
+    """Return the chart for these days. Its scale runs from 0 to at least the highest bar and the limit."""
     highest = max([cap_cents or 0, *(day.cents + day.open_cents for day in days)])
     top = _round_up(highest)
     floor, room = height - _BOTTOM, height - _TOP - _BOTTOM
@@ -70,7 +70,7 @@ def _share(cents: int, top: int) -> float:
 
 
 def _round_up(cents: int) -> int:
-    """The next 1, 2 or 5 with zeros behind it, so that the scale's end can be read."""
+    """Round up to 1, 2 or 5 times a power of ten, for a readable scale."""
     step = 100
     while True:
         for factor in (1, 2, 5):

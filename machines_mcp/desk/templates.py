@@ -1,4 +1,4 @@
-"""How pages are drawn: templates that escape whatever comes from outside, and how money and times are written."""
+"""Render pages from autoescaped templates, and format money and times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STYLE = (_WEB / "desk.css").read_bytes()
 
 
 class Templates:
-    """Draws the pages of one desk. `always` is what every page may show."""
+    """Renders the pages of one desk. `always` is available in every template."""
 
     def __init__(self, clock: Callable[[], float], **always: Any) -> None:
         self._clock = clock
@@ -34,32 +34,32 @@ class Templates:
         )
 
     def page(self, name: str, status: int = 200, **context: Any) -> Response:
-        """A page of its template."""
-        # What was tampered with in the state folder may be no text that can be encoded.
+        """Render the template `name`."""
+        # Tampered data from the state folder may not be encodable as UTF-8.
         text = self._templates.get_template(f"{name}.html").render(**context)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 
     def bare(self, status: int, sentence: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """A page of one sentence: body and headers. It needs no session and shows nothing of one."""
+        """Render a one-sentence page as body and headers. It uses no session."""
         text = self._templates.get_template("bare.html").render(title=HTTPStatus(status).phrase, sentence=sentence)
         return text.encode(), [(b"content-type", b"text/html; charset=utf-8")]
 
     def plain(self, status: int, sentence: str, **headers: str) -> Response:
-        """`bare` as an answer of its own."""
+        """Return `bare` as a response."""
         return HTMLResponse(self.bare(status, sentence)[0], status, headers)
 
     def moment(self, at: float) -> str:
-        """A time of day, with its date where that is not today. UTC, as limits count days."""
+        """Format a UTC time of day, with its date unless that is today."""
         then, now = datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(self._clock(), UTC)
         day = "" if then.date() == now.date() else f"{then.day} {then:%b %Y}, "
         return f"{day}{then:%H:%M} UTC"
 
     def day(self, at: float) -> str:
-        """The UTC day as year-month-day."""
+        """Format the UTC day as YYYY-MM-DD."""
         return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
     def ago(self, at: float) -> str:
-        """How long from now, or ago, in words."""
+        """Format the time from now, or since then, in words."""
         seconds = at - self._clock()
         span = abs(seconds)
         for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
@@ -70,28 +70,28 @@ class Templates:
 
 
 def dollars(cents: int) -> str:
-    """US cents as a person reads them."""
+    """Format US cents as dollars."""
     return f"${cents / 100:,.2f}"
 
 
 def iso(at: float) -> str:
-    """For machines: the `datetime` of a `<time>`."""
+    """Format a time for the `datetime` attribute of `<time>`."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def date(at: float) -> str:
-    """A UTC day in words."""
+    """Format a UTC day in words."""
     then = datetime.fromtimestamp(at, UTC)
     return f"{then.day} {then:%b %Y}"
 
 
 def stamp(at: object) -> str:
-    """A time to the second; of a row that was tampered with it may be none."""
+    """Format a time to the second; `?` if a tampered row has no valid one."""
     with suppress(ValueError, OverflowError, OSError, TypeError):
         return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"  # type: ignore[arg-type]
     return "?"
 
 
 def ends(address: str) -> tuple[str, str, str]:
-    """An address as its first six characters, what is between, and its last six: what people compare."""
+    """Split an address into its first six characters, the middle, and its last six. People compare the ends."""
     return (address[:6], address[6:-6], address[-6:]) if len(address) > 12 else (address, "", "")

@@ -1,6 +1,6 @@
-"""What Machines says: one typed client of the Partner API, which knows nothing of MCP.
+"""Typed client of the Machines Cash Partner API, independent of MCP.
 
-Importing this opens no connection and loads next to nothing; each name comes with its module when it is asked for.
+Importing this package opens no connection. Each name is imported from its module on first access.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One authorised question to the API: the right credential, one deadline, one second try with a new token."""
+"""Send authenticated requests with one deadline per call, and retry once with a new token after a 401."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from machines_mcp.partner.scopes import Need
 from machines_mcp.partner.sessions import CachedSession, Sessions
 from machines_mcp.partner.transport import Transport
 
-# What an answer calls the id of what was made.
+# Attributes that hold the id of a created resource.
 _REFERENCES = ("card_id", "id")
 
 
 class AuthenticatedTransport:
-    """What all resources of one client share. `deadline` is in seconds and holds for a whole call, mints included."""
+    """API access shared by all resources. `deadline` is in seconds per call, including session minting."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class AuthenticatedTransport:
         self._mutations = mutations
 
     async def call(self, user_id: str, need: Need, request: Request, kind: type[A], *, inside: str | None = None) -> A:
-        """Ask under a session of `user_id` that meets `need`; the data, or what is `inside` it, as a `kind`.
+        """Send `request` in a session of `user_id` that satisfies `need`, and parse the data or its key `inside`.
 
-        On 401 the token is dropped, a new one minted, and the same request sent once more.
+        On 401, drops the token, mints a new one and sends the same request once more.
 
         Raises:
-            Unauthorized: The new token was refused as well, or the partner key was.
-            PartnerError: Any of the tree.
+            Unauthorized: The API refused the new token too, or the partner key.
+            PartnerError: Any other failure.
         """
         deadline = anyio.current_time() + self._deadline
         held = await self._sessions.acquire(user_id, need, deadline=deadline)
@@ -58,7 +58,7 @@ class AuthenticatedTransport:
         return await self._kept(user_id, request, send, kind, inside)
 
     async def call_as_partner(self, request: Request, kind: type[A]) -> A:
-        """Ask under the partner key. Raises `PartnerError`."""
+        """Send `request` with the partner key. Raises `PartnerError`."""
         deadline = anyio.current_time() + self._deadline
 
         async def send(request: Request) -> Envelope:
@@ -74,11 +74,11 @@ class AuthenticatedTransport:
         kind: type[A],
         inside: str | None = None,
     ) -> A:
-        """Send it and read the answer; a mutation is in the log before, and what became of it after."""
+        """Send the request and parse the response. Log a mutation before sending it, and its outcome afterwards."""
         log = self._mutations
         if log is None or not request.effect:
             return self._parsed(Answered(request, await send(request), kind, inside), kind)
-        # Whoever gives up leaves none half known. Sending ends by the call's deadline all the same.
+        # Shielded, so that a cancelled caller still gets an outcome logged. The call's deadline still applies.
         with anyio.CancelScope(shield=True):
             entry = await log.begin(_mutation(user_id, request))
             try:
@@ -106,7 +106,7 @@ class AuthenticatedTransport:
             return await self._transport.send(request, held.credential, deadline=deadline, user_id=user_id)
         except Unauthorized:
             self._sessions.drop(held)
-        # Nothing that was minted before this was sent: what made this token void may have made the others so.
+        # Use no session minted before this request: whatever voided this token may have voided those too.
         held = await self._sessions.acquire(user_id, need, deadline=deadline, newer_than=newest)
         try:
             return await self._transport.send(request, held.credential, deadline=deadline, user_id=user_id)

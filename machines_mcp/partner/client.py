@@ -1,4 +1,4 @@
-"""The Partner API as a Python object."""
+"""The entry point of the Partner API client."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ DEADLINE_SECONDS = 30.0
 
 
 class PartnerClient:
-    """One partner's client for all of its users; an async context manager, which closes its connections at the end.
+    """The client for all users of one partner. An async context manager, which closes its connections on exit.
 
-    Methods take the partner's own user id first, find or mint the session they need, and answer with frozen models.
-    All they raise is below `machines_mcp.partner.errors.PartnerError`.
+    Methods take the partner's own user id first, find or mint the session they need, and return frozen models.
+    Every failure is a `machines_mcp.partner.errors.PartnerError`.
 
     Args:
-        base_url: https, or http on loopback; up to and with `/partner/v1`.
-        partner_key: What `X-Partner-Key` carries; visible ASCII. A plain string is wrapped at once.
-        proxy: An http or https URL that calls go through, unless the API is on loopback. The environment is not asked.
-        ca_file: PEM certificates to trust beside the system's.
-        deadline: Seconds for a whole call, with the minting of a session, retries and the reading of the answer.
-        max_bytes: The longest body that is read.
-        card_secrets: Whether sessions with `cards.secrets.read` may be minted; else `ScopeRefused`, before sending.
+        base_url: https, or http on loopback, including `/partner/v1`.
+        partner_key: Value of `X-Partner-Key`; visible ASCII. A plain string is wrapped in a `Secret`.
+        proxy: An http or https proxy URL, unused if the API is on loopback. Proxy environment variables are ignored.
+        ca_file: PEM certificates to trust in addition to the system's.
+        deadline: Seconds per call, including session minting, retries and reading the response.
+        max_bytes: Maximum size of a response body.
+        card_secrets: Whether sessions with `cards.secrets.read` may be minted. If not, `ScopeRefused` is raised.
         http_transport: Replaces the network, for tests.
-        trace: A file to which the shape of every call is appended, never a value: see `machines_mcp.partner.trace`.
-        on_secret: Told each session token as it is minted and when it expires (seconds since 1970), so that a guard can
-            know what must not leave, and for how long.
-        on_answer: Told each good answer before it is parsed, with the model it should be: see `partner.probe`.
-        mutations: Told of each change before its first byte is sent, and what became of it: what it keeps survives a
-            crash. With it a change that was begun is finished even where the caller gives up.
-        clock: Seconds since 1970, as `time.time`.
+        trace: File to which each call's shape is appended, without values. See `machines_mcp.partner.trace`.
+        on_secret: Called with each minted session token and its expiry (seconds since 1970), so that an output filter
+            can block the token until then.
+        on_answer: Called with each successful response before it is parsed. See `machines_mcp.partner.probe`.
+        mutations: Called before the first byte of each mutation is sent, and with its outcome. Its records must
+            survive a crash. With it, a mutation that has begun is completed even if the caller is cancelled.
+        clock: Seconds since 1970, like `time.time`.
 
     Raises:
-        ValueError: A URL or the key is not as said above. The message is constant.
+        ValueError: A URL or the key is invalid. The message is constant.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class PartnerClient:
     ) -> None:
         key = Secret(partner_key) if isinstance(partner_key, str) else partner_key
         if not is_header_safe(key):
-            raise ValueError("the partner key must be visible ASCII without blanks")
+            raise ValueError("the partner key must be visible ASCII without spaces")
         partner = Credential("X-Partner-Key", key)
         endpoint = Endpoint(base_url, proxy=proxy, ca_file=ca_file)
         self._transport = Transport(

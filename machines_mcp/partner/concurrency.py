@@ -1,4 +1,4 @@
-"""How many requests are under way at once: one user's many leave room for the others'."""
+"""Limit concurrent requests in total and per user, so that one user can't block the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PER_USER = 4
 
 
 class _UserLimit:
-    """What one user's requests share, for as long as there is one of them."""
+    """State shared by one user's requests, removed with the last of them."""
 
     def __init__(self, width: int) -> None:
         self.gate = anyio.Semaphore(width, fast_acquire=True)
@@ -20,7 +20,7 @@ class _UserLimit:
 
 
 class RequestLimiter:
-    """The requests of one client: at most `total` at once, `per_user` of them one user's; the rest wait in turn."""
+    """Concurrency limits of one client: `total` requests, `per_user` of them for one user. Others wait."""
 
     def __init__(self, total: int = TOTAL, per_user: int = PER_USER) -> None:
         self._per_user = per_user
@@ -29,9 +29,9 @@ class RequestLimiter:
 
     @asynccontextmanager
     async def slot(self, user_id: str | None) -> AsyncIterator[None]:
-        """Wait for a place and hold it; None is the partner itself, which has no share of its own.
+        """Wait for a slot and hold it. A `user_id` of None is the partner itself, which has no per-user limit.
 
-        Nobody waits in here for longer than the scope around it allows, and who gives up leaves no trace.
+        Only the caller's cancel scope bounds the wait. A cancelled wait leaves nothing behind.
         """
         if user_id is None:
             async with self._all:
@@ -40,7 +40,7 @@ class RequestLimiter:
         lane = self._users.setdefault(user_id, _UserLimit(self._per_user))
         lane.requests += 1
         try:
-            # The user's own first: whoever waits there must not hold a place that another user could have.
+            # Wait for the user's slot first: that wait must not hold a slot that another user could take.
             async with lane.gate, self._all:
                 yield
         finally:

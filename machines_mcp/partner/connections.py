@@ -1,4 +1,4 @@
-"""The connections to one endpoint: shared by what reads, one of its own for each request that changes something."""
+"""HTTP connections to one endpoint: a shared pool for reads, a new connection for each mutation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     import httpx
 
-# Seconds within one attempt.
+# Timeouts of one attempt, in seconds.
 _CONNECT, _READ, _WRITE, _POOL = 3.0, 8.0, 5.0, 2.0
-# Less than the five after which a Node server closes an idle connection, so that few reads are lost to that.
+# A Node server closes idle connections after 5 seconds. Closing ours earlier makes failed reads rare.
 _IDLE_SECONDS = 4.0
 
 
 class Connections:
-    """Opened when needed; `http_transport` replaces the network."""
+    """HTTP clients, created on first use. `http_transport` replaces the network."""
 
     def __init__(self, endpoint: Endpoint, http_transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._endpoint = endpoint
@@ -34,20 +34,20 @@ class Connections:
         self._changing: httpx.AsyncClient | None = None
 
     async def aclose(self) -> None:
-        """Close them all."""
+        """Close all connections."""
         for client in (self._reading, self._changing):
             if client is not None:
                 await client.aclose()
 
     async def client(self, *, changing: bool) -> httpx.AsyncClient:
-        """What to send a request with.
+        """Return the HTTP client for reads, or for mutations if `changing`.
 
-        One that changes something gets a connection of its own. An idle one may be closed by the other end just as the
-        request goes out, which would leave the outcome unknown; and it may hold bytes too many of an earlier answer,
-        which would be taken for the answer to this request.
+        Each mutation gets a new connection. The server may close an idle one as the request is sent, which leaves the
+        outcome unknown. An idle one may also hold surplus bytes of an earlier response, which would be read as the
+        response to this request.
 
         Raises:
-            Unreachable: The CA file is none.
+            Unreachable: The CA file can't be read or is invalid.
         """
         if self._reading is None or self._changing is None:
             async with self._building:
@@ -91,7 +91,7 @@ def _client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
         timeout=httpx.Timeout(connect=_CONNECT, read=_READ, write=_WRITE, pool=_POOL),
         follow_redirects=False,
         trust_env=False,
-        # One pool serves many users: a cookie set for one must not go out with another's call.
+        # One pool serves many users, so a cookie set for one must not be sent with another's call.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={
             "Accept": "application/json",

@@ -1,4 +1,4 @@
-"""Where the Partner API is: one pinned host, the way to it, and whom TLS trusts there."""
+"""The address of the Partner API: one pinned host, its proxy and its TLS trust."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ssl
 
-# No user, query or fragment, and no character on which two parsers could disagree about the host.
+# No user, query or fragment, and no character that could make two parsers see different hosts.
 _BASE_URL = re.compile(r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?")
 _PROXY = re.compile(r"https?://[\x21-\x7e]+")
 
 
 class Endpoint:
-    """A checked base URL with its proxy and its own certificates.
+    """A validated base URL with its proxy and CA file.
 
     Raises:
-        ValueError: `base_url` is neither https nor loopback, or holds more than host, port and path; `proxy` is not
+        ValueError: `base_url` is neither https nor loopback, or has more than host, port and path. Or `proxy` is not
             an http or https URL.
     """
 
@@ -30,15 +30,15 @@ class Endpoint:
             raise ValueError("the proxy must be an http or https URL")
         self.url = base_url.rstrip("/")
         self.secure = found[1] == "https"
-        # What a proxy calls loopback is another machine, and over plain HTTP it would read the partner key.
+        # A proxy would resolve loopback to its own machine, and over plain HTTP it could read the partner key.
         self.proxy = None if _is_loopback(found[2]) else proxy
         self._ca_file = ca_file
 
     def tls(self) -> ssl.SSLContext:
-        """Trust in the system's store and the CA file; for plain HTTP in nobody, which takes no time to make.
+        """Create a context that trusts the system's store and the CA file. For plain HTTP it is empty, to save time.
 
         Raises:
-            OSError: The CA file can't be read, or is none.
+            OSError: The CA file can't be read or is invalid.
         """
         import ssl
 

@@ -1,4 +1,4 @@
-"""From the bytes of an answer to its data or its error. Nothing that upstream wrote in words gets past here."""
+"""Decode a response body into its data or an error. Upstream's summaries and error messages are discarded."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from machines_mcp.partner.errors import (
 )
 
 MAX_DEPTH = 64
-# A list in a list takes two bytes on the wire and a hundred times as many here, more still when none of them fits.
+# A nested list takes two bytes on the wire and a hundred times as many in memory, more if it fails validation.
 MAX_VALUES = 100_000
-# Legal in JSON's escapes, and can be written nowhere.
+# Legal as a JSON escape, but can't be encoded as UTF-8.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -47,7 +47,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One HTTP answer, read to its end. `retry_after` is in seconds."""
+    """A complete HTTP response. `retry_after` is in seconds."""
 
     status: int
     body: bytes
@@ -56,7 +56,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Envelope:
-    """The two parts of a good answer that are used, and its HTTP status; `next` is whatever stood there."""
+    """The parts of a successful response that the client uses. `next` is not validated."""
 
     data: dict[str, Any]
     next: object
@@ -64,13 +64,13 @@ class Envelope:
 
 
 def open_envelope(reply: Reply, *, effect: bool) -> Envelope:
-    """The data of a good answer; `effect` says whether the request could change something.
+    """Return the envelope of a successful response. `effect`: whether the request could change something.
 
     Raises:
-        Malformed: A 2xx that is not strict JSON (UTF-8, no doubled keys, no NaN or Infinity, at most 64 levels and
+        Malformed: A 2xx that is not strict JSON (UTF-8, no duplicate keys, no NaN or Infinity, at most 64 levels and
             100,000 values), or not `{ok: true, data: {...}}`.
         Redirected: Any 3xx.
-        ApiError: Any other status, and `ok: false`.
+        ApiError: Any other status, or `ok: false`.
     """
     document = parse_body(reply.body)
     good = 200 <= reply.status < 300
@@ -90,7 +90,7 @@ def _refusal(reply: Reply, document: dict[str, Any], *, effect: bool) -> Partner
         code=safe_name(first.get("code")),
         status=reply.status,
         field=safe_field(first.get("field")),
-        # A gateway says 502 or 504 of what may still be running behind it.
+        # A gateway may return 502 or 504 while the request is still running behind it.
         outcome_known=reply.status < 500 or not effect,
         retry_after=reply.retry_after,
     )
@@ -103,7 +103,7 @@ def _kind(status: int, document: dict[str, Any], complaints: Sequence[dict[str, 
     if kind is not Conflict:
         return kind
     codes = {complaint.get("code") for complaint in complaints if isinstance(complaint.get("code"), str)}
-    # The code that goes with these words is not known, so the words decide; they are not kept.
+    # The API's code for this case is not documented, so its message decides. The message is not kept.
     words = [document.get("summary"), *(complaint.get("message") for complaint in complaints)]
     if "kyc_required" in codes or any(isinstance(text, str) and "kyc required" in text.lower() for text in words):
         return KycRequired
@@ -116,8 +116,8 @@ def _complaints(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def parse_body(body: bytes) -> dict[str, Any] | None:
-    """The object that a body is, None where it is not strict JSON as `open_envelope` says it."""
-    # Some of these may stand in texts: then it is a text of a hundred thousand commas.
+    """Parse a body as an object, or return None if it is not strict JSON as defined in `open_envelope`."""
+    # This also counts characters inside strings, but no sensible string has 100,000 of them.
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
         return None
     try:
@@ -128,7 +128,7 @@ def parse_body(body: bytes) -> dict[str, Any] | None:
             parse_float=_finite,
         )
     except (ValueError, RecursionError):
-        # The exception holds the whole body, so it ends here.
+        # The exception contains the whole body, so it must not propagate.
         return None
     return document if isinstance(document, dict) and _is_sane(document) else None
 

@@ -1,17 +1,17 @@
-"""Everything a call to the Partner API can end in, other than well.
+"""The errors of the Partner API client.
 
 PartnerError
-├── ScopeRefused          our own refusal: this client may not read card secrets
+├── ScopeRefused          refused by this client, which may not read card secrets
 ├── TransportError
 │   ├── Unreachable       nothing was sent
 │   ├── TimedOut
 │   └── ConnectionLost
-├── ResponseError         an answer that is not one of the Partner API
+├── ResponseError         the response is not one of the Partner API
 │   ├── Malformed
 │   ├── TooLarge
 │   └── Redirected
 └── ApiError
-    ├── InvalidRequest    400, 422, or found before sending
+    ├── InvalidRequest    400, 422, or refused before sending
     ├── Unauthorized      401
     ├── Forbidden         403
     ├── NotFound          404
@@ -20,9 +20,9 @@ PartnerError
     │   └── InvalidState
     ├── RateLimited       429
     ├── ServerError       5xx
-    └── Rejected          anything else, `ok: false` in a 2xx included
+    └── Rejected          any other refusal, including `ok: false` in a 2xx
 
-The text of each is one constant sentence. What upstream wrote, and what the caller passed, stand in none of them.
+Each message is one constant sentence. It never contains upstream's text or the caller's values.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ from typing import ClassVar
 
 _NAME = re.compile(r"[a-z_]{1,40}")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-# The vendor's own client repeats this one: a first deposit can overtake the making of the user's contract.
+# The vendor's own client retries this one: a first deposit can arrive before the user's contract is ready.
 _PASSING_CODES = frozenset({"missing_contract"})
 
 
 def safe_name(value: object) -> str | None:
-    """A code as upstream spelt it, or None where it is more than 1 to 40 lower-case letters and underscores."""
+    """Return a code unchanged, or None unless it is 1 to 40 lower-case letters and underscores."""
     return value if isinstance(value, str) and _NAME.fullmatch(value) else None
 
 
 def safe_field(value: object) -> str | None:
-    """A field's name in snake_case (`walletAddress` gives `wallet_address`), or None as in `safe_name`."""
+    """Return a field name in snake_case (`walletAddress` gives `wallet_address`), or None as in `safe_name`."""
     return safe_name(_CAMEL.sub("_", value).lower()) if isinstance(value, str) and value.isalpha() else safe_name(value)
 
 
 class PartnerError(Exception):
-    """The root. Catch this to catch every failure of the client.
+    """Base class of every error that the client raises.
 
     Attributes:
-        code: Upstream's code where it is a plain name, else the class's own (`1 to 40 of [a-z_]`).
-        status: The HTTP status, None where no answer came or none was asked for.
-        field: The field at fault in snake_case, where known.
-        outcome_known: False only where a mutation may have happened all the same.
-        retry_after: Seconds to wait as upstream asked, 0 to 86400, None where it did not.
+        code: Upstream's code if it is a plain name (1 to 40 of `[a-z_]`), else the class's own.
+        status: The HTTP status; None if nothing was sent or no response came.
+        field: The invalid field in snake_case, if known.
+        outcome_known: False only if a mutation may have taken effect.
+        retry_after: Seconds that upstream asked to wait, 0 to 86400; None if it did not ask.
     """
 
     default_code: ClassVar[str] = "partner_error"
@@ -79,7 +79,7 @@ class PartnerError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may go well later; never true where repeating could double a mutation."""
+        """Whether the same call may succeed later. Never true if repeating it could duplicate a mutation."""
         return self.outcome_known and (self.passing or self.code in _PASSING_CODES)
 
     def __str__(self) -> str:
@@ -87,14 +87,14 @@ class PartnerError(Exception):
 
 
 class ScopeRefused(PartnerError):
-    """A session that may read card secrets was asked of a client that was not made for it; nothing was sent."""
+    """The call needs a session for card secrets, but the client has `card_secrets` off. Nothing was sent."""
 
     default_code = "scope_refused"
     sentence = "This client does not open sessions that can read card secrets."
 
 
 class TransportError(PartnerError):
-    """No answer came."""
+    """No response arrived."""
 
     default_code = "transport_error"
     passing = True
@@ -108,61 +108,61 @@ class Unreachable(TransportError):
 
 
 class TimedOut(TransportError):
-    """The time for the call, or for one of its parts, ran out."""
+    """The call or one of its phases timed out."""
 
     default_code = "timed_out"
-    sentence = "The Partner API did not answer in time."
+    sentence = "The Partner API did not respond in time."
 
 
 class ConnectionLost(TransportError):
-    """The connection broke after something was sent."""
+    """The connection broke after part of the request was sent."""
 
     default_code = "connection_lost"
-    sentence = "The connection to the Partner API broke before its answer was complete."
+    sentence = "The connection to the Partner API broke before the response was complete."
 
 
 class ResponseError(PartnerError):
-    """An answer came, but not one of the Partner API."""
+    """A response arrived, but not one of the Partner API."""
 
     default_code = "response_error"
 
 
 class Malformed(ResponseError):
-    """The answer is not the strict JSON, the envelope or the object that the API documents."""
+    """The response is not the strict JSON, the envelope or the object that the API documents."""
 
     default_code = "malformed"
-    sentence = "The Partner API answered in a form that is not understood."
+    sentence = "The Partner API returned a response that does not match its documentation."
 
 
 class TooLarge(ResponseError):
-    """The answer is longer than the client reads."""
+    """The response is larger than the client accepts."""
 
     default_code = "too_large"
-    sentence = "The Partner API's answer was too large."
+    sentence = "The Partner API's response was too large."
 
 
 class Redirected(ResponseError):
-    """The answer is a redirect, which is never followed: credentials stay with the host they are for."""
+    """The response is a redirect. It is never followed, so that credentials go to no other host."""
 
     default_code = "redirected"
-    sentence = "The Partner API answered with a redirect, which is not followed."
+    sentence = "The Partner API returned a redirect, which is not followed."
 
 
 class ApiError(PartnerError):
-    """The API said no."""
+    """The API refused the request."""
 
     default_code = "api_error"
 
 
 class InvalidRequest(ApiError):
-    """400, 422, or a value that was refused before anything was sent (`status` is None, `field` names it)."""
+    """400, 422, or a value refused before anything was sent (`status` is None, `field` names it)."""
 
     default_code = "invalid_request"
-    sentence = "A value of the request is missing or not valid."
+    sentence = "A value in the request is missing or invalid."
 
 
 class Unauthorized(ApiError):
-    """401: the partner key is not accepted, or a second session token in a row was refused."""
+    """401: the API refused the partner key, or two session tokens in a row."""
 
     default_code = "unauthorized"
     sentence = "The Partner API did not accept the credentials."
@@ -176,46 +176,46 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """404."""
+    """404: nothing has this id."""
 
     default_code = "not_found"
-    sentence = "The Partner API knows nothing by this id."
+    sentence = "The Partner API has nothing with this id."
 
 
 class Conflict(ApiError):
-    """409."""
+    """409: the current state does not allow the call."""
 
     default_code = "conflict"
-    sentence = "The Partner API refused this in the present state."
+    sentence = "The Partner API refused this in the current state."
 
 
 class KycRequired(Conflict):
-    """409 that says so: the user's KYC is not approved."""
+    """409 with a code or message that requires KYC: the user's KYC is not approved."""
 
     default_code = "kyc_required"
     sentence = "The user's KYC must be approved first."
 
 
 class InvalidState(Conflict):
-    """409 `invalid_state` without a word of KYC: most often the agreements are not accepted."""
+    """409 `invalid_state` that does not mention KYC. Usually the agreements are not accepted."""
 
     default_code = "invalid_state"
-    sentence = "A step that must come before this one is not done."
+    sentence = "A required earlier step is not complete."
 
 
 class RateLimited(ApiError):
-    """429: nothing was done; `retry_after` says when to come back, where upstream did."""
+    """429: nothing was done. `retry_after` is set if upstream gave a time."""
 
     default_code = "rate_limited"
-    sentence = "The Partner API asks to slow down."
+    sentence = "The Partner API's rate limit was reached."
     passing = True
 
 
 class ServerError(ApiError):
-    """5xx: of a mutation the outcome is not known."""
+    """5xx: the outcome of a mutation is unknown."""
 
     default_code = "server_error"
-    sentence = "The Partner API failed on its side."
+    sentence = "The Partner API returned a server error."
     passing = True
 
 

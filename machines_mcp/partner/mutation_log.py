@@ -1,4 +1,4 @@
-"""What a client tells of each mutation before it is sent and after, so that who keeps it can say what became of it."""
+"""The log that a client calls before and after each mutation, so that its outcome can be reconciled."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Outcome = Literal["done", "rejected", "unknown", "unsent"]
-"""It happened; the API said no; nobody knows; nothing went out."""
+"""`done`: it took effect. `rejected`: the API refused it. `unknown`: it may have. `unsent`: nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Mutation:
-    """One change that is about to be asked for. `operation` is method and path template: `PATCH /cards/{cardId}`."""
+    """A change about to be requested. `operation` is method and path template: `PATCH /cards/{cardId}`."""
 
     user_id: str | None
     operation: str
     idempotency_key: str | None
     body: bytes | None
     keep_body: bool
-    """Whether the body holds no identity data and so may be stored; of any other only a keyed hash may be."""
+    """Whether the body is free of identity data and may be stored. If not, store at most a keyed hash."""
     ids: Mapping[str, str]
 
 
 class MutationLog(Protocol):
-    """Keeps mutations across a crash; `PartnerClient(mutations=...)` tells it of each."""
+    """Stores mutations so that they survive a crash. Passed as `PartnerClient(mutations=...)`."""
 
     async def begin(self, mutation: Mutation) -> str:
-        """Keep it, on disk, before the first byte is sent, and return its id. Where this raises, nothing is sent.
+        """Store it on disk before the first byte is sent, and return its id. If this raises, nothing is sent.
 
-        A key that was begun already is another attempt at the same mutation.
+        An idempotency key that was begun before marks another attempt at the same mutation.
         """
 
     def sent(self, entry_id: str) -> None:
-        """All of it went out and the answer is waited for. May be told more than once; must not block or raise."""
+        """Record that the whole request was sent. May be called more than once; must not block or raise."""
 
     async def end(
         self, entry_id: str, outcome: Outcome, *, reference: str | None = None, status: int | None = None
     ) -> None:
-        """Keep what became of it; `reference` is the id of what was made, `status` the HTTP status. Never raises."""
+        """Store the outcome, the id of the created resource (`reference`) and the HTTP `status`. Never raises."""

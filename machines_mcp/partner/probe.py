@@ -1,4 +1,4 @@
-"""Every read of the API asked once, and each answer held against the model it should be."""
+"""Call every read endpoint once and compare each response with its model."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _BEYOND_KYC = (
     "GET /transactions",
     "GET /encryption/data-key",
 )
-_NEEDS_KYC = "not asked: the user's KYC is not approved"
-_LOST = "not asked: the API stopped answering"
-_NOTHING_THERE = "not asked: there is none to ask about"
+_NEEDS_KYC = "skipped: the user's KYC is not approved"
+_LOST = "skipped: the API stopped responding"
+_NOTHING_THERE = "skipped: there is nothing to query"
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What came of one endpoint. `status` is the HTTP code; None: not asked, or no answer, as `note` says."""
+    """The result for one endpoint. `status` is the HTTP code, or None if it was skipped or did not respond."""
 
     endpoint: str
     status: int | None
@@ -58,26 +58,26 @@ class Probed:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing that is required was missing or mistyped, and nothing else went wrong."""
+        """Whether no required field was missing or mistyped and the call did not fail otherwise."""
         return not (self.failed or self.found.missing or self.found.mistyped)
 
 
 class Probe:
-    """A run over the endpoints. Its client must be made with `on_answer=probe.note`."""
+    """A run over the read endpoints. Create its client with `on_answer=probe.note`."""
 
     def __init__(self) -> None:
         self._rows: dict[str, Probed] = {}
         self._lost = False
 
     def note(self, answered: Answered) -> None:
-        """Compare one good answer with its model."""
+        """Compare a successful response with its model and store the result."""
         endpoint = f"{answered.request.method} {answered.request.path}"
         before = self._rows.get(endpoint)
         found = differences(answered.kind, answered.envelope.data, inside=answered.inside)
         self._rows[endpoint] = Probed(endpoint, answered.envelope.status, found | before.found if before else found)
 
     async def run(self, client: PartnerClient, user_id: str) -> list[Probed]:
-        """Ask everything that only reads, for one user; a session is minted for it. Raises nothing of the client's."""
+        """Call every read-only endpoint for one user. Mints a session. Raises no `PartnerError`."""
         reads = await self._session(client, user_id)
         if reads:
             await self._onboarding(client, user_id)
@@ -162,7 +162,7 @@ class Probe:
         try:
             return await call()
         except PartnerError as error:
-            # Or each of what is left would wait for as long.
+            # Otherwise every remaining call would wait as long.
             self._lost = isinstance(error, TransportError)
             self._refused(endpoint, error)
             return None
@@ -172,12 +172,12 @@ class Probe:
         if compared is not None and not compared.ok:
             return
         if isinstance(error, InvalidRequest) and error.status is None:
-            self._skip(endpoint, "not asked: what it would ask about can't be sent")
+            self._skip(endpoint, "skipped: a value from the API can't be sent back")
             return
-        # These say where the user stands, not that the API has changed.
+        # These are due to the user's state, not to a change in the API.
         known = isinstance(error, Conflict | Forbidden | NotFound | RateLimited)
         status = compared.status if compared else error.status
-        # The class's own code: upstream's is text of theirs.
+        # The class's own code, because upstream's is untrusted text.
         self._rows[endpoint] = Probed(endpoint, status, note=error.default_code, failed=not known)
 
     def _skip(self, endpoint: str, note: str) -> None:
@@ -185,7 +185,7 @@ class Probe:
 
 
 def _route(assets: AssetList | None) -> tuple[str, str] | None:
-    """A currency and a network to ask about, without a memo where there is one such."""
+    """Pick a currency and network to query, preferably one without a memo."""
     routes = [(a.ticker, n) for a in (assets.assets if assets else ()) for n in a.networks]
     routes.sort(key=lambda route: bool(route[1].supports_extra_id))
     return (routes[0][0], routes[0][1].id) if routes else None

@@ -1,4 +1,4 @@
-"""One request, before it is sent and on its way."""
+"""A request, and the state of its attempts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,8192}")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One header with a secret in it: `X-Partner-Key`, or `Authorization` with the prefix `Bearer `."""
+    """A header with a secret: `X-Partner-Key`, or `Authorization` with the prefix `Bearer `."""
 
     header: str
     secret: Secret
@@ -28,11 +28,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """What to ask: `path` below the base URL, with `ids` by name (`/cards/{cardId}`); the rest as it goes out, checked.
+    """A validated request. `path` is relative to the base URL and names its `ids` (`/cards/{cardId}`).
 
-    `effect`: it may change something that matters, so while its answer is out the outcome is open.
-    `repeatable`: asking twice does no harm, so it may be retried. `keep_body`: the body holds no identity data, so that
-    a log of mutations may keep it. `on_sent` is told each time that all of it went out.
+    `effect`: it may change something, so its outcome is unknown until the response arrives. `repeatable`: sending it
+    twice is harmless, so it may be retried. `keep_body`: the body has no identity data, so a mutation log may store it.
+    `on_sent`: called each time the whole request has been sent.
     """
 
     method: str
@@ -48,23 +48,23 @@ class Request:
 
     @property
     def content(self) -> bytes | None:
-        """The body as it goes out; the same for each attempt."""
+        """The body as sent, identical in every attempt."""
         body = self.body
         return None if body is None else json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
 
     @property
     def target(self) -> str:
-        """The path with its ids."""
+        """The path with its ids filled in."""
         return self.path.format_map(self.ids)
 
     @classmethod
     def get(cls, path: str, query: Mapping[str, str] | None = None, *, ids: Mapping[str, str] | None = None) -> Request:
-        """A read, which may be retried."""
+        """Create a read, which may be retried."""
         return cls("GET", path, query=query or {}, repeatable=True, ids=ids or {})
 
     @classmethod
     def ask(cls, path: str, body: Mapping[str, Any], *, ids: Mapping[str, str] | None = None) -> Request:
-        """A POST that only reads: nothing of its outcome can be in doubt."""
+        """Create a POST that only reads, so its outcome is never unknown."""
         return cls("POST", path, body=body, ids=ids or {})
 
     @classmethod
@@ -78,7 +78,7 @@ class Request:
         ids: Mapping[str, str] | None = None,
         keep_body: bool = False,
     ) -> Request:
-        """A mutation."""
+        """Create a mutation."""
         return cls(
             method,
             path,
@@ -91,7 +91,7 @@ class Request:
 
 
 class Attempt:
-    """A request as bytes and headers, whether any of it has gone out, and what came back for the last try."""
+    """A request in transit: its body, whether any of it was sent, and the response to the last attempt."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -99,7 +99,7 @@ class Attempt:
         self.status: int | None = None
         self.reply: Reply | None = None
         self.earlier: PartnerError | None = None
-        """How the try before ended; or the first that may have had its effect, where one did."""
+        """The error of the previous attempt, or of the first one that may have taken effect."""
         self.content = request.content
 
     @property
@@ -109,16 +109,16 @@ class Attempt:
 
     @property
     def in_doubt(self) -> PartnerError | None:
-        """The end of an earlier try that may have had its effect, whatever becomes of the later ones."""
+        """The error of an earlier attempt that may have taken effect, whatever happens to later ones."""
         return None if self.earlier is None or self.earlier.outcome_known else self.earlier
 
     def failed(self, error: PartnerError) -> None:
-        """One try is over and another will follow, of which nothing is sent yet."""
+        """Record a failed attempt before the next one, of which nothing is sent yet."""
         self.sent = False
         self.earlier = self.in_doubt or error
 
     def headers(self, credential: Credential) -> dict[str, str]:
-        """The headers of this request alone."""
+        """Return the headers specific to this request, including the credential."""
         headers = {credential.header: credential.prefix + credential.secret.expose()}
         if self.content is not None:
             headers["Content-Type"] = "application/json"
@@ -127,8 +127,8 @@ class Attempt:
         return headers
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """httpx's trace hook: notes the moment before the first byte, and tells of the one after the last."""
-        # A proxy's CONNECT is a request too, but not ours yet.
+        """Handle httpx's trace events: set `sent` before the first byte, call `on_sent` after the last."""
+        # Ignore a proxy's CONNECT, which is sent before our own request.
         if event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
             self.sent = True
         elif event == "http11.send_request_body.complete" and self.sent and self.request.on_sent is not None:
@@ -136,5 +136,5 @@ class Attempt:
 
 
 def is_header_safe(secret: Secret) -> bool:
-    """Whether a secret can stand in a header: 1 to 8192 visible ASCII characters, so no blank and no line end."""
+    """Whether a secret fits in a header: 1 to 8192 visible ASCII characters, without spaces or line breaks."""
     return _HEADER_SAFE.fullmatch(secret.expose()) is not None

@@ -1,4 +1,4 @@
-"""Whether a request that failed is sent again, and when: spread out, within a budget, never where it could double."""
+"""Decide whether and when to retry a failed request, within a budget and never if that could duplicate it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import anyio
 from machines_mcp.partner.errors import ConnectionLost, PartnerError, RateLimited, ServerError, Unreachable
 from machines_mcp.partner.request import Request
 
-# The longest pause, in seconds, before the second, third and fourth try. Each is drawn between 0 and that, so that a
-# crowd which failed together does not come back together.
+# Maximum pause, in seconds, before the second, third and fourth attempt. Each pause is drawn between 0 and its maximum,
+# so that clients which failed together do not retry together.
 _PAUSES = (0.25, 1.5, 8.0)
 ATTEMPTS = len(_PAUSES) + 1
 LONGEST_RETRY_AFTER = 60.0
 
-# Of all that was sent in the last so many seconds, one in ten may be a repetition: where everything fails, four tries
-# of each would be four times the load on what is down already. A lone call may repeat itself all the same.
+# In a window of this many seconds, retries may be 10 % of the requests: if every call fails, four attempts each would
+# quadruple the load on a server that is already down. The floor lets a lone call retry.
 _WINDOW_SECONDS = 10.0
 _SHARE = 0.1
 _FLOOR = 10
 
 
 class Retries:
-    """What the requests of one client may repeat between them. `clock` is in seconds and never goes back."""
+    """The retry budget shared by one client's requests. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = anyio.current_time) -> None:
         self._clock = clock
@@ -33,19 +33,19 @@ class Retries:
         self._repeated: deque[float] = deque()
 
     def count(self) -> None:
-        """A request was sent for the first time."""
+        """Count the first attempt of a request."""
         self._sent.append(self._clock())
         self._forget(self._sent)
 
     def pause(self, request: Request, error: PartnerError, tries: int, left: float) -> float | None:
-        """The seconds to wait before the next try after `tries` of them; None where `error` is the answer.
+        """Return the seconds to wait before the next attempt after `tries` of them, or None to raise `error`.
 
-        The pause is as long as `Retry-After` says and never longer than the `left` seconds: the reason for a failure
-        is worth more to the caller than a timeout.
+        The pause is at least `Retry-After`. If it would exceed the `left` seconds there is no retry, because `error`
+        tells the caller more than a timeout.
         """
         if tries >= ATTEMPTS or not _is_harmless(request, error) or (error.retry_after or 0.0) > LONGEST_RETRY_AFTER:
             return None
-        seconds = (error.retry_after or 0.0) + random.uniform(0.0, _PAUSES[tries - 1])  # noqa: S311 - hides nothing
+        seconds = (error.retry_after or 0.0) + random.uniform(0.0, _PAUSES[tries - 1])  # noqa: S311 - not a secret
         return seconds if seconds < left and self._take() else None
 
     def _take(self) -> bool:
@@ -63,7 +63,7 @@ class Retries:
 
 
 def is_repeatable(request: Request) -> bool:
-    """Whether any failure of this request could be a reason to send it again."""
+    """Whether this request may be retried after any kind of failure."""
     return request.repeatable or request.idempotency_key is not None
 
 
@@ -73,10 +73,10 @@ def _is_harmless(request: Request, error: PartnerError) -> bool:
     if isinstance(error, Unreachable | RateLimited):
         return True
     if isinstance(error, ConnectionLost):
-        # Most often an idle connection that the other end had just closed.
+        # Usually an idle connection that the server had just closed.
         return request.repeatable
     if not isinstance(error, ServerError) or error.status != 503:
         return False
-    # A gateway may say 503 of what was done behind it, and whether a key is honoured for good is not documented. One
-    # that says when to come back has turned the request away.
+    # A gateway may return 503 for a request that took effect, and how long a key is honoured is not documented. A 503
+    # with Retry-After means that the request was turned away.
     return request.repeatable or error.retry_after is not None

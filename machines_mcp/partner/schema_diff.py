@@ -1,4 +1,4 @@
-"""What an answer lacks of its model, and what it has beyond it: by names alone."""
+"""Compare a response with its model, and report the differences by field name only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from machines_mcp.partner.trace import plain_name
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Paths such as `cards[].limit.amountCents`, each once and in order.
+    """Field paths such as `cards[].limit.amountCents`, in order and without duplicates.
 
-    `missing`: required and not there. `mistyped`: of another type, or outside what the model can hold. `extra`: there,
-    and not in the model; a name that could be a value shows as `?`.
+    `missing`: required but absent. `mistyped`: of another type, or out of the model's range. `extra`: present but not
+    in the model; a name that could itself be a value is shown as `?`.
     """
 
     missing: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class Differences:
     mistyped: tuple[str, ...] = ()
 
     def __or__(self, other: Differences) -> Differences:
-        """Those of both."""
+        """Merge the differences of both."""
         return Differences(
             _once(self.missing + other.missing),
             _once(self.extra + other.extra),
@@ -33,7 +33,7 @@ class Differences:
 
 
 def differences(kind: type[BaseModel], data: dict[str, Any], *, inside: str | None = None) -> Differences:
-    """How the `data` of an answer differs from `kind`, which is expected in it, or under its key `inside`."""
+    """Compare the `data` of a response, or its key `inside`, with the model `kind`."""
     if inside is None:
         return _compared(kind, data, "")
     beside = Differences(extra=_once(plain_name(name) for name in data if name != inside))
@@ -55,7 +55,7 @@ def _compared(kind: type[BaseModel], value: object, root: str) -> Differences:
 
 
 def _path(kind: type[BaseModel], root: str, place: Sequence[int | str]) -> str:
-    """A place as pydantic says it, without the names of a union's members."""
+    """Convert a pydantic error location to a path, without the names of union members."""
     path, model = root, kind
     for step in place:
         if isinstance(step, int):

@@ -1,4 +1,4 @@
-"""The scopes of session tokens, and what each endpoint needs of them."""
+"""The scopes of session tokens, and those that each endpoint needs."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ CARD_SECRETS: Scope = "cards.secrets.read"
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a session must hold for a call, and which sets to mint, in order, where no cached one does."""
+    """The scopes a call needs, and the sets to mint, in order, if no cached session has them."""
 
     scopes: frozenset[Scope]
     mint: tuple[frozenset[Scope], ...]
 
     @classmethod
     def of(cls, *scopes: Scope) -> Need:
-        """Exactly these scopes, minted as they are."""
+        """Require these scopes, and mint exactly this set."""
         return cls(frozenset(scopes), (frozenset(scopes),))
 
 
 KYC_READ = Need.of("kyc.read")
 KYC_WRITE = Need.of("kyc.write")
-# No page names a scope for agreements; the guide reads and accepts them with its KYC session.
+# No page of the docs names a scope for agreements; the guide reads and accepts them with its KYC session.
 AGREEMENTS_READ = KYC_READ
 AGREEMENTS_WRITE = Need.of("kyc.read", "kyc.write")
 DEPOSITS_READ = Need.of("deposits.read")
 DEPOSITS_WRITE = Need.of("deposits.write")
-# Any session will do, and a session needs a scope: before KYC is approved only the second can be had.
+# Any session works, but it needs at least one scope. Before KYC is approved, only the second set is granted.
 BALANCES_READ = Need(frozenset(), (frozenset({"deposits.read"}), frozenset({"kyc.read"})))
 WITHDRAWALS_READ = DEPOSITS_READ
 WITHDRAWALS_WRITE = Need.of("withdrawals.write")

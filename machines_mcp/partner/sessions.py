@@ -1,4 +1,4 @@
-"""Session tokens with the least scopes: minted when a call needs one, shared by all who wait, replaced in time."""
+"""Mint session tokens with the fewest scopes, share them between calls, and replace them before they expire."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Key = tuple[str, frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class CachedSession:
-    """A session in the cache. `due` is when it is to be replaced, `serial` grows with every mint."""
+    """A cached session. `due` is when to replace it; `serial` increases with every mint."""
 
     session: Session
     key: _Key
@@ -37,12 +37,12 @@ class CachedSession:
 
     @property
     def credential(self) -> Credential:
-        """The header that a call under this session carries."""
+        """The `Authorization` header for calls in this session."""
         return Credential("Authorization", self.session.session_token, prefix="Bearer ")
 
 
 class _PendingMint:
-    """A mint under way, for those who wait for it."""
+    """A mint in progress and its result, for the callers that wait for it."""
 
     def __init__(self) -> None:
         self.done = anyio.Event()
@@ -53,8 +53,8 @@ class _PendingMint:
 class Sessions:
     """The sessions of one client, by user and set of scopes.
 
-    A call takes the smallest live session that covers its need, else one is minted with just that. A session lives
-    for 80 % of its time; the rest is kept free for calls that are under way. Times are in seconds.
+    A call uses the live session with the fewest scopes that cover its need. If there is none, one is minted with only
+    those scopes. A session is used for 80 % of its lifetime, to leave time for calls in flight. Times are in seconds.
     """
 
     def __init__(
@@ -88,16 +88,16 @@ class Sessions:
         label: str | None = None,
         fresh: bool = False,
     ) -> Session:
-        """The session of a user (1 to 120 characters) with exactly these scopes: `POST /sessions`.
+        """Return a user's session with exactly these scopes: `POST /sessions`.
 
-        A live cached one is returned as it is; `fresh` mints anew and replaces it. `ttl_seconds` is 60 to 86400,
-        `label` (at most 120 characters) is for the partner's own auditing.
+        A live cached session is returned unless `fresh`, which replaces it. `user_id` has 1 to 120 characters, `label`
+        at most 120; it is for the partner's own auditing. `ttl_seconds` is 60 to 86400.
 
         Raises:
-            ScopeRefused: `cards.secrets.read` is among the scopes and this client is not for card secrets.
-            InvalidRequest: An argument breaks its rule, here or at the API.
-            KycRequired: The scopes reach beyond `kyc.*` and the user's KYC is not approved.
-            PartnerError: Any other of the tree; `Unauthorized` means the partner key.
+            ScopeRefused: The scopes include `cards.secrets.read` and the client was created without `card_secrets`.
+            InvalidRequest: The client or the API refused an argument.
+            KycRequired: The scopes go beyond `kyc.*` and the user's KYC is not approved.
+            PartnerError: Any other failure. `Unauthorized` means that the partner key was refused.
         """
         order = _order(user_id, scopes, ttl_seconds, label)
         deadline = anyio.current_time() + self._deadline
@@ -108,18 +108,18 @@ class Sessions:
 
     @property
     def newest(self) -> int:
-        """The serial of the latest mint of all."""
+        """The serial of the latest mint, for any user."""
         return self._serial
 
     def cached(self, user_id: str) -> list[Session]:
-        """The live sessions of a user, those with the fewest scopes first. Asks nobody."""
+        """Return a user's live sessions, fewest scopes first, without calling the API."""
         return [held.session for held in self._covering(user_id, frozenset())]
 
     async def acquire(self, user_id: str, need: Need, *, deadline: float, newer_than: int = 0) -> CachedSession:
-        """A session that meets `need`, cached or minted, of a later mint than `newer_than`.
+        """Return a session that satisfies `need`, cached or minted, with a serial above `newer_than`.
 
         Raises:
-            PartnerError: As `open`, and `TimedOut` at `deadline` (on the clock of `anyio.current_time`).
+            PartnerError: As in `open`, and `TimedOut` at `deadline` (on the clock of `anyio.current_time`).
         """
         for held in self._covering(user_id, need.scopes):
             if held.serial > newer_than:
@@ -155,9 +155,9 @@ class Sessions:
             if flight.held is not None:
                 return flight.held
             if flight.error is not None:
-                # A copy, since the waiters' tracebacks would pile up on the one.
+                # A copy, because every waiter would add its traceback to the shared error.
                 raise copy.copy(flight.error)
-            # Whoever minted was cancelled, so the first to come here takes over.
+            # The minting call was cancelled, so the first waiter to get here takes over.
         flight = self._flights[key] = _PendingMint()
         try:
             flight.held = await self._mint(order, deadline)
@@ -173,7 +173,7 @@ class Sessions:
         if CARD_SECRETS in order.scopes and not self._card_secrets:
             raise ScopeRefused
         minted_at = self._clock()
-        # A second session does no harm, so this may be repeated.
+        # A second session is harmless, so this may be retried.
         request = Request("POST", "/sessions", body=order.wire(), repeatable=True)
         envelope = await self._transport.send(request, self._partner, deadline=deadline)
         if self._on_answer is not None:
@@ -182,11 +182,11 @@ class Sessions:
         if not is_header_safe(session.session_token):
             raise Malformed
         if self._on_secret is not None:
-            # By whichever clock is later: until then the token may open something.
+            # The later of both clocks, because the token may be valid until then.
             until = max(session.expires_at.timestamp(), minted_at + order.ttl_seconds)
             self._on_secret(session.session_token, until)
         life = session.expires_at.timestamp() - minted_at
-        # By our clock; where the other end's is so far off that the expiry is past already, the order counts.
+        # By our clock. If the API's clock is so far off that the expiry is in the past, use the requested lifetime.
         life = min(life, order.ttl_seconds) if life > 0 else order.ttl_seconds
         self._serial += 1
         held = CachedSession(session, _key(order), self._serial, minted_at + _USED_LIFE * life)
@@ -204,7 +204,7 @@ class Sessions:
 def _order(
     user_id: str, scopes: Iterable[str], ttl_seconds: int = DEFAULT_TTL_SECONDS, label: str | None = None
 ) -> SessionOrder:
-    # The order checks that they are scopes.
+    # SessionOrder validates the scopes.
     asked = cast("tuple[Scope, ...]", tuple(sorted(set(scopes))))
     return SessionOrder(user_id=user_id, scopes=asked, ttl_seconds=ttl_seconds, session_label=label)
 

@@ -1,4 +1,4 @@
-"""The shapes of requests and answers in a file: what was said can be told without seeing what it was about."""
+"""Write the shapes of requests and responses to a file, without values, to diagnose the API."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ import anyio.to_thread
 if TYPE_CHECKING:
     from machines_mcp.partner.request import Attempt
 
-# What stands for a field whose name could itself be a value: of others' making, in words or digits.
+# Replaces a field name that could itself be a value, such as free text or a number.
 UNNAMED = "?"
 
-# Digits only as `line1` has them: a map can have tokens or numbers for names.
+# Digits only at the end, as in `line1`, because the keys of a map can be tokens or numbers.
 _PLAIN = re.compile(r"(?=.{1,40}\Z)[A-Za-z_]+[0-9]{0,2}")
 _MAX_NODES = 5000
 _WRITE_SECONDS = 1.0
 
 
 class Trace:
-    """One JSON line per HTTP call, appended to a file that is made with mode 0600.
+    """Appends one JSON line per HTTP call to a file, which is created with mode 0600.
 
-    A line has `method`, `path` (ids replaced by their names), `status` (None: no answer came), `ms`, and the shapes of
-    `query`, `request` and `response`. A shape has the names of fields and their JSON types, a list by its first member;
-    a value or a header is never in it. A disk that is full or slow loses lines and fails no call.
+    A line has `method`, `path` (ids replaced by their names), `status` (None: no response came), `ms`, and the shapes
+    of `query`, `request` and `response`. A shape has field names and JSON types, but no values and no headers; a list
+    has the shape of its first member. A full or slow disk loses lines but fails no call.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     async def note(self, wire: Attempt, seconds: float) -> None:
-        """Append the line of one call, within a second, also where the call itself was cancelled."""
+        """Append the line of one call, within a second, even if the call was cancelled."""
         with anyio.move_on_after(_WRITE_SECONDS, shield=True):
             await anyio.to_thread.run_sync(self._append, wire, seconds, abandon_on_cancel=True)
 
@@ -49,17 +49,17 @@ class Trace:
             finally:
                 os.close(descriptor)
         except (OSError, ValueError):
-            # A diagnosis must not end what it diagnoses.
+            # A failing trace must not fail the call.
             return
 
 
 def open_trace(path: str) -> int:
-    """A descriptor that appends to the file at `path`, which is made if there is none.
+    """Open the file at `path` for appending, creating it if needed, and return its descriptor.
 
     Raises:
-        OSError: It can't be written to, or is no regular file.
+        OSError: It can't be written to or is not a regular file.
     """
-    # A named pipe would keep the open waiting for a reader.
+    # Opening a named pipe would block until it has a reader.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags, 0o600)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -69,12 +69,12 @@ def open_trace(path: str) -> int:
 
 
 def plain_name(name: str) -> str:
-    """A field's name, or `?` where it is more than 1 to 40 letters and underscores and up to two digits at the end."""
+    """Return a name, or `?` unless it is 1 to 40 characters: letters and underscores, then at most two digits."""
     return name if _PLAIN.fullmatch(name) else UNNAMED
 
 
 def shape(value: object) -> Any:
-    """The names and types of parsed JSON, with nothing of its values; at most 5,000 of them."""
+    """Return the field names and types of parsed JSON, at most 5,000 of them, without values."""
     return _shape(value, iter(range(_MAX_NODES)))
 
 

@@ -1,6 +1,6 @@
-"""Requests to the Partner API and their answers: bounded in time, size and number, and nothing followed.
+"""Send requests to the Partner API with limits on time, size and concurrency. Redirects are not followed.
 
-It and `connections` import httpx, no other module, and only when the first request is made.
+Only this module and `connections` import httpx, and only at the first request.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from machines_mcp.partner.trace import Trace
 if TYPE_CHECKING:
     import httpx
 
-    # By this name the rest of the package speaks of what it does not import.
+    # Lets the rest of the package name the type without importing httpx.
     HttpTransport = httpx.AsyncBaseTransport
 
 MAX_BYTES = 2 * 1024 * 1024
@@ -41,7 +41,7 @@ _MAX_RETRY_AFTER = 86_400.0
 
 
 class Transport:
-    """The pooled connections to one endpoint, opened at first use. `max_bytes` caps the body of an answer."""
+    """Sends requests to one endpoint. Connections open at first use. `max_bytes` limits a response body."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Transport:
     ) -> None:
         self._endpoint = endpoint
         self._max_bytes = max_bytes
-        # What a transport that isn't ours does with a request can't be seen.
+        # An injected transport may report no trace events, so its requests always count as sent.
         self._unseen = http_transport is not None
         self._connections = Connections(endpoint, http_transport)
         self._trace = trace
@@ -69,13 +69,13 @@ class Transport:
     async def send(
         self, request: Request, credential: Credential, *, deadline: float, user_id: str | None = None
     ) -> Envelope:
-        """The good answer to a request, or an error, by `deadline` on the clock of `anyio.current_time`.
+        """Send a request and return its successful response, by `deadline` on the clock of `anyio.current_time`.
 
-        It waits for a place among all requests and among those of `user_id`. What `Retries` allows is sent up to four
-        times; anything else once.
+        Waits for a slot in the total and in the limit of `user_id`. Makes up to four attempts if `Retries` allows
+        them, otherwise one.
 
         Raises:
-            PartnerError: Any of the tree but `ScopeRefused`.
+            PartnerError: Any failure except `ScopeRefused`.
         """
         wire = Attempt(request)
         self._retries.count()
@@ -84,11 +84,11 @@ class Transport:
                 return await self._retrying(wire, credential, user_id, deadline)
             async with self._lanes.slot(user_id):
                 return await self._attempt(wire, credential)
-        # Where only a repetition found no time, the reason for it is worth more than the timeout.
+        # If only a retry ran out of time, the error before it tells the caller more than a timeout.
         raise wire.earlier if wire.earlier and wire.outcome_known else TimedOut(outcome_known=wire.outcome_known)
 
     async def _retrying(self, wire: Attempt, credential: Credential, user_id: str | None, deadline: float) -> Envelope:
-        # Brings stamina in without holding up the loop.
+        # Imports stamina in a thread, without blocking the event loop.
         await self._connections.client(changing=wire.request.effect)
         import stamina
 
@@ -108,14 +108,14 @@ class Transport:
             async for attempt in stamina.retry_context(on=pause, attempts=ATTEMPTS, timeout=None):
                 with attempt:
                     tries += 1
-                    # No place is held during a pause.
+                    # No slot is held during a pause.
                     async with self._lanes.slot(user_id):
                         envelope = await self._attempt(wire, credential)
         except PartnerError as error:
             failure = error
         else:
             return envelope
-        # A later try that was turned away says nothing of an earlier one that may have had its effect.
+        # A later attempt that was refused does not show whether an earlier one took effect.
         raise wire.in_doubt or failure
 
     async def _attempt(self, wire: Attempt, credential: Credential) -> Envelope:
@@ -152,14 +152,14 @@ class Transport:
             failure = kind(outcome_known=wire.outcome_known) if wire.sent else Unreachable()
         else:
             return open_envelope(reply, effect=wire.request.effect)
-        # Out here, so that httpx's error, which holds the request with its headers, is not the context of ours.
+        # Raised outside, so that httpx's error is not its context: that one holds the request with its headers.
         raise failure
 
     async def _read(self, response: httpx.Response, wire: Attempt) -> Reply:
         status, retry_after = response.status_code, self._retry_after(response.headers.get("retry-after"))
         body = bytearray()
         unusable: type[ResponseError] | None = None
-        # Compression was not asked for, and a few kilobytes of it can be a gigabyte.
+        # Compression was not requested, and a few compressed kilobytes can expand to a gigabyte.
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             unusable = Malformed
         else:

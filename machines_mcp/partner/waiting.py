@@ -1,4 +1,4 @@
-"""Asking again until something is settled, as often as the API wants to be asked."""
+"""Poll until a state is final, at the interval that the API asks for."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ WAIT_SECONDS = 60.0
 DEFAULT_POLL_SECONDS = 5.0
 MIN_POLL_SECONDS = 0.25
 
-# Told before each pause which share of the time is over, 0 to 1.
+# Called before each pause with the elapsed share of the time, 0 to 1.
 OnWait = Callable[[float], Awaitable[None]]
 
 
 class Settling(Protocol):
-    """An answer that says whether more is to come, and perhaps when to ask for it."""
+    """A response that says whether its state is final, and optionally when to poll again."""
 
     @property
     def settled(self) -> bool: ...
@@ -31,14 +31,14 @@ S = TypeVar("S", bound=Settling)
 
 
 def poll_seconds(answer: Settling) -> float:
-    """When the API wants to be asked again, in seconds; 5 where it does not say."""
+    """Return the seconds until the next poll: the API's hint, at least 0.25, or 5 without one."""
     if answer.hint is None or answer.hint.poll_after_ms is None:
         return DEFAULT_POLL_SECONDS
     return max(MIN_POLL_SECONDS, answer.hint.poll_after_ms / 1000)
 
 
 async def wait_until_settled(fetch: Callable[[], Awaitable[S]], *, seconds: float, on_wait: OnWait | None = None) -> S:
-    """The newest answer, settled or not, after at most `seconds` and the time of one call; 0 asks once."""
+    """Poll for at most `seconds` plus one call, and return the newest response, settled or not. 0 polls once."""
     start = anyio.current_time()
     answer = await fetch()
     while not answer.settled:

@@ -1,4 +1,4 @@
-"""What a call would do to the world, computed from its arguments. The policy speaks of these classes."""
+"""Action classes, computed from a call's arguments. The policy sets rules for these classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ActionClass(StrEnum):
-    """The class of a call."""
+    """The action class of a call."""
 
     READ = "read"
     WRITE = "write"

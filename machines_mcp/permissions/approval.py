@@ -1,9 +1,9 @@
-"""An intent: one row of what a person is asked, and how rows are found and moved. `Intents` is the collection.
+"""An approval: one row with the call a person must decide on, and the queries for it.
 
     waiting -> granted <-> executing -> done | failed
             -> refused
 
-Functions that take `db` run inside their caller's transaction.
+Functions that take `db` run inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ State = Literal["waiting", "granted", "executing", "done", "failed", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One row: who would do what, how the person was asked, and how far it went."""
+    """One row: the requested call, the question shown to the person, and its state."""
 
     id: str
     tool: str
@@ -48,17 +48,17 @@ class Approval:
     decided_at: float | None
     started_at: float | None = None
     owner: str | None = None
-    """The process that took the grant; empty once it gave up, None where it was taken before there was a journal."""
+    """The process that took the grant; empty after it gave up, None if the row is older than the journal."""
 
     @property
     def idempotency_key(self) -> str:
-        """The key of everything that this intent does at the API."""
+        """The idempotency key of every API request made for this approval."""
         return f"machines-{self.id}"
 
     @property
     def dialog(self) -> str:
-        """What the client's own dialog shows: the question, what is remarkable about the facts in it, and who asked."""
-        notes = [f"{fact.label}: {fact.note}." for fact in self.details.items if fact.note]
+        """The text of the client's dialog: the question, notes on unusual facts, and who asked."""
+        notes = [f"{item.label}: {item.note}." for item in self.details.items if item.note]
         who = f"“{self.asked_by}” (as it calls itself)" if self.asked_by else "a program that gave no name"
         return "\n".join([self.question, *notes, f"Asked by {who}."])
 
@@ -67,35 +67,35 @@ _COLUMNS = tuple(field.name for field in fields(Approval))
 
 
 def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:
-    """HMAC-SHA-256 over the canonical JSON of validated arguments: equal calls have equal digests.
+    """Return the HMAC-SHA-256 of the canonical JSON of validated arguments. Equal calls have equal digests.
 
-    Keyed, because arguments may be identity data, and a plain hash of few values can be guessed back.
+    Keyed, because arguments may be identity data, and a plain hash of few possible values can be guessed.
     """
     canonical = json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hmac.new(key, canonical.encode(), hashlib.sha256).hexdigest()
 
 
 def waiting_approvals(db: sqlite3.Connection, now: float) -> list[Approval]:
-    """What `Intents.waiting` reads, for a transaction that reads more."""
+    """Return the approvals that a person can still decide, oldest first."""
     rows = db.execute("SELECT * FROM approvals WHERE state = 'waiting' AND expires_at > ? ORDER BY created_at", (now,))
     return [_from_row(row) for row in rows]
 
 
 def executing_approvals(db: sqlite3.Connection) -> list[Approval]:
-    """Those that were begun and have no outcome, oldest first."""
+    """Return the approvals that were started and have no outcome, oldest first."""
     return [
         _from_row(row) for row in db.execute("SELECT * FROM approvals WHERE state = 'executing' ORDER BY started_at")
     ]
 
 
 def newest_approvals(db: sqlite3.Connection, limit: int) -> list[Approval]:
-    """At most `limit` of any state, the newest first."""
+    """Return at most `limit` approvals in any state, newest first."""
     rows = db.execute("SELECT * FROM approvals ORDER BY created_at DESC, id LIMIT ?", (limit,))
     return [_from_row(row) for row in rows]
 
 
 def find(db: sqlite3.Connection, approval_id: str) -> Approval | None:
-    """The intent with this id, or None."""
+    """Return the approval with this id, or None."""
     row = db.execute("SELECT * FROM approvals WHERE id = ?", (approval_id,)).fetchone()
     return None if row is None else _from_row(row)
 
@@ -103,7 +103,7 @@ def find(db: sqlite3.Connection, approval_id: str) -> Approval | None:
 def waiting_duplicate(
     db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, policy: str, now: float
 ) -> Approval | None:
-    """The intent of an equal call, with equal stakes and under the same policy, that waits already."""
+    """Return an approval that already waits for an equal call, with equal details and policy, or None."""
     row = db.execute(
         "SELECT * FROM approvals WHERE state = 'waiting' AND expires_at > ? AND tool = ? AND user_id = ?"
         " AND digest = ? AND details = ? AND policy = ?",
@@ -120,7 +120,7 @@ def insert(
     now: float,
     expires_at: float,
 ) -> Approval:
-    """A new row that waits, under a new id of 128 bits of chance."""
+    """Insert a waiting approval under a new random 128-bit id."""
     approval = Approval(
         id=secrets.token_hex(16),
         tool=call_request.tool,
@@ -147,12 +147,12 @@ def insert(
 
 
 def updated_one(db: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
-    """Whether the statement changed its one row."""
+    """Run the statement and return whether it changed exactly one row."""
     return db.execute(statement, values).rowcount == 1
 
 
 def audit_entry(kind: Kind, approval: Approval, verdict: str | None = None, code: str | None = None) -> AuditEntry:
-    """The audit's line for what became of an intent."""
+    """Return the audit entry for a change to an approval."""
     return AuditEntry(
         kind=kind,
         tool=approval.tool,

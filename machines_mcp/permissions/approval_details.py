@@ -1,6 +1,6 @@
-"""What a call would do, worked out by its tool before anybody is asked: what the person reads, what limits count.
+"""Approval details: what a call would do, as shown to the person and checked against limits.
 
-Made of validated arguments and of what Machines said, never of a model's own words; stored as JSON beside the intent.
+Built by the tool from validated arguments and Machines' responses, never from model text. Stored as JSON.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.redaction.detectors import masked_text
 
 Channel = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
-"""Where a decision comes from. `page` is the vault's own, `form` the desk's for identity data."""
+"""The channel of a decision. `page` is the vault's page, `form` the desk's form for identity data."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """A validated call as the gate sees it. `asked_by` is what the client program calls itself."""
+    """A validated call to authorize. `asked_by` is the name the client reports for itself."""
 
     tool: str
     action_class: ActionClass
@@ -29,7 +29,7 @@ class CallRequest:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One row that the person reads. `note` is what is remarkable about the value."""
+    """One row shown to the person. `note` points out something unusual about the value."""
 
     label: str
     value: str
@@ -48,7 +48,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalDetails:
-    """`amount_cents` is money that leaves; `limit_*` what a card may spend, where `limits_card` says it sets that."""
+    """`amount_cents` is money that leaves. If `limits_card` is true, the call sets the card's limit to `limit_*`."""
 
     question: str
     items: tuple[Detail, ...] = ()
@@ -60,29 +60,29 @@ class ApprovalDetails:
     card_id: str | None = None
     sink: str | None = None
     only: Literal["page", "form"] | None = None
-    """The one way this can be granted, where the page that grants it also does it."""
+    """The only channel that can grant this, if the page that grants it also executes it."""
 
     def masked(self) -> ApprovalDetails:
-        """The same without what looks like a card number or a national id: others' texts can hold one, rows must not.
+        """Return a copy with likely card numbers and national ids masked: third-party text may contain them.
 
-        A text that names the destination is left as it is: money follows it.
+        Text that contains the destination stays unchanged, because money is sent there.
         """
         followed = (self.destination.address, self.destination.extra_id) if self.destination is not None else ()
 
         def mask(text: str) -> str:
             return text if any(part and part in text for part in followed) else masked_text(text)
 
-        facts = tuple(replace(fact, value=mask(fact.value)) for fact in self.items)
-        return replace(self, question=mask(self.question), items=facts)
+        items = tuple(replace(item, value=mask(item.value)) for item in self.items)
+        return replace(self, question=mask(self.question), items=items)
 
     def as_json(self) -> str:
-        """The one spelling in which a row keeps it."""
+        """Return the canonical JSON stored in the row."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> ApprovalDetails:
-        """What `as_json` wrote."""
+        """Parse the output of `as_json`."""
         values = json.loads(text)
-        facts = tuple(Detail(**fact) for fact in values.pop("facts", ()))
+        items = tuple(Detail(**item) for item in values.pop("items", ()))
         destination = values.pop("destination", None)
-        return cls(items=facts, destination=None if destination is None else Destination(**destination), **values)
+        return cls(items=items, destination=None if destination is None else Destination(**destination), **values)

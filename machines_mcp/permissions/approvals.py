@@ -1,7 +1,7 @@
-"""The intents of a state folder: opened, decided, taken for execution and ended.
+"""Create, decide, execute and complete the approvals of a state folder.
 
-An id is a reference, never authority: only a grant recorded here lets a call run, once. Each change of a row and its
-line in the audit are one transaction: where the one can't be written, the other is not.
+An id is a reference, never authority: only a grant recorded here lets a call run, once. Each change to a row and its
+audit entry are one transaction, so neither is written without the other.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ GRANT_SECONDS = 5 * 60
 
 
 class ApprovalStore:
-    """The intents of one state folder. Times are seconds since the epoch by `clock`.
+    """The approvals of one state folder. Times are seconds since the epoch by `clock`.
 
-    `record` writes a line of the audit and `limit` names the limit that a call would break, both inside the
-    transaction that they are called in.
+    `record` writes an audit entry, and `limit` returns the limit that a call would exceed. Both run inside the
+    caller's transaction.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class ApprovalStore:
         self.running = executions.running
 
     async def open(self, call_request: CallRequest, details: ApprovalDetails) -> Approval:
-        """The waiting intent for this call: the one that waits already, or a new one, open for 15 minutes.
+        """Return the waiting approval for this call: an existing one, or a new one that stays open for 15 minutes.
 
         Raises:
-            Barred: A limit of the policy forbids it, or the tool is paused after three refusals in ten minutes.
+            Barred: A policy limit forbids it, or the tool is in cooldown after three refusals in ten minutes.
         """
         now = self._clock()
 
@@ -87,16 +87,16 @@ class ApprovalStore:
     async def open_granted(
         self, call_request: CallRequest, details: ApprovalDetails, by: Literal["operator", "policy"]
     ) -> Approval:
-        """A new intent that is granted and taken already: nobody is asked, and limits count it all the same.
+        """Create an approval that is already granted and executing. Nobody is asked, but limits count it.
 
         Raises:
-            Barred: A limit of the policy forbids it.
+            Barred: A policy limit forbids it.
         """
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> Approval:
             approval = self._insert(db, call_request, details, now)
-            if not (self._grant(db, approval.id, by) and self._consume(db, approval)):  # written just above
+            if not (self._grant(db, approval.id, by) and self._consume(db, approval)):  # inserted just above
                 raise AssertionError
             return approval
 
@@ -121,10 +121,10 @@ class ApprovalStore:
             raise LimitExceeded(broken)
 
     async def admit(self, call_request: CallRequest) -> None:
-        """Count and record a call that needs no intent, before it runs.
+        """Check the limits for a call that needs no approval, and record it before it runs.
 
         Raises:
-            Barred: A limit of the policy forbids it.
+            Barred: A policy limit forbids it.
         """
         now = self._clock()
         call = AuditEntry(
@@ -142,24 +142,24 @@ class ApprovalStore:
         await self._store.run(work)
 
     async def get(self, approval_id: str) -> Approval | None:
-        """The intent with this id, or None."""
+        """Return the approval with this id, or None."""
         return await self._store.read(lambda db: find(db, approval_id))
 
     async def recent(self, limit: int) -> list[Approval]:
-        """The newest intents of any state, the newest first."""
+        """Return the newest approvals in any state, newest first."""
         return await self._store.read(lambda db: newest_approvals(db, limit))
 
     async def waiting(self) -> list[Approval]:
-        """The intents that a person can still decide, oldest first."""
+        """Return the approvals that a person can still decide, oldest first."""
         now = self._clock()
         return await self._store.read(lambda db: waiting_approvals(db, now))
 
     async def grant(self, approval_id: str, by: Channel) -> bool:
-        """Record a person's yes, good for 5 minutes. False unless the intent still waits."""
+        """Record a person's yes, valid for 5 minutes. Returns False if the approval is no longer waiting."""
         return await self._run("approval.granted", lambda db: self._grant(db, approval_id, by))
 
     async def refuse(self, approval_id: str, by: Channel) -> bool:
-        """Record a person's no. False unless the intent still waits."""
+        """Record a person's no. Returns False if the approval is no longer waiting."""
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> bool:
@@ -176,15 +176,15 @@ class ApprovalStore:
         return await self._store.run(work)
 
     async def consume(self, approval: Approval) -> bool:
-        """Take the grant for one execution. One statement decides: of many callers one gets True.
+        """Use the grant for one execution. A single UPDATE decides, so only one concurrent caller gets True.
 
         Raises:
-            Barred: A limit that was kept when the person was asked would be broken now.
+            Barred: A limit that held when the person was asked would be exceeded now.
         """
         return await self._run("approval.consumed", lambda db: self._consume(db, approval))
 
     async def grant_and_consume(self, approval: Approval, by: Channel) -> bool:
-        """Grant and consume in one transaction, for a page that runs what it was granted itself.
+        """Grant and consume in one transaction, for a page that executes the call itself.
 
         Raises:
             Barred: As for `consume`; nothing is granted then.
@@ -194,7 +194,7 @@ class ApprovalStore:
         )
 
     async def return_grant(self, approval_id: str) -> None:
-        """Undo `consume` where nothing was begun: the grant is good again for what is left of its 5 minutes."""
+        """Undo `consume` if nothing was started. The grant is valid again for the rest of its 5 minutes."""
 
         def work(db: sqlite3.Connection) -> None:
             undo = "UPDATE approvals SET state = 'granted' WHERE id = ? AND state = 'executing'"
@@ -204,7 +204,7 @@ class ApprovalStore:
         await self._store.run(work)
 
     async def reopen(self, approval_id: str) -> None:
-        """Undo a `take` where nothing was begun: it waits again for what is left of its grant."""
+        """Undo `take` if nothing was started. The approval waits again for the rest of its grant's time."""
 
         def work(db: sqlite3.Connection) -> None:
             undo = (
@@ -217,7 +217,7 @@ class ApprovalStore:
         await self._store.run(work)
 
     async def finish(self, approval_id: str, outcome: str, *, ok: bool, code: str) -> None:
-        """Keep the first answer (JSON), to be given again to a repeated call. `code` is ok or the refusal's."""
+        """Store the first outcome (JSON), which repeated calls return. `code` is `ok` or the error's code."""
 
         def work(db: sqlite3.Connection) -> None:
             state = "done" if ok else "failed"
@@ -256,7 +256,7 @@ class ApprovalStore:
             call_request = CallRequest(
                 approval.tool, ActionClass(approval.action_class), approval.user_id, approval.digest, approval.asked_by
             )
-            # Raising takes the whole transaction back.
+            # Raising rolls back the transaction.
             self._refuse_over_limit(db, call_request, approval.details, now, own=approval.id)
             self.executions.mark_started(approval.id)
             self._record_change(db, "call", approval.id, "executing")
@@ -270,9 +270,9 @@ class ApprovalStore:
             self._record(db, audit_entry(kind, approval, verdict, code))
 
     def is_valid(self, approval: Approval) -> bool:
-        """Whether its time has not passed, and the policy is still the one that it was judged by."""
+        """Return whether the approval has not timed out and was judged under the current policy."""
         return approval.expires_at > self._clock() and approval.policy == self._policy_digest
 
     def is_expired(self, approval: Approval) -> bool:
-        """Whether it waits, or its grant does, in vain."""
+        """Return whether the approval waits or is granted but can no longer be used."""
         return approval.state in ("waiting", "granted") and not self.is_valid(approval)

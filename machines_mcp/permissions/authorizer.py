@@ -1,6 +1,6 @@
-"""The one gate that every call passes: allowed, asked of a person, or refused.
+"""Authorize tool calls: allow, require approval, or deny, according to the policy.
 
-The gate decides from the policy and from the intents' rows. It never reads a call's arguments as permission.
+Decisions come from the policy and the stored approvals. Call arguments never grant permission.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Verdict = Literal["run", "repeat", "running", "later", "manual", "waiting", "ref
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The gate's answer. `intent` is there whenever a person has a say, `bar` where a limit or a pause forbids it.
+    """The result of authorizing a call. `intent` is set if a person decides, `bar` if a limit or cooldown blocks it.
 
-    A call that was cut short is `manual` where a person must say what became of it, and `later` where that can't be
-    told for so many `seconds` yet; `why` is what is known all the same.
+    For an interrupted call, the verdict is `manual` if a person must resolve it, or `later` if the outcome can't be
+    known for another `seconds`. `why` says what is known so far.
     """
 
     verdict: Verdict
@@ -37,7 +37,7 @@ class Authorization:
 
 
 class Authorizer:
-    """Applies the policy; `standing_yes` is the operator's `call --approve`, which only `embedded` accepts."""
+    """Authorizes calls. `standing_yes` is the operator's `call --approve`, which only `embedded` accepts."""
 
     def __init__(
         self,
@@ -54,32 +54,32 @@ class Authorizer:
         self._channels = channels
         self._standing_yes = standing_yes
         self.settled: Callable[[str], Awaitable[None]] = _at_once
-        """Waits, for a bounded time, until an intent that its own page has taken has its outcome."""
+        """Waits, for a bounded time, for the outcome of an approval that its own page is executing."""
         self.settle: Callable[[Approval], Awaitable[Authorization | None]] = _not_known
-        """Finds out what became of a call that was cut short; None where its row says so now."""
+        """Reconciles an interrupted call. Returns None if the stored approval now has the outcome."""
 
     def rule(self, action_class: ActionClass, tool: str) -> Rule:
-        """What the policy says of such a call."""
+        """Return the policy's rule for a tool's calls of this class."""
         return self.policy.rule(action_class, tool)
 
     async def dialog_can_approve(self, approval: Approval) -> bool:
-        """Whether an answer in the client's dialog can decide this."""
+        """Return whether the client's dialog can decide this approval."""
         return await self._channels.can_approve(approval, "dialog")
 
     async def can_be_approved(self) -> bool:
-        """Whether anybody can grant anything now: outside `embedded` not before a passphrase is set."""
+        """Return whether approvals can be granted now. Outside `embedded` this requires a passphrase."""
         return await self._channels.ready()
 
     async def waiting(self, approval_id: str) -> Approval | None:
-        """The intent if it waits for a decision."""
+        """Return the approval if it is waiting for a decision, else None."""
         return await self._channels.get(approval_id)
 
     async def admit(self, call_request: CallRequest) -> None:
-        """Let a write through that nobody is asked about, within the limits, and put it in the audit first.
+        """Authorize a write that needs no approval: check the limits and record it in the audit log.
 
         Raises:
             Barred: A limit forbids it.
-            StoreUnavailable: It can't be put in the audit.
+            StoreUnavailable: The audit log can't be written.
         """
         await self._approvals.admit(call_request)
 
@@ -91,9 +91,9 @@ class Authorizer:
         kind: Literal["call", "outcome"] = "call",
         approval_id: str | None = None,
     ) -> None:
-        """Put in the audit what came of a call that changed nothing, or of a write after it was done.
+        """Record in the audit log a call that changed nothing, or the outcome of a write.
 
-        Without a `demand` it was of no tool of ours, and what it was called is the model's own text.
+        Without a `demand`, the call named no tool of ours. The name it used is model text and is not recorded.
         """
         self._audit.note(
             AuditEntry(
@@ -107,7 +107,7 @@ class Authorizer:
         )
 
     async def resume(self, call_request: CallRequest, approval_id: str) -> Authorization:
-        """Judge a call that names an intent: run once after a grant, repeat the first answer, or say what lacks."""
+        """Judge a call that passes an approval id: run it if granted, repeat its outcome, or say what is missing."""
         approval = await self._approvals.get(approval_id)
         if approval is None or (approval.tool, approval.user_id, approval.digest) != (
             call_request.tool,
@@ -116,7 +116,7 @@ class Authorizer:
         ):
             return Authorization("mismatch")
         if approval.state == "executing" and approval.details.only is not None:
-            # Its page is at work, and will be done in seconds: that is worth more than "nobody knows".
+            # Its page finishes within seconds, so waiting for it beats reporting an unknown outcome.
             await self.settled(approval_id)
             approval = await self._approvals.get(approval_id) or approval
         if approval.state == "executing" and not self._approvals.running(approval):
@@ -124,7 +124,7 @@ class Authorizer:
         return await self._evaluate(approval)
 
     async def request(self, call_request: CallRequest, details: ApprovalDetails) -> Authorization:
-        """Open an intent for the call, or run it at once where the policy or the operator has said yes before."""
+        """Create an approval for the call, or run it now if the policy or the operator has already allowed it."""
         by = self._approved_in_advance(call_request) if details.only is None else None
         try:
             if by is not None:
@@ -139,7 +139,7 @@ class Authorizer:
         return "policy" if self.rule(call_request.action_class, call_request.tool) is Rule.ALLOW else None
 
     async def decide(self, approval: Approval, *, yes: bool) -> Authorization:
-        """Record what the person said in the dialog. A yes that comes too late, or second, does not run anything."""
+        """Record the person's decision from the dialog. A late or second yes runs nothing."""
         if not yes:
             await self._channels.refuse(approval.id, "dialog")
             return Authorization("refused", approval)
@@ -148,23 +148,23 @@ class Authorizer:
         return await self._reevaluate(approval)
 
     async def return_grant(self, approval: Approval) -> None:
-        """Nothing was begun: let the same call use the grant again."""
+        """Restore a grant whose execution started nothing, so that the same call can use it again."""
         await self._approvals.return_grant(approval.id)
 
     async def reopen(self, approval: Approval) -> None:
-        """Nothing was begun, and the page that took it is still there: let a person decide it again."""
+        """Return an approval to `waiting` if nothing was started and the page that took it is still open."""
         await self._approvals.reopen(approval.id)
 
     async def release(self, approval: Approval) -> None:
-        """The execution has ended and no outcome is kept: it is to be found out."""
+        """Release an execution that ended without a stored outcome, so that it can be reconciled."""
         await self._approvals.executions.release(approval.id)
 
     async def finish(self, approval: Approval, outcome: str, *, ok: bool, code: str) -> None:
-        """Keep the first answer of an execution."""
+        """Store the first outcome of an execution."""
         await self._approvals.finish(approval.id, outcome, ok=ok, code=code)
 
     async def _reevaluate(self, approval: Approval) -> Authorization:
-        # Somebody else decided meanwhile, or it is too late: what became of it counts.
+        # Another decision came first, or the approval expired: the stored row counts.
         return await self._evaluate(await self._approvals.get(approval.id) or approval)
 
     async def _evaluate(self, approval: Approval) -> Authorization:

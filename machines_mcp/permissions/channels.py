@@ -1,7 +1,7 @@
-"""The ways by which a person's decision enters: the client's dialog, the desk, the terminal, the vault's page.
+"""Record people's decisions from each channel: the client's dialog, the desk, the terminal and the vault's page.
 
-This is the only place where a yes or a no of a person is taken, so what each way is worth is decided here: by the
-policy, by the passphrase outside `embedded`, and by the intent itself, some of which only their own page can grant.
+No other module records a person's decision. The policy, the passphrase (outside `embedded`) and the approval itself
+determine which channels count; some approvals can only be granted by their own page.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from machines_mcp.permissions.policy import Policy
 from machines_mcp.redaction.secret import Secret
 
 Decision = Literal["granted", "refused", "wrong", "locked", "unset", "not_allowed", "barred", "gone"]
-"""What became of a decision: taken; a wrong passphrase, too many of them, none set; this way may not decide this; a
-limit of the policy forbids it; or nothing waits under the id (any more)."""
+"""The result of a decision. The passphrase is `wrong`, `locked` after too many tries, or `unset`. `not_allowed`: this
+channel may not decide. `barred`: a policy limit forbids it. `gone`: nothing is waiting under the id."""
 
 _ASKED_FOR_THE_PASSPHRASE = ("desk", "terminal", "form")
 
 
 class ApprovalChannels:
-    """Takes decisions over the waiting intents of one state folder."""
+    """Records decisions on the waiting approvals of one state folder."""
 
     def __init__(self, approvals: ApprovalStore, policy: Policy, passphrase: Passphrase) -> None:
         self._approvals = approvals
@@ -33,26 +33,26 @@ class ApprovalChannels:
         self._passphrase = passphrase
 
     async def waiting(self) -> list[Approval]:
-        """What a person can decide now, oldest first."""
+        """Return the approvals that a person can decide now, oldest first."""
         return [approval for approval in await self._approvals.waiting() if not self._approvals.is_expired(approval)]
 
     async def get(self, approval_id: str) -> Approval | None:
-        """The intent if it waits for a decision."""
+        """Return the approval if it is waiting for a decision, else None."""
         approval = await self._approvals.get(approval_id)
         return (
             approval if approval and approval.state == "waiting" and not self._approvals.is_expired(approval) else None
         )
 
     async def ready(self) -> bool:
-        """Whether a yes can count at all: outside `embedded` only once a passphrase is set."""
+        """Return whether anything can be granted. Outside `embedded` this requires a passphrase."""
         return not self._policy.needs_passphrase or await self._passphrase.is_set()
 
     async def can_approve(self, approval: Approval, channel: Channel) -> bool:
-        """Whether this way can grant this intent, as things stand."""
+        """Return whether this channel can grant this approval now."""
         return self._allowed(approval, channel) and await self.ready()
 
     async def grant(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
-        """Record a yes; the call may then run once within 5 minutes."""
+        """Record a yes. The call may then run once within 5 minutes."""
         approval = await self.get(approval_id)
         if approval is None:
             return "gone"
@@ -63,7 +63,7 @@ class ApprovalChannels:
         )
 
     async def refuse(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
-        """Record a no. Any way can say it, with the passphrase where the way asks for one."""
+        """Record a no. Any channel may refuse, with the passphrase if the channel asks for one."""
         if await self.get(approval_id) is None:
             return "gone"
         return await self._missing(channel, passphrase) or (
@@ -73,9 +73,9 @@ class ApprovalChannels:
     async def grant_and_consume(
         self, approval_id: str, channel: Literal["page", "form"], passphrase: Secret | None = None
     ) -> Decision:
-        """Grant and consume at once, for the page that then does it: `granted` to exactly one of many callers.
+        """Grant and consume at once, for a page that then runs the call. Only one concurrent caller gets `granted`.
 
-        The vault's `page` has checked the passphrase itself, against the verifier that it was handed.
+        The vault's `page` has already checked the passphrase against the verifier it was given.
         """
         approval = await self.get(approval_id)
         if approval is None:
@@ -91,18 +91,18 @@ class ApprovalChannels:
             return "barred"
 
     async def check_passphrase(self, passphrase: Secret | None, channel: Channel = "desk") -> Decision:
-        """`granted` for the right passphrase: for what proves a person and grants no call, as reading at the desk."""
+        """Check the passphrase without approving anything, for example to sign in to the desk."""
         return await self._missing(channel, passphrase) or "granted"
 
     def _allowed(self, approval: Approval, channel: Channel) -> bool:
         if approval.details.only not in (None, channel):
             return False
         channels = self._policy.channels(ActionClass(approval.action_class), approval.details.sink)
-        # The form stands at the desk, so whoever may decide there may fill it in.
+        # The form is part of the desk, so the same rule applies.
         return ("desk" if channel == "form" else channel) in channels
 
     async def _missing(self, channel: Channel, passphrase: Secret | None) -> Literal["wrong", "locked", "unset"] | None:
-        """Why the passphrase stands against it; None where it does not."""
+        """Return why the passphrase check fails, or None if it passes."""
         if not self._policy.needs_passphrase:
             return None
         if channel not in _ASKED_FOR_THE_PASSPHRASE:

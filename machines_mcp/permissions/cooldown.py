@@ -1,4 +1,4 @@
-"""What stands against asking a person at all: a limit of the policy, or a pause after three refusals of a tool."""
+"""Reasons to refuse a call before asking anyone: a policy limit, or a cooldown after three refusals of a tool."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ COOLDOWN_SECONDS = 15 * 60
 
 
 class LimitExceeded(Exception):
-    """Limits or a pause don't let the call be asked or run. `code` names the limit by its path in the policy.
+    """A limit or a cooldown prevents asking for or running the call. `code` is the limit's path in the policy.
 
-    `until`, in seconds since the epoch, is when a pause ends.
+    `until` is when a cooldown ends, in seconds since the epoch.
     """
 
     def __init__(self, code: str, until: float | None = None) -> None:
@@ -25,10 +25,10 @@ class LimitExceeded(Exception):
 
 
 def refuse_during_cooldown(db: sqlite3.Connection, tool: str, now: float) -> None:
-    """After three refusals within ten minutes nobody is asked for 15 minutes: a person is not to be tired.
+    """Refuse to ask for 15 minutes after three refusals within ten, so that repeated requests don't tire a person.
 
     Raises:
-        Barred: Such a pause is on.
+        Barred: The tool is in cooldown.
     """
     rows = db.execute(
         "SELECT decided_at FROM approvals WHERE tool = ? AND state = 'refused' AND decided_at > ?"

@@ -1,4 +1,4 @@
-"""What was paid out on each UTC day, counted as the limits count it."""
+"""Amounts paid out per UTC day, counted as the limits count them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from machines_mcp.permissions.limits import DAY_SECONDS
 if TYPE_CHECKING:
     import sqlite3
 
-# As in `limits`: what was begun counts for the day that it began, unless it is known to have failed.
+# As in `limits`: a call counts for the day it began, unless it is known to have failed.
 _LEFT = (
     "SELECT CAST(started_at / :day AS INTEGER) AS number, sum(amount_cents) FROM approvals"
     " WHERE amount_cents IS NOT NULL AND started_at >= :first AND (state IN ('executing', 'done')"
@@ -25,7 +25,7 @@ _MAY_LEAVE = (
 
 @dataclass(frozen=True, slots=True)
 class DailyTotal:
-    """One UTC day by the second it begins with. `open_cents` may still leave: asked or approved and not yet used."""
+    """One UTC day, starting at second `begins`. `open_cents` is asked for or approved and may still leave."""
 
     begins: int
     cents: int
@@ -33,7 +33,7 @@ class DailyTotal:
 
 
 def daily_totals(db: sqlite3.Connection, now: float, count: int) -> list[DailyTotal]:
-    """The last `count` UTC days, today last."""
+    """Return the last `count` UTC days, ending with today."""
     today = int(now // DAY_SECONDS)
     numbers = range(today - count + 1, today + 1)
     given = {"day": float(DAY_SECONDS), "first": numbers[0] * DAY_SECONDS, "now": now}

@@ -1,4 +1,4 @@
-"""Who is at work on an intent that was taken: this process, another that lives, or nobody any more."""
+"""Track which process, if any, is executing an approved call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Executions:
-    """The `executing` intents of a state folder. `owners` knows which processes live."""
+    """The `executing` approvals of a state folder. `owners` reports which processes are alive."""
 
     def __init__(self, store: Store, locks: ProcessLocks, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -32,23 +32,23 @@ class Executions:
         self._released: set[str] = set()
 
     def running(self, approval: Approval) -> bool:
-        """Whether an `executing` intent may still come to its end by itself, here or in another process.
+        """Return whether an `executing` approval may still finish by itself, in this or another process.
 
-        Looks at one small file, where another process took it.
+        Reads one small file if another process took it.
         """
         if approval.owner is None:
-            # From before there were owners.
+            # The row is older than process ownership.
             return self._clock() - (approval.started_at or approval.created_at) <= EXECUTION_SECONDS
         if self.locks.is_own(approval.owner):
             return approval.id not in self._released
         return self.locks.alive(approval.owner)
 
     async def interrupted(self) -> list[Approval]:
-        """Those that nobody is at work on, oldest first."""
+        """Return the interrupted approvals (executing, but by no live process), oldest first."""
         return await self._store.read(lambda db: [one for one in executing_approvals(db) if not self.running(one)])
 
     async def release(self, approval_id: str) -> None:
-        """This process is no longer at work on it, and nobody can say yet how it ended: the row stays `executing`."""
+        """Release an approval that this process stopped executing. Its outcome is unknown; it stays `executing`."""
         self._released.add(approval_id)
 
         def work(db: sqlite3.Connection) -> None:
@@ -58,11 +58,11 @@ class Executions:
         try:
             await self._store.run(work)
         except StoreUnavailable:
-            # Known here, and to all others once this process is gone.
-            logger.error("that a call was cut short could not be stored")
+            # This process remembers it; other processes notice when this one exits.
+            logger.error("could not store that a call was interrupted")
 
     async def take_over(self, approval_id: str) -> Approval | None:
-        """Go to work on one that was cut short: of many who try, one gets it. None where it ended or another has it."""
+        """Claim an interrupted approval. One concurrent caller gets it; None if it ended or is being executed."""
 
         def work(db: sqlite3.Connection) -> Approval | None:
             approval = find(db, approval_id)
@@ -84,5 +84,5 @@ class Executions:
             raise
 
     def mark_started(self, approval_id: str) -> None:
-        """This process is at work on it, from within the transaction that says so: the next must see it."""
+        """Mark the approval as executed by this process, inside the transaction that stores it."""
         self._released.discard(approval_id)

@@ -1,4 +1,4 @@
-"""The guard's parts over one state folder, wired to each other."""
+"""Build the guard of a state folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What decides, and what remembers it."""
+    """The parts that authorize calls, and the parts that record them."""
 
     policy: Policy
     store: Store
@@ -43,10 +43,10 @@ class Guard:
 def build_guard(
     store: Store, policy: Policy, *, standing_yes: bool = False, clock: Callable[[], float] = time.time
 ) -> Guard:
-    """The guard of a state folder.
+    """Build the guard of a state folder and connect its parts.
 
     Raises:
-        StoreUnavailable: The folder's key can't be made or read.
+        StoreUnavailable: The folder's key can't be created or read.
     """
     key = state_key(store.folder, "audit")
     audit = AuditLog(store, key, policy.digest, head_file=policy.head_file, clock=clock)

@@ -1,7 +1,7 @@
-"""What even a person's yes does not get past: sizes, sums, destinations, rates. Days are UTC.
+"""Limits that even an approved call can't exceed: amounts, totals, destinations, rates. Days are UTC.
 
-`refusal` is asked twice, each time inside the transaction that changes the row: before an intent is opened, and again
-when its grant is consumed, because other calls may have used up a sum meanwhile. So of many in parallel none gets past.
+`refusal` runs twice, each time inside the transaction that changes the row: before an approval is created, and when
+its grant is consumed, because other calls may have used up a total meanwhile. Parallel calls can't exceed a limit.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 DAY_SECONDS = 24 * 60 * 60
 CLOCK_SLACK_SECONDS = 5 * 60
 CLOCK_SET_BACK = "clock.set_back"
-"""Not of the policy: the clock stands more than five minutes before what the rows say, so no day's sum can be known."""
+"""Not a policy path: the clock is over five minutes behind the newest row, so daily totals are unknown."""
 
 PER_PAYMENT = "perAuthorization"
 
-# What counts: what may still happen, and what has begun, unless it is known to have failed. Neither what expired nor
-# what was refused. The moment it began is the day it counts for: a yes given before midnight may be used after it.
+# Counts calls that may still happen and calls that began, unless known to have failed. Expired and refused calls don't
+# count. A call counts for the day it began, because a grant given before midnight may be used after it.
 _COUNTS = (
     "id IS NOT :own AND ((state IN ('waiting', 'granted') AND expires_at > :now)"
     " OR (started_at >= :day AND (state IN ('executing', 'done')"
@@ -46,10 +46,10 @@ _NEWEST = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """None is no limit. Where `max_limit_cents` names any period, a card's limit over another period is refused."""
+    """None means no limit. If `max_limit_cents` names any period, card limits over other periods are refused."""
 
     unbounded_cards: bool = False
-    """Whether a card may have no limit, or one per payment only, which bounds no sum."""
+    """Whether a card may have no limit, or only one per payment, which bounds no total."""
     max_limit_cents: Mapping[str, int] | None = None
     per_call_cents: int | None = None
     per_day_cents: int | None = None
@@ -64,7 +64,7 @@ class Limits:
             object.__setattr__(self, "max_limit_cents", MappingProxyType(dict(self.max_limit_cents)))
 
     def describe(self) -> dict[str, Any]:
-        """All of it as plain JSON, for the policy's digest."""
+        """Return all limits as plain JSON, for the policy's digest."""
         places = None
         if self.destinations is not None:
             places = sorted([d.currency, d.network, d.address, d.extra_id or ""] for d in self.destinations)
@@ -75,9 +75,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """One limit by its path in the policy: how much at most (cents or times), and what is left of it now.
+    """One limit by its path in the policy: the maximum (cents or count), and what is left of it.
 
-    `left` is None where the limit is for each call by itself, or for each user or card and none was named.
+    `left` is None if the limit applies per call, or per user or card and none was given.
     """
 
     limit: str
@@ -93,10 +93,10 @@ def exceeded_limit(
     now: float,
     own: str | None = None,
 ) -> str | None:
-    """The path in the policy of the first limit that the call would break, or `clock.set_back`; None if it may go on.
+    """Return the policy path of the first limit the call would exceed, or `clock.set_back`; None if it may run.
 
-    `now` is in seconds since the epoch. `own` is the call's intent where it has one already, which then does not count
-    against itself. A call that is allowed without a person is judged the same way, once, just before it is made.
+    `now` is in seconds since the epoch. `own` is the id of the call's existing approval, which does not count against
+    itself. A call allowed without approval is checked once, just before it runs.
     """
     if call_request.action_class is ActionClass.READ:
         return None
@@ -113,7 +113,7 @@ def exceeded_limit(
 
 
 def budgets(db: sqlite3.Connection, policy: Policy, now: float, user_id: str | None = None) -> tuple[Budget, ...]:
-    """What is left of each limit that the policy sets; of those for each user, for `user_id`."""
+    """Return what is left of each limit that the policy sets; limits per user are for `user_id`."""
     limits, found = policy.limits, []
     if limits.per_call_cents is not None:
         found.append(Budget("withdrawals.per_call_cents", limits.per_call_cents))
@@ -136,7 +136,7 @@ def _left(limit: str, most: int, used: int | None) -> Budget:
 
 
 def _set_back(db: sqlite3.Connection, now: float) -> bool:
-    """Whether the clock went back: then a day could be had twice, and what has expired could be used again."""
+    """Return whether the clock went back, which would let a day's total or an expired approval be used again."""
     return now < float(db.execute(_NEWEST).fetchone()[0]) - CLOCK_SLACK_SECONDS
 
 
@@ -164,7 +164,7 @@ def _destination(limits: Limits, details: ApprovalDetails) -> str | None:
 
 
 def _plain(place: Destination) -> tuple[str, ...]:
-    """Equal for one place: ticker, network and hexadecimal address in either case, all else exact, as upstream."""
+    """Return a comparable form: ticker, network and hex address ignore case, the rest is exact, as in the API."""
     address = place.address.lower() if place.address[:2] in ("0x", "0X") else place.address
     return place.currency.lower(), place.network.lower(), address, place.extra_id or ""
 
@@ -193,7 +193,7 @@ def _sums(
 
 
 def _spent(db: sqlite3.Connection, now: float, own: str | None = None, user_id: str | None = None) -> int:
-    """Cents that left today or still may."""
+    """Return the cents that left today or still may."""
     return _one(db, _SPENT if user_id is None else _SPENT_BY_USER, now=now, own=own, user=user_id)
 
 
@@ -226,7 +226,7 @@ def _rate_table(limits: Limits) -> list[tuple[str, int, str]]:
 def _rates(
     db: sqlite3.Connection, policy: Policy, call_request: CallRequest, now: float, own: str | None
 ) -> str | None:
-    # Nobody is asked again where the intent is there, nor where the policy itself says yes.
+    # Nobody is asked if the approval exists already or the policy allows the call.
     asks = own is None and policy.rule(call_request.action_class, call_request.tool) == "ask"
     for name, most, query in _rate_table(policy.limits):
         if (asks or query is not _ASKS) and _one(db, query, now=now) >= most:

@@ -1,7 +1,7 @@
-"""The person's passphrase: what tells them from a program that can also press a button.
+"""The person's passphrase, which tells a person from a program that can also press a button.
 
-Only a verifier is kept (scrypt, RFC 7914), in a file of the state folder's `keys`, 0600. Wrong tries are counted in the
-database, so that several processes share one count: the fifth within 15 minutes locks it for 15 more.
+Only a scrypt verifier (RFC 7914) is stored, in the state folder's `keys`, mode 0600. Wrong tries are counted in the
+database, shared by all processes: the fifth within 15 minutes locks the passphrase for 15 more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_LENGTH = 200
 MAX_TRIES = 5
 LOCK_SECONDS = 15 * 60
 
-# 32 MiB and a tenth of a second per guess.
+# 32 MiB and about 0.1 s per guess.
 _N, _R, _P, _SALT_BYTES, _KEY_BYTES = 2**15, 8, 1, 16, 32
 _MEMORY = 64 * 1024 * 1024
 
@@ -43,21 +43,21 @@ Answer = Literal["right", "wrong", "locked", "unset"]
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Checks a passphrase without knowing it. `set_at` is in seconds since the epoch."""
+    """Checks a passphrase without storing it. `set_at` is in seconds since the epoch."""
 
     salt: str
     key: str
     set_at: float
 
     def matches(self, passphrase: Secret) -> bool:
-        """Whether this is the passphrase. Takes a tenth of a second: not for the event loop."""
+        """Return whether this is the passphrase. Takes about 0.1 s: don't call it on the event loop."""
         return hmac.compare_digest(_derive(passphrase, bytes.fromhex(self.salt)), bytes.fromhex(self.key))
 
 
 class Passphrase:
     """The passphrase of one state folder. Times are seconds since the epoch by `clock`.
 
-    `record` writes a line of the audit inside the transaction that it is called in.
+    `record` writes an audit entry inside the caller's transaction.
     """
 
     def __init__(
@@ -70,29 +70,29 @@ class Passphrase:
         self._record = record
         self._clock = clock
         self.path = store.folder / "keys" / "passphrase.json"
-        """Where the verifier is."""
+        """The path of the verifier file."""
 
     async def is_set(self) -> bool:
-        """Whether there is one.
+        """Return whether a passphrase is set.
 
         Raises:
-            StoreUnavailable: The file can't be read, or is no verifier.
+            StoreUnavailable: The file can't be read or is not a verifier.
         """
         return await self.verifier() is not None
 
     async def verifier(self) -> Verifier | None:
-        """What checks it; None where none is set.
+        """Return the verifier, or None if no passphrase is set.
 
         Raises:
-            StoreUnavailable: The file can't be read, or is no verifier.
+            StoreUnavailable: The file can't be read or is not a verifier.
         """
         return await anyio.to_thread.run_sync(self.read_verifier)
 
     def read_verifier(self) -> Verifier | None:
-        """`verifier` for a caller without an event loop.
+        """Return `verifier` to a caller without an event loop.
 
         Raises:
-            StoreUnavailable: The file can't be read, or is no verifier.
+            StoreUnavailable: The file can't be read or is not a verifier.
         """
         try:
             return _verifier(json.loads(self.path.read_text(encoding="ascii")))
@@ -100,20 +100,20 @@ class Passphrase:
             return None
         except (OSError, ValueError, TypeError, RecursionError):
             raise StoreUnavailable(
-                f"The file of the passphrase can't be read, or is no such file: {self.path}. Nothing can be decided;"
-                " remove it to set a new one with machines-mcp passphrase."
+                f"The passphrase file can't be read or is damaged: {self.path}. Nothing can be approved or refused."
+                " Remove the file, then set a new passphrase with machines-mcp passphrase."
             ) from None
 
     async def check(self, passphrase: Secret, by: Channel) -> Answer:
-        """Whether it is right; a wrong one counts, and while locked even the right one is not looked at.
+        """Check the passphrase and count a wrong try. While locked, even the right passphrase is not checked.
 
         Raises:
-            StoreUnavailable: The verifier can't be read or the try not be counted: nothing may be decided then.
+            StoreUnavailable: The verifier can't be read or the try can't be counted. Nothing may be decided then.
         """
         verifier = await self.verifier()
         if verifier is None:
             return "unset"
-        # Counted before it is looked at: of guesses that come together none is looked at above the fifth.
+        # Count the try before checking it: of concurrent guesses, at most five are checked.
         own = await self._store.run(self._begin_try)
         if own is None:
             return "locked"
@@ -123,11 +123,11 @@ class Passphrase:
         return await self._store.run(lambda db: self._tell_wrong(db, by))
 
     async def locked(self) -> bool:
-        """Whether five wrong tries within 15 minutes locked it less than 15 minutes ago."""
+        """Return whether five wrong tries within 15 minutes locked it less than 15 minutes ago."""
         return await self._store.read(self._locked)
 
     async def count_wrong(self, by: Channel) -> Literal["wrong", "locked"]:
-        """Count a wrong try that another process saw, at a page of its own; `locked` where it was one too many."""
+        """Count a wrong try made on another process's own page. Returns `locked` if it was one too many."""
 
         def work(db: sqlite3.Connection) -> Literal["wrong", "locked"]:
             return "locked" if self._begin_try(db) is None else self._tell_wrong(db, by)
@@ -135,14 +135,14 @@ class Passphrase:
         return await self._store.run(work)
 
     async def set(self, passphrase: Secret, old: Secret | None = None) -> Answer:
-        """Keep a verifier of this passphrase: `right`, or why the `old` one, where there is one, stands against it.
+        """Store a verifier of this passphrase. Returns `right`, or why the `old` passphrase was not accepted.
 
         Raises:
             ValueError: It is shorter than 8 or longer than 200 characters.
-            StoreUnavailable: It can't be written, or not be put in the audit first.
+            StoreUnavailable: The audit entry or the verifier can't be written.
         """
         if not MIN_LENGTH <= len(passphrase.expose()) <= MAX_LENGTH:
-            raise ValueError(f"a passphrase has {MIN_LENGTH} to {MAX_LENGTH} characters")
+            raise ValueError(f"a passphrase must have {MIN_LENGTH} to {MAX_LENGTH} characters")
         before = await self.check(old or Secret(""), "terminal")
         if before not in ("right", "unset"):
             return before
@@ -161,7 +161,7 @@ class Passphrase:
         return "right"
 
     def _begin_try(self, db: sqlite3.Connection) -> int | None:
-        """Count a try before it is looked at: the row it is counted by, or None where none may be looked at."""
+        """Count a try before checking it. Returns the id of its row, or None if locked."""
         if self._locked(db):
             return None
         now = self._clock()
@@ -185,10 +185,10 @@ class Passphrase:
 
 
 def _verifier(fields: object) -> Verifier:
-    """The verifier that these fields of the file are.
+    """Return the verifier from the file's fields.
 
     Raises:
-        ValueError: They are none.
+        ValueError: The fields are not a verifier.
     """
     if not isinstance(fields, dict) or fields.keys() != {"salt", "key", "set_at"}:
         raise ValueError
@@ -201,13 +201,13 @@ def _verifier(fields: object) -> Verifier:
 
 
 def _derive(passphrase: Secret, salt: bytes) -> bytes:
-    # What a terminal could not decode arrives as lone surrogates, which have no bytes.
+    # Terminal input that could not be decoded arrives as lone surrogates, which can't be encoded.
     raw = passphrase.expose().encode(errors="replace")
     return hashlib.scrypt(raw, salt=salt, n=_N, r=_R, p=_P, maxmem=_MEMORY, dklen=_KEY_BYTES)
 
 
 def _replace(path: Path, text: str) -> None:
-    """Whole or not at all: a power cut must not leave half a verifier."""
+    """Replace the file atomically, so that a power failure can't leave half a verifier."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""What is open in a state folder, at one look: what waits for a person, what has no known outcome."""
+"""A snapshot of pending work in a state folder: waiting approvals and calls without a known outcome."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ FRESH_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class PendingWork:
-    """The waiting intents, those begun without an outcome, and the withdrawals that are not settled.
+    """Waiting approvals, executing approvals, unfinished withdrawals, and what is left of the policy's limits.
 
-    And what is left of the policy's limits. `by_hand` are the ids of those begun of which only a person can say what
-    became of them.
+    `by_hand` holds the ids of executing approvals that only a person can resolve.
     """
 
     waiting: list[Approval]
@@ -37,9 +36,9 @@ class PendingWork:
 
 
 class PendingWorkReader:
-    """Looks again after any write of this process, and at the latest after 0.25 s: others decide, too.
+    """Reads a new snapshot after any write of this process, or after 0.25 s, because other processes write too.
 
-    With a policy the budgets are looked at as well, those of each user for `user_id`.
+    With a policy the snapshot includes budgets; limits per user are for `user_id`.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class PendingWorkReader:
         self._seen_writes = -1
 
     async def snapshot(self) -> PendingWork:
-        """What is open now."""
+        """Return the pending work."""
         writes, at = self._store.writes, time.monotonic()
         if writes != self._seen_writes or at - self._seen_at > FRESH_SECONDS:
             now, policy, user_id = self._clock(), self._policy, self._user_id
@@ -81,5 +80,5 @@ def _by_hand(db: sqlite3.Connection, executing: list[Approval], withdrawals: lis
         return frozenset()
     told = {entry.approval_id for entry in selected(db, "state = 'manual'")}
     told |= {each.approval_id for each in withdrawals if each.status == "unknown"}
-    # What was begun before there was a journal is in none.
+    # Approvals older than the journal have no entry in it.
     return frozenset(each.id for each in executing if each.id in told or each.owner is None)

@@ -1,14 +1,14 @@
-"""What each call may do: allow it, ask a person, or refuse it; who may say yes; what is never passed.
+"""The operator's policy: which calls are allowed, need approval or are denied, who may approve, and the limits.
 
-Which rule wins, for a call of a tool and a class:
+Precedence for a call of a tool and a class:
 
-1. What `[tools]` says of that tool and class, stricter or looser than the class's rule. A tool whose calls have one
-   class is written with one rule (`create_card = "deny"`); one with several is written class by class
+1. The rule in `[tools]` for that tool and class, which may be stricter or looser than the class's rule. A tool whose
+   calls have one class takes one rule (`create_card = "deny"`). A tool with several classes takes one rule per class
    (`update_card = {write = "ask"}`).
-2. One rule for a tool of several classes can only tighten them; one that would loosen any is refused when it is read.
-3. Else what `[classes]` says, and a class that is not named is refused.
+2. One rule for a tool with several classes can only tighten them. A looser one is rejected when the policy is read.
+3. Otherwise the rule in `[classes]`. A class that is not named is denied.
 
-Outside `embedded` nothing that moves money, identity or consent, destroys or reveals is ever plainly allowed.
+Outside `embedded`, no class that moves money, identity or consent, destroys or reveals can be `allow`.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from machines_mcp.permissions.limits import Limits
 SENSITIVE = frozenset(
     {ActionClass.MONEY, ActionClass.IDENTITY, ActionClass.CONSENT, ActionClass.DESTROY, ActionClass.REVEAL}
 )
-"""The classes that only `embedded` may allow without a person."""
+"""The classes that only `embedded` may allow without approval."""
 
-READ_ONLY = "the operator started this server read-only (MACHINES_READ_ONLY)"
-NO_POLICY = "production only reads while the operator has given it no policy (MACHINES_POLICY)"
+READ_ONLY = "this server is in read-only mode (MACHINES_READ_ONLY)"
+NO_POLICY = "production is read-only until the operator sets a policy (MACHINES_POLICY)"
 
 
 class PolicyError(Exception):
-    """The policy is refused; the message is one sentence that names the key by its dotted path, and holds no value."""
+    """The policy is rejected. The message is one sentence that names the key by its dotted path, without a value."""
 
 
 class Rule(StrEnum):
-    """What happens to a call of a class."""
+    """The policy's decision for a class of calls."""
 
     ALLOW = "allow"
     ASK = "ask"
@@ -48,34 +48,34 @@ class Rule(StrEnum):
 
 
 STRICTER = (Rule.ALLOW, Rule.ASK, Rule.DENY)
-"""Each lets less through than the one before."""
+"""The rules, from least to most strict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The operator's rules. No tool can read or change this object; only its answers are shown."""
+    """The operator's rules. No tool can read or change this object; tools only show its decisions."""
 
     rules: Mapping[ActionClass, Rule]
     why: str = ""
-    """Why everything is refused that is; empty where the rules are the operator's own."""
+    """The reason for every denial; empty if the rules come from the operator."""
     environment: str = "embedded"
     source: str = "default"
-    """`default`, or the file it was read from."""
+    """`default`, or the path of the policy file."""
     tools: Mapping[str, Mapping[ActionClass, Rule]] = field(default_factory=dict)
-    """Where a tool's rule for a class is not the class's own."""
+    """Rules of tools that differ from the rule of the class."""
     users: frozenset[str] | None = None
-    """The users that calls may act for; None: any."""
+    """The users that calls may act for; None means any."""
     sinks: frozenset[str] = frozenset({"none"})
     reveal_model: bool = False
     reveal_model_cvc: bool = False
     sealed_key: Path | None = None
     identity_through_model: bool = False
     dialog: frozenset[ActionClass] = frozenset()
-    """The classes that a person may grant in the client's dialog."""
+    """The classes that the client's dialog may approve."""
     limits: Limits = field(default_factory=Limits)
     head_file: Path | None = None
     digest: str = field(init=False)
-    """SHA-256 (hex) of what it says: equal policies have equal digests, wherever they were read from."""
+    """SHA-256 (hex) of the content. Equal policies have equal digests, wherever they were read from."""
 
     def __post_init__(self) -> None:
         tools = {name: MappingProxyType(dict(rules)) for name, rules in self.tools.items()}
@@ -86,22 +86,22 @@ class Policy:
         object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
 
     def rule(self, action_class: ActionClass, tool: str | None = None) -> Rule:
-        """The rule for a class, or for a tool's calls of it; what the policy does not name is refused."""
+        """Return the rule for a class, or for a tool's calls of that class. The default is `deny`."""
         own = self.tools.get(tool, {}) if tool is not None else {}
         return own.get(action_class) or self.rules.get(action_class, Rule.DENY)
 
     def reason(self, action_class: ActionClass, tool: str | None = None) -> str:
-        """Why such a call is refused, as a clause; empty where it is not."""
+        """Return why such a call is denied, as a clause; empty if it is not denied."""
         if self.rule(action_class, tool) is not Rule.DENY:
             return ""
         if self.why:
             return self.why
         if self.rules.get(action_class, Rule.DENY) is not Rule.DENY:
-            return f"the operator refuses {tool} ({action_class})"
-        return f"the operator refuses calls of the class {action_class}"
+            return f"the policy denies {tool} ({action_class})"
+        return f"the policy denies calls of class {action_class}"
 
     def channels(self, action_class: ActionClass, sink: str | None = None) -> frozenset[Channel]:
-        """Where a person may say yes to such a call."""
+        """Return the channels that can approve such a call."""
         if sink == "page":
             return frozenset({"page"})
         outside: frozenset[Channel] = frozenset({"desk", "terminal"})
@@ -111,15 +111,15 @@ class Policy:
 
     @property
     def needs_passphrase(self) -> bool:
-        """Whether a person's yes and no count only with the passphrase, and without one set nothing is granted."""
+        """Whether decisions require the passphrase. If so and none is set, nothing can be granted."""
         return self.environment != "embedded"
 
     def allows_user(self, user_id: str) -> bool:
-        """Whether calls may act for this user; another one is `not_found`, so that the list can't be guessed at."""
+        """Return whether calls may act for this user. Others get `not_found`, so that the list can't be probed."""
         return self.users is None or user_id in self.users
 
     def _says(self) -> dict[str, Any]:
-        """What is hashed: all that decides, in one spelling; not where it was read from."""
+        """Return everything that affects decisions, for the digest. Excludes the source."""
         return {
             "environment": self.environment,
             "classes": {action_class.value: rule.value for action_class, rule in self.rules.items()},
@@ -135,9 +135,9 @@ class Policy:
 
 
 def default_policy(environment: str, *, read_only: bool) -> Policy:
-    """The policy where the operator gave no file.
+    """Return the policy for an operator who gave no file.
 
-    `embedded` and `sandbox`: read and write, ask for the rest, no limits. `production`: read.
+    `embedded` and `sandbox` allow read and write, ask for the rest and set no limits. `production` only allows read.
     """
     real = environment == "production"
     if read_only or real:
@@ -158,5 +158,5 @@ def default_policy(environment: str, *, read_only: bool) -> Policy:
 
 
 def default_dialog(real: bool) -> frozenset[ActionClass]:
-    """The classes that a client's dialog may grant; with real money it may not, because a program can answer it."""
+    """Return the classes a client's dialog may approve. With real money only `write`: a program can answer a dialog."""
     return frozenset({ActionClass.WRITE}) if real else frozenset(ActionClass)

@@ -1,4 +1,4 @@
-"""The operator's policy, from a TOML file to a `Policy`: read safely, checked whole, refused in one sentence."""
+"""Load the operator's policy: read the TOML file safely, validate it, and report the first error in one sentence."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def load_policy(
     key_fault: KeyFault,
     user_id: str | None = None,
 ) -> Policy:
-    """The policy in the file at `path`, for a server of this environment, pinned to `user_id` or to nobody.
+    """Return the policy in the file at `path`. `user_id` is the user that the server is pinned to, if any.
 
     Raises:
-        PolicyError: It can't be read safely, is broken, or contradicts itself or the environment.
+        PolicyError: The file can't be read safely, is invalid, or contradicts itself or the environment.
     """
     file = _parsed(read_policy_file(path))
     for broken in contradictions(file, environment, tools, user_id, key_fault):
@@ -47,29 +47,29 @@ def load_policy(
 
 
 def read_policy_file(path: Path) -> dict[str, Any]:
-    """What the TOML says, unchecked.
+    """Return the parsed TOML, without validation.
 
     Raises:
-        PolicyError: It is no TOML, or others could have written it.
+        PolicyError: The file is not TOML, or other users could have written it.
     """
     try:
         text = read_owned(path, MAX_BYTES).decode("utf-8")
         return tomllib.loads(text)
     except NotOwned as error:
-        raise PolicyError(f"The policy's file {error}.") from None
+        raise PolicyError(f"The policy file {error}.") from None
     except UnicodeDecodeError as error:
         line = bytes(error.object[: error.start]).count(b"\n") + 1
-        raise PolicyError(f"The policy's file is not UTF-8, at line {line}.") from None
+        raise PolicyError(f"The policy file is not valid UTF-8 at line {line}.") from None
     except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"The policy's file is not TOML, {_line(str(error), text)}.") from None
+        raise PolicyError(f"The policy file is not valid TOML {_line(str(error), text)}.") from None
     except RecursionError:
-        raise PolicyError("The policy's file is not TOML that can be read: it is nested too deeply.") from None
+        raise PolicyError("The policy file is not TOML that can be parsed: it is nested too deeply.") from None
 
 
 def _line(message: str, text: str) -> str:
-    # The parser's own words can hold a key of the file; only the number is taken out of them.
+    # The parser's message can quote a key of the file, so only the line number is used.
     found = re.search(r"\(at line (\d+), column \d+\)", message)
-    return f"at line {found[1]}" if found else f"at line {text.count(chr(10)) + 1}, where it ends"
+    return f"at line {found[1]}" if found else f"at line {text.count(chr(10)) + 1} (end of file)"
 
 
 def _parsed(raw: dict[str, Any]) -> PolicyFile:
@@ -77,12 +77,12 @@ def _parsed(raw: dict[str, Any]) -> PolicyFile:
         return PolicyFile.model_validate(raw)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
-        # A misspelt key first: that another is missing often follows from it.
+        # Report a misspelled key first: a missing key is often its consequence.
         first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
     raise PolicyError(f"In the policy, {fault(first)}.")
 
 
-# From the file to the policy
+# Building the policy
 
 
 def _built(file: PolicyFile, source: str, tools: Tools, *, read_only: bool) -> Policy:
@@ -112,10 +112,10 @@ def _built(file: PolicyFile, source: str, tools: Tools, *, read_only: bool) -> P
 
 
 def _tool_rules(file: PolicyFile, tools: Tools) -> dict[str, dict[ActionClass, Rule]]:
-    """Where a tool is treated otherwise than its class."""
+    """Return the rules of tools that differ from the rule of the class."""
     classes, own = class_rules(file), {}
     for name, given in file.tools.items():
-        # One rule for several classes loosens none of them: that was refused.
+        # `contradictions` has rejected a single rule that would loosen a class.
         rules = rules_of(given) if isinstance(given, Classes) else dict.fromkeys(tools[name], Rule(given))
         own[name] = {action_class: rule for action_class, rule in rules.items() if rule is not classes[action_class]}
     return own
@@ -131,7 +131,7 @@ def _sinks(file: PolicyFile) -> frozenset[str]:
 
 
 def _limits(file: PolicyFile) -> Limits:
-    """In `production` what is not said is nothing at all, or the most careful figure."""
+    """Return the limits. In `production`, a missing limit defaults to zero, to nothing allowed or to a low rate."""
     out, rates, real = file.withdrawals, file.rates, file.environment == "production"
     periods = None if file.cards.max_limit_cents is None else file.cards.max_limit_cents.model_dump(exclude_none=True)
     places: frozenset[Destination] | None = frozenset() if real else None

@@ -1,6 +1,6 @@
-"""The form of a policy file: its keys, what each may hold, and the sentence for what does not fit.
+"""The schema of a policy file: its keys, their values, and the error message for each violation.
 
-A sentence names a key by its dotted path and the rule that it breaks, never a value.
+Messages name a key by its dotted path and the rule that it breaks, never a value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _first(value: int) -> int:
 
 def _different(values: list[str]) -> list[str]:
     if len(set(values)) != len(values):
-        raise PydanticCustomError("machines_rule", "names one twice")
+        raise PydanticCustomError("machines_rule", "must not repeat a value")
     return values
 
 
@@ -53,111 +53,111 @@ Any_ = Annotated[Literal["any"], Tag(":word")]
 
 
 class Section(BaseModel):
-    """Unknown keys are refused: a misspelt limit must not vanish. No value is taken for another type's."""
+    """A table of the file. Unknown keys are rejected, so a misspelled limit is not ignored. Types are never coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Classes(Section):
-    """What calls of each class may do: `allow`, `ask` or `deny`. Where one is not named, `embedded` and `sandbox` allow
-    `read` and `write` and ask for the rest; `production` allows `read` and refuses the rest. Only `embedded` may allow
-    the last five."""
+    """The rule for calls of each class: `allow`, `ask` or `deny`. By default `embedded` and `sandbox` allow `read` and
+    `write` and ask for the rest; `production` allows `read` and denies the rest. Only `embedded` may allow the last
+    five."""
 
-    read: RuleName | None = Field(None, description="what changes nothing")
-    write: RuleName | None = Field(None, description="what changes something harmless: a session, a deposit address")
-    money: RuleName | None = Field(None, description="what moves money or lets it be spent")
-    identity: RuleName | None = Field(None, description="what hands in or changes who the user is")
-    consent: RuleName | None = Field(None, description="what the user agrees to")
-    destroy: RuleName | None = Field(None, description="what can't be undone")
-    reveal: RuleName | None = Field(None, description="what shows a card's number and CVC to anybody")
+    read: RuleName | None = Field(None, description="calls that change nothing")
+    write: RuleName | None = Field(None, description="harmless changes: a session, a deposit address")
+    money: RuleName | None = Field(None, description="calls that move money or let it be spent")
+    identity: RuleName | None = Field(None, description="calls that submit or change the user's identity")
+    consent: RuleName | None = Field(None, description="agreements by the user")
+    destroy: RuleName | None = Field(None, description="calls that can't be undone")
+    reveal: RuleName | None = Field(None, description="calls that show a card's number and CVC to anyone")
 
 
 class Periods(Section):
-    """The highest limit of a card for each period, in cents; a period that is not named is refused."""
+    """The highest card limit for each period, in cents. Any period not listed is denied."""
 
-    perAuthorization: Cents | None = Field(None, description="a payment; needs `cards.unbounded` too")
+    perAuthorization: Cents | None = Field(None, description="one payment; also needs `cards.unbounded`")
     per24HourPeriod: Cents | None = Field(None, description="24 hours")
     per7DayPeriod: Cents | None = Field(None, description="7 days")
     per30DayPeriod: Cents | None = Field(None, description="30 days")
-    perYearPeriod: Cents | None = Field(None, description="a year")
-    allTime: Cents | None = Field(None, description="the card's life")
+    perYearPeriod: Cents | None = Field(None, description="1 year")
+    allTime: Cents | None = Field(None, description="the card's lifetime")
 
 
 class Cards(Section):
-    """Limits of the cards that are made or changed."""
+    """Limits for cards that are created or changed."""
 
-    unbounded: bool = Field(False, description="whether a card may have no limit, or one per payment only")
-    max_limit_cents: Periods | None = Field(None, description="see below; left out: any limit, in `production` none")
+    unbounded: bool = Field(False, description="allow cards with no limit, or only a limit per payment")
+    max_limit_cents: Periods | None = Field(None, description="see below; default: any limit, in `production` none")
 
 
 class Place(Section):
-    """A destination of withdrawals, spelled as `list_withdrawal_assets` spells it."""
+    """A withdrawal destination, spelled as `list_withdrawal_assets` spells it."""
 
-    currency: Word = Field(description="such as `usdc`")
-    network: Word = Field(description="such as `base`")
-    address: Word = Field(description="the whole of it")
-    extra_id: Word | None = Field(None, description="the memo, tag or payment id; left out: there is none")
+    currency: Word = Field(description="for example `usdc`")
+    network: Word = Field(description="for example `base`")
+    address: Word = Field(description="the full address")
+    extra_id: Word | None = Field(None, description="the memo, tag or payment id; omit it if there is none")
 
 
 class Withdrawals(Section):
-    """Limits of the money that leaves. What is left out does not bind; in `production` nothing leaves without the first
-    two and `destinations`."""
+    """Limits on withdrawals. Omitted limits do not apply. `production` allows no withdrawals without the first two and
+    `destinations`."""
 
-    per_call_cents: Cents | None = Field(None, description="the most that one withdrawal takes")
-    per_day_cents: Cents | None = Field(None, description="the most that all withdrawals of a day (UTC) take")
-    per_user_day_cents: Cents | None = Field(None, description="the same for each user; left out: as for all")
+    per_call_cents: Cents | None = Field(None, description="maximum for one withdrawal")
+    per_day_cents: Cents | None = Field(None, description="maximum total per day (UTC)")
+    per_user_day_cents: Cents | None = Field(None, description="maximum per user and day; default: no extra limit")
     destinations: Annotated[Any_ | Annotated[list[Place], Tag(":list")], Discriminator(_word_or_list)] | None = Field(
-        None, description="where money may go, see below"
+        None, description="allowed destinations, see below"
     )
 
 
 class Rates(Section):
-    """How often. Left out: as often as one likes; in `production` 5, 20 and 3."""
+    """Rate limits. Default: unlimited, in `production` 5, 20 and 3."""
 
-    asks_per_minute: Times | None = Field(None, description="how often a person may be asked")
-    mutations_per_hour: Times | None = Field(None, description="how many calls may change anything")
-    reveals_per_card_per_day: Times | None = Field(None, description="how often a card may be shown")
+    asks_per_minute: Times | None = Field(None, description="approval requests per minute")
+    mutations_per_hour: Times | None = Field(None, description="calls per hour that change anything")
+    reveals_per_card_per_day: Times | None = Field(None, description="reveals of one card per day")
 
 
 class Reveal(Section):
-    """Where a card's number and CVC may be shown. `none` (decrypted, verified, dropped) always may."""
+    """Where a card's number and CVC may be shown. `none` (decrypted, verified, discarded) is always allowed."""
 
     sinks: Annotated[list[SinkName], AfterValidator(_different)] | None = Field(
-        None, description="left out: outside `production` `page`, and what is switched on below"
+        None, description="default: the sinks enabled below, and `page` outside `production`"
     )
-    model: bool = Field(False, description="whether the AI and its provider may see a card at all")
-    model_cvc: bool = Field(False, description="whether they may see the CVC, too")
-    sealed_key: FilePath | None = Field(None, description="the file of the public key that `sealed` encrypts to")
+    model: bool = Field(False, description="allow the AI and its provider to see cards")
+    model_cvc: bool = Field(False, description="allow them to see the CVC, too")
+    sealed_key: FilePath | None = Field(None, description="file with the public key that `sealed` encrypts to")
 
 
 class Identity(Section):
-    """Whether identity data may be an argument of the model's calls."""
+    """Whether identity data may be passed as tool arguments."""
 
     through_model: bool | None = Field(
         None,
-        description="`false`: by a form at the desk alone; left out: `true`, in `production` `false`",
+        description="`false`: only through a form at the desk; default: `true`, in `production` `false`",
     )
 
 
 class ApprovalSection(Section):
-    """Where a person may say yes: always at the desk and at a terminal."""
+    """Where a person may approve. The desk and a terminal are always allowed."""
 
     dialog: Annotated[list[ClassName], AfterValidator(_different)] | None = Field(
-        None, description="the classes for which the client's dialog will do; left out: all, in `production` `write`"
+        None, description="classes that the client's dialog may approve; default: all, in `production` `write`"
     )
 
 
 class Audit(Section):
-    """The record of what was done."""
+    """The audit log."""
 
-    head_file: FilePath | None = Field(None, description="a file that keeps the newest link of the chain elsewhere")
+    head_file: FilePath | None = Field(None, description="file for the newest checkpoint of the chain, kept elsewhere")
 
 
 class PolicyFile(Section):
-    """What stands above the first section, and `[tools]`."""
+    """The keys above the first section, and `[tools]`."""
 
-    version: Annotated[int, AfterValidator(_first)] = Field(description="the form of this file")
-    environment: Literal["embedded", "sandbox", "production"] = Field(description="the `MACHINES_ENV` it is for")
+    version: Annotated[int, AfterValidator(_first)] = Field(description="version of the file format")
+    environment: Literal["embedded", "sandbox", "production"] = Field(description="the `MACHINES_ENV` it applies to")
     users: (
         Annotated[
             Any_
@@ -165,23 +165,21 @@ class PolicyFile(Section):
             Discriminator(_word_or_list),
         ]
         | None
-    ) = Field(
-        None, description="the users that calls may act for; outside `embedded` needed without `MACHINES_USER_ID`"
-    )
-    classes: Classes = Field(Classes(), description="what calls of each class may do")
+    ) = Field(None, description="users that calls may act for; required outside `embedded` without `MACHINES_USER_ID`")
+    classes: Classes = Field(Classes(), description="rules per class")
     tools: dict[
         str,
         Annotated[
             Annotated[RuleName, Tag(":rule")] | Annotated[Classes, Tag(":classes")], Discriminator(_rule_or_classes)
         ],
-    ] = Field({}, description="what calls of one tool may do: one rule, or one for each of its classes")
-    cards: Cards = Field(Cards(), description="limits of cards")
-    withdrawals: Withdrawals = Field(Withdrawals(), description="limits of money that leaves")
-    rates: Rates = Field(Rates(), description="how often")
-    reveal: Reveal = Field(Reveal(), description="where a card may be shown")
-    identity: Identity = Field(Identity(), description="how identity data is handed in")
-    approval: ApprovalSection = Field(ApprovalSection(), description="where a person may say yes")
-    audit: Audit = Field(Audit(), description="the record")
+    ] = Field({}, description="rules per tool: one rule, or one for each of its classes")
+    cards: Cards = Field(Cards(), description="card limits")
+    withdrawals: Withdrawals = Field(Withdrawals(), description="withdrawal limits")
+    rates: Rates = Field(Rates(), description="rate limits")
+    reveal: Reveal = Field(Reveal(), description="where cards may be shown")
+    identity: Identity = Field(Identity(), description="how identity data is submitted")
+    approval: ApprovalSection = Field(ApprovalSection(), description="where a person may approve")
+    audit: Audit = Field(Audit(), description="the audit log")
 
 
 _RULES = {
@@ -204,28 +202,28 @@ _RULES = {
 
 
 def fault(error: ErrorDetails) -> str:
-    """`withdrawals.per_day_cents must be a whole number`: the key at fault and the rule that it breaks."""
+    """Return the key at fault and the rule that it breaks: `withdrawals.per_day_cents must be a whole number`."""
     where = dotted(error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{where} is not a key of a policy{nearest(str(error['loc'][-1]), _keys_beside(error['loc']))}"
+        return f"{where} is not a policy key{nearest(str(error['loc'][-1]), _keys_beside(error['loc']))}"
     if error["type"] == "machines_rule":
         return f"{where} {error['msg']}"
     return f"{where} {_RULES.get(error['type'], 'is not valid').format(**error.get('ctx', {}))}"
 
 
 def dotted(loc: Sequence[int | str]) -> str:
-    """`withdrawals.destinations[0].address`. A key that is no plain word came from outside and is not repeated."""
+    """Return a path such as `withdrawals.destinations[0].address`. Unusual keys are user input and are not repeated."""
     path = ""
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith(":"):  # which arm of a union was tried
-            path += ("." if path else "") + (part if re.fullmatch(r"[A-Za-z0-9_]{1,40}", part) else "(an odd key)")
+        elif not part.startswith(":"):  # the tag of a union's arm
+            path += ("." if path else "") + (part if re.fullmatch(r"[A-Za-z0-9_]{1,40}", part) else "(an invalid name)")
     return path
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """`; did you mean ...?`'s clause, where something is near."""
+    """Return a clause naming the closest known name, or an empty string."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; the nearest is {near[0]}" if near else ""
 

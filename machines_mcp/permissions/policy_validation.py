@@ -1,4 +1,4 @@
-"""What makes a policy's file contradict itself, or the server that it is for."""
+"""Find contradictions in a policy file, and between the file and the server's settings."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from machines_mcp.storage.trusted_file import NotOwned, read_owned
 MAX_KEY_BYTES = 16 * 1024
 
 Tools = Mapping[str, Collection[ActionClass]]
-"""Every tool's name with the classes that its calls can have."""
+"""Every tool's name with the classes its calls can have."""
 KeyFault = Callable[[bytes], str | None]
-"""Says what keeps a file's content from being a public key to seal to; None where nothing does."""
+"""Returns why a file's content is not a usable public key; None if it is."""
 
 
 def contradictions(
     file: PolicyFile, environment: str, tools: Tools, user_id: str | None, key_fault: KeyFault
 ) -> Iterator[str]:
-    """What is wrong with the policy, each as a clause that begins with the path of the key, the worst first."""
+    """Yield each error as a clause that begins with the path of the key, most serious first."""
     yield from _too_open(file, environment)
     if file.environment != environment:
-        yield f"environment is not that of MACHINES_ENV, which is {environment}"
+        yield f"environment does not match MACHINES_ENV, which is {environment}"
     yield from _wrong_tools(file, tools)
     yield from _wrong_users(file, user_id)
     yield from _wrong_sinks(file)
     if file.environment == "production" and set(file.approval.dialog or ()) - {"write"}:
-        yield "approval.dialog may name only write in production: a program can answer a client's dialog"
+        yield "approval.dialog may list only write in production, because a program can answer a client's dialog"
     yield from _wrong_paths(file, key_fault)
 
 
 def _too_open(file: PolicyFile, environment: str) -> Iterator[str]:
     if environment == "embedded":
         return
-    why = "must be ask or deny: only embedded may allow it without a person"
+    why = "must be ask or deny: only embedded may allow it without approval"
     for action_class, rule in rules_of(file.classes).items():
         if action_class in SENSITIVE and rule is Rule.ALLOW:
             yield f"classes.{action_class} {why}"
@@ -52,28 +52,28 @@ def _wrong_tools(file: PolicyFile, tools: Tools) -> Iterator[str]:
     for name, given in file.tools.items():
         where = f"tools.{name}"
         if name not in tools:
-            yield f"{where if _plain(name) else 'tools has a name that'} is not a tool{nearest(name, list(tools))}"
+            yield f"{where if _plain(name) else 'tools has a key that'} is not a tool{nearest(name, list(tools))}"
             return
         if isinstance(given, Classes):
             for action_class in rules_of(given):
                 if action_class not in tools[name]:
-                    yield f"{where}.{action_class} is never met: that tool's calls are {_listed(tools[name])}"
+                    yield f"{where}.{action_class} has no effect: calls of that tool are {_listed(tools[name])}"
             continue
         rule = Rule(given)
         if len(tools[name]) == 1:
             if rule is Rule.ALLOW and file.environment != "embedded" and SENSITIVE & set(tools[name]):
-                yield f"{where} must be ask or deny: only embedded may allow it without a person"
+                yield f"{where} must be ask or deny: only embedded may allow it without approval"
             continue
         for action_class in tools[name]:
             if STRICTER.index(rule) < STRICTER.index(classes[action_class]):
-                yield f"{where} is looser than classes.{action_class}; write it class by class, as in {where}.{action_class}"
+                yield f"{where} is looser than classes.{action_class}; set it per class, as in {where}.{action_class}"
 
 
 def _wrong_users(file: PolicyFile, user_id: str | None) -> Iterator[str]:
     if user_id is None and file.users is None and file.environment != "embedded":
-        yield 'users is missing: list the users, or say "any", or set MACHINES_USER_ID'
+        yield 'users is missing: list the users, set it to "any", or set MACHINES_USER_ID'
     if user_id is not None and isinstance(file.users, list) and user_id not in file.users:
-        yield "users does not list MACHINES_USER_ID"
+        yield "users does not include MACHINES_USER_ID"
 
 
 def _wrong_sinks(file: PolicyFile) -> Iterator[str]:
@@ -83,11 +83,11 @@ def _wrong_sinks(file: PolicyFile) -> Iterator[str]:
     if reveal.sinks is None:
         return
     if "model" in reveal.sinks and not reveal.model:
-        yield "reveal.sinks names model, which needs reveal.model = true"
+        yield "reveal.sinks includes model, which needs reveal.model = true"
     if reveal.model and "model" not in reveal.sinks:
-        yield "reveal.model is true, but reveal.sinks does not name model"
+        yield "reveal.model is true, but reveal.sinks does not include model"
     if "sealed" in reveal.sinks and reveal.sealed_key is None:
-        yield "reveal.sinks names sealed, which needs reveal.sealed_key"
+        yield "reveal.sinks includes sealed, which needs reveal.sealed_key"
 
 
 def _wrong_paths(file: PolicyFile, key_fault: KeyFault) -> Iterator[str]:
@@ -102,13 +102,13 @@ def _wrong_paths(file: PolicyFile, key_fault: KeyFault) -> Iterator[str]:
         else:
             wrong = key_fault(key)
             if wrong is not None:
-                yield f"reveal.sealed_key can't be sealed to: {wrong}"
+                yield f"reveal.sealed_key is not a usable public key: {wrong}"
     if file.audit.head_file is not None and not Path(file.audit.head_file).parent.is_dir():
-        yield "audit.head_file is in a folder that is not there"
+        yield "audit.head_file is in a folder that does not exist"
 
 
 def class_rules(file: PolicyFile) -> dict[ActionClass, Rule]:
-    """The rule of every class, said or not."""
+    """Return the rule of every class, including defaults."""
     real = file.environment == "production"
     rules = dict.fromkeys(ActionClass, Rule.DENY if real else Rule.ASK) | {ActionClass.READ: Rule.ALLOW}
     if not real:
@@ -117,7 +117,7 @@ def class_rules(file: PolicyFile) -> dict[ActionClass, Rule]:
 
 
 def rules_of(classes: Classes) -> dict[ActionClass, Rule]:
-    """The rules that a table of classes says."""
+    """Return the rules that a table of classes sets."""
     return {ActionClass(name): Rule(rule) for name, rule in classes.model_dump(exclude_none=True).items()}
 
 

@@ -1,1 +1,1 @@
-"""How we speak MCP: the tools and their schemas, dispatch, questions to the client, stdio on the event loop."""
+"""Serve MCP: tools and their schemas, dispatch, elicitation, and stdio on the event loop."""

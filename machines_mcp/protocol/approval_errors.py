@@ -1,4 +1,4 @@
-"""What a person's decision, its absence or a limit means for a call, in words of the catalogue."""
+"""Build the errors for calls that lack approval, exceed a limit or have an unknown outcome."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from machines_mcp.protocol.tool import Tool
 
 _SECONDS = 5.0
 _AGAIN = (
-    "Call again with the same arguments and this approval_id: that finds out, returns the outcome, and does nothing"
-    " twice."
+    "Call again with the same arguments and this approval_id: that returns the outcome and never does anything twice."
 )
 _FOR_A_PERSON = (
-    "It is not known whether this happened, and Machines can't be asked. Do not repeat it: a person must look, with"
-    " machines-mcp doctor --resolve in a terminal on this machine; tell the user."
+    "It is unknown whether this happened, and the API can't tell. Do not repeat it: tell the user that a person must"
+    " run machines-mcp doctor --resolve in a terminal on this machine."
 )
-_ANEW = "The same call without approval_id, to ask anew."
+_ANEW = "Make the same call without approval_id to request a new approval."
 
 
 def raise_denied(tool: Tool, authorization: Authorization) -> NoReturn:
-    """Refuse a call that neither waits nor runs. Its arguments are not repeated here."""
+    """Raise the error for a call that can neither run nor wait. The error never repeats its arguments."""
     if authorization.verdict == "barred" and authorization.limit is not None:
         raise limit_exceeded(authorization.limit)
     match authorization.verdict:
@@ -46,15 +45,15 @@ def raise_denied(tool: Tool, authorization: Authorization) -> NoReturn:
 def outcome_unknown(
     approval: Approval, seconds: float | None = None, *, see: Sequence[NextStep] = (), why: str | None = None
 ) -> ToolError:
-    """A granted call of which nobody can say yet whether it happened: the same call with its id finds out.
+    """Return the error for an approved call whose outcome is unresolved: repeating it with its id reconciles it.
 
-    `see` are the calls that show it, too; `why` says what is known all the same.
+    `see` are other calls that show the outcome; `why` is a sentence with what is known so far.
     """
     wait = max(1, ceil(_SECONDS if seconds is None else seconds))
-    again = NextStep(approval.tool, f"The same call, in {wait} seconds or later.", {"approval_id": approval.id})
+    again = NextStep(approval.tool, f"Repeat the same call after {wait} seconds.", {"approval_id": approval.id})
     return ToolError(
         Code.OUTCOME_UNKNOWN,
-        message=f"{why} {_AGAIN}" if why else f"It is not known yet whether this happened. {_AGAIN}",
+        message=f"{why} {_AGAIN}" if why else f"The outcome is not known yet. {_AGAIN}",
         details={"approval_id": approval.id, "retry_after_seconds": wait},
         next_steps=[again, *see],
         retryable=True,
@@ -62,26 +61,26 @@ def outcome_unknown(
 
 
 def not_executed(approval: Approval, why: str) -> ToolError:
-    """A granted call that was cut short before it did anything, and whose approval can't be used any more."""
-    message = f"Nothing was done, and the approval can't be used any more. {why}"
+    """Return the error for an approved call that did nothing when interrupted; its approval is no longer usable."""
+    message = f"Nothing was done, and this approval can no longer be used. {why}"
     return ToolError(Code.APPROVAL_EXPIRED, message=message, next_steps=[NextStep(approval.tool, _ANEW)])
 
 
 def limit_exceeded(bar: LimitExceeded) -> ToolError:
-    """A limit of the policy, named by its path, or a pause, with its end."""
+    """Return the error for an exceeded limit (named by its path) or a cooldown (with its end)."""
     if bar.code == CLOCK_SET_BACK:
-        message = "The clock of the server's machine was set back, so no limit can be kept; tell the operator."
+        message = "The server's clock was set back, so limits can't be enforced. Tell the operator."
         return ToolError(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
     if bar.until is None:
         message = (
-            f"A limit of the operator's policy forbids this: {bar.code}. It can't be approved either; tell the user."
-            " status shows what is left of each limit."
+            f"A limit of the operator's policy forbids this: {bar.code}. Approval can't override it; tell the user, and"
+            " use status to see what is left of each limit."
         )
         return ToolError(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
     until = datetime.fromtimestamp(bar.until, UTC).isoformat(timespec="seconds")
     message = (
-        f"A person refused this three times within ten minutes, so it is paused until {until}; do not ask again before"
-        " then, and after it only if the user wants it."
+        f"A person refused this three times within ten minutes, so a cooldown applies until {until}. Do not ask before"
+        " then, and afterwards only if the user wants it."
     )
     return ToolError(Code.POLICY_DENIED, message=message, details={"paused_until": until})
 
@@ -89,16 +88,16 @@ def limit_exceeded(bar: LimitExceeded) -> ToolError:
 def approval_required(
     tool: Tool, approval: Approval, *, page: str | None, desk: str | None, decidable: bool
 ) -> ToolError:
-    """A person must decide first, and where they can: on a page of its own, at the desk, or in a terminal."""
+    """Return `approval.required` with where to decide: on the call's own page, at the desk or in a terminal."""
     details = {"approval_id": approval.id}
     if page is not None:
-        details |= {"where": f"the user opens this page on this machine and decides there: {page}", "page": page}
+        details |= {"where": f"on this page, which the user opens on this machine: {page}", "page": page}
     elif not decidable:
-        details["where"] = "nowhere yet: the operator must first set a passphrase with machines-mcp passphrase"
+        details["where"] = "nowhere yet: the operator must set a passphrase with machines-mcp passphrase"
     else:
         terminal = "in a terminal on this machine with machines-mcp approve"
         details["where"] = terminal if desk is None else f"at the desk, {desk}, or {terminal}"
         if desk is not None:
             details["desk"] = desk
-    again = NextStep(tool.name, "The same call, after the person approved.", {"approval_id": approval.id})
+    again = NextStep(tool.name, "Repeat the same call after the person approves.", {"approval_id": approval.id})
     return ToolError(Code.APPROVAL_REQUIRED, details=details, next_steps=[again])

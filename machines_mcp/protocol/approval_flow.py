@@ -1,4 +1,4 @@
-"""Asking a person before a call runs: in the client's dialog, by an id to come back with, or on a page of its own."""
+"""Get a person's approval before a call runs: in the client's dialog, by approval id, or on the call's own page."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Context = ServerRequestContext[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class ApprovalFlow:
-    """`desk` starts the desk and returns its address; None where there can be none.
+    """Runs the approval flow. `desk` starts the desk and returns its address, or None if it can't run.
 
-    `open_call` makes what a tool's functions get; `let_show` names what the answer to a request may show to the letter.
+    `open_call` makes the context for a tool's functions; `let_show` lets a response show values verbatim.
     """
 
     authorizer: Authorizer
@@ -44,7 +44,7 @@ class ApprovalFlow:
         params: types.CallToolRequestParams,
         approval_id: str | None,
     ) -> Authorization | types.InputRequiredResult:
-        """Whether the call may run now, was decided before, or waits; or the question, for the client to ask."""
+        """Return the call's authorization, or an elicitation request for the client to show."""
         if params.request_state is not None:
             authorization = await self.authorizer.resume(call_request, params.request_state)
             if (
@@ -69,7 +69,7 @@ class ApprovalFlow:
             if not await self.authorizer.dialog_can_approve(authorization.approval):
                 return authorization
             if authorization.approval.details.destination is not None:
-                # It names where money goes, and the person must read that in full.
+                # The person must see the destination of the money in full.
                 self.allow_verbatim(ctx, [authorization.approval.dialog])
             if elicitation.asks_in_result(ctx):
                 return elicitation.question_result(authorization.approval.dialog, authorization.approval.id)
@@ -80,7 +80,7 @@ class ApprovalFlow:
 
     async def _approval_details(self, ctx: Context, tool: Tool, arguments: Input) -> ApprovalDetails:
         if tool.approval_details is None:
-            # A write that the policy asks about: there is nothing to count and no more to say of it.
+            # A write that the policy requires approval for: no limit counts it, and the title is all there is to show.
             return ApprovalDetails(question=f"Allow this call: {tool.title}?")
         call = self.open_call(ctx, arguments, uuid.uuid4().hex)
         details: ApprovalDetails = await self.runner.map_errors(tool, tool.approval_details(call, arguments))
@@ -90,7 +90,7 @@ class ApprovalFlow:
         return details
 
     async def approval_required(self, ctx: Context, tool: Tool, arguments: Input, approval: Approval) -> ToolError:
-        """`approval.required`, with where the person decides."""
+        """Return `approval.required`, with where the person decides."""
         decidable = await self.authorizer.can_be_approved()
         page = None
         if tool.approval_page is not None and decidable:

@@ -1,4 +1,4 @@
-"""Arguments in, a validated model out; or the faults by field and rule, never by value."""
+"""Validate arguments into the tool's input model. Errors name fields and rules, never values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from machines_mcp.protocol.tool import Input, Tool
 _NAME = re.compile(r"[a-z_]{1,40}")
 _APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
 
-# Rules by pydantic's error type; the numbers in braces come from the schema, never from the input.
+# Rules by pydantic's error type. The placeholders are filled from the schema, never from the input.
 _RULES: Mapping[str, str] = {
     "missing": "is required",
     "string_type": "must be a string{example}",
@@ -43,10 +43,10 @@ _EXAMPLES: Mapping[str, Sequence[str]] = {"integer": ["20"], "number": ["25.5"]}
 
 
 def take_approval_id(tool: Tool, arguments: dict[str, Any], *, asks: bool) -> str | None:
-    """Remove and return `approval_id`, an argument of the call rather than of the tool.
+    """Remove and return `approval_id`, which belongs to the call and not to the tool's input model.
 
     Raises:
-        Refusal: It is malformed, or this tool never asks.
+        Refusal: `input.invalid`: it is malformed.
     """
     if "approval_id" not in arguments or not asks:
         return None
@@ -54,39 +54,39 @@ def take_approval_id(tool: Tool, arguments: dict[str, Any], *, asks: bool) -> st
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not _APPROVAL_ID.fullmatch(value):
-        rule = "must be the approval_id of an approval.required answer; leave it out to ask anew"
+        rule = "must be the approval_id from an approval.required error; leave it out to request a new approval"
         raise ToolError(Code.INPUT_INVALID, faults=[FieldError("approval_id", rule)])
     return value
 
 
 def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) -> Input:
-    """The tool's input model from raw arguments.
+    """Return the tool's input model, built from raw arguments.
 
     Raises:
-        Refusal: `input.invalid` with every field at fault.
+        Refusal: `input.invalid` with every invalid field.
     """
     raw = dict(arguments)
     if tool.per_user and pinned_user is not None:
         if "user_id" in raw:
-            rule = "is not an argument here: the server acts for one user; leave it out"
+            rule = "is not an argument here: this server acts for one user; leave it out"
             raise ToolError(Code.INPUT_INVALID, faults=[FieldError("user_id", rule)])
         raw["user_id"] = pinned_user
     try:
-        # Strict: what only looks like a number or a yes is none. What may be meant was read before.
+        # Strict: `read` has already converted every accepted form.
         return tool.input_model.model_validate(read(tool.input_model, raw), strict=True)
     except ValidationError as error:
         faults = [_fault(tool, dict(e)) for e in error.errors(include_input=False, include_url=False)]
-    # Raised outside the handler: a chained ValidationError would carry the values along.
+    # Raised outside the handler, because a chained ValidationError would carry the values.
     raise ToolError(Code.INPUT_INVALID, faults=list(dict.fromkeys(faults)))
 
 
 def refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> None:
-    """Refuse arguments that the policy does not let pass through the model.
+    """Refuse arguments that the policy does not accept from the model.
 
     Raises:
-        Refusal: `input.invalid` with each of them.
+        Refusal: `input.invalid` with each of those fields.
     """
-    rule = "is not taken from you here; call without it, and the user types it into a form on this machine"
+    rule = "is not accepted from you; call without it, and the user types it into a form on this machine"
     faults = [FieldError(name, rule) for name in arguments if name in closed]
     if faults:
         raise ToolError(Code.INPUT_INVALID, faults=faults)
@@ -105,7 +105,7 @@ def _fault(tool: Tool, error: dict[str, Any]) -> FieldError:
 
 
 def _example(tool: Tool, loc: tuple[str | int, ...]) -> str:
-    """Words that end a rule with a value that keeps it, of our own making."""
+    """Return the end of a rule: an example of a valid value, from the schema and never from the input."""
     name = str(loc[0]) if loc else ""
     schema = schema_of(tool.input_model)["properties"].get(name, {}) if len(loc) == 1 else {}
     if name.endswith("_cents"):
@@ -130,7 +130,7 @@ def _unknown(tool: Tool, loc: tuple[str | int, ...]) -> FieldError:
 
 
 def _path(tool: Tool, loc: tuple[str | int, ...]) -> str:
-    # A name that came from outside can be anything, a card number too: only ours and plain ones are repeated.
+    # An unknown name could be anything, even a card number: repeat only our own names and plain ones.
     known = tool.input_model.model_fields
     parts = [str(p) if isinstance(p, int) or p in known or _NAME.fullmatch(p) else "(unnamed)" for p in loc]
     return ".".join(parts) or "(arguments)"

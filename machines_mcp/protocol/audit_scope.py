@@ -1,4 +1,4 @@
-"""The row in the audit of a call that ended before the gate had any to write."""
+"""Write the audit row of a call that ended before authorization wrote one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from machines_mcp.storage.database import StoreUnavailable
 
 @contextmanager
 def audited(authorizer: Authorizer, call_request: CallRequest | None) -> Iterator[None]:
-    """Where what is done within ends the call, note how. Without a `demand` it was a call of no tool of ours."""
+    """If the block raises, note the error code in the audit. `demand` is None for an unknown tool."""
     try:
         yield
     except ToolError as tool_error:

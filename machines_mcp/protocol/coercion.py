@@ -1,8 +1,8 @@
-"""Reading arguments as they were meant, where that can be only one thing.
+"""Coerce arguments to the form that the tool's schema names, if their meaning is unambiguous.
 
-Models and scripts send numbers as strings, lists as JSON in a string, `null` for what they leave out, and a hyphen for
-the API's en dash. What a tool's schema says is the one canonical form; these are brought to it before anything looks
-at them, so that the same call is the same intent. Free text is never touched: ids, addresses and memos are such.
+Models and scripts send numbers as strings, lists as JSON in a string, `null` for omitted arguments, and a hyphen for
+the API's en dash. Coercion happens before anything else, so that equal calls share one approval. Free text (ids,
+addresses, memos) is never changed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, TypeAlias
 from machines_mcp.protocol.schema import flat_schema
 from machines_mcp.protocol.tool import Input
 
-# No more digits than a float holds, so that none is lost wherever the value goes.
+# The largest integers that a float holds exactly.
 _EXACT = 2**53
 _INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
-_DASH = re.compile(r"\s*[-‐‑‒–—―−﹣-]\s*")  # noqa: RUF001 - they are what is looked for
+_DASH = re.compile(r"\s*[-‐‑‒–—―−﹣-]\s*")  # noqa: RUF001 - the dashes are intended
 _SPACES = re.compile(r"\s+")
 _MOST_JSON = 10_000
 
@@ -28,7 +28,7 @@ Schema: TypeAlias = Mapping[str, Any]
 
 
 def read(model: type[Input], raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments in the forms that the model's schema names; what fits none is left as it is, to be refused."""
+    """Return the arguments in the forms of the model's schema. Others stay unchanged, and validation refuses them."""
     schema = schema_of(model)
     required, properties = schema.get("required", ()), schema["properties"]
     given = {name: value for name, value in raw.items() if value is not None or name in required}
@@ -37,12 +37,12 @@ def read(model: type[Input], raw: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def schema_of(model: type[Input]) -> Schema:
-    """The model's schema, with the examples that refusals give."""
+    """Return the model's schema, with the examples for error messages."""
     return flat_schema(model, "validation", examples=True)
 
 
 def hyphened(text: str) -> str:
-    """The text with a plain hyphen for each dash."""
+    """Return the text with a plain hyphen for each dash."""
     return _DASH.sub("-", text)
 
 
@@ -54,7 +54,7 @@ def _read(schema: Schema, value: Any) -> Any:
 
 
 def _choice(schema: Schema, value: str) -> str:
-    """The one choice that differs at most in its case, its dashes and the spaces around them."""
+    """Return the one choice that differs from the value only in case, dashes and spaces, else the value."""
     if value in schema["enum"]:
         return value
     meant = [choice for choice in schema["enum"] if _squeezed(choice) == _squeezed(value)]
@@ -68,7 +68,7 @@ def _squeezed(text: str) -> str:
 def _integer(schema: Schema, value: Any) -> Any:
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         return int(value)
-    # To JSON 20.0 is 20, and some clients know no other numbers. As text it could mean dollars, and is refused.
+    # In JSON 20.0 equals 20, and some clients only send floats. The text "20.0" could mean dollars, so it is refused.
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
 
 
@@ -93,7 +93,7 @@ def _object(schema: Schema, value: Any) -> Any:
 
 
 def _parsed(value: Any, kind: type) -> Any:
-    """The list or object that a string holds as JSON."""
+    """Return the list or object that a string holds as JSON, else the value."""
     if not isinstance(value, str) or len(value) > _MOST_JSON:
         return value
     try:

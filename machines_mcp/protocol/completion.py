@@ -1,4 +1,4 @@
-"""Completing the arguments of prompts and resource addresses: users, cards, currencies, networks, and fixed choices."""
+"""Complete arguments of prompts and resource addresses: users, cards, currencies, networks and fixed choices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHOICES = {"limit": ("50 dollars a month", "100 dollars a week", "20 dollars in
 
 
 class Completions:
-    """Looks values up by the argument's name; what can't be looked up has none."""
+    """Looks up values by the argument's name. Other names have no values."""
 
     def __init__(self, dispatcher: Dispatcher, pinned_user: str | None) -> None:
         self._dispatcher = dispatcher
@@ -26,7 +26,7 @@ class Completions:
     async def complete(
         self, ctx: ServerRequestContext[Any, Any], params: types.CompleteRequestParams
     ) -> types.CompleteResult:
-        """The values that begin with what was typed, at most 100."""
+        """Return the values that begin with the typed text, at most 100."""
         given = dict((params.context.arguments if params.context else None) or {})
         try:
             known = await self._known(ctx, params.argument.name, given)

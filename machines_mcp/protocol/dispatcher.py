@@ -1,4 +1,4 @@
-"""One call of a tool, from raw arguments to the line that answers it: validate, gate, run, shape."""
+"""Handle one tool call, from raw arguments to the result: validate, authorize, run, shape."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ logger = logging.getLogger(__name__)
 
 Context = ServerRequestContext[Any, Any]
 ToolAnswer = dict[str, Any] | types.InputRequiredResult
-# What nobody is asked about makes no intent; of the rest each call has one, so that limits count it.
+# Reads and writes that the policy allows need no approval. Every other call gets one, so that limits count it.
 _PLAIN = (ActionClass.READ, ActionClass.WRITE)
 
 
 class Dispatcher:
-    """Runs tool calls. `desk` starts the desk and returns its address; None where there can be none.
+    """Runs tool calls. `desk` starts the desk and returns its address, or None if it can't run.
 
-    `expect` is told, by the id of the request, what the answer may show to the letter.
+    `expect` receives, per request id, the values that the response may show verbatim.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Dispatcher:
 
     @property
     def users(self) -> Mapping[str, None]:
-        """The users that calls went well for, the oldest first."""
+        """The users of successful calls, oldest first."""
         return self._running.users
 
     async def call(self, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
-        """Answer `tools/call`. Whatever happens becomes a result or an error of the catalogue."""
+        """Handle `tools/call`. Every outcome becomes a result or an error from the catalogue."""
         tool_error: ToolError
         try:
             with audited(self._authorizer, None):
@@ -83,7 +83,7 @@ class Dispatcher:
         except StoreUnavailable:
             tool_error = ToolError(Code.STATE_UNAVAILABLE)
         except Exception as error:
-            # The class name only: the text of an exception can hold what it was working on.
+            # Log the class name only: the text of an exception can contain arguments.
             logger.error("a tool call failed: %s", type(error).__name__)
             tool_error = ToolError(Code.INTERNAL)
         payload = tool_error.payload()
@@ -91,10 +91,10 @@ class Dispatcher:
         return self._shaping.error(payload, params.name)
 
     async def read(self, ctx: Context, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """What a read tool answers, for a resource or a completion: without its next steps.
+        """Return the result of a read tool without its next steps, for a resource or a completion.
 
         Raises:
-            Refusal: As for a call; `policy.denied` for anything that is not plainly allowed.
+            Refusal: As for a call; `policy.denied` unless the policy allows the read without approval.
         """
         tool = self._find(name)
         with audited(self._authorizer, CallRequest(tool.name, tool.action_classes[0], "", "")):
@@ -111,18 +111,18 @@ class Dispatcher:
     async def fulfil(
         self, approval_id: str, values: Mapping[str, Any], take: Callable[[], Awaitable[Decision]]
     ) -> Decision:
-        """Run a waiting call with values that a person filled in; `take` is their decision.
+        """Run a waiting call with values from a person's form; `take` records their decision.
 
-        The outcome is kept for the repeated call. The values pass through and stay nowhere.
+        The outcome is stored for the repeated call. The values are not stored.
 
         Raises:
-            Refusal: The values are at fault (nothing is decided then), or the call failed.
+            Refusal: The values are invalid (nothing is decided then), or the call failed.
         """
         approval = await self._authorizer.waiting(approval_id)
         if approval is None or approval.details.only != "form":
             return "gone"
         tool = self._find(approval.tool)
-        # A pinned server takes the user from its settings, as it did when the intent was made.
+        # A pinned server takes the user from its settings, as it did when the approval was created.
         user = {} if self._registry.pinned_user is not None else {"user_id": approval.user_id}
         arguments = validate(tool, {**values, **user}, self._registry.pinned_user)
         decision = await take()
@@ -144,7 +144,7 @@ class Dispatcher:
         except ToolError:
             if self._registry.is_usable(tool):
                 raise
-            # Whoever mended them would be refused all the same.
+            # The policy denies this tool, so fixing the arguments would not help.
             raise self._denied(CallRequest(tool.name, tool.action_classes[0], "", "")) from None
         user_id = getattr(arguments, "user_id", None)
         if user_id is not None and not self._authorizer.policy.allows_user(user_id):
@@ -168,7 +168,7 @@ class Dispatcher:
         return await self._finish(ctx, tool, arguments, call_request, authorization)
 
     async def _run_plain(self, ctx: Context, tool: Tool, arguments: Input, call_request: CallRequest) -> ToolAnswer:
-        """Run what nobody is asked about. A write is in the audit before it is done, and what became of it after."""
+        """Run a call that needs no approval. A write is in the audit before it is sent, and its outcome after."""
         if call_request.action_class is ActionClass.WRITE:
             with audited(self._authorizer, call_request):
                 await self._admit(call_request)
@@ -210,7 +210,7 @@ class Dispatcher:
                 tool, self._tool_call(ctx, arguments, approval.idempotency_key), arguments, approval
             )
             return self._result(ctx, ran)
-        # What runs or was asked is in the audit already, with the row that says so.
+        # Calls that ran or showed a dialog already have an audit row.
         self._authorizer.record(call_request, authorization.verdict, approval_id=approval.id if approval else None)
         if authorization.verdict == "repeat" and approval is not None:
             outcome = json.loads(approval.outcome or "null")
@@ -228,19 +228,19 @@ class Dispatcher:
         return self._shaping.result(ran.outcome, ran.summary, ran.ephemeral)
 
     def allow_verbatim(self, ctx: Context, values: Iterable[str]) -> None:
-        """Let the answer to this request show these values to the letter."""
+        """Let the response to this request show these values verbatim."""
         if ctx.request_id is not None:
             self._expect(ctx.request_id, values)
 
     def _denied(self, call_request: CallRequest) -> ToolError:
         reason = self._authorizer.policy.reason(call_request.action_class, call_request.tool)
-        message = f"The operator's policy does not allow this: {reason}. No call changes that; tell the user."
+        message = f"The operator's policy does not allow this: {reason}. No tool can change that; tell the user."
         return ToolError(Code.POLICY_DENIED, message=message, details={"class": call_request.action_class.value})
 
     def _call_request(self, ctx: Context, tool: Tool, arguments: Input) -> CallRequest:
         action_class, user_id = tool.classify(arguments), getattr(arguments, "user_id", "")
         if action_class is ActionClass.READ and self._authorizer.rule(action_class, tool.name) is Rule.ALLOW:
-            # Nothing waits that could be bound to it, and most calls are such.
+            # An allowed read needs no approval, so no digest. Most calls are such reads.
             return CallRequest(tool.name, action_class, user_id, "")
         digest = arguments_digest(self._digest_key, arguments.model_dump(mode="json"))
         return CallRequest(tool.name, action_class, user_id, digest, elicitation.client_name(ctx))

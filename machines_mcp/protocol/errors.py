@@ -1,4 +1,4 @@
-"""The closed catalogue of errors. No text from upstream, from an exception or from an argument stands in one."""
+"""The closed catalogue of tool errors. They never contain text from the API, an exception or an argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Code(StrEnum):
-    """What went wrong, as a caller can act on it."""
+    """Error codes that a caller can act on."""
 
     INPUT_INVALID = "input.invalid"
     TOOL_UNKNOWN = "tool.unknown"
@@ -42,73 +42,71 @@ class _Entry:
 
 
 _CATALOGUE: Mapping[Code, _Entry] = {
-    Code.INPUT_INVALID: _Entry("The arguments don't fit the tool; mend the named fields and call again.", True),
-    Code.TOOL_UNKNOWN: _Entry("There is no such tool; the tools are those of tools/list."),
-    Code.POLICY_DENIED: _Entry("The operator's policy does not allow this. No call changes that; tell the user."),
+    Code.INPUT_INVALID: _Entry("Invalid arguments. Fix the listed fields and call again.", True),
+    Code.TOOL_UNKNOWN: _Entry("Unknown tool. Use a tool from tools/list."),
+    Code.POLICY_DENIED: _Entry("The operator's policy does not allow this. No tool can change that; tell the user."),
     Code.APPROVAL_REQUIRED: _Entry(
-        "A person must approve this first. When they have, call again with the same arguments and this approval_id.",
+        "A person must approve this first. After they do, call again with the same arguments and this approval_id.",
         True,
     ),
-    Code.APPROVAL_REFUSED: _Entry("The person did not approve this. Do not ask again unless they want it."),
-    Code.APPROVAL_EXPIRED: _Entry(
-        "The approval was not given or not used in time; call again without approval_id to ask anew.", True
-    ),
+    Code.APPROVAL_REFUSED: _Entry("The person refused this. Do not call again unless they want it."),
+    Code.APPROVAL_EXPIRED: _Entry("This approval expired. Call again without approval_id to request a new one.", True),
     Code.APPROVAL_MISMATCH: _Entry(
-        "This approval_id does not belong to this call with these arguments; call without approval_id to ask anew.",
+        "This approval_id does not match this call. Call again without approval_id to request a new approval.",
         True,
     ),
     Code.KYC_NOT_APPROVED: _Entry("The user's identity check (KYC) is not approved yet."),
     Code.AGREEMENTS_NOT_ACCEPTED: _Entry("The user has not accepted the agreements yet."),
-    Code.QUOTE_EXPIRED: _Entry("The quote is older than 10 minutes; ask for a new one.", True),
+    Code.QUOTE_EXPIRED: _Entry("This quote is older than 10 minutes. Get a new one.", True),
     Code.QUOTE_USED: _Entry(
-        "The quote was used for a withdrawal already, and each works once. Only if the user wants another withdrawal"
-        " besides that one, get a new quote with quote_withdrawal."
+        "This quote was already used for a withdrawal. Only if the user wants a second withdrawal, get a new quote with"
+        " quote_withdrawal."
     ),
-    Code.NOT_FOUND: _Entry("Nothing with this id belongs to this user."),
-    Code.AUTH_REJECTED: _Entry("Machines does not accept the partner key or its rights; the operator must check it."),
-    Code.PARTNER_UNAVAILABLE: _Entry("Machines can't be reached or is failing right now; nothing was changed.", True),
+    Code.NOT_FOUND: _Entry("This user has nothing with this id."),
+    Code.AUTH_REJECTED: _Entry("Machines rejected the partner key or its permissions. Tell the operator."),
+    Code.PARTNER_UNAVAILABLE: _Entry("Machines is unreachable or failing right now. Nothing was changed.", True),
     Code.PARTNER_REJECTED: _Entry(
-        "Machines did not accept the request, nothing was changed, and the same call would be refused again."
+        "Machines rejected the request, and nothing was changed. The same call would be rejected again."
     ),
-    Code.PARTNER_MALFORMED: _Entry("Machines answered in a form this server does not understand; tell the operator."),
-    Code.RATE_LIMITED: _Entry("Machines asks to slow down; call again later.", True),
+    Code.PARTNER_MALFORMED: _Entry("Machines sent a response that this server can't read. Tell the operator."),
+    Code.RATE_LIMITED: _Entry("Machines is limiting the request rate. Call again later.", True),
     Code.OUTCOME_UNKNOWN: _Entry(
-        "It is not known whether this happened. Do not repeat it; look at the current state first."
+        "It is unknown whether this happened. Do not repeat it; check the current state first."
     ),
-    Code.REVEAL_FAILED: _Entry("The card's details could not be fetched, decrypted and verified; nothing was shown."),
-    Code.STATE_UNAVAILABLE: _Entry("The server's state folder can't be used, so nothing was done; tell the operator."),
-    Code.OUTPUT_BLOCKED: _Entry("The answer was withheld because it would have shown a secret; tell the operator."),
-    Code.INTERNAL: _Entry("The server failed in a way it did not foresee; nothing more is known. Tell the operator."),
+    Code.REVEAL_FAILED: _Entry("The card details could not be fetched, decrypted and verified. Nothing was shown."),
+    Code.STATE_UNAVAILABLE: _Entry("The server can't use its state folder, so nothing was done. Tell the operator."),
+    Code.OUTPUT_BLOCKED: _Entry("The response was withheld because it would have shown a secret. Tell the operator."),
+    Code.INTERNAL: _Entry("The server failed unexpectedly, and no details are available. Tell the operator."),
 }
 
 
 NOT_BEGUN = frozenset({Code.PARTNER_UNAVAILABLE, Code.RATE_LIMITED})
-"""What says that nothing was changed and that the same call may go well later."""
+"""Codes that mean nothing was changed and the same call may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """A call that makes sense next: the tool, why, and the arguments already known."""
+    """A suggested next call: the tool, why, and the arguments already known."""
 
     tool: str
     why: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def payload(self) -> dict[str, Any]:
-        """The step as JSON."""
+        """Return the step as JSON."""
         return {"tool": self.tool, "why": self.why, "arguments": dict(self.arguments)}
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One argument at fault: its name (or a placeholder, where the name came from outside) and the rule it breaks."""
+    """One invalid argument: its name (or a placeholder if the caller made the name up) and the rule it breaks."""
 
     field: str
     rule: str
 
 
 class ToolError(Exception):
-    """An error of the catalogue. `details` are values this server made itself: ids, seconds, its own enums."""
+    """An error from the catalogue. `details` holds only values this server made: ids, seconds, its own enums."""
 
     def __init__(
         self,
@@ -129,7 +127,7 @@ class ToolError(Exception):
         self.retryable = _CATALOGUE[code].retryable if retryable is None else retryable
 
     def payload(self) -> dict[str, Any]:
-        """The error as the one JSON object that a tool result carries."""
+        """Return the error as the JSON object of a tool result."""
         body: dict[str, Any] = {
             "code": self.code.value,
             "message": self.message,

@@ -1,4 +1,4 @@
-"""Running a tool's function: what it may raise, what is kept of it, and the shield round what was granted."""
+"""Run a tool: map its errors, store its outcome, and shield approved calls from cancellation."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MOST_USERS = 50
-# Nothing was changed, and a person who mends the form, or sends it again, may have it pass.
+# Nothing was changed, so the person can fix the form or send it again.
 _MENDABLE = NOT_BEGUN | {Code.INPUT_INVALID, Code.PARTNER_REJECTED}
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRun:
-    """What a tool returned: what may be stored, a sentence, what one answer adds, what it shows to the letter."""
+    """A tool's result: the outcome to store, its summary, values never stored, and values to show verbatim."""
 
     outcome: dict[str, Any]
     summary: str
@@ -42,7 +42,7 @@ class ToolRun:
 
 
 class ToolRunner:
-    """`explain` knows upstream's errors; `shows` says whether a text holds a secret and so must not be kept."""
+    """Runs tools. `explain` maps API errors; `shows` detects secrets in a text, which must not be stored."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class ToolRunner:
         self._explain = explain
         self.contains_secret = shows
         self.users: dict[str, None] = {}
-        """The users that calls went well for, the oldest first; at most 50."""
+        """The users of successful calls, oldest first; at most 50."""
 
     async def run(self, tool: Tool, call: Call[Any], arguments: Input) -> ToolRun:
         """Run the tool.
 
         Raises:
-            Refusal: An error of the catalogue.
+            Refusal: An error from the catalogue.
         """
         return await self._run(tool, call, arguments, CallContext(None, tool.name, call.user_id))
 
@@ -73,7 +73,7 @@ class ToolRunner:
         return tool_run(output)
 
     async def map_errors(self, tool: Tool, work: Awaitable[T], about: CallContext | None = None) -> T:
-        """The result of `work`, or what is known of why there is none. In the journal it stands under `about`."""
+        """Return the result of `work`, mapping its errors to the catalogue. The journal records it under `about`."""
         was = call_context.set(about)
         try:
             return await work
@@ -88,11 +88,11 @@ class ToolRunner:
         raise tool_error
 
     async def execute(self, tool: Tool, call: Call[Any], arguments: Input, approval: Approval) -> ToolRun:
-        """Run what a person granted. Shielded: once it has begun, a cancelled call must not leave it half known.
+        """Run an approved call, shielded: a cancellation must not leave its outcome half recorded.
 
         Raises:
-            Refusal: An error of the catalogue. It is the call's outcome, unless nobody knows that yet.
-            StoreUnavailable: Nothing was asked of Machines, because it could not have been remembered.
+            Refusal: An error from the catalogue. It is the call's outcome, unless that is unresolved.
+            StoreUnavailable: The state folder can't be used, so no request was sent to Machines.
         """
         about = CallContext(approval.id, tool.name, call.user_id)
         with anyio.CancelScope(shield=True):
@@ -102,25 +102,25 @@ class ToolRunner:
             except ToolError as tool_error:
                 raise await self._after_error(approval, tool_error) from None
             except BaseException as error:
-                # The row stays `executing`: whether it happened is to be found out.
+                # The row stays `executing` until the call is reconciled.
                 await self._authorizer.release(approval)
                 sent_nothing = (
                     isinstance(error, StoreUnavailable) and tool.reconcile is not None and not about.mutations
                 )
                 if sent_nothing or not isinstance(error, Exception):
                     raise
-                logger.error("a granted call ended unforeseen: %s", type(error).__name__)
+                logger.error("an approved call failed unexpectedly: %s", type(error).__name__)
                 raise outcome_unknown(approval, see=[STATUS]) from None
             await self.store_outcome(approval, ran)
         return ran
 
     async def store_outcome(self, approval: Approval, ran: ToolRun) -> None:
-        """Keep the outcome of a granted call, to be given again to a repeated one."""
-        # What the guard would mask on its way out must not lie in the state folder either.
+        """Store the outcome of an approved call, for repeated calls."""
+        # What the output filter would mask must not be stored in the state folder either.
         await self._store(approval, MessageMasking(ran.verbatim).masked(ran.outcome), "ok", ok=True)
 
     async def store_error(self, approval: Approval, tool_error: ToolError) -> None:
-        """Keep a refusal as the outcome of a granted call."""
+        """Store an error as the outcome of an approved call."""
         await self._store(approval, tool_error.payload(), tool_error.code.value, ok=False)
 
     async def _after_error(self, approval: Approval, tool_error: ToolError) -> ToolError:
@@ -128,7 +128,7 @@ class ToolRunner:
             await self._authorizer.release(approval)
             seconds = tool_error.details.get("retry_after_seconds")
             if isinstance(seconds, int):
-                # The tool knows what it is that is not finished, and when to come back.
+                # The tool says what is unfinished and when to retry.
                 return outcome_unknown(approval, seconds, why=tool_error.message)
             return outcome_unknown(approval, see=tool_error.next_steps)
         if approval.details.only == "form" and tool_error.code in _MENDABLE:
@@ -140,25 +140,25 @@ class ToolRunner:
         return tool_error
 
     async def _reopen(self, approval: Approval) -> None:
-        """The person sits before the form still, with what they typed."""
+        """Reopen the form: the person still has it open, with the values they typed."""
         try:
             await self._authorizer.reopen(approval)
         except StoreUnavailable:
             await self._authorizer.release(approval)
-            logger.error("a form that was not sent could not be opened again")
+            logger.error("an unsent form could not be reopened")
 
     async def _return_grant(self, approval: Approval, tool_error: ToolError) -> ToolError:
         if approval.details.only is not None:
-            # Its page is gone by now, and nothing else can use the grant.
+            # Its page has closed, and no other channel can use the approval.
             await self.store_error(approval, tool_error)
             return tool_error
         try:
             await self._authorizer.return_grant(approval)
         except StoreUnavailable:
             await self._authorizer.release(approval)
-            logger.error("a grant that was not used could not be given back")
+            logger.error("an unused approval could not be given back")
             return tool_error
-        why = "The same call again in a moment; within 5 minutes of the approval nobody is asked again."
+        why = "Repeat the same call in a moment; within 5 minutes of the approval it needs no new one."
         return ToolError(
             tool_error.code,
             message=tool_error.message,
@@ -169,18 +169,18 @@ class ToolRunner:
     async def _store(self, approval: Approval, outcome: dict[str, Any], code: str, *, ok: bool) -> None:
         kept = json.dumps(outcome)
         if self.contains_secret(kept):
-            # Nor will the answer itself leave; whoever repeats the call is told to look at the state.
+            # The output filter withholds this result too. A repeated call gets `outcome.unknown` and a step to status.
             unknown = ToolError(Code.OUTCOME_UNKNOWN, next_steps=[STATUS])
             kept, ok, code = json.dumps(unknown.payload()), False, unknown.code.value
         try:
             await self._authorizer.finish(approval, kept, ok=ok, code=code)
         except StoreUnavailable:
-            # What happened, happened, and is told; a repeated call will find the row still `executing`.
+            # The caller still gets the outcome. A repeated call finds the row `executing` and reconciles it.
             await self._authorizer.release(approval)
-            logger.error("the outcome of a granted call could not be stored")
+            logger.error("the outcome of an approved call could not be stored")
 
 
 def tool_run(output: Output) -> ToolRun:
-    """What a tool returned, taken apart."""
+    """Split a tool's output into what to store, show once and show verbatim."""
     kept = output.model_dump(mode="json", exclude_none=True)
     return ToolRun(kept, output.summary(), output.ephemeral(), frozenset(collect_verbatim(output)))

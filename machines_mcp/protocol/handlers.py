@@ -1,4 +1,4 @@
-"""The MCP server object: every handler goes through one wrapper, so no exception's text reaches a client."""
+"""Build the MCP server. One wrapper round every handler keeps exception texts from clients."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Context = ServerRequestContext[Any, Any]
 
 NAME = "machines-mcp"
 
-# Everything here is one operator's view of one partner: nobody else may be shown it, and nothing keeps it.
+# Responses are private to one operator and partner, and must not be cached.
 _PRIVATE: dict[CacheableMethod, CacheHint] = {
     "tools/list": CacheHint(),
     "prompts/list": CacheHint(),
@@ -49,14 +49,14 @@ _PRIVATE: dict[CacheableMethod, CacheHint] = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """How the server introduces itself."""
+    """The title, version and instructions that the server sends to clients."""
 
     title: str
     version: str
     instructions: str
 
 
-# A card. Small, because answers of 2026-07-28 carry it each time.
+# A card. Small, because every 2026-07-28 response carries it.
 _CARD = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'><path d='M0 1h8v1H0zM0 3h8v4H0z'/></svg>"
 ICON = types.Icon(
     src="data:image/svg+xml," + quote(_CARD, safe="/:='"),
@@ -68,8 +68,8 @@ ICON = types.Icon(
 def contained(handler: Callable[[Context, P], Awaitable[R]]) -> Callable[[Context, P], Awaitable[R]]:
     """Turn any exception of a handler into a constant protocol error.
 
-    The SDK would send the text of a bare exception to clients of 2025-11-25 word for word, and a `sys.exit` or a stray
-    cancellation of some library would end the server.
+    Without it, the SDK would send an exception's text verbatim to 2025-11-25 clients. A `sys.exit` or a library's
+    stray cancellation would stop the server.
     """
 
     async def run(ctx: Context, params: P) -> R:
@@ -88,7 +88,7 @@ def contained(handler: Callable[[Context, P], Awaitable[R]]) -> Callable[[Contex
 
 def _is_meant(error: BaseException) -> bool:
     if isinstance(error, asyncio.CancelledError):
-        # Somebody cancelled this task, or a library let one slip that was never asked for.
+        # Tell a cancellation of this task from one that a library raised by itself.
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
     return isinstance(error, KeyboardInterrupt | GeneratorExit)
@@ -96,7 +96,7 @@ def _is_meant(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What requests are answered with."""
+    """The components that handle requests."""
 
     registry: Registry
     dispatcher: Dispatcher
@@ -105,7 +105,7 @@ class Loaded:
 
 
 def build_server(identity: Identity, load: Callable[[], Loaded], state_security: RequestStateSecurity) -> Server[Any]:
-    """Wire the handlers. `load` brings the tools, at the first request that needs them: a start need not wait."""
+    """Build the server with all handlers. `load` runs at the first request that needs it, for a fast start."""
 
     async def list_tools(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=load().registry.listing)
@@ -137,7 +137,7 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
         return await load().completions.complete(ctx, params)
 
     watching = Subscriptions(read_resource)
-    # The SDK's types say a model; its runner takes a finished mapping as well, and shaping twice costs a tool call.
+    # The SDK's types ask for a model. Its runner accepts a mapping too, which saves serializing twice.
     call: Any = contained(call_tool)
     server: Server[Any] = Server(
         NAME,
@@ -161,7 +161,7 @@ def build_server(identity: Identity, load: Callable[[], Loaded], state_security:
         on_completion=contained(complete),
     )
     server.add_request_handler("server/discover", types.RequestParams, contained(_discovering(server)))
-    # In place of the SDK's tracing, which would name rejected tools and texts in spans.
+    # Replaces the SDK's tracing, which would put rejected tool names and texts in spans.
     server.middleware[:] = [RequestStateBoundary(state_security, default_audience=NAME)]
     return server
 
@@ -184,9 +184,9 @@ async def _called(
 
 
 async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: ToolAnswer) -> ToolAnswer:
-    """Where a page of its own decides a call, have a client that can send the person there do so, once.
+    """If a call is decided on its own page, have a client with URL elicitation offer that page once.
 
-    The answer stays what it is, `approval.required`: that a page was opened says nothing of what was decided on it.
+    The result stays `approval.required`, because opening a page decides nothing.
     """
     repeated = params.request_state is not None or "approval_id" in (params.arguments or {})
     if repeated or not isinstance(answer, dict) or "isError" not in answer or not elicitation.supports_urls(ctx):
@@ -203,7 +203,7 @@ async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: To
 def _discovering(
     server: Server[Any],
 ) -> Callable[[Context, types.RequestParams | None], Awaitable[types.DiscoverResult]]:
-    """`server/discover` in place of the SDK's, in whose reading a server that tells of one change tells of all."""
+    """Return a `server/discover` handler. The SDK's would declare `list_changed` for lists that never change."""
 
     async def discover(ctx: Context, params: types.RequestParams | None) -> types.DiscoverResult:
         known = server.get_capabilities(protocol_version=ctx.protocol_version)

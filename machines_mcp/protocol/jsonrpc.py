@@ -1,7 +1,7 @@
-"""What is true of every finished line: protocol errors carry constant text, and nothing the guard knows leaves.
+"""Filter every outgoing line: protocol errors get constant text, and apparent secrets are masked.
 
-The SDK echoes parts of a bad request (an unknown method's name, for one) into its errors; a model could be made to
-read anything there. Codes, ids and the versions we speak are all that such an answer needs.
+The SDK's errors echo parts of a bad request, such as an unknown method's name, and could carry any text to a model.
+A filtered error keeps only its code, its id and the versions or capabilities it names.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _TEXT = {
     -32021: "Missing client capability",
     -32022: "Unsupported protocol version",
 }
-# Versions are dates; anything longer could be a value.
+# Versions are dates. Longer strings could be a secret.
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-# What a client can be told it lacks, with the parts of each; settings beside them are dropped.
+# The capabilities, and their parts, that an error may name as missing. Other settings are dropped.
 _CAPABILITIES = {"elicitation": ("form", "url"), "sampling": ("context", "tools"), "roots": ()}
-# Beyond this JSON numbers are no ids: not every client can read them back, and Python does not print the longest.
+# Larger numbers are not accepted as ids: not every client can parse them, and Python does not print the longest.
 MAX_ID = 2**63
 
 PARSE_ERROR = '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\n'
 
 
 class OutgoingLines:
-    """Turns the SDK's finished line into the line that leaves."""
+    """Turns the SDK's finished lines into the lines to send."""
 
     def __init__(self, output_filter: OutputFilter) -> None:
         self._output_filter = output_filter
 
     def outgoing(self, line: str) -> str:
-        """The line to send in place of `line`, with what looks like a secret masked; empty where nothing may be sent.
+        """Return the line to send in place of `line`, with apparent secrets masked; empty if it must not be sent.
 
-        Whatever leaves comes by here: answers, errors, progress, and what the person is asked.
+        Every outgoing line passes here: results, errors, progress and elicitation.
         """
         if kind(line) == "error":
             line = _constant_error(line)
@@ -52,7 +52,7 @@ class OutgoingLines:
         return self._withheld(line) if shown is None else shown
 
     def _withheld(self, line: str) -> str:
-        """The answer in place of one that must not leave; what is no answer is dropped."""
+        """Return an error in place of a withheld response, or an empty line for other messages."""
         if kind(line) not in ("result", "error"):
             return ""
         given = answered_id(line)
@@ -62,24 +62,24 @@ class OutgoingLines:
 
 
 def kind(line: str) -> str:
-    """What a finished line is: `result`, `error`, `method` (a request to the client) or `notification`."""
+    """Return the kind of a line: `result`, `error`, `method` (a request to the client) or `notification`."""
     head = _HEAD.match(line)
     return head[2] if head else "notification"
 
 
 def answered_id(line: str) -> int | str | None:
-    """The id of the request that a finished line answers; None for any other line."""
+    """Return the id of the request that a line answers, or None for any other line."""
     head = _HEAD.match(line)
     return json.loads(head[1]) if head and head[2] != "method" else None
 
 
 def is_id(given: object) -> bool:
-    """Whether this can be the id of a request."""
+    """Whether this is a valid request id."""
     return isinstance(given, str) or (type(given) is int and -MAX_ID <= given < MAX_ID)
 
 
 def invalid_request(message: object) -> str:
-    """The answer to a line that is JSON but no JSON-RPC message."""
+    """Return the error response to a line that is JSON but not a JSON-RPC message."""
     given = message.get("id") if isinstance(message, dict) else None
     known = given if is_id(given) and len(str(given)) <= 80 else None
     return json.dumps({"jsonrpc": "2.0", "id": known, "error": {"code": -32600, "message": _TEXT[-32600]}}) + "\n"

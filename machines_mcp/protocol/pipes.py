@@ -1,6 +1,6 @@
-"""The ends of the process's standard streams: taken away from everybody else, read and written by the event loop.
+"""Claim the process's standard streams, and read and write them on the event loop.
 
-Pipes and sockets only; a file, `/dev/null` or a terminal is read and written by a worker thread.
+Only pipes and sockets use the event loop; files, `/dev/null` and terminals use a worker thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHUNK = 64 * 1024
 
 
 class Sink(Protocol):
-    """Where bytes go. `write` returns when all were taken; `ready` when what was written before has been."""
+    """Takes bytes. `write` returns when all bytes are written; `ready` when earlier bytes are."""
 
     async def write(self, data: bytes) -> None: ...
 
@@ -26,7 +26,7 @@ class Sink(Protocol):
 
 
 def claim(fd: int, stand_in: int) -> int:
-    """Move a standard descriptor out of everybody's reach, put `stand_in` in its place, and return where it went."""
+    """Move a standard descriptor to a private number, put `stand_in` in its place, and return the number."""
     while (private := os.dup(fd)) <= 2:
         pass
     os.set_inheritable(private, False)
@@ -46,7 +46,7 @@ def is_file(fd: int) -> bool:
 
 
 async def open_reader(fd: int, left: Callable[[], None]) -> Callable[[], Awaitable[bytes]]:
-    """A function that reads some bytes, none at the end. Of a pipe's end `left` is told at once, whoever reads."""
+    """Return a function that reads bytes, and none at the end. Call `left` at a pipe's end, even without a reader."""
     if not _is_pipe(fd):
         return lambda: anyio.to_thread.run_sync(os.read, fd, CHUNK, abandon_on_cancel=True)
     stream = _Input(left)
@@ -56,7 +56,7 @@ async def open_reader(fd: int, left: Callable[[], None]) -> Callable[[], Awaitab
 
 
 class _Input(asyncio.StreamReader):
-    """Nobody reads while answers can't be written, so the end is told of as it comes."""
+    """Calls `left` when the end arrives, because nothing is read while responses can't be written."""
 
     def __init__(self, left: Callable[[], None]) -> None:
         super().__init__(limit=CHUNK)
@@ -68,19 +68,19 @@ class _Input(asyncio.StreamReader):
 
 
 async def open_sink(fd: int, lost: Callable[[], None]) -> Sink:
-    """Where to write. `lost` is told when nobody reads the other end of a pipe any more."""
+    """Return the sink for a descriptor. `lost` is called when the other end of a pipe is closed."""
     if not _is_pipe(fd):
         return _FileSink(fd)
     pipe = os.fdopen(fd, "wb", buffering=0)
     transport, sink = await asyncio.get_running_loop().connect_write_pipe(lambda: _PipeSink(lost), pipe)
-    # A write is done when the pipe has all of it: what would stand in a buffer is lost when the process ends.
+    # A write ends only when the pipe has all of it: buffered bytes would be lost when the process exits.
     transport.set_write_buffer_limits(high=0)
     sink.transport = transport
     return sink
 
 
 class _FileSink:
-    """A file, a terminal, or a pipe on Windows: written by a worker thread."""
+    """Writes to a file, a terminal, or a pipe on Windows, in a worker thread."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -89,7 +89,7 @@ class _FileSink:
         await anyio.to_thread.run_sync(self._write, data)
 
     async def ready(self) -> None:
-        """A write returns only when it is done."""
+        """Return at once: `write` does not buffer."""
 
     def _write(self, data: bytes) -> None:
         while data:
@@ -97,7 +97,7 @@ class _FileSink:
 
 
 class _PipeSink(asyncio.BaseProtocol):
-    """A pipe or socket, written by the event loop; knows when it is full, free again, or gone."""
+    """Writes to a pipe or socket on the event loop, and tracks whether it is full or closed."""
 
     transport: asyncio.WriteTransport
 
@@ -108,7 +108,7 @@ class _PipeSink(asyncio.BaseProtocol):
         self._gone = False
 
     async def write(self, data: bytes) -> None:
-        """Write, or drop what nobody will read."""
+        """Write the bytes, or drop them if the other end is closed."""
         if not self._gone:
             self.transport.write(data)
             await self.ready()

@@ -1,4 +1,4 @@
-"""The prompts: Markdown files with a TOML head (`+++`), shipped in the package and kept in `prompts/` of a checkout."""
+"""Load the prompts: Markdown files with TOML front matter (`+++`), in the package or `prompts/` of a checkout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import mcp_types as types
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt as its file states it; `{name}` in the text stands for an argument."""
+    """A prompt, as read from its file. `{name}` in the text is the placeholder of an argument."""
 
     name: str
     title: str
@@ -24,26 +24,26 @@ class Prompt:
     arguments: tuple[types.PromptArgument, ...]
     text: str
     needs: tuple[str, ...] = ()
-    """The tools that it takes."""
+    """The tools that the prompt uses."""
 
     def fits(self, usable: Collection[str]) -> bool:
-        """Whether a server with these tools can go through with it."""
+        """Whether a server with these tools can follow the prompt."""
         return all(name in usable for name in self.needs)
 
     def shown(self) -> types.Prompt:
-        """The prompt as `prompts/list` shows it."""
+        """Return the prompt for `prompts/list`."""
         return types.Prompt(
             name=self.name, title=self.title, description=self.description, arguments=list(self.arguments)
         )
 
     def filled(self, given: Mapping[str, str]) -> types.GetPromptResult:
-        """The prompt as `prompts/get` gives it."""
+        """Return the prompt for `prompts/get`."""
         content = types.TextContent(type="text", text=self.render(given))
         message = types.PromptMessage(role="user", content=content)
         return types.GetPromptResult(description=self.description, messages=[message])
 
     def render(self, given: Mapping[str, str]) -> str:
-        """The text with the arguments filled in; those left out keep a plain placeholder."""
+        """Return the text with the arguments filled in. Missing ones become "(ask for the ...)"."""
         known = {argument.name for argument in self.arguments}
 
         def fill(place: re.Match[str]) -> str:
@@ -51,13 +51,13 @@ class Prompt:
             value = given.get(name, "").strip() or f"(ask for the {name.replace('_', ' ')})"
             return value[:200] if name in known else place[0]
 
-        # In one pass: a value that looks like a place is not filled in again.
+        # In one pass, so that a placeholder inside a value is not filled in.
         return re.sub(r"\{(\w+)\}", fill, self.text)
 
 
 @cache
 def load_prompts() -> Mapping[str, Prompt]:
-    """All prompts by name, in the order of their names."""
+    """Return all prompts by name, sorted by name."""
     files = sorted((f for f in _folder().iterdir() if f.name.endswith(".md")), key=lambda f: f.name)
     prompts = [_read(f.name.removesuffix(".md"), f.read_text(encoding="utf-8")) for f in files]
     return {prompt.name: prompt for prompt in prompts}

@@ -1,7 +1,7 @@
-"""What became of granted calls that were cut short: by a crash, a lost answer, or a disk that was full.
+"""Reconcile approved calls that were interrupted by a crash, a lost response or a full disk.
 
-Each is looked into by its tool's `settle`, at the server's start and when a call names it. Of many servers over one
-folder, and many calls in one, a single one does so at a time. What comes of it is kept as if the call had ended so.
+Each tool's `settle` finds the outcome, when the server starts and when a call names the approval. At most one task of
+one server reconciles a call at a time. The outcome is stored as if the call had returned it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from machines_mcp.storage.journal import CallContext, JournalEntry, ReadOnly
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
-"""How long the start goes on with what can't be told yet; after it, calls that name it do."""
+"""How long startup retries unresolved calls; later, calls that name them do."""
 CALL_SECONDS = 20.0
-"""How long a call waits until it can be told."""
+"""How long a call waits for a reconciled outcome."""
 AGAIN_SECONDS = 5.0
-"""After a look that failed: Machines can't be reached, say."""
+"""The delay after a failed attempt, for example when Machines is unreachable."""
 _AT_ONCE = 4
 
 _Closed: TypeAlias = Literal["done", "rejected", "manual"]
 
 
 class Reconciler:
-    """Looks into calls that were cut short. `tools` are all there are: one may be switched off since."""
+    """Reconciles interrupted calls. `tools` includes disabled ones, which may have left interrupted calls."""
 
     def __init__(self, guard: Guard, tools: Mapping[str, Tool], running: ToolRunner, services: Any) -> None:
         self._guard = guard
@@ -48,7 +48,7 @@ class Reconciler:
         self._attempts: dict[str, _Attempt] = {}
 
     async def reconcile(self, approval: Approval) -> Authorization | None:
-        """Find out, within 20 seconds, what became of this intent: None once its row says so."""
+        """Reconcile this approval within 20 seconds. Return None once its outcome is stored."""
         until = anyio.current_time() + CALL_SECONDS
         while True:
             authorization = await self._attempt(approval)
@@ -58,13 +58,13 @@ class Reconciler:
             await anyio.sleep(pause)
 
     async def reconcile_all(self) -> None:
-        """Look into all that was cut short, for at most a minute; what a person must say is left to them."""
+        """Reconcile all interrupted calls, for at most a minute. Skip those that a person must resolve."""
         with anyio.move_on_after(START_SECONDS):
-            while (pause := await self._round()) is not None:  # noqa: ASYNC110 - time is all that is waited for
+            while (pause := await self._round()) is not None:  # noqa: ASYNC110 - there is no event to wait for
                 await anyio.sleep(pause)
 
     async def _round(self) -> float | None:
-        """Look into each once. The seconds until the next round, None where none is needed."""
+        """Reconcile each call once. Return the seconds until the next round, or None if none is needed."""
         pauses: list[float] = []
         places = anyio.Semaphore(_AT_ONCE)
 
@@ -85,8 +85,8 @@ class Reconciler:
         return max(1.0, min(pauses)) if pauses else None
 
     async def _close_the_rest(self, interrupted: set[str]) -> None:
-        """Entries that no intent waits for: of what nobody is asked about, all of which may be done twice; and of what
-        has its outcome, but could not be written here."""
+        """Close journal entries without an interrupted approval: calls that needed none (all safe to repeat), and calls
+        whose outcome was stored but whose entry was not."""
         for entry in await self._guard.journal.unresolved():
             if entry.state == "manual" or entry.approval_id in interrupted:
                 continue
@@ -96,14 +96,14 @@ class Reconciler:
                 await self._guard.journal.close(entry.id, "done" if happened else "unknown")
 
     async def _attempt(self, approval: Approval) -> Authorization | None:
-        """Look once, or wait for who does so already."""
+        """Reconcile once, or wait for an attempt already under way."""
         look = self._attempts.get(approval.id)
         if look is not None:
             await look.over.wait()
             return look.authorization
         look = self._attempts[approval.id] = _Attempt(Authorization("later", approval, seconds=AGAIN_SECONDS))
         try:
-            # As for a call that runs: once begun, nobody who gives up leaves it half known.
+            # Shielded like a running call: a cancelled caller must not leave the outcome half recorded.
             with anyio.move_on_after(EXECUTION_SECONDS, shield=True):
                 look.authorization = await self._take_over(approval)
         finally:
@@ -113,7 +113,7 @@ class Reconciler:
 
     async def _take_over(self, approval: Approval) -> Authorization | None:
         if approval.owner is None:
-            # Taken before there was a journal, so that it holds nothing proves nothing.
+            # Approved before the journal existed, so a missing entry proves nothing.
             return Authorization("manual", approval)
         taken = await self._guard.approvals.executions.take_over(approval.id)
         if taken is None:
@@ -125,7 +125,7 @@ class Reconciler:
             await self._guard.approvals.executions.release(approval.id)
             if not isinstance(error, Exception):
                 raise
-            logger.error("what became of a call could not be found out: %s", type(error).__name__)
+            logger.error("a call could not be reconciled: %s", type(error).__name__)
             return Authorization("later", taken, seconds=AGAIN_SECONDS)
         failpoint("settling.ended")
         return authorization
@@ -152,33 +152,33 @@ class Reconciler:
     async def _ask_tool(self, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
         waits = [entry.note or "" for entry in entries if entry.state == "manual"]
         if waits:
-            # Once a person is called, nothing is decided behind their back.
+            # A person was already asked to resolve it, so leave the decision to them.
             return NeedsPerson(waits[0])
         tool = self._tools.get(approval.tool)
         if tool is None or tool.reconcile is None:
-            return NeedsPerson("This version has no way to find out whether it happened.")
+            return NeedsPerson("This version can't find out whether it happened.")
         call = Call(approval.user_id, approval.idempotency_key, self._services, _no_progress)
-        # What another policy let through may be looked for, but is not sent once more.
+        # A call allowed under another policy may be looked up, but not sent again.
         other_policy = approval.policy != self._guard.policy.digest
         about = CallContext(approval.id, tool.name, approval.user_id, read_only=other_policy)
         try:
             return await self._running.map_errors(tool, tool.reconcile(call, approval, entries), about)
         except ToolError as tool_error:
-            logger.warning("what became of a call can't be found out now: %s", tool_error.code.value)
+            logger.warning("a call can't be reconciled now: %s", tool_error.code.value)
             return RetryLater(AGAIN_SECONDS)
         except ReadOnly:
-            return NeedsPerson("It would have to be sent once more, and the policy has changed since it was allowed.")
+            return NeedsPerson("It would have to be sent again, and the policy has changed since it was allowed.")
 
     async def _close(
         self, approval: Approval, state: _Closed, reference: str | None = None, note: str | None = None
     ) -> None:
-        # Read anew: looking may have sent it again.
+        # Read again, because reconciling may have resent the request.
         for entry in await self._guard.journal.for_approval(approval.id):
             if entry.state in ("pending", "unknown"):
                 await self._guard.journal.close(entry.id, state, reference, note=note)
 
     async def _return_or_fail(self, approval: Approval, why: str) -> None:
-        """Give the grant back, where it can still be used; else the call has failed."""
+        """Give the approval back if it is still usable; otherwise store the failure."""
         if approval.details.only is None and self._guard.approvals.is_valid(approval):
             await self._guard.authorizer.return_grant(approval)
         else:
@@ -186,7 +186,7 @@ class Reconciler:
 
 
 class _Attempt:
-    """One look under way, which all wait for who would look as well."""
+    """A reconciliation under way, shared by all callers that wait for it."""
 
     def __init__(self, authorization: Authorization | None) -> None:
         self.authorization = authorization

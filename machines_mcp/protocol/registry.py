@@ -1,4 +1,4 @@
-"""The tools this server has, as the operator's settings and policy leave them, in one fixed order."""
+"""The tools that the operator's settings and policy allow, in one fixed order."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Registry:
         self.pinned_user = pinned_user
 
     def may_ask(self, tool: Tool) -> bool:
-        """Whether any call of the tool can be one that is repeated by its id: because the policy asks a person, or
-        because what it does must not be done twice, whoever allowed it."""
+        """Whether the tool takes an `approval_id`: some of its calls need approval, or are allowed but must not execute
+        twice."""
         rules = {action_class: self.policy.rule(action_class, tool.name) for action_class in tool.action_classes}
         acts = any(
             rule is not Rule.DENY
@@ -40,16 +40,16 @@ class Registry:
         return acts or Rule.ASK in rules.values()
 
     def only_reads(self, name: str) -> bool:
-        """Whether nothing can change by calling this name."""
+        """Whether calling this name can't change anything."""
         tool = self.tools.get(name)
         return tool is None or tool.read_only
 
     def is_usable(self, tool: Tool) -> bool:
-        """Whether any call of the tool can be allowed at all."""
+        """Whether the policy allows any call of the tool, with or without approval."""
         return any(self.policy.rule(action_class, tool.name) is not Rule.DENY for action_class in tool.action_classes)
 
     def closed_arguments(self, tool: Tool) -> frozenset[str]:
-        """The arguments that the policy leaves no value of."""
+        """Return the arguments for which the policy allows no value."""
         return frozenset(name for name, values in tool.allowed_values(self.policy).items() if not values)
 
     @cached_property
@@ -59,7 +59,7 @@ class Registry:
 
     @cached_property
     def listing(self) -> list[types.Tool]:
-        """The tools as `tools/list` shows them; those that the policy refuses altogether are left out."""
+        """The tools as `tools/list` shows them, without those that the policy denies."""
         return [self._describe(tool) for tool in self.tools.values() if self.is_usable(tool)]
 
     def _describe(self, tool: Tool) -> types.Tool:

@@ -1,6 +1,6 @@
-"""Resources: what a read tool answers, at an address; and the map of the journey.
+"""Serve resources: the results of read tools at an address, and the map of the journey.
 
-On a server that is pinned to one user an address names no user: `machines://cards/{card_id}`. Elsewhere it does:
+If the server is pinned to one user, an address names no user: `machines://cards/{card_id}`. Otherwise it does:
 `machines://users/{user_id}/cards/{card_id}`.
 """
 
@@ -23,7 +23,7 @@ from machines_mcp.protocol.registry import Registry
 
 SCHEME = "machines://"
 
-# Clients of older revisions may refuse a result with a part that they don't know. Revisions are dates.
+# Clients of older revisions may reject a result with an unknown content type. Revisions are dates.
 _LINKS_SINCE = "2025-06-18"
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -31,7 +31,7 @@ _PLACE = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """An address below the user's, and the read tool whose answer stands there; or a text."""
+    """An address below the user's, and the read tool that serves it, or a fixed text."""
 
     path: str
     title: str
@@ -39,16 +39,16 @@ class Resource:
     tool: str | None = None
     text: str | None = None
     linked_by: tuple[str, ...] = ()
-    """The tools whose results have what fills the address, and name it."""
+    """The tools whose results link to this resource and have the values that fill its address."""
 
     @property
     def name(self) -> str:
-        """The path as a name."""
+        """The path without its placeholders, as a name."""
         return _PLACE.sub("", self.path).strip("/").replace("/", "_") or self.path
 
 
 class Resources:
-    """The resources of a server, as its settings and policy leave them."""
+    """The resources that a server's settings and policy allow."""
 
     def __init__(self, resources: Sequence[Resource], registry: Registry, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
@@ -57,7 +57,7 @@ class Resources:
         self._by_template = {SCHEME + ("" if r.tool is None else prefix) + r.path: r for r in usable}
 
     def listed(self) -> list[types.Resource]:
-        """Those with a fixed address."""
+        """Return the resources with a fixed address."""
         return [
             types.Resource(
                 uri=uri, name=found.name, title=found.title, description=found.description, mime_type=_kind(found)
@@ -67,7 +67,7 @@ class Resources:
         ]
 
     def templates(self) -> list[types.ResourceTemplate]:
-        """Those with places to fill."""
+        """Return the resources whose address has placeholders."""
         return [
             types.ResourceTemplate(
                 uri_template=uri,
@@ -81,10 +81,10 @@ class Resources:
         ]
 
     async def read(self, ctx: ServerRequestContext[Any, Any], uri: str) -> types.ReadResourceResult:
-        """The resource at an address.
+        """Return the resource at an address.
 
         Raises:
-            MCPError: There is none, or the API has nothing to show there now.
+            MCPError: There is none, or its tool returns an error now.
         """
         for template, found in self._by_template.items():
             places = _match(template, uri)
@@ -95,7 +95,7 @@ class Resources:
         raise MCPError(code=types.INVALID_PARAMS, message="no such resource")
 
     def link(self, revision: str, params: types.CallToolRequestParams, answer: Any) -> None:
-        """Name, in a good result, the addresses where what it speaks of can be read again."""
+        """Add links to a successful result, to the resources that show its objects."""
         if not isinstance(answer, dict) or "structuredContent" not in answer or revision < _LINKS_SINCE:
             return
         known = {**answer["structuredContent"], **(params.arguments or {})}
@@ -109,12 +109,12 @@ class Resources:
         try:
             body = await self._dispatcher.read(ctx, tool, places)
         except ToolError:
-            raise MCPError(code=types.INVALID_PARAMS, message="not to be had") from None
+            raise MCPError(code=types.INVALID_PARAMS, message="not available") from None
         return json.dumps(body, ensure_ascii=False, indent=1)
 
 
 def address(template: str, **places: str) -> str:
-    """An address with its places filled."""
+    """Fill the placeholders of an address."""
     return _PLACE.sub(lambda place: quote(places[place[1]], safe=""), template)
 
 
@@ -124,7 +124,7 @@ def _link(resource: Resource, uri: str) -> dict[str, str]:
 
 
 def _match(template: str, uri: str) -> dict[str, str] | None:
-    # Odd indices of a split by a pattern with one group are the groups: the names of the places.
+    # Splitting by a pattern with one group puts the groups, here the placeholder names, at odd indices.
     parts = _PLACE.split(template)
     pattern = "".join(re.escape(part) if n % 2 == 0 else f"(?P<{part}>[^/?#]{{1,400}})" for n, part in enumerate(parts))
     found = re.fullmatch(pattern, uri)

@@ -1,4 +1,4 @@
-"""JSON Schemas as every client accepts them: flat, without `$ref`, titles, null arms or top-level `anyOf`."""
+"""Build JSON Schemas that every client accepts: flat, without `$ref`, titles, null arms or top-level `anyOf`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from machines_mcp.protocol.tool import Tool
 
-# What a step is stands once in the server's instructions; here it would be read two dozen times.
+# The server's instructions describe a step once; here the model would read it two dozen times.
 NEXT_STEPS: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 APPROVAL_ID: dict[str, Any] = {
     "type": "string",
@@ -21,11 +21,11 @@ APPROVAL_ID: dict[str, Any] = {
 def input_schema(
     tool: Tool, *, pinned: bool, asks: bool, choices: Mapping[str, Mapping[str, str]] | None = None
 ) -> dict[str, Any]:
-    """The schema of a tool's arguments.
+    """Return the schema of a tool's arguments.
 
-    `pinned`: the server acts for one user, so `user_id` is no argument. `asks`: a person may have to approve, so
-    `approval_id` is one. `choices`: the values that the policy leaves of an argument, and what each means; where it
-    leaves none, it is no argument.
+    `pinned`: the server acts for one user, so `user_id` is left out. `asks`: calls may need approval, so `approval_id`
+    is added. `choices`: the allowed values of an argument and their meanings. An argument without allowed values is
+    left out.
     """
     schema = flat_schema(tool.input_model, "validation")
     for name, values in (choices or {}).items():
@@ -45,7 +45,7 @@ def input_schema(
 
 
 def output_schema(tool: Tool) -> dict[str, Any]:
-    """The schema of a tool's structured result. It is open: `simulated` is there where nothing is real."""
+    """Return the schema of a tool's structured result. It is open, because embedded mode adds `simulated`."""
     schema = flat_schema(tool.output_model, "serialization")
     properties = schema["properties"]
     del properties["next_steps"]
@@ -59,10 +59,10 @@ def output_schema(tool: Tool) -> dict[str, Any]:
 def flat_schema(
     model: type[BaseModel], mode: Literal["validation", "serialization"], *, examples: bool = False
 ) -> dict[str, Any]:
-    """The model's schema with references resolved in place and noise removed.
+    """Return the model's schema with references inlined and noise removed.
 
-    Arguments stay closed (`additionalProperties: false`), results are open: they may grow. `examples` are for refusals:
-    `tools/list` has no room for them.
+    Arguments stay closed (`additionalProperties: false`). Results are open, so that fields can be added. `examples`
+    are only for error messages: they would make `tools/list` too long.
     """
     schema = model.model_json_schema(mode=mode)
     definitions = schema.pop("$defs", {})
@@ -90,7 +90,7 @@ class _Flattener:
         if "$ref" not in node:
             return node
         target = self._definitions[node["$ref"].rsplit("/", 1)[1]]
-        # A class's docstring is for its readers, not for the model's.
+        # A class's docstring is for developers, not for the model.
         inherited = {key: value for key, value in target.items() if key != "description"}
         return self._resolved(inherited | {key: value for key, value in node.items() if key != "$ref"})
 

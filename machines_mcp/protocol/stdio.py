@@ -1,7 +1,7 @@
-"""MCP over stdin and stdout on the event loop: no worker thread between the pipe and the SDK.
+"""Serve MCP over stdin and stdout on the event loop, without worker threads between the pipe and the SDK.
 
-The SDK's own `stdio_server` does the framing; what it reads from and writes to are the two ends built here. Stray
-output of libraries and children can't reach the wire: the real descriptors are moved away before anything runs.
+The SDK's `stdio_server` does the framing, over the reader and writer built here. The real descriptors are moved away
+first, so stray output of libraries and child processes can't reach the client.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_LINE = 4 * 1024 * 1024
 PIPE_DRAIN_SECONDS = 1.5
 FILE_DRAIN_SECONDS = 60.0
 
-# Answered when it ends, which may be never: nobody waits for that after the last line.
+# Its response comes when the stream ends, maybe never, so draining does not wait for it.
 _ENDLESS = ("subscriptions/listen",)
 
 
@@ -31,23 +31,23 @@ _ENDLESS = ("subscriptions/listen",)
 async def serve_stdio(
     wire: OutgoingLines, *, left: Callable[[], None], lost: Callable[[], None]
 ) -> AsyncIterator[tuple[Any, Any]]:
-    """The SDK's stream pair over this process's stdin and stdout.
+    """Yield the SDK's stream pair over this process's stdin and stdout.
 
-    After the last line of a pipe, calls under way have 1.5 s to be answered (the client has gone); after the last
-    line of a file, 60 s (a script wants its answers). `left` is called when there is nothing more to read, even while
-    answers can't be written; `lost` when nobody reads them any more.
+    After the last line of a pipe, running calls have 1.5 s to finish, because the client has gone. After the last line
+    of a file, they have 60 s, because a script wants its responses. `left` is called at the end of input, even while
+    responses can't be written; `lost` when the client closes its end of the output.
     """
     source, target = claim(0, os.open(os.devnull, os.O_RDONLY)), claim(1, os.dup(2))
     writer = LineWriter(wire, await open_sink(target, lost))
     drain_seconds = FILE_DRAIN_SECONDS if is_file(source) else PIPE_DRAIN_SECONDS
     reader = LineReader(await open_reader(source, left), writer, drain_seconds, left)
-    # The SDK only iterates the one and calls write and flush of the other.
+    # The SDK only iterates the reader and calls write and flush of the writer.
     async with stdio_server(stdin=cast(Any, reader), stdout=cast(Any, writer)) as streams:
         yield streams
 
 
 class LineWriter:
-    """The one place where lines leave."""
+    """Writes every line that leaves the server."""
 
     def __init__(self, wire: OutgoingLines, sink: Sink) -> None:
         self._wire = wire
@@ -63,37 +63,37 @@ class LineWriter:
             self.settle(answered)
 
     async def send(self, line: str) -> None:
-        """Send a line that answers no request which was expected."""
+        """Send a line without marking its request as answered."""
         line = self._wire.outgoing(line)
         if line:
             await self._sink.write(line.encode("utf-8", "backslashreplace"))
 
     async def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: `write` does not buffer."""
 
     async def ready(self) -> None:
-        """Wait while the client does not read."""
+        """Wait until earlier output has been written."""
         await self._sink.ready()
 
     def expect(self, request_id: int | str) -> None:
-        """A request came that will be answered."""
+        """Note a request that needs a response."""
         self._awaited.add(request_id)
 
     def settle(self, request_id: int | str) -> None:
-        """It was answered, or its caller has cancelled it and will get no answer."""
+        """Mark a request as answered, or as cancelled and never answered."""
         self._awaited.discard(request_id)
         if not self._awaited and self._settled is not None:
             self._settled.set()
 
     async def settled(self) -> None:
-        """Wait until every request that was expected is settled."""
+        """Wait until every noted request is answered or cancelled."""
         while self._awaited:
             self._settled = anyio.Event()
             await self._settled.wait()
 
 
 class LineReader:
-    """Lines of JSON-RPC. Those that are none are answered here, since the SDK passes over them in silence."""
+    """Reads JSON-RPC lines. It answers malformed ones itself, because the SDK ignores them silently."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class LineReader:
 
     async def __anext__(self) -> str:
         while True:
-            # A client that does not read its answers is not read from either.
+            # Back-pressure: do not read from a client that does not read its responses.
             await self._writer.ready()
             line = await self._next_line()
             if line is None:
@@ -133,7 +133,7 @@ class LineReader:
                 return last or None
             *whole, self._rest = (self._rest + chunk).split(b"\n")
             if whole and self._overlong:
-                # The end of the line that was refused when it had grown too long.
+                # The rest of an overlong line that was already refused.
                 del whole[0]
                 self._overlong = False
             self._lines.extend(whole)

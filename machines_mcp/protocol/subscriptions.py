@@ -1,7 +1,7 @@
-"""Telling a client that what stands at an address reads differently now.
+"""Notify clients when a subscribed resource changes.
 
-Machines tells nobody of a change, so watched addresses are read again: after each call that may have changed something,
-and every minute. Nothing is read while nobody watches, and of what was read only a digest is kept.
+The API does not push changes, so subscribed resources are read again after each call that may change something, and
+every minute. Only a digest of each is kept. Without subscriptions, nothing is read.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ MOST_STREAMS = 16
 
 @dataclass
 class Subscription:
-    """An address, what it read like last, and who wants to know."""
+    """A subscribed address: the digest of its last content, and its subscribers."""
 
     ctx: Context
     seen: str
     streams: int = 0
     session: ServerSession | None = None
-    """The client's connection, where it subscribed in the way of 2025-11-25."""
+    """The client's connection, if it subscribed by the 2025-11-25 protocol."""
 
 
 class Subscriptions:
-    """What the clients of one server watch. `read` is what `resources/read` is answered with."""
+    """The subscriptions of one server. `read` handles `resources/read`."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
@@ -53,16 +53,16 @@ class Subscriptions:
         self._wanted = anyio.Event()
 
     async def subscribe(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
-        """Tell the client of this connection when the address reads differently (2025-11-25).
+        """Notify the client of this connection when the resource changes (2025-11-25).
 
         Raises:
-            MCPError: There is nothing at the address, or too much is watched already.
+            MCPError: There is no resource at the address, or too many are subscribed.
         """
         (await self._watch(ctx, params.uri)).session = ctx.session
         return types.EmptyResult()
 
     async def unsubscribe(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
-        """No longer; what was never asked for is no error."""
+        """Stop the notifications. An unknown address is no error."""
         found = self._watched.get(params.uri)
         if found is not None:
             found.session = None
@@ -72,19 +72,19 @@ class Subscriptions:
     async def listen(
         self, ctx: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        """One stream of notices (2026-07-28). Addresses that lead nowhere, and lists, which never change, stay out."""
+        """Stream notifications (2026-07-28). Skip unknown addresses, and lists, which never change."""
         wanted = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))
         async with self._held(ctx, wanted) as known:
             honoured = types.SubscriptionFilter(resource_subscriptions=known or None)
             return await self._listener(ctx, params.model_copy(update={"notifications": honoured}))
 
     def touch(self) -> None:
-        """Something may have changed: look now."""
+        """Check for changes now."""
         self._touched.set()
 
     @asynccontextmanager
     async def running(self, server: object) -> AsyncIterator[dict[str, Any]]:
-        """Keeps looking while a server runs; made for the SDK's `lifespan`."""
+        """Check for changes while a server runs; for the SDK's `lifespan`."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._look_on)
             yield {}
@@ -108,12 +108,12 @@ class Subscriptions:
 
     async def _watch(self, ctx: Context, uri: str) -> Subscription:
         if uri not in self._watched:
-            # Before the answer: a change right after it must be noticed. What is read answers no request.
+            # Read before responding, so that a change right after is noticed. This read belongs to no request.
             ctx = replace(ctx, request_id=None)
             seen = await self._reads(ctx, uri)
-            # Others may have begun to watch this and more meanwhile.
+            # Other subscriptions may have been added during the read.
             if uri not in self._watched and len(self._watched) >= MOST:
-                raise MCPError(code=types.INVALID_PARAMS, message="too much is watched")
+                raise MCPError(code=types.INVALID_PARAMS, message="too many subscriptions")
             self._watched.setdefault(uri, Subscription(ctx, seen))
             self._wanted.set()
         return self._watched[uri]
@@ -144,10 +144,10 @@ class Subscriptions:
                 found.seen = seen
                 await self._tell(uri, found)
         except MCPError:
-            # Not to be had now; what it reads like when it is again, is compared with what it was.
+            # Unavailable now. Compare the next successful read with the last digest.
             return
         except Exception as error:
-            logger.error("a watched address could not be looked at: %s", type(error).__name__)
+            logger.error("a subscribed resource could not be read: %s", type(error).__name__)
 
     async def _tell(self, uri: str, found: Subscription) -> None:
         await self._bus.publish(ResourceUpdated(uri))

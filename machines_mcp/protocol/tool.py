@@ -34,29 +34,29 @@ Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 """Money in US cents, 1 to 100,000,000 (one million dollars)."""
 
 WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change")]
-"""How long a call may wait for a change before it answers `still_waiting`."""
+"""Seconds a call may wait for a change before it returns `still_waiting`."""
 
 
 class Input(BaseModel):
-    """The arguments of a tool. Unknown ones are refused: a misspelt limit must not vanish."""
+    """The arguments of a tool. Unknown names are refused, so that a misspelt limit is not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class UserInput(Input):
-    """The arguments of a tool that acts for one user; left out of the schema where the server is pinned to one."""
+    """The arguments of a tool that acts for one user. A pinned server omits `user_id` from the schema."""
 
     user_id: Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=120), AfterValidator(_plain_id)]
 
 
 class OutputPart(BaseModel):
-    """A part of an output: an allow-list of fields, so that nothing passes through by accident."""
+    """A part of an output. Its fields are an allow-list: API fields that it does not declare never pass through."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class NextStepOutput(OutputPart):
-    """A call that makes sense next, with the arguments already known."""
+    """A suggested next call, with the arguments already known."""
 
     tool: str
     why: str
@@ -64,35 +64,35 @@ class NextStepOutput(OutputPart):
 
 
 class Output(OutputPart):
-    """What a tool returns. The dispatcher adds `environment` and, where nothing is real, `simulated`."""
+    """The result of a tool. The dispatcher adds `environment` and, in embedded mode, `simulated`."""
 
     next_steps: list[NextStepOutput] = Field(default_factory=list)
 
     def summary(self) -> str:
-        """What matters of it, in a sentence of our own words: of what comes from outside, numbers and plain words."""
+        """Return a one-sentence summary in our own words, with only numbers and plain words from outside."""
         return "Done."
 
     def ephemeral(self) -> dict[str, str]:
-        """Values that this one answer shows beside the fields, and that no stored outcome ever holds."""
+        """Return extra values for this one result. They are never stored."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[S]):
-    """What a tool's function gets beside its arguments."""
+    """The context that a tool's function gets besides its arguments."""
 
     user_id: str
-    """The user the call acts for; empty for tools that act for nobody."""
+    """The user the call acts for; empty for tools that act for no user."""
     idempotency_key: str
-    """One per intent, or one per call where nobody is asked: the same for every attempt at the same thing."""
+    """The same for every attempt at one approval; unique per call if no approval is needed."""
     services: S
     progress: Callable[[float, str], Awaitable[None]]
-    """Tell the client how far along a wait is (0 to 1) and what is waited for."""
+    """Report the progress of a wait to the client: a fraction (0 to 1) and what the wait is for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """It happened: what the call would have returned, and the id of what was made, where it was found just now."""
+    """The call took effect: its output and, if the lookup found it, the id of what was created."""
 
     output: Output
     reference: str | None = None
@@ -100,21 +100,21 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class NotExecuted:
-    """Nothing happened, and whatever the call had taken for it is given back. `why` is a sentence for the model."""
+    """The call had no effect, and anything it had reserved is released. `why` is a sentence for the model."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsPerson:
-    """Nobody can tell by asking the API, so a person must. `why` is a sentence for them."""
+    """The API can't show the outcome, so a person must resolve it. `why` is a sentence for them."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """It can't be told yet: look again in so many seconds. `why` is a sentence for the model, where more is known."""
+    """The outcome is not known yet: retry after `seconds`. `why` is an optional sentence for the model."""
 
     seconds: float
     why: str | None = None
@@ -126,7 +126,7 @@ Reconcile: TypeAlias = Callable[[Call[Any], Approval, Sequence[JournalEntry]], A
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A registered tool. Everything the client sees and the gate asks about it."""
+    """A registered tool: what the client sees and what authorization needs."""
 
     name: str
     title: str
@@ -148,23 +148,23 @@ class Tool:
 
     @property
     def read_only(self) -> bool:
-        """Whether no arguments can make it change anything."""
+        """Whether every call only reads."""
         return self.action_classes == (ActionClass.READ,)
 
     def classify(self, arguments: Input) -> ActionClass:
-        """The class of this call.
+        """Return the action class of this call.
 
         Raises:
-            ValueError: It is none that the tool declares, so the policy was never asked about it.
+            ValueError: The tool does not declare this class, so the policy was never checked for it.
         """
         action_class = self.action_class_of(arguments)
         if action_class not in self.action_classes:
-            raise ValueError("a call of a class that its tool does not declare")
+            raise ValueError("the tool does not declare the action class of this call")
         return action_class
 
     @property
     def per_user(self) -> bool:
-        """Whether it acts for one user."""
+        """Whether the tool acts for one user."""
         return issubclass(self.input_model, UserInput)
 
 
@@ -183,22 +183,22 @@ def tool(
     idempotent: bool = True,
     open_world: bool = True,
 ) -> Callable[[Callable[[Call[S], In], Awaitable[Out]]], Tool]:
-    """Make a `Tool` of `async def name(call, args) -> Output`; its docstring is the description the model reads.
+    """Make a `Tool` from `async def name(call, args) -> Output`. Its docstring is the description the model reads.
 
-    `effect` names every class its calls can have; with more than one, `effect_of` computes it from the arguments.
-    `stakes` says what the person reads and what limits count, and refuses what could not be done anyway before
-    anybody is asked. `present` shows a waiting intent on a page of its own, where the call needs one, and returns its
-    address; None: the person is asked in the usual ways. `settle` finds out what became of a granted call that was cut
-    short: from the intent and what the journal has of it, without the arguments, which are stored nowhere. `choices`:
-    the values that a policy leaves of an argument, each with its meaning.
+    `effect`: every action class its calls can have. With more than one, `effect_of` computes it from the arguments.
+    `stakes`: returns the approval details and the amounts that limits count, and refuses calls that would fail anyway.
+    `present`: shows a waiting approval on a page of its own and returns the page's address, or None to use the usual
+    channels.
+    `settle`: reconciles an interrupted call from its approval and journal entries. The arguments are not stored.
+    `choices`: the values of an argument that the policy allows, each with its meaning.
     """
     action_classes = action_class if isinstance(action_class, tuple) else (action_class,)
     if not action_classes:
-        raise TypeError("a tool names the effect of its calls")
+        raise TypeError("a tool must declare an action class")
     if (len(action_classes) > 1) != (action_class_of is not None):
-        raise TypeError("effect_of goes with more than one effect")
+        raise TypeError("effect_of is required with, and only with, several action classes")
     if any(e not in (ActionClass.READ, ActionClass.WRITE) for e in action_classes) and approval_details is None:
-        raise TypeError("a tool that can ask needs its stakes")
+        raise TypeError("a tool that can require approval needs approval details")
 
     def register(function: Callable[[Call[S], In], Awaitable[Out]]) -> Tool:
         hints = get_type_hints(function)

@@ -1,4 +1,4 @@
-"""Card numbers: who issues them, the check digit, and where one stands in a text."""
+"""Card numbers: issuer ranges, the check digit, and finding them in text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from machines_mcp.redaction.encodings import folded
 
 SHORTEST, MOST_USUAL, LONGEST = 13, 16, 19
 
-# First and last prefix of a range, and the lengths that its issuers use.
+# First and last prefix of an issuer's range, and its card number lengths.
 _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
     ("4", "4", frozenset({13, 16, 18, 19})),  # Visa
     ("51", "55", frozenset({16})),  # Mastercard
@@ -41,12 +41,12 @@ _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
 
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
-# Blanks, dashes, dots and what can't be seen: what people and forms put between the digits of a card number.
+# Spaces, dashes, dots and invisible characters that people and forms put between the digits of a card number.
 _BETWEEN = r"[ ._\-\u00a0\u00ad\u00b7\u2000-\u2015\u202f\u2060\u2212\u3000\ufeff]{1,3}"
 _DIGITS = re.compile(rf"\d(?:(?:{_BETWEEN})?\d){{{SHORTEST - 1},}}")
 _GROUP = re.compile(r"\d+")
-# What is full of digits and no card: dates with times, UUIDs, hex with its mark (unless all of it could be a card
-# number), and hex too long for one.
+# Digits that are not a card number: dates with times, UUIDs, hex with a 0x prefix (unless all of it could be a card
+# number), and hex too long to be one.
 _NO_CARD = re.compile(
     r"(?<!\d)\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?!\d)"
     r"|(?<![0-9a-zA-Z])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-zA-Z])"
@@ -57,17 +57,17 @@ MOST_GROUPS = 6
 
 
 def is_card_number(digits: str) -> bool:
-    """Whether these ASCII digits are a number that a card could have."""
+    """Whether these ASCII digits could be a card number, by issuer, length and Luhn check."""
     return _has_issuer(digits) and _passes_luhn(digits)
 
 
 def is_no_card(text: str) -> bool:
-    """Whether the whole text is a date, a UUID or hex: full of digits, and never a secret by its form."""
+    """Whether the whole text is a date, a UUID or hex, which has many digits but is never a card number."""
     return _NO_CARD.fullmatch(text) is not None
 
 
 class Found(NamedTuple):
-    """Where a card number stands in a text, and its last four digits; none where it is not sure which they are."""
+    """The position of a card number in a text. `last4` is empty if the last four digits are ambiguous."""
 
     start: int
     end: int
@@ -75,13 +75,13 @@ class Found(NamedTuple):
 
 
 def find_cards(text: str) -> list[Found]:
-    """The card numbers in a text, in their order."""
+    """Return the card numbers in a text, in order."""
     blanked = _NO_CARD.sub(lambda found: "#" * len(found[0]), text)
     return [card for run in _DIGITS.finditer(blanked) for card in _in_run(blanked, run.start(), run.end())]
 
 
 def _in_run(text: str, start: int, end: int) -> Iterator[Found]:
-    """The card numbers in a run of digits with separators: whole groups of it, or at an end of a group too long."""
+    """Yield the card numbers in a run of digits with separators: whole groups, or one end of an overlong group."""
     groups = [found.span() for found in _GROUP.finditer(text, start, end)]
     first = 0
     while first < len(groups):
@@ -94,7 +94,7 @@ def _in_run(text: str, start: int, end: int) -> Iterator[Found]:
 
 
 def _of_groups(text: str, groups: list[tuple[int, int]], first: int) -> Found | None:
-    """The card number that begins with this group: one of the usual length, or the longest of several groups."""
+    """Return the card number that starts with this group: one of the usual length, or the longest of several groups."""
     best, total, start = None, 0, groups[first][0]
     for last in range(first, len(groups)):
         end = groups[last][1]
@@ -109,13 +109,13 @@ def _of_groups(text: str, groups: list[tuple[int, int]], first: int) -> Found | 
         if is_card_number(digits):
             best = Found(start, end, digits[-4:])
             if usual:
-                # What follows is its code, or its date.
+                # The next group is the security code or the expiry date.
                 break
     return best
 
 
 def _in_group(text: str, start: int, end: int) -> Found | None:
-    """A card number without separators; at an end of more digits where a code or a date was put beside it."""
+    """Return a card number without separators, also at either end of a group that includes a code or a date."""
     digits = _ascii_digits(text[start:end])
     parts = [digits[:length] for length in (MOST_USUAL, 15)] + [digits[-length:] for length in (MOST_USUAL, 15)]
     inner = next((part for part in parts if is_card_number(part)), None) if len(digits) > MOST_USUAL else None
@@ -125,7 +125,7 @@ def _in_group(text: str, start: int, end: int) -> Found | None:
 
 
 def _is_laid_out(groups: list[tuple[int, int]]) -> bool:
-    """Whether somebody may have written one number so; a long row of small numbers is not one."""
+    """Whether the groups could be one number. A long row of small numbers is not one."""
     lengths = [end - start for start, end in groups]
     return len(groups) <= MOST_GROUPS or (len(set(lengths[:-1])) == 1 and lengths[-1] <= lengths[0])
 

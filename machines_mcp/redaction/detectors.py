@@ -1,4 +1,4 @@
-"""What looks like a card number, a security code or a national id in a text, by its form and what stands around it."""
+"""Detect likely card numbers, security codes and national ids in text, by their form and context."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from machines_mcp.redaction.card_numbers import SHORTEST, find_cards, is_no_card
 from machines_mcp.redaction.encodings import folded, has_escapes, unescaped
 
 HIDDEN = "•••"
-# A security code is looked for within so many characters of a card number.
+# How many characters around a card number are searched for a security code.
 NEAR = 40
 
 _SHORT_NUMBER = re.compile(r"(?<![\d•])\d{3,4}(?!\d)")
@@ -41,7 +41,7 @@ def _kind(character: str) -> int:
     return ord(":" if character == ":" else " ")
 
 
-# A text as its kinds of characters: digits, letters, colons, and the rest as blanks.
+# Maps each character to its kind: digit, letter, colon, or a space for anything else.
 _KINDS = bytes(_kind(chr(byte)) for byte in range(256))
 _NINE = re.compile(rb"(?<![0a])0{9}(?![0a])")
 _NAMES_OF_CODES = (
@@ -51,9 +51,9 @@ _NAMES_OF_CODES = (
 
 
 def may_hold_some(line: str, plain: bytes) -> bool:
-    """Whether a line of JSON is worth the search; `plain` is the same, squeezed. False means there is nothing.
+    """Whether a line of JSON needs the full search; `plain` is the line squeezed. False means that no rule matches.
 
-    More than what the rules find, for less: thirteen digits that no letter parts, 3-2-4, nine alone, a code's name.
+    Cheaper and broader than the rules: 13 digits without a letter between, 3-2-4, nine alone, or a code's name.
     """
     if has_escapes(line) or any(name in plain for name in _NAMES_OF_CODES):
         return True
@@ -64,13 +64,13 @@ def may_hold_some(line: str, plain: bytes) -> bool:
 
 
 def masked_text(text: str) -> str:
-    """The text with what must not be read in it replaced."""
+    """Return the text with card numbers, security codes and national ids masked."""
     if not _ANY_DIGITS.search(text) or is_no_card(text):
         return text
     if has_escapes(text):
         read = unescaped(text)
         if read != text and masked_text(read) != read:
-            # Where in the escaped text it stands is not worth finding out.
+            # Finding its place in the escaped text is not worth the effort, so hide all of it.
             return HIDDEN
     cards = find_cards(text)
     spans = [(card.start, card.end, f"•••• {card.last4}".rstrip()) for card in cards]
@@ -85,7 +85,7 @@ def _codes_near(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _replaced(text: str, spans: list[tuple[int, int, str]]) -> str:
-    """The longest span wins where two begin at one place, the first where they overlap."""
+    """Replace the spans. Of overlapping spans the first wins, and the longest if they start together."""
     parts, at = [], 0
     for start, end, instead in sorted(spans, key=lambda span: (span[0], -span[1])):
         if start >= at:
@@ -95,7 +95,7 @@ def _replaced(text: str, spans: list[tuple[int, int, str]]) -> str:
 
 
 def hides(key: str, value: str) -> bool:
-    """Whether a field of this name with this value holds a security code or a national id."""
+    """Whether a field with this name and value holds a security code or a national id."""
     match _kind_of_field(key):
         case "code":
             return is_code(value)
@@ -106,7 +106,7 @@ def hides(key: str, value: str) -> bool:
 
 
 def is_code(value: str) -> bool:
-    """Three or four digits, and nothing else."""
+    """Whether the value is three or four digits and nothing else."""
     return 3 <= len(value) <= 4 and value.isdecimal()
 
 

@@ -1,7 +1,7 @@
-"""How a secret can look when it is written down in another way, and a text brought back to where it can be seen.
+"""The encodings in which a secret can appear, and decoding of text to find one.
 
-Both sides are squeezed: lower case, letters and digits alone. So case, separators of any kind and the several layers of
-escaped quotes that JSON within JSON has need no forms of their own.
+Secrets and texts are both squeezed to lower-case letters and digits. So letter case, separators and the layers of
+escaped quotes in nested JSON need no forms of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
 
-# What a few characters of an encoding match is chance, and would withhold innocent lines.
+# Shorter encoded forms match by chance and would withhold harmless lines.
 MIN_FORM = 8
 _MIN_ENCODED = 4
 _ROUNDS = 3
@@ -25,8 +25,8 @@ _PLAIN = (string.ascii_letters + string.digits).encode()
 _OTHERS = bytes(set(range(256)) - set(_PLAIN))
 _LOWER = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
 
-# One named group per way to write a character by its number. Each begins with a character of its own, not with "one or
-# more of it": then the search skips whatever begins none, which is nearly all of a line.
+# One named group per way to write a character by its number. Each starts with a literal character instead of a
+# repetition, so that the search skips most of a line.
 _ESCAPE = re.compile(
     r"\\\\*u(?P<u>[0-9a-fA-F]{4})|\\\\*u\{(?P<v>[0-9a-fA-F]{1,6})\}|\\\\*x(?P<x>[0-9a-fA-F]{2})"
     r"|%u(?P<w>[0-9a-fA-F]{4})|%(?P<p>[0-9a-fA-F]{2})|&#[xX](?P<h>[0-9a-fA-F]{1,6});|&#(?P<d>[0-9]{1,7});"
@@ -44,17 +44,17 @@ _BASE32 = re.compile(r"[A-Z2-7]+|[a-z2-7]+")
 
 
 def squeezed(text: str) -> bytes:
-    """The letters and digits of a text in lower case; those of other scripts that stand for ours are taken for them."""
+    """Return the letters and digits of a text in lower case, with their equivalents in other scripts as ASCII."""
     return text.encode("ascii", _FOLD).translate(_LOWER, _OTHERS)
 
 
 def folded(text: str) -> str:
-    """Full-width and styled characters and the digits of every script as ASCII; what is none of these as a blank."""
+    """Convert full-width and styled characters and the digits of every script to ASCII, and the rest to spaces."""
     return text if text.isascii() else text.encode("ascii", _FOLD).decode("ascii")
 
 
 def _fold(error: UnicodeError) -> tuple[str, int]:
-    """Stands in for what ASCII can't say, which is seldom much: the rest is encoded at full speed."""
+    """Replace non-ASCII characters. A codec error handler, so that ASCII text is encoded at full speed."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     plain = unicodedata.normalize("NFKC", error.object[error.start : error.end])
@@ -71,7 +71,7 @@ codecs.register_error(_FOLD, _fold)
 
 
 def unescaped(text: str) -> str:
-    r"""The text with `\u0034`, `\x34`, `%34`, `&#52;`, `\n` and their kin read, layer by layer."""
+    r"""Decode escapes such as `\u0034`, `\x34`, `%34`, `&#52;` and `\n`, layer by layer."""
     for _ in range(_ROUNDS):
         if not has_escapes(text):
             break
@@ -83,7 +83,7 @@ def unescaped(text: str) -> str:
 
 
 def has_escapes(text: str) -> bool:
-    """Whether `unescaped` may find something to read."""
+    """Whether `unescaped` might find an escape."""
     return any(mark in text for mark in _MARKS)
 
 
@@ -98,7 +98,7 @@ def _character(found: re.Match[str]) -> str:
 
 
 def decoded(text: str) -> Iterator[str]:
-    """What the long runs of hex, base64 and base32 in a text say, where it is ASCII."""
+    """Yield the decoded content of long hex, base64 and base32 runs in a text, if it is ASCII."""
     for raw in set(text.encode("ascii", _FOLD).translate(_RUNS).split()):
         run = raw.decode("ascii")
         if len(run) < _LEAST_RUN or _UUID.fullmatch(run):
@@ -108,7 +108,7 @@ def decoded(text: str) -> Iterator[str]:
         if _BASE32.fullmatch(run):
             yield from _read(base64.b32decode, [run.upper() + "=" * (-len(run) % 8)])
         plain = run.translate(_FROM_URLSAFE)
-        # What stands before an encoded text may look like a part of it.
+        # The characters before an encoded text may look like part of it, so try each alignment.
         yield from _read(_base64, (plain[start:] for start in range(4)))
 
 
@@ -130,7 +130,7 @@ def _read(decode: Callable[[str], bytes], runs: Iterator[str] | list[str]) -> It
 
 
 def forms(value: str) -> frozenset[bytes]:
-    """The value in each of its encodings, squeezed, forwards and backwards; none shorter than `MIN_FORM`."""
+    """Return the squeezed value in each encoding, forwards and backwards; none is shorter than `MIN_FORM`."""
     found = {squeezed(value)}
     if len(value) >= _MIN_ENCODED:
         found.update(squeezed(form) for form in _encoded(value))
@@ -139,7 +139,7 @@ def forms(value: str) -> frozenset[bytes]:
 
 
 def literals(value: str) -> frozenset[str]:
-    """What to look for to the letter of a value that has too few letters and digits for a form of its own."""
+    """Return the exact strings to search for if the value has too few letters and digits for `forms`."""
     if not value or len(squeezed(value)) >= MIN_FORM:
         return frozenset()
     escaped = json.dumps(value)[1:-1]
@@ -166,9 +166,9 @@ def _encoded(value: str) -> Iterator[str]:
 
 
 def _aligned(raw: bytes, encode: Callable[[bytes], bytes], taken: int, given: int) -> Iterator[str]:
-    """A secret inside a longer encoded text starts at one of `taken` places of a group of `given` characters.
+    """Yield the encoded secret for each offset in a group of `taken` bytes, which encodes to `given` characters.
 
-    The edges are cut because they depend on the neighbours; a text that is encoded whole is kept whole as well.
+    The edges are cut because they depend on adjacent bytes. The secret encoded on its own is yielded in full, too.
     """
     yield encode(raw).decode("ascii")
     for shift in range(taken):

@@ -1,7 +1,7 @@
-"""A message with what looks like a card's or a person's secret masked, still a message in form.
+"""Mask likely card numbers, security codes and national ids in a message.
 
-It works on the parsed message and not on its text: a mask can't break the JSON, an escape can't hide a digit, and what
-is exempt is exempt as a whole string, nowhere within one.
+This works on the parsed message, not its text: a mask can't break the JSON and an escape can't hide a digit. Exempt
+values are exempt only as whole strings.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from pydantic_core import from_json, to_json
 
 from machines_mcp.redaction.detectors import HIDDEN, hides, is_code, masked_text
 
-# Fields whose short numbers are shown on purpose, also beside a card number that was masked.
+# A field whose short number is shown on purpose, even next to a masked card number.
 _LAST_FOUR = "last4"
 _STRUCTURED = "structuredContent"
 
 
 class MessageMasking:
-    """One pass over one message. `exempt`: the strings that may be shown whole."""
+    """Masks one message. `exempt` strings are left unchanged."""
 
     def __init__(self, exempt: Collection[str]) -> None:
         self._exempt = exempt
-        # Most strings of an answer stand in it twice: as text and as structured content.
+        # Most strings of a result occur twice: as text and as structured content.
         self._seen: dict[tuple[str, str], str] = {}
-        # What the text said, what is shown of it, and how much was masked.
+        # The parsed text content, its masked copy, and the number of masks.
         self._text: tuple[Any, Any, int] | None = None
         self.count = 0
 
     def masked(self, node: Any, key: str = "") -> Any:
-        """The node, or a copy with its hits masked; `key` is the name it stands under."""
+        """Return the node, or a copy with its hits masked. `key` is its field name."""
         if isinstance(node, str):
             return self._string(node, key)
         if isinstance(node, dict):
@@ -51,7 +51,7 @@ class MessageMasking:
         return shown
 
     def _number(self, number: float, key: str) -> float | str:
-        # What is masked becomes a string, so that the JSON stays JSON.
+        # A masked number becomes a string, so that the JSON stays valid.
         text = str(abs(number))
         whole = text.removesuffix(".0")
         shown = self._string(whole, key)
@@ -67,14 +67,14 @@ class MessageMasking:
         return self._without_codes(shown) if hits else shown
 
     def _structured(self, node: Any) -> Any:
-        """An answer's structured content; mostly it says what the text before it said."""
+        """Mask structured content, reusing the masked text content if both are equal."""
         if self._text is None or self._text[0] != node:
             return self.masked(node, _STRUCTURED)
         self.count += self._text[2]
         return self._text[1]
 
     def _without_codes(self, node: dict[str, Any]) -> dict[str, Any]:
-        """Without what may be the code that came with a card number, whatever its name."""
+        """Mask fields that could be the security code of a masked card number, whatever their name."""
         codes = [
             name
             for name, value in node.items()
@@ -89,7 +89,7 @@ class MessageMasking:
         return [self.masked(part, key) for part in node]
 
     def _content(self, part: Any) -> Any:
-        """A part of an answer, whose text is JSON of our own making."""
+        """Mask a content part of a result; its text is JSON that we wrote."""
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
             return self.masked(part)
         return self._object(part | {"text": ""}) | {"text": self._json_text(part["text"])}

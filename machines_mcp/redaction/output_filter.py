@@ -1,11 +1,11 @@
-"""The last look at every line before it leaves for the client.
+"""The output filter: checks every line before it is sent to the client.
 
-A line that holds a secret this process knows is not repaired, it is withheld: something upstream of here is broken.
-What only looks like a card number, a security code or a national id is masked, except where the answer's own model says
-that it is an id, an address or the like (`machines_mcp.redaction.verbatim`).
+A line that contains a secret known to this process is withheld, not repaired, because something upstream is broken.
+Text that only looks like a card number, security code or national id is masked. Fields that the output model declares
+as an id, an address or similar (`machines_mcp.redaction.verbatim`) are exempt.
 
-What this can't see: an encoding that a model invents, and whatever leaves by another way. It is the last line, not the
-first: card numbers never come into this process.
+The filter can't see an encoding that a model invents, or data that leaves the process another way. It is the last
+defense, not the first: card numbers never enter this process.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from machines_mcp.redaction.secret_index import SecretIndex
 
 logger = logging.getLogger(__name__)
 
-# For lines under way, and for clocks that differ.
+# Covers lines being sent and clock differences.
 GRACE_SECONDS = 5 * 60
-# How long an answer may still be on its way when the call behind it is over.
+# How long a response may still be on its way after its call has ended.
 UNDER_WAY_SECONDS = 60
 MAX_LINE = 256 * 1024
-# Encodings within encodings that are read.
+# How many nested encodings are decoded.
 DEPTH = 2
-# Requests whose answers are still to come; one that was cancelled has none.
+# The limit for requests without a response yet. A cancelled request never gets one.
 MOST_ALLOWED = 1024
-# Shorter or wordier, and it would be found in lines that have nothing to do with it.
+# Shorter values, or ones with fewer digits, would match unrelated lines.
 _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
 
 _HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d{1,20}),"(result|error|method)":')
 
 
 class OutputFilter:
-    """Knows the secrets of this process, and what each line may show."""
+    """Knows the secrets of this process and the values that each line may contain."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -54,12 +54,12 @@ class OutputFilter:
         self._literals: dict[Secret, frozenset[str]] = {}
         self._allowed: dict[int | str, frozenset[str]] = {}
         self.masked = 0
-        """How many places were masked so far."""
+        """The number of places masked so far."""
         self.on_alarm: Callable[[str], None] = lambda code: None
-        """Told `egress.exact` (a line held a secret) or `egress.failed` (the guard broke); the line is withheld."""
+        """Called with `egress.exact` (secret found) or `egress.failed` (the filter broke); the line is withheld."""
 
     def add_secret(self, secret: Secret, until: float = math.inf) -> None:
-        """From now on no line with this secret leaves, and for 5 minutes after `until` (seconds since the epoch)."""
+        """Withhold every line with this secret until 5 minutes after `until` (epoch seconds)."""
         self._forget_expired()
         if secret not in self._until:
             self._secrets.add(secret)
@@ -68,13 +68,13 @@ class OutputFilter:
         self._set_end(secret, max(until, self._until.get(secret, until)) + GRACE_SECONDS)
 
     def remove_secret(self, secret: Secret) -> None:
-        """Look for it for another minute, while answers are under way, and then no more."""
+        """Stop looking for the secret in one minute, when responses on their way have been sent."""
         if secret in self._until:
             self._set_end(secret, self._clock() + UNDER_WAY_SECONDS)
 
     @contextmanager
     def temporarily(self, value: str) -> Iterator[None]:
-        """Know a person's value while it is passed on. One that says too little to be told apart is let pass."""
+        """Treat a person's value as a secret in the block, unless it has too few characters or digits."""
         plain = squeezed(value)
         if len(plain) < _LEAST_CHARACTERS or sum(c in b"0123456789" for c in plain) < _LEAST_DIGITS:
             yield
@@ -90,9 +90,9 @@ class OutputFilter:
             self.remove_secret(secret)
 
     def allow(self, request_id: int | str, values: Iterable[str]) -> None:
-        """Let the answer to this request, and a question asked before it, show these values.
+        """Allow these values in the response to this request, and in any question sent before it.
 
-        That is where a string is one of them and nothing more. With the answer they are forgotten.
+        A value is allowed only as a whole string. The response ends the exemption.
         """
         self._allowed[request_id] = self._allowed.get(request_id, frozenset()) | frozenset(values)
         while len(self._allowed) > MOST_ALLOWED:
@@ -100,11 +100,11 @@ class OutputFilter:
 
     @property
     def allowed(self) -> frozenset[str]:
-        """All that the answers under way may show."""
+        """All values that the pending responses may contain."""
         return frozenset().union(*self._allowed.values())
 
     def contains_secret(self, text: str) -> bool:
-        """Whether the text holds a secret of this process: then it must not be kept either. Raises the same alarm."""
+        """Whether the text contains a known secret and so must not be stored. Raises the same alarms as `inspect`."""
         try:
             self._forget_expired()
             found = self._contains_secret(text, squeezed(text), DEPTH)
@@ -116,9 +116,9 @@ class OutputFilter:
         return found
 
     def filtered(self, line: str) -> str | None:
-        """The line as it may leave, with what looks like a secret masked; None where it must not leave.
+        """Return the line with likely secrets masked, or None if it must not be sent.
 
-        A line of more than 256 KB is not looked at in part, and so does not leave.
+        A line of more than 256 KB is withheld without being checked.
         """
         try:
             self._forget_expired()
@@ -132,11 +132,11 @@ class OutputFilter:
                 return None
             return self._with_masks(line, exempt) if may_hold_some(line, plain) else line
         except Exception:
-            self._raise_alarm("output_filter.failed")  # a guard that fails has not looked
+            self._raise_alarm("output_filter.failed")  # the filter failed, so the line is unchecked
             return None
 
     def _contains_secret(self, text: str, plain: bytes, depth: int) -> bool:
-        """Whether the text, squeezed to `plain`, shows a known secret, in clear or in a usual encoding."""
+        """Whether the text contains a known secret, in clear or in a common encoding. `plain` is the text squeezed."""
         if self._secrets.found_in(plain) or any(
             literal in text for known in self._literals.values() for literal in known
         ):
@@ -154,7 +154,7 @@ class OutputFilter:
         shown = masking.masked(message)
         if not masking.count:
             return line
-        # What the client chose and finds its answer by; masked, the answer would be lost.
+        # The client chose these to match its responses. If they were masked, the response would be lost.
         for part, name in ((shown, "id"), (shown.get("params"), "progressToken")):
             if isinstance(part, dict) and name in part:
                 part[name] = message[name] if part is shown else message["params"][name]
@@ -162,12 +162,12 @@ class OutputFilter:
         return to_json(shown).decode() + ("\n" if line.endswith("\n") else "")
 
     def _take_allowed(self, line: str) -> frozenset[str]:
-        """What this line may show. An answer is its request's only one, so that is forgotten."""
+        """Return the values this line may contain. A response ends its request's exemption."""
         found = _HEAD.match(line) if self._allowed else None
         if found is None:
             return frozenset()
         if found[2] == "method":
-            # A question on the way to some answer; which one, it does not say.
+            # A question to the client, which does not say which request it belongs to.
             return self.allowed
         return self._allowed.pop(json.loads(found[1]), frozenset())
 

@@ -1,6 +1,6 @@
 """A value that must not leave this process by accident.
 
-`expose()` is the only way to the value, so every place that opens a secret is found by searching for it.
+`expose()` is the only way to read the value, so a search for it finds every use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MASK = "•••"
 
 
 class Secret:
-    """A string that prints, logs, pickles, copies into JSON and compares without showing itself."""
+    """A string that masks its value when printed or logged, and refuses to be pickled, copied or serialised."""
 
     __slots__ = ("_value",)
 
@@ -24,7 +24,7 @@ class Secret:
         self._value = value
 
     def expose(self) -> str:
-        """The value itself. Call this only where it is put on the wire or into a cipher."""
+        """Return the value. Call this only to put it on the wire or into a cipher."""
         return self._value
 
     def __repr__(self) -> str:
@@ -45,7 +45,7 @@ class Secret:
         return hmac.compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:
-        # Equal secrets hash alike; the salt of str hashing keeps the number meaningless outside the process.
+        # Equal secrets hash alike. Python salts str hashes, so the number means nothing outside this process.
         return hash((Secret, self._value))
 
     def __reduce__(self) -> NoReturn:

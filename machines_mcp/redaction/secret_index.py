@@ -1,4 +1,4 @@
-"""Many secrets in one haystack, each in dozens of forms, at a cost in time and memory that hardly grows with them."""
+"""Search a text for many secrets in dozens of forms each. The cost hardly grows with their number."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _GRAM = 8
 
 
 class SecretIndex(Generic[T]):
-    """Finds whether a text shows one of many owners' needles, which `needles_of` makes anew each time: byte strings of
-    eight bytes or more.
+    """Finds whether a text contains a needle of any owner: a byte string of at least eight bytes.
 
-    Of each needle one gram of eight bytes is kept and no more, for a server sees thousands of tokens an hour. A text is
-    cut at every byte; only where a cut is such a gram are its owner's needles themselves looked for.
+    Only one eight-byte gram of each needle is stored, because a server sees thousands of tokens an hour. The text is
+    cut at every byte. If a cut is a stored gram, `needles_of` computes that owner's needles again and the text is
+    searched for them.
     """
 
     def __init__(self, needles_of: Callable[[T], Iterable[bytes]]) -> None:
@@ -25,27 +25,27 @@ class SecretIndex(Generic[T]):
         self._locks: dict[int, tuple[T, ...]] = {}
 
     def add(self, owner: T) -> None:
-        """From now on the owner's needles are found too."""
+        """Start finding the owner's needles."""
         alone = (owner,)
         for gram in self._grams(owner):
             others = self._locks.get(gram)
             self._locks[gram] = alone if others is None else (*others, owner)
 
     def remove(self, owner: T) -> None:
-        """Undo `add`."""
+        """Stop finding the owner's needles."""
         for gram in self._grams(owner):
             left = tuple(other for other in self._locks.pop(gram, ()) if other != owner)
             if left:
                 self._locks[gram] = left
 
     def found_in(self, text: bytes) -> bool:
-        """Whether one of them is in the text."""
+        """Whether the text contains any needle."""
         known, view = self._locks.keys(), memoryview(text)
         for start in range(_GRAM):
             whole = (len(text) - start) // _GRAM * _GRAM
             if whole <= 0:
                 break
-            # As numbers, of which a buffer makes many at once.
+            # As integers: a memoryview converts them all in one call.
             cuts = view[start : start + whole].cast("Q").tolist()
             if not known.isdisjoint(cuts) and any(self._is_in(text, gram) for gram in known & set(cuts)):
                 return True
@@ -59,6 +59,6 @@ class SecretIndex(Generic[T]):
 
 
 def _gram(needle: bytes) -> int:
-    # Anywhere in it, but always there: tokens begin alike, and who shared a gram would all be looked for.
+    # The same place each time, but not the start: tokens share prefixes, and a shared gram costs extra searches.
     start = zlib.crc32(needle) % (len(needle) - _GRAM + 1)
     return int.from_bytes(needle[start : start + _GRAM], sys.byteorder)

@@ -1,8 +1,8 @@
-"""What must be shown to the letter or not at all: ids, addresses, memos, calldata, hashes.
+"""A string type that redaction must never alter: ids, addresses, memos, calldata, hashes.
 
-One in fifty random numbers of sixteen digits could be a card's, and money follows these. So the guard shows them whole,
-but only where an answer's model has such a field and holds what a validator made of upstream's own field, of a checked
-argument, or of our own making: a plain string is refused there.
+One in fifty random 16-digit numbers could be a card number, and money is sent to these values. The guard shows them
+unaltered, but only in output fields of this type. A validator must have made the value from the API's own field, from
+a checked argument, or from our own data. A plain `str` is rejected.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Verbatim(str):
-    """A string that is passed on as it is. As a field of an output it takes no other string, and only printable ones.
+    """A string that is passed on unaltered. Output fields accept only this type, and only printable values.
 
-    From JSON (our own stored outcomes) it is made of any string.
+    From JSON (our own stored outcomes), any string becomes one.
     """
 
     __slots__ = ()
@@ -36,7 +36,7 @@ class Verbatim(str):
 
 
 class VerbatimArgument:
-    """Makes an `Opaque` of a string that keeps these rules; the field's JSON schema is that of such a string.
+    """Makes an `Opaque` from a string that follows these rules. The JSON schema is that of such a string.
 
     `Annotated[Opaque, FromText(max_length=120)]` is an argument.
     """
@@ -56,24 +56,24 @@ class VerbatimArgument:
 def _printable(value: Verbatim) -> Verbatim:
     from pydantic_core import PydanticCustomError
 
-    # Nothing of it can be cleaned away, so what would have to be is not shown.
+    # The value can't be cleaned, so one that needs cleaning is rejected.
     if not value.isprintable():
         raise PydanticCustomError("machines_rule", "must be printable")
     return value
 
 
 VerbatimField = Annotated[Verbatim, VerbatimArgument()]
-"""A field of an upstream answer."""
+"""A field of an API response."""
 
 
 def collect_verbatim(value: Any) -> set[str]:
-    """Every `Opaque` in a model, however deep: what the answer made of it may show whole."""
+    """Return every `Opaque` in a model, at any depth: the values that its answer may show unaltered."""
     found: set[str] = set()
     _walk(value, found.add)
     return found
 
 
-# Most of what a model holds, and nothing stands in it.
+# The most common values in a model. None of them contains an `Opaque`.
 _LEAVES = frozenset({str, int, float, bool, type(None), datetime})
 
 

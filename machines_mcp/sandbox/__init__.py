@@ -1,5 +1,5 @@
-"""The embedded Partner API: a simulator over HTTP on loopback with its own state, clock, prices and card numbers.
+"""A simulator of the Partner API: HTTP on loopback, with its own state, clock, prices and card numbers.
 
-It runs as a process of its own (`python -m machines_mcp.sandbox`), imports nothing else of the package and never knows
-who asks. What it does where the public API says nothing is written down once, as "our choice", in the tests' contract.
+It runs as a separate process (`python -m machines_mcp.sandbox`), imports nothing else from this package and treats all
+clients alike. The tests' contract marks behavior that the public API does not document as "our choice".
 """

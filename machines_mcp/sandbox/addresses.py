@@ -1,4 +1,4 @@
-"""Addresses to pay to: random, but well-formed for their chain, checksums included."""
+"""Random payment addresses, well-formed for their chain, including checksums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STELLAR_ACCOUNT: Final = b"\x30"
 
 
 def new_address(family: str) -> str:
-    """A fresh address of the family: `evm`, `solana`, `bitcoin` (testnet), `hedera`, `ripple` or `stellar`."""
+    """Return a new address of the family: `evm`, `solana`, `bitcoin` (testnet), `hedera`, `ripple` or `stellar`."""
     match family:
         case "evm":
             return "0x" + secrets.token_hex(20)
@@ -35,7 +35,7 @@ def new_address(family: str) -> str:
 
 
 def new_memo() -> str:
-    """An extra id: a number that every memo network takes as a destination tag."""
+    """Return an extra id: a number that every memo network accepts as a destination tag."""
     return str(secrets.randbelow(900_000_000) + 100_000_000)
 
 
@@ -44,7 +44,7 @@ def _checked(body: bytes) -> bytes:
 
 
 def base58(body: bytes, alphabet: str = _BITCOIN) -> str:
-    """The bytes in base 58, leading zeros kept; Solana writes every address so."""
+    """Encode bytes in base 58, keeping leading zeros. Solana addresses use this encoding."""
     number, text = int.from_bytes(body), ""
     while number:
         number, digit = divmod(number, 58)

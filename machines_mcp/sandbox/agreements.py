@@ -1,4 +1,4 @@
-"""The agreements: accepted all at once, once KYC is approved."""
+"""The agreements, accepted together once KYC is approved."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from machines_mcp.sandbox.users import User
 
 PAGE_PATH: Final = "/legal"
-# id, title of its page, what the person agrees to. Made up: the real texts are not public.
+# Id, page title and consent text. Invented, because the real texts are not public.
 AGREEMENTS: Final = (
     (
         "cardholder-terms",
         "Cardholder terms",
-        "I accept the terms of the simulated card: it buys nothing, it costs nothing.",
+        "I accept the terms of the simulated card. It costs nothing and can't buy anything.",
     ),
-    ("electronic-consent", "Electronic consent", "I agree to get notices about the simulated card electronically."),
-    ("privacy-notice", "Privacy notice", "I have read what the simulator does with what I enter: check and forget it."),
+    ("electronic-consent", "Electronic consent", "I agree to receive notices about the simulated card electronically."),
+    ("privacy-notice", "Privacy notice", "I have read that the simulator checks my data and doesn't store it."),
 )
 
 
@@ -30,7 +30,7 @@ def read(call: Call) -> Answer:
 
 
 def accept(call: Call) -> Answer:
-    """POST /agreements. Accepting again keeps the first time."""
+    """POST /agreements: accept all of them. A repeat keeps the time of the first acceptance."""
     fields = call.body()
     fields.require("accepted")
     if fields.values["accepted"] is not True:

@@ -1,4 +1,4 @@
-"""The HTTP application: the API under /partner/v1, the control under /control, the pages a person opens."""
+"""The HTTP application: the API under /partner/v1, the control under /control, and the hosted pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def build(state: State, origin: str) -> Starlette:
-    """The application that serves `state` at `origin`, such as http://127.0.0.1:8080."""
+    """Build the application that serves `state` at `origin`, such as http://127.0.0.1:8080."""
     endpoints = [
         (API_PATH + operation.path, operation.method, _operation(operation, state, origin)) for operation in OPERATIONS
     ]
@@ -47,8 +47,8 @@ def build(state: State, origin: str) -> Starlette:
 
 
 class _Methods:
-    """All that is served at one path, by method. No function, so its route leaves the method to it: a path that also
-    fits a later route (`/deposits/range`, `/deposits/{depositId}`) belongs to the first for every method.
+    """Dispatches one path by method. It is not a function, so its route accepts every method: a path that also matches
+    a later route (`/deposits/range`, `/deposits/{depositId}`) belongs to the first one.
     """
 
     def __init__(self, endpoints: dict[str, Endpoint]) -> None:
@@ -94,7 +94,7 @@ def _control(handle: Callable[..., Answer], state: State) -> Endpoint:
 
 
 async def _pressed(request: Request, handle: Callable[..., Answer], state: State) -> Response:
-    """An order that came by a button of the page: told on the page, and only taken from the page itself."""
+    """Handle a form of the control page. Only that page may send it; a refusal is shown on the page."""
     _check_page(request)
     try:
         fields = control_page.read_form(await read_body(request))
@@ -102,12 +102,12 @@ async def _pressed(request: Request, handle: Callable[..., Answer], state: State
             handle(state, fields)
     except Refusal as refusal:
         at = f": {refusal.at}" if refusal.at else ""
-        return control_page.show(state, f"Not done{at}: {refusal.message}", refusal.status)
+        return control_page.show(state, f"Nothing changed{at}: {refusal.message}", refusal.status)
     return RedirectResponse(CONTROL_PATH, 303, HEADERS)
 
 
 def _by_hand(endpoint: Endpoint) -> Endpoint:
-    """Let only the buttons of a page reach the endpoint."""
+    """Accept only forms that a page sent."""
 
     async def pressed(request: Request) -> Response:
         _check_page(request)
@@ -117,17 +117,17 @@ def _by_hand(endpoint: Endpoint) -> Endpoint:
 
 
 def _check_page(request: Request) -> None:
-    """A browser names the origin of each form it sends (which one may come is for `_guarded` to say).
+    """Require the Origin header that browsers add to every form; `_guarded` checks its value.
 
     Raises:
-        Refusal: 403, when none is named.
+        Refusal: 403, if the header is missing.
     """
     if "origin" not in request.headers:
-        raise Refusal(403, "forbidden", "only the page itself may press its buttons")
+        raise Refusal(403, "forbidden", "this form must be sent from its own page")
 
 
 def _guarded(endpoint: Endpoint, origin: str) -> Endpoint:
-    """Keep web pages of other origins out: they reach loopback too, but can't choose these headers."""
+    """Reject web pages of other origins. They can reach loopback, but can't choose these headers."""
     hosts = {origin.removeprefix("http://"), origin.removeprefix("http://").replace("127.0.0.1", "localhost")}
 
     async def guarded(request: Request) -> Response:
@@ -135,7 +135,7 @@ def _guarded(endpoint: Endpoint, origin: str) -> Endpoint:
         if request.headers.get("host") not in hosts or (
             sent_from is not None and sent_from.removeprefix("http://") not in hosts
         ):
-            raise Refusal(403, "forbidden", "only this computer may do that")
+            raise Refusal(403, "forbidden", "requests from other origins are not allowed")
         return await endpoint(request)
 
     return guarded
@@ -152,7 +152,7 @@ async def _refused(request: Request, exc: Exception) -> Response:
 
 
 async def _no_route(request: Request, exc: Exception) -> Response:
-    """No such path, or no such method on it: in the envelope like everything else."""
+    """Return 404 for an unknown path, or 405 for a method it does not have, in the envelope."""
     headers = dict(getattr(exc, "headers", None) or {})
     if getattr(exc, "status_code", 404) == 405:
         return await _refused(request, Refusal(405, "method_not_allowed", "method not allowed", headers=headers))

@@ -1,4 +1,4 @@
-"""What can be deposited and withdrawn: tickers, the networks they live on, and where each settles."""
+"""Assets for deposits and withdrawals: tickers, their networks, and where each settles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """A chain. `family` decides how addresses look, `memo` whether a deposit needs an extra id beside its address."""
+    """A chain. `family` selects the address format; with `memo`, a deposit needs an extra id besides its address."""
 
     id: str
     label: str
@@ -33,7 +33,7 @@ class Pair:
 
     @property
     def token_contract(self) -> str | None:
-        """The token's address; None for a chain's own coin."""
+        """The token's address; None for a chain's native coin."""
         if (self.ticker, self.network.id) in _TOKENS:
             return _TOKENS[self.ticker, self.network.id]
         if self.ticker in _COINS:
@@ -72,12 +72,12 @@ _TOKENS: Final = {
     ("rusd", "base"): "0x10b5Be494C2962A7B318aFB63f0Ee30b959D000b",
     ("rusd", "solana"): "CcuoBwMZJgupcdx81m3vYqBongw2PhhZ4yiYA2jo3K5",
 }
-# What the collateral contracts hold: anything else is exchanged into (or out of) the user's default one.
+# The assets that collateral contracts hold. Others are exchanged to or from that of the default contract.
 SETTLED: Final = (Pair("rusd", NETWORKS["base"]), Pair("usdc", NETWORKS["ethereum"]), Pair("rusd", NETWORKS["solana"]))
 
 
 def listing(fields: Fields) -> list[dict[str, Any]]:
-    """The catalogue as `data.assets`, searched by `q` in ticker and name, cut at `limit`."""
+    """Return the catalog as `data.assets`, searched by `q` in ticker and name, at most `limit` entries."""
     wanted = (fields.optional_text("q", most=120) or "").lower()
     limit = fields.optional_integer("limit", least=1, most=200)
     found = [ticker for ticker, (name, _) in _NAMES.items() if wanted in ticker or wanted in name.lower()]
@@ -105,10 +105,10 @@ def _view(ticker: str) -> dict[str, Any]:
 
 
 def pair_of(fields: Fields) -> Pair:
-    """The `currency` on the `network` that a request names.
+    """Return the `currency` and `network` of a request.
 
     Raises:
-        Refusal: 400, `chain_not_supported` when the network is unknown or does not carry the currency.
+        Refusal: 400; `chain_not_supported` if the network is unknown or does not carry the currency.
     """
     ticker = fields.text("currency", most=40).lower()
     network_id = fields.text("network", most=40).lower()
@@ -120,5 +120,5 @@ def pair_of(fields: Fields) -> Pair:
 
 
 def address_pattern(network: Network) -> str:
-    """What a destination address on the network has to look like; loose where the family is not modelled."""
+    """Return the pattern of destination addresses on the network; loose for families that are not modeled."""
     return {"evm": EVM_ADDRESS, "solana": SOLANA_ADDRESS}.get(network.family, r"[!-~]{4,128}")

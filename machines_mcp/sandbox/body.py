@@ -1,4 +1,4 @@
-"""Reads a request's body, never more of it than any request needs."""
+"""Read a request's body, up to a size limit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MAX_BODY: Final = 256 * 1024
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body.
+    """Return the whole body.
 
     Raises:
-        Refusal: 400, when it is larger than 256 KiB or its sender went away.
+        Refusal: 400, if it is larger than 256 KiB or the client disconnects.
     """
     raw = bytearray()
     try:

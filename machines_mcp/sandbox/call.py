@@ -1,4 +1,4 @@
-"""One admitted request, as the handlers see it."""
+"""The request, as handlers receive it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from machines_mcp.sandbox.users import User
 
 @dataclass
 class Incoming:
-    """A request as it came: header names in lower case, the body unread."""
+    """A raw request: header names in lower case, the body unparsed."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]
@@ -24,10 +24,9 @@ class Incoming:
 
 @dataclass
 class Call:
-    """A request that has passed the gates of `gates.py`.
+    """A request that passed its preconditions.
 
-    The body and the query are read only when a handler asks for them, so a handler can first say that a card is not
-    there: the order is "not found" before "bad request".
+    Body and query are parsed on demand, so that a handler can return 404 for a missing card before 400 for a bad body.
     """
 
     state: State
@@ -39,13 +38,13 @@ class Call:
 
     @property
     def user(self) -> User:
-        """The user of the session."""
+        """The session's user."""
         if self.bearer is None:
-            raise LookupError("this operation is not made by a session")
+            raise LookupError("this operation does not use a session")
         return self.bearer
 
     def body(self) -> Fields:
-        """The JSON object of the request (400 when it is none), `{}` without a body."""
+        """Return the request's JSON object (400 if it is not one); `{}` without a body."""
         if self._body is None:
             self._body = parse_body(self.incoming.raw)
         return self._body
@@ -54,7 +53,7 @@ class Call:
         return parse_query(self.incoming.query)
 
     def named(self, name: str) -> str:
-        """A part of the path. Ids have at least 8 characters, so a shorter one is certainly not there."""
+        """Return a path parameter; 404 below 8 characters, the minimum length of every id."""
         value = self.incoming.path[name]
         if len(value) < 8:
             raise not_found()

@@ -1,4 +1,4 @@
-"""Card numbers of a test range: random, valid by the Luhn check, made when a card is made."""
+"""Random card numbers from a test range, valid by the Luhn check."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ LENGTH: Final = 16
 
 
 def new_number() -> str:
-    """A fresh card number, 16 digits."""
+    """Return a new 16-digit card number."""
     body = TEST_BIN + "".join(str(secrets.randbelow(10)) for _ in range(LENGTH - len(TEST_BIN) - 1))
     return body + _check_digit(body)
 
 
 def new_cvc() -> str:
-    """A fresh CVC, 3 digits."""
+    """Return a new 3-digit CVC."""
     return f"{secrets.randbelow(1000):03d}"
 
 

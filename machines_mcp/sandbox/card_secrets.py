@@ -1,4 +1,4 @@
-"""Card secrets: handed over encrypted under the key of a short secrets session, AES-128-GCM."""
+"""Card secrets, encrypted with AES-128-GCM under the key of a short secrets session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SEALED_AS: Final = "secrets session key"
 
 
 def open_session(call: Call) -> Answer:
-    """POST /cards/secrets/session: good for the user's cards for five minutes."""
+    """POST /cards/secrets/session: valid for all of the user's cards for five minutes."""
     call.body()
     session_id, key = str(uuid.uuid4()), secrets.token_hex(16)
     call.state.insert(
@@ -54,7 +54,7 @@ def read(call: Call) -> Answer:
 
 
 def _session(call: Call) -> tuple[str, bytes]:
-    """Id and key of the secrets session that the body names: one of this user's, and not expired."""
+    """Return id and key of the secrets session in the body; 400 unless it is live and this user's."""
     fields = call.body()
     session_id = fields.text("sessionId", most=200)
     row = call.state.row(

@@ -1,4 +1,4 @@
-"""Cards: made active, locked and unlocked, limited, labelled, and closed for good."""
+"""Cards: create, lock, unlock, limit, label and close them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BRAND: Final = "VISA"
 YEARS_VALID: Final = 3
 STATUSES: Final = ("active", "locked", "canceled", "not_activated")
 LABELS: Final = ("encryptedName", "encryptedColor", "encryptedEmoji", "encryptedMemo")
-# Seconds that each frequency looks back; None for all time. `perAuthorization` looks at the one charge alone.
+# Length of each limit's window in seconds, None for all time. `perAuthorization` counts the current charge only.
 FREQUENCIES: Final[dict[str, float | None]] = {
     "perAuthorization": 0.0,
     "per24HourPeriod": 86_400.0,
@@ -34,7 +34,7 @@ FREQUENCIES: Final[dict[str, float | None]] = {
     "allTime": None,
 }
 DEFAULT_PAGE: Final = 50
-# The purpose under which a number is sealed in the state.
+# The purpose for sealing number and CVC in the state.
 SEALED_AS: Final = "card number and cvc"
 
 
@@ -69,7 +69,7 @@ def _create(call: Call, labels: dict[str, Any], limit: tuple[int, str] | None) -
 
 
 def list_all(call: Call) -> Answer:
-    """GET /cards: newest first, closed ones included."""
+    """GET /cards: newest first, including closed cards."""
     fields = call.query()
     limit = fields.optional_integer("limit", least=1, most=100) or DEFAULT_PAGE
     cursor = fields.optional_text("cursor", pattern="[0-9]{1,15}")
@@ -90,7 +90,7 @@ def read(call: Call) -> Answer:
 
 
 def update(call: Call) -> Answer:
-    """PATCH /cards/{cardId}: what is given changes, the rest stays."""
+    """PATCH /cards/{cardId}: change only the given fields."""
     card_id = call.named("cardId")
     row = find(call, card_id)
     fields = call.body()
@@ -111,7 +111,7 @@ def update(call: Call) -> Answer:
 
 
 def delete(call: Call) -> Answer:
-    """DELETE /cards/{cardId}: closes it; doing so again gives the same answer."""
+    """DELETE /cards/{cardId}: close the card. A repeat returns the same response."""
     card_id = call.named("cardId")
     row = find(call, card_id)
     if row["status"] != "canceled":
@@ -124,7 +124,7 @@ def delete(call: Call) -> Answer:
 
 
 def find(call: Call, card_id: str) -> sqlite3.Row:
-    """The stored card of the caller; another user's is as good as none."""
+    """Return the caller's card; 404 for another user's."""
     row = call.state.row("SELECT * FROM cards WHERE card_id = ? AND user_id = ?", card_id, call.user.user_id)
     if row is None:
         raise not_found()

@@ -1,4 +1,4 @@
-"""The sandbox's own time: real time now, with an offset that only the control can push forward."""
+"""The sandbox's clock: real time plus an offset that only the control can increase."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """Unix seconds as a float, always at or ahead of real time."""
+    """A clock in unix seconds, never behind real time."""
 
     def __init__(self, offset: float = 0.0) -> None:
         self._offset = offset
@@ -18,14 +18,14 @@ class Clock:
         return self._offset
 
     def now(self) -> float:
-        """The sandbox's present."""
+        """Return the current time of the sandbox."""
         return time.time() + self._offset
 
     def advance(self, seconds: float) -> None:
-        """Move the present forward; what was waiting for that time has then happened."""
+        """Move the clock forward. Events scheduled up to the new time count as done."""
         self._offset += seconds
 
 
 def iso(moment: float) -> str:
-    """A moment as the API writes it: UTC, milliseconds, `Z`."""
+    """Format a time as the API does: UTC, milliseconds, `Z`."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

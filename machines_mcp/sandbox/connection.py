@@ -1,4 +1,4 @@
-"""A connection that its requests can reach, because only it can be closed in the middle of an answer."""
+"""An HTTP connection that gives requests its transport, so that a fault can close it in the middle of a response."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from machines_mcp.sandbox.fault_responses import TRANSPORT
 
 
 class Connection(H11Protocol):
-    """HTTP/1.1, with the transport in the state that each request's scope carries."""
+    """An HTTP/1.1 connection with its transport in the `state` of each request's scope."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -1,4 +1,4 @@
-"""The collateral contracts of a user: one of each version, on a chain each, the same ones for the user's whole life."""
+"""A user's collateral contracts: one on each of three chains, derived from the user and never changing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contract:
-    """Where collateral sits, what it holds and how it is called."""
+    """A collateral contract: its addresses, the asset it holds and how it is called."""
 
     contract_id: str
     version: str
@@ -35,7 +35,7 @@ class Contract:
         return self.settled.token_contract or ""
 
     def execution(self) -> dict[str, Any]:
-        """As `data.execution` of a withdrawal."""
+        """Return the contract as `data.execution` of a withdrawal."""
         coordinator = self.version == "v2"
         return {
             "contractId": self.contract_id,
@@ -49,15 +49,15 @@ class Contract:
         }
 
 
-# Version and call path of each; the entry points are shared by all users, as on the real chains.
+# Version and call path of each. All users share the entry points, as on the real chains.
 _KINDS: Final = (("v2", "coordinator_v2"), ("v1", "controller_v1"), ("v2", "solana_v2_02"))
 _NAMESPACE: Final = uuid.UUID("6d616368-696e-4573-8d63-6f6e74726163")
 
 
-# Every card and deposit of a list asks for them, and they follow from the user alone.
+# Cached: every listed card and deposit needs them, and they depend only on the user.
 @lru_cache(maxsize=256)
 def contracts_of(user: User) -> tuple[Contract, ...]:
-    """The user's contracts, the default one first: Base, or Solana for whom has linked a Solana wallet."""
+    """Return the user's contracts, the default first: Solana if a Solana wallet is linked, otherwise Base."""
     contracts = [
         Contract(
             contract_id=str(uuid.uuid5(_NAMESPACE, f"{user.user_id} {settled.network.id}")),
@@ -73,7 +73,7 @@ def contracts_of(user: User) -> tuple[Contract, ...]:
 
 
 def contract_holding(user: User, pair: Pair) -> Contract:
-    """The contract that a deposit of `pair` ends in: its own where one holds that asset, else the default."""
+    """Return the contract that receives a deposit of `pair`: the one that holds the asset, or the default."""
     contracts = contracts_of(user)
     return next((contract for contract in contracts if contract.settled == pair), contracts[0])
 

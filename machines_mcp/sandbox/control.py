@@ -1,4 +1,4 @@
-"""The control: what a test or a person can make happen that no caller of the API could."""
+"""The control: actions for a test or a person that no caller of the API has."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MOST_USERS: Final = 200
 
 
 def summary(state: State, fields: Fields) -> Answer:
-    """GET /control ?limit=&cursor=: who is there and how far they are, the newest first: `limit` users (50) and as
-    many cards and deposits of each; every `leftOff` counts the older ones. No secret stands in it.
+    """GET /control ?limit=&cursor=: list the newest users and their progress: `limit` users (default 50) and as many
+    cards and deposits of each. Each `leftOff` counts the older ones. The response contains no secrets.
     """
     limit = fields.optional_integer("limit", least=1, most=MOST_USERS) or DEFAULT_USERS
     before = read_cursor(fields) if fields.has("cursor") else (math.inf, "")
@@ -81,7 +81,7 @@ def _user(state: State, user_id: str, limit: int) -> dict[str, Any]:
 
 
 def decide_kyc(state: State, fields: Fields) -> Answer:
-    """POST /control/kyc {userId, decision, reason?}: any of the nine statuses."""
+    """POST /control/kyc {userId, decision, reason?}: set the KYC status to any of the nine."""
     user_id = fields.text("userId", most=120)
     decision = fields.choice("decision", kyc.DECISIONS)
     reason = fields.optional_text("reason", most=500)
@@ -92,7 +92,7 @@ def decide_kyc(state: State, fields: Fields) -> Answer:
 
 
 def complete_deposit(state: State, fields: Fields) -> Answer:
-    """POST /control/deposits {depositId}: the payment arrives now."""
+    """POST /control/deposits {depositId}: complete the deposit now."""
     deposit_id = fields.text("depositId")
     if not deposits.complete(state, deposit_id):
         raise not_found()
@@ -100,7 +100,7 @@ def complete_deposit(state: State, fields: Fields) -> Answer:
 
 
 def execute_withdrawal(state: State, fields: Fields) -> Answer:
-    """POST /control/withdrawals {userId}: the user's live signature is used on chain."""
+    """POST /control/withdrawals {userId}: execute the user's live signature on chain."""
     user_id = fields.text("userId", most=120)
     cents = signatures.execute(state, user_id)
     if cents is None:
@@ -109,7 +109,7 @@ def execute_withdrawal(state: State, fields: Fields) -> Answer:
 
 
 def spend(state: State, fields: Fields) -> Answer:
-    """POST /control/spend {cardId, amountCents, merchantName?}: pay; `approved` says whether the card was taken."""
+    """POST /control/spend {cardId, amountCents, merchantName?}: charge the card; `approved` is false if declined."""
     card_id = fields.text("cardId")
     cents = fields.integer("amountCents", least=1, most=MAX_CENTS)
     merchant = fields.optional_text("merchantName", most=200) or "Test Shop"
@@ -131,7 +131,7 @@ def spend(state: State, fields: Fields) -> Answer:
 
 
 def _decline_reason(state: State, card: Any, cents: int) -> str | None:
-    """Why the card does not pay, None when it does."""
+    """Return why the card is declined, or None."""
     if card["status"] != "active":
         return "card_not_active"
     if ledger.standing(state, card["user_id"]).spending_power < cents:
@@ -151,14 +151,14 @@ def _decline_reason(state: State, card: Any, cents: int) -> str | None:
 
 
 def advance_clock(state: State, fields: Fields) -> Answer:
-    """POST /control/clock {advanceSeconds}: from 1 second to 10 years."""
+    """POST /control/clock {advanceSeconds}: move the clock forward by 1 second to 10 years."""
     state.advance(fields.integer("advanceSeconds", least=1, most=10 * 366 * 86_400))
     return Answer({"now": iso(state.clock.now()), "clockAheadSeconds": state.clock.offset}, "clock advanced")
 
 
 def arm_fault(state: State, fields: Fields) -> Answer:
-    """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?}: break the
-    next calls of a documented path, or of all that begin with it; `/cards/{cardId}` is that of any card.
+    """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?}: fail the
+    next calls of a documented path, or of all paths that begin with it. `/cards/{cardId}` matches any card.
     """
     fault = Fault.of(fields)
     _check_reaches(fault, fields)
@@ -167,51 +167,49 @@ def arm_fault(state: State, fields: Fields) -> Answer:
 
 
 def _check_reaches(fault: Fault, fields: Fields) -> None:
-    """Raises:
-    Refusal: 400, when no call could ever meet the fault; the documented paths that are most like its own are named.
-    """
+    """Raise a 400 if the fault can't apply to any call, naming similar documented paths or the path's methods."""
     reached = [operation for operation in OPERATIONS if fault.reaches(operation.path)]
     if not reached:
         near = get_close_matches(fault.path, sorted({operation.path for operation in OPERATIONS}), n=3, cutoff=0.0)
         what = "must be a documented path" if fault.exact else "must be or begin a documented path"
-        fields.refuse("path", f"{what}; near it: {', '.join(near)}")
+        fields.refuse("path", f"{what}; similar paths: {', '.join(near)}")
     methods = list(dict.fromkeys(operation.method for operation in reached))
     if fault.method not in (None, *methods):
-        fields.refuse("method", f"must be served at this path; served are: {', '.join(methods)}")
+        fields.refuse("method", f"must be a method of this path; methods: {', '.join(methods)}")
 
 
 def list_faults(state: State, fields: Fields) -> Answer:
-    """GET /control/faults: what is armed, and how often each will still happen."""
+    """GET /control/faults: list the armed faults and the calls left of each."""
     return Answer({"faults": state.faults.view()}, "faults")
 
 
 def clear_faults(state: State, fields: Fields) -> Answer:
-    """POST /control/faults/clear: nothing is armed any more."""
+    """POST /control/faults/clear: disarm all faults."""
     state.faults.clear()
     return Answer({"faults": []}, "faults cleared")
 
 
 def limit_rate(state: State, fields: Fields) -> Answer:
-    """POST /control/rate {calls, windowSeconds?}: so many calls per window; 0 lifts the limit."""
+    """POST /control/rate {calls, windowSeconds?}: limit the calls per window; 0 removes the limit."""
     calls = fields.integer("calls", least=0, most=100_000)
     state.rate.set(calls, fields.optional_integer("windowSeconds", least=1, most=86_400) or 60)
     return Answer({"rateLimit": state.rate.view()}, "rate limit set")
 
 
 def provision_slowly(state: State, fields: Fields) -> Answer:
-    """POST /control/provisioning {slow}: whether each user's first deposit finds its contract missing."""
+    """POST /control/provisioning {slow}: if true, the contract is still missing at each user's first deposit."""
     state.provisioning.slow(fields.flag("slow"))
     return Answer({"slowProvisioning": state.provisioning.is_slow}, "provisioning set")
 
 
 def honour_keys(state: State, fields: Fields) -> Answer:
-    """POST /control/keys {honoured}: whether an Idempotency-Key counts; ignored, every request happens anew."""
+    """POST /control/keys {honoured}: if false, ignore Idempotency-Key and execute every request."""
     state.keys.honoured = fields.flag("honoured")
     return Answer({"keysHonoured": state.keys.honoured}, "keys set")
 
 
 def reset(state: State, fields: Fields) -> Answer:
-    """POST /control/reset: no users and nothing armed any more; partner key and clock stay."""
+    """POST /control/reset: delete all users and disarm everything. The partner key and the clock stay."""
     state.empty()
     return Answer({}, "state emptied")
 

@@ -1,4 +1,4 @@
-"""The control's page: who is there, what waits for a person, and a plain form for whatever can be made happen."""
+"""The control page: users, applications waiting for a decision, and a form for each action of the control."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from machines_mcp.sandbox.state import State
 
-# How many cards and deposits the page shows, the newest of each of its users.
+# How many cards, and how many deposits, the page shows at most.
 MOST_ROWS: Final = 50
 FORM: Final = "application/x-www-form-urlencoded"
 _BOARD: Final = template("board")
-_NOBODY_HERE: Final = "Nobody of the users on this page waits."
+_NOBODY_HERE: Final = "Nobody on this page is waiting."
 # The query of the first page.
 _NEWEST: Final = Fields({})
 _UNDECIDED: Final = ("pending", "manual_review", "needs_information", "needs_verification")
@@ -32,7 +32,7 @@ _FLAGS: Final = {"true": True, "false": False}
 
 
 def read_form(raw: bytes) -> Fields:
-    """A form of the page as the fields of an order; what was left empty, or is not of the chosen fault, is left out."""
+    """Parse a form of the page. Empty fields are dropped, and so is the delay of any fault but `delay`."""
     given = {name: value for name, value in parse_qsl(raw.decode("utf-8", "replace")) if value}
     values: dict[str, object] = dict(given)
     for name in _NUMBERS & values.keys():
@@ -47,9 +47,9 @@ def read_form(raw: bytes) -> Fields:
 
 
 def show(state: State, said: str = "", status: int = 200, query: Fields = _NEWEST) -> Response:
-    """The page as it is now; `said` is what the last order led to, a constant of the sandbox.
+    """Render the page. `said` is the result of the last action, in the sandbox's own words.
 
-    `query` has the summary's `limit` and `cursor`: which users the page is of.
+    `query` has the summary's `limit` and `cursor`, which select the users shown.
     """
     data = summary(state, query).data
     users: list[dict[str, Any]] = data["users"]
@@ -62,23 +62,23 @@ def show(state: State, said: str = "", status: int = 200, query: Fields = _NEWES
         "now": data["now"],
         "ahead": f"{data['clockAheadSeconds']:,.0f} s",
         "rate": str(rate["calls"] if rate else 0),
-        "provisioning": "They find their contract missing once." if slow else "Their contract is there at once.",
+        "provisioning": "They fail until the contract exists." if slow else "Their contract already exists.",
         "slower": "false" if slow else "true",
-        "slow_label": "Provide contracts at once" if slow else "Provide contracts late",
-        "keys": "The same key makes a request happen once." if honoured else "Each request happens, whatever its key.",
+        "slow_label": "Provision contracts at once" if slow else "Delay provisioning",
+        "keys": "Requests with the same key are executed once." if honoured else "Keys are ignored.",
         "honour": "false" if honoured else "true",
-        "honour_label": "Ignore keys" if honoured else "Honour keys",
+        "honour_label": "Ignore keys" if honoured else "Honor keys",
     }
     content = fill(
         _BOARD,
         words,
         said=f'<p class="said" role="status">{escape(said)}</p>' if said else "",
-        waiting=_rows([_waiting(user) for user in waiting], _NOBODY_HERE if paged else "Nobody waits."),
-        users=_rows([_user(user) for user in users], "Nobody has come yet."),
+        waiting=_rows([_waiting(user) for user in waiting], _NOBODY_HERE if paged else "Nobody is waiting."),
+        users=_rows([_user(user) for user in users], "No users yet."),
         older=_older(data, query),
-        cards=_rows([_card(card) for card in cards[:MOST_ROWS]], "No card has been made."),
+        cards=_rows([_card(card) for card in cards[:MOST_ROWS]], "No cards yet."),
         more_cards=_left_off(len(cards[MOST_ROWS:]) + sum(user["leftOff"]["cards"] for user in users)),
-        deposits=_rows([_deposit(deposit) for deposit in deposits[:MOST_ROWS]], "Nothing has been deposited."),
+        deposits=_rows([_deposit(deposit) for deposit in deposits[:MOST_ROWS]], "No deposits yet."),
         more_deposits=_left_off(len(deposits[MOST_ROWS:]) + sum(user["leftOff"]["deposits"] for user in users)),
         disarm=_form("faults/clear", "Disarm all: faults") if data["faults"] else "",
         faults=_rows([_fault(fault) for fault in data["faults"]], "None."),
@@ -92,17 +92,17 @@ def _rows(rows: list[str], none: str) -> str:
 
 
 def _left_off(count: int) -> str:
-    """How many more of these users' things there are."""
-    return f'<p class="hint">{count:,} more of these users left off.</p>' if count else ""
+    """Render how many cards or deposits of these users are not shown."""
+    return f'<p class="hint">Not shown for these users: {count:,} more.</p>' if count else ""
 
 
 def _older(data: Mapping[str, Any], query: Fields) -> str:
-    """The way to the users that this page leaves off, and back to the first of its kind."""
+    """Render the links to older users and back to the newest."""
     parts = []
     if data["leftOff"]:
         kept = {"limit": query.values["limit"]} if query.has("limit") else {}
         words = urlencode(kept | {"cursor": data["nextCursor"]})
-        parts.append(f'{data["leftOff"]:,} older left off. <a href="/control?{escape(words)}">Show older users</a>')
+        parts.append(f'Not shown: {data["leftOff"]:,} older. <a href="/control?{escape(words)}">Show older users</a>')
     if query.has("cursor"):
         parts.append('<a href="/control">Show the newest users</a>')
     return "".join(f'<p class="hint">{part}</p>' for part in parts)
@@ -113,7 +113,7 @@ def _row(what: str, about: str, forms: str = "") -> str:
 
 
 def _form(action: str, label: str, inner: str = "", **hidden: str) -> str:
-    """A form of one button; `label` is what a screen reader says, its first words stand on the button."""
+    """Render a form with one button. Screen readers read all of `label`; the button shows it up to the colon."""
     kept = "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in hidden.items())
     text, _, more = label.partition(": ")
     button = f'<button aria-label="{escape(f"{text}: {more}")}">{escape(text)}</button>'
@@ -130,12 +130,12 @@ def _waiting(user: dict[str, Any]) -> str:
 
 
 def _user(user: dict[str, Any]) -> str:
-    agreed = "agreements accepted" if user["agreementsAccepted"] else "agreements open"
+    agreed = "agreements accepted" if user["agreementsAccepted"] else "agreements not accepted"
     about = f"KYC {user['kycStatus'].replace('_', ' ')}, {agreed}, {_dollars(user['spendingPower'])} to spend"
     name, left = user["userId"], user["withdrawals"]["signatureSecondsLeft"]
     if not left:
         return _row(name, about)
-    about += f", a withdrawal signature lasts {left} s more"
+    about += f", withdrawal signature valid for {left} s"
     return _row(name, about, _form("withdrawals", f"Execute withdrawal: {name}", userId=name))
 
 
@@ -152,11 +152,11 @@ def _deposit(deposit: dict[str, Any]) -> str:
     if deposit["completed"]:
         return _row(deposit["id"], "completed")
     form = _form("deposits", f"Complete deposit: {deposit['id']}", depositId=deposit["id"])
-    return _row(deposit["id"], "under way", form)
+    return _row(deposit["id"], "in progress", form)
 
 
 def _fault(fault: dict[str, Any]) -> str:
-    about = f"{fault['kind'].replace('_', ' ')}, {fault['calls']} more"
+    about = f"{fault['kind'].replace('_', ' ')}, calls left: {fault['calls']}"
     return _row(f"{fault.get('method', 'any method')} {fault['path']}", about)
 
 

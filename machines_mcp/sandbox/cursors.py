@@ -1,4 +1,4 @@
-"""Cursors: where a list that is newest first goes on, as text that says nothing to whoever passes it back."""
+"""Pagination cursors for lists sorted newest first. Clients must not interpret them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def write_cursor(moment: float, name: str) -> str:
-    """The cursor after the thing of that moment (unix seconds) and name."""
+    """Return the cursor that follows the item with this time (unix seconds) and name."""
     return base64.urlsafe_b64encode(f"{moment!r} {name}".encode()).decode().rstrip("=")
 
 
 def read_cursor(fields: Fields) -> tuple[float, str]:
-    """Moment and name of the field `cursor`.
+    """Return time and name from the field `cursor`.
 
     Raises:
-        Refusal: 400, when no answer can have given it.
+        Refusal: 400, if no response can have contained it.
     """
     text = fields.text("cursor")
     try:
@@ -30,4 +30,4 @@ def read_cursor(fields: Fields) -> tuple[float, str]:
             return float(moment), name
     except (binascii.Error, ValueError):
         pass
-    fields.refuse("cursor", "must be a cursor of an earlier answer")
+    fields.refuse("cursor", "must be a cursor from an earlier response")

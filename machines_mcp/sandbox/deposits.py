@@ -1,4 +1,4 @@
-"""Deposits: an address to pay to, and a payment that the sandbox makes itself within three seconds."""
+"""Deposits: a payment address, and a payment that the sandbox itself completes within three seconds."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from machines_mcp.sandbox.fields import Fields
     from machines_mcp.sandbox.state import State
 
-# The stages that share the time until completion in equal parts.
+# The stages before completion, all of equal length.
 DIRECT_STAGES: Final = ("pending", "confirming")
 EXCHANGED_STAGES: Final = ("pending", "confirming", "exchanging")
 SECONDS_PER_STAGE: Final = 0.9
-# What the sandbox pays in when the request names no amount.
+# The sandbox pays in this amount if the request names none.
 UNSTATED_CENTS: Final = 100_00
 _RECENT_SECONDS: Final = 3600
-# The API has no pages here, so an answer ends somewhere: as many as the longest page of transactions has.
+# The API does not paginate deposits. The limit is that of the longest page of transactions.
 MOST_LISTED: Final = 200
 
 
@@ -47,7 +47,7 @@ def estimate(call: Call) -> Answer:
     pair = assets.pair_of(fields)
     amount = fields.amount("amount")
     quoted_in = fields.optional_choice("amountCurrency", ("crypto", "usd")) or "crypto"
-    # A quote in dollars is one in a currency that is worth a dollar.
+    # A quote in dollars is a quote in rUSD, which is worth one dollar.
     ticker = pair.ticker if quoted_in == "crypto" else "rusd"
     _check_bounds(fields, pair, ticker, amount)
     data = _range(call, pair) | {
@@ -102,10 +102,10 @@ def read(call: Call) -> Answer:
 
 
 def list_all(call: Call) -> Answer:
-    """GET /deposits: the newest first, 200 at most; `active` leaves out what was completed over an hour ago."""
+    """GET /deposits: newest first, at most 200. `active` omits deposits completed over an hour ago."""
     scope = call.query().optional_choice("scope", ("active", "all")) or "active"
     since = call.now - _RECENT_SECONDS if scope == "active" else 0.0
-    # None takes longer than that to complete, so this finds all of them along the index that also sorts them.
+    # No deposit takes longer to complete, so this bound finds all of them along the index that also sorts them.
     made_since = since - SECONDS_PER_STAGE * len(EXCHANGED_STAGES)
     rows = call.state.rows(
         "SELECT * FROM deposits WHERE user_id = ? AND created_at >= ? AND completes_at > ?"
@@ -116,7 +116,7 @@ def list_all(call: Call) -> Answer:
 
 
 def complete(state: State, deposit_id: str) -> bool:
-    """Let a deposit complete now; False when there is no such deposit."""
+    """Complete a deposit now; return False if it does not exist."""
     row = state.row("SELECT * FROM deposits WHERE deposit_id = ?", deposit_id)
     if row is None:
         return False
@@ -137,7 +137,7 @@ def _find(call: Call, deposit_id: str) -> sqlite3.Row:
 
 
 def _stage(row: sqlite3.Row, now: float) -> tuple[str, float, float | None]:
-    """The stage at `now`, when it began, and when the next one begins (None once completed)."""
+    """Return the stage at `now`, its start, and the start of the next stage (None once completed)."""
     if now >= row["completes_at"]:
         return "completed", row["completes_at"], None
     stages = DIRECT_STAGES if row["exchange_id"] is None else EXCHANGED_STAGES
@@ -190,7 +190,7 @@ def _range(call: Call, pair: Pair) -> dict[str, Any]:
 
 
 def _bounds(pair: Pair) -> tuple[float, float | None]:
-    """Least and most in units of the currency: from 1 dollar, or from 5 to 50,000 where it is exchanged."""
+    """Return minimum and maximum in the currency's units: from 1 dollar, or 5 to 50,000 dollars if exchanged."""
     return _bounds_in(pair, pair.ticker)
 
 
@@ -203,4 +203,4 @@ def _bounds_in(pair: Pair, ticker: str) -> tuple[float, float | None]:
 def _check_bounds(fields: Fields, pair: Pair, ticker: str, amount: float) -> None:
     least, most = _bounds_in(pair, ticker)
     if amount < least or (most is not None and amount > most):
-        fields.refuse("amount", "must lie within the range of this asset and network")
+        fields.refuse("amount", "must be within the range of this asset and network")

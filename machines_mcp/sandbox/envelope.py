@@ -1,4 +1,4 @@
-"""What every answer looks like: the API's envelope, or the Open Responses object that wraps it."""
+"""Response formats: the API's envelope, or the Open Responses object that wraps it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CALL_ID: Final = "x-open-responses-call-id"
 
 @dataclass(frozen=True)
 class Answer:
-    """A success: `data`, its short lower-case summary, and when to ask again while something is under way."""
+    """A success response: `data`, a short lower-case summary, and when to poll again if work is in progress."""
 
     data: Mapping[str, Any]
     summary: str
@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """An error answer. The message is a constant of the sandbox; no value of the request stands in it."""
+    """An error response. Its message is written by the sandbox and contains no value from the request."""
 
     status: int
     code: str
@@ -46,22 +46,22 @@ class Refusal(Exception):
 
 
 def invalid(at: str | None, message: str, *, code: str = "invalid_request") -> Refusal:
-    """400: the request is not as documented; `at` names the field by its dotted path."""
+    """Return a 400: the request is not as documented. `at` is the dotted path of the field."""
     return Refusal(400, code, message, at)
 
 
 def conflict(message: str, *, code: str = "invalid_state") -> Refusal:
-    """409: the user or the thing is not in the state for it."""
+    """Return a 409: the state of the user or resource does not allow the request."""
     return Refusal(409, code, message)
 
 
 def not_found() -> Refusal:
-    """404: there is no such thing, or it is another user's; the two can't be told apart."""
+    """Return a 404. A missing resource and another user's look the same."""
     return Refusal(404, "not_found", "not found")
 
 
 def wire(envelope: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
-    """The body to send: the envelope, or the Open Responses object where the request's `headers` ask for it."""
+    """Serialize the envelope, wrapped in an Open Responses object if the request's `headers` ask for it."""
     if headers.get(OPEN_RESPONSES) in ("1", "true"):
         envelope = _open_response(envelope, headers.get(CALL_ID) or f"call_{secrets.token_hex(12)}")
     return _compact(envelope).encode()

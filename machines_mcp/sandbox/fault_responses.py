@@ -1,4 +1,4 @@
-"""Carries a fault out: the same call, answered late, wrongly, in part or not at all."""
+"""Apply a fault: delay, change, truncate or drop the response to a call."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from machines_mcp.sandbox.faults import Fault
 
-# Where `connection.py` leaves the connection of a request.
+# The key of the connection's transport in the `state` of a request's scope.
 TRANSPORT: Final = "sandbox_transport"
-_PAGE: Final = "<!doctype html><title>Welcome</title><h1>Welcome</h1><p>This is not the answer you asked for.</p>\n"
+_PAGE: Final = "<!doctype html><title>Welcome</title><h1>Welcome</h1><p>This is not the response you asked for.</p>\n"
 
 
 async def broken(fault: Fault, answer: Callable[[], Awaitable[Response]]) -> Response:
-    """What the caller gets instead of `answer`, which is only made where the fault lets the call have its effect.
+    """Return the faulty response. `answer` is called only if the fault lets the call take effect.
 
     Raises:
-        Refusal: the one that the fault asks for.
+        Refusal: if the fault is of kind `status`.
     """
     if fault.delay_seconds:
         await anyio.sleep(fault.delay_seconds)
@@ -53,11 +53,11 @@ async def broken(fault: Fault, answer: Callable[[], Awaitable[Response]]) -> Res
 
 def _refusal(fault: Fault) -> Refusal:
     headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-    return Refusal(fault.status or 500, fault.code or "server_error", "a fault was asked for", headers=headers)
+    return Refusal(fault.status or 500, fault.code or "server_error", "a fault was armed", headers=headers)
 
 
 def _retyped(value: Any) -> Any:
-    """The same names with values of other types, at every depth."""
+    """Return the value with the same names but other types, at every depth."""
     if isinstance(value, dict):
         return {name: _retyped(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def _retyped(value: Any) -> Any:
 
 
 class CutResponse(Response):
-    """Promises the whole body, sends its first half and closes; nothing at all when there is no body."""
+    """Announces the whole body, sends half of it and closes the connection; sends nothing if there is no body."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport: Transport = scope["state"][TRANSPORT]
@@ -78,6 +78,6 @@ class CutResponse(Response):
             half = bytes(self.body[: len(self.body) // 2])
             await send({"type": "http.response.body", "body": half, "more_body": True})
         transport.close()
-        # The server must first notice, or it would add an error answer of its own.
+        # Wait until the server notices, or it would add its own error response.
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -1,4 +1,4 @@
-"""Faults: what goes wrong with the next calls of a path, armed by the control and forgotten with the process."""
+"""Faults: failures of the next calls to a path, armed through the control and kept in memory only."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from machines_mcp.sandbox.fields import Fields
 
-# What each does, and whether the call has its effect all the same.
+# What each kind does, and whether the call still takes effect.
 KINDS: Final = {
-    "status": "the call is refused with a status, a code and perhaps Retry-After; it has no effect",
-    "delay": "the answer comes late; the call has its effect",
-    "drop": "the connection closes without an answer; the call has no effect",
-    "after": "the connection closes without an answer; the call has its effect",
-    "half_body": "the connection closes in the middle of the answer; the call has its effect",
-    "html": "a page of HTML comes with status 200; the call has no effect",
-    "wrong_types": "every value of the answer's data has another type; the call has its effect",
+    "status": "return an error status and code, optionally with Retry-After; the call has no effect",
+    "delay": "delay the response; the call takes effect",
+    "drop": "close the connection without a response; the call has no effect",
+    "after": "close the connection without a response; the call takes effect",
+    "half_body": "close the connection in the middle of the response; the call takes effect",
+    "html": "return an HTML page with status 200; the call has no effect",
+    "wrong_types": "change the type of every value in the response's data; the call takes effect",
 }
 MOST_CALLS: Final = 1000
 MOST_SECONDS: Final = 120
@@ -31,7 +31,7 @@ _UUID: Final = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass
 class Fault:
-    """One armed fault. `method` None is every method, `exact` asks for the whole path, `calls` is how many are left."""
+    """An armed fault. `method` None means any, `exact` requires the whole path, `calls` is the number left."""
 
     method: str | None
     path: str
@@ -45,10 +45,10 @@ class Fault:
 
     @classmethod
     def of(cls, fields: Fields) -> Fault:
-        """Read the order of a fault.
+        """Parse the request that arms a fault.
 
         Raises:
-            Refusal: 400, with the field at fault.
+            Refusal: 400, with the invalid field.
         """
         kind = fields.choice("kind", KINDS)
         status = fields.integer("status", least=400, most=599) if kind == "status" else None
@@ -70,16 +70,16 @@ class Fault:
         )
 
     def meets(self, method: str, path: str, template: str) -> bool:
-        """Whether a call of `path`, served as `template`, is its.
+        """Return whether the fault applies to a call of `path`, which is served as `template`.
 
-        Paths are met by whole segments, so `/cards` is no beginning of `/cardsharp`; `{cardId}` is met by any card.
+        Whole segments are compared, so `/cards` does not match `/cardsharp`. `{cardId}` matches any card.
         """
         if self.method not in (None, method):
             return False
         return self._fits([{actual, named} for actual, named in zip(_parts(path), _parts(template), strict=True)])
 
     def reaches(self, template: str) -> bool:
-        """Whether some call of an operation at `template` can be its, whatever the method; an id is a uuid."""
+        """Return whether it can apply to some call at `template`, whatever the method; ids are uuids."""
         ids = {part for part in _parts(self.path) if _UUID.fullmatch(part)}
         return self._fits([{named} | (ids if named.startswith("{") else set()) for named in _parts(template)])
 
@@ -90,14 +90,14 @@ class Fault:
         return all(part in names for part, names in zip(wanted, segments, strict=False))
 
     def view(self) -> dict[str, Any]:
-        """As the control shows it."""
+        """Return the fault as the control shows it."""
         view = asdict(self)
         view["retryAfter"], view["delaySeconds"] = view.pop("retry_after"), view.pop("delay_seconds")
         return {name: value for name, value in view.items() if value is not None}
 
 
 class Faults:
-    """The armed ones, the oldest first: that one is met first."""
+    """The armed faults, oldest first. If several match a call, the oldest applies."""
 
     def __init__(self) -> None:
         self._armed: list[Fault] = []
@@ -109,7 +109,7 @@ class Faults:
         self._armed.clear()
 
     def take(self, method: str, path: str, template: str) -> Fault | None:
-        """The fault of this call, used up by it; `path` and `template` are below the API's base path."""
+        """Return the fault for this call and count it down. Paths are relative to the API's base path."""
         fault = next((fault for fault in self._armed if fault.meets(method, path, template)), None)
         if fault is not None:
             fault.calls -= 1

@@ -1,4 +1,4 @@
-"""Reads a request's body and query: each reader says what it wants, and a refusal names the field, never its value."""
+"""Typed readers for a request's body and query. A refusal names the field, never its value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MAX_CENTS: Final = 100_000_000_00
 
 
 class Fields:
-    """A JSON object of the request, or its query (where numbers come as text).
+    """A JSON object from the request, or its query (where numbers are text).
 
-    Unknown names are ignored: the API says nothing about them. `null` is not the same as leaving a field out.
+    Unknown names are ignored, because the API does not document them. `null` differs from a missing field.
     """
 
     def __init__(self, values: Mapping[str, object], path: str = "") -> None:
@@ -28,7 +28,7 @@ class Fields:
         return name in self.values
 
     def refuse(self, name: str, message: str, *, code: str = "invalid_request") -> NoReturn:
-        """Refuse the field `name` of this object."""
+        """Raise a 400 for the field `name` of this object."""
         raise invalid(self._path + name, message, code=code)
 
     def require(self, name: str) -> None:
@@ -36,7 +36,7 @@ class Fields:
             self.refuse(name, "missing required field")
 
     def text(self, name: str, *, least: int = 1, most: int = MAX_TEXT, pattern: str | None = None) -> str:
-        """A required string of `least` to `most` characters that matches the whole `pattern`."""
+        """Return a required string of `least` to `most` characters that fully matches `pattern`."""
         self.require(name)
         value = self.values[name]
         if not isinstance(value, str):
@@ -53,7 +53,7 @@ class Fields:
         return self.text(name, least=least, most=most, pattern=pattern) if self.has(name) else None
 
     def choice(self, name: str, allowed: Collection[str]) -> str:
-        """A required string that is one of `allowed`."""
+        """Return a required string from `allowed`."""
         value = self.text(name)
         if value not in allowed:
             self.refuse(name, "must be one of the documented values")
@@ -63,7 +63,7 @@ class Fields:
         return self.choice(name, allowed) if self.has(name) else None
 
     def integer(self, name: str, *, least: int, most: int) -> int:
-        """A required whole number; `5.0` is not one, nor is `true`."""
+        """Return a required integer; `5.0` and `true` are refused."""
         self.require(name)
         value = self.values[name]
         if isinstance(value, bool) or not isinstance(value, int):
@@ -76,20 +76,20 @@ class Fields:
         return self.integer(name, least=least, most=most) if self.has(name) else None
 
     def amount(self, name: str) -> float:
-        """A required positive number in currency units."""
+        """Return a required positive number in currency units."""
         self.require(name)
         value = self.values[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(name, "must be a number")
         if not 0 < value <= 1e12 or not math.isfinite(value):
-            self.refuse(name, "must be above 0 and not beyond 1e12")
+            self.refuse(name, "must be above 0 and at most 1e12")
         return float(value)
 
     def optional_amount(self, name: str) -> float | None:
         return self.amount(name) if self.has(name) else None
 
     def flag(self, name: str) -> bool:
-        """A required `true` or `false`."""
+        """Return a required boolean."""
         self.require(name)
         value = self.values[name]
         if not isinstance(value, bool):
@@ -100,7 +100,7 @@ class Fields:
         return self.flag(name) if self.has(name) else None
 
     def child(self, name: str) -> Fields:
-        """A required object."""
+        """Return a required object."""
         self.require(name)
         value = self.values[name]
         if not isinstance(value, dict):
@@ -112,12 +112,12 @@ class Fields:
 
 
 def parse_body(raw: bytes) -> Fields:
-    """The request's body as an object; no body at all reads as `{}`."""
+    """Parse the request's body as an object; an empty body is `{}`."""
     if not raw.strip():
         return Fields({})
     try:
         value = json.loads(raw, parse_constant=_refuse_constant)
-        # A lone surrogate is valid JSON but no text: it could neither be stored nor sent back.
+        # A lone surrogate is valid JSON but can't be encoded: it could be neither stored nor returned.
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise invalid(None, "body must be valid JSON") from None
@@ -131,7 +131,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def parse_query(query: Mapping[str, str]) -> Fields:
-    """The query as fields; whole numbers become integers where they are asked for by name."""
+    """Parse the query as fields, converting the known integer parameters."""
     values: dict[str, Any] = {}
     for name, value in query.items():
         values[name] = int(value) if name in _INTEGERS and re.fullmatch(r"-?[0-9]{1,15}", value) else value

@@ -1,4 +1,4 @@
-"""What every page has in common: the shell, the style, and headers that let nothing run and nothing be loaded."""
+"""Shared parts of every page: the shell, the style, and headers that block scripts and external resources."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADERS: Final = {
 
 
 def template(name: str) -> Template:
-    """The template of that name."""
+    """Load the template `name`."""
     return Template((_WEB / f"{name}.html").read_text(encoding="utf-8"))
 
 
@@ -35,11 +35,11 @@ _SHELL: Final = template("shell")
 
 
 def page(title: str, content: str, status: int = 200, *, wide: bool = False) -> Response:
-    """A whole page around `content`, which is markup."""
+    """Render a whole page around `content`, which is markup."""
     html = fill(_SHELL, {"title": title, "width": "wide" if wide else "narrow"}, content=content, style=_STYLE)
     return HTMLResponse(html, status, HEADERS)
 
 
 def fill(template: Template, words: dict[str, str], **markup: str) -> str:
-    """Fill a template: `words` are escaped, `markup` is ours already."""
+    """Fill a template. `words` are escaped; `markup` is inserted unescaped."""
     return template.substitute({name: escape(word) for name, word in words.items()}, **markup)

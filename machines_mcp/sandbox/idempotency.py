@@ -1,7 +1,7 @@
-"""Once per key: the same key with the same body gets the first answer again, with another body a conflict.
+"""Idempotency keys: the same key and body return the first response; the same key with another body is a conflict.
 
-Nobody has documented what the real API does with a key, so the control can have them ignored: a client that does right
-by both sorts of upstream does right by either.
+It is not documented what the real API does with a key, so the control can make the sandbox ignore keys. A client should
+work with both.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ HEADER: Final = "Idempotency-Key"
 
 
 class Keys:
-    """Whether keys are honoured. They are, until the control says otherwise."""
+    """Whether keys are honored. The default is yes; the control can change it."""
 
     def __init__(self) -> None:
         self.honoured = True
 
 
 def request_key(call: Call) -> str | None:
-    """The key that counts for the request, None without one; 400 when it is not 8 to 128 characters long."""
+    """Return the effective key, None if there is none or keys are ignored; 400 unless it has 8 to 128 characters."""
     key = call.incoming.headers.get(HEADER.lower())
     if key is not None and not 8 <= len(key) <= 128:
         raise invalid(HEADER, "must have 8 to 128 characters")
@@ -35,19 +35,19 @@ def request_key(call: Call) -> str | None:
 
 
 def fingerprint(call: Call) -> str:
-    """Tells bodies apart by meaning: the order of names does not matter."""
+    """Hash the body's JSON value, independently of the order of names."""
     return hashlib.sha256(json.dumps(call.body().values, sort_keys=True).encode()).hexdigest()
 
 
 def reused() -> Refusal:
-    """409: the key belongs to another body."""
+    """Return a 409: the key was used with another body."""
     return conflict("idempotency key was used with another body", code="idempotency_conflict")
 
 
 def once(call: Call, operation: str, make: Callable[[], Answer]) -> Answer:
-    """`make` the answer, or replay the one that this user's key got before.
+    """Call `make`, or replay the stored response for this user's key.
 
-    The answer is kept in the same transaction as its effect, for good; a refusal is not kept, nothing happened.
+    The response is stored for good, in the same transaction as its effect. A refusal had no effect and is not stored.
     """
     key = request_key(call)
     if key is None:

@@ -1,4 +1,4 @@
-"""Identity verification: the application, its nine states, and the decision that a person or the control makes."""
+"""Identity verification: the application, its nine statuses, and decisions by a person or the control."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from machines_mcp.sandbox.users import User
 
 PAGE_PATH: Final = "/verify"
-# A person must act here, so handing the form in again is welcome; elsewhere it is under way or decided.
+# Statuses in which the user can submit the form. In all others, an application is in progress or decided.
 OPEN: Final = frozenset({"not_submitted", "needs_information", "needs_verification"})
-# What can be decided, with the reason that the status then gives.
+# The possible decisions, each with the reason that `GET /kyc/status` then returns.
 DECISIONS: Final[dict[str, str | None]] = {
     "not_submitted": None,
     "approved": None,
     "pending": None,
-    "manual_review": "a person is looking at the application",
-    "needs_information": "the picture of the document can't be read",
+    "manual_review": "a person is reviewing the application",
+    "needs_information": "the photo of the document can't be read",
     "needs_verification": None,
     "denied": "the identity could not be verified",
     "locked": "the account is locked",
@@ -45,10 +45,10 @@ def values(call: Call) -> Answer:
 
 
 def submit(call: Call) -> Answer:
-    """POST /kyc/applications. Nothing of the form is kept: no answer of the API ever gives any of it back."""
+    """POST /kyc/applications. Nothing from the form is stored, because no response of the API returns it."""
     last_name = kyc_form.check(call.body(), datetime.fromtimestamp(call.now, UTC).date())
     if call.user.kyc_status not in OPEN:
-        raise conflict("an application is already under way or decided")
+        raise conflict("an application is already in progress or decided")
     status = "approved" if "approved" in last_name.lower() else "needs_verification"
     return Answer(*_view(call, decide(call.state, call.user.user_id, status), "kyc submitted"))
 
@@ -59,14 +59,14 @@ def status(call: Call) -> Answer:
 
 
 def decide(state: State, user_id: str, status: str, reason: str | None = None) -> User:
-    """Set the status; the hosted page stays at one address for the user's whole journey."""
+    """Set the status. The hosted page keeps the same address for the user's whole journey."""
     state.db.execute(
         "UPDATE users SET kyc_status = ?, kyc_reason = ?, kyc_page = coalesce(kyc_page, ?) WHERE user_id = ?",
         (status, DECISIONS[status] if reason is None else reason, secrets.token_urlsafe(16), user_id),
     )
     user = users.find(state, user_id)
     if user is None:
-        raise LookupError("a user that was just written is gone")
+        raise LookupError("the user that was just written is missing")
     return user
 
 
@@ -76,7 +76,7 @@ def _view(call: Call, user: User, summary: str) -> tuple[dict[str, Any], str, in
         "status": user.kyc_status,
         "isTermsOfServiceAccepted": user.agreements_at is not None,
         "reason": user.kyc_reason,
-        # Both of the documented links are met on the way: the first asks to verify, the other for what is missing.
+        # Uses both documented links: the first asks to verify, the second for missing information.
         "completionLink": link if user.kyc_status == "needs_verification" else None,
         "externalVerificationLink": link if user.kyc_status == "needs_information" else None,
         "isActive": None if user.kyc_status == "not_submitted" else user.kyc_status == "approved",

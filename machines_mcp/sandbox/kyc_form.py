@@ -1,4 +1,4 @@
-"""The KYC form: its fields and lists as `GET /kyc/values` states them, and the check of an application by them."""
+"""The KYC form: its fields and lists as returned by `GET /kyc/values`, and the validation of an application."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from machines_mcp.sandbox.fields import Fields
 
-# The dash in these values is U+2013; an ASCII hyphen is another value and refused.
+# The dash in these values is U+2013 (en dash). An ASCII hyphen is refused.
 ANNUAL_SALARY: Final = ("<40k", "50k–99k", "100k–149k", "150k+")
 MONTHLY_VOLUME: Final = ("under $1k", "$1k–$5k", "$5k–$20k", "$20k+")
 PURPOSES: Final = ("everyday spend", "subscriptions", "business expenses", "testing", "other")
@@ -84,7 +84,7 @@ FIELDS: Final = (
     _field("address", "object", description="line1, line2 (optional), city, region, postalCode, countryCode (alpha-2)"),
     _field("phoneCountryCode", required=False, maxLength=3, regex=_DIGITS, description="digits only"),
     _field("phoneNumber", required=False, maxLength=15, regex=_DIGITS, description="digits only, with area code"),
-    _field("occupation", description="a code of occupations"),
+    _field("occupation", description="a code from occupations"),
     _field("annualSalary", "enum", enum=ANNUAL_SALARY),
     _field("accountPurpose", "enum", enum=PURPOSES),
     _field("expectedMonthlyVolume", "enum", enum=MONTHLY_VOLUME),
@@ -92,10 +92,10 @@ FIELDS: Final = (
 
 
 def check(fields: Fields, today: date) -> str:
-    """Check a whole application, field by field in the form's order, and give the last name back: all that matters.
+    """Validate an application in the form's order, and return the last name, which decides the outcome.
 
     Raises:
-        Refusal: 400, with the first field at fault.
+        Refusal: 400, with the first invalid field.
     """
     fields.text("firstName", most=50)
     last_name = fields.text("lastName", most=50)
@@ -122,6 +122,6 @@ def _check_birth_date(fields: Fields, today: date) -> None:
     try:
         born = date.fromisoformat(value)
     except ValueError:
-        fields.refuse("birthDate", "must be a date as YYYY-MM-DD")
+        fields.refuse("birthDate", "must be a date in the form YYYY-MM-DD")
     if not date(1900, 1, 1) <= born <= today:
         fields.refuse("birthDate", "must be a date of birth")

@@ -1,4 +1,4 @@
-"""Labels: text encrypted under the user's own data key, AES-256-GCM, as the API's `EncryptedField`."""
+"""Labels: text encrypted with AES-256-GCM under the user's data key, as the API's `EncryptedField`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def encrypt(call: Call) -> Answer:
 
 
 def decrypt(call: Call) -> Answer:
-    """POST /encryption/decrypt; 400 for what this user's key does not open."""
+    """POST /encryption/decrypt: 400 if this user's key can't decrypt the value."""
     fields = call.body()
     field = encrypted_field(fields, "value")
     try:
@@ -47,7 +47,7 @@ def read_data_key(call: Call) -> Answer:
 
 
 def encrypted_field(fields: Fields, name: str) -> dict[str, Any]:
-    """A required `EncryptedField`: its shape is checked, not whether anybody can open it."""
+    """Return a required `EncryptedField`. Only its shape is checked, not whether it can be decrypted."""
     field = fields.child(name)
     return {
         "v": field.integer("v", least=VERSION, most=VERSION),
@@ -59,7 +59,7 @@ def encrypted_field(fields: Fields, name: str) -> dict[str, Any]:
 def _data_key(call: Call) -> bytes:
     row = call.state.row("SELECT data_key FROM users WHERE user_id = ?", call.user.user_id)
     if row is None:
-        raise LookupError("the user of a live session is gone")
+        raise LookupError("the user of a live session is missing")
     return bytes.fromhex(call.state.unseal(row["data_key"], "data key"))
 
 

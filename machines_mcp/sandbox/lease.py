@@ -1,6 +1,6 @@
-"""A lease: the process lives while its stdin is open or somebody holds a connection to the lease port.
+"""A lease: the process runs while its stdin is open or there is a connection to the lease port.
 
-The operating system closes both when a holder dies, however it dies, so no holder can leave the sandbox behind.
+The operating system closes both when a holder dies for any reason, so no holder can leave the sandbox running.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-# How long a process whose stdin was never a lease (/dev/null) waits for its first connection.
+# If stdin is no lease (/dev/null), how long to wait for the first connection.
 _FIRST_HOLDER_SECONDS: Final = 5.0
 
 
 class Lease:
-    """Watches the holders on a thread of its own, and calls `expire` once, from there, when the last one is gone.
+    """Watches the holders on its own thread and calls `expire` there, once, when the last holder is gone.
 
-    A holder is a socket that ends when its owner does. Stdin, which may be something that can't be polled, is one too:
-    a second thread reads it, and closes the other end of a pair when stdin is at its end.
+    A holder is a socket that ends with its owner. Stdin may not be pollable, so a second thread reads it. At its end,
+    that thread closes one end of a socket pair; the other end is the holder.
     """
 
     def __init__(self, expire: Callable[[], None]) -> None:
@@ -31,12 +31,12 @@ class Lease:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._holders: set[socket.socket] = set()
-        # The first line on each connection: by it a holder knows that the port is still this process's.
+        # The first line on each connection. It shows a holder that the port still belongs to this process.
         self.instance: Final = secrets.token_hex(16)
         self.port: Final[int] = self._listener.getsockname()[1]
 
     def start(self) -> None:
-        """Begin to watch. Nothing ends this but the end of the process, which closes everything at once."""
+        """Start watching. Only the end of the process stops this."""
         if not _stdin_is_null():
             ours, theirs = socket.socketpair()
             self._hold(ours)
@@ -51,7 +51,7 @@ class Lease:
             for key, _ in self._selector.select():
                 if isinstance(key.fileobj, socket.socket) and key.fileobj in self._holders:
                     self._read(key.fileobj)
-            # Also without being told to: whoever has connected before the last holder left must not be overlooked.
+            # Accept even without an event, so that a connection made before the last holder left is not missed.
             self._accept()
         self._listener.close()
         self._expire()
@@ -61,7 +61,7 @@ class Lease:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
-                return  # None is waiting, or it is gone again already.
+                return  # No connection is waiting, or it is already closed.
             connection.setblocking(False)
             self._hold(connection)
             try:
@@ -100,7 +100,7 @@ def _read_stdin_to_its_end(holder: socket.socket) -> None:
 
 
 def _stdin_is_null() -> bool:
-    """Whether stdin is the null device (or closed): at its end, yet nobody has let go of it."""
+    """Return whether stdin is the null device or closed: at its end, although no holder has left."""
     try:
         return os.path.samestat(os.fstat(0), os.stat(os.devnull))
     except OSError:

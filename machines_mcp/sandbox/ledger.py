@@ -1,4 +1,4 @@
-"""The ledger: what a user's collateral, charges and transactions are at this moment, in cents."""
+"""The ledger: a user's collateral, charges and transactions, in cents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_PAGE: Final = 50
 
 @dataclass(frozen=True)
 class Standing:
-    """A user's money: `collateral` is what deposits brought and withdrawals left."""
+    """A user's balances. `collateral` is deposits minus withdrawals, including held amounts."""
 
     collateral: int
     pending_charges: int
@@ -35,7 +35,7 @@ class Standing:
 
 
 def enter(state: State, user_id: str, kind: str, amount_cents: int, *, at: float, **more: Any) -> str:
-    """Write an entry that is there from `at` on (it may lie ahead) and posted then too unless `posts_at` is later."""
+    """Write an entry dated `at` (possibly in the future), and return its id. `posts_at` defaults to `at`."""
     entry_id = str(uuid.uuid4())
     columns = {"posts_at": at, **more}
     state.insert(
@@ -45,7 +45,7 @@ def enter(state: State, user_id: str, kind: str, amount_cents: int, *, at: float
 
 
 def standing(state: State, user_id: str) -> Standing:
-    """The user's money at this moment."""
+    """Return the user's current balances."""
     now = state.clock.now()
     money = totals_at(state, user_id, now)
     held = state.number(
@@ -69,13 +69,13 @@ def balances(call: Call) -> Answer:
 
 
 def transactions(call: Call) -> Answer:
-    """GET /transactions: newest first; what lies ahead is not there yet."""
+    """GET /transactions: newest first, without entries dated in the future."""
     fields = call.query()
     limit = fields.optional_integer("limit", least=1, most=200) or DEFAULT_PAGE
     kinds = _kinds(fields)
     card_id = _card_id(fields)
     before, before_id = _before(fields) if fields.has("cursor") else (call.now, "~")
-    # Each kind along an index of its own: a kind that is rare is not looked for among all the others.
+    # One query per type, each along the index by type, so that a rare type does not scan all the others.
     found = [row for kind in kinds for row in _of_kind(call, kind, card_id, (before, before_id), limit + 1)]
     rows = sorted(found, key=lambda row: (row["created_at"], row["entry_id"]), reverse=True)
     data: dict[str, Any] = {"transactions": [_view(call, row) for row in rows[:limit]]}
@@ -85,7 +85,7 @@ def transactions(call: Call) -> Answer:
 
 
 def _of_kind(call: Call, kind: str, card_id: str | None, before: tuple[float, str], limit: int) -> list[sqlite3.Row]:
-    """The newest entries of one kind that are there and older than `before`."""
+    """Return the newest entries of one type older than `before`, without those dated in the future."""
     of_card, card = ("", ()) if card_id is None else (" AND card_id = ?", (card_id,))
     return call.state.rows(
         "SELECT * FROM entries WHERE user_id = ? AND type = ? AND created_at <= ?"  # noqa: S608
@@ -100,7 +100,7 @@ def _kinds(fields: Fields) -> tuple[str, ...]:
         return TYPES
     kinds = tuple(dict.fromkeys(text.split(",")))
     if not set(kinds) <= set(TYPES):
-        fields.refuse("type", "must be a comma list of documented types")
+        fields.refuse("type", "must be a comma-separated list of documented types")
     return kinds
 
 
@@ -117,7 +117,7 @@ def _before(fields: Fields) -> tuple[float, str]:
     try:
         return moment, str(uuid.UUID(entry_id))
     except ValueError:
-        fields.refuse("cursor", "must be a cursor of an earlier answer")
+        fields.refuse("cursor", "must be a cursor from an earlier response")
 
 
 def _view(call: Call, row: sqlite3.Row) -> dict[str, Any]:

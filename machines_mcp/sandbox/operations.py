@@ -1,4 +1,4 @@
-"""Every operation of the Partner API, in the order of its guide, with what each asks of the caller."""
+"""The operations of the Partner API with their preconditions, in the order of its guide."""
 
 from __future__ import annotations
 

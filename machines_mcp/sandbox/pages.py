@@ -1,4 +1,4 @@
-"""The pages a person opens: the hosted identity check, where pressing a button decides, and the agreements' texts."""
+"""The hosted pages: the identity check, whose buttons set the KYC status, and the agreements' texts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VERIFY, _CHOICE, _MESSAGE = (template(name) for name in ("verify", "choice", "m
 
 @dataclass(frozen=True)
 class _Choice:
-    """A button of the identity check, by the status it leads to."""
+    """A button of the identity check; `value` is the KYC status it sets."""
 
     value: str
     label: str
@@ -32,32 +32,32 @@ class _Choice:
 
 
 _CHOICES: Final = (
-    _Choice("approved", "Approve", "The journey goes on with the agreements.", "primary"),
-    _Choice("needs_information", "Ask for more", "The person is sent back here to show something again."),
-    _Choice("manual_review", "Manual review", "Somebody has to look at it; it waits until you decide."),
-    _Choice("pending", "Keep checking", "The checks go on running; it waits until you decide."),
-    _Choice("needs_verification", "Verify again", "The person has to begin this check once more."),
-    _Choice("not_submitted", "Start over", "The application is forgotten; the form has to be handed in again."),
-    _Choice("denied", "Deny", "The journey ends: this person gets no card.", "bad"),
-    _Choice("locked", "Lock account", "The journey ends, and only support could help.", "bad"),
-    _Choice("canceled", "Cancel application", "The journey ends as if it had been withdrawn.", "bad"),
+    _Choice("approved", "Approve", "The user can go on to the agreements.", "primary"),
+    _Choice("needs_information", "Ask for more", "The user is sent back here to provide something again."),
+    _Choice("manual_review", "Manual review", "A reviewer has to look at it. It waits until you decide."),
+    _Choice("pending", "Keep checking", "The checks continue. The application waits until you decide."),
+    _Choice("needs_verification", "Verify again", "The user has to repeat this check."),
+    _Choice("not_submitted", "Start over", "The application is discarded. The user has to submit the form again."),
+    _Choice("denied", "Deny", "The user can't get a card.", "bad"),
+    _Choice("locked", "Lock account", "The user can't continue. Only support could unlock the account.", "bad"),
+    _Choice("canceled", "Cancel application", "The application counts as withdrawn.", "bad"),
 )
-# Heading, lead and colour by status.
+# Heading, lead and color by status.
 _SCREENS: Final = {
-    "approved": ("Identity verified", "You can close this window and go back to where you came from.", "good"),
-    "not_submitted": ("No application", "The form has not been handed in. Decide below all the same.", "wait"),
-    "needs_verification": ("Verify your identity", "Decide below how the simulated check ends.", "wait"),
-    "needs_information": ("Something is missing", "Show it again by deciding below how the check ends.", "wait"),
-    "manual_review": ("A person is looking at it", "Nothing more to do here, unless you want to decide.", "wait"),
-    "pending": ("The checks are running", "Nothing more to do here, unless you want to decide.", "wait"),
-    "denied": ("Not verified", "The check has failed. You can close this window.", "bad"),
+    "approved": ("Identity verified", "You can close this window and go back.", "good"),
+    "not_submitted": ("No application", "The form has not been submitted. You can decide below anyway.", "wait"),
+    "needs_verification": ("Verify your identity", "Choose the result of the simulated check below.", "wait"),
+    "needs_information": ("Something is missing", "Choose the result of the repeated check below.", "wait"),
+    "manual_review": ("Under manual review", "You don't have to do anything, but you can decide below.", "wait"),
+    "pending": ("The checks are running", "You don't have to do anything, but you can decide below.", "wait"),
+    "denied": ("Not verified", "The check failed. You can close this window.", "bad"),
     "locked": ("Account locked", "You can close this window.", "bad"),
     "canceled": ("Application canceled", "You can close this window.", "bad"),
 }
 
 
 def routes(state: State) -> list[tuple[str, str, Endpoint]]:
-    """Method, path and endpoint of each page."""
+    """Return method, path and endpoint of each page."""
 
     async def verify(request: Request) -> Response:
         user = _user_of_page(state, request.path_params["page"])
@@ -70,7 +70,7 @@ def routes(state: State) -> list[tuple[str, str, Endpoint]]:
         if user is None:
             return _missing()
         if decision not in {choice.value for choice in _CHOICES}:
-            return _message("Identity verification", "Nothing was decided", "Go back and press a button.", 400)
+            return _message("Identity verification", "Nothing was decided", "Go back and choose a decision.", 400)
         with state.transaction():
             kyc.decide(state, user.user_id, decision)
         return RedirectResponse(request.url.path, 303, HEADERS)
@@ -107,4 +107,4 @@ def _message(eyebrow: str, heading: str, lead: str, status: int = 200) -> Respon
 
 
 def _missing() -> Response:
-    return _message("Sandbox", "There is no such page", "The address may be of an earlier run of the sandbox.", 404)
+    return _message("Sandbox", "Page not found", "The address may be from an earlier run of the sandbox.", 404)

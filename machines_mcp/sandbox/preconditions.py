@@ -1,15 +1,15 @@
-"""Which request gets in: the one place that says in which order a request is refused.
+"""Check a request's preconditions. This module defines the order of the checks:
 
     1. credential   401   partner key, or session token
     2. expiry       401   of the session
     3. scope        403   of the session
     4. kyc          409   not approved
     5. agreements   409   not accepted
-    6. not found    404   unknown, or another user's      (the handler's first step)
-    7. request      400   body, query, Idempotency-Key    (the handler's second step)
-    8. state        409   what the documented state of the thing forbids, or a key used for another body
+    6. not found    404   unknown, or another user's      (the handler's first check)
+    7. request      400   body, query, Idempotency-Key    (the handler's second check)
+    8. state        409   forbidden in the documented state, or a key reused with another body
 
-`POST /sessions` and `POST /users/resolve` have only the first, the seventh and (kyc for wide scopes) the eighth.
+`POST /sessions` and `POST /users/resolve` have only checks 1, 7 and 8 (here: KYC for scopes beyond `kyc.*`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from machines_mcp.sandbox.state import State
 
 @dataclass(frozen=True)
 class Operation:
-    """An endpoint: how it is reached, what it asks of the caller, and who answers."""
+    """An endpoint: its method and path, its preconditions and its handler."""
 
     method: str
     path: str
@@ -38,10 +38,10 @@ class Operation:
 
 
 def admit(operation: Operation, state: State, incoming: Incoming, origin: str) -> Call:
-    """The request as a call.
+    """Return the admitted request.
 
     Raises:
-        Refusal: of the first gate that is closed.
+        Refusal: for the first precondition that fails.
     """
     if operation.partner:
         _check_partner_key(state, incoming.headers.get("x-partner-key"))

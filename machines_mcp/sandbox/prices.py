@@ -1,11 +1,11 @@
-"""The price table: fixed, so that a quote can be computed by hand and is the same in every run."""
+"""Fixed prices, so that a quote can be computed by hand and is the same in every run."""
 
 from __future__ import annotations
 
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 from typing import Final
 
-# US dollars for one unit.
+# US dollars per unit.
 _PRICES: Final = {
     "rusd": Decimal(1),
     "usdc": Decimal(1),
@@ -18,23 +18,23 @@ _PRICES: Final = {
     "xrp": Decimal(2),
     "xlm": Decimal("0.25"),
 }
-# What the exchange keeps when the assets differ.
+# The exchange's fee if the assets differ.
 _EXCHANGE_FEE: Final = Decimal("0.01")
 
 
 def in_cents(ticker: str, amount: float, *, exchanged: bool) -> int:
-    """What `amount` units of `ticker` bring, in whole cents, rounded down."""
+    """Convert `amount` units of `ticker` to whole cents after the fee, rounded down."""
     return int(_after_fee(Decimal(str(amount)) * _PRICES[ticker], exchanged) * 100)
 
 
 def in_units(ticker: str, cents: int, *, exchanged: bool) -> float:
-    """What `cents` buy in units of `ticker`, rounded down to 8 decimals."""
+    """Convert `cents` to units of `ticker` after the fee, rounded down to 8 decimals."""
     units = _after_fee(Decimal(cents) / 100, exchanged) / _PRICES[ticker]
     return float(units.quantize(Decimal("1e-8"), rounding=ROUND_DOWN))
 
 
 def worth(ticker: str, cents: int) -> float:
-    """The units that are worth at least `cents`, rounded up to 8 decimals: for bounds."""
+    """Return the units worth at least `cents`, rounded up to 8 decimals, for bounds."""
     return float((Decimal(cents) / 100 / _PRICES[ticker]).quantize(Decimal("1e-8"), rounding=ROUND_UP))
 
 

@@ -1,4 +1,4 @@
-"""The process: binds loopback, says where it is in one line of JSON, serves, and ends when told or with its lease."""
+"""The process: bind loopback, print the URLs as one line of JSON, and serve until stopped or the lease ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from machines_mcp.sandbox.state import State
 
 @dataclass(frozen=True)
 class Options:
-    """How the process was started. `port` 0 picks a free one, without `db` the state goes with the process."""
+    """Command-line options. `port` 0 picks a free port; without `db`, the state is lost on exit."""
 
     port: int
     db: Path | None
@@ -33,7 +33,7 @@ class Options:
 
 
 class _Server(uvicorn.Server):
-    """Announces itself once it accepts, and leaves signals to this module."""
+    """Prints the announcement once it accepts connections, and handles signals without re-raising them."""
 
     def __init__(self, config: uvicorn.Config, announcement: dict[str, str | int]) -> None:
         super().__init__(config)
@@ -45,7 +45,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # The inherited one raises the signal again after a clean end, which would turn exit code 0 into a death.
+        # Uvicorn's version re-raises the signal after a clean stop, so the process would not exit with 0.
         def stop(number: int, frame: FrameType | None) -> None:
             self.stop()
 
@@ -57,7 +57,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def stop(self) -> None:
-        """Serve no more; may be called from any thread."""
+        """Stop serving. Can be called from any thread."""
         self.should_exit = True
 
 
@@ -66,7 +66,7 @@ def run(options: Options) -> int:
 
     Raises:
         OSError: the port is taken, or the file can't be opened.
-        sqlite3.DatabaseError: the file is no database of this version.
+        sqlite3.DatabaseError: the file is not a sandbox database of this version.
     """
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     listener = _listen(options.port)
@@ -78,11 +78,11 @@ def run(options: Options) -> int:
 
 
 def _listen(port: int) -> socket.socket:
-    # The protocol is named because asyncio turns Nagle's algorithm off only where it is: without that, every answer
-    # (head and body are two writes) would wait 40 ms for the delayed acknowledgement.
+    # asyncio disables Nagle's algorithm only if the protocol is explicit. With Nagle, every response (head and body
+    # are two writes) would wait 40 ms for the delayed acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if sys.platform != "win32":
-        # There the option would let another process take the port over.
+        # On Windows this option would let another process take over the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))

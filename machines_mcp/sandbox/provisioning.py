@@ -1,4 +1,4 @@
-"""Provisioning: whether a user's first deposit comes before the collateral contract is there."""
+"""Provisioning: whether a user's first deposit can come before the collateral contract exists."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Final
 
 from machines_mcp.sandbox.envelope import conflict
 
-# The vendor's own client waits this long before it tries once more.
+# The vendor's own client waits this long before it retries.
 PROVISION_SECONDS: Final = 1.5
 
 
 class Provisioning:
-    """At once until the control says slow; then a user's contract is there 1.5 seconds after the first asking."""
+    """Immediate by default. When slow, a user's contract exists 1.5 seconds after the first request for it."""
 
     def __init__(self) -> None:
         self.is_slow = False
         self._ready_at: dict[str, float] = {}
 
     def slow(self, slow: bool) -> None:
-        """Slow or at once from now on; every user begins anew."""
+        """Switch slow provisioning on or off, and start over for every user."""
         self.is_slow = slow
         self._ready_at.clear()
 
     def check(self, user_id: str, now: float) -> None:
-        """Let a deposit of the user through.
+        """Check that the user's contract exists.
 
         Raises:
-            Refusal: 409 `missing_contract`, while the contract is not there.
+            Refusal: 409 `missing_contract`, until the contract exists.
         """
         if self.is_slow and now < self._ready_at.setdefault(user_id, now + PROVISION_SECONDS):
             raise conflict("missing contract", code="missing_contract")

@@ -1,4 +1,4 @@
-"""The rate limit: none until the control sets one, then so many calls of the Partner API in each window."""
+"""The rate limit on the Partner API: off by default; the control sets a number of calls per window."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from machines_mcp.sandbox.envelope import Refusal
 
 @dataclass
 class RateLimit:
-    """At most `calls` (0: any number) per window of `window_seconds` by the sandbox's clock, all users together.
+    """At most `calls` (0: unlimited) per `window_seconds` of the sandbox's clock, across all users.
 
-    A window begins with the first call after the last one ended.
+    A window begins with the first call after the previous window ended.
     """
 
     calls: int = 0
@@ -22,14 +22,14 @@ class RateLimit:
     _made: int = 0
 
     def set(self, calls: int, window_seconds: int) -> None:
-        """Begin anew with another limit."""
+        """Replace the limit and start with a new window."""
         self.calls, self.window_seconds, self._begun = calls, window_seconds, -math.inf
 
     def count(self, now: float) -> None:
         """Count one call.
 
         Raises:
-            Refusal: 429 with Retry-After in whole seconds, when the window is full.
+            Refusal: 429 with Retry-After in whole seconds, if the window is full.
         """
         if not self.calls:
             return
@@ -41,5 +41,5 @@ class RateLimit:
         self._made += 1
 
     def view(self) -> dict[str, Any] | None:
-        """As the control shows it, None without a limit."""
+        """Return the limit as the control shows it; None without a limit."""
         return {"calls": self.calls, "windowSeconds": self.window_seconds} if self.calls else None

@@ -1,6 +1,6 @@
--- Times are unix seconds by the sandbox's clock, money is integer US cents. What waits for a time (a deposit, a charge
--- that posts) is a row with that time in it: what "now" is decides at reading, nothing runs in the background.
--- Read at each opening, so that a file from before a table or an index was thought of gains it.
+-- Times are unix seconds by the sandbox's clock, money is integer US cents. Future events (a deposit that completes, a
+-- charge that posts) are rows with their time; reads compare it with the clock, and nothing runs in the background.
+-- Executed at every start, so that older files gain new tables and indexes.
 
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 
@@ -13,14 +13,14 @@ CREATE TABLE IF NOT EXISTS users (
     kyc_reason TEXT,
     kyc_page TEXT UNIQUE,                -- the unguessable part of the hosted page's address
     agreements_at REAL,
-    data_key BLOB NOT NULL               -- sealed
+    data_key BLOB NOT NULL               -- encrypted
 ) STRICT;
 CREATE INDEX IF NOT EXISTS users_by_age ON users (created_at, user_id);
 
 CREATE TABLE IF NOT EXISTS sessions (
     session_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
-    scopes TEXT NOT NULL,                -- joined by spaces
+    scopes TEXT NOT NULL,                -- separated by spaces
     expires_at INTEGER NOT NULL
 ) STRICT;
 
@@ -34,10 +34,10 @@ CREATE TABLE IF NOT EXISTS cards (
     last4 TEXT NOT NULL,
     expiration_month INTEGER NOT NULL,
     expiration_year INTEGER NOT NULL,
-    number_and_cvc BLOB NOT NULL,        -- sealed
+    number_and_cvc BLOB NOT NULL,        -- encrypted
     limit_cents INTEGER,
     limit_frequency TEXT,
-    labels TEXT NOT NULL                 -- JSON: encryptedName and its like, as the partner gave them
+    labels TEXT NOT NULL                 -- JSON: encryptedName etc., as sent by the partner
 ) STRICT;
 CREATE INDEX IF NOT EXISTS cards_of_user ON cards (user_id, position);
 
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS deposits (
     network TEXT NOT NULL,
     address TEXT NOT NULL,
     extra_id TEXT,
-    exchange_id TEXT,                    -- NULL when nothing needs to be exchanged
+    exchange_id TEXT,                    -- NULL if no exchange is needed
     entry_id TEXT NOT NULL REFERENCES entries
 ) STRICT;
 CREATE INDEX IF NOT EXISTS deposits_of_user ON deposits (user_id, created_at);
@@ -58,22 +58,22 @@ CREATE INDEX IF NOT EXISTS deposits_of_user ON deposits (user_id, created_at);
 CREATE TABLE IF NOT EXISTS withdrawals (
     withdrawal_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
-    fingerprint TEXT NOT NULL,           -- of the request's body
+    fingerprint TEXT NOT NULL,           -- hash of the request's body
     created_at REAL NOT NULL,
     amount_cents INTEGER NOT NULL,
-    held_until REAL NOT NULL,            -- holds its amount until then; 0 once executed
-    answer TEXT                          -- JSON of the ready answer, NULL while pending
+    held_until REAL NOT NULL,            -- the amount is held until then; 0 once executed
+    answer TEXT                          -- JSON of the ready response, NULL while pending
 ) STRICT;
 CREATE INDEX IF NOT EXISTS withdrawals_of_user ON withdrawals (user_id, held_until);
 
--- The ledger: collateral comes in (and goes out, negative), charges count against it.
+-- The ledger: collateral (negative if withdrawn) and the charges against it.
 CREATE TABLE IF NOT EXISTS entries (
     entry_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
     type TEXT NOT NULL,
     amount_cents INTEGER NOT NULL,
-    created_at REAL NOT NULL,            -- may lie ahead: not there before
-    posts_at REAL NOT NULL,              -- pending before, posted from then on; never before created_at
+    created_at REAL NOT NULL,            -- can be in the future; hidden until then
+    posts_at REAL NOT NULL,              -- pending until then, posted afterwards; never before created_at
     declined INTEGER NOT NULL DEFAULT 0,
     card_id TEXT,
     merchant_name TEXT
@@ -83,14 +83,14 @@ CREATE INDEX IF NOT EXISTS entries_of_type ON entries (user_id, type, created_at
 CREATE INDEX IF NOT EXISTS entries_of_card ON entries (user_id, card_id, type, created_at, entry_id);
 CREATE INDEX IF NOT EXISTS entries_by_posting ON entries (user_id, posts_at);
 
--- What the user's entries that had posted by `settled_at` came to; none is no harm, it is summed up anew.
+-- Sums of the user's entries that had posted by `settled_at`. A missing row is computed again.
 CREATE TABLE IF NOT EXISTS totals (
     user_id TEXT PRIMARY KEY REFERENCES users,
     settled_at REAL NOT NULL,
     collateral INTEGER NOT NULL,
     charges INTEGER NOT NULL
 ) STRICT;
--- An entry that is written or changed behind that time makes the totals wrong, whoever does it.
+-- An entry written or changed at or before that time invalidates the totals.
 CREATE TRIGGER IF NOT EXISTS entry_written AFTER INSERT ON entries BEGIN
     DELETE FROM totals WHERE user_id = NEW.user_id AND settled_at >= NEW.posts_at;
 END;
@@ -101,7 +101,7 @@ END;
 CREATE TABLE IF NOT EXISTS secrets_sessions (
     session_id TEXT PRIMARY KEY,
     user_id TEXT NOT NULL REFERENCES users,
-    secret_key BLOB NOT NULL,            -- sealed
+    secret_key BLOB NOT NULL,            -- encrypted
     expires_at REAL NOT NULL
 ) STRICT;
 
@@ -110,6 +110,6 @@ CREATE TABLE IF NOT EXISTS idempotency (
     operation TEXT NOT NULL,
     request_key TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
-    answer TEXT NOT NULL,                -- JSON; of a withdrawal its id
+    answer TEXT NOT NULL,                -- JSON; for a withdrawal, its id
     PRIMARY KEY (user_id, operation, request_key)
 ) STRICT;

@@ -1,4 +1,4 @@
-"""Sessions: a JWT that names its user, scopes and expiry, and is checked against the stored session at every use."""
+"""Sessions: a JWT with user, scopes and expiry, checked against the stored session on every request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
     from machines_mcp.sandbox.state import State
 
-# As documented, and `balances.read`, which the vendor's own example asks for.
+# The documented scopes, and `balances.read`, which the vendor's own example requests.
 SCOPES: Final = frozenset(
     {
         *("users.read", "users.write", "kyc.read", "kyc.write", "cards.read", "cards.write", "cards.secrets.read"),
@@ -40,7 +40,7 @@ class Session:
 
 
 def create(call: Call) -> Answer:
-    """POST /sessions: mint a token, and make the user if this is the first word of them."""
+    """POST /sessions: mint a token, creating the user if the id is new."""
     fields = call.body()
     user_id, wallet = users.named(fields), users.wallet(fields)
     scopes = _scopes(call)
@@ -77,7 +77,7 @@ def create(call: Call) -> Answer:
 
 
 def _scopes(call: Call) -> list[str]:
-    """The scopes asked for, each once, in their order."""
+    """Return the requested scopes in order, without duplicates."""
     fields = call.body()
     fields.require("scopes")
     asked = fields.values["scopes"]
@@ -89,10 +89,10 @@ def _scopes(call: Call) -> list[str]:
 
 
 def authenticate(state: State, authorization: str | None) -> Session:
-    """The session of a bearer token.
+    """Return the session of a bearer token.
 
     Raises:
-        Refusal: 401, for a token that is missing, forged, of a forgotten session, or (checked last) expired.
+        Refusal: 401, if the token is missing, forged, of a deleted session, or (checked last) expired.
     """
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:

@@ -1,4 +1,4 @@
-"""Signatures: what lets a withdrawal be executed on chain. A user has one live at a time; it is used, or it expires."""
+"""Signatures that let a withdrawal execute on chain. A user has at most one live signature."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from machines_mcp.sandbox.withdrawal_routes import Route
 
 SIGNATURE_SECONDS: Final = 1800
-# The settled tokens count in millionths of a dollar.
+# The settled tokens have 6 decimals.
 _TOKEN_UNITS_PER_CENT: Final = 10_000
-# A live one: issued, not used (which ends its hold) and not expired.
+# Live: issued, not used (which ends its hold) and not expired.
 _LIVE: Final = "FROM withdrawals WHERE user_id = ? AND answer NOT NULL AND held_until > ?"
 
 
 def seconds_left(state: State, user_id: str) -> float:
-    """How long the user's live signature still lasts, 0 without one."""
+    """Return how long the user's live signature still lasts; 0 without one."""
     now = state.clock.now()
     row = state.row(f"SELECT max(held_until) AS ends {_LIVE}", user_id, now)
     return 0.0 if row is None or row["ends"] is None else row["ends"] - now
 
 
 def execute(state: State, user_id: str) -> int | None:
-    """Use the user's live signature: the collateral leaves. The cents that left, None when no signature is live."""
+    """Use the user's live signature and debit the collateral; return the cents, or None without a live signature."""
     now = state.clock.now()
     row = state.row(f"SELECT withdrawal_id, amount_cents {_LIVE}", user_id, now)
     if row is None:
@@ -43,16 +43,14 @@ def execute(state: State, user_id: str) -> int | None:
 
 
 def check_covered(call: Call, cents: int) -> None:
-    """Raises:
-    Refusal: 409 `insufficient_balance`, when the spending power is below `cents`.
-    """
+    """Raise a 409 `insufficient_balance` if the spending power is below `cents`."""
     if ledger.standing(call.state, call.user.user_id).spending_power < cents:
         raise conflict("not enough spending power", code="insufficient_balance")
 
 
 def sign(call: Call, withdrawal_id: str, route: Route, cents: int, address: str) -> Answer:
-    """Issue the signature of a pending withdrawal; its amount stays held until it is used or has expired."""
-    # Its own hold must not count against it, and may have lapsed in the meantime.
+    """Issue the signature of a pending withdrawal. Its amount is held until the signature is used or expires."""
+    # The withdrawal's own hold must not count against it. It may also have lapsed in the meantime.
     call.state.db.execute("UPDATE withdrawals SET held_until = 0 WHERE withdrawal_id = ?", (withdrawal_id,))
     check_covered(call, cents)
     relay = _relay(route, address) if route.exchanged else None
@@ -75,7 +73,7 @@ def sign(call: Call, withdrawal_id: str, route: Route, cents: int, address: str)
 
 
 def _parameters(route: Route, cents: int, recipient: str, expires_at: int) -> list[Any]:
-    """The seven in their order; on Solana all are strings and the amount is in cents."""
+    """Return the seven parameters in order. On Solana all are strings and the amount is in cents."""
     contract = route.contract
     salt = base64.b64encode(secrets.token_bytes(32)).decode()
     if contract.settled.network.family == "solana":

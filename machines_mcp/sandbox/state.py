@@ -1,4 +1,4 @@
-"""The sandbox's memory: one SQLite file (or a nameless one that goes with the process), its keys and its clock."""
+"""The sandbox's state: a SQLite file (or an unnamed database, lost on exit), its keys and its clock."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from machines_mcp.sandbox.provisioning import Provisioning
 from machines_mcp.sandbox.rate import RateLimit
 
 SCHEMA_VERSION: Final = 1
-# How a file says that it is the sandbox's own: "mcsb".
+# SQLite's application_id for sandbox files: "mcsb" in ASCII.
 APPLICATION_ID: Final = 0x6D637362
 SCHEMA: Final = Path(__file__).with_name("schema.sql")
-# Everything that belongs to users, in the order that a reset empties it. The keys in `meta` stay.
+# All user data, in the order in which a reset deletes it. The keys in `meta` stay.
 TABLES: Final = (
     *("idempotency", "secrets_sessions", "deposits", "totals", "entries", "withdrawals", "cards", "sessions", "users"),
 )
 
 
 class State:
-    """Opened once per process; every request runs in one transaction of it, so an answer and its effect are one.
+    """The state, opened once per process. A response and its effect commit in one transaction per request.
 
-    SQLite is called straight from the event loop: each request is a few statements of well under a millisecond, the
-    process has no other purpose, and so no two requests ever interleave.
+    SQLite is called directly from the event loop. Each request is a few statements of well under a millisecond, and
+    the process does nothing else, so requests never interleave.
     """
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -41,16 +41,16 @@ class State:
         self.token_key = bytes.fromhex(self._keep("token_key", lambda: secrets.token_hex(32)))
         self._seal = AESGCM(bytes.fromhex(self._keep("seal_key", lambda: secrets.token_hex(32))))
         self.clock = Clock(float(self._keep("clock_offset", lambda: "0")))
-        # These four are of the process: a restart begins with a sandbox where nothing goes wrong.
+        # In memory only: after a restart, no faults are armed and the defaults apply.
         self.faults, self.rate, self.provisioning, self.keys = Faults(), RateLimit(), Provisioning(), Keys()
 
     @classmethod
     def open(cls, file: Path | None, *, reset: bool = False) -> State:
-        """Open `file` (made with mode 0600), or a database that is on no path and vanishes with the process.
+        """Open `file` (created with mode 0600), or an unnamed database that is lost on exit.
 
         Raises:
-            OSError: the file can't be made or opened.
-            sqlite3.DatabaseError: the file is something else, or of another version; it is left as it was.
+            OSError: the file can't be created or opened.
+            sqlite3.DatabaseError: the file is not a sandbox database of this version; it is left unchanged.
         """
         database = _connect(file)
         try:
@@ -70,7 +70,7 @@ class State:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing: what raises leaves no trace."""
+        """Run the block in one transaction; an exception rolls it back."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -80,7 +80,7 @@ class State:
         self.db.execute("COMMIT")
 
     def row(self, sql: str, *values: object) -> sqlite3.Row | None:
-        """The first row, None for none."""
+        """Return the first row, or None."""
         row: sqlite3.Row | None = self.db.execute(sql, values).fetchone()
         return row
 
@@ -88,17 +88,17 @@ class State:
         return self.db.execute(sql, values).fetchall()
 
     def number(self, sql: str, *values: object) -> int:
-        """A single number; NULL (the sum of nothing) is 0."""
+        """Return a single number; NULL (an empty sum) is 0."""
         (value,) = self.db.execute(sql, values).fetchone()
         return int(value or 0)
 
     def insert(self, table: str, **columns: Any) -> None:
-        """Insert one row. Table and column names are the sandbox's own words, values are bound."""
+        """Insert one row. Values are bound; table and column names come from the sandbox's code only."""
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         self.db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
 
     def seal(self, clear: str, purpose: str) -> bytes:
-        """Encrypt what should not be found in the file by looking for it. `purpose` must be given again to open it."""
+        """Encrypt a value that must not be readable in the file; `unseal` needs the same `purpose`."""
         nonce = secrets.token_bytes(12)
         return nonce + self._seal.encrypt(nonce, clear.encode(), purpose.encode())
 
@@ -106,12 +106,12 @@ class State:
         return self._seal.decrypt(sealed[:12], sealed[12:], purpose.encode()).decode()
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward, and remember it across restarts."""
+        """Move the clock forward and keep the offset across restarts."""
         self.clock.advance(seconds)
         self.db.execute("UPDATE meta SET value = ? WHERE name = 'clock_offset'", (str(self.clock.offset),))
 
     def empty(self) -> None:
-        """Forget every user, all that is theirs and what was armed. The partner key and the clock stay."""
+        """Delete all users and their data, and disarm everything. The partner key and the clock stay."""
         self.faults.clear()
         self.rate.set(0, 1)
         self.provisioning.slow(False)
@@ -120,7 +120,7 @@ class State:
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608
 
     def _keep(self, name: str, make: Any) -> str:
-        """A value of `meta`, made at first use."""
+        """Return a value from `meta`, creating it on first use."""
         row = self.row("SELECT value FROM meta WHERE name = ?", name)
         if row is not None:
             return str(row["value"])
@@ -131,7 +131,7 @@ class State:
 
 def _connect(file: Path | None) -> sqlite3.Connection:
     if file is not None:
-        # Made here, so that it never exists with a wider mode; SQLite gives its companions the same one.
+        # Created here so that it never has a wider mode. SQLite gives its -wal and -shm files the same mode.
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     database = sqlite3.connect(file or "", isolation_level=None, timeout=5.0)
     database.row_factory = sqlite3.Row
@@ -139,14 +139,14 @@ def _connect(file: Path | None) -> sqlite3.Connection:
 
 
 def _is_new(database: sqlite3.Connection) -> bool:
-    """Whether nothing is in it yet; what is not of this sandbox is never touched, emptied or even made private."""
+    """Return whether the database is empty. Reject a foreign file before changing its contents or its mode."""
     (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if tables and (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
-        raise sqlite3.DatabaseError("the file is not a database of this version of the sandbox")
+        raise sqlite3.DatabaseError("the file is not a sandbox database of this version")
     database.execute("PRAGMA journal_mode = WAL")
-    # A killed process loses nothing this way; only a power cut could take the last moments of a simulation.
+    # A killed process loses nothing. Only a power cut can lose the latest transactions.
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("PRAGMA foreign_keys = ON")
     return not tables
@@ -154,5 +154,5 @@ def _is_new(database: sqlite3.Connection) -> bool:
 
 def _make_schema(database: sqlite3.Connection) -> None:
     stamp = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    # At once, for others write meanwhile: whoever begins to read and writes later is refused, and not made to wait.
+    # IMMEDIATE, because others may be writing: a read that later upgrades to a write fails instead of waiting.
     database.executescript(f"BEGIN IMMEDIATE; {SCHEMA.read_text(encoding='utf-8')} {stamp} COMMIT;")

@@ -1,4 +1,4 @@
-"""Running totals: what a user's posted entries come to, so that a balance costs the same however many there are."""
+"""Running totals of a user's posted entries, so that the cost of a balance does not grow with their number."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums in cents at a moment: of collateral, and of the charges that are pending and posted then."""
+    """Sums in cents at one moment: collateral, pending charges and posted charges."""
 
     collateral: int
     pending_charges: int
     posted_charges: int
 
 
-# At most two rows: of what has posted, and of what is there but has not.
+# At most two rows: posted entries, and entries that exist but have not posted.
 _SINCE: Final = """
 SELECT posts_at <= :now AS posted, max(posts_at) AS until,
     coalesce(sum(amount_cents) FILTER (WHERE NOT declined AND type = 'collateral'), 0) AS collateral,
@@ -28,9 +28,9 @@ FROM entries WHERE user_id = :user_id AND posts_at > :since AND created_at <= :n
 
 
 def totals_at(state: State, user_id: str, now: float) -> Totals:
-    """The user's totals at `now`: the kept ones and the entries since, of which the posted are then kept too.
+    """Return the user's totals at `now`: the stored totals plus later entries. Store the posted ones.
 
-    A clock that was set back finds none that were kept before it; every entry is then summed up anew.
+    If the clock was set back, stored totals from after `now` are ignored, and all entries are summed again.
     """
     kept = state.row("SELECT * FROM totals WHERE user_id = ? AND settled_at <= ?", user_id, now)
     since, collateral, posted = (kept["settled_at"], kept["collateral"], kept["charges"]) if kept else (0.0, 0, 0)

@@ -1,4 +1,4 @@
-"""The partner's users: made by the first session or resolve that names them, linked to one wallet."""
+"""The partner's users: created by the first session or resolve request, and linked to one wallet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUMMARIES: Final = {"not_submitted": "user linked; kyc not started"}
 
 @dataclass(frozen=True)
 class User:
-    """A user as stored. `agreements_at` is None until they are accepted."""
+    """A stored user. `agreements_at` is None until the agreements are accepted."""
 
     user_id: str
     created_at: float
@@ -49,7 +49,7 @@ def find(state: State, user_id: str) -> User | None:
 
 
 def resolve(call: Call) -> Answer:
-    """POST /users/resolve: create or link."""
+    """POST /users/resolve: create or link a user."""
     fields = call.body()
     fields.optional_text("walletLabel", least=0, most=120)
     user = link(call.state, named(fields), wallet(fields))
@@ -65,7 +65,7 @@ def resolve(call: Call) -> Answer:
 
 
 def named(fields: Fields) -> str:
-    """The partner's own user id, under the name of either body variant."""
+    """Return the partner's user id from either body variant."""
     if fields.has("externalUserId") and not fields.has("userId"):
         return fields.text("externalUserId", most=120)
     user_id = fields.text("userId", most=120)
@@ -75,7 +75,7 @@ def named(fields: Fields) -> str:
 
 
 def wallet(fields: Fields) -> tuple[str, str] | None:
-    """Chain and address of either body variant; EVM addresses are kept in lower case."""
+    """Return the wallet's chain and address from either body variant, EVM addresses in lower case."""
     if (inner := fields.optional_child("wallet")) is not None:
         chain = inner.choice("chain", ("evm", "solana"))
         if chain == "solana":
@@ -86,7 +86,7 @@ def wallet(fields: Fields) -> tuple[str, str] | None:
 
 
 def link(state: State, user_id: str, wallet: tuple[str, str] | None) -> User:
-    """The user of that id, made if there is none, with the wallet set if one is given."""
+    """Return the user with this id, creating it if needed and setting the wallet if one is given."""
     if state.row("SELECT 1 FROM users WHERE user_id = ?", user_id) is None:
         data_key = state.seal(secrets.token_hex(32), "data key")
         state.insert("users", user_id=user_id, created_at=state.clock.now(), data_key=data_key)
@@ -94,5 +94,5 @@ def link(state: State, user_id: str, wallet: tuple[str, str] | None) -> User:
         state.db.execute("UPDATE users SET wallet_chain = ?, wallet_address = ? WHERE user_id = ?", (*wallet, user_id))
     user = find(state, user_id)
     if user is None:
-        raise LookupError("a user that was just written is gone")
+        raise LookupError("the user that was just written is missing")
     return user

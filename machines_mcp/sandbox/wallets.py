@@ -1,4 +1,4 @@
-"""Wallets: which chains the one that a user has linked is good for."""
+"""Wallets: the chains that a user's linked wallet can be used on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 def check_wallet(user: User, network: Network, fields: Fields, name: str) -> None:
-    """Let a user move collateral on the chain; the field `name` is the one to blame.
+    """Check that the user's wallet can move collateral on the chain; a refusal names the field `name`.
 
-    Without any wallet the EVM chains are open, because the documented journey makes the wallet optional.
+    Without a wallet, EVM chains are allowed, because the documented journey makes the wallet optional.
 
     Raises:
-        Refusal: 400 `wallet_missing_for_chain`, or `wallet_invalid_for_chain` for a wallet of the other family.
+        Refusal: 400 `wallet_missing_for_chain`, or `wallet_invalid_for_chain` if the wallet is of the other family.
     """
     if user.wallet_chain is None:
         if network.family == "solana":
-            fields.refuse(name, "needs a linked wallet of this chain", code="wallet_missing_for_chain")
+            fields.refuse(name, "requires a linked wallet for this chain", code="wallet_missing_for_chain")
     elif network.family in ("evm", "solana") and network.family != user.wallet_chain:
-        fields.refuse(name, "needs a linked wallet of this chain's family", code="wallet_invalid_for_chain")
+        fields.refuse(name, "requires a linked wallet of this chain's family", code="wallet_invalid_for_chain")

@@ -1,4 +1,4 @@
-"""Where a withdrawal goes: the contract that pays, the asset and network at the other end, and what lies between."""
+"""Withdrawal routes: the paying contract, the destination asset and network, and whether an exchange is needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Route:
-    """From the contract that pays to what arrives at the other end."""
+    """The route from the paying contract to the destination asset."""
 
     contract: Contract
     to: Pair
@@ -28,12 +28,12 @@ class Route:
 
     @property
     def bounds(self) -> tuple[int, int | None]:
-        """Least and most in cents."""
+        """Minimum and maximum in cents."""
         return (5_00, 50_000_00) if self.exchanged else (1_00, None)
 
 
 def route_of(call: Call, fields: Fields) -> Route:
-    """The route that `destination` and `source` of a request describe."""
+    """Return the route for `destination` and `source` of a request."""
     destination = fields.child("destination")
     to = assets.pair_of(destination)
     extra_id = destination.optional_text("extraId", most=120)
@@ -44,7 +44,7 @@ def route_of(call: Call, fields: Fields) -> Route:
 
 
 def source_contract(call: Call, source: Fields) -> Contract:
-    """The contract that the source hints single out, the default one without any."""
+    """Return the contract that the source hints select; the default one without hints."""
     chain_id = source.optional_integer("chainId", least=1, most=2**53)
     token = source.optional_text("tokenAddress", most=200)
     contract_id = source.optional_text("contractId", most=200)
@@ -56,7 +56,7 @@ def source_contract(call: Call, source: Fields) -> Contract:
     if token is not None:
         contracts = tuple(contract for contract in contracts if contract.token.lower() == token.lower())
         if not contracts:
-            source.refuse("tokenAddress", "must be a token that is held as collateral there")
+            source.refuse("tokenAddress", "must be a token held as collateral on that chain")
     if contract_id is not None:
         contracts = tuple(contract for contract in contracts if contract.contract_id == contract_id)
         if not contracts:
@@ -65,16 +65,16 @@ def source_contract(call: Call, source: Fields) -> Contract:
 
 
 def amount_of(fields: Fields, route: Route) -> int:
-    """The cents that a request names, within the bounds of its route."""
+    """Return the requested cents, checked against the bounds of the route."""
     cents = fields.integer("amountCents", least=1, most=MAX_CENTS)
     least, most = route.bounds
     if cents < least or (most is not None and cents > most):
-        fields.refuse("amountCents", "must lie within the range of this route")
+        fields.refuse("amountCents", "must be within the range of this route")
     return cents
 
 
 def range_of(route: Route) -> dict[str, Any]:
-    """As `data.range`; the estimate carries it too."""
+    """Return the route as `data.range`, which estimates include too."""
     least, most = route.bounds
     settled = route.contract.settled
     return {

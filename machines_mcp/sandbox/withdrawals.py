@@ -1,4 +1,4 @@
-"""Withdrawals: a signature that is `pending` at the first asking and `ready` when the same request comes again."""
+"""Withdrawals: the first request returns `pending`; the same request again returns a `ready` signature."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
 
 RETRY_AFTER_SECONDS: Final = 1
-# Under which keys are remembered; any number of them may belong to one withdrawal.
+# The operation under which keys are stored. One withdrawal can have any number of keys.
 _KEYS: Final = "withdrawals"
 
 
@@ -58,10 +58,10 @@ def estimate(call: Call) -> Answer:
 
 
 def create(call: Call) -> Answer:
-    """POST /withdrawals: ask for a signature, or ask again.
+    """POST /withdrawals: request a signature, or poll for it.
 
-    A request is recognised by its key. Under a key that is new, or without one, it takes up an equal request that is
-    still pending: the documented client repeats its key, the vendor's own one makes a fresh key each time.
+    A request is recognized by its key. With a new key, or none, it continues an equal request that is still pending.
+    The documented client repeats its key, but the vendor's own client sends a new key each time.
     """
     fields = call.body()
     route = route_of(call, fields)
@@ -87,7 +87,7 @@ def create(call: Call) -> Answer:
 
 
 def _ask(call: Call, withdrawal_id: str, cents: int) -> None:
-    """Write a pending withdrawal down; it holds its amount for as long as a signature would."""
+    """Store a pending withdrawal. It holds its amount for as long as a signature would."""
     call.state.insert(
         "withdrawals",
         withdrawal_id=withdrawal_id,
@@ -113,10 +113,10 @@ def _pending(seconds: int) -> Answer:
 
 
 def _of_key(call: Call) -> sqlite3.Row | None:
-    """The withdrawal that the request's key belongs to.
+    """Return the withdrawal that the request's key belongs to.
 
     Raises:
-        Refusal: 409, when it is one of another body.
+        Refusal: 409, if the key was used with another body.
     """
     row = call.state.row(
         "SELECT * FROM idempotency WHERE user_id = ? AND operation = ? AND request_key = ?",

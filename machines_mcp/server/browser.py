@@ -1,6 +1,6 @@
-"""Opening a page in the person's browser: on a desktop alone, and seldom, because a tab nobody asked for is a nuisance.
+"""Open a page in the user's browser: only on a desktop, and rarely, because unrequested tabs are a nuisance.
 
-The address is not secret, so nothing is lost where no tab opens: it stands in every answer that needs a person.
+If no tab opens, nothing is lost: every response that needs a person contains the address, which is not secret.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ _NOTE = "page-opened"
 
 
 def open_page(url: str, folder: Path, *, at_once: bool = False) -> bool:
-    """Open `url` in a tab, at most one in five minutes per state folder, unless a person asks for it: `at_once`.
+    """Open `url` in a browser tab, at most one in five minutes per state folder unless `at_once`.
 
-    False where none was opened.
+    Returns False if no tab was opened.
     """
     command = opener(os.environ, sys.platform)
     if command is None or not (at_once or _due(folder / _NOTE)):
         return False
-    # What the browser inherits is no business of it: our settings hold the partner key.
+    # The browser must not inherit our settings, which include the partner key.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
     nothing = subprocess.DEVNULL
     try:
-        process = subprocess.Popen(  # noqa: S603 - an address of ours, and no shell
+        process = subprocess.Popen(  # noqa: S603 - our own address, no shell
             [*command, url], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True, env=environment
         )
     except OSError:
         return False
-    # It may run as long as the browser does, and is to leave no zombie; nobody waits for this thread.
+    # The command may run as long as the browser. This thread reaps it, so that it leaves no zombie.
     threading.Thread(target=process.wait, daemon=True).start()
     return True
 
 
 def opener(environ: Mapping[str, str], platform: str) -> tuple[str, ...] | None:
-    """The command that opens an address here; None where nobody sits in front of it."""
+    """Return the command that opens a URL here, or None without a desktop."""
     if environ.get("CI") or environ.get("SSH_CONNECTION"):
         return None
     if platform == "win32":
@@ -53,7 +53,7 @@ def opener(environ: Mapping[str, str], platform: str) -> tuple[str, ...] | None:
 
 
 def _due(note: Path) -> bool:
-    """Whether the last tab is five minutes old; if so, this is the last."""
+    """Return whether the last tab is at least five minutes old, and if so, record this one."""
     try:
         age = time.time() - note.stat().st_mtime
         if 0 <= age < PAUSE_SECONDS:
@@ -61,7 +61,7 @@ def _due(note: Path) -> bool:
         note.touch(mode=0o600)
     except FileNotFoundError:
         try:
-            # Of two servers at once, one makes it.
+            # If two servers race, only one creates the file.
             os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError:
             return False

@@ -1,4 +1,4 @@
-"""Reveals as the server runs them: what the vault is asked, and the pages that are open for a person."""
+"""Run reveals for the server: start vaults, and track the open card pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MOST_PAGES = 3
 
 
 class CardReveals:
-    """Starts vaults. `address` says where the Partner API is, and the key for it; `opens_pages`: in a browser here."""
+    """Starts vaults. `address` returns the Partner API's URL and key; `opens_pages` opens a browser here."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class CardReveals:
         guard.authorizer.settled = self.settled
 
     async def reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
-        """One card to any sink but a page, in a process that is gone when this returns.
+        """Reveal one card to any sink except `page`. The vault process has ended when this returns.
 
         Raises:
-            Refusal: The operator's key to seal to can't be used.
+            Refusal: The operator's public key can't be used.
         """
         needs: dict[str, Any] = {"deadline_seconds": REVEAL_SECONDS}
         if sink == "sealed":
@@ -67,12 +67,12 @@ class CardReveals:
         return revealed(reply)
 
     async def page(self, approval: Approval, last4: str, outcome: Outcome) -> str:
-        """The address of the page on which a person decides this intent, and sees the card; opened where it isn't.
+        """Return the URL of the page where a person approves this reveal and sees the card, opening it if needed.
 
-        What becomes of it is stored in the intent, as `outcome` puts it.
+        The page stores its result, converted by `outcome`, with the approval.
 
         Raises:
-            Refusal: The passphrase is locked, too many pages are open, or the vault does not start.
+            Refusal: The passphrase is locked, too many pages are open, or the vault didn't start.
         """
         async with self._turn:
             page = self._pages.get(approval.id)
@@ -81,18 +81,18 @@ class CardReveals:
             return page.address
 
     async def ended(self, approval_id: str) -> None:
-        """Wait until the page for this intent, where one is open, has its end, and that is stored."""
+        """Wait until the open page for this approval, if any, has ended and its outcome is stored."""
         page = self._pages.get(approval_id)
         if page is not None:
             await page.ended.wait()
 
     async def settled(self, approval_id: str) -> None:
-        """`ended`, for at most 25 seconds: what a page needs that a person has just said yes to."""
+        """Wait for `ended`, at most 25 seconds: long enough for a page that was just approved."""
         with anyio.move_on_after(SETTLE_SECONDS):
             await self.ended(approval_id)
 
     async def close(self) -> None:
-        """End every page."""
+        """Cancel every open page and wait for it to end."""
         pages = [page for page in self._pages.values() if page.task is not None]
         for page in pages:
             if page.task is not None:
@@ -103,7 +103,7 @@ class CardReveals:
         self._pages = {known: page for known, page in self._pages.items() if not page.gone}
         if len(self._pages) >= MOST_PAGES:
             raise ToolError(
-                Code.RATE_LIMITED, message="Three pages wait for the user already; let them decide those first."
+                Code.RATE_LIMITED, message="Three card pages already wait for the user. Ask them to decide those first."
             )
         order = PageOrder(
             handle=secrets.token_urlsafe(16),
@@ -130,7 +130,7 @@ class CardReveals:
             return None
         found = await self._guard.passphrase.verifier()
         if found is None or await self._guard.passphrase.locked():
-            message = "The passphrase is locked after five wrong tries; tell the user, and call again in 15 minutes."
+            message = "The passphrase is locked after five wrong attempts. Tell the user, and call again in 15 minutes."
             raise ToolError(Code.APPROVAL_REQUIRED, message=message, details={"approval_id": approval.id})
         return Verifier(salt=found.salt, key=found.key)
 
@@ -159,5 +159,5 @@ def _recipient(path: Path | None) -> Recipient:
         reason = "the file can't be read"
     except RecipientError as error:
         reason = str(error)
-    message = f"The card can't be sealed: with the operator's reveal.sealed_key, {reason}. Nothing was fetched."
+    message = f"The operator's reveal.sealed_key can't be used: {reason}. Nothing was fetched."
     raise ToolError(Code.REVEAL_FAILED, message=message, details={"reason": "recipient.unusable"})

@@ -1,4 +1,4 @@
-"""The desk, wired to the server it belongs to: what it is handed, and when its page is opened for the person."""
+"""Connect the desk to its server, and open its pages in a browser."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class NoDesk(Exception):
-    """There can be no desk here; the message is one sentence that says what to do."""
+    """No desk could be started. The message says what to do."""
 
 
 class ServerDesk:
-    """The desk of one server. `opens_pages`: a person may sit in front of this machine, so a tab may be opened."""
+    """The desk of one server. With `opens_pages`, pages open in a browser on this machine."""
 
     def __init__(self, app: App, *, opens_pages: bool) -> None:
         self._app = app
@@ -45,7 +45,7 @@ class ServerDesk:
         )
 
     async def address(self, path: str = "") -> str | None:
-        """Where a person decides, or what is at `path` there; the desk is started for it, and shown where it can be."""
+        """Start the desk if needed, open a tab if allowed, and return the URL of `path`; None if it can't start."""
         home = await self.desk.address()
         if home is None:
             return None
@@ -68,10 +68,10 @@ class ServerDesk:
 async def run_desk(
     settings: Settings, *, say: Callable[[str, bool], None], warn: Callable[[str], None], opens: bool
 ) -> None:
-    """Say where the desk is, and whether it is served here: where no server has one, until a signal comes.
+    """Report the URL of the running desk. If there is none, serve one here until a signal arrives.
 
     Raises:
-        NoDesk: No port can be had for it.
+        NoDesk: No loopback port is available.
         StoreUnavailable: The state folder can't be used.
     """
     from machines_mcp.server.app import opened
@@ -82,14 +82,14 @@ async def run_desk(
         address = found or await desk.address()
         if address is None:
             raise NoDesk(
-                "The desk can't be started: no port of 127.0.0.1 can be had; see whether a firewall forbids it."
+                "The desk could not start: no port on 127.0.0.1 is available. Check whether a firewall blocks it."
             )
         with anyio.open_signal_receiver(*_ENDING) as signals:
             say(address, found is None)
             if opens and not open_page(address, settings.state_dir, at_once=True):
-                warn("No browser could be opened from here; open the address yourself.")
+                warn("No browser could be opened. Open the address yourself.")
             if found is None:
-                warn("Served by this command until Ctrl-C.")
+                warn("This command serves the desk. Press Ctrl-C to stop.")
                 async for _ in signals:
                     return
 

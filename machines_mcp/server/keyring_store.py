@@ -1,6 +1,6 @@
-"""The partner key that `machines-mcp login` stored: in the system's keyring, else in a file for its owner alone.
+"""Store the partner key for `machines-mcp login`: in the system's keyring, else in a file only its owner can read.
 
-Whatever asks a keyring is bounded, and never on a loop: it can wait for a person who unlocks it.
+Every keyring call has a timeout and must not run on an event loop, because it can wait for a person to unlock it.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ T = TypeVar("T")
 
 SERVICE = "machines-mcp"
 SECONDS = 10.0
-# What keyring itself calls recommended: below it are those that hold nothing, and those that write plain text.
+# The lowest priority that `keyring` recommends. Backends below it store nothing, or store plain text.
 _RECOMMENDED = 1
 
 
 class KeyringSilent(Exception):
-    """There is a keyring, and it did not answer or refused; the message is a clause."""
+    """The keyring did not respond, or it refused. The message is a clause."""
 
 
 def file_of(environment: str) -> Path:
-    """Where the key of an environment is kept when there is no keyring."""
+    """Return the file for an environment's key, used without a keyring."""
     import platformdirs
 
     return platformdirs.user_config_path(SERVICE, appauthor=False) / "keys" / f"{environment}.key"
 
 
 def from_keyring(environment: str) -> Secret | None:
-    """The key that the keyring holds for an environment, in at most ten seconds.
+    """Return the key that the keyring holds for an environment, or None, within ten seconds per keyring call.
 
     Raises:
-        KeyringSilent: It did not say.
+        KeyringSilent: The keyring did not respond or refused.
     """
     try:
         backend = _bounded(_backend)
@@ -49,16 +49,16 @@ def from_keyring(environment: str) -> Secret | None:
         found = _bounded(lambda: backend.get_password(SERVICE, environment))
     except KeyringSilent:
         raise
-    except Exception:  # each backend has failures of its own
-        raise KeyringSilent("the keyring refused to answer") from None
+    except Exception:  # each backend raises its own exceptions
+        raise KeyringSilent("the keyring refused access") from None
     return Secret(found) if found else None
 
 
 def keep(environment: str, key: Secret) -> str:
-    """Store the key in place of any before it; where it is now, in a few words.
+    """Store the key, replacing any earlier one, and return a phrase that says where it is.
 
     Raises:
-        OSError: Not even the file could be written.
+        OSError: Neither the keyring nor the file could be written.
     """
     if _kept_by_keyring(environment, key):
         file_of(environment).unlink(missing_ok=True)
@@ -72,11 +72,11 @@ def keep(environment: str, key: Secret) -> str:
 
 
 def forget(environment: str) -> bool:
-    """Remove the key; whether there was one.
+    """Remove the key, and return whether there was one.
 
     Raises:
         KeyringSilent: The keyring may still hold one.
-        OSError: The file is still there.
+        OSError: The file could not be removed.
     """
     path = file_of(environment)
     was_in_file = path.is_file()
@@ -88,19 +88,19 @@ def forget(environment: str) -> bool:
         if backend is not None:
             _bounded(lambda: backend.delete_password(SERVICE, environment))
     if from_keyring(environment) is not None:
-        raise KeyringSilent("the keyring kept it")
+        raise KeyringSilent("the keyring did not delete it")
     return True
 
 
 def _kept_by_keyring(environment: str, key: Secret) -> bool:
-    """Whether it is there to be read again: some take a password and keep nothing."""
+    """Store the key in the keyring and read it back, because some backends accept a password and store nothing."""
     try:
         backend = _bounded(_backend)
         if backend is None:
             return False
         _bounded(lambda: backend.set_password(SERVICE, environment, key.expose()))
         return from_keyring(environment) == key
-    except Exception:  # each backend has failures of its own; the file is there for all of them
+    except Exception:  # each backend raises its own exceptions; the file is the fallback
         return False
 
 
@@ -117,14 +117,14 @@ def _bounded(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             outcome.put((work(), None))
-        except BaseException as error:  # it is raised where it is waited for
+        except BaseException as error:  # re-raised in the waiting thread
             outcome.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
     try:
         value, error = outcome.get(timeout=SECONDS)
     except queue.Empty:
-        raise KeyringSilent("the keyring did not answer in time") from None
+        raise KeyringSilent("the keyring did not respond in time") from None
     if error is not None:
         raise error
-    return value  # type: ignore[return-value]  # of T where nothing was raised
+    return value  # type: ignore[return-value]  # a T if nothing was raised

@@ -1,4 +1,4 @@
-"""Logging to stderr, where clients keep it: lines without values, tracebacks without text."""
+"""Log to stderr, which clients store: lines without values, exceptions without their text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 import threading
 from types import TracebackType
 
-# At DEBUG these print headers, bodies or whole frames.
+# At DEBUG, these log headers, bodies or whole frames.
 _QUIET = ("httpx", "httpcore", "hpack", "asyncio", "mcp", "uvicorn", "opentelemetry")
 
 
 class _NoText(logging.Formatter):
-    """One line per record; of an exception only the class, since its text can hold what it was working on.
+    """Formats a record as one line, with only the class of an exception, because its text can contain values.
 
-    For the same reason a library's record shows only where it was made.
+    For the same reason, a library's record shows only its file and line.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -27,7 +27,7 @@ class _NoText(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Log our own records at `level`, those of libraries and warnings at WARNING without their text."""
+    """Log our own records at `level`. Log library records and warnings at WARNING, without their text."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_NoText())
     root = logging.getLogger()
@@ -37,18 +37,18 @@ def configure(level: str) -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
-    # Else a record that can't be formatted is printed with its arguments.
+    # Otherwise a record that can't be formatted is printed with its arguments.
     logging.raiseExceptions = False
-    # It prints where everything was, past all of this.
+    # Its dumps bypass this formatter.
     faulthandler.disable()
     sys.excepthook = _ended
-    sys.unraisablehook = lambda failure: _failed("something", failure.exc_type)
+    sys.unraisablehook = lambda failure: _failed("a finalizer or callback", failure.exc_type)
     threading.excepthook = lambda failure: _failed("a thread", failure.exc_type)
 
 
 def _ended(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-    sys.stderr.write(f"machines-mcp ended by {kind.__name__}; run it with MACHINES_LOG_LEVEL=DEBUG or see doctor\n")
+    sys.stderr.write(f"machines-mcp stopped with {kind.__name__}; set MACHINES_LOG_LEVEL=DEBUG or run doctor\n")
 
 
 def _failed(what: str, kind: type[BaseException]) -> None:
-    sys.stderr.write(f"machines-mcp: {what} failed by {kind.__name__}\n")
+    sys.stderr.write(f"machines-mcp: {what} failed with {kind.__name__}\n")

@@ -1,4 +1,4 @@
-"""The way to the Partner API: where it is, the key for it, and the clients that speak to it."""
+"""Connect to the Partner API: its address, the partner key and the clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PartnerConnection:
-    """Nothing is loaded or started before it is needed. What is opened is given to `on_close`."""
+    """Loads and starts everything on first use. `on_close` receives the close function of each opened resource."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class PartnerConnection:
         self._address: tuple[str, Secret] | None = None
 
     async def client(self) -> PartnerClient:
-        """The one client of the Partner API; in `embedded` this starts the simulator."""
+        """Return the shared client of the Partner API. In `embedded` mode this starts the simulator."""
         if self._client is not None:
             return self._client
         async with self._lock:
@@ -46,7 +46,7 @@ class PartnerConnection:
             return self._client
 
     async def another(self, *, on_answer: OnAnswer | None = None) -> PartnerClient:
-        """A client beside the one; `on_answer` as `PartnerClient` has it."""
+        """Return another client. `on_answer` is as in `PartnerClient`."""
         from machines_mcp.partner import PartnerClient
 
         if self._address is None:
@@ -66,7 +66,7 @@ class PartnerConnection:
         return client
 
     async def endpoint(self) -> tuple[str, Secret]:
-        """Where the Partner API is, and the key for it, for the vault's client."""
+        """Return the address of the Partner API and the partner key, for the vault's client."""
         await self.client()
         return self._address or await self._find()
 
@@ -87,5 +87,5 @@ class PartnerConnection:
 
 
 def path_text(path: Path | None) -> str | None:
-    """A path of the settings as a client takes it."""
+    """Return a path of the settings as text, for a client."""
     return None if path is None else str(path)

@@ -1,4 +1,4 @@
-"""Where a server's partner key comes from: the environment, a file that it names, or what `login` stored."""
+"""Find the partner key: in the environment, in a file that it names, or where `login` stored it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_KEY_FILE = 4096
 
 
 class KeyFault(Exception):
-    """There is no key that can be taken; the message is one sentence that says what to do."""
+    """No usable key was found. The message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
-    """A key, how it came, and the file it was read from, if it was."""
+    """A key, its source, and the file it was read from, if any."""
 
     key: Secret
     source: KeySource
@@ -31,10 +31,10 @@ class FoundKey:
 
 
 def given_key(values: Mapping[str, str]) -> FoundKey | None:
-    """The key that the settings hold or name; None where they do neither.
+    """Return the key from the settings, given directly or as a file. None if neither is set.
 
     Raises:
-        KeyFault: They do both, or what they lead to is no key.
+        KeyFault: Both are set, or the value is not a valid key.
     """
     direct, file = values.get("MACHINES_PARTNER_KEY"), values.get("MACHINES_PARTNER_KEY_FILE")
     if direct and file:
@@ -45,12 +45,12 @@ def given_key(values: Mapping[str, str]) -> FoundKey | None:
 
 
 def stored_key(environment: str) -> FoundKey:
-    """The key that `machines-mcp login` stored for `sandbox` or `production`.
+    """Return the key that `machines-mcp login` stored for `sandbox` or `production`.
 
-    Only asked where the environment is named and neither variable is set: a stored key alone changes nothing.
+    Called only if MACHINES_ENV is set and neither key variable is: a stored key alone changes nothing.
 
     Raises:
-        KeyFault: There is none, or it can't be had.
+        KeyFault: No key is stored, or it can't be read.
     """
     from machines_mcp.server.keyring_store import KeyringSilent, file_of, from_keyring
 
@@ -61,22 +61,22 @@ def stored_key(environment: str) -> FoundKey:
         found = from_keyring(environment)
     except KeyringSilent as silent:
         raise KeyFault(
-            f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE, or the key that "
-            f"machines-mcp login stored, but {silent}; unlock it."
+            f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE, or a key stored by "
+            f"machines-mcp login, but {silent}; unlock it."
         ) from None
     if found is None:
         raise KeyFault(
-            f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE, or that you run "
+            f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE; or run "
             f"machines-mcp login {environment} once."
         )
     return FoundKey(checked_key(found.expose()), "keyring")
 
 
 def checked_key(value: str) -> Secret:
-    """The partner key as it is taken; only its form is looked at.
+    """Wrap a partner key after checking its format only.
 
     Raises:
-        KeyFault: It can't be one.
+        KeyFault: It has the wrong length or characters.
     """
     if not re.fullmatch(r"[\x21-\x7e]{8,512}", value):
         raise KeyFault("The partner key must be 8 to 512 printable ASCII characters without spaces.")

@@ -1,4 +1,4 @@
-"""A page of the vault's as the server knows it: who may decide there, and what became of it."""
+"""Track one vault page for the server: pass on the decision, and store the outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class RevealPage:
-    """One page: the vault's `Person`, who answers for whoever sits before it."""
+    """One open page: the `Person` callbacks for events from the vault."""
 
     def __init__(self, guard: Guard, approval: Approval, handle: str, outcome: Outcome) -> None:
         self._guard = guard
@@ -39,12 +39,12 @@ class RevealPage:
 
     @property
     def address(self) -> str:
-        """Where a browser finds it."""
+        """URL of the page."""
         return f"http://127.0.0.1:{self.port}/{self._handle}"
 
     @property
     def gone(self) -> bool:
-        """Whether its process has ended."""
+        """Whether the vault process has ended."""
         return self.task is None or self.task.done()
 
     def listening(self, port: int) -> None:
@@ -56,7 +56,7 @@ class RevealPage:
         try:
             return await self._guard.passphrase.count_wrong("page") == "locked"
         except StoreUnavailable:
-            # A try that can't be counted was one too many.
+            # Without a count there is no limit on guesses, so treat the passphrase as locked.
             return True
 
     async def right(self) -> bool:
@@ -83,7 +83,7 @@ class RevealPage:
                 await self._guard.channels.refuse(self._intent.id, "page")
         except StoreUnavailable:
             await self._guard.authorizer.release(self._intent)
-            logger.error("the end of a page could not be stored")
+            logger.error("the outcome of a card page could not be stored")
         finally:
             failpoint("reveal.finished")
             self.ended.set()
@@ -92,7 +92,7 @@ class RevealPage:
 def note(
     guard: Guard, reply: VaultReply, sink: Sink, user_id: str, card_id: str | None, approval_id: str | None = None
 ) -> None:
-    """A row for everyone who could have seen a card, whatever else is written of the call."""
+    """Write the audit row for a reveal, in addition to any row for the call."""
     entry = AuditEntry(
         kind="reveal",
         tool="reveal_card",
@@ -107,7 +107,7 @@ def note(
 
 
 def revealed(reply: VaultReply) -> Revealed:
-    """What the vault said, as the tool reads it."""
+    """Convert the vault's reply to the tool's type."""
     return Revealed(
         ok=reply.status != "failed",
         code=reply.code,

@@ -1,7 +1,7 @@
 """The embedded Partner API: one simulator process per state folder, shared by the servers that use the folder.
 
-It lives while anybody holds a lease (its stdin, or a connection to its lease port), so any end of the last holder
-ends it, `kill -9` included. A lock file makes sure that two servers that start at once find the same one.
+It runs while any server holds a lease: its stdin, or a connection to its lease port. So it stops when the last holder
+ends, even by `kill -9`. A lock file ensures that two servers started at the same time share one simulator.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SandboxFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the Partner API is and the key it takes. `control_url` moves the simulator along."""
+    """The simulator's base URL and partner key. `control_url` advances its state."""
 
     base_url: str
     partner_key: Secret
@@ -45,7 +45,7 @@ class Endpoint:
 
 
 class SandboxProcess:
-    """Starts the simulator at the first `endpoint()` and lets go of it in `close()`."""
+    """Starts or joins the simulator at the first `endpoint()`, and releases it in `close()`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -54,10 +54,10 @@ class SandboxProcess:
         self._endpoint: Endpoint | None = None
 
     async def endpoint(self) -> Endpoint:
-        """The running simulator, this folder's or a new one.
+        """Return the folder's running simulator, starting one if needed.
 
         Raises:
-            SandboxFailed: It did not answer within 15 seconds.
+            SandboxFailed: It did not start within 15 seconds.
         """
         async with self._lock:
             if self._endpoint is None:
@@ -69,7 +69,7 @@ class SandboxProcess:
             return self._endpoint
 
     async def close(self) -> None:
-        """Let go. The simulator ends by itself when nobody else holds it."""
+        """Release the lease. The simulator stops by itself after its last lease."""
         self._endpoint = None
         await self._held.aclose()
 
@@ -85,7 +85,7 @@ class SandboxProcess:
             known = json.loads(await anyio.Path(notes).read_text(encoding="utf-8"))
             with anyio.fail_after(_LEASE_SECONDS):
                 lease = await anyio.connect_tcp("127.0.0.1", known["lease_port"])
-                # The port may belong to somebody else by now; only the process of the notes knows its instance.
+                # Another process may have the port by now; only the simulator in the notes knows its instance id.
                 greeting = await lease.receive(200)
         except (OSError, ValueError, KeyError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError):
             return None
@@ -105,7 +105,7 @@ class SandboxProcess:
             endpoint = _endpoint(known)
             await anyio.to_thread.run_sync(_note, notes, known)
         except BaseException:
-            # Nobody else knows of it yet.
+            # No other server knows this process yet, so it is safe to kill.
             process.kill()
             _reap(process)
             raise
@@ -125,14 +125,14 @@ def _note(path: Path, known: dict[str, Any]) -> None:
 
 
 def _spawn(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    # A session of its own: a client that kills our process group must not take another server's simulator along.
-    return subprocess.Popen(  # noqa: S603 - ourselves, and no shell
+    # In its own session, so that a client that kills our process group does not stop other servers' simulator.
+    return subprocess.Popen(  # noqa: S603 - our own module, no shell
         command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
     )
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> bytes:
-    """What it says once it accepts; it says no more."""
+    """Read the only line that the simulator prints, once it accepts connections."""
     stdout = cast(IO[bytes], process.stdout)
     with stdout:
         return stdout.readline(_MOST_BYTES)
@@ -140,16 +140,16 @@ def _first_line(process: subprocess.Popen[bytes]) -> bytes:
 
 async def _let_go(process: subprocess.Popen[bytes]) -> None:
     cast(IO[bytes], process.stdin).close()
-    # It ends at once if this was the last lease; otherwise it is the others' by now.
+    # It stops at once if this was the last lease. Otherwise other servers still use it.
     with anyio.move_on_after(_END_SECONDS):
-        while process.poll() is None:  # noqa: ASYNC110 - a child's end is no event of the loop
+        while process.poll() is None:  # noqa: ASYNC110 - no event for the exit of a Popen
             await anyio.sleep(_POLL_SECONDS)
     if process.returncode is None:
         _reap(process)
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Take note of its end whenever that comes: it is our child, and may outlive our need of it."""
+    """Wait for the child in a thread, so that it leaves no zombie when it exits later."""
     if process.stdin is not None:
         process.stdin.close()
     threading.Thread(target=process.wait, name="machines-sandbox-end", daemon=True).start()

@@ -1,6 +1,6 @@
-"""What the operator decided, read once from the environment, checked, and never logged.
+"""The operator's settings, read once from the environment, validated, and never logged.
 
-Everything that is missing, unknown or contradictory refuses to start with one sentence that says what to do.
+A missing, unknown or contradictory setting stops the start with one sentence that says what to do.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ NAMES = frozenset(
         "MACHINES_TRACE",
     }
 )
-"""Every setting there is; any other variable that begins with MACHINES_ is refused."""
+"""Every setting. Any other variable that begins with MACHINES_ is refused."""
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# One strict reading, because what two parsers read differently can lead elsewhere: no user names, escapes, queries.
+# A strict subset without user names, escapes or queries, which two URL parsers could read differently.
 _LOCAL_URL = re.compile(
     r"https?://(localhost|[0-9.]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?:/[^@%?#\\]*)?", re.IGNORECASE
 )
@@ -58,19 +58,19 @@ class Environment(StrEnum):
 
 
 class SettingsError(Exception):
-    """The server must not start; the message is one sentence that names the variable and the way out."""
+    """The server must not start. The message is one sentence that names the variable and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The checked settings of one server. `partner_key` is None in `embedded`, where the simulator makes its own."""
+    """The validated settings of one server. `partner_key` is None in `embedded`, where the simulator makes its own."""
 
     environment: Environment
     partner_key: Secret | None
     api_url: str | None
     user_id: str | None
     policy: Path | None
-    """The operator's policy; its content is read and checked where the server is put together."""
+    """The operator's policy file. It is read and validated when the server is assembled."""
     state_dir: Path
     toolsets: frozenset[str]
     read_only: bool
@@ -79,13 +79,13 @@ class Settings:
     log_level: str
     trace: Path | None
     partner_key_file: Path | None = None
-    """The file that the key was read from; None where it came through the environment or from a keyring."""
+    """The file that the key was read from; None if the key came from the environment or a keyring."""
     key_source: KeySource | None = None
-    """How the key came to us; None where there is none."""
+    """Where the key came from; None without a key."""
 
     @property
     def simulated(self) -> bool:
-        """Whether nothing of what happens is real."""
+        """Whether the Partner API is the simulator, so nothing is real."""
         return self.environment is Environment.EMBEDDED
 
 
@@ -109,8 +109,8 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     policy = _policy(values.get("MACHINES_POLICY"))
     if environment is not Environment.EMBEDDED and user_id is None and policy is None:
         raise SettingsError(
-            f"MACHINES_ENV={environment} needs MACHINES_USER_ID, the one user this server may act for, or users in a "
-            "policy (MACHINES_POLICY)."
+            f"MACHINES_ENV={environment} needs MACHINES_USER_ID, the one user this server may act for, or a policy "
+            "(MACHINES_POLICY) that lists users."
         )
     return Settings(
         environment=environment,
@@ -134,8 +134,8 @@ def _refuse_unknown(values: Mapping[str, str]) -> None:
     for name in sorted(values.keys() - NAMES):
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        # A misspelt limit that is quietly ignored is worse than a server that does not start.
-        raise SettingsError(f"A variable that begins with MACHINES_ is not a setting: {name[:40]}.{hint}")
+        # Silently ignoring a misspelt limit would be worse than not starting.
+        raise SettingsError(f"This MACHINES_ variable is not a setting: {name[:40]}.{hint}")
 
 
 def _environment(values: Mapping[str, str], *, has_key: bool) -> Environment:
@@ -156,7 +156,7 @@ def _api_url(value: str | None, environment: Environment) -> str | None:
     if value is None:
         return {Environment.SANDBOX: SANDBOX_URL, Environment.PRODUCTION: PRODUCTION_URL}.get(environment)
     if environment is not Environment.SANDBOX:
-        raise SettingsError("MACHINES_API_URL goes with MACHINES_ENV=sandbox only; unset it.")
+        raise SettingsError("MACHINES_API_URL works only with MACHINES_ENV=sandbox; unset it.")
     if not _is_local(value):
         raise SettingsError("MACHINES_API_URL must be a plain http or https URL on this machine (127.0.0.1).")
     return value.rstrip("/")
@@ -175,13 +175,13 @@ def _is_local(url: str) -> bool:
 
 
 def checked_user_id(value: str | None) -> str | None:
-    """MACHINES_USER_ID as it is taken.
+    """Return MACHINES_USER_ID unchanged if it is valid.
 
     Raises:
-        SettingsError: No tool would take it.
+        SettingsError: No tool would accept it.
     """
     if value is not None and (len(value) > 120 or value != value.strip() or not value.isprintable()):
-        raise SettingsError("MACHINES_USER_ID must be 1 to 120 printable characters without outer spaces.")
+        raise SettingsError("MACHINES_USER_ID must be 1 to 120 printable characters without spaces at either end.")
     return value
 
 
@@ -201,7 +201,7 @@ def _state_dir(value: str | None, environment: Environment, key: Secret | None) 
     else:
         try:
             root = Path(value).expanduser()
-        except RuntimeError:  # there is no such user
+        except RuntimeError:  # no such user
             root = Path(value)
         if not root.is_absolute():
             raise SettingsError("MACHINES_STATE_DIR must be an absolute path.")
@@ -216,12 +216,12 @@ def _toolsets(value: str | None) -> frozenset[str]:
         return frozenset(TOOLSETS)
     chosen = frozenset(name.strip() for name in value.split(",") if name.strip())
     if not chosen or not chosen <= set(TOOLSETS):
-        raise SettingsError(f"MACHINES_TOOLSETS must be a comma list of: {', '.join(TOOLSETS)}.")
+        raise SettingsError(f"MACHINES_TOOLSETS must be a comma-separated list of: {', '.join(TOOLSETS)}.")
     return chosen
 
 
 def checked_flag(name: str, value: str | None) -> bool:
-    """A variable that is yes or no, and no where it is not set.
+    """Parse a yes-or-no variable; unset means no.
 
     Raises:
         SettingsError: It is neither.
@@ -272,5 +272,5 @@ def _trace(value: str | None) -> Path | None:
     try:
         os.close(open_trace(value))
     except (OSError, ValueError):
-        raise SettingsError("MACHINES_TRACE must be a file that can be written to.") from None
+        raise SettingsError("MACHINES_TRACE must be a writable file.") from None
     return Path(value)

@@ -1,4 +1,4 @@
-"""The operator's policy and the guard of a state folder, without a server: what commands need that only decide."""
+"""Open the operator's policy and the guard of a state folder without a server, for commands that need no API."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CLOSE_SECONDS = 1.0
 
 
 def policy_for(settings: Settings) -> Policy:
-    """The operator's policy, or the one that holds without a file.
+    """Load the operator's policy, or the default policy if no file is set.
 
     Raises:
-        PolicyError: The file is refused.
+        PolicyError: The file is invalid.
     """
     if settings.policy is None:
         return default_policy(settings.environment.value, read_only=settings.read_only)
@@ -33,10 +33,10 @@ def policy_for(settings: Settings) -> Policy:
 
 
 def policy_in(path: Path, environment: str, *, read_only: bool, user_id: str | None) -> Policy:
-    """The policy in a file, judged by the tools that there are.
+    """Load a policy file and validate it against the existing tools.
 
     Raises:
-        PolicyError: The file is refused.
+        PolicyError: The file is invalid.
     """
     from machines_mcp.permissions.policy_loader import load_policy
     from machines_mcp.tools.catalog import EFFECTS
@@ -56,10 +56,10 @@ def _key_fault(key: bytes) -> str | None:
 
 @asynccontextmanager
 async def opened_guard(settings: Settings) -> AsyncIterator[Guard]:
-    """The guard of the settings' state folder, let go of at the end. Nothing is asked of Machines.
+    """Open the guard of the settings' state folder, and close it at the end. Does not call Machines.
 
     Raises:
-        PolicyError: The policy's file is refused.
+        PolicyError: The policy file is invalid.
         StoreUnavailable: The state folder can't be used.
     """
     from machines_mcp.permissions.factory import build_guard

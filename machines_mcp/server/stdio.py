@@ -1,4 +1,4 @@
-"""Serving on stdin and stdout, and the end of it, however it comes."""
+"""Serve on stdin and stdout, and shut down in bounded time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET_SECONDS = 0.5
 
 
 async def serve(settings: Settings) -> None:
-    """Serve MCP on stdin and stdout until the client hangs up or a signal comes; then end within 6 seconds."""
+    """Serve MCP on stdin and stdout until the client disconnects or a signal arrives, then exit within 6 seconds."""
     from machines_mcp.protocol.jsonrpc import OutgoingLines
     from machines_mcp.protocol.stdio import serve_stdio
 
@@ -42,13 +42,13 @@ async def serve(settings: Settings) -> None:
 
 
 async def _settle(app: App) -> None:
-    # The client's first questions come first.
+    # The client's first requests take priority.
     await anyio.sleep(QUIET_SECONDS)
     await app.reconcile()
 
 
 def _leave_no_core() -> None:
-    """A crash must not write the partner key and the session tokens to a file."""
+    """Disable core dumps, which would write the partner key and session tokens to a file."""
     if sys.platform != "win32":
         import resource
 
@@ -64,10 +64,10 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
 
 
 def _end_at_the_latest() -> None:
-    """Whatever hangs, a call under way or the cleaning up, the process is gone in 5 seconds."""
+    """Exit the process in 5 seconds, even if a running call or the cleanup hangs."""
     import threading
 
-    # Not by the loop, which may be what hangs.
+    # A thread, because the event loop may be what hangs.
     timer = threading.Timer(STOP_SECONDS, os._exit, (0,))
     timer.daemon = True
     timer.start()

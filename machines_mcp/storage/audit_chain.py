@@ -1,7 +1,7 @@
-"""The chain of the audit: each row's mac is an HMAC over the mac before it and the row.
+"""The hash chain of the audit log: each row's MAC is an HMAC over the previous MAC and the row.
 
-Who can write the database but has not the key can change, drop, put in or swap no row without `verify` naming its
-number. Dropping the newest rows leaves a shorter chain that is whole: only a head kept elsewhere shows that.
+Without the key, nobody can change, delete, insert or swap a row undetected: `verify` names its number. Deleting the
+newest rows leaves a valid, shorter chain. Only a checkpoint stored elsewhere reveals that.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Wrong = Literal["missing", "changed", "added", "truncated", "gone"]
 
 MOST_FAULTS = 10
 
-_READ = f"SELECT {', '.join(COLUMNS)}, mac FROM audit ORDER BY seq"  # noqa: S608 - made of constants
+_READ = f"SELECT {', '.join(COLUMNS)}, mac FROM audit ORDER BY seq"  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Where the chain is not whole: at this row, or (missing) from this row on."""
+    """A break in the chain at this row or, if `missing`, from this row on."""
 
     seq: int
     what: Wrong
@@ -36,20 +36,20 @@ class Fault:
     def __str__(self) -> str:
         match self.what:
             case "missing":
-                return f"rows are missing from row {self.seq} on"
+                return f"rows are missing, starting at row {self.seq}"
             case "changed":
-                return f"row {self.seq} was changed, swapped or put in"
+                return f"row {self.seq} was changed, swapped or inserted"
             case "added":
-                return f"row {self.seq} was put in"
+                return f"row {self.seq} was inserted"
             case "truncated":
-                return f"the head speaks of row {self.seq}, which is not there or is another row"
+                return f"the checkpoint names row {self.seq}, which is missing or different"
             case "gone":
-                return "the table of the audit is gone"
+                return "the audit table is missing"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What `verify` found: how many rows, the first ten faults, and the head of the chain as it stands."""
+    """The result of `verify`: the number of rows, the first ten faults, and the current checkpoint."""
 
     rows: int
     faults: tuple[Fault, ...]
@@ -57,17 +57,17 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was tampered with, as far as the chain and the head that was given can show."""
+        """Whether the chain and the given checkpoint, if any, show no tampering."""
         return not self.faults
 
 
 def chained(key: bytes, before: bytes, values: tuple[Any, ...]) -> bytes:
-    """The mac of a row, given the mac before it and the row's values in the order of `COLUMNS`.
+    """Return the MAC of a row, given the previous MAC and the row's values in the order of `COLUMNS`.
 
     Columns without a value are left out, so that a later version can add columns and old rows stay valid.
 
     Raises:
-        TypeError: A value is no text and no number.
+        TypeError: A value is neither text nor a number.
     """
     row = {name: value for name, value in zip(COLUMNS, values, strict=True) if value is not None}
     canonical = json.dumps(row, sort_keys=True, separators=(",", ":"))
@@ -75,9 +75,9 @@ def chained(key: bytes, before: bytes, values: tuple[Any, ...]) -> bytes:
 
 
 def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = None) -> Finding:
-    """Walk the whole chain, a row at a time; with a `head` kept elsewhere, truncation is found too.
+    """Verify the whole chain, row by row. A `head` stored elsewhere also reveals truncation.
 
-    `db` is within a transaction, so that it sees one state.
+    `db` must be in a transaction, so that all reads see the same state.
     """
     if db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'audit'").fetchone() is None:
         return Finding(0, (Fault(0, "gone"),), EMPTY)
@@ -89,7 +89,7 @@ def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = N
         seq = values[0]
         faults += _faults(key, before, last, values, mac)
         if isinstance(mac, bytes) and seq > 0:
-            before = mac  # what follows is judged by what is there, so that each fault is named once
+            before = mac  # check the next row against the stored MAC, so that each fault is reported once
         last = max(seq, 0)
         found = Checkpoint(seq, before.hex(), values[1])
     if checkpoint is not None and not holds(db, checkpoint):
@@ -103,7 +103,7 @@ def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: 
         yield Fault(seq, "added")
         return
     if seq > last + 1:
-        # What the row would have to be chained to is gone, so that nothing can be said of the row itself.
+        # The previous row is missing, so this row can't be checked.
         yield Fault(last + 1, "missing")
         return
     try:
@@ -116,7 +116,7 @@ def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: 
 
 @contextmanager
 def tolerant(db: sqlite3.Connection) -> Iterator[None]:
-    """Reads what stands there as text even where it is none: a fault of its row, not the end of the walk."""
+    """Decode invalid UTF-8 instead of raising, so that it is a fault of one row and does not end the read."""
     factory, db.text_factory = db.text_factory, lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
         yield

@@ -1,4 +1,4 @@
-"""The head of the audit's chain: what shows, kept elsewhere, that the newest rows were dropped."""
+"""A checkpoint of the audit chain. Keep a copy elsewhere to detect that the newest rows were deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GENESIS = hashlib.sha256(b"machines-mcp audit").digest()
-"""Stands before the first row where the others have the mac of the row before."""
+"""The value that the first row is chained to, in place of a previous MAC."""
 
 MAX_FILE = 1000
 _MAC = re.compile(r"[0-9a-f]{64}")
@@ -30,7 +30,7 @@ _MAC = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The newest row as it was at some time: its number (0: there was none), its mac in hex, its time."""
+    """The newest row at some moment: its number (0 if there was none), its MAC in hex, and its time."""
 
     seq: int
     mac: str
@@ -38,11 +38,11 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """What `write` left there.
+        """Read a checkpoint that `write` stored.
 
         Raises:
-            OSError: It can't be read.
-            ValueError: It is no head.
+            OSError: The file can't be read.
+            ValueError: The file is not a checkpoint.
         """
         with path.open(encoding="ascii") as file:
             text = file.read(MAX_FILE)
@@ -50,13 +50,13 @@ class Checkpoint:
             match json.loads(text):
                 case {"seq": int(seq), "mac": str(mac), "at": int() | float() as at} if _is_head(seq, mac):
                     return cls(seq, mac, at)
-        raise ValueError("no head of an audit")
+        raise ValueError("not an audit checkpoint")
 
     def write(self, path: Path) -> None:
-        """Put it in place of any before, whole or not at all, for this user alone.
+        """Write the checkpoint atomically, replacing any previous one. Only this user can read it.
 
         Raises:
-            OSError: It can't be written.
+            OSError: The file can't be written.
         """
         draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -72,25 +72,25 @@ class Checkpoint:
 
 
 EMPTY = Checkpoint(0, GENESIS.hex(), 0.0)
-"""The head of a chain without rows."""
+"""The checkpoint of a chain without rows."""
 
 
 def newest(db: sqlite3.Connection) -> Checkpoint:
-    """The head of the chain as it stands, unverified.
+    """Return the current checkpoint of the chain, unverified.
 
     Raises:
-        StoreUnavailable: Its mac is no bytes, so that nothing can be chained to it.
+        StoreUnavailable: The newest MAC is not bytes, so no row can be chained to it.
     """
     row = db.execute("SELECT seq, mac, at FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     if row is None:
         return EMPTY
     if not isinstance(row[1], bytes):
-        raise StoreUnavailable("the newest row of the audit is none of ours")
+        raise StoreUnavailable("The newest audit row was not written by machines-mcp. Run machines-mcp audit verify.")
     return Checkpoint(row[0], row[1].hex(), row[2])
 
 
 def holds(db: sqlite3.Connection, checkpoint: Checkpoint) -> bool:
-    """Whether the row that the head speaks of is in the chain, unverified."""
+    """Whether the checkpoint's row is in the chain, unverified."""
     if checkpoint.seq == 0:
         return True
     row = db.execute("SELECT mac FROM audit WHERE seq = ?", (checkpoint.seq,)).fetchone()
@@ -98,24 +98,24 @@ def holds(db: sqlite3.Connection, checkpoint: Checkpoint) -> bool:
 
 
 def publish(db: sqlite3.Connection, path: Path) -> bool:
-    """Bring the head that is kept there up to date; False where that can't be done, which the log says.
+    """Update the stored checkpoint. Returns False and logs an error if that fails.
 
-    Where what is kept is not of this chain, the chain was cut, and it is left as it is: it is the proof.
+    If the stored checkpoint is not of this chain, the chain was cut. The file is left unchanged, as evidence.
     """
     import sqlite3
 
     try:
-        # Under the write lock, so that of two servers none puts back the head of the other.
+        # Hold the write lock, so that no server replaces another's newer checkpoint with an older one.
         db.execute("BEGIN IMMEDIATE")
         try:
             if path.exists() and not holds(db, Checkpoint.read(path)):
-                logger.error("the head of the audit is not of this chain; run machines-mcp audit verify")
+                logger.error("the audit checkpoint does not match the chain; run machines-mcp audit verify")
                 return False
             newest(db).write(path)
         finally:
             db.execute("ROLLBACK")
     except (sqlite3.Error, OSError, ValueError, StoreUnavailable):
-        logger.error("the head of the audit could not be written")
+        logger.error("the audit checkpoint could not be written")
         return False
     return True
 

@@ -1,7 +1,7 @@
-"""The audit: a row for each call, each decision and each alarm, chained so that tampering shows.
+"""The audit log: one row for each call, decision and alarm, in a hash chain that reveals tampering.
 
-What changes something is written before it happens, in the transaction that lets it happen (`append_in`) or in one of
-its own (`append`): where that fails, nothing happens. Reads (`note`) are written in batches, at most 0.1 s later.
+The row for a change is written before the change happens: in the same transaction (`append_in`) or its own (`append`).
+If the write fails, the change must not happen. Rows for reads (`note`) are written in batches, at most 0.1 s later.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ RETRY_SECONDS = 1.0
 MOST_QUEUED = 10_000
 
 _COLUMNS = ", ".join(COLUMNS)
-_INSERT = f"INSERT INTO audit ({_COLUMNS}, mac) VALUES ({'?, ' * len(COLUMNS)}?)"  # noqa: S608 - made of constants
+_INSERT = f"INSERT INTO audit ({_COLUMNS}, mac) VALUES ({'?, ' * len(COLUMNS)}?)"  # noqa: S608 - constants only
 
 
 class AuditLog:
-    """The audit of one state folder. Servers may share it: each row is chained within its write transaction."""
+    """The audit log of one state folder. Servers can share it: each row is chained within its write transaction."""
 
     def __init__(
         self,
@@ -58,24 +58,24 @@ class AuditLog:
         self._policy = policy_digest
         self._head_file = head_file
         self._clock = clock
-        self._lock = threading.Lock()  # the queue is filled on the loop, by alarms anywhere, and emptied by the store
+        self._lock = threading.Lock()  # guards the queue: alarms on any thread add to it, the store's thread drains it
         self._queue: deque[tuple[float, AuditEntry]] = deque()
         self._dropped = 0
         self._posting = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # Of the write transaction under way: how many of the queue and of the dropped it holds, and whether any row.
+        # For the current write transaction: queued entries written, dropped entries counted, any row written.
         self._taken = 0
         self._counted = 0
         self._touched = False
         self.broken = False
-        """Whether rows that are due could not be written; False again after any that could."""
+        """Whether the last write failed; False again after the next successful one."""
         self.head_broken = False
-        """Whether the head could not be brought up to date, or the one that is kept is not of this chain."""
+        """Whether the stored checkpoint could not be updated or does not belong to this chain."""
         store.after_write = self._ended
 
     def append_in(self, db: sqlite3.Connection, entry: AuditEntry) -> None:
-        """Write the row within the caller's transaction (`store.run`), after those that are queued: all, or nothing.
+        """Write the queued rows and then this one, within the caller's transaction (`store.run`).
 
         Raises:
             StoreUnavailable: The chain can't be continued.
@@ -87,48 +87,48 @@ class AuditLog:
         """Write the row now.
 
         Raises:
-            StoreUnavailable: It can't be written; what it speaks of must not happen.
+            StoreUnavailable: The row can't be written, so the change it records must not happen.
         """
         await self._written(lambda db: self.append_in(db, entry))
 
     def note(self, entry: AuditEntry) -> None:
-        """Queue the row of what changes nothing; it is written within 0.1 s, before any other, and at `close`.
+        """Queue a row that records no change. It is written within 0.1 s, before any other row, or at `close`.
 
-        While 10,000 wait, further ones are not kept but counted, in a row of their own. On the loop's thread only.
+        While 10,000 rows wait, further ones are dropped and counted in a row of their own. Call on the loop's thread.
         """
         self._enqueue(entry, MOST_QUEUED)
         self._schedule(BATCH_SECONDS)
 
     def alarm(self, code: str) -> None:
-        """Write a row of kind `alarm` as soon as can be, without waiting for it. From any thread."""
-        logger.error("an alarm was raised; see machines-mcp audit show --kind alarm")
+        """Queue an `alarm` row, to be written as soon as possible. Safe to call from any thread."""
+        logger.error("an alarm was raised; run machines-mcp audit show --kind alarm")
         self._enqueue(AuditEntry("alarm", code=code), 2 * MOST_QUEUED)
         self._post()
 
     async def flush(self) -> None:
-        """Write what is queued.
+        """Write the queued rows.
 
         Raises:
-            StoreUnavailable: It can't be written, and stays queued.
+            StoreUnavailable: They can't be written and stay queued.
         """
         if self._due():
             await self._written(self._drain)
 
     async def close(self) -> None:
-        """Write what is queued; the store is closed after this. What can't be written is said in the log."""
+        """Write the queued rows before the store is closed. Log an error if they can't be written."""
         if self._timer is not None:
             self._timer.cancel()
         self._loop = None
         try:
             await self.flush()
         except StoreUnavailable:
-            logger.error("rows of the audit are lost: they could not be written before the end")
+            logger.error("audit rows were lost: they could not be written before shutdown")
 
     def trouble(self) -> str | None:
-        """What can't be written at present, in a sentence for who runs the server; None where all is well."""
+        """Return why the audit log is currently unwritable, for the operator; None if it is healthy."""
         if self.broken:
-            return "Rows of the audit can't be written, so nothing can be changed; run machines-mcp doctor."
-        return "The audit's head can't be kept up to date; run machines-mcp audit verify." if self.head_broken else None
+            return "The audit log can't be written, so all changes are refused. Run machines-mcp doctor."
+        return "The audit checkpoint can't be updated. Run machines-mcp audit verify." if self.head_broken else None
 
     async def rows(
         self,
@@ -143,10 +143,10 @@ class AuditLog:
         until: float | None = None,
         newest_first: bool = False,
     ) -> list[AuditRow]:
-        """At most `limit` rows above `after` and below `before`, from `since` to before `until` (epoch seconds).
+        """Return at most `limit` rows with `after` < seq < `before` and `since` <= at < `until` (epoch seconds).
 
         Raises:
-            StoreUnavailable: They can't be read.
+            StoreUnavailable: The database can't be read.
         """
         user = fingerprinted(self._key, user_id)
         tests = {"seq < ?": before, "tool = ?": tool, "kind = ?": kind, "user_id = ?": user, "at >= ?": since}
@@ -163,10 +163,10 @@ class AuditLog:
         return await self._store.read(work)
 
     async def verified(self, checkpoint: Checkpoint | None = None) -> Finding:
-        """Walk the whole chain (`verify`).
+        """Verify the whole chain (see `verify`).
 
         Raises:
-            StoreUnavailable: It can't be read.
+            StoreUnavailable: The database can't be read.
         """
         return await self._store.read(lambda db: verify(db, self._key, checkpoint))
 
@@ -184,7 +184,7 @@ class AuditLog:
         self._touched = True
 
     def _drain(self, db: sqlite3.Connection) -> None:
-        """Write what is queued. It leaves the queue only when the transaction is committed."""
+        """Write the queued rows. They leave the queue only after the transaction commits."""
         with self._lock:
             waiting = list(islice(self._queue, self._taken, None))
             dropped = self._dropped - self._counted
@@ -196,7 +196,7 @@ class AuditLog:
             self._counted += dropped
 
     def _ended(self, db: sqlite3.Connection, committed: bool) -> None:
-        """A write transaction of the store has ended: ours, or another's that may hold a row of ours."""
+        """Update the queue and the checkpoint after a write transaction of the store; any of them may hold our rows."""
         taken, counted, touched = self._taken, self._counted, self._touched
         self._taken, self._counted, self._touched = 0, 0, False
         if not committed or not touched:
@@ -243,14 +243,14 @@ class AuditLog:
     def _posted(self, done: Future[None]) -> None:
         self._posting = False
         if not done.cancelled() and done.exception() is None:
-            self._post()  # what came while it was being written
+            self._post()  # rows queued during the write
             return
         self._fail()
         loop = self._loop
         if loop is not None:
-            with suppress(RuntimeError):  # the loop has ended
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._schedule, RETRY_SECONDS)
 
     def _fail(self) -> None:
         self.broken = True
-        logger.error("the audit could not be written")
+        logger.error("the audit log could not be written")

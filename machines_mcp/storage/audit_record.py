@@ -1,4 +1,4 @@
-"""One row of the audit: names, ids and amounts. Whatever looks like anything else is kept as a keyed fingerprint."""
+"""One row of the audit log: names, ids and amounts. Anything else is stored as a keyed fingerprint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DIGITS = re.compile(r"[0-9](?:[_.:@+-]?[0-9]){12,}")
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What happened. `code` is a code of ours, `by` who decided, `effect` a class of calls: never a model's words."""
+    """One event. `code` is one of our codes, `by` is who decided, `effect` is an action class; never model text."""
 
     kind: Kind
     tool: str | None = None
@@ -48,7 +48,7 @@ class AuditEntry:
     amount_cents: int | None = None
 
     def values(self, key: bytes) -> tuple[str | int | None, ...]:
-        """The columns from `kind` to `amount_cents`, as they are stored."""
+        """Return the stored columns from `kind` to `amount_cents`."""
         return (
             self.kind,
             _plain(key, self.tool),
@@ -66,7 +66,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """An entry as it is stored. `at` is seconds since the epoch, `policy` the digest of the policy in force then."""
+    """A stored entry. `at` is in epoch seconds, `policy` is the digest of the policy in force at that time."""
 
     seq: int
     at: float
@@ -84,14 +84,14 @@ class AuditRow:
     policy: str
 
     def as_json(self) -> dict[str, Any]:
-        """For a program; what a row does not have is left out."""
+        """Return the row as a JSON object, without empty columns."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def fingerprinted(key: bytes, value: str | None) -> str | None:
-    """The value where it looks like an id; else its fingerprint, the same for the same value.
+    """Return the value if it looks like an id, else its fingerprint. Equal values have equal fingerprints.
 
-    A model chooses these values, and could choose a card's number or a message to whoever reads the audit.
+    The model chooses these values, and could choose a card number or a message to the reader of the log.
     """
     if value is not None and any(_luhn(run[0]) for run in _DIGITS.finditer(_UUID.sub("", value))):
         return _fingerprint(key, value)
@@ -109,7 +109,7 @@ def _fingerprint(key: bytes, value: str) -> str:
 
 
 def _luhn(run: str) -> bool:
-    """Whether any 13 to 19 digits in a row of them pass the check that card numbers pass."""
+    """Whether any 13 to 19 consecutive digits in the run pass the Luhn check."""
     digits = [int(character) for character in run if character.isdigit()]
     return any(
         sum(sum(divmod(2 * digit, 10)) if place % 2 else digit for place, digit in enumerate(part[::-1])) % 10 == 0

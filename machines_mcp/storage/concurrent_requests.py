@@ -1,4 +1,4 @@
-"""What else can have made what a lost request asked for: what is known to be of others, and who is in doubt as well."""
+"""Find other requests that could have created the resource whose response was lost."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConcurrentRequests:
-    """Beside one entry of the journal, all that the same user asked for.
+    """The same user's other requests, relative to one journal entry.
 
-    `made`: the ids of what others made by the same operation. `open`: those of the same operation of which nobody
-    knows yet what they made; `at_work`: the ids of these that may still hear it. `changes`: what was asked since of
-    things that there are.
+    `made`: ids of resources that the same operation created. `open`: requests of the same operation whose result is
+    still unknown; `at_work`: the ids of those that may still receive a response. `changes`: later requests on existing
+    resources.
     """
 
     created: frozenset[str]
@@ -31,7 +31,7 @@ class ConcurrentRequests:
 def concurrent_requests(
     db: sqlite3.Connection, entry: JournalEntry, under_way: Callable[[JournalEntry], bool]
 ) -> ConcurrentRequests:
-    """All of them at one moment. Whoever lists what there is does so before: what began later made none of it."""
+    """Return all of them at one moment. List the existing resources first: no later request can have created them."""
     locks = {row["id"]: row["owner"] for row in db.execute("SELECT id, owner FROM approvals WHERE state = 'executing'")}
     same = (entry.operation, entry.user_id, entry.id)
     where = f"operation = ? AND user_id = ? AND id <> ? AND {OPEN}"
@@ -43,7 +43,7 @@ def concurrent_requests(
 
 
 def _made(db: sqlite3.Connection, operation: str, user_id: str, but: str) -> frozenset[str]:
-    # Where the journal could not be written, the outcome of the call names what it made.
+    # If the journal could not be written, the outcome of the call names the created resource.
     query = """
         SELECT coalesce(reference, json_extract(outcome, '$.card_id'), json_extract(outcome, '$.deposit_id')) AS made
         FROM mutations LEFT JOIN approvals ON approvals.id = approval_id AND approvals.state = 'done'

@@ -1,6 +1,6 @@
-"""The one database: SQLite in the state folder, written by one thread, read by the same.
+"""The SQLite database in the state folder. One thread does all reads and writes.
 
-`synchronous=FULL` with WAL: what an answer speaks of survives a power cut.
+`synchronous=FULL` with WAL: a committed transaction survives a power failure.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _BUSY_SECONDS = 5.0
 
 
 class StoreUnavailable(Exception):
-    """The state folder or its database can't be used; nothing that needs it may happen."""
+    """The state folder or its database can't be used, so nothing that needs it may happen."""
 
 
 class Store:
     """Runs short transactions on one worker thread, so that the event loop never waits for a disk.
 
-    Nothing touches the disk before the first transaction.
+    The first transaction creates the folder and opens the database.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,14 +38,14 @@ class Store:
         self._db: sqlite3.Connection | None = None
         self._closed = False
         self.writes = 0
-        """How many write transactions this process has asked for; what was read before the last may be old."""
+        """The number of write transactions this process has requested. Data read before the last one may be stale."""
         self.after_write: Callable[[sqlite3.Connection, bool], None] | None = None
-        """Told on the store's thread how each write transaction ended: True where it was committed. Never raises."""
+        """Called on the store's thread after each write transaction, with True if it was committed. Must not raise."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one write transaction and return its result.
 
-        The transaction is finished even if the caller is cancelled meanwhile: half a write is never left behind.
+        The transaction finishes even if the caller is cancelled, so no partial write remains.
 
         Raises:
             StoreUnavailable: The folder or the database can't be opened or written.
@@ -56,10 +56,10 @@ class Store:
         return result
 
     def post(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        """As `run`, from any thread and without waiting. The future ends on the store's thread.
+        """Like `run`, but from any thread and without waiting. The future completes on the store's thread.
 
         Raises:
-            StoreUnavailable: It is closed.
+            StoreUnavailable: The store is closed.
         """
         try:
             return self._thread.submit(self._transact, work, "BEGIN IMMEDIATE")
@@ -67,7 +67,7 @@ class Store:
             raise StoreUnavailable from None
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` on one consistent view, without waiting for another server's writes.
+        """Run `work` on a consistent snapshot, without waiting for another server's writes.
 
         Raises:
             StoreUnavailable: The folder or the database can't be opened or read.
@@ -75,7 +75,7 @@ class Store:
         return await self._in_thread(lambda: self._transact(work, "BEGIN"))
 
     async def close(self) -> None:
-        """Close the database. Safe to call twice. Who gives up waiting does not stop it: it follows what is running."""
+        """Close the database after running work ends, even if the caller is cancelled. Safe to call twice."""
         import asyncio
 
         if self._closed:
@@ -136,12 +136,12 @@ class Store:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` (and what is missing above it) for this user alone.
+    """Create `folder` and any missing parents, accessible only to this user.
 
     Raises:
-        OSError: It can't be made, or it is open to other users and can't be closed to them.
+        OSError: It can't be created, or other users have access and it can't be removed.
     """
-    # Not by `parents=True`, which would open those above to everybody: their names tell of keys.
+    # `parents=True` would make the parents readable by everyone, and folder names identify keys.
     for missing in [above for above in folder.parents if not above.exists()][::-1]:
         missing.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -150,7 +150,7 @@ def private_folder(folder: Path) -> None:
 
 
 def _migrate(db: sqlite3.Connection) -> None:
-    """Bring the database forward, one numbered file at a time; the number of the last is its `user_version`."""
+    """Apply the missing numbered migrations in order. `user_version` is the number of the last one applied."""
     folder = resources.files("machines_mcp.storage").joinpath("migrations")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
     db.execute("BEGIN IMMEDIATE")
@@ -158,7 +158,7 @@ def _migrate(db: sqlite3.Connection) -> None:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(files):
             raise StoreUnavailable(
-                "The state folder was written by a newer version of machines-mcp; update, or name another."
+                "The state folder was written by a newer version of machines-mcp. Update it or use another folder."
             )
         for file in files[version:]:
             for statement in _statements(file.read_text(encoding="utf-8")):

@@ -1,9 +1,9 @@
-"""The journal: each change that is asked of the API, on disk before its first byte is sent, and what became of it.
+"""The journal: every mutation sent to the API, written to disk before its first byte is sent, and its outcome.
 
     pending -> done | rejected | unsent
             -> unknown -> done | rejected | manual
 
-A `pending` row of a process that is gone is as good as `unknown`. `unsent` and `rejected` say that nothing happened.
+A `pending` row whose process is gone counts as `unknown`. `unsent` and `rejected` mean that nothing happened.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ logger = logging.getLogger(__name__)
 
 
 class KeyReused(Exception):
-    """Another mutation was begun under this idempotency key, and may have happened."""
+    """This idempotency key was used for another mutation, which may have happened."""
 
 
 class ReadOnly(Exception):
-    """Who would send this may only look."""
+    """The current task is read-only and must not send a mutation."""
 
 
 class Journal:
-    """The mutations of one state folder; a `MutationLog` of the partner's client. `key` hashes what isn't kept."""
+    """The mutations of one state folder; the partner client's `MutationLog`. `key` keys the hashes of the bodies."""
 
     def __init__(
         self, store: Store, key: bytes, locks: ProcessLocks, *, clock: Callable[[], float] = time.time
@@ -62,18 +62,18 @@ class Journal:
         self._locks = locks
         self._clock = clock
         self._lost: set[str] = set()
-        """What ended in this process and could not be written: pending, though nothing is under way any more."""
+        """Mutations that ended in this process but whose outcome could not be written, so their rows are `pending`."""
         self._sent: dict[str, tuple[int, float]] = {}
-        """Of what has no answer: which attempt, and when this process sent it or first heard of it, by a clock that
-        nobody sets."""
+        """The attempt number of each unanswered mutation, and when this process sent it or first saw it, on the
+        monotonic clock."""
 
     async def begin(self, mutation: PendingMutation) -> str:
-        """Keep a mutation that is about to be sent, and return its id.
+        """Record a mutation before it is sent, and return its id.
 
         Raises:
-            StoreUnavailable: It can't be kept, so it must not be sent.
-            KeyReused: Its key was used for another one, which may have happened.
-            OnlyLook: It must not be sent by who would.
+            StoreUnavailable: It can't be recorded, so it must not be sent.
+            KeyReused: Its key was used for another mutation, which may have happened.
+            OnlyLook: The current task must not send mutations.
         """
         about = call_context.get()
         if about is not None and about.read_only:
@@ -96,7 +96,7 @@ class Journal:
         return entry_id
 
     def sent(self, entry_id: str) -> None:
-        """All of it went out."""
+        """Note that the whole request was sent."""
         self._sent[entry_id] = self._sent[entry_id][0], anyio.current_time()
         failpoint("request.sent")
 
@@ -108,7 +108,7 @@ class Journal:
         reference: str | None = None,
         status: int | None = None,
     ) -> None:
-        """Keep what became of it. Where that can't be written it stays `pending`, and is looked into like one."""
+        """Record the outcome. If it can't be written, the row stays `pending` and is reconciled later."""
         failpoint("request.answered")
         if outcome != "unknown":
             self._sent.pop(entry_id, None)
@@ -125,11 +125,11 @@ class Journal:
         failpoint("journal.ended")
 
     async def for_approval(self, approval_id: str) -> list[JournalEntry]:
-        """What was asked of the API for this intent, oldest first."""
+        """Return the mutations sent for this approval, oldest first."""
         return await self._store.read(lambda db: selected(db, "approval_id = ?", approval_id))
 
     async def unresolved(self) -> list[JournalEntry]:
-        """What nobody knows the outcome of and nobody is at work on, oldest first."""
+        """Return the mutations without a known outcome that no process is working on, oldest first."""
 
         def work(db: sqlite3.Connection) -> list[JournalEntry]:
             return [entry for entry in selected(db, OPEN) if entry.state != "pending" or not self._in_flight(entry)]
@@ -137,13 +137,13 @@ class Journal:
         return await self._store.read(work)
 
     async def concurrent_requests(self, entry: JournalEntry) -> ConcurrentRequests:
-        """What else can have made what this one asked for."""
+        """Return the other requests that could have created what this one asked for."""
         return await self._store.read(lambda db: concurrent_requests(db, entry, self._in_flight))
 
     def elapsed(self, entry: JournalEntry) -> float:
-        """Seconds that have passed at least since it was sent. Whoever sets the clock of the machine changes nothing.
+        """Return the minimum number of seconds since it was sent, on the monotonic clock.
 
-        What another process sent counts from the first time that this one is asked.
+        For a request sent by another process, time counts from the first call of this method.
         """
         now = anyio.current_time()
         attempt, since = self._sent.setdefault(entry.id, (entry.attempts, now))
@@ -159,26 +159,26 @@ class Journal:
         *,
         note: str | None = None,
     ) -> None:
-        """Keep what was found out later: the entry is closed, but while it is `manual`.
+        """Record an outcome found by reconciliation. This closes the entry unless `state` is `manual`.
 
-        A note says why a person must look. What is closed stays as it is.
+        `note` says why a person must check. A closed entry does not change.
         """
         closed = None if state == "manual" else "server"
         self._sent.pop(entry_id, None)
         values = (state, reference, note, closed, self._clock(), entry_id)
         columns = "state = ?, reference = coalesce(?, reference), note = ?, settled_by = ?, ended_at = ?"
-        change = f"UPDATE mutations SET {columns} WHERE id = ? AND {OPEN}"  # noqa: S608 - our own words
+        change = f"UPDATE mutations SET {columns} WHERE id = ? AND {OPEN}"  # noqa: S608 - constants only
         await self._store.run(lambda db: db.execute(change, values))
 
     def resolve_in(self, db: sqlite3.Connection, entry_id: str, reference: str | None, by: str) -> None:
-        """Close an entry by what a person says, within the caller's transaction: it made `reference`, or nothing.
+        """Close an entry with a person's answer, within the caller's transaction: it created `reference`, or nothing.
 
-        That counts more than an answer which names nothing.
+        This also replaces a `done` outcome that has no reference.
         """
         values = ("done" if reference else "rejected", reference, by, self._clock(), entry_id)
         columns = "state = ?, reference = ?, note = NULL, settled_by = ?, ended_at = ?"
         where = f"({OPEN} OR (state = 'done' AND reference IS NULL))"
-        db.execute(f"UPDATE mutations SET {columns} WHERE id = ? AND {where}", values)  # noqa: S608 - our own words
+        db.execute(f"UPDATE mutations SET {columns} WHERE id = ? AND {where}", values)  # noqa: S608 - constants only
 
     def _in_flight(self, entry: JournalEntry) -> bool:
         if self._locks.is_own(entry.owner):
@@ -188,8 +188,8 @@ class Journal:
     def _again(
         self, db: sqlite3.Connection, entry: JournalEntry, mutation: PendingMutation, body_hash: str, now: float
     ) -> str:
-        """Another attempt under the same key. A label is encrypted anew each time: another body than one which is known
-        to have had no effect may take its place."""
+        """Record another attempt under the same key. Its body may differ (a label is encrypted anew each time) if the
+        earlier attempt is known to have had no effect."""
         if not hmac.compare_digest(entry.body_hash, body_hash) and entry.may_have_happened:
             raise KeyReused
         sent_at = now if entry.state == "unsent" else entry.sent_at

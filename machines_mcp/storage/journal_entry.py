@@ -1,4 +1,4 @@
-"""One row of the journal: a change that is asked of the API, how far it came, and what of it may be stored."""
+"""One row of the journal: a mutation sent to the API, its progress, and the parts of it that may be stored."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NOTHING_HAPPENED = ("rejected", "unsent")
 
 @dataclass(slots=True)
 class CallContext:
-    """What this task is about: the intent, if any, the tool, its user. `begun` counts the mutations of it so far.
+    """The call this task is running: its approval (if any), tool and user. `begun` counts its mutations so far.
 
-    `only_look`: it may send none.
+    `only_look`: the task must not send mutations.
     """
 
     approval_id: str | None
@@ -35,7 +35,7 @@ call_context: ContextVar[CallContext | None] = ContextVar("doing", default=None)
 
 
 class PendingMutation(Protocol):
-    """A mutation before it is sent, as `machines_mcp.partner.mutation_log.Mutation` is one."""
+    """A mutation before it is sent, such as `machines_mcp.partner.mutation_log.Mutation`."""
 
     @property
     def user_id(self) -> str | None: ...
@@ -53,11 +53,11 @@ class PendingMutation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One mutation. Times are seconds since the epoch.
+    """One mutation. Times are epoch seconds.
 
-    `sent_at` is the first attempt that may have arrived, `last_sent_at` the newest, `body` the JSON that went out where
-    it may be kept, `reference` the id of what was made. `settled_by` says who closed it where its answer did not,
-    `note` why a person must look.
+    `sent_at` is the first attempt that may have arrived, `last_sent_at` the newest one. `body` is the JSON sent, if it
+    may be stored, and `reference` the id of the created resource. `settled_by` says who closed the entry if its
+    response did not. `note` says why a person must check.
     """
 
     id: str
@@ -83,11 +83,11 @@ class JournalEntry:
 
     @property
     def may_have_happened(self) -> bool:
-        """False where it is known that nothing came of it."""
+        """False if the mutation is known to have had no effect."""
         return self.state not in NOTHING_HAPPENED
 
 
-# What nobody has an answer for. The owners of those that are pending are looked at one by one.
+# Rows without a known outcome. The owner of a pending row shows whether it is still in progress.
 OPEN = "state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
 _COLUMNS = tuple(field.name for field in fields(JournalEntry))
 
@@ -101,7 +101,7 @@ def insert(
     owner: str,
     now: float,
 ) -> JournalEntry:
-    """A new row, about to be sent."""
+    """Insert a `pending` row for a mutation that is about to be sent."""
     entry = JournalEntry(
         id=secrets.token_hex(16),
         approval_id=about.approval_id if about else None,
@@ -124,33 +124,33 @@ def insert(
     )
     values = {name: getattr(entry, name) for name in _COLUMNS} | {"ids": json.dumps(entry.ids)}
     names, places = ", ".join(values), ", ".join("?" * len(values))
-    db.execute(f"INSERT INTO mutations ({names}) VALUES ({places})", tuple(values.values()))  # noqa: S608 - our names
+    db.execute(f"INSERT INTO mutations ({names}) VALUES ({places})", tuple(values.values()))  # noqa: S608 - constants
     return entry
 
 
 def selected(db: sqlite3.Connection, where: str, *values: str) -> list[JournalEntry]:
-    """The rows that fit, oldest first."""
-    query = f"SELECT * FROM mutations WHERE {where} ORDER BY created_at, rowid"  # noqa: S608 - the callers' own words
+    """Return the matching rows, oldest first."""
+    query = f"SELECT * FROM mutations WHERE {where} ORDER BY created_at, rowid"  # noqa: S608 - callers pass constants
     return [_entry(row) for row in db.execute(query, values)]
 
 
 def has_open_work(db: sqlite3.Connection) -> bool:
-    """Whether there is any mutation or any taken intent without an outcome, be it that someone is at work on it."""
+    """Whether any mutation or executing approval has no outcome yet, including those still in progress."""
     found = db.execute(
-        f"SELECT EXISTS (SELECT 1 FROM mutations WHERE {OPEN}) OR"  # noqa: S608 - our own words
+        f"SELECT EXISTS (SELECT 1 FROM mutations WHERE {OPEN}) OR"  # noqa: S608 - constants only
         " EXISTS (SELECT 1 FROM approvals WHERE state = 'executing')"
     )
     return bool(found.fetchone()[0])
 
 
 def request_hash(key: bytes, mutation: PendingMutation) -> str:
-    """What tells one mutation from another; keyed, because identity data could be guessed back from a plain hash."""
+    """Return a keyed hash that identifies the mutation. A plain hash would allow identity data to be guessed."""
     about = json.dumps([mutation.operation, mutation.user_id, sorted(mutation.ids.items())])
     return hmac.digest(key, about.encode() + b"\0" + (mutation.body or b""), "sha256").hex()
 
 
 def kept_body(mutation: PendingMutation) -> str | None:
-    """The body as it may be stored."""
+    """Return the body if it may be stored, else None."""
     return mutation.body.decode() if mutation.keep_body and mutation.body is not None else None
 
 

@@ -1,6 +1,6 @@
-"""Which server processes live: each holds a lock on a file of its own, which the system takes away with the process.
+"""Detect which server processes are alive: each locks its own file, and the system releases the lock when it exits.
 
-A process id would not do: it is given again, and means nothing in another container.
+Process ids would not work: they are reused, and mean nothing in another container.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class ProcessLocks:
-    """The living of one state folder. Nothing touches the disk before the first question.
+    """The live processes of one state folder. Nothing touches the disk before the first call.
 
-    Its methods do, briefly: call them where a disk may be waited for. All raise `OSError` where the folder can't be
-    used, but `close`.
+    Methods block briefly on the disk: don't call them on the event loop. All except `close` raise `OSError` if the
+    folder can't be used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,7 +32,7 @@ class ProcessLocks:
         self._own: tuple[str, int] | None = None
 
     def own(self) -> str:
-        """The id of this process, under which it lives from now on. The first time, what the dead left is removed."""
+        """Return the id of this process. The first call creates it and removes the files of dead processes."""
         with self._lock:
             if self._own is None:
                 while self._own is None:
@@ -42,16 +42,16 @@ class ProcessLocks:
             return self._own[0]
 
     def is_own(self, owner: str) -> bool:
-        """Whether it is this process."""
+        """Return whether this is the id of this process."""
         return self._own is not None and owner == self._own[0]
 
     def alive(self, owner: str) -> bool:
-        """Whether the process with this id lives."""
+        """Return whether the process with this id is alive."""
         with self._lock:
             return self._lives(owner)
 
     def close(self) -> None:
-        """Live no longer under this id."""
+        """Release the id of this process."""
         with self._lock:
             if self._own is not None:
                 owner, held = self._own
@@ -72,7 +72,7 @@ class ProcessLocks:
         try:
             if not _free(held):
                 return True
-            # Ids are never given again, so nobody will miss it. Windows keeps a file that is open.
+            # Ids are never reused, so the file can go. Windows does not remove an open file.
             with suppress(PermissionError, FileNotFoundError):
                 os.unlink(self._folder / owner)
             return False
@@ -80,7 +80,7 @@ class ProcessLocks:
             os.close(held)
 
     def _enter(self) -> tuple[str, int] | None:
-        """An id and its lock; None where a sweep took the file for that of a dead one, before it was locked."""
+        """Create an id and lock its file. Returns None if a cleanup removed the file before it was locked."""
         private_folder(self._folder)
         owner = secrets.token_hex(16)
         path = self._folder / owner
@@ -108,7 +108,7 @@ if sys.platform == "win32":
         return True
 
     def _free(descriptor: int) -> bool:
-        # There are no shared locks here: what stands in the way for a moment may be another who looks.
+        # Windows has no shared locks here, so another process's check may hold the lock for a moment.
         for _ in range(5):
             if _try_lock(descriptor):
                 return True
@@ -118,7 +118,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    # Locks of an open file, not of a process as `lockf` makes them: those end as soon as any look at the file does.
+    # `flock` locks belong to an open file. `lockf` locks belong to the process and end when it closes any descriptor.
     def _lock(descriptor: int, how: int) -> bool:
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
@@ -130,5 +130,5 @@ else:
         return _lock(descriptor, fcntl.LOCK_EX)
 
     def _free(descriptor: int) -> bool:
-        # Shared, so that two who look at once do not take each other for the owner.
+        # Shared, so that concurrent checks do not mistake each other for the owner.
         return _lock(descriptor, fcntl.LOCK_SH)

@@ -1,4 +1,4 @@
-"""The keys of a state folder: made at its first use, readable by this user alone."""
+"""The keys of a state folder: created at first use, readable only by this user."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ KEY_BYTES = 32
 
 
 def state_key(folder: Path, name: str) -> bytes:
-    """The 32-byte key `name` of this state folder.
+    """Return the 32-byte key `name` of this state folder, creating it if needed.
 
     Raises:
-        StoreUnavailable: It can't be made or read, or the file is not a key.
+        StoreUnavailable: The key can't be created or read, or the file is not a key.
     """
     try:
         private_folder(folder / "keys")
@@ -30,7 +30,7 @@ def state_key(folder: Path, name: str) -> bytes:
 
 
 def _make(path: Path) -> bytes:
-    # Written whole beside its place and linked in: of two servers that start at once, one key wins for both.
+    # Write a complete draft, then link it into place, so that servers that start together get the same key.
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

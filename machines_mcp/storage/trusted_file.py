@@ -1,4 +1,4 @@
-"""Reading a file that only this user or root can have written: on every step of the way to it."""
+"""Read a file only if no other user except root can write it or any folder or link on its path."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotOwned(Exception):
-    """The message is a clause that says what is wrong with the file and what to do; it holds no path."""
+    """The file is not safe to read. The message is a clause with the cause and the fix; it contains no path."""
 
 
 def read_owned(path: Path, most_bytes: int) -> bytes:
-    """What stands in a regular file that nobody but this user and root can change, replace or lead elsewhere.
+    """Return the content of a regular file that only this user and root can change, replace or redirect.
 
     Raises:
-        NotOwned: It is not there or too large, or others can write it, a folder above it, or a link on the way.
+        NotOwned: The file is missing or too large, or others can write it or a folder or link on its path.
     """
     try:
         way = list(_way_to(path))
@@ -28,22 +28,22 @@ def read_owned(path: Path, most_bytes: int) -> bytes:
         place, seen = way[-1]
         if not stat.S_ISREG(seen.st_mode):
             raise NotOwned("is not a regular file")
-        # Not to wait for the writer of a pipe, should it have become one meanwhile.
+        # If the file has become a pipe meanwhile, O_NONBLOCK keeps the open from waiting for a writer.
         descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, "rb") as file:
             now = os.fstat(file.fileno())
             if (now.st_dev, now.st_ino) != (seen.st_dev, seen.st_ino):
-                raise NotOwned("was replaced while it was read; try again")
+                raise NotOwned("was replaced while being read; try again")
             content = file.read(most_bytes + 1)
     except (OSError, ValueError):
-        raise NotOwned("can't be read; check that it is there and that this user may read it") from None
+        raise NotOwned("can't be read; check that it exists and that this user can read it") from None
     if len(content) > most_bytes:
         raise NotOwned(f"is larger than {most_bytes} bytes")
     return content
 
 
 def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Every folder and link that is passed on the way to the file, and the file, last."""
+    """Yield every folder and link on the path, and the file itself last."""
     steps, here, links = list(reversed(path.parts[1:])), Path(path.anchor), 0
     yield here, here.lstat()
     while steps:
@@ -59,7 +59,7 @@ def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             continue
         links += 1
         if links > _MOST_LINKS:
-            raise NotOwned("is behind a circle of links")
+            raise NotOwned("is behind a loop of symbolic links")
         target = Path(os.readlink(there))
         if target.is_absolute():
             here = Path(target.anchor)
@@ -70,16 +70,16 @@ def _refuse_unsafe(found: os.stat_result) -> None:
     if os.name != "posix":
         return
     if stat.S_ISLNK(found.st_mode):
-        what, writable = "a link on the way to it", False
+        what, writable = "a link on its path", False
     elif stat.S_ISDIR(found.st_mode):
-        # In a sticky folder, such as /tmp, only its owner can replace a file.
+        # In a sticky folder, such as /tmp, only a file's owner can replace it.
         what, writable = (
-            "a folder above it",
+            "a parent folder",
             bool(found.st_mode & _WRITABLE_BY_OTHERS and not found.st_mode & stat.S_ISVTX),
         )
     else:
         what, writable = "it", bool(found.st_mode & _WRITABLE_BY_OTHERS)
     if found.st_uid not in (0, os.geteuid()):
-        raise NotOwned(f"is not safe: {what} belongs to another user; it must be this user's or root's")
+        raise NotOwned(f"is not safe: {what} belongs to another user; it must belong to this user or root")
     if writable:
-        raise NotOwned(f"is not safe: {what} can be written by its group or by everybody; run chmod go-w on it")
+        raise NotOwned(f"is not safe: {what} is writable by its group or by everyone; run chmod go-w on it")

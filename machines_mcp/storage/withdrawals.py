@@ -1,11 +1,11 @@
-"""What a quote promised and what a withdrawal became: the rows that bind the one to the other.
+"""Quotes and withdrawals, and the rows that link each withdrawal to its quote.
 
     requested -> pending -> requested (the poll) -> ready | ...
               -> rejected | unknown
               -> not_begun (the quote can be used again)
 
-`requested` says that something was sent and no answer to it is written down; `pending` that the last thing sent was
-answered so, and nothing was sent since. Only the one that is `pending` may be asked for again.
+`requested` means that a request was sent and its answer is not recorded. `pending` means that the last request was
+answered with `pending`. Only a `pending` withdrawal may be requested again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUOTE_SECONDS = 10 * 60
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The terms that a person saw. `terms` is what the withdrawal will be made of, unchanged."""
+    """The terms that a person saw. The withdrawal is created from `terms` unchanged."""
 
     id: Verbatim
     user_id: str
@@ -43,7 +43,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class StartedWithdrawal:
-    """The withdrawal of an intent: its quote, how far it came, and the newest answer of the API that was kept."""
+    """The withdrawal of an approval: its quote, its status, and the newest recorded answer of the API."""
 
     id: Verbatim
     quote: Quote
@@ -52,7 +52,7 @@ class StartedWithdrawal:
 
 
 class OpenWithdrawal(NamedTuple):
-    """A withdrawal that is not settled."""
+    """A withdrawal without a final status."""
 
     id: Verbatim
     status: str
@@ -61,7 +61,7 @@ class OpenWithdrawal(NamedTuple):
 
 
 class Withdrawals:
-    """Quotes and withdrawals of one state folder. Times are seconds since the epoch by `clock`."""
+    """The quotes and withdrawals of one state folder. Times are epoch seconds by `clock`."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -72,7 +72,7 @@ class Withdrawals:
         return quote.used_by is None and quote.expires_at > self._clock()
 
     async def quote(self, user_id: str, terms: Mapping[str, Any]) -> Quote:
-        """Keep terms for 10 minutes under a new id."""
+        """Store the terms under a new id, valid for 10 minutes."""
         now = self._clock()
         quote = Quote(Verbatim(f"quote_{secrets.token_hex(16)}"), user_id, terms, now + QUOTE_SECONDS, None)
         row = (quote.id, user_id, json.dumps(terms), now, quote.expires_at)
@@ -84,7 +84,7 @@ class Withdrawals:
         return quote
 
     async def find_quote(self, user_id: str, quote_id: str) -> Quote | None:
-        """The quote with this id if it is this user's, or None."""
+        """Return the quote with this id if it belongs to this user, else None."""
 
         def work(db: sqlite3.Connection) -> Quote | None:
             row = db.execute("SELECT * FROM quotes WHERE id = ? AND user_id = ?", (quote_id, user_id)).fetchone()
@@ -95,17 +95,17 @@ class Withdrawals:
         return await self._store.read(work)
 
     async def for_approval(self, approval_id: str) -> StartedWithdrawal | None:
-        """The newest withdrawal that was begun for this intent, or None."""
+        """Return the newest withdrawal begun for this approval, or None."""
 
         return await self._newest("approval_id = ?", approval_id)
 
     async def find(self, withdrawal_id: str) -> StartedWithdrawal | None:
-        """The withdrawal with this id, or None."""
+        """Return the withdrawal with this id, or None."""
         return await self._newest("id = ?", withdrawal_id)
 
     async def _newest(self, where: str, value: str) -> StartedWithdrawal | None:
         def work(db: sqlite3.Connection) -> StartedWithdrawal | None:
-            query = f"SELECT * FROM withdrawals WHERE {where} ORDER BY rowid DESC LIMIT 1"  # noqa: S608 - our own words
+            query = f"SELECT * FROM withdrawals WHERE {where} ORDER BY rowid DESC LIMIT 1"  # noqa: S608 - constants
             row = db.execute(query, (value,)).fetchone()
             if row is None:
                 return None
@@ -116,7 +116,7 @@ class Withdrawals:
         return await self._store.read(work)
 
     async def times_used(self, user_id: str, to: Destination) -> int:
-        """How many withdrawals of this user went to this destination, as far as this state folder knows."""
+        """Return how many withdrawals of this user to this destination this state folder knows of."""
         where = (user_id, to.currency, to.network, to.address, to.extra_id)
 
         def work(db: sqlite3.Connection) -> int:
@@ -133,9 +133,9 @@ class Withdrawals:
         return await self._store.read(work)
 
     async def begin(self, quote: Quote) -> Verbatim | None:
-        """Consume the quote for a new withdrawal and return its id; None if the quote was used or has expired.
+        """Use up the quote for a new withdrawal and return its id; None if the quote was used or has expired.
 
-        The row names the intent that is being executed, as the journal does of what is sent for it.
+        Like a journal entry, the row stores the id of the approval being executed.
         """
         about = call_context.get()
         approval_id = None if about is None else about.approval_id
@@ -161,7 +161,7 @@ class Withdrawals:
         return begun
 
     async def release(self, withdrawal_id: str) -> None:
-        """Undo `begin` where the API was not reached or did nothing: the quote can be used again."""
+        """Undo `begin` if the API was not reached or did nothing, so that the quote can be used again."""
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> None:
@@ -172,24 +172,24 @@ class Withdrawals:
         await self._store.run(work)
 
     async def record(self, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None) -> None:
-        """Keep what the API answered: the status, and the parameters of the transaction once they are there."""
+        """Record the API's answer: the status, and the transaction parameters once they are available."""
         await self._store.run(lambda db: self.record_in(db, withdrawal_id, status, execution))
         failpoint("withdrawal.recorded")
 
     def record_in(
         self, db: sqlite3.Connection, withdrawal_id: str, status: str, execution: Mapping[str, Any] | None = None
     ) -> None:
-        """As `record`, within the caller's transaction."""
+        """Like `record`, within the caller's transaction."""
         text = None if execution is None else json.dumps(execution)
         change = "UPDATE withdrawals SET status = ?, execution = COALESCE(?, execution), updated_at = ? WHERE id = ?"
         db.execute(change, (status, text, self._clock(), withdrawal_id))
 
 
 def open_withdrawals(db: sqlite3.Connection) -> list[OpenWithdrawal]:
-    """Each withdrawal whose outcome is not settled here, oldest first."""
+    """Return the withdrawals without a final status in this folder, oldest first."""
     rows = db.execute(
-        "SELECT id, status, created_at, approval_id FROM withdrawals WHERE status IN ('requested', 'pending', 'unknown')"
-        " ORDER BY created_at"
+        "SELECT id, status, created_at, approval_id FROM withdrawals"
+        " WHERE status IN ('requested', 'pending', 'unknown') ORDER BY created_at"
     )
     return [OpenWithdrawal(Verbatim(row["id"]), row["status"], row["created_at"], row["approval_id"]) for row in rows]
 

@@ -1,10 +1,10 @@
-"""For tests of agents and of this project: MCP clients over a simulator, and what moves the simulator along.
+"""Helpers for testing agents and this project: MCP clients over a simulator, and control of the simulator.
 
 async with ready_user(balance_cents=100_00) as user:
     card = await user.call("create_card", limit_amount_cents=50_00, limit_frequency="per30DayPeriod")
     assert (await user.simulator.spend(card["card_id"], 12_00)).approved
 
-What each does, with shapes and units, is in docs/testing.md and in the docstrings.
+See docs/testing.md and the docstrings for the details, with shapes and units.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MCP clients in memory over a server and its simulator, and the person who decides."""
+"""In-memory MCP clients for a server with its simulator, and decisions of the approver."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from machines_mcp.server.settings import read_settings
 from machines_mcp.server.state_folder import opened_guard
 
 Answer = Literal["accept", "decline", "cancel"]
-"""What the person says to a dialog of the client."""
+"""The person's answer to a client dialog."""
 Era = Literal["auto", "legacy", "2026-07-28"]
-"""The protocol that the client speaks: the newest that both know, the one with a handshake, or the one without."""
+"""The client's protocol: the newest that both sides support, the one with a handshake, or the one without."""
 
 
 @asynccontextmanager
@@ -34,11 +34,11 @@ async def client(
     read_only: bool = False,
     policy: Path | None = None,
 ) -> AsyncIterator[Client]:
-    """An MCP client connected in memory to a server over a simulator of its own, gone with the block.
+    """Yield an in-memory MCP client for a server with its own simulator. All of them end with the block.
 
-    `user_id` pins the server to one user. `answer` is what the person says to every dialog; None: the client has no
-    dialog. `mode` is the protocol era. `state_dir` keeps the state, and shares it and the simulator with whatever else
-    has that folder; without it the state is thrown away. `policy` is the path of the operator's policy.
+    `user_id` pins the server to one user. `answer` is the person's answer to every dialog; if None, the client has no
+    dialog. `mode` is the protocol era. `state_dir` keeps the state, and shares it and the simulator with other users of
+    the folder; without it, the state is deleted. `policy` is the path of the operator's policy.
 
     Raises:
         SettingsError: `user_id` is not valid.
@@ -66,23 +66,23 @@ async def client(
 
 
 async def set_passphrase(env: Mapping[str, str], passphrase: str) -> None:
-    """Set the person's passphrase in the state folder of a server with these settings (its MACHINES_ variables).
+    """Set the approval passphrase in the state folder of a server with these settings (its MACHINES_ variables).
 
     Raises:
-        ValueError: It is shorter than 8 or longer than 200 characters, or another one is set already.
+        ValueError: It is shorter than 8 or longer than 200 characters, or another one is already set.
     """
     async with opened_guard(read_settings(env)) as guard:
         if await guard.passphrase.set(Secret(passphrase)) != "right":
-            raise ValueError("another passphrase is set already")
+            raise ValueError("another passphrase is already set")
 
 
 async def decide(env: Mapping[str, str], approval_id: str, *, yes: bool = True, passphrase: str = "") -> Decision:
-    """Decide a waiting call of a server with these settings, as `machines-mcp approve` and `deny` do.
+    """Approve or refuse a waiting call of a server with these settings, like `machines-mcp approve` and `deny`.
 
-    `approval_id` is that of an `approval.required`. The answer is `granted` or `refused` where the decision was taken;
-    else why not: `gone` (nothing waits under the id), `not_allowed` (the policy, or the call's own page, forbids a
-    terminal), and outside `embedded`, where the passphrase counts, `wrong`, `locked` or `unset`. After `granted` the
-    call runs once, when it is repeated with the same arguments and the `approval_id` within 5 minutes.
+    `approval_id` comes from an `approval.required` error. Returns `granted` or `refused`, or why there was no decision:
+    `gone` (no call waits under the id), `not_allowed` (the policy, or the call's own page, forbids the terminal) or,
+    outside `embedded`, `wrong`, `locked` or `unset` for the passphrase. After `granted`, repeat the call with the same
+    arguments and the `approval_id` within 5 minutes. It runs once.
     """
     async with opened_guard(read_settings(env)) as guard:
         return await (guard.channels.grant if yes else guard.channels.refuse)(

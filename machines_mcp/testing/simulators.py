@@ -1,4 +1,4 @@
-"""The simulator of the Partner API, moved along by its control: what a test makes happen that no caller could."""
+"""The Partner API simulator and its control API, which lets a test cause events that no API caller can."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ KycDecision = Literal[
     "canceled",
 ]
 FaultKind = Literal["status", "delay", "drop", "after", "half_body", "html", "wrong_types"]
-"""What goes wrong: `status`, a refusal; `delay`, a late answer; `drop`, the connection closes and nothing happened;
-`after`, it closes and it happened; `half_body`, it closes within the answer; `html`, a page comes instead;
-`wrong_types`, every value of the answer has another type."""
+"""The kind of fault: `status`, an error status; `delay`, a late response; `drop`, the connection closes and nothing
+happens; `after`, it closes after the request took effect; `half_body`, it closes within the response; `html`, the
+response is an HTML page; `wrong_types`, every value in the response has another type."""
 
 
 class NotTaken(Exception):
-    """The simulator did not take an order; the message says why, after the field at fault where there is one."""
+    """The simulator refused a control request. The message says why, after the invalid field if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """A payment with a card. `reason`, where it was not approved: `card_not_active`, `insufficient_balance` or
-    `card_limit`. `transaction_id` is the one in `list_transactions`."""
+    """A card payment. `reason`, if it was declined, is `card_not_active`, `insufficient_balance` or `card_limit`.
+    `transaction_id` is the one in `list_transactions`."""
 
     approved: bool
     reason: str | None
@@ -48,7 +48,7 @@ class Spend:
 
 
 class Simulator:
-    """One simulator. `env` is for whatever is to share it: the settings of a server, `decide`, `client`'s folder."""
+    """A running simulator. `env` holds the settings for a server or `decide` call that shares it."""
 
     def __init__(self, env: Mapping[str, str], endpoint: Endpoint, http: httpx.AsyncClient) -> None:
         self.env = dict(env)
@@ -61,16 +61,16 @@ class Simulator:
     ) -> KycDecision:
         """Decide a user's identity check, whatever was submitted: POST /control/kyc.
 
-        `reason` is what the API then says of it (at most 500 characters); by default one that fits.
+        `reason` is the reason that the API reports (at most 500 characters); by default one that fits.
 
         Raises:
-            NotTaken: No such user has come yet.
+            NotTaken: The simulator does not know this user yet.
         """
         await self.order("/kyc", userId=user_id, decision=decision, reason=reason)
         return decision
 
     async def complete_deposit(self, deposit_id: str) -> None:
-        """Let the payment of a deposit arrive now: POST /control/deposits. By itself it takes up to three seconds.
+        """Make a deposit's payment arrive now: POST /control/deposits. Otherwise it takes up to three seconds.
 
         Raises:
             NotTaken: There is no such deposit.
@@ -78,26 +78,26 @@ class Simulator:
         await self.order("/deposits", depositId=deposit_id)
 
     async def spend(self, card_id: str, amount_cents: int, merchant_name: str = "Test Shop") -> Spend:
-        """Pay with a card: POST /control/spend. `amount_cents` is at least 1. What is approved posts after 3 seconds.
+        """Pay with a card: POST /control/spend. `amount_cents` is at least 1. An approved payment posts in 3 seconds.
 
         Raises:
-            NotTaken: There is no such card, or the amount is no whole number of cents.
+            NotTaken: There is no such card, or the amount is not a whole number of cents.
         """
         data = await self.order("/spend", cardId=card_id, amountCents=amount_cents, merchantName=merchant_name)
         return Spend(data["approved"], data["reason"], data["transactionId"])
 
     async def execute_withdrawal(self, user_id: str) -> int:
-        """Use the user's live withdrawal signature on chain; the cents that left: POST /control/withdrawals.
+        """Use the user's live withdrawal signature on chain, and return the cents sent: POST /control/withdrawals.
 
         Raises:
-            NotTaken: The user has no signature that is still valid.
+            NotTaken: The user has no valid signature.
         """
         return int((await self.order("/withdrawals", userId=user_id))["amountCents"])
 
     async def advance(self, seconds: int) -> str:
-        """Move the simulator's clock forward by 1 second to 10 years; its new time (ISO, UTC): POST /control/clock.
+        """Advance the simulator's clock by 1 second to 10 years, and return its time (ISO, UTC): POST /control/clock.
 
-        The server's own clock stays: a quote's 10 minutes and an approval's 15 are its own.
+        This does not affect the server's clock, which measures a quote's 10 minutes and an approval's 15.
         """
         return str((await self.order("/clock", advanceSeconds=seconds))["now"])
 
@@ -113,14 +113,14 @@ class Simulator:
         retry_after: int | None = None,
         delay_seconds: int | None = None,
     ) -> None:
-        """Break the next `calls` (1 to 1000) calls of an API path, or of all that begin with it: POST /control/faults.
+        """Make the next `calls` (1 to 1000) to an API path, or any path below it, fail: POST /control/faults.
 
-        `path` is one of the Partner API such as `/cards` or `/cards/{cardId}`, by any or one `method`. With `status`:
-        the HTTP `status` (by default 503), the API's `code`, and `retry_after` in seconds. With `delay`:
-        `delay_seconds`, 1 to 120. The partner's client sends a read again by itself, so one fault may not be seen.
+        `path` is a Partner API path such as `/cards` or `/cards/{cardId}`, by any `method` or one. For `status`: the
+        HTTP `status` (default 503), the API's `code`, and `retry_after` in seconds. For `delay`: `delay_seconds`, 1 to
+        120. The partner client retries reads, so a single fault may go unnoticed.
 
         Raises:
-            NotTaken: No call could ever meet it; the message names the paths near it.
+            NotTaken: No call could match the path; the message names similar paths.
         """
         how: dict[str, Any] = {"method": method, "calls": calls, "delaySeconds": delay_seconds}
         if kind == "status":
@@ -128,18 +128,18 @@ class Simulator:
         await self.order("/faults", kind=kind, path=path, **how)
 
     async def clear_faults(self) -> None:
-        """Let nothing go wrong any more: POST /control/faults/clear."""
+        """Remove all faults: POST /control/faults/clear."""
         await self.order("/faults/clear")
 
     async def limit_rate(self, calls: int, window_seconds: int = 60) -> None:
-        """Let the API take so many calls per window, 0 as many as come: POST /control/rate."""
+        """Limit the API to this many calls per window (0: no limit): POST /control/rate."""
         await self.order("/rate", calls=calls, windowSeconds=window_seconds)
 
     async def order(self, path: str, /, **body: Any) -> dict[str, Any]:
-        """Any order of the control (docs/sandbox.md), by its path below /control; what it answers.
+        """Send a control request (docs/sandbox.md) to a path below /control, and return its data.
 
         Raises:
-            NotTaken: It was refused.
+            NotTaken: The request was refused.
         """
         given = {name: value for name, value in body.items() if value is not None}
         answer = (await self._http.post(f"{self.endpoint.control_url}{path}", json=given)).json()
@@ -156,9 +156,9 @@ def _why(answer: Mapping[str, Any]) -> str:
 
 @asynccontextmanager
 async def simulator(state_dir: Path | None = None) -> AsyncIterator[Simulator]:
-    """The simulator of a state folder, that of the servers that use the folder; started here where none runs.
+    """Yield the simulator that all servers with this state folder share, starting it if none runs.
 
-    It ends when the last that uses it ends. Without `state_dir` the folder is a new one, gone with the block.
+    It stops when its last user does. Without `state_dir`, a temporary folder is used and deleted after the block.
 
     Raises:
         SandboxFailed: It did not start within 15 seconds.
@@ -170,6 +170,6 @@ async def simulator(state_dir: Path | None = None) -> AsyncIterator[Simulator]:
         embedded = SandboxProcess(read_settings(env).state_dir)
         stack.push_async_callback(embedded.close)
         endpoint = await embedded.endpoint()
-        # Loopback, whatever proxy the environment names.
+        # Connect directly to loopback, even if the environment sets a proxy.
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=CONTROL_SECONDS))
         yield Simulator(env, endpoint, http)

@@ -1,4 +1,4 @@
-"""A user who is past sign-up, in one line: where most tests of an agent begin."""
+"""A signed-up user in one line, as the starting point for tests of an agent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST_CENTS = 100
 
 @dataclass(frozen=True, slots=True)
 class ReadyUser:
-    """A user and all that a test needs of them. `client` is an MCP client in memory, pinned to the user."""
+    """A signed-up user for a test. `client` is an in-memory MCP client, pinned to the user."""
 
     user_id: str
     client: Client
@@ -29,16 +29,16 @@ class ReadyUser:
 
     @property
     def env(self) -> dict[str, str]:
-        """The settings of a server of one's own for this user over the same simulator, as a process or in a config."""
+        """The settings for running another server for this user over the same simulator."""
         return self.simulator.env | {"MACHINES_USER_ID": self.user_id}
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool: its structured result, or the error's object, which has a `code` and a `message`."""
+        """Call a tool and return its structured result, or the error object with `code` and `message`."""
         answer = await self.client.call_tool(tool, arguments)
         return answer.structured_content or dict(json.loads(getattr(answer.content[0], "text", "{}")))
 
     async def decide(self, approval_id: str, *, yes: bool = True) -> Decision:
-        """Decide a waiting call as a person at a terminal does; `machines_mcp.testing.decide` says what comes back."""
+        """Approve or refuse a waiting call like a person at a terminal; see `machines_mcp.testing.decide`."""
         return await decide(self.env, approval_id, yes=yes)
 
 
@@ -51,13 +51,13 @@ async def ready_user(
     mode: Era = "auto",
     state_dir: Path | None = None,
 ) -> AsyncIterator[ReadyUser]:
-    """A user past the identity check and the agreements who can spend `balance_cents` (0: not funded), for the block.
+    """Yield a user past the identity check and the agreements who can spend `balance_cents` (0: not funded).
 
-    `answer` is what the person says to every dialog; None: the client has no dialog, so that what needs a person waits
-    for `decide`. `mode` is the protocol era, `state_dir` a folder to keep and share (`simulator` says how).
+    `answer` is the person's answer to every dialog. If None, the client has no dialog, so calls that need approval wait
+    for `decide`. `mode` is the protocol era. `state_dir` is a folder to keep and share (see `simulator`).
 
     Raises:
-        ValueError: The balance is less than one deposit brings, 100 cents.
+        ValueError: The balance is below the smallest deposit, 100 cents.
         SandboxFailed: The simulator did not start within 15 seconds.
     """
     if balance_cents and balance_cents < LEAST_CENTS:

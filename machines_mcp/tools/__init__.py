@@ -1,1 +1,1 @@
-"""What the model sees: a module per part of the journey, one function per tool."""
+"""What the model sees: one module per part of the journey, one function per tool."""

@@ -1,4 +1,4 @@
-"""Step 7: the agreements a user accepts, all at once, after KYC."""
+"""Step 7: the agreements, which a user accepts together after KYC."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class AgreementsShown(Output):
     def summary(self) -> str:
         if self.accepted:
             return "The agreements are accepted."
-        return f"{pluralize(len(self.agreements), 'agreement')} to be accepted."
+        return f"{pluralize(len(self.agreements), 'agreement')} to accept."
 
 
 async def _approval_details(call: UserCall, args: AgreementsOf) -> ApprovalDetails:
@@ -65,29 +65,33 @@ async def _approval_details(call: UserCall, args: AgreementsOf) -> ApprovalDetai
     )
 
 
-@tool(title="Show the agreements", toolset="onboarding", steps=(7,), action_class=ActionClass.READ)
+@tool(title="Get agreements", toolset="onboarding", steps=(7,), action_class=ActionClass.READ)
 async def get_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
-    """Show the agreements of a user whose identity check is approved, and whether they are accepted. Show the texts
-    and links to the user before accepting. Next: accept_agreements, or funding if they are accepted."""
+    """Get the agreements and whether the user accepted them; requires an approved identity check. Show the user the
+    texts and links before accepting. Next: accept_agreements, or funding if already accepted."""
     client = await call.services.partner()
     found = await client.agreements.get(call.user_id)
-    # Who accepted them before may have been funded since.
-    standing = [next_step(call, "get_balances", "They are accepted; see what can be spent.")] if found.accepted else []
+    # A user who accepted earlier may already have a balance.
+    standing = (
+        [next_step(call, "get_balances", "Already accepted; see what the user can spend.")] if found.accepted else []
+    )
     return _shown(call, found, standing)
 
 
 async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """See whether they are accepted."""
+    """Check whether the agreements are accepted."""
     told = known(entries)
     if told is not None:
         return told
     early, client = too_early(call, newest(entries)), await call.services.partner()
     found = await client.agreements.get(call.user_id)
-    return Completed(_shown(call, found)) if found.accepted else early or NotExecuted("They are not accepted.")
+    return (
+        Completed(_shown(call, found)) if found.accepted else early or NotExecuted("The agreements are not accepted.")
+    )
 
 
 @tool(
-    title="Accept the agreements",
+    title="Accept agreements",
     toolset="onboarding",
     steps=(7,),
     action_class=ActionClass.CONSENT,
@@ -95,19 +99,19 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     reconcile=_settle,
 )
 async def accept_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
-    """Accept all agreements for the user, after they have read them; a person is asked. There is no accepting of
-    single ones. Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""
+    """Accept all agreements for the user, after they have read them; single ones can't be accepted. Requires approval.
+    Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""
     client = await call.services.partner()
     return _shown(call, await client.agreements.accept(call.user_id))
 
 
 def _shown(call: UserCall, found: Agreements, first: Sequence[NextStepOutput] = ()) -> AgreementsShown:
     if found.accepted:
-        # The second is for a server that does not fund.
+        # The second step is for a server without the funding tools.
         follow = [
             *first,
-            next_step(call, "list_deposit_assets", "Accepted; see what the account can be funded with."),
-            next_step(call, "create_card", "Issue a card; choose its limit with the user."),
+            next_step(call, "list_deposit_assets", "Accepted; see which currencies can fund the account."),
+            next_step(call, "create_card", "Issue a card with a limit the user chooses."),
         ]
     else:
         follow = [next_step(call, "accept_agreements", "Accept them once the user has read them.")]
@@ -123,7 +127,7 @@ def _shown(call: UserCall, found: Agreements, first: Sequence[NextStepOutput] = 
 
 
 async def need_agreements(call: UserCall) -> None:
-    """Refuse, before a person is asked, what the API would refuse afterwards.
+    """Refuse before approval what the API would refuse afterwards.
 
     Raises:
         Refusal: KYC is not approved, or the agreements are not accepted.

@@ -1,4 +1,4 @@
-"""Assets and networks, as deposits and withdrawals list them."""
+"""Assets and networks: arguments and results shared by deposits and withdrawals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NetworkId = Field(max_length=40, pattern=_NAME, description="Network id of that 
 
 
 class ListAssets(UserInput):
-    query: str | None = Field(default=None, min_length=1, max_length=60, description="Ticker or name to look for")
+    query: str | None = Field(default=None, min_length=1, max_length=60, description="Ticker or name to search")
     limit: int = Field(default=20, ge=1, le=100)
 
 
@@ -39,11 +39,11 @@ class AssetsShown(Output):
     assets: list[AssetShown]
 
     def summary(self) -> str:
-        return f"{pluralize(len(self.assets), 'currency', 'currencies')} to choose from."
+        return f"{pluralize(len(self.assets), 'currency', 'currencies')} available."
 
 
 def shown(found: AssetList) -> list[AssetShown]:
-    """The assets, cleaned."""
+    """Convert the API's assets to output models with cleaned text."""
     return [
         AssetShown(
             currency=clean(asset.ticker, 40),

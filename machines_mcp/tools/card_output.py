@@ -1,4 +1,4 @@
-"""A card as the tools show it. Never a number."""
+"""Output models for cards. They have no field for the number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CardId = Annotated[
     Verbatim,
     VerbatimArgument(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
-    Field(description="From list_cards", examples=["a card_id of list_cards"]),
+    Field(description="From list_cards", examples=["a card_id from list_cards"]),
 ]
 
 
@@ -38,8 +38,8 @@ class CardShown(OutputPart):
 class CardResult(Output, CardShown):
     def summary(self) -> str:
         limit = self.limit_amount_cents
-        limited = "" if limit is None else f", with a limit of {dollars(limit)}"
-        return f"The card ending {self.last4} is {status_label(self.status)}{limited}."
+        limited = "" if limit is None else f" and a limit of {dollars(limit)}"
+        return f"The card ending {self.last4} has the status {status_label(self.status)}{limited}."
 
 
 class CardClosed(Output):
@@ -51,39 +51,39 @@ class CardClosed(Output):
 
 
 def created(call: UserCall, card: Card, label: str | None) -> CardResult:
-    """The answer of `create_card`."""
+    """Build the result of `create_card`."""
     steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
     return CardResult(**card_fields(card, label), next_steps=steps)
 
 
 def changed(call: UserCall, card: Card, label: str | None) -> CardResult:
-    """The answer of `update_card`."""
+    """Build the result of `update_card`."""
     if card.status == "active":
         step = next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)
     else:
-        step = next_step(call, "list_transactions", "See what was spent with it.", card_id=card.card_id)
+        step = next_step(call, "list_transactions", "See what was spent with this card.", card_id=card.card_id)
     return CardResult(**card_fields(card, label), next_steps=[step])
 
 
 def closed(call: UserCall, card_id: Verbatim, status: str) -> CardClosed:
-    """The answer of `close_card`."""
+    """Build the result of `close_card`."""
     steps = [next_step(call, "list_cards", "See the remaining cards.")]
     return CardClosed(card_id=card_id, status=clean(status, 40), next_steps=steps)
 
 
 async def label_of(client: PartnerClient, user_id: str, card: Card) -> str | None:
-    """The card's label in the clear; None where it has none, or none that can be read."""
+    """Decrypt the card's label; return None if it has none or it can't be decrypted."""
     if card.encrypted_name is None:
         return None
     try:
         return clean(await client.encryption.decrypt(user_id, card.encrypted_name), 60)
     except PartnerError:
-        # A label that can't be read is no reason to hide the card.
+        # An unreadable label is no reason to hide the card.
         return None
 
 
 def card_fields(card: Card, label: str | None) -> dict[str, Any]:
-    """The fields of a `CardShown`."""
+    """Return the fields of a `CardShown`."""
     return {
         "card_id": card.card_id,
         "status": clean(card.status, 40),

@@ -1,4 +1,4 @@
-"""Steps 11 and 12 and what follows: cards, their labels, limits and locks. Never a number."""
+"""Steps 11 and 12, and later changes: cards, their labels, limits and locks. No card numbers."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ _PER = {
     "allTime": "in total",
 }
 PageCursor = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=500)]
-Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; encrypted on the way")
+Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; sent encrypted")
 LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")
 LimitFrequency = Field(default=None, description="Period of the cap")
 
 
 class LimitInput(UserInput):
-    """A limit is an amount and a period, or neither."""
+    """The arguments of a limit: an amount and a period, or neither."""
 
     limit_amount_cents: Cents | None = LimitAmount
     limit_frequency: Frequency | None = LimitFrequency
@@ -63,7 +63,7 @@ class LimitInput(UserInput):
         return self
 
     def limit(self) -> CardLimit | None:
-        """The limit as the API takes it."""
+        """Return the limit in the API's form; None if none is given."""
         if self.limit_amount_cents is None or self.limit_frequency is None:
             return None
         return partner.CardLimit(amount_cents=self.limit_amount_cents, frequency=self.limit_frequency)
@@ -78,7 +78,7 @@ class CardOf(UserInput):
 
 
 class ListCards(UserInput):
-    cursor: PageCursor | None = Field(default=None, description="next_cursor of the last page")
+    cursor: PageCursor | None = Field(default=None, description="next_cursor of the previous page")
     limit: int = Field(default=20, ge=1, le=100)
 
 
@@ -100,8 +100,8 @@ class CardsShown(Output):
 
     def summary(self) -> str:
         active = sum(card.status == "active" for card in self.cards)
-        more = ", with more on the next page" if self.next_cursor else ""
-        return f"{pluralize(len(self.cards), 'card')}, {active} of them active{more}."
+        more = "; more on the next page" if self.next_cursor else ""
+        return f"{pluralize(len(self.cards), 'card')}, {active} active{more}."
 
 
 async def _create_details(call: UserCall, args: CreateCard) -> ApprovalDetails:
@@ -126,8 +126,8 @@ async def _create_details(call: UserCall, args: CreateCard) -> ApprovalDetails:
     reconcile=reconcile_create,
 )
 async def create_card(call: UserCall, args: CreateCard) -> CardResult:
-    """Issue a virtual card, with a spending limit that the user chose and a label. A person approves first. Needs
-    accepted agreements. Next: reveal_card."""
+    """Issue a virtual card with a spending limit the user chose and an optional label. Requires approval and accepted
+    agreements. Next: reveal_card."""
     client = await call.services.partner()
     name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
     card = await client.cards.create(
@@ -138,7 +138,7 @@ async def create_card(call: UserCall, args: CreateCard) -> CardResult:
 
 @tool(title="List cards", toolset="cards", action_class=ActionClass.READ)
 async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
-    """List the user's cards with label, last four digits, status and limit, a page at a time."""
+    """List the user's cards with label, last four digits, status and limit."""
     client = await call.services.partner()
     page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
     labels: dict[str, str] = {}
@@ -155,10 +155,10 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
             tasks.start_soon(read, card)
     more = page.next_cursor
     if more:
-        steps = [next_step(call, "list_cards", "The next page.", cursor=more)]
+        steps = [next_step(call, "list_cards", "Get the next page.", cursor=more)]
     else:
         usable = any(card.status != "canceled" for card in page.cards)
-        steps = [] if usable or args.cursor else [next_step(call, "create_card", "There is none to use; issue one.")]
+        steps = [] if usable or args.cursor else [next_step(call, "create_card", "There is no usable card; issue one.")]
     return CardsShown(
         cards=[CardShown(**card_fields(card, labels.get(card.card_id))) for card in page.cards],
         next_cursor=more,
@@ -168,17 +168,17 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
 
 @tool(title="Get a card", toolset="cards", action_class=ActionClass.READ)
 async def get_card(call: UserCall, args: CardOf) -> CardResult:
-    """Show one card: label, last four digits, expiry, status, limit. For the number use reveal_card; you never see it
-    here."""
+    """Get one card: label, last four digits, expiry, status and limit, never the number. For the number, use
+    reveal_card."""
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
     steps = []
     if card.status == "active":
         steps.append(next_step(call, "reveal_card", "Check or show its details.", card_id=args.card_id))
     elif card.status == "locked":
-        steps.append(next_step(call, "update_card", "Unlock it.", card_id=args.card_id, status="active"))
+        steps.append(next_step(call, "update_card", "Unlock the card.", card_id=args.card_id, status="active"))
     elif card.status == "canceled":
-        steps.append(next_step(call, "list_cards", "It is closed for good; see which others there are."))
+        steps.append(next_step(call, "list_cards", "This card is closed for good; see the others."))
     return CardResult(**card_fields(card, await label_of(client, call.user_id, card)), next_steps=steps)
 
 
@@ -190,7 +190,7 @@ async def _update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
     changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
-    changes += [f"set its limit to {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
+    changes += [f"give it {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
     changes += [f"label it {quote_text(args.label, 60)}"] if args.label else []
     last4, change = clean(card.last4, 4), " and ".join(changes)
     return ApprovalDetails(
@@ -204,7 +204,7 @@ async def _update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
 
 
 @tool(
-    title="Change a card",
+    title="Update a card",
     toolset="cards",
     action_class=(ActionClass.WRITE, ActionClass.MONEY),
     action_class_of=_update_effect,
@@ -212,8 +212,8 @@ async def _update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
     reconcile=reconcile_update,
 )
 async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
-    """Lock, unlock, relabel or set the limit of a card. Locking and relabelling happen at once; unlocking or a limit
-    needs a person's approval. Use it to lock a lost card."""
+    """Lock, unlock, relabel or set the limit of a card. Use it to lock a lost card. Locking and relabelling happen at
+    once; unlocking or setting a limit requires approval."""
     client = await call.services.partner()
     name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
     card = await client.cards.update(
@@ -227,7 +227,7 @@ async def _close_details(call: UserCall, args: CardOf) -> ApprovalDetails:
     card = await client.cards.get(call.user_id, args.card_id)
     last4 = clean(card.last4, 4)
     return ApprovalDetails(
-        question=f"Close the card ending {last4} of the user {quote_text(call.user_id, 120)} for good?",
+        question=f"Permanently close the card ending {last4} of the user {quote_text(call.user_id, 120)}?",
         items=(user_fact(call), Detail("Card", f"ending {last4}", "can't be undone")),
         card_id=args.card_id,
     )
@@ -242,8 +242,8 @@ async def _close_details(call: UserCall, args: CardOf) -> ApprovalDetails:
     destructive=True,
 )
 async def close_card(call: UserCall, args: CardOf) -> CardClosed:
-    """Close a card for good; it can't be undone. For a while, lock it with update_card instead. A person approves
-    first."""
+    """Permanently close a card; this can't be undone. To block it temporarily, lock it with update_card instead.
+    Requires approval."""
     client = await call.services.partner()
     gone = await client.cards.delete(call.user_id, args.card_id)
     return closed(call, gone.card_id, gone.status)

@@ -1,4 +1,4 @@
-"""All tools, in the order of the journey: this is the order of `tools/list`."""
+"""All tools in journey order, which is the order of `tools/list`."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ TOOLS: tuple[Tool, ...] = (
 )
 
 EFFECTS = {tool.name: tool.action_classes for tool in TOOLS}
-"""What a policy may speak of: every tool, with the classes that its calls can have."""
+"""The tools that a policy can name, each with the action classes of its calls."""

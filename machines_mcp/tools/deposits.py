@@ -1,4 +1,4 @@
-"""Steps 8 and 9: funding the account with a deposit on chain."""
+"""Steps 8 and 9: fund the account with an on-chain deposit."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from machines_mcp.partner import Deposit
 
 
-# The API publishes no list of deposit statuses; these mean an end wherever they appear, all others may still move.
+# The API publishes no list of deposit statuses. These are final; any other may still change.
 ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})
 ARRIVED = frozenset({"completed", "finished"})
 
 DepositId = Annotated[
     Verbatim,
     VerbatimArgument(min_length=8, max_length=120, pattern=r"^[A-Za-z0-9_-]+$"),
-    Field(description="From list_deposits", examples=["a deposit_id of list_deposits"]),
+    Field(description="From list_deposits", examples=["a deposit_id from list_deposits"]),
 ]
 
 
@@ -64,7 +64,7 @@ class DepositQuote(Output):
     to_currency: str | None = None
 
     def summary(self) -> str:
-        fits = "can be deposited" if self.within_range else "is outside of the range that can be deposited"
+        fits = "can be deposited" if self.within_range else "is outside the allowed range"
         return f"The amount {fits}."
 
 
@@ -112,19 +112,19 @@ class DepositsShown(Output):
 
 @tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ)
 async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetsShown:
-    """List the currencies and networks the account can be funded with. Next: quote_deposit."""
+    """List the currencies and networks that can fund the account. Next: quote_deposit."""
     client = await call.services.partner()
     assets = shown(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
     first = next(((asset.currency, asset.networks[0].id) for asset in assets if asset.networks), (None, None))
-    why = "See the range and what would arrive, once the user chose currency, network and amount."
+    why = "See the allowed range and an estimate, once the user chose currency, network and amount."
     follow = next_step(call, "quote_deposit", why, currency=first[0], network=first[1])
     return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
 
 
 @tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ)
 async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
-    """Show the allowed range for a deposit and what would arrive, an estimate in currency units (not cents). Changes
-    nothing and holds no rate. Next: create_deposit."""
+    """Get the allowed range for a deposit and an estimate of what would arrive, in currency units (not cents). Changes
+    nothing and locks no rate. Next: create_deposit."""
     client = await call.services.partner()
     limits = await client.deposits.range(call.user_id, args.currency, args.network)
     estimate = None
@@ -148,7 +148,7 @@ async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
 
 
 async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """Find the deposit where it is the only one that it can be; another one would do no harm."""
+    """Return the deposit if exactly one matches. If not, report it as not done: another deposit does no harm."""
     told = known(entries)
     if told is not None:
         return told
@@ -169,7 +169,7 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     ]
     if len(found) == 1:
         return Completed(_result(call, found[0], waited=False), found[0].id)
-    return NotExecuted("No deposit is known to be this one. A deposit that nobody pays to does no harm; make another.")
+    return NotExecuted("No deposit can be matched to this call. Create another; an unpaid deposit does no harm.")
 
 
 @tool(
@@ -181,8 +181,8 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     idempotent=False,
 )
 async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
-    """Get an address to send the currency to, with a memo where the network needs one: pass both on exactly as they
-    are, a deposit without its memo can be lost. Moves no money itself. Next: get_deposit."""
+    """Get an address to send the currency to, and a memo if the network needs one. Pass both on unchanged: a deposit
+    without its memo can be lost. Moves no money itself. Next: get_deposit."""
     client = await call.services.partner()
     deposit = await client.deposits.create(
         call.user_id, args.currency, args.network, amount=args.amount, idempotency_key=call.idempotency_key
@@ -192,8 +192,8 @@ async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
 
 @tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ)
 async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
-    """Show one deposit. wait_seconds waits until it has arrived or ended. Next: get_balances
-    once completed; the balance follows within minutes."""
+    """Get one deposit. wait_seconds waits until it arrives or ends. Next: get_balances once completed; the balance
+    updates within minutes."""
     client = await call.services.partner()
     deposit, _ = await wait_until(
         call,
@@ -207,14 +207,14 @@ async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
 
 @tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ)
 async def list_deposits(call: UserCall, args: ListDeposits) -> DepositsShown:
-    """List the user's deposits: the recent active ones, or all. For one that you wait for use get_deposit."""
+    """List the user's deposits: the recent active ones, or all. To wait for one, use get_deposit."""
     client = await call.services.partner()
     found = await client.deposits.list(call.user_id, scope=args.scope)
     waiting = [d for d in found.deposits if d.status not in ENDED]
     steps = (
         [next_step(call, "get_deposit", "Wait for it.", deposit_id=waiting[0].id, wait_seconds=30)] if waiting else []
     )
-    steps.append(next_step(call, "get_balances", "See what can be spent."))
+    steps.append(next_step(call, "get_balances", "See what the user can spend."))
     return DepositsShown(deposits=[DepositShown(**_shown(d)) for d in found.deposits], next_steps=steps)
 
 
@@ -224,10 +224,10 @@ def _fits(amount: float, low: float | None, high: float | None) -> bool:
 
 def _after_quote(call: UserCall, args: QuoteDeposit, fits: bool) -> NextStepOutput:
     if not fits:
-        why = "Ask for an amount within min_amount and max_amount."
+        why = "Quote an amount between min_amount and max_amount."
         return next_step(call, "quote_deposit", why, currency=args.currency, network=args.network)
     amount = args.amount if args.amount_currency == "crypto" else None
-    why = "Get the address to send to."
+    why = "Get the address to send the currency to."
     return next_step(call, "create_deposit", why, currency=args.currency, network=args.network, amount=amount)
 
 
@@ -243,9 +243,9 @@ def _result(call: UserCall, deposit: Deposit, *, waited: bool) -> DepositResult:
 
 def _after(call: UserCall, deposit: Deposit) -> NextStepOutput:
     if deposit.status in ARRIVED:
-        return next_step(call, "get_balances", "The deposit has arrived; see what can be spent.")
+        return next_step(call, "get_balances", "The deposit arrived; see what the user can spend.")
     if deposit.status in ENDED:
-        return next_step(call, "list_deposit_assets", "This deposit ended without arriving; begin another.")
+        return next_step(call, "list_deposit_assets", "This deposit ended without arriving; start another.")
     why = "Have the user send the currency to deposit_address (with the memo), then wait for it."
     return next_step(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
 

@@ -1,4 +1,4 @@
-"""What an error of the Partner API means to the model: a code of our catalogue and the call that helps."""
+"""Map Partner API errors to our error codes and a next step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from machines_mcp.partner.errors import (
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
 
-# Where to look for what a call may have done, and for the id it did not find.
+# The tool that shows whether a call took effect, or lists the valid ids.
 _WHERE_TO_LOOK = {
     "create_card": "list_cards",
     "update_card": "list_cards",
@@ -36,18 +36,18 @@ _WHERE_TO_LOOK = {
     "resolve_user": "resolve_user",
 }
 
-# Where the API says nothing else.
+# Used if the API gives no delay.
 RETRY_SECONDS = 5
-# Where what can be chosen stands: a value that Machines refused would be refused again.
+# The tool that lists the accepted values: Machines would reject the same value again.
 _CHOICES = {
-    "submit_kyc": NextStep("get_kyc_requirements", "See the rules and the choices of each field."),
-    "quote_deposit": NextStep("list_deposit_assets", "See which currencies and networks there are."),
-    "create_deposit": NextStep("list_deposit_assets", "See which currencies and networks there are."),
-    "quote_withdrawal": NextStep("list_withdrawal_assets", "See which currencies and networks there are."),
+    "submit_kyc": NextStep("get_kyc_requirements", "See each field's rules and accepted values."),
+    "quote_deposit": NextStep("list_deposit_assets", "See the available currencies and networks."),
+    "create_deposit": NextStep("list_deposit_assets", "See the available currencies and networks."),
+    "quote_withdrawal": NextStep("list_withdrawal_assets", "See the available currencies and networks."),
 }
-_CARD_STATE = "The card's state does not allow this, and nothing was changed. A closed card stays closed."
+_CARD_STATE = "The card's status does not allow this; nothing was changed. A closed card can't be reopened."
 _STATES = {
-    "submit_kyc": "An application is under way or decided already, and nothing was changed.",
+    "submit_kyc": "An application is already in progress or decided. Nothing was changed.",
     "update_card": _CARD_STATE,
     "close_card": _CARD_STATE,
     "reveal_card": _CARD_STATE,
@@ -55,7 +55,7 @@ _STATES = {
 
 
 def map_error(error: Exception, tool: Tool) -> ToolError | None:
-    """The refusal for an error of the partner client; None for any other exception."""
+    """Map an error of the partner client to an error for the model; return None for any other exception."""
     if not isinstance(error, PartnerError):
         return None
     if not error.outcome_known:
@@ -74,7 +74,7 @@ def _said_no(error: ApiError, tool: Tool) -> ToolError:
         case InvalidState():
             return _invalid_state(tool)
         case NotFound():
-            return _refusal(Code.NOT_FOUND, where_to_look(tool.name), "See which there are.")
+            return _refusal(Code.NOT_FOUND, where_to_look(tool.name), "Look up the right id.")
         case InvalidRequest():
             return _invalid(error, tool)
         case Unauthorized() | Forbidden():
@@ -84,45 +84,45 @@ def _said_no(error: ApiError, tool: Tool) -> ToolError:
         case ServerError():
             return _later(Code.PARTNER_UNAVAILABLE, error.retry_after)
         case Conflict() if error.code == "insufficient_balance":
-            message = "The user's balance does not cover this; nothing was changed."
-            step = NextStep("get_balances", "See what there is, then ask the user for an amount within it.")
+            message = "The user's balance does not cover this. Nothing was changed."
+            step = NextStep("get_balances", "Check the balance, then ask the user for an amount within it.")
             return ToolError(Code.PARTNER_REJECTED, message=message, next_steps=[step])
         case _:
             return ToolError(Code.PARTNER_REJECTED)
 
 
 def _invalid_state(tool: Tool) -> ToolError:
-    # The API has one code for both gates, and for more; which of them it is follows from what was asked.
+    # The API returns one code for missing KYC, missing agreements and more; the tool tells which one applies.
     if tool.name in ("get_agreements", "accept_agreements"):
         return kyc_missing()
     if tool.name in _STATES:
-        step = NextStep(where_to_look(tool.name), "See how it stands.")
+        step = NextStep(where_to_look(tool.name), "Check the current status.")
         return ToolError(Code.PARTNER_REJECTED, message=_STATES[tool.name], next_steps=[step])
     return agreements_missing()
 
 
 def kyc_missing() -> ToolError:
-    """The first gate: the identity check."""
-    return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the check needs.")
+    """Return the error for a user without an approved identity check."""
+    return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the identity check needs.")
 
 
 def agreements_missing() -> ToolError:
-    """The second gate, before money and cards."""
-    return _refusal(Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the agreements, then accept them.")
+    """Return the error for a user who has not accepted the agreements."""
+    return _refusal(Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the user the agreements, then accept them.")
 
 
 def where_to_look(tool: str) -> str:
-    """The tool that shows what a call of `tool` may have done."""
+    """Return the tool that shows whether a call of `tool` took effect."""
     return _WHERE_TO_LOOK.get(tool, "status")
 
 
 def _refusal(code: Code, step: str, why: str) -> ToolError:
-    # No arguments: those of the call are not repeated in an error, and the caller has them.
+    # No arguments: errors never repeat the caller's arguments.
     return ToolError(code, next_steps=[NextStep(step, why)])
 
 
 def _later(code: Code, retry_after: float | None) -> ToolError:
-    """Nothing was changed, and the same call, which is the next step then, may go well after a while."""
+    """Return an error that changed nothing; the same call may succeed after the delay."""
     return ToolError(code, details={"retry_after_seconds": math.ceil(retry_after or RETRY_SECONDS)})
 
 

@@ -1,4 +1,4 @@
-"""Steps 3 to 6: what the identity check (KYC) needs, submitting it, and waiting for it."""
+"""Steps 3 to 6: the requirements, submission and status of the identity check (KYC)."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ if TYPE_CHECKING:
 MEANINGS = {
     "not_submitted": "No application yet.",
     "pending": "The checks are running.",
-    "manual_review": "A person at the provider reviews it.",
-    "needs_information": "The user must give more information on the hosted page.",
+    "manual_review": "A person at the provider is reviewing it.",
+    "needs_information": "The user must provide more information on the hosted page.",
     "needs_verification": "The user must show an ID document and a selfie on the hosted page.",
     "approved": "Passed.",
-    "denied": "Refused for good; only support can help.",
+    "denied": "Permanently denied; only support can help.",
     "locked": "Blocked; only support can help.",
     "canceled": "Ended; only support can help.",
 }
 _USER_ACTS = ("needs_information", "needs_verification")
 _ENDS = ("denied", "locked", "canceled")
 _HOW = {
-    True: "Send the data that the user gave; or call it without, and the user types it into a form on this machine.",
-    False: "Call it without data: the user types it into a form on this machine.",
+    True: "Send the data the user gave, or no data: then the user fills in a form on this machine.",
+    False: "Call it without data: the user fills in a form on this machine.",
 }
 
 
 class GetKycRequirements(UserInput):
     occupation_query: str | None = Field(
-        default=None, min_length=2, max_length=60, description="Words of the occupation, to find its code"
+        default=None, min_length=2, max_length=60, description="Words to find an occupation's code"
     )
 
 
@@ -73,7 +73,7 @@ class GetKycStatus(UserInput):
 
 
 class KycSubmitted(Output):
-    """Without the link and the reason: the outcome of an approved call is stored, and they may hold personal data."""
+    """The status without link and reason, which may hold personal data: outcomes of approved calls are stored."""
 
     status: str
     meaning: str
@@ -95,7 +95,7 @@ class KycStanding(Output):
 
 
 async def _approval_details(call: UserCall, args: SubmitKyc) -> ApprovalDetails:
-    # The question is stored and shown, so it names no value.
+    # The question is stored and shown, so it contains none of the data.
     count, who = len(args.given), quote_text(call.user_id, 120)
     if not count:
         question = f"Fill in the identity form of the user {who} and send it to Machines?"
@@ -107,25 +107,25 @@ async def _approval_details(call: UserCall, args: SubmitKyc) -> ApprovalDetails:
 
 
 async def _form(call: UserCall, args: SubmitKyc, approval: Approval) -> str | None:
-    """The address of the form, where the data does not come with the call."""
+    """Return the address of the form, or None if the call brings the data."""
     if approval.details.only != "form":
         return None
     address = await call.services.form(approval.id)
     if address is None:
-        message = "The form can't be shown: this machine has no port for it. Nothing was sent; tell the operator."
+        message = "The form can't be shown: no port is free on this machine. Nothing was sent; tell the operator."
         raise ToolError(Code.STATE_UNAVAILABLE, message=message)
     return address
 
 
 def _closed(policy: Policy) -> dict[str, dict[str, str]]:
-    """No value may come from the model where the policy says so."""
+    """Remove all identity arguments if the policy keeps identity data away from the model."""
     return {} if policy.identity_through_model else {name: {} for name in IDENTITY}
 
 
-@tool(title="Identity check: what is needed", toolset="onboarding", steps=(3,), action_class=ActionClass.READ)
+@tool(title="Get KYC requirements", toolset="onboarding", steps=(3,), action_class=ActionClass.READ)
 async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycRequirements:
-    """List the identity data that submit_kyc needs, with the rules, and find occupation codes by words. Shows
-    requirements only, never stored values. Next: submit_kyc."""
+    """List the identity data that submit_kyc needs and its rules, and search for occupation codes. Shows requirements
+    only, never stored values. Next: submit_kyc."""
     client = await call.services.partner()
     values = await client.kyc.values(call.user_id)
     occupations = [Occupation(code=clean(o.code, 40), label=clean(o.label, 120)) for o in values.occupations]
@@ -138,7 +138,7 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
 
 
 async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """See whether there is an application that does not wait for one; handing in once more does no harm."""
+    """Check whether Machines has the application; submitting it again does no harm."""
     told = known(entries)
     if told is not None:
         return told
@@ -146,12 +146,12 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     early, client = too_early(call, entry), await call.services.partner()
     status = (await client.kyc.status(call.user_id)).status
     if entry.state != "done" and status in ("not_submitted", *_USER_ACTS):
-        return early or NotExecuted("Machines still waits for the data; send it again.")
+        return early or NotExecuted("Machines is still waiting for the data. Send it again.")
     return Completed(_submitted(call, status))
 
 
 @tool(
-    title="Identity check: submit",
+    title="Submit KYC data",
     toolset="onboarding",
     steps=(4,),
     action_class=ActionClass.IDENTITY,
@@ -162,19 +162,19 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     idempotent=False,
 )
 async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
-    """Send the user's identity data for the check. Give all of it, only as the user gave it (get_kyc_requirements has
-    the rules), or none: then the user types it into a form on this machine. A person is asked first. The data is
-    passed on and not kept. Next: get_kyc_status."""
+    """Submit the user's identity data. Give all of it exactly as the user gave it (rules: get_kyc_requirements), or
+    none: then the user fills in a form on this machine. Requires approval. The data is forwarded, not stored. Next:
+    get_kyc_status."""
     client = await call.services.partner()
     filled = application(args)
     with call.services.temporarily_secret(filled.national_id):
         return _submitted(call, (await client.kyc.submit(call.user_id, filled)).status)
 
 
-@tool(title="Identity check: status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ)
+@tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ)
 async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStanding:
-    """Where the identity check stands, and the link to the hosted page if the user must act there: only they can, give
-    it to them. wait_seconds waits for a change. Next: get_agreements once approved."""
+    """Get the identity check's status. If there is a verification_link, give it to the user: only they can act on that
+    page. wait_seconds waits for a change. Next: get_agreements once approved."""
     client = await call.services.partner()
     status, _ = await wait_until(
         call,
@@ -191,7 +191,7 @@ def _submitted(call: UserCall, upstream: str) -> KycSubmitted:
     if status in ("approved", *_ENDS):
         steps = _next(call, status)
     else:
-        steps = [next_step(call, "get_kyc_status", "See what it waits for, and the link if the user must act.")]
+        steps = [next_step(call, "get_kyc_status", "See what it is waiting for, and the link if the user must act.")]
     return KycSubmitted(status=status, meaning=_meaning(status), next_steps=steps)
 
 
@@ -211,14 +211,14 @@ def _standing(call: UserCall, found: KycStatus, *, waited: bool) -> KycStanding:
 
 
 def _meaning(status: str) -> str:
-    return MEANINGS.get(status, "A status this server does not know; it may change by itself.")
+    return MEANINGS.get(status, "Unrecognized status. It may change by itself.")
 
 
 def _next(call: UserCall, status: str) -> list[NextStepOutput]:
     if status == "not_submitted":
         return [next_step(call, "get_kyc_requirements", "See which identity data the check needs.")]
     if status == "approved":
-        return [next_step(call, "get_agreements", "The check is passed; show the user the agreements.")]
+        return [next_step(call, "get_agreements", "KYC is approved; show the user the agreements.")]
     if status in _ENDS:
         return []
     why = "Wait for the check."

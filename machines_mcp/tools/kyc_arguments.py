@@ -1,4 +1,4 @@
-"""The identity data as arguments: flat, with the API's limits, and turned into its application."""
+"""Identity data as flat arguments with the API's limits, and its conversion to an application."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 def _digits(value: Any) -> Any:
-    """`+1 (415) 555-1234` is 14155551234; what has anything else in it stays as it is."""
+    """Reduce `+1 (415) 555-1234` to 14155551234. A value with other characters is returned unchanged."""
     bare = _AROUND_DIGITS.sub("", value) if isinstance(value, str) else ""
     return bare if _DIGITS.fullmatch(bare) else value
 
 
 def _calling_code(value: Any) -> Any:
-    # As a number it has lost nothing: no country's code begins with a zero.
+    # A number has lost no digit, because no calling code starts with zero.
     return str(value) if type(value) is int and value > 0 else _digits(value)
 
 
 def _phone(value: Any, info: ValidationInfo) -> Any:
     found = _calling_code(value)
     code = info.data.get("phone_country_code")
-    # What is no number is for the pattern to refuse.
+    # The pattern refuses anything that is not a number.
     if isinstance(value, str) and value.lstrip().startswith("+") and found != value and code:
         if not found.startswith(code):
-            raise PydanticCustomError("machines_rule", "must not begin with another code than phone_country_code")
+            raise PydanticCustomError("machines_rule", "must not start with a code other than phone_country_code")
         return found.removeprefix(code)
     return found
 
@@ -42,7 +42,7 @@ def _phone(value: Any, info: ValidationInfo) -> Any:
 def _date(value: Any) -> Any:
     if isinstance(value, str):
         try:
-            # Of the ISO forms only this one: 1990-W05-3 and 19900131 are dates to Python too.
+            # Python would also accept the ISO forms 1990-W05-3 and 19900131.
             if _ISO.fullmatch(value.strip()):
                 return date.fromisoformat(value.strip()).isoformat()
         except ValueError:
@@ -95,13 +95,13 @@ Line = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class SubmitKyc(UserInput):
-    """All of the form, but for what is optional there, or nothing of it: then a person fills it in."""
+    """All required identity fields, or none: then a person fills in the form."""
 
     first_name: Short | None = None
     last_name: Short | None = None
     birth_date: BirthDate | None = None
     national_id: NationalId | None = None
-    country_of_issue: Country | None = Field(default=None, description="Of national_id; ISO alpha-2")
+    country_of_issue: Country | None = Field(default=None, description="For national_id; ISO alpha-2")
     email: Email | None = None
     address_line1: Line | None = None
     address_line2: Line | None = None
@@ -118,7 +118,7 @@ class SubmitKyc(UserInput):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What of the form came with the call, by name."""
+        """The identity data that came with the call, by field name."""
         return {name: getattr(self, name) for name in IDENTITY if getattr(self, name) is not None}
 
     @model_validator(mode="after")
@@ -126,7 +126,7 @@ class SubmitKyc(UserInput):
         given = self.given
         missing = [name for name in IDENTITY if name not in given and name not in _OPTIONAL]
         if given and missing:
-            # Without any input: an error must not carry what was given along.
+            # The input stays None: an error must not contain identity data.
             raise ValidationError.from_exception_data(
                 "SubmitKyc", [{"type": "missing", "loc": (name,), "input": None} for name in missing]
             )
@@ -139,7 +139,7 @@ IDENTITY = tuple(name for name in SubmitKyc.model_fields if name != "user_id")
 
 
 def application(args: SubmitKyc) -> KycApplication:
-    """The body of POST /kyc/applications."""
+    """Build the body of POST /kyc/applications."""
     data = args.given
     lines = {name.removeprefix("address_"): data.pop(name) for name in list(data) if name.startswith("address_")}
     return partner.KycApplication(**data, address=partner.KycAddress(**lines))

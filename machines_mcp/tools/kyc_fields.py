@@ -1,4 +1,4 @@
-"""What the identity check asks for, as the model reads it."""
+"""The identity check's requirements, in the form the model reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Occupation(OutputPart):
 
 
 def fields_of(values: KycValues) -> list[KycField]:
-    """The API's fields under the names of our arguments, each with its rule."""
+    """Return the API's fields under our argument names, each with its rule."""
     choices = {
         "annual_salary": values.annual_salary,
         "account_purpose": values.account_purpose,
@@ -71,7 +71,7 @@ def _rule(kind: str, low: int | None, high: int | None, regex: str | None, choic
 
 
 def matching(known: list[Occupation], query: str | None) -> list[Occupation]:
-    """The occupations that have all of the words, else any of them; at most 10."""
+    """Return the occupations that match all words, or any word if none does; at most 10."""
     if query is None:
         return known[:10]
     words = query.lower().split()

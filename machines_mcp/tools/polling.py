@@ -1,4 +1,4 @@
-"""Waiting for a change: polls by the API's own hints, tells the client how far it is, stops at once when cancelled."""
+"""Poll for a change at the API's suggested interval and report progress. Cancellation stops it immediately."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_POLL_SECONDS = 0.25
 
 
 class Hinted(Protocol):
-    """An answer of the API that may say when to ask again."""
+    """An API response that may suggest when to poll again."""
 
     @property
     def hint(self) -> NextHint | None: ...
@@ -29,7 +29,7 @@ H = TypeVar("H", bound=Hinted)
 
 
 def poll_seconds(answer: Hinted) -> float:
-    """When the API wants to be asked again, in seconds; 5 where it does not say."""
+    """Return the seconds until the next poll: the API's hint, or 5 without one."""
     if answer.hint is None or answer.hint.poll_after_ms is None:
         return DEFAULT_POLL_SECONDS
     return max(MIN_POLL_SECONDS, answer.hint.poll_after_ms / 1000)
@@ -38,7 +38,7 @@ def poll_seconds(answer: Hinted) -> float:
 async def wait_until(
     call: UserCall, fetch: Callable[[], Awaitable[H]], done: Callable[[H], bool], *, seconds: int, what: str
 ) -> tuple[H, bool]:
-    """The newest answer and whether it is `done`, after at most `seconds` of polling."""
+    """Poll for at most `seconds`; return the newest response and whether it is `done`."""
     answer = await fetch()
     start = time.monotonic()
     while not done(answer):

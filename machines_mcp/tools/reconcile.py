@@ -1,6 +1,6 @@
-"""Finding out what became of a granted call that was cut short: what all tools share.
+"""Helpers to reconcile an approved call that was interrupted.
 
-Nothing is sent on a guess. A look that is too early proves nothing, since Machines may still be at work on the request.
+Nothing is sent on a guess. Checking too early proves nothing, because Machines may still be processing the request.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from machines_mcp.protocol.tool import NeedsPerson, NotExecuted, RetryLater
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.services import UserCall
 
-# Clocks differ, and nothing is older than the request for it.
+# Tolerated clock difference: nothing is older than the request that created it.
 CLOCKS_DIFFER_SECONDS = 5 * 60
-NOTHING = NotExecuted("Nothing was sent to Machines, or Machines refused it; nothing happened.")
+NOTHING = NotExecuted("Nothing was sent to Machines, or Machines refused it. Nothing happened.")
 
 
 def known(entries: Sequence[JournalEntry]) -> NotExecuted | NeedsPerson | None:
-    """What the journal says by itself; None where Machines must be asked."""
+    """Return the outcome that the journal alone proves; None if Machines must be asked."""
     if not any(entry.may_have_happened for entry in entries):
         return NOTHING
     for entry in entries:
         if entry.state == "manual":
-            return NeedsPerson(entry.note or "It can't be told from here whether this happened.")
+            return NeedsPerson(entry.note or "This server can't find out whether this happened.")
     return None
 
 
 def newest(entries: Sequence[JournalEntry]) -> JournalEntry:
-    """The newest that has no answer, else the newest that may have happened; there is one.
+    """Return the newest entry without an answer, else the newest that may have happened. There must be one.
 
-    A look can be a mutation of its own, with an answer: it is not what is looked for.
+    A check can itself be a mutation with an answer; its entry is not the one to reconcile.
     """
     unanswered = [entry for entry in entries if entry.state in ("pending", "unknown")]
     return (unanswered or [entry for entry in entries if entry.may_have_happened])[-1]
 
 
 def too_early(call: UserCall, entry: JournalEntry) -> RetryLater | None:
-    """How long a look that begins now and finds nothing has to be repeated before it counts. Ask before looking: what
-    is known of Machines may be old by the time it is judged."""
+    """Return how long until finding nothing is conclusive; None if it already is. Call this before checking."""
+    # A result may be old by the time it is judged, so measuring afterwards would count too much time.
     left = call.services.reconcile_seconds - call.services.elapsed(entry)
     return RetryLater(left) if left > 0 else None

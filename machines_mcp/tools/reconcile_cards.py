@@ -1,7 +1,7 @@
-"""What became of a card that was asked for, changed or closed, and the answer was lost.
+"""Reconcile a card creation, change or closure whose response was lost.
 
-A card is found again by its label, whose ciphertext is like no other, or else by its limit and the time; only where
-Machines shows none is the same request sent once more, so that it is right whether Machines honours keys or not.
+A card is matched by its label, whose ciphertext is unique, or else by its limit and the time. The same request is sent
+again only if Machines shows no match, which is correct whether or not Machines honours idempotency keys.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
 
 
-# Keys are known to be kept for a day by those who keep them at all.
+# APIs that honour idempotency keys keep them for a day.
 RESEND_SECONDS = 23 * 3600
-# Whoever waits for an answer has it by then, mostly.
+# Most responses arrive within this time.
 _ANSWER_SECONDS = 5.0
 _PAGE = 100
 _MOST_PAGES = 50
-_GONE = "The journal has a card that Machines does not show; look for it there."
-_EQUAL = "Another request like it was cut short as well, and Machines shows a card that either can have made."
-_ALTERED = "Machines shows no such card, but one that was changed or closed since then may have been it."
-_MANY = "More than one card at Machines could be this one."
-_LATE = "Machines shows no such card, and it is too late to send the request once more."
-_BUSY = "Machines shows no such card, and may still be at work on the request for it."
-_REFUSED = "Machines shows no such card and refused the same request when it was sent once more."
+_GONE = "The journal has a card that Machines does not show. Look for it at Machines."
+_EQUAL = "An identical request was also interrupted, and Machines shows a card that either may have created."
+_ALTERED = "No card matches, but one that was later changed or closed may be the card this request created."
+_MANY = "More than one card at Machines matches this request."
+_LATE = "No card matches, and it is too late to send the request again."
+_BUSY = "No card matches, and Machines may still be processing the request."
+_REFUSED = "No card matches, and Machines refused the same request when it was sent again."
 
 
 async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """Find the card, or ask for it once more, with the same body and key."""
+    """Find the card, or send the request again with the same body and key."""
     told = known(entries)
     if told is not None:
         return told
@@ -53,7 +53,7 @@ async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence
             return NeedsPerson(_GONE)
     early = too_early(call, entry)
     cards = await _all(call, client)
-    # After the list: what began since then made none of these.
+    # After the list: a request that starts later created none of these cards.
     others = await call.services.concurrent_requests(entry)
     found = [card for card in cards if card.card_id not in others.created and _is_of(card, entry)]
     if found:
@@ -97,7 +97,7 @@ def _is_old(card: Card, entry: JournalEntry) -> bool:
 def _not_told_apart(
     entry: JournalEntry, others: ConcurrentRequests, found: Sequence[Card]
 ) -> NeedsPerson | RetryLater | None:
-    """Why none of these can be said to be this request's: it is like another one, of which nobody knows either."""
+    """Return why the match is ambiguous: several cards match, or an identical request is unresolved too."""
     body = _body(entry)
     equal = [] if "encryptedName" in body else [other for other in others.unresolved if _body(other) == body]
     if any(other.id in others.in_flight for other in equal):
@@ -106,7 +106,7 @@ def _not_told_apart(
 
 
 def _altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[Card]) -> bool:
-    """Whether a card that nobody is known to have made was changed or closed since: it may look unlike itself now."""
+    """Whether a card of unknown origin was changed or closed since, so that it may no longer match."""
     known = others.created | {card.card_id for card in cards if _is_old(card, entry)}
     return any(change.ids.get("cardId", "") not in known and _disguises(change) for change in others.later_changes)
 
@@ -138,7 +138,7 @@ async def _resend(call: UserCall, client: PartnerClient, entry: JournalEntry) ->
 
 
 async def reconcile_update(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """Compare the card with what was asked."""
+    """Check whether the card has the requested values."""
     told = known(entries)
     if told is not None:
         return told
@@ -146,28 +146,28 @@ async def reconcile_update(call: UserCall, approval: Approval, entries: Sequence
     early = too_early(call, entry)
     card = await _read(call, client, entry)
     if card is None:
-        return early or NotExecuted("The card is not there any more.")
+        return early or NotExecuted("The card no longer exists.")
     if entry.state == "done" or is_as_asked(card, entry):
         return Completed(changed(call, card, await label_of(client, call.user_id, card)), card.card_id)
-    return early or NotExecuted("The card is not as it was asked to be.")
+    return early or NotExecuted("The card does not have the requested values.")
 
 
 async def reconcile_close(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """See whether the card is still there."""
+    """Check whether the card is still open."""
     told = known(entries)
     if told is not None:
         return told
     entry = newest(entries)
     early = too_early(call, entry)
     card = await _read(call, await call.services.partner(), entry)
-    status = "not shown any more" if card is None else card.status
+    status = "no longer shown" if card is None else card.status
     if entry.state == "done" or card is None or card.status == "canceled":
         return Completed(closed(call, Verbatim(entry.ids["cardId"]), status), entry.ids["cardId"])
     return early or NotExecuted("The card is still open.")
 
 
 def is_as_asked(card: Card, entry: JournalEntry) -> bool:
-    """Whether the card is as a `PATCH` of it asked."""
+    """Whether the card has the values that a `PATCH` requested."""
     body = _body(entry)
     return (
         ("status" not in body or card.status == body["status"])

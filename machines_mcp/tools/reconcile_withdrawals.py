@@ -1,7 +1,7 @@
-"""Asking for the signature of a withdrawal, and what became of one whose answer was lost.
+"""Request a withdrawal's signature, and reconcile a withdrawal whose response was lost.
 
-The one thing that may be sent again is the documented poll: the same order and key, while the newest answer is
-`pending` and nothing was sent since. Everything else is for a person: money is never asked for again on a guess.
+Only the documented poll may be sent again: the same order and key, while the newest answer is `pending` and nothing
+was sent since. Anything else needs a person: money is never requested again on a guess.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 POLL_SECONDS = 60.0
-# Where the API says nothing else.
+# Used if the API gives no delay.
 PAUSE_SECONDS = 5.0
-_UNSEEN = "Machines may have given the signature for this withdrawal, and its answer was lost."
-_REFUSED = "There is no withdrawal: Machines refused it, or a person looked there and found none."
-_NOT_YET = "Machines has not signed the withdrawal yet, and nothing has moved."
+_UNSEEN = "Machines may have signed this withdrawal, but its response was lost."
+_REFUSED = "There is no withdrawal: Machines refused it, or a person checked there and found none."
+_NOT_YET = "Machines has not signed the withdrawal yet. No money has moved."
 _READY = "Ready: the wallet given as admin_address must send the transaction before the signature expires."
-_BY_PERSON = "A person looked at Machines and says that this withdrawal was made."
+_BY_PERSON = "A person checked Machines and confirmed that this withdrawal was made."
 
 
 class WithdrawalCreated(Output):
@@ -54,18 +54,18 @@ class WithdrawalCreated(Output):
 
 
 async def ask(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any]) -> Withdrawal:
-    """Ask for the signature, and poll while it is `pending`, as often as the API says, for a minute.
+    """Request the signature. While it is `pending`, poll at the API's interval for up to a minute.
 
     Raises:
-        Refusal: `outcome.unknown`, because the minute is over: the repeated call polls on.
-        PartnerError: As the channel has it. Every other end is written down.
+        Refusal: `outcome.unknown` after a minute; repeating the call continues polling.
+        PartnerError: The request failed. Unless it can be retried, the failure is recorded.
     """
     deadline = anyio.current_time() + POLL_SECONDS
     try:
         answer = await _send(call, withdrawal_id, terms, call.idempotency_key)
     except PartnerError as error:
         if error.retryable:
-            # The approval can be used again, and what it was given for is this quote.
+            # The approval can be used again, and it was given for this quote.
             await call.services.withdrawals.release(withdrawal_id)
         else:
             await _record_failure(call, withdrawal_id, error)
@@ -83,8 +83,8 @@ async def ask(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any])
 async def _poll(
     call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str, before: Withdrawal
 ) -> Withdrawal:
-    """One more asking, of a withdrawal whose newest answer is `before`."""
-    # From here on nobody knows, until the answer is written down.
+    """Poll a withdrawal once; `before` is its newest answer."""
+    # The outcome is unknown until the answer is recorded.
     await call.services.withdrawals.record(withdrawal_id, "requested")
     try:
         return await _send(call, withdrawal_id, terms, key)
@@ -92,7 +92,7 @@ async def _poll(
         if not error.retryable:
             await _record_failure(call, withdrawal_id, error)
             raise
-        # A poll that did not get through leaves the answer before it standing; it must not pass for a refusal.
+        # The poll had no effect, so the previous answer still holds. It must not be recorded as a refusal.
         await call.services.withdrawals.record(withdrawal_id, "pending")
         return before
 
@@ -109,7 +109,7 @@ async def _record_failure(call: UserCall, withdrawal_id: Verbatim, error: Partne
 
 
 async def reconcile_withdrawal(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """Go by the row; poll where its newest answer is `pending`; release a quote for which nothing was sent."""
+    """Decide by the stored row: poll if its newest answer is `pending`, release the quote if nothing was sent."""
     begun = await call.services.withdrawals.for_approval(approval.id)
     if begun is None:
         return NOTHING if not any(entry.may_have_happened for entry in entries) else NeedsPerson(_UNSEEN)
@@ -138,10 +138,10 @@ async def _asked_again(call: UserCall, begun: StartedWithdrawal, entries: Sequen
 
 
 async def _unanswered(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """Something may have been sent of which no answer is written down."""
+    """Reconcile a withdrawal whose request may have been sent and has no recorded answer."""
     if begun.status == "requested" and all(entry.state == "unsent" for entry in entries):
         if begun.answer is not None:
-            # The poll did not leave, so the answer before it is the newest still.
+            # The poll was not sent, so the previous answer is still the newest.
             return await _asked_again(call, begun, entries)
         await call.services.withdrawals.release(begun.id)
         return NOTHING
@@ -155,7 +155,7 @@ async def _unanswered(call: UserCall, begun: StartedWithdrawal, entries: Sequenc
 def answered(
     call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], answer: Withdrawal
 ) -> WithdrawalCreated:
-    """The answer of `create_withdrawal`."""
+    """Build the result of `create_withdrawal`."""
     execution = answer.execution
     return WithdrawalCreated(
         withdrawal_id=withdrawal_id,
@@ -165,8 +165,8 @@ def answered(
         call_path=clean_or_none(execution.call_path, 40) if execution else None,
         call_target=execution.call_target if execution else None,
         signature_expires_at=answer.expires_at,
-        note=_READY if answer.status == "ready" else "Machines has not signed yet. Nothing has moved.",
-        next_steps=[next_step(call, "get_balances", "See what is left.")],
+        note=_READY if answer.status == "ready" else "Machines has not signed yet. No money has moved.",
+        next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
     )
 
 
@@ -177,13 +177,13 @@ def _kept(call: UserCall, begun: StartedWithdrawal) -> WithdrawalCreated:
 
 
 def _confirmed(call: UserCall, begun: StartedWithdrawal) -> WithdrawalCreated:
-    """What a person found out; what the API answered is lost."""
+    """Build the result of a withdrawal that a person confirmed; the API's answer was lost."""
     return WithdrawalCreated(
         withdrawal_id=begun.id,
         status="confirmed",
         amount_cents=begun.quote.terms["amount_cents"],
         note=_BY_PERSON,
-        next_steps=[next_step(call, "get_balances", "See what is left.")],
+        next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
     )
 
 
@@ -192,7 +192,7 @@ def _pause(answer: Withdrawal) -> float:
 
 
 def source(terms: Mapping[str, Any]) -> WithdrawalSource | None:
-    """What to pay from, as the API takes it."""
+    """Return the chain and token to pay from in the API's form; None if neither is given."""
     chain, token = terms["source_chain_id"], terms["source_token_address"]
     return None if chain is None and token is None else partner.WithdrawalSource(chain_id=chain, token_address=token)
 

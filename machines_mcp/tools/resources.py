@@ -1,4 +1,4 @@
-"""The resources this server has: the journey's map, and what read tools answer."""
+"""The server's resources: the journey map and the results of read tools."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from machines_mcp.tools.catalog import TOOLS
 
 
 def _journey(tools: tuple[Tool, ...]) -> str:
-    """The map, made of the tools' own step numbers, so that it can't differ from them."""
+    """Build the journey map from the tools' step numbers, so the two can't diverge."""
     steps = sorted({step for tool in tools for step in tool.steps})
     lines = [
         "# The journey",
         "",
-        "The fifteen steps of the Partner API guide and the tools that take them. Gates: the identity check must be"
-        " approved before the agreements, the agreements accepted before deposits, withdrawals and cards.",
+        "The fifteen steps of the Partner API guide, with their tools. Agreements require an approved identity check."
+        " Deposits, withdrawals and cards require accepted agreements.",
         "",
     ]
     for step in steps:
@@ -25,14 +25,12 @@ def _journey(tools: tuple[Tool, ...]) -> str:
 
 
 RESOURCES: tuple[Resource, ...] = (
-    Resource("journey", "The journey", "The fifteen steps, their tools and their gates.", text=_journey(TOOLS)),
-    Resource(
-        "kyc/fields", "KYC fields", "The identity data that is needed, with its rules.", tool="get_kyc_requirements"
-    ),
+    Resource("journey", "The journey", "The fifteen steps, their tools and prerequisites.", text=_journey(TOOLS)),
+    Resource("kyc/fields", "KYC fields", "The required identity data and its rules.", tool="get_kyc_requirements"),
     Resource(
         "agreements",
         "Agreements",
-        "Their texts, and whether they are accepted.",
+        "Agreement texts, and whether they are accepted.",
         tool="get_agreements",
         linked_by=("accept_agreements",),
     ),
@@ -40,7 +38,7 @@ RESOURCES: tuple[Resource, ...] = (
     Resource(
         "cards/{card_id}",
         "A card",
-        "A card without its number: label, status, limit.",
+        "A card's label, status and limit, without its number.",
         tool="get_card",
         linked_by=("create_card", "update_card"),
     ),

@@ -1,4 +1,4 @@
-"""Steps 13 to 15: the card's details, fetched and decrypted where neither this process nor the model sees them."""
+"""Steps 13 to 15: reveal a card, which the vault fetches and decrypts out of reach of this process and the model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from machines_mcp.tools.cards import CardOf
 from machines_mcp.tools.services import PageOutcome, Revealed, Sink, UserCall, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text
 
-# As the model reads them.
+# Descriptions of the sinks for the model.
 _SINKS: dict[Sink, str] = {
-    "none": "decrypt, verify, show nowhere",
-    "page": "show it to the user, on this machine",
+    "none": "decrypt and verify, show nowhere",
+    "page": "show it to the user on this machine",
     "sealed": "encrypt it to the operator's key",
-    "model": "show it to you; a person must agree to that",
+    "model": "return it to you; requires approval",
 }
 
 _STATUS: dict[Sink, Literal["verified", "shown", "sealed", "released"]] = {
@@ -39,25 +39,25 @@ _SHOWN: dict[Sink, Literal["nowhere", "page", "model"]] = {
     "sealed": "nowhere",
     "model": "model",
 }
-# In a sentence on it.
+# Used in the summary sentence.
 _SAID = {
-    "verified": "decrypted and verified, and shown nowhere",
+    "verified": "decrypted and verified, but not shown",
     "shown": "shown to a person on a page",
     "sealed": "encrypted to the operator's key",
-    "released": "shown in this answer",
+    "released": "returned in this response",
 }
-# What the person reads beside the question, and what the operator would have to do for a sink that is not allowed.
+# The effect of approving, for the person, and the policy settings a sink needs, for the operator.
 _MEANS: dict[Sink, str] = {
     "none": "nobody sees it",
-    "page": "you see it once, on a page of this computer",
+    "page": "you see it once, on a page on this computer",
     "sealed": "only the holder of the operator's private key can read it",
     "model": "THE AI AND ITS PROVIDER WILL SEE IT, and may keep it",
 }
 _NEEDS: dict[Sink, str] = {
     "none": "",
-    "page": "reveal.sinks with page",
-    "sealed": "reveal.sinks with sealed, and reveal.sealed_key",
-    "model": "reveal.sinks with model, and reveal.model",
+    "page": "page in reveal.sinks",
+    "sealed": "sealed in reveal.sinks, and reveal.sealed_key",
+    "model": "model in reveal.sinks, and reveal.model",
 }
 
 
@@ -76,7 +76,7 @@ class CardRevealed(Output):
     _secret: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def ephemeral(self) -> dict[str, str]:
-        """The sealed card, or the one in the clear: in this answer and nowhere else."""
+        """Return the sealed or plaintext card, for this response only."""
         return self._secret
 
     def summary(self) -> str:
@@ -84,7 +84,7 @@ class CardRevealed(Output):
 
 
 def _effect(args: RevealCard) -> ActionClass:
-    # What is shown to nobody asks nobody; every other sink is a reveal.
+    # Sink `none` shows the card to nobody, so it counts as a read.
     return ActionClass.READ if args.sink == "none" else ActionClass.REVEAL
 
 
@@ -97,10 +97,10 @@ async def _approval_details(call: UserCall, args: RevealCard) -> ApprovalDetails
     last4 = await _last4(call, args)
     where = _MEANS[args.sink]
     if args.sink == "model":
-        where += ", the CVC too" if call.services.policy.reveal_model_cvc else ", without the CVC"
+        where += ", including the CVC" if call.services.policy.reveal_model_cvc else ", without the CVC"
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
     return ApprovalDetails(
-        question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? What it means: {where}.",
+        question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? If you approve: {where}.",
         items=(user_fact(call), Detail("Card", f"ending {last4}"), Detail("Where", where)),
         card_id=args.card_id,
         sink=args.sink,
@@ -109,15 +109,15 @@ async def _approval_details(call: UserCall, args: RevealCard) -> ApprovalDetails
 
 
 async def _page(call: UserCall, args: RevealCard, approval: Approval) -> str | None:
-    """The address of the vault's page for this intent: it asks the person, and shows them the card."""
+    """Return the address of the vault's page, which asks the person and shows the card; None for other sinks."""
     if args.sink != "page":
         return None
     return await call.services.page(approval, await _last4(call, args), lambda found: _ended(call, args, found))
 
 
 async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """A reveal makes nothing at Machines; whoever wants to see the card asks anew."""
-    return NotExecuted("The reveal broke off, and no AI has seen the card. A person may have, where it was for them.")
+    """Report it as not done: a reveal changes nothing at Machines and can be requested again."""
+    return NotExecuted("The reveal was interrupted. No AI has seen the card; a person may have, if it was for them.")
 
 
 @tool(
@@ -132,12 +132,11 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     allowed_values=lambda policy: {"sink": _allowed(policy)},
 )
 async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
-    """Have a card's number and CVC fetched, decrypted and verified in a separate process, and shown to the user with
-    sink page. You get brand, last four digits and expiry, not the number: this is intended, do not try to get it
-    otherwise."""
+    """Have a separate process fetch, decrypt and verify a card's number and CVC; sink page shows them to the user. You
+    get brand, last four digits and expiry, not the number. This is intended: do not try to get it another way."""
     _need_sink(call, args)
     if args.sink == "page":
-        # Its own page runs it; nothing else that was granted leads here.
+        # The page itself runs an approved reveal, so this call can only be here if the page is gone.
         raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.gone"})
     return _result(
         call, args, await call.services.reveal(call.user_id, args.card_id, await _last4(call, args), args.sink)
@@ -146,9 +145,7 @@ async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
 
 def _need_sink(call: UserCall, args: RevealCard) -> None:
     if args.sink not in call.services.policy.sinks:
-        message = (
-            f"The operator's policy does not allow the sink {args.sink}; they would have to set {_NEEDS[args.sink]}."
-        )
+        message = f"The operator's policy does not allow sink {args.sink}. The policy would need {_NEEDS[args.sink]}."
         raise ToolError(Code.POLICY_DENIED, message=message, details={"limit": "reveal.sinks"})
 
 
@@ -175,7 +172,7 @@ def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
         last4=found.last4,
         expiration_month=found.expiration_month,
         expiration_year=found.expiration_year,
-        next_steps=[next_step(call, "list_transactions", "See what is spent with it.", card_id=args.card_id)],
+        next_steps=[next_step(call, "list_transactions", "See what is spent with this card.", card_id=args.card_id)],
     )
     secrets = {"pan": found.pan, "cvc": found.cvc}
     result._secret = {name: secret.expose() for name, secret in secrets.items() if secret is not None}
@@ -185,10 +182,8 @@ def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
 
 
 def _failed(code: str) -> ToolError:
-    step = NextStep("list_cards", "See whether the card is still there and active.")
-    # From these nobody can tell how far the page had come.
+    step = NextStep("list_cards", "See whether the card still exists and is active.")
+    # These codes don't tell how far the page got.
     seen = code in ("deadline", "vault.protocol", "internal")
-    message = (
-        "The reveal broke off; it is not known whether the card was shown. The AI has not seen it." if seen else None
-    )
+    message = "The reveal was interrupted, and the card may have been shown. The AI has not seen it." if seen else None
     return ToolError(Code.REVEAL_FAILED, message=message, details={"reason": code}, next_steps=[step])

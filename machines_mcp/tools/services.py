@@ -1,4 +1,4 @@
-"""What the tools are given to work with. The composition root fills it; no tool makes any of it."""
+"""The dependencies that the composition root passes to the tools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
 
 
-# Twice what one answer is waited for.
+# Twice the timeout of one response.
 RECONCILE_SECONDS = 16.0
 
 Sink = Literal["none", "page", "sealed", "model"]
@@ -32,7 +32,7 @@ Sink = Literal["none", "page", "sealed", "model"]
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """What the vault said of a card: its closed reply, nothing more. `code` says why it is not `ok`."""
+    """The vault's reply about a card, which has these fields only. If not `ok`, `code` is the reason."""
 
     ok: bool
     code: str
@@ -47,7 +47,7 @@ class Revealed:
 
 @dataclass(frozen=True, slots=True)
 class PageOutcome:
-    """How a call ended that ran on a page: the answer to whoever asks for it; `code` is ok or the refusal's."""
+    """The outcome of a call that ran on a page: its result or error, and a `code` (ok or the error's)."""
 
     answer: dict[str, Any]
     ok: bool
@@ -58,7 +58,7 @@ Outcome: TypeAlias = Callable[[Revealed], PageOutcome]
 
 
 class Permission(OutputPart):
-    """What may be done: `allow`, `ask` (a person approves each one) or `deny` (for this reason)."""
+    """The policy's rule for an action: `allow`, `ask` (a person approves each call) or `deny`, with the reason."""
 
     action: str
     rule: str
@@ -66,7 +66,7 @@ class Permission(OutputPart):
 
 
 def permissions(policy: Policy) -> tuple[Permission, ...]:
-    """A permission per class of call, then one per tool and class that the policy treats in its own way."""
+    """Return a permission per action class, then one per tool and class with its own rule."""
     own = [
         (f"{tool}.{action_class}", action_class, tool) for tool, rules in policy.tools.items() for action_class in rules
     ]
@@ -76,46 +76,46 @@ def permissions(policy: Policy) -> tuple[Permission, ...]:
 
 def _permission(policy: Policy, action: str, action_class: ActionClass, tool: str | None) -> Permission:
     rule = policy.rule(action_class, tool)
-    reasons = {Rule.DENY: policy.reason(action_class, tool), Rule.ASK: "a person approves each one", Rule.ALLOW: None}
+    reasons = {Rule.DENY: policy.reason(action_class, tool), Rule.ASK: "a person approves each call", Rule.ALLOW: None}
     return Permission(action=action, rule=rule.value, reason=reasons[rule])
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The rooms behind the tools."""
+    """Everything that tools can use besides their arguments."""
 
     partner: Callable[[], Awaitable[PartnerClient]]
-    """The client; in `embedded` the first call starts the simulator."""
+    """Return the client; in `embedded`, the first call starts the simulator."""
     reveal: Callable[[str, str, str, Sink], Awaitable[Revealed]]
-    """(user, card id, last4, sink): the vault does steps 13 to 15 in a process of its own, for any sink but `page`."""
+    """(user, card id, last4, sink): run steps 13 to 15 in a vault process, for any sink except `page`."""
     page: Callable[[Approval, str, Outcome], Awaitable[str]]
-    """(intent, last4, what to keep of it): the address of the vault's page for it, which is opened where it isn't."""
+    """(approval, last4, outcome): return the address of its vault page, opening the page if needed."""
     form: Callable[[str], Awaitable[str | None]]
-    """(intent id): the address of its form at the desk, for the person; None where there can be no desk."""
+    """(approval id): return the address of its form at the desk; None if no desk can run."""
     policy: Policy
     permissions: tuple[Permission, ...]
-    """What the policy says of each class, as `status` shows it."""
+    """The policy's rules, as `status` shows them."""
     pending: PendingWorkReader
     passphrase_set_at: Callable[[], Awaitable[float | None]]
-    """When the person's passphrase was set, in seconds since the epoch; None where none is, or none is needed."""
+    """When the passphrase was set, in seconds since the epoch; None if there is none or none is needed."""
     audit_trouble: Callable[[], str | None]
-    """What can't be written of the audit at present, in a sentence for who runs the server."""
+    """Why the audit log is currently unwritable, for the operator; None if it is healthy."""
     running: Callable[[Approval], bool]
-    """Whether an intent that was begun may still come to its end."""
+    """Whether an approved call that started may still finish."""
     withdrawals: Withdrawals
     temporarily_secret: Callable[[str], AbstractContextManager[None]]
-    """Within it, no line that shows this value leaves."""
+    """While the context is open, block every output line that contains this value."""
     pinned_user: str | None
     concurrent_requests: Callable[[JournalEntry], Awaitable[ConcurrentRequests]]
-    """What else can have made what this entry of the journal asked for."""
+    """Return the other requests that could have created what this journal entry asked for."""
     elapsed: Callable[[JournalEntry], float]
-    """Seconds that have passed at least since it was sent, by a clock that nobody sets."""
+    """Return the minimum seconds since the entry was sent, by a monotonic clock."""
     reconcile_seconds: float = RECONCILE_SECONDS
-    """How long after a request was sent it may still take effect: what Machines does not show then did not happen."""
+    """Seconds for which a sent request may still take effect. If Machines shows nothing after that, it did not."""
     clock: Callable[[], float] = time.time
 
     def user_argument(self, user_id: str) -> dict[str, Any]:
-        """`user_id` as an argument for a next step; nothing where the server is pinned to one user."""
+        """Return `user_id` as a next-step argument; nothing if the server is pinned to one user."""
         return {} if self.pinned_user is not None or not user_id else {"user_id": user_id}
 
 
@@ -123,11 +123,11 @@ UserCall: TypeAlias = Call[Services]
 
 
 def user_fact(call: UserCall) -> Detail:
-    """Who it is about, as the person reads it first."""
+    """Return the user, as the first line of the approval details."""
     return Detail("User", clean(call.user_id, 120))
 
 
 def next_step(call: UserCall, tool: str, why: str, **arguments: Any) -> NextStepOutput:
-    """A next step for the same user. Arguments that are None are left for the caller to fill."""
+    """Build a next step for the same user. Arguments that are None are left for the caller to fill in."""
     known = {name: value for name, value in arguments.items() if value is not None}
     return NextStepOutput(tool=tool, why=why, arguments=call.services.user_argument(call.user_id) | known)

@@ -1,4 +1,4 @@
-"""Steps 1 and 10: sessions, least privilege by purpose. Their tokens stay on the server."""
+"""Steps 1 and 10: sessions with the least privilege for a purpose. Tokens stay on the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCOPES: dict[str, tuple[Scope, ...]] = {
 
 
 class CreateSession(UserInput):
-    purpose: Purpose = Field(description="kyc before approval; funding or cards after it")
+    purpose: Purpose = Field(description="kyc until KYC is approved, then funding or cards")
 
 
 class SessionCreated(Output):
@@ -39,24 +39,24 @@ class SessionCreated(Output):
     expires_at: datetime
 
     def summary(self) -> str:
-        return f"A session is open for {self.purpose}."
+        return f"Session opened for {self.purpose}."
 
 
 async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """A session that nobody holds the token of is none."""
-    return NotExecuted("No session was kept; open another.")
+    """Report it as not done: without its token, a session can't be used."""
+    return NotExecuted("No session was kept. Create another.")
 
 
 @tool(title="Create a session", toolset="onboarding", steps=(1, 10), action_class=ActionClass.WRITE, reconcile=_settle)
 async def create_session(call: UserCall, args: CreateSession) -> SessionCreated:
-    """Open a session with Machines for a user (user_id: your own id of them) and a purpose. Begin the journey with
-    purpose kyc. Other tools open what they need by themselves. Next: resolve_user."""
+    """Open a Machines session for a user (user_id is your own id for them) and a purpose. Start the journey with
+    purpose kyc. Other tools open the sessions they need. Next: resolve_user."""
     client = await call.services.partner()
     session = await client.sessions.open(call.user_id, SCOPES[args.purpose])
     follow = {
         "kyc": next_step(call, "resolve_user", "Create or find the user at Machines."),
-        "funding": next_step(call, "list_deposit_assets", "See what the account can be funded with."),
-        "cards": next_step(call, "create_card", "Issue a card; choose its limit with the user."),
+        "funding": next_step(call, "list_deposit_assets", "See which currencies can fund the account."),
+        "cards": next_step(call, "create_card", "Issue a card with a limit the user chooses."),
     }[args.purpose]
     return SessionCreated(
         session_id=session.session_id,

@@ -1,4 +1,4 @@
-"""Where things stand: the one tool to begin with, and to come back to when something is unclear."""
+"""The `status` tool: where to start, and where to look if something is unclear."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from machines_mcp.tools.error_mapping import where_to_look
 from machines_mcp.tools.services import Permission, Services
 from machines_mcp.tools.text import pluralize
 
-_PERSON = "Don't repeat it. The user must look at Machines and say what happened: machines-mcp doctor --resolve."
+_PERSON = "Don't repeat it. The user must check Machines and record what happened: machines-mcp doctor --resolve."
 
-# Where a server has the whole journey, the first; one that has a part of it begins there.
+# Steps whose tool is disabled are dropped, so a server with part of the journey starts with its own.
 _BEGIN = [
     NextStepOutput(
-        tool="create_session", why="Begin the journey, or go on with it, for a user.", arguments={"purpose": "kyc"}
+        tool="create_session", why="Start or continue the journey for a user.", arguments={"purpose": "kyc"}
     ),
     NextStepOutput(tool="get_balances", why="See what a user can spend."),
     NextStepOutput(tool="list_cards", why="See a user's cards."),
-    NextStepOutput(tool="list_withdrawal_assets", why="See what can be paid out."),
+    NextStepOutput(tool="list_withdrawal_assets", why="See which currencies can be paid out."),
 ]
 
 
@@ -40,7 +40,7 @@ class Waiting(OutputPart):
 
 
 class Unresolved(OutputPart):
-    """An approved call that was begun and has no outcome (yet), or a withdrawal that is not settled."""
+    """An approved call that started and has no outcome yet, or a withdrawal that is not final."""
 
     withdrawal_id: Verbatim | None = None
     approval_id: Verbatim | None = None
@@ -51,7 +51,7 @@ class Unresolved(OutputPart):
 
 
 class Left(OutputPart):
-    """A limit by its path in the policy: at most so many cents or times, and what is left of it where it adds up."""
+    """A limit by its path in the policy: the maximum in cents or calls, and what is left if usage adds up."""
 
     limit: str
     most: int
@@ -70,14 +70,14 @@ class Status(Output):
 
     def summary(self) -> str:
         waiting, unresolved = pluralize(len(self.waiting), "call"), len(self.unresolved)
-        return f"{waiting} waiting for a person, {unresolved} unresolved."
+        return f"{waiting} waiting for approval, {unresolved} unresolved."
 
 
 @tool(title="Status", toolset="always", open_world=False, action_class=ActionClass.READ)
 async def status(call: Call[Services], args: StatusOf) -> Status:
-    """Begin here. Shows the environment, the user this server acts for (none: name user_id in each call), what is
-    allowed, asked of a person or refused and why, what is left of limits, what waits for a person, what is
-    unresolved."""
+    """Start here. Shows the environment, the user this server acts for (if none, pass user_id in each call), what is
+    allowed, needs approval or is denied and why, remaining limits, calls waiting for approval, and unresolved
+    calls."""
     services = call.services
     found = await services.pending.snapshot()
     unknown = [approval for approval in found.executing if not services.running(approval)]
@@ -99,7 +99,7 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
 def _permissions(services: Services, *, decidable: bool) -> list[Permission]:
     if decidable:
         return list(services.permissions)
-    why = "nobody can approve yet: the operator must set the passphrase (machines-mcp passphrase)"
+    why = "approvals are disabled until the operator sets the passphrase (machines-mcp passphrase)"
     return [
         found.model_copy(update={"reason": why}) if found.rule == Rule.ASK else found for found in services.permissions
     ]
@@ -115,7 +115,7 @@ def _waiting(approval: Approval) -> Waiting:
 
 
 def _unresolved(found: PendingWork, unknown: list[Approval]) -> list[Unresolved]:
-    """One for each: a withdrawal stands with the call that it is for."""
+    """List each unresolved item once: a withdrawal is merged with the call that created it."""
     payouts = {each.approval_id: each for each in found.withdrawals if each.approval_id is not None}
     shown = [
         _begun(approval, payouts.pop(approval.id, None), approval in unknown, approval.id in found.needs_person)
@@ -127,14 +127,11 @@ def _unresolved(found: PendingWork, unknown: list[Approval]) -> list[Unresolved]
 
 def _begun(approval: Approval, payout: OpenWithdrawal | None, unknown: bool, by_hand: bool) -> Unresolved:
     if not unknown:
-        status, advice = "running", "Wait; it is under way."
+        status, advice = "running", "Wait; it is still running."
     elif by_hand:
         status, advice = "manual", _PERSON
     else:
-        status, advice = (
-            "unknown",
-            f"Call it again with its approval_id: that finds out. Or look with {_look(approval)}.",
-        )
+        status, advice = "unknown", f"Repeat the call with its approval_id to find out, or check {_look(approval)}."
     return Unresolved(
         withdrawal_id=None if payout is None else payout.id,
         approval_id=Verbatim(approval.id),
@@ -146,7 +143,7 @@ def _begun(approval: Approval, payout: OpenWithdrawal | None, unknown: bool, by_
 
 
 def _payout(found: OpenWithdrawal) -> Unresolved:
-    """A withdrawal whose call has ended otherwise, or is of an older version."""
+    """Describe a withdrawal without an executing call: the call ended, or an older version created it."""
     return Unresolved(withdrawal_id=found.id, since=_moment(found.since), status=found.status, what_to_do=_PERSON)
 
 
@@ -155,11 +152,11 @@ def _moment(at: float) -> datetime:
 
 
 def _looks(services: Services, unknown: list[Approval]) -> list[NextStepOutput]:
-    """Where to look, once for each tool and user; a server that is pinned can only look at its own user."""
+    """Return one check per tool and user. A pinned server can only check its own user."""
     mine = [approval for approval in unknown if services.pinned_user in (None, approval.user_id)]
     places = {(_look(approval), approval.user_id): approval.tool for approval in mine}
     return [
-        NextStepOutput(tool=tool, why=f"See whether {done} happened.", arguments=services.user_argument(user_id))
+        NextStepOutput(tool=tool, why=f"See whether {done} took effect.", arguments=services.user_argument(user_id))
         for (tool, user_id), done in places.items()
     ]
 

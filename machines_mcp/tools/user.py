@@ -1,4 +1,4 @@
-"""Step 2: the user at Machines, and their wallet."""
+"""Step 2: the user at Machines and their wallet."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _WALLET = "Wallet"
 class ResolveUser(UserInput):
     wallet_address: Annotated[Verbatim, VerbatimArgument(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
         default=None,
-        description="EVM wallet to link; needs a person's approval",
-        examples=["0x and the 40 hex digits of the user's own"],
+        description="EVM wallet to link; requires approval",
+        examples=["0x and the user's own 40 hex digits"],
     )
     wallet_label: str | None = Field(default=None, min_length=1, max_length=120)
 
@@ -42,7 +42,7 @@ class UserResolved(Output):
     created_at: datetime | None = None
 
     def summary(self) -> str:
-        return f"Machines knows the user; their identity check's status is {status_label(self.kyc_status)}."
+        return f"The user exists at Machines. Their KYC status is {status_label(self.kyc_status)}."
 
 
 def _effect(args: ResolveUser) -> ActionClass:
@@ -53,23 +53,23 @@ async def _approval_details(call: UserCall, args: ResolveUser) -> ApprovalDetail
     wallet = args.wallet_address or ""
     return ApprovalDetails(
         question=f"Link the wallet {quote_text(wallet)} to the user {quote_text(call.user_id, 120)} at Machines?",
-        items=(user_fact(call), Detail(_WALLET, clean(wallet), "replaces a wallet that is linked already, if any")),
+        items=(user_fact(call), Detail(_WALLET, clean(wallet), "replaces the currently linked wallet, if any")),
     )
 
 
 async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-    """See which wallet is linked: resolving without one changes nothing."""
+    """Check which wallet is linked; resolving without a wallet changes nothing."""
     told = known(entries)
     if told is not None:
         return told
     early, client = too_early(call, newest(entries)), await call.services.partner()
     user = await client.users.resolve(call.user_id)
     asked = {fact.value.lower() for fact in approval.details.items if fact.label == _WALLET}
-    # The fact was masked where the address looks like more than it is.
+    # The stored address is masked if it resembles sensitive data, so compare it masked.
     linked = masked_text(clean(user.wallet_address or "")).lower()
     if linked in asked:
         return Completed(_resolved(call, user))
-    return early or NotExecuted("Another wallet is linked, or none.")
+    return early or NotExecuted("Another wallet is linked, or none is.")
 
 
 @tool(
@@ -82,8 +82,8 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     reconcile=_settle,
 )
 async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
-    """Create the user at Machines or find them, and learn where their identity check stands. Give wallet_address only
-    to link or change the user's wallet. Next: get_kyc_requirements for a new user, else what the status asks for."""
+    """Create or find the user at Machines and return their KYC status. Give wallet_address only to link or change the
+    user's wallet. Next: get_kyc_requirements for a new user, else follow next_steps."""
     client = await call.services.partner()
     user = await client.users.resolve(call.user_id, wallet_address=args.wallet_address, wallet_label=args.wallet_label)
     return _resolved(call, user)
@@ -100,9 +100,9 @@ def _resolved(call: UserCall, user: User) -> UserResolved:
 
 
 def kyc_step(call: UserCall, status: str) -> NextStepOutput:
-    """What a user with this KYC status needs next."""
+    """Return the next step for a user with this KYC status."""
     if status == "not_submitted":
         return next_step(call, "get_kyc_requirements", "See which identity data the check needs.")
     if status == "approved":
-        return next_step(call, "get_agreements", "The check is passed; the agreements come next.")
-    return next_step(call, "get_kyc_status", "See what the identity check waits for.")
+        return next_step(call, "get_agreements", "KYC is approved; the agreements come next.")
+    return next_step(call, "get_kyc_status", "See what the identity check is waiting for.")

@@ -1,4 +1,4 @@
-"""The optional part: paying out. A quote binds what the person sees to what is then asked for."""
+"""Withdrawals (optional). A quote fixes the terms: the person approves the same terms that Machines receives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
-# Printable without quotes, so that the question shows it to the letter.
+# Printable and without quotes, so the question shows the value unchanged.
 _PLAIN = r"^[!#-&(-_a-~]+$"
 
 
@@ -35,15 +35,15 @@ class QuoteWithdrawal(UserInput):
     currency: str = Ticker
     network: str = NetworkId
     address: Annotated[Verbatim, VerbatimArgument(min_length=4, max_length=200, pattern=_PLAIN)] = Field(
-        description="Where it goes; checked by you"
+        description="Destination address; verify it first"
     )
     extra_id: Annotated[Verbatim, VerbatimArgument(max_length=120, pattern=_PLAIN)] | None = Field(
-        default=None, description="Memo or tag, where the network takes one"
+        default=None, description="Memo or tag, if the network takes one"
     )
     admin_address: Annotated[Verbatim, VerbatimArgument(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = Field(
         default=None,
         description="The user's EVM wallet that will send the transaction",
-        examples=["0x and the 40 hex digits of the user's own"],
+        examples=["0x and the user's own 40 hex digits"],
     )
     source_chain_id: int | None = Field(default=None, ge=1, le=2**53, description="Chain to pay from")
     source_token_address: (
@@ -64,34 +64,34 @@ class WithdrawalQuote(Output):
 
     def summary(self) -> str:
         until = f"{self.expires_at.astimezone(UTC):%H:%M:%S} UTC"
-        return f"A quote for {dollars(self.amount_cents)}, good until {until}."
+        return f"Quote for {dollars(self.amount_cents)}, valid until {until}."
 
 
 class CreateWithdrawal(UserInput):
     quote_id: Annotated[Verbatim, VerbatimArgument(pattern=r"^quote_[0-9a-f]{32}$")] = Field(
-        description="From quote_withdrawal", examples=["the quote_id of quote_withdrawal"]
+        description="From quote_withdrawal", examples=["the quote_id from quote_withdrawal"]
     )
 
 
 @tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ)
 async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetsShown:
-    """List the currencies and networks a withdrawal can be paid out in. Next: quote_withdrawal."""
+    """List the currencies and networks available for withdrawals. Next: quote_withdrawal."""
     client = await call.services.partner()
     assets = shown(await client.withdrawals.assets(call.user_id, q=args.query, limit=args.limit))
-    follow = next_step(call, "quote_withdrawal", "Get a quote for an amount and a destination that the user names.")
+    follow = next_step(call, "quote_withdrawal", "Get a quote for an amount and destination the user gives.")
     return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
 
 
 @tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False, action_class=ActionClass.READ)
 async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQuote:
-    """Quote a withdrawal to a destination that the user gave. Valid 10 minutes and for exactly these terms; what
-    arrives is an estimate. Moves nothing. Next: create_withdrawal with quote_id."""
+    """Quote a withdrawal to a destination the user gave. Valid for 10 minutes and these exact terms; the amount that
+    arrives is an estimate. Moves no money. Next: create_withdrawal with quote_id."""
     client = await call.services.partner()
     route = _route(args.model_dump())
     limits = await client.withdrawals.range(call.user_id, route)
     _check_range(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
     if args.extra_id is not None and limits.destination_supports_extra_id is False:
-        rule = "is not used on this network; leave it out"
+        rule = "is not used on this network; omit it"
         raise ToolError(Code.INPUT_INVALID, faults=[FieldError("extra_id", rule)])
     estimate = await client.withdrawals.estimate(call.user_id, route, args.amount_cents)
     terms = args.model_dump(exclude={"user_id"}) | {"estimated_to_amount": estimate.estimated_to_amount}
@@ -106,7 +106,7 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
         extra_id=args.extra_id,
         estimated_to_amount=estimate.estimated_to_amount,
         is_estimate=True,
-        next_steps=[next_step(call, "create_withdrawal", "If the user wants these terms.", quote_id=quote.id)],
+        next_steps=[next_step(call, "create_withdrawal", "Continue if the user wants these terms.", quote_id=quote.id)],
     )
 
 
@@ -120,8 +120,8 @@ async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalD
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
     return ApprovalDetails(
         question=(
-            f"Withdraw {dollars(terms['amount_cents'])} for the user {quote_text(call.user_id, 120)} as {to.currency} on"
-            f" {to.network} to {quote_text(to.address)}{memo}?{estimate}"
+            f"Withdraw {dollars(terms['amount_cents'])} for the user {quote_text(call.user_id, 120)} as {to.currency}"
+            f" on {to.network} to {quote_text(to.address)}{memo}?{estimate}"
         ),
         items=(
             user_fact(call),
@@ -138,7 +138,7 @@ async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalD
 
 
 async def _novelty(call: UserCall, to: Destination) -> str | None:
-    """What is new about a destination: the thing to look at twice."""
+    """Return a warning if this is the user's first withdrawal to the destination."""
     before = await call.services.withdrawals.times_used(call.user_id, to)
     return "the first withdrawal to this destination" if before == 0 else None
 
@@ -153,8 +153,8 @@ async def _novelty(call: UserCall, to: Destination) -> str | None:
     idempotent=True,
 )
 async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> WithdrawalCreated:
-    """Ask Machines for the signature that lets the user's wallet withdraw on the terms of a quote. A person approves
-    first; only then is it asked for. Each quote works once. The wallet still has to send the transaction."""
+    """Request the signature that lets the user's wallet withdraw on a quote's terms. Requires approval; the request is
+    sent only after it. Each quote works once. The wallet still has to send the transaction."""
     quote = await _live_quote(call, args.quote_id)
     withdrawal_id = await call.services.withdrawals.begin(quote)
     if withdrawal_id is None:
@@ -174,7 +174,7 @@ async def _live_quote(call: UserCall, quote_id: str) -> Quote:
 
 def _dead(quote: Quote) -> ToolError:
     if quote.used_by:
-        # No step to a new quote: whoever follows it would pay out twice.
+        # No next step to a new quote: following it would pay out twice.
         return ToolError(Code.QUOTE_USED)
     terms = {k: v for k, v in quote.terms.items() if k != "estimated_to_amount" and v is not None}
     terms |= {k: Verbatim(v) for k, v in terms.items() if k in _TO_THE_LETTER}

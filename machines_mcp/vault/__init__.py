@@ -1,4 +1,4 @@
-"""The only code that ever holds a card number or its code: a process of its own, one per reveal.
+"""The only code that ever holds a card number or CVC: a separate process, one per reveal.
 
-`process` is the side of the server, `child` the side of the vault; `request` is all that passes between them.
+`process` is the server's side and `child` the vault's. `request` defines all that the server passes to the vault.
 """

@@ -1,4 +1,4 @@
-"""What every sink needs first: one card's secrets, fetched, opened and checked (steps 13 to 15)."""
+"""Fetch, decrypt and check one card's secrets (steps 13 to 15), for every sink."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ FACTS = ("brand", "last4", "expiration_month", "expiration_year")
 
 
 class CardSecretsError(Exception):
-    """The card's secrets could not be had; `code` is the vault's word for why. Constant text."""
+    """The card's secrets could not be obtained; `code` says why. The text is constant."""
 
     def __init__(self, code: Code) -> None:
-        super().__init__("the card's secrets could not be had")
+        super().__init__("the card's secrets could not be obtained")
         self.code = code
 
 
 @dataclass(frozen=True)
 class FetchedCard:
-    """An open card, and its `FACTS`, checked, as every reply tells them."""
+    """A decrypted card, and the checked `FACTS` that every reply contains."""
 
     card: OpenCard
     facts: dict[str, Any]
@@ -41,7 +41,7 @@ class FetchedCard:
 
 @asynccontextmanager
 async def fetch_card(request: VaultRequest) -> AsyncIterator[FetchedCard]:
-    """The card, open for as long as the block lasts: `POST /cards/secrets/session`, `POST /cards/{id}/secrets`.
+    """Yield the decrypted card: `POST /cards/secrets/session`, then `POST /cards/{id}/secrets`.
 
     Raises `ErrandError` before the block is entered.
     """
@@ -94,7 +94,7 @@ def _coded() -> Iterator[None]:
     except SealedError as error:
         raise CardSecretsError(_code_of_fault(error.fault)) from None
     except ValidationError:
-        # Only the expiry can do it: the rest of the reply is ours.
+        # Only the expiry can be invalid: the other fields are our own or cleaned.
         raise CardSecretsError("secrets.malformed") from None
     except PartnerError as error:
         raise CardSecretsError(_code_of_partner(error)) from None

@@ -1,4 +1,4 @@
-"""The server's side of a reveal: start the vault, hand it the request, believe nothing but the closed reply."""
+"""The server's side of a reveal: start the vault, send the request, and accept only a valid reply."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from anyio.abc import Process
 from machines_mcp.vault.reply import MAX_REPLY_BYTES, VaultReply, failed, parse_reply
 from machines_mcp.vault.request import VaultError, VaultRequest, request_line
 
-# Isolated: neither the environment nor the working directory has a say in which code runs.
+# Isolated mode: the environment and the working directory can't change which code runs.
 COMMAND = (sys.executable, "-I", "-m", "machines_mcp.vault")
 
 START_SECONDS = 10.0
 
 
 async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> VaultReply:
-    """Have one card fetched and checked in a process of its own, for any sink but `page`.
+    """Fetch and check one card in a separate process, for any sink except `page`. Raises only on cancellation.
 
-    Never raises but for cancellation. The child is gone when this returns, however it ends. `failed` with `deadline`
-    after `deadline_seconds`, with `vault.protocol` when the child said anything but one closed reply about the card
-    that was asked for, with `internal` when it couldn't be started.
+    The child has ended when this returns. A `failed` reply has the code `deadline` after `deadline_seconds`, `internal`
+    if the child couldn't be started, or `vault.protocol` if it sent anything but one valid reply about this card.
     """
     with anyio.move_on_after(request.deadline_seconds):
         try:
@@ -39,7 +38,7 @@ async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> 
 
 
 async def starts(*, command: Sequence[str] = COMMAND) -> bool:
-    """Whether a vault can be started on this machine: one that is handed no request says so and ends."""
+    """Return whether a vault starts on this machine. Without a request it replies `internal` and exits."""
     try:
         with anyio.fail_after(START_SECONDS):
             done = await anyio.run_process(
@@ -52,9 +51,9 @@ async def starts(*, command: Sequence[str] = COMMAND) -> bool:
 
 @contextlib.asynccontextmanager
 async def started(command: Sequence[str]) -> AsyncIterator[Process]:
-    """A child with pipes and nothing else of ours, killed and reaped at the end.
+    """Yield a child that inherits only its pipes, killed and reaped at the end.
 
-    Raises OSError where it can't be started.
+    Raises OSError if it can't be started.
     """
     process = await anyio.open_process(
         command,
@@ -77,7 +76,7 @@ async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
     if process.stdin is None or process.stdout is None:
         raise VaultError
     try:
-        # Left open: its end of file is how the child learns that this process is gone.
+        # Keep the pipe open: its end of file tells the child that this process is gone.
         await process.stdin.send(request_line(request))
     except (OSError, anyio.BrokenResourceError):
         raise VaultError from None
@@ -95,5 +94,5 @@ async def _exchange(process: Process, request: VaultRequest) -> VaultReply:
 
 
 def _environment() -> dict[str, str]:
-    # Windows opens no socket without it.
+    # Windows can't open a socket without it.
     return {name: os.environ[name] for name in ("SYSTEMROOT",) if os.name == "nt" and name in os.environ}

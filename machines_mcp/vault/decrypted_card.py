@@ -1,4 +1,4 @@
-"""A card's number and code in the clear, for as long as a `with` block lasts."""
+"""Provide a card's decrypted number and CVC for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from machines_mcp.vault.decryption import Fault, SealedError, SealedField, open_
 
 @dataclass(frozen=True, repr=False, eq=False)
 class OpenCard:
-    """The number (13 to 19 ASCII digits) and the code (3 or 4) in buffers that are wiped when the block ends."""
+    """The number (13 to 19 ASCII digits) and the CVC (3 or 4), in buffers that are wiped when the block ends."""
 
     number: bytearray
     code: bytearray
@@ -21,9 +21,9 @@ class OpenCard:
 
 @contextmanager
 def open_card(key: Secret, number: SealedField, code: SealedField, last4: str) -> Iterator[OpenCard]:
-    """Open and check both fields of a card; `last4` is what the card record says.
+    """Decrypt and check both fields of a card. `last4` comes from the card record.
 
-    Raises `SealedError` before the block is entered when a field can't be opened or isn't this card's.
+    Raises `SealedError` before the block is entered if a field can't be decrypted or isn't this card's.
     """
     clear_number = open_sealed(key, number)
     try:
@@ -43,7 +43,7 @@ def _check_number(number: bytearray, last4: str) -> None:
         raise SealedError(Fault.NUMBER)
     if not _passes_luhn(number):
         raise SealedError(Fault.CHECK_DIGIT)
-    # Another card's number opens just as well under this session's key: only the record tells them apart.
+    # This session's key also decrypts other cards' numbers. Only the record tells them apart.
     if not hmac.compare_digest(number[-4:], last4.encode()):
         raise SealedError(Fault.LAST4)
 

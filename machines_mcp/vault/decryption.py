@@ -1,10 +1,10 @@
-"""Opening what `POST /cards/{cardId}/secrets` seals: AES-128-GCM, no associated data, the tag at the end.
+"""Decrypt the fields of `POST /cards/{cardId}/secrets`: AES-128-GCM, no associated data, the tag at the end.
 
 SealedError
-└── .fault: Fault        which rule was broken; never a value
+└── .fault: Fault        the rule that was broken; never a value
 
-The plaintext exists only in the bytearray that is handed out, so that its owner can wipe it. Wiping is hygiene, not
-proof: copies stay on the C stack, and only the end of the process takes those.
+The plaintext exists only in the returned bytearray, so that its owner can wipe it. Wiping is best effort: copies stay
+on the C stack until the process ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEY = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 
 
 class Fault(StrEnum):
-    """Why card secrets were refused: a closed list, safe to show."""
+    """Why card secrets were rejected: a closed list, safe to show."""
 
     KEY = "key.malformed"
     IV = "iv.malformed"
@@ -40,7 +40,7 @@ class Fault(StrEnum):
 
 
 class SealedError(Exception):
-    """Card secrets that can't be trusted. The text is constant; `fault` says which rule they broke."""
+    """Card secrets that can't be trusted. The text is constant; `fault` is the rule that they broke."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__("the card's secrets were refused")
@@ -63,10 +63,10 @@ def wipe(buffer: bytearray) -> None:
 
 
 def open_sealed(key: Secret, field: SealedField) -> bytearray:
-    """The plaintext of one field, 1 to 64 bytes, which the caller wipes.
+    """Decrypt one field into 1 to 64 bytes, which the caller must wipe.
 
     `key` is the session's `secretKey`: 32 hex characters. The IV is 12 bytes. Raises `SealedError` with `KEY`, `IV`,
-    `DATA` (not canonical base64, or too short or long) or `TAG` (another key, or altered on the way).
+    `DATA` (not canonical base64, too short or too long) or `TAG` (wrong key, or altered data).
     """
     if not _KEY.fullmatch(key.expose()):
         raise SealedError(Fault.KEY)
@@ -82,7 +82,7 @@ def open_sealed(key: Secret, field: SealedField) -> bytearray:
 def _decrypt(key: bytearray, iv: bytes, sealed: bytes) -> bytearray:
     plaintext = bytearray(len(sealed) - TAG_BYTES)
     try:
-        # Exists since cryptography 47: `decrypt` of older ones returns bytes, which nobody can wipe.
+        # New in cryptography 47. `decrypt` returns bytes, which can't be wiped.
         AESGCM(key).decrypt_into(iv, sealed, None, plaintext)
     except InvalidTag:
         wipe(plaintext)
@@ -95,7 +95,7 @@ def _decrypt(key: bytearray, iv: bytes, sealed: bytes) -> bytearray:
 def _base64(text: str, fault: Fault) -> bytes:
     try:
         raw = binascii.a2b_base64(text)
-        # Lenient decoders pass over what they don't know; there is one spelling per value.
+        # a2b_base64 ignores characters that it doesn't know, so compare with the canonical encoding.
         canonical = binascii.b2a_base64(raw, newline=False) == text.encode("ascii")
     except ValueError:
         canonical = False

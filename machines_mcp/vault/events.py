@@ -1,4 +1,4 @@
-"""The lines that pass while a page is open: what the vault tells and asks, and what the server answers."""
+"""The messages while a page is open: events from the vault, answers from the server."""
 
 import json
 from typing import Annotated, Literal
@@ -11,31 +11,31 @@ MAX_EVENT_BYTES = 64
 
 
 class Event(Message):
-    """The page is served on `port`; a wrong passphrase was typed; the right one was, or the button was pressed."""
+    """The page is served on `port`; a wrong passphrase; the right one, or the button if none is needed."""
 
     event: Literal["listening", "wrong", "right"]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
 class Answer(Message):
-    """After `wrong`: whether that was one too many. After `right`: whether the card may be fetched and shown."""
+    """After `wrong`: whether the passphrase is locked. After `right`: whether the card may be fetched and shown."""
 
     locked: bool | None = None
     go: bool | None = None
 
 
 def event_line(event: Event) -> bytes:
-    """The one spelling of an event."""
+    """Encode an event in its only valid form."""
     return _line(event)
 
 
 def answer_line(answer: Answer) -> bytes:
-    """The one spelling of an answer."""
+    """Encode an answer in its only valid form."""
     return _line(answer)
 
 
 def parse_event(line: bytes) -> Event:
-    """The event in a line. Raises `VaultError`."""
+    """Parse an event. Raises `VaultError`."""
     try:
         event = Event.model_validate_json(line)
     except ValidationError:
@@ -46,7 +46,7 @@ def parse_event(line: bytes) -> Event:
 
 
 def parse_answer(line: bytes) -> Answer:
-    """The answer in a line. Raises `VaultError`."""
+    """Parse an answer. Raises `VaultError`."""
     try:
         answer = Answer.model_validate_json(line)
     except ValidationError:

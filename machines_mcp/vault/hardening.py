@@ -1,4 +1,4 @@
-"""What the vault's process gives up before it reads its request."""
+"""Restrict the vault process before it reads its request."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NoReturn
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
-# The timer's thread needs the interpreter; where nobody lets it have that, the system ends the process this much later.
+# The timer's thread needs the interpreter lock. If it can't get it, SIGALRM ends the process this much later.
 _LAST_RESORT_SECONDS = 0.5
 
 
 def take_output() -> int:
-    """A private descriptor for the reply; whatever else prints or logs goes nowhere from now on."""
-    # First standard error: were it closed, the next descriptor opened would take its place.
+    """Return a private descriptor for the reply. All other output is discarded from now on."""
+    # Standard error comes first: if it were closed, the next descriptor opened would take its place.
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 2)
     reply = os.dup(1)
@@ -26,7 +26,7 @@ def take_output() -> int:
 
 
 def forbid_dumps() -> None:
-    """No core file; on Linux no look into the process by others of the same user, and no more rights by any program."""
+    """Disable core files. On Linux, also keep other processes of this user out, and block privilege gains by exec."""
     if sys.platform == "win32":
         return
     import resource
@@ -37,7 +37,7 @@ def forbid_dumps() -> None:
 
 
 def end_within(seconds: float) -> None:
-    """End the process after that time, whatever it does then."""
+    """End the process after `seconds`, whatever it is doing."""
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
@@ -47,23 +47,23 @@ def end_within(seconds: float) -> None:
 
 
 def die_with_parent() -> None:
-    """On Linux, have the system kill the process when the parent is gone, be it stopped or stuck."""
+    """On Linux, have the kernel kill this process when the parent dies, even if it is stopped or stuck."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_with_parent() -> None:
-    """End the process when the parent's end of standard input closes, as any death of the parent does."""
+    """End the process when the parent's end of standard input closes, as it does if the parent dies."""
     threading.Thread(target=_outlive_nobody, daemon=True).start()
 
 
 def _outlive_nobody() -> NoReturn:
-    # A byte after the request is a breach of the protocol: the end as well.
+    # A byte after the request violates the protocol, so it also ends the process.
     os.read(0, 1)
     end()
 
 
 def end() -> NoReturn:
-    """The end, now and without a word."""
+    """Exit at once with status 1, without any output."""
     os._exit(1)
 
 

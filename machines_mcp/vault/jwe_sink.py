@@ -1,4 +1,4 @@
-"""The sink `sealed`: a JWE (RFC 7516, compact) that only the holder of the operator's private key can open."""
+"""The sink `sealed`: a compact JWE (RFC 7516) that only the operator's private key can decrypt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def seal(request: VaultRequest) -> VaultReply:
 
 
 def _key(recipient: EllipticKey | MontgomeryKey | None) -> ECKey | OKPKey:
-    # Tried before anything is fetched: a point that is not on its curve, or of low order, shows here.
+    # Try the key before anything is fetched. This detects a point off its curve or of low order.
     try:
         if isinstance(recipient, EllipticKey):
             key: ECKey | OKPKey = ECKey.import_key(recipient.model_dump())
@@ -47,6 +47,6 @@ def _sealed(opened: FetchedCard, card_id: str, key: ECKey | OKPKey) -> str:
 
 
 def _encrypted(content: bytes, key: ECKey | OKPKey) -> str:
-    # The thumbprint (RFC 7638) tells the operator which of their keys it was.
+    # The thumbprint (RFC 7638) tells the operator which of their keys was used.
     header = {"alg": ALGORITHM, "enc": ENCRYPTION, "cty": "json", "kid": key.thumbprint()}
     return jwe.encrypt_compact(header, content, key, algorithms=[ALGORITHM, ENCRYPTION])

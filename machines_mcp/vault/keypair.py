@@ -1,6 +1,6 @@
-"""The operator's side of the sink `sealed`: make a key pair, and open what was sealed to it.
+"""Operator functions for the sink `sealed`: make a key pair, and decrypt cards sealed to it.
 
-The private key is meant to be elsewhere than the server: on the machine of whoever may see cards.
+Keep the private key off the server, on the machine of the person who may see cards.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MAX_JWE_BYTES = 8 * 1024
 
 
 class KeyPairError(Exception):
-    """Constant text, one sentence: what is wrong and the way out."""
+    """A key or sealed card can't be used. The message says why, and what to do."""
 
 
 class OpenedCard(BaseModel):
-    """A card that was sealed."""
+    """The content of a sealed card."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -40,10 +40,10 @@ class OpenedCard(BaseModel):
 
 
 def make_key_pair(file: Path) -> Path:
-    """Write a new private JWK (P-256) to `file` (0600) and its public half to `file`.pub, whose path is returned.
+    """Write a new private JWK (P-256) to `file` (0600) and its public half to `file`.pub; return the latter.
 
     Raises:
-        KeyPairError: One of them exists, or can't be written.
+        KeyPairError: One of the files exists, or can't be written.
     """
     public = file.with_name(f"{file.name}.pub")
     key = ECKey.generate_key("P-256", private=True)
@@ -58,22 +58,22 @@ def make_key_pair(file: Path) -> Path:
 
 
 def unseal(file: Path, token: str) -> OpenedCard:
-    """The card in a compact JWE, opened with the private key in `file`.
+    """Decrypt the card in a compact JWE with the private key in `file`.
 
     Raises:
-        KeyPairError: The file holds no private key, or the text was not sealed to it or is no card.
+        KeyPairError: `file` contains no private key, or `token` was not sealed to it or contains no card.
     """
     key = _private_key(file)
     if len(token) > MAX_JWE_BYTES or not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){4}", token):
-        raise KeyPairError("This is no compact JWE: five parts of letters, digits, - and _ with a point between them.")
+        raise KeyPairError("This is not a compact JWE: five parts of letters, digits, - and _, separated by dots.")
     try:
         content = jwe.decrypt_compact(token, key, algorithms=[ALGORITHM, ENCRYPTION]).plaintext
     except (JoseError, ValueError):
-        raise KeyPairError("This key does not open it: it was sealed to another one, or altered on the way.") from None
+        raise KeyPairError("This key can't decrypt it. It was sealed to another key, or changed on the way.") from None
     try:
         return OpenedCard.model_validate_json(content or b"")
     except ValidationError:
-        raise KeyPairError("It was sealed to this key, but it is no card.") from None
+        raise KeyPairError("It was sealed to this key, but does not contain a card.") from None
 
 
 def _private_key(file: Path) -> ECKey | OKPKey:
@@ -82,21 +82,21 @@ def _private_key(file: Path) -> ECKey | OKPKey:
             fields = json.loads(opened.read(MAX_KEY_BYTES))
         key: ECKey | OKPKey = ECKey.import_key(fields) if fields["kty"] == "EC" else OKPKey.import_key(fields)
     except OSError:
-        raise KeyPairError("The key's file can't be read.") from None
+        raise KeyPairError("The key file can't be read.") from None
     except (JoseError, ValueError, KeyError, TypeError):
-        raise KeyPairError("The key's file holds no JWK of kty EC or OKP.") from None
+        raise KeyPairError("The key file does not contain a JWK of kty EC or OKP.") from None
     if not key.is_private:
-        raise KeyPairError("The key's file holds a public key; name the private one, without .pub.")
+        raise KeyPairError("The key file contains a public key. Use the private one, without .pub.")
     return key
 
 
 def _exists(path: Path) -> KeyPairError:
-    return KeyPairError(f"{path.name} exists; it is not overwritten. Name another file, or move it away.")
+    return KeyPairError(f"{path.name} exists and was not overwritten. Choose another file, or move it away.")
 
 
 def _write(path: Path, text: str, mode: int) -> None:
     try:
-        # New or not at all: neither an old key nor the target of a link is overwritten.
+        # Never overwrite an existing key or the target of a link.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), mode)
     except FileExistsError:
         raise _exists(path) from None

@@ -1,4 +1,4 @@
-"""The page as an ASGI application: who may come near it, what a press of its buttons does, and that it does it once."""
+"""The card page as an ASGI application: reject foreign requests, and take one decision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from machines_mcp.vault.request import VaultRequest, Verifier
 MAX_BODY_BYTES = 4 * 1024
 BODY_SECONDS = 5.0
 FETCH_SECONDS = 20.0
-# What is left of the page's time for telling the person that the fetch took too long.
+# Reserved for reporting to the person that the fetch took too long.
 TELL_SECONDS = 4.0
 LINGER_SECONDS = 30.0
 _SCRYPT_MEMORY = 128 * 1024 * 1024
@@ -32,7 +32,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Page:
-    """One page for one card. `over` is set once `reply` says what became of it, after the last answer was sent."""
+    """One page for one card. `over` is set when `reply` has the outcome and the last response was sent."""
 
     def __init__(self, request: VaultRequest, dialogue: ParentPipe, port: int) -> None:
         if request.page is None:
@@ -50,7 +50,7 @@ class Page:
         self._ended: Content | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             return
         content = self._refused(scope) or await self._answer(scope, receive)
@@ -59,20 +59,20 @@ class Page:
             self.over.set()
 
     def _refused(self, scope: Scope) -> Content | None:
-        """What is turned away before its body is read: other names, other paths, other methods, other sites."""
+        """Reject a request by its host, path, method or site, before its body is read."""
         if _headers(scope, b"host") != [self._host]:
-            return self._view.bare(421, "This page has another address.")
+            return self._view.bare(421, "This page has a different address.")
         home = f"/{self._order.handle}"
         action = {"GET": home, "POST": f"{home}/decide"}
         path = scope["path"]
         if not any(_same(path, known) for known in action.values()):
-            return self._view.bare(404, "There is nothing here.")
+            return self._view.bare(404, "There is no page at this address.")
         if not _same(path, action.get(scope["method"], "")):
-            return self._view.bare(405, "That is not how this page is used.")
+            return self._view.bare(405, "Method not allowed.")
         if scope["method"] == "POST" and not self._own_form(scope):
-            return self._view.bare(403, "Only the page itself may send its form.")
+            return self._view.bare(403, "Only this page can submit its form.")
         if scope["method"] == "GET" and not self._by_a_person(scope):
-            return self._view.bare(403, "This page is opened by itself, in no other page.")
+            return self._view.bare(403, "Open this page directly. Other pages can't embed or load it.")
         return None
 
     def _own_form(self, scope: Scope) -> bool:
@@ -83,7 +83,7 @@ class Page:
         )
 
     def _by_a_person(self, scope: Scope) -> bool:
-        # A link in a chat leads here from another site; an image, a frame or a script of that site must not.
+        # A link on another site, such as a chat, may lead here. That site's frames, images and scripts may not load it.
         site = _headers(scope, b"sec-fetch-site")
         opened = (_headers(scope, b"sec-fetch-mode"), _headers(scope, b"sec-fetch-dest"))
         foreign = site not in ([], ["none"], ["same-origin"]) or _headers(scope, b"origin") != []
@@ -94,8 +94,8 @@ class Page:
             return self._ended or self._view.ask()
         form = await _form(receive)
         if form is None or not _same(form.get("token", ""), self._token):
-            return self._view.bare(403, "This form is not of this page; open the page again.")
-        # One at a time: of two presses that come together one shows the card, and the other comes too late.
+            return self._view.bare(403, "This form is not from this page. Open the page again.")
+        # One at a time: if two submissions arrive together, only the first shows the card.
         async with self._turn:
             return self._ended or await self._decide(form, receive)
 
@@ -110,18 +110,18 @@ class Page:
         if form.get("decision") != "show":
             return self._end("page.refused")
         if await _is_gone(receive):
-            # Nobody would see it: the page stays as it is.
+            # The browser has disconnected, so nobody would see the card.
             return self._view.ask()
         if not await self._dialogue.may_go():
             return self._end("page.gone")
-        # From here on nobody can say "unused" any more.
+        # The approval is used now, so `page.unused` no longer applies.
         self.reply = failed("deadline")
         return await self._show()
 
     async def _wrong(self) -> Content:
         if await self._dialogue.is_locked_after_wrong():
             return self._end("page.locked")
-        return self._view.ask("That is not the passphrase.")
+        return self._view.ask("Wrong passphrase.")
 
     async def _show(self) -> Content:
         try:
@@ -152,7 +152,7 @@ def _same(given: str, known: str) -> bool:
 
 
 async def _form(receive: Receive) -> dict[str, str] | None:
-    """The fields of a form; None where it is too long, too slow, or none."""
+    """Return the fields of a form, or None if it is too long, too slow or malformed."""
     body = b""
     with anyio.move_on_after(BODY_SECONDS):
         while True:
@@ -176,7 +176,7 @@ def _fields(body: bytes) -> dict[str, str] | None:
 
 
 async def _is_gone(receive: Receive) -> bool:
-    """Whether the browser has hung up since it sent the form."""
+    """Return whether the browser disconnected after it sent the form."""
     with anyio.move_on_after(0):
         return bool((await receive())["type"] == "http.disconnect")
     return False

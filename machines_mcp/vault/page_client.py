@@ -1,4 +1,4 @@
-"""The server's side of a page: start the vault, hear where the page is, answer what it asks, until it is gone."""
+"""The server's side of a card page: start the vault, handle its events, and return its reply."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from machines_mcp.vault.events import MAX_EVENT_BYTES, Answer, answer_line, pars
 from machines_mcp.vault.reply import MAX_REPLY_BYTES, VaultReply, failed, parse_reply
 from machines_mcp.vault.request import VaultError, VaultRequest, request_line
 
-# A page that is asked its passphrase more often than this has lost count of the tries.
+# A page with more wrong passphrases than this is treated as locked, even if they were not counted.
 MAX_WRONG = 20
 TELL_SECONDS = 5.0
 
 
 class Person(Protocol):
-    """Who is told of a page, and answers for the person behind it."""
+    """Callbacks for the events and questions of one page."""
 
     def listening(self, port: int) -> None:
-        """The page takes connections at this port of 127.0.0.1."""
+        """The page accepts connections on this port of 127.0.0.1."""
 
     async def wrong(self) -> bool:
-        """A wrong passphrase was typed: count it, and say whether that locks the passphrase."""
+        """Count a wrong passphrase, and return whether that locks the passphrase."""
 
     async def right(self) -> bool:
-        """The person said yes: say whether the card may be fetched and shown. Asked at most once."""
+        """Return whether the card may be fetched and shown, after the person approved. Called at most once."""
 
     async def told(self, reply: VaultReply) -> None:
-        """What became of it, as soon as it is known; the process may live on for half a minute. Called once."""
+        """Receive the outcome as soon as it is known. The process may run for 30 more seconds. Called once."""
 
 
 async def show(request: VaultRequest, person: Person, *, command: Sequence[str] = COMMAND) -> VaultReply:
-    """Have a person see one card on a page of the vault's own; never raises but for cancellation.
+    """Show one card to a person on the vault's own page. Raises only on cancellation.
 
-    The child is gone when this returns, however it ends. The codes are those of `process.reveal`, and the page's own.
+    The child has ended when this returns. The codes are those of `process.reveal`, and the page's own.
     No method of `person` may raise.
     """
     talk = _Talk(request, person)
@@ -51,13 +51,13 @@ async def show(request: VaultRequest, person: Person, *, command: Sequence[str] 
             except VaultError:
                 await talk.end(failed("vault.protocol"))
     finally:
-        # Also where this was cancelled: whoever waits for the end is told of it.
+        # Also if this was cancelled, so that `person` always receives an outcome.
         reply = await talk.end(failed("deadline"))
     return reply
 
 
 class _Talk:
-    """Where a conversation stands: listening, then any number of `wrong`, one `right`, the reply, and nothing more."""
+    """State of a conversation: listening, then any number of `wrong`, one `right`, the reply, and nothing more."""
 
     def __init__(self, request: VaultRequest, person: Person) -> None:
         self._request = request
@@ -68,7 +68,7 @@ class _Talk:
         self._reply: VaultReply | None = None
 
     async def end(self, reply: VaultReply) -> VaultReply:
-        """The first reply counts, and is told; what follows it is not looked at."""
+        """Pass on the first reply and return it; later ones are ignored."""
         if self._reply is None:
             self._reply = reply
             with anyio.move_on_after(TELL_SECONDS, shield=True):
@@ -76,7 +76,7 @@ class _Talk:
         return self._reply
 
     async def follow(self, process: Process) -> None:
-        """Talk until the child has closed its end. Raises `VaultError` where it says what may not stand there."""
+        """Exchange messages until the child closes its end. Raises `VaultError` for an unexpected message."""
         if process.stdin is None or process.stdout is None:
             raise VaultError
         try:
@@ -117,7 +117,7 @@ class _Talk:
 
 
 async def _lines(process: Process) -> AsyncIterator[bytes]:
-    """Whole lines, none longer than may be. Raises `VaultError`."""
+    """Yield the child's lines. Raises `VaultError` if they are too long."""
     if process.stdout is None:
         raise VaultError
     rest, total = b"", 0

@@ -1,4 +1,4 @@
-"""The sink `page`: serve one page on loopback until a person has seen the card, or has not; then the end."""
+"""The sink `page`: serve one page on loopback until its reveal has ended."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from machines_mcp.vault.request import VaultRequest
 if TYPE_CHECKING:
     import uvicorn
 
-# What the end takes: the last reply, and connections that are still open.
+# Reserved for the final reply and for closing open connections.
 _END_SECONDS = 2.0
 
 
 async def show(request: VaultRequest, dialogue: ParentPipe) -> None:
-    """Serve the page; the dialogue has the last word said when this returns, well before the deadline."""
+    """Serve the page. The final reply is sent when this returns, well before the deadline."""
     with _listener() as listener:
         port = listener.getsockname()[1]
         page = Page(request, dialogue, port)
@@ -28,19 +28,19 @@ async def show(request: VaultRequest, dialogue: ParentPipe) -> None:
         with anyio.move_on_after(max(request.deadline_seconds - _END_SECONDS, 0.0)):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.serve, [listener])
-                # The port takes connections since before it is told: none is lost, however slowly the server starts.
+                # The port already accepts connections, so none is lost if the server starts slowly.
                 dialogue.say_listening(port)
                 await page.over.wait()
                 dialogue.reply(page.reply)
                 if page.reply.status == "shown":
-                    # A reload is told that it came too late; what would show the card is gone already.
+                    # A reload still gets an answer: that the card was already shown. The card itself is gone.
                     await anyio.sleep(LINGER_SECONDS)
                 server.should_exit = True
         dialogue.reply(page.reply)
 
 
 def _listener() -> socket.socket:
-    # Named as TCP, for asyncio to send small answers at once.
+    # asyncio sets TCP_NODELAY only on sockets created with IPPROTO_TCP.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if sys.platform == "win32":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -50,7 +50,7 @@ def _listener() -> socket.socket:
 
 
 def _server(page: Page) -> uvicorn.Server:
-    # The start of the process hides it, to spare httpx its command line; uvicorn can't do without.
+    # `__main__` hides click from httpx, but uvicorn needs it.
     sys.modules.pop("click", None)
     import uvicorn
 

@@ -1,4 +1,4 @@
-"""What the page looks like: its templates, and headers that let nothing else run and nothing be kept."""
+"""Render the card page, with headers that block foreign scripts and caching."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ _WEB = Path(__file__).with_name("web")
 _STYLE = (_WEB / "page.css").read_text(encoding="utf-8")
 _SCRIPT = (_WEB / "page.js").read_text(encoding="utf-8")
 
-# Title and sentence of each end; the first word of a code that is not here stands for it.
+# Title and text of each ending. A code that is missing here uses the entry for its first word.
 _ENDS: dict[str, tuple[str, str]] = {
     "shown": (
         "This card was already shown",
-        "Each request shows a card once. To see it again, ask the assistant for it again.",
+        "Each request shows a card once. To see it again, ask the assistant.",
     ),
-    "page.refused": ("Refused", "The card was not fetched. The assistant will be told that you said no."),
+    "page.refused": ("Refused", "The card was not fetched. The assistant will see that you refused."),
     "page.locked": (
         "Locked for 15 minutes",
-        "There were too many wrong passphrases. The card was not fetched. If it was not you who typed them, tell"
-        " whoever runs this server.",
+        "There were too many wrong passphrases. The card was not fetched. If you did not type them, tell the"
+        " operator of this server.",
     ),
     "page.gone": (
         "This request is no longer open",
-        "It was decided elsewhere, has expired, or the passphrase is locked. The card was not fetched.",
+        "It was decided elsewhere or has expired, or the passphrase is locked. The card was not fetched.",
     ),
-    "card": ("There is no such card any more", "Nothing was shown."),
+    "card": ("This card no longer exists", "Nothing was shown."),
     "partner": (
-        "Machines could not be asked for the card",
-        "Nothing was shown. Ask the assistant for it again in a while.",
+        "The card could not be loaded from Machines",
+        "Nothing was shown. Ask the assistant again later.",
     ),
     "secrets": (
-        "The card did not pass the checks",
-        "What Machines sent is not this card's number, so it is not shown. Tell whoever runs this server.",
+        "The card failed the checks",
+        "Machines did not send this card's number, so nothing is shown. Tell the operator of this server.",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Content:
-    """A whole answer of the page."""
+    """A complete HTTP response."""
 
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...]
 
     async def send(self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
-        """Send it over ASGI."""
+        """Send the response over ASGI."""
         length = (b"content-length", str(len(self.body)).encode())
         await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
         await send({"type": "http.response.body", "body": self.body})
 
 
 class PageView:
-    """Draws the page of one request. Whatever comes from outside is escaped by the templates."""
+    """Renders the page of one request. The templates escape all outside text."""
 
     def __init__(self, request: VaultRequest, token: str) -> None:
         if request.page is None:
@@ -96,12 +96,12 @@ class PageView:
         self._closes_at = time.monotonic() + request.deadline_seconds
 
     def ask(self, fault: str = "") -> Content:
-        """The question; with what was wrong about the last answer to it."""
+        """Render the question, with the fault of the last answer if there was one."""
         left = max(0, int(self._closes_at - time.monotonic()))
         return self._draw("ask.html", 403 if fault else 200, "same-origin", fault=fault, left=left)
 
     def card(self, opened: FetchedCard) -> Content:
-        """The card itself. Nothing of it is kept here."""
+        """Render the card. Nothing of it is kept here."""
         facts = opened.facts
         return self._draw(
             "card.html",
@@ -114,12 +114,12 @@ class PageView:
         )
 
     def end(self, code: Code) -> Content:
-        """The last that the page says."""
+        """Render the final page for `code`."""
         title, text = _ENDS.get(code) or _ENDS.get(code.split(".")[0]) or ("The card could not be shown", "")
         return self._draw("end.html", 200 if code == "page.refused" else 410, "no-referrer", title=title, text=text)
 
     def bare(self, status: int, sentence: str) -> Content:
-        """What those get who have no business here: a sentence that says nothing of the card."""
+        """Return a plain text rejection. `sentence` must say nothing about the card."""
         return Content(status, sentence.encode() + b"\n", _headers("text/plain; charset=utf-8", "no-referrer"))
 
     def _draw(self, template: str, status: int, referrer: str, **words: object) -> Content:
@@ -128,7 +128,7 @@ class PageView:
 
 
 def _groups(number: str) -> list[str]:
-    """The digits as they stand on a card."""
+    """Group the digits as they are printed on a card."""
     if len(number) == 15:
         return [number[:4], number[4:10], number[10:]]
     return [number[at : at + 4] for at in range(0, len(number), 4)]
@@ -145,7 +145,7 @@ _POLICY = (
 
 
 def _headers(kind: str, referrer: str) -> tuple[tuple[bytes, bytes], ...]:
-    # Where a form follows, `no-referrer` would make the browser send `Origin: null` along with it.
+    # On a page with a form, `no-referrer` would make the browser send `Origin: null`.
     return tuple(
         (name.encode(), value.encode())
         for name, value in {

@@ -1,4 +1,4 @@
-"""The vault's side of the pipes while a page is open: events out, one answer in for each that asks."""
+"""The vault's pipes while a page is open: send events, and read one answer to each question."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
 
 
 class ParentPipe:
-    """Speaks on `output` and hears on standard input; the end of that, or a line out of turn, ends the process."""
+    """Writes to `output` and reads standard input. End of file or an unexpected line ends the process."""
 
     def __init__(self, output: int) -> None:
         self._output = output
         self._awaited: asyncio.Future[Answer] | None = None
         self.replied = False
-        """Whether the last word was said."""
+        """Whether the final reply was sent."""
 
     def listen(self) -> None:
-        """Begin to hear: before the page is there, so that no death of the parent is missed."""
+        """Start reading. Call this before the page exists, so that the parent's death is never missed."""
         threading.Thread(target=self._hear, daemon=True).start()
 
     def say_listening(self, port: int) -> None:
-        """Tell the parent where the page is."""
+        """Send the page's port to the parent."""
         os.write(self._output, event_line(Event(event="listening", port=port)))
 
     async def is_locked_after_wrong(self) -> bool:
-        """Tell of a wrong passphrase, and ask whether that was one too many."""
+        """Report a wrong passphrase, and return whether the passphrase is now locked."""
         answer = await self._ask("wrong")
         if answer.locked is None:
             raise VaultError
         return answer.locked
 
     async def may_go(self) -> bool:
-        """Ask whether the card may be fetched: at most once in the life of a vault."""
+        """Return whether the card may be fetched. Called at most once per vault."""
         answer = await self._ask("right")
         if answer.go is None:
             raise VaultError
         return answer.go
 
     def reply(self, reply: VaultReply) -> None:
-        """Say the last word; a second one is dropped."""
+        """Send the final reply. A second one is dropped."""
         if not self.replied:
             self.replied = True
             os.write(self._output, reply_line(reply))
@@ -58,7 +58,7 @@ class ParentPipe:
         awaited: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._awaited = awaited
         os.write(self._output, event_line(Event(event=event)))
-        # Not the attribute: the thread may have taken that already.
+        # Not `self._awaited`: the thread may already have cleared it.
         return await awaited
 
     def _hear(self) -> None:

@@ -1,4 +1,4 @@
-"""The public key that a card may be sealed to: a JWK (RFC 7517) with nothing in it but what a public key needs."""
+"""Parse the public key that cards are sealed to: a JWK (RFC 7517) with only public fields."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 MAX_KEY_BYTES = 4 * 1024
 
 _COORDINATE = Field(pattern=r"^[A-Za-z0-9_-]{43,88}$")
-# What a key may carry beside itself, and what sealing has no use for.
+# Metadata that a key may contain. Sealing doesn't use it.
 _NOTES = ("kid", "use", "alg", "key_ops")
 _PRIVATE = ("d", "k", "p", "q", "dp", "dq", "qi", "oth")
 
 
 class RecipientError(Exception):
-    """A file that is no public key to seal to; the text is one sentence that says what is wrong, without a value."""
+    """The file is not a public key to seal to. The text says why, without any value from the file."""
 
 
 class _Key(BaseModel):
@@ -42,24 +42,24 @@ Recipient = Annotated[EllipticKey | MontgomeryKey, Field(discriminator="kty")]
 
 
 def read_recipient(text: bytes | str) -> EllipticKey | MontgomeryKey:
-    """The public key in a JWK's text.
+    """Parse the public key in a JWK.
 
     Raises:
-        RecipientError: It is a private key, or none that a card can be sealed to.
+        RecipientError: It is a private key, or not one that a card can be sealed to.
     """
     if len(text) > MAX_KEY_BYTES:
-        raise RecipientError("it is longer than any key")
+        raise RecipientError("it is too long for a key")
     try:
         fields: Any = json.loads(text)
     except (ValueError, RecursionError):
         raise RecipientError("it is not JSON") from None
     if not isinstance(fields, dict):
-        raise RecipientError("it is not one JWK")
+        raise RecipientError("it is not a single JWK")
     if any(name in fields for name in _PRIVATE):
-        raise RecipientError("it is a private key; name the .pub file beside it, and keep this one elsewhere")
+        raise RecipientError("it is a private key; use the .pub file next to it, and keep the private key elsewhere")
     public = {name: value for name, value in fields.items() if name not in _NOTES}
     adapter: TypeAdapter[EllipticKey | MontgomeryKey] = TypeAdapter(Recipient)
     try:
         return adapter.validate_python(public)
     except ValidationError:
-        raise RecipientError("it is no public JWK of kty EC (P-256, P-384, P-521) or OKP (X25519)") from None
+        raise RecipientError("it is not a public JWK of kty EC (P-256, P-384, P-521) or OKP (X25519)") from None

@@ -1,4 +1,4 @@
-"""What the vault answers: one closed reply, one line. Only the one of sink `model` has room for a card number."""
+"""The vault's reply: one line of fixed fields. Only the reply for sink `model` can contain a card number."""
 
 import json
 import re
@@ -40,9 +40,9 @@ _STATUS: dict[Sink, Status] = {"none": "verified", "page": "shown", "sealed": "s
 
 
 class VaultReply(Message):
-    """What became of it. The fields have no room for a card number: that is the point of them."""
+    """The outcome of a reveal. By design, no field can contain a card number."""
 
-    # A reply of another status carries something more, and is a class of its own.
+    # False in subclasses, which add the content for their sink.
     _plain: ClassVar[bool] = True
 
     status: Status
@@ -64,16 +64,16 @@ class VaultReply(Message):
         if self.status != (_STATUS[self.sink] if well else "failed") or (not well and self.sink != "none"):
             raise ValueError("status and sink contradict each other")
         if well and self._plain != (self.sink in ("none", "page")):
-            raise ValueError("what the sink is for is missing, or too much")
+            raise ValueError("the content for the sink is missing or unexpected")
         return self
 
     def fields(self) -> dict[str, Any]:
-        """The fields as the line has them."""
+        """Return the fields as they are serialized."""
         return self.model_dump()
 
 
 class SealedReply(VaultReply):
-    """The card, readable only with the private key of the recipient."""
+    """The card, readable only with the recipient's private key."""
 
     _plain = False
 
@@ -90,7 +90,7 @@ def _digits(least: int, most: int) -> AfterValidator:
 
 
 class ReleasedReply(VaultReply):
-    """The card in the clear: for the sink `model`, which the operator and a person both said yes to."""
+    """The card in plain text, for the sink `model`, which both the operator and a person have approved."""
 
     _plain = False
 
@@ -98,7 +98,7 @@ class ReleasedReply(VaultReply):
     cvc: Annotated[Secret, _digits(3, 4)] | None = None
 
     def fields(self) -> dict[str, Any]:
-        """The fields as the line has them, opened."""
+        """Return the fields as they are serialized, with the secrets exposed."""
         secrets = {"pan": self.pan.expose(), "cvc": None if self.cvc is None else self.cvc.expose()}
         return self.model_dump(exclude={"pan", "cvc"}) | secrets
 
@@ -107,25 +107,25 @@ _REPLIES: dict[Sink, type[VaultReply]] = {"sealed": SealedReply, "model": Releas
 
 
 def failed(code: Code) -> VaultReply:
-    """The reply of a reveal that ended with `code`."""
+    """Return the reply for a reveal that failed with `code`."""
     return VaultReply(status="failed", code=code, sink="none")
 
 
 def clean_brand(brand: str | None) -> str | None:
-    """A brand in capitals, or None where it is more than 20 letters and blanks."""
+    """Return the brand in capitals, or None if it is not 1 to 20 letters and spaces."""
     capitals = (brand or "").upper()
     return capitals if re.fullmatch(_BRAND, capitals) else None
 
 
 def reply_line(reply: VaultReply) -> bytes:
-    """The one spelling of a reply, newline included."""
+    """Encode a reply in its only valid form, with the newline."""
     return json.dumps(reply.fields(), separators=(",", ":")).encode() + b"\n"
 
 
 def parse_reply(line: bytes, sink: Sink = "none") -> VaultReply:
-    """The reply in a line. Raises `VaultError` for everything but the one spelling of a reply that this sink has."""
+    """Parse a reply. Raises `VaultError` unless the line is a reply for this sink in its only valid form."""
     reply = _parse(VaultReply, line) or _parse(_REPLIES.get(sink, VaultReply), line)
-    # Padding, escapes, doubled keys and second lines would be room for more than the fields say.
+    # Padding, escapes, duplicate keys and extra lines could carry more data than the fields.
     if reply is None or reply_line(reply) != line or (reply.status != "failed" and reply.sink != sink):
         raise VaultError
     return reply

@@ -1,4 +1,4 @@
-"""What the server hands the vault: one closed request, one line."""
+"""The request that the server sends to the vault: one line of fixed fields."""
 
 import json
 from typing import Annotated, Literal, Self
@@ -12,25 +12,25 @@ MAX_REQUEST_BYTES = 16 * 1024
 MAX_DEADLINE_SECONDS = 120.0
 
 Sink = Literal["none", "page", "sealed", "model"]
-# Not \d: it takes the digits of every script.
+# Not \d, which matches the digits of every script.
 Last4 = Annotated[str, Field(pattern=r"^[0-9]{4}$")]
 
 
 class VaultError(Exception):
-    """A line that is not exactly what may stand there. Constant text."""
+    """A line that violates the vault's protocol. The text is constant."""
 
     def __init__(self) -> None:
         super().__init__("the vault's protocol was violated")
 
 
 class Message(BaseModel):
-    """One line between the server and the vault: closed, strict, and silent about what broke its rules."""
+    """One line between the server and the vault: strict, without extra fields, and without values in errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True)
 
 
 class Verifier(Message):
-    """Checks a passphrase without knowing it: scrypt (RFC 7914), salt and key in hex, at most 64 MiB."""
+    """Checks a passphrase without containing it: scrypt (RFC 7914), salt and key in hex, at most 64 MiB."""
 
     salt: str = Field(pattern=r"^[0-9a-f]{32,128}$", repr=False)
     key: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
@@ -40,21 +40,21 @@ class Verifier(Message):
 
 
 class PageOrder(Message):
-    """What the page says and asks. Without a `verifier` a press of the button is the approval."""
+    """What the page shows and asks for. Without a `verifier`, pressing the button is the approval."""
 
     handle: str = Field(pattern=r"^[A-Za-z0-9_-]{22,64}$", repr=False)
-    """The path of the page: nothing that guards it, but nobody comes upon it by chance either."""
+    """Random path of the page. It prevents accidental visits, but is no access control."""
     asked_by: str = Field(max_length=80)
-    """The client program, as it calls itself."""
+    """The name that the client program gave itself."""
     environment: Literal["embedded", "sandbox", "production"]
     verifier: Verifier | None = None
 
 
 class VaultRequest(Message):
-    """One card to reveal. `deadline_seconds` bounds the whole reveal, the start of the process included.
+    """A request to reveal one card. `deadline_seconds` bounds the whole reveal, including the start of the process.
 
-    `page` goes with the sink of that name, `recipient` with `sealed`, `with_code` with `model`.
-    `trace` is a file for the shapes of the vault's calls: see `machines_mcp.partner.trace`.
+    `page` is only for the sink `page`, `recipient` for `sealed`, `with_code` for `model`.
+    `trace` is a file for the shapes of the vault's calls; see `machines_mcp.partner.trace`.
     """
 
     base_url: str = Field(max_length=2048)
@@ -74,16 +74,16 @@ class VaultRequest(Message):
     @model_validator(mode="after")
     def _what_the_sink_needs(self) -> Self:
         if (self.page is not None) != (self.sink == "page"):
-            raise ValueError("an order for a page goes with that sink")
+            raise ValueError("page must be set for the sink page only")
         if (self.recipient is not None) != (self.sink == "sealed"):
-            raise ValueError("a recipient goes with the sealed sink")
+            raise ValueError("recipient must be set for the sink sealed only")
         if self.with_code and self.sink != "model":
-            raise ValueError("only the model's sink is told whether it gets the code")
+            raise ValueError("with_code is for the sink model only")
         return self
 
 
 def parse_request(line: bytes) -> VaultRequest:
-    """The request in a line. Raises `VaultError`."""
+    """Parse a request. Raises `VaultError`."""
     try:
         return VaultRequest.model_validate_json(line)
     except ValidationError:
@@ -91,6 +91,6 @@ def parse_request(line: bytes) -> VaultRequest:
 
 
 def request_line(request: VaultRequest) -> bytes:
-    """The request as a line, its key opened."""
+    """Encode a request as a line, with the partner key exposed."""
     fields = request.model_dump(exclude={"partner_key"})
     return json.dumps({**fields, "partner_key": request.partner_key.expose()}).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Where an open card goes without a page: nowhere, sealed to a key, or, twice permitted, back in the clear."""
+"""The sinks without a page: drop the card, seal it to a key, or, if permitted twice, return it in plain text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from machines_mcp.vault.request import VaultRequest
 
 
 async def reveal(request: VaultRequest) -> VaultReply:
-    """Fetch, open and check a card's secrets and hand them to the request's sink."""
+    """Fetch, decrypt and check a card's secrets, and pass them to the request's sink."""
     try:
         return await _SINKS[request.sink](request)
     except CardSecretsError as error:

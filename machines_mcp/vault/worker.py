@@ -1,4 +1,4 @@
-"""The vault's side of the pipes: one request in, one reply out, the end."""
+"""The vault process: read one request, write one reply, and exit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from machines_mcp.vault.sinks import reveal
 
 
 def serve() -> NoReturn:
-    """Answer the request on standard input and end the process, with 0 when the reply was written."""
+    """Handle the request on standard input and exit, with status 0 once the reply is written."""
     hardening.forbid_dumps()
     hardening.die_with_parent()
     dialogue = ParentPipe(hardening.take_output())
@@ -23,7 +23,7 @@ def serve() -> NoReturn:
         _answer(dialogue)
     except BaseException:
         dialogue.reply(failed("internal"))
-    # No finalisers: nothing that still holds a secret runs again.
+    # Skip finalizers: no code that still holds a secret may run again.
     os._exit(0)
 
 
@@ -47,7 +47,7 @@ def _open_page(request: VaultRequest, dialogue: ParentPipe) -> None:
 def _read_line() -> bytes:
     line = b""
     while not line.endswith(b"\n"):
-        # Nothing comes at the end of the pipe, nor where the line is as long as it may be.
+        # The chunk is empty at end of file, and once the line has its maximum length.
         chunk = os.read(0, MAX_REQUEST_BYTES - len(line))
         if not chunk:
             raise VaultError

@@ -80,7 +80,7 @@ def test_a_wait_that_closes_its_poll_is_measured(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("on_cancel", "complaint"),
-    [("pass", "did not let go"), ("poll.close(); n == 4 and ask()", "went on polling")],
+    [("pass", "did not stop"), ("poll.close(); n == 4 and ask()", "kept polling")],
 )
 def test_a_server_that_does_not_let_go_or_polls_on_gives_no_figure(
     on_cancel: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

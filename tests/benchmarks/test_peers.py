@@ -70,7 +70,7 @@ def test_a_peer_that_can_not_be_had_says_so_and_leaves_nothing_that_looks_instal
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     peer = Peer("@a/b", "1.0", "node", "b.js")
-    with pytest.raises(BenchmarkError, match="@a/b is left out: there is no npm"):
+    with pytest.raises(BenchmarkError, match="@a/b is skipped: npm is not installed"):
         installed(peer, tmp_path / "peers", tmp_path)
     assert not (tmp_path / "peers" / "b-1.0" / ".made").exists()
 

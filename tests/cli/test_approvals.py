@@ -52,7 +52,9 @@ def run(env: dict[str, str]) -> Run:
     return command
 
 
-def ask(env: dict[str, str], details: ApprovalDetails = DETAILS, digest: str = "d1", asked_by: str = "agent 1.0") -> str:
+def ask(
+    env: dict[str, str], details: ApprovalDetails = DETAILS, digest: str = "d1", asked_by: str = "agent 1.0"
+) -> str:
     """The id of a call that waits."""
 
     async def opened() -> str:
@@ -110,7 +112,7 @@ def test_a_wrong_passphrase_decides_nothing_and_is_in_the_audit(run: Run, env: d
     set_passphrase(env)
     approval_id = ask(env)
     result = run(command, approval_id, typed="not this one\n")
-    assert "not the passphrase" in refused(result)
+    assert "Wrong passphrase." in refused(result)
     assert "not this one" not in result.output
     assert row(env, approval_id).state == "waiting"
     assert [(entry.verdict, entry.by) for entry in audit(env, "decision")] == [("wrong", "terminal")]
@@ -120,10 +122,10 @@ def test_five_wrong_ones_lock_and_then_the_right_one_is_not_tried(run: Run, env:
     set_passphrase(env)
     approval_id = ask(env)
     said = [refused(run("approve", approval_id, typed="wrong\n")) for _ in range(5)]
-    assert ["not the passphrase" in line for line in said] == [True] * 4 + [False]
+    assert ["Wrong passphrase." in line for line in said] == [True] * 4 + [False]
     assert said[4] == refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
     assert said[4] == refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
-    assert "five wrong tries" in said[4]
+    assert "Too many wrong passphrases." in said[4]
     assert row(env, approval_id).state == "waiting"
     assert [entry.code for entry in audit(env, "alarm")] == ["passphrase.locked"]
 
@@ -143,7 +145,7 @@ def test_no_passphrase_typed_is_no_wrong_try(run: Run, env: dict[str, str], type
     approval_id = ask(env)
     result = run("approve", approval_id, typed=typed)
     assert result.exit_code == 2
-    assert "nothing was typed" in result.stderr
+    assert "no input" in result.stderr
     assert audit(env, "decision") == []
 
 
@@ -174,7 +176,7 @@ def _hour(at: float) -> str:
 
 
 def test_all_that_waits_is_listed_and_what_does_not_is_not(run: Run, env: dict[str, str]) -> None:
-    assert run("approve").stdout.startswith("Nothing waits")
+    assert run("approve").stdout.startswith("No approvals are waiting")
     set_passphrase(env)
     ids = [ask(env, digest=digest) for digest in ("d1", "d2", "d3")]
     run("deny", ids[1], typed=PASSPHRASE + "\n")
@@ -199,10 +201,10 @@ def test_what_is_no_id_is_not_looked_for(run: Run, command: str, wrong: str) -> 
 def test_an_id_that_waits_no_more_is_told_what_became_of_it(run: Run, env: dict[str, str]) -> None:
     set_passphrase(env)
     approval_id = ask(env)
-    assert "There is no approval under this id" in refused(run("approve", "0" * 32))
+    assert "No approval has this id" in refused(run("approve", "0" * 32))
     run("approve", approval_id, typed=PASSPHRASE + "\n")
-    assert "approved already" in refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
-    assert "approved already" in refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
+    assert "Already approved" in refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
+    assert "Already approved" in refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
 
 
 def test_under_another_policy_nothing_is_decided_and_the_way_out_is_said(
@@ -216,11 +218,11 @@ def test_under_another_policy_nothing_is_decided_and_the_way_out_is_said(
     for command in ("approve", "deny"):
         result = run(command, approval_id, typed=PASSPHRASE + "\n", MACHINES_POLICY=str(policy))
         assert "MACHINES_POLICY" in refused(result)
-    assert "Nothing waits" in run("approve", MACHINES_POLICY=str(policy)).stdout
+    assert "No approvals are waiting" in run("approve", MACHINES_POLICY=str(policy)).stdout
     assert row(env, approval_id).state == "waiting"
 
 
-@pytest.mark.parametrize(("only", "where"), [("page", "a page of its own"), ("form", "at the desk")])
+@pytest.mark.parametrize(("only", "where"), [("page", "on its own page"), ("form", "at the desk")])
 def test_what_its_own_page_grants_is_not_granted_here_but_can_be_refused(
     run: Run, env: dict[str, str], only: str, where: str
 ) -> None:

@@ -125,7 +125,7 @@ def test_a_whole_chain_is_exit_code_0(run: Run, folder: Path) -> None:
     result = run("verify")
     assert result.exit_code == 0
     assert result.stdout == (
-        "Whole: 4 rows, the newest of 2027-01-15 08:00:06 UTC; without a head a cut end is not seen.\n"
+        "Intact: 4 rows, the newest from 2027-01-15 08:00:06 UTC; without a checkpoint, truncation goes unnoticed.\n"
     )
 
 
@@ -136,11 +136,11 @@ def test_no_rows_at_all_are_whole(run: Run) -> None:
 @pytest.mark.parametrize(
     ("statement", "where"),
     [
-        ("UPDATE audit SET amount_cents = 1 WHERE seq = 3", "row 3 was changed, swapped or put in"),
-        ("DELETE FROM audit WHERE seq = 2", "rows are missing from row 2 on"),
-        ("DELETE FROM audit WHERE seq = 1", "rows are missing from row 1 on"),
-        ("UPDATE audit SET seq = 9 WHERE seq = 4", "rows are missing from row 4 on"),
-        ("DROP TABLE audit", "the table of the audit is gone"),
+        ("UPDATE audit SET amount_cents = 1 WHERE seq = 3", "row 3 was changed, swapped or inserted"),
+        ("DELETE FROM audit WHERE seq = 2", "rows are missing, starting at row 2"),
+        ("DELETE FROM audit WHERE seq = 1", "rows are missing, starting at row 1"),
+        ("UPDATE audit SET seq = 9 WHERE seq = 4", "rows are missing, starting at row 4"),
+        ("DROP TABLE audit", "the audit table is missing"),
     ],
 )
 def test_what_was_tampered_with_is_exit_code_1_and_says_where(
@@ -155,19 +155,19 @@ def test_what_was_tampered_with_is_exit_code_1_and_says_where(
 
 def test_several_places_are_counted(run: Run, folder: Path) -> None:
     tamper(folder, "UPDATE audit SET code = 'x' WHERE seq IN (1, 3)")
-    assert "row 1 was changed, swapped or put in, and 1 places more" in run("verify").stdout
+    assert "row 1 was changed, swapped or inserted, and 1 more" in run("verify").stdout
 
 
 def test_a_head_shows_that_the_end_was_cut(run: Run, folder: Path, tmp_path: Path) -> None:
     head = tmp_path / "head.json"
     assert run("verify", "--write-head", str(head)).exit_code == 0
     assert Checkpoint.read(head).seq == 4
-    assert "the head of row 4 is one of them" in run("verify", "--head", str(head)).stdout
+    assert "the checkpoint at row 4 matches" in run("verify", "--head", str(head)).stdout
     tamper(folder, "DELETE FROM audit WHERE seq > 2")
     assert run("verify").exit_code == 0
     result = run("verify", "--head", str(head))
     assert result.exit_code == 1
-    assert "the head speaks of row 4, which is not there" in result.stdout
+    assert "the checkpoint names row 4, which is missing or different" in result.stdout
 
 
 def test_a_head_shows_that_the_whole_database_was_replaced(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -179,17 +179,17 @@ def test_a_head_shows_that_the_whole_database_was_replaced(run: Run, folder: Pat
 
 
 def test_a_head_that_is_not_there_or_none_is_not_to_be_told(run: Run, folder: Path, tmp_path: Path) -> None:
-    assert "The head is not there" in said(run("verify", "--head", str(tmp_path / "head")))
-    assert "The head can't be read, or is none" in said(run("verify", "--head", str(tmp_path)))
+    assert "The checkpoint is missing" in said(run("verify", "--head", str(tmp_path / "head")))
+    assert "The checkpoint can't be read or is invalid" in said(run("verify", "--head", str(tmp_path)))
     (tmp_path / "head").write_text("{}", encoding="ascii")
-    assert "The head can't be read, or is none" in said(run("verify", "--head", str(tmp_path / "head")))
-    assert "The head can't be written" in said(run("verify", "--write-head", str(tmp_path / "no" / "head")))
+    assert "The checkpoint can't be read or is invalid" in said(run("verify", "--head", str(tmp_path / "head")))
+    assert "The checkpoint can't be written" in said(run("verify", "--write-head", str(tmp_path / "no" / "head")))
 
 
 def test_without_its_key_nothing_is_judged_and_no_key_is_made(run: Run, folder: Path) -> None:
     key = folder / "keys" / "audit.key"
     key.unlink()
-    assert "The key of the audit is not there" in said(run("verify"))
+    assert "The audit key is missing" in said(run("verify"))
     assert not key.exists()
 
 

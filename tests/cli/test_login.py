@@ -46,9 +46,8 @@ def test_a_line_of_stdin_is_stored_for_the_environment_that_is_named(run: Run) -
     result = run("login", "sandbox", typed=f"{KEY}\n")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
-        "The key for sandbox is in the system's keyring. A server with MACHINES_ENV=sandbox finds it there.",
-        "No passphrase is set, so nobody can approve anything yet: run machines-mcp passphrase with this server's "
-        "settings.",
+        "The key for sandbox is in the system's keyring. A server with MACHINES_ENV=sandbox uses it.",
+        "No passphrase is set, so nothing can be approved. Run machines-mcp passphrase with this server's settings.",
     ]
     assert from_keyring("sandbox") == Secret(KEY)
     assert from_keyring("production") is None
@@ -68,12 +67,12 @@ def test_without_an_environment_nothing_is_done(
 ) -> None:
     result = run(verb, typed=f"{KEY}\n", **settings)
     assert result.exit_code == 2
-    assert "Say for which environment" in result.stderr
+    assert "Name the environment of the key" in result.stderr
     assert keyring.asked == 0
 
 
 @pytest.mark.parametrize(
-    ("typed", "says"), [("", "nothing was typed"), ("short\n", "8 to 512 printable"), (f"{KEY} {KEY}\n", "8 to 512")]
+    ("typed", "says"), [("", "no input"), ("short\n", "8 to 512 printable"), (f"{KEY} {KEY}\n", "8 to 512")]
 )
 def test_what_is_no_key_is_not_stored(run: Run, keyring: FakeKeyring, typed: str, says: str) -> None:
     result = run("login", "sandbox", typed=typed)
@@ -91,7 +90,7 @@ def test_a_key_is_never_an_argument(run: Run, keyring: FakeKeyring) -> None:
 def test_a_key_that_goes_first_is_said(run: Run) -> None:
     result = run("login", "sandbox", typed=f"{KEY}\n", MACHINES_PARTNER_KEY=OTHER)
     assert result.exit_code == 0
-    assert "Here MACHINES_PARTNER_KEY is set, which is taken before it." in result.stdout
+    assert "MACHINES_PARTNER_KEY is set here and takes precedence." in result.stdout
 
 
 def test_a_passphrase_that_is_set_is_not_asked_for(run: Run) -> None:
@@ -107,7 +106,7 @@ def test_logout_says_whether_there_was_one(run: Run, keyring: FakeKeyring) -> No
     assert run("logout", "sandbox").stdout == "The key for sandbox is no longer stored.\n"
     assert not file_of("sandbox").exists()
     nothing = run("logout", "sandbox")
-    assert (nothing.exit_code, nothing.stdout) == (0, "No key was stored for sandbox; there was nothing to do.\n")
+    assert (nothing.exit_code, nothing.stdout) == (0, "No key was stored for sandbox. Nothing was removed.\n")
 
 
 def test_a_keyring_that_does_not_let_go_is_said(run: Run, keyring: FakeKeyring) -> None:
@@ -115,7 +114,7 @@ def test_a_keyring_that_does_not_let_go_is_said(run: Run, keyring: FakeKeyring) 
     keyring.mood = "locked"
     result = run("logout", "sandbox")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == ("The key may still be stored: the keyring refused to answer; unlock it and try again.\n")
+    assert result.stderr == ("The key may still be stored: the keyring refused access. Unlock it and try again.\n")
 
 
 def test_a_folder_that_cannot_be_written_is_said(run: Run, keyring: FakeKeyring, tmp_path: Path) -> None:
@@ -137,13 +136,13 @@ def test_at_a_terminal_the_environment_is_confirmed_and_the_first_passphrase_set
         "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
     }
     answers = [
-        ("to go on: ", confirmed),
+        ("to confirm: ", confirmed),
         ("Partner key: ", KEY),
-        ("characters or more): ", "correct horse battery"),
-        ("Once more: ", "correct horse battery"),
+        ("characters): ", "correct horse battery"),
+        ("Repeat the new passphrase: ", "correct horse battery"),
     ]
     shown, code = _at_a_terminal(["login", "production"], env, answers if stored else answers[:1])
-    assert "(api.machines.cash). Money there is real." in shown
+    assert "(api.machines.cash). It moves real money." in shown
     assert KEY not in shown
     assert "correct horse battery" not in shown
     assert ("The passphrase was set at" in shown, code) == ((True, 0) if stored else (False, 2))

@@ -77,7 +77,7 @@ def test_it_is_changed_with_the_old_one(run: Run, env: dict[str, str]) -> None:
     run(typed=[FIRST])
     refused = run(typed=[SECOND, SECOND])
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "not the passphrase; it was not changed" in refused.stderr
+    assert "Wrong passphrase. It was not changed." in refused.stderr
     assert check(env, FIRST) == "right"
     changed = run(typed=[FIRST, SECOND])
     assert changed.exit_code == 0
@@ -88,9 +88,9 @@ def test_it_is_changed_with_the_old_one(run: Run, env: dict[str, str]) -> None:
 def test_five_wrong_old_ones_lock_the_change_too(run: Run, env: dict[str, str]) -> None:
     run(typed=[FIRST])
     said = [run(typed=[SECOND, SECOND]).stderr for _ in range(5)]
-    assert "five wrong tries" in said[4]
+    assert "Too many wrong passphrases." in said[4]
     assert said[3] != said[4]
-    assert "five wrong tries" in run(typed=[FIRST, SECOND]).stderr
+    assert "Too many wrong passphrases." in run(typed=[FIRST, SECOND]).stderr
     assert "It is locked after five wrong tries." in run("--status").stdout
     assert check(env, FIRST) == "locked"
 
@@ -99,7 +99,7 @@ def test_five_wrong_old_ones_lock_the_change_too(run: Run, env: dict[str, str]) 
 def test_one_that_is_too_short_or_too_long_is_refused_with_the_rule(run: Run, env: dict[str, str], new: str) -> None:
     result = run(typed=[new])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "A passphrase has 8 to 200 characters; nothing was set.\n"
+    assert result.stderr == "A passphrase must have 8 to 200 characters. Nothing was set.\n"
     assert check(env, new) == "unset"
 
 
@@ -110,7 +110,7 @@ def test_nothing_typed_is_said_and_changes_nothing(run: Run, env: dict[str, str]
     before = check(env, FIRST)
     result = run(typed=typed)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "nothing was typed" in result.stderr
+    assert "no input" in result.stderr
     assert check(env, FIRST) == before
 
 
@@ -121,7 +121,7 @@ def test_a_file_that_is_broken_is_named_and_the_way_out(run: Run, env: dict[str,
     for result in (run("--status"), run(typed=[FIRST, SECOND])):
         assert (result.exit_code, result.stdout) == (2, "")
         assert str(file) in result.stderr
-        assert "remove it to set a new one" in result.stderr
+        assert "then set a new passphrase" in result.stderr
 
 
 def test_it_is_no_argument_and_no_variable(run: Run, env: dict[str, str]) -> None:
@@ -178,7 +178,7 @@ def test_at_a_terminal_it_is_asked_twice_and_never_shown(env: dict[str, str]) ->
 def test_two_that_differ_are_not_set(env: dict[str, str]) -> None:
     status, screen = talk(env, FIRST, SECOND)
     assert status == 2
-    assert "not the same" in screen
+    assert "passphrases differ" in screen
     assert check(env, FIRST) == "unset"
 
 

@@ -48,13 +48,13 @@ def test_it_says_of_every_tool_and_class_what_may_be_done_and_why(tmp_path: Path
         (tool.name, str(e)) for tool in TOOLS for e in tool.action_classes
     ]
     by_call = {(row["tool"], row["class"]): (row["rule"], row["why"]) for row in rows}
-    assert by_call["create_session", "write"] == ("allow", "at once (tools.create_session.write)")
-    assert by_call["create_withdrawal", "money"] == ("deny", "the operator refuses create_withdrawal (money)")
-    assert by_call["create_card", "money"] == ("ask", "a person decides at the desk or at a terminal (classes.money)")
-    assert by_call["reveal_card", "reveal"] == ("ask", "a person decides on the vault's page (classes.reveal)")
+    assert by_call["create_session", "write"] == ("allow", "runs at once (tools.create_session.write)")
+    assert by_call["create_withdrawal", "money"] == ("deny", "the policy denies create_withdrawal (money)")
+    assert by_call["create_card", "money"] == ("ask", "requires approval at the desk or at a terminal (classes.money)")
+    assert by_call["reveal_card", "reveal"] == ("ask", "requires approval on the vault's page (classes.reveal)")
     assert by_call["update_card", "write"] == (
         "ask",
-        "a person decides in the client's dialog, at the desk or at a terminal (classes.write)",
+        "requires approval in the client's dialog, at the desk or at a terminal (classes.write)",
     )
 
 
@@ -96,7 +96,7 @@ def test_it_judges_for_the_environment_that_is_set(tmp_path: Path) -> None:
 
 def test_it_judges_for_the_user_and_the_mode_that_are_set(tmp_path: Path) -> None:
     path = _example("sandbox", tmp_path)
-    assert "users does not list MACHINES_USER_ID" in _check(str(path), MACHINES_USER_ID="user-9").stderr
+    assert "users does not include MACHINES_USER_ID" in _check(str(path), MACHINES_USER_ID="user-9").stderr
     assert _check(str(path), MACHINES_USER_ID="user-1").exit_code == 0
     rules = {row["rule"] for row in _report(path, MACHINES_READ_ONLY="1")["tools"] if row["class"] != "read"}
     assert rules == {"deny"}
@@ -106,7 +106,7 @@ def test_it_judges_for_the_user_and_the_mode_that_are_set(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (f"version = {CANARY}", "The policy's file is not TOML, at line 1."),
+        (f"version = {CANARY}", "The policy file is not valid TOML at line 1."),
         (f'version = 1\nenvironment = "{CANARY}"', "environment must be 'embedded', 'sandbox' or 'production'"),
         ("version = 1\nenvironment = 7", "environment must be 'embedded', 'sandbox' or 'production'"),
         ("", "version is missing"),
@@ -127,7 +127,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     refused = _check(str(tmp_path / CANARY))
     assert (refused.exit_code, refused.stderr) == (
         2,
-        "The policy's file can't be read; check that it is there and that this user may read it.\n",
+        "The policy file can't be read; check that it exists and that this user can read it.\n",
     )
 
 
@@ -140,8 +140,8 @@ def test_a_path_from_here_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("key", "reveal.sealed_key can't be sealed to: it is a private key"),
-        ("text", "reveal.sealed_key can't be sealed to: it is not JSON"),
+        ("key", "reveal.sealed_key is not a usable public key: it is a private key"),
+        ("text", "reveal.sealed_key is not a usable public key: it is not JSON"),
         ("key.pub", ""),
     ],
 )
@@ -177,7 +177,7 @@ def _serve(policy: Path, folder: Path, **env: str) -> subprocess.CompletedProces
 def test_a_server_does_not_start_with_a_policy_that_is_refused(tmp_path: Path) -> None:
     ended = _serve(_example("sandbox", tmp_path), tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "In the policy, environment is not that of MACHINES_ENV, which is embedded.\n"
+    assert ended.stderr == "In the policy, environment does not match MACHINES_ENV, which is embedded.\n"
     assert _serve(_example("embedded", tmp_path), tmp_path).returncode == 0
 
 

@@ -63,7 +63,7 @@ def test_a_terminal_without_colour_gets_none(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_terminal_that_moves_no_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = drawn(monkeypatch, TERM="dumb")
-    assert seen.splitlines() == [f"Waiting for the deposit: {n}% of the time has passed" for n in (0, 50)]
+    assert seen.splitlines() == [f"Waiting for the deposit: {n}% of the wait time has passed" for n in (0, 50)]
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_a_wait_is_told_in_lines_and_ends_with_ctrl_c(waiting: Simulator, 
             assert process.stderr is not None
             assert process.stdout is not None
             told = (await process.stderr.receive()).decode()
-            assert told.startswith("Waiting for the identity check: 0% of the time has passed\n")
+            assert told.startswith("Waiting for the identity check: 0% of the wait time has passed\n")
             process.send_signal(signal.SIGINT)
             rest = b"".join([piece async for piece in process.stderr])
             assert rest.split()[-1:] == [b"Stopped."]

@@ -159,7 +159,7 @@ async def decisions(env: dict[str, str]) -> list[tuple[Any, ...]]:
 async def test_what_was_asked_is_shown_in_full_and_later_changes_nothing(env: dict[str, str]) -> None:
     approval, person = await interrupted(env), Person(["later"])
     found = await asked(env, person)
-    assert (found.ok, found.message) == (True, "0 of 1 settled.")
+    assert (found.ok, found.message) == (True, "0 of 1 resolved.")
     for shown in (
         approval.id,
         "$5.00",
@@ -170,7 +170,7 @@ async def test_what_was_asked_is_shown_in_full_and_later_changes_nothing(env: di
         "POST /withdrawals",
     ):
         assert shown in person.read
-    assert "answer was lost" in person.read
+    assert "response was lost" in person.read
     state, outcome, withdrawal, entries = await became(env, approval.id)
     assert (state, outcome, withdrawal, entries) == ("executing", None, "unknown", [("manual", None, None)])
     assert await decisions(env) == []
@@ -178,7 +178,7 @@ async def test_what_was_asked_is_shown_in_full_and_later_changes_nothing(env: di
 
 async def test_what_happened_is_the_outcome_and_stands_in_journal_and_audit(env: dict[str, str]) -> None:
     approval, person = await interrupted(env), Person(["yes", HASH], [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 1 settled."
+    assert (await asked(env, person)).message == "1 of 1 resolved."
     state, outcome, withdrawal, entries = await became(env, approval.id)
     assert (state, withdrawal, entries) == ("done", "confirmed", [("done", HASH, "terminal")])
     assert outcome is not None
@@ -189,7 +189,7 @@ async def test_what_happened_is_the_outcome_and_stands_in_journal_and_audit(env:
 
 async def test_what_did_not_happen_is_told_as_that_and_its_quote_is_not_used_again(env: dict[str, str]) -> None:
     approval, person = await interrupted(env), Person(["no"], [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 1 settled."
+    assert (await asked(env, person)).message == "1 of 1 resolved."
     state, _, withdrawal, entries = await became(env, approval.id)
     # The grant is not five minutes old, so the call may use it again: it finds its quote used.
     assert (state, withdrawal, entries) == ("granted", "rejected", [("rejected", None, "terminal")])
@@ -217,13 +217,13 @@ async def test_an_answer_that_only_the_journal_has_is_asked_about(
             approval.id
         ]
     person = Person(typed, [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 1 settled."
+    assert (await asked(env, person)).message == "1 of 1 resolved."
     assert ADDRESS in person.read
     _, _, status, entries = await became(env, approval.id)
     assert (status, entries) == (withdrawal, [entry])
 
 
-@pytest.mark.parametrize("at", ["append_in", "record_in", "say_in"])
+@pytest.mark.parametrize("at", ["append_in", "record_in", "resolve_in"])
 async def test_an_answer_is_kept_whole_or_not_at_all(
     env: dict[str, str], at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +244,7 @@ async def test_an_answer_is_kept_whole_or_not_at_all(
     monkeypatch.undo()
     assert await became(env, approval.id) == ("executing", None, "unknown", [("manual", None, None)])
     assert await decisions(env) == []
-    assert (await asked(env, Person(["no"], [PASSPHRASE]))).message == "1 of 1 settled."
+    assert (await asked(env, Person(["no"], [PASSPHRASE]))).message == "1 of 1 resolved."
 
 
 async def test_what_a_person_said_before_a_crash_is_not_asked_again(
@@ -258,21 +258,21 @@ async def test_what_a_person_said_before_a_crash_is_not_asked_again(
         return await settle(self, approval)
 
     settle: Any = Reconciler.reconcile
-    monkeypatch.setattr(Reconciler, "settle", dies)
+    monkeypatch.setattr(Reconciler, "reconcile", dies)
     with pytest.raises(KeyboardInterrupt):
         await asked(env, Person(["yes", HASH], [PASSPHRASE]))
     monkeypatch.undo()
     assert (await became(env, approval.id))[0] == "executing"
     person = Person([])
     assert (await asked(env, person)).message == resolve.NOTHING
-    assert "found out" in person.read
+    assert "resolved by asking Machines" in person.read
     state, outcome, withdrawal, _ = await became(env, approval.id)
     assert (state, (outcome or {})["status"], withdrawal) == ("done", "confirmed", "confirmed")
     assert len(await decisions(env)) == 1
 
 
 @pytest.mark.parametrize(
-    ("typed", "says"), [("not this one", "not the passphrase"), (PASSPHRASE.upper(), "not the passphrase")]
+    ("typed", "says"), [("not this one", "Wrong passphrase."), (PASSPHRASE.upper(), "Wrong passphrase.")]
 )
 async def test_a_wrong_passphrase_changes_nothing(env: dict[str, str], typed: str, says: str) -> None:
     approval = await interrupted(env)
@@ -290,14 +290,14 @@ async def test_what_is_no_id_is_not_kept(env: dict[str, str], reference: str) ->
     approval = await interrupted(env)
     person = Person(["yes", reference])
     await asked(env, person)
-    assert "That is no id" in person.read
+    assert "That is not an id" in person.read
     assert (await became(env, approval.id))[0] == "executing"
 
 
 async def test_each_is_asked_about_and_a_wrong_word_is_asked_for_again(env: dict[str, str]) -> None:
     first, second = await interrupted(env, "d1"), await interrupted(env, "d2")
     person = Person(["what?", "no", "perhaps", "maybe", "dunno"], [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 2 settled."
+    assert (await asked(env, person)).message == "1 of 2 resolved."
     assert (await became(env, first.id))[2] == "rejected"
     assert (await became(env, second.id))[2] == "unknown"
 
@@ -309,8 +309,8 @@ async def test_a_call_from_before_the_journal_ends_with_what_the_person_says(env
         await guard.store.run(lambda db: db.execute("DELETE FROM mutations"))
         await guard.store.run(lambda db: db.execute("UPDATE withdrawals SET approval_id = NULL, status = 'ready'"))
     person = Person(["yes", HASH, "no"], [PASSPHRASE, PASSPHRASE])
-    assert (await asked(env, person)).message == "2 of 2 settled."
-    assert "before there was a journal" in person.read
+    assert (await asked(env, person)).message == "2 of 2 resolved."
+    assert "before the journal existed" in person.read
     async with guard_of(env) as guard:
         found = [await guard.approvals.get(each) for each in ids]
     assert [(each.state, json.loads(each.outcome or "{}")["code"]) for each in found if each is not None] == [
@@ -324,7 +324,7 @@ async def test_a_withdrawal_whose_call_has_ended_is_asked_about_too(env: dict[st
     async with guard_of(env) as guard:
         await guard.approvals.finish(approval.id, '{"code": "outcome.unknown"}', ok=False, code="outcome.unknown")
     person = Person(["yes", HASH], [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 1 settled."
+    assert (await asked(env, person)).message == "1 of 1 resolved."
     assert f"to {ADDRESS}" in person.read
     assert (await became(env, approval.id))[2] == "confirmed"
 
@@ -346,7 +346,7 @@ async def test_the_card_that_a_person_names_is_the_outcome(tmp_path: Path) -> No
     async with two_cards(tmp_path) as (c, approval, card):
         chosen = (await cards(c))[1]["card_id"]
         person = Person(["yes", chosen])
-        assert (await asked(embedded(tmp_path), person)).message == "1 of 1 settled."
+        assert (await asked(embedded(tmp_path), person)).message == "1 of 1 resolved."
         assert "More than one card" in person.read
         found = await c.call("create_card", **card, approval_id=approval)
         assert found["card_id"] == chosen
@@ -356,16 +356,16 @@ async def test_the_card_that_a_person_names_is_the_outcome(tmp_path: Path) -> No
 async def test_a_card_that_machines_does_not_have_or_that_is_anothers_is_not_taken(tmp_path: Path) -> None:
     async with two_cards(tmp_path) as (c, approval, card):
         other = (await c.call("create_card"))["card_id"]
-        for reference, says in (("no-such-card", "no such card"), (other, "made by another call")):
+        for reference, says in (("no-such-card", "no such card"), (other, "Another call created that card")):
             person = Person(["yes", reference])
-            assert (await asked(embedded(tmp_path), person)).message == "0 of 1 settled."
+            assert (await asked(embedded(tmp_path), person)).message == "0 of 1 resolved."
             assert says in person.read
         assert (await c.call("create_card", **card, approval_id=approval))["code"] == "outcome.unknown"
 
 
 async def test_a_card_that_was_not_made_is_made_on_the_same_approval(tmp_path: Path) -> None:
     async with two_cards(tmp_path) as (c, approval, card):
-        assert (await asked(embedded(tmp_path), Person(["no"]))).message == "1 of 1 settled."
+        assert (await asked(embedded(tmp_path), Person(["no"]))).message == "1 of 1 resolved."
         await c.control("/keys", honoured=False)
         made = await c.call("create_card", **card, approval_id=approval)
         assert len(await cards(c)) == 3
@@ -379,7 +379,7 @@ async def test_what_machines_can_tell_is_not_asked_of_a_person(tmp_path: Path) -
         approval = await in_doubt(c, "create_card", label="Groceries")
         person = Person([])
         assert (await asked(embedded(tmp_path), person)).message == resolve.NOTHING
-        assert "found out by asking Machines" in person.read
+        assert "resolved by asking Machines" in person.read
         assert (await c.call("create_card", label="Groceries", approval_id=approval))["label"] == "Groceries"
 
 
@@ -393,15 +393,15 @@ async def test_the_doctor_explains_each_and_fails_where_a_person_must_say(env: d
 
     ok, says = await row()
     assert ok
-    assert f"create_withdrawal {approval.id} of user-1, since 20" in says
-    assert "cut short" in says
+    assert f"create_withdrawal {approval.id} for user-1, since 20" in says
+    assert "was interrupted" in says
     await asked(env, Person(["later"]))
     ok, says = await row()
     assert not ok
-    assert "answer was lost" in says
-    assert says.endswith("Look at Machines, then run machines-mcp doctor --resolve.")
+    assert "response was lost" in says
+    assert says.endswith("Check at Machines, then run machines-mcp doctor --resolve.")
     await asked(env, Person(["no"], [PASSPHRASE]))
-    assert await row() == (True, "nothing that was begun is without an outcome")
+    assert await row() == (True, "no unresolved calls")
 
 
 def test_without_a_terminal_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_without_a_terminal_it_is_refused_in_one_sentence(tmp_path: Path) -> Non
 async def test_at_a_terminal_it_asks_and_keeps_what_is_typed(env: dict[str, str], tmp_path: Path) -> None:
     approval = await interrupted(env)
     said = await anyio.to_thread.run_sync(_typed, env, ["no", PASSPHRASE])
-    assert "1 of 1 settled." in said
+    assert "1 of 1 resolved." in said
     assert PASSPHRASE not in said
     assert (await became(env, approval.id))[2] == "rejected"
 

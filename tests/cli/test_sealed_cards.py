@@ -57,7 +57,7 @@ def test_a_pair_is_told_with_what_to_do_with_each(tmp_path: Path) -> None:
 def test_a_card_is_not_printed_where_nobody_reads(key: Path, sealed: str) -> None:
     done = _run("unseal", str(key), sealed)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "The card is printed to a terminal only; for a program, say --json.\n"
+    assert done.stderr == "The card is only printed to a terminal. For a program, add --json.\n"
 
 
 @pytest.mark.parametrize("way", ["argument", "stdin", "dash"])

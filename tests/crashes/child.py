@@ -1,7 +1,7 @@
 """A server under test, and the process that such servers are forked from.
 
 A server is the product's own `serve` in a process of its own. What is put into that process is a hook at the labelled
-points (`storage/failpoints.py`): it writes down each point that is passed, and kills the process at the one it was told.
+points (`storage/failpoints.py`): it writes down each point passed, and kills the process at the one it was told.
 So no switch for tests is in the product.
 
 `python -m tests.crashes.child FD` is the nursery: it has imported what a server imports, and forks one for each order

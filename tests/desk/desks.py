@@ -113,7 +113,7 @@ def withdrawal(cents: int = 12_050, address: str = ADDRESS, **more: Any) -> Appr
     """What a withdrawal puts at stake."""
     given: dict[str, Any] = {
         "question": f"Withdraw ${cents / 100:,.2f} for the user “user-1” as usdc on base to “{address}”?",
-        "facts": (
+        "items": (
             Detail("User", "user-1"),
             Detail("Amount", f"${cents / 100:,.2f}"),
             Detail("Network", "usdc on base"),

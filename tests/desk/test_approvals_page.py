@@ -40,7 +40,7 @@ async def test_the_passphrase_decides_once(found: Office, person: Browser, decis
     assert await found.state(approval) == state
     again = await person.post(path, form)
     assert again.status_code == 409
-    assert "no longer waits" in again.text
+    assert "no longer waiting" in again.text
     assert await found.state(approval) == state
 
 
@@ -145,5 +145,5 @@ async def test_every_state_is_told_for_what_it_is(found: Office, person: Browser
     assert "partner.rejected" in (await person.get(f"/decisions/{failed.id}")).text
     assert "Running" in (await person.get(f"/decisions/{running.id}")).text
     await found.guard.approvals.executions.release(running.id)
-    assert "Nobody can say whether it happened" in (await person.get(f"/decisions/{running.id}")).text
+    assert "The outcome of the call is unknown" in (await person.get(f"/decisions/{running.id}")).text
     assert (await person.get("/decisions/" + "0" * 32)).status_code == 404

@@ -59,13 +59,13 @@ async def test_rows_are_found_by_what_they_are_of(simulated: Office, query: str,
         page = (await person.get(f"/audit{query}")).text
         assert numbers(page) == rows
         if rows == []:
-            assert "fit this filter" in page
+            assert "match this filter" in page
 
 
 async def test_a_day_that_does_not_exist_is_named_and_finds_nothing(person: Browser) -> None:
     for day in ("2027-02-30", "yesterday", "20270115", "2027-W01-1"):
         answer = await person.get(f"/audit?day={day}")
-        assert answer.status_code == 422 and "Enter a day that exists" in answer.text
+        assert answer.status_code == 422 and "Enter a valid day" in answer.text
         assert numbers(answer.text) == []
 
 
@@ -96,7 +96,7 @@ async def test_rows_are_told_in_words(found: Office, person: Browser) -> None:
     await filled(found)
     page = (await person.get("/audit")).text
     for words in (
-        "A person was asked",
+        "Approval requested",
         "Approved",
         "in a terminal",
         "Run",
@@ -132,8 +132,8 @@ async def test_the_chart_shows_what_left_beside_the_limit_and_the_table_says_the
                 await found.guard.approvals.grant(approval.id, "desk")
                 await found.guard.approvals.consume(approval)
         page = (await person.get("/audit")).text
-        assert "$200.00 of $200.00 taken today" in page
-        assert page.count("limit of a day: $200.00") == 2
+        assert "$200.00 of $200.00 used today" in page
+        assert page.count("daily limit: $200.00") == 2
         row = re.search(r'<tr><th scope="row">15 Jan 2027</th>(.*?)</tr>', page, re.DOTALL)
         assert row is not None
         assert re.findall(r">([^<\n]+)<", row[1]) == ["$150.00", "$50.00", "100 %"]

@@ -170,7 +170,7 @@ async def test_a_keyboard_alone_approves(found: Office, person: Visitor, page: T
             page.call("Emulation.setScriptExecutionDisabled", value=False)
 
     first, outline = await seen(walk)
-    assert first == ["A", "", "Skip to the content"]
+    assert first == ["A", "", "Skip to content"]
     assert "solid 3px" in outline, outline
     assert await found.state(money) == "granted"
 
@@ -230,7 +230,7 @@ async def test_a_keyboard_alone_searches_an_occupation_and_sends_the_form(
 
     said = await seen(walk)
     assert said["kept"] == "grace@example.com"
-    assert "That is not the passphrase." in said["problems"] and "One field" in said["problems"], said
+    assert "Wrong passphrase." in said["problems"] and "One field" in said["problems"], said
     assert said["focus"] == "problems"
     assert said["end"].startswith("Sent to Machines.")
     (sent,) = found.partner.sent
@@ -284,6 +284,6 @@ async def test_another_page_of_this_machine_can_neither_frame_it_nor_press_its_b
                 (child,) = page.call("Page.getFrameTree")["frameTree"]["childFrames"]
                 return child["frame"].get("unreachableUrl")
 
-        assert "own pages may send it a form" in await seen(press)
+        assert "own pages can submit its forms" in await seen(press)
         assert await seen(frame) == f"{found.address}{path}"
         assert await found.state(approval) == "waiting"

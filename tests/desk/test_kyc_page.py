@@ -89,8 +89,8 @@ async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost
         path, typed | {"occupation": "15-1132", "occupation_search": "worker", "action": "search"}
     )
     assert forms(chosen.text)[path]["occupation"] == "15-1132"
-    assert "19 more fit" in chosen.text
-    assert "No occupation has these words" in (await person.post(path, typed | {"occupation_search": "qqqq"})).text
+    assert "19 more match" in chosen.text
+    assert "No occupation matches" in (await person.post(path, typed | {"occupation_search": "qqqq"})).text
     assert found.partner.sent == [] and await found.state(approval) == "waiting"
 
 
@@ -99,9 +99,9 @@ async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost
     [
         ("first_name", "", "Enter the first name."),
         ("last_name", "x" * 51, "at most 50"),
-        ("birth_date", "1990-02-30", "a date that exists"),
+        ("birth_date", "1990-02-30", "a valid date"),
         ("birth_date", "2990-01-01", "not in the future"),
-        ("birth_date", "19900101", "a date that exists"),
+        ("birth_date", "19900101", "a valid date"),
         ("national_id", "12 34/5", "Letters, digits and hyphens"),
         ("country_of_issue", "USA", "at most 2"),
         ("country_of_issue", "U1", "Two letters"),
@@ -111,7 +111,7 @@ async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost
         ("occupation", "00-0000", "from the list"),
         ("occupation", "", "Search for and choose the occupation"),
         ("annual_salary", "1k", "Choose the annual income."),
-        ("address_city", "a\u202eb", "not in the form"),
+        ("address_city", "a\u202eb", "not in the right format"),
     ],
 )
 async def test_a_fault_stands_at_its_field_and_costs_no_try(
@@ -122,7 +122,7 @@ async def test_a_fault_stands_at_its_field_and_costs_no_try(
     await person.get(path)
     answer = await person.post(path, TYPED | {"passphrase": "wrong wrong wrong", "action": "send", name: value})
     assert answer.status_code == 422
-    assert "One field needs another look" in answer.text
+    assert "One field needs to be corrected" in answer.text
     assert says in answer.text
     assert f'id="f-{name}"' in answer.text and f'href="#{name}"' in answer.text
     assert "wrong wrong" not in answer.text
@@ -141,7 +141,7 @@ async def test_a_fault_that_only_the_tool_finds_comes_back_to_its_field(found: O
     assert answer.status_code == 422 and "City must have at most 100 characters." in answer.text
     found.partner.answer = Fulfilled("faulty", (("tax_id", "is required"),), "The arguments don't fit.")
     answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})
-    assert answer.status_code == 422 and "This was not sent" in answer.text and "don&#39;t fit" in answer.text
+    assert answer.status_code == 422 and "The form was not sent" in answer.text and "don&#39;t fit" in answer.text
     assert await found.state(approval) == "waiting"
 
 
@@ -172,14 +172,14 @@ async def test_where_machines_can_not_be_asked_for_the_form_that_is_said(found: 
     approval = await asked(found)
     found.partner.error = TimedOut()
     answer = await person.get(f"/kyc/{approval.id}")
-    assert answer.status_code == 502 and "try again" in answer.text
+    assert answer.status_code == 502 and "Try again" in answer.text
 
 
 async def test_in_the_simulator_the_form_needs_no_passphrase(simulated: Office) -> None:
     approval = await asked(simulated)
     async with browser(simulated) as person:
         page = (await person.get(f"/kyc/{approval.id}")).text
-        assert "Your passphrase" not in page and "real data" in page
+        assert "Your passphrase" not in page and "a real person" in page
         assert (await person.post(f"/kyc/{approval.id}", TYPED | {"action": "send"})).status_code == 303
     assert simulated.partner.sent == [TYPED]
 
@@ -190,7 +190,7 @@ async def test_a_call_that_went_wrong_after_the_yes_says_so(found: Office, perso
     found.partner.answer = Fulfilled("failed", (), "Machines did not accept the request; nothing was changed.")
     answer = await person.post(f"/kyc/{approval.id}", TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 303
-    assert "did not go well. Machines did not accept" in (await person.get(answer.headers["location"])).text
+    assert "but the call failed. Machines did not accept" in (await person.get(answer.headers["location"])).text
 
 
 async def test_what_was_typed_is_in_no_file_no_log_and_no_other_page(

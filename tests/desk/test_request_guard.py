@@ -160,7 +160,7 @@ async def test_a_link_in_a_chat_leads_in_and_says_how_to_go_on(found: Office) ->
     async with browser(found, signed_in=False) as person:
         answer = await person.get("/audit", **linked)
         assert answer.status_code == 401
-        assert '<a href="/audit">Go on, if you are signed in already.</a>' in answer.text
+        assert '<a href="/audit">Already signed in? Continue.</a>' in answer.text
 
 
 async def test_every_answer_forbids_what_is_not_needed(found: Office, person: Browser) -> None:

@@ -33,22 +33,22 @@ create_session: done
 create_card: active
 reveal_card: verified
 list_transactions: done
-no next step: the journey is at its end
+no next step: the journey is complete
 """
 PAYOUT = r"""25\.00 USD would arrive as about 25\.0 rusd
 approval\.required: at the desk
 the person: granted
 ready to be sent on chain \d+, until \d{4}-\d\d-\d\dT[\d:.]+Z
-asked again, it is the same one: True
-cents that left: 2500
+a repeated call returns the same withdrawal: True
+cents withdrawn: 2500
 cents to spend: 7500
 """
 LOST_CARD = r"""the card is active
   1200 cents: paid
-somebody found it, so it is locked
+reported lost, so it is locked
   3000 cents: card_not_active
-it won't come back, so it is canceled
-the new one is active
+not recovered, so it is canceled
+the replacement is active
   3000 cents: paid
   posted: 3000 cents with the new card
   declined: 3000 cents with the lost card

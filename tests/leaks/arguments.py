@@ -19,7 +19,7 @@ Schema = Mapping[str, Any]
 
 _LEGIBLE = ("plain", "groups of four", "groups of four, dashes", "full width")
 _ODD_TEXTS = (
-    "", " ", "\u202eabc", "\x1b[31mred", "a\u0000b", "null", "🂡" * 30, "'; drop table approvals; --", "../../etc/passwd",
+    "", " ", "\u202eabc", "\x1b[31mred", "a\u0000b", "null", "🂡" * 30, "'; drop table cards; --", "../../etc/passwd",
     "{{7*7}}", "%s%s%n", "<script>alert(1)</script>", "\ufffe", "x" * 300, "ß" * 60, "1e999", "-1", "\n\n", "NaN",
 )  # fmt: skip
 _ODD_VALUES: tuple[Any, ...] = (

@@ -112,7 +112,7 @@ def audit_skipped() -> Sequence[Swap]:
         if verdict != "executing":
             whole(self, db, kind, approval_id, verdict, code)
 
-    return [(ApprovalStore, "_tell", tell)]
+    return [(ApprovalStore, "_record_change", tell)]
 
 
 @_plant

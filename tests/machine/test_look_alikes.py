@@ -168,7 +168,7 @@ def test_a_list_that_grew_old_before_it_was_judged_does_not_count(monkeypatch: p
         await asyncio.sleep(30.0)
         return await judged(journal, entry)
 
-    monkeypatch.setattr(Journal, "rivals", slowly)
+    monkeypatch.setattr(Journal, "concurrent_requests", slowly)
     with granted(BARE) as (world, (what,)):
         calls(world, what, "late", seed=LATE)
         assert cards(world) == 0

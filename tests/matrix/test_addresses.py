@@ -58,7 +58,7 @@ async def test_the_journey_puts_nothing_into_an_address(
         learned.append(secret)
         learn(self, secret, *rest)
 
-    monkeypatch.setattr(OutputFilter, "learn", noted)
+    monkeypatch.setattr(OutputFilter, "add_secret", noted)
     async with caller(tmp_path) as found:
         await _journey(found)
     assert len(addresses) > 20

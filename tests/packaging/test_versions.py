@@ -20,7 +20,7 @@ WORKERS = 2
 ELSEWHERE = (
     *("packaging", "distribution", "docs", "examples", "benchmarks", "outside", "leaks", "mutants", "matrix"),
     *("approval", "faults", "crashes", "machine", "peers"),
-    *(f"journeys/test_{name}.py" for name in ("audit", "cut_short", "desk", "gates", "next_steps", "second_user")),
+    *(f"journeys/test_{name}.py" for name in ("audit", "interrupted", "desk", "gates", "next_steps", "second_user")),
 )
 # A new user gets a card, over stdio, with real processes.
 JOURNEY = "test_a_new_user_gets_a_verified_card_in_fifteen_steps"

@@ -41,7 +41,7 @@ def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
 
 @pytest.mark.parametrize("key", ["", "two words", "line\r\nX-Other: y", "schlüssel", "k" * 8193])
 def test_a_key_that_no_header_can_carry_is_refused_without_a_quote(key: str) -> None:
-    with pytest.raises(ValueError, match=r"^the partner key must be visible ASCII without blanks$"):
+    with pytest.raises(ValueError, match=r"^the partner key must be visible ASCII without spaces$"):
         PartnerClient("https://api.machines.cash/partner/v1", Secret(key))
 
 

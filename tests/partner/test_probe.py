@@ -134,7 +134,7 @@ async def test_a_user_without_kyc_is_asked_about_kyc_and_balances_alone(api: Ups
         "GET /balances",
     ]
     assert (rows["GET /agreements"].status, rows["GET /agreements"].note) == (409, "kyc_required")
-    assert rows["GET /cards"].note == "not asked: the user's KYC is not approved"
+    assert rows["GET /cards"].note == "skipped: the user's KYC is not approved"
     assert all(row.ok for row in rows.values())
 
 

@@ -40,7 +40,7 @@ class Feature:
 def _status(seen: Seen) -> bool:
     content, structured = seen["status"]["content"], seen["status"]["structuredContent"]
     waiting, unresolved = pluralize(len(structured["waiting"]), "call"), len(structured["unresolved"])
-    told = content[1]["text"] == f"{waiting} waiting for a person, {unresolved} unresolved."
+    told = content[1]["text"] == f"{waiting} waiting for approval, {unresolved} unresolved."
     return told and structured["environment"] == "embedded" and json.loads(content[0]["text"]) == structured
 
 

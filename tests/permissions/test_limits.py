@@ -87,10 +87,10 @@ class Book:
         broken = self.judge(call_request, details)
         if broken is not None:
             return broken
-        name = f"intent-{next(self.ids)}"
+        name = f"approval-{next(self.ids)}"
         self.db.execute(
-            "INSERT INTO approvals (id, tool, action_class, user_id, digest, question, state, created_at, expires_at, details,"
-            " amount_cents, card_id) VALUES (?, 'tool', ?, ?, 'digest', '', 'waiting', ?, ?, ?, ?, ?)",
+            "INSERT INTO approvals (id, tool, action_class, user_id, digest, question, state, created_at, expires_at,"
+            " details, amount_cents, card_id) VALUES (?, 'tool', ?, ?, 'digest', '', 'waiting', ?, ?, ?, ?, ?)",
             (
                 name,
                 action_class,
@@ -340,7 +340,7 @@ def test_a_clock_set_back_more_than_five_minutes_stops_everything_but_reading() 
     book = Book(Limits(per_day_cents=100))
     assert book.run(_out(100)) is None
     book.now -= 300
-    assert book.open(_card(1, "allTime")).startswith("intent")
+    assert book.open(_card(1, "allTime")).startswith("approval")
     book.now -= 1
     for action_class in ActionClass:
         broken = book.judge(CallRequest("tool", action_class, "user-1", "digest"), ApprovalDetails("?"))

@@ -204,7 +204,7 @@ async def test_a_broken_file_refuses_everything_and_is_not_written_over(passphra
     attempts: list[Callable[[], Awaitable[object]]] = [passphrase.is_set, passphrase.verifier]
     attempts.append(lambda: passphrase.check(RIGHT, "terminal"))
     for attempt in attempts:
-        with pytest.raises(StoreUnavailable, match="remove it to set a new one"):
+        with pytest.raises(StoreUnavailable, match="then set a new passphrase"):
             await attempt()
     with pytest.raises(StoreUnavailable):
         await passphrase.set(WRONG, RIGHT)

@@ -47,14 +47,14 @@ def test_a_class_that_the_policy_does_not_name_is_refused(action_class: ActionCl
     ("rules", "tools", "action_class", "tool", "says"),
     [
         ({ActionClass.MONEY: Rule.ASK}, {}, ActionClass.MONEY, "pay", ""),
-        ({}, {}, ActionClass.MONEY, "pay", "the operator refuses calls of the class money"),
+        ({}, {}, ActionClass.MONEY, "pay", "the policy denies calls of class money"),
         ({ActionClass.MONEY: Rule.ASK}, {"pay": {ActionClass.MONEY: Rule.DENY}}, ActionClass.MONEY, None, ""),
         (
             {ActionClass.MONEY: Rule.ASK},
             {"pay": {ActionClass.MONEY: Rule.DENY}},
             ActionClass.MONEY,
             "pay",
-            "refuses pay (money)",
+            "denies pay (money)",
         ),
         ({}, {"pay": {ActionClass.MONEY: Rule.ALLOW}}, ActionClass.MONEY, "pay", ""),
     ],

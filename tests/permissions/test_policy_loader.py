@@ -208,7 +208,7 @@ def test_one_rule_for_a_tool_of_two_classes_only_tightens(
 ) -> None:
     text = f'[tools]\nchange = "{rule}"\n'
     if write is None or money is None:
-        assert "tools.change is looser than classes.money; write it class by class" in _refused(path, text)
+        assert "tools.change is looser than classes.money; set it per class" in _refused(path, text)
         return
     policy = _load(path, text)
     assert (policy.rule(ActionClass.WRITE, "change"), policy.rule(ActionClass.MONEY, "change")) == (write, money)
@@ -231,18 +231,18 @@ def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (f'colour = "{CANARY}"', "colour is not a key of a policy."),
-        (f'[classes]\nmony = "{CANARY}"', "classes.mony is not a key of a policy; the nearest is money"),
-        (f'"{CANARY}!" = 1', "(an odd key) is not a key of a policy"),
+        (f'colour = "{CANARY}"', "colour is not a policy key."),
+        (f'[classes]\nmony = "{CANARY}"', "classes.mony is not a policy key; the nearest is money"),
+        (f'"{CANARY}!" = 1', "(an invalid name) is not a policy key"),
         (f'[classes]\nmoney = "{CANARY}"', "classes.money must be 'allow', 'ask' or 'deny'"),
         ("[classes]\nmoney = true", "classes.money must be 'allow', 'ask' or 'deny'"),
         ('[tools]\nlook = "perhaps"', "tools.look must be 'allow', 'ask' or 'deny'"),
         ("[tools]\nlook = 3", "tools.look must be 'allow', 'ask' or 'deny'"),
         ("[tools]\nlook = []", "tools.look must be 'allow', 'ask' or 'deny'"),
         ('[tools]\nloook = "ask"', "tools.loook is not a tool; the nearest is look"),
-        (f'[tools]\n"{CANARY}" = "ask"', "tools has a name that is not a tool"),
-        ('[tools]\nlook = { money = "ask" }', "tools.look.money is never met: that tool's calls are read"),
-        ('[tools]\nchange = { mony = "ask" }', "tools.change.mony is not a key of a policy; the nearest is money"),
+        (f'[tools]\n"{CANARY}" = "ask"', "tools has a key that is not a tool"),
+        ('[tools]\nlook = { money = "ask" }', "tools.look.money has no effect: calls of that tool are read"),
+        ('[tools]\nchange = { mony = "ask" }', "tools.change.mony is not a policy key; the nearest is money"),
         ("classes = 3", "classes must be a table"),
         ("tools = 3", "tools must be a table"),
         ('[cards]\nunbounded = "yes"', "cards.unbounded must be true or false"),
@@ -251,7 +251,7 @@ def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> 
         ("[cards.max_limit_cents]\nper30DayPeriod = -1", "cards.max_limit_cents.per30DayPeriod must be at least 0"),
         (
             "[cards.max_limit_cents]\nper30DaysPeriod = 1",
-            "per30DaysPeriod is not a key of a policy; the nearest is per30",
+            "per30DaysPeriod is not a policy key; the nearest is per30",
         ),
         ("[withdrawals]\nper_day_cents = 1.5", "withdrawals.per_day_cents must be a whole number"),
         ('[withdrawals]\nper_day_cents = "1"', "withdrawals.per_day_cents must be a whole number"),
@@ -267,7 +267,7 @@ def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> 
         ),
         (
             f'[[withdrawals.destinations]]\ncurrency = "x"\nnetwork = "y"\nadress = "{CANARY}"',
-            "withdrawals.destinations[0].adress is not a key of a policy; the nearest is address",
+            "withdrawals.destinations[0].adress is not a policy key; the nearest is address",
         ),
         (
             '[[withdrawals.destinations]]\ncurrency = "x"\nnetwork = "y"\naddress = " z"',
@@ -275,15 +275,15 @@ def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> 
         ),
         ("[rates]\nasks_per_minute = 1e3", "rates.asks_per_minute must be a whole number"),
         ('[reveal]\nsinks = ["screen"]', "reveal.sinks[0] must be 'none', 'page', 'sealed' or 'model'"),
-        ('[reveal]\nsinks = ["page", "page"]', "reveal.sinks names one twice"),
-        ('[reveal]\nsinks = ["model"]', "reveal.sinks names model, which needs reveal.model = true"),
-        ('[reveal]\nsinks = ["page"]\nmodel = true', "reveal.model is true, but reveal.sinks does not name model"),
+        ('[reveal]\nsinks = ["page", "page"]', "reveal.sinks must not repeat a value"),
+        ('[reveal]\nsinks = ["model"]', "reveal.sinks includes model, which needs reveal.model = true"),
+        ('[reveal]\nsinks = ["page"]\nmodel = true', "reveal.model is true, but reveal.sinks does not include model"),
         ("[reveal]\nmodel_cvc = true", "reveal.model_cvc needs reveal.model"),
-        ('[reveal]\nsinks = ["sealed"]', "reveal.sinks names sealed, which needs reveal.sealed_key"),
+        ('[reveal]\nsinks = ["sealed"]', "reveal.sinks includes sealed, which needs reveal.sealed_key"),
         ('[reveal]\nsealed_key = "key.json"', "reveal.sealed_key must be an absolute path"),
         (f'[reveal]\nsealed_key = "/nowhere/{CANARY}"', "reveal.sealed_key can't be read"),
         ('[audit]\nhead_file = "head"', "audit.head_file must be an absolute path"),
-        (f'[audit]\nhead_file = "/nowhere/{CANARY}/head"', "audit.head_file is in a folder that is not there"),
+        (f'[audit]\nhead_file = "/nowhere/{CANARY}/head"', "audit.head_file is in a folder that does not exist"),
         ('[approval]\ndialog = "write"', "approval.dialog must be a list"),
         ('[approval]\ndialog = ["wirte"]', "approval.dialog[0] must be 'read', 'write',"),
         ("[identity]\nthrough_model = 0", "identity.through_model must be true or false"),
@@ -302,11 +302,11 @@ def test_what_is_broken_is_named_by_its_path_and_never_by_its_value(path: Path, 
         ('version = "1"\nenvironment = "embedded"', "version must be a whole number"),
         ('version = true\nenvironment = "embedded"', "version must be a whole number"),
         (f'version = 1\nenvironment = "{CANARY}"', "environment must be 'embedded', 'sandbox' or 'production'"),
-        ('version = 1\nenvironment = "sandbox"', "environment is not that of MACHINES_ENV, which is embedded"),
+        ('version = 1\nenvironment = "sandbox"', "environment does not match MACHINES_ENV, which is embedded"),
         ('version = 1\nenvironment = "embedded"\nusers = []', "users must not be empty"),
         ('version = 1\nenvironment = "embedded"\nusers = "all"', "users must be 'any'"),
         ('version = 1\nenvironment = "embedded"\nusers = ["a", 3]', "users[1] must be a string"),
-        ('version = 1\nenvironment = "embedded"\nusers = ["a", "a"]', "users names one twice"),
+        ('version = 1\nenvironment = "embedded"\nusers = ["a", "a"]', "users must not repeat a value"),
         ('version = 1\nenvironment = "embedded"\nusers = [" a"]', "users[0] must be printable"),
     ],
 )
@@ -332,13 +332,13 @@ def test_its_head_must_be_whole(path: Path, text: str, says: str) -> None:
     ],
 )
 def test_a_fault_of_the_syntax_is_told_by_its_line(path: Path, text: str, line: int) -> None:
-    assert f"not TOML, at line {line}" in _refused(path, text)
+    assert f"not valid TOML at line {line}" in _refused(path, text)
 
 
 def test_a_file_of_other_bytes_is_refused(path: Path) -> None:
     path.write_bytes(b"version = 1\n# \xff\n")
     path.chmod(0o600)
-    with pytest.raises(PolicyError, match="not UTF-8, at line 2"):
+    with pytest.raises(PolicyError, match="not valid UTF-8 at line 2"):
         _read(path, "embedded")
     path.write_bytes(b"#" * 70_000)
     with pytest.raises(PolicyError, match="larger than 65536 bytes"):
@@ -398,7 +398,7 @@ def test_each_environment_has_an_example_that_it_takes(environment: str, tmp_pat
     assert policy.environment == environment
     assert policy.limits.per_day_cents is not None
     for other in {"embedded", "sandbox", "production"} - {environment}:
-        with pytest.raises(PolicyError, match="environment is not that of MACHINES_ENV"):
+        with pytest.raises(PolicyError, match="environment does not match MACHINES_ENV"):
             _read(path, other, tools=_real_tools())
 
 
@@ -418,7 +418,7 @@ def _real_tools() -> dict[str, tuple[ActionClass, ...]]:
 
 def test_a_clients_dialog_grants_only_writing_in_production(path: Path) -> None:
     text = '[approval]\ndialog = ["write", "money"]\n'
-    assert "approval.dialog may name only write" in _refused(path, text, "production")
+    assert "approval.dialog may list only write" in _refused(path, text, "production")
     assert _load(path, text, "sandbox").channels(ActionClass.MONEY) == {"dialog", "desk", "terminal"}
 
 
@@ -438,7 +438,7 @@ def test_the_user_that_the_server_is_pinned_to_is_in_the_list(path: Path) -> Non
     path.write_text('version = 1\nenvironment = "embedded"\nusers = ["ann"]\n', encoding="ascii")
     path.chmod(0o600)
     assert _read(path, "embedded", user_id="ann").users == frozenset({"ann"})
-    with pytest.raises(PolicyError, match="users does not list MACHINES_USER_ID"):
+    with pytest.raises(PolicyError, match="users does not include MACHINES_USER_ID"):
         _read(path, "embedded", user_id=CANARY)
 
 
@@ -450,7 +450,7 @@ def test_what_can_not_be_sealed_to_is_no_recipients_key(path: Path, tmp_path: Pa
     key.write_text('{"kty": "EC", "d": "x"}', encoding="ascii")
     key.chmod(0o600)
     said = _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
-    assert said == "In the policy, reveal.sealed_key can't be sealed to: it is a private key."
+    assert said == "In the policy, reveal.sealed_key is not a usable public key: it is a private key."
 
 
 @posix_only
@@ -458,7 +458,7 @@ def test_a_recipients_key_that_others_can_write_is_refused(path: Path, tmp_path:
     key = tmp_path / "key"
     key.write_text("{}", encoding="ascii")
     key.chmod(0o666)
-    assert "reveal.sealed_key is not safe: it can be written" in _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
+    assert "reveal.sealed_key is not safe: it is writable" in _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
 
 
 # Whose file it is
@@ -469,9 +469,7 @@ def test_a_recipients_key_that_others_can_write_is_refused(path: Path, tmp_path:
 def test_a_file_that_others_can_write_is_refused(path: Path, mode: int) -> None:
     _load(path)
     path.chmod(mode)
-    with pytest.raises(
-        PolicyError, match="is not safe: it can be written by its group or by everybody; run chmod go-w"
-    ):
+    with pytest.raises(PolicyError, match="is not safe: it is writable by its group or by everyone; run chmod go-w"):
         _read(path, "embedded")
 
 
@@ -491,7 +489,7 @@ def test_a_folder_above_it_that_others_can_write_is_refused(tmp_path: Path, mode
     _load(folder / "policy.toml")
     for open_to_others in (folder, folder.parent):
         open_to_others.chmod(mode)
-        with pytest.raises(PolicyError, match="is not safe: a folder above it can be written"):
+        with pytest.raises(PolicyError, match="is not safe: a parent folder is writable"):
             _read(folder / "policy.toml", "embedded")
         open_to_others.chmod(0o755)
     assert _read(folder / "policy.toml", "embedded").source
@@ -505,11 +503,11 @@ def test_a_link_is_followed_but_not_into_what_others_can_write(tmp_path: Path) -
     link.symlink_to(Path("open") / ".." / "open" / "policy.toml")
     assert _read(link, "embedded").source == str(link)
     open_folder.chmod(0o777)
-    with pytest.raises(PolicyError, match="a folder above it can be written"):
+    with pytest.raises(PolicyError, match="a parent folder is writable"):
         _read(link, "embedded")
     link.unlink()
     link.symlink_to(link)
-    with pytest.raises(PolicyError, match="circle of links"):
+    with pytest.raises(PolicyError, match="loop of symbolic links"):
         _read(link, "embedded")
 
 
@@ -522,8 +520,8 @@ def test_what_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
     link.symlink_to(folder / "policy.toml")
     for owned, what in (
         (folder / "policy.toml", "it"),
-        (folder, "a folder above it"),
-        (link, "a link on the way to it"),
+        (folder, "a parent folder"),
+        (link, "a link on its path"),
     ):
         os.chown(owned, 12345, 0, follow_symlinks=False)
         with pytest.raises(PolicyError, match=f"is not safe: {what} belongs to another user"):
@@ -557,7 +555,7 @@ def test_a_file_that_is_swapped_while_it_is_read_is_refused(path: Path, monkeypa
         return really(name, flags)
 
     monkeypatch.setattr("machines_mcp.storage.trusted_file.os.open", swapped)
-    with pytest.raises(PolicyError, match="was replaced while it was read"):
+    with pytest.raises(PolicyError, match="was replaced while being read"):
         _read(path, "embedded")
 
 

@@ -696,7 +696,7 @@ async def test_a_grant_that_can_not_be_given_back_is_used_up(
     async def full(self: Authorizer, approval: Approval) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr(Authorizer, "give_back", full)
+    monkeypatch.setattr(Authorizer, "return_grant", full)
     home.world.before = _raising(UpstreamError(CANARY))
     async with home.client(era) as client:
         approval = await _approval_id(client)

@@ -31,7 +31,7 @@ def test_faults_details_and_steps_stand_in_their_places() -> None:
     )
     assert tool_error.payload() == {
         "code": "input.invalid",
-        "message": "The arguments don't fit the tool; mend the named fields and call again.",
+        "message": "Invalid arguments. Fix the listed fields and call again.",
         "retryable": True,
         "fields": [{"field": "amount_cents", "rule": "is required"}],
         "retry_after_seconds": 3,

@@ -60,7 +60,7 @@ class Person:
 
     async def __call__(self, context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
         assert isinstance(params, types.ElicitRequestURLParams)
-        assert params.message.startswith("This is decided on a page of this computer")
+        assert params.message.startswith("Decide this on a page on this computer")
         self.offered.append(params.url)
         return types.ElicitResult(action=self.answer)
 

@@ -44,13 +44,13 @@ def test_a_tool_that_acts_for_nobody_takes_no_user() -> None:
 def test_a_tool_without_a_class_is_refused() -> None:
     with pytest.raises(TypeError, match="action_class"):
         tool(title="Act", toolset="cards")  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="action_class"):
+    with pytest.raises(TypeError, match="action class"):
         tool(title="Act", toolset="cards", action_class=())
 
 
 @pytest.mark.parametrize("action_class", sorted(set(ActionClass) - {ActionClass.READ, ActionClass.WRITE}))
 def test_a_tool_that_can_ask_needs_its_stakes(action_class: ActionClass) -> None:
-    with pytest.raises(TypeError, match="details"):
+    with pytest.raises(TypeError, match="approval details"):
         tool(title="Act", toolset="cards", action_class=action_class)
     assert (
         tool(title="Act", toolset="cards", action_class=action_class, approval_details=ask)(act).approval_details is ask

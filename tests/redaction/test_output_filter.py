@@ -288,7 +288,7 @@ def test_what_the_client_finds_its_answer_by_is_left_as_it_is() -> None:
         assert params == {"progressToken": chosen, "message": f"•••• {number[-4:]}"}
 
 
-@pytest.mark.parametrize("part", ["_shows", "_with_masks", "_take_expected"])
+@pytest.mark.parametrize("part", ["_contains_secret", "_with_masks", "_take_allowed"])
 def test_a_guard_that_fails_lets_nothing_pass_and_raises_the_alarm(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     def broken(*_: object) -> Any:
         raise RuntimeError

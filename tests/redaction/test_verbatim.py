@@ -102,7 +102,7 @@ def test_every_one_is_collected_however_deep_and_nothing_else() -> None:
 
 def _makes(path: Path) -> bool:
     calls = [node.func for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
-    return any(isinstance(call, ast.Name) and call.id == "Opaque" for call in calls)
+    return any(isinstance(call, ast.Name) and call.id == "Verbatim" for call in calls)
 
 
 def test_it_is_made_by_hand_in_few_places() -> None:

@@ -50,12 +50,12 @@ def test_a_program_gets_json(board: Caller, accept: str | None) -> None:
 
 def test_a_person_sees_users_cards_deposits_and_who_waits(board: Caller) -> None:
     empty = look(board)
-    assert "Nobody waits." in empty
+    assert "Nobody is waiting." in empty
     user: User = board.funded_user(12)
     card_id, waiting = user.new_card(), waiting_user(board)
     user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
     page = look(board)
-    assert "Nobody waits." not in page
+    assert "Nobody is waiting." not in page
     for text in (user.user_id, waiting, card_id, "12.00 USD to spend", "Approve KYC", "Post a spend"):
         assert text in page
 
@@ -108,7 +108,7 @@ def test_every_button_of_the_page_makes_its_thing_happen(board: Caller) -> None:
 def test_a_bad_order_is_told_on_the_page(board: Caller) -> None:
     response = press(board, "faults", path="cards", kind="drop", calls="1")
     assert response.status_code == 400
-    assert "Not done: path: must match the documented pattern" in response.text
+    assert "Nothing changed: path: must match the documented pattern" in response.text
     assert press(board, "clock", advanceSeconds="soon").status_code == 400
     assert press(board, "clock").status_code == 400
 
@@ -185,9 +185,9 @@ def test_the_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(boa
     assert [deposit["completed"] for deposit in seen["deposits"]] == [False]
     assert seen["leftOff"] == {"cards": 2, "deposits": 1}
     page = board.raw("GET", "/control", params={"limit": "1"}, headers=HTML).text
-    assert "2 more of these users left off" in page
-    assert "1 more of these users left off" in page
-    assert "left off" not in look(board)
+    assert "Not shown for these users: 2 more" in page
+    assert "Not shown for these users: 1 more" in page
+    assert "Not shown" not in look(board)
 
 
 @pytest.mark.parametrize(
@@ -211,13 +211,13 @@ def test_the_page_shows_the_newest_and_leads_to_the_rest(board: Caller) -> None:
     ids = crowd(board, 60)
     first = look(board)
     assert [user_id in first for user_id in (ids[-1], ids[10], ids[9], waiting)] == [True, True, False, False]
-    assert "11 older left off" in first
-    assert "Nobody of the users on this page waits." in first
+    assert "Not shown: 11 older" in first
+    assert "Nobody on this page is waiting." in first
     assert "newest users" not in first
     (older,) = Outline(first).all("a")
     rest = board.raw("GET", str(older["href"]), headers=HTML).text
     assert [user_id in rest for user_id in (ids[10], ids[9], ids[0], waiting)] == [False, True, True, True]
-    assert "left off" not in rest
+    assert "Not shown" not in rest
     (newest,) = Outline(rest).all("a")
     assert newest["href"] == "/control"
 

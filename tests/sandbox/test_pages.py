@@ -106,7 +106,7 @@ def test_a_reason_is_shown_as_text_whatever_it_is(partner: Caller) -> None:
 def test_an_unknown_page_says_so_in_html(partner: Caller, path: str) -> None:
     response = partner.raw("GET", path)
     assert response.status_code == 404
-    assert "There is no such page" in response.text
+    assert "Page not found" in response.text
     assert press(partner, "/verify/unknown", "approved").status_code == 404
 
 

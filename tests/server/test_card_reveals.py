@@ -380,7 +380,7 @@ async def test_the_model_gets_the_card_once_and_only_as_the_operator_and_a_perso
         told = await at.call("reveal_card", card_id=card["card_id"], sink="model")
         (question,) = at.person.asked
         assert "THE AI AND ITS PROVIDER WILL SEE IT" in question
-        assert ("the CVC too" if with_code else "without the CVC") in question
+        assert ("including the CVC" if with_code else "without the CVC") in question
         assert (told["status"], told["shown"]) == ("released", "model")
         assert re.fullmatch(r"[0-9]{16}", told["pan"])
         assert told["pan"].endswith(card["last4"])

@@ -67,7 +67,7 @@ def test_no_text_of_an_exception_and_no_word_of_a_library_is_logged() -> None:
     assert logged[4].startswith("WARNING py.warnings: ")
     assert [line for line in logged if "LookupError" in line] == logged[5:8]
     assert len(logged) == 8
-    assert logged[7].startswith("machines-mcp ended by LookupError")
+    assert logged[7].startswith("machines-mcp stopped with LookupError")
 
 
 def test_the_level_is_that_of_our_own_lines() -> None:

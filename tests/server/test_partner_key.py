@@ -84,7 +84,7 @@ def test_a_key_in_the_environment_still_needs_an_environment() -> None:
     assert "set it to sandbox or production" in tool_error({"MACHINES_PARTNER_KEY": GIVEN})
 
 
-@pytest.mark.parametrize(("mood", "says"), [("locked", "refused to answer"), ("silent", "did not answer in time")])
+@pytest.mark.parametrize(("mood", "says"), [("locked", "refused access"), ("silent", "did not respond in time")])
 def test_a_keyring_that_does_not_say_is_no_keyring_that_says_no(
     keyring: FakeKeyring, monkeypatch: pytest.MonkeyPatch, mood: str, says: str
 ) -> None:

@@ -99,14 +99,14 @@ def test_a_policy_may_say_who_the_users_are(environment: str) -> None:
         ({"MACHINES_" + "X" * 500: "1"}, "is not a setting"),
         ({"MACHINES_POLICY": CANARY}, "MACHINES_POLICY must be an absolute path"),
         ({"MACHINES_TRACE": CANARY}, "MACHINES_TRACE must be an absolute path"),
-        ({"MACHINES_TRACE": f"/{CANARY}/trace"}, "MACHINES_TRACE must be a file that can be written to"),
-        ({"MACHINES_TRACE": "/"}, "MACHINES_TRACE must be a file that can be written to"),
+        ({"MACHINES_TRACE": f"/{CANARY}/trace"}, "MACHINES_TRACE must be a writable file"),
+        ({"MACHINES_TRACE": "/"}, "MACHINES_TRACE must be a writable file"),
         ({"MACHINES_TRACE": os.devnull}, "MACHINES_TRACE must be "),
         ({"MACHINES_STATE_DIR": CANARY}, "must be an absolute path"),
         ({"MACHINES_STATE_DIR": f"~{CANARY}/state"}, "must be an absolute path"),
-        ({"MACHINES_TOOLSETS": f"cards,{CANARY}"}, "must be a comma list of: onboarding, funding"),
-        ({"MACHINES_TOOLSETS": " , "}, "must be a comma list"),
-        ({"MACHINES_TOOLSETS": "always"}, "must be a comma list"),
+        ({"MACHINES_TOOLSETS": f"cards,{CANARY}"}, "must be a comma-separated list of: onboarding, funding"),
+        ({"MACHINES_TOOLSETS": " , "}, "must be a comma-separated list"),
+        ({"MACHINES_TOOLSETS": "always"}, "must be a comma-separated list"),
         ({"MACHINES_READ_ONLY": CANARY}, "must be true or false"),
         ({"MACHINES_LOG_LEVEL": CANARY}, "must be one of: DEBUG"),
         ({"MACHINES_CA_FILE": f"/nowhere/{CANARY}"}, "must be a file"),
@@ -230,7 +230,7 @@ def test_only_the_sandbox_takes_another_url(environment: str | None) -> None:
     env = {"MACHINES_API_URL": "http://127.0.0.1:1"} | (SANDBOX if environment == "production" else {})
     if environment:
         env["MACHINES_ENV"] = environment
-    assert "MACHINES_ENV=sandbox only" in _refusal(env)
+    assert "works only with MACHINES_ENV=sandbox" in _refusal(env)
 
 
 def test_the_hosts_are_those_of_the_api() -> None:
@@ -374,4 +374,4 @@ def test_the_trace_is_a_file_of_its_owner(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == "kept\n"
     assert read_settings({}).trace is None
     os.mkfifo(tmp_path / "pipe")
-    assert "must be a file" in _refusal({"MACHINES_TRACE": str(tmp_path / "pipe")})
+    assert "must be a writable file" in _refusal({"MACHINES_TRACE": str(tmp_path / "pipe")})

@@ -304,15 +304,15 @@ def test_the_rows_are_walked_one_at_a_time(written: bytes) -> None:
 _WRITER = """
 import sys, anyio
 from pathlib import Path
-from machines_mcp.storage.audit_log import Audit, Entry
+from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.database import Store
 
 async def main():
     store = Store(Path(sys.argv[1]))
-    audit = Audit(store, bytes(range(32)), "p", head_file=Path(sys.argv[1]) / "head.json")
+    audit = AuditLog(store, bytes(range(32)), "p", head_file=Path(sys.argv[1]) / "head.json")
     while True:
-        audit.note(Entry("call", tool="get_balances"))
-        await audit.append(Entry("call", tool="create_card", amount_cents=5000))
+        audit.note(AuditEntry("call", tool="get_balances"))
+        await audit.append(AuditEntry("call", tool="create_card", amount_cents=5000))
         print("written", flush=True)
 
 anyio.run(main)

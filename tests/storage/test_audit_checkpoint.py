@@ -128,9 +128,9 @@ async def test_a_chain_that_was_cut_does_not_overwrite_the_proof(
     assert path.read_bytes() == proof
     assert audit.head_broken
     assert "audit verify" in str(audit.trouble())
-    assert "the head of the audit is not of this chain" in caplog.text
+    assert "the audit checkpoint does not match the chain" in caplog.text
     assert [str(fault) for fault in (await audit.verified(Checkpoint.read(path))).faults] == [
-        "the head speaks of row 3, which is not there or is another row"
+        "the checkpoint names row 3, which is missing or different"
     ]
 
 
@@ -151,7 +151,7 @@ async def test_a_head_that_cannot_be_written_is_shown_until_it_can(
     audit = AuditLog(store, KEY, "p", head_file=path)
     await audit.append(ENTRY)
     seen = [audit.head_broken]
-    assert "the head of the audit could not be written" in caplog.text
+    assert "the audit checkpoint could not be written" in caplog.text
     path.parent.mkdir()
     await audit.append(ENTRY)
     assert [*seen, audit.head_broken] == [True, False]
@@ -179,7 +179,7 @@ def _given(**values: object) -> bytes:
 def test_what_is_no_head_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "head.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"head|Unterminated"):
+    with pytest.raises(ValueError, match=r"checkpoint|Unterminated"):
         Checkpoint.read(path)
 
 

@@ -222,7 +222,7 @@ async def test_a_batch_that_could_not_be_written_is_tried_again(
     ended = Ended(store)
     audit.note(READ)
     assert [await ended.next(), audit.broken] == [False, True]
-    assert "the audit could not be written" in caplog.text
+    assert "the audit log could not be written" in caplog.text
     await store.run(lambda db: db.execute("ALTER TABLE elsewhere RENAME TO audit"))
     with anyio.fail_after(10):
         while await ended.next() and audit.broken:
@@ -237,7 +237,7 @@ async def test_rows_lost_at_the_end_are_said_in_the_log(
     await store.run(lambda db: db.execute("ALTER TABLE audit RENAME TO elsewhere"))
     audit.note(READ)
     await audit.close()
-    assert "rows of the audit are lost" in caplog.text
+    assert "audit rows were lost" in caplog.text
 
 
 async def test_where_the_database_can_only_be_read_nothing_is_let_happen(store: Store, audit: AuditLog) -> None:

@@ -12,8 +12,8 @@ import pytest
 from machines_mcp.storage.process_locks import ProcessLocks
 
 OTHER = (
-    "import sys, pathlib; from machines_mcp.storage.process_locks import Owners;"
-    " owners = Owners(pathlib.Path(sys.argv[1])); print(owners.own(), flush=True); sys.stdin.read(); owners.close()"
+    "import sys, pathlib; from machines_mcp.storage.process_locks import ProcessLocks;"
+    " locks = ProcessLocks(pathlib.Path(sys.argv[1])); print(locks.own(), flush=True); sys.stdin.read(); locks.close()"
 )
 
 Started = Callable[[], tuple[subprocess.Popen[str], str]]

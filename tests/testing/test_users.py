@@ -113,7 +113,7 @@ async def test_an_identity_check_ends_as_it_is_said_to(user: ReadyUser) -> None:
 
 
 async def test_what_the_simulator_does_not_take_says_what_is_wrong(user: ReadyUser) -> None:
-    with pytest.raises(NotTaken, match=r"path: .*near it: /cards"):
+    with pytest.raises(NotTaken, match=r"path: .*similar paths: /cards"):
         await user.simulator.fault("/card")
     with pytest.raises(NotTaken, match="amountCents: "):
         await user.simulator.spend("nobody's", 0)

@@ -153,7 +153,7 @@ async def test_what_machines_can_not_take_right_now_is_sent_again_from_the_same_
         assert (await send(person, asked["page"], {})).status_code == 422  # which starts the simulator
         await control(tmp_path, "/faults", kind="status", status=429, path="/kyc/applications", calls=9)
         failed = await send(person, asked["page"], applicant())
-        assert failed.status_code == 422 and "This was not sent" in failed.text
+        assert failed.status_code == 422 and "The form was not sent" in failed.text
         await control(tmp_path, "/faults/clear")
         assert (await person.post("/kyc/" + asked["approval_id"], {"action": "send"})).status_code == 303
         assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"

@@ -66,9 +66,9 @@ async def test_status_shows_the_policy_its_exceptions_and_what_is_left(tmp_path:
         assert len(status["policy"]) == len("file ") + 12
         assert "passphrase_set_at" not in status
         rules = {found["action"]: (found["rule"], found.get("reason")) for found in status["permissions"]}
-        assert rules["destroy"] == ("ask", "a person approves each one")
-        assert rules["close_card.destroy"] == ("deny", "the operator refuses close_card (destroy)")
-        assert rules["update_card.money"] == ("deny", "the operator refuses update_card (money)")
+        assert rules["destroy"] == ("ask", "a person approves each call")
+        assert rules["close_card.destroy"] == ("deny", "the policy denies close_card (destroy)")
+        assert rules["update_card.money"] == ("deny", "the policy denies update_card (money)")
         assert "update_card.write" not in rules
         assert status["budgets"] == [
             {"limit": "withdrawals.per_day_cents", "most": 900, "left": 900},
@@ -100,7 +100,7 @@ async def test_a_tool_keeps_to_its_own_rule_and_to_the_limits(tmp_path: Path) ->
         assert locked["status"] == "locked"
         unlock = await c.call("update_card", card_id=card["card_id"], status="active")
         assert (unlock["code"], unlock["class"]) == ("policy.denied", "money")
-        assert "the operator refuses update_card (money)" in unlock["message"]
+        assert "the policy denies update_card (money)" in unlock["message"]
         listed = {tool.name for tool in (await c.client.list_tools()).tools}
         assert "close_card" not in listed
         assert "update_card" in listed
@@ -168,14 +168,14 @@ async def test_outside_the_simulator_status_says_that_nobody_can_approve_before_
     status = await _call(settings, "status")
     assert datetime.fromisoformat(status["passphrase_set_at"]).year >= 2025
     money = {found["action"]: found for found in status["permissions"]}["money"]
-    assert money["reason"] == "a person approves each one"
+    assert money["reason"] == "a person approves each call"
 
 
 async def test_production_without_a_policy_refuses_to_change_anything_and_says_why(tmp_path: Path) -> None:
     settings = read_settings(REAL | _where(tmp_path, "production"))
     refused = await _call(settings, "create_card")
     assert refused["code"] == "policy.denied"
-    assert "production only reads" in refused["message"]
+    assert "production is read-only" in refused["message"]
     status = await _call(settings, "status")
     assert {found["action"] for found in status["permissions"] if found["rule"] != "deny"} == {"read"}
 
@@ -191,7 +191,7 @@ async def test_the_command_tools_shows_rules_policy_passphrase_and_budgets(tmp_p
         return result.stdout
 
     shown = await anyio.to_thread.run_sync(run)
-    assert "deny  the operator refuses close_card (destroy): close_card" in shown
+    assert "deny  the policy denies close_card (destroy): close_card" in shown
     assert f"policy: {policy}, digest " in shown
     assert "passphrase: not set, so nothing can be approved" in shown
     assert "withdrawals.per_day_cents: 900, 900 left" in shown

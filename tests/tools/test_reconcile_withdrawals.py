@@ -94,7 +94,7 @@ async def test_what_stays_pending_is_found_again_by_the_same_call_with_the_same_
         error = await c.call("create_withdrawal", **quote)
         assert (error["code"], error["retryable"]) == ("outcome.unknown", True)
         assert error["retry_after_seconds"] >= 1
-        assert "nothing has moved" in error["message"]
+        assert "No money has moved" in error["message"]
         again = quote | {"approval_id": error["approval_id"]}
         made = await c.call("create_withdrawal", **again)
         assert (made["status"], made["amount_cents"]) == ("ready", 2500)

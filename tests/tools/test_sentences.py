@@ -48,25 +48,28 @@ def _made(model: type[Output], **values: Any) -> Output:
 
 SENTENCES = [
     (_made(AgreementsShown, accepted=True, agreements=[]), "The agreements are accepted."),
-    (_made(AgreementsShown, accepted=False, agreements=[]), "0 agreements to be accepted."),
-    (_made(AssetsShown, assets=[{"currency": "rusd", "networks": []}]), "1 currency to choose from."),
-    (_made(AssetsShown, assets=[]), "0 currencies to choose from."),
+    (_made(AgreementsShown, accepted=False, agreements=[]), "0 agreements to accept."),
+    (_made(AssetsShown, assets=[{"currency": "rusd", "networks": []}]), "1 currency available."),
+    (_made(AssetsShown, assets=[]), "0 currencies available."),
     (
         _made(BalancesShown, spending_power_cents=123456, balance_due_cents=50, **MONEY),
-        "$1,234.56 can be spent; $0.50 are due.",
+        "$1,234.56 available to spend; $0.50 due.",
     ),
     (_made(TransactionsShown, transactions=[]), "0 transactions."),
-    (_made(TransactionsShown, transactions=[], next_cursor=ID), "0 transactions, with more on the next page."),
-    (_made(CardsShown, cards=[CARD, CARD | {"status": "locked"}]), "2 cards, 1 of them active."),
-    (_made(CardsShown, cards=[CARD], next_cursor=ID), "1 card, 1 of them active, with more on the next page."),
-    (_made(CardResult, **CARD), "The card ending 4242 is active."),
-    (_made(CardResult, **CARD, limit_amount_cents=5000), "The card ending 4242 is active, with a limit of $50.00."),
-    (_made(CardResult, **CARD | {"status": HOSTILE}), "The card ending 4242 is one that is not known here."),
+    (_made(TransactionsShown, transactions=[], next_cursor=ID), "0 transactions; more on the next page."),
+    (_made(CardsShown, cards=[CARD, CARD | {"status": "locked"}]), "2 cards, 1 active."),
+    (_made(CardsShown, cards=[CARD], next_cursor=ID), "1 card, 1 active; more on the next page."),
+    (_made(CardResult, **CARD), "The card ending 4242 has the status active."),
+    (
+        _made(CardResult, **CARD, limit_amount_cents=5000),
+        "The card ending 4242 has the status active and a limit of $50.00.",
+    ),
+    (_made(CardResult, **CARD | {"status": HOSTILE}), "The card ending 4242 has the status unrecognized."),
     (_made(CardClosed, card_id=ID, status="canceled"), "The card is closed."),
     (_made(DepositQuote, **QUOTE), "The amount can be deposited."),
     (
         _made(DepositQuote, **QUOTE | {"within_range": False}),
-        "The amount is outside of the range that can be deposited.",
+        "The amount is outside the allowed range.",
     ),
     (_made(DepositResult, **DEPOSIT), "The deposit's status is waiting."),
     (_made(DepositsShown, deposits=[DEPOSIT]), "1 deposit."),
@@ -75,7 +78,7 @@ SENTENCES = [
     (_made(KycStanding, status="approved", meaning="m"), "The identity check's status is approved."),
     (
         _made(CardRevealed, **CARD | {"status": "verified", "shown": "nowhere"}),
-        "The card ending 4242 was decrypted and verified, and shown nowhere.",
+        "The card ending 4242 was decrypted and verified, but not shown.",
     ),
     (
         _made(CardRevealed, **CARD | {"status": "shown", "shown": "page"}),
@@ -87,21 +90,21 @@ SENTENCES = [
     ),
     (
         _made(CardRevealed, **CARD | {"status": "released", "shown": "model"}),
-        "The card ending 4242 was shown in this answer.",
+        "The card ending 4242 was returned in this response.",
     ),
     (
         _made(SessionCreated, session_id=ID, purpose="kyc", scopes=[], expires_at=NOON),
-        "A session is open for kyc.",
+        "Session opened for kyc.",
     ),
     (
         _made(UserResolved, user_id=ID, kyc_status="not_submitted"),
-        "Machines knows the user; their identity check's status is not submitted.",
+        "The user exists at Machines. Their KYC status is not submitted.",
     ),
     (
         _made(Status, policy="p", permissions=[], budgets=[], waiting=[], unresolved=[{"status": "executing"}]),
-        "0 calls waiting for a person, 1 unresolved.",
+        "0 calls waiting for approval, 1 unresolved.",
     ),
-    (_made(WithdrawalQuote, **PAYOUT), "A quote for $1,234.50, good until 12:00:05 UTC."),
+    (_made(WithdrawalQuote, **PAYOUT), "Quote for $1,234.50, valid until 12:00:05 UTC."),
     (
         _made(WithdrawalCreated, withdrawal_id=ID, status="ready", amount_cents=50, note="n"),
         "The withdrawal of $0.50 has the status ready.",
@@ -122,7 +125,7 @@ def test_every_tool_has_one_of_its_own() -> None:
 
 @pytest.mark.parametrize("text", [HOSTILE, "4111 1111", "a" * 41, "", "a\nb", "x-y", "http://x", "ǝvil"])
 def test_only_a_plain_word_of_upstream_stands_in_one(text: str) -> None:
-    assert status_label(text) == "one that is not known here"
+    assert status_label(text) == "unrecognized"
 
 
 def test_words_and_counts() -> None:

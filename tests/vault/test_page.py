@@ -105,7 +105,7 @@ async def test_a_wrong_passphrase_fetches_nothing_and_can_be_tried_again(
         assert (wrong.status_code, tap.posts, page.notes.asked) == (403, 0, 0)
         # An empty field is no try.
         assert page.notes.wrongs == (1 if passphrase else 0)
-        assert _tells(wrong, "That is not the passphrase." if passphrase else "Type your passphrase first.")
+        assert _tells(wrong, "Wrong passphrase." if passphrase else "Type your passphrase first.")
         assert page.notes.replies == []
         assert _shown(await page.press()) == _whole(card)
 
@@ -152,7 +152,7 @@ async def test_what_upstream_refuses_is_told_to_person_and_server(api: Simulator
     async with opened(page_request(api.base_url, "no-such-key", card)) as page:
         answer = await page.press()
         assert (answer.status_code, _shown(answer)) == (410, [])
-        assert _tells(answer, "Machines could not be asked for the card")
+        assert _tells(answer, "The card could not be loaded from Machines")
         assert await page.notes.end() == failed("partner.rejected")
 
 
@@ -160,7 +160,7 @@ async def test_another_cards_number_is_not_shown(api: Simulator, card: Card) -> 
     other = str((int(card.last4) + 1) % 10_000).zfill(4)
     async with opened(page_request(api.base_url, api.partner_key, card, last4=other)) as page:
         answer = await page.press()
-        assert _tells(answer, "The card did not pass the checks")
+        assert _tells(answer, "The card failed the checks")
         assert (card.number in answer.text, await page.notes.end()) == (False, failed("secrets.mismatch"))
 
 
@@ -169,7 +169,7 @@ async def test_an_upstream_that_never_answers_ends_with_the_page(api: Simulator,
         slow = page_request(f"http://127.0.0.1:{board.port}/partner/v1", api.partner_key, card, deadline_seconds=8.0)
         async with opened(slow) as page:
             answer = await page.press()
-            assert _tells(answer, "Machines could not be asked for the card")
+            assert _tells(answer, "The card could not be loaded from Machines")
             assert await page.notes.end() == failed("partner.unavailable")
             await page.notes.gone.wait()
 

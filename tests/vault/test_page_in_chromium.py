@@ -39,7 +39,7 @@ def test_a_keyboard_alone_gets_past_a_wrong_passphrase_and_hides_the_card(page: 
     page.type("wrong one")
     page.enter()
     page.tab.until("document.querySelector('[role=alert]') !== null")
-    assert page.tab.evaluate("document.querySelector('[role=alert]').textContent") == "That is not the passphrase."
+    assert page.tab.evaluate("document.querySelector('[role=alert]').textContent") == "Wrong passphrase."
     assert page.tab.evaluate(FOCUSED) == "passphrase"
     assert page.tab.evaluate("document.activeElement.getAttribute('aria-describedby')") == "fault"
     page.answer()

@@ -1,1 +1,1 @@
-"""The clients that can start this server: where each keeps its config, and how our entry gets in and out of it."""
+"""Config files of MCP clients: where they are, and how our entry is added and removed."""

@@ -1,4 +1,4 @@
-"""The clients, and where each keeps its config on macOS, Linux and Windows."""
+"""The supported clients and the location of their configs on macOS, Linux and Windows."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A platform (as `sys.platform` names it) and an environment, from which the places follow."""
+    """A platform (as in `sys.platform`) and an environment, which determine the paths."""
 
     platform: str
     env: Mapping[str, str]
 
     @property
     def home(self) -> PurePath:
-        """The person's folder."""
+        """The user's home folder."""
         return self._folder("USERPROFILE" if self.platform == "win32" else "HOME") or self._pure(str(Path.home()))
 
     @property
     def configs(self) -> PurePath:
-        """Where programs of a desktop keep their configs."""
+        """The folder where desktop programs keep their configs."""
         if self.platform == "win32":
             return self._folder("APPDATA") or self.home / "AppData" / "Roaming"
         if self.platform == "darwin":
@@ -32,11 +32,11 @@ class System:
         return self._folder("XDG_CONFIG_HOME") or self.home / ".config"
 
     def folder(self, variable: str, default: str) -> PurePath:
-        """What an absolute path in `variable` names, else `default` in the person's folder."""
+        """Return the absolute path in `variable`, or `default` in the home folder."""
         return self._folder(variable) or self.home / default
 
     def packages(self) -> PurePath | None:
-        """Where Windows keeps what packaged programs write."""
+        """Return the folder where Windows keeps the files of packaged programs; None on other platforms."""
         local = self._folder("LOCALAPPDATA") or self.home / "AppData" / "Local"
         return local / "Packages" if self.platform == "win32" else None
 
@@ -50,37 +50,37 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A program that starts MCP servers, and what its config looks like."""
+    """A program that starts MCP servers, and the format of its config."""
 
     name: str
     title: str
     place: Callable[[System], PurePath]
-    """Its config for all of a person's work."""
+    """Returns the path of the user's own config."""
     project: tuple[str, ...] | None
-    """Its config in a project's folder; None where it has none."""
+    """The path of the config in a project's folder; None if the client has none."""
     group: str = "mcpServers"
-    """The name under which the servers stand."""
+    """The key that holds the servers."""
     form: Literal["json", "toml"] = "json"
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What its entry has besides the command, its arguments and its environment."""
-    then: str = "Restart it."
-    """What makes it read the config anew."""
+    """Fields of our entry besides the command, its arguments and its environment."""
+    then: str = "Restart the client."
+    """How to make the client read the config again."""
 
 
 def this_system() -> System:
-    """The one we run on."""
+    """Return the current platform and environment."""
     return System(sys.platform, os.environ)
 
 
 def config_path(client: Client, system: System) -> Path:
-    """Where the client's config is, or would be."""
-    # With slashes, which every system takes: so the paths of one can be tried on another.
+    """Return the path of the client's config, which may not exist."""
+    # Every platform accepts forward slashes, so one platform's paths can be tested on another.
     return Path(client.place(system).as_posix())
 
 
 def _claude_desktop(system: System) -> PurePath:
     packages = system.packages()
-    # As a package, which it is on Windows now, it does not see what is written to the usual place.
+    # On Windows it is now a package, which does not see files written to the usual folder.
     found = [] if packages is None else sorted(Path(packages.as_posix()).glob("Claude_*/LocalCache/Roaming/Claude"))
     with_config = [folder for folder in found if (folder / _DESKTOP).is_file()]
     for folder in with_config or found:
@@ -90,21 +90,21 @@ def _claude_desktop(system: System) -> PurePath:
 
 _DESKTOP = "claude_desktop_config.json"
 _STDIO = {"type": "stdio"}
-# Of its own accord it gives up after ten seconds to start, and after sixty of a call; a person may take longer.
+# Codex allows 10 s to start and 60 s per call by default; a person may need longer.
 _CODEX = {"startup_timeout_sec": 60, "tool_timeout_sec": 180}
 
 CLIENTS: Mapping[str, Client] = {
     client.name: client
     for client in (
-        Client("claude-desktop", "Claude Desktop", _claude_desktop, None, then="Quit and restart it."),
+        Client("claude-desktop", "Claude Desktop", _claude_desktop, None, then="Quit and restart Claude Desktop."),
         Client(
             name="claude-code",
             title="Claude Code",
-            # It stands beside its folder at home, and in the folder that is named.
+            # In the home folder by default, and inside CLAUDE_CONFIG_DIR if that is set.
             place=lambda system: system.folder("CLAUDE_CONFIG_DIR", "") / ".claude.json",
             project=(".mcp.json",),
             extra=_STDIO,
-            then="Start it anew; claude mcp list shows it.",
+            then="Restart Claude Code, then check with claude mcp list.",
         ),
         Client(
             name="cursor",
@@ -120,7 +120,7 @@ CLIENTS: Mapping[str, Client] = {
             project=(".vscode", "mcp.json"),
             group="servers",
             extra=_STDIO,
-            then="Start it there: MCP: List Servers.",
+            then="In VS Code, start it from MCP: List Servers.",
         ),
         Client(
             name="codex",
@@ -130,7 +130,7 @@ CLIENTS: Mapping[str, Client] = {
             group="mcp_servers",
             form="toml",
             extra=_CODEX,
-            then="Start it anew; codex mcp list shows it.",
+            then="Restart Codex, then check with codex mcp list.",
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""A client's config as a file: read whole, kept beside before it is changed, and replaced in one step."""
+"""A client's config file: read whole, backed up before a change, and replaced atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEW = 0o600
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """What stood there when it was read; `content` is None where there was no file."""
+    """The file as it was read; `content` is None if there was no file."""
 
     path: Path
     content: bytes | None
@@ -25,30 +25,30 @@ class ConfigFile:
 
     @property
     def text(self) -> str:
-        """What it holds; nothing where it is not there.
+        """The content as text; empty if there was no file.
 
         Raises:
-            ConfigFault: It is not UTF-8.
+            ConfigFault: The content is not UTF-8.
         """
         content = self.content or b""
         try:
             return content.decode()
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            raise ConfigFault(f"{self.path}, line {line}: it is not UTF-8, so nothing was changed.") from None
+            raise ConfigFault(f"{self.path}, line {line}: not valid UTF-8. Nothing was changed.") from None
 
     def replace(self, text: str) -> Path | None:
-        """Put `text` in its place, in one step; where the copy of what stood there is, if anything did.
+        """Replace the file atomically. Returns the path of the backup, or None if there was no file.
 
         Raises:
-            ConfigFault: It can't be written, or was changed meanwhile.
+            ConfigFault: The file can't be written, or was changed meanwhile.
         """
         try:
             target = Path(os.path.realpath(self.path))
             target.parent.mkdir(parents=True, exist_ok=True)
             backup = None if self.content is None else _keep(self.path, self.content)
             if read(self.path).content != self.content:
-                raise ConfigFault(f"{self.path} was changed by another program at this moment; try again.")
+                raise ConfigFault(f"{self.path} was changed by another program in the meantime. Try again.")
             write_in_one_step(target, text.encode(), self.mode)
         except OSError:
             raise ConfigFault(f"{self.path} can't be written; check its owner and free space.") from None
@@ -56,18 +56,18 @@ class ConfigFile:
 
 
 def read(path: Path) -> ConfigFile:
-    """The file as it is now.
+    """Read the file.
 
     Raises:
-        ConfigFault: It is there and can't be read.
+        ConfigFault: The file exists but can't be read.
     """
     try:
-        # Not to wait for the writer of a pipe.
+        # Don't block on a pipe without a writer.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags), "rb") as file:
             info = os.fstat(file.fileno())
             if not stat.S_ISREG(info.st_mode):
-                raise ConfigFault(f"{path} is not a file.")
+                raise ConfigFault(f"{path} is not a regular file.")
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         return ConfigFile(path, None, _NEW)
@@ -79,10 +79,10 @@ def read(path: Path) -> ConfigFile:
 
 
 def write_in_one_step(path: Path, content: bytes, mode: int) -> None:
-    """Replace the file: who reads it meanwhile sees the old one or the new one.
+    """Replace the file atomically: readers see either the old or the new content.
 
     Raises:
-        OSError: It can't be written; the old one is still there.
+        OSError: The file can't be written; the old one is intact.
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -98,7 +98,7 @@ def write_in_one_step(path: Path, content: bytes, mode: int) -> None:
 
 
 def _keep(path: Path, content: bytes) -> Path:
-    """A dated copy beside it, for its owner alone: configs hold keys of other servers."""
+    """Save a dated backup next to the file, readable only by its owner: configs hold keys of other servers."""
     day = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
     for number in range(100):
         more = f"-{number}" if number else ""

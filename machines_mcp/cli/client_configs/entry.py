@@ -1,4 +1,4 @@
-"""Our entry in a client's config: absolute paths, since desktop programs lack the shell's PATH, and never a key."""
+"""Our entry in a client's config, without keys. Paths are absolute: desktop programs lack the shell's PATH."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _PATHS = ("MACHINES_PARTNER_KEY_FILE", "MACHINES_CA_FILE")
 
 
 def command() -> list[str]:
-    """What starts us: the script beside this Python by its absolute path, or this Python where there is none."""
+    """Return the command that starts us: the script next to this Python, or this Python if there is none."""
     script = "machines-mcp.exe" if os.name == "nt" else "machines-mcp"
     path = Path(sys.executable).parent.absolute() / script
     return [str(path)] if path.is_file() else [str(Path(sys.executable).absolute()), "-m", "machines_mcp"]
 
 
 def entry(client: Client, env: Mapping[str, str], start: list[str] | None = None) -> dict[str, Any]:
-    """The client's entry for us, with the settings that `env` has.
+    """Return the client's entry for us, with the settings from `env`.
 
     Raises:
-        ConfigFault: One of them does not belong into a config.
+        ConfigFault: One of the settings must not be in a config.
     """
     program, *arguments = command() if start is None else start
     entry = {"command": program, "args": [*arguments, "serve"], **client.extra}
@@ -40,7 +40,7 @@ def entry(client: Client, env: Mapping[str, str], start: list[str] | None = None
 
 
 def block(name: str, env: Mapping[str, str] | None = None, start: list[str] | None = None) -> str:
-    """What stands in the config of the client with this name, or is pasted there."""
+    """Return our entry as text, as it appears in the config of the client with this name."""
     client = CLIENTS[name]
     path = (client.group, NAME)
     made = entry(client, os.environ if env is None else env, start)
@@ -53,14 +53,14 @@ def _carried(env: Mapping[str, str]) -> dict[str, str]:
     settings = {name: env[name] for name in sorted(NAMES) if env.get(name)}
     if _KEY in settings:
         raise ConfigFault(
-            f"{_KEY} is not written into a config, where backups and other programs read it; store the key with "
-            "machines-mcp login, or name a file with MACHINES_PARTNER_KEY_FILE, and unset it."
+            f"{_KEY} is not written to a config, because backups and other programs can read it. Store the key with "
+            "machines-mcp login or set MACHINES_PARTNER_KEY_FILE, then unset this variable."
         )
     if "@" in settings.get("MACHINES_PROXY", ""):
         raise ConfigFault(
-            "MACHINES_PROXY holds a password, which is not written into a config; name a proxy without one."
+            "MACHINES_PROXY contains a password, which is not written to a config. Set a proxy URL without one."
         )
     for name, value in settings.items():
         if "${" in value:
-            raise ConfigFault(f"{name} holds ${{, which clients read as a variable of theirs; choose another value.")
+            raise ConfigFault(f"{name} contains ${{, which clients treat as a variable. Choose another value.")
     return settings | {name: str(Path(settings[name]).absolute()) for name in _PATHS if name in settings}

@@ -1,4 +1,4 @@
-"""Our entry put into a client's config, found in it, and taken out again."""
+"""Add, inspect and remove our entry in a client's config."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from machines_mcp.cli.client_configs.errors import ConfigFault, Unreadable
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a client's config says of us, and the command that it names."""
+    """The state of our entry in a client's config, and the command it runs."""
 
     client: Client
     path: Path
     state: Literal["ours", "other", "missing", "unreadable"]
-    """`ours`: this very command; `other`: one that is there, too; `missing`: one that is not there or not absolute."""
+    """`ours`: this installation's command; `other`: another one that exists; `missing`: not found or not absolute."""
     command: str
 
 
 def place(client: Client, system: System, project: Path | None = None) -> Path:
-    """The config that is meant: the person's own, or that in the folder of a project.
+    """Return the path of the config: the user's own, or the one in a project's folder.
 
     Raises:
-        ConfigFault: The client has none for a project.
+        ConfigFault: The client has no config for a project.
     """
     if project is None:
         return config_path(client, system)
     if client.project is None:
-        raise ConfigFault(f"{client.title} has no config for a project; leave out --project.")
+        raise ConfigFault(f"{client.title} has no config for a project. Run the command without --project.")
     return project.joinpath(*client.project)
 
 
 def install(client: Client, path: Path, env: Mapping[str, str]) -> str:
-    """Put our entry into the config at `path`; a sentence that says what was done.
+    """Add our entry to the config at `path`. Returns a message for the user.
 
     Raises:
         ConfigFault: Nothing was changed.
@@ -48,28 +48,28 @@ def install(client: Client, path: Path, env: Mapping[str, str]) -> str:
     made, file = entry(client, env), config_file.read(path)
     held = _held(client, file)
     if held == made:
-        return f"{path} has this entry already; there was nothing to do."
+        return f"{path} already has this entry. Nothing was changed."
     backup = _change(client, file, made)
-    was = "" if held is None else f" in place of another one named {NAME}"
-    kept = "" if backup is None else f" The file as it was: {backup}."
-    return f"{client.title} finds machines-mcp in {path} now{was}. {client.then}{kept}"
+    was = "" if held is None else f", replacing another entry named {NAME}"
+    kept = "" if backup is None else f" Backup: {backup}."
+    return f"Added machines-mcp for {client.title} to {path}{was}. {client.then}{kept}"
 
 
 def uninstall(client: Client, path: Path) -> str:
-    """Take our entry out of the config at `path`; a sentence that says what was done.
+    """Remove our entry from the config at `path`. Returns a message for the user.
 
     Raises:
         ConfigFault: Nothing was changed.
     """
     file = config_file.read(path)
     if _held(client, file) is None:
-        return f"{path} has no entry named {NAME}; there was nothing to do."
+        return f"{path} has no entry named {NAME}. Nothing was changed."
     backup = _change(client, file, None)
-    return f"machines-mcp is no longer in {path}. {client.then} The file as it was: {backup}."
+    return f"Removed machines-mcp from {path}. {client.then} Backup: {backup}."
 
 
 def standings(system: System) -> list[Standing]:
-    """How each client stands whose config has an entry of ours, or can't be read."""
+    """Return the state of each client whose config has our entry or can't be read."""
     found = []
     for client in CLIENTS.values():
         path = config_path(client, system)
@@ -108,7 +108,7 @@ def _change(client: Client, file: config_file.ConfigFile, made: dict[str, Any] |
     except Unreadable as fault:
         raise _fault(file, fault) from None
     if _others(after, path) != _others(before, path) or after.get(client.group, {}).get(NAME) != made:
-        raise ConfigFault(f"{file.path} has a form that can't be changed; paste what --print shows by hand.")
+        raise ConfigFault(f"{file.path} can't be edited automatically. Paste the output of --print into it.")
     return file.replace(changed)
 
 
@@ -123,4 +123,4 @@ def _editor(client: Client) -> ModuleType:
 
 
 def _fault(file: config_file.ConfigFile, fault: Unreadable) -> ConfigFault:
-    return ConfigFault(f"{file.path}, line {fault.line}: {fault}, so nothing was changed; mend it and try again.")
+    return ConfigFault(f"{file.path}, line {fault.line}: {fault}. Nothing was changed. Fix the file and try again.")

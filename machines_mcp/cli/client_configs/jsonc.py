@@ -1,6 +1,6 @@
-"""JSON with comments and trailing commas, read with the place of everything in it.
+"""Parse JSON with comments and trailing commas, keeping the position of every value.
 
-So that one entry can be put in or taken out by cutting the text at that place, and all else stays to the byte.
+The positions let an entry be added or removed while the rest of the text stays byte for byte the same.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value and its place in the text: from `start` up to `end`."""
+    """A value and its position in the text: from `start` up to `end`."""
 
     start: int
     end: int
     value: Any
     members: tuple[Member, ...] | None = None
-    """Those of an object; None elsewhere."""
+    """The members of an object; None for other values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A name in an object, where it begins, its value, and where the comma after it is, if there is one."""
+    """A member of an object: its name, start and value, and the position of the comma after it, if any."""
 
     name: str
     start: int
@@ -52,22 +52,22 @@ class _Token:
 
 
 def parse(text: str) -> Node | None:
-    """The value that the text holds; None where it holds nothing but space and comments.
+    """Return the value in the text, or None if it holds only whitespace and comments.
 
     Raises:
-        Unreadable: It is not JSON, comments and trailing commas aside.
+        Unreadable: It is not JSON, apart from comments and trailing commas.
     """
     reader = _Reader(text)
     if reader.here.kind == "end":
         return None
     node = reader.value(_DEEPEST)
     if reader.here.kind != "end":
-        raise reader.fault("something stands after the end")
+        raise reader.fault("unexpected text after the end")
     return node
 
 
 class _Reader:
-    """Reads one token ahead."""
+    """A parser with one token of lookahead."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -81,7 +81,7 @@ class _Reader:
     def value(self, deeper: int) -> Node:
         token = self.here
         if not deeper:
-            raise self.fault("it is nested too deeply")
+            raise self.fault("nested too deeply")
         if token.kind in ("string", "plain"):
             self._step()
             return Node(token.start, token.end, json.loads(self._text[token.start : token.end]))
@@ -89,19 +89,19 @@ class _Reader:
             return self._object(deeper - 1)
         if token.kind == "[":
             return self._array(deeper - 1)
-        raise self.fault("a value is missing" if token.kind == "end" else "a value should stand here")
+        raise self.fault("missing value" if token.kind == "end" else "expected a value")
 
     def _object(self, deeper: int) -> Node:
         start, members = self._step().start, []
         while self.here.kind != "}":
             if self.here.kind != "string":
-                raise self.fault("a name in double quotes, or the end of the object, should stand here")
+                raise self.fault("expected a name in double quotes or the end of the object")
             name = self._step()
-            self._take(":", "a colon is missing")
+            self._take(":", "missing colon")
             node = self.value(deeper)
             comma = self._step().start if self.here.kind == "," else None
             if comma is None and self.here.kind != "}":
-                raise self.fault("a comma, or the end of the object, is missing")
+                raise self.fault("missing comma or end of the object")
             members.append(Member(json.loads(self._text[name.start : name.end]), name.start, node, comma))
         value = {member.name: member.node.value for member in members}
         return Node(start, self._step().end, value, tuple(members))
@@ -113,7 +113,7 @@ class _Reader:
             if self.here.kind == ",":
                 self._step()
             elif self.here.kind != "]":
-                raise self.fault("a comma, or the end of the list, is missing")
+                raise self.fault("missing comma or end of the list")
         return Node(start, self._step().end, values)
 
     def _take(self, kind: str, missing: str) -> None:
@@ -129,7 +129,7 @@ class _Reader:
         while self._at < len(self._text):
             found = _TOKEN.match(self._text, self._at)
             if found is None:
-                raise self.fault("it is not JSON here", self._at)
+                raise self.fault("invalid JSON", self._at)
             self._at = found.end()
             if found.lastgroup != "space":
                 kind = found[0] if found.lastgroup == "mark" else str(found.lastgroup)

@@ -1,4 +1,4 @@
-"""One entry put into, or taken out of, JSON with comments: the text is cut there and nowhere else."""
+"""Add or remove one entry in JSON with comments, without touching the rest of the text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _UNIT = "  "
 
 
 def values(text: str) -> dict[str, Any]:
-    """What the text holds.
+    """Return the object in the text.
 
     Raises:
-        Unreadable: No object.
+        Unreadable: The text is not an object.
     """
     try:
-        # Ten times as fast, and some clients keep megabytes of history in there.
+        # Ten times as fast as `parse`, and some clients keep megabytes of history in this file.
         plain = json.loads(text)
     except (ValueError, RecursionError):
         plain = None
@@ -29,15 +29,15 @@ def values(text: str) -> dict[str, Any]:
 
 
 def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
-    """The text with `entry` at `path`, in the place of what is there or as the last one.
+    """Return the text with `entry` at `path`, replacing an existing entry or added as the last one.
 
     Raises:
-        Unreadable: The text, or what stands on the way, is no object, or a name stands there twice.
+        Unreadable: The text or a value on the path is not an object, or a name is defined twice.
     """
     outer, name = path
     root = parse(text)
     if root is None:
-        # Comments, if there are any, stay above.
+        # Comments stay above the new object.
         above = text if not text.strip(SPACE + "\ufeff") else text.rstrip(SPACE) + _newline(text)
         return above.rstrip(" \t") + _rendered({outer: {name: entry}}, _UNIT, "", _newline(text)) + _newline(text)
     _object(text, root, "")
@@ -52,10 +52,10 @@ def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
 
 
 def take(text: str, path: tuple[str, str]) -> str:
-    """The text without what stands at `path`; as it is where nothing does.
+    """Return the text without the entry at `path`, or unchanged if there is none.
 
     Raises:
-        Unreadable: As `put`.
+        Unreadable: As for `put`.
     """
     outer, name = path
     root = parse(text)
@@ -66,19 +66,19 @@ def take(text: str, path: tuple[str, str]) -> str:
 
 def _object(text: str, node: Node, name: str) -> Node:
     if node.members is None:
-        raise Unreadable(_line(text, node.start), f"{name or 'the whole'} is not an object")
+        raise Unreadable(_line(text, node.start), f"{name or 'the document'} is not an object")
     return node
 
 
 def _member(text: str, node: Node, name: str) -> Member | None:
     found = [member for member in node.members or () if member.name == name]
     if len(found) > 1:
-        raise Unreadable(_line(text, found[1].start), f"{name} stands there twice")
+        raise Unreadable(_line(text, found[1].start), f"{name} is defined twice")
     return found[0] if found else None
 
 
 def _added(text: str, root: Node, node: Node, name: str, value: Any) -> str:
-    """With a last member more: behind every comment in the object, so that each stays with what it is about."""
+    """Add a last member after all comments in the object, so that each comment stays with its subject."""
     last = node.members[-1] if node.members else None
     close = node.end - 1
     end = len(text[:close].rstrip(SPACE))
@@ -111,7 +111,7 @@ def _without(text: str, node: Node, held: Member) -> str:
     rest = text[held.node.end : node.end] if held.comma is None else text[held.comma + 1 : node.end]
     between = "" if held.comma is None else text[held.node.end : held.comma]
     if _ends_in_line_comment(text, node.start, start) and not (between + rest).startswith(("\r", "\n")):
-        # Else what follows would become part of that comment.
+        # Otherwise the following text would become part of that comment.
         cuts[0] = (start + (2 if text.startswith("\r\n", start) else 1), held.node.end)
     for first, last in sorted(cuts, reverse=True):
         text = text[:first] + text[last:]
@@ -119,14 +119,14 @@ def _without(text: str, node: Node, held: Member) -> str:
 
 
 def _closed(text: str, start: int) -> str:
-    """An object without anything in it, not even a comment, as two braces."""
+    """Return the text with an object that holds nothing, not even a comment, reduced to two braces."""
     inside = text[start + 1 :]
     rest = inside.lstrip(SPACE)
     return text[: start + 1] + rest if rest.startswith("}") else text
 
 
 def _ends_in_line_comment(text: str, start: int, end: int) -> bool:
-    """Whether the piece ends in `// ...`: then a name put behind it is not seen."""
+    """Return whether the piece ends in a `//` comment, which would swallow a name added after it."""
     line = max(start, text.rfind("\n", start, end) + 1)
     if "//" not in text[line:end]:
         return False
@@ -155,7 +155,7 @@ def _on_one_line(piece: str) -> bool:
 
 
 def _unit(text: str, root: Node) -> str:
-    """What one step is indented by."""
+    """Return one level of indentation."""
     first = root.members[0] if root.members else None
     return (_indent(text, first.start) if first is not None else "") or _UNIT
 

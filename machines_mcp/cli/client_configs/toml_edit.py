@@ -1,6 +1,6 @@
-"""One table put into, or taken out of, TOML: whole lines are cut, so that all else stays to the byte.
+"""Add or remove one table in TOML by cutting whole lines, so that the rest stays byte for byte the same.
 
-Where the entry stands in another form than tables with headers of their own, tomlkit changes it.
+If the entry is not written as tables with their own headers, tomlkit edits it.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _LEAVE = re.compile(r"(?:^[ \t]*(?:#[^\n]*)?(?:\n|\Z))+\Z", re.MULTILINE)
 
 
 def values(text: str) -> dict[str, Any]:
-    """What the text holds.
+    """Return the content of the text.
 
     Raises:
-        Unreadable: It is not TOML.
+        Unreadable: The text is not TOML.
     """
     try:
         return tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as error:
         found = _AT.search(str(error))
-        raise Unreadable(int(found[1]) if found else text.count("\n") + 1, "it is not TOML here") from None
+        raise Unreadable(int(found[1]) if found else text.count("\n") + 1, "invalid TOML") from None
     except RecursionError:
-        raise Unreadable(1, "it is nested too deeply") from None
+        raise Unreadable(1, "nested too deeply") from None
 
 
 def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
-    """The text with `entry` at `path`, in the place of what is there or at the end.
+    """Return the text with `entry` at `path`, replacing an existing entry or added at the end.
 
     Raises:
-        Unreadable: It is not TOML, or can't be changed.
+        Unreadable: The text is not TOML, or can't be changed.
     """
     held = values(text)
     group = held.get(path[0], {})
@@ -53,10 +53,10 @@ def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
 
 
 def take(text: str, path: tuple[str, str]) -> str:
-    """The text without what stands at `path`; as it is where nothing does.
+    """Return the text without the entry at `path`, or unchanged if there is none.
 
     Raises:
-        Unreadable: As `put`.
+        Unreadable: As for `put`.
     """
     held = values(text)
     group = held.get(path[0])
@@ -64,7 +64,7 @@ def take(text: str, path: tuple[str, str]) -> str:
         return text
     rest = {name: value for name, value in group.items() if name != path[1]}
     changed = _cut(text, _parts(text, path), blank=True)
-    # A table that only came to be by our header goes with it.
+    # A parent table that only our header created is removed, too.
     for wanted in (held | {path[0]: rest}, {name: value for name, value in held.items() if name != path[0]}):
         if _holds(changed, wanted) and (rest or path[0] not in wanted or path[0] in values(changed)):
             return changed
@@ -72,7 +72,7 @@ def take(text: str, path: tuple[str, str]) -> str:
 
 
 def _parts(text: str, path: tuple[str, str]) -> list[tuple[int, int]]:
-    """Where the lines of our tables begin and end; comments below the last line of one are not its."""
+    """Return the start and end of our tables. Comments below a table's last line are not part of it."""
     quoted = [rf"""(?:{re.escape(name)}|"{re.escape(name)}"|'{re.escape(name)}')""" for name in path]
     ours = re.compile(rf"^[ \t]*\[[ \t]*{quoted[0]}[ \t]*\.[ \t]*{quoted[1]}[ \t]*(?:\.[^\]\n]*)?\]", re.MULTILINE)
     parts: list[tuple[int, int]] = []
@@ -81,14 +81,14 @@ def _parts(text: str, path: tuple[str, str]) -> list[tuple[int, int]]:
             later = (header.start() for header in _ANY_HEADER.finditer(text, found.end()))
             end = next((start for start in later if _whole(text[:start])), len(text))
             below = _LEAVE.search(text, found.start(), end)
-            # Empty lines between two of our own are ours.
+            # Blank lines between two of our tables are ours.
             start = parts.pop()[0] if parts and not text[parts[-1][1] : found.start()].strip() else found.start()
             parts.append((start, below.start() if below else end))
     return parts
 
 
 def _whole(text: str) -> bool:
-    """Whether a line that follows is one of its own, not part of a list or string."""
+    """Return whether a line that follows is a statement of its own, not part of a list or string."""
     try:
         values(text)
     except Unreadable:
@@ -100,7 +100,7 @@ def _cut(text: str, parts: list[tuple[int, int]], *, blank: bool = False) -> str
     for start, end in reversed(parts):
         above = text[:start]
         if blank:
-            # The empty line that set it apart goes with it.
+            # Also remove the blank line above it.
             above = re.sub(r"(\A|\n)\r?\n\Z", r"\1", above)
         text = above + text[end:]
     return text
@@ -126,10 +126,10 @@ def _by_tomlkit(text: str, wanted: dict[str, Any], change: Callable[[Any], objec
         document = tomlkit.parse(text)
         change(document)
         changed = tomlkit.dumps(document)
-    except Exception:  # whatever it meets, the file is to stay as it is
-        raise Unreadable(1, "its form is one that can't be changed") from None
+    except Exception:  # on any failure the file stays unchanged
+        raise Unreadable(1, "the format can't be edited automatically") from None
     if not _holds(changed, wanted) or not _comments(text) <= _comments(changed):
-        raise Unreadable(1, "its form is one that can't be changed")
+        raise Unreadable(1, "the format can't be edited automatically")
     return changed
 
 

@@ -1,1 +1,1 @@
-"""The commands, by what they are for. Each loads what it needs when it is called."""
+"""The commands, grouped by purpose. Each imports its dependencies when it runs."""

@@ -1,4 +1,4 @@
-"""Commands of the person who decides: approve, deny, desk, passphrase."""
+"""Commands for the person who approves calls: approve, deny, desk, passphrase."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from machines_mcp.cli.completion import waiting_ids
 
 @click.command()
 @click.argument("approval_id", required=False, metavar="[ID]", shell_complete=waiting_ids)
-@click.option("--json", "as_json", is_flag=True, help="What waits, as JSON; without an ID only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the waiting calls as JSON (only without an ID).")
 def approve(approval_id: str | None, as_json: bool) -> None:
-    """Approve the waiting call with this ID; without one, show what waits."""
+    """Approve the waiting call with this ID. Without an ID, show all waiting calls."""
     if approval_id is not None:
         if as_json:
-            fail("--json shows what waits, and is for approve without an ID.")
+            fail("--json lists the waiting calls. Use it without an ID.")
         _decide(approval_id, yes=True)
     from machines_mcp.cli.approvals import approval_store, listed, waiting
 
@@ -36,10 +36,10 @@ def deny(approval_id: str) -> None:
 
 
 @click.command()
-@click.option("--open", "opens", is_flag=True, help="Open it in this computer's browser, too.")
-@click.option("--json", "as_json", is_flag=True, help="The address as JSON.")
+@click.option("--open", "opens", is_flag=True, help="Also open it in this computer's browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def desk(opens: bool, as_json: bool) -> None:
-    """Print the address of the desk, where a person decides; serve it until Ctrl-C where no server does."""
+    """Print the address of the desk, where a person approves calls. If no server runs it, serve it until Ctrl-C."""
     settings = load_settings()
     from machines_mcp.server.desk import NoDesk, run_desk
 
@@ -53,16 +53,16 @@ def desk(opens: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--status", is_flag=True, help="Only say whether one is set, and since when.")
-@click.option("--json", "as_json", is_flag=True, help="That as JSON; with --status only.")
+@click.option("--status", is_flag=True, help="Only show whether one is set, and since when.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (only with --status).")
 def passphrase(status: bool, as_json: bool) -> None:
-    """Set the passphrase that proves a person; changing it needs the old one."""
+    """Set the passphrase for approvals. Changing it requires the old one."""
     from machines_mcp.cli.passphrase import NotUsable, looked_up, set_at_terminal, standing
     from machines_mcp.cli.prompt import Lines, NothingTyped
 
     settings = load_settings()
     if as_json and not status:
-        fail("--json tells how the passphrase stands, and is for passphrase --status.")
+        fail("--json works only with --status.")
     if as_json:
         found = run(lambda: looked_up(settings))
         click.echo(json.dumps(found.as_json(), indent=2))
@@ -80,7 +80,7 @@ def _decide(approval_id: str, *, yes: bool) -> NoReturn:
 
     settings = load_settings()
     if not ID.fullmatch(approval_id):
-        fail("ID must be the 32 characters (0-9, a-f) of an approval_id; machines-mcp approve shows what waits.")
+        fail("ID must be the 32 characters (0-9, a-f) of an approval_id. Run machines-mcp approve to list them.")
     ask = Lines().ask
     try:
         decided = run(

@@ -1,4 +1,4 @@
-"""Commands that look and tell: doctor, policy check, audit show, audit verify."""
+"""Commands that check and report: doctor, policy check, audit show, audit verify."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from machines_mcp.storage.audit_record import Kind
 
 
 @click.command()
-@click.option("--probe", is_flag=True, help="Also ask every endpoint that only reads, and compare the answers.")
-@click.option("--resolve", "resolves", is_flag=True, help="Say what became of calls that nobody else can tell of.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--probe", is_flag=True, help="Also call every read-only endpoint and check the responses.")
+@click.option("--resolve", "resolves", is_flag=True, help="Resolve calls whose outcome is unknown.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
-    """Check settings, state and reachability, and say what to do about each."""
+    """Check settings, state and reachability, and suggest fixes."""
     if resolves:
         _resolve()
     from machines_mcp.cli.doctor.run import examine
@@ -37,16 +37,16 @@ def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
 
 @click.group()
 def policy() -> None:
-    """Look at a policy file."""
+    """Check a policy file."""
 
 
 @policy.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def policy_check(file: Path, as_json: bool) -> None:
-    """Say whether the policy in FILE would be taken, and what each tool may do under it; exit code 2 if refused.
+    """Check the policy in FILE and show what each tool may do under it. Exit code 2 if the policy is refused.
 
-    For MACHINES_ENV, or where that is not set for the environment that the file names.
+    Uses MACHINES_ENV or, if that is not set, the environment that the file names.
     """
     from machines_mcp.cli.policy_report import checked, report, text
 
@@ -60,18 +60,18 @@ def policy_check(file: Path, as_json: bool) -> None:
 
 @click.group()
 def audit() -> None:
-    """Read the audit, and verify that nobody tampered with it."""
+    """Show the audit log, or verify that it was not tampered with."""
 
 
 @audit.command("show")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--tool", metavar="TOOL", shell_complete=tool_names, help="Rows of this tool only.")
-@click.option("--kind", type=click.Choice(get_args(Kind)), help="Rows of this kind only.")
-@click.option("--user", "user_id", metavar="ID", help="Rows of this user only.")
-@click.option("--since", metavar="WHEN", help="Not older: seconds back, or an ISO date or time (UTC).")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--tool", metavar="TOOL", shell_complete=tool_names, help="Only rows of this tool.")
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="Only rows of this kind.")
+@click.option("--user", "user_id", metavar="ID", help="Only rows of this user.")
+@click.option("--since", metavar="WHEN", help="Only rows since then: seconds ago, or an ISO date or time (UTC).")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number of rows.")
 def audit_show(as_json: bool, since: str | None, **wanted: Any) -> None:
-    """Show the newest rows, the last one last."""
+    """Show the newest rows in chronological order."""
     import time
 
     from machines_mcp.cli.audit import Wanted, rows, since_time, table
@@ -80,16 +80,16 @@ def audit_show(as_json: bool, since: str | None, **wanted: Any) -> None:
     try:
         start = None if since is None else since_time(since, time.time())
     except (ValueError, OverflowError):
-        fail("--since must be seconds back (3600), or an ISO date or time (2026-01-31, 2026-01-31T12:00).")
+        fail("--since must be seconds ago (3600), or an ISO date or time (2026-01-31, 2026-01-31T12:00).")
     found = run(lambda: rows(settings, Wanted(since=start, **wanted)))
     click.echo(json.dumps([row.as_json() for row in found], indent=2) if as_json else table(found))
 
 
 @audit.command("verify")
-@click.option("--head", metavar="FILE", type=click.Path(path_type=Path), help="A head kept elsewhere.")
-@click.option("--write-head", metavar="FILE", type=click.Path(path_type=Path), help="Write the head, if all is whole.")
+@click.option("--head", metavar="FILE", type=click.Path(path_type=Path), help="A checkpoint saved elsewhere.")
+@click.option("--write-head", metavar="FILE", type=click.Path(path_type=Path), help="Save a checkpoint if intact.")
 def audit_verify(head: Path | None, write_head: Path | None) -> None:
-    """Verify the chain of rows: exit code 0 whole, 1 tampered with (and where), 2 not to be told."""
+    """Verify the hash chain. Exit code 0: intact; 1: tampered with (prints where); 2: could not be verified."""
     from machines_mcp.cli.audit import Unverifiable, verified
 
     settings = load_settings()

@@ -1,4 +1,4 @@
-"""Commands that set the server up in a client: install, uninstall."""
+"""Commands that configure a client to use the server: install, uninstall."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from machines_mcp.cli.common import fail, load_settings
 
 _CLIENTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex")
 _client = click.argument("name", metavar="CLIENT", type=click.Choice(_CLIENTS))
-_project = click.option("--project", is_flag=True, help="The config in this folder instead of your own.")
+_project = click.option("--project", is_flag=True, help="Use this folder's config instead of your own.")
 
 
 @click.command()
 @_client
-@click.option("--print", "only_print", is_flag=True, help="Only show what would be put there.")
+@click.option("--print", "only_print", is_flag=True, help="Print the entry without changing the config.")
 @_project
 def install(name: str, only_print: bool, project: bool) -> None:
-    """Put this server into CLIENT's config, with the settings of this environment; all else there stays.
+    """Add this server to CLIENT's config. Uses the settings of this environment.
 
-    CLIENT: claude-desktop, claude-code, cursor, vscode or codex. The file as it was is kept beside it.
+    CLIENT: claude-desktop, claude-code, cursor, vscode or codex. The rest is unchanged; a backup is saved next to it.
     """
     from machines_mcp.cli.client_configs.clients import CLIENTS, this_system
     from machines_mcp.cli.client_configs.entry import block
@@ -46,7 +46,7 @@ def install(name: str, only_print: bool, project: bool) -> None:
 @_client
 @_project
 def uninstall(name: str, project: bool) -> None:
-    """Take this server out of CLIENT's config; all else there stays, and the file as it was is kept beside it."""
+    """Remove this server from CLIENT's config. The rest is unchanged, and a backup is saved next to it."""
     from machines_mcp.cli.client_configs.clients import CLIENTS, this_system
     from machines_mcp.cli.client_configs.errors import ConfigFault
     from machines_mcp.cli.client_configs.install import place, uninstall

@@ -1,4 +1,4 @@
-"""Commands for cards that are sealed to a key: keypair, unseal."""
+"""Commands for cards sealed to a public key: keypair, unseal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from machines_mcp.cli.common import fail
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def keypair(file: Path) -> None:
-    """Make a key pair that cards can be sealed to: the private key in FILE (0600), the public one in FILE.pub."""
+    """Create a key pair for sealed cards. FILE gets the private key (mode 0600), FILE.pub the public key."""
     from machines_mcp.cli.sealed_cards import KeyPairError, new_key_pair
 
     try:
@@ -24,9 +24,9 @@ def keypair(file: Path) -> None:
 @click.command()
 @click.argument("keyfile", type=click.Path(path_type=Path))
 @click.argument("sealed", metavar="[JWE|-]", default="-")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for a program: to a pipe or a file, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON. Unlike text, it can go to a pipe or a file.")
 def unseal(keyfile: Path, sealed: str, as_json: bool) -> None:
-    """Open a sealed card (a JWE, or - for the one on stdin) with the private key in KEYFILE, and print it."""
+    """Decrypt and print a sealed card. Pass a JWE, or - to read it from stdin; KEYFILE is the private key."""
     from machines_mcp.cli.sealed_cards import KeyPairError, card_text
 
     try:

@@ -1,4 +1,4 @@
-"""Commands for the partner key: login, logout; and the first passphrase, which goes with it."""
+"""Commands for the partner key (login, logout), and setting the first passphrase."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _environment = click.argument(
 @click.command()
 @_environment
 def login(environment: str | None) -> None:
-    """Store the partner key: in the system's keyring, else in a file that only you can read.
+    """Store the partner key. Type it at the terminal (it is not shown), or send it as one line on stdin.
 
-    It is typed at the terminal, unseen, or read as one line of stdin.
+    It is stored in the system's keyring or, if there is none, in a file that only you can read.
     """
     from machines_mcp.cli.login import NotDone, login, settings_after_login
     from machines_mcp.cli.prompt import Lines, NothingTyped
@@ -49,7 +49,7 @@ def logout(environment: str | None) -> None:
 
 
 def offer_passphrase(settings: Settings) -> None:
-    """Have the first passphrase set where one is needed."""
+    """Ask for the first passphrase if one is needed."""
     if settings.simulated:
         return
     from machines_mcp.cli.login import first_passphrase
@@ -67,5 +67,5 @@ def offer_passphrase(settings: Settings) -> None:
 def _chosen(environment: str | None) -> str:
     chosen = environment or os.environ.get("MACHINES_ENV", "")
     if chosen not in ("sandbox", "production"):
-        fail("Say for which environment the key is: machines-mcp login sandbox, or production; logout likewise.")
+        fail("Name the environment of the key: sandbox or production, for example machines-mcp login sandbox.")
     return chosen

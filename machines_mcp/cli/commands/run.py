@@ -1,4 +1,4 @@
-"""Commands that serve tools or call them: serve, sandbox, demo, call, tools."""
+"""Commands that serve, call or list tools: serve, sandbox, demo, call, tools."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from machines_mcp.cli.completion import tool_names
 
 @click.command()
 def serve() -> None:
-    """Serve MCP on stdin and stdout (what a client's config starts)."""
+    """Serve MCP on stdin and stdout. Client configs start this command."""
     settings = load_settings()
     from machines_mcp.server.stdio import serve as run_server
 
     run(lambda: run_server(settings))
-    # Not by way of the interpreter's shutdown: a thread that still reads stdin would hold it up.
+    # Skip the interpreter's shutdown, which would wait for a thread that still reads stdin.
     sys.stderr.flush()
     os._exit(0)
 
@@ -27,16 +27,16 @@ def serve() -> None:
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sandbox(arguments: tuple[str, ...]) -> None:
-    """Run the Partner API simulator alone on loopback (--port N, --db FILE, --reset)."""
+    """Run only the Partner API simulator (--port N, --db FILE, --reset)."""
     from machines_mcp.sandbox.__main__ import main as run_sandbox
 
     sys.exit(run_sandbox(list(arguments)))
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON line per call.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per call.")
 def demo(as_json: bool) -> None:
-    """The whole journey against the embedded simulator, told step by step."""
+    """Run the full journey on the embedded simulator, step by step."""
     from machines_mcp.cli.demo.run import run_demo
 
     sys.exit(run(lambda: run_demo(as_json=as_json)))
@@ -45,9 +45,9 @@ def demo(as_json: bool) -> None:
 @click.command()
 @click.argument("tool", shell_complete=tool_names)
 @click.argument("arguments", required=False, default="{}")
-@click.option("--approve", is_flag=True, help="Approve what the call asks for (embedded only).")
+@click.option("--approve", is_flag=True, help="Approve the call if it requires approval (embedded only).")
 def call(tool: str, arguments: str, approve: bool) -> None:
-    """Call one TOOL with JSON arguments; the structured result goes to stdout, exit code 1 on a tool error."""
+    """Call TOOL with JSON arguments and print the structured result. Exit code 1 on a tool error."""
     settings = load_settings()
     if approve and not settings.simulated:
         fail("--approve works with MACHINES_ENV=embedded only; a person must approve real calls.")
@@ -61,7 +61,7 @@ def call(tool: str, arguments: str, approve: bool) -> None:
     from machines_mcp.cli.progress import reporting_on
 
     def wait_at(page: str) -> None:
-        click.echo(f"Waiting for the user at {page}, at most two minutes.", err=True)
+        click.echo(f"Waiting up to two minutes for the user at {page}.", err=True)
 
     with reporting_on(sys.stderr) as told:
         body, ok = run(
@@ -72,9 +72,9 @@ def call(tool: str, arguments: str, approve: bool) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def tools(as_json: bool) -> None:
-    """List the tools: class, what the policy says, token cost."""
+    """List the tools with their action class, policy and token cost."""
     from machines_mcp.cli.tools_table import listing, listing_table, standing
 
     settings = load_settings()

@@ -1,4 +1,4 @@
-"""The main job, run for show: the whole journey by a real MCP client over stdio against the embedded simulator."""
+"""Run the whole journey as a demo, with an MCP client over stdio and the embedded simulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from machines_mcp.cli.demo.scenes import SCENES, USER, Results, Scene
 
 
 class Narrator(Protocol):
-    """Tells the journey as it goes."""
+    """Reports the journey as it runs."""
 
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None: ...
 
@@ -27,7 +27,7 @@ class Narrator(Protocol):
 
 
 class JsonNarrator:
-    """One JSON object per call, a line each."""
+    """Prints one line of JSON per call."""
 
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
         step: int | list[int] = scene.steps[0] if len(scene.steps) == 1 else list(scene.steps)
@@ -35,11 +35,11 @@ class JsonNarrator:
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
     def end(self, ok: bool, seconds: float) -> None:
-        """Nothing follows the last call."""
+        """Print nothing: the last call is the last line."""
 
 
 async def run_demo(*, as_json: bool) -> int:
-    """Play all scenes; 0 if each went well, else 1 after the first that did not."""
+    """Play the scenes and return the exit code: 0 if all succeeded, 1 after the first failure."""
     if as_json:
         teller: Narrator = JsonNarrator()
     else:
@@ -76,13 +76,13 @@ async def _play(teller: Narrator, folder: str, errlog: Any) -> bool:
 async def _say_yes(
     context: ClientRequestContext, params: types.ElicitRequestParams
 ) -> types.ElicitResult | types.ErrorData:
-    # The demo plays the person too; in a desktop client this is the dialog that somebody answers.
+    # The demo also plays the person. In a desktop client, the user answers this dialog.
     return types.ElicitResult(action="accept", content={})
 
 
 @contextmanager
 def _errors_kept() -> Iterator[Any]:
-    """A file for the server's stderr, so that a log line does not run through the picture."""
+    """Collect the server's stderr in a file and print it at the end, so that logs don't break the display."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
         try:
             yield file

@@ -30,7 +30,7 @@ _PERSON = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One call: the guide's step numbers, the tool, what it is for, and its arguments from the results so far."""
+    """One call: the guide's step numbers, the tool, its purpose, and its arguments built from earlier results."""
 
     steps: tuple[int, ...]
     tool: str
@@ -40,20 +40,20 @@ class Scene:
 
 SCENES: tuple[Scene, ...] = (
     Scene((1,), "create_session", "a session for the identity check only", lambda r: {"purpose": "kyc"}),
-    Scene((2,), "resolve_user", "the user exists at Machines"),
-    Scene((3,), "get_kyc_requirements", "which identity data is needed", lambda r: {"occupation_query": "developer"}),
-    Scene((4,), "submit_kyc", "sent after a person's yes", lambda r: dict(_PERSON)),
-    Scene((5, 6), "get_kyc_status", "where the check stands", lambda r: {"wait_seconds": 10}),
-    Scene((7,), "get_agreements", "what the user agrees to"),
-    Scene((7,), "accept_agreements", "accepted after a person's yes"),
-    Scene((8,), "list_deposit_assets", "what it can be funded with"),
+    Scene((2,), "resolve_user", "register the user at Machines"),
+    Scene((3,), "get_kyc_requirements", "the identity data it requires", lambda r: {"occupation_query": "developer"}),
+    Scene((4,), "submit_kyc", "sent after approval", lambda r: dict(_PERSON)),
+    Scene((5, 6), "get_kyc_status", "status of the identity check", lambda r: {"wait_seconds": 10}),
+    Scene((7,), "get_agreements", "the terms to accept"),
+    Scene((7,), "accept_agreements", "accepted after approval"),
+    Scene((8,), "list_deposit_assets", "supported currencies and networks"),
     Scene((8,), "quote_deposit", "range and estimate", lambda r: _coin(r) | {"amount": 100}),
-    Scene((8,), "create_deposit", "an address to send to", lambda r: _coin(r) | {"amount": 100}),
-    Scene((9,), "get_deposit", "wait until it arrives", lambda r: _deposit(r) | {"wait_seconds": 30}),
-    Scene((9,), "get_balances", "what can be spent"),
-    Scene((), "quote_withdrawal", "the way out, quoted only", lambda r: _coin(r) | _way_out()),
+    Scene((8,), "create_deposit", "the address to send to", lambda r: _coin(r) | {"amount": 100}),
+    Scene((9,), "get_deposit", "wait for the deposit", lambda r: _deposit(r) | {"wait_seconds": 30}),
+    Scene((9,), "get_balances", "the spending power"),
+    Scene((), "quote_withdrawal", "a withdrawal, quoted only", lambda r: _coin(r) | _way_out()),
     Scene((10,), "create_session", "a second session, for cards", lambda r: {"purpose": "cards"}),
-    Scene((11, 12), "create_card", "label encrypted; after a person's yes", lambda r: _card_wish()),
+    Scene((11, 12), "create_card", "label encrypted; after approval", lambda r: _card_wish()),
     Scene((13, 14, 15), "reveal_card", "decrypted and verified in the vault", lambda r: _card(r)),
 )
 

@@ -1,4 +1,4 @@
-"""The demo drawn on a terminal."""
+"""Show the demo on a terminal."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from machines_mcp.cli.demo.scenes import Scene
 from machines_mcp.tools.text import dollars
 
 _HEAD = (
-    "A model's view of the journey: a new user from nothing to a working card, in the 15 steps of the Partner API"
-    " guide. Real MCP over stdio, real HTTP, real cryptography; the Partner API is a simulator on this machine."
+    "The journey as a model sees it: from a new user to a working card, in the 15 steps of the Partner API guide."
+    " MCP over stdio, HTTP and cryptography are real; the Partner API is a simulator on this machine."
 )
 
-# Where the tool's name begins.
+# The column of the tool's name.
 _INDENT = 8
 
 
 class TerminalNarrator:
-    """A line per call, then what was seen by whom, then the config to copy."""
+    """Prints a line per call, then what the model and the vault saw, then a client config to copy."""
 
     def __init__(self, scenes: int) -> None:
         self._console = Console(highlight=False)
@@ -34,7 +34,7 @@ class TerminalNarrator:
         self._console.print(Panel(_HEAD, title="machines-mcp demo", border_style="cyan", padding=(1, 2)))
 
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
-        """One call and the one thing of its result worth a look."""
+        """Print a call and the most useful fact of its result."""
         self._told += 1
         steps = "–".join(dict.fromkeys(map(str, (scene.steps[0], scene.steps[-1])))) if scene.steps else "extra"
         mark = ("✓ ", "green") if ok else ("✗ ", "bold red")
@@ -49,7 +49,7 @@ class TerminalNarrator:
             self._card = result
 
     def end(self, ok: bool, seconds: float) -> None:
-        """The summary and the config block."""
+        """Print the summary and the config block."""
         self._console.print()
         if not ok:
             self._console.print(
@@ -59,20 +59,20 @@ class TerminalNarrator:
         card = self._card
         number = f"•••• •••• •••• {card['last4']}"
         expiry = f"{card['expiration_month']:02}/{card['expiration_year']}"
-        seen = Table(box=None, padding=(0, 3, 0, 0), title="Who saw what of the card", title_justify="left")
+        seen = Table(box=None, padding=(0, 3, 0, 0), title="Who saw which card data", title_justify="left")
         seen.add_column("the model")
-        seen.add_column("the vault: its own process, gone now")
-        seen.add_row(f"{card.get('brand', 'card')} {number}, {expiry}", "the number, decrypted, its digits checked")
-        seen.add_row("no number, no CVC", "the CVC, decrypted, its digits checked")
+        seen.add_column("the vault (a separate process, now ended)")
+        seen.add_row(f"{card.get('brand', 'card')} {number}, {expiry}", "the number, decrypted and validated")
+        seen.add_row("no number, no CVC", "the CVC, decrypted and validated")
         seen.add_row("no key, no token", "nothing stored, logged or returned")
         self._console.print(seen)
         self._console.print(
-            f"\n[bold green]All {self._told} calls went well[/] in {seconds:.1f} s. Nothing was real.\n"
+            f"\n[bold green]All {self._told} calls succeeded[/] in {seconds:.1f} s. Nothing was real.\n"
         )
-        self._console.print("[bold]Use it in Claude Desktop:[/] put this into claude_desktop_config.json and restart.")
+        self._console.print("[bold]Use it in Claude Desktop:[/] add this to claude_desktop_config.json and restart.")
         install = f"{' '.join(command())} install claude-desktop"
         self._console.print(f"[dim]Or: {install} (claude-code, cursor, vscode, codex)[/]\n", soft_wrap=True)
-        # Not by rich: a wrapped path would not be one.
+        # Without rich, which would wrap long paths.
         print(block("claude-desktop", {}))
 
 
@@ -103,7 +103,7 @@ def _quote(result: dict[str, Any]) -> str:
 
 
 def _withdrawal(result: dict[str, Any]) -> str:
-    return f"{dollars(result['amount_cents'])} gives about {result.get('estimated_to_amount')} {result['currency']}"
+    return f"{dollars(result['amount_cents'])} pays out about {result.get('estimated_to_amount')} {result['currency']}"
 
 
 def _card(result: dict[str, Any]) -> str:

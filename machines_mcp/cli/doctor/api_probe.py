@@ -1,4 +1,4 @@
-"""What `doctor --probe` does: the reads of the API against the models, for the pinned user or for one made up."""
+"""Check the API's read endpoints against the models for `doctor --probe`, as the pinned user or a made-up one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 async def probe(app: App) -> list[Probed]:
-    """Ask every endpoint that only reads. In `embedded` a user of the simulator is made for it, with a card.
+    """Call every read endpoint. In `embedded`, first create a simulator user with a card.
 
     Raises:
-        PartnerError: The simulator did not start, or did not take the user.
+        PartnerError: The simulator did not start, or rejected the user.
     """
     from machines_mcp.partner.probe import Probe
 
@@ -30,7 +30,7 @@ async def probe(app: App) -> list[Probed]:
 
 
 def probe_message(row: Probed) -> str:
-    """One row as a person reads it."""
+    """Return a row as text for a person."""
     parts = [str(row.status or "-"), *([row.note] if row.note else [])]
     for name in ("missing", "mistyped", "extra"):
         paths = getattr(row.found, name)
@@ -39,7 +39,7 @@ def probe_message(row: Probed) -> str:
 
 
 def detail(row: Probed) -> dict[str, Any]:
-    """One row as a program reads it."""
+    """Return a row as JSON."""
     return {
         "status": row.status,
         "missing": list(row.found.missing),

@@ -1,4 +1,4 @@
-"""Where the partner key comes from, and whether the clients on this machine can start the server."""
+"""Check the source of the partner key, and whether the clients on this machine can start the server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SOURCES: dict[KeySource, str] = {
 }
 _SAYS = {
     "ours": "{title} starts this server",
-    "other": "{title} starts another copy: {command}",
-    "missing": "{title} names a command that is not there: {command}; run machines-mcp install {name}",
+    "other": "{title} starts a different copy: {command}",
+    "missing": "{title} runs a command that does not exist: {command}; run machines-mcp install {name}",
     "unreadable": "{title}'s config can't be read: {path}",
 }
 
 
 def partner_key(settings: Settings) -> list[Finding]:
-    """How the key came, where there is one."""
+    """Report where the partner key comes from, if there is one."""
     if settings.key_source is None:
         return []
     says = _SOURCES[settings.key_source].format(file=settings.partner_key_file)
@@ -31,10 +31,10 @@ def partner_key(settings: Settings) -> list[Finding]:
 
 
 def clients(system: System) -> Finding:
-    """What the clients' configs say of us; those without an entry of ours say nothing."""
+    """Report what the clients' configs start. Clients without an entry for this server are left out."""
     found = standings(system)
     if not found:
-        return Finding(True, "clients", "none names this server yet; machines-mcp install puts it into one")
+        return Finding(True, "clients", "no client is configured yet; run machines-mcp install")
     broken = [standing for standing in found if standing.state == "missing"]
     says = "; ".join(_said(standing) for standing in broken or found)
     return Finding(not broken, "clients", says, {"clients": {one.client.name: one.state for one in found}})

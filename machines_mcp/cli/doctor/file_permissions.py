@@ -1,6 +1,6 @@
-"""Who on this machine can read or write a file, by owners and modes on the whole way to it.
+"""Report who on this machine can read or write a file, from owners and modes along its whole path.
 
-Access lists beyond the mode (ACLs) are not looked at, and root can do everything.
+ACLs are ignored, and root can do everything.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ _BITS = {"read": (stat.S_IRUSR, stat.S_IRGRP, stat.S_IROTH), "write": (stat.S_IW
 
 
 def who(path: Path, act: Act) -> str:
-    """`everybody`, `a group` or `only USER`; whoever can put another file in its place can write it.
+    """Return `everybody`, `a group` or `only USER`. A user who can replace the file can write it.
 
     Raises:
-        OSError: It, or a folder above it, can't be looked at.
+        OSError: The file or a folder above it can't be inspected.
     """
     return _who(path.resolve(), act)
 
 
 def is_private(path: Path, act: Act, *, uids: frozenset[int]) -> bool:
-    """Whether nobody but these users can.
+    """Return whether only users in `uids` have this access.
 
     Raises:
-        OSError: It, or a folder above it, can't be looked at.
+        OSError: The file or a folder above it can't be inspected.
     """
     real = path.resolve()
     return _who(real, act).startswith("only ") and real.stat().st_uid in uids
 
 
 def can(uid: int, path: Path, act: Act) -> bool:
-    """Whether that user can.
+    """Return whether the user has this access.
 
     Raises:
-        OSError: It, or a folder above it, can't be looked at.
+        OSError: The file or a folder above it can't be inspected.
     """
     if uid == 0:
         return True
@@ -54,7 +54,7 @@ def can(uid: int, path: Path, act: Act) -> bool:
 
 
 def user_name(uid: int) -> str:
-    """The user's name and number."""
+    """Return the user's name and uid."""
     import pwd
 
     try:
@@ -87,7 +87,7 @@ def _permits(found: os.stat_result, uid: int, groups: frozenset[int], act: Liter
 
 
 def _may_replace(folder: os.stat_result, child: os.stat_result, uid: int) -> bool:
-    # In a sticky folder, such as /tmp, only their owners can.
+    # In a sticky folder such as /tmp, only the owner of the folder or of the file can replace the file.
     return not folder.st_mode & stat.S_ISVTX or uid in (folder.st_uid, child.st_uid)
 
 

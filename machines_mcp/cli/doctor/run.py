@@ -1,4 +1,4 @@
-"""Checks what a server needs and says what to do about each."""
+"""Check what a server needs and say how to fix each problem."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was looked at, whether it is well, and what to do or what was found, in `detail` by its parts."""
+    """One check: whether it passed, its name, and what was found or how to fix it; `detail` is for programs."""
 
     ok: bool
     what: str
@@ -32,15 +32,15 @@ class Finding:
     detail: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """For a program."""
+        """Return the finding as JSON."""
         return {"ok": self.ok, "what": self.what, "says": self.message} | self.detail
 
 
 async def examine(*, probe: bool = False) -> list[Finding]:
-    """All checks, in the order in which a failure hides the next; `probe` also asks every endpoint that only reads."""
+    """Run all checks, skipping those that an earlier failure prevents. `probe` also calls every read endpoint."""
     findings = [Finding(True, "version", f"machines-mcp {__version__} on Python {sys.version.split()[0]}")]
     try:
-        # Off the loop: it may have to wait for a keyring.
+        # In a thread, because reading a keyring can block.
         settings = await anyio.to_thread.run_sync(read_settings)
     except SettingsError as error:
         return [*findings, Finding(False, "settings", str(error))]
@@ -75,15 +75,15 @@ async def _vault() -> Finding:
     from machines_mcp.vault.client import starts
 
     if await starts():
-        return Finding(True, "vault", "the process that opens cards starts")
-    return Finding(False, "vault", f"the process that opens cards does not start; {_cure()}")
+        return Finding(True, "vault", "the process that decrypts cards starts")
+    return Finding(False, "vault", f"the process that decrypts cards does not start; {_cure()}")
 
 
 def _cure() -> str:
     if Path(__file__).is_relative_to(site.getusersitepackages()):
-        # It runs with `python -I`, so that nothing of the environment has a say in which code it runs.
-        return "a user install (pip install --user) is not seen there: install with pipx or in a virtual environment."
-    return f"run {sys.executable} -I -m machines_mcp.vault </dev/null and install what it lacks, best with pipx."
+        # It runs with `python -I`, so that the environment can't choose which code it loads.
+        return "it ignores user installs (pip install --user). Install with pipx or in a virtual environment."
+    return f"run {sys.executable} -I -m machines_mcp.vault </dev/null and install what is missing, best with pipx."
 
 
 async def _state(app: App) -> Finding:
@@ -93,9 +93,7 @@ async def _state(app: App) -> Finding:
     except StoreUnavailable:
         return Finding(False, "state", f"{folder} can't be used; check its owner, mode (0700) and free space.")
     if os.name == "posix" and folder.stat().st_uid != os.getuid():
-        return Finding(
-            False, "state", f"{folder} belongs to another user; set MACHINES_STATE_DIR to a folder of yours."
-        )
+        return Finding(False, "state", f"{folder} belongs to another user; set MACHINES_STATE_DIR to a folder you own.")
     return Finding(True, "state", f"{folder}, {waiting} waiting for approval")
 
 
@@ -108,7 +106,7 @@ async def _reach(app: App) -> Finding:
         except PartnerError:
             return Finding(False, "partner API", "the simulator did not start; run machines-mcp sandbox --port 0.")
         return Finding(True, "partner API", "the simulator starts")
-    # A connection only: any call with the key could make or change something there.
+    # Only connect: any call with the key could create or change something.
     parts = urlsplit(app.settings.api_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -116,7 +114,7 @@ async def _reach(app: App) -> Finding:
             await (await anyio.connect_tcp(str(parts.hostname), port)).aclose()
     except (OSError, TimeoutError):
         return Finding(False, "partner API", f"{parts.hostname}:{port} can't be reached; check the network and proxy.")
-    return Finding(True, "partner API", f"{parts.hostname}:{port} can be reached; the key is not tried")
+    return Finding(True, "partner API", f"{parts.hostname}:{port} can be reached; the key was not tested")
 
 
 async def _probed(app: App) -> list[Finding]:
@@ -126,5 +124,5 @@ async def _probed(app: App) -> list[Finding]:
     try:
         rows = await probe(app)
     except PartnerError as error:
-        return [Finding(False, "probe", f"it could not begin: {error}")]
+        return [Finding(False, "probe", f"could not start: {error}")]
     return [Finding(row.ok, row.endpoint, probe_message(row), detail(row)) for row in rows]

@@ -1,4 +1,4 @@
-"""What protects, examined: policy, passphrase, audit, who can reach the files, the desk; and what is unresolved."""
+"""Check the safeguards: policy, passphrase, audit, file access and desk. List unresolved calls."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
 
 _OWN_USER = (
-    "an agent's shell among them, can read the partner key and change state and policy; run the server under a user of "
-    "its own: sudo -n -u machines machines-mcp serve"
+    "including an agent's shell, can read the partner key and change state and policy; run the server as a separate "
+    "user: sudo -n -u machines machines-mcp serve"
 )
 
 
 _SAYS = {
-    "running": "a server is at work on it.",
-    "unknown": "it was cut short; a server finds out what became of it when it starts, and when the call is repeated.",
-    "manual": "{why} Look at Machines, then run machines-mcp doctor --resolve.",
+    "running": "a server is executing it.",
+    "unknown": "it was interrupted. A server checks its outcome when it starts, and when the call is repeated.",
+    "manual": "{why} Check at Machines, then run machines-mcp doctor --resolve.",
 }
 
 
 class _NotKept(Exception):
-    """Ends a transaction that was only a trial."""
+    """Rolls back the trial transaction."""
 
 
 async def guarded(app: App) -> list[Finding]:
-    """All of it; the state folder is known to be usable."""
+    """Run these checks. The state folder must be usable."""
     findings = [_policy(app), _passphrase(app), await _audit(app), *_files(app), await _desk(app)]
     return [*findings, *await _unresolved(app)]
 
 
 def _policy(app: App) -> Finding:
     policy = app.policy
-    where = "no file, the defaults" if policy.source == "default" else policy.source
-    return Finding(True, "policy", f"{where} of {policy.environment}, digest {policy.digest[:12]}")
+    where = "no file, defaults" if policy.source == "default" else policy.source
+    return Finding(True, "policy", f"{where} for {policy.environment}, digest {policy.digest[:12]}")
 
 
 def _passphrase(app: App) -> Finding:
@@ -53,10 +53,10 @@ def _passphrase(app: App) -> Finding:
     if verifier is not None:
         return Finding(True, "passphrase", f"set {moment(verifier.set_at)} UTC")
     if not app.policy.needs_passphrase:
-        return Finding(True, "passphrase", f"none; {app.policy.environment} asks for none")
+        return Finding(True, "passphrase", f"not set; {app.policy.environment} does not need one")
     if not _asks(app):
-        return Finding(True, "passphrase", "none; nothing asks for it under this policy")
-    return Finding(False, "passphrase", "none, so that nothing can be approved; run machines-mcp passphrase")
+        return Finding(True, "passphrase", "not set; this policy does not need one")
+    return Finding(False, "passphrase", "not set, so nothing can be approved; run machines-mcp passphrase")
 
 
 def _asks(app: App) -> bool:
@@ -73,9 +73,9 @@ async def _audit(app: App) -> Finding:
     except Unverifiable as error:
         return Finding(False, "audit", str(error))
     except StoreUnavailable:
-        return Finding(False, "audit", "no row can be written, so that nothing may change anything; check free space.")
+        return Finding(False, "audit", "no row can be written, so changes are refused; check free space.")
     if finding.ok and finding.rows and app.policy.head_file is not None and head is None:
-        return Finding(False, "audit", f"the head is not there: {app.policy.head_file}; see machines-mcp audit verify.")
+        return Finding(False, "audit", f"no checkpoint at {app.policy.head_file}; see machines-mcp audit verify.")
     return Finding(finding.ok, "audit", f"{verification_message(finding, head)[:-1]}; rows can be written")
 
 
@@ -92,14 +92,14 @@ async def _try_to_write(app: App) -> None:
 
 def _files(app: App) -> Iterator[Finding]:
     if os.name != "posix":
-        yield Finding(True, "files", "who can read them is not examined on this system")
+        yield Finding(True, "files", "file access is not checked on this system")
         return
     yield _exposed(app)
     yield _caller(app)
 
 
 def _secrets(app: App) -> list[Path]:
-    """What nobody else may read or write."""
+    """Return the files that no other user may read or write."""
     folder = app.settings.state_dir
     key = app.settings.partner_key_file
     return [path for path in [*sorted(folder.rglob("*")), *([key] if key else [])] if path.is_file()]
@@ -117,9 +117,9 @@ def _exposed(app: App) -> Finding:
         ]
         if policy is not None and not is_private(policy, "write", uids=uids):
             open_ones.append(f"{policy}: {who(policy, 'write')} can write it")
-        readers = "" if policy is None else f"; the policy: {who(policy, 'read')} can read it"
+        readers = "" if policy is None else f"; {who(policy, 'read')} can read the policy"
     except OSError:
-        return Finding(False, "files", f"{app.settings.state_dir} and what lies in it can't be looked at")
+        return Finding(False, "files", f"{app.settings.state_dir} and its files can't be inspected")
     if open_ones:
         more = f" (and {len(open_ones) - 1} more)" if len(open_ones) > 1 else ""
         return Finding(False, "files", f"{open_ones[0]}{more}; run chmod go= on it", {"exposed": open_ones})
@@ -128,24 +128,24 @@ def _exposed(app: App) -> Finding:
 
 
 def _caller(app: App) -> Finding:
-    """Whether who asks is somebody else than the server, and what they can reach."""
+    """Report whether the caller is another user than the server's, and which files they can reach."""
     uid = _uid_of_caller()
     if uid == os.geteuid():
         if app.settings.simulated:
-            return Finding(True, "caller", "the server's own user; nothing is real here")
+            return Finding(True, "caller", "same user as the server; nothing is real here")
         return Finding(True, "caller", f"NOT PROTECTED: programs of {user_name(uid)}, {_OWN_USER}")
     policy = [app.settings.policy] if app.settings.policy else []
     try:
         reached = [path for path in _secrets(app) if can(uid, path, "read") or can(uid, path, "write")]
         reached += [path for path in policy if can(uid, path, "write")]
     except OSError:
-        return Finding(False, "caller", "the files can't be looked at")
+        return Finding(False, "caller", "the files can't be inspected")
     if reached:
-        return Finding(False, "caller", f"{user_name(uid)} can reach {reached[0]}; close it to that user")
+        return Finding(False, "caller", f"{user_name(uid)} can reach {reached[0]}; remove that user's access")
     if app.settings.key_source == "environment":
-        hint = "the partner key came through the environment, so who starts the server has it"
+        hint = "the partner key is in the environment, so the caller has it"
         return Finding(False, "caller", f"{hint}; put it in a file (MACHINES_PARTNER_KEY_FILE)")
-    return Finding(True, "caller", f"{user_name(uid)}, through sudo, reaches neither key, state nor policy")
+    return Finding(True, "caller", f"{user_name(uid)}, through sudo, can reach neither key, state nor policy")
 
 
 def _uid_of_caller() -> int:
@@ -156,19 +156,19 @@ def _uid_of_caller() -> int:
 async def _unresolved(app: App) -> list[Finding]:
     found = [
         Finding(
-            unresolved.state != "manual",
+            call.state != "manual",
             "unresolved",
-            f"{unresolved.name}, since {moment(unresolved.since)} UTC: {_SAYS[unresolved.state].format(why=unresolved.why)}",
-            {"state": unresolved.state, "approval_id": unresolved.approval.id if unresolved.approval else None},
+            f"{call.name}, since {moment(call.since)} UTC: {_SAYS[call.state].format(why=call.why)}",
+            {"state": call.state, "approval_id": call.approval.id if call.approval else None},
         )
-        for unresolved in await unresolved_calls(app.guard)
+        for call in await unresolved_calls(app.guard)
     ]
-    return found or [Finding(True, "unresolved", "nothing that was begun is without an outcome")]
+    return found or [Finding(True, "unresolved", "no unresolved calls")]
 
 
 async def _desk(app: App) -> Finding:
-    """Only a desk that proves to be this folder's counts: any program can listen on a port that was one's."""
+    """Report the desk. It must prove that it belongs to this folder: another program can take over its port."""
     found = await app.desk.desk.find()
     if found is None:
-        return Finding(True, "desk", "not open; it opens when a person is needed, or by machines-mcp desk")
-    return Finding(True, "desk", f"{found} answers")
+        return Finding(True, "desk", "not running; it starts when a person is needed, or with machines-mcp desk")
+    return Finding(True, "desk", f"running at {found}")

@@ -1,1 +1,1 @@
-"""What the API says and is told, a module per noun."""
+"""Request and response models, one module per resource."""

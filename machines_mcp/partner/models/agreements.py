@@ -1,4 +1,4 @@
-"""The agreements between the user, Machines and the issuer."""
+"""Agreements between the user, Machines and the issuer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AgreementLink(Answer):
 
 
 class Agreement(Answer):
-    """One text to accept."""
+    """One agreement to accept."""
 
     id: VerbatimField
     text: str
@@ -25,7 +25,7 @@ class Agreement(Answer):
 
 
 class Agreements(Answer):
-    """All of them; they are accepted together or not at all."""
+    """All agreements of a user. They are accepted together or not at all."""
 
     agreements: tuple[Agreement, ...]
     accepted: Flag
@@ -33,6 +33,6 @@ class Agreements(Answer):
 
 
 class AgreementsAcceptance(Body):
-    """`POST /agreements`."""
+    """Body of `POST /agreements`."""
 
     accepted: Literal[True] = True

@@ -1,4 +1,4 @@
-"""What can be paid in, and paid out to."""
+"""Assets that can be deposited, and assets that withdrawals can pay out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from machines_mcp.partner.models.types import Flag, PageSize, PositiveWhole, Sho
 
 
 class Network(Answer):
-    """A network an asset moves on. `supports_extra_id`: payments there can carry a memo or tag."""
+    """A network of an asset. `supports_extra_id`: payments there can carry a memo or tag."""
 
     id: str
     label: str | None = None
@@ -17,7 +17,7 @@ class Network(Answer):
 
 
 class Asset(Answer):
-    """One asset; `ticker` is what the other calls name `currency`."""
+    """One asset. Its `ticker` is the `currency` of the other calls."""
 
     ticker: str
     name: str | None = None
@@ -26,13 +26,13 @@ class Asset(Answer):
 
 
 class AssetList(Answer):
-    """Assets that fit the question."""
+    """Assets that match a query."""
 
     assets: tuple[Asset, ...]
 
 
 class AssetQuery(Body):
-    """The query of `GET /deposits/assets` and, with the hints of a source, of `GET /withdrawals/assets`."""
+    """Query of `GET /deposits/assets` and, with the source fields as hints, of `GET /withdrawals/assets`."""
 
     q: ShortText | None = None
     limit: PageSize | None = None

@@ -1,4 +1,4 @@
-"""What can be spent, and what is owed."""
+"""Account balances."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from machines_mcp.partner.models.types import Cents
 
 
 class Balances(Answer):
-    """All in US cents."""
+    """A user's balances, all in US cents."""
 
     spending_power: Cents
     credit_limit: Cents

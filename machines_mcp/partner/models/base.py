@@ -1,4 +1,4 @@
-"""What all models share: what is read is open, what is sent is strict, and neither can quote a value in an error."""
+"""Base models. Responses tolerate unknown fields, request bodies are strict, and no error quotes a value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ A = TypeVar("A", bound="Answer")
 
 
 class NextHint(BaseModel):
-    """What upstream suggests to do next. `poll_after_ms` is in milliseconds. Text of theirs: clean it before use."""
+    """Upstream's suggestion. `poll_after_ms` is in milliseconds. Its text is untrusted; clean it before use."""
 
     model_config = ConfigDict(
         populate_by_name=True, alias_generator=to_camel, frozen=True, extra="ignore", defer_build=True, strict=True
@@ -31,7 +31,7 @@ class NextHint(BaseModel):
 
 
 class Answer(BaseModel):
-    """Something the API said: frozen, camelCase on the wire, unknown fields ignored."""
+    """Base class of responses: frozen, camelCase on the wire, unknown fields ignored."""
 
     model_config = ConfigDict(
         populate_by_name=True,
@@ -47,21 +47,21 @@ class Answer(BaseModel):
 
     @property
     def hint(self) -> NextHint | None:
-        """The envelope's `next`, None where there was none or it made no sense. Never part of a dump."""
+        """The envelope's `next`, or None if it was missing or invalid. Never part of a dump."""
         return self._hint
 
     def with_hint(self, hint: NextHint | None) -> Self:
-        """The same answer, carrying `hint`."""
+        """Return a copy of this response with `hint`."""
         hinted = self.model_copy()
         hinted._hint = hint
         return hinted
 
 
 class Body(BaseModel):
-    """Something we send: closed and checked when it is made.
+    """Base class of request bodies: no unknown fields, validated on creation.
 
     Raises:
-        InvalidRequest: A value is missing or breaks its rule; `field` is its name, the value stands nowhere.
+        InvalidRequest: A value is missing or invalid. `field` names it; the error does not contain the value.
     """
 
     model_config = ConfigDict(
@@ -87,11 +87,11 @@ class Body(BaseModel):
         refuse(name if isinstance(name, str) and name in type(self).model_fields else None)
 
     def wire(self) -> dict[str, Any]:
-        """The body as JSON values, without what is None."""
+        """Return the body as JSON values, without those that are None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def query(self) -> dict[str, str]:
-        """The values as a query string's, without what is None."""
+        """Return the values as query parameters, without those that are None."""
         return {name: str(value) for name, value in self.wire().items()}
 
 
@@ -106,7 +106,7 @@ def refuse(field: str | None) -> NoReturn:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answered:
-    """A good answer before it is parsed: the request, its envelope, and the model it should be, `inside` which key."""
+    """A successful response before parsing. `kind` is the model expected in its data or its key `inside`."""
 
     request: Request
     envelope: Envelope
@@ -114,15 +114,15 @@ class Answered:
     inside: str | None = None
 
 
-# Told each good answer before it is parsed.
+# Called with each successful response before it is parsed.
 OnAnswer = Callable[[Answered], None]
 
 
 def parse(kind: type[A], envelope: Envelope, *, inside: str | None = None, effect: bool = False) -> A:
-    """The data of a good answer as a model, from under the key `inside` where the API puts it there.
+    """Parse the data of a successful response, or its key `inside`, as a model.
 
     Raises:
-        Malformed: It isn't one. pydantic's error, which quotes values, is not even its context.
+        Malformed: It does not fit the model. pydantic's error quotes values, so it is not even the context.
     """
     answer = _validated(kind, envelope.data if inside is None else envelope.data.get(inside))
     if answer is None:

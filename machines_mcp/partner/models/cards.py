@@ -19,14 +19,14 @@ LimitFrequency = Literal[
 
 
 class CardLimitSet(Answer):
-    """The spending cap of a card as the API says it, in US cents per `frequency`."""
+    """A card's spending limit as the API returns it, in US cents per `frequency`."""
 
     amount_cents: Cents
     frequency: LimitFrequency | str
 
 
 class Card(Answer):
-    """One card, without its number. `expiration_month` is 1 to 12, `expiration_year` has four digits."""
+    """A card without its number. `expiration_month` is 1 to 12, `expiration_year` has four digits."""
 
     card_id: VerbatimField
     status: CardStatus | str
@@ -47,14 +47,14 @@ class Card(Answer):
 
 
 class CardPage(Answer):
-    """Some of a user's cards; `next_cursor` is None on the last page."""
+    """A page of a user's cards. `next_cursor` is None on the last page."""
 
     cards: tuple[Card, ...]
     next_cursor: VerbatimField | None = None
 
 
 class CardDeleted(Answer):
-    """A card that was closed for good."""
+    """A card that was permanently closed."""
 
     card_id: VerbatimField
     status: CardStatus | str
@@ -62,21 +62,21 @@ class CardDeleted(Answer):
 
 
 class SecretsSession(Answer):
-    """`secret_key` (16 bytes in hex) opens what is fetched under `session_id`."""
+    """A session for card secrets. `secret_key` (16 bytes in hex) decrypts those fetched with `session_id`."""
 
     session_id: Secret
     secret_key: Secret
 
 
 class Sealed(Answer):
-    """One encrypted field: `data` (ciphertext, then a tag of 16 bytes) and `iv`, both in standard base64."""
+    """An encrypted field: `data` (ciphertext, then a 16-byte tag) and `iv`, both in standard base64."""
 
     data: str = Field(repr=False)
     iv: str = Field(repr=False)
 
 
 class CardSecrets(Answer):
-    """A card's number and code, encrypted."""
+    """A card's number and CVC, encrypted."""
 
     encrypted_pan: Sealed
     encrypted_cvc: Sealed
@@ -88,21 +88,21 @@ class CardSecrets(Answer):
 
 
 class CardLimit(Body):
-    """A spending cap: 1 or more US cents per `frequency`."""
+    """A spending limit of 1 or more US cents per `frequency`."""
 
     amount_cents: PositiveWhole
     frequency: LimitFrequency
 
 
 class CardOrder(Body):
-    """`POST /cards`."""
+    """Body of `POST /cards`."""
 
     encrypted_name: SealedLabel | None = None
     limit: CardLimit | None = None
 
 
 class CardChange(CardOrder):
-    """`PATCH /cards/{cardId}`."""
+    """Body of `PATCH /cards/{cardId}`."""
 
     status: CardStatus | None = None
     encrypted_color: SealedLabel | None = None
@@ -111,7 +111,7 @@ class CardChange(CardOrder):
 
 
 class CardQuery(Body):
-    """The query of `GET /cards`."""
+    """Query of `GET /cards`."""
 
     cursor: Cursor | None = None
     limit: PageSize | None = None

@@ -1,4 +1,4 @@
-"""Paying in. Amounts are in units of their currency, not cents."""
+"""Deposits. Amounts are in units of their currency, not cents."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumb
 from machines_mcp.redaction.verbatim import VerbatimField
 
 AmountCurrency = Literal["crypto", "usd"]
-# The API publishes no list of statuses; these mean an end wherever they appear, all others may still move.
+# The API publishes no list of statuses. These are treated as final; all others may still change.
 _ARRIVED = frozenset({"completed", "finished"})
 _LOST = frozenset({"failed", "refunded", "expired", "canceled"})
 
 
 class DepositRange(Answer):
-    """The smallest and largest amount, in units of `from_currency`; None is no bound."""
+    """The minimum and maximum amount, in units of `from_currency`. None means no bound."""
 
     from_currency: str
     from_network: str
@@ -29,7 +29,7 @@ class DepositRange(Answer):
 
 
 class DepositEstimate(DepositRange):
-    """What would arrive: `estimated_to_amount` in units of `to_currency`."""
+    """An estimate of what would arrive: `estimated_to_amount` in units of `to_currency`."""
 
     quoted_amount: Number
     quoted_amount_currency: AmountCurrency | str
@@ -38,7 +38,7 @@ class DepositEstimate(DepositRange):
 
 
 class Deposit(Answer):
-    """A way to pay in. Pay to `deposit_address` (it may come later), with `payin_extra_id` as memo where there is one.
+    """A deposit. Pay to `deposit_address` (may be set later), with `payin_extra_id` as the memo if there is one.
 
     `status` is an open set; only `pending` is documented.
     """
@@ -59,42 +59,42 @@ class Deposit(Answer):
 
     @property
     def arrived(self) -> bool:
-        """Whether it came through; the balance follows within minutes."""
+        """Whether the deposit completed. The balance is updated within minutes."""
         return self.status in _ARRIVED
 
     @property
     def settled(self) -> bool:
-        """Whether it ended, one way or the other."""
+        """Whether the deposit reached a final status, completed or not."""
         return self.arrived or self.status in _LOST
 
 
 class DepositList(Answer):
-    """Deposits of a user; the API has no pages here."""
+    """A user's deposits. The API does not paginate them."""
 
     deposits: tuple[Deposit, ...]
 
 
 class DepositRoute(Body):
-    """`POST /deposits/range`."""
+    """Body of `POST /deposits/range`."""
 
     currency: Code
     network: Code
 
 
 class DepositQuestion(DepositRoute):
-    """`POST /deposits/estimate`: `amount` in units of `amount_currency`."""
+    """Body of `POST /deposits/estimate`: `amount` in units of `amount_currency`."""
 
     amount: PositiveNumber
     amount_currency: AmountCurrency = "crypto"
 
 
 class DepositOrder(DepositRoute):
-    """`POST /deposits`: `amount` in units of `currency`."""
+    """Body of `POST /deposits`: `amount` in units of `currency`."""
 
     amount: PositiveNumber | None = None
 
 
 class DepositFilter(Body):
-    """The query of `GET /deposits`."""
+    """Query of `GET /deposits`."""
 
     scope: Literal["active", "all"]

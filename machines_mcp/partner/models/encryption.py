@@ -1,4 +1,4 @@
-"""Labels under the user's own key."""
+"""Labels encrypted with the user's data key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from machines_mcp.redaction.secret import Secret
 
 
 class EncryptedField(Answer):
-    """A text that only the API can read: `iv` and `ct` (ciphertext, then tag) in base64url."""
+    """A text that only the API can decrypt: `iv` and `ct` (ciphertext, then tag) in base64url."""
 
     v: Whole
     iv: str
@@ -20,7 +20,7 @@ class EncryptedField(Answer):
 
 
 class SealedLabel(Body):
-    """An `EncryptedField` on its way back."""
+    """An `EncryptedField` as part of a request."""
 
     v: PositiveWhole
     iv: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}={0,2}$")]
@@ -28,19 +28,19 @@ class SealedLabel(Body):
 
 
 class EncryptedValue(Answer):
-    """The answer of `POST /encryption/encrypt`."""
+    """Response of `POST /encryption/encrypt`."""
 
     value: EncryptedField
 
 
 class DecryptedValue(Answer):
-    """The answer of `POST /encryption/decrypt`."""
+    """Response of `POST /encryption/decrypt`."""
 
     value: str
 
 
 class DataKey(Answer):
-    """The user's data key. Its shape is not documented: every field is kept, every text in it as a `Secret`."""
+    """The user's data key. Its shape is undocumented, so every field is kept, with each text as a `Secret`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -51,7 +51,7 @@ class DataKey(Answer):
 
 
 class PlainValue(Body):
-    """`POST /encryption/encrypt`: 1 to 1000 characters."""
+    """Body of `POST /encryption/encrypt`: 1 to 1000 characters."""
 
     value: LongText
 

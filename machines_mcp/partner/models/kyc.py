@@ -1,4 +1,4 @@
-"""The identity check: its form, what is handed in, where it stands."""
+"""KYC: the form, the application and its status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, StringConstraints
 from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Flag, Whole
 
-# An open set: a value that is not listed survives as it is.
+# An open set: unlisted values are kept unchanged.
 KycStatusValue = (
     Literal[
         "not_submitted",
@@ -48,7 +48,7 @@ _PhoneNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
 
 
 class KycField(Answer):
-    """One field of the form, with the API's own rule for it."""
+    """One field of the form, with the API's validation rules."""
 
     name: str
     required: Flag
@@ -68,7 +68,7 @@ class Occupation(Answer):
 
 
 class KycValues(Answer):
-    """The form, and the only values that the fields with a list take."""
+    """The fields of the form, and the allowed values of those with a list."""
 
     fields: tuple[KycField, ...]
     occupations: tuple[Occupation, ...]
@@ -78,7 +78,7 @@ class KycValues(Answer):
 
 
 class KycStatus(Answer):
-    """Where the check stands. The person opens `completion_link`, else `external_verification_link`."""
+    """The status of a KYC check. The user opens `completion_link`, or else `external_verification_link`."""
 
     status: KycStatusValue
     is_terms_of_service_accepted: Flag
@@ -89,12 +89,12 @@ class KycStatus(Answer):
 
     @property
     def settled(self) -> bool:
-        """Whether nothing moves by itself any more: there is no application yet, or it came to its end."""
+        """Whether the status can't change by itself: there is no application, or it reached a final status."""
         return self.status in _SETTLED
 
 
 class KycAddress(Body):
-    """Where the person lives; each line 1 to 200 characters, the country as ISO 3166-1 alpha-2."""
+    """The user's home address. Each line has 1 to 200 characters; the country is ISO 3166-1 alpha-2."""
 
     line1: _Line
     line2: _Line | None = None
@@ -110,10 +110,10 @@ class KycAddress(Body):
 
 
 class KycApplication(Body):
-    """`POST /kyc/applications`. Prints as its name alone.
+    """Body of `POST /kyc/applications`. Its repr shows no values.
 
-    `birth_date` is `YYYY-MM-DD`, `occupation` a code of `KycValues.occupations`; the last three are values
-    of its lists, character by character: the API's dashes are en dashes. Raises `InvalidRequest`, naming the field.
+    `birth_date` is `YYYY-MM-DD`, `occupation` a code from `KycValues.occupations`. The last three fields must match
+    values of its lists exactly; the API's dashes are en dashes. Raises `InvalidRequest`, naming the field.
     """
 
     first_name: _Name

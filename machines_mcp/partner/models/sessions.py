@@ -1,4 +1,4 @@
-"""Session tokens: what `POST /sessions` takes and gives."""
+"""Session tokens: the body and response of `POST /sessions`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from machines_mcp.redaction.verbatim import VerbatimField
 
 
 class Session(Answer):
-    """One session. `scopes` are those the API says it granted."""
+    """A session. `scopes` are those that the API granted."""
 
     session_id: VerbatimField
     user_id: VerbatimField
@@ -24,7 +24,7 @@ class Session(Answer):
 
 
 class SessionOrder(Body):
-    """`POST /sessions`. `ttl_seconds` is 60 to 86400."""
+    """Body of `POST /sessions`. `ttl_seconds` is 60 to 86400."""
 
     user_id: UserId
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]

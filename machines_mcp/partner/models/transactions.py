@@ -1,4 +1,4 @@
-"""What happened on the account."""
+"""Account transactions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TransactionType = Literal["spend", "collateral", "payment", "fee"]
 
 
 class Transaction(Answer):
-    """One movement, in cents of `currency`. `status` and `merchant_name` are free texts of others."""
+    """A transaction, in cents of `currency`. `status` and `merchant_name` are untrusted free text."""
 
     transaction_id: VerbatimField
     type: TransactionType | str
@@ -27,14 +27,14 @@ class Transaction(Answer):
 
 
 class TransactionPage(Answer):
-    """Some of them; `next_cursor` is None on the last page, and where the API doesn't say."""
+    """A page of transactions. `next_cursor` is None on the last page, or if the API sends none."""
 
     transactions: tuple[Transaction, ...]
     next_cursor: VerbatimField | None = None
 
 
 class TransactionQuery(Body):
-    """The query of `GET /transactions`. A page has at most 100: the API's pages disagree between that and 200."""
+    """Query of `GET /transactions`. A page has at most 100, because the API's docs give both 100 and 200."""
 
     cursor: Cursor | None = None
     limit: PageSize | None = None
@@ -42,7 +42,7 @@ class TransactionQuery(Body):
     types: Annotated[tuple[TransactionType, ...], Field(serialization_alias="type")] = ()
 
     def wire(self) -> dict[str, Any]:
-        """The query's values, `types` joined by commas."""
+        """Return the query's values, with `types` joined by commas."""
         flat = super().wire()
         types = ",".join(flat.pop("type"))
         return flat | {"type": types} if types else flat

@@ -1,4 +1,4 @@
-"""The kinds of values on the wire: generous about how the API writes one, exact about how we do."""
+"""Field types of the models: lenient in what we accept from the API, strict in what we send."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, StrictBool, StringConstraints
 
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-# Beyond it a JSON number is not the same everywhere.
+# Larger integers lose precision in JSON parsers that use doubles.
 MAX_WHOLE = 2**53 - 1
 
 
@@ -27,30 +27,30 @@ def _moment(value: object) -> datetime:
     elif isinstance(value, str):
         moment = datetime.fromisoformat(value)
     else:
-        raise ValueError("not a point in time")
+        raise ValueError("not a time")
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    # Before the change of zone, which overflows at the ends of the calendar.
+    # Checked before the conversion to UTC, which overflows at the ends of the calendar.
     if not _EARLIEST <= aware < _LATEST:
-        raise ValueError("not a point in time of this century or the next")
+        raise ValueError("not a time between 2000 and 2200")
     return aware.astimezone(UTC)
 
 
-# What is read. A bool is no number, a string is none either, and 2500.0 is 2500.
+# Types for responses. Neither a bool nor a string is a number, and 2500.0 is 2500.
 Whole = Annotated[int, Field(strict=True, ge=-MAX_WHOLE, le=MAX_WHOLE), BeforeValidator(_whole)]
 Cents = Whole
 PollMilliseconds = Annotated[int, Field(strict=True, ge=1, le=86_400_000), BeforeValidator(_whole)]
 Number = Annotated[float, Field(strict=True)]
 Flag = StrictBool
-# ISO 8601 or Unix seconds, always UTC afterwards.
+# ISO 8601 or Unix seconds, converted to UTC.
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
-# What is sent. No control characters anywhere, and pydantic refuses lone surrogates where there is a pattern.
+# Types for requests. None allows control characters, and pydantic refuses lone surrogates if there is a pattern.
 _TEXT = r"^[^\x00-\x1f\x7f]+$"
 UserId = Annotated[str, StringConstraints(max_length=120, pattern=_TEXT)]
 ShortText = Annotated[str, StringConstraints(max_length=120, pattern=_TEXT)]
 LongText = Annotated[str, StringConstraints(max_length=1000, pattern=_TEXT)]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
-# Visible ASCII without blanks: addresses, memos, ids, cursors.
+# Visible ASCII without spaces: addresses, memos, ids, cursors.
 Visible = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
 Cursor = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,1024}$")]
 EvmAddress = Annotated[str, StringConstraints(pattern=r"^0x[a-fA-F0-9]{40}$")]

@@ -9,7 +9,7 @@ from machines_mcp.redaction.verbatim import VerbatimField
 
 
 class User(Answer):
-    """A user as the API knows it. `wallet_address` comes back in lower case."""
+    """A user as the API knows it. `wallet_address` is returned in lower case."""
 
     user_id: VerbatimField
     wallet_address: VerbatimField | None = None
@@ -18,7 +18,7 @@ class User(Answer):
 
 
 class UserLink(Body):
-    """`POST /users/resolve`."""
+    """Body of `POST /users/resolve`."""
 
     user_id: UserId
     wallet_address: EvmAddress | None = None

@@ -1,4 +1,4 @@
-"""Paying out: the route, the order, and the signed withdrawal that is executed on chain."""
+"""Withdrawals: the route, the order, and the signed withdrawal to execute on chain."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from machines_mcp.partner.models.base import Answer, Body
 from machines_mcp.partner.models.types import Cents, Code, Flag, Moment, Number, PositiveWhole, Visible, Whole
 from machines_mcp.redaction.verbatim import VerbatimField
 
-# The seven arguments in their order: collateral proxy, token, amount, recipient, expiry, salt, signature. Strings and
-# numbers mixed, and never changed.
+# The seven arguments in order: collateral proxy, token, amount, recipient, expiry, salt, signature. Strings and numbers
+# mixed, passed on unchanged.
 Parameters = tuple[VerbatimField | Whole, ...]
 CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"] | str
 
 
 class WithdrawalRange(Answer):
-    """The bounds of an amount, in units of `from_currency` and in US cents; None is no bound."""
+    """The minimum and maximum amount, in units of `from_currency` and in US cents. None means no bound."""
 
     from_currency: str
     from_network: str
@@ -29,7 +29,7 @@ class WithdrawalRange(Answer):
 
 
 class WithdrawalEstimate(WithdrawalRange):
-    """What would arrive: `estimated_to_amount` in units of `to_currency`. An estimate, not a promise."""
+    """An estimate of what would arrive: `estimated_to_amount` in units of `to_currency`. Not guaranteed."""
 
     from_amount: Number | None = None
     from_amount_cents: Cents | None = None
@@ -39,7 +39,7 @@ class WithdrawalEstimate(WithdrawalRange):
 
 
 class WithdrawalSignature(Answer):
-    """The signature apart from the parameters; which of these come is not the same in all versions of the API."""
+    """The signature, separate from the parameters. Which fields are set differs between versions of the API."""
 
     data: VerbatimField | None = None
     salt: VerbatimField | None = None
@@ -48,7 +48,7 @@ class WithdrawalSignature(Answer):
 
 
 class Execution(Answer):
-    """Which contract to call: `call_target`, in the way of `call_path`. Never the collateral proxy itself."""
+    """The contract to call: `call_target`, as `call_path` requires. Never the collateral proxy itself."""
 
     contract_id: VerbatimField | None = None
     contract_version: str | Whole | None = None
@@ -61,7 +61,7 @@ class Execution(Answer):
 
 
 class Relay(Answer):
-    """The exchange in between, where the asset changes: the withdrawal pays to `payin_address`."""
+    """The exchange used if the asset changes: the withdrawal pays to `payin_address`."""
 
     change_now_id: VerbatimField | None = None
     payin_address: VerbatimField | None = None
@@ -75,7 +75,7 @@ class Relay(Answer):
 
 
 class Withdrawal(Answer):
-    """`pending`: ask again with the same order and key after `retry_after_seconds`. `ready`: valid to `expires_at`."""
+    """`pending`: repeat the same order and key after `retry_after_seconds`. `ready`: valid until `expires_at`."""
 
     status: Literal["pending", "ready"] | str
     retry_after_seconds: Number | None = None
@@ -87,7 +87,7 @@ class Withdrawal(Answer):
 
 
 class WithdrawalSource(Body):
-    """What to pay from. `contract_id` counts for orders alone."""
+    """The source of the funds. `contract_id` is used only in orders."""
 
     chain_id: PositiveWhole | None = None
     token_address: Visible | None = None
@@ -95,7 +95,7 @@ class WithdrawalSource(Body):
 
 
 class WithdrawalRoute(Body):
-    """Where a withdrawal would go. `extra_id` is the memo or tag that the destination needs."""
+    """The destination of a withdrawal. `extra_id` is the memo or tag that it needs, if any."""
 
     currency: Code
     network: Code
@@ -103,11 +103,11 @@ class WithdrawalRoute(Body):
     source: WithdrawalSource | None = None
 
     def range_body(self) -> dict[str, Any]:
-        """`POST /withdrawals/range`, which takes no `extra_id`."""
+        """Return the body of `POST /withdrawals/range`, which takes no `extra_id`."""
         return {"destination": _destination(self, "extra_id")} | self._source()
 
     def estimate_body(self, amount_cents: int) -> dict[str, Any]:
-        """`POST /withdrawals/estimate`."""
+        """Return the body of `POST /withdrawals/estimate`."""
         amount = WithdrawalAmount(amount_cents=amount_cents).wire()
         return amount | {"destination": _destination(self)} | self._source()
 
@@ -118,13 +118,13 @@ class WithdrawalRoute(Body):
 
 
 class WithdrawalAmount(Body):
-    """An amount in US cents, 1 or more."""
+    """An amount of 1 or more US cents."""
 
     amount_cents: PositiveWhole
 
 
 class WithdrawalOrder(WithdrawalAmount):
-    """What to pay out and where. `admin_address` is the account that will send the transaction on chain."""
+    """The amount and destination. `admin_address` is the account that will send the transaction on chain."""
 
     currency: Code
     network: Code
@@ -134,7 +134,7 @@ class WithdrawalOrder(WithdrawalAmount):
     admin_address: Visible | None = None
 
     def wire(self) -> dict[str, Any]:
-        """`POST /withdrawals`, with the destination in an object of its own."""
+        """Return the body of `POST /withdrawals`, with the destination as a nested object."""
         flat = super().wire()
         destination = {name: flat.pop(name) for name in ("currency", "network", "address", "extraId") if name in flat}
         return flat | {"destination": destination}

@@ -1,1 +1,1 @@
-"""The endpoints, a module per resource. They are reached through `PartnerClient`."""
+"""The API's endpoints, one module per resource, used through `PartnerClient`."""

@@ -1,4 +1,4 @@
-"""The agreements (step 7)."""
+"""Agreements (step 7)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from machines_mcp.partner.scopes import AGREEMENTS_READ, AGREEMENTS_WRITE
 
 
 class AgreementsResource(Resource):
-    """`/agreements`. Until KYC is approved both methods raise `KycRequired`, or `InvalidState` where the API says less.
+    """`/agreements`. Before KYC approval, both raise `KycRequired`, or `InvalidState` if the API does not mention KYC.
 
-    Any other failure is a `PartnerError` as well.
+    Any other failure is a `PartnerError` too.
     """
 
     async def get(self, user_id: str) -> Agreements:
-        """The texts, and whether they are accepted: `GET /agreements`. A session with `kyc.read`."""
+        """Return the agreements and whether they are accepted: `GET /agreements`. Scope `kyc.read`."""
         return await self._channel.call(user_id, AGREEMENTS_READ, Request.get("/agreements"), Agreements)
 
     async def accept(self, user_id: str) -> Agreements:
-        """Accept all of them: `POST /agreements`. A session with `kyc.read` and `kyc.write`."""
+        """Accept all agreements: `POST /agreements`. Scopes `kyc.read` and `kyc.write`."""
         request = Request.change("POST", "/agreements", AgreementsAcceptance().wire())
         return await self._channel.call(user_id, AGREEMENTS_WRITE, request, Agreements)

@@ -1,4 +1,4 @@
-"""What can be spent (step 9)."""
+"""Balances (step 9)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class BalancesResource(Resource):
     """`/balances`."""
 
     async def get(self, user_id: str) -> Balances:
-        """The user's balances in US cents, some minutes old after a deposit: `GET /balances`. Any session will do.
+        """Return the user's balances in US cents; a deposit shows after some minutes: `GET /balances`. Any scope.
 
         Raises:
-            PartnerError: Any of the tree.
+            PartnerError: Any failure.
         """
         return await self._channel.call(user_id, BALANCES_READ, Request.get("/balances"), Balances, inside="balances")

@@ -1,4 +1,4 @@
-"""What the resources share: their channel, and the checks of what goes into a path or a header."""
+"""Base class of the resources, and checks of path ids and idempotency keys."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Resource:
 
 
 def path_id(value: str, field: str) -> str:
-    """An id that can stand in a path: 8 to 128 letters, digits and `._~-`. Raises `InvalidRequest` naming `field`."""
+    """Return an id that is safe in a path: 8 to 128 of letters, digits, `._~-`. Raises `InvalidRequest` for `field`."""
     return value if _RECORD_ID.fullmatch(value) else refuse(field)
 
 
 def key_or_new(value: str | None) -> str:
-    """An idempotency key of 8 to 128 visible characters, a new one for None. Raises `InvalidRequest`."""
+    """Return an idempotency key of 8 to 128 visible characters; None creates one. Raises `InvalidRequest`."""
     if value is None:
         return uuid.uuid4().hex
     return value if _IDEMPOTENCY_KEY.fullmatch(value) else refuse("idempotency_key")

@@ -26,7 +26,7 @@ _CARD = "/cards/{cardId}"
 
 
 class Cards(Resource):
-    """`/cards`. Every method raises `PartnerError` and its kinds; `InvalidRequest` before sending names a field.
+    """`/cards`. Methods raise `PartnerError` and subclasses. `InvalidRequest` before sending names the field.
 
     Reads need `cards.read`, changes `cards.write`, secrets `cards.secrets.read`. Card ids have 8 to 128 characters.
     """
@@ -39,11 +39,11 @@ class Cards(Resource):
         limit: CardLimit | None = None,
         idempotency_key: str | None = None,
     ) -> Card:
-        """Make a card: `POST /cards`. The key has 8 to 128 characters, and is made where none is given.
+        """Create a card: `POST /cards`. The key has 8 to 128 characters and is generated if None.
 
         Raises:
             InvalidState: The agreements are not accepted.
-            PartnerError: `outcome_known` is False where a card may have been made.
+            PartnerError: `outcome_known` is False if a card may have been created.
         """
         order = CardOrder(encrypted_name=_sealed(encrypted_name), limit=limit)
         key = key_or_new(idempotency_key)
@@ -51,12 +51,12 @@ class Cards(Resource):
         return await self._channel.call(user_id, CARDS_WRITE, request, Card)
 
     async def list(self, user_id: str, *, cursor: str | None = None, limit: int | None = None) -> CardPage:
-        """The user's cards, 1 to 100 a page, from `next_cursor` of the last one: `GET /cards`."""
+        """Return a page of 1 to 100 of the user's cards: `GET /cards`. `cursor` is `next_cursor` of the page before."""
         request = Request.get("/cards", CardQuery(cursor=cursor, limit=limit).query())
         return await self._channel.call(user_id, CARDS_READ, request, CardPage)
 
     async def get(self, user_id: str, card_id: str) -> Card:
-        """One card: `GET /cards/{cardId}`. Raises `NotFound`."""
+        """Return one card: `GET /cards/{cardId}`. Raises `NotFound`."""
         return await self._channel.call(user_id, CARDS_READ, Request.get(_CARD, ids=_ids(card_id)), Card)
 
     async def update(
@@ -71,11 +71,11 @@ class Cards(Resource):
         encrypted_emoji: EncryptedField | None = None,
         encrypted_memo: EncryptedField | None = None,
     ) -> Card:
-        """Change what is given and nothing else: `PATCH /cards/{cardId}`. `locked` and `active` lock and unlock.
+        """Change only the given fields: `PATCH /cards/{cardId}`. Status `locked` locks the card, `active` unlocks it.
 
         Raises:
-            InvalidRequest: Nothing is given (`field` is `status`), or a value breaks its rule.
-            NotFound, Conflict: The card is unknown; it is closed, or can't change so.
+            InvalidRequest: No change is given (`field` is `status`), or a value is invalid.
+            NotFound, Conflict: The card is unknown. Or it is closed or can't be changed this way.
         """
         change = CardChange(
             status=status,
@@ -91,24 +91,24 @@ class Cards(Resource):
         return await self._channel.call(user_id, CARDS_WRITE, request, Card)
 
     async def delete(self, user_id: str, card_id: str) -> CardDeleted:
-        """Close a card for good: `DELETE /cards/{cardId}`. Raises `NotFound`."""
+        """Close a card permanently: `DELETE /cards/{cardId}`. Raises `NotFound`."""
         request = Request.change("DELETE", _CARD, ids=_ids(card_id))
         return await self._channel.call(user_id, CARDS_WRITE, request, CardDeleted)
 
     async def secrets_session(self, user_id: str) -> SecretsSession:
-        """A key under which card secrets are handed over: `POST /cards/secrets/session`.
+        """Create a session and key for card secrets: `POST /cards/secrets/session`.
 
         Raises:
-            ScopeRefused: The client was made without `card_secrets`; nothing was sent.
+            ScopeRefused: The client was created without `card_secrets`; nothing was sent.
         """
         request = Request.ask("/cards/secrets/session", {})
         return await self._channel.call(user_id, CARD_SECRETS_READ, request, SecretsSession)
 
     async def secrets(self, user_id: str, card_id: str, session_id: Secret) -> CardSecrets:
-        """A card's number and code, encrypted: `POST /cards/{cardId}/secrets`.
+        """Return a card's number and CVC, encrypted: `POST /cards/{cardId}/secrets`.
 
         Raises:
-            ScopeRefused: The client was made without `card_secrets`; nothing was sent.
+            ScopeRefused: The client was created without `card_secrets`; nothing was sent.
             NotFound: The card is unknown.
         """
         if not is_header_safe(session_id):

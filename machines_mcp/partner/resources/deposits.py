@@ -1,4 +1,4 @@
-"""Paying in (steps 8 and 9). Amounts are in units of their currency, not cents."""
+"""Deposits (steps 8 and 9). Amounts are in units of their currency, not cents."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from machines_mcp.partner.waiting import WAIT_SECONDS, OnWait, wait_until_settle
 
 
 class Deposits(Resource):
-    """`/deposits`. Every method raises `PartnerError` and its kinds; `InvalidRequest` before sending names a field.
+    """`/deposits`. Methods raise `PartnerError` and subclasses. `InvalidRequest` before sending names the field.
 
-    The API says that deposits need no scope; `deposits.read` and `deposits.write` are asked for all the same.
+    The API says that deposits need no scope, but sessions request `deposits.read` and `deposits.write` anyway.
     """
 
     async def assets(self, user_id: str, *, q: str | None = None, limit: int | None = None) -> AssetList:
-        """What can be paid in, `q` (at most 120 characters) as search, 1 to 100 of them: `GET /deposits/assets`."""
+        """Search depositable assets by `q` (at most 120 characters), 1 to 100 of them: `GET /deposits/assets`."""
         query = AssetQuery(q=q, limit=limit).query()
         return await self._channel.call(user_id, DEPOSITS_READ, Request.get("/deposits/assets", query), AssetList)
 
     async def range(self, user_id: str, currency: str, network: str) -> DepositRange:
-        """The smallest and largest amount, in units of `currency`: `POST /deposits/range`."""
+        """Return the minimum and maximum amount, in units of `currency`: `POST /deposits/range`."""
         request = Request.ask("/deposits/range", DepositRoute(currency=currency, network=network).wire())
         return await self._channel.call(user_id, DEPOSITS_READ, request, DepositRange, inside="range")
 
     async def estimate(
         self, user_id: str, currency: str, network: str, amount: float, amount_currency: AmountCurrency = "crypto"
     ) -> DepositEstimate:
-        """What would arrive of `amount` (above 0, in units of `currency`, or US dollars): `POST /deposits/estimate`."""
+        """Estimate what arrives of `amount` (above 0, in `currency` units or US dollars): `POST /deposits/estimate`."""
         question = DepositQuestion(currency=currency, network=network, amount=amount, amount_currency=amount_currency)
         request = Request.ask("/deposits/estimate", question.wire())
         return await self._channel.call(user_id, DEPOSITS_READ, request, DepositEstimate, inside="estimate")
@@ -55,14 +55,14 @@ class Deposits(Resource):
         amount: float | None = None,
         idempotency_key: str | None = None,
     ) -> Deposit:
-        """Open a way to pay in: `POST /deposits`.
+        """Create a deposit: `POST /deposits`.
 
-        `amount` is above 0, in units of `currency`; the key has 8 to 128 characters, and is made where none is given.
-        That the API honours it here is not documented.
+        `amount` is above 0, in units of `currency`. The key has 8 to 128 characters and is generated if None. The API
+        does not document that it honours the key here.
 
         Raises:
             InvalidState: The agreements are not accepted.
-            Conflict: With `code` `missing_contract` and `retryable`: the user's contract is still being made.
+            Conflict: With code `missing_contract`, which is retryable: the user's contract is not ready yet.
         """
         order = DepositOrder(currency=currency, network=network, amount=amount)
         key = key_or_new(idempotency_key)
@@ -70,21 +70,21 @@ class Deposits(Resource):
         return await self._channel.call(user_id, DEPOSITS_WRITE, request, Deposit, inside="deposit")
 
     async def get(self, user_id: str, deposit_id: str) -> Deposit:
-        """One deposit (id of 8 to 128 characters): `GET /deposits/{depositId}`. Raises `NotFound`."""
+        """Return one deposit (id of 8 to 128 characters): `GET /deposits/{depositId}`. Raises `NotFound`."""
         request = Request.get("/deposits/{depositId}", ids={"depositId": path_id(deposit_id, "deposit_id")})
         return await self._channel.call(user_id, DEPOSITS_READ, request, Deposit, inside="deposit")
 
     async def wait(
         self, user_id: str, deposit_id: str, *, seconds: float = WAIT_SECONDS, on_wait: OnWait | None = None
     ) -> Deposit:
-        """`get` until the deposit is `settled`, asked as often as the API wants, for at most `seconds`.
+        """Poll `get` until the deposit is `settled`, at the interval the API asks for, for at most `seconds`.
 
-        Answers with the newest state, settled or not. `on_wait` is told before each pause which share of the time is
-        over.
+        Returns the newest state, settled or not. `on_wait` is called before each pause with the elapsed share of the
+        time, 0 to 1.
         """
         return await wait_until_settled(lambda: self.get(user_id, deposit_id), seconds=seconds, on_wait=on_wait)
 
     async def list(self, user_id: str, *, scope: Literal["active", "all"] = "active") -> DepositList:
-        """The recent active deposits, or all: `GET /deposits`."""
+        """Return the recent active deposits, or all: `GET /deposits`."""
         request = Request.get("/deposits", DepositFilter(scope=scope).query())
         return await self._channel.call(user_id, DEPOSITS_READ, request, DepositList)

@@ -1,4 +1,4 @@
-"""Labels under the user's own key (step 11). Not for card numbers."""
+"""Labels encrypted with the user's data key (step 11). Not for card numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from machines_mcp.partner.scopes import ENCRYPTION_READ, ENCRYPTION_WRITE
 
 
 class Encryption(Resource):
-    """`/encryption`. All methods raise `PartnerError` and its kinds; `InvalidRequest` before sending names a field."""
+    """`/encryption`. Methods raise `PartnerError` and subclasses. `InvalidRequest` before sending names the field."""
 
     async def encrypt(self, user_id: str, text: str) -> EncryptedField:
         """Encrypt a label of 1 to 1000 characters: `POST /encryption/encrypt`. Scope `encryption.write`."""
@@ -25,16 +25,16 @@ class Encryption(Resource):
         return answer.value.with_hint(answer.hint)
 
     async def decrypt(self, user_id: str, field: EncryptedField) -> str:
-        """The text of a label: `POST /encryption/decrypt`. Scope `encryption.read`."""
+        """Decrypt a label: `POST /encryption/decrypt`. Scope `encryption.read`."""
         request = Request.ask("/encryption/decrypt", {"value": sealed(field).wire()})
         answer = await self._channel.call(user_id, ENCRYPTION_READ, request, DecryptedValue)
         return answer.value
 
     async def data_key(self, user_id: str) -> DataKey:
-        """The user's data key, for cryptography on our side: `GET /encryption/data-key`. Scope `encryption.read`."""
+        """Return the data key, for client-side encryption: `GET /encryption/data-key`. Scope `encryption.read`."""
         return await self._channel.call(user_id, ENCRYPTION_READ, Request.get("/encryption/data-key"), DataKey)
 
 
 def sealed(field: EncryptedField) -> SealedLabel:
-    """The field as it may be sent back. Raises `InvalidRequest` where it is not base64url."""
+    """Return the field in the form that requests take. Raises `InvalidRequest` if it is not base64url."""
     return SealedLabel(v=field.v, iv=field.iv, ct=field.ct)

@@ -1,4 +1,4 @@
-"""The identity check (steps 3 to 6)."""
+"""KYC (steps 3 to 6)."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from machines_mcp.partner.waiting import WAIT_SECONDS, OnWait, wait_until_settle
 
 
 class Kyc(Resource):
-    """`/kyc`. Every method raises `PartnerError` and its kinds."""
+    """`/kyc`. Methods raise `PartnerError` and subclasses."""
 
     async def values(self, user_id: str) -> KycValues:
-        """The form's fields and the values it takes: `GET /kyc/values`. Scope `kyc.read`."""
+        """Return the form's fields and their allowed values: `GET /kyc/values`. Scope `kyc.read`."""
         return await self._channel.call(user_id, KYC_READ, Request.get("/kyc/values"), KycValues)
 
     async def submit(self, user_id: str, application: KycApplication) -> KycStatus:
-        """Hand in the form: `POST /kyc/applications`. Scope `kyc.write`.
+        """Submit an application: `POST /kyc/applications`. Scope `kyc.write`.
 
         Raises:
-            InvalidRequest: The API refused a field; `field` names it where it is a plain name.
-            InvalidState: There is an application already that can't be replaced.
+            InvalidRequest: The API refused a field; `field` names it if it is a plain name.
+            InvalidState: An earlier application can't be replaced.
         """
         request = Request.change("POST", "/kyc/applications", application.wire())
         return await self._channel.call(user_id, KYC_WRITE, request, KycStatus)
 
     async def status(self, user_id: str) -> KycStatus:
-        """Where the check stands: `GET /kyc/status`. Scope `kyc.read`. `hint.poll_after_ms` says when to ask again."""
+        """Return the KYC status: `GET /kyc/status`. Scope `kyc.read`. `hint.poll_after_ms` says when to poll."""
         return await self._channel.call(user_id, KYC_READ, Request.get("/kyc/status"), KycStatus)
 
     async def wait(self, user_id: str, *, seconds: float = WAIT_SECONDS, on_wait: OnWait | None = None) -> KycStatus:
-        """`status` until it is `settled`, asked as often as the API wants, for at most `seconds`.
+        """Poll `status` until it is `settled`, at the interval the API asks for, for at most `seconds`.
 
-        Answers with the newest status, settled or not. `on_wait` is told before each pause which share of the time is
-        over.
+        Returns the newest status, settled or not. `on_wait` is called before each pause with the elapsed share of the
+        time, 0 to 1.
         """
         return await wait_until_settled(lambda: self.status(user_id), seconds=seconds, on_wait=on_wait)

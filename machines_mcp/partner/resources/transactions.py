@@ -1,4 +1,4 @@
-"""What happened on the account."""
+"""Account transactions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Transactions(Resource):
         card_id: str | None = None,
         types: Iterable[TransactionType] = (),
     ) -> TransactionPage:
-        """Movements in cents, 1 to 100 a page: `GET /transactions`. Scope `transactions.read`.
+        """Return a page of 1 to 100 transactions: `GET /transactions`. Scope `transactions.read`.
 
-        `cursor` is `next_cursor` of the last page, `card_id` a UUID, `types` none for all.
+        `cursor` is `next_cursor` of the page before, `card_id` a UUID. Empty `types` means all. Amounts are in cents.
 
         Raises:
-            InvalidRequest: An argument breaks its rule, here or at the API.
-            PartnerError: Any other of the tree.
+            InvalidRequest: The client or the API refused an argument.
+            PartnerError: Any other failure.
         """
         query = TransactionQuery(cursor=cursor, limit=limit, card_id=card_id, types=tuple(types)).query()
         request = Request.get("/transactions", query)

@@ -8,19 +8,19 @@ from machines_mcp.partner.resources.base import Resource
 
 
 class Users(Resource):
-    """`/users`, under the partner key."""
+    """`/users`, called with the partner key."""
 
     async def resolve(
         self, user_id: str, *, wallet_address: str | None = None, wallet_label: str | None = None
     ) -> User:
         """Create the user, or link a wallet to them: `POST /users/resolve`.
 
-        `user_id` is the partner's own (1 to 120 characters), `wallet_address` `0x` and 40 hex digits, `wallet_label`
-        at most 120 characters.
+        `user_id` is the partner's own id (1 to 120 characters). `wallet_address` is `0x` and 40 hex digits,
+        `wallet_label` at most 120 characters.
 
         Raises:
-            InvalidRequest: An argument breaks its rule, here or at the API.
-            PartnerError: Any other of the tree; `outcome_known` is False where the link may have been made.
+            InvalidRequest: The client or the API refused an argument.
+            PartnerError: Any other failure. `outcome_known` is False if the link may have been made.
         """
         link = UserLink(user_id=user_id, wallet_address=wallet_address, wallet_label=wallet_label)
         request = Request.change("POST", "/users/resolve", link.wire())

@@ -1,4 +1,4 @@
-"""Paying out. Amounts are in US cents."""
+"""Withdrawals. Amounts are in US cents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from machines_mcp.partner.scopes import WITHDRAWALS_READ, WITHDRAWALS_WRITE
 
 
 class Withdrawals(Resource):
-    """`/withdrawals`. Every method raises `PartnerError` and its kinds; `InvalidRequest` before sending names a field.
+    """`/withdrawals`. Methods raise `PartnerError` and subclasses. `InvalidRequest` before sending names the field.
 
     Reads need `deposits.read`, orders `withdrawals.write`.
     """
@@ -30,31 +30,31 @@ class Withdrawals(Resource):
         source_chain_id: int | None = None,
         source_token_address: str | None = None,
     ) -> AssetList:
-        """What can be paid out to, 1 to 100 of them, the source as a hint: `GET /withdrawals/assets`."""
+        """Return 1 to 100 assets that can be paid out, the source as a hint: `GET /withdrawals/assets`."""
         query = AssetQuery(
             q=q, limit=limit, source_chain_id=source_chain_id, source_token_address=source_token_address
         ).query()
         return await self._channel.call(user_id, WITHDRAWALS_READ, Request.get("/withdrawals/assets", query), AssetList)
 
     async def range(self, user_id: str, route: WithdrawalRoute) -> WithdrawalRange:
-        """The smallest and largest amount on a route: `POST /withdrawals/range`."""
+        """Return the minimum and maximum amount of a route: `POST /withdrawals/range`."""
         request = Request.ask("/withdrawals/range", route.range_body())
         return await self._channel.call(user_id, WITHDRAWALS_READ, request, WithdrawalRange, inside="range")
 
     async def estimate(self, user_id: str, route: WithdrawalRoute, amount_cents: int) -> WithdrawalEstimate:
-        """What would arrive of `amount_cents` (1 or more): `POST /withdrawals/estimate`."""
+        """Estimate what arrives of `amount_cents` (1 or more): `POST /withdrawals/estimate`."""
         request = Request.ask("/withdrawals/estimate", route.estimate_body(amount_cents))
         return await self._channel.call(user_id, WITHDRAWALS_READ, request, WithdrawalEstimate, inside="estimate")
 
     async def create(self, user_id: str, order: WithdrawalOrder, *, idempotency_key: str) -> Withdrawal:
-        """Ask for a signed withdrawal: `POST /withdrawals`.
+        """Request a signed withdrawal: `POST /withdrawals`.
 
-        While the answer is `pending`, the same order with the same key (8 to 128 characters) is the way to poll it.
-        One signature is live at a time and blocks the user until it is used or expires.
+        While the response is `pending`, poll by sending the same order with the same key (8 to 128 characters). A user
+        can have one live signature, which blocks further ones until it is used or expires.
 
         Raises:
             InvalidState: The agreements are not accepted.
-            PartnerError: `outcome_known` is False where a signature may have been made.
+            PartnerError: `outcome_known` is False if a signature may have been created.
         """
         request = Request.change("POST", "/withdrawals", order.wire(), idempotency_key=key_or_new(idempotency_key))
         return await self._channel.call(user_id, WITHDRAWALS_WRITE, request, Withdrawal)

@@ -2,7 +2,7 @@
   "use strict";
   const card = document.getElementById("card");
   const open = document.querySelector("[data-left]");
-  // By the clock, not by counting: a tab in the background is woken rarely.
+  // Use the clock and don't count ticks: timers of background tabs run rarely.
   const countdown = (seconds, tell, done) => {
     const end = Date.now() + seconds * 1000;
     const look = () => {
@@ -15,9 +15,9 @@
   };
   if (open) {
     countdown(Number(open.dataset.left), (left) => {
-      open.textContent = left ? `This page closes by itself in ${left} seconds.` : "This page is closed. Ask the assistant again.";
+      open.textContent = left ? `This page closes in ${left} seconds.` : "This page is closed. Ask the assistant again.";
     }, () => { for (const one of document.querySelectorAll("button, input")) one.disabled = true; });
-    // A second press would only come too late.
+    // Only the first submission counts.
     document.querySelector("form").addEventListener("submit", () => setTimeout(() => {
       for (const one of document.querySelectorAll("button")) one.disabled = true;
     }));
@@ -33,7 +33,7 @@
     const left = document.getElementById("left");
     countdown(Number(card.dataset.seconds), (seconds) => { left.textContent = seconds; }, hide);
     document.getElementById("hide").addEventListener("click", (event) => { event.preventDefault(); hide(); });
-    // Neither does the page that is kept for the way back show it.
+    // The copy that the browser keeps for its Back button must not show the card either.
     addEventListener("pagehide", hide);
   }
 })();

@@ -52,9 +52,9 @@ def test_settings_are_carried_and_paths_made_absolute() -> None:
 @pytest.mark.parametrize(
     ("env", "says"),
     [
-        ({"MACHINES_PARTNER_KEY": KEY}, "MACHINES_PARTNER_KEY is not written into a config"),
-        ({"MACHINES_PROXY": f"http://user:{KEY}@proxy:1"}, "MACHINES_PROXY holds a password"),
-        ({"MACHINES_USER_ID": f"${{{KEY}}}"}, "MACHINES_USER_ID holds ${"),
+        ({"MACHINES_PARTNER_KEY": KEY}, "MACHINES_PARTNER_KEY is not written to a config"),
+        ({"MACHINES_PROXY": f"http://user:{KEY}@proxy:1"}, "MACHINES_PROXY contains a password"),
+        ({"MACHINES_USER_ID": f"${{{KEY}}}"}, "MACHINES_USER_ID contains ${"),
     ],
 )
 def test_what_does_not_belong_into_a_config_is_refused(env: dict[str, str], says: str) -> None:

@@ -86,17 +86,17 @@ def test_the_entry_goes_in_and_out_of_every_clients_config_and_all_else_stays(ru
         assert line in new
 
     again = run("install", name)
-    assert (again.exit_code, again.stdout) == (0, f"{path} has this entry already; there was nothing to do.\n")
+    assert (again.exit_code, again.stdout) == (0, f"{path} already has this entry. Nothing was changed.\n")
     assert backups(path) == [backup]
 
     gone = run("uninstall", name)
     assert gone.exit_code == 0
-    assert f"machines-mcp is no longer in {path}." in gone.stdout
+    assert f"Removed machines-mcp from {path}." in gone.stdout
     assert path.read_text(encoding="utf-8") == config(name)
     assert len(backups(path)) == 2
 
     nothing = run("uninstall", name)
-    assert (nothing.exit_code, nothing.stdout) == (0, f"{path} has no entry named machines; there was nothing to do.\n")
+    assert (nothing.exit_code, nothing.stdout) == (0, f"{path} has no entry named machines. Nothing was changed.\n")
     assert len(backups(path)) == 2
 
 
@@ -104,7 +104,7 @@ def test_the_entry_goes_in_and_out_of_every_clients_config_and_all_else_stays(ru
 def test_a_client_without_a_config_gets_one(run: Run, name: str) -> None:
     result = run("install", name)
     assert result.exit_code == 0
-    assert "as it was" not in result.stdout
+    assert "Backup" not in result.stdout
     assert set(servers(name, place(name).read_text(encoding="utf-8"))) == {"machines"}
     assert backups(place(name)) == []
     assert run("uninstall", name).exit_code == 0
@@ -114,7 +114,7 @@ def test_a_client_without_a_config_gets_one(run: Run, name: str) -> None:
 def test_an_entry_that_differs_is_replaced_and_that_is_said(run: Run, name: str) -> None:
     run("install", name)
     result = run("install", name, MACHINES_USER_ID="user-1")
-    assert "in place of another one named machines" in result.stdout
+    assert "replacing another entry named machines" in result.stdout
     (backup,) = backups(place(name))
     assert "user-1" not in backup.read_text(encoding="utf-8")
     found = servers(name, place(name).read_text(encoding="utf-8"))["machines"]
@@ -140,7 +140,7 @@ def test_what_cannot_be_read_is_named_with_its_line_and_left_alone(run: Run, ver
     assert (result.exit_code, result.stdout) == (2, "")
     line = 5 if name == "codex" else 4
     assert result.stderr.startswith(f"{path}, line {line}: ")
-    assert result.stderr.endswith("so nothing was changed; mend it and try again.\n")
+    assert result.stderr.endswith("Nothing was changed. Fix the file and try again.\n")
     assert path.read_text(encoding="utf-8") == broken
     assert backups(path) == []
 
@@ -149,7 +149,7 @@ def test_a_key_is_never_written(run: Run, home: Path, tmp_path: Path) -> None:
     real = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1", "MACHINES_STATE_DIR": str(tmp_path / "state")}
     refused = run("install", "cursor", MACHINES_PARTNER_KEY=KEY, **real)
     assert refused.exit_code == 2
-    assert "MACHINES_PARTNER_KEY is not written into a config" in refused.stderr
+    assert "MACHINES_PARTNER_KEY is not written to a config" in refused.stderr
     assert not home.exists()
 
     file = tmp_path / "partner.key"
@@ -186,12 +186,12 @@ def test_a_projects_config_is_in_its_folder(
     assert run("install", name, "--project").exit_code == 0
     assert set(servers(name, (tmp_path / path).read_text(encoding="utf-8"))) == {"machines"}
     assert not home.exists()
-    assert "no longer in" in run("uninstall", name, "--project").stdout
+    assert "Removed machines-mcp from" in run("uninstall", name, "--project").stdout
 
 
 def test_claude_desktop_has_no_projects(run: Run) -> None:
     result = run("install", "claude-desktop", "--project")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Claude Desktop has no config for a project; leave out --project.\n",
+        "Claude Desktop has no config for a project. Run the command without --project.\n",
     )

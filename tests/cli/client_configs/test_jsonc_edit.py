@@ -102,8 +102,8 @@ def test_an_empty_config_gets_the_entry_alone(text: str) -> None:
         ("\n[]", 2, "not an object"),
         ('{\n"mcpServers": []}', 2, "mcpServers is not an object"),
         ('{"mcpServers": null}', 1, "mcpServers is not an object"),
-        ('{"mcpServers": {},\n"mcpServers": {}}', 2, "mcpServers stands there twice"),
-        ('{"mcpServers": {"machines": 1,\n"machines": 2}}', 2, "machines stands there twice"),
+        ('{"mcpServers": {},\n"mcpServers": {}}', 2, "mcpServers is defined twice"),
+        ('{"mcpServers": {"machines": 1,\n"machines": 2}}', 2, "machines is defined twice"),
     ],
 )
 def test_what_has_no_one_place_for_the_entry_is_refused(text: str, line: int, says: str) -> None:

@@ -37,7 +37,7 @@ def test_a_machine_without_clients_is_well(system: System) -> None:
     config_path(CLIENTS["cursor"], system).write_text('{"mcpServers": {}}', encoding="utf-8")
     finding = clients(system)
     assert finding.ok
-    assert finding.message == "none names this server yet; machines-mcp install puts it into one"
+    assert finding.message == "no client is configured yet; run machines-mcp install"
 
 
 def test_each_client_that_starts_us_is_named(system: System, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_each_client_that_starts_us_is_named(system: System, tmp_path: Path) -> 
     command = next(line for line in text.splitlines() if '"command"' in line)
     path.write_text(text.replace(command, f'"command": "{other.as_posix()}",'), encoding="utf-8")
     found = clients(system)
-    assert (found.ok, found.message) == (True, f"VS Code starts another copy: {other}; Codex starts this server")
+    assert (found.ok, found.message) == (True, f"VS Code starts a different copy: {other}; Codex starts this server")
     assert found.detail == {"clients": {"vscode": "other", "codex": "ours"}}
 
 
@@ -71,7 +71,7 @@ def test_a_client_that_names_no_command_there_is_fails(
     finding = clients(system)
     assert not finding.ok
     named = gone if isinstance(gone, str) and gone else "no absolute path"
-    assert finding.message == f"Cursor names a command that is not there: {named}; run machines-mcp install cursor"
+    assert finding.message == f"Cursor runs a command that does not exist: {named}; run machines-mcp install cursor"
 
 
 def test_a_config_that_cannot_be_read_is_named(system: System) -> None:

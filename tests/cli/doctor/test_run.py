@@ -59,7 +59,7 @@ async def test_the_simulator_is_as_the_client_expects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("installed_for_user", "cure"), [(True, "install with pipx"), (False, "-I -m machines_mcp.vault")]
+    ("installed_for_user", "cure"), [(True, "Install with pipx"), (False, "-I -m machines_mcp.vault")]
 )
 async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed_for_user: bool, cure: str

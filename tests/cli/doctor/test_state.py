@@ -83,7 +83,7 @@ async def test_a_new_folder_in_embedded_is_well(home: Path) -> None:
 async def test_the_policy_in_force_is_named_with_its_digest(home: Path) -> None:
     async with app(home) as made:
         assert (await found(made, "policy")).message == (
-            f"no file, the defaults of sandbox, digest {made.policy.digest[:12]}"
+            f"no file, defaults for sandbox, digest {made.policy.digest[:12]}"
         )
 
 
@@ -92,7 +92,7 @@ async def test_without_a_passphrase_nothing_can_be_approved(home: Path) -> None:
         finding = await found(made, "passphrase")
         assert (finding.ok, finding.message) == (
             False,
-            "none, so that nothing can be approved; run machines-mcp passphrase",
+            "not set, so nothing can be approved; run machines-mcp passphrase",
         )
         await made.guard.passphrase.set(Secret("correct horse battery"))
         finding = await found(made, "passphrase")
@@ -117,7 +117,7 @@ async def test_the_audit_is_verified_and_tried_without_a_row_being_left(home: Pa
         await made.guard.audit.append(AuditEntry("call", tool="create_card"))
         finding = await found(made, "audit")
         assert finding.ok
-        assert finding.message.startswith("Whole: 1 rows")
+        assert finding.message.startswith("Intact: 1 rows")
         assert finding.message.endswith("rows can be written")
         assert len(await made.guard.audit.rows()) == 1
 
@@ -126,7 +126,7 @@ async def test_the_audit_is_verified_and_tried_without_a_row_being_left(home: Pa
     ("statement", "says"),
     [
         ("UPDATE audit SET tool = 'x' WHERE seq = 1", "row 1 was changed"),
-        ("DELETE FROM audit WHERE seq = 1", "rows are missing from row 1 on"),
+        ("DELETE FROM audit WHERE seq = 1", "rows are missing, starting at row 1"),
     ],
 )
 async def test_an_audit_that_was_tampered_with_is_no_good(home: Path, statement: str, says: str) -> None:
@@ -150,12 +150,12 @@ async def test_an_audit_whose_end_was_cut_is_found_by_the_head_of_the_policy(hom
             await made.guard.audit.append(AuditEntry("call", tool="create_card"))
         assert (await found(made, "audit")).ok
         await made.store.run(lambda db: db.execute("DELETE FROM audit WHERE seq = 2"))
-        assert "the head speaks of row 2" in (await found(made, "audit")).message
+        assert "the checkpoint names row 2" in (await found(made, "audit")).message
         Checkpoint.read(head)
         head.unlink()
-        assert "the head is not there" in (await found(made, "audit")).message
+        assert "no checkpoint at" in (await found(made, "audit")).message
         head.write_text("{}", encoding="ascii")
-        assert "is none" in (await found(made, "audit")).message
+        assert "is invalid" in (await found(made, "audit")).message
 
 
 async def test_an_audit_that_cannot_be_written_is_no_good(home: Path) -> None:
@@ -198,7 +198,7 @@ async def test_a_caller_by_sudo_is_told_what_they_can_reach(home: Path, monkeypa
     async with app(home) as made:
         finding = await found(made, "caller")
         assert finding.ok, finding.message
-        assert "reaches neither key, state nor policy" in finding.message
+        assert "can reach neither key, state nor policy" in finding.message
         (home / "partner.key").chmod(0o644)
         finding = await found(made, "caller")
         assert not finding.ok
@@ -210,18 +210,18 @@ async def test_a_caller_by_sudo_who_hands_over_the_key_has_it(home: Path, monkey
     async with app(home, MACHINES_PARTNER_KEY_FILE="", MACHINES_PARTNER_KEY="key-of-the-tests") as made:
         finding = await found(made, "caller")
     assert not finding.ok
-    assert "through the environment" in finding.message
+    assert "in the environment" in finding.message
 
 
 async def test_a_desk_counts_only_where_it_proves_to_be_this_folders(home: Path) -> None:
     async with app(home, **EMBEDDED) as made, app(home, **EMBEDDED) as other:
-        assert "not open" in (await found(made, "desk")).message
+        assert "not running" in (await found(made, "desk")).message
         address = await other.desk_address()
         assert address is not None
-        assert (await found(made, "desk")).message == f"{address} answers"
+        assert (await found(made, "desk")).message == f"running at {address}"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         async with app(home, **EMBEDDED) as made:
             notes = made.settings.state_dir / "desk.json"
             notes.write_text(f'{{"address": "x", "port": {port}, "pid": 1}}', encoding="ascii")
-            assert "not open" in (await found(made, "desk")).message
+            assert "not running" in (await found(made, "desk")).message
