@@ -1,42 +1,27 @@
 """Reject foreign requests before they reach the desk, and add security headers to every response.
 
-Another site in the same browser can send requests here, but can't choose their Host, Origin or Sec-Fetch-Site. A DNS
-name rebound to this address arrives with its own Host. The passphrase stops requests from programs on this machine.
+The passphrase stops requests from programs on this machine, which can send any header.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
-import anyio
+from machines_mcp.web.asgi import Application, Header, Message, Receive, Scope, Send, header_values, send_response
+from machines_mcp.web.browser_security import SameOrigin, is_navigation, security_headers
+from machines_mcp.web.form import FORM_TYPE, read_body, replay
 
 MAX_BODY_BYTES = 32 * 1024
-BODY_SECONDS = 5.0
-FORM = "application/x-www-form-urlencoded"
 
 HEADERS = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    *security_headers(
+        sources="style-src 'self'", referrer="same-origin", permissions="camera=(), geolocation=(), microphone=()"
     ),
-    (b"cache-control", b"no-store"),
-    # With `no-referrer`, browsers would send `Origin: null` with our own forms.
-    (b"referrer-policy", b"same-origin"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Bare = Callable[[int, str], tuple[bytes, list[tuple[bytes, bytes]]]]
+Bare = Callable[[int, str], tuple[bytes, list[Header]]]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +31,7 @@ class RequestGuard:
 
     def __init__(self, inside: Application, port: int, bare: Bare) -> None:
         self._inside = inside
-        self._host = f"127.0.0.1:{port}"
+        self._same_origin = SameOrigin(port)
         self._bare = bare
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,18 +49,18 @@ class RequestGuard:
             await self._say(*refused, guarded)
             return
         try:
-            body = await _body(receive) if scope["method"] == "POST" else b""
+            body = await read_body(receive, MAX_BODY_BYTES) if scope["method"] == "POST" else b""
             if body is None:
                 await self._say(413, "The request is too large.", guarded)
                 return
-            await self._inside(scope, _replay(body), guarded)
+            await self._inside(scope, replay(body), guarded)
         except Exception as error:
             # Log only the class: an exception's text can contain the data it failed on.
             logger.error("a desk page failed: %s", type(error).__name__)
             await self._say(500, "Something went wrong. Check whether it took effect before you repeat it.", guarded)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
-        if _headers(scope, b"host") != [self._host]:
+        if not self._same_origin.has_own_host(scope):
             return 421, "This desk has a different address."
         if scope["method"] not in ("GET", "POST"):
             return 405, "Method not allowed."
@@ -84,53 +69,13 @@ class RequestGuard:
         return None if self._own_visit(scope) else (403, "Open this page directly. Other pages can't embed or load it.")
 
     def _own_form(self, scope: Scope) -> bool:
-        kind = [value.partition(";")[0].strip().lower() for value in _headers(scope, b"content-type")]
-        return (
-            _headers(scope, b"origin") == [f"http://{self._host}"]
-            and _headers(scope, b"sec-fetch-site") in ([], ["same-origin"])
-            and kind == [FORM]
-        )
+        types = [value.partition(";")[0].strip().lower() for value in header_values(scope, b"content-type")]
+        return self._same_origin.is_own_submission(scope) and types == [FORM_TYPE]
 
     def _own_visit(self, scope: Scope) -> bool:
-        if _headers(scope, b"origin") not in ([], [f"http://{self._host}"]):
-            return False
-        if _headers(scope, b"sec-fetch-site") in ([], ["none"], ["same-origin"]):
-            return True
-        # A link on another site, such as a chat, may lead here. That site's frames, images and scripts may not load it.
-        opened = (_headers(scope, b"sec-fetch-mode"), _headers(scope, b"sec-fetch-dest"))
-        return opened == (["navigate"], ["document"])
+        return self._same_origin.has_no_other_origin(scope) and is_navigation(scope)
 
     async def _say(self, status: int, sentence: str, send: Send) -> None:
         body, headers = self._bare(status, sentence)
-        length = (b"content-length", str(len(body)).encode())
         close = [(b"connection", b"close")] if status == 413 else []
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, length, *close]})
-        await send({"type": "http.response.body", "body": body})
-
-
-def _headers(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-
-
-async def _body(receive: Receive) -> bytes | None:
-    """Return the whole body, or None if it is too long, too slow or incomplete."""
-    body = b""
-    with anyio.move_on_after(BODY_SECONDS):
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None
-            chunk: bytes = message.get("body", b"")
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                return None
-            if not message.get("more_body", False):
-                return body
-    return None
-
-
-def _replay(body: bytes) -> Receive:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
+        await send_response(send, status, [*headers, *close], body)

@@ -6,16 +6,16 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
-from urllib.parse import parse_qsl
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from machines_mcp.desk.dependencies import DeskDependencies
-from machines_mcp.desk.request_guard import Receive, Scope, Send
 from machines_mcp.desk.sessions import Session, Sessions
 from machines_mcp.desk.templates import Templates
+from machines_mcp.web.asgi import Receive, Scope, Send
+from machines_mcp.web.form import parse_form
 
 MAX_FIELDS = 60
 
@@ -142,15 +142,7 @@ class Pages:
 
 def read_form(body: bytes) -> dict[str, str] | None:
     """Return the fields of a form, or None if it is malformed or repeats a field."""
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=MAX_FIELDS,
-        )
-    except ValueError:
+    fields = parse_form(body, MAX_FIELDS)
+    if fields is None or any(len(values) > 1 for values in fields.values()):
         return None
-    form = dict(pairs)
-    return form if len(form) == len(pairs) else None
+    return {name: values[0] for name, values in fields.items()}

@@ -10,22 +10,21 @@ import json
 import logging
 import os
 import secrets
-import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.storage.database import private_folder
+from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
 
 if TYPE_CHECKING:
     import uvicorn
 
 NOTES = "desk.json"
 CLOSE_SECONDS = 0.8
+MAX_CONNECTIONS = 32
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +81,15 @@ class Desk:
         from machines_mcp.desk.app import build_app
 
         try:
-            listener = _listener()
+            listener = listen_on_loopback(MAX_CONNECTIONS)
         except OSError:
             logger.error("the desk could not start: no port on 127.0.0.1 is available")
             return None
         port = listener.getsockname()[1]
-        self._server = _server(build_app(self._rooms, port))
+        # Signals end the MCP server, which then stops the desk.
+        self._server = build_uvicorn(
+            build_app(self._rooms, port), max_connections=MAX_CONNECTIONS, handle_signals=False
+        )
         # Not in a request's task group: the desk outlives the call that started it.
         self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
         self._task.add_done_callback(_ended)
@@ -118,47 +120,3 @@ class Desk:
 def _ended(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         logger.error("the desk stopped with %s", type(task.exception()).__name__)
-
-
-def _listener() -> socket.socket:
-    # asyncio sets TCP_NODELAY only on sockets created with IPPROTO_TCP.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if sys.platform == "win32":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(32)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _server(app: object) -> uvicorn.Server:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """A server without signal handlers: signals end the MCP server, which then stops the desk."""
-
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    return Server(
-        uvicorn.Config(
-            app,  # type: ignore[arg-type]
-            http="h11",
-            ws="none",
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            limit_concurrency=32,
-            h11_max_incomplete_event_size=16 * 1024,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=1,
-        )
-    )

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from machines_mcp.web.browser_security import constant_time_equal
+
 IDLE_SECONDS = 30 * 60
 MOST_SESSIONS = 32
 
@@ -46,7 +48,7 @@ class Sessions:
         """Return the session of this cookie if it was used in the last 30 minutes."""
         token = cookies.get(self.cookie, "")
         if self._common is not None:
-            return self._common if _same(token, self._common.token) else None
+            return self._common if constant_time_equal(token, self._common.token) else None
         self._forget_idle()
         # Look up the hash, so that the time taken reveals nothing about the token.
         session = self._open.get(_hash(token))
@@ -78,7 +80,7 @@ class Sessions:
 
     def is_form_token(self, session: Session | None, path: str, token: str) -> bool:
         """Return whether this desk issued the token for this session and path."""
-        return _same(token, self.form_token(session, path))
+        return constant_time_equal(token, self.form_token(session, path))
 
     def cookie_header(self, session: Session | None) -> str:
         """Return the `Set-Cookie` value for a session; None deletes the cookie."""
@@ -94,7 +96,3 @@ class Sessions:
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
-
-
-def _same(given: str, known: str) -> bool:
-    return hmac.compare_digest(given.encode(errors="replace"), known.encode())

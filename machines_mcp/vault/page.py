@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-from urllib.parse import parse_qs
 
 import anyio
 import anyio.to_thread
@@ -17,18 +14,17 @@ from machines_mcp.vault.page_view import Content, PageView
 from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.reply import Code, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest, Verifier
+from machines_mcp.web.asgi import Receive, Scope, Send, header_values
+from machines_mcp.web.browser_security import SameOrigin, constant_time_equal, has_origin, is_navigation
+from machines_mcp.web.form import FORM_TYPE, parse_form, read_body
 
 MAX_BODY_BYTES = 4 * 1024
-BODY_SECONDS = 5.0
+MAX_FIELDS = 3
 FETCH_SECONDS = 20.0
 # Reserved for reporting to the person that the fetch took too long.
 TELL_SECONDS = 4.0
 LINGER_SECONDS = 30.0
 _SCRYPT_MEMORY = 128 * 1024 * 1024
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Page:
@@ -40,7 +36,7 @@ class Page:
         self._request = request
         self._order = request.page
         self._dialogue = dialogue
-        self._host = f"127.0.0.1:{port}"
+        self._same_origin = SameOrigin(port)
         self._token = secrets.token_urlsafe(32)
         self._view = PageView(request, self._token)
         self._turn = anyio.Lock()
@@ -60,40 +56,29 @@ class Page:
 
     def _refused(self, scope: Scope) -> Content | None:
         """Reject a request by its host, path, method or site, before its body is read."""
-        if _headers(scope, b"host") != [self._host]:
+        if not self._same_origin.has_own_host(scope):
             return self._view.bare(421, "This page has a different address.")
         home = f"/{self._order.handle}"
         action = {"GET": home, "POST": f"{home}/decide"}
         path = scope["path"]
-        if not any(_same(path, known) for known in action.values()):
+        if not any(constant_time_equal(path, known) for known in action.values()):
             return self._view.bare(404, "There is no page at this address.")
-        if not _same(path, action.get(scope["method"], "")):
+        if not constant_time_equal(path, action.get(scope["method"], "")):
             return self._view.bare(405, "Method not allowed.")
         if scope["method"] == "POST" and not self._own_form(scope):
             return self._view.bare(403, "Only this page can submit its form.")
-        if scope["method"] == "GET" and not self._by_a_person(scope):
+        if scope["method"] == "GET" and (has_origin(scope) or not is_navigation(scope)):
             return self._view.bare(403, "Open this page directly. Other pages can't embed or load it.")
         return None
 
     def _own_form(self, scope: Scope) -> bool:
-        return (
-            _headers(scope, b"origin") == [f"http://{self._host}"]
-            and _headers(scope, b"sec-fetch-site") in ([], ["same-origin"])
-            and _headers(scope, b"content-type") == ["application/x-www-form-urlencoded"]
-        )
-
-    def _by_a_person(self, scope: Scope) -> bool:
-        # A link on another site, such as a chat, may lead here. That site's frames, images and scripts may not load it.
-        site = _headers(scope, b"sec-fetch-site")
-        opened = (_headers(scope, b"sec-fetch-mode"), _headers(scope, b"sec-fetch-dest"))
-        foreign = site not in ([], ["none"], ["same-origin"]) or _headers(scope, b"origin") != []
-        return not foreign or (opened == (["navigate"], ["document"]) and _headers(scope, b"origin") == [])
+        return self._same_origin.is_own_submission(scope) and header_values(scope, b"content-type") == [FORM_TYPE]
 
     async def _answer(self, scope: Scope, receive: Receive) -> Content:
         if scope["method"] == "GET":
             return self._ended or self._view.ask()
         form = await _form(receive)
-        if form is None or not _same(form.get("token", ""), self._token):
+        if form is None or not constant_time_equal(form.get("token", ""), self._token):
             return self._view.bare(403, "This form is not from this page. Open the page again.")
         # One at a time: if two submissions arrive together, only the first shows the card.
         async with self._turn:
@@ -143,34 +128,11 @@ class Page:
         return self._ended
 
 
-def _headers(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-
-
-def _same(given: str, known: str) -> bool:
-    return hmac.compare_digest(given.encode(), known.encode())
-
-
 async def _form(receive: Receive) -> dict[str, str] | None:
-    """Return the fields of a form, or None if it is too long, too slow or malformed."""
-    body = b""
-    with anyio.move_on_after(BODY_SECONDS):
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None
-            body += message.get("body", b"")
-            if len(body) > MAX_BODY_BYTES:
-                return None
-            if not message.get("more_body", False):
-                return _fields(body)
-    return None
-
-
-def _fields(body: bytes) -> dict[str, str] | None:
-    try:
-        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=3)
-    except ValueError:
+    """Return the fields of a form, or None if it is too long, too slow or malformed. Repeated fields are dropped."""
+    body = await read_body(receive, MAX_BODY_BYTES)
+    fields = None if body is None else parse_form(body, MAX_FIELDS, errors="replace")
+    if fields is None:
         return None
     return {name: values[0] for name, values in fields.items() if len(values) == 1}
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import sys
-from typing import TYPE_CHECKING
 
 import anyio
 
 from machines_mcp.vault.page import LINGER_SECONDS, Page
 from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.request import VaultRequest
+from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
 
-if TYPE_CHECKING:
-    import uvicorn
+_MAX_CONNECTIONS = 16
 
 # Reserved for the final reply and for closing open connections.
 _END_SECONDS = 2.0
@@ -21,10 +19,12 @@ _END_SECONDS = 2.0
 
 async def show(request: VaultRequest, dialogue: ParentPipe) -> None:
     """Serve the page. The final reply is sent when this returns, well before the deadline."""
-    with _listener() as listener:
+    with listen_on_loopback(_MAX_CONNECTIONS) as listener:
         port = listener.getsockname()[1]
         page = Page(request, dialogue, port)
-        server = _server(page)
+        # `__main__` hides click from httpx, but uvicorn needs it.
+        sys.modules.pop("click", None)
+        server = build_uvicorn(page, max_connections=_MAX_CONNECTIONS, handle_signals=True)
         with anyio.move_on_after(max(request.deadline_seconds - _END_SECONDS, 0.0)):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.serve, [listener])
@@ -37,37 +37,3 @@ async def show(request: VaultRequest, dialogue: ParentPipe) -> None:
                     await anyio.sleep(LINGER_SECONDS)
                 server.should_exit = True
         dialogue.reply(page.reply)
-
-
-def _listener() -> socket.socket:
-    # asyncio sets TCP_NODELAY only on sockets created with IPPROTO_TCP.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    if sys.platform == "win32":
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(16)
-    return listener
-
-
-def _server(page: Page) -> uvicorn.Server:
-    # `__main__` hides click from httpx, but uvicorn needs it.
-    sys.modules.pop("click", None)
-    import uvicorn
-
-    config = uvicorn.Config(
-        page,
-        http="h11",
-        ws="none",
-        loop="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        limit_concurrency=16,
-        h11_max_incomplete_event_size=16 * 1024,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=1,
-    )
-    return uvicorn.Server(config)

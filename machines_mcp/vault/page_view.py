@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from machines_mcp.vault.card_secrets import FetchedCard
 from machines_mcp.vault.reply import Code
 from machines_mcp.vault.request import VaultRequest
+from machines_mcp.web.asgi import Header, Send, send_response
+from machines_mcp.web.browser_security import security_headers
 
 SHOWN_SECONDS = 30
 
@@ -56,13 +56,11 @@ class Content:
 
     status: int
     body: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: list[Header]
 
-    async def send(self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
+    async def send(self, send: Send) -> None:
         """Send the response over ASGI."""
-        length = (b"content-length", str(len(self.body)).encode())
-        await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, length]})
-        await send({"type": "http.response.body", "body": self.body})
+        await send_response(send, self.status, self.headers, self.body)
 
 
 class PageView:
@@ -138,25 +136,12 @@ def _hash(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
-_POLICY = (
-    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; form-action 'self'; base-uri 'none';"
-    " frame-ancestors 'none'"
-)
+_SOURCES = f"style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}"
 
 
-def _headers(kind: str, referrer: str) -> tuple[tuple[bytes, bytes], ...]:
-    # On a page with a form, `no-referrer` would make the browser send `Origin: null`.
-    return tuple(
-        (name.encode(), value.encode())
-        for name, value in {
-            "content-type": kind,
-            "content-security-policy": _POLICY,
-            "cache-control": "no-store",
-            "referrer-policy": referrer,
-            "x-content-type-options": "nosniff",
-            "x-frame-options": "DENY",
-            "cross-origin-opener-policy": "same-origin",
-            "cross-origin-resource-policy": "same-origin",
-            "permissions-policy": "clipboard-read=(), display-capture=()",
-        }.items()
-    )
+def _headers(kind: str, referrer: str) -> list[Header]:
+    permissions = "clipboard-read=(), display-capture=()"
+    return [
+        (b"content-type", kind.encode()),
+        *security_headers(sources=_SOURCES, referrer=referrer, permissions=permissions),
+    ]

@@ -1,0 +1,63 @@
+"""Listen on 127.0.0.1, and serve an ASGI application there with uvicorn."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from machines_mcp.web.asgi import Application
+
+HOST = "127.0.0.1"
+
+
+def listen_on_loopback(backlog: int) -> socket.socket:
+    """Return a listening socket on a free port.
+
+    Raises:
+        OSError: No port is available.
+    """
+    # asyncio sets TCP_NODELAY only on sockets created with IPPROTO_TCP.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        listener.bind((HOST, 0))
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def build_uvicorn(app: Application, *, max_connections: int, handle_signals: bool) -> uvicorn.Server:
+    """Return a server for `app`. Without `handle_signals`, SIGINT and SIGTERM are left to the caller."""
+    import uvicorn
+
+    class ServerWithoutSignals(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        limit_concurrency=max_connections,
+        h11_max_incomplete_event_size=16 * 1024,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config) if handle_signals else ServerWithoutSignals(config)
