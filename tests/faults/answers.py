@@ -10,7 +10,7 @@ import struct
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
-from tests.partner.upstream import Answer, cut, dripped, good, http, hung_up, no_http, refusal, stalled
+from tests.partner.upstream import Answer, drip, good, hang_up, http, not_http, refusal, stall, then_close
 
 CARDS: dict[str, list[str]] = {"cards": []}
 OK = json.dumps({"ok": True, "data": CARDS, "summary": "", "errors": []}).encode()
@@ -107,21 +107,21 @@ MALFORMED: dict[str, Answer] = {
 """An answer came with a good status, and it can't be read."""
 
 LOST: dict[str, Answer] = {
-    "hung up": hung_up,
+    "hung up": hang_up,
     "reset": reset,
-    "half a head": cut(lambda stream: stream.send(b"HTTP/1.1 200 X\r\nContent-")),
-    "half a body": cut(http(200, OK[:20], {"Content-Length": "500"})),
-    "no HTTP": no_http,
+    "half a head": then_close(lambda stream: stream.send(b"HTTP/1.1 200 X\r\nContent-")),
+    "half a body": then_close(http(200, OK[:20], {"Content-Length": "500"})),
+    "no HTTP": not_http,
     "headers without end": header_flood,
-    "a head that is none": cut(lambda stream: stream.send(b"HTTP/9.9 two hundred\r\n\r\n")),
+    "a head that is none": then_close(lambda stream: stream.send(b"HTTP/9.9 two hundred\r\n\r\n")),
 }
 """The connection broke, or what came over it was no HTTP."""
 
 SLOW: dict[str, Answer] = {
-    "stall before headers": stalled,
+    "stall before headers": stall,
     "drip of the head": drip_of_the_head,
-    "drip of the body": dripped(OK + b" " * 5000, 0.02),
-    "stall in the body": dripped(OK, 100),
+    "drip of the body": drip(OK + b" " * 5000, 0.02),
+    "stall in the body": drip(OK, 100),
     "preliminary answers without end": hints_flood,
 }
 """No end within any deadline of a test."""

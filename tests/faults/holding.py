@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from anyio.abc import ByteStream
 
-from tests.partner.upstream import Answer, Seen, Upstream, good
+from tests.partner.upstream import Answer, SeenRequest, Upstream, good
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Holding:
 
         return answer_after
 
-    def _make(self, seen: Seen) -> str:
+    def _make(self, seen: SeenRequest) -> str:
         key = seen.headers.get("idempotency-key", "")
         if self.honours and key in self._by_key:
             return self._by_key[key]

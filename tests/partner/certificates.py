@@ -1,4 +1,4 @@
-"""A certificate authority for the length of a test."""
+"""A certificate authority for one test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTES, HOUR, DAY = timedelta(minutes=5), timedelta(hours=1), timedelta(days=1)
 
 
 class Authority:
-    """Signs certificates; `ca_file` is what a client must trust to believe them."""
+    """Issues certificates. Clients must trust `ca_file` to accept them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -25,7 +25,7 @@ class Authority:
         self.ca_file = folder / "ca.pem"
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         certificate = (
-            self._begin(self._name, self._key.public_key())
+            self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .sign(self._key, hashes.SHA256())
@@ -33,7 +33,7 @@ class Authority:
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def server(self, host: str, *, since: timedelta = -MINUTES, until: timedelta = HOUR) -> ssl.SSLContext:
-        """The server's side of TLS as `host`, a name or an address, with a certificate for a time seen from now."""
+        """Return a server TLS context for `host`, a name or an address. `since` and `until` are relative to now."""
         try:
             name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
@@ -42,7 +42,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Server of a test")])
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (
-            self._begin(subject, key.public_key(), since, until)
+            self._builder(subject, key.public_key(), since, until)
             .add_extension(x509.SubjectAlternativeName([name]), critical=False)
             .add_extension(identifier, critical=False)
             .sign(self._key, hashes.SHA256())
@@ -58,7 +58,7 @@ class Authority:
         context.load_cert_chain(chain)
         return context
 
-    def _begin(
+    def _builder(
         self,
         subject: x509.Name,
         key: ec.EllipticCurvePublicKey,

@@ -1,4 +1,4 @@
-"""An upstream on loopback for every test that asks for one."""
+"""Fixtures: a scripted upstream on loopback and a client for it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.partner.upstream import PARTNER_KEY, Upstream, upstream
 
 @pytest.fixture
 async def api() -> AsyncIterator[Upstream]:
-    """A scripted upstream."""
+    """Serve a scripted upstream."""
     async with upstream() as server:
         yield server
 
 
 @pytest.fixture
 async def client(api: Upstream) -> AsyncIterator[PartnerClient]:
-    """A client of it, with time enough on a busy machine."""
+    """Return a client for it, with a deadline long enough for a busy machine."""
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20) as partner:
         yield partner

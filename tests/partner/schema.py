@@ -1,4 +1,4 @@
-"""Answers as hypothesis makes them out of the contract's schemas: sound ones, strange ones, spoilt ones."""
+"""Hypothesis strategies that build responses from the contract's schemas: valid, unexpected and malformed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypothesis.strategies import SearchStrategy
 
 from tests.contract.judge import contract
 
-# In every name and free text that is drawn; no name that the client lets through can hold it.
+# Part of every generated name and free text. No name that the client accepts can contain it.
 CANARY = "x7QZ9kW3"
 Schema = Mapping[str, Any]
 Drawn = SearchStrategy[Any]
 
-# Beyond it a JSON number is not the same everywhere.
+# Beyond this, JSON parsers disagree about a number's value.
 _MOST = 2**53 - 1
-# The first and the last second, Unix time, of what the client takes for a point in time.
+# The first and last second, in Unix time, that the client accepts as a point in time.
 _FIRST, _LAST = 946_684_800, 7_258_118_399
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(lambda text: CANARY + text)
 _WHOLE = st.integers(-_MOST, _MOST)
@@ -36,31 +36,31 @@ _MOMENT = st.builds(
     st.sampled_from(["", ".5", ".123", ".123456"]),
     st.sampled_from(["Z", "+00:00", "-11:30", "+14:00"]),
 )
-# The contract says `number` where the vendor's types do, but chains and versions are counted, and expiries are moments;
-# a token goes into a header.
+# The contract says `number`, as the vendor's types do. Chains and versions are integers, expiries are timestamps, and a
+# token goes into a header.
 _NARROWER = dict.fromkeys(("chainId", "contractVersion", "parameters"), _WHOLE) | {
     "expiresAt": st.integers(_FIRST, _LAST)
 }
 _TOKEN = st.from_regex(r"[!-~]{1,80}", fullmatch=True)
 
 
-class Drawing:
-    """Makes strategies. Strange ones add unknown fields to every object, and texts nobody knows to every enum."""
+class ResponseStrategies:
+    """Builds strategies. Strange ones add unknown fields to every object and unknown values to every enum."""
 
     def __init__(self, *, strange: bool) -> None:
         self._strange = strange
 
-    def answer(self, operation_id: str) -> Drawn:
-        """The envelope of a good answer to an operation."""
+    def response(self, operation_id: str) -> Drawn:
+        """Return the envelope of a successful response to an operation."""
         (operation,) = (op for op in contract().operations if op.operation_id == operation_id)
         (good,) = (reply for status, reply in operation.body["responses"].items() if status[0] == "2")
         drawn = self.value(good["content"]["application/json"]["schema"]["anyOf"][0])
-        # What `if` forbids the branch of its `else` is not in the schemas below.
+        # The `else` branch's schema does not exclude what `if` matches.
         method, path, check = operation.method, operation.template, contract().response_violations
         return drawn if self._strange else drawn.filter(lambda body: not check(method, path, 200, body))
 
     def value(self, schema: Schema, name: str = "") -> Drawn:
-        """All that a schema allows; `name` is the field it stands in."""
+        """Return any value the schema allows. `name` is the field that holds it."""
         return st.one_of([self._plain(plain, name) for plain in _alternatives(schema)])
 
     def _plain(self, schema: Schema, name: str) -> Drawn:
@@ -97,7 +97,7 @@ def _scalar(kind: str, schema: Schema, name: str) -> Drawn:
     if name == "sessionToken":
         return _TOKEN
     if kind == "string":
-        # Longer than any least length, and shorter than any greatest.
+        # Longer than every minimum length and shorter than every maximum.
         return _TEXT if "minLength" in schema else _TEXT | st.just("")
     if kind == "integer":
         return st.integers(schema.get("minimum", -_MOST), schema.get("maximum", _MOST))
@@ -105,7 +105,7 @@ def _scalar(kind: str, schema: Schema, name: str) -> Drawn:
 
 
 def _alternatives(schema: Schema) -> list[Schema]:
-    """The same as schemas without `$ref`, `allOf`, `anyOf` and `if`, of which a value needs to meet one."""
+    """Return equivalent schemas without `$ref`, `allOf`, `anyOf` and `if`. A value must match one of them."""
     if "$ref" in schema:
         return _alternatives(contract().document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
     parts = [_alternatives(part) for part in schema.get("allOf", ())]
@@ -119,7 +119,7 @@ def _alternatives(schema: Schema) -> list[Schema]:
 
 
 def _merged(schemas: list[Schema]) -> Schema | None:
-    """One schema that asks all that these ask, None where no value can have all their types."""
+    """Merge schemas into one that requires all of them. Return None if no type satisfies them all."""
     merged: dict[str, Any] = {}
     for schema in schemas:
         both = merged | dict(schema)
@@ -141,12 +141,12 @@ def _types(schema: Schema) -> list[str]:
     return [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
 
 
-def spoilt(bodies: Drawn) -> Drawn:
-    """The same with anything at all in one place, or a field gone."""
-    return st.builds(_spoilt, bodies, st.integers(0, 200), JSON | st.just(...))
+def malformed(bodies: Drawn) -> Drawn:
+    """Return the same bodies with an arbitrary value in one place, or with one field missing."""
+    return st.builds(_malformed, bodies, st.integers(0, 200), JSON | st.just(...))
 
 
-def _spoilt(body: dict[str, Any], place: int, value: Any) -> dict[str, Any]:
+def _malformed(body: dict[str, Any], place: int, value: Any) -> dict[str, Any]:
     body = copy.deepcopy(body)
     places: list[tuple[Any, Any]] = []
     level: list[Any] = [body]

@@ -1,4 +1,4 @@
-"""The client and the embedded Partner API, who know nothing of each other, over real HTTP; the contract judges both."""
+"""The client against the sandbox over HTTP. The two share no code, and the contract validates both sides."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.anyio
 DESTINATION = "0x" + "2b" * 20
 
 
-class Judged(httpx.AsyncHTTPTransport):
-    """Lets no request and no answer pass that breaks the contract."""
+class ContractTransport(httpx.AsyncHTTPTransport):
+    """Fails on any request or response that violates the contract."""
 
     def __init__(self) -> None:
         super().__init__(trust_env=False)
@@ -51,12 +51,12 @@ class Judged(httpx.AsyncHTTPTransport):
 
 
 @pytest.fixture
-def wire() -> Judged:
-    return Judged()
+def wire() -> ContractTransport:
+    return ContractTransport()
 
 
 @pytest.fixture
-async def client(sandbox: Sandbox, wire: Judged) -> AsyncIterator[PartnerClient]:
+async def client(sandbox: Sandbox, wire: ContractTransport) -> AsyncIterator[PartnerClient]:
     key = Secret(sandbox.partner_key)
     with anyio.fail_after(30):
         async with PartnerClient(sandbox.base_url, key, deadline=10, card_secrets=True, http_transport=wire) as partner:
@@ -115,7 +115,7 @@ async def signed(client: PartnerClient, user: str, order: WithdrawalOrder) -> Wi
             await anyio.sleep(min(withdrawal.retry_after_seconds, 1))
 
 
-async def test_a_new_user_gets_as_far_as_a_cards_secrets(client: PartnerClient, user: str, sandbox: Sandbox) -> None:
+async def test_new_user_reaches_card_secrets(client: PartnerClient, user: str, sandbox: Sandbox) -> None:
     person = await client.users.resolve(user, wallet_address="0x" + "AB" * 20)
     assert (person.user_id, person.wallet_address, person.kyc_status) == (user, "0x" + "ab" * 20, "not_submitted")
     assert {field.name for field in (await client.kyc.values(user)).fields} >= {"firstName", "nationalId"}
@@ -150,9 +150,7 @@ async def test_a_new_user_gets_as_far_as_a_cards_secrets(client: PartnerClient, 
     assert [type(row.amount_cents) for row in (await client.transactions.list(user)).transactions] == [int]
 
 
-async def test_a_withdrawal_is_quoted_pending_and_then_signed(
-    client: PartnerClient, user: str, sandbox: Sandbox
-) -> None:
+async def test_withdrawal_quote_is_pending_and_then_signed(client: PartnerClient, user: str, sandbox: Sandbox) -> None:
     await onboarded(client, user)
     await funded(client, user, sandbox, 60)
     assert (await client.withdrawals.assets(user)).assets
@@ -170,7 +168,7 @@ async def test_a_withdrawal_is_quoted_pending_and_then_signed(
     assert await client.withdrawals.create(user, order, idempotency_key=f"intent-{user}") == withdrawal
 
 
-async def test_each_gate_has_its_own_error(client: PartnerClient, user: str) -> None:
+async def test_each_precondition_has_its_own_error(client: PartnerClient, user: str) -> None:
     with pytest.raises(errors.KycRequired):
         await client.cards.list(user)
     with pytest.raises(errors.KycRequired):
@@ -190,14 +188,14 @@ async def test_balances_can_be_read_before_kyc_is_approved(client: PartnerClient
     assert [set(session.scopes) for session in client.sessions.cached(user)] == [{"kyc.read"}]
 
 
-async def test_a_field_that_the_api_refuses_is_named(client: PartnerClient, user: str) -> None:
+async def test_rejected_field_is_named(client: PartnerClient, user: str) -> None:
     wrong = application().model_copy(update={"occupation": "99-9999"})
     with pytest.raises(errors.InvalidRequest) as caught:
         await client.kyc.submit(user, wrong)
     assert (caught.value.status, caught.value.field) == (400, "occupation")
 
 
-async def test_the_same_key_is_the_same_card(client: PartnerClient, user: str) -> None:
+async def test_same_idempotency_key_returns_the_same_card(client: PartnerClient, user: str) -> None:
     await onboarded(client, user)
     cards = [await client.cards.create(user, idempotency_key=f"intent-{user}") for _ in range(3)]
     assert len({card.card_id for card in cards}) == 1
@@ -209,8 +207,8 @@ async def test_the_same_key_is_the_same_card(client: PartnerClient, user: str) -
     assert caught.value.code == "idempotency_conflict"
 
 
-class References:
-    """A log of mutations that remembers the ids of what was made."""
+class ReferenceLog:
+    """A mutation log that records the ids of created resources."""
 
     def __init__(self) -> None:
         self.told: list[str | None] = []
@@ -227,11 +225,9 @@ class References:
         self.told.append(reference)
 
 
-async def test_the_log_of_mutations_is_told_the_id_of_what_was_made(
-    client: PartnerClient, user: str, sandbox: Sandbox
-) -> None:
+async def test_mutation_log_receives_the_created_id(client: PartnerClient, user: str, sandbox: Sandbox) -> None:
     await onboarded(client, user)
-    log = References()
+    log = ReferenceLog()
     async with PartnerClient(sandbox.base_url, Secret(sandbox.partner_key), mutations=log) as logged:
         card = await logged.cards.create(user)
         deposit = await logged.deposits.create(user, "rusd", "base", amount=10)
@@ -248,7 +244,7 @@ async def test_users_do_not_see_each_others_cards(client: PartnerClient, user: s
         await client.cards.get(other, card.card_id)
 
 
-async def test_pages_follow_each_other(client: PartnerClient, user: str) -> None:
+async def test_pagination_returns_consecutive_pages(client: PartnerClient, user: str) -> None:
     await onboarded(client, user)
     made = [(await client.cards.create(user)).card_id for _ in range(3)]
     seen: list[str] = []
@@ -262,7 +258,7 @@ async def test_pages_follow_each_other(client: PartnerClient, user: str) -> None
     assert sorted(seen) == sorted(made)
 
 
-async def test_many_calls_at_once_share_a_session(client: PartnerClient, user: str, wire: Judged) -> None:
+async def test_concurrent_calls_share_a_session(client: PartnerClient, user: str, wire: ContractTransport) -> None:
     await onboarded(client, user)
     before = wire.paths.count("/sessions")
     async with anyio.create_task_group() as group:
@@ -277,8 +273,8 @@ def own_sandbox() -> Iterator[Sandbox]:
         yield started
 
 
-async def test_a_session_that_expired_upstream_is_replaced_in_passing(own_sandbox: Sandbox, user: str) -> None:
-    wire = Judged()
+async def test_session_expired_upstream_is_replaced_transparently(own_sandbox: Sandbox, user: str) -> None:
+    wire = ContractTransport()
     key = Secret(own_sandbox.partner_key)
     async with PartnerClient(own_sandbox.base_url, key, deadline=10, http_transport=wire) as client:
         await onboarded(client, user)
@@ -291,7 +287,7 @@ async def test_a_session_that_expired_upstream_is_replaced_in_passing(own_sandbo
 
 
 @pytest.mark.parametrize("key", ["wrong-key", "sandbox-partner-0"])
-async def test_a_wrong_partner_key_is_unauthorized(sandbox: Sandbox, user: str, key: str) -> None:
+async def test_wrong_partner_key_is_unauthorized(sandbox: Sandbox, user: str, key: str) -> None:
     async with PartnerClient(sandbox.base_url, Secret(key), deadline=10) as client:
         for call in (client.users.resolve(user), client.kyc.status(user)):
             with pytest.raises(errors.Unauthorized):

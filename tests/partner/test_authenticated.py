@@ -8,7 +8,7 @@ from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal, stalled
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal, stall
 
 pytestmark = pytest.mark.anyio
 
@@ -17,7 +17,7 @@ CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationM
 
 
 def only_for(api: Upstream, tokens: set[str], answer: Answer) -> Answer:
-    """401 for any token that is not among these."""
+    """Respond 401 to any token that is not among these."""
 
     async def answer_or_refuse(stream: ByteStream) -> None:
         await (answer if api.seen[-1].token in tokens else refusal(401, "unauthorized"))(stream)
@@ -25,9 +25,7 @@ def only_for(api: Upstream, tokens: set[str], answer: Answer) -> Answer:
     return answer_or_refuse
 
 
-async def test_a_refused_token_is_replaced_and_the_same_request_sent_once_more(
-    api: Upstream, client: PartnerClient
-) -> None:
+async def test_rejected_token_is_replaced_and_the_request_resent_once(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
     card = await client.cards.create(USER)
     assert card.card_id == "card-0001"
@@ -38,9 +36,7 @@ async def test_a_refused_token_is_replaced_and_the_same_request_sent_once_more(
     assert len(api.mints) == 2
 
 
-async def test_a_second_refusal_is_unauthorized_and_forgets_that_token_too(
-    api: Upstream, client: PartnerClient
-) -> None:
+async def test_second_rejection_is_unauthorized_and_drops_that_token(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", refusal(401, "token_expired"))
     with pytest.raises(errors.Unauthorized) as caught:
         await client.cards.create(USER)
@@ -50,13 +46,13 @@ async def test_a_second_refusal_is_unauthorized_and_forgets_that_token_too(
     assert client.sessions.cached(USER) == []
 
 
-async def test_the_key_that_the_caller_chose_stays_the_same(api: Upstream, client: PartnerClient) -> None:
+async def test_caller_supplied_idempotency_key_is_kept(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
     await client.cards.create(USER, idempotency_key="intent-0001")
     assert [seen.headers["idempotency-key"] for seen in api.calls] == ["intent-0001"] * 2
 
 
-async def test_fifty_refused_calls_mint_one_new_session(api: Upstream, client: PartnerClient) -> None:
+async def test_fifty_rejected_calls_mint_one_new_session(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read"])
     api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-2"}, good({"cards": []})))
     async with anyio.create_task_group() as group:
@@ -65,9 +61,7 @@ async def test_fifty_refused_calls_mint_one_new_session(api: Upstream, client: P
     assert len(api.mints) == 2
 
 
-async def test_a_cached_session_older_than_the_refused_one_is_not_tried_instead(
-    api: Upstream, client: PartnerClient
-) -> None:
+async def test_cached_session_older_than_the_rejected_one_is_not_tried(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
     await client.sessions.open(USER, ["cards.read"])
     api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
@@ -76,9 +70,7 @@ async def test_a_cached_session_older_than_the_refused_one_is_not_tried_instead(
     assert len(client.sessions.cached(USER)) == 2
 
 
-async def test_a_cached_session_newer_than_the_refused_one_but_as_old_as_the_call_is_not_tried_instead(
-    api: Upstream, client: PartnerClient
-) -> None:
+async def test_newer_cached_session_from_before_the_call_is_not_tried(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read"])
     await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
     api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
@@ -87,7 +79,7 @@ async def test_a_cached_session_newer_than_the_refused_one_but_as_old_as_the_cal
     assert len(api.mints) == 3
 
 
-async def test_a_refused_session_is_not_used_for_other_calls_either(api: Upstream, client: PartnerClient) -> None:
+async def test_rejected_session_is_not_used_for_other_calls(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read", "cards.write"])
     api.on("GET", "/cards", refusal(401, "unauthorized"), good({"cards": []}))
     api.on("POST", "/cards", good(CARD))
@@ -96,7 +88,7 @@ async def test_a_refused_session_is_not_used_for_other_calls_either(api: Upstrea
     assert [seen.token[-1] for seen in api.calls] == ["1", "2", "3"]
 
 
-async def test_a_late_refusal_does_not_drop_the_new_session(api: Upstream, client: PartnerClient) -> None:
+async def test_late_rejection_does_not_drop_the_new_session(api: Upstream, client: PartnerClient) -> None:
     gate = anyio.Event()
 
     async def late(stream: ByteStream) -> None:
@@ -114,26 +106,26 @@ async def test_a_late_refusal_does_not_drop_the_new_session(api: Upstream, clien
     assert len(client.sessions.cached(USER)) == 1
 
 
-async def test_a_missing_scope_costs_no_new_session(api: Upstream, client: PartnerClient) -> None:
+async def test_missing_scope_does_not_mint_a_session(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/cards", refusal(403, "forbidden"))
     with pytest.raises(errors.Forbidden):
         await client.cards.list(USER)
     assert len(api.mints) == 1
 
 
-async def test_a_refused_partner_key_is_not_tried_twice(api: Upstream, client: PartnerClient) -> None:
+async def test_rejected_partner_key_is_not_retried(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/users/resolve", refusal(401, "unauthorized"))
     with pytest.raises(errors.Unauthorized):
         await client.users.resolve(USER)
     assert len(api.seen) == 1
 
 
-async def test_the_second_try_has_what_is_left_of_the_first_ones_time(api: Upstream) -> None:
+async def test_second_attempt_gets_the_remaining_time_of_the_first(api: Upstream) -> None:
     async def slow_refusal(stream: ByteStream) -> None:
         await anyio.sleep(0.3)
         await refusal(401, "unauthorized")(stream)
 
-    api.on("POST", "/cards", slow_refusal, stalled)
+    api.on("POST", "/cards", slow_refusal, stall)
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.6) as client:
         begun = anyio.current_time()
         with pytest.raises(errors.TimedOut) as caught:
@@ -151,7 +143,7 @@ async def test_the_second_try_has_what_is_left_of_the_first_ones_time(api: Upstr
     ],
 )
 @pytest.mark.parametrize("data", [{}, {"cardId": 5}, {"cards": 5}, {"range": []}], ids=str)
-async def test_data_that_is_not_as_documented_leaves_only_a_mutation_in_doubt(
+async def test_malformed_data_makes_only_a_mutations_outcome_unknown(
     api: Upstream, client: PartnerClient, method: str, path: str, call: Any, known: bool, data: dict[str, Any]
 ) -> None:
     api.on(method, path, good(data))

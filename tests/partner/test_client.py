@@ -14,7 +14,7 @@ import machines_mcp.partner
 from machines_mcp.partner import KycAddress, KycApplication, PartnerClient, errors
 from machines_mcp.partner.request import Credential, Request
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, hung_up, refusal
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, http, refusal
 
 USER = "user-1"
 CARD_SECRETS = {
@@ -25,7 +25,7 @@ CARD_SECRETS = {
 }
 
 
-def test_every_name_that_is_offered_is_there() -> None:
+def test_every_public_name_is_importable() -> None:
     source = Path(machines_mcp.partner.__file__).read_text(encoding="utf-8")
     listed = re.findall(r"from (\S+) import \w+ as (\w+)", source)
     assert len(listed) > 40
@@ -34,25 +34,25 @@ def test_every_name_that_is_offered_is_there() -> None:
         assert getattr(machines_mcp.partner, name) is getattr(importlib.import_module(module), name)
 
 
-def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
+def test_unknown_name_raises_attribute_error() -> None:
     with pytest.raises(AttributeError):
         machines_mcp.partner.Nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("key", ["", "two words", "line\r\nX-Other: y", "schlüssel", "k" * 8193])
-def test_a_key_that_no_header_can_carry_is_refused_without_a_quote(key: str) -> None:
+def test_key_unfit_for_a_header_is_rejected_without_quoting_it(key: str) -> None:
     with pytest.raises(ValueError, match=r"^the partner key must be visible ASCII without spaces$"):
         PartnerClient("https://api.machines.cash/partner/v1", Secret(key))
 
 
-def test_an_address_of_neither_kind_is_refused_at_once() -> None:
+def test_unsupported_address_is_rejected_immediately() -> None:
     with pytest.raises(ValueError, match="base URL"):
         PartnerClient("http://api.machines.cash/partner/v1", Secret("key"))
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("key", [PARTNER_KEY, Secret(PARTNER_KEY)], ids=["plain", "secret"])
-async def test_a_key_may_be_a_plain_string_and_is_kept_as_a_secret(api: Upstream, key: str | Secret) -> None:
+async def test_plain_string_key_is_stored_as_a_secret(api: Upstream, key: str | Secret) -> None:
     async with PartnerClient(api.base_url, key) as client:
         await client.sessions.open(USER, ["kyc.read"])
         kept = [part for thing in (client, client.sessions, client.users) for part in vars(thing).values()]
@@ -62,13 +62,13 @@ async def test_a_key_may_be_a_plain_string_and_is_kept_as_a_secret(api: Upstream
 
 
 @pytest.mark.anyio
-async def test_a_client_that_is_made_and_closed_opens_no_connection(api: Upstream) -> None:
+async def test_unused_client_opens_no_connection(api: Upstream) -> None:
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY)):
         pass
     assert api.connections == 0
 
 
-def test_what_is_on_its_way_prints_without_its_contents() -> None:
+def test_requests_print_without_their_contents() -> None:
     application = KycApplication(
         first_name="Canary",
         last_name="Canary",
@@ -92,8 +92,8 @@ def test_what_is_on_its_way_prints_without_its_contents() -> None:
     assert "canary" not in "".join(f"{thing} {thing!r}" for thing in shown).lower()
 
 
-def everything_said(error: BaseException) -> str:
-    """All that a logger, a traceback with its chain, or a curious handler would find in an exception."""
+def all_text(error: BaseException) -> str:
+    """Return all text of an exception that a logger, its traceback or its attributes would expose."""
     chain: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:
@@ -114,30 +114,30 @@ ENDINGS: dict[str, Answer] = {
     "HTML": http(200, b"<html>canary</html>"),
     "wrong types": good({"cards": [{"cardId": ["canary"], "status": "canary"}]}),
     "a broken header": http(200, b"{}", {"Content-Length": "canary"}),
-    "no answer": hung_up,
+    "no answer": hang_up,
 }
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("answer", ENDINGS.values(), ids=ENDINGS)
-async def test_no_failure_and_no_log_of_it_holds_a_credential_or_what_upstream_wrote(
+async def test_no_error_or_log_contains_credentials_or_upstream_text(
     api: Upstream, client: PartnerClient, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.on("GET", "/cards", answer)
     with caplog.at_level(logging.DEBUG), pytest.raises(errors.PartnerError) as caught:
         with anyio.fail_after(10):
             await client.cards.list(USER)
-    said = everything_said(caught.value)
+    said = all_text(caught.value)
     assert "canary" not in said
     assert PARTNER_KEY not in said
-    # httpcore logs the head of an answer, so what upstream writes there is in a debugging log; our own secrets are not.
+    # httpcore logs response headers at debug level, so upstream's own text may appear there. Our secrets may not.
     assert "httpcore.http11" in {record.name for record in caplog.records}
     assert PARTNER_KEY not in caplog.text
     assert "signature-canary" not in caplog.text
 
 
 @pytest.mark.anyio
-async def test_no_log_of_a_good_call_holds_a_credential_a_secret_or_a_body(
+async def test_log_of_a_successful_call_contains_no_secrets_or_body(
     api: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.on("POST", "/cards/secrets/session", good({"sessionId": "canary", "secretKey": "canary"}))

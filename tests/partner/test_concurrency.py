@@ -9,13 +9,13 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, concurrency, errors
 from machines_mcp.partner.concurrency import RequestLimiter
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Upstream, good, stalled
+from tests.partner.upstream import PARTNER_KEY, Upstream, good, stall
 
 pytestmark = pytest.mark.anyio
 
 
-class Crowd:
-    """Requests that stay in their lanes until they may go."""
+class BlockedRequests:
+    """Requests that hold their slots until released."""
 
     def __init__(self, shared: RequestLimiter) -> None:
         self._lanes = shared
@@ -39,10 +39,10 @@ class Crowd:
     ],
     ids=["one user", "another beside", "many users", "the partner", "the partner beside a user"],
 )
-async def test_so_many_go_at_once_and_the_others_when_there_is_room(
+async def test_concurrent_requests_are_limited_and_the_rest_wait(
     coming: list[str | None], inside: dict[str | None, int] | int
 ) -> None:
-    crowd = Crowd(RequestLimiter())
+    crowd = BlockedRequests(RequestLimiter())
     async with anyio.create_task_group() as group:
         for user_id in coming:
             group.start_soon(crowd.request, user_id)
@@ -53,9 +53,9 @@ async def test_so_many_go_at_once_and_the_others_when_there_is_room(
     assert sorted(map(str, crowd.inside)) == sorted(map(str, coming))
 
 
-async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
+async def test_cancelled_waiter_gives_its_slot_to_the_next() -> None:
     shared = RequestLimiter(total=2, per_user=1)
-    first, second = Crowd(shared), Crowd(shared)
+    first, second = BlockedRequests(shared), BlockedRequests(shared)
     async with anyio.create_task_group() as group:
         group.start_soon(first.request, "one")
         await anyio.wait_all_tasks_blocked()
@@ -72,7 +72,7 @@ async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
     assert shared._users == {}
 
 
-async def test_a_client_sends_no_more_at_once_than_its_lanes_hold(api: Upstream, client: PartnerClient) -> None:
+async def test_client_sends_at_most_as_many_requests_as_it_has_slots(api: Upstream, client: PartnerClient) -> None:
     gate, under_way, most = anyio.Event(), 0, 0
 
     async def answer(stream: ByteStream) -> None:
@@ -93,8 +93,8 @@ async def test_a_client_sends_no_more_at_once_than_its_lanes_hold(api: Upstream,
     assert len(api.calls) == 60
 
 
-async def test_one_users_stalled_calls_leave_another_user_alone(api: Upstream, client: PartnerClient) -> None:
-    api.on("GET", "/cards", stalled)
+async def test_one_users_stalled_calls_do_not_block_another_user(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/cards", stall)
     api.on("GET", "/deposits", good({"deposits": []}))
     async with anyio.create_task_group() as group:
         for _ in range(3 * concurrency.TOTAL):
@@ -105,7 +105,7 @@ async def test_one_users_stalled_calls_leave_another_user_alone(api: Upstream, c
     assert len([seen for seen in api.calls if seen.path == "/cards"]) == concurrency.PER_USER
 
 
-async def test_who_waits_for_a_place_keeps_to_the_deadline_and_has_sent_nothing(api: Upstream) -> None:
+async def test_waiting_for_a_slot_keeps_the_deadline_and_sends_nothing(api: Upstream) -> None:
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.3) as client, AsyncExitStack() as held:
         await client.sessions.open("one", ["cards.write"])
         for _ in range(concurrency.PER_USER):

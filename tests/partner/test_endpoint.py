@@ -19,11 +19,11 @@ from tests.partner.upstream import (
     Answer,
     Upstream,
     good,
+    hang_up,
     http,
-    hung_up,
-    no_http,
+    not_http,
     port_of,
-    stalled,
+    stall,
     upstream,
 )
 
@@ -44,7 +44,7 @@ BALANCES = {"spendingPower": 1, "creditLimit": 1, "pendingCharges": 0, "postedCh
         "https://[2001:db8::1]/v1",
     ],
 )
-def test_https_and_loopback_are_endpoints(url: str) -> None:
+def test_https_and_loopback_addresses_are_accepted(url: str) -> None:
     assert Endpoint(url).url == url.rstrip("/")
 
 
@@ -81,23 +81,23 @@ def test_https_and_loopback_are_endpoints(url: str) -> None:
         "https://аpi.machines.cash/",  # noqa: RUF001
     ],
 )
-def test_what_is_neither_or_reads_in_two_ways_is_refused_without_a_quote(url: str) -> None:
+def test_other_or_ambiguous_addresses_are_rejected_without_quoting_them(url: str) -> None:
     with pytest.raises(ValueError, match=r"^the base URL must be https://host\[:port\]/path, or http:// on loopback$"):
         Endpoint(url)
 
 
 @pytest.mark.parametrize("proxy", ["", "127.0.0.1:3128", "socks5://127.0.0.1", "http://a b", "http://"])
-def test_a_proxy_that_is_no_http_url_is_refused_without_a_quote(proxy: str) -> None:
+def test_proxy_that_is_not_http_is_rejected_without_quoting_it(proxy: str) -> None:
     with pytest.raises(ValueError, match=r"^the proxy must be an http or https URL$"):
         Endpoint("https://api.machines.cash", proxy=proxy)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "https://localhost:1", "http://[::1]"])
-def test_loopback_is_never_asked_of_a_proxy(url: str) -> None:
+def test_loopback_bypasses_the_proxy(url: str) -> None:
     assert Endpoint(url, proxy="http://proxy.example:3128").proxy is None
 
 
-def test_plain_http_reads_no_certificates() -> None:
+def test_plain_http_loads_no_certificates() -> None:
     assert Endpoint("http://127.0.0.1:1").tls().cert_store_stats()["x509"] == 0
     assert Endpoint("http://127.0.0.1:1").tls().verify_mode.name == "CERT_REQUIRED"
 
@@ -112,7 +112,7 @@ def test_importing_the_client_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_importing_the_package_alone_loads_no_models() -> None:
+def test_importing_the_package_loads_no_models() -> None:
     code = "import sys, machines_mcp.partner.errors; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "False"
@@ -131,7 +131,7 @@ async def ask(url: str, *, proxy: str | None = None, ca_file: Path | None = None
 
 
 @pytest.mark.anyio
-async def test_a_certificate_of_the_given_authority_is_trusted(authority: Authority) -> None:
+async def test_certificate_of_the_configured_authority_is_trusted(authority: Authority) -> None:
     async with upstream(authority.server("127.0.0.1")) as api:
         api.on("GET", "/balances", good({"balances": BALANCES}))
         assert await ask(api.base_url, ca_file=authority.ca_file) == 1
@@ -139,9 +139,7 @@ async def test_a_certificate_of_the_given_authority_is_trusted(authority: Author
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("host", "trusted"), [("127.0.0.1", False), ("127.0.0.2", True), ("example.com", True)])
-async def test_an_unknown_or_another_hosts_certificate_gets_no_key(
-    authority: Authority, host: str, trusted: bool
-) -> None:
+async def test_untrusted_or_mismatched_certificate_gets_no_key(authority: Authority, host: str, trusted: bool) -> None:
     async with upstream(authority.server(host)) as api:
         with pytest.raises(errors.Unreachable):
             await ask(api.base_url, ca_file=authority.ca_file if trusted else None, deadline=1)
@@ -150,7 +148,7 @@ async def test_an_unknown_or_another_hosts_certificate_gets_no_key(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("content", [None, "", "not a certificate"])
-async def test_an_unusable_ca_file_is_told_before_anything_is_sent(tmp_path: Path, content: str | None) -> None:
+async def test_unusable_ca_file_is_reported_before_sending(tmp_path: Path, content: str | None) -> None:
     ca_file = tmp_path / "ca.pem"
     if content is not None:
         ca_file.write_text(content, encoding="utf-8")
@@ -161,7 +159,7 @@ async def test_an_unusable_ca_file_is_told_before_anything_is_sent(tmp_path: Pat
 
 
 class Proxy:
-    """An HTTP proxy that knows CONNECT and one host."""
+    """An HTTP proxy that supports CONNECT to one host."""
 
     def __init__(self, api: Upstream) -> None:
         self._api = api
@@ -199,7 +197,7 @@ async def listening(serve: Callable[[ByteStream], Awaitable[None]]) -> AsyncIter
 
 
 @pytest.mark.anyio
-async def test_a_proxy_carries_what_it_can_not_read(authority: Authority) -> None:
+async def test_proxy_carries_encrypted_traffic(authority: Authority) -> None:
     async with upstream(authority.server(HOST)) as api:
         api.on("GET", "/balances", good({"balances": BALANCES}))
         proxy = Proxy(api)
@@ -215,17 +213,15 @@ async def test_a_proxy_carries_what_it_can_not_read(authority: Authority) -> Non
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (stalled, errors.TimedOut),
-        (hung_up, errors.Unreachable),
-        (no_http, errors.Unreachable),
+        (stall, errors.TimedOut),
+        (hang_up, errors.Unreachable),
+        (not_http, errors.Unreachable),
         (http(407, b""), errors.Unreachable),
         (http(502, b""), errors.Unreachable),
     ],
     ids=["says nothing", "hangs up", "speaks no HTTP", "wants a password", "can't get through"],
 )
-async def test_a_mutation_that_a_proxy_does_not_let_through_was_not_sent(
-    answer: Answer, kind: type[errors.PartnerError]
-) -> None:
+async def test_mutation_blocked_by_a_proxy_was_not_sent(answer: Answer, kind: type[errors.PartnerError]) -> None:
     async def refuse(stream: ByteStream) -> None:
         async with stream:
             await stream.receive()

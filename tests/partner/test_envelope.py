@@ -22,12 +22,12 @@ def with_errors(**error: object) -> bytes:
 
 
 def nested(levels: int) -> bytes:
-    # The document and its data are two levels by themselves.
+    # The document and its `data` count as two levels.
     return b'{"ok":true,"data":{"x":' + b"[" * (levels - 2) + b"1" + b"]" * (levels - 2) + b"}}"
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-def test_any_success_gives_the_data_and_what_comes_next(status: int) -> None:
+def test_any_success_status_gives_data_and_next_step(status: int) -> None:
     envelope = open_envelope(Reply(status, json.dumps(GOOD | {"next": {"pollAfterMs": 5}}).encode()), effect=True)
     assert envelope.data == {"a": 1}
     assert envelope.next == {"pollAfterMs": 5}
@@ -65,7 +65,7 @@ def test_any_success_gives_the_data_and_what_comes_next(status: int) -> None:
         pytest.param(b'{"ok":true,"data":[]}', id="data a list"),
     ],
 )
-def test_what_is_not_a_strict_envelope_is_malformed(body: bytes) -> None:
+def test_invalid_envelope_is_malformed(body: bytes) -> None:
     error = failing(200, body)
     assert type(error) is errors.Malformed
     assert error.status == 200
@@ -74,12 +74,12 @@ def test_what_is_not_a_strict_envelope_is_malformed(body: bytes) -> None:
     assert error.__cause__ is None
 
 
-def test_the_deepest_document_allowed_is_read() -> None:
+def test_document_of_maximum_depth_is_read() -> None:
     assert open_envelope(Reply(200, nested(MAX_DEPTH)), effect=False).data
 
 
 @pytest.mark.parametrize("value", [b"0", b"[]", b"{}"])
-def test_a_document_of_more_values_than_anybody_could_mean_is_not_unfolded(value: bytes) -> None:
+def test_document_with_too_many_values_is_not_parsed(value: bytes) -> None:
     def list_of(count: int) -> Reply:
         return Reply(200, b'{"ok":true,"data":{"many":[' + b",".join([value] * count) + b"]}}")
 
@@ -90,7 +90,7 @@ def test_a_document_of_more_values_than_anybody_could_mean_is_not_unfolded(value
         open_envelope(list_of(most + 2), effect=False)
 
 
-def test_a_malformed_answer_to_a_mutation_leaves_its_outcome_open() -> None:
+def test_malformed_response_to_a_mutation_leaves_its_outcome_unknown() -> None:
     assert not failing(200, b"<html>", effect=True).outcome_known
 
 
@@ -126,7 +126,7 @@ def test_a_malformed_answer_to_a_mutation_leaves_its_outcome_open() -> None:
         pytest.param(json.dumps(GOOD).encode(), id="a body that claims ok"),
     ],
 )
-def test_the_status_decides_the_kind_of_error(status: int, kind: type[errors.PartnerError], body: bytes) -> None:
+def test_status_determines_the_error_class(status: int, kind: type[errors.PartnerError], body: bytes) -> None:
     error = failing(status, body)
     assert type(error) is kind
     assert error.status == status
@@ -150,7 +150,7 @@ def test_ok_false_in_a_success_is_a_rejection() -> None:
         ({"code": ["invalid_state"], "message": 5}, "no", errors.Conflict),
     ],
 )
-def test_a_conflict_is_told_apart_by_its_code_or_its_words(
+def test_conflicts_are_distinguished_by_code_or_text(
     error: dict[str, object], summary: str, kind: type[errors.PartnerError]
 ) -> None:
     body = json.dumps({"ok": False, "summary": summary, "errors": [error]}).encode()
@@ -168,7 +168,7 @@ def test_a_conflict_is_told_apart_by_its_code_or_its_words(
         (503, False, True),
     ],
 )
-def test_only_a_failing_server_leaves_the_outcome_of_a_mutation_open(status: int, effect: bool, known: bool) -> None:
+def test_only_a_server_error_leaves_a_mutations_outcome_unknown(status: int, effect: bool, known: bool) -> None:
     assert failing(status, b"", effect=effect).outcome_known is known
 
 
@@ -187,7 +187,7 @@ def test_only_a_failing_server_leaves_the_outcome_of_a_mutation_open(status: int
         ({"a": 1}, "invalid_request"),
     ],
 )
-def test_a_code_is_kept_only_as_a_plain_name(sent: object, kept: str) -> None:
+def test_code_is_kept_only_as_a_plain_name(sent: object, kept: str) -> None:
     assert failing(400, with_errors(code=sent, message="m")).code == kept
 
 
@@ -206,13 +206,13 @@ def test_a_code_is_kept_only_as_a_plain_name(sent: object, kept: str) -> None:
         (None, None),
     ],
 )
-def test_a_field_is_kept_only_as_a_plain_name(sent: object, kept: str | None) -> None:
+def test_field_is_kept_only_as_a_plain_name(sent: object, kept: str | None) -> None:
     assert failing(400, with_errors(code="invalid_request", message="m", field=sent)).field == kept
 
 
 @pytest.mark.parametrize(
     "errors_sent", [None, "text", {}, [], [None, 5], [{}], [{"code": None}]], ids=lambda value: json.dumps(value)
 )
-def test_an_error_without_usable_details_is_an_error_still(errors_sent: object) -> None:
+def test_error_without_usable_details_is_still_an_error(errors_sent: object) -> None:
     error = failing(422, json.dumps({"ok": False, "errors": errors_sent}).encode())
     assert (type(error), error.code, error.field) == (errors.InvalidRequest, "invalid_request", None)

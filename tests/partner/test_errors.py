@@ -15,7 +15,7 @@ KINDS = [
 ]
 
 
-def test_the_tree_drawn_at_the_top_is_the_tree() -> None:
+def test_documented_class_tree_is_accurate() -> None:
     drawn: dict[str, str] = {}
     path = ["PartnerError"]
     for line in (errors.__doc__ or "").splitlines():
@@ -28,7 +28,7 @@ def test_the_tree_drawn_at_the_top_is_the_tree() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_says_one_constant_sentence_and_nothing_else(kind: type[errors.PartnerError]) -> None:
+def test_error_message_is_one_constant_sentence(kind: type[errors.PartnerError]) -> None:
     error = kind(code="odd", status=418, field="email", retry_after=3)
     assert str(error) == kind.sentence
     assert re.fullmatch(r"[A-Z][^.]+\.", str(error))
@@ -37,12 +37,12 @@ def test_an_error_says_one_constant_sentence_and_nothing_else(kind: type[errors.
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_error_without_a_code_has_its_kinds(kind: type[errors.PartnerError]) -> None:
+def test_error_without_a_code_has_its_class_default(kind: type[errors.PartnerError]) -> None:
     assert re.fullmatch(r"[a-z_]{1,40}", kind().code)
     assert kind(code="odd").code == "odd"
 
 
-def test_codes_tell_the_kinds_apart() -> None:
+def test_each_error_class_has_its_own_code() -> None:
     assert len({kind.default_code for kind in KINDS}) == len(KINDS)
 
 
@@ -65,13 +65,11 @@ def test_codes_tell_the_kinds_apart() -> None:
         (errors.ScopeRefused(), False),
     ],
 )
-def test_only_what_may_pass_without_doubling_anything_is_worth_repeating(
-    error: errors.PartnerError, retryable: bool
-) -> None:
+def test_only_errors_safe_to_repeat_are_retryable(error: errors.PartnerError, retryable: bool) -> None:
     assert error.retryable is retryable
 
 
-def test_a_copy_says_the_same_and_has_no_past() -> None:
+def test_copy_has_the_same_fields_and_no_traceback() -> None:
     try:
         raise errors.RateLimited(code="slow_down", status=429, retry_after=7)
     except errors.RateLimited as error:

@@ -44,14 +44,14 @@ def expiry(value: object) -> datetime | None:
         "1768564800",
     ],
 )
-def test_an_expiry_is_a_date_or_unix_seconds(value: object) -> None:
+def test_expiry_is_a_date_or_unix_seconds(value: object) -> None:
     read = expiry(value)
     assert read == NOON
     assert read is not None
     assert read.tzinfo is UTC
 
 
-def test_no_expiry_is_none() -> None:
+def test_missing_expiry_is_none() -> None:
     assert expiry(None) is None
 
 
@@ -75,7 +75,7 @@ def test_no_expiry_is_none() -> None:
     ],
     ids=str,
 )
-def test_an_expiry_that_is_no_time_of_ours_is_malformed(value: object) -> None:
+def test_invalid_expiry_is_malformed(value: object) -> None:
     with pytest.raises(ValidationError):
         expiry(value)
 
@@ -92,11 +92,11 @@ def test_an_expiry_that_is_no_time_of_ours_is_malformed(value: object) -> None:
     ],
     ids=str,
 )
-def test_a_signature_is_read_in_each_of_its_shapes(value: object, read: object) -> None:
+def test_signature_is_read_in_each_format(value: object, read: object) -> None:
     assert Withdrawal.model_validate({"status": "ready", "signature": value}).signature == read
 
 
-def test_parameters_stay_as_they_came() -> None:
+def test_parameters_are_kept_unchanged() -> None:
     sent = ["0xAbC", "007", "50000000", 10**15, 1768564800, "c2FsdA==", " 0x "]
     read = Withdrawal.model_validate({"status": "ready", "parameters": sent}).parameters
     assert read is not None
@@ -105,12 +105,12 @@ def test_parameters_stay_as_they_came() -> None:
 
 
 @pytest.mark.parametrize("value", [True, None, 1.5, [], 2**60], ids=str)
-def test_a_parameter_that_is_neither_text_nor_a_whole_number_is_malformed(value: object) -> None:
+def test_parameter_that_is_not_text_or_integer_is_malformed(value: object) -> None:
     with pytest.raises(ValidationError):
         Withdrawal.model_validate({"status": "ready", "parameters": ["0x1", value]})
 
 
-def test_values_that_are_new_to_us_survive_as_themselves() -> None:
+def test_unknown_enum_values_are_kept() -> None:
     withdrawal = Withdrawal.model_validate({"status": "queued", "execution": {"callPath": "starknet_v9"}})
     assert (withdrawal.status, withdrawal.execution and withdrawal.execution.call_path) == ("queued", "starknet_v9")
     status = KycStatus.model_validate({"status": "needs_selfie", "isTermsOfServiceAccepted": False})
@@ -124,36 +124,36 @@ def test_values_that_are_new_to_us_survive_as_themselves() -> None:
     assert Transaction.model_validate(transaction | {"createdAt": 1768564800}).type == "tip"
 
 
-def test_fields_that_are_new_to_us_are_left_out() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert Card.model_validate(CARD | {"colour": "red"}) == Card.model_validate(CARD)
 
 
 @pytest.mark.parametrize(("sent", "read"), [(9500, 9500), (-5, -5), (0, 0), (2500.0, 2500), (2**53 - 1, 2**53 - 1)])
-def test_cents_are_whole_numbers(sent: float, read: int) -> None:
+def test_cents_are_integers(sent: float, read: int) -> None:
     balances = Balances.model_validate(BALANCES | {"spendingPower": sent})
     assert balances.spending_power == read
     assert type(balances.spending_power) is int
 
 
 @pytest.mark.parametrize("sent", ["9500", True, 0.5, None, [1], 2**53, float("nan")], ids=str)
-def test_cents_are_nothing_else(sent: object) -> None:
+def test_other_cents_are_rejected(sent: object) -> None:
     with pytest.raises(ValidationError):
         Balances.model_validate(BALANCES | {"spendingPower": sent})
 
 
 @pytest.mark.parametrize("sent", ["true", 1, 0, None, "yes"], ids=str)
-def test_a_flag_is_true_or_false(sent: object) -> None:
+def test_flag_is_true_or_false(sent: object) -> None:
     with pytest.raises(ValidationError):
         KycStatus.model_validate({"status": "approved", "isTermsOfServiceAccepted": sent})
 
 
 @pytest.mark.parametrize("missing", ["cardId", "status", "last4", "expirationMonth", "expirationYear"])
-def test_a_card_without_what_makes_it_one_is_malformed(missing: str) -> None:
+def test_card_without_a_required_field_is_malformed(missing: str) -> None:
     with pytest.raises(ValidationError):
         Card.model_validate({name: value for name, value in CARD.items() if name != missing})
 
 
-def test_an_answer_can_not_be_changed() -> None:
+def test_models_are_immutable() -> None:
     card = Card.model_validate(CARD)
     with pytest.raises(ValidationError):
         setattr(card, "status", "locked")  # noqa: B010
@@ -170,7 +170,7 @@ SECRETIVE: list[tuple[type[Answer], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "data"), SECRETIVE)
-def test_a_secret_in_an_answer_shows_itself_nowhere(kind: type[Answer], data: dict[str, Any]) -> None:
+def test_secret_in_a_response_is_never_printed(kind: type[Answer], data: dict[str, Any]) -> None:
     answer = kind.model_validate(data)
     assert "canary" not in repr(answer) + str(answer) + f"{answer}"
     for mode in ("python", "json"):
@@ -185,13 +185,13 @@ def test_a_secret_in_an_answer_shows_itself_nowhere(kind: type[Answer], data: di
 
 
 @pytest.mark.parametrize("data", [{"sessionId": "canary", "secretKey": ""}, {"sessionId": "canary"}], ids=str)
-def test_a_refused_secret_is_not_quoted_in_the_text_of_the_error(data: dict[str, str]) -> None:
+def test_rejected_secret_is_not_quoted_in_the_error(data: dict[str, str]) -> None:
     with pytest.raises(ValidationError) as caught:
         SecretsSession.model_validate(data)
     assert "canary" not in str(caught.value)
 
 
-def test_a_data_key_keeps_every_field_and_opens_only_on_purpose() -> None:
+def test_data_key_keeps_every_field_and_opens_only_explicitly() -> None:
     key: Any = DataKey.model_validate({"v": 1, "algorithm": "A256GCM", "key": "canary", "old": [{"key": "canary"}]})
     assert key.v == 1
     assert key.key == Secret("canary")

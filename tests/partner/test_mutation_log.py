@@ -1,4 +1,4 @@
-"""What a client tells the log of its mutations, and that it sends nothing that the log did not take."""
+"""The client's mutation log: what it records, and that unrecorded requests are never sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from machines_mcp.partner.models.base import Answered
 from machines_mcp.partner.models.kyc import KycAddress, KycApplication
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hung_up, refusal, stalled
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, refusal, stall
 
 pytestmark = pytest.mark.anyio
 
@@ -24,13 +24,13 @@ USER = "user-1"
 CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
 
 
-class Full(Exception):
-    """The log's disk is full."""
+class FullLog(Exception):
+    """A log whose disk is full."""
 
 
 @dataclass
-class Log:
-    """Remembers what it is told, and how much upstream had seen by then."""
+class RecordingLog:
+    """Records its calls and how many requests upstream had received at each."""
 
     api: Upstream
     begun: list[Mutation] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Log:
     async def begin(self, mutation: Mutation) -> str:
         await anyio.lowlevel.checkpoint()
         if self.full:
-            raise Full
+            raise FullLog
         self.seen_before.append(len(self.api.calls))
         self.begun.append(mutation)
         return f"entry-{len(self.begun)}"
@@ -57,18 +57,20 @@ class Log:
 
 
 @pytest.fixture
-def log(api: Upstream) -> Log:
-    return Log(api)
+def log(api: Upstream) -> RecordingLog:
+    return RecordingLog(api)
 
 
 @pytest.fixture
-async def kept(api: Upstream, log: Log) -> AsyncIterator[PartnerClient]:
-    """A client with a log."""
+async def kept(api: Upstream, log: RecordingLog) -> AsyncIterator[PartnerClient]:
+    """Return a client with a log."""
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, mutations=log) as client:
         yield client
 
 
-async def test_it_is_told_before_the_first_byte_and_of_the_end(api: Upstream, kept: PartnerClient, log: Log) -> None:
+async def test_log_records_before_the_first_byte_and_at_the_end(
+    api: Upstream, kept: PartnerClient, log: RecordingLog
+) -> None:
     api.on("POST", "/cards", good(CARD))
     await kept.cards.create(USER, idempotency_key="intent-0001")
     (begun,) = log.begun
@@ -79,7 +81,7 @@ async def test_it_is_told_before_the_first_byte_and_of_the_end(api: Upstream, ke
     assert log.ended == [("entry-1", "done", "card-0001", 200)]
 
 
-async def test_what_the_log_does_not_take_is_not_sent(api: Upstream, kept: PartnerClient, log: Log) -> None:
+async def test_unrecorded_mutation_is_not_sent(api: Upstream, kept: PartnerClient, log: RecordingLog) -> None:
     log.full = True
     for change in (
         kept.cards.create(USER),
@@ -88,13 +90,13 @@ async def test_what_the_log_does_not_take_is_not_sent(api: Upstream, kept: Partn
         kept.users.resolve(USER),
         kept.agreements.accept(USER),
     ):
-        with pytest.raises(Full):
+        with pytest.raises(FullLog):
             await change
     assert api.calls == []
     assert log.ended == []
 
 
-async def test_reads_are_none_of_its_business(api: Upstream, kept: PartnerClient, log: Log) -> None:
+async def test_reads_are_not_logged(api: Upstream, kept: PartnerClient, log: RecordingLog) -> None:
     api.on("GET", "/cards", good({"cards": []}))
     await kept.cards.list(USER)
     await kept.sessions.open(USER, ["cards.read"])
@@ -133,9 +135,9 @@ APPLICATION = KycApplication(
         (lambda c: c.users.resolve(USER), "POST /users/resolve", False, {}),
     ],
 )
-async def test_only_bodies_without_identity_data_may_be_kept(
+async def test_only_bodies_without_identity_data_are_logged(
     kept: PartnerClient,
-    log: Log,
+    log: RecordingLog,
     change: Callable[[PartnerClient], Awaitable[object]],
     operation: str,
     kept_body: bool,
@@ -156,12 +158,12 @@ async def test_only_bodies_without_identity_data_may_be_kept(
         (refusal(409, "invalid_state"), "rejected", 409),
         (refusal(500, "internal"), "unknown", 500),
         (good({"cardId": "x"}), "unknown", None),
-        (hung_up, "unknown", None),
+        (hang_up, "unknown", None),
     ],
     ids=["invalid", "conflict", "failure", "malformed", "lost"],
 )
-async def test_the_end_says_what_is_known(
-    api: Upstream, kept: PartnerClient, log: Log, answer: Answer, outcome: Outcome, status: int | None
+async def test_end_records_the_known_outcome(
+    api: Upstream, kept: PartnerClient, log: RecordingLog, answer: Answer, outcome: Outcome, status: int | None
 ) -> None:
     api.on("POST", "/cards", answer)
     with pytest.raises(errors.PartnerError):
@@ -169,7 +171,7 @@ async def test_the_end_says_what_is_known(
     assert log.ended == [("entry-1", outcome, None, status)]
 
 
-async def test_what_never_went_out_is_unsent(log: Log) -> None:
+async def test_request_that_never_left_is_recorded_unsent(log: RecordingLog) -> None:
     session = {
         "sessionToken": "header.payload.signature",
         "sessionId": "session-1",
@@ -191,14 +193,16 @@ async def test_what_never_went_out_is_unsent(log: Log) -> None:
     assert log.ended == [("entry-1", "unsent", None, None)]
 
 
-async def test_a_session_that_can_not_be_had_is_no_mutation_begun(api: Upstream, kept: PartnerClient, log: Log) -> None:
+async def test_failed_session_begins_no_mutation(api: Upstream, kept: PartnerClient, log: RecordingLog) -> None:
     api.on("POST", "/sessions", refusal(401, "unauthorized"))
     with pytest.raises(errors.Unauthorized):
         await kept.cards.create(USER)
     assert log.begun == []
 
 
-async def test_a_replaced_token_does_not_make_two_of_one(api: Upstream, kept: PartnerClient, log: Log) -> None:
+async def test_replaced_token_does_not_log_a_second_mutation(
+    api: Upstream, kept: PartnerClient, log: RecordingLog
+) -> None:
     api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
     await kept.cards.create(USER)
     assert len(api.calls) == 2
@@ -206,9 +210,7 @@ async def test_a_replaced_token_does_not_make_two_of_one(api: Upstream, kept: Pa
     assert log.sent_entries == ["entry-1", "entry-1"]
 
 
-async def test_who_gives_up_after_it_was_sent_does_not_leave_it_half_known(
-    api: Upstream, kept: PartnerClient, log: Log
-) -> None:
+async def test_cancellation_after_sending_is_recorded(api: Upstream, kept: PartnerClient, log: RecordingLog) -> None:
     released = anyio.Event()
 
     async def when_released(stream: ByteStream) -> None:
@@ -233,8 +235,8 @@ async def test_who_gives_up_after_it_was_sent_does_not_leave_it_half_known(
     assert log.ended == [("entry-1", "done", "card-0001", 200)]
 
 
-async def test_it_waits_no_longer_than_the_calls_deadline(api: Upstream, log: Log) -> None:
-    api.on("POST", "/cards", stalled)
+async def test_logging_keeps_the_calls_deadline(api: Upstream, log: RecordingLog) -> None:
+    api.on("POST", "/cards", stall)
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.5, mutations=log) as client:
         with anyio.fail_after(20), pytest.raises(errors.TimedOut) as caught:
             await client.cards.create(USER)
@@ -242,7 +244,7 @@ async def test_it_waits_no_longer_than_the_calls_deadline(api: Upstream, log: Lo
     assert log.ended == [("entry-1", "unknown", None, None)]
 
 
-async def test_a_fault_of_our_own_leaves_it_unknown(api: Upstream, log: Log) -> None:
+async def test_internal_error_is_recorded_as_unknown(api: Upstream, log: RecordingLog) -> None:
     def broken(answered: Answered) -> None:
         if answered.request.effect:
             raise ZeroDivisionError
@@ -254,6 +256,6 @@ async def test_a_fault_of_our_own_leaves_it_unknown(api: Upstream, log: Log) -> 
     assert log.ended == [("entry-1", "unknown", None, None)]
 
 
-async def test_without_a_log_all_is_as_before(api: Upstream, client: PartnerClient) -> None:
+async def test_client_works_without_a_log(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", good(CARD))
     assert (await client.cards.create(USER)).card_id == "card-0001"

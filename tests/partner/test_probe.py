@@ -14,7 +14,7 @@ from machines_mcp.partner.schema_diff import Differences
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import USER, example
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, hung_up, refusal
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, http, refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +47,7 @@ def script(api: Upstream, endpoint: str, *answers: Answer) -> None:
 
 
 def well(api: Upstream) -> None:
-    """Every read answers as the contract's example does."""
+    """Script every read to respond as in the contract's example."""
     for endpoint, operation in READS.items():
         if endpoint != "POST /sessions":
             response = example(operation)
@@ -69,7 +69,7 @@ def changed(operation: str, change: Callable[[Any], object]) -> Answer:
     return good(data)
 
 
-async def test_all_that_only_reads_is_asked_and_nothing_else(api: Upstream) -> None:
+async def test_probe_sends_every_read_and_nothing_else(api: Upstream) -> None:
     well(api)
     rows = await probed(api)
     assert list(rows) == list(READS)
@@ -103,7 +103,7 @@ async def test_all_that_only_reads_is_asked_and_nothing_else(api: Upstream) -> N
          Differences(mistyped=("transactions[].amountCents",))),
     ],
 )  # fmt: skip
-async def test_what_is_missing_or_mistyped_is_named_and_fails(
+async def test_missing_or_mistyped_field_is_named_and_fails(
     api: Upstream, endpoint: str, change: Callable[[Any], object], found: Differences
 ) -> None:
     well(api)
@@ -113,7 +113,7 @@ async def test_what_is_missing_or_mistyped_is_named_and_fails(
     assert list(rows) == list(READS)
 
 
-async def test_what_is_new_is_named_and_fails_nothing(api: Upstream) -> None:
+async def test_unknown_field_is_named_and_does_not_fail(api: Upstream) -> None:
     well(api)
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update({"design": "canary", "4-canary": 1})))
     rows = await probed(api)
@@ -121,7 +121,7 @@ async def test_what_is_new_is_named_and_fails_nothing(api: Upstream) -> None:
     assert all(row.ok for row in rows.values())
 
 
-async def test_a_user_without_kyc_is_asked_about_kyc_and_balances_alone(api: Upstream) -> None:
+async def test_user_without_kyc_gets_only_the_kyc_and_balance_probes(api: Upstream) -> None:
     well(api)
     script(api, "POST /sessions", refusal(409, "kyc_required"), api.mint())
     script(api, "GET /agreements", refusal(409, "kyc_required"))
@@ -152,7 +152,7 @@ async def test_a_user_without_kyc_is_asked_about_kyc_and_balances_alone(api: Ups
         (good(["canary"]), 200, "malformed", False),
     ],
 )
-async def test_an_answer_without_data_shows_its_code(
+async def test_response_without_data_shows_its_code(
     api: Upstream, answer: Answer, status: int, note: str, ok: bool
 ) -> None:
     well(api)
@@ -161,14 +161,14 @@ async def test_an_answer_without_data_shows_its_code(
     assert (row.status, row.note, row.ok, row.found) == (status, note, ok, Differences())
 
 
-async def test_a_key_that_is_not_accepted_is_all_there_is_to_say(api: Upstream) -> None:
+async def test_rejected_key_is_the_only_finding(api: Upstream) -> None:
     script(api, "POST /sessions", refusal(401))
     assert list((await probed(api)).values()) == [
         Probed("POST /sessions", 401, note="unauthorized", failed=True),
     ]
 
 
-async def test_what_can_not_be_asked_about_is_not_asked(api: Upstream) -> None:
+async def test_reads_without_an_id_are_skipped(api: Upstream) -> None:
     well(api)
     empty = {"GET /deposits/assets": "assets", "GET /deposits": "deposits", "GET /cards": "cards"}
     for endpoint, name in empty.items():
@@ -186,9 +186,9 @@ async def test_what_can_not_be_asked_about_is_not_asked(api: Upstream) -> None:
     assert all(row.ok for row in rows.values())
 
 
-async def test_an_api_that_stops_answering_is_left_alone(api: Upstream) -> None:
+async def test_probe_stops_when_the_api_stops_responding(api: Upstream) -> None:
     well(api)
-    script(api, "GET /deposits/assets", hung_up)
+    script(api, "GET /deposits/assets", hang_up)
     rows = await probed(api)
     assert (rows["GET /deposits/assets"].note, rows["GET /deposits/assets"].ok) == ("connection_lost", False)
     assert api.seen[-1].path == "/deposits/assets"

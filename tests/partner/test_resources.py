@@ -42,7 +42,7 @@ ADDRESS = {
     "postal_code": "62701",
     "country_code": "US",
 }
-# Only one variant of the API says it, and nothing here asks.
+# Sent by one variant of the API only, and never requested here.
 LEFT_OUT = {"wallet"}
 PERSON: dict[str, Any] = {
     "first_name": "Ada",
@@ -64,7 +64,7 @@ def application(**change: Any) -> KycApplication:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A method of the client, the operation it must be, the scopes it may ask for, and the body it must send."""
+    """A client method: its operation, the scopes it may request, and the body it must send."""
 
     operation: str
     call: Callable[[PartnerClient], Awaitable[Any]]
@@ -228,7 +228,7 @@ def example(operation: str) -> dict[str, Any]:
 
 
 def same(ours: Any, theirs: Any) -> bool:
-    """Whether a value of a model says what the JSON said: nothing lost, nothing changed."""
+    """Whether a model's value equals the JSON's, with nothing lost or changed."""
     if isinstance(ours, Secret):
         return ours.expose() == theirs
     if isinstance(ours, Verbatim):
@@ -257,9 +257,7 @@ def test_every_operation_of_the_contract_has_a_method() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.operation)
-async def test_a_method_sends_what_it_was_given_and_answers_with_all_that_the_api_says(
-    api: Upstream, endpoint: Endpoint
-) -> None:
+async def test_method_sends_its_arguments_and_returns_the_whole_response(api: Upstream, endpoint: Endpoint) -> None:
     operation = next(op for op in contract().operations if op.operation_id == endpoint.operation)
     path = operation.template.replace("{depositId}", "deposit-0001").replace("{cardId}", CARD_ID)
     response = example(endpoint.operation)
@@ -280,7 +278,7 @@ async def test_a_method_sends_what_it_was_given_and_answers_with_all_that_the_ap
 
 
 @pytest.mark.anyio
-async def test_every_creation_has_a_key_of_its_own_unless_one_is_given(api: Upstream, client: PartnerClient) -> None:
+async def test_every_creation_has_its_own_idempotency_key_by_default(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", http(200, json.dumps(example("createCard")["body"]).encode()))
     await client.cards.create(USER)
     await client.cards.create(USER)
@@ -291,14 +289,14 @@ async def test_every_creation_has_a_key_of_its_own_unless_one_is_given(api: Upst
 
 
 @pytest.mark.anyio
-async def test_a_card_without_anything_is_an_empty_body(api: Upstream, client: PartnerClient) -> None:
+async def test_card_without_options_has_an_empty_body(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", http(200, json.dumps(example("createCard")["body"]).encode()))
     await client.cards.create(USER)
     assert api.calls[0].body == {}
 
 
 @pytest.mark.anyio
-async def test_what_comes_next_stands_beside_the_answer_and_in_no_dump(api: Upstream, client: PartnerClient) -> None:
+async def test_next_step_is_beside_the_result_and_in_no_dump(api: Upstream, client: PartnerClient) -> None:
     balances = example("getBalances")["body"]["data"]
     hint = {"pollAfterMs": 1500, "suggestedTool": "get_deposit", "suggestedArgs": {"id": "x"}, "new": 1}
     api.on("GET", "/balances", good(balances, next=hint), good(balances, next={"pollAfterMs": "soon"}), good(balances))
@@ -361,7 +359,7 @@ REFUSED: list[tuple[str, Callable[[PartnerClient], Awaitable[Any]], str]] = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("call", "field"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
-async def test_what_breaks_a_rule_is_refused_before_anything_is_sent(
+async def test_invalid_arguments_are_rejected_before_sending(
     api: Upstream, client: PartnerClient, call: Callable[[PartnerClient], Awaitable[Any]], field: str
 ) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
@@ -374,9 +372,7 @@ async def test_what_breaks_a_rule_is_refused_before_anything_is_sent(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("session_id", ["", "two words", "line\n", "ü", "x" * 8193])
-async def test_a_secrets_session_that_can_not_be_one_is_not_sent(
-    api: Upstream, client: PartnerClient, session_id: str
-) -> None:
+async def test_invalid_secrets_session_is_not_sent(api: Upstream, client: PartnerClient, session_id: str) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         await client.cards.secrets(USER, CARD_ID, Secret(session_id))
     assert caught.value.field == "session_id"
@@ -411,9 +407,7 @@ async def test_a_secrets_session_that_can_not_be_one_is_not_sent(
         ({"canary": "1"}, None),
     ],
 )
-def test_an_application_out_of_bounds_is_refused_by_field_and_never_by_value(
-    change: dict[str, Any], field: str | None
-) -> None:
+def test_invalid_application_is_rejected_by_field_without_its_value(change: dict[str, Any], field: str | None) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         application(**change)
     assert caught.value.field == field
@@ -425,7 +419,7 @@ def test_an_application_out_of_bounds_is_refused_by_field_and_never_by_value(
     ("change", "field"),
     [({"line1": ""}, "line1"), ({"city": "x" * 201}, "city"), ({"country_code": "U5"}, "country_code")],
 )
-def test_an_address_out_of_bounds_is_refused_by_field(change: dict[str, Any], field: str) -> None:
+def test_invalid_address_is_rejected_by_field(change: dict[str, Any], field: str) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         KycAddress(**(ADDRESS | change))
     assert caught.value.field == field
@@ -438,14 +432,14 @@ def test_an_address_out_of_bounds_is_refused_by_field(change: dict[str, Any], fi
         lambda: WithdrawalOrder(amount_cents=0, currency="a", network="b", address="c"),
     ],
 )
-def test_an_amount_of_nothing_is_no_order(make: Callable[[], object]) -> None:
+def test_zero_amount_is_rejected(make: Callable[[], object]) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         make()
     assert caught.value.field == "amount_cents"
 
 
 @pytest.mark.parametrize("address", ["", "0x 12", "0x12\n", "0х12", "x" * 257])  # noqa: RUF001
-def test_an_address_that_could_be_misread_is_no_destination(address: str) -> None:
+def test_ambiguous_address_is_rejected(address: str) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         WithdrawalOrder(amount_cents=1, currency="a", network="b", address=address)
     assert caught.value.field == "address"

@@ -60,18 +60,18 @@ def again(request: Request, error: errors.PartnerError, left: float = LONG) -> b
         f"{value!r} {value.status} {value.retry_after}" if isinstance(value, errors.PartnerError) else None
     ),
 )
-def test_what_is_sent_again(error: errors.PartnerError, read: bool, keyed: bool) -> None:
+def test_which_failures_are_retried(error: errors.PartnerError, read: bool, keyed: bool) -> None:
     assert again(READ, error) is read
     assert again(KEYED, error) is keyed
     assert not again(KEYLESS, error)
     assert not again(ASKED, error)
 
 
-def test_what_can_never_be_sent_again_is_known_beforehand() -> None:
+def test_requests_that_are_never_retried_are_known_in_advance() -> None:
     assert [is_repeatable(request) for request in (READ, KEYED, KEYLESS, ASKED)] == [True, True, False, False]
 
 
-def test_pauses_are_drawn_from_nothing_to_a_quarter_of_a_second_and_up_to_eight() -> None:
+def test_backoff_doubles_from_a_quarter_second_to_eight() -> None:
     drawn = [
         [Retries(Clock()).pause(READ, errors.Unreachable(), tries, LONG) for _ in range(400)] for tries in (1, 2, 3)
     ]
@@ -80,29 +80,31 @@ def test_pauses_are_drawn_from_nothing_to_a_quarter_of_a_second_and_up_to_eight(
         assert len(found) == 400
         assert 0 <= found[0] < longest * 0.05
         assert longest * 0.95 < found[-1] <= longest
-        # Spread evenly, which a pause with a little noise is not.
+        # Full jitter: spread evenly from zero, unlike a pause with a little noise.
         assert longest * 0.4 < found[200] < longest * 0.6
 
 
-def test_the_fourth_failure_is_the_answer(shared: Retries) -> None:
+def test_fourth_failure_is_returned(shared: Retries) -> None:
     assert ATTEMPTS == 4
     assert shared.pause(READ, errors.Unreachable(), ATTEMPTS, LONG) is None
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 59, LONGEST_RETRY_AFTER])
-def test_upstream_is_given_the_time_it_asked_for_and_a_little_more(shared: Retries, seconds: float) -> None:
+def test_retry_after_is_honoured_with_a_margin(shared: Retries, seconds: float) -> None:
     pause = shared.pause(READ, errors.RateLimited(status=429, retry_after=seconds), 1, LONG)
     assert pause is not None
     assert seconds <= pause <= seconds + 0.25
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(60.001, LONG), (86400, LONG), (5, 5), (5, 1), (0, 0), (0, -1)])
-def test_a_time_beyond_a_minute_or_the_deadline_is_not_waited_for(shared: Retries, seconds: float, left: float) -> None:
+def test_retry_after_beyond_a_minute_or_the_deadline_is_not_waited_for(
+    shared: Retries, seconds: float, left: float
+) -> None:
     assert shared.pause(READ, errors.RateLimited(status=429, retry_after=seconds), 1, left) is None
 
 
 def failures(shared: Retries, calls: int) -> int:
-    """How many repetitions `calls` requests get where each try of them fails."""
+    """Count the retries of `calls` requests when every attempt fails."""
     repeated = 0
     for _ in range(calls):
         shared.count()
@@ -113,31 +115,31 @@ def failures(shared: Retries, calls: int) -> int:
     return repeated
 
 
-def test_a_lone_call_repeats_itself_as_often_as_any(shared: Retries) -> None:
-    # Its session first, then itself.
+def test_single_call_uses_all_its_retries(shared: Retries) -> None:
+    # Its session first, then the call.
     assert failures(shared, 2) == 2 * (ATTEMPTS - 1)
 
 
 @pytest.mark.parametrize("calls", [10, 100, 1000, 5000])
-def test_where_everything_fails_a_tenth_is_sent_again(shared: Retries, calls: int) -> None:
+def test_only_a_tenth_is_retried_when_everything_fails(shared: Retries, calls: int) -> None:
     assert failures(shared, calls) <= max(retries._FLOOR, calls / 10)
 
 
-def test_the_budget_grows_back_with_time(shared: Retries, clock: Clock) -> None:
+def test_retry_budget_recovers_with_time(shared: Retries, clock: Clock) -> None:
     for _ in range(3):
         assert failures(shared, 50) == retries._FLOOR
         assert failures(shared, 50) == 0
         clock.now += retries._WINDOW_SECONDS + 1
 
 
-def test_what_no_pause_fits_costs_nothing_of_the_budget(shared: Retries) -> None:
+def test_retry_that_misses_the_deadline_uses_no_budget(shared: Retries) -> None:
     for _ in range(50):
         assert shared.pause(READ, errors.Unreachable(), 1, 0) is None
         assert shared.pause(READ, errors.Unreachable(), ATTEMPTS, LONG) is None
     assert failures(shared, 2) == 2 * (ATTEMPTS - 1)
 
 
-def test_nothing_is_kept_of_old_requests(shared: Retries, clock: Clock) -> None:
+def test_old_requests_are_forgotten(shared: Retries, clock: Clock) -> None:
     for _ in range(10_000):
         shared.count()
         clock.now += 1

@@ -21,7 +21,7 @@ PAGE = {"cards": [CARD, CARD], "nextCursor": None}
 
 
 def cards(**change: Any) -> dict[str, Any]:
-    """A page whose second card has this; a value of `...` takes the member away."""
+    """Return a page whose second card has these values; `...` removes the field."""
     page = copy.deepcopy(PAGE)
     second: dict[str, Any] = page["cards"][1]  # type: ignore[index]
     second |= change
@@ -60,7 +60,7 @@ def cards(**change: Any) -> dict[str, Any]:
         (DataKey, {"anything": {"at": "all"}}, None, Differences()),
     ],
 )  # fmt: skip
-def test_what_differs_is_told_by_its_path(
+def test_difference_is_reported_by_its_path(
     kind: type[BaseModel], data: dict[str, Any], inside: str | None, expected: Differences
 ) -> None:
     assert differences(kind, data, inside=inside) == expected
@@ -69,5 +69,5 @@ def test_what_differs_is_told_by_its_path(
 @pytest.mark.parametrize(
     ("kind", "operation"), [(Card, "getCard"), (CardPage, "listCards"), (Withdrawal, "createWithdrawal")]
 )
-def test_the_contracts_own_answers_do_not_differ(kind: type[BaseModel], operation: str) -> None:
+def test_contracts_own_responses_have_no_differences(kind: type[BaseModel], operation: str) -> None:
     assert differences(kind, example(operation)["body"]["data"]) == Differences()

@@ -11,7 +11,7 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.scopes import CARDS_READ, SCOPES
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, stalled
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, stall
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ NOT_SCOPES = ["balances.read", "", "kyc.*", "KYC.READ"]
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock in seconds that a test advances."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -50,14 +50,12 @@ def gated(answer: Answer, gate: anyio.Event) -> Answer:
     return wait_and_answer
 
 
-async def minted_and_waited_for(api: Upstream) -> None:
+async def mint_received_and_waited_for(api: Upstream) -> None:
     await api.received(1)
     await anyio.wait_all_tasks_blocked()
 
 
-async def test_a_session_says_what_was_granted_and_keeps_its_token_to_itself(
-    api: Upstream, client: PartnerClient
-) -> None:
+async def test_session_shows_its_scopes_and_hides_its_token(api: Upstream, client: PartnerClient) -> None:
     session = await client.sessions.open(USER, ["kyc.write", "kyc.read"], ttl_seconds=120, label="audit")
     assert session.user_id == USER
     assert session.session_id == "session-1"
@@ -69,7 +67,7 @@ async def test_a_session_says_what_was_granted_and_keeps_its_token_to_itself(
     assert body == {"userId": USER, "scopes": ["kyc.read", "kyc.write"], "ttlSeconds": 120, "sessionLabel": "audit"}
 
 
-async def test_whoever_asked_is_told_each_new_token(api: Upstream) -> None:
+async def test_on_secret_receives_each_new_token(api: Upstream) -> None:
     told: dict[str, float] = {}
 
     def tell(token: Secret, until: float) -> None:
@@ -84,7 +82,7 @@ async def test_whoever_asked_is_told_each_new_token(api: Upstream) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])
-async def test_a_token_is_not_called_expired_while_any_clock_says_it_lives(api: Upstream, ahead: float) -> None:
+async def test_token_expiry_uses_the_later_of_both_clocks(api: Upstream, ahead: float) -> None:
     told: list[float] = []
     upstreams = time.time() + 900 + ahead
     api.on("POST", "/sessions", api.mint(900 + ahead))
@@ -93,13 +91,13 @@ async def test_a_token_is_not_called_expired_while_any_clock_says_it_lives(api: 
     assert told[0] >= max(upstreams - 1, time.time() + 890)
 
 
-async def test_the_same_scopes_in_any_order_are_one_session(api: Upstream, client: PartnerClient) -> None:
+async def test_scope_order_does_not_matter(api: Upstream, client: PartnerClient) -> None:
     first = await client.sessions.open(USER, ["kyc.read", "kyc.write"])
     assert await client.sessions.open(USER, ["kyc.write", "kyc.read", "kyc.read"]) is first
     assert len(api.mints) == 1
 
 
-async def test_other_scopes_and_other_users_are_other_sessions(api: Upstream, client: PartnerClient) -> None:
+async def test_other_scopes_or_users_get_another_session(api: Upstream, client: PartnerClient) -> None:
     sessions = [
         await client.sessions.open(USER, ["kyc.read", "kyc.write"]),
         await client.sessions.open(USER, ["kyc.read"]),
@@ -110,14 +108,14 @@ async def test_other_scopes_and_other_users_are_other_sessions(api: Upstream, cl
     assert [session.user_id for session in client.sessions.cached("user-2")] == ["user-2"]
 
 
-async def test_a_fresh_session_replaces_the_cached_one(api: Upstream, client: PartnerClient) -> None:
+async def test_fresh_session_replaces_the_cached_one(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["kyc.read"])
     fresh = await client.sessions.open(USER, ["kyc.read"], fresh=True)
     assert fresh.session_id == "session-2"
     assert client.sessions.cached(USER) == [fresh]
 
 
-async def test_a_call_uses_the_smallest_session_that_covers_it(api: Upstream, client: PartnerClient) -> None:
+async def test_call_uses_the_smallest_session_that_covers_it(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/cards", good({"cards": []}))
     await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
     await client.sessions.open(USER, ["cards.read", "kyc.read"])
@@ -127,9 +125,7 @@ async def test_a_call_uses_the_smallest_session_that_covers_it(api: Upstream, cl
     assert len(api.mints) == 3
 
 
-async def test_a_call_that_no_session_covers_mints_its_own_scopes_and_no_more(
-    api: Upstream, client: PartnerClient
-) -> None:
+async def test_uncovered_call_mints_only_its_own_scopes(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/cards", good({"cards": []}))
     await client.sessions.open(USER, ["kyc.read", "kyc.write"])
     await client.sessions.open("user-2", ["cards.read"])
@@ -137,14 +133,14 @@ async def test_a_call_that_no_session_covers_mints_its_own_scopes_and_no_more(
     assert api.mints[-1].body == {"userId": USER, "scopes": ["cards.read"], "ttlSeconds": 900}
 
 
-async def test_balances_take_any_session(api: Upstream, client: PartnerClient) -> None:
+async def test_balances_accept_any_session(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES))
     await client.sessions.open(USER, ["kyc.read"])
     await client.balances.get(USER)
     assert len(api.mints) == 1
 
 
-async def test_balances_mint_deposits_read_where_there_is_none(api: Upstream, client: PartnerClient) -> None:
+async def test_balances_mint_deposits_read_without_a_session(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES))
     await client.balances.get(USER)
     assert api.mints[0].body["scopes"] == ["deposits.read"]
@@ -159,7 +155,7 @@ async def test_balances_fall_back_to_kyc_read_before_kyc_is_approved(api: Upstre
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
-async def test_balances_fall_back_for_no_other_reason(api: Upstream, client: PartnerClient, status: int) -> None:
+async def test_balances_do_not_fall_back_on_other_errors(api: Upstream, client: PartnerClient, status: int) -> None:
     api.on("POST", "/sessions", refusal(status), api.mint())
     with pytest.raises(errors.ApiError) as caught:
         await client.balances.get(USER)
@@ -167,45 +163,45 @@ async def test_balances_fall_back_for_no_other_reason(api: Upstream, client: Par
     assert len(api.seen) == 1
 
 
-async def test_nothing_else_falls_back(api: Upstream, client: PartnerClient) -> None:
+async def test_other_calls_do_not_fall_back(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/sessions", refusal(409, "kyc_required"))
     with pytest.raises(errors.KycRequired):
         await client.cards.list(USER)
     assert len(api.seen) == 1
 
 
-async def test_fifty_calls_at_once_mint_one_session(api: Upstream, client: PartnerClient) -> None:
+async def test_fifty_concurrent_calls_mint_one_session(api: Upstream, client: PartnerClient) -> None:
     gate = anyio.Event()
     api.on("POST", "/sessions", gated(api.mint(), gate))
     api.on("GET", "/cards", good({"cards": []}))
     async with anyio.create_task_group() as group:
         for _ in range(50):
             group.start_soon(client.cards.list, USER)
-        await minted_and_waited_for(api)
+        await mint_received_and_waited_for(api)
         gate.set()
     assert len(api.mints) == 1
     assert len(api.calls) == 50
 
 
-async def test_those_who_wait_outlive_whoever_minted_for_them(api: Upstream, client: PartnerClient) -> None:
-    api.on("POST", "/sessions", stalled, api.mint())
+async def test_waiters_survive_cancellation_of_the_minting_call(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/sessions", stall, api.mint())
     api.on("GET", "/cards", good({"cards": []}))
     leader = anyio.CancelScope()
     finished: list[int] = []
 
-    async def lead() -> None:
+    async def first_call() -> None:
         with leader:
             await client.cards.list(USER)
 
-    async def follow(number: int) -> None:
+    async def later_call(number: int) -> None:
         await client.cards.list(USER)
         finished.append(number)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(lead)
-        await minted_and_waited_for(api)
+        group.start_soon(first_call)
+        await mint_received_and_waited_for(api)
         for number in range(20):
-            group.start_soon(follow, number)
+            group.start_soon(later_call, number)
         await anyio.wait_all_tasks_blocked()
         leader.cancel()
     assert leader.cancelled_caught
@@ -213,9 +209,7 @@ async def test_those_who_wait_outlive_whoever_minted_for_them(api: Upstream, cli
     assert len(api.mints) == 1
 
 
-async def test_all_who_wait_for_a_mint_learn_of_its_failure_from_one_request(
-    api: Upstream, client: PartnerClient
-) -> None:
+async def test_waiters_for_a_failed_mint_all_fail_after_one_request(api: Upstream, client: PartnerClient) -> None:
     gate = anyio.Event()
     api.on("POST", "/sessions", gated(refusal(401, "unauthorized"), gate))
     failures: list[errors.PartnerError] = []
@@ -229,7 +223,7 @@ async def test_all_who_wait_for_a_mint_learn_of_its_failure_from_one_request(
     async with anyio.create_task_group() as group:
         for _ in range(20):
             group.start_soon(call)
-        await minted_and_waited_for(api)
+        await mint_received_and_waited_for(api)
         gate.set()
     assert len(api.seen) == 1
     assert {type(failure) for failure in failures} == {errors.Unauthorized}
@@ -237,13 +231,13 @@ async def test_all_who_wait_for_a_mint_learn_of_its_failure_from_one_request(
     assert {failure.status for failure in failures} == {401}
 
 
-async def test_who_waits_for_anothers_mint_keeps_to_their_own_deadline(api: Upstream, client: PartnerClient) -> None:
-    api.on("POST", "/sessions", stalled)
+async def test_waiter_for_anothers_mint_keeps_its_own_deadline(api: Upstream, client: PartnerClient) -> None:
+    api.on("POST", "/sessions", stall)
     now = anyio.current_time()
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(partial(client.sessions.acquire, USER, CARDS_READ, deadline=now + 60))
-            await minted_and_waited_for(api)
+            await mint_received_and_waited_for(api)
             with pytest.raises(errors.TimedOut) as caught:
                 await client.sessions.acquire(USER, CARDS_READ, deadline=anyio.current_time() + 0.1)
             group.cancel_scope.cancel()
@@ -251,8 +245,8 @@ async def test_who_waits_for_anothers_mint_keeps_to_their_own_deadline(api: Upst
     assert len(api.seen) == 1
 
 
-async def test_a_mint_that_stalls_ends_for_all_who_wait_at_the_deadline(api: Upstream) -> None:
-    api.on("POST", "/sessions", stalled)
+async def test_stalled_mint_times_out_for_every_waiter(api: Upstream) -> None:
+    api.on("POST", "/sessions", stall)
     async with opened(api, deadline=0.3) as client:
         outcomes: list[type[BaseException]] = []
 
@@ -270,9 +264,7 @@ async def test_a_mint_that_stalls_ends_for_all_who_wait_at_the_deadline(api: Ups
 
 
 @pytest.mark.parametrize(("passed", "mints"), [(0.0, 1), (0.79, 1), (0.81, 2), (1.5, 2)])
-async def test_a_session_is_replaced_when_four_fifths_of_its_life_are_over(
-    api: Upstream, passed: float, mints: int
-) -> None:
+async def test_session_is_replaced_after_four_fifths_of_its_lifetime(api: Upstream, passed: float, mints: int) -> None:
     clock = Clock()
     async with opened(api, clock=clock) as client:
         await client.sessions.open(USER, ["kyc.read"], ttl_seconds=1000)
@@ -282,7 +274,7 @@ async def test_a_session_is_replaced_when_four_fifths_of_its_life_are_over(
     assert len(api.mints) == mints
 
 
-async def test_a_life_that_the_api_shortens_is_the_one_that_counts(api: Upstream) -> None:
+async def test_shorter_lifetime_from_the_api_counts(api: Upstream) -> None:
     clock = Clock()
     api.on("POST", "/sessions", api.mint(ttl_seconds=100))
     async with opened(api, clock=clock) as client:
@@ -291,7 +283,7 @@ async def test_a_life_that_the_api_shortens_is_the_one_that_counts(api: Upstream
         assert client.sessions.cached(USER) == []
 
 
-async def test_a_clock_that_runs_ahead_does_not_mint_for_every_call(api: Upstream) -> None:
+async def test_fast_clock_does_not_mint_for_every_call(api: Upstream) -> None:
     clock = Clock()
     clock.now += 86_400
     async with opened(api, clock=clock) as client:
@@ -300,14 +292,14 @@ async def test_a_clock_that_runs_ahead_does_not_mint_for_every_call(api: Upstrea
     assert len(api.mints) == 1
 
 
-async def test_the_cache_has_an_end(api: Upstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cache_is_bounded(api: Upstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("machines_mcp.partner.sessions._MAX_CACHED", 3)
     for number in range(5):
         await client.sessions.open(f"user-{number}", ["kyc.read"])
     assert [len(client.sessions.cached(f"user-{number}")) for number in range(5)] == [0, 0, 1, 1, 1]
 
 
-async def test_card_secrets_are_refused_before_anything_is_sent(api: Upstream, client: PartnerClient) -> None:
+async def test_card_secrets_scope_is_refused_before_sending(api: Upstream, client: PartnerClient) -> None:
     with pytest.raises(errors.ScopeRefused):
         await client.sessions.open(USER, ["cards.read", "cards.secrets.read"])
     with pytest.raises(errors.ScopeRefused):
@@ -319,7 +311,7 @@ async def test_card_secrets_are_refused_before_anything_is_sent(api: Upstream, c
     assert api.connections == 0
 
 
-async def test_a_client_made_for_card_secrets_may_read_them(api: Upstream) -> None:
+async def test_client_created_for_card_secrets_may_read_them(api: Upstream) -> None:
     api.on("POST", "/cards/secrets/session", good({"sessionId": "s", "secretKey": "0" * 32}))
     async with opened(api, card_secrets=True) as client:
         await client.cards.secrets_session(USER)
@@ -344,7 +336,7 @@ async def test_a_client_made_for_card_secrets_may_read_them(api: Upstream) -> No
         ({"label": ""}, "session_label"),
     ],
 )
-async def test_an_order_out_of_bounds_is_refused_before_anything_is_sent(
+async def test_invalid_session_arguments_are_rejected_before_sending(
     api: Upstream, client: PartnerClient, arguments: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
@@ -354,7 +346,7 @@ async def test_an_order_out_of_bounds_is_refused_before_anything_is_sent(
     assert api.connections == 0
 
 
-async def test_every_scope_of_the_api_can_be_asked_for(api: Upstream) -> None:
+async def test_every_scope_of_the_api_can_be_requested(api: Upstream) -> None:
     async with opened(api, card_secrets=True) as client:
         session = await client.sessions.open("u" * 120, SCOPES)
     assert set(session.scopes) == SCOPES
@@ -377,7 +369,7 @@ async def test_every_scope_of_the_api_can_be_asked_for(api: Upstream) -> None:
     ],
     ids=str,
 )
-async def test_a_session_that_can_not_be_used_is_malformed_and_not_quoted(
+async def test_unusable_session_is_malformed_and_not_quoted(
     api: Upstream, client: PartnerClient, change: dict[str, Any]
 ) -> None:
     session = {"sessionToken": "a.canary.c", "sessionId": "s", "userId": USER, "scopes": ["kyc.read"]}
@@ -388,7 +380,7 @@ async def test_a_session_that_can_not_be_used_is_malformed_and_not_quoted(
     assert client.sessions.cached(USER) == []
 
 
-async def test_a_refused_partner_key_is_not_tried_again(api: Upstream, client: PartnerClient) -> None:
+async def test_rejected_partner_key_is_not_tried_again(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/sessions", http(401, b""))
     with pytest.raises(errors.Unauthorized):
         await client.cards.list(USER)

@@ -15,7 +15,7 @@ from machines_mcp.partner.trace import UNNAMED, shape
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import CARD_ID, ENDPOINTS, USER, example
-from tests.partner.upstream import PARTNER_KEY, Upstream, http, hung_up, refusal
+from tests.partner.upstream import PARTNER_KEY, Upstream, hang_up, http, refusal
 
 CANARY = "canary"
 NUMBER = 9_412_377
@@ -24,7 +24,7 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POS
 
 
 def poisoned(value: Any) -> Any:
-    """Canaries for all values, and a member more in every object, whose name is one too."""
+    """Replace every value with a canary and add a field to every object whose name is a canary."""
     if isinstance(value, dict):
         names = {f"{CANARY}-{NUMBER}": CANARY, f"{NUMBER}{CANARY}": [CANARY], CANARY * 7: {CANARY * 8: 1}, "ü": NUMBER}
         return {name: poisoned(member) for name, member in value.items()} | names
@@ -40,7 +40,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.anyio
-async def test_a_trace_of_every_call_to_a_hostile_api_holds_no_value(api: Upstream, tmp_path: Path) -> None:
+async def test_trace_of_every_call_to_a_hostile_api_contains_no_value(api: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     for operation in contract().operations:
         target = operation.template.replace("{depositId}", "deposit-0001").replace("{cardId}", CARD_ID)
@@ -72,7 +72,7 @@ async def test_a_trace_of_every_call_to_a_hostile_api_holds_no_value(api: Upstre
 
 
 @pytest.mark.anyio
-async def test_a_line_says_what_was_asked_and_answered(api: Upstream, tmp_path: Path) -> None:
+async def test_line_describes_the_request_and_the_response(api: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     api.on("GET", "/cards", http(200, json.dumps(example("listCards.empty")["body"]).encode()))
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
@@ -89,14 +89,14 @@ async def test_a_line_says_what_was_asked_and_answered(api: Upstream, tmp_path: 
 
 
 @pytest.mark.anyio
-async def test_what_went_wrong_is_traced_too(api: Upstream, tmp_path: Path) -> None:
+async def test_failures_are_traced(api: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    api.on("GET", "/balances", refusal(404), http(200, b"not JSON, " + CANARY.encode()), hung_up)
+    api.on("GET", "/balances", refusal(404), http(200, b"not JSON, " + CANARY.encode()), hang_up)
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
         for kind in (errors.NotFound, errors.Malformed, errors.ConnectionLost):
             with pytest.raises(kind):
                 await client.balances.get(USER)
-    # A read whose connection broke is asked again.
+    # A read is retried when its connection breaks.
     refused, unreadable, lost, *again = lines(path)[1:]
     assert (refused["status"], refused["response"]["errors"]) == (404, [{"code": "string", "message": "string"}])
     assert (unreadable["status"], unreadable["response"]) == (200, None)
@@ -106,7 +106,7 @@ async def test_what_went_wrong_is_traced_too(api: Upstream, tmp_path: Path) -> N
 
 @posix_only
 @pytest.mark.anyio
-async def test_the_file_is_its_owners_and_is_added_to(api: Upstream, tmp_path: Path) -> None:
+async def test_file_is_private_and_appended_to(api: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     for _ in range(2):
         async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
@@ -117,7 +117,7 @@ async def test_the_file_is_its_owners_and_is_added_to(api: Upstream, tmp_path: P
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "/", "\0"])
-async def test_a_trace_that_can_not_be_written_fails_no_call(api: Upstream, path: str) -> None:
+async def test_unwritable_trace_fails_no_call(api: Upstream, path: str) -> None:
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=path) as client:
         assert (await client.sessions.open(USER, ["kyc.read"])).user_id == USER
 
@@ -129,17 +129,17 @@ async def test_a_trace_that_can_not_be_written_fails_no_call(api: Upstream, path
         ({"a": [{"b": [1, "x"]}, "y"], "c": []}, [[{"b": ["integer"]}], []]),
     ],
 )
-def test_a_shape_has_types_and_of_a_list_the_first(value: dict[str, Any], expected: list[Any]) -> None:
+def test_shape_has_types_and_the_first_list_item(value: dict[str, Any], expected: list[Any]) -> None:
     assert list(shape(value).values()) == expected
 
 
 @pytest.mark.parametrize(
     "name", ["1a", "a-b", "a b", "é", "", "a" * 41, "a\n", "a.b", "4111", "aB3dE5fG", "card4111", "C10M1GNTP"]
 )
-def test_a_name_that_could_be_a_value_is_not_shown(name: str) -> None:
+def test_name_that_could_be_a_value_is_hidden(name: str) -> None:
     assert shape({name: 1, "fine_Name9": {name: 2}}) == {UNNAMED: "integer", "fine_Name9": {UNNAMED: "integer"}}
 
 
-def test_a_shape_ends() -> None:
+def test_shape_is_limited_in_size() -> None:
     names = ("".join(letters) for letters in itertools.product("abcdefghij", repeat=4))
     assert len(shape(dict.fromkeys(names, 1))) == 5000

@@ -17,15 +17,15 @@ from tests.partner.upstream import (
     PARTNER_KEY,
     Answer,
     Upstream,
-    cut,
-    dripped,
+    drip,
     good,
+    hang_up,
     http,
-    hung_up,
-    no_http,
+    not_http,
     port_of,
     refusal,
-    stalled,
+    stall,
+    then_close,
     upstream,
 )
 
@@ -57,7 +57,7 @@ CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationM
 
 @pytest.fixture
 def without_backoff() -> Iterator[None]:
-    """Retries as many as ever, but at once."""
+    """Retry as often as usual, without pauses."""
     with stamina.set_testing(True, attempts=retries.ATTEMPTS, cap=True):
         yield
 
@@ -90,8 +90,8 @@ async def failure_of_mutation(api: Upstream, client: PartnerClient, *answers: An
     return caught.value
 
 
-def chain_of(error: BaseException | None) -> list[BaseException]:
-    return [] if error is None else [error, *chain_of(error.__context__), *chain_of(error.__cause__)]
+def cause_chain(error: BaseException | None) -> list[BaseException]:
+    return [] if error is None else [error, *cause_chain(error.__context__), *cause_chain(error.__cause__)]
 
 
 async def endless(stream: ByteStream) -> None:
@@ -101,14 +101,14 @@ async def endless(stream: ByteStream) -> None:
 
 
 SLOW: dict[str, Answer] = {
-    "no answer at all": stalled,
-    "a body byte by byte": dripped(b'{"ok":true}' + b" " * 1000, 0.05),
-    "a body that stops in the middle": dripped(b"{}", 100),
+    "no answer at all": stall,
+    "a body byte by byte": drip(b'{"ok":true}' + b" " * 1000, 0.05),
+    "a body that stops in the middle": drip(b"{}", 100),
 }
 
 
 @pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
-async def test_a_slow_answer_ends_at_the_deadline(api: Upstream, answer: Answer) -> None:
+async def test_slow_response_ends_at_the_deadline(api: Upstream, answer: Answer) -> None:
     async with hasty(api) as client:
         begun = anyio.current_time()
         error = await failure_of_read(api, client, answer)
@@ -118,7 +118,7 @@ async def test_a_slow_answer_ends_at_the_deadline(api: Upstream, answer: Answer)
 
 
 @pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
-async def test_a_mutation_that_was_sent_and_not_answered_may_have_happened(api: Upstream, answer: Answer) -> None:
+async def test_unanswered_mutation_has_an_unknown_outcome(api: Upstream, answer: Answer) -> None:
     async with hasty(api) as client:
         error = await failure_of_mutation(api, client, answer)
     assert type(error) is errors.TimedOut
@@ -126,20 +126,18 @@ async def test_a_mutation_that_was_sent_and_not_answered_may_have_happened(api: 
     assert not error.retryable
 
 
-async def test_silence_within_an_attempt_is_a_timeout_before_the_deadline(
-    api: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_silent_attempt_times_out_before_the_deadline(api: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_READ", 0.1)
     async with hasty(api, deadline=30) as client:
         begun = anyio.current_time()
-        error = await failure_of_mutation(api, client, stalled)
+        error = await failure_of_mutation(api, client, stall)
         assert anyio.current_time() - begun < 5
     assert type(error) is errors.TimedOut
     assert not error.outcome_known
 
 
-async def test_the_deadline_holds_for_the_minting_of_the_session_too(api: Upstream) -> None:
-    api.on("POST", "/sessions", stalled)
+async def test_deadline_includes_minting_the_session(api: Upstream) -> None:
+    api.on("POST", "/sessions", stall)
     async with hasty(api) as client:
         error = await failure_of_mutation(api, client, good(CARD))
     assert type(error) is errors.TimedOut
@@ -147,35 +145,35 @@ async def test_the_deadline_holds_for_the_minting_of_the_session_too(api: Upstre
     assert api.calls == []
 
 
-async def test_cancelling_a_call_is_no_error_of_the_api(api: Upstream, client: PartnerClient) -> None:
-    api.on("GET", "/balances", stalled)
+async def test_cancellation_is_not_an_api_error(api: Upstream, client: PartnerClient) -> None:
+    api.on("GET", "/balances", stall)
     with anyio.move_on_after(0.2) as scope:
         await client.balances.get(USER)
     assert scope.cancelled_caught
 
 
 BROKEN: dict[str, Answer] = {
-    "hung up at once": hung_up,
-    "half a head": cut(lambda stream: stream.send(b"HTTP/1.1 200 X\r\nContent-")),
-    "half a body": cut(http(200, b'{"ok":', {"Content-Length": "500"})),
-    "no HTTP": no_http,
+    "hung up at once": hang_up,
+    "half a head": then_close(lambda stream: stream.send(b"HTTP/1.1 200 X\r\nContent-")),
+    "half a body": then_close(http(200, b'{"ok":', {"Content-Length": "500"})),
+    "no HTTP": not_http,
     "a length that is none": http(200, b"{}", {"Content-Length": "two"}),
     "two lengths": http(200, b"{}", {"content-length": "2", "Content-Length": "3"}),
 }
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-async def test_a_broken_answer_is_a_lost_connection(
+async def test_broken_response_is_a_lost_connection(
     api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
 ) -> None:
     error = await failure_of_read(api, client, answer)
     assert type(error) is errors.ConnectionLost
     assert error.outcome_known
-    assert chain_of(error) == [error]
+    assert cause_chain(error) == [error]
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-async def test_a_mutation_with_a_broken_answer_may_have_happened(
+async def test_mutation_with_a_broken_response_has_an_unknown_outcome(
     api: Upstream, client: PartnerClient, answer: Answer
 ) -> None:
     error = await failure_of_mutation(api, client, answer)
@@ -184,7 +182,7 @@ async def test_a_mutation_with_a_broken_answer_may_have_happened(
     assert [seen.path for seen in api.calls] == ["/cards"]
 
 
-async def test_where_nobody_listens_nothing_was_sent(api: Upstream, without_backoff: None) -> None:
+async def test_refused_connection_means_nothing_was_sent(api: Upstream, without_backoff: None) -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = port_of(listener)
     async with PartnerClient(f"http://127.0.0.1:{port}/partner/v1", Secret(PARTNER_KEY), deadline=5) as client:
@@ -192,17 +190,17 @@ async def test_where_nobody_listens_nothing_was_sent(api: Upstream, without_back
             await mutate(client)
     assert caught.value.outcome_known
     assert caught.value.retryable
-    assert chain_of(caught.value)[1:] == []
+    assert cause_chain(caught.value)[1:] == []
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP"])
-async def test_a_compressed_answer_is_refused_unread(api: Upstream, client: PartnerClient, encoding: str) -> None:
+async def test_compressed_response_is_rejected_unread(api: Upstream, client: PartnerClient, encoding: str) -> None:
     error = await failure_of_read(api, client, good(BALANCES, headers={"Content-Encoding": encoding}))
     assert type(error) is errors.Malformed
     assert api.calls[-1].headers["accept-encoding"] == "identity"
 
 
-async def test_an_answer_marked_as_not_compressed_is_read(api: Upstream, client: PartnerClient) -> None:
+async def test_identity_encoded_response_is_read(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES, headers={"Content-Encoding": "Identity"}))
     assert (await read(client)).spending_power == 9500
 
@@ -215,13 +213,13 @@ LARGE: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("answer", LARGE.values(), ids=LARGE)
-async def test_an_answer_beyond_the_cap_is_not_read_on(api: Upstream, answer: Answer) -> None:
+async def test_response_over_the_size_limit_is_not_read_to_the_end(api: Upstream, answer: Answer) -> None:
     async with hasty(api, deadline=5, max_bytes=1000) as client:
         error = await failure_of_read(api, client, answer)
     assert type(error) is errors.TooLarge
 
 
-async def test_a_mutation_with_a_huge_answer_may_have_happened(api: Upstream) -> None:
+async def test_mutation_with_an_oversized_response_has_an_unknown_outcome(api: Upstream) -> None:
     async with hasty(api, deadline=5, max_bytes=1000) as client:
         error = await failure_of_mutation(api, client, endless)
     assert type(error) is errors.TooLarge
@@ -237,16 +235,14 @@ async def test_a_mutation_with_a_huge_answer_may_have_happened(api: Upstream) ->
     ],
     ids=["huge", "compressed", "HTML"],
 )
-async def test_the_status_of_a_refusal_counts_where_its_body_is_useless(api: Upstream, answer: Answer) -> None:
+async def test_error_status_counts_when_its_body_is_unusable(api: Upstream, answer: Answer) -> None:
     async with hasty(api, deadline=5, max_bytes=1000) as client:
         error = await failure_of_read(api, client, answer)
     assert type(error) is errors.NotFound
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_an_error_and_the_credentials_stay(
-    api: Upstream, client: PartnerClient, status: int
-) -> None:
+async def test_redirect_is_an_error_and_gets_no_credentials(api: Upstream, client: PartnerClient, status: int) -> None:
     async with upstream() as trap:
         there = {"Location": f"{trap.base_url}/balances"}
         error = await failure_of_read(api, client, http(status, b"", there))
@@ -260,7 +256,7 @@ async def test_a_redirect_is_an_error_and_the_credentials_stay(
         assert trap.connections == 0
 
 
-async def test_each_call_carries_one_credential_and_only_its_own(api: Upstream, client: PartnerClient) -> None:
+async def test_each_call_carries_only_its_own_credential(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES))
     await read(client)
     mint, call = api.seen
@@ -270,14 +266,14 @@ async def test_each_call_carries_one_credential_and_only_its_own(api: Upstream, 
     assert "x-partner-key" not in call.headers
 
 
-async def test_cookies_of_one_call_do_not_go_out_with_the_next(api: Upstream, client: PartnerClient) -> None:
+async def test_cookies_are_not_sent_with_the_next_call(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES, headers={"Set-Cookie": "session=of-one-user; Path=/"}))
     await read(client)
     await read(client)
     assert [seen for seen in api.seen if "cookie" in seen.headers] == []
 
 
-async def test_the_environment_has_no_say_in_the_way_there(
+async def test_environment_does_not_affect_the_connection(
     api: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -317,15 +313,15 @@ async def test_connections_are_pooled_and_the_client_is_built_once(
     assert api.connections <= 51
 
 
-async def test_a_read_survives_a_connection_that_the_other_end_has_closed(
+async def test_read_survives_a_pooled_connection_closed_by_the_server(
     api: Upstream, client: PartnerClient, without_backoff: None
 ) -> None:
-    api.on("GET", "/balances", hung_up, cut(http(200, b'{"ok":', {"Content-Length": "500"})), good(BALANCES))
+    api.on("GET", "/balances", hang_up, then_close(http(200, b'{"ok":', {"Content-Length": "500"})), good(BALANCES))
     assert (await read(client)).spending_power == 9500
     assert len(api.calls) == 3
 
 
-async def test_a_mutation_has_a_connection_of_its_own(api: Upstream, client: PartnerClient) -> None:
+async def test_mutation_uses_a_new_connection(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES))
     api.on("POST", "/cards", good(CARD))
     await client.sessions.open(USER, ["cards.write", "deposits.read"])
@@ -336,7 +332,7 @@ async def test_a_mutation_has_a_connection_of_its_own(api: Upstream, client: Par
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_read_is_tried_four_times(
+async def test_read_is_attempted_four_times(
     api: Upstream, client: PartnerClient, without_backoff: None, status: int
 ) -> None:
     api.on("GET", "/balances", *[refusal(status)] * 3, good(BALANCES))
@@ -352,7 +348,7 @@ async def test_a_read_is_tried_four_times(
     [refusal(500), refusal(502), refusal(400), refusal(404), refusal(409), http(200, b"<html>")],
     ids=["500", "502", "400", "404", "409", "HTML"],
 )
-async def test_a_read_is_not_repeated_after_any_other_failure(
+async def test_read_is_not_retried_after_other_failures(
     api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
 ) -> None:
     await failure_of_read(api, client, answer)
@@ -367,7 +363,7 @@ TURNED_AWAY: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("answer", TURNED_AWAY.values(), ids=TURNED_AWAY)
-async def test_a_mutation_with_a_key_that_was_turned_away_is_sent_again_to_the_letter(
+async def test_unprocessed_mutation_with_a_key_is_resent_unchanged(
     api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
 ) -> None:
     api.on("POST", "/cards", answer, answer, good(CARD))
@@ -377,7 +373,7 @@ async def test_a_mutation_with_a_key_that_was_turned_away_is_sent_again_to_the_l
 
 
 @pytest.mark.parametrize("answer", TURNED_AWAY.values(), ids=TURNED_AWAY)
-async def test_a_mutation_without_a_key_is_sent_once(
+async def test_mutation_without_a_key_is_sent_once(
     api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
 ) -> None:
     api.on("DELETE", "/cards/card-0001", answer)
@@ -387,7 +383,7 @@ async def test_a_mutation_without_a_key_is_sent_once(
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_mutation_that_may_have_happened_is_sent_once(
+async def test_mutation_with_unknown_outcome_is_sent_once(
     api: Upstream, client: PartnerClient, without_backoff: None, status: int
 ) -> None:
     error = await failure_of_mutation(api, client, refusal(status), good(CARD))
@@ -395,7 +391,7 @@ async def test_a_mutation_that_may_have_happened_is_sent_once(
     assert len(api.calls) == 1
 
 
-async def test_a_later_refusal_says_nothing_of_an_earlier_try_that_may_have_happened(
+async def test_later_error_does_not_settle_an_earlier_attempt(
     api: Upstream, client: PartnerClient, without_backoff: None
 ) -> None:
     error = await failure_of_mutation(api, client, refusal(503, headers={"Retry-After": "0"}), refusal(409))
@@ -406,9 +402,7 @@ async def test_a_later_refusal_says_nothing_of_an_earlier_try_that_may_have_happ
     assert error.outcome_known
 
 
-async def test_a_mutation_that_was_turned_away_and_then_found_no_place_did_not_happen(
-    api: Upstream, without_backoff: None
-) -> None:
+async def test_unprocessed_mutation_without_a_free_slot_did_not_happen(api: Upstream, without_backoff: None) -> None:
     turned_away = anyio.Event()
 
     async def late(stream: ByteStream) -> None:
@@ -418,8 +412,8 @@ async def test_a_mutation_that_was_turned_away_and_then_found_no_place_did_not_h
     async with hasty(api, deadline=1.5) as client, anyio.create_task_group() as group:
         await client.sessions.open(USER, ["cards.write", "deposits.read"])
         api.on("POST", "/cards", late)
-        api.on("GET", "/balances", stalled)
-        # One more than there are places beside the mutation: it goes in when the mutation comes out.
+        api.on("GET", "/balances", stall)
+        # One more than the remaining slots; it takes the mutation's slot when the mutation leaves.
         for _ in range(concurrency.PER_USER):
             group.start_soon(time_out_reading, client)
         group.start_soon(after, api, 1 + concurrency.PER_USER, turned_away)
@@ -440,7 +434,7 @@ async def after(api: Upstream, count: int, event: anyio.Event) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_question_by_post_is_sent_once(
+async def test_post_query_is_sent_once(
     api: Upstream, client: PartnerClient, without_backoff: None, status: int
 ) -> None:
     api.on("POST", "/deposits/range", refusal(status))
@@ -450,7 +444,7 @@ async def test_a_question_by_post_is_sent_once(
     assert len(api.calls) == 1
 
 
-async def test_a_session_is_asked_for_again_when_the_api_is_busy(
+async def test_session_mint_is_retried_when_the_api_is_busy(
     api: Upstream, client: PartnerClient, without_backoff: None
 ) -> None:
     api.on("POST", "/sessions", refusal(503), refusal(429), api.mint())
@@ -458,7 +452,7 @@ async def test_a_session_is_asked_for_again_when_the_api_is_busy(
     assert (await mutate(client)).card_id == "card-0001"
 
 
-async def test_a_read_is_repeated_where_no_connection_could_be_made(without_backoff: None) -> None:
+async def test_read_is_retried_after_a_failed_connect(without_backoff: None) -> None:
     asked: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -472,7 +466,7 @@ async def test_a_read_is_repeated_where_no_connection_could_be_made(without_back
     assert asked == ["sessions"] * 3 + ["balances"] * 3
 
 
-async def test_a_mutation_with_a_key_is_repeated_where_no_connection_could_be_made(without_backoff: None) -> None:
+async def test_mutation_with_a_key_is_retried_after_a_failed_connect(without_backoff: None) -> None:
     asked: list[tuple[str, str | None]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -488,7 +482,7 @@ async def test_a_mutation_with_a_key_is_repeated_where_no_connection_could_be_ma
     assert asked == [("sessions", None)] + [("cards", "intent-0001")] * 3
 
 
-async def test_a_short_retry_after_is_waited_for(api: Upstream, client: PartnerClient) -> None:
+async def test_short_retry_after_is_honoured(api: Upstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", refusal(429, headers={"Retry-After": "1"}), good(BALANCES))
     await client.sessions.open(USER, ["deposits.read"])
     begun = anyio.current_time()
@@ -505,7 +499,7 @@ async def test_a_short_retry_after_is_waited_for(api: Upstream, client: PartnerC
         ("Fri, 31 Dec 9999 23:59:59 GMT", 86400),
     ],
 )
-async def test_a_retry_after_beyond_the_deadline_is_told_and_not_waited_for(
+async def test_retry_after_beyond_the_deadline_is_reported_without_waiting(
     api: Upstream, header: str, seconds: float
 ) -> None:
     # 2025-01-01T00:00:00Z
@@ -521,7 +515,7 @@ async def test_a_retry_after_beyond_the_deadline_is_told_and_not_waited_for(
 @pytest.mark.parametrize(
     "header", [None, "soon", "-5", "1e3", "99999999999999999999", "\u0663", "Wed, 99 Foo 2025 00:00:00 GMT", "nan"]
 )
-async def test_a_retry_after_that_makes_no_sense_counts_as_none(
+async def test_invalid_retry_after_is_ignored(
     api: Upstream, client: PartnerClient, without_backoff: None, header: str | None
 ) -> None:
     headers = {} if header is None else {"Retry-After": header}
@@ -530,13 +524,13 @@ async def test_a_retry_after_that_makes_no_sense_counts_as_none(
     assert len(api.calls) == retries.ATTEMPTS
 
 
-async def test_a_past_retry_after_is_now(api: Upstream, client: PartnerClient, without_backoff: None) -> None:
+async def test_past_retry_after_means_now(api: Upstream, client: PartnerClient, without_backoff: None) -> None:
     past = {"Retry-After": "Wed, 01 Jan 2020 00:00:00 GMT"}
     error = await failure_of_mutation(api, client, refusal(429, headers=past))
     assert error.retry_after == 0
 
 
-async def test_no_retry_is_begun_that_the_deadline_would_cut_short(
+async def test_retry_that_would_miss_the_deadline_is_not_started(
     api: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "_PAUSES", (9.0,) * 3)
@@ -562,7 +556,7 @@ async def test_no_retry_is_begun_that_the_deadline_would_cut_short(
         (httpx.DecodingError("canary"), errors.ConnectionLost, False),
     ],
 )
-async def test_what_httpx_raises_becomes_ours_without_its_words(
+async def test_httpx_errors_become_ours_without_their_text(
     without_backoff: None, raised: Exception, kind: type[errors.PartnerError], known: bool
 ) -> None:
     sent = itertools.count()
@@ -578,5 +572,5 @@ async def test_what_httpx_raises_becomes_ours_without_its_words(
             await mutate(client)
     assert type(caught.value) is kind
     assert caught.value.outcome_known is known
-    assert chain_of(caught.value) == [caught.value]
+    assert cause_chain(caught.value) == [caught.value]
     assert next(sent) == 1 + (retries.ATTEMPTS if kind is errors.Unreachable else 1)

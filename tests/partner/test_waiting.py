@@ -20,7 +20,7 @@ KYC = {"isTermsOfServiceAccepted": False}
 
 
 class Clock:
-    """Time that passes by sleeping alone; `pauses` are in seconds."""
+    """A clock that only sleeping advances. `pauses` are in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -35,14 +35,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    # Its own name for anyio alone: the deadlines of the calls go on by the real time.
+    # Patch only this module's `anyio`, so that call deadlines keep using the monotonic clock.
     time = SimpleNamespace(sleep=clock.sleep, current_time=lambda: clock.now)
     monkeypatch.setattr("machines_mcp.partner.waiting.anyio", time)
     return clock
 
 
-def told(*statuses: str, poll_after_ms: int | None = None) -> Callable[[], Awaitable[Deposit]]:
-    """A question that is answered with these statuses in turn, then with the last for good."""
+def statuses(*statuses: str, poll_after_ms: int | None = None) -> Callable[[], Awaitable[Deposit]]:
+    """Return a query that gives these statuses in turn and then repeats the last."""
     left = list(statuses)
     hint = None if poll_after_ms is None else NextHint(poll_after_ms=poll_after_ms)
 
@@ -64,7 +64,7 @@ def told(*statuses: str, poll_after_ms: int | None = None) -> Callable[[], Await
         (2000, 0.0, []),
     ],
 )
-async def test_it_asks_as_often_as_the_api_wants_and_no_longer_than_it_may(
+async def test_polling_interval_follows_the_api_within_bounds(
     clock: Clock, poll_after_ms: int | None, seconds: float, pauses: list[float]
 ) -> None:
     shares: list[float] = []
@@ -72,15 +72,15 @@ async def test_it_asks_as_often_as_the_api_wants_and_no_longer_than_it_may(
     async def note(share: float) -> None:
         shares.append(share)
 
-    fetch = told("pending", "confirming", "completed", poll_after_ms=poll_after_ms)
+    fetch = statuses("pending", "confirming", "completed", poll_after_ms=poll_after_ms)
     deposit = await wait_until_settled(fetch, seconds=seconds, on_wait=note)
     assert clock.pauses == pauses
     assert deposit.status == ("pending", "confirming", "completed")[len(pauses)]
     assert shares == [pytest.approx(sum(pauses[:n]) / seconds) for n in range(len(pauses))]
 
 
-async def test_what_is_settled_is_asked_for_once(clock: Clock) -> None:
-    assert (await wait_until_settled(told("finished", "pending"), seconds=60)).status == "finished"
+async def test_settled_status_is_fetched_once(clock: Clock) -> None:
+    assert (await wait_until_settled(statuses("finished", "pending"), seconds=60)).status == "finished"
     assert clock.pauses == []
 
 
@@ -93,13 +93,13 @@ async def test_what_is_settled_is_asked_for_once(clock: Clock) -> None:
         *[(KycStatus, status, False) for status in ("pending", "manual_review", "needs_verification", "new to us")],
     ],
 )
-def test_what_is_new_to_us_may_still_move(model: type[Answer], status: str, settled: bool) -> None:
+def test_unknown_status_is_not_settled(model: type[Answer], status: str, settled: bool) -> None:
     answer: Any = model.model_validate(DEPOSIT | KYC | {"status": status})
     assert answer.settled is settled
     assert getattr(answer, "arrived", None) in (None, status in ("completed", "finished"))
 
 
-async def test_the_clients_waits_ask_for_the_status_until_it_is_settled(
+async def test_client_waits_fetch_until_the_status_is_settled(
     api: Upstream, client: PartnerClient, clock: Clock
 ) -> None:
     deposit, kyc = example("getDeposit")["body"]["data"]["deposit"], example("getKycStatus")["body"]["data"]
@@ -112,7 +112,7 @@ async def test_the_clients_waits_ask_for_the_status_until_it_is_settled(
     assert clock.pauses == [5.0, 5.0]
 
 
-async def test_a_refusal_ends_a_wait(api: Upstream, client: PartnerClient, clock: Clock) -> None:
+async def test_error_ends_a_wait(api: Upstream, client: PartnerClient, clock: Clock) -> None:
     kyc = example("getKycStatus")["body"]["data"] | {"status": "pending"}
     api.on("GET", "/kyc/status", good(kyc), refusal(403))
     with pytest.raises(errors.Forbidden):

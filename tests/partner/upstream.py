@@ -1,4 +1,4 @@
-"""A Partner API on loopback whose every byte the test decides: for what the sandbox would never send."""
+"""A scripted Partner API on loopback. The test controls every byte, including responses the sandbox never sends."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PARTNER_KEY = "partner-key-canary-31415926535"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One request as it arrived; header names are in lower case, the path is below the base path."""
+class SeenRequest:
+    """A received request. Header names are lower case; the path is relative to the base path."""
 
     method: str
     path: str
@@ -40,12 +40,12 @@ class Seen:
 
 @dataclass
 class Upstream:
-    """Mints tokens by itself unless told otherwise; every other answer is scripted, and the last one stays."""
+    """Mints tokens unless scripted otherwise. All other responses are scripted; the last one repeats."""
 
     port: int = 0
     scheme: str = "http"
-    seen: list[Seen] = field(default_factory=list)
-    mints: list[Seen] = field(default_factory=list)
+    seen: list[SeenRequest] = field(default_factory=list)
+    mints: list[SeenRequest] = field(default_factory=list)
     scopes_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
     connections: int = 0
     _arrival: anyio.Event = field(default_factory=anyio.Event)
@@ -56,22 +56,22 @@ class Upstream:
         return f"{self.scheme}://127.0.0.1:{self.port}{BASE_PATH}"
 
     @property
-    def calls(self) -> list[Seen]:
-        """All but the mints."""
+    def calls(self) -> list[SeenRequest]:
+        """All requests except mints."""
         return [seen for seen in self.seen if seen.path != "/sessions"]
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
-        """Answer a request with these, one after the other, then with the last for good."""
+        """Script the responses to a request. The last one repeats."""
         self._script[method, path] = list(answers)
 
     async def received(self, count: int) -> None:
-        """Wait for so many requests in all."""
+        """Wait until `count` requests were received in total."""
         with anyio.fail_after(5):
             while len(self.seen) < count:
                 await self._arrival.wait()
 
     def violations(self) -> list[str]:
-        """What the contract has against the requests that came."""
+        """List contract violations in the received requests."""
         return [
             f"{seen.method} {seen.path}: {fault}"
             for seen in self.seen
@@ -81,7 +81,7 @@ class Upstream:
         ]
 
     def mint(self, ttl_seconds: float | None = None) -> Answer:
-        """A session as the request asks for it, with a token that never comes twice."""
+        """Return a session as the request asks for it, with a unique token."""
 
         async def answer(stream: ByteStream) -> None:
             order = self.seen[-1]
@@ -104,19 +104,19 @@ class Upstream:
     async def serve(self, stream: ByteStream) -> None:
         self.connections += 1
         received = BufferedByteReceiveStream(stream)
-        # Clients hang up as they like, in the middle of an answer too.
+        # Clients may disconnect at any time, even during a response.
         try:
             while True:
                 self.seen.append(await _read(received))
                 self._arrival.set()
                 self._arrival = anyio.Event()
-                await self._answer_to(self.seen[-1])(stream)
+                await self._response_to(self.seen[-1])(stream)
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.IncompleteRead, anyio.ClosedResourceError):
             pass
         finally:
             await anyio.aclose_forcefully(stream)
 
-    def _answer_to(self, seen: Seen) -> Answer:
+    def _response_to(self, seen: SeenRequest) -> Answer:
         script = self._script.get((seen.method, seen.path))
         if script is None:
             return self.mint() if seen.path == "/sessions" else refusal(404, "not_found")
@@ -125,7 +125,7 @@ class Upstream:
 
 @asynccontextmanager
 async def upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
-    """An upstream for as long as the block lasts, whose requests must all have kept to the contract."""
+    """Serve an upstream. On exit, fail if a request violated the contract."""
     server = Upstream(scheme="http" if tls is None else "https")
     tcp = await anyio.create_tcp_listener(local_host="127.0.0.1")
     server.port = port_of(tcp)
@@ -138,11 +138,11 @@ async def upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]
 
 
 def port_of(listener: TypedAttributeProvider) -> int:
-    """Where a listener listens."""
+    """Return the port of a listener."""
     return int(listener.extra(SocketAttribute.local_port))  # noqa: S610
 
 
-async def _read(stream: BufferedByteReceiveStream) -> Seen:
+async def _read(stream: BufferedByteReceiveStream) -> SeenRequest:
     head = (await stream.receive_until(b"\r\n\r\n", 65536)).decode()
     first, *lines = head.split("\r\n")
     method, target, _ = first.split(" ")
@@ -150,11 +150,11 @@ async def _read(stream: BufferedByteReceiveStream) -> Seen:
     length = int(headers.get("content-length", "0"))
     body = json.loads(await stream.receive_exactly(length)) if length else None
     url = urlsplit(target)
-    return Seen(method, url.path.removeprefix(BASE_PATH), dict(parse_qsl(url.query)), headers, body)
+    return SeenRequest(method, url.path.removeprefix(BASE_PATH), dict(parse_qsl(url.query)), headers, body)
 
 
 def http(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
-    """A whole answer; a header given here replaces the usual one, None leaves `Content-Length` as the body has it."""
+    """Return a complete response. A header given here replaces the default; None as `Content-Length` omits it."""
     fields = {"Content-Type": "application/json", "Content-Length": str(len(body))} | dict(headers or {})
     head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
 
@@ -165,7 +165,7 @@ def http(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> 
 
 
 def good(data: object, *, headers: Mapping[str, str] | None = None, **envelope: object) -> Answer:
-    """200 and the envelope round `data`."""
+    """Respond 200 with `data` in the envelope."""
     document = {"ok": True, "data": data, "summary": "fine", "errors": []} | envelope
     return http(200, json.dumps(document).encode(), headers)
 
@@ -178,13 +178,13 @@ def refusal(
     headers: Mapping[str, str] | None = None,
     **error: object,
 ) -> Answer:
-    """The envelope of an error."""
+    """Respond with an error envelope."""
     document = {"ok": False, "summary": message, "errors": [{"code": code, "message": message} | error]}
     return http(status, json.dumps(document).encode(), headers)
 
 
-def cut(answer: Answer) -> Answer:
-    """The same, after which the connection is closed."""
+def then_close(answer: Answer) -> Answer:
+    """Send the response, then close the connection."""
 
     async def answer_and_close(stream: ByteStream) -> None:
         await answer(stream)
@@ -193,8 +193,8 @@ def cut(answer: Answer) -> Answer:
     return answer_and_close
 
 
-def dripped(body: bytes, every: float) -> Answer:
-    """The head at once, then a byte of the body every so many seconds."""
+def drip(body: bytes, every: float) -> Answer:
+    """Send the head at once, then one byte of the body every `every` seconds."""
 
     async def answer(stream: ByteStream) -> None:
         await http(200, b"", {"Content-Length": str(len(body))})(stream)
@@ -205,17 +205,17 @@ def dripped(body: bytes, every: float) -> Answer:
     return answer
 
 
-async def stalled(stream: ByteStream) -> None:
-    """Nothing, for ever."""
+async def stall(stream: ByteStream) -> None:
+    """Never respond."""
     await anyio.sleep_forever()
 
 
-async def no_http(stream: ByteStream) -> None:
-    """What another protocol says first."""
+async def not_http(stream: ByteStream) -> None:
+    """Send the greeting of another protocol."""
     await stream.send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
     raise anyio.EndOfStream
 
 
-async def hung_up(stream: ByteStream) -> None:
-    """The connection is closed without a word."""
+async def hang_up(stream: ByteStream) -> None:
+    """Close the connection without a response."""
     raise anyio.EndOfStream
