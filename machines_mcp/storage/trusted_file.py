@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
-_MOST_LINKS = 40
+from machines_mcp.storage.path_walk import LinkLoop, lets_replace, walk_path
+
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -22,7 +22,7 @@ def read_owned(path: Path, most_bytes: int) -> bytes:
         NotOwned: The file is missing or too large, or others can write it or a folder or link on its path.
     """
     try:
-        way = list(_way_to(path))
+        way = list(walk_path(path))
         for _, found in way:
             _refuse_unsafe(found)
         place, seen = way[-1]
@@ -35,35 +35,13 @@ def read_owned(path: Path, most_bytes: int) -> bytes:
             if (now.st_dev, now.st_ino) != (seen.st_dev, seen.st_ino):
                 raise NotOwned("was replaced while being read; try again")
             content = file.read(most_bytes + 1)
+    except LinkLoop:
+        raise NotOwned("is behind a loop of symbolic links") from None
     except (OSError, ValueError):
         raise NotOwned("can't be read; check that it exists and that this user can read it") from None
     if len(content) > most_bytes:
         raise NotOwned(f"is larger than {most_bytes} bytes")
     return content
-
-
-def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield every folder and link on the path, and the file itself last."""
-    steps, here, links = list(reversed(path.parts[1:])), Path(path.anchor), 0
-    yield here, here.lstat()
-    while steps:
-        step = steps.pop()
-        if step == os.pardir:
-            here = here.parent
-            continue
-        there = here / step
-        found = there.lstat()
-        yield there, found
-        if not stat.S_ISLNK(found.st_mode):
-            here = there
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise NotOwned("is behind a loop of symbolic links")
-        target = Path(os.readlink(there))
-        if target.is_absolute():
-            here = Path(target.anchor)
-        steps += reversed(target.parts[1:] if target.is_absolute() else target.parts)
 
 
 def _refuse_unsafe(found: os.stat_result) -> None:
@@ -72,11 +50,7 @@ def _refuse_unsafe(found: os.stat_result) -> None:
     if stat.S_ISLNK(found.st_mode):
         what, writable = "a link on its path", False
     elif stat.S_ISDIR(found.st_mode):
-        # In a sticky folder, such as /tmp, only a file's owner can replace it.
-        what, writable = (
-            "a parent folder",
-            bool(found.st_mode & _WRITABLE_BY_OTHERS and not found.st_mode & stat.S_ISVTX),
-        )
+        what, writable = "a parent folder", lets_replace(found, _WRITABLE_BY_OTHERS)
     else:
         what, writable = "it", bool(found.st_mode & _WRITABLE_BY_OTHERS)
     if found.st_uid not in (0, os.geteuid()):

@@ -11,18 +11,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from machines_mcp.storage.path_walk import lets_replace, walk_path
+
 Act = Literal["read", "write"]
 
 _BITS = {"read": (stat.S_IRUSR, stat.S_IRGRP, stat.S_IROTH), "write": (stat.S_IWUSR, stat.S_IWGRP, stat.S_IWOTH)}
 
 
-def who(path: Path, act: Act) -> str:
+def describe_access(path: Path, act: Act) -> str:
     """Return `everybody`, `a group` or `only USER`. A user who can replace the file can write it.
 
     Raises:
         OSError: The file or a folder above it can't be inspected.
     """
-    return _who(path.resolve(), act)
+    return _describe(_way_to(path), act)
 
 
 def is_private(path: Path, act: Act, *, uids: frozenset[int]) -> bool:
@@ -31,11 +33,11 @@ def is_private(path: Path, act: Act, *, uids: frozenset[int]) -> bool:
     Raises:
         OSError: The file or a folder above it can't be inspected.
     """
-    real = path.resolve()
-    return _who(real, act).startswith("only ") and real.stat().st_uid in uids
+    way = _way_to(path)
+    return _describe(way, act).startswith("only ") and way[-1].st_uid in uids
 
 
-def can(uid: int, path: Path, act: Act) -> bool:
+def has_access(uid: int, path: Path, act: Act) -> bool:
     """Return whether the user has this access.
 
     Raises:
@@ -43,14 +45,13 @@ def can(uid: int, path: Path, act: Act) -> bool:
     """
     if uid == 0:
         return True
-    real, groups = path.resolve(), _groups(uid)
-    for folder, child in pairwise([*reversed(real.parents), real]):
-        above, below = folder.stat(), child.lstat()
+    way, groups = _way_to(path), _groups(uid)
+    for above, below in pairwise(way):
         if not _permits(above, uid, groups, "pass"):
             return False
         if act == "write" and _permits(above, uid, groups, "write") and _may_replace(above, below, uid):
             return True
-    return _permits(real.stat(), uid, groups, act)
+    return _permits(way[-1], uid, groups, act)
 
 
 def user_name(uid: int) -> str:
@@ -63,17 +64,21 @@ def user_name(uid: int) -> str:
         return f"uid {uid}"
 
 
-def _who(real: Path, act: Act) -> str:
-    found, above = real.stat(), [folder.stat() for folder in real.parents]
+def _way_to(path: Path) -> list[os.stat_result]:
+    """Return the status of every folder on the real path, and of the file last."""
+    return [found for _, found in walk_path(path.resolve())]
+
+
+def _describe(way: list[os.stat_result], act: Act) -> str:
+    *above, found = way
     _, group, other = _BITS[act]
     by_all = bool(found.st_mode & other) and all(folder.st_mode & stat.S_IXOTH for folder in above)
     by_group = bool(found.st_mode & (group | other)) and all(
         folder.st_mode & (stat.S_IXGRP | stat.S_IXOTH) for folder in above
     )
     if act == "write":
-        loose = [folder for folder in above if not folder.st_mode & stat.S_ISVTX]
-        by_all = by_all or any(folder.st_mode & stat.S_IWOTH for folder in loose)
-        by_group = by_group or any(folder.st_mode & stat.S_IWGRP for folder in loose)
+        by_all = by_all or any(lets_replace(folder, stat.S_IWOTH) for folder in above)
+        by_group = by_group or any(lets_replace(folder, stat.S_IWGRP) for folder in above)
     if by_all:
         return "everybody"
     return "a group" if by_group else f"only {user_name(found.st_uid)}"

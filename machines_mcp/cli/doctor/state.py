@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from machines_mcp.cli.audit import Unverifiable, moment, read_head, verification_message
-from machines_mcp.cli.doctor.file_permissions import can, is_private, user_name, who
+from machines_mcp.cli.doctor.file_permissions import describe_access, has_access, is_private, user_name
 from machines_mcp.cli.doctor.run import Finding
 from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.permissions.policy import Rule
@@ -110,14 +110,14 @@ def _exposed(app: App) -> Finding:
     policy = app.settings.policy
     try:
         open_ones = [
-            f"{path}: {who(path, act)} can {act} it"
+            f"{path}: {describe_access(path, act)} can {act} it"
             for path in _secrets(app)
             for act in ("read", "write")
             if not is_private(path, act, uids=uids)
         ]
         if policy is not None and not is_private(policy, "write", uids=uids):
-            open_ones.append(f"{policy}: {who(policy, 'write')} can write it")
-        readers = "" if policy is None else f"; {who(policy, 'read')} can read the policy"
+            open_ones.append(f"{policy}: {describe_access(policy, 'write')} can write it")
+        readers = "" if policy is None else f"; {describe_access(policy, 'read')} can read the policy"
     except OSError:
         return Finding(False, "files", f"{app.settings.state_dir} and its files can't be inspected")
     if open_ones:
@@ -136,8 +136,8 @@ def _caller(app: App) -> Finding:
         return Finding(True, "caller", f"NOT PROTECTED: programs of {user_name(uid)}, {_OWN_USER}")
     policy = [app.settings.policy] if app.settings.policy else []
     try:
-        reached = [path for path in _secrets(app) if can(uid, path, "read") or can(uid, path, "write")]
-        reached += [path for path in policy if can(uid, path, "write")]
+        reached = [path for path in _secrets(app) if has_access(uid, path, "read") or has_access(uid, path, "write")]
+        reached += [path for path in policy if has_access(uid, path, "write")]
     except OSError:
         return Finding(False, "caller", "the files can't be inspected")
     if reached:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.cli.doctor.file_permissions import Act, can, is_private, user_name, who
+from machines_mcp.cli.doctor.file_permissions import Act, describe_access, has_access, is_private, user_name
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="users and modes are POSIX")
 
@@ -65,7 +65,7 @@ def test_modes_on_the_whole_way_say_who_can(
 ) -> None:
     path = shaped(home, home_mode, folder, file)
     for act, expected in zip(ACTS, (reads, writes), strict=True):
-        found = who(path, act)
+        found = describe_access(path, act)
         assert found == (f"only {user_name(os.geteuid())}" if expected == "only" else expected)
         assert is_private(path, act, uids=ME) == (expected == "only")
 
@@ -112,7 +112,7 @@ def test_what_another_user_can_is_what_they_get_done(home: Path) -> None:
         path = shaped(own, *case[:3])
         for name in owned:
             os.chown(own / name, NOBODY, NOBODY)
-        foretold[act, str(path)] = can(NOBODY, path, act)
+        foretold[act, str(path)] = has_access(NOBODY, path, act)
     lines = "\n".join(f"{act} {path}" for act, path in foretold)
     done = subprocess.run(
         [sys.executable, "-c", _NOBODY_TRIES], input=lines, capture_output=True, text=True, timeout=30, check=True
@@ -122,9 +122,9 @@ def test_what_another_user_can_is_what_they_get_done(home: Path) -> None:
 
 
 def test_root_can_everything(home: Path) -> None:
-    assert can(0, shaped(home, 0o711, 0o700, 0o600), "write")
+    assert has_access(0, shaped(home, 0o711, 0o700, 0o600), "write")
 
 
 def test_a_user_without_a_name_is_named_by_number() -> None:
     assert user_name(4_000_000) == "uid 4000000"
-    assert not can(4_000_000, Path("/"), "write")
+    assert not has_access(4_000_000, Path("/"), "write")
