@@ -1,8 +1,8 @@
-"""Says which rule of the contract an exchange with the Partner API breaks.
+"""Check whether an exchange with the Partner API conforms to the contract.
 
-Tests alone import this. It reads `partner-openapi.yaml` with PyYAML and validates with jsonschema (draft 2020-12, the
-dialect of OpenAPI 3.1); both are dependencies of the tests only. A violation is one line: where, and which rule; it
-never repeats the value, so that it may be printed beside real-looking data.
+Only tests import this module. It reads `partner-openapi.yaml` with PyYAML and validates with jsonschema (draft 2020-12,
+the dialect of OpenAPI 3.1); both are dependencies of the tests only. A violation is one line with the place and the
+broken rule. It never repeats the value, so it is safe to print next to realistic data.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ROOT: Final = "urn:machines:partner-contract"
 
 @dataclass(frozen=True)
 class Operation:
-    """One method on one path template, with what the path and the method say together."""
+    """One method on one path template, with the settings of both."""
 
     operation_id: str
     method: str
@@ -41,13 +41,13 @@ class Operation:
 
     @property
     def scope(self) -> str | None:
-        """The scope a session needs, None where none is named."""
+        """The scope a session needs, or None if none is named."""
         scope: str | None = self.body.get("x-scope")
         return scope
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """States of the user that must be reached before: `kyc`, `agreements`."""
+        """User states that must be reached first: `kyc`, `agreements`."""
         return tuple(self.body.get("x-gates", ()))
 
     @property
@@ -57,7 +57,7 @@ class Operation:
 
 
 class Contract:
-    """The document, with the questions that tests ask it."""
+    """The contract document and the checks that tests use."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = document
@@ -87,9 +87,9 @@ class Contract:
         return node
 
     def operation(self, method: str, path: str) -> Operation | None:
-        """The operation that serves `path` (with or without the base path).
+        """Return the operation that serves `path` (with or without the base path).
 
-        A literal template wins over `{x}` for every method, served there or not.
+        A literal template takes precedence over `{x}` for every method, whether the method is served there or not.
         """
         wanted = path.removeprefix(BASE_PATH)
         fitting = [op for op in self.operations if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", op.template), wanted)]
@@ -105,7 +105,7 @@ class Contract:
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> list[str]:
-        """What is wrong with a request; `body` is parsed JSON, None for none. Empty when it conforms."""
+        """List a request's violations. `body` is parsed JSON, or None for no body."""
         op = self.operation(method, path)
         if op is None:
             return ["path: no operation has this method and path"]
@@ -152,7 +152,7 @@ class Contract:
     def response_violations(
         self, method: str, path: str, status: int, body: object, *, request_headers: Mapping[str, str] | None = None
     ) -> list[str]:
-        """What is wrong with an answer; `body` is parsed JSON. Empty when it conforms."""
+        """List a response's violations. `body` is parsed JSON."""
         op = self.operation(method, path)
         if op is None:
             return self._unknown_path_violations(status, body)
@@ -189,11 +189,11 @@ class Contract:
         return found + self.error_violations(body)
 
     def error_violations(self, body: object) -> list[str]:
-        """What is wrong with a refusal of any status; the envelope is the same for all."""
+        """List an error body's violations. The envelope is the same for every status."""
         return self._violations(("components", "schemas", "ErrorReply"), body, "response")
 
     def known_codes(self, status: int) -> frozenset[str]:
-        """The error codes that are documented or chosen for a status."""
+        """Return the error codes that are documented or chosen for a status."""
         for response in self.document["components"]["responses"].values():
             if response["x-status"] == status:
                 return frozenset(response["x-codes"])
@@ -214,7 +214,7 @@ _JSON_BODY: Final = ("requestBody", "content", "application/json", "schema")
 
 
 def _line(error: ValidationError, where: str) -> str:
-    """Where and which rule."""
+    """Describe a validation error by place and rule."""
     deepest = _deepest(error)
     at = ".".join([where, *(str(step) for step in deepest.absolute_path)])
     if deepest.validator == "required" and isinstance(deepest.instance, Mapping):
@@ -228,7 +228,7 @@ def _line(error: ValidationError, where: str) -> str:
 
 
 def _deepest(error: ValidationError) -> ValidationError:
-    """Of an `anyOf`, the error of the branch that fits best: only that one helps who reads it."""
+    """Return the error of the best matching `anyOf` branch, the only one that helps a reader."""
     branches: dict[object, list[ValidationError]] = {}
     for inner in error.context or ():
         branches.setdefault(inner.schema_path[0], []).append(inner)
@@ -237,5 +237,5 @@ def _deepest(error: ValidationError) -> ValidationError:
 
 @lru_cache(maxsize=1)
 def contract() -> Contract:
-    """The contract, read once."""
+    """Return the contract, read once."""
     return Contract(yaml.safe_load(CONTRACT_FILE.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""The contract is sound, and its examples conform to it."""
+"""The contract is valid OpenAPI, and its examples conform to it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def luhn(digits: str) -> bool:
     return sum(d - 9 if d > 9 else d for d in doubled) % 10 == 0
 
 
-def test_the_document_is_valid_openapi_3_1() -> None:
+def test_document_is_valid_openapi_3_1() -> None:
     assert contract().document["openapi"].startswith("3.1")
     assert [error.message for error in OpenAPIV31SpecValidator(contract().document).iter_errors()] == []
 
@@ -72,21 +72,21 @@ def sources(node: object) -> Iterator[str]:
             yield from sources(child)
 
 
-def test_every_source_has_a_tag_and_every_gap_says_what_we_chose() -> None:
+def test_every_source_has_a_tag_and_every_gap_states_our_choice() -> None:
     found = list(sources(contract().document))
     assert len(found) > 80
     assert [source for source in found if not any(tag in source for tag in TAGS)] == []
     assert [source for source in found if source.count("GAP") != source.count("GAP -> our choice")] == []
 
 
-def test_no_file_of_the_contract_holds_a_card_number() -> None:
+def test_contract_files_contain_no_card_number() -> None:
     for file in (CONTRACT_FILE, *EXAMPLE_FILES):
         for run in re.findall(r"(?<![0-9a-fA-F])\d(?:[ -]?\d){12,18}(?![0-9a-fA-F])", file.read_text(encoding="utf-8")):
-            assert not luhn(re.sub(r"\D", "", run)), f"{file.name} holds digits that pass the Luhn check"
+            assert not luhn(re.sub(r"\D", "", run)), f"{file.name} contains digits that pass the Luhn check"
 
 
 def broken(name: str, path: str, value: object) -> dict[str, Any]:
-    """An example with one value replaced (or removed, when `value` is `...`)."""
+    """Return an example with one value replaced, or removed if `value` is `...`."""
     example = read(EXAMPLES / f"{name}.json")
     *parents, last = path.split("/")
     node: Any = example
@@ -123,7 +123,7 @@ def broken(name: str, path: str, value: object) -> dict[str, Any]:
         ("getBalances", "request/path", "/balance", "path: no operation"),
     ],
 )
-def test_the_judge_names_what_is_wrong_with_a_request(name: str, path: str, value: object, rule: str) -> None:
+def test_request_violation_is_named(name: str, path: str, value: object, rule: str) -> None:
     assert any(line.startswith(rule) for line in request_violations(broken(name, path, value)))
 
 
@@ -149,10 +149,10 @@ def test_the_judge_names_what_is_wrong_with_a_request(name: str, path: str, valu
         ("createCard.open-responses", "response/body/status", "failed", "response.status"),
     ],
 )
-def test_the_judge_names_what_is_wrong_with_a_response(name: str, path: str, value: object, rule: str) -> None:
+def test_response_violation_is_named(name: str, path: str, value: object, rule: str) -> None:
     assert any(line.startswith(rule) for line in response_violations(broken(name, path, value)))
 
 
-def test_a_violation_never_repeats_the_value() -> None:
+def test_violation_never_repeats_the_value() -> None:
     example = broken("submitKycApplication", "request/body/nationalId", "TEST 0001 with spaces")
     assert request_violations(example) == ["body.nationalId: pattern ^[0-9A-Za-z-]+$"]

@@ -1,4 +1,4 @@
-"""Every rule of the simulator is written down, tagged and held by a test that exists."""
+"""Every simulator rule is documented, tagged and covered by an existing test."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MAKER = load()
 ROWS = [row for rows in MAKER.rules().values() for row in rows]
 
 
-def test_the_page_is_what_the_contract_says() -> None:
+def test_page_matches_the_contract() -> None:
     assert MAKER.PAGE.read_text(encoding="utf-8") == MAKER.page(), "run `make docs`"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["test"])
-def test_every_rule_has_a_tag_and_a_test_that_exists(row: dict[str, str]) -> None:
+def test_every_rule_has_a_tag_and_an_existing_test(row: dict[str, str]) -> None:
     assert row.keys() == {"rule", "x-source", "test"}
     assert MAKER.tag(row["x-source"])
     file, _, name = row["test"].partition("::")
@@ -41,12 +41,12 @@ def test_every_rule_has_a_tag_and_a_test_that_exists(row: dict[str, str]) -> Non
     assert re.search(rf"^(async )?def {re.escape(name)}\(", source, re.MULTILINE)
 
 
-def test_an_unknown_tag_is_refused() -> None:
+def test_unknown_tag_is_rejected() -> None:
     with pytest.raises(ValueError, match="known tag"):
         MAKER.tag("somebody said so")
 
 
-def test_every_order_and_every_fault_stands_on_the_page() -> None:
+def test_every_control_and_every_fault_is_on_the_page() -> None:
     page = MAKER.page()
     assert [path for _, path, _ in CONTROLS if f"/control{path}`" not in page] == []
     assert [kind for kind in KINDS if f"`{kind}`" not in page] == []

@@ -1,4 +1,4 @@
-"""Drives a headless Chromium over a pair of pipes: opens a page, looks at it, presses keys."""
+"""A headless Chromium controlled over pipes: opens a page, evaluates expressions, presses keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LAUNCH = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
 
-# The lowest contrast of any text on the page, and whose it is; backgrounds are looked for among the ancestors.
+# The lowest contrast of any text on the page, and its element. The background may belong to an ancestor.
 CONTRAST = """(() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const light = (color) => { const [r, g, b] = color.map((part) => part / 255)
@@ -44,12 +44,12 @@ CONTRAST = """(() => {
 
 
 def chromium() -> str | None:
-    """Where Chromium is, None when it is not installed."""
+    """Return the path of Chromium, or None if it is not installed."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Tab:
-    """One tab; each method waits for its answer, at most half a minute."""
+    """A browser tab. Each method waits up to 30 seconds for a response."""
 
     def __init__(self, write: int, read: int) -> None:
         self._write, self._read, self._rest = write, read, b""
@@ -59,7 +59,7 @@ class Tab:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
     def call(self, method: str, **params: Any) -> Any:
-        """One command of the DevTools protocol."""
+        """Send one DevTools protocol command and return its result."""
         number = next(self._ids)
         message = {"id": number, "method": method, "params": params}
         if self._session is not None:
@@ -76,7 +76,7 @@ class Tab:
         while b"\0" not in self._rest:
             readable, _, _ = select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))
             chunk = os.read(self._read, 65_536) if readable else b""
-            assert chunk, "the browser did not answer"
+            assert chunk, "the browser did not respond"
             self._rest += chunk
         message, _, self._rest = self._rest.partition(b"\0")
         return message
@@ -91,7 +91,7 @@ class Tab:
             assert time.monotonic() < deadline, expression
 
     def open(self, url: str, *, width: int, dark: bool) -> None:
-        """Open a page at a width and in a colour scheme, with scripts of the page switched off."""
+        """Open a page at a width and in a color scheme, with the page's scripts disabled."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
@@ -99,7 +99,7 @@ class Tab:
         self.until(f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'")
 
     def press(self, key: str, code: int, text: str = "") -> None:
-        """One key down and up."""
+        """Press and release a key."""
         for kind in ("keyDown", "keyUp"):
             event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
             self.call("Input.dispatchKeyEvent", **event | ({"text": text} if text and kind == "keyDown" else {}))
@@ -111,7 +111,7 @@ class Tab:
 
 @contextmanager
 def tab(program: str, profile: Path) -> Iterator[Tab]:
-    """A tab of a browser that ends with the `with`."""
+    """Yield a tab. The browser ends with the `with` block."""
     ours_in, theirs_out = os.pipe()
     theirs_in, ours_out = os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]

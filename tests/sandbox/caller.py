@@ -1,4 +1,4 @@
-"""Calls a sandbox over HTTP as a partner would, and has the contract judge every answer."""
+"""Call a sandbox over HTTP as a partner would, and validate every response against the contract."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KYC_SCOPES = ("kyc.read", "kyc.write")
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer of the sandbox that the contract found nothing wrong with."""
+    """A sandbox response that conforms to the contract."""
 
     status: int
     body: Any
@@ -32,13 +32,13 @@ class Reply:
 
     @property
     def data(self) -> Any:
-        """The data of a success; a failed test says which error came instead."""
+        """Return the data of a success. Otherwise fail the test with the error."""
         assert self.status == 200, self.body
         return self.body["data"]
 
     @property
     def error(self) -> tuple[int, str, str | None]:
-        """Status, code and field of a refusal."""
+        """Return status, code and field of an error."""
         first = self.body["errors"][0]
         return self.status, first["code"], first.get("field")
 
@@ -70,7 +70,7 @@ class Caller:
         query: Mapping[str, str] | None = None,
         raw: bytes | None = None,
     ) -> Reply:
-        """One request to the Partner API, with `body` as JSON (or `raw` as it is)."""
+        """Send a request to the Partner API, with `body` as JSON or `raw` unchanged."""
         sent = {"Authorization": f"Bearer {token}"} if token else {}
         content = json.dumps(body).encode() if body is not None else raw
         if content is not None:
@@ -87,45 +87,45 @@ class Caller:
         return Reply(response.status_code, parsed, response.headers)
 
     def partner(self, path: str, body: object = None, *, key: str | None = None) -> Reply:
-        """A request with the partner key."""
+        """Send a request with the partner key."""
         return self.call("POST", path, body, headers={"X-Partner-Key": key or self.sandbox.partner_key})
 
     def control(self, path: str, body: object = None) -> Any:
-        """The control's data."""
+        """Call the control API and return its data."""
         method = "GET" if body is None else "POST"
         response = self._client.request(method, self.sandbox.control_url + path, json=body)
         assert response.status_code == 200, response.text
         return response.json()["data"]
 
     def raw(self, method: str, url: str, **more: Any) -> httpx.Response:
-        """Any request to the sandbox's origin, judged by nobody."""
+        """Send any request to the sandbox's origin, without validation."""
         return self._client.request(method, self.sandbox.origin + url, **more)
 
     def new_user(self) -> str:
         return f"user-{next(self._numbers)}-{uuid.uuid4().hex[:8]}"
 
     def session(self, user_id: str, *scopes: str, ttl: int = 900) -> str:
-        """A session token of the user."""
+        """Return a session token of the user."""
         body = {"userId": user_id, "scopes": list(scopes or ALL_SCOPES), "ttlSeconds": ttl}
         token: str = self.partner("/sessions", body).data["sessionToken"]
         return token
 
     def approved_user(self) -> str:
-        """A user whose KYC is approved."""
+        """Return a user whose KYC is approved."""
         user_id = self.new_user()
         token = self.session(user_id, *KYC_SCOPES)
         assert self.call("POST", "/kyc/applications", kyc_form(), token=token).data["status"] == "approved"
         return user_id
 
     def ready_user(self) -> User:
-        """A user who may do everything."""
+        """Return a user with approved KYC and accepted agreements."""
         user_id = self.approved_user()
         token = self.session(user_id)
         assert self.call("POST", "/agreements", {"accepted": True}, token=token).data["accepted"]
         return User(user_id, token, self)
 
     def funded_user(self, dollars: float) -> User:
-        """A ready user with that much to spend."""
+        """Return a ready user with this balance."""
         user = self.ready_user()
         deposit = user.call("POST", "/deposits", {"currency": "rusd", "network": "base", "amount": dollars}).data
         self.control("/deposits", {"depositId": deposit["deposit"]["id"]})
@@ -134,7 +134,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class User:
-    """A user with a session of all scopes."""
+    """A user with a session that has all scopes."""
 
     user_id: str
     token: str
@@ -153,11 +153,11 @@ class User:
 
 
 def example(name: str) -> Any:
-    """The request of an example of the contract: method, path, perhaps body."""
+    """Return an example request of the contract: method, path and, if any, body."""
     return json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))["request"]
 
 
 def kyc_form(**changes: object) -> dict[str, Any]:
-    """A form that is approved at once, with changes; `...` leaves a field out."""
+    """Return a form that is approved immediately, with changes. `...` removes a field."""
     form = example("submitKycApplication")["body"] | changes
     return {name: value for name, value in form.items() if value is not ...}

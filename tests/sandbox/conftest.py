@@ -1,4 +1,4 @@
-"""Fixtures of the sandbox's tests."""
+"""Fixtures for the sandbox tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.sandbox.running import Sandbox, running
 
 @pytest.fixture(scope="session")
 def partner(sandbox: Sandbox) -> Iterator[Caller]:
-    """A caller of the shared sandbox."""
+    """Return a caller of the shared sandbox."""
     caller = Caller(sandbox)
     yield caller
     caller.close()
@@ -20,9 +20,9 @@ def partner(sandbox: Sandbox) -> Iterator[Caller]:
 
 @pytest.fixture(scope="session")
 def own_sandbox() -> Iterator[Caller]:
-    """A caller of a sandbox that only these tests use: its clock may be moved and its state emptied.
+    """Return a caller of a sandbox that only this folder's tests use: its clock may move and its state may be reset.
 
-    Both last: a test makes its own users, and looks at how times differ, never at what they are.
+    Both changes persist. Each test creates its own users and compares time differences, never absolute times.
     """
     with running() as started:
         caller = Caller(started)

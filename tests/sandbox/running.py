@@ -1,4 +1,4 @@
-"""Starts the sandbox as a process of its own, the way every user of it does."""
+"""Start the sandbox as its own process, as every user of it does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sandbox:
 
 
 def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> Sandbox:
-    """Start `python -m machines_mcp.sandbox --port 0 --leased` with more arguments, and wait for its first line."""
+    """Start `python -m machines_mcp.sandbox --port 0 --leased` with these arguments and wait for its first line."""
     command = [sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased", *arguments]
     process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, cwd=ROOT)
     try:
@@ -46,7 +46,7 @@ def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> Sandbox:
 
 
 def first_line(process: subprocess.Popen[bytes]) -> bytes:
-    """The first line on stdout, within a bounded time."""
+    """Read the first line on stdout, with a timeout."""
     assert process.stdout is not None
     line, deadline = b"", time.monotonic() + START_SECONDS
     while not line.endswith(b"\n"):
@@ -59,7 +59,7 @@ def first_line(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Let go of the lease; kill what does not leave by itself."""
+    """Release the lease, and kill the process if it does not exit."""
     if process.stdin is not None:
         process.stdin.close()
     try:
@@ -73,7 +73,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[Sandbox]:
-    """A sandbox for the length of a `with`."""
+    """Run a sandbox within a `with` block."""
     sandbox = spawn(*arguments)
     try:
         yield sandbox

@@ -1,4 +1,4 @@
-"""Addresses look like those of their chain, checksum included."""
+"""Addresses match their chain's format, including the checksum."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ def decoded(text: str, alphabet: str, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("family", SHAPES)
-def test_an_address_has_the_shape_of_its_family_and_is_fresh(family: str) -> None:
+def test_address_matches_its_family_and_is_unique(family: str) -> None:
     made = {new_address(family) for _ in range(50)}
     assert len(made) == 50
     assert all(re.fullmatch(SHAPES[family], address) for address in made)
 
 
 @pytest.mark.parametrize(("family", "alphabet"), [("bitcoin", BITCOIN), ("ripple", RIPPLE)])
-def test_a_base58_address_carries_its_checksum(family: str, alphabet: str) -> None:
+def test_base58_address_has_a_valid_checksum(family: str, alphabet: str) -> None:
     for _ in range(50):
         body = decoded(new_address(family), alphabet, 25)
         assert hashlib.sha256(hashlib.sha256(body[:-4]).digest()).digest()[:4] == body[-4:]
 
 
-def test_a_stellar_address_carries_its_checksum() -> None:
+def test_stellar_address_has_a_valid_checksum() -> None:
     body = base64.b32decode(new_address("stellar"))
     assert binascii.crc_hqx(body[:-2], 0).to_bytes(2, "little") == body[-2:]
 
 
-def test_every_network_takes_the_addresses_that_are_made_for_it() -> None:
+def test_every_network_accepts_its_generated_addresses() -> None:
     for network in NETWORKS.values():
         assert re.fullmatch(address_pattern(network), new_address(network.family))
 
 
-def test_an_unknown_family_is_an_error() -> None:
+def test_unknown_family_is_an_error() -> None:
     with pytest.raises(ValueError, match="unknown address family"):
         new_address("tron")
 
 
-def test_a_memo_is_a_number_of_nine_digits() -> None:
+def test_memo_is_a_nine_digit_number() -> None:
     assert all(re.fullmatch("[1-9][0-9]{8}", new_memo()) for _ in range(50))

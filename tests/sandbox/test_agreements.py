@@ -1,4 +1,4 @@
-"""Agreements: all at once, after KYC, once."""
+"""Agreements: accepted together, after KYC, once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pytest
 from tests.sandbox.caller import KYC_SCOPES, Caller
 
 
-def test_before_kyc_neither_reading_nor_accepting_is_possible(partner: Caller) -> None:
+def test_agreements_require_kyc(partner: Caller) -> None:
     token = partner.session(partner.new_user(), *KYC_SCOPES)
     assert partner.call("GET", "/agreements", token=token).error == (409, "invalid_state", None)
     assert partner.call("POST", "/agreements", {"accepted": True}, token=token).error == (409, "invalid_state", None)
 
 
-def test_accepting_is_seen_everywhere_and_keeps_its_first_time(partner: Caller) -> None:
+def test_acceptance_is_visible_everywhere_and_keeps_its_first_time(partner: Caller) -> None:
     token = partner.session(partner.approved_user(), *KYC_SCOPES)
     before = partner.call("GET", "/agreements", token=token).data
     assert (before["accepted"], before["acceptedAt"]) == (False, None)
@@ -27,13 +27,13 @@ def test_accepting_is_seen_everywhere_and_keeps_its_first_time(partner: Caller) 
 
 
 @pytest.mark.parametrize("value", [False, None, 1, "true"])
-def test_anything_but_true_is_refused(partner: Caller, value: object) -> None:
+def test_values_other_than_true_are_rejected(partner: Caller, value: object) -> None:
     token = partner.session(partner.approved_user(), *KYC_SCOPES)
     reply = partner.call("POST", "/agreements", {"accepted": value}, token=token)
     assert reply.error == (400, "invalid_request", "accepted")
 
 
-def test_every_link_leads_to_a_page_of_the_sandbox(partner: Caller) -> None:
+def test_every_link_opens_a_page_of_the_sandbox(partner: Caller) -> None:
     token = partner.session(partner.approved_user(), *KYC_SCOPES)
     for agreement in partner.call("GET", "/agreements", token=token).data["agreements"]:
         for link in agreement["links"]:

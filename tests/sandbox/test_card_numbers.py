@@ -1,4 +1,4 @@
-"""Card numbers are of the test range, valid, and never the same twice in practice."""
+"""Card numbers are in the test range, valid and practically unique."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def luhn_sum(digits: str) -> int:
     return sum(value - 9 if value > 9 else value for value in doubled)
 
 
-def test_every_number_is_of_the_test_range_and_passes_the_luhn_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A fixed run of random digits: of two thousand truly random numbers two are the same once in 500 runs.
+def test_every_number_is_in_the_test_range_and_passes_the_luhn_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A fixed sequence of digits. Among two thousand random numbers, two are equal once in 500 runs.
     monkeypatch.setattr(secrets, "randbelow", Random(1).randrange)  # noqa: S311 - no secret is made of it
     numbers = [new_number() for _ in range(2000)]
     assert all(len(number) == 16 and number.startswith(TEST_BIN) for number in numbers)
@@ -25,7 +25,7 @@ def test_every_number_is_of_the_test_range_and_passes_the_luhn_check(monkeypatch
     assert {number[-1] for number in numbers} == set("0123456789")
 
 
-def test_a_cvc_has_three_digits_even_when_they_begin_with_zero() -> None:
+def test_cvc_keeps_its_leading_zeros() -> None:
     codes = {new_cvc() for _ in range(5000)}
     assert all(len(code) == 3 and code.isdecimal() for code in codes)
     assert any(code.startswith("0") for code in codes)

@@ -1,4 +1,4 @@
-"""Cards: made, listed, changed and closed."""
+"""Cards: created, listed, changed and closed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def user(partner: Caller) -> User:
     return partner.ready_user()
 
 
-def test_a_card_is_active_valid_for_three_years_and_as_asked_for(user: User) -> None:
+def test_new_card_is_active_for_three_years_and_matches_the_request(user: User) -> None:
     card = user.call("POST", "/cards", {"encryptedName": LABEL, "limit": LIMIT}).data
     assert (card["status"], card["brand"], card["isPinned"]) == ("active", "VISA", False)
     assert (card["encryptedName"], card["limit"]) == (LABEL, LIMIT)
@@ -30,12 +30,12 @@ def test_a_card_is_active_valid_for_three_years_and_as_asked_for(user: User) -> 
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"{}"])
-def test_a_card_needs_no_body(user: User, raw: bytes | None) -> None:
+def test_card_needs_no_body(user: User, raw: bytes | None) -> None:
     card = user.call("POST", "/cards", raw=raw).data
     assert (card["encryptedName"], card["limit"]) == (None, None)
 
 
-def test_cards_are_listed_newest_first_page_by_page_and_only_the_users(partner: Caller, user: User) -> None:
+def test_cards_are_listed_newest_first_by_page_for_their_user_only(partner: Caller, user: User) -> None:
     assert user.call("GET", "/cards").data == {"cards": []}
     assert user.call("GET", "/cards").body["summary"] == "no cards"
     made = [user.new_card() for _ in range(5)]
@@ -55,7 +55,7 @@ def test_cards_are_listed_newest_first_page_by_page_and_only_the_users(partner: 
 @pytest.mark.parametrize(
     "frequency", ["perAuthorization", "per24HourPeriod", "per7DayPeriod", "perYearPeriod", "allTime"]
 )
-def test_a_limit_takes_every_documented_frequency(user: User, frequency: str) -> None:
+def test_limit_accepts_every_documented_frequency(user: User, frequency: str) -> None:
     limit = {"amountCents": 1, "frequency": frequency}
     assert user.call("POST", "/cards", {"limit": limit}).data["limit"] == limit
 
@@ -74,12 +74,12 @@ def test_a_limit_takes_every_documented_frequency(user: User, frequency: str) ->
         ({"encryptedName": LABEL | {"ct": "no+base64url/=="}}, "encryptedName.ct"),
     ],
 )
-def test_a_bad_card_request_is_refused_by_field(user: User, body: dict[str, Any], field: str) -> None:
+def test_invalid_card_request_is_rejected_by_field(user: User, body: dict[str, Any], field: str) -> None:
     assert user.call("POST", "/cards", body).error == (400, "invalid_request", field)
     assert user.call("PATCH", f"/cards/{user.new_card()}", body).error == (400, "invalid_request", field)
 
 
-def test_a_patch_changes_what_it_names_and_nothing_else(user: User) -> None:
+def test_patch_changes_only_the_named_fields(user: User) -> None:
     card = user.call("POST", "/cards", {"encryptedName": LABEL, "limit": LIMIT}).data
     path = f"/cards/{card['cardId']}"
     assert user.call("PATCH", path, {"status": "locked"}).data == card | {"status": "locked"}
@@ -93,13 +93,13 @@ def test_a_patch_changes_what_it_names_and_nothing_else(user: User) -> None:
     assert user.call("GET", path).data == changed
 
 
-def test_a_card_can_not_go_back_to_not_activated(user: User) -> None:
+def test_card_can_not_return_to_not_activated(user: User) -> None:
     path = f"/cards/{user.new_card()}"
     assert user.call("PATCH", path, {"status": "not_activated"}).error == (409, "invalid_state", None)
 
 
 @pytest.mark.parametrize("closing", [("DELETE", None), ("PATCH", {"status": "canceled"})])
-def test_closing_is_for_good_and_can_be_said_twice(user: User, closing: tuple[str, Any]) -> None:
+def test_closing_is_permanent_and_idempotent(user: User, closing: tuple[str, Any]) -> None:
     path = f"/cards/{user.new_card()}"
     assert user.call(closing[0], path, closing[1]).status == 200
     first = user.call("DELETE", path).data

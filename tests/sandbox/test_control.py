@@ -1,4 +1,4 @@
-"""The control: makes happen what no caller of the API could, for this computer alone."""
+"""The control API triggers events that no API caller could, from this computer only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTROLS = [
 ]
 
 
-def test_every_control_is_tried_from_another_origin() -> None:
+def test_every_control_is_tested_from_another_origin() -> None:
     assert [(method, path) for method, path, _ in CONTROLS] == [(method, path) for method, path, _ in SERVED]
 
 
@@ -40,7 +40,7 @@ def pay(user: User, card_id: str, cents: int) -> tuple[bool, str | None]:
     return data["approved"], data["reason"]
 
 
-def test_the_summary_shows_how_far_each_user_is(partner: Caller) -> None:
+def test_summary_shows_the_progress_of_each_user(partner: Caller) -> None:
     user = partner.funded_user(25)
     card_id = user.new_card()
     (seen,) = (entry for entry in partner.control("")["users"] if entry["userId"] == user.user_id)
@@ -63,13 +63,15 @@ def test_the_summary_shows_how_far_each_user_is(partner: Caller) -> None:
         ("/clock", {}, 400, "advanceSeconds"),
     ],
 )
-def test_a_bad_order_is_refused_by_field(partner: Caller, path: str, body: Any, status: int, field: str | None) -> None:
+def test_invalid_control_is_rejected_by_field(
+    partner: Caller, path: str, body: Any, status: int, field: str | None
+) -> None:
     response = control(partner, path, body)
     assert response.status_code == status
     assert response.json()["errors"][0].get("field") == field
 
 
-def test_a_card_pays_while_it_is_active_and_covered(partner: Caller) -> None:
+def test_card_pays_while_active_and_funded(partner: Caller) -> None:
     user = partner.funded_user(10)
     card_id = user.new_card()
     assert pay(user, card_id, 1001) == (False, "insufficient_balance")
@@ -92,7 +94,7 @@ def test_a_card_pays_while_it_is_active_and_covered(partner: Caller) -> None:
         ("perYearPeriod", 365),
     ],
 )
-def test_a_limit_counts_what_was_spent_in_its_window(own_sandbox: Caller, frequency: str, window: int) -> None:
+def test_limit_counts_spending_in_its_window(own_sandbox: Caller, frequency: str, window: int) -> None:
     user = own_sandbox.funded_user(100)
     card_id = user.new_card(limit={"amountCents": 1000, "frequency": frequency})
     assert pay(user, card_id, 1001) == (False, "card_limit")
@@ -104,7 +106,7 @@ def test_a_limit_counts_what_was_spent_in_its_window(own_sandbox: Caller, freque
         assert pay(user, card_id, 700) == (True, None)
 
 
-def test_an_all_time_limit_never_comes_back(own_sandbox: Caller) -> None:
+def test_all_time_limit_never_resets(own_sandbox: Caller) -> None:
     user = own_sandbox.funded_user(100)
     card_id = user.new_card(limit={"amountCents": 1000, "frequency": "allTime"})
     assert pay(user, card_id, 700) == (True, None)
@@ -113,7 +115,7 @@ def test_an_all_time_limit_never_comes_back(own_sandbox: Caller) -> None:
     assert pay(user, card_id, 300) == (True, None)
 
 
-def test_a_reset_forgets_users_and_their_sessions_and_keeps_the_partner_key(own_sandbox: Caller) -> None:
+def test_reset_forgets_users_and_sessions_and_keeps_the_partner_key(own_sandbox: Caller) -> None:
     user = own_sandbox.funded_user(10)
     user.new_card()
     own_sandbox.control("/reset", {})
@@ -123,7 +125,7 @@ def test_a_reset_forgets_users_and_their_sessions_and_keeps_the_partner_key(own_
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CONTROLS)
-def test_a_page_of_another_origin_reaches_nothing(partner: Caller, method: str, path: str, body: Any) -> None:
+def test_page_of_another_origin_is_refused(partner: Caller, method: str, path: str, body: Any) -> None:
     for headers in (
         {"Host": "evil.example"},
         {"Host": "127.0.0.1"},

@@ -1,4 +1,4 @@
-"""The control's page: a person sees what is there, and a plain form makes things happen, from this page alone."""
+"""The control page: shows the state, and its plain forms trigger events from this page only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def board(own_sandbox: Caller) -> Iterator[Caller]:
     own_sandbox.control("/reset", {})
 
 
-def look(board: Caller) -> str:
+def get_page(board: Caller) -> str:
     response = board.raw("GET", "/control", headers=HTML)
     assert response.status_code == 200
     return response.text
@@ -43,31 +43,31 @@ def waiting_user(board: Caller) -> str:
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
-def test_a_program_gets_json(board: Caller, accept: str | None) -> None:
+def test_program_gets_json(board: Caller, accept: str | None) -> None:
     headers = {} if accept is None else {"Accept": accept}
     assert board.raw("GET", "/control", headers=headers).json()["data"]["users"] == []
 
 
-def test_a_person_sees_users_cards_deposits_and_who_waits(board: Caller) -> None:
-    empty = look(board)
+def test_page_shows_users_cards_deposits_and_pending_reviews(board: Caller) -> None:
+    empty = get_page(board)
     assert "Nobody is waiting." in empty
     user: User = board.funded_user(12)
     card_id, waiting = user.new_card(), waiting_user(board)
     user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
-    page = look(board)
+    page = get_page(board)
     assert "Nobody is waiting." not in page
     for text in (user.user_id, waiting, card_id, "12.00 USD to spend", "Approve KYC", "Post a spend"):
         assert text in page
 
 
-def test_every_button_of_the_page_makes_its_thing_happen(board: Caller) -> None:
+def test_every_button_triggers_its_event(board: Caller) -> None:
     waiting, user = waiting_user(board), board.funded_user(100)
     card_id = user.new_card()
     deposit = user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50}).data["deposit"]
     order = {"amountCents": 1000, "destination": {"currency": "rusd", "network": "base", "address": "0x" + "2b" * 20}}
     for _ in range(2):
         user.call("POST", "/withdrawals", order)
-    assert "Execute withdrawal" in look(board)
+    assert "Execute withdrawal" in get_page(board)
     orders: list[tuple[str, dict[str, str]]] = [
         ("kyc", {"userId": waiting, "decision": "approved"}),
         ("deposits", {"depositId": deposit["id"]}),
@@ -98,14 +98,14 @@ def test_every_button_of_the_page_makes_its_thing_happen(board: Caller) -> None:
         [True] * 2,
     )
     assert user.call("GET", "/transactions").data["transactions"][0]["amountCents"] == -1000
-    assert "Disarm all" in look(board)
+    assert "Disarm all" in get_page(board)
     assert press(board, "faults/clear").status_code == 303
     assert board.control("/faults")["faults"] == []
     assert press(board, "reset").status_code == 303
     assert board.control("")["users"] == []
 
 
-def test_a_bad_order_is_told_on_the_page(board: Caller) -> None:
+def test_invalid_input_is_reported_on_the_page(board: Caller) -> None:
     response = press(board, "faults", path="cards", kind="drop", calls="1")
     assert response.status_code == 400
     assert "Nothing changed: path: must match the documented pattern" in response.text
@@ -122,21 +122,21 @@ def test_a_bad_order_is_told_on_the_page(board: Caller) -> None:
         {},
     ],
 )
-def test_a_form_of_any_other_page_presses_nothing(board: Caller, headers: dict[str, str]) -> None:
+def test_form_of_another_page_is_refused(board: Caller, headers: dict[str, str]) -> None:
     user_id = waiting_user(board)
     data = {"userId": user_id, "decision": "approved"}
     assert board.raw("POST", "/control/kyc", data=data, headers=headers).status_code == 403
     assert board.control("")["users"][0]["kycStatus"] == "needs_verification"
 
 
-def test_what_a_partner_named_is_shown_as_text(board: Caller) -> None:
+def test_partner_supplied_names_are_shown_as_text(board: Caller) -> None:
     board.session("<script>alert(1)</script>\"'&", "kyc.read")
-    page = look(board)
+    page = get_page(board)
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_the_page_runs_nothing_loads_nothing_and_names_every_field(board: Caller) -> None:
+def test_page_has_no_scripts_or_requests_and_labels_every_field(board: Caller) -> None:
     board.funded_user(5).new_card()
     waiting_user(board)
     response = board.raw("GET", "/control", headers=HTML)
@@ -157,16 +157,16 @@ def test_the_page_runs_nothing_loads_nothing_and_names_every_field(board: Caller
     assert len(identifiers) == len(set(identifiers))
 
 
-def crowd(board: Caller, count: int) -> list[str]:
-    """So many users, the oldest first."""
+def many_users(board: Caller, count: int) -> list[str]:
+    """Create this many users and return them oldest first."""
     ids = [f"{board.new_user()}-end" for _ in range(count)]
     for user_id in ids:
         board.session(user_id, "kyc.read")
     return ids
 
 
-def test_a_program_gets_the_newest_users_and_a_cursor_to_the_rest(board: Caller) -> None:
-    ids, seen, left_off, cursor = crowd(board, 7), [], [], None
+def test_program_gets_the_newest_users_and_a_cursor(board: Caller) -> None:
+    ids, seen, left_off, cursor = many_users(board, 7), [], [], None
     for _ in range(3):
         params = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
         data = board.raw("GET", "/control", params=params).json()["data"]
@@ -176,7 +176,7 @@ def test_a_program_gets_the_newest_users_and_a_cursor_to_the_rest(board: Caller)
     assert (seen, left_off, cursor) == (ids[::-1], [4, 1, 0], None)
 
 
-def test_the_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(board: Caller) -> None:
+def test_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(board: Caller) -> None:
     user = board.funded_user(10)
     made = [user.new_card() for _ in range(3)]
     user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
@@ -187,7 +187,7 @@ def test_the_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(boa
     page = board.raw("GET", "/control", params={"limit": "1"}, headers=HTML).text
     assert "Not shown for these users: 2 more" in page
     assert "Not shown for these users: 1 more" in page
-    assert "Not shown" not in look(board)
+    assert "Not shown" not in get_page(board)
 
 
 @pytest.mark.parametrize(
@@ -201,15 +201,15 @@ def test_the_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(boa
         ({"cursor": "not base64!"}, "cursor"),
     ],
 )
-def test_a_bad_page_is_refused_by_field(board: Caller, query: dict[str, str], field: str) -> None:
+def test_invalid_page_query_is_rejected_by_field(board: Caller, query: dict[str, str], field: str) -> None:
     response = board.raw("GET", "/control", params=query)
     assert (response.status_code, response.json()["errors"][0]["field"]) == (400, field)
 
 
-def test_the_page_shows_the_newest_and_leads_to_the_rest(board: Caller) -> None:
+def test_page_shows_the_newest_users_and_links_to_the_rest(board: Caller) -> None:
     waiting = waiting_user(board)
-    ids = crowd(board, 60)
-    first = look(board)
+    ids = many_users(board, 60)
+    first = get_page(board)
     assert [user_id in first for user_id in (ids[-1], ids[10], ids[9], waiting)] == [True, True, False, False]
     assert "Not shown: 11 older" in first
     assert "Nobody on this page is waiting." in first
@@ -222,8 +222,8 @@ def test_the_page_shows_the_newest_and_leads_to_the_rest(board: Caller) -> None:
     assert newest["href"] == "/control"
 
 
-def test_the_link_to_the_rest_keeps_the_length_of_the_page(board: Caller) -> None:
-    ids = crowd(board, 3)
+def test_link_to_the_next_page_keeps_the_page_size(board: Caller) -> None:
+    ids = many_users(board, 3)
     response = board.raw("GET", "/control", params={"limit": "1"}, headers=HTML)
     (older,) = Outline(response.text).all("a")
     rest = board.raw("GET", str(older["href"]), headers=HTML).text
@@ -231,6 +231,6 @@ def test_the_link_to_the_rest_keeps_the_length_of_the_page(board: Caller) -> Non
 
 
 @pytest.mark.parametrize(("kind", "delay"), [("delay", 2), ("drop", 0)])
-def test_the_delay_of_the_form_counts_for_a_delay_alone(board: Caller, kind: str, delay: int) -> None:
+def test_delay_field_applies_only_to_a_delay(board: Caller, kind: str, delay: int) -> None:
     assert press(board, "faults", path="/cards", kind=kind, delaySeconds="2", calls="1").status_code == 303
     assert [fault["delaySeconds"] for fault in board.control("/faults")["faults"]] == [delay]

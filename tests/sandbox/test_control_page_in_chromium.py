@@ -1,4 +1,4 @@
-"""The control's page in a real browser: usable by keyboard, readable in both colour schemes, whole on a phone."""
+"""The control page in Chromium: works by keyboard, is readable in both color schemes, and fits a phone."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
         yield opened
 
 
-def person(board: Caller) -> str:
-    """A user who waits for a decision."""
+def pending_user(board: Caller) -> str:
+    """Create a user who waits for a KYC decision."""
     user_id = board.new_user()
     board.call("POST", "/kyc/applications", kyc_form(lastName="Smith"), token=board.session(user_id, *KYC_SCOPES))
     return user_id
@@ -48,8 +48,10 @@ def person(board: Caller) -> str:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_it_is_readable_and_whole(board: Caller, browser: Tab, tmp_path: Path, width: int, dark: bool) -> None:
-    person(board)
+def test_page_is_readable_and_fits_the_screen(
+    board: Caller, browser: Tab, tmp_path: Path, width: int, dark: bool
+) -> None:
+    pending_user(board)
     browser.open(board.sandbox.control_url, width=width, dark=dark)
     browser.screenshot(tmp_path / "board.png")
     assert (tmp_path / "board.png").stat().st_size > 10_000
@@ -66,8 +68,8 @@ def test_it_is_readable_and_whole(board: Caller, browser: Tab, tmp_path: Path, w
     assert min(browser.evaluate(heights)) >= 44
 
 
-def test_a_keyboard_alone_approves_a_person(board: Caller, browser: Tab) -> None:
-    user_id = person(board)
+def test_user_can_be_approved_by_keyboard_alone(board: Caller, browser: Tab) -> None:
+    user_id = pending_user(board)
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     browser.open(board.sandbox.control_url, width=390, dark=False)
     for _ in range(200):

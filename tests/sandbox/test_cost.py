@@ -1,4 +1,4 @@
-"""What a read costs: as many steps of the database with thousands of the user's rows as with a few hundred."""
+"""Cost of reads: the same number of database steps with thousands of the user's rows as with a few hundred."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ USER = "somebody"
 CARD = "00000000-0000-4000-8000-000000000000"
 LONG_AGO = 86_400.0
 FEW, MANY = 300, 3_000
-# Beside what grows with the rows the deeper trees of the larger tables are nothing.
+# Allows for the deeper B-trees of larger tables, which is negligible next to a cost that grows with the rows.
 AIM = 1.2
 
 
 def filled(rows: int) -> State:
-    """A state with that many cards, deposits and charges of the user, all long past."""
+    """Return a state with this many old cards, deposits and charges of the user."""
     state = State.open(None)
     with state.transaction():
         users.link(state, USER, None)
@@ -57,7 +57,7 @@ def filled(rows: int) -> State:
 
 
 def steps(state: State, handle: Callable[[Call], Answer], query: Mapping[str, str]) -> int:
-    """How many steps of its virtual machine SQLite takes for the second of two readings."""
+    """Count the SQLite virtual machine steps of the second of two reads."""
     call = Call(state, Incoming({}, query, {}, b""), "http://127.0.0.1:1", state.clock.now(), users.find(state, USER))
     handle(call)
     taken = 0
@@ -74,7 +74,7 @@ def steps(state: State, handle: Callable[[Call], Answer], query: Mapping[str, st
 
 
 def oldest(state: State) -> str:
-    """The cursor of GET /transactions behind which the last page lies."""
+    """Return the cursor of GET /transactions that leads to the last page."""
     (row, *_) = state.rows("SELECT * FROM entries ORDER BY created_at LIMIT 1 OFFSET 60")
     return base64.urlsafe_b64encode(f"{row['created_at']!r} {row['entry_id']}".encode()).decode().rstrip("=")
 
@@ -101,7 +101,7 @@ def sizes() -> tuple[State, State]:
         (cards.list_all, {"cursor": "60"}),
     ],
 )
-def test_a_read_costs_the_same_however_many_rows_there_are(
+def test_read_cost_does_not_grow_with_the_rows(
     sizes: tuple[State, State], handle: Callable[[Call], Answer], query: Mapping[str, str]
 ) -> None:
     few, many = (

@@ -1,4 +1,4 @@
-"""Deposits: what can be paid in, where to, and how it arrives by itself."""
+"""Deposits: available assets, deposit addresses, and automatic completion."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def assets(user: User, **query: str) -> list[Any]:
 
 
 def link(user: User, chain: str) -> None:
-    """Link a wallet of the chain's family; the last one linked counts."""
+    """Link a wallet of the chain's family. The last linked wallet counts."""
     wallet = {"chain": chain, "address": new_address(chain)}
     linked = user.caller.partner("/users/resolve", {"externalUserId": user.user_id, "wallet": wallet}).data["wallet"]
     assert linked == wallet
@@ -39,21 +39,21 @@ def pairs(user: User) -> list[tuple[str, str, bool]]:
     ]
 
 
-def test_the_catalogue_has_eight_tickers_over_five_networks_and_some_need_a_memo(user: User) -> None:
+def test_catalogue_has_eight_tickers_on_five_networks_some_with_memos(user: User) -> None:
     found = pairs(user)
     assert len({ticker for ticker, _, _ in found}) >= 8
     assert len({network for _, network, _ in found}) >= 5
     assert {network for _, network, memo in found if memo} == {"hbar", "ripple", "stellar"}
 
 
-def test_the_catalogue_is_searched_in_ticker_and_name_and_cut(user: User) -> None:
+def test_catalogue_search_matches_ticker_and_name_and_is_limited(user: User) -> None:
     assert {asset["ticker"] for asset in assets(user, q="USD")} == {"rusd", "usdc", "usdt"}
     assert [asset["ticker"] for asset in assets(user, q="hedera")] == ["hbar"]
     assert assets(user, q="nothing like it") == []
     assert len(assets(user, limit="3")) == 3
 
 
-def test_every_listed_pair_gives_range_estimate_address_and_memo(user: User) -> None:
+def test_every_listed_pair_has_range_estimate_address_and_memo(user: User) -> None:
     for ticker, network, memo in pairs(user):
         route = {"currency": ticker, "network": network}
         direct = (ticker, network) in DIRECT
@@ -79,7 +79,7 @@ def test_every_listed_pair_gives_range_estimate_address_and_memo(user: User) -> 
         (("eth", "base"), 0.0333, "crypto", 98.9),
     ],
 )
-def test_an_estimate_follows_the_price_table(
+def test_estimate_follows_the_price_table(
     user: User, route: tuple[str, str], amount: float, currency: str, arrives: float
 ) -> None:
     body = {"currency": route[0], "network": route[1], "amount": amount, "amountCurrency": currency}
@@ -104,7 +104,7 @@ def test_an_estimate_follows_the_price_table(
     ],
 )
 @pytest.mark.parametrize("path", ["/deposits", "/deposits/estimate"])
-def test_a_bad_deposit_is_refused_by_field(
+def test_invalid_deposit_is_rejected_by_field(
     user: User, path: str, change: dict[str, Any], code: str, field: str
 ) -> None:
     body = {"currency": "rusd", "network": "base", "amount": 25} | change
@@ -118,9 +118,7 @@ def test_a_bad_deposit_is_refused_by_field(
         (("xrp", "ripple"), ["pending", "confirming", "exchanging", "completed"]),
     ],
 )
-def test_a_deposit_completes_by_itself_within_three_seconds(
-    own_sandbox: Caller, route: tuple[str, str], stages: list[str]
-) -> None:
+def test_deposit_completes_within_three_seconds(own_sandbox: Caller, route: tuple[str, str], stages: list[str]) -> None:
     user = own_sandbox.ready_user()
     body = {"currency": route[0], "network": route[1], "amount": 50}
     reply = user.call("POST", "/deposits", body)
@@ -137,7 +135,7 @@ def test_a_deposit_completes_by_itself_within_three_seconds(
     assert user.balances()["spendingPower"] == (5000 if route[0] == "rusd" else 9900)
 
 
-def test_a_completed_deposit_raises_the_balance_and_is_a_transaction(partner: Caller) -> None:
+def test_completed_deposit_raises_the_balance_and_adds_a_transaction(partner: Caller) -> None:
     user = partner.ready_user()
     deposit = user.call("POST", "/deposits", {"currency": "rusd", "network": "base", "amount": 12.34}).data["deposit"]
     assert user.balances()["spendingPower"] == 0
@@ -154,14 +152,14 @@ def test_a_completed_deposit_raises_the_balance_and_is_a_transaction(partner: Ca
     assert (entry["type"], entry["amountCents"], entry["status"]) == ("collateral", 1234, "posted")
 
 
-def test_a_deposit_without_an_amount_brings_a_hundred_dollars(partner: Caller) -> None:
+def test_deposit_without_an_amount_brings_a_hundred_dollars(partner: Caller) -> None:
     user = partner.ready_user()
     deposit = user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]
     partner.control("/deposits", {"depositId": deposit["id"]})
     assert user.balances()["spendingPower"] == 10_000
 
 
-def test_the_active_list_forgets_what_was_completed_an_hour_ago(own_sandbox: Caller) -> None:
+def test_active_list_drops_deposits_completed_an_hour_ago(own_sandbox: Caller) -> None:
     user = own_sandbox.ready_user()
     first = user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]["id"]
     own_sandbox.control("/clock", {"advanceSeconds": 3700})
@@ -176,7 +174,7 @@ def test_the_active_list_forgets_what_was_completed_an_hour_ago(own_sandbox: Cal
 
 
 @pytest.mark.parametrize("scope", ["active", "all"])
-def test_the_list_ends_with_the_newest_200(partner: Caller, scope: str) -> None:
+def test_list_is_limited_to_the_newest_200(partner: Caller, scope: str) -> None:
     user = partner.ready_user()
     made = [
         user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]["id"]
@@ -198,7 +196,7 @@ def test_the_list_ends_with_the_newest_200(partner: Caller, scope: str) -> None:
         ("solana", "solana", None),
     ],
 )
-def test_a_direct_deposit_needs_a_wallet_of_its_chains_family(
+def test_direct_deposit_requires_a_wallet_of_the_chains_family(
     partner: Caller, chain: str | None, network: str, code: str | None
 ) -> None:
     user = partner.ready_user()
@@ -211,7 +209,7 @@ def test_a_direct_deposit_needs_a_wallet_of_its_chains_family(
         assert reply.data["deposit"]["fromNetwork"] == network
 
 
-def test_a_solana_deposit_goes_to_the_contract_on_devnet(partner: Caller) -> None:
+def test_solana_deposit_goes_to_the_devnet_contract(partner: Caller) -> None:
     user = partner.ready_user()
     link(user, "solana")
     route = {"currency": "rusd", "network": "solana"}
@@ -225,7 +223,7 @@ def test_a_solana_deposit_goes_to_the_contract_on_devnet(partner: Caller) -> Non
     assert user.balances()["spendingPower"] == 750
 
 
-def test_what_is_exchanged_ends_in_the_contract_of_the_linked_wallet(partner: Caller) -> None:
+def test_exchanged_deposit_goes_to_the_linked_wallets_contract(partner: Caller) -> None:
     user = partner.ready_user()
     route = {"currency": "hbar", "network": "hbar"}
     assert user.call("POST", "/deposits/range", route).data["range"]["toNetwork"] == "base"
@@ -234,7 +232,7 @@ def test_what_is_exchanged_ends_in_the_contract_of_the_linked_wallet(partner: Ca
     assert user.call("POST", "/deposits", route | {"amount": 100}).status == 200
 
 
-def test_every_token_of_solana_has_an_address_of_solana(user: User) -> None:
+def test_every_solana_token_has_a_solana_address(user: User) -> None:
     tokens = [
         network["tokenContract"]
         for asset in assets(user)

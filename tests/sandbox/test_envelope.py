@@ -1,4 +1,4 @@
-"""Every answer has the one shape, or the other one where it is asked for."""
+"""Every response has the documented envelope, or the Open Responses envelope if requested."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SERVED = {
 
 @pytest.mark.parametrize("path", ["/nothing", "/cards/secrets/session/x", "/sessions/", "/kyc/schema", "/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_an_unknown_path_is_not_found_in_the_envelope(partner: Caller, method: str, path: str) -> None:
+def test_unknown_path_is_not_found_in_the_envelope(partner: Caller, method: str, path: str) -> None:
     assert partner.call(method, path).error == (404, "not_found", None)
 
 
 @pytest.mark.parametrize("path", sorted(SERVED))
-def test_a_wrong_method_is_refused_with_every_method_that_the_path_has(partner: Caller, path: str) -> None:
+def test_wrong_method_is_rejected_with_the_allowed_methods(partner: Caller, path: str) -> None:
     allowed = SERVED[path] | ({"HEAD"} if "GET" in SERVED[path] else set())
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
         if method in allowed:
@@ -49,18 +49,18 @@ def _authorized(partner: Caller, headers: dict[str, str]) -> dict[str, str]:
     return {"Authorization": f"Bearer {partner.ready_user().token}"} | headers
 
 
-def test_open_responses_mode_wraps_a_refusal_and_keeps_its_status(partner: Caller) -> None:
+def test_open_responses_mode_wraps_an_error_and_keeps_its_status(partner: Caller) -> None:
     reply = partner.call("GET", "/balances", headers={"X-Open-Responses": "1"})
     assert (reply.status, reply.body["status"], reply.body["error"]["code"]) == (401, "failed", "unauthorized")
     partner.call("GET", "/nothing", headers={"X-Open-Responses": "0"})
 
 
-def test_another_value_of_the_flag_is_ignored(partner: Caller) -> None:
+def test_other_flag_values_are_ignored(partner: Caller) -> None:
     reply = partner.call("GET", "/balances", headers={"X-Open-Responses": "yes"})
     assert reply.error == (401, "unauthorized", None)
 
 
-def test_open_responses_mode_does_not_make_a_request_another_one(partner: Caller) -> None:
+def test_open_responses_mode_does_not_change_idempotency(partner: Caller) -> None:
     user = partner.ready_user()
     headers = {"Idempotency-Key": "the-same-key"}
     first = user.call("POST", "/cards", {}, headers=headers).data

@@ -1,4 +1,4 @@
-"""Faults: what is armed happens to the next calls of its path, as often as was said, and to nothing else."""
+"""Faults: an armed fault affects the given number of next calls to its path, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def arm(user: User, **fault: Any) -> None:
 
 
 def get(user: User, path: str = "/cards") -> httpx.Response:
-    """A call that nobody judges."""
+    """Send a request without validating the response."""
     return user.caller.raw("GET", "/partner/v1" + path, headers={"Authorization": f"Bearer {user.token}"})
 
 
@@ -50,7 +50,7 @@ def cards(user: User) -> int:
         (503, "server_error"),
     ],
 )
-def test_a_status_comes_in_the_envelope_and_has_no_effect(user: User, status: int, code: str) -> None:
+def test_status_fault_uses_the_envelope_and_has_no_effect(user: User, status: int, code: str) -> None:
     arm(user, kind="status", path="/cards", method="POST", status=status, retryAfter=7)
     response = new_card(user)
     assert (response.status_code, response.headers["retry-after"]) == (status, "7")
@@ -59,14 +59,14 @@ def test_a_status_comes_in_the_envelope_and_has_no_effect(user: User, status: in
     assert cards(user) == 0
 
 
-def test_a_status_may_carry_any_code_and_no_retry_after(user: User) -> None:
+def test_status_fault_may_carry_any_code_without_retry_after(user: User) -> None:
     arm(user, kind="status", path="/deposits", status=409, code="missing_contract")
     response = get(user, "/deposits")
     assert response.json()["errors"][0]["code"] == "missing_contract"
     assert "retry-after" not in response.headers
 
 
-def test_a_fault_happens_as_often_as_was_said_and_is_shown_until_then(user: User) -> None:
+def test_fault_fires_the_given_number_of_times_and_is_listed_until_then(user: User) -> None:
     arm(user, kind="status", path="/cards", status=500, calls=2)
     assert user.caller.control("/faults")["faults"][0]["calls"] == 2
     assert get(user).status_code == 500
@@ -76,7 +76,7 @@ def test_a_fault_happens_as_often_as_was_said_and_is_shown_until_then(user: User
     assert get(user).status_code == 200
 
 
-def test_a_fault_meets_its_method_and_path_alone(user: User) -> None:
+def test_fault_affects_only_its_method_and_path(user: User) -> None:
     arm(user, kind="status", path="/cards", method="GET", exact=True, status=500)
     assert get(user, "/cards/unknown-card").status_code == 404
     assert get(user, "/balances").status_code == 200
@@ -87,7 +87,7 @@ def test_a_fault_meets_its_method_and_path_alone(user: User) -> None:
     assert get(user).status_code == 200
 
 
-def test_a_fault_of_a_parameter_meets_any_id_and_nothing_else(user: User) -> None:
+def test_fault_of_a_path_parameter_affects_any_id_and_nothing_else(user: User) -> None:
     one, other = user.new_card(), user.new_card()
     arm(user, kind="status", path="/cards/{cardId}", status=503, calls=3)
     assert get(user).status_code == 200
@@ -104,7 +104,7 @@ def test_a_fault_of_a_parameter_meets_any_id_and_nothing_else(user: User) -> Non
 
 
 @pytest.mark.parametrize("name", ["%23", "%3F", "a%23b", "%20"])
-def test_a_fault_meets_an_id_of_any_characters(user: User, name: str) -> None:
+def test_fault_matches_an_id_of_any_characters(user: User, name: str) -> None:
     arm(user, kind="status", path="/cards/{cardId}", status=503)
     assert get(user, f"/cards/{name}").status_code == 503
 
@@ -124,7 +124,7 @@ def test_a_fault_meets_an_id_of_any_characters(user: User, name: str) -> None:
         ({"path": "/withdrawals", "method": "DELETE"}, "method", "GET, POST"),
     ],
 )
-def test_a_fault_that_no_call_could_meet_is_refused_with_what_is_near(
+def test_unreachable_fault_is_rejected_with_similar_paths(
     own_sandbox: Caller, order: dict[str, Any], field: str, named: str
 ) -> None:
     response = own_sandbox.raw("POST", "/control/faults", json={"kind": "drop"} | order)
@@ -135,18 +135,18 @@ def test_a_fault_that_no_call_could_meet_is_refused_with_what_is_near(
 
 
 @pytest.mark.parametrize("path", ["/", "/kyc", *sorted({operation.template for operation in contract().operations})])
-def test_every_documented_path_and_its_beginnings_can_be_armed(user: User, path: str) -> None:
+def test_every_documented_path_and_prefix_can_be_armed(user: User, path: str) -> None:
     arm(user, kind="drop", path=path)
     assert [fault["path"] for fault in user.caller.control("/faults")["faults"]] == [path]
 
 
-def test_the_oldest_fault_of_a_path_comes_first(user: User) -> None:
+def test_oldest_fault_of_a_path_fires_first(user: User) -> None:
     arm(user, kind="status", path="/cards", status=500)
     arm(user, kind="status", path="/", status=503)
     assert [get(user).status_code for _ in range(3)] == [500, 503, 200]
 
 
-def test_a_delay_holds_the_answer_back(user: User) -> None:
+def test_delay_fault_delays_the_response(user: User) -> None:
     arm(user, kind="delay", path="/cards", delaySeconds=1)
     began = time.monotonic()
     assert new_card(user).status_code == 200
@@ -155,14 +155,14 @@ def test_a_delay_holds_the_answer_back(user: User) -> None:
 
 
 @pytest.mark.parametrize(("kind", "made"), [("drop", 0), ("after", 1), ("half_body", 1)])
-def test_a_cut_connection_loses_the_answer_and_only_some_the_effect(user: User, kind: str, made: int) -> None:
+def test_connection_fault_loses_the_response_and_maybe_the_effect(user: User, kind: str, made: int) -> None:
     arm(user, kind=kind, path="/cards", method="POST")
     with pytest.raises(httpx.RemoteProtocolError):
         new_card(user)
     assert cards(user) == made
 
 
-def test_half_a_body_is_the_first_half_of_the_answer(user: User) -> None:
+def test_truncated_body_is_the_first_half_of_the_response(user: User) -> None:
     whole = get(user).content
     arm(user, kind="half_body", path="/cards")
     url, headers = user.caller.sandbox.base_url + "/cards", {"Authorization": f"Bearer {user.token}"}
@@ -177,7 +177,7 @@ def test_half_a_body_is_the_first_half_of_the_answer(user: User) -> None:
     assert received == whole[: len(whole) // 2]
 
 
-def test_a_page_of_html_comes_with_200_and_has_no_effect(user: User) -> None:
+def test_html_fault_returns_200_and_has_no_effect(user: User) -> None:
     arm(user, kind="html", path="/cards", method="POST")
     response = new_card(user)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -185,7 +185,7 @@ def test_a_page_of_html_comes_with_200_and_has_no_effect(user: User) -> None:
     assert cards(user) == 0
 
 
-def test_wrong_types_break_the_contract_in_every_value(user: User) -> None:
+def test_wrong_type_fault_breaks_the_contract_in_every_value(user: User) -> None:
     user.new_card()
     arm(user, kind="wrong_types", path="/cards")
     body = get(user).json()
@@ -212,17 +212,17 @@ def test_wrong_types_break_the_contract_in_every_value(user: User) -> None:
         ({"kind": "drop", "path": "/cards", "exact": "yes"}, "exact"),
     ],
 )
-def test_a_bad_fault_is_refused_by_field(own_sandbox: Caller, order: dict[str, Any], field: str) -> None:
+def test_invalid_fault_is_rejected_by_field(own_sandbox: Caller, order: dict[str, Any], field: str) -> None:
     response = own_sandbox.raw("POST", "/control/faults", json=order)
     assert (response.status_code, response.json()["errors"][0].get("field")) == (400, field)
 
 
-def test_a_fault_never_reaches_the_control_itself(user: User) -> None:
+def test_fault_never_affects_the_control_api(user: User) -> None:
     arm(user, kind="status", path="/", status=500, calls=5)
     assert len(user.caller.control("/faults")["faults"]) == 1
 
 
-def test_a_reset_disarms_everything(user: User) -> None:
+def test_reset_disarms_every_fault(user: User) -> None:
     for kind in KINDS:
         arm(user, kind=kind, path="/cards", status=500, delaySeconds=1)
     user.caller.control("/rate", {"calls": 1})

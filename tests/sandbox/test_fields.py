@@ -1,4 +1,4 @@
-"""Nothing that can be sent makes the sandbox fail: it answers in the envelope, names the field, never the value."""
+"""Invalid input never makes the sandbox fail: it responds in the envelope and names the field, not the value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BAD_JSON = {
     "a number too long": b'{"amount": 1' + b"0" * 5000 + b"}",
     "too large": b'{"a": "' + b"a" * 300_000 + b'"}',
 }
-# Longer, larger, stranger or of another kind than any field takes.
+# Each is longer, larger or of another type than any field accepts.
 ODD_VALUES: tuple[Any, ...] = (
     *(None, True, "", -1, 1.5, [], {}),
     *(10**30, "a" * 5000, "\x00", float("1e300")),
@@ -51,7 +51,7 @@ def send(user: User, operation: Operation, body: object = None, raw: bytes | Non
 
 
 @pytest.mark.parametrize("operation", WITH_BODY, ids=named)
-def test_a_body_that_is_no_object_is_refused(user: User, operation: Operation) -> None:
+def test_body_that_is_not_an_object_is_rejected(user: User, operation: Operation) -> None:
     for raw in BAD_JSON.values():
         assert send(user, operation, raw=raw).error[:2] == (400, "invalid_request")
 
@@ -62,7 +62,7 @@ def _card(user: User) -> str:
 
 
 def variants(node: Any) -> Iterator[tuple[list[str], Any]]:
-    """Each place of a body with each odd value, and with the place left out."""
+    """Yield the body with each odd value in each place, and with each place removed."""
     for name in node if isinstance(node, dict) else ():
         for value in (*ODD_VALUES, ...):
             yield [name], value
@@ -84,7 +84,7 @@ def changed(body: Any, path: list[str], value: object) -> Any:
 
 
 @pytest.mark.parametrize("operation", [op for op in WITH_BODY if op.operation_id != "createSession"], ids=named)
-def test_an_odd_value_is_refused_by_field_or_taken_but_never_breaks_anything(user: User, operation: Operation) -> None:
+def test_odd_value_is_rejected_by_field_or_accepted_without_failing(user: User, operation: Operation) -> None:
     body = example(operation.operation_id).get("body", {})
     for path, value in variants(body):
         reply = send(user, operation, changed(body, path, value))
@@ -115,24 +115,24 @@ def test_an_odd_value_is_refused_by_field_or_taken_but_never_breaks_anything(use
         ("/withdrawals/assets", {"sourceChainId": "base"}, "source.chainId"),
     ],
 )
-def test_a_query_is_checked_like_a_body(user: User, path: str, query: dict[str, str], field: str) -> None:
+def test_query_is_validated_like_a_body(user: User, path: str, query: dict[str, str], field: str) -> None:
     assert user.call("GET", path, query=query).error == (400, "invalid_request", field)
 
 
-def test_fields_that_nobody_documents_are_ignored(user: User) -> None:
+def test_undocumented_fields_are_ignored(user: User) -> None:
     assert user.call("POST", "/cards", {"surprise": [1]}).status == 200
     assert user.call("GET", "/cards", query={"surprise": "1"}).status == 200
 
 
 @pytest.mark.parametrize("value", ["%ff%fe", "%00" * 8, "a" * 3000, "..%2f..%2fcards", "é" * 10])
-def test_odd_paths_and_queries_are_answered_in_the_envelope(user: User, value: str) -> None:
+def test_odd_paths_and_queries_get_an_envelope(user: User, value: str) -> None:
     for url in (f"/cards/{value}", f"/deposits/{value}"):
         assert user.call("GET", url).status == 404
     assert user.call("GET", "/cards", query={"cursor": value}).status == 400
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "X-Open-Responses", "X-Open-Responses-Call-Id", "Authorization"])
-def test_odd_header_values_are_answered_in_the_envelope(user: User, name: str) -> None:
+def test_odd_header_values_get_an_envelope(user: User, name: str) -> None:
     for value in (b"\xff" * 20, b"\xc3\xa9" * 10, b"a" * 2000, b"\x7f"):
         headers: Any = {"Authorization": f"Bearer {user.token}".encode(), name: value}
         assert user.caller.call("POST", "/cards", {}, headers=headers).status in (200, 400, 401)

@@ -1,4 +1,4 @@
-"""Labels: encrypted under a key that each user has alone."""
+"""Labels: encrypted under a key per user."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def encrypt(user: User, text: str) -> Any:
 
 
 @pytest.mark.parametrize("text", ["", "groceries", "Einkäufe 🛒", "x" * 1000, "line\nbreak\x00"])
-def test_what_is_encrypted_can_be_decrypted(user: User, text: str) -> None:
+def test_encrypted_text_can_be_decrypted(user: User, text: str) -> None:
     field = encrypt(user, text)
     assert user.call("POST", "/encryption/decrypt", {"value": field}).data["value"] == text
 
 
-def test_the_same_text_never_looks_the_same(user: User) -> None:
+def test_same_text_encrypts_differently_each_time(user: User) -> None:
     fields = [encrypt(user, "groceries") for _ in range(3)]
     assert len({field["iv"] for field in fields}) == len({field["ct"] for field in fields}) == 3
 
@@ -37,13 +37,13 @@ def test_another_user_can_not_decrypt_it(partner: Caller, user: User) -> None:
 
 
 @pytest.mark.parametrize("name", ["iv", "ct"])
-def test_a_changed_label_is_refused(user: User, name: str) -> None:
+def test_modified_label_is_rejected(user: User, name: str) -> None:
     field = encrypt(user, "groceries")
     field[name] = ("B" if field[name][0] == "A" else "A") + field[name][1:]
     assert user.call("POST", "/encryption/decrypt", {"value": field}).error == (400, "invalid_request", "value")
 
 
-def test_the_data_key_decrypts_on_the_partners_side(user: User) -> None:
+def test_data_key_decrypts_on_the_partners_side(user: User) -> None:
     data = user.call("GET", "/encryption/data-key").data
     field = encrypt(user, "groceries")
     key, iv, ciphertext = (base64.urlsafe_b64decode(text + "==") for text in (data["key"], field["iv"], field["ct"]))
@@ -51,6 +51,6 @@ def test_the_data_key_decrypts_on_the_partners_side(user: User) -> None:
     assert AESGCM(key).decrypt(iv, ciphertext, None) == b"groceries"
 
 
-def test_a_text_that_is_too_long_is_refused(user: User) -> None:
+def test_too_long_text_is_rejected(user: User) -> None:
     reply = user.call("POST", "/encryption/encrypt", {"value": "x" * 1001})
     assert reply.error == (400, "invalid_request", "value")

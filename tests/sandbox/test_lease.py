@@ -1,4 +1,4 @@
-"""The leased life: as long as somebody holds on, and not a moment longer, however the holder goes."""
+"""A leased sandbox lives exactly as long as someone holds its lease, however the holder ends."""
 
 from __future__ import annotations
 
@@ -44,38 +44,38 @@ def answers(sandbox: Sandbox) -> bool:
 
 
 def is_let_go(connection: socket.socket) -> bool:
-    """Whether the sandbox closes the connection, after the line that it greets with."""
+    """Whether the sandbox closes the connection after its greeting line."""
     connection.settimeout(END_SECONDS)
     while received := connection.recv(4096):
         assert b"\n" in received
     return True
 
 
-def test_it_ends_when_stdin_closes_and_nobody_holds_it() -> None:
+def test_exits_when_stdin_closes_and_nobody_holds_the_lease() -> None:
     with running() as sandbox:
         assert sandbox.process.stdin is not None
         sandbox.process.stdin.close()
         assert sandbox.process.wait(END_SECONDS) == 0
 
 
-def test_a_held_connection_keeps_it_alive_after_stdin_has_closed() -> None:
+def test_held_connection_keeps_it_alive_after_stdin_closes() -> None:
     with running() as sandbox:
         with hold(sandbox) as first, hold(sandbox):
             assert sandbox.process.stdin is not None
             sandbox.process.stdin.close()
             first.close()
-            # The other holder is still there: were that not enough, it would have ended within this time.
+            # The other holder is still connected. If the lease ignored it, the sandbox would have exited by now.
             with pytest.raises(subprocess.TimeoutExpired):
                 sandbox.process.wait(0.5)
             assert answers(sandbox)
         assert sandbox.process.wait(END_SECONDS) == 0
 
 
-def test_a_holder_that_connects_as_the_last_one_leaves_is_not_overlooked() -> None:
+def test_holder_that_connects_as_the_last_one_leaves_keeps_it_alive() -> None:
     with running() as sandbox:
         assert sandbox.process.stdin is not None
         os.kill(sandbox.process.pid, signal.SIGSTOP)
-        # While it can't run, one comes and the last one goes: when it goes on, both have happened.
+        # While the sandbox is stopped, one holder connects and the last one leaves, so it sees both at once.
         with hold(sandbox):
             sandbox.process.stdin.close()
             os.kill(sandbox.process.pid, signal.SIGCONT)
@@ -84,14 +84,14 @@ def test_a_holder_that_connects_as_the_last_one_leaves_is_not_overlooked() -> No
         assert sandbox.process.wait(END_SECONDS) == 0
 
 
-def test_each_holder_is_told_which_instance_it_holds() -> None:
+def test_each_holder_receives_the_instance_it_holds() -> None:
     with running() as sandbox, hold(sandbox) as first, hold(sandbox) as second:
         greetings = [connection.makefile("r", encoding="ascii").readline() for connection in (first, second)]
         assert greetings[0] == greetings[1]
         assert len(greetings[0].strip()) == 32
 
 
-def test_an_open_stdin_keeps_it_alive_when_connections_come_and_go() -> None:
+def test_open_stdin_keeps_it_alive_when_connections_come_and_go() -> None:
     with running() as sandbox:
         hold(sandbox).close()
         with pytest.raises(subprocess.TimeoutExpired):
@@ -99,7 +99,7 @@ def test_an_open_stdin_keeps_it_alive_when_connections_come_and_go() -> None:
         assert answers(sandbox)
 
 
-def test_it_goes_when_its_holder_is_killed() -> None:
+def test_exits_when_its_holder_is_killed() -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
     try:
         first = first_line(holder)
@@ -124,7 +124,7 @@ def test_it_goes_when_its_holder_is_killed() -> None:
                 pipe.close()
 
 
-def test_with_the_null_device_as_stdin_a_connection_is_the_lease() -> None:
+def test_connection_is_the_lease_when_stdin_is_the_null_device() -> None:
     sandbox = spawn(stdin=subprocess.DEVNULL)
     try:
         with hold(sandbox):
@@ -138,7 +138,7 @@ def test_with_the_null_device_as_stdin_a_connection_is_the_lease() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_within_two_seconds_even_while_it_is_held_and_talked_to(number: signal.Signals) -> None:
+def test_signal_ends_it_within_two_seconds_while_held_and_busy(number: signal.Signals) -> None:
     with running() as sandbox, hold(sandbox):
         port = int(sandbox.origin.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as talker:

@@ -1,4 +1,4 @@
-"""The sandbox serves what the contract documents, no more and no less."""
+"""The sandbox serves exactly the operations that the contract documents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from machines_mcp.sandbox.operations import OPERATIONS
 from tests.contract.judge import contract
 
 
-def test_every_operation_of_the_contract_is_served_with_its_scope_and_gates() -> None:
+def test_every_operation_is_served_with_its_scope_and_preconditions() -> None:
     served = {
         (operation.method, operation.path, operation.partner, operation.scope, operation.kyc, operation.agreements)
         for operation in OPERATIONS

@@ -1,4 +1,4 @@
-"""The command: what it says, where it listens, what it keeps."""
+"""The sandbox command: its output, its listener and its state file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "machines_mcp.sandbox", *arguments]
 
 
-def test_stdout_has_the_first_line_and_nothing_else_whatever_happens() -> None:
+def test_stdout_has_only_the_first_line() -> None:
     process = subprocess.Popen(command("--port", "0"), stdout=subprocess.PIPE, stdin=subprocess.PIPE, cwd=ROOT)
     try:
         first = json.loads(first_line(process))
         assert process.stdin is not None
         process.stdin.close()
-        # Without a lease the end of stdin means nothing.
+        # Without a lease, the end of stdin has no effect.
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
         assert set(first) == {"base_url", "partner_key", "control_url"}
@@ -45,8 +45,8 @@ def test_stdout_has_the_first_line_and_nothing_else_whatever_happens() -> None:
         end(process)
 
 
-def test_an_answer_does_not_wait_for_an_acknowledgement(partner: Caller) -> None:
-    """Head and body are two writes: with Nagle's algorithm on, each answer would take 40 ms on a warm connection."""
+def test_response_does_not_wait_for_an_acknowledgement(partner: Caller) -> None:
+    """Head and body are two writes. With Nagle's algorithm, each response would take 40 ms on a warm connection."""
     times = []
     for _ in range(60):
         began = time.perf_counter()
@@ -55,7 +55,7 @@ def test_an_answer_does_not_wait_for_an_acknowledgement(partner: Caller) -> None
     assert min(times[30:]) < 0.03
 
 
-def test_it_listens_on_loopback_alone_and_on_the_port_that_is_named() -> None:
+def test_listens_on_loopback_only_and_on_the_given_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with running("--port", str(port)) as sandbox:
@@ -68,14 +68,14 @@ def test_it_listens_on_loopback_alone_and_on_the_port_that_is_named() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--port", "no"), ("--port", "70000"), ("--port", "0", "--surprise")])
-def test_wrong_arguments_are_named(arguments: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_named(arguments: tuple[str, ...]) -> None:
     ended = subprocess.run(command(*arguments), capture_output=True, timeout=20, cwd=ROOT, check=False)
     assert (ended.returncode, ended.stdout) == (2, b"")
     (line,) = ended.stderr.splitlines()
     assert line.endswith(b"; see machines-mcp sandbox --help.")
 
 
-def test_a_file_keeps_users_cards_keys_and_clock_across_restarts(tmp_path: Path) -> None:
+def test_file_keeps_users_cards_keys_and_clock_across_restarts(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     with running("--db", str(file)) as sandbox:
         first = Caller(sandbox)
@@ -98,7 +98,7 @@ def test_a_file_keeps_users_cards_keys_and_clock_across_restarts(tmp_path: Path)
         third.close()
 
 
-def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
     sandbox = spawn("--db", str(tmp_path / "sandbox.db"))
     caller = Caller(sandbox)
     try:
@@ -116,7 +116,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         caller.close()
 
 
-def test_the_file_is_private_and_no_card_number_can_be_found_in_it(tmp_path: Path) -> None:
+def test_file_is_private_and_contains_no_card_number(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     with running("--db", str(file)) as sandbox:
         caller = Caller(sandbox)
@@ -133,7 +133,7 @@ def test_the_file_is_private_and_no_card_number_can_be_found_in_it(tmp_path: Pat
                 assert secret not in content
 
 
-def test_a_file_that_can_not_be_used_is_said_on_stderr(tmp_path: Path) -> None:
+def test_unusable_file_is_reported_on_stderr(tmp_path: Path) -> None:
     file = tmp_path / "notes"
     file.write_text("my notes", encoding="utf-8")
     ended = subprocess.run(
@@ -143,7 +143,7 @@ def test_a_file_that_can_not_be_used_is_said_on_stderr(tmp_path: Path) -> None:
     assert b"can't start" in ended.stderr
 
 
-def test_without_a_file_nothing_is_left_on_disk(tmp_path: Path) -> None:
+def test_nothing_is_left_on_disk_without_a_file(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path), "SQLITE_TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
         command("--port", "0"), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment

@@ -1,4 +1,4 @@
-"""Provisioning: a first deposit that comes too early is refused by name, and is welcome a moment later."""
+"""Provisioning: a first deposit that comes too early is rejected by name, and accepted shortly after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def slow(own_sandbox: Caller) -> Iterator[Caller]:
     own_sandbox.control("/provisioning", {"slow": False})
 
 
-def test_the_first_deposit_misses_its_contract_until_a_moment_later(slow: Caller) -> None:
+def test_first_deposit_has_no_contract_until_provisioned(slow: Caller) -> None:
     user: User = slow.ready_user()
     key = {"Idempotency-Key": "first-deposit"}
     assert user.call("POST", "/deposits", DEPOSIT, headers=key).error == (409, "missing_contract", None)
@@ -30,5 +30,5 @@ def test_the_first_deposit_misses_its_contract_until_a_moment_later(slow: Caller
     assert other.call("POST", "/deposits", DEPOSIT).error == (409, "missing_contract", None)
 
 
-def test_without_the_order_a_contract_is_there_at_once(own_sandbox: Caller) -> None:
+def test_contract_exists_at_once_by_default(own_sandbox: Caller) -> None:
     assert own_sandbox.ready_user().call("POST", "/deposits", DEPOSIT).status == 200

@@ -1,4 +1,4 @@
-"""The rate limit: so many calls per window, 429 with Retry-After beyond, all by the sandbox's clock."""
+"""The rate limit: a number of calls per window of the sandbox's clock, then 429 with Retry-After."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def user(own_sandbox: Caller) -> Iterator[User]:
     own_sandbox.control("/rate", {"calls": 0})
 
 
-def test_the_call_after_the_last_allowed_one_is_told_when_to_come_back(user: User) -> None:
+def test_call_over_the_limit_gets_retry_after(user: User) -> None:
     user.caller.control("/rate", {"calls": 3, "windowSeconds": 100})
     for _ in range(3):
         assert user.call("GET", "/balances").status == 200
@@ -28,13 +28,13 @@ def test_the_call_after_the_last_allowed_one_is_told_when_to_come_back(user: Use
     assert user.call("GET", "/cards").status == 200
 
 
-def test_the_limit_comes_before_the_credential(user: User) -> None:
+def test_rate_limit_is_checked_before_the_credential(user: User) -> None:
     user.caller.control("/rate", {"calls": 1, "windowSeconds": 100})
     assert user.caller.call("GET", "/cards", token="no token").error[0] == 401
     assert user.caller.call("GET", "/cards", token="no token").error[0] == 429
 
 
-def test_a_limit_of_none_lets_everything_through(user: User) -> None:
+def test_limit_of_none_allows_every_call(user: User) -> None:
     user.caller.control("/rate", {"calls": 1})
     assert user.caller.control("")["rateLimit"] == {"calls": 1, "windowSeconds": 60}
     user.caller.control("/rate", {"calls": 0})
@@ -43,5 +43,5 @@ def test_a_limit_of_none_lets_everything_through(user: User) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"calls": -1}, {"calls": "3"}, {"calls": 1, "windowSeconds": 0}])
-def test_a_bad_limit_is_refused(own_sandbox: Caller, body: dict[str, object]) -> None:
+def test_invalid_limit_is_rejected(own_sandbox: Caller, body: dict[str, object]) -> None:
     assert own_sandbox.raw("POST", "/control/rate", json=body).status_code == 400

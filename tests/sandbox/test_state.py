@@ -1,4 +1,4 @@
-"""The state: opened once, all or nothing, and only ever its own file."""
+"""The state: opened once, transactional, and limited to its own file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from machines_mcp.sandbox import ledger
 from machines_mcp.sandbox.state import TABLES, State
 
 
-def test_what_raises_leaves_no_trace() -> None:
+def test_exception_rolls_back_every_change() -> None:
     state = State.open(None)
     with pytest.raises(RuntimeError), state.transaction():
         state.advance(10)
@@ -26,7 +26,7 @@ def test_what_raises_leaves_no_trace() -> None:
     state.db.close()
 
 
-def test_a_sealed_value_opens_for_its_purpose_alone() -> None:
+def test_sealed_value_opens_only_for_its_purpose() -> None:
     state = State.open(None)
     sealed = state.seal("a secret", "cards")
     assert b"a secret" not in sealed
@@ -36,7 +36,7 @@ def test_a_sealed_value_opens_for_its_purpose_alone() -> None:
     state.db.close()
 
 
-def test_emptying_forgets_every_table_but_the_keys() -> None:
+def test_reset_empties_every_table_except_the_keys() -> None:
     state = State.open(None)
     tables = {row["name"] for row in state.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert tables == {*TABLES, "meta"}
@@ -45,7 +45,7 @@ def test_emptying_forgets_every_table_but_the_keys() -> None:
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("kind", ["text", "database", "later version"])
-def test_a_file_that_is_not_its_own_is_left_as_it_was(tmp_path: Path, kind: str, reset: bool) -> None:
+def test_foreign_file_is_left_unchanged(tmp_path: Path, kind: str, reset: bool) -> None:
     file = tmp_path / "precious"
     if kind == "text":
         file.write_text("my notes", encoding="utf-8")
@@ -64,7 +64,7 @@ def test_a_file_that_is_not_its_own_is_left_as_it_was(tmp_path: Path, kind: str,
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
-def test_a_file_of_its_own_is_made_private_again(tmp_path: Path) -> None:
+def test_own_file_is_made_private_again(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     first = State.open(file)
     key = first.partner_key
@@ -76,7 +76,7 @@ def test_a_file_of_its_own_is_made_private_again(tmp_path: Path) -> None:
     second.db.close()
 
 
-def test_a_file_from_before_a_table_was_thought_of_gains_it_and_keeps_what_it_has(tmp_path: Path) -> None:
+def test_older_file_gains_missing_tables_and_keeps_its_rows(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     first = State.open(file)
     everything = [row["name"] for row in first.rows("SELECT name FROM sqlite_master ORDER BY name")]
@@ -90,7 +90,7 @@ def test_a_file_from_before_a_table_was_thought_of_gains_it_and_keeps_what_it_ha
     second.db.close()
 
 
-def test_a_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+def test_waits_for_a_file_that_another_process_writes(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     first = State.open(file)
     with ThreadPoolExecutor(1) as pool:
@@ -103,7 +103,7 @@ def test_a_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> 
                 return second.partner_key
 
         key = pool.submit(opened)
-        # It has read the file as it was before this write by now.
+        # By now it has read the file as it was before this write.
         time.sleep(0.3)
         first.db.execute("COMMIT")
         assert key.result(timeout=30) == first.partner_key

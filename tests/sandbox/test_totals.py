@@ -1,4 +1,4 @@
-"""Running totals: always what all entries sum up to, whatever the clock does and whoever writes."""
+"""Running totals: always the sum of all entries, whatever the clock does and whoever writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START: Final = 1_000_000.0
 
 
 class StoppedClock(Clock):
-    """Stands still, so that things fall on one moment; a test sets it forward and back."""
+    """A clock that stands still, so that events share a timestamp. A test moves it forward and back."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +41,8 @@ def opened() -> Iterator[tuple[State, StoppedClock]]:
     state.db.close()
 
 
-def plain(state: State, user_id: str, now: float) -> Totals:
-    """The sums over every entry, by their definition."""
+def summed(state: State, user_id: str, now: float) -> Totals:
+    """Sum every entry by the definition of the totals."""
     there = [
         row
         for row in state.rows("SELECT * FROM entries WHERE user_id = ? AND NOT declined", user_id)
@@ -66,18 +66,18 @@ passed = st.tuples(st.just("pass"), st.sampled_from([0.0, 1.0, 3.0, 86_400.0, -2
 read = st.tuples(st.just("read"), st.sampled_from(USERS))
 
 
-# Reading is what keeps totals, so every kind of step has to come before and after one.
+# Reading updates the totals, so every kind of step must occur before and after a read.
 @settings(max_examples=200)
 @given(st.lists(entered | moved | passed | read, min_size=15, max_size=30))
-def test_the_totals_are_the_plain_sums_whatever_happens(steps: list[tuple[object, ...]]) -> None:
+def test_totals_equal_the_plain_sums(steps: list[tuple[object, ...]]) -> None:
     with opened() as (state, clock):
         for step in steps:
-            take(state, clock, step)
+            apply(state, clock, step)
         for user_id in USERS:
-            assert totals_at(state, user_id, clock.moment) == plain(state, user_id, clock.moment)
+            assert totals_at(state, user_id, clock.moment) == summed(state, user_id, clock.moment)
 
 
-def take(state: State, clock: StoppedClock, step: tuple[object, ...]) -> None:
+def apply(state: State, clock: StoppedClock, step: tuple[object, ...]) -> None:
     match step:
         case ("enter", str(user_id), str(kind), int(cents), float(ahead), float(delay), bool(declined)):
             at = clock.moment + ahead
@@ -88,11 +88,11 @@ def take(state: State, clock: StoppedClock, step: tuple[object, ...]) -> None:
         case ("pass", float(seconds)):
             clock.moment += seconds
         case ("read", str(user_id)):
-            assert totals_at(state, user_id, clock.moment) == plain(state, user_id, clock.moment)
+            assert totals_at(state, user_id, clock.moment) == summed(state, user_id, clock.moment)
 
 
 @pytest.mark.parametrize("seconds", [3.0, 10 * 366 * 86_400.0])
-def test_a_charge_posts_once_when_the_clock_is_moved_past_it(seconds: float) -> None:
+def test_charge_posts_once_when_the_clock_jumps_past_it(seconds: float) -> None:
     with opened() as (state, clock):
         ledger.enter(state, "one", "collateral", 1000, at=START)
         ledger.enter(state, "one", "spend", 300, at=START, posts_at=START + 3)
@@ -102,7 +102,7 @@ def test_a_charge_posts_once_when_the_clock_is_moved_past_it(seconds: float) -> 
             assert totals_at(state, "one", clock.moment) == Totals(1000, 0, 300)
 
 
-def test_an_entry_of_the_moment_of_the_last_reading_counts() -> None:
+def test_entry_at_the_time_of_the_last_read_is_counted() -> None:
     with opened() as (state, clock):
         for times in range(1, 4):
             ledger.enter(state, "one", "collateral", 100, at=clock.moment)

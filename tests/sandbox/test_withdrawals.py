@@ -1,4 +1,4 @@
-"""Withdrawals: pending once, then ready with a signature that is well-formed; the balance falls."""
+"""Withdrawals: pending once, then ready with a well-formed signature. The balance falls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(user: User, body: dict[str, Any], key: str | None = "withdrawal-1") -> A
 
 
 def execute(user: User) -> None:
-    """Use the live signature, so that the next one may come."""
+    """Use the live signature, so that the next one can be issued."""
     user.caller.control("/withdrawals", {"userId": user.user_id})
 
 
@@ -45,7 +45,7 @@ def ready(user: User, body: dict[str, Any], key: str | None = "withdrawal-1") ->
     return data
 
 
-def test_the_same_request_is_pending_once_then_ready_and_stays_the_same(user: User) -> None:
+def test_same_request_is_pending_once_then_ready_and_stays_the_same(user: User) -> None:
     first = ask(user, order())
     assert (first.data["status"], first.data["retryAfterSeconds"]) == ("pending", 1)
     assert first.body["next"] == {"pollAfterMs": 1000}
@@ -75,7 +75,7 @@ def test_both_contract_versions_are_executable(user: User, source: Any, path: st
     assert parameters == data["signature"]["parameters"]
 
 
-def test_a_signature_is_well_formed(user: User) -> None:
+def test_signature_is_well_formed(user: User) -> None:
     data = ready(user, order())
     proxy, token, amount, recipient, expires_at, salt, signature = data["parameters"]
     for address in (proxy, token, recipient):
@@ -88,7 +88,7 @@ def test_a_signature_is_well_formed(user: User) -> None:
     assert (data["signature"]["data"], data["signature"]["salt"]) == (signature, salt)
 
 
-def test_the_same_asset_needs_no_relay_and_another_one_does(user: User) -> None:
+def test_only_a_different_asset_needs_a_relay(user: User) -> None:
     assert ready(user, order(1000), "key-direct")["relay"] is None
     execute(user)
     data = ready(user, order(1000, destination=elsewhere()), "key-relayed")
@@ -99,7 +99,7 @@ def test_the_same_asset_needs_no_relay_and_another_one_does(user: User) -> None:
     assert (relay["toCurrency"], relay["toNetwork"]) == ("hbar", "hbar")
 
 
-def test_the_balance_falls_once_and_the_ledger_says_so(user: User) -> None:
+def test_balance_falls_once_and_the_ledger_records_it(user: User) -> None:
     ask(user, order())
     assert user.balances()["spendingPower"] == 5000
     for _ in range(3):
@@ -111,7 +111,7 @@ def test_the_balance_falls_once_and_the_ledger_says_so(user: User) -> None:
     assert [entry["amountCents"] for entry in entries] == [-5000, 10_000]
 
 
-def test_more_than_there_is_is_refused_and_holds_nothing(user: User) -> None:
+def test_amount_above_the_balance_is_rejected_and_holds_nothing(user: User) -> None:
     assert ask(user, order(10_001), "key-too-much").error == (409, "insufficient_balance", None)
     assert ask(user, order(6000), "key-first").data["status"] == "pending"
     assert ask(user, order(5500), "key-second").error == (409, "insufficient_balance", None)
@@ -119,7 +119,7 @@ def test_more_than_there_is_is_refused_and_holds_nothing(user: User) -> None:
     assert user.balances()["spendingPower"] == 4000
 
 
-def test_a_pending_withdrawal_lets_go_of_its_amount_after_half_an_hour(own_sandbox: Caller) -> None:
+def test_pending_withdrawal_releases_its_amount_after_half_an_hour(own_sandbox: Caller) -> None:
     user = own_sandbox.funded_user(100)
     ask(user, order(10_000))
     assert user.balances()["spendingPower"] == 0
@@ -130,7 +130,7 @@ def test_a_pending_withdrawal_lets_go_of_its_amount_after_half_an_hour(own_sandb
     assert user.balances()["spendingPower"] == 0
 
 
-def test_a_key_used_for_another_request_is_refused(user: User) -> None:
+def test_key_used_for_another_request_is_rejected(user: User) -> None:
     ask(user, order(5000))
     assert ask(user, order(4000)).error == (409, "idempotency_conflict", None)
     ask(user, order(5000))
@@ -143,7 +143,7 @@ def test_another_user_may_use_the_same_key(partner: Caller) -> None:
     assert ask(second, order(5000)).data["status"] == "pending"
 
 
-def test_without_a_key_an_equal_request_takes_the_pending_one_up(user: User) -> None:
+def test_equal_request_without_a_key_continues_the_pending_one(user: User) -> None:
     ready(user, order(4000), None)
     execute(user)
     assert user.balances()["spendingPower"] == 6000
@@ -176,13 +176,13 @@ def test_without_a_key_an_equal_request_takes_the_pending_one_up(user: User) -> 
         ({"adminAddress": "me"}, "invalid_request", "adminAddress"),
     ],
 )
-def test_a_bad_withdrawal_is_refused_by_field(user: User, change: dict[str, Any], code: str, field: str) -> None:
+def test_invalid_withdrawal_is_rejected_by_field(user: User, change: dict[str, Any], code: str, field: str) -> None:
     body = {name: value for name, value in (order() | change).items() if value is not ...}
     assert ask(user, body).error == (400, code, field)
     assert user.balances()["spendingPower"] == 10_000
 
 
-def test_the_source_may_be_named_by_token_or_contract(user: User) -> None:
+def test_source_may_be_named_by_token_or_contract(user: User) -> None:
     execution = ready(user, order(1000, source={"chainId": ETHEREUM}, destination=elsewhere()), "by-chain-id")[
         "execution"
     ]
@@ -214,18 +214,18 @@ def test_range_and_estimate_follow_the_price_table(
     assert (estimate["fromAmount"], estimate["fromAmountCents"]) == (50, 5000)
 
 
-def test_the_assets_are_listed_for_a_source_that_holds_collateral(user: User) -> None:
+def test_assets_are_listed_for_a_source_with_collateral(user: User) -> None:
     assert len(user.call("GET", "/withdrawals/assets", query={"sourceChainId": str(BASE)}).data["assets"]) >= 8
     refused = user.call("GET", "/withdrawals/assets", query={"sourceChainId": "1"})
     assert refused.error == (400, "chain_not_supported", "source.chainId")
 
 
-def again(user: User) -> User:
-    """The user with a session that is live after the clock has moved."""
+def fresh_session(user: User) -> User:
+    """Return the user with a session that is valid after the clock has moved."""
     return User(user.user_id, user.caller.session(user.user_id), user.caller)
 
 
-def test_fresh_keys_reach_ready_like_the_same_key(user: User) -> None:
+def test_new_keys_reach_ready_like_the_same_key(user: User) -> None:
     assert ask(user, order(), "fresh-key-1").data["status"] == "pending"
     second = ask(user, order(), "fresh-key-2").data
     assert second["status"] == "ready"
@@ -233,13 +233,13 @@ def test_fresh_keys_reach_ready_like_the_same_key(user: User) -> None:
     assert user.balances()["spendingPower"] == 5000
 
 
-def test_a_key_that_took_a_request_up_belongs_to_its_body(user: User) -> None:
+def test_key_that_continued_a_request_belongs_to_its_body(user: User) -> None:
     ask(user, order(5000), "fresh-key-1")
     ask(user, order(5000), "fresh-key-2")
     assert ask(user, order(4000), "fresh-key-2").error == (409, "idempotency_conflict", None)
 
 
-def test_one_signature_is_live_at_a_time_and_the_next_waits_for_its_end(own_sandbox: Caller) -> None:
+def test_one_signature_is_live_and_the_next_waits_for_its_end(own_sandbox: Caller) -> None:
     user = own_sandbox.funded_user(100)
     ready(user, order(4000), "the-first")
     waiting = ask(user, order(3000), "the-second")
@@ -253,18 +253,18 @@ def test_one_signature_is_live_at_a_time_and_the_next_waits_for_its_end(own_sand
     assert user.balances()["spendingPower"] == 3000
 
 
-def test_an_equal_request_is_a_new_one_once_the_first_is_signed(user: User) -> None:
+def test_equal_request_is_new_once_the_first_is_signed(user: User) -> None:
     ready(user, order(4000), "the-first")
     assert ask(user, order(4000), "the-second").data["status"] == "pending"
     assert user.balances()["spendingPower"] == 2000
 
 
-def test_a_signature_that_is_not_used_expires_and_gives_its_amount_back(own_sandbox: Caller) -> None:
+def test_unused_signature_expires_and_returns_its_amount(own_sandbox: Caller) -> None:
     user = own_sandbox.funded_user(100)
     first = ready(user, order(4000), "the-first")
     assert user.balances()["spendingPower"] == 6000
     own_sandbox.control("/clock", {"advanceSeconds": 1801})
-    user = again(user)
+    user = fresh_session(user)
     assert user.balances()["spendingPower"] == 10_000
     assert own_sandbox.raw("POST", "/control/withdrawals", json={"userId": user.user_id}).status_code == 404
     assert ask(user, order(4000), "the-first").data == first
@@ -273,13 +273,13 @@ def test_a_signature_that_is_not_used_expires_and_gives_its_amount_back(own_sand
     assert user.call("GET", "/transactions").data["transactions"][0]["amountCents"] == 10_000
 
 
-def test_another_user_is_not_kept_waiting(partner: Caller) -> None:
+def test_another_user_does_not_wait(partner: Caller) -> None:
     first, second = partner.funded_user(100), partner.funded_user(100)
     ready(first, order(4000))
     ready(second, order(4000))
 
 
-def test_a_solana_withdrawal_is_signed_for_its_program(partner: Caller) -> None:
+def test_solana_withdrawal_is_signed_for_its_program(partner: Caller) -> None:
     user, wallet = partner.funded_user(100), {"chain": "solana", "address": new_address("solana")}
     body = order(1000, destination={"currency": "rusd", "network": "solana", "address": new_address("solana")})
     source = {"source": {"chainId": 901}}
