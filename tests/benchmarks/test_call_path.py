@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from benchmarks import call_path
+from benchmarks.call_path import Tracer, path, table
+
+_MODULES = {
+    "traced_top": """
+import asyncio
+import traced_low
+
+async def serve():
+    traced_low.helper()
+    [value for value in range(3)]
+    await asyncio.sleep(0)
+    await traced_low.waits()
+    own()
+
+def own():
+    pass
+""",
+    "traced_low": """
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+def helper():
+    return inner()
+
+def inner():
+    return 1
+
+async def waits():
+    await asyncio.sleep(0)
+    with ThreadPoolExecutor(1) as pool:
+        await asyncio.get_running_loop().run_in_executor(pool, helper)
+""",
+}
+
+
+@pytest.fixture
+def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    for name, source in _MODULES.items():
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("traced_top")
+    for name in _MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_a_suspended_function_counts_once_and_a_comprehension_does_not(tmp_path: Path, top: ModuleType) -> None:
+    tracer = Tracer(tmp_path)
+    with tracer.installed(), tracer.recording() as steps:
+        asyncio.run(top.serve())
+    mine = threading.get_ident()
+    assert path(steps, mine) == ["traced_top.py", "traced_low.py", "traced_top.py"]
+    assert [module for thread, module in steps if thread == mine].count("traced_low.py") == 3
+    # `helper` and `inner` ran on another thread too.
+    assert len([module for thread, module in steps if thread != mine]) == 2
+
+
+def test_nothing_is_recorded_outside_the_block(tmp_path: Path, top: ModuleType) -> None:
+    tracer = Tracer(tmp_path)
+    with tracer.installed():
+        top.own()
+        with tracer.recording() as steps:
+            pass
+        top.own()
+    assert steps == []
+
+
+def test_the_table_names_each_call_and_its_share() -> None:
+    figures = {"before": {"get_balances": {"switches": 50}}, "after": {"get_balances": {"switches": 30}}}
+    assert table(figures).splitlines()[-1] == "| `get_balances` | 50 | 30 | 60% |"
+
+
+@pytest.mark.check
+def test_each_call_is_traced_from_the_handlers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_path.main(["--runs", "1", "--path"]) == 0
+    ways = [line for line in capsys.readouterr().out.splitlines() if " > " in line]
+    assert [way.split(":")[0] for way in ways] == ["create_card", "create_withdrawal", "get_balances"]
+    assert all("protocol/handlers.py" in way and "partner/transport.py" in way for way in ways)
