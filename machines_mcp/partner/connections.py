@@ -60,8 +60,6 @@ class Connections:
         return client
 
     def _build(self) -> None:
-        import stamina  # noqa: F401
-
         try:
             tls = self._endpoint.tls()
         except OSError:

@@ -5,6 +5,7 @@ Only this module and `connections` import httpx, and only at the first request.
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from machines_mcp.partner.errors import (
     Unreachable,
 )
 from machines_mcp.partner.request import Attempt, Credential, Request
-from machines_mcp.partner.retries import ATTEMPTS, Retries, is_repeatable
+from machines_mcp.partner.retries import Retries, is_repeatable
 from machines_mcp.partner.trace import Trace
 
 if TYPE_CHECKING:
@@ -88,35 +89,21 @@ class Transport:
         raise wire.earlier if wire.earlier and wire.outcome_known else TimedOut(outcome_known=wire.outcome_known)
 
     async def _retrying(self, wire: Attempt, credential: Credential, user_id: str | None, deadline: float) -> Envelope:
-        # Imports stamina in a thread, without blocking the event loop.
-        await self._connections.client(changing=wire.request.effect)
-        import stamina
-
-        tries = 0
-
-        def pause(error: Exception) -> bool | float:
-            if not isinstance(error, PartnerError):
-                return False
-            seconds = self._retries.pause(wire.request, error, tries, deadline - anyio.current_time())
-            if seconds is None:
-                return False
-            wire.failed(error)
-            return seconds
-
-        failure: PartnerError
-        try:
-            async for attempt in stamina.retry_context(on=pause, attempts=ATTEMPTS, timeout=None):
-                with attempt:
-                    tries += 1
-                    # No slot is held during a pause.
-                    async with self._lanes.slot(user_id):
-                        envelope = await self._attempt(wire, credential)
-        except PartnerError as error:
-            failure = error
-        else:
-            return envelope
-        # A later attempt that was refused does not show whether an earlier one took effect.
-        raise wire.in_doubt or failure
+        for tries in itertools.count(1):
+            failure: PartnerError
+            try:
+                # No slot is held during a pause.
+                async with self._lanes.slot(user_id):
+                    return await self._attempt(wire, credential)
+            except PartnerError as error:
+                failure = error
+            pause = self._retries.pause(wire.request, failure, tries, deadline - anyio.current_time())
+            if pause is None:
+                # A later attempt that was refused does not show whether an earlier one took effect.
+                raise wire.in_doubt or failure
+            wire.failed(failure)
+            await anyio.sleep(pause)
+        raise AssertionError("unreachable")
 
     async def _attempt(self, wire: Attempt, credential: Credential) -> Envelope:
         if self._trace is None:

@@ -49,7 +49,7 @@ LOADED = (
     ),
     *("machines_mcp.permissions.factory", "machines_mcp.protocol.reconciliation", "machines_mcp.partner.client"),
     *("machines_mcp.partner.transport", "machines_mcp.tools.catalog", "machines_mcp.tools.resources"),
-    *("machines_mcp.tools.services", "machines_mcp.tools.error_mapping", "sqlite3", "httpx", "httpcore", "stamina"),
+    *("machines_mcp.tools.services", "machines_mcp.tools.error_mapping", "sqlite3", "httpx", "httpcore"),
     *("machines_mcp.cli.root", "anyio._backends._asyncio"),
     *("cryptography.hazmat.primitives.ciphers.aead", "uvicorn.protocols.http.h11_impl", "uvicorn.lifespan.off"),
 )

@@ -14,12 +14,11 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-import stamina
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from machines_mcp.partner import DataKey, PartnerClient, PartnerError
+from machines_mcp.partner import DataKey, PartnerClient, PartnerError, retries
 from machines_mcp.partner.models.base import Answer as Model
 from machines_mcp.redaction.secret import Secret
 from tests.partner.schema import CANARY, JSON, ResponseStrategies, malformed
@@ -92,9 +91,9 @@ def some(examples: int) -> settings:
 
 @pytest.fixture(autouse=True, scope="module")
 def without_retries_and_closed_in_the_end() -> Iterator[None]:
-    stamina.set_testing(True, attempts=1)
-    yield
-    stamina.set_testing(False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retries, "ATTEMPTS", 1)
+        yield
     LOOP.close()
 
 

@@ -105,7 +105,7 @@ def test_plain_http_loads_no_certificates() -> None:
 def test_importing_the_client_loads_nothing_heavy() -> None:
     code = (
         "import sys, machines_mcp.partner, machines_mcp.partner.client\n"
-        "heavy = 'httpx httpcore h11 stamina tenacity truststore certifi cryptography rich click'\n"
+        "heavy = 'httpx httpcore h11 truststore certifi cryptography rich click'\n"
         "print([name for name in heavy.split() if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)

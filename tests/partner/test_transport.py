@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-import stamina
 from anyio.abc import ByteStream
 
 from machines_mcp.partner import Balances, Card, PartnerClient, concurrency, connections, errors, retries
@@ -56,10 +54,9 @@ CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationM
 
 
 @pytest.fixture
-def without_backoff() -> Iterator[None]:
+def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry as often as usual, without pauses."""
-    with stamina.set_testing(True, attempts=retries.ATTEMPTS, cap=True):
-        yield
+    monkeypatch.setattr(retries, "_PAUSES", (0.0,) * len(retries._PAUSES))
 
 
 def hasty(api: Upstream, **options: Any) -> PartnerClient:
