@@ -177,7 +177,7 @@ async def _called(
     try:
         answer = await loaded.dispatcher.call(ctx, params)
     finally:
-        if not loaded.registry.only_reads(params.name):
+        if not loaded.registry.only_reads(params.name) or (params.arguments or {}).get("wait_seconds"):
             watching.touch()
     loaded.resources.link(ctx.protocol_version, params, answer)
     return await _offered(ctx, params, answer)

@@ -1,7 +1,7 @@
 """Notify clients when a subscribed resource changes.
 
-The API does not push changes, so subscribed resources are read again after each call that may change something, and
-every minute. Only a digest of each is kept. Without subscriptions, nothing is read.
+The API does not push changes, so subscribed resources are read again after each call that may change something or
+waited for a change. Only a digest of each is kept. Without subscriptions, nothing is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 Context = ServerRequestContext[Any, Any]
 Read = Callable[[Context, types.ReadResourceRequestParams], Awaitable[types.ReadResourceResult]]
 
-LOOK_SECONDS = 60.0
 MOST = 50
 MOST_STREAMS = 16
 
@@ -50,7 +49,6 @@ class Subscriptions:
         self._bus = InMemorySubscriptionBus()
         self._listener = ListenHandler(self._bus, max_subscriptions=MOST_STREAMS, max_buffered_events=2 * MOST)
         self._touched = anyio.Event()
-        self._wanted = anyio.Event()
 
     async def subscribe(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
         """Notify the client of this connection when the resource changes (2025-11-25).
@@ -115,7 +113,6 @@ class Subscriptions:
             if uri not in self._watched and len(self._watched) >= MOST:
                 raise MCPError(code=types.INVALID_PARAMS, message="too many subscriptions")
             self._watched.setdefault(uri, Subscription(ctx, seen))
-            self._wanted.set()
         return self._watched[uri]
 
     def _drop(self, uri: str) -> None:
@@ -125,11 +122,7 @@ class Subscriptions:
 
     async def _look_on(self) -> None:
         while True:
-            if not self._watched:
-                self._wanted = anyio.Event()
-                await self._wanted.wait()
-            with anyio.move_on_after(LOOK_SECONDS):
-                await self._touched.wait()
+            await self._touched.wait()
             self._touched = anyio.Event()
             for uri in list(self._watched):
                 await self._look(uri)

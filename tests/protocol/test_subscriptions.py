@@ -53,6 +53,16 @@ async def paid(call: Call[World], args: PaidOf) -> PaidShown:
     return PaidShown(paid=sum(who == call.user_id for who, _, _ in call.services.paid))
 
 
+class AwaitedOf(UserInput):
+    wait_seconds: int = Field(0, ge=0, le=50)
+
+
+@tool(title="Await", toolset="always", action_class=ActionClass.READ)
+async def awaited(call: Call[World], args: AwaitedOf) -> PaidShown:
+    """Count what a user paid, after a wait."""
+    return PaidShown(paid=args.wait_seconds)
+
+
 RESOURCES = (
     Resource("map", "Map", "What there is.", text="# Map"),
     Resource("paid/{what}", "Paid", "What was paid.", tool="paid"),
@@ -61,7 +71,7 @@ RESOURCES = (
 
 @pytest.fixture
 def home(store: Store, clock: Clock) -> House:
-    return house(store, clock, tools=(*TOOLS, paid), resources=RESOURCES)
+    return house(store, clock, tools=(*TOOLS, paid, awaited), resources=RESOURCES)
 
 
 @dataclass
@@ -125,39 +135,47 @@ async def test_what_reads_the_same_is_not_told_of(home: House, era: Era) -> None
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_change_by_nobody_here_is_found_by_looking(
-    home: House, era: Era, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subscriptions, "LOOK_SECONDS", 0.05)
+async def test_a_change_by_nobody_here_is_found_after_a_wait_and_not_after_a_read(home: House, era: Era) -> None:
+    read: list[None] = []
+
+    async def count() -> None:
+        read.append(None)
+
     async with watcher(home, era, PAID) as found:
+        home.world.before = count
         home.world.paid.append(("anna", "elsewhere", 1))
+        await found.client.call_tool("awaited", {"user_id": "bob"})
+        await anyio.wait_all_tasks_blocked()
+        assert read == []
+        await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
         assert await found.next() == PAID
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_can_not_be_read_for_a_while_is_told_of_when_it_has_changed(
-    home: House, era: Era, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(subscriptions, "LOOK_SECONDS", 0.05)
+async def test_what_can_not_be_read_for_a_while_is_told_of_when_it_has_changed(home: House, era: Era) -> None:
     failed = anyio.Event()
 
     async def fail() -> None:
-        home.world.paid.append(("anna", "elsewhere", 1))
-        home.world.before = refuse
+        failed.set()
         raise ValueError("nothing to see")
 
     async def refuse() -> None:
         failed.set()
-        home.world.before = nothing
         raise ToolError(Code.PARTNER_UNAVAILABLE)
 
     async def nothing() -> None:
         pass
 
     async with watcher(home, era, PAID) as found:
-        home.world.before = fail
+        home.world.paid.append(("anna", "elsewhere", 1))
+        for failure in (fail, refuse):
+            failed, home.world.before = anyio.Event(), failure
+            await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
+            with anyio.fail_after(10):
+                await failed.wait()
+        home.world.before = nothing
+        await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
         assert await found.next() == PAID
-    assert failed.is_set()
 
 
 async def test_an_address_that_leads_nowhere_can_not_be_watched(home: House) -> None:

