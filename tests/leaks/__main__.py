@@ -1,4 +1,4 @@
-"""`python -m tests.leaks --calls N --seed S`: call every tool against a hostile upstream and search every byte."""
+"""`python -m tests.leaks --calls N --seed S`: call every tool against a hostile upstream and search all output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.leaks.campaign import SEGMENT_CALLS, Campaign, simulator
 
 
 def main() -> int:
-    """Run it; 1 where a secret was found or a server failed."""
+    """Run the campaign. Return 1 if a secret was found or a server failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.leaks", description=__doc__)
     parser.add_argument("--calls", type=int, default=300, help="how many tool calls")
     parser.add_argument("--seed", type=int, default=None, help="of the secrets and the choices; printed")

@@ -1,7 +1,7 @@
-"""Arguments for tools, made of the schemas that the server itself lists: right ones, odd ones, and wrong ones.
+"""Tool arguments generated from the schemas that the server lists: valid, odd and wrong ones.
 
-A secret stands only where it must never be seen again (README.md says where that is): in a call that can't be valid,
-in the identity data, and, where it is a card number, in texts that are shown.
+Secrets appear only where they must never be seen again (see README.md): in calls that can't be valid, in identity data
+and, for card numbers, in displayed texts.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _ODD_VALUES: tuple[Any, ...] = (
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A call that waits for a person: at the desk, or at a card's own page where it has one."""
+class PendingCall:
+    """A call that waits for a person, at the desk or on the card's own page."""
 
     tool: str
     given: dict[str, Any]
@@ -40,16 +40,16 @@ class Waiting:
 
 
 @dataclass
-class Known:
-    """What a caller has learnt so far of one user's things."""
+class KnownIds:
+    """The ids that a caller has learned about one user."""
 
     cards: list[str] = field(default_factory=list)
     deposits: list[str] = field(default_factory=list)
     quotes: list[str] = field(default_factory=list)
-    approvals: list[Waiting] = field(default_factory=list)
+    approvals: list[PendingCall] = field(default_factory=list)
 
     def learn(self, body: Mapping[str, Any]) -> None:
-        """Take the ids out of a result."""
+        """Collect the ids in a result."""
         for name, kept in (("card_id", self.cards), ("deposit_id", self.deposits), ("quote_id", self.quotes)):
             value = body.get(name)
             if isinstance(value, str) and value not in kept:
@@ -58,23 +58,23 @@ class Known:
 
 
 class Arguments:
-    """Makes the arguments of calls for one user."""
+    """Generates call arguments for one user."""
 
     def __init__(self, rng: random.Random, canaries: Canaries, tools: Mapping[str, Schema], user: str | None) -> None:
         self.rng = rng
         self.canaries = canaries
         self.tools = tools
         self.user = user
-        self.known = Known()
+        self.known = KnownIds()
         self._number = next(canary for canary in canaries.typed if canary.kind == "pan")
 
     def valid(self, tool: str) -> dict[str, Any]:
-        """Arguments that the schema takes, as far as the ids in them are known."""
+        """Return arguments that the schema accepts, using known ids where possible."""
         schema = self.tools[tool]
         required = schema.get("required", ())
         chosen = [name for name in schema.get("properties", {}) if name in required or self.rng.random() < 0.4]
         if tool == "submit_kyc":
-            # All of it, or, where a form asks the person, nothing.
+            # Either all fields or, if a form asks the person, none.
             chosen = list(schema["properties"]) if self.rng.random() < 0.7 else ["user_id"] * (self.user is not None)
         given = {name: self._value(name, schema["properties"][name]) for name in chosen if name != "approval_id"}
         if ("limit_amount_cents" in given) != ("limit_frequency" in given):
@@ -85,7 +85,7 @@ class Arguments:
         return given
 
     def odd(self, tool: str) -> dict[str, Any]:
-        """Valid ones of which some are at the edge, or beyond it. No secrets: the call may be valid after all."""
+        """Return valid arguments, some at or beyond a limit. They hold no secrets, because the call may be valid."""
         given = self.valid(tool)
         for name in self.rng.sample(sorted(given), k=min(len(given), self.rng.choice([1, 1, 2]))):
             odd = self.rng.choice(_ODD_TEXTS) if self.rng.random() < 0.5 else self.rng.choice(_ODD_VALUES)
@@ -95,7 +95,7 @@ class Arguments:
         return given
 
     def wrong(self, tool: str) -> object:
-        """What no tool takes, with secrets in it: as names, as values, in what is nested."""
+        """Return arguments that no tool accepts, with secrets as names, as values and in nested places."""
         given: dict[str, Any] = self.valid(tool)
         properties = self.tools[tool].get("properties", {})
         name = self.rng.choice(sorted(properties) or ["nothing"])
@@ -123,13 +123,13 @@ class Arguments:
         return given
 
     def secret(self) -> str:
-        """One of the caller's own secrets, in clear or written in some way."""
+        """Return one of the caller's own secrets, plain or encoded."""
         canary = self.rng.choice(self.canaries.typed)
         way = self.rng.choice(tuple(ENCODINGS)) if self.rng.random() < 0.3 else "plain"
         return ENCODINGS[way](canary.sample).decode("utf-8", "replace")
 
     def number(self) -> str:
-        """A text with the caller's own card number in it, written so that anybody can tell what it is."""
+        """Return a text with the caller's own card number, written so that its form identifies it."""
         return f"about {ENCODINGS[self.rng.choice(_LEGIBLE)](self._number.value).decode()}"
 
     def _value(self, name: str, schema: Schema) -> Any:
@@ -142,7 +142,7 @@ class Arguments:
             return self.rng.choice(schema["enum"])
         match schema.get("type"):
             case "integer":
-                return self._whole(name, schema)
+                return self._integer(name, schema)
             case "number":
                 return self.rng.choice([1, 10, 25.5, 100, 1000])
             case "array":
@@ -153,7 +153,7 @@ class Arguments:
             case _:
                 return "".join(self.rng.choice(string.ascii_letters) for _ in range(self.rng.randrange(4, 12)))
 
-    def _whole(self, name: str, schema: Schema) -> int:
+    def _integer(self, name: str, schema: Schema) -> int:
         if name == "wait_seconds":
             return self.rng.choice([0, 0, 0, 1])
         low, high = schema.get("minimum", 0), schema.get("maximum", 10_000)
@@ -190,7 +190,7 @@ class Arguments:
         return self.rng.choice(["Groceries", "Café “Zoë”", "🎁 gifts", "a" * 60])
 
     def identity(self) -> dict[str, str]:
-        """What the identity check asks for, with secrets in every field that takes them."""
+        """Return identity data with secrets in every field that accepts them."""
         known = self.canaries.identity
         return {
             "first_name": known["kyc name"].value,

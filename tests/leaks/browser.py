@@ -1,4 +1,4 @@
-"""The person at a browser: signs in at the desk, decides what waits, fills in the form, looks at a card on its page."""
+"""The person's browser: signs in to the desk, decides approvals, fills in the form and opens card pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPTION = re.compile(r'<option value="([^"]+)"')
 
 @dataclass(frozen=True)
 class Page:
-    """An answer: its status, where it leads, its cookie, and its text."""
+    """A response: its status, redirect target, cookie and text."""
 
     status: int
     location: str
@@ -33,7 +33,7 @@ class Page:
 
 @dataclass
 class Browser:
-    """`pages` is all that the desk has shown. What a card's own page shows is meant for the person, and is not kept."""
+    """`pages` holds everything the desk has shown. Card pages are meant for the person and are not kept."""
 
     canaries: Canaries
     pages: bytearray = field(default_factory=bytearray)
@@ -43,12 +43,12 @@ class Browser:
     _cookies: dict[str, str] = field(default_factory=dict)
 
     async def look(self, desk: str) -> None:
-        """What waits, what was decided, and the audit."""
+        """Open the pending approvals, the past decisions and the audit page."""
         for path in ("/", "/audit"):
             await self._open(desk, path)
 
     async def approve(self, desk: str, approval_id: str) -> bool:
-        """Say yes at the desk, with the passphrase."""
+        """Approve at the desk with the passphrase."""
         path = f"/decisions/{approval_id}"
         page = await self._open(desk, path)
         answer = await self._send(desk, page, path, {"decision": "approve", "passphrase": self.canaries.passphrase})
@@ -56,7 +56,7 @@ class Browser:
         return answer is not None and answer.status == 303
 
     async def fill_in(self, desk: str, approval_id: str, values: Mapping[str, str]) -> bool:
-        """Fill in the identity form of a waiting intent and send it; what has a list gets the first of the list."""
+        """Fill in and submit the identity form of a pending approval. Lists get their first option."""
         path = f"/kyc/{approval_id}"
         page = await self._open(desk, path)
         fields = {name: values.get(name, "") for _, name in _FIELD.findall(page.text) if name != "passphrase"}
@@ -70,7 +70,7 @@ class Browser:
         return answer is not None and answer.status == 303
 
     async def see_card(self, address: str) -> bool:
-        """Open a card's page, type the passphrase, and look: whether number and code are there."""
+        """Open a card's page with the passphrase. Return whether number and code are shown."""
         page = await self._request("GET", address)
         token = _HIDDEN.search(page.text)
         if token is None:

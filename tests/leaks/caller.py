@@ -1,4 +1,4 @@
-"""One caller of a server: a user's whole journey, then whatever comes into its head. Counts what it did."""
+"""A caller of a server: completes a user's journey, then makes random calls and counts their outcomes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.leaks.arguments import Arguments, Waiting
+from tests.leaks.arguments import Arguments, PendingCall
 from tests.leaks.browser import Browser
 from tests.leaks.canaries import Canaries
 from tests.leaks.server import Answer, Server
 from tests.leaks.upstream import Upstream
 
 JOURNEY = ("create_session", "resolve_user", "submit_kyc", "get_kyc_status", "accept_agreements", "create_deposit")
-# A reveal starts a process; more of them would be all that a run does.
+# A reveal starts a process, so reveals are rare; otherwise they would take up the whole run.
 REVEALS = 0.02
-# What needs nobody to have money or a card.
+# Tools that need neither money nor a card.
 _NEEDY = frozenset({"valid", "odd", "reveal", "approval", "approve", "slow", "resource"})
 _METHODS = (
     "tools/listt", "logging/setLevel", "sampling/createMessage", "resources/subscribe", "rpc.discover", "tasks/list",
@@ -31,18 +31,18 @@ _METHODS = (
 
 @dataclass
 class Tally:
-    """What was done: tool calls, those that went on to the API, all other messages, and how each ended."""
+    """Counts of tool calls, of those that reached the API, of other messages, and of each outcome."""
 
     calls: int = 0
     reached: int = 0
     others: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
-    """How long calls took in all, by outcome."""
+    """Total seconds of calls, by outcome."""
     questions: int = 0
 
     def add(self, other: Tally) -> None:
-        """Both together."""
+        """Add another tally to this one."""
         self.calls += other.calls
         self.reached += other.reached
         self.others += other.others
@@ -52,17 +52,17 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What a server lists: its tools with their schemas, its prompts with the names of their arguments."""
+class Listing:
+    """A server's tools with their schemas and its prompts with their argument names."""
 
     tools: Mapping[str, Mapping[str, Any]]
     prompts: tuple[tuple[str, tuple[str, ...]], ...]
 
     @classmethod
-    async def of(cls, server: Server) -> Offer:
-        """Ask for it."""
-        tools = (await server.ask("tools/list", {}))["result"]["tools"]
-        prompts = (await server.ask("prompts/list", {}))["result"]["prompts"]
+    async def of(cls, server: Server) -> Listing:
+        """Request the lists."""
+        tools = (await server.send_request("tools/list", {}))["result"]["tools"]
+        prompts = (await server.send_request("prompts/list", {}))["result"]["prompts"]
         return cls(
             {tool["name"]: tool["inputSchema"] for tool in tools},
             tuple((p["name"], tuple(argument["name"] for argument in p.get("arguments", ()))) for p in prompts),
@@ -71,7 +71,7 @@ class Offer:
 
 @dataclass
 class Person:
-    """Who answers the dialogs: nearly always with yes, seldom with no, which pauses a tool, at times with nonsense."""
+    """The person who answers dialogs: nearly always yes, seldom no (which starts a cooldown), sometimes nonsense."""
 
     rng: random.Random
     canaries: Canaries
@@ -100,14 +100,15 @@ class Person:
 
 
 class Caller:
-    """Calls `server` for one user. `only` names the kinds of calls it makes (see `KINDS`), `tools` which; None all."""
+    """Calls `server` for one user. `only` limits the kinds of calls (see `KINDS`) and `tools` the tools; None means
+    all."""
 
     def __init__(
         self,
         server: Server,
         upstream: Upstream,
         rng: random.Random,
-        offer: Offer,
+        offer: Listing,
         tally: Tally,
         *,
         user: str,
@@ -128,19 +129,19 @@ class Caller:
         self._kinds = [kind for kind in KINDS if only is None or kind in only]
 
     async def journey(self) -> None:
-        """Sign up and be funded, with an upstream that breaks nothing."""
+        """Sign up and get funded, with an upstream that injects no faults."""
         self.upstream.calm.add(self.user)
         steps = JOURNEY if _NEEDY & set(self._kinds) else JOURNEY[:2]
         for tool in steps:
-            await self.settle(tool)
+            await self.call_until_success(tool)
         for deposit in self.arguments.known.deposits[-1:]:
             await self.upstream.control("/deposits", depositId=deposit)
         if steps is JOURNEY:
-            await self.settle("create_card")
+            await self.call_until_success("create_card")
         self.upstream.calm.discard(self.user)
 
-    async def settle(self, tool: str) -> None:
-        """Call a tool until it goes well: a dialog's answer can be nonsense."""
+    async def call_until_success(self, tool: str) -> None:
+        """Call a tool until it succeeds, since a dialog's answer may be nonsense."""
         for _ in range(6):
             given = self.arguments.valid(tool)
             if tool == "create_deposit":
@@ -153,8 +154,8 @@ class Caller:
             if outcome == "ok":
                 return
 
-    async def agree(self, waiting: Waiting) -> str:
-        """Have the person say yes where they can, and repeat the call."""
+    async def agree(self, waiting: PendingCall) -> str:
+        """Have the person approve if they can, and repeat the call."""
         form = f"/kyc/{waiting.approval_id}"
         if waiting.page is not None and waiting.page.endswith(form):
             await self.browser.fill_in(waiting.page.removesuffix(form), waiting.approval_id, self.arguments.identity())
@@ -165,14 +166,14 @@ class Caller:
         return await self.call(waiting.tool, waiting.given | {"approval_id": waiting.approval_id})
 
     async def step(self) -> None:
-        """Do something."""
+        """Make one random call."""
         (kind,) = self.rng.choices(self._kinds, [KINDS[kind][0] for kind in self._kinds])
         await KINDS[kind][1](self)
 
-    # Tools.
+    # Tool calls.
 
     async def call(self, tool: str, given: object, meta: Mapping[str, Any] | None = None) -> str:
-        """Call a tool and count what came of it."""
+        """Call a tool and count its outcome."""
         before, begun = self.upstream.requests[self.user], time.monotonic()
         answer = await self.server.call(tool, given, meta=meta or {})
         self.tally.calls += 1
@@ -198,21 +199,21 @@ class Caller:
             return "ok"
         body = _object(result["content"][0]["text"])
         if "approval_id" in body and isinstance(given, dict):
-            waiting = Waiting(tool, given, body["approval_id"], body.get("desk"), body.get("page"))
+            waiting = PendingCall(tool, given, body["approval_id"], body.get("desk"), body.get("page"))
             self.arguments.known.approvals.append(waiting)
             del self.arguments.known.approvals[:-10]
         return str(body.get("code"))
 
     async def valid(self) -> None:
-        """A call as it should be."""
+        """Make a valid call."""
         await self.call(tool := self._tool(), self.arguments.valid(tool))
 
     async def odd(self) -> None:
-        """A call at the edge of what is valid."""
+        """Make a call at the edge of validity."""
         await self.call(tool := self._tool(), self.arguments.odd(tool))
 
     async def wrong(self) -> None:
-        """A call that can't be valid, with secrets in it."""
+        """Make an invalid call that contains secrets."""
         secret = self.arguments.secret
         if self.rng.random() < 0.1:
             await self.call(secret(), {"a": secret(), secret(): 1})
@@ -222,7 +223,7 @@ class Caller:
         await self.call(tool, self.arguments.wrong(tool), meta)
 
     async def reveal(self) -> None:
-        """A card's details, in the vault."""
+        """Reveal a card in the vault."""
         self.upstream.calm.add(self.user)
         sinks = self._offer.tools["reveal_card"]["properties"]["sink"].get("enum", ["none"])
         given = self.arguments.valid("reveal_card") | {"sink": self.rng.choice(sinks)}
@@ -231,11 +232,11 @@ class Caller:
             outcome = await self.agree(self.arguments.known.approvals[-1])
         self.upstream.calm.discard(self.user)
         if outcome == "not_found":
-            await self.settle("create_card")
+            await self.call_until_success("create_card")
 
     async def approval(self) -> None:
-        """A call with an approval id: of its own, of another call, changed, or made up."""
-        made_up = Waiting("create_card", {"user_id": self.user}, "ab" * 16, None, None)
+        """Make a call with an approval id: its own, another call's, a modified one or a made-up one."""
+        made_up = PendingCall("create_card", {"user_id": self.user}, "ab" * 16, None, None)
         waiting = self.rng.choice(self.arguments.known.approvals or [made_up])
         tool, given, approval = waiting.tool, waiting.given, waiting.approval_id
         chance = self.rng.random()
@@ -246,27 +247,27 @@ class Caller:
         await self.call(tool, given | {"approval_id": approval})
 
     async def approve(self) -> None:
-        """A yes at the desk for a call that waits, or a look at the desk."""
+        """Approve a pending call at the desk, or only look at the desk."""
         waiting = [known for known in self.arguments.known.approvals if known.desk is not None]
         if waiting and waiting[-1].desk is not None:
             await self.browser.look(waiting[-1].desk)
             await self.agree(self.rng.choice(waiting))
 
     async def slow(self) -> None:
-        """A call that reports its progress, and one that is given up half-way."""
+        """Make a call with progress reports, or cancel a call midway."""
         tool = "get_deposit"
-        # The newest has not arrived yet.
-        await self.settle("create_deposit")
+        # The newest request has not arrived yet.
+        await self.call_until_success("create_deposit")
         given = self.arguments.valid(tool) | {"wait_seconds": 1}
         if self.arguments.known.deposits:
             given["deposit_id"] = self.arguments.known.deposits[-1]
         await self.call(tool, given, {"progressToken": self.server.new_id()})
         number = self.server.new_id()
         line = self.server.request("tools/call", {"name": tool, "arguments": given}, number=number)
-        answer = asyncio.create_task(self.server.answer(number, line))
+        answer = asyncio.create_task(self.server.response_to(number, line))
         await asyncio.sleep(self.rng.random() * 0.2)
         params = {"requestId": number, "reason": self.arguments.secret()}
-        self.server.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+        self.server.notify({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
         await asyncio.sleep(0.05)
         self.server.forget(number)
         await answer
@@ -278,17 +279,17 @@ class Caller:
             if tool != "reveal_card" or self.rng.random() < REVEALS:
                 return tool
 
-    # Everything else.
+    # Other requests.
 
-    async def ask(self, method: str, params: Mapping[str, Any], name: str | None = None) -> None:
-        """Send a request that is no tool call, and count what came of it."""
-        answer = await self.server.ask(method, params)
+    async def send_request(self, method: str, params: Mapping[str, Any], name: str | None = None) -> None:
+        """Send a request that is not a tool call, and count its outcome."""
+        answer = await self.server.send_request(method, params)
         self.tally.others += 1
         outcome = "ok" if "result" in answer else str(answer.get("error", {}).get("code", "no answer"))
         self.tally.outcomes[f"{name or method}: {outcome}"] += 1
 
     async def resource(self) -> None:
-        """A resource, or an address that is none."""
+        """Read a resource or an unknown address."""
         cards = self.arguments.known.cards
         prefix = f"machines://users/{self.user}/"
         places = ["journey", *(prefix + path for path in ("kyc/fields", "agreements", "transactions"))]
@@ -296,36 +297,36 @@ class Caller:
         if self.rng.random() < 0.4:
             secret = self.arguments.secret()
             places = [f"machines://{secret}", prefix + f"cards/{secret}", secret, f"file:///{secret}"]
-        await self.ask("resources/read", {"uri": self.rng.choice(places)})
+        await self.send_request("resources/read", {"uri": self.rng.choice(places)})
 
     async def prompt(self) -> None:
-        """A prompt, filled with ordinary words, or one that is none."""
+        """Get a prompt with ordinary arguments, or an unknown prompt."""
         if self.rng.random() < 0.3:
-            await self.ask(
+            await self.send_request(
                 "prompts/get", {"name": self.arguments.secret(), "arguments": {"a": self.arguments.secret()}}
             )
             return
         name, places = self.rng.choice(self._offer.prompts)
         given = {place: self.arguments.number() for place in places if place != "user_id"}
-        await self.ask("prompts/get", {"name": name, "arguments": given})
+        await self.send_request("prompts/get", {"name": name, "arguments": given})
 
     async def completion(self) -> None:
-        """A completion by a name that is known, or by a secret."""
+        """Request a completion for a known name or for a secret."""
         name = self.rng.choice(["user_id", "card_id", "currency", "network", "limit", self.arguments.secret()])
         typed = self.rng.choice(["", "u", self.arguments.secret()])
         reference = {"type": "ref/prompt", "name": self.arguments.secret()}
         params = {"ref": reference, "argument": {"name": name, "value": typed}}
-        await self.ask("completion/complete", params, None)
+        await self.send_request("completion/complete", params, None)
 
     async def unknown(self) -> None:
-        """A method that there is not, or parameters that it does not take."""
+        """Call an unknown method, or a known one with unknown parameters."""
         secret = self.arguments.secret
         method = self.rng.choice([*_METHODS, secret(), f"tools/{secret()}"])
         params: dict[str, Any] = {secret(): [secret()], "level": secret(), "uri": secret(), "cursor": secret()}
-        await self.ask(method, params, method if method in _METHODS else "(no such method)")
+        await self.send_request(method, params, method if method in _METHODS else "(no such method)")
 
     async def malformed(self) -> None:
-        """A line that is no request, then one that is, so that the first has been read."""
+        """Send a malformed line and then a valid request, which shows that the first was read."""
         secret = self.arguments.secret
         lines: list[bytes] = [
             b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ' + secret().encode(),
@@ -341,13 +342,13 @@ class Caller:
             json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": [secret()]}).encode(),
             json.dumps({"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"x": secret()}}).encode(),
         ]
-        self.server.say(self.rng.choice(lines))
-        await self.ask("tools/list", {}, "(malformed)")
+        self.server.send_line(self.rng.choice(lines))
+        await self.send_request("tools/list", {}, "(malformed)")
 
     async def catalogue(self) -> None:
-        """The lists."""
+        """Request the lists."""
         for method in ("tools/list", "prompts/list", "resources/list", "resources/templates/list"):
-            await self.ask(method, {})
+            await self.send_request(method, {})
 
 
 KINDS: dict[str, tuple[float, Callable[[Caller], Awaitable[None]]]] = {
@@ -365,11 +366,11 @@ KINDS: dict[str, tuple[float, Callable[[Caller], Awaitable[None]]]] = {
     "malformed": (3, Caller.malformed),
     "catalogue": (0.3, Caller.catalogue),
 }
-"""How often each kind of step is taken, beside the others, and what it does."""
+"""The relative frequency and the method of each kind of step."""
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The object that a text begins with; what follows it is for the scanner."""
+    """Parse the object at the start of a text. The scanner reads the rest."""
     try:
         found, _ = json.JSONDecoder().raw_decode(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A run: servers with callers, two at a time, until so many tools were called; then all bytes are scanned."""
+"""A leak campaign: run servers with callers, two at a time, up to a number of tool calls, and scan all output."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from pathlib import Path
 from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
 
 from tests.leaks.browser import Browser
-from tests.leaks.caller import Caller, Offer, Person, Tally
+from tests.leaks.caller import Caller, Listing, Person, Tally
 from tests.leaks.canaries import Canaries
 from tests.leaks.scanner import Hit, Scanner
 from tests.leaks.server import ERAS, POLICY, Era, Server, serving
-from tests.leaks.upstream import SHOWN_WORD, Mood, Upstream, upstream
+from tests.leaks.upstream import SHOWN_WORD, Behaviour, Upstream, upstream
 
 CALLERS = 6
 SEGMENT_CALLS = 1500
-# Servers that run side by side: one waits while the other's process is busy.
+# Concurrent servers. One waits while the other's process is busy.
 AT_ONCE = 2
 
 Scanned = tuple[dict[str, int], list[tuple[str, Hit]]]
-"""Bytes by channel, and what was found in which."""
+"""Bytes by channel, and the hits with their channel."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How a server of a run is used."""
+    """How one server of a campaign is used."""
 
     era: Era
     dialog: bool = True
@@ -47,7 +47,7 @@ class Mode:
     fault: str = ""
     echo: float = 0.0
     form: bool = False
-    """Whether identity data goes by a form at the desk, past the model."""
+    """Whether identity data is collected by the desk's form, bypassing the model."""
 
     def __str__(self) -> str:
         marks = ["dialog" if self.dialog else "no dialog"]
@@ -68,7 +68,7 @@ MODES = (
 
 @dataclass
 class Report:
-    """What a run did and found."""
+    """The counts and findings of a campaign."""
 
     seed: int
     tally: Tally = field(default_factory=Tally)
@@ -85,10 +85,10 @@ class Report:
     masked: int = 0
     unexpected: list[str] = field(default_factory=list)
     hits: list[tuple[str, str, Hit]] = field(default_factory=list)
-    """Mode, channel, and what was found there."""
+    """Mode, channel and hit."""
 
     def lines(self) -> Iterator[str]:
-        """The report, for a person."""
+        """Format the report for a person."""
         tally = self.tally
         yield f"seed {self.seed}: {tally.calls} tool calls on {self.servers} servers in {self.seconds:.0f} s"
         yield f"  {tally.reached} of them reached upstream, in {self.requests} requests; {self.reveals} cards revealed"
@@ -111,7 +111,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Simulator:
-    """Where the simulator is."""
+    """The address and partner key of a simulator."""
 
     url: str
     key: str
@@ -119,7 +119,7 @@ class Simulator:
 
 @contextmanager
 def simulator() -> Iterator[Simulator]:
-    """The project's simulator, as a process that ends with the block."""
+    """Run the project's simulator as a process until the block ends."""
     command = (sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -131,9 +131,9 @@ def simulator() -> Iterator[Simulator]:
 
 
 def scan(folder: Path, seed: int, targets: bytes, channels: str = "") -> Scanned:
-    """Search what a server left behind: outputs, state, trace, its processes, the addresses it asked for.
+    """Search everything a server left: output, state, trace, process details and requested addresses.
 
-    Only the channels whose names begin with `channels`. The server may still be at work.
+    Scans only channels whose names begin with `channels`. The server may still be running.
     """
     canaries = Canaries(seed)
     scanner = Scanner(canaries.all)
@@ -149,22 +149,23 @@ def scan(folder: Path, seed: int, targets: bytes, channels: str = "") -> Scanned
         path = folder / name
         look(name, path.read_bytes() if path.exists() else b"")
     for path in sorted((folder / "state").rglob("*")):
-        # A file that is about to take another's place may have done so.
+        # A temporary file may have been renamed since it was listed.
         with suppress(FileNotFoundError):
             if path.is_file():
                 look(f"state/{path.name}", path.name.encode() + b"\n" + path.read_bytes())
     look("request states", b"\n".join(_unsealed(folder)))
     desk = folder / "desk"
-    # The person's own page repeats what they typed into it themselves.
+    # The person's own page repeats what they typed.
     others = [canary for canary in canaries.all if canary.origin not in ("typed", "identity")]
     look("desk", desk.read_bytes() if desk.exists() else b"", Scanner(others))
-    # An id or a search is the caller's own words; what else stands in an address is not.
+    # Ids and searches in an address are the caller's own words. Nothing else in it may be a secret of theirs.
     look("request targets", targets, Scanner([*canaries.own, *canaries.identity.values()]))
     return dict(sizes), hits
 
 
 def _unsealed(folder: Path) -> Iterator[bytes]:
-    """What the server gave its client to keep, opened with its own key: the client can't, but may show it around."""
+    """Yield the request states given to the client, opened with the server's key. The client can't open them but may
+    pass them on."""
     path, said = folder / "stdout", folder / "state"
     keys = list(said.rglob("request-state.key"))
     for key in keys:
@@ -175,7 +176,7 @@ def _unsealed(folder: Path) -> Iterator[bytes]:
 
 
 def _keep(server: Server, browser: Browser, folder: Path) -> None:
-    """Put beside the state what has been said and seen so far."""
+    """Write the output, desk pages and process details so far next to the state."""
     (folder / "stdout").write_bytes(server.stdout)
     (folder / "desk").write_bytes(browser.pages)
     (folder / "proc").write_bytes(b"\n".join(sorted(server.seen_in_proc)))
@@ -183,10 +184,10 @@ def _keep(server: Server, browser: Browser, folder: Path) -> None:
 
 @dataclass
 class Campaign:
-    """A run in the making. `modes` are used in turn; `only` and `tools` limit the callers to some steps and tools.
+    """A campaign. `modes` are used in turn; `only` and `tools` limit the callers to some steps and tools.
 
-    With `seek`, the beginning of a channel's name, no other channel is searched, and a server is left as soon as a
-    secret was found there.
+    `seek` is the beginning of a channel's name. With it, only those channels are searched, and a server stops as soon
+    as a secret was found.
     """
 
     calls: int
@@ -203,7 +204,7 @@ class Campaign:
     seek: str = ""
 
     async def run(self) -> Report:
-        """Do it, and scan in a process beside."""
+        """Run the campaign and scan in a second process."""
         report = Report(self.seed)
         begun = time.monotonic()
         with (
@@ -235,9 +236,9 @@ class Campaign:
     async def _segment(
         self, report: Report, mode: Mode, number: int, folder: Path, calls: int, scanners: Executor
     ) -> bytes:
-        """One server's life; what it said lies in `folder` afterwards."""
+        """Run one server. Its output stays in `folder`."""
         seed = self.seed * 100_003 + number
-        mood = Mood(faults=mode.faults, fault=mode.fault, echo=mode.echo)
+        mood = Behaviour(faults=mode.faults, fault=mode.fault, echo=mode.echo)
         made = Upstream(Canaries(self.seed), self.simulator.url, self.simulator.key, seed, mood)
         tally = Tally()
         async with upstream(made) as up:
@@ -246,7 +247,7 @@ class Campaign:
             pinned = f"user-{seed}" if mode.pinned else None
             async with serving(
                 *(folder, mode.era, up),
-                asked=person,
+                on_question=person,
                 dialog=mode.dialog,
                 pinned=pinned,
                 policy=POLICY + "[identity]\nthrough_model = false\n" * mode.form,
@@ -262,7 +263,7 @@ class Campaign:
                 await self._call(server, up, browser, tally, seed, pinned, calls, leaks)
                 if server.ended:
                     report.unexpected.append(f"server {number} ({mode}) ended by itself")
-                # Half of them are killed: what is not written back yet stays where it is.
+                # Kill half of the servers, so that unflushed data stays in place.
                 await server.end(kill=number % 2 == 0)
                 _keep(server, browser, folder)
                 report.shown += server.stdout.count(SHOWN_WORD.encode())
@@ -288,11 +289,11 @@ class Campaign:
         calls: int,
         leaks: Callable[[], Awaitable[bool]],
     ) -> None:
-        offer = await Offer.of(server)
+        offer = await Listing.of(server)
         found, look_at = False, 0
 
         def done() -> int:
-            # Where only some kinds of steps are taken there may be no tool calls among them.
+            # Limited to some kinds of steps, a run may contain no tool calls.
             return tally.calls + (tally.others if self.only else 0)
 
         async def work(place: int) -> None:
@@ -310,7 +311,7 @@ class Campaign:
             await caller.journey()
             while done() < calls and not server.ended and not found:
                 if self.seek and done() >= look_at:
-                    # So that all looks together cost little more than the last.
+                    # Growing intervals keep the total cost of scanning close to that of the last scan.
                     look_at = done() * 3 // 2
                     if await leaks():
                         found = True

@@ -1,6 +1,6 @@
-"""Values that must never be seen: a set per run, made of a seed, every one unlike anything that is there by chance.
+"""Canaries: a set of secret values per run, generated from a seed, that never occur by chance.
 
-No card number stands in a file: they are made here, when a run begins.
+No card number is stored in a file. They are generated when a run begins.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TOKEN = string.ascii_letters + string.digits
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """One secret: its kind, and who put it there (`own`, `stray`, `shown`, `typed`, `identity`; see README.md)."""
+    """One secret with its kind and its origin (`own`, `stray`, `shown`, `typed`, `identity`; see README.md)."""
 
     kind: str
     origin: str
@@ -25,22 +25,22 @@ class Canary:
 
     @property
     def name(self) -> str:
-        """How a report names it."""
+        """The secret's name in a report."""
         return f"{self.kind}/{self.origin}"
 
     @property
     def sample(self) -> str:
-        """The secret as it would stand in a text: a code of four digits alone could be anything."""
+        """The secret as it would appear in a text. A bare four-digit code would be ambiguous."""
         return f'"cvc": "{self.value}"' if self.kind == "cvc" else self.value
 
     @property
     def is_digits(self) -> bool:
-        """Whether only the digits of it tell it from others."""
+        """Whether only its digits distinguish it."""
         return self.kind in ("pan", "expiry+pan", "ssn")
 
     @property
     def core(self) -> str:
-        """The part of it that nothing else has: of a number its digits, of a text its letters and digits, small."""
+        """Its distinctive part: a number's digits, or a text's letters and digits in lower case."""
         match self.kind:
             case "expiry+pan":
                 return self.value[:16]
@@ -57,39 +57,39 @@ class Canary:
 
 
 def card_number(rng: random.Random, *, prefix: str = "400000", last4: str | None = None) -> str:
-    """A number of 16 digits that passes the Luhn check; with `last4` these are its last four digits."""
+    """Return a 16-digit number that passes the Luhn check. `last4` sets its last four digits."""
     while True:
         middle = "".join(rng.choice(string.digits) for _ in range(10 if last4 is None else 6))
         number = prefix + middle + (last4 or "")
-        # Neighbours that are alike would match themselves, shifted.
+        # Equal neighboring digits would match a shifted copy of the number.
         if passes_luhn(number) and len(set(number[6:12])) > 4:
             return number
 
 
 def passes_luhn(number: str) -> bool:
-    """Whether the last digit of a number fits the rest."""
+    """Whether a number's check digit is correct."""
     doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(number))]
     return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
 
 
 def token(rng: random.Random, length: int, alphabet: str = _TOKEN) -> str:
-    """Random letters and digits."""
+    """Return random letters and digits."""
     return "".join(rng.choice(alphabet) for _ in range(length))
 
 
 def ssn(rng: random.Random) -> str:
-    """A number of nine digits with dashes, of an area that was never given out."""
+    """Return a social security number with dashes, in an area that was never assigned."""
     digits = f"9{rng.randrange(10):d}{rng.randrange(10):d}-{rng.randrange(11, 99)}-{rng.randrange(1000, 9999)}"
     return digits if len(set(digits)) > 5 else ssn(rng)
 
 
 def passport(rng: random.Random) -> str:
-    """Nine letters and digits, a check digit and the country, as they stand in the lines for machines."""
+    """Return a passport number as in a machine-readable line: nine characters, check digit and country."""
     return rng.choice("CFGHJK") + token(rng, 8, "CFGHJKLMNPRTVWXYZ0123456789") + f"{rng.randrange(10)}USA"
 
 
 def code(rng: random.Random) -> str:
-    """A card's code of four different digits: no year, and no run that counts up."""
+    """Return a card code of four different digits that is neither a year nor an ascending sequence."""
     while True:
         found = "".join(rng.sample("3456789", 4))
         if found not in "3456789":
@@ -97,14 +97,14 @@ def code(rng: random.Random) -> str:
 
 
 class Canaries:
-    """The secrets of one run."""
+    """All secrets of one run."""
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311
         self.last4 = f"{rng.randrange(3000, 9000)}"
         self.pan = card_number(rng, last4=self.last4)
         self.cvc = code(rng)
-        # What follows these is a number that tells one token from the next.
+        # A number is appended to each to make tokens unique.
         self.session_token = "mst" + token(rng, 28)
         self.card_session_token = "mct" + token(rng, 28)
         self.card_session_id = "csi" + token(rng, 24)
@@ -136,7 +136,7 @@ class Canaries:
 
     @property
     def all(self) -> tuple[Canary, ...]:
-        """Every one of them."""
+        """Return every secret."""
         return (*self.own, *self.stray, *self.typed, *self.identity.values(), *self.shown)
 
 

@@ -1,4 +1,4 @@
-"""The ways a secret can be written so that a plain search passes it by. What the scanner is held to."""
+"""Encodings that hide a secret from a plain search. The scanner must find them all."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _words(value: str) -> str:
 
 
 def _base64(shift: int, encode: Callable[[bytes], bytes] = base64.b64encode) -> Encode:
-    # Within a longer text a secret begins at any of the places of a group, and others' bytes are around it.
+    # In a longer text, a secret can begin at any position within a group and has other bytes around it.
     return lambda value: encode(b"x" * shift + value.encode() + b"yz")
 
 

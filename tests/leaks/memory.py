@@ -1,14 +1,13 @@
-"""`python -m tests.leaks.memory --reveals N`: is anything of a card left in the server's memory after N reveals?
+"""`python -m tests.leaks.memory --reveals N`: is any card data left in the server's memory after N reveals?
 
-The whole memory of the process is read from outside (`/proc/PID/mem`, Linux) and searched for
+The test reads the whole process memory from outside (`/proc/PID/mem`, Linux) and searches for
 
-- the card's number and the key of its secrets as ASCII, as text of two and four bytes a character, and as base64, the
-  key's sixteen bytes too; and for the token and the session that only the vault may hold;
-- the card's code, four digits that could be anything, in the forms that tell it: a Python string or bytes object that
-  holds exactly it, and within 64 bytes after `cvc` or `CVC`. A bare buffer that holds nothing but the four digits could
-  not be told from chance and is not claimed.
+- the card number and the key of its secrets as ASCII, as 2-byte and 4-byte text, and as base64; the raw key; and the
+token and session that only the vault may hold;
+- the card code where it can be told apart: as a Python string or bytes object that equals it, or within 64 bytes after
+`cvc` or `CVC`. A bare buffer of four digits cannot be distinguished from chance, so no claim is made about it.
 
-Zero counts only because the same pass finds what must be there: the partner key and a session token, in the server.
+A count of zero is meaningful because the same pass finds what must be there: the partner key and a session token.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.leaks.browser import Browser
-from tests.leaks.caller import Caller, Offer, Person, Tally
+from tests.leaks.caller import Caller, Listing, Person, Tally
 from tests.leaks.campaign import Simulator, simulator
 from tests.leaks.canaries import Canaries
 from tests.leaks.server import ERAS, serving
@@ -43,8 +42,8 @@ FORBIDDEN = ("pan", "cvc", "secret key", "card session token", "card session id"
 EXPECTED = ("partner key", "session token")
 
 
-class Needles:
-    """What is searched for, by name and form."""
+class MemorySearch:
+    """The byte patterns to search for, by name and form."""
 
     def __init__(self, canaries: Canaries) -> None:
         values = {
@@ -61,7 +60,7 @@ class Needles:
         self._named = re.compile(rb"[cC][vV][cC][^0-9]{0,64}" + self._code + rb"(?![0-9])", re.DOTALL)
 
     def count(self, memory: bytes, start: int) -> Counter[str]:
-        """How often each is there, from `start` on: what is before that is only there for its neighbours' sake."""
+        """Count each pattern from `start` on. Earlier bytes are only context for matches near `start`."""
         found: Counter[str] = Counter()
         for name, form, needle in self._plain:
             at = memory.find(needle, start)
@@ -73,10 +72,11 @@ class Needles:
         return +found
 
     def _objects(self, memory: bytes, start: int) -> Iterator[int]:
-        """Where Python keeps a string or bytes of exactly these four characters: the length stands before them."""
+        """Count Python string and bytes objects of exactly four characters, which their length field identifies."""
         at = memory.find(self._code + b"\0", start)
         while at >= 0:
-            # Bytes: length, hash; a string: length, hash, state and, before 3.12, one field more.
+            # Before the data, bytes have length and hash. Strings have length, hash, state and, before 3.12, one more
+            # field.
             if any(_whole(memory, at - back) == len(self._code) for back in (16, 24, 32)):
                 yield at
             at = memory.find(self._code + b"\0", at + 1)
@@ -95,11 +95,11 @@ def _whole(memory: bytes, at: int) -> int:
     return int(struct.unpack_from("<q", memory, at)[0]) if at >= 0 else -1
 
 
-def search(pid: int, needles: Needles) -> tuple[Counter[str], int]:
-    """How often each is in the memory of a process, and how many bytes that is.
+def search(pid: int, needles: MemorySearch) -> tuple[Counter[str], int]:
+    """Count each pattern in a process's memory, and return the number of bytes read.
 
     Raises:
-        PermissionError: Its memory may not be read.
+        PermissionError: The memory is not readable.
     """
     found: Counter[str] = Counter()
     size = 0
@@ -119,14 +119,14 @@ def _regions(pid: int) -> Iterator[tuple[int, int]]:
     for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace").splitlines():
         span, rights, *_ = line.split()
         low, high = (int(end, 16) for end in span.split("-"))
-        # Beyond what a process owns: a page of the kernel's.
+        # Beyond user space: a kernel page.
         if rights.startswith("r") and high < 1 << 63:
             yield low, high
 
 
 @dataclass
 class Found:
-    """What was in the server's memory, before the reveals and after them."""
+    """Counts in the server's memory before and after the reveals."""
 
     seed: int
     reveals: int = 0
@@ -139,16 +139,16 @@ class Found:
 
     @property
     def leaks(self) -> dict[str, int]:
-        """What must not be there."""
+        """Return the counts that must be zero."""
         return {name: count for name, count in self.after.items() if name.startswith(FORBIDDEN)}
 
     @property
     def sees(self) -> bool:
-        """Whether the search sees at all what must be there."""
+        """Whether the search finds what must be there."""
         return all(any(name.startswith(expected) for name in self.after) for expected in EXPECTED)
 
     def lines(self) -> Iterator[str]:
-        """The report, for a person."""
+        """Format the report for a person."""
         yield f"seed {self.seed}: {self.reveals} reveals in {self.seconds:.0f} s, {self.cards_seen} seen on a page"
         yield "  " + ", ".join(f"{outcome} {count}" for outcome, count in sorted(self.outcomes.items()))
         yield f"  {self.bytes:,} bytes of the server's memory searched"
@@ -160,30 +160,30 @@ class Found:
 async def run(
     reveals: int, seed: int, found: Simulator, *, python: str = sys.executable, tree: Path | None = None
 ) -> Found:
-    """Reveal a card that often through one server, then search its memory."""
+    """Reveal a card `reveals` times through one server, then search its memory."""
     result = Found(seed)
     made = Upstream(Canaries(seed), found.url, found.key, seed)
-    needles = Needles(made.canaries)
+    needles = MemorySearch(made.canaries)
     rng, tally = random.Random(seed), Tally()  # noqa: S311
     person = Person(rng, made.canaries, tally, always="accept")
     with tempfile.TemporaryDirectory(prefix="machines-memory-") as place:
         async with (
             upstream(made) as up,
-            serving(Path(place), ERAS[1], up, asked=person, python=python, tree=tree) as server,
+            serving(Path(place), ERAS[1], up, on_question=person, python=python, tree=tree) as server,
         ):
             browser = Browser(up.canaries)
-            caller = Caller(server, up, rng, await Offer.of(server), tally, user=f"user-{seed}", browser=browser)
+            caller = Caller(server, up, rng, await Listing.of(server), tally, user=f"user-{seed}", browser=browser)
             await caller.journey()
             result.before, _ = await asyncio.to_thread(search, server.process.pid, needles)
             begun = time.monotonic()
             known = {"card_id": caller.arguments.known.cards[-1], "user_id": caller.user}
             up.calm.add(caller.user)
             while result.reveals < reveals:
-                # Most go nowhere, which is quickest; every fifth is seen by a person or sealed.
+                # Most reveals are abandoned, which is fastest. Every fifth is opened by a person or sealed.
                 sink = {0: "page", 5: "sealed"}.get(result.reveals % 10, "none")
                 outcome = await caller.call("reveal_card", known | {"sink": sink})
                 if outcome == "rate.limited":
-                    # A page that was used stays for half a minute, and there are three at most.
+                    # A used page stays for 30 seconds, and at most three exist.
                     sink = "none"
                     outcome = await caller.call("reveal_card", known)
                 if outcome == "approval.required":
@@ -197,7 +197,7 @@ async def run(
 
 
 def main() -> int:
-    """Run it; 1 where anything was found, or nothing could be."""
+    """Run the search. Return 1 if a secret was found or the search failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.leaks.memory", description=__doc__)
     parser.add_argument("--reveals", type=int, default=5)
     parser.add_argument("--seed", type=int, default=None)

@@ -1,8 +1,7 @@
-"""Finds secrets in bytes, from outside: it knows the values and nothing of the program that may have shown them.
+"""Find secrets in bytes. The scanner knows the values and nothing about the program that may have leaked them.
 
-Written on its own, without a look at the product's guard, so that both are not blind in the same place. A text is
-searched as it is, unescaped, folded to plain letters and digits, and with everything that looks encoded decoded, two
-levels deep.
+It was written independently of the product's filter, so that both don't share blind spots. A text is searched as it is,
+unescaped, folded to plain letters and digits, and with anything that looks encoded decoded, two levels deep.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ DEPTH = 2
 CHUNK = 4 * 1024 * 1024
 # Longer than any secret in its longest spelling.
 OVERLAP = 4096
-# Parts of a secret this long are as good as the whole.
+# A part of this length counts as the whole secret.
 WINDOW = 12
 
 _DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -56,7 +55,7 @@ _ALNUM = b"0123456789abcdefghijklmnopqrstuvwxyz"
 _LOWER = bytes(ord(chr(b).lower()) if b < 128 else b for b in range(256))
 _NOT_ALNUM = bytes(b for b in range(256) if _LOWER[b] not in _ALNUM)
 _NUMBER = re.compile(rb"(?<![0-9A-Za-z])(?:[0-9]{15,19}|[0-9]{4}(?:[ -][0-9]{4}){3})(?![0-9A-Za-z])")
-# Of what was decoded only what can be text is searched; of chance bytes nearly nothing is.
+# Decoded data is searched only if it can be text, which random bytes almost never are.
 _LEGIBLE = re.compile(rb"[\t\n\r -~]{8,}|(?:[ -~]\0){8,}|(?:\0[ -~]){8,}")
 _FOUR = re.compile(rb"(?<![0-9A-Za-z])[0-9]{4}(?![0-9A-Za-z])")
 _NOT_DIGIT = bytes(b for b in range(256) if not 48 <= b <= 57)
@@ -64,7 +63,7 @@ _NOT_DIGIT = bytes(b for b in range(256) if not 48 <= b <= 57)
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A secret that was found: which, in what spelling, how deep, and what stands around it."""
+    """A secret that was found: its spelling, its encoding depth and the surrounding text."""
 
     canary: Canary
     spelling: str
@@ -83,7 +82,7 @@ class _Needle:
 
 
 class Scanner:
-    """Searches for some secrets. Made once, used on many bytes."""
+    """Searches for a set of secrets. Reusable."""
 
     def __init__(self, canaries: Iterable[Canary], *, chunk: int = CHUNK) -> None:
         self.canaries = tuple(canaries)
@@ -101,7 +100,7 @@ class Scanner:
         self._wide = [n for canary, text in spelt for n in _wide_needles(canary, text)]
 
     def scan(self, data: bytes) -> list[Hit]:
-        """What is in `data`, each secret once for each spelling."""
+        """Find each secret in `data`, once per spelling."""
         found: dict[tuple[str, str], Hit] = {}
         for start in range(0, max(len(data), 1), self._chunk):
             for hit in self._scan(data[start : start + self._chunk + OVERLAP], 0):
@@ -109,7 +108,7 @@ class Scanner:
         return list(found.values())
 
     def scan_file(self, path: Path) -> list[Hit]:
-        """What is in a file, and in its name."""
+        """Find secrets in a file and in its name."""
         return self.scan(path.name.encode() + b"\n" + path.read_bytes())
 
     def _scan(self, data: bytes, depth: int) -> Iterator[Hit]:
@@ -150,12 +149,12 @@ def _around(data: bytes, start: int, end: int) -> str:
 
 
 class _Digits:
-    """A number: its digits in a row, with a few other characters between any two."""
+    """A number: its digits in sequence, with up to a few other characters between two digits."""
 
     def __init__(self, canary: Canary, word: tuple[str, str]) -> None:
         self._canary, (self._spelling, digits) = canary, word
         self._digits = digits.encode()
-        # Nine digits can be there by chance within a longer number.
+        # Nine digits can occur by chance within a longer number.
         bounded = canary.kind == "ssn"
         between = rb"[^0-9]{0,9}" if bounded else rb"[^0-9]{0,4}"
         body = between.join(re.escape(bytes([digit])) for digit in self._digits)
@@ -169,7 +168,7 @@ class _Digits:
 
 
 class _Codes:
-    """Card codes: only where a name of it stands before it, or a whole card number does."""
+    """Card codes, found only after a label or a whole card number."""
 
     def __init__(self, canaries: Iterable[Canary]) -> None:
         self._codes = {canary.value.encode(): canary for canary in canaries}
@@ -212,14 +211,14 @@ def _folded_needles(canary: Canary) -> Iterator[_Needle]:
     yield _Needle(canary, "backwards", core[::-1].encode())
     yield _Needle(canary, "rot13", codecs.encode(core, "rot13").encode())
     yield _Needle(canary, "hexadecimal", core.encode().hex().encode())
-    # Passphrases share their words.
+    # Passphrases share words.
     if len(core) >= 2 * WINDOW and canary.kind not in ("secret key", "passphrase"):
         yield _Needle(canary, "the beginning", core[:WINDOW].encode())
         yield _Needle(canary, "the end", core[-WINDOW:].encode())
 
 
 def _spellings(canary: Canary) -> list[str]:
-    """The texts whose encodings are searched for."""
+    """Yield the texts whose encodings are searched for."""
     if canary.kind == "cvc":
         forms = ("cvc: {}", "cvc={}", "cvv: {}", '"cvc":"{}"', '"cvc": "{}"')
         return [form.format(canary.value) for form in forms]
@@ -232,7 +231,7 @@ def _spellings(canary: Canary) -> list[str]:
 def _shifted(
     canary: Canary, text: str, spelling: str, encode: Callable[[bytes], bytes], group: int, width: int
 ) -> Iterator[_Needle]:
-    """What is surely there of a text at each place of a group of an encoding: its edges depend on the neighbours."""
+    """Yield the part of an encoded text that does not depend on its neighbors, for each position in a group."""
     raw = text.encode()
     for shift in range(group):
         whole = (shift + len(raw)) // group
@@ -265,7 +264,7 @@ def _wide_needles(canary: Canary, text: str) -> Iterator[_Needle]:
 
 
 def _views(text: str) -> Iterator[bytes]:
-    """The text, unescaped as often as it is escaped, and with its words for digits as digits; all folded to ASCII."""
+    """Yield the text fully unescaped, with number words as digits, and folded to ASCII."""
     for _ in range(3):
         yield _folded(text)
         named = [line for line in text.split("\n") if _NAMED_DIGIT.search(line)]
@@ -339,7 +338,7 @@ def _legible(piece: bytes) -> list[bytes]:
 
 
 def _opened(raw: bytes) -> bytes:
-    """What is compressed is opened, as far as the first megabyte."""
+    """Decompress up to the first megabyte."""
     for window in (15, 31):
         if raw[:1] == (b"\x78" if window == 15 else b"\x1f"):
             try:

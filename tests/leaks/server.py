@@ -1,4 +1,4 @@
-"""A server process on real stdio, spoken to in raw lines with many calls under way; every byte it says is kept."""
+"""A server process on stdio, spoken to in JSON lines with many concurrent calls. Every byte of its output is kept."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ Answer = dict[str, Any]
 
 @dataclass
 class Server:
-    """A running server. `stdout` is all that it has said; `asked` is told each request of its own and answers it."""
+    """A running server. `stdout` is its whole output; `on_question` answers the server's own requests."""
 
     process: Process
     era: Era
     folder: Path
     dialog: bool
-    asked: Callable[[str], Answer]
+    on_question: Callable[[str], Answer]
     stdout: bytearray = field(default_factory=bytearray)
     notified: Counter[str] = field(default_factory=Counter)
     seen_in_proc: set[bytes] = field(default_factory=set)
@@ -69,84 +69,86 @@ class Server:
 
     @property
     def stderr(self) -> Path:
-        """Where its standard error goes."""
+        """The path of its standard error."""
         return self.folder / "stderr"
 
     @property
     def ended(self) -> bool:
-        """Whether it has said its last."""
+        """Whether its output has ended."""
         return self._reading.done()
 
     def new_id(self) -> str:
-        """An id that no request had yet."""
+        """Return an unused request id."""
         self._next += 1
         return f"r{self._next}"
 
-    def say(self, line: bytes) -> None:
-        """Send a line, whatever it is."""
+    def send_line(self, line: bytes) -> None:
+        """Send a line, valid or not."""
         if self.process.stdin is not None and not self.process.stdin.is_closing():
             self.process.stdin.write(line + b"\n")
 
-    def tell(self, message: Mapping[str, Any]) -> None:
-        """Send a message that gets no answer."""
-        self.say(json.dumps(message).encode())
+    def notify(self, message: Mapping[str, Any]) -> None:
+        """Send a message that gets no response."""
+        self.send_line(json.dumps(message).encode())
 
     def request(self, method: str, params: Mapping[str, Any], *, number: str, meta: Mapping[str, Any] = {}) -> bytes:
-        """A request's line, in the form of the era."""
+        """Return a request's line in the form of the protocol era."""
         given = dict(params)
         ours = dict(meta) | (self._envelope() if self.era == "2026-07-28" else {})
         if ours:
             given["_meta"] = ours
         return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": given}).encode()
 
-    async def ask(self, method: str, params: Mapping[str, Any], *, meta: Mapping[str, Any] = {}) -> dict[str, Any]:
-        """Send a request and wait for its answer."""
+    async def send_request(
+        self, method: str, params: Mapping[str, Any], *, meta: Mapping[str, Any] = {}
+    ) -> dict[str, Any]:
+        """Send a request and wait for its response."""
         number = self.new_id()
-        return await self.answer(number, self.request(method, params, number=number, meta=meta))
+        return await self.response_to(number, self.request(method, params, number=number, meta=meta))
 
-    async def answer(self, number: str, line: bytes) -> dict[str, Any]:
-        """Send a line and wait for the answer with that id; `{}` where the server ended instead."""
+    async def response_to(self, number: str, line: bytes) -> dict[str, Any]:
+        """Send a line and wait for the response with that id. Return `{}` if the server ends first."""
         found: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = found
         if self.ended:
             return {}
-        self.say(line)
+        self.send_line(line)
         async with asyncio.timeout(PATIENCE):
             return await found
 
-    async def unasked(self) -> dict[str, Any]:
-        """The next answer whose id is nobody's: of a line that was no request."""
+    async def unmatched_response(self) -> dict[str, Any]:
+        """Return the next response without a known id, as for a malformed line."""
         async with asyncio.timeout(PATIENCE):
             return await self._unasked.get()
 
     def forget(self, number: str) -> None:
-        """The answer will not come: the request was cancelled."""
+        """Expect no response, because the request was cancelled."""
         found = self._waiting.pop(number, None)
         if found is not None and not found.done():
             found.set_result({})
 
     async def call(self, tool: str, arguments: object, **more: Any) -> dict[str, Any]:
-        """Call a tool, and answer its question where it asks one."""
+        """Call a tool and answer its question, if any."""
         params = {"name": tool, "arguments": arguments}
-        answer = await self.ask("tools/call", params, **more)
+        answer = await self.send_request("tools/call", params, **more)
         result = answer.get("result", {})
         if not isinstance(result, dict) or result.get("resultType") != "input_required":
             return answer
         requests = result.get("inputRequests", {})
         responses = {name: self._responded(requests[name]) for name in requests}
         again = params | {"inputResponses": responses, "requestState": result.get("requestState")}
-        return await self.ask("tools/call", again, **more)
+        return await self.send_request("tools/call", again, **more)
 
     def _responded(self, request: dict[str, Any]) -> Any:
-        return self.asked(str(request.get("params", {}).get("message", ""))).get("result", {"action": "cancel"})
+        return self.on_question(str(request.get("params", {}).get("message", ""))).get("result", {"action": "cancel"})
 
     async def greet(self) -> None:
-        """What comes before all else."""
+        """Perform the handshake."""
         if self.era == "2025-11-25":
             client = {"name": "leaks", "version": "0"}
             hello = {"protocolVersion": self.era, "capabilities": self._capabilities(), "clientInfo": client}
-            await self.ask("initialize", hello)
-            self.tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
+            await self.send_request("initialize", hello)
+            self.notify({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     def _capabilities(self) -> dict[str, Any]:
         return {"elicitation": {}} if self.dialog else {}
@@ -187,16 +189,16 @@ class Server:
             self.notified[str(message["method"])] += 1
         else:
             question = str(message.get("params", {}).get("message", ""))
-            self.tell({"jsonrpc": "2.0", "id": number} | self.asked(question))
+            self.notify({"jsonrpc": "2.0", "id": number} | self.on_question(question))
 
     async def _watch(self) -> None:
-        """Arguments and environments of the server and its children, as `ps` and /proc show them, again and again."""
+        """Poll the arguments and environments of the server and its children, as `ps` and /proc show them."""
         while sys.platform == "linux":
             self.seen_in_proc |= _seen(self.process.pid)
             await asyncio.sleep(0.05)
 
     async def end(self, *, kill: bool) -> None:
-        """End it: by a signal that it can't see, or by hanging up."""
+        """End the server by SIGKILL or by closing its stdin."""
         self._watching.cancel()
         if kill:
             with suppress(ProcessLookupError):
@@ -236,7 +238,7 @@ async def serving(
     era: Era,
     upstream: Upstream,
     *,
-    asked: Callable[[str], Answer],
+    on_question: Callable[[str], Answer],
     dialog: bool = True,
     python: str = sys.executable,
     tree: Path | None = None,
@@ -245,10 +247,10 @@ async def serving(
     arguments: Sequence[str] = ("serve",),
     **settings: str,
 ) -> AsyncIterator[Server]:
-    """A server on this upstream with a state folder of its own, at the most talkative; killed with the block.
+    """Run a server with this upstream, a fresh state folder and maximum verbosity, and kill it when the block ends.
 
-    The state folder is `folder/state`, what it logs is in `folder/stderr`, its trace in `folder/trace`. `python` runs
-    it, in `tree` where given.
+    The state folder is `folder/state`, its log is in `folder/stderr` and its trace in `folder/trace`. `python` runs it,
+    in `tree` if given.
     """
     env = prepared(folder, upstream, pinned=pinned, policy=policy, **settings)
     with (folder / "stderr").open("wb") as stderr:
@@ -261,7 +263,7 @@ async def serving(
             cwd=tree or folder,
             limit=1 << 20,
         )
-    server = Server(process, era, folder, dialog, asked)
+    server = Server(process, era, folder, dialog, on_question)
     try:
         async with asyncio.timeout(PATIENCE):
             await server.greet()
@@ -273,7 +275,7 @@ async def serving(
 def prepared(
     folder: Path, upstream: Upstream, *, pinned: str | None = None, policy: str = POLICY, **settings: str
 ) -> dict[str, str]:
-    """The environment of a server, and the files it names: key, policy, and the person's passphrase."""
+    """Return a server's environment after writing the files it names: key, policy and passphrase."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "state").mkdir(mode=0o700, exist_ok=True)
     canaries: Canaries = upstream.canaries
@@ -301,7 +303,7 @@ def prepared(
 
 
 def _set_passphrase(keys: Path, passphrase: str) -> None:
-    """A verifier as `machines-mcp passphrase` leaves it, made here because that asks at a terminal."""
+    """Write a verifier like `machines-mcp passphrase` does, which would prompt on a terminal."""
     keys.mkdir(mode=0o700, parents=True)
     keys.parent.chmod(0o700)
     salt = secrets.token_bytes(16)
@@ -312,7 +314,7 @@ def _set_passphrase(keys: Path, passphrase: str) -> None:
 
 
 def public_key() -> str:
-    """A key that cards may be sealed to; nobody has its other half."""
+    """Return a key to which cards may be sealed. The private half is discarded."""
     point = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
     x, y = (base64.urlsafe_b64encode(number.to_bytes(32)).rstrip(b"=").decode() for number in (point.x, point.y))
     return json.dumps({"kty": "EC", "crv": "P-256", "x": x, "y": y, "use": "enc"})

@@ -15,8 +15,8 @@ def _run(calls: int, segment: int, modes: tuple[Mode, ...], seed: int = 7) -> Re
         return asyncio.run(Campaign(calls, seed, found, modes=modes, segment=segment).run())
 
 
-def _says_something(report: Report, share: float) -> None:
-    """A silence proves nothing where nothing was said."""
+def _assert_enough_traffic(report: Report, share: float) -> None:
+    """Check that the run produced enough traffic for the absence of secrets to count."""
     told = "\n".join(report.lines())
     assert report.tally.reached > share * report.tally.calls, told
     assert len(report.tally.outcomes) > 60, told
@@ -28,20 +28,20 @@ def _says_something(report: Report, share: float) -> None:
         assert report.placed[f"{canary_kind}/stray"] > 0, told
 
 
-def test_no_secret_is_seen_in_some_hundred_calls() -> None:
+def test_no_secret_leaks_in_three_hundred_calls() -> None:
     report = _run(300, 150, QUICK)
     print("\n".join(report.lines()))
     assert report.hits == [], "\n".join(report.lines())
     assert report.unexpected == []
-    _says_something(report, 0.3)
+    _assert_enough_traffic(report, 0.3)
 
 
 @pytest.mark.check
-def test_no_secret_is_seen_in_some_thousand_calls() -> None:
+def test_no_secret_leaks_in_three_thousand_calls() -> None:
     report = _run(3000, 430, MODES)
     print("\n".join(report.lines()))
     assert report.hits == [], "\n".join(report.lines())
     assert report.unexpected == []
     assert report.reveals > 5
     assert report.cards_seen > 0
-    _says_something(report, 0.4)
+    _assert_enough_traffic(report, 0.4)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.leaks.campaign import simulator
 from tests.leaks.canaries import Canaries
-from tests.leaks.memory import Found, Needles, run, search
+from tests.leaks.memory import Found, MemorySearch, run, search
 from tests.mutants.copies import copy_package, interpreter
 from tests.mutants.mutants import FOLDER, apply
 
@@ -43,14 +43,14 @@ sys.stdin.read()
         ("('cvc: ' + code).encode()", "cvc (after its name)"),
     ],
 )
-def test_a_copy_in_the_memory_of_another_process_is_found(held: str, form: str) -> None:
+def test_copy_in_another_process_is_found(held: str, form: str) -> None:
     canaries = Canaries(3)
     given = [value[::-1] for value in (canaries.pan, canaries.cvc, canaries.secret_key)]
     command = [sys.executable, "-c", HOLDER.replace("{held}", held), *given]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"ready\n"
-        found, size = search(holder.pid, Needles(canaries))
+        found, size = search(holder.pid, MemorySearch(canaries))
         holder.kill()
     assert size > 1_000_000
     assert found[form] > 0, found
@@ -63,7 +63,7 @@ def _reveal(reveals: int, python: str = sys.executable) -> Found:
     return result
 
 
-def _nothing_is_left(result: Found, reveals: int) -> None:
+def _assert_nothing_left(result: Found, reveals: int) -> None:
     told = "\n".join(result.lines())
     assert result.reveals == reveals
     assert sum(count for outcome, count in result.outcomes.items() if outcome.endswith(": ok")) == reveals, told
@@ -73,17 +73,17 @@ def _nothing_is_left(result: Found, reveals: int) -> None:
 
 
 @pytest.mark.check
-def test_nothing_of_a_card_is_left_in_the_server_after_some_reveals() -> None:
-    _nothing_is_left(_reveal(6), 6)
+def test_no_card_data_is_left_in_memory_after_some_reveals() -> None:
+    _assert_nothing_left(_reveal(6), 6)
 
 
 @pytest.mark.check
-def test_nothing_of_a_card_is_left_in_the_server_after_two_hundred_reveals() -> None:
-    _nothing_is_left(_reveal(200), 200)
+def test_no_card_data_is_left_in_memory_after_two_hundred_reveals() -> None:
+    _assert_nothing_left(_reveal(200), 200)
 
 
 @pytest.mark.check
-def test_a_server_that_fetches_the_key_itself_is_found_out(tmp_path: Path) -> None:
+def test_server_that_fetches_the_key_itself_is_detected(tmp_path: Path) -> None:
     tree = copy_package(tmp_path)
     assert apply(FOLDER / "reveal-in-the-server.patch", tree) == ""
     result = _reveal(3, interpreter(tmp_path, tree))

@@ -36,7 +36,7 @@ def test_there_are_at_least_thirty_encodings_and_a_dozen_kinds() -> None:
     assert len({canary.kind for canary in CANARIES.all}) >= 12
 
 
-def test_a_secret_is_found_across_the_edge_of_a_chunk() -> None:
+def test_secret_is_found_across_chunks() -> None:
     for canary in CANARIES.all:
         (found, *_) = Scanner([canary], chunk=8192).scan(b"." * (2 * 8192 - 5) + canary.sample.encode() + b"." * 100)
         assert found.canary == canary
@@ -49,17 +49,17 @@ def test_half_a_token_and_a_number_without_its_last_four_are_found() -> None:
                 assert canary.name in {hit.canary.name for hit in SCANNER.scan(f"<{part}>".encode())}, canary
 
 
-def test_ordinary_traffic_has_no_hit() -> None:
+def test_ordinary_traffic_has_no_hits() -> None:
     assert SCANNER.scan(_traffic(random.Random(2))) == []  # noqa: S311
 
 
-def test_other_numbers_than_the_secrets_are_no_hit() -> None:
+def test_other_numbers_are_no_hits() -> None:
     rng = random.Random(3)  # noqa: S311
     others = " ".join(card_number(rng) for _ in range(2000)) + " cvc: 1234 ssn 123-45-6789 " + CANARIES.last4
     assert SCANNER.scan(others.encode()) == []
 
 
-def test_a_code_is_a_hit_after_its_name_or_beside_a_number_but_not_alone() -> None:
+def test_code_is_a_hit_only_after_its_label_or_beside_a_number() -> None:
     (code,) = (canary for canary in CANARIES.own if canary.kind == "cvc")
     other = card_number(random.Random(4))  # noqa: S311
 
@@ -73,7 +73,7 @@ def test_a_code_is_a_hit_after_its_name_or_beside_a_number_but_not_alone() -> No
     assert not found(f"cvc 1{code.value}")
 
 
-def test_an_alike_secret_of_another_run_is_no_hit() -> None:
+def test_similar_secret_of_another_run_is_no_hit() -> None:
     strangers = " ".join(canary.sample for canary in Canaries(99).all if canary.kind != "passphrase")
     assert SCANNER.scan(strangers.encode()) == []
 
@@ -99,7 +99,7 @@ def _traffic(rng: random.Random) -> bytes:
     return "\n".join(lines).encode()
 
 
-def test_what_is_found_names_the_secret_and_where() -> None:
+def test_hit_names_the_secret_and_its_place() -> None:
     canary = Canary("pan", "own", CANARIES.pan)
     (hit, *_) = Scanner([canary]).scan(f"merchant {CANARIES.pan} of".encode())
     assert "pan/own" in str(hit)

@@ -1,13 +1,13 @@
-"""A Partner API that betrays: the simulator behind a proxy that puts secrets wherever a program might pick them up.
+"""A hostile Partner API: the simulator behind a proxy that adds secrets wherever a program might copy them.
 
-To the server it is the API of its partner key. What it answers is the simulator's answer with
+To the server it is the API of its partner key. Its responses are the simulator's with
 
-- *stray* secrets in unknown fields at every depth, in names of fields, headers, reason phrases, error texts and codes,
-  hints (`next`), and in the bodies of faults; nothing of these may come out anywhere;
-- *shown* secrets in texts that the tools pass on (merchant names, reasons, labels, open enums): these must be masked;
-- *own* secrets where the API has them: session tokens, the session and key of a card's secrets, the number and code.
+- *stray* secrets in unknown fields at every depth, field names, headers, reason phrases, error texts and codes, hints
+(`next`) and fault bodies; none of these may appear in any output;
+- *shown* secrets in texts that the tools pass on (merchant names, reasons, labels, open enums); these must be masked;
+- *own* secrets where the API has them: session tokens, the session and key of a card's secrets, number and code.
 
-The last are the run's canaries too, put in the place of the simulator's own, so that a scanner knows them beforehand.
+The *own* secrets are canaries too. They replace the simulator's, so that the scanner knows them in advance.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from tests.leaks.encodings import ENCODINGS
 
 BASE_PATH = "/partner/v1"
 SHOWN_WORD = "Zanzibar"
-"""Stands in every text that is meant to be shown: that it arrives proves that the way is open."""
+"""Part of every displayed text. Its arrival proves that such texts reach the output."""
 
 _TEMPTING = (
     "pan", "cvc", "cardNumber", "sessionToken", "secretKey", "token", "ssn", "nationalId", "debug", "raw", "trace",
     "metadata", "internal", "_links", "note", "message", "error", "detail", "label", "memo", "reason", "text", "value",
 )  # fmt: skip
 _SECRETS_SCOPE = "cards.secrets.read"
-# Written so that the guard, which does not know these numbers, can still tell what they are.
+# Written so that the output filter can identify these numbers by their form.
 _LEGIBLE = ("plain", "groups of four", "groups of four, dashes", "full width", "groups of four, no-break spaces")
 _STATUSES = (400, 401, 403, 404, 409, 410, 418, 422, 429, 500, 502, 503, 504)
 
 
 @dataclass
-class Mood:
-    """Which share of its answers (0 to 1) is broken, and of its texts holds foreign secrets or the server's own.
+class Behaviour:
+    """The shares (0 to 1) of responses with faults, of texts with foreign secrets and of texts with the server's own.
 
-    With the name of a `fault` all are broken in that way.
+    `fault` names a single kind of fault for all responses.
     """
 
     faults: float = 0.0
@@ -58,7 +58,7 @@ class Mood:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRequest:
     """One request."""
 
     method: str
@@ -73,13 +73,13 @@ class Asked:
 
 @dataclass
 class Upstream:
-    """The proxy. `requests` counts by user; `targets` is every path and query that was asked for."""
+    """The proxy. `requests` counts by user; `targets` holds every requested path and query."""
 
     canaries: Canaries
     simulator_url: str
     simulator_key: str
     seed: int
-    mood: Mood = field(default_factory=Mood)
+    mood: Behaviour = field(default_factory=Behaviour)
     port: int = 0
     requests: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -87,7 +87,7 @@ class Upstream:
     reveals: int = 0
     targets: bytearray = field(default_factory=bytearray)
     calm: set[str] = field(default_factory=set)
-    """Users whose requests it breaks none of."""
+    """Users whose requests get no faults."""
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)  # noqa: S311
@@ -103,10 +103,10 @@ class Upstream:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}{BASE_PATH}"
 
-    # The connections.
+    # Connections.
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of the server."""
+        """Handle one connection of the server."""
         self._open.add(writer)
         try:
             with suppress(asyncio.IncompleteReadError, OSError, _HangUp):
@@ -118,18 +118,18 @@ class Upstream:
             await closed(writer)
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for writer in (*self._open, *(far for _, far in self._idle)):
             await closed(writer)
 
     async def forward(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        """What the simulator says."""
+        """Return the simulator's response."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self._simulator[0]}:{self._simulator[1]}"]
         lines += [f"{name}: {value}" for name, value in headers.items()] + [f"Content-Length: {len(body)}", "", ""]
         message = "\r\n".join(lines).encode("latin-1", "replace") + body
         while self._idle:
             reader, writer = self._idle.pop()
-            # A connection may have ended while it was idle.
+            # An idle connection may have been closed.
             with suppress(asyncio.IncompleteReadError, OSError):
                 return await self._exchange(reader, writer, message)
             await closed(writer)
@@ -147,15 +147,15 @@ class Upstream:
         return int(head.split(" ", 2)[1]), body
 
     async def control(self, path: str, **fields: Any) -> dict[str, Any]:
-        """Have the simulator do something that no caller can."""
+        """Call the simulator's control API."""
         body = json.dumps(fields).encode()
         _, answer = await self.forward("POST", "/control" + path, {"Content-Type": "application/json"}, body)
         found: dict[str, Any] = json.loads(answer)
         return found
 
-    # One request.
+    # Requests.
 
-    async def _answer(self, asked: Asked) -> bytes:
+    async def _answer(self, asked: ReceivedRequest) -> bytes:
         self.targets += asked.target.encode("latin-1", "replace") + b"\n"
         given = _object(asked.body)
         user = self._user(asked, given)
@@ -164,7 +164,7 @@ class Upstream:
         fault = None if spared else self._rng.choice(self._faults)
         if fault is not None:
             self.faults[fault.__name__.strip("_")] += 1
-            # Half of what goes wrong goes wrong after it was done.
+            # Half of the faults occur after the request took effect.
             if self._rng.random() < 0.5:
                 await self._done(asked, given)
             return fault(self)
@@ -173,15 +173,15 @@ class Upstream:
         if document is not None:
             self._exchange_secrets(asked, given or {}, user, document)
             self._betray(asked, document)
-            # Strict parsers and lenient ones: what can be written both ways is.
+            # Use both spellings where they exist, for strict and lenient parsers.
             body = json.dumps(document, ensure_ascii=self._rng.random() < 0.5).encode()
         return self._response(status, body)
 
-    def _user(self, asked: Asked, given: dict[str, Any] | None) -> str:
+    def _user(self, asked: ReceivedRequest, given: dict[str, Any] | None) -> str:
         bearer = asked.headers.get("authorization", "").removeprefix("Bearer ")
         return self._tokens[bearer][1] if bearer in self._tokens else str((given or {}).get("userId", "?"))
 
-    async def _done(self, asked: Asked, given: dict[str, Any] | None) -> tuple[int, bytes]:
+    async def _done(self, asked: ReceivedRequest, given: dict[str, Any] | None) -> tuple[int, bytes]:
         passed = ("content-type", "idempotency-key")
         headers: dict[str, str] = {name: asked.headers[name] for name in passed if name in asked.headers}
         if asked.headers.get("x-partner-key") == self.canaries.partner_key:
@@ -195,8 +195,10 @@ class Upstream:
             body = json.dumps({**given, "sessionId": known}).encode()
         return await self.forward(asked.method, asked.target, headers, body)
 
-    def _exchange_secrets(self, asked: Asked, given: dict[str, Any], user: str, document: dict[str, Any]) -> None:
-        """The run's canaries in the place of the simulator's secrets."""
+    def _exchange_secrets(
+        self, asked: ReceivedRequest, given: dict[str, Any], user: str, document: dict[str, Any]
+    ) -> None:
+        """Replace the simulator's secrets by the run's canaries."""
         data = document.get("data")
         if not isinstance(data, dict):
             return
@@ -222,14 +224,15 @@ class Upstream:
         sealed = AESGCM(bytes.fromhex(self.canaries.secret_key)).encrypt(iv, clear.encode(), None)
         return {"data": base64.b64encode(sealed).decode(), "iv": base64.b64encode(iv).decode()}
 
-    # What it adds.
+    # Injected secrets.
 
     def stray(self) -> str:
-        """A secret that has no business where it is put, in clear or written in some other way."""
+        """Return a secret that does not belong where it is put, plain or encoded."""
         return self._written(self._rng.choice(self.canaries.stray), tuple(ENCODINGS))
 
     def name(self) -> str:
-        """A secret as a field's name. One of letters alone could be any field's, and a trace shows those on purpose."""
+        """Return a secret as a field name. Names of letters alone are excluded, because a trace shows them by
+        design."""
         return self._rng.choice([canary.core for canary in self.canaries.stray if not canary.core.isalpha()])
 
     def _written(self, canary: Canary, ways: tuple[str, ...]) -> str:
@@ -238,9 +241,10 @@ class Upstream:
         return ENCODINGS[way](canary.sample).decode("utf-8", "replace").replace("\0", "")
 
     def text(self, most: int = 18) -> str:
-        """A text that a tool passes on; at times with a foreign number in it, or with a secret of the server's own.
+        """Return a text that a tool passes on, sometimes with a foreign number or a secret of the server's own.
 
-        Of a text longer than `most` the tool cuts the end off. The guard knows whole secrets, so none is cut here.
+        A tool truncates texts longer than `most`. The filter knows only whole secrets, so none is placed where it would
+        be cut.
         """
         chance = self._rng.random()
         if chance < self.mood.echo:
@@ -263,7 +267,7 @@ class Upstream:
             value = self._rng.choice([token for token in self._tokens if token.startswith(value)] or [value])
         return f"Echo {ENCODINGS[self._rng.choice(ECHOED)](value).decode()}"
 
-    def _betray(self, asked: Asked, document: dict[str, Any]) -> None:
+    def _betray(self, asked: ReceivedRequest, document: dict[str, Any]) -> None:
         data = document.get("data")
         if isinstance(data, dict):
             _each(data, self._show)
@@ -281,7 +285,7 @@ class Upstream:
         _each(document, self._litter)
 
     def _litter(self, found: dict[str, Any]) -> None:
-        """Unknown fields, some of them deep, some of them secrets by name."""
+        """Add unknown fields, some deep, some with a secret as their name."""
         for name in self._rng.sample(_TEMPTING, 2):
             found.setdefault(name, self.stray())
         found.setdefault("_" + self._rng.choice(_TEMPTING), {"deep": [{"deeper": {"deepest": self.stray()}}]})
@@ -289,7 +293,7 @@ class Upstream:
             found[self.name()] = self._rng.choice([True, None, 7, "x"])
 
     def _show(self, found: dict[str, Any]) -> None:
-        """Texts of others in the fields that tools show."""
+        """Put foreign texts in the fields that tools display."""
         for name, most in (("reason", 290), ("brand", 18), ("label", 75), ("description", 50)):
             if isinstance(found.get(name), str):
                 found[name] = self.text(most)
@@ -315,7 +319,7 @@ class Upstream:
             "merchantName": self.text(118),
         }
 
-    # What it says.
+    # Response bytes.
 
     def _response(self, status: int, body: bytes, *more: str, kind: str = "application/json") -> bytes:
         lines = [f"HTTP/1.1 {status} OK", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *more]
@@ -391,7 +395,7 @@ def _wrong_types(upstream: Upstream) -> bytes:
         "deposits",
         "last4",
     )
-    # Never a plain string: a field of that type would take it, and be shown.
+    # Never a plain string, which a text field would accept and display.
     data: dict[str, Any] = {name: upstream._rng.choice([[upstream.stray()], {"a": upstream.stray()}]) for name in names}
     data |= {"cards": [upstream.stray()], "assets": {upstream.name(): 1}, "expiresAt": upstream.stray()}
     data |= {"transactions": [{"amountCents": upstream.stray()}], "spendingPower": upstream.stray()}
@@ -423,7 +427,7 @@ _FAULTS: tuple[Callable[[Upstream], bytes], ...] = (
     *(_status, _status, _status, _not_ok, _html, _redirect, _half, _odd_json, _wrong_types),
     *(_compressed, _bad_header, _bad_status, _bad_chunk, _drop),
 )
-# A text that is shown is cleaned and cut, which some ways of writing do not survive; what is left of them is no secret.
+# Displayed texts are cleaned and truncated, which destroys some encodings. The rest is no longer a secret.
 ECHOED = (
     "plain", "upper case", "\\u escapes", "\\x escapes", "percent, every byte", "HTML, decimal", "hexadecimal",
     "hexadecimal, capitals", "hexadecimal, colons", "base64", "base64, one later", "base64, two later",
@@ -433,7 +437,7 @@ ECHOED = (
 
 @asynccontextmanager
 async def upstream(made: Upstream) -> AsyncIterator[Upstream]:
-    """The proxy, listening for as long as the block lasts."""
+    """Serve the proxy until the block ends."""
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
     try:
@@ -445,17 +449,17 @@ async def upstream(made: Upstream) -> AsyncIterator[Upstream]:
 
 
 async def closed(writer: asyncio.StreamWriter) -> None:
-    """Close a connection, whatever its other end has done."""
+    """Close a connection, whatever the peer has done."""
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Asked:
+async def _read_request(reader: asyncio.StreamReader) -> ReceivedRequest:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     headers = _headers(head)
     method, target, _ = head.split(" ", 2)
-    return Asked(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
+    return ReceivedRequest(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
 
 
 def _headers(head: str) -> dict[str, str]:
@@ -476,7 +480,7 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 
 def _each(value: Any, visit: Callable[[dict[str, Any]], None]) -> None:
-    """Every object in a document, the inner ones first; of a long list the first eight members."""
+    """Visit every object in a document, inner ones first, and up to eight items of each list."""
     if isinstance(value, dict):
         for member in list(value.values()):
             _each(member, visit)
