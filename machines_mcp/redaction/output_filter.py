@@ -43,10 +43,19 @@ _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
 _HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d{1,20}),"(result|error|method)":')
 
 
-class OutputFilter:
-    """Knows the secrets of this process and the values that each line may contain."""
+def _unheard(code: str) -> None:
+    pass
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+
+class OutputFilter:
+    """Knows the secrets of this process and the values that each line may contain.
+
+    `on_alarm` is called with `output_filter.exact` (a secret was found) or `output_filter.failed` (the filter broke).
+    The line is withheld in both cases.
+    """
+
+    def __init__(self, on_alarm: Callable[[str], None] = _unheard, *, clock: Callable[[], float] = time.time) -> None:
+        self._on_alarm = on_alarm
         self._clock = clock
         self._until: dict[Secret, float] = {}
         self._next_end = math.inf
@@ -55,8 +64,6 @@ class OutputFilter:
         self._allowed: dict[int | str, frozenset[str]] = {}
         self.masked = 0
         """The number of places masked so far."""
-        self.on_alarm: Callable[[str], None] = lambda code: None
-        """Called with `egress.exact` (secret found) or `egress.failed` (the filter broke); the line is withheld."""
 
     def add_secret(self, secret: Secret, until: float = math.inf) -> None:
         """Withhold every line with this secret until 5 minutes after `until` (epoch seconds)."""
@@ -173,7 +180,7 @@ class OutputFilter:
 
     def _raise_alarm(self, code: str) -> None:
         try:
-            self.on_alarm(code)
+            self._on_alarm(code)
         except Exception as error:
             logger.error("an alarm could not be raised: %s", type(error).__name__)
 

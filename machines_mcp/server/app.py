@@ -61,8 +61,7 @@ class App:
     def __init__(self, settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False) -> None:
         self.settings = settings
         self._opens_pages = opens_pages
-        self.output_filter = OutputFilter()
-        self.output_filter.on_alarm = lambda code: self.guard.audit.alarm(code)
+        self.output_filter = OutputFilter(lambda code: self.guard.audit.alarm(code))
         if settings.partner_key is not None:
             self.output_filter.add_secret(settings.partner_key)
         self.policy = policy_for(settings)

@@ -72,7 +72,6 @@ class AuditLog:
         """Whether the last write failed; False again after the next successful one."""
         self.head_broken = False
         """Whether the stored checkpoint could not be updated or does not belong to this chain."""
-        store.after_write = self._ended
 
     def append_in(self, db: sqlite3.Connection, entry: AuditEntry) -> None:
         """Write the queued rows and then this one, within the caller's transaction (`store.run`).
@@ -185,6 +184,7 @@ class AuditLog:
 
     def _drain(self, db: sqlite3.Connection) -> None:
         """Write the queued rows. They leave the queue only after the transaction commits."""
+        self._store.at_end(self._ended)
         with self._lock:
             waiting = list(islice(self._queue, self._taken, None))
             dropped = self._dropped - self._counted
@@ -196,7 +196,7 @@ class AuditLog:
             self._counted += dropped
 
     def _ended(self, db: sqlite3.Connection, committed: bool) -> None:
-        """Update the queue and the checkpoint after a write transaction of the store; any of them may hold our rows."""
+        """Update the queue and the checkpoint after a transaction that may hold rows of ours."""
         taken, counted, touched = self._taken, self._counted, self._touched
         self._taken, self._counted, self._touched = 0, 0, False
         if not committed or not touched:

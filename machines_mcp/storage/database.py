@@ -39,8 +39,7 @@ class Store:
         self._closed = False
         self.writes = 0
         """The number of write transactions this process has requested. Data read before the last one may be stale."""
-        self.after_write: Callable[[sqlite3.Connection, bool], None] | None = None
-        """Called on the store's thread after each write transaction, with True if it was committed. Must not raise."""
+        self._ends: list[Callable[[sqlite3.Connection, bool], None]] = []
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one write transaction and return its result.
@@ -65,6 +64,14 @@ class Store:
             return self._thread.submit(self._transact, work, "BEGIN IMMEDIATE")
         except RuntimeError:
             raise StoreUnavailable from None
+
+    def at_end(self, told: Callable[[sqlite3.Connection, bool], None]) -> None:
+        """Call `told` once when the current transaction has ended, with True if it was committed.
+
+        Only for use inside `work`. `told` runs on the store's thread and must not raise.
+        """
+        if told not in self._ends:
+            self._ends.append(told)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a consistent snapshot, without waiting for another server's writes.
@@ -102,13 +109,19 @@ class Store:
                 db.execute("COMMIT")
                 committed = True
             finally:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                if self.after_write is not None and begin != "BEGIN":
-                    self.after_write(db, committed)
+                self._end(db, committed)
             return result
         except (sqlite3.Error, OSError):
             raise StoreUnavailable from None
+
+    def _end(self, db: sqlite3.Connection, committed: bool) -> None:
+        ends, self._ends = self._ends, []
+        try:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        finally:
+            for told in ends:
+                told(db, committed)
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3

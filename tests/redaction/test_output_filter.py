@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -38,8 +39,8 @@ def shown(line: str | None) -> Any:
 def shows(output_filter: OutputFilter, text: str) -> bool:
     """Whether a line with this text is withheld for an exact secret."""
     raised: list[str] = []
-    output_filter.on_alarm = raised.append
-    withheld = output_filter.filtered(answer({"text": text})) is None
+    with patch.object(output_filter, "_on_alarm", raised.append):
+        withheld = output_filter.filtered(answer({"text": text})) is None
     assert raised == (["output_filter.exact"] if withheld else [])
     return withheld
 
@@ -122,7 +123,7 @@ def test_a_line_of_letters_beyond_ascii_is_looked_at_as_well() -> None:
 
 
 def test_an_expired_secret_is_looked_for_five_minutes_longer_and_then_forgotten(clock: Clock) -> None:
-    output_filter = OutputFilter(clock)
+    output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("the-partner-key"))
     output_filter.add_secret(Secret("the-first-token"), clock.now + 900)
     output_filter.add_secret(Secret("the-second-token"), clock.now + 1800)
@@ -135,7 +136,7 @@ def test_an_expired_secret_is_looked_for_five_minutes_longer_and_then_forgotten(
 
 
 def test_what_two_secrets_have_in_common_is_found_while_one_is_known(clock: Clock) -> None:
-    output_filter = OutputFilter(clock)
+    output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("drawer-of-secrets"), clock.now)
     output_filter.add_secret(Secret("drawer-of-secrets"[::-1]))
     clock.advance(GRACE_SECONDS + 1)
@@ -143,7 +144,7 @@ def test_what_two_secrets_have_in_common_is_found_while_one_is_known(clock: Cloc
 
 
 def test_learning_again_never_shortens_a_secrets_time(clock: Clock) -> None:
-    output_filter = OutputFilter(clock)
+    output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("the-partner-key"))
     output_filter.add_secret(Secret("the-partner-key"), clock.now)
     output_filter.add_secret(Secret("the-first-token"), clock.now + 9000)
@@ -154,13 +155,13 @@ def test_learning_again_never_shortens_a_secrets_time(clock: Clock) -> None:
 
 
 def test_a_secret_that_is_said_to_be_expired_is_looked_for_all_the_same(clock: Clock) -> None:
-    output_filter = OutputFilter(clock)
+    output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("the-first-token"), clock.now)
     assert shows(output_filter, "the-first-token")
 
 
 def test_a_days_sessions_do_not_pile_up(clock: Clock) -> None:
-    output_filter = OutputFilter(clock)
+    output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("the-partner-key"))
     for n in range(96):
         output_filter.add_secret(Secret(f"token-number-{n}"), clock.now + 900)
@@ -169,7 +170,7 @@ def test_a_days_sessions_do_not_pile_up(clock: Clock) -> None:
 
 
 def test_a_persons_value_is_known_while_it_is_passed_on_and_a_minute_longer(clock: Clock) -> None:
-    output_filter = OutputFilter(clock)
+    output_filter = OutputFilter(clock=clock)
     with output_filter.temporarily("TEST-190642"):
         assert shows(output_filter, "of TEST-190642.")
         assert shows(output_filter, "of test 1906 42.")
@@ -179,7 +180,7 @@ def test_a_persons_value_is_known_while_it_is_passed_on_and_a_minute_longer(cloc
 
 
 def test_two_calls_with_the_same_value_know_it_until_both_are_over(clock: Clock) -> None:
-    output_filter = OutputFilter(clock)
+    output_filter = OutputFilter(clock=clock)
     with output_filter.temporarily("TEST-190642"):
         with output_filter.temporarily("TEST-190642"):
             pass
@@ -190,7 +191,7 @@ def test_two_calls_with_the_same_value_know_it_until_both_are_over(clock: Clock)
 
 
 def test_a_value_that_is_a_secret_already_stays_one(clock: Clock) -> None:
-    output_filter = OutputFilter(clock)
+    output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("key-190642"))
     with output_filter.temporarily("key-190642"):
         pass
@@ -294,8 +295,7 @@ def test_a_guard_that_fails_lets_nothing_pass_and_raises_the_alarm(monkeypatch: 
         raise RuntimeError
 
     raised: list[str] = []
-    output_filter = OutputFilter()
-    output_filter.on_alarm = raised.append
+    output_filter = OutputFilter(raised.append)
     monkeypatch.setattr(OutputFilter, part, broken)
     assert output_filter.filtered(answer({"text": card_number()})) is None
     assert raised == ["output_filter.failed"]
@@ -310,8 +310,8 @@ def test_an_alarm_that_can_not_be_raised_does_not_let_the_line_pass(caplog: pyte
     def deaf(code: str) -> None:
         raise OSError(SECRET)
 
-    output_filter = knowing(SECRET)
-    output_filter.on_alarm = deaf
+    output_filter = OutputFilter(deaf)
+    output_filter.add_secret(Secret(SECRET))
     assert output_filter.filtered(answer({"text": SECRET})) is None
     assert SECRET not in caplog.text
     assert "OSError" in caplog.text
@@ -319,8 +319,7 @@ def test_an_alarm_that_can_not_be_raised_does_not_let_the_line_pass(caplog: pyte
 
 def test_a_line_that_is_too_long_to_be_looked_at_is_withheld_without_an_alarm() -> None:
     raised: list[str] = []
-    output_filter = OutputFilter()
-    output_filter.on_alarm = raised.append
+    output_filter = OutputFilter(raised.append)
     overhead = len('{"a":""}')
     assert output_filter.filtered(json.dumps({"a": "x" * (MAX_LINE - overhead)}, separators=(",", ":"))) is not None
     assert output_filter.filtered(json.dumps({"a": "x" * (MAX_LINE - overhead + 1)}, separators=(",", ":"))) is None
@@ -329,9 +328,8 @@ def test_a_line_that_is_too_long_to_be_looked_at_is_withheld_without_an_alarm() 
 
 
 def test_a_text_that_holds_a_secret_is_not_to_be_kept_either() -> None:
-    output_filter = OutputFilter()
     alarms: list[str] = []
-    output_filter.on_alarm = alarms.append
+    output_filter = OutputFilter(alarms.append)
     output_filter.add_secret(Secret("kept-token-canary-1234"))
     assert not output_filter.contains_secret("an ordinary text")
     assert output_filter.contains_secret(f"to be kept: {base64.b64encode(b'kept-token-canary-1234').decode()}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -42,13 +43,19 @@ class Ended:
     def __init__(self, store: Store) -> None:
         self._ends: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._store = store
-        self._told = store.after_write
-        store.after_write = self._note
+        self._transact = store._transact
+        store._transact = self._note  # type: ignore[method-assign]
 
-    def _note(self, db: sqlite3.Connection, committed: bool) -> None:
-        assert self._told is not None
-        self._told(db, committed)
-        self._ends.put(committed)
+    def _note(self, work: Callable[[sqlite3.Connection], Any], begin: str) -> Any:
+        if begin == "BEGIN":
+            return self._transact(work, begin)
+        committed = False
+        try:
+            result = self._transact(work, begin)
+            committed = True
+        finally:
+            self._ends.put(committed)
+        return result
 
     async def next(self) -> bool:
         """Whether the next one was committed; what follows from it is done when this returns."""
