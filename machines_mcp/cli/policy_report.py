@@ -9,8 +9,7 @@ from typing import Any
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Channel
-from machines_mcp.permissions.limits import Limits
-from machines_mcp.permissions.policy import Policy, Rule
+from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.permissions.policy_loader import read_policy_file
 from machines_mcp.server.settings import Environment, SettingsError, checked_flag, checked_user_id
 from machines_mcp.server.state_folder import policy_in

@@ -9,14 +9,13 @@ import asyncio
 import json
 import logging
 import os
-import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
 from machines_mcp.desk.dependencies import DeskDependencies
-from machines_mcp.storage.database import private_folder
+from machines_mcp.storage.files import private_folder, write_in_one_step
 from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
 
 if TYPE_CHECKING:
@@ -99,16 +98,11 @@ class Desk:
 
     def _remember(self, port: int) -> None:
         """Write the address for other servers and commands. If that fails, this desk still works."""
-        draft = self._notes.with_name(f"{NOTES}.{secrets.token_hex(8)}")
         text = json.dumps({"address": self._address, "port": port, "pid": os.getpid()})
         try:
             private_folder(self._notes.parent)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(text)
-            os.replace(draft, self._notes)
+            write_in_one_step(self._notes, text.encode("ascii"))
         except OSError:
-            draft.unlink(missing_ok=True)
             logger.error("the desk's address could not be written, so other programs can't find it")
 
     def _forget(self) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.redaction.detectors import masked_text
+from machines_mcp.storage.withdrawals import Destination
 
 Channel = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
 """The channel of a decision. `page` is the vault's page, `form` the desk's form for identity data."""
@@ -34,16 +35,6 @@ class Detail:
     label: str
     value: str
     note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where money goes. `extra_id` is the network's memo, tag or payment id."""
-
-    currency: str
-    network: str
-    address: str
-    extra_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

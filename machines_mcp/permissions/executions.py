@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.approval import Approval, executing_approvals, find, updated_one
 from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.process_locks import UNOWNED, ProcessLocks
 
 if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.storage.database import Store
-    from machines_mcp.storage.process_locks import ProcessLocks
 
 EXECUTION_SECONDS = 90.0
-UNOWNED = ""
 
 logger = logging.getLogger(__name__)
 

@@ -6,18 +6,17 @@ its grant is consumed, because other calls may have used up a total meanwhile. P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.storage.withdrawals import Destination
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from machines_mcp.permissions.policy import Policy
+    from machines_mcp.permissions.policy import Limits, Policy
 
 DAY_SECONDS = 24 * 60 * 60
 CLOCK_SLACK_SECONDS = 5 * 60
@@ -42,35 +41,6 @@ _NEWEST = (
     "SELECT max(coalesce((SELECT max(created_at) FROM approvals), 0),"
     " coalesce((SELECT max(started_at) FROM approvals), 0), coalesce((SELECT max(at) FROM audit), 0))"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """None means no limit. If `max_limit_cents` names any period, card limits over other periods are refused."""
-
-    unbounded_cards: bool = False
-    """Whether a card may have no limit, or only one per payment, which bounds no total."""
-    max_limit_cents: Mapping[str, int] | None = None
-    per_call_cents: int | None = None
-    per_day_cents: int | None = None
-    per_user_day_cents: int | None = None
-    destinations: frozenset[Destination] | None = None
-    asks_per_minute: int | None = None
-    mutations_per_hour: int | None = None
-    reveals_per_card_per_day: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_limit_cents is not None:
-            object.__setattr__(self, "max_limit_cents", MappingProxyType(dict(self.max_limit_cents)))
-
-    def describe(self) -> dict[str, Any]:
-        """Return all limits as plain JSON, for the policy's digest."""
-        places = None
-        if self.destinations is not None:
-            places = sorted([d.currency, d.network, d.address, d.extra_id or ""] for d in self.destinations)
-        limits = None if self.max_limit_cents is None else dict(self.max_limit_cents)
-        plain = {name: getattr(self, name) for name in self.__slots__}
-        return plain | {"destinations": places, "max_limit_cents": limits}
 
 
 @dataclass(frozen=True, slots=True)

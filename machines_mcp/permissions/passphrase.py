@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import anyio.to_thread
@@ -22,7 +20,8 @@ import anyio.to_thread
 from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_log import AuditEntry
-from machines_mcp.storage.database import Store, StoreUnavailable, private_folder
+from machines_mcp.storage.database import Store, StoreUnavailable
+from machines_mcp.storage.files import private_folder, write_in_one_step
 
 if TYPE_CHECKING:
     import sqlite3
@@ -155,7 +154,7 @@ class Passphrase:
         await self._store.run(lambda db: self._record(db, said))
         try:
             private_folder(self.path.parent)
-            _replace(self.path, json.dumps(fields))
+            write_in_one_step(self.path, json.dumps(fields).encode("ascii"))
         except OSError:
             raise StoreUnavailable from None
         return "right"
@@ -204,18 +203,3 @@ def _derive(passphrase: Secret, salt: bytes) -> bytes:
     # Terminal input that could not be decoded arrives as lone surrogates, which can't be encoded.
     raw = passphrase.expose().encode(errors="replace")
     return hashlib.scrypt(raw, salt=salt, n=_N, r=_R, p=_P, maxmem=_MEMORY, dklen=_KEY_BYTES)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace the file atomically, so that a power failure can't leave half a verifier."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

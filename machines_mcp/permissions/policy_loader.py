@@ -10,10 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import Destination
-from machines_mcp.permissions.limits import Limits
 from machines_mcp.permissions.policy import (
     READ_ONLY,
+    Limits,
     Policy,
     PolicyError,
     Rule,
@@ -22,6 +21,7 @@ from machines_mcp.permissions.policy import (
 from machines_mcp.permissions.policy_schema import Classes, Place, PolicyFile, fault
 from machines_mcp.permissions.policy_validation import KeyFault, Tools, class_rules, contradictions, rules_of
 from machines_mcp.storage.trusted_file import NotOwned, read_owned
+from machines_mcp.storage.withdrawals import Destination
 
 MAX_BYTES = 64 * 1024
 

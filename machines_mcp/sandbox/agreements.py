@@ -9,7 +9,7 @@ from machines_mcp.sandbox.envelope import Answer
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
-    from machines_mcp.sandbox.users import User
+    from machines_mcp.sandbox.user import User
 
 PAGE_PATH: Final = "/legal"
 # Id, page title and consent text. Invented, because the real texts are not public.

@@ -9,7 +9,7 @@ from machines_mcp.sandbox.clock import iso
 from machines_mcp.sandbox.envelope import not_found
 from machines_mcp.sandbox.fields import Fields, parse_body, parse_query
 from machines_mcp.sandbox.state import State
-from machines_mcp.sandbox.users import User
+from machines_mcp.sandbox.user import User
 
 
 @dataclass

@@ -12,7 +12,7 @@ from machines_mcp.sandbox.addresses import base58
 from machines_mcp.sandbox.assets import SETTLED, Pair
 
 if TYPE_CHECKING:
-    from machines_mcp.sandbox.users import User
+    from machines_mcp.sandbox.user import User
 
 
 @dataclass(frozen=True)

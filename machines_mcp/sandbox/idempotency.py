@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 HEADER: Final = "Idempotency-Key"
 
 
-class Keys:
-    """Whether keys are honored. The default is yes; the control can change it."""
-
-    def __init__(self) -> None:
-        self.honoured = True
-
-
 def request_key(call: Call) -> str | None:
     """Return the effective key, None if there is none or keys are ignored; 400 unless it has 8 to 128 characters."""
     key = call.incoming.headers.get(HEADER.lower())

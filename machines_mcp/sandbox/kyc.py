@@ -12,7 +12,7 @@ from machines_mcp.sandbox.envelope import Answer, conflict
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
     from machines_mcp.sandbox.state import State
-    from machines_mcp.sandbox.users import User
+    from machines_mcp.sandbox.user import User
 
 PAGE_PATH: Final = "/verify"
 # Statuses in which the user can submit the form. In all others, an application is in progress or decided.

@@ -14,7 +14,7 @@ from machines_mcp.sandbox import agreements, kyc
 from machines_mcp.sandbox.body import read_body
 from machines_mcp.sandbox.html_page import HEADERS, fill, page, template
 from machines_mcp.sandbox.state import State
-from machines_mcp.sandbox.users import User
+from machines_mcp.sandbox.user import User
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from machines_mcp.sandbox.clock import Clock
 from machines_mcp.sandbox.faults import Faults
-from machines_mcp.sandbox.idempotency import Keys
 from machines_mcp.sandbox.provisioning import Provisioning
 from machines_mcp.sandbox.rate import RateLimit
+from machines_mcp.sandbox.switches import Keys
 
 SCHEMA_VERSION: Final = 1
 # SQLite's application_id for sandbox files: "mcsb" in ASCII.

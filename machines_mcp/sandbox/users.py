@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from machines_mcp.sandbox.envelope import Answer
+from machines_mcp.sandbox.user import User
 
 if TYPE_CHECKING:
     from machines_mcp.sandbox.call import Call
@@ -17,30 +16,6 @@ if TYPE_CHECKING:
 EVM_ADDRESS: Final = r"0x[a-fA-F0-9]{40}"
 SOLANA_ADDRESS: Final = r"[1-9A-HJ-NP-Za-km-z]{32,44}"
 _SUMMARIES: Final = {"not_submitted": "user linked; kyc not started"}
-
-
-@dataclass(frozen=True)
-class User:
-    """A stored user. `agreements_at` is None until the agreements are accepted."""
-
-    user_id: str
-    created_at: float
-    wallet_chain: str | None
-    wallet_address: str | None
-    kyc_status: str
-    kyc_reason: str | None
-    kyc_page: str | None
-    agreements_at: float | None
-
-    @classmethod
-    def of(cls, row: sqlite3.Row) -> User:
-        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
-
-    @property
-    def wallet(self) -> dict[str, str] | None:
-        if self.wallet_chain is None or self.wallet_address is None:
-            return None
-        return {"chain": self.wallet_chain, "address": self.wallet_address}
 
 
 def find(state: State, user_id: str) -> User | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from machines_mcp.sandbox.assets import Network
     from machines_mcp.sandbox.fields import Fields
-    from machines_mcp.sandbox.users import User
+    from machines_mcp.sandbox.user import User
 
 
 def check_wallet(user: User, network: Network, fields: Fields, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,9 @@ from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.state_keys import state_key
 
 if TYPE_CHECKING:
+    from machines_mcp.desk.dependencies import Take
     from machines_mcp.permissions.approval import Approval
+    from machines_mcp.permissions.channels import Decision
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.protocol.reconciliation import Reconciler
     from machines_mcp.server.card_reveals import CardReveals
@@ -189,7 +191,9 @@ class App:
         """The desk. It starts when its address is first requested."""
         from machines_mcp.server.desk import ServerDesk
 
-        desk = ServerDesk(self, opens_pages=self._opens_pages)
+        desk = ServerDesk(
+            self.settings, self.guard, self.connection.client, self._fulfil, opens_pages=self._opens_pages
+        )
         self._closing.append(desk.desk.close)
         return desk
 
@@ -201,6 +205,9 @@ class App:
 
     async def _form(self, approval_id: str) -> str | None:
         return await self.desk.address(f"kyc/{approval_id}")
+
+    async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: Take) -> Decision:
+        return await self.load().dispatcher.fulfil(approval_id, values, take)
 
     async def desk_address(self) -> str | None:
         """Return the desk's address. Starts the desk at the first call."""

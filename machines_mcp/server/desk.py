@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
-
-import anyio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from machines_mcp.desk.dependencies import DeskDependencies, Fulfilled, Take
 from machines_mcp.desk.server import Desk
@@ -16,26 +13,38 @@ from machines_mcp.storage.state_keys import state_key
 from machines_mcp.tools.catalog import TOOLS
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import KycValues
-    from machines_mcp.server.app import App
+    from machines_mcp.partner import KycValues, PartnerClient
+    from machines_mcp.permissions.channels import Decision
+    from machines_mcp.permissions.factory import Guard
     from machines_mcp.server.settings import Settings
 
-
-class NoDesk(Exception):
-    """No desk could be started. The message says what to do."""
+    Fulfil: TypeAlias = Callable[[str, Mapping[str, str], Take], Awaitable[Decision]]
 
 
 class ServerDesk:
-    """The desk of one server. With `opens_pages`, pages open in a browser on this machine."""
+    """The desk of one server. With `opens_pages`, pages open in a browser on this machine.
 
-    def __init__(self, app: App, *, opens_pages: bool) -> None:
-        self._app = app
+    `partner` returns the API client. `fulfil` runs a waiting call with the values of a form, or raises `ToolError`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        guard: Guard,
+        partner: Callable[[], Awaitable[PartnerClient]],
+        fulfil: Fulfil,
+        *,
+        opens_pages: bool,
+    ) -> None:
+        self._guard = guard
+        self._partner = partner
+        self._run_call = fulfil
+        self._state_dir = settings.state_dir
         self._opens_pages = opens_pages
-        settings = app.settings
         self.desk = Desk(
             DeskDependencies(
                 environment=settings.environment.value,
-                guard=app.guard,
+                guard=guard,
                 key=state_key(settings.state_dir, "desk"),
                 titles={tool.name: tool.title for tool in TOOLS},
                 kyc_values=self._kyc_values,
@@ -50,48 +59,16 @@ class ServerDesk:
         if home is None:
             return None
         if self._opens_pages:
-            open_page(home + path, self._app.settings.state_dir)
+            open_page(home + path, self._state_dir)
         return home + path
 
     async def _kyc_values(self, user_id: str) -> KycValues:
-        return await (await self._app.connection.client()).kyc.values(user_id)
+        return await (await self._partner()).kyc.values(user_id)
 
     async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
         try:
-            return Fulfilled(await self._app.load().dispatcher.fulfil(approval_id, values, take))
+            return Fulfilled(await self._run_call(approval_id, values, take))
         except ToolError as tool_error:
             faults = tuple((fault.field, fault.rule) for fault in tool_error.fields)
-            waits = await self._app.guard.channels.get(approval_id) is not None
+            waits = await self._guard.channels.get(approval_id) is not None
             return Fulfilled("faulty" if waits else "failed", faults, tool_error.message)
-
-
-async def run_desk(
-    settings: Settings, *, say: Callable[[str, bool], None], warn: Callable[[str], None], opens: bool
-) -> None:
-    """Report the URL of the running desk. If there is none, serve one here until a signal arrives.
-
-    Raises:
-        NoDesk: No loopback port is available.
-        StoreUnavailable: The state folder can't be used.
-    """
-    from machines_mcp.server.app import opened
-
-    async with opened(settings) as app:
-        desk = app.desk.desk
-        found = await desk.find()
-        address = found or await desk.address()
-        if address is None:
-            raise NoDesk(
-                "The desk could not start: no port on 127.0.0.1 is available. Check whether a firewall blocks it."
-            )
-        with anyio.open_signal_receiver(*_ENDING) as signals:
-            say(address, found is None)
-            if opens and not open_page(address, settings.state_dir, at_once=True):
-                warn("No browser could be opened. Open the address yourself.")
-            if found is None:
-                warn("This command serves the desk. Press Ctrl-C to stop.")
-                async for _ in signals:
-                    return
-
-
-_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.files import write_in_one_step
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -63,11 +64,9 @@ def keep(environment: str, key: Secret) -> str:
     if _kept_by_keyring(environment, key):
         file_of(environment).unlink(missing_ok=True)
         return "in the system's keyring"
-    from machines_mcp.cli.client_configs.config_file import write_in_one_step
-
     path = file_of(environment)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_in_one_step(path, key.expose().encode() + b"\n", 0o600)
+    write_in_one_step(path, key.expose().encode() + b"\n")
     return f"in {path}, which only you can read"
 
 

@@ -22,7 +22,7 @@ import anyio
 import anyio.to_thread
 
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.storage.database import private_folder
+from machines_mcp.storage.files import private_folder, write_in_one_step
 
 START_SECONDS = 15.0
 _MOST_BYTES = 10_000
@@ -103,7 +103,7 @@ class SandboxProcess:
         try:
             known = json.loads(await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True))
             endpoint = _endpoint(known)
-            await anyio.to_thread.run_sync(_note, notes, known)
+            await anyio.to_thread.run_sync(write_in_one_step, notes, json.dumps(known).encode())
         except BaseException:
             # No other server knows this process yet, so it is safe to kill.
             process.kill()
@@ -115,13 +115,6 @@ class SandboxProcess:
 
 def _endpoint(known: dict[str, Any]) -> Endpoint:
     return Endpoint(known["base_url"], Secret(known["partner_key"]), known["control_url"])
-
-
-def _note(path: Path, known: dict[str, Any]) -> None:
-    draft = path.with_suffix(".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(known, file)
-    os.replace(draft, path)
 
 
 def _spawn(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:

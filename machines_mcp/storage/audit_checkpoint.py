@@ -6,15 +6,14 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import re
-import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.files import write_in_one_step
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,17 +57,7 @@ class Checkpoint:
         Raises:
             OSError: The file can't be written.
         """
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                json.dump(asdict(self), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        write_in_one_step(path, json.dumps(asdict(self)).encode("ascii"))
 
 
 EMPTY = Checkpoint(0, GENESIS.hex(), 0.0)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.executions import UNOWNED
 from machines_mcp.storage.journal_entry import OPEN, JournalEntry, selected
+from machines_mcp.storage.process_locks import UNOWNED
 
 if TYPE_CHECKING:
     import sqlite3

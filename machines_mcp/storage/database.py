@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from machines_mcp.storage.files import private_folder
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -146,20 +148,6 @@ class Store:
         if self._db is not None:
             self._db.close()
             self._db = None
-
-
-def private_folder(folder: Path) -> None:
-    """Create `folder` and any missing parents, accessible only to this user.
-
-    Raises:
-        OSError: It can't be created, or other users have access and it can't be removed.
-    """
-    # `parents=True` would make the parents readable by everyone, and folder names identify keys.
-    for missing in [above for above in folder.parents if not above.exists()][::-1]:
-        missing.mkdir(mode=0o700, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if os.name == "posix" and folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
 
 
 def _migrate(db: sqlite3.Connection) -> None:

@@ -14,8 +14,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from machines_mcp.storage.database import private_folder
+from machines_mcp.storage.files import private_folder
 
+UNOWNED = ""
+"""The owner of a call that its process gave up."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 

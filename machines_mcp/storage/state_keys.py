@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
-from machines_mcp.storage.database import StoreUnavailable, private_folder
+from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.files import create_in_one_step, private_folder
 
 KEY_BYTES = 32
 
@@ -24,25 +23,11 @@ def state_key(folder: Path, name: str) -> bytes:
         try:
             return _read(path)
         except FileNotFoundError:
-            return _make(path)
+            # Servers that start together get the same key: only the first one is created.
+            create_in_one_step(path, secrets.token_bytes(KEY_BYTES))
+            return _read(path)
     except OSError:
         raise StoreUnavailable from None
-
-
-def _make(path: Path) -> bytes:
-    # Write a complete draft, then link it into place, so that servers that start together get the same key.
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        os.unlink(draft)
-    return _read(path)
 
 
 def _read(path: Path) -> bytes:

@@ -24,10 +24,19 @@ from machines_mcp.storage.journal_entry import call_context
 if TYPE_CHECKING:
     import sqlite3
 
-    from machines_mcp.permissions.approval_details import Destination
     from machines_mcp.storage.database import Store
 
 QUOTE_SECONDS = 10 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where money goes. `extra_id` is the network's memo, tag or payment id."""
+
+    currency: str
+    network: str
+    address: str
+    extra_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from machines_mcp import partner
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import ApprovalDetails, Destination, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
-from machines_mcp.storage.withdrawals import Quote
+from machines_mcp.storage.withdrawals import Destination, Quote
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated, answered, ask, reconcile_withdrawal, source

@@ -24,7 +24,7 @@ from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.partner.mutation_log import Mutation
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.protocol.reconciliation import Reconciler
 from machines_mcp.redaction.secret import Secret
@@ -34,7 +34,7 @@ from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.journal import CallContext, Journal, call_context
-from machines_mcp.storage.withdrawals import Withdrawals
+from machines_mcp.storage.withdrawals import Destination, Withdrawals
 from tests.tools.interrupted import in_doubt, lose, settles_soon
 from tests.tools.simulated import Caller, caller
 from tests.tools.test_reconcile_cards import cards, made_elsewhere

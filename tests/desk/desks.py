@@ -17,11 +17,12 @@ from machines_mcp.desk.server import Desk
 from machines_mcp.partner import KycValues
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Policy, default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.withdrawals import Destination
 from machines_mcp.tools.catalog import TOOLS
 from tests.support.clock import Clock
 

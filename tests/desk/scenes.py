@@ -11,8 +11,7 @@ from typing import Any
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
-from machines_mcp.permissions.limits import Limits
-from machines_mcp.permissions.policy import default_policy
+from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.audit_log import AuditEntry
 from tests.desk.desks import Office, identity_form, office, withdrawal
 from tests.support.clock import Clock

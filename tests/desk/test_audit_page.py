@@ -10,8 +10,8 @@ import pytest
 
 from machines_mcp.desk.spend_chart import chart
 from machines_mcp.permissions.daily_totals import DailyTotal
-from machines_mcp.permissions.limits import DAY_SECONDS, Limits
-from machines_mcp.permissions.policy import default_policy
+from machines_mcp.permissions.limits import DAY_SECONDS
+from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.audit_log import AuditEntry
 from tests.desk.desks import Browser, Office, browser, office, withdrawal
 from tests.support.clock import Clock

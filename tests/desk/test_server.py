@@ -17,8 +17,7 @@ import pytest
 
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH
 from machines_mcp.desk.server import NOTES
-from machines_mcp.permissions.limits import Limits
-from machines_mcp.permissions.policy import default_policy
+from machines_mcp.permissions.policy import Limits, default_policy
 from tests.desk.desks import Office, office
 
 pytestmark = pytest.mark.anyio

@@ -22,8 +22,7 @@ from unittest.mock import patch
 import anyio.to_thread
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.limits import Limits
-from machines_mcp.permissions.policy import Policy, Rule
+from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.storage import failpoints
 from machines_mcp.storage.audit_checkpoint import EMPTY, Checkpoint
 from tests.machine.disk import Disk

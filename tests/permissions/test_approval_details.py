@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from machines_mcp.permissions.approval_details import ApprovalDetails, Destination, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.storage.withdrawals import Destination
 from tests.leaks.canaries import card_number
 
 NUMBER = card_number(random.Random(1))  # noqa: S311

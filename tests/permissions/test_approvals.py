@@ -14,8 +14,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, CallReque
 from machines_mcp.permissions.approvals import GRANT_SECONDS, OPEN_SECONDS, ApprovalStore
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.factory import Guard, build_guard
-from machines_mcp.permissions.limits import Limits
-from machines_mcp.permissions.policy import default_policy
+from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.database import Store, StoreUnavailable
 from tests.support.clock import Clock
 

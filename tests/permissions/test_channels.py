@@ -12,8 +12,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
 from machines_mcp.permissions.channels import Decision
 from machines_mcp.permissions.factory import Guard, build_guard
-from machines_mcp.permissions.limits import Limits
-from machines_mcp.permissions.policy import Policy, Rule, default_policy
+from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock

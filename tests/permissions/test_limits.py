@@ -20,12 +20,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Destination
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.factory import Guard, build_guard
-from machines_mcp.permissions.limits import CLOCK_SET_BACK, DAY_SECONDS, Limits, budgets, exceeded_limit
-from machines_mcp.permissions.policy import Policy, Rule
+from machines_mcp.permissions.limits import CLOCK_SET_BACK, DAY_SECONDS, budgets, exceeded_limit
+from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.withdrawals import Destination
 
 NOON = 1_800_014_400.0
 ASK = dict.fromkeys(ActionClass, Rule.ASK)

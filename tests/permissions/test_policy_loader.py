@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import Destination
-from machines_mcp.permissions.limits import Limits
-from machines_mcp.permissions.policy import SENSITIVE, Policy, PolicyError, Rule, default_policy
+from machines_mcp.permissions.policy import SENSITIVE, Limits, Policy, PolicyError, Rule, default_policy
 from machines_mcp.permissions.policy_loader import load_policy
+from machines_mcp.storage.withdrawals import Destination
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CANARY = "canary-7f3a-9c21"

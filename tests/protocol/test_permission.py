@@ -12,8 +12,7 @@ import pytest
 from mcp import Client
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.limits import Limits
-from machines_mcp.permissions.policy import Policy, Rule, default_policy
+from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, Era, House, body, code, house, says
 from tests.support.clock import Clock

@@ -13,7 +13,8 @@ import anyio
 import pytest
 
 from machines_mcp.storage import database as module
-from machines_mcp.storage.database import Store, StoreUnavailable, private_folder
+from machines_mcp.storage.database import Store, StoreUnavailable
+from machines_mcp.storage.files import private_folder
 
 pytestmark = pytest.mark.anyio
 

@@ -3,10 +3,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from machines_mcp.permissions.approval_details import Destination
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.journal import CallContext, call_context
-from machines_mcp.storage.withdrawals import QUOTE_SECONDS, Quote, Withdrawals, open_withdrawals
+from machines_mcp.storage.withdrawals import QUOTE_SECONDS, Destination, Quote, Withdrawals, open_withdrawals
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from machines_mcp.cli.client_configs.errors import ConfigFault
+from machines_mcp.storage.files import write_in_one_step
 
 MOST_BYTES = 64 * 1024 * 1024
 _NEW = 0o600
@@ -76,25 +76,6 @@ def read(path: Path) -> ConfigFile:
     if len(content) > MOST_BYTES:
         raise ConfigFault(f"{path} is larger than {MOST_BYTES} bytes.")
     return ConfigFile(path, content, stat.S_IMODE(info.st_mode))
-
-
-def write_in_one_step(path: Path, content: bytes, mode: int) -> None:
-    """Replace the file atomically: readers see either the old or the new content.
-
-    Raises:
-        OSError: The file can't be written; the old one is intact.
-    """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _keep(path: Path, content: bytes) -> Path:

@@ -41,7 +41,7 @@ def deny(approval_id: str) -> None:
 def desk(opens: bool, as_json: bool) -> None:
     """Print the address of the desk, where a person approves calls. If no server runs it, serve it until Ctrl-C."""
     settings = load_settings()
-    from machines_mcp.server.desk import NoDesk, run_desk
+    from machines_mcp.cli.desk import NoDesk, run_desk
 
     def say(address: str, served_here: bool) -> None:
         click.echo(json.dumps({"address": address, "served_here": served_here}) if as_json else address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from machines_mcp.cli.client_configs.clients import System
 from machines_mcp.cli.client_configs.install import Standing, standings
-from machines_mcp.cli.doctor.run import Finding
+from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.server.partner_key import KeySource
 from machines_mcp.server.settings import Settings
 

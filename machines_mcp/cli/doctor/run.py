@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import site
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 
 from machines_mcp import __version__
+from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.permissions.policy import PolicyError
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings, SettingsError, read_settings
@@ -20,20 +19,6 @@ from machines_mcp.server.state_folder import policy_for
 from machines_mcp.storage.database import StoreUnavailable
 
 CONNECT_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: whether it passed, its name, and what was found or how to fix it; `detail` is for programs."""
-
-    ok: bool
-    what: str
-    message: str
-    detail: dict[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the finding as JSON."""
-        return {"ok": self.ok, "what": self.what, "says": self.message} | self.detail
 
 
 async def examine(*, probe: bool = False) -> list[Finding]:

@@ -13,7 +13,8 @@ import anyio
 import pytest
 
 import machines_mcp
-from machines_mcp.cli.doctor.run import Finding, examine
+from machines_mcp.cli.doctor.finding import Finding
+from machines_mcp.cli.doctor.run import examine
 from machines_mcp.vault.client import starts
 from tests.partner.test_probe import READS, changed, script, well
 from tests.partner.upstream import PARTNER_KEY, Upstream, refusal, upstream

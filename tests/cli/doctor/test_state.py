@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from machines_mcp.cli.doctor.file_permissions import user_name
-from machines_mcp.cli.doctor.run import Finding
+from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.doctor.state import guarded
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
