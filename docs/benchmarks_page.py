@@ -1,4 +1,4 @@
-"""Makes the tables of docs/benchmarks.md of the runs that were kept in docs/benchmarks.json."""
+"""Generate the tables of docs/benchmarks.md from the recorded runs in docs/benchmarks.json."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = "pictures/benchmarks.png"
 _PART = "<!-- {0}: made by `make docs` -->\n"
-_NONE = "No run was kept yet.\n"
+_NONE = "No run has been recorded yet.\n"
 
 Run = Mapping[str, Any]
 
 
 def runs() -> dict[str, Run]:
-    """The runs that were kept, by name."""
+    """Return the recorded runs by name."""
     sys.path.insert(0, str(ROOT))
     from benchmarks.record import RUNS, kept
 
@@ -26,7 +26,7 @@ def runs() -> dict[str, Run]:
 
 
 def bare(known: Mapping[str, Run]) -> str:
-    """The server beside a bare one of the SDK, with the aims."""
+    """Return the comparison with a bare SDK server, with the targets."""
     from benchmarks.report import Row, as_table
 
     run = known.get("bare")
@@ -36,25 +36,25 @@ def bare(known: Mapping[str, Run]) -> str:
 
 
 def peers(known: Mapping[str, Run]) -> str:
-    """The server beside other people's."""
+    """Return the comparison with published servers."""
     from benchmarks.comparison import as_table
 
     run = known.get("peers")
     if run is None:
         return _NONE
     table = as_table(run["figures"]["servers"])
-    return f"{_head(run)}\n\n{table}\n\n![Each quantity as bars, a panel for each]({PICTURE})\n"
+    return f"{_head(run)}\n\n{table}\n\n![Bar charts of the figures above, one panel per quantity]({PICTURE})\n"
 
 
 def _head(run: Run) -> str:
     figures = run["figures"]
-    # A busy machine shows in every absolute figure, so how busy it was is said beside them.
-    busy = f"; {figures['load']:.1f} processes wanted the processor just before" if figures.get("load") else ""
+    # The load affects every absolute figure, so the page shows it.
+    busy = f"; load average {figures['load']:.1f} before the run" if figures.get("load") else ""
     return f"`{run['command']}` on {run['where']}; protocol {figures['protocol']}; {figures['runs']} rounds{busy}."
 
 
 def page() -> str:
-    """The whole document, its generated parts made anew."""
+    """Return the whole page with new generated blocks."""
     text, known = PAGE.read_text(encoding="utf-8"), runs()
     for part in (bare, peers):
         name, made = part.__name__, part(known)

@@ -1,4 +1,4 @@
-"""The README's config blocks: where each client keeps its config, and our entry in it, as `install` writes it."""
+"""Generate the README's config blocks: the path of each client's config, and our entry as `install` writes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from machines_mcp.cli.client_configs.entry import block
 
 COMMAND = "/path/to/machines-mcp/.venv/bin/machines-mcp"
 _MADE = re.compile(r"(<!-- clients: made by `make docs` -->\n).*?(<!-- /clients -->)", re.DOTALL)
-# Folders that no system has, and how they are read.
+# Placeholders for home folders; `_SHOWN` is how the README writes them.
 _SYSTEMS = {
     "macOS": System("darwin", {"HOME": "/HOME"}),
     "Linux": System("linux", {"HOME": "/HOME"}),
@@ -19,7 +19,7 @@ _SHOWN = {"/HOME": "~", r"C:\HOME": "%USERPROFILE%", r"C:\APPDATA": "%APPDATA%"}
 
 
 def with_blocks(text: str) -> str:
-    """The README with the blocks as the code has them."""
+    """Return the README with current blocks."""
     return _MADE.sub(lambda found: f"{found[1]}{_blocks()}\n{found[2]}", text)
 
 

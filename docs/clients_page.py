@@ -1,4 +1,4 @@
-"""Makes the matrix of docs/clients.md of what was kept in docs/clients.json: `python -m tests.peers` writes that."""
+"""Generate the matrix of docs/clients.md from docs/clients.json, which `python -m tests.peers` writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "clients.md"
 KEPT = ROOT / "docs" / "clients.json"
 _PART = re.compile(r"(<!-- matrix: made by `make docs` -->\n).*?(<!-- /matrix -->)", re.DOTALL)
-# A cell that is no yes says why, in a note below the table.
+# Every other cell gets a footnote with the reason.
 _NOTES = {
     "not in this era": "not in this era",
     "not offered by the client": "not offered",
@@ -20,7 +20,7 @@ _NOTES = {
 
 
 def matrix(kept: Mapping[str, Mapping[str, str]]) -> str:
-    """A row per feature, a column per client and era; a footnote for each reason."""
+    """Return a row per feature, a column per client and era, and the footnotes."""
     features = list(next(iter(kept.values())))
     notes: list[str] = []
     lines = [_row(["", *(name.replace(", ", "<br>") for name in kept)]), _row(["---"] * (len(kept) + 1))]
@@ -43,17 +43,17 @@ def _why(feature: str, name: str, value: str) -> str:
     if value == "not in this era":
         return {
             "ping": "2026-07-28 has no `ping`.",
-            "lists marked private": "Results say how long and for whom they may be kept from 2026-07-28 on.",
+            "lists marked private": "Cache hints on results exist from 2026-07-28 on.",
         }[feature]
     if "approval.required" in feature:
-        return "This client has a dialog, so it is asked there."
+        return "This client has a dialog, which is used instead."
     if "Inspector" in name:
-        return "The Inspector's command line has no method for it, answers no dialogs, or does not print it."
+        return "The Inspector's command line has no method for it, has no dialogs, or does not print it."
     return "The client has no call for it."
 
 
 def page() -> str:
-    """The whole document, its matrix made anew."""
+    """Return the whole page with a new matrix."""
     made = matrix(json.loads(KEPT.read_text(encoding="utf-8")))
     text, found = _PART.subn(lambda match: f"{match[1]}{made}{match[2]}", PAGE.read_text(encoding="utf-8"))
     if found != 1:

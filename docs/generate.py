@@ -1,4 +1,4 @@
-"""Write the generated parts of the documents anew: `make docs`. A test fails when they have drifted."""
+"""Update the generated blocks of the pages (`make docs`). Tests fail if they are out of date."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOOLS = re.compile(r"(<!-- tools: made by `make docs` -->\n).*?(<!-- /tools -->
 
 
 def readme() -> str:
-    """The README with the tool table and the clients' configs as the code has them."""
+    """Return the README with current tables of tools and client configs."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         table = markdown_table(listing(read_settings({"MACHINES_STATE_DIR": folder})))

@@ -1,4 +1,4 @@
-"""Makes the tables of docs/policy.md: the keys from the model that reads them, the defaults from the policy itself."""
+"""Generate the tables of docs/policy.md: the keys from the schema, the defaults from the default policy."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _TABLES: tuple[tuple[str, type[Section]], ...] = (
 
 
 def keys() -> str:
-    """A table per section: each key, what it holds and what it says."""
-    parts = [_table(PolicyFile, "The head", PolicyFile.model_fields.keys() - _sections())]
+    """Return a table per section with each key, its values and its meaning."""
+    parts = [_table(PolicyFile, "Top level", PolicyFile.model_fields.keys() - _sections())]
     for name, model in _TABLES:
         if issubclass(model, Section):
             brackets = f"`[[{name}]]`" if model is Place else f"`[{name}]`"
@@ -38,7 +38,7 @@ def keys() -> str:
 
 
 def defaults() -> str:
-    """What holds without a file: rules and channels by class and environment."""
+    """Return the rules and channels without a policy file, by class and environment."""
     policies = [default_policy(name, read_only=False) for name in _ENVIRONMENTS]
     lines = [f"| class | {' | '.join(f'`{name}`' for name in _ENVIRONMENTS)} |", "| --- | --- | --- | --- |"]
     lines += [f"| `{each}` | {' | '.join(_said(policy, each) for policy in policies)} |" for each in ActionClass]
@@ -46,7 +46,7 @@ def defaults() -> str:
 
 
 def page() -> str:
-    """The whole document, its generated parts made anew."""
+    """Return the whole page with new generated blocks."""
     text = PAGE.read_text(encoding="utf-8")
     for name, made in (("defaults", defaults()), ("keys", keys())):
         start = _PART.format(name)
@@ -74,11 +74,11 @@ def _said(policy: Policy, action_class: ActionClass) -> str:
 def _table(model: type[Section], title: str, names: Any) -> str:
     schema = model.model_json_schema()
     intro = " ".join((model.__doc__ or "").split())
-    lines = [f"### {title}", "", intro, "", "| key | holds | what it says |", "| --- | --- | --- |"]
+    lines = [f"### {title}", "", intro, "", "| key | value | meaning |", "| --- | --- | --- |"]
     for name, field in model.model_fields.items():
         if name in names:
             holds = _holds(name, schema["properties"][name], schema.get("$defs", {}))
-            needed = " (needed)" if field.is_required() else ""
+            needed = " (required)" if field.is_required() else ""
             lines.append(f"| `{name}` | {holds}{needed} | {field.description} |")
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Makes the tables of docs/reliability.md of the runs that were kept in docs/reliability.json."""
+"""Generate the tables of docs/reliability.md from the recorded runs in docs/reliability.json."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ PICTURE = "pictures/soak.png"
 _PART = "<!-- {0}: made by `make docs` -->\n"
 _SEED = re.compile(r", seed \d+$")
 _BAD = ("lost", "doubled", "denied", "wrong", "unsettled", "leaked")
+# How a journal entry ended, as the runs store it and as the page says it.
+_OUTCOMES = {"sent again": "resent", "settled by server": "reconciled", "manual": "needs a person"}
 
 Run = Mapping[str, Any]
 
 
 def runs() -> dict[str, Run]:
-    """The runs that were kept, by name."""
+    """Return the recorded runs by name."""
     sys.path.insert(0, str(ROOT))
     from benchmarks.record import kept
 
@@ -29,11 +31,11 @@ def runs() -> dict[str, Run]:
 
 
 def crashes(known: Mapping[str, Run]) -> str:
-    """A row per way to run the crash loop, its runs by all seeds together: what was tried, and what must not be."""
+    """Return a row per variant of the crash loop, with the runs of all seeds added up."""
     found = {name: run for name, run in known.items() if name.startswith("crashes")}
     if not found:
-        return "No run was kept yet.\n"
-    head = ["run", "kills", "wishes", "crossed by a kill", *_BAD, "for a person"]
+        return "No run has been recorded yet.\n"
+    head = ["run", "kills", "wishes", "interrupted by a kill", *_BAD, "for a person"]
     lines = [_row(head), _row(["---"] * len(head))]
     for way, figures in _by_way(found).items():
         tried = [figures["kills"], figures["wishes"], figures["crossed"]]
@@ -41,12 +43,12 @@ def crashes(known: Mapping[str, Run]) -> str:
         lines.append(_row([way or "any moment", *(f"{count:,}" for count in tried), *bad, f"{figures['manual']:,}"]))
     lines += ["", *(f"- {name}: `{run['command']}` on {run['where']}" for name, run in found.items())]
     worst = max(run["figures"]["drained"] for run in found.values() if not run["figures"]["unsettled"])
-    lines += ["", f"The longest that anything took to be resolved after the last restart: {worst:.1f} s."]
+    lines += ["", f"The longest reconciliation after the last restart took {worst:.1f} s."]
     return "\n".join(lines) + "\n"
 
 
 def _by_way(found: Mapping[str, Run]) -> dict[str, Counter[str]]:
-    """The sums of the figures of runs that differ in their seed alone, by what else was asked for, nothing first."""
+    """Add up the runs that differ only in their seed, by variant. The plain variant comes first."""
     sums: dict[str, Counter[str]] = {}
     for name, run in found.items():
         way = _SEED.sub("", name).removeprefix("crashes").removeprefix(", ")
@@ -56,7 +58,7 @@ def _by_way(found: Mapping[str, Run]) -> dict[str, Counter[str]]:
 
 
 def points(known: Mapping[str, Run]) -> str:
-    """Kills by the labelled point that was passed last, all runs with the journal together."""
+    """Return the kills by the last failpoint reached, over all runs with the journal."""
     phases: dict[str, int] = {}
     meant: dict[str, int] = {}
     for name, run in known.items():
@@ -65,37 +67,43 @@ def points(known: Mapping[str, Run]) -> str:
                 for point, count in run["figures"][part].items():
                     total[point] = total.get(point, 0) + count
     if not phases:
-        return "No run was kept yet.\n"
-    lines = [_row(["last point passed", "kills", "of which at the point itself"]), _row(["---"] * 3)]
+        return "No run has been recorded yet.\n"
+    lines = [_row(["last failpoint reached", "kills", "of these, killed at it"]), _row(["---"] * 3)]
     for point, count in sorted(phases.items(), key=lambda each: (-each[1], each[0])):
         lines.append(_row([point if " " in point else f"`{point}`", f"{count:,}", f"{meant.get(point, 0):,}"]))
     return "\n".join(lines) + "\n"
 
 
 def ways(known: Mapping[str, Run]) -> str:
-    """How requests came to their end that did not end at their first answer, all runs with the journal together."""
+    """Return the outcomes of requests whose first response was lost, over all runs with the journal."""
     total: dict[str, int] = {}
     for name, run in known.items():
         if name.startswith("crashes") and "no journal" not in name:
             for way, count in run["figures"]["ways"].items():
                 total[way] = total.get(way, 0) + count
     if not total:
-        return "No run was kept yet.\n"
+        return "No run has been recorded yet.\n"
     plain = sum(count for way, count in total.items() if way.endswith(": done"))
-    lines = [f"{plain:,} requests had their answer at once. Of the others:", ""]
-    lines += [_row(["request", "end", "how often"]), _row(["---"] * 3)]
+    lines = [f"{plain:,} requests got their response at once. The others:", ""]
+    lines += [_row(["request", "outcome", "count"]), _row(["---"] * 3)]
     for way, count in sorted(total.items(), key=lambda each: (-each[1], each[0])):
         request, _, end = way.partition(": ")
         if end != "done":
-            lines.append(_row([f"`{request}`", end, f"{count:,}"]))
+            lines.append(_row([f"`{request}`", _in_words(end), f"{count:,}"]))
     return "\n".join(lines) + "\n"
 
 
+def _in_words(end: str) -> str:
+    for stored, shown in _OUTCOMES.items():
+        end = end.replace(stored, shown)
+    return end
+
+
 def soak(known: Mapping[str, Run]) -> str:
-    """What the soak showed, and its picture."""
+    """Return the figures of the soak test, and its picture."""
     run = known.get("soak")
     if run is None:
-        return "No run was kept yet.\n"
+        return "No run has been recorded yet.\n"
     figures = run["figures"]
     errors = ", ".join(f"`{code}` {count:,}" for code, count in figures["errors"].items()) or "none"
     lines = [
@@ -103,23 +111,23 @@ def soak(known: Mapping[str, Run]) -> str:
         "",
         _row(["quantity", "value"]),
         _row(["---", "---"]),
-        _row(["time to the answer, median", f"{figures['p50']:.1f} ms"]),
-        _row(["time to the answer, 99th percentile", f"{figures['p99']:.1f} ms"]),
-        _row(["processor time for a call", f"{figures['cpu']:.1f} ms"]),
-        _row(["resident memory after a quarter of the time", f"{figures['memory_first']:.1f} MB"]),
+        _row(["response time, median", f"{figures['p50']:.1f} ms"]),
+        _row(["response time, 99th percentile", f"{figures['p99']:.1f} ms"]),
+        _row(["CPU time per call", f"{figures['cpu']:.1f} ms"]),
+        _row(["resident memory after a quarter of the run", f"{figures['memory_first']:.1f} MB"]),
         _row(["resident memory at the end", f"{figures['memory_last']:.1f} MB"]),
-        _row(["slope of the line between", f"{figures['slope']:+.2f} MB an hour"]),
-        _row(["calls in doubt at first", f"{figures['in_doubt']:,}"]),
-        _row(["of which settled by the repeated call", f"{figures['settled']:,}"]),
+        _row(["growth between the two", f"{figures['slope']:+.2f} MB per hour"]),
+        _row(["calls with an unknown outcome at first", f"{figures['in_doubt']:,}"]),
+        _row(["of these, reconciled by the repeated call", f"{figures['settled']:,}"]),
         _row(["errors", errors]),
         "",
-        f"![Memory, times and errors over the soak]({PICTURE})",
+        f"![Memory, response times and errors during the soak test]({PICTURE})",
     ]
     return "\n".join(lines) + "\n"
 
 
 def page() -> str:
-    """The whole document, its generated parts made anew."""
+    """Return the whole page with new generated blocks."""
     text, known = PAGE.read_text(encoding="utf-8"), runs()
     for part in (crashes, points, ways, soak):
         name, made = part.__name__, part(known)
@@ -132,7 +140,7 @@ def page() -> str:
 
 
 def _beside(count: int, tries: int) -> str:
-    """A count; a zero with what it says of so many tries."""
+    """Format a count; a zero shows the upper bound of its rate in percent, at 95 % confidence."""
     return f"**{count:,}**" if count else f"0 (< {300 / tries:.2g} %)"
 
 

@@ -1,4 +1,4 @@
-"""Makes docs/sandbox.md of the contract's `x-rules` and the control's own words."""
+"""Generate docs/sandbox.md from the contract's `x-rules` and the docstrings of the control."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from machines_mcp.sandbox.control import CONTROLS
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "sandbox.md"
 _CONTRACT = ROOT / "tests" / "contract" / "partner-openapi.yaml"
-# What the first tag of a source means to a reader.
+# The page's words for the first tag of a source.
 _TAGS = {
     "[seed]": "documented",
     "[docs": "documented",
@@ -23,24 +23,24 @@ _TAGS = {
 }
 _HEAD = """# The sandbox, rule by rule
 
-Made by `make docs` from `x-rules` of `tests/contract/partner-openapi.yaml`; each row names the test that holds it.
-"Documented" is what the Partner API's documentation says, "seen in the vendor's code" what its public example does,
-"the issuer's material" what is public about the collateral contracts, and "our choice" is no promise of the real API.
+`make docs` generates this page from `x-rules` in `tests/contract/partner-openapi.yaml`. Each row names the test of its
+rule. Sources: "documented" is the Partner API's documentation, "seen in the vendor's code" is its public example, "the
+issuer's material" is public information about the collateral contracts. "Our choice" says nothing about the real API.
 """
 
 
 def rules() -> dict[str, list[dict[str, str]]]:
-    """The rules by chapter: `rule`, `x-source`, `test`."""
+    """Return the rules by chapter, each with `rule`, `x-source` and `test`."""
     document: Any = yaml.safe_load(_CONTRACT.read_text(encoding="utf-8"))
     found: dict[str, list[dict[str, str]]] = document["x-rules"]
     return found
 
 
 def tag(source: str) -> str:
-    """The word for a source, by its first tag.
+    """Return the page's word for a source, from its first tag.
 
     Raises:
-        ValueError: it has none that is known.
+        ValueError: The source has no known tag.
     """
     for mark, word in _TAGS.items():
         if source.startswith(mark):
@@ -49,12 +49,12 @@ def tag(source: str) -> str:
 
 
 def page() -> str:
-    """The whole document."""
+    """Return the whole page."""
     parts = [_HEAD]
     for chapter, rows in rules().items():
         table = [f"| {row['rule']} | {tag(row['x-source'])} | `{row['test']}` |" for row in rows]
         parts.append(
-            "\n".join([f"## {chapter}\n", "| rule | how well known | test |", "| --- | --- | --- |", *table]) + "\n"
+            "\n".join([f"## {chapter}\n", "| rule | source | test |", "| --- | --- | --- |", *table]) + "\n"
         )
     orders = []
     for method, path, handle in CONTROLS:
@@ -63,7 +63,7 @@ def page() -> str:
         body = f"`{what}`" if what else ""
         orders.append(f"| `{method} /control{path}` | {body} | {about} |")
     parts.append(
-        "\n".join(["## The control\n", "| order | body | what it does |", "| --- | --- | --- |", *orders]) + "\n"
+        "\n".join(["## The control\n", "| request | body | what it does |", "| --- | --- | --- |", *orders]) + "\n"
     )
     return "\n".join(parts)
 

@@ -29,8 +29,8 @@ def test_every_helper_stands_there() -> None:
     functions = [name for name in testing.__all__ if inspect.isfunction(getattr(testing, name))]
     of_user = {field.name for field in dataclasses.fields(ReadyUser)}
     of_user |= {name for name in vars(ReadyUser) if not name.startswith("_")}
-    assert sorted([*names("Clients and users"), *names("Who decides")]) == sorted([*functions, *of_user])
-    assert names("What a test makes happen") == [name for name in vars(Simulator) if not name.startswith("_")]
+    assert sorted([*names("Clients and users"), *names("Decide approvals")]) == sorted([*functions, *of_user])
+    assert names("Control the simulator") == [name for name in vars(Simulator) if not name.startswith("_")]
 
 
 def test_every_name_of_the_package_is_on_the_page() -> None:

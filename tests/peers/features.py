@@ -82,14 +82,14 @@ def _declined(seen: Seen) -> bool:
 
 FEATURES = (
     Feature(
-        "tools, in one order", ("tools", "tools_again"), lambda seen: seen["tools"] == seen["tools_again"] == NAMES
+        "tools, in a stable order", ("tools", "tools_again"), lambda seen: seen["tools"] == seen["tools_again"] == NAMES
     ),
-    Feature("structured output, the same as text, a sentence on it", ("status",), _status),
+    Feature("structured output, with text and a summary", ("status",), _status),
     Feature("progress of a wait", ("progress",), _progress),
-    Feature("cancellation: the call ends, the server goes on", ("stopped", "afterwards", "closed_in_ms"), _stopped),
-    Feature("question, accepted", ("accepted", "asked"), lambda seen: seen["accepted"]["status"] == "approved"),
-    Feature("question, declined", ("declined",), _declined),
-    Feature("page offered where the client can open one", ("opened", "revealed"), _opened),
+    Feature("cancellation: the call ends, the server continues", ("stopped", "afterwards", "closed_in_ms"), _stopped),
+    Feature("dialog, accepted", ("accepted", "asked"), lambda seen: seen["accepted"]["status"] == "approved"),
+    Feature("dialog, declined", ("declined",), _declined),
+    Feature("URL dialog, if the client can open a page", ("opened", "revealed"), _opened),
     Feature("no dialog: `approval.required`", ("no_dialog",), lambda seen: seen["no_dialog"] == "approval.required"),
     Feature("prompts", ("prompts", "prompt"), lambda seen: seen["prompts"] == PROMPTS and WHO in seen["prompt"]),
     Feature("completion", ("completion",), lambda seen: WHO in seen["completion"]),
@@ -106,7 +106,7 @@ FEATURES = (
     ),
     Feature("ping", ("ping",), lambda seen: seen["ping"] == 0, {MODERN: "2026-07-28 has no `ping`."}),
     Feature("errors `-32601`, `-32602`", ("errors",), lambda seen: seen["errors"] == [-32601, -32602]),
-    Feature("nothing runs on when the client has left", ("left",), lambda seen: seen["left"] == []),
+    Feature("nothing keeps running after the client disconnects", ("left",), lambda seen: seen["left"] == []),
 )
 
 

@@ -119,7 +119,7 @@ def test_a_sentence_names_what_matters(output: Output, says: str) -> None:
 
 def test_every_tool_has_one_of_its_own() -> None:
     models = {tool.output_model for tool in TOOLS}
-    assert [model.__name__ for model in models if "says" not in vars(model)] == []
+    assert [model.__name__ for model in models if "summary" not in vars(model)] == []
     assert {type(output) for output, _ in SENTENCES} == models
 
 
