@@ -53,9 +53,7 @@ def page() -> str:
     parts = [_HEAD]
     for chapter, rows in rules().items():
         table = [f"| {row['rule']} | {tag(row['x-source'])} | `{row['test']}` |" for row in rows]
-        parts.append(
-            "\n".join([f"## {chapter}\n", "| rule | source | test |", "| --- | --- | --- |", *table]) + "\n"
-        )
+        parts.append("\n".join([f"## {chapter}\n", "| rule | source | test |", "| --- | --- | --- |", *table]) + "\n")
     orders = []
     for method, path, handle in CONTROLS:
         words = " ".join((handle.__doc__ or "").split()).removeprefix(f"{method} /control{path}").strip()
