@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from tests.approval.conftest import CARD, MODERN, Worlds, by_every_way, everywhere
-from tests.approval.wire import ERAS, PATIENCE, Era, body, code
+from tests.approval.wire import ERAS, Era, body, code
 from tests.approval.world import WAYS, Name, Way, World
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

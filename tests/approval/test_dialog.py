@@ -10,8 +10,9 @@ import anyio
 import pytest
 
 from tests.approval.conftest import CARD, MODERN, USABLE, Worlds, everywhere
-from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, PATIENCE, Era, Problem, Question, body, code
+from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, Era, Problem, Question, body, code
 from tests.approval.world import Name, World
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,10 @@ from typing import Any, Literal
 import anyio
 from anyio.abc import Process
 
+from tests.support.waiting import PATIENCE
+
 Era = Literal["2025-11-25", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("2025-11-25", "2026-07-28")
-PATIENCE = 60.0
 
 ACCEPT = {"action": "accept", "content": {}}
 DECLINE = {"action": "decline"}

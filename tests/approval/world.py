@@ -24,9 +24,10 @@ from machines_mcp.server.sandbox_process import SandboxProcess
 from machines_mcp.server.settings import read_settings
 from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.testing import set_passphrase
-from tests.approval.wire import PATIENCE, Era, Server, connected
+from tests.approval.wire import Era, Server, connected
 from tests.desk.desks import Browser
 from tests.sandbox.running import Sandbox
+from tests.support.waiting import PATIENCE
 
 PASSPHRASE = "correct horse battery"
 WALLET = "0x" + "5a" * 20
@@ -89,7 +90,7 @@ class World:
 
     async def waiting(self, user_id: str) -> list[str]:
         """The ids of what waits for the user, read where no client can."""
-        with closing(sqlite3.connect(self.database, timeout=10)) as db:
+        with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as db:
             rows = db.execute("SELECT id FROM approvals WHERE user_id = ? AND state = 'waiting'", (user_id,))
             return [str(row[0]) for row in rows]
 
@@ -156,7 +157,7 @@ class World:
 
     def change(self, statement: str, *values: object) -> None:
         """Change the database under the servers: for what only time would do."""
-        with closing(sqlite3.connect(self.database, timeout=10)) as db, db:
+        with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as db, db:
             db.execute(statement, values)
 
     def forget_refusals(self) -> None:

@@ -10,11 +10,12 @@ from benchmarks.fill import fill
 from benchmarks.measure import Samples
 from benchmarks.size import Filled, prepare, table
 from benchmarks.upstream import USER, Sandbox
+from tests.support.waiting import PATIENCE
 
 
 def test_a_filled_sandbox_serves_the_user_their_own_rows_and_no_others(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
-    with Sandbox("--db", str(file)) as sandbox, httpx.Client(trust_env=False, timeout=10) as client:
+    with Sandbox("--db", str(file)) as sandbox, httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         bearer = {"Authorization": f"Bearer {prepare(client, sandbox)}"}
         fill(file, USER, own=5, others=120)
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from machines_mcp.cli.main import main
 from machines_mcp.testing import ready_user
 from machines_mcp.tools.catalog import TOOLS
+from tests.support.waiting import PATIENCE
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -66,5 +67,5 @@ def test_the_script_of_a_shell_is_one_that_it_takes(tmp_path: Path, shell: str) 
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")
-    done = subprocess.run([program, "-n"], input=result.stdout, encoding="utf-8", capture_output=True, timeout=20)
+    done = subprocess.run([program, "-n"], input=result.stdout, encoding="utf-8", capture_output=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")

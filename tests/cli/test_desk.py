@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-PATIENCE = 30
+from tests.support.waiting import PATIENCE
 
 
 def environment(folder: Path) -> dict[str, str]:

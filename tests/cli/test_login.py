@@ -19,9 +19,9 @@ from machines_mcp.cli.main import main
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.keyring_store import file_of, from_keyring
 from tests.support.keyrings import FakeKeyring, at_home
+from tests.support.waiting import PATIENCE
 
 KEY, OTHER = "mk-canary-0123456789", "mk-other-0123456789"
-PATIENCE = 60.0
 
 Run = Callable[..., Result]
 

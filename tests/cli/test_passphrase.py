@@ -23,9 +23,9 @@ from machines_mcp.permissions.passphrase import Answer
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import read_settings
 from machines_mcp.server.state_folder import opened_guard
+from tests.support.waiting import PATIENCE
 
 FIRST, SECOND = "correct horse battery", "staple correct horse"
-PATIENCE = 30.0
 
 Run = Callable[..., Result]
 

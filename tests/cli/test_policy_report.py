@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from machines_mcp.cli.main import main
 from machines_mcp.tools.catalog import TOOLS
+from tests.support.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CANARY = "canary-7f3a-9c21"
@@ -169,7 +170,7 @@ def _serve(policy: Path, folder: Path, **env: str) -> subprocess.CompletedProces
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

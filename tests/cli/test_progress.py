@@ -21,8 +21,8 @@ from machines_mcp.cli.progress import reporting_on
 from machines_mcp.partner import PartnerClient
 from machines_mcp.testing import Simulator, simulator
 from tests.cli.test_root import environment
+from tests.support.waiting import PATIENCE
 
-PATIENCE = 60.0
 COLOUR = re.compile(r"\x1b\[[\d;]*(?:3[0-9]|9[0-7])[\d;]*m")
 STATES = ((0.0, "the deposit"), (0.5, "the deposit"))
 

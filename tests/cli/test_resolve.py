@@ -35,6 +35,7 @@ from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.journal import CallContext, Journal, call_context
 from machines_mcp.storage.withdrawals import Destination, Withdrawals
+from tests.support.waiting import PATIENCE
 from tests.tools.interrupted import in_doubt, lose, settles_soon
 from tests.tools.simulated import Caller, caller
 from tests.tools.test_reconcile_cards import cards, made_elsewhere
@@ -85,7 +86,7 @@ class Person:
 
 
 async def asked(env: dict[str, str], person: Person) -> resolve.Resolved:
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         found = await resolve.resolve(read_settings(env), person, person.reads.append)
     assert not person.types and not person.passphrases
     return found
@@ -442,7 +443,7 @@ def _typed(env: dict[str, str], lines: list[str]) -> str:
             said += piece
             if rest and said.endswith(b": "):
                 os.write(own, rest.pop(0).encode() + b"\n")
-        assert process.wait(10) == 0, said
+        assert process.wait(PATIENCE) == 0, said
     finally:
         process.kill()
         process.wait()

@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 
 from machines_mcp.cli.commands import run
 from machines_mcp.cli.main import main
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 ID = "0123456789abcdef" * 2
-PATIENCE = 60.0
 
 
 def paths(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:

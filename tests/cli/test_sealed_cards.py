@@ -14,6 +14,7 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import ECKey
 
+from tests.support.waiting import PATIENCE
 from tests.vault.cards import card_number
 
 PAN = card_number()
@@ -29,7 +30,7 @@ CARD = {
 
 def _run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-m", "machines_mcp", *arguments)
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_program_reads_it_as_json(key: Path, sealed: str, way: str) -> None:
 def test_a_person_reads_it_at_a_terminal(key: Path, sealed: str) -> None:
     ours, theirs = pty.openpty()
     command = (sys.executable, "-m", "machines_mcp", "unseal", str(key))
-    done = subprocess.run(command, input=sealed.encode(), stdout=theirs, timeout=60, check=False)
+    done = subprocess.run(command, input=sealed.encode(), stdout=theirs, timeout=PATIENCE, check=False)
     shown = os.read(ours, 4096).decode()
     os.close(ours)
     os.close(theirs)

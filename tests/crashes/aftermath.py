@@ -17,6 +17,7 @@ from machines_mcp.storage.audit_chain import verify
 from machines_mcp.storage.state_keys import state_key
 from tests.leaks.canaries import Canaries, Canary
 from tests.leaks.scanner import Scanner
+from tests.support.waiting import PATIENCE
 
 _CVC = re.compile(rb"(?:cvc|cvv|security.?code)[^0-9]{1,24}([0-9]{3})(?![0-9])", re.IGNORECASE)
 
@@ -109,7 +110,7 @@ def _look_for(folder: Path, numbers: list[tuple[str, str]], canaries: Canaries, 
 
 def unsettled(state: Path, manual: ByUser) -> list[str]:
     """What has no end yet and is nobody's: requests in the journal, and intents but for those left to a person."""
-    with closing(sqlite3.connect(state / "state.db", timeout=30)) as db:
+    with closing(sqlite3.connect(state / "state.db", timeout=PATIENCE)) as db:
         waiting = "SELECT operation, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
         found = [f"{operation} is {how}" for operation, how in db.execute(waiting)]
         executing = "SELECT tool, user_id, count(*) FROM approvals WHERE state = 'executing' GROUP BY tool, user_id"

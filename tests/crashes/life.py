@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.crashes.child import Order
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
 ERA = "2026-07-28"
 _CLIENT = {"name": "crashes", "version": "1.0"}
 _MOST_BYTES = 1 << 20

@@ -20,6 +20,7 @@ from machines_mcp.sandbox.cards import SEALED_AS
 from machines_mcp.sandbox.state import State
 from tests.crashes.wishes import STEP
 from tests.sandbox.running import Sandbox, running
+from tests.support.waiting import PATIENCE
 
 Marks = Counter[tuple[str, int]]
 """How many of a kind there are, by user and mark."""
@@ -80,7 +81,7 @@ class Upstream:
     def facts(self, users: set[str]) -> Facts:
         """What there is of these users."""
         found = Facts()
-        with closing(sqlite3.connect(self._file, timeout=30)) as db:
+        with closing(sqlite3.connect(self._file, timeout=PATIENCE)) as db:
             for card, user, status, cents in db.execute("SELECT card_id, user_id, status, limit_cents FROM cards"):
                 if user in users:
                     found.cards[card] = CardSeen(user, cents // STEP, cents % STEP, status)

@@ -25,9 +25,9 @@ from machines_mcp.storage.database import Store
 from machines_mcp.storage.withdrawals import Destination
 from machines_mcp.tools.catalog import TOOLS
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 PASSPHRASE = "correct horse battery"
-PATIENCE = 30.0
 
 _FIELDS: tuple[dict[str, Any], ...] = (
     {"name": "firstName", "required": True, "type": "string", "maxLength": 50},

@@ -12,6 +12,7 @@ import pytest
 
 from machines_mcp.desk.request_guard import MAX_BODY_BYTES
 from tests.desk.desks import PASSPHRASE, Browser, Office, browser, forms
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -192,7 +193,7 @@ async def test_a_body_that_is_too_long_is_not_read(
     def pieces() -> bytes:
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {person.origin}\r\n"
         head += "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", port or 0), timeout=20) as wire:
+        with socket.create_connection(("127.0.0.1", port or 0), timeout=PATIENCE) as wire:
             wire.sendall(head.encode())
             try:
                 for _ in range(400):

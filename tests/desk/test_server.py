@@ -19,6 +19,7 @@ from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH
 from machines_mcp.desk.server import NOTES
 from machines_mcp.permissions.policy import Limits, default_policy
 from tests.desk.desks import Office, office
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +41,7 @@ async def test_its_notes_say_where_it_is_to_this_user_alone(tmp_path: Path, foun
 async def test_it_ends_with_its_server_and_takes_its_notes_along(tmp_path: Path) -> None:
     async with office(tmp_path / "state") as found:
         port = int(str(notes(tmp_path / "state")["port"]))
-        with anyio.fail_after(3):
+        with anyio.fail_after(PATIENCE):
             await found.desk.close()
         await found.desk.close()
         assert not (tmp_path / "state" / NOTES).exists()
@@ -56,7 +57,7 @@ async def test_it_ends_in_time_though_a_client_holds_its_connection(tmp_path: Pa
         port = int(str(notes(tmp_path / "state")["port"]))
         stream = await anyio.connect_tcp("127.0.0.1", port)
         await stream.send(b"POST / HTTP/1.1\r\n")
-        with anyio.fail_after(3):
+        with anyio.fail_after(PATIENCE):
             await found.desk.close()
         await stream.aclose()
 
@@ -118,7 +119,7 @@ async def test_whoever_has_the_port_by_now_is_not_taken_for_a_desk(tmp_path: Pat
     folder.mkdir(mode=0o700)
     async with impostor(answer) as port:
         (folder / NOTES).write_text(json.dumps({"address": f"http://127.0.0.1:{port}/", "port": port, "pid": 1}))
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             async with office(folder) as found:
                 assert found.address != f"http://127.0.0.1:{port}/"
                 assert notes(folder)["address"] == found.address

@@ -17,6 +17,7 @@ from machines_mcp.partner import PartnerClient, PartnerError, errors
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.sandbox.running import Sandbox
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
@@ -66,7 +67,7 @@ async def test_the_code_on_the_page_runs(sandbox: Sandbox) -> None:
     exec(compile(code, "client.md", "exec"), names)  # noqa: S102
     spendable_cents = names["spendable_cents"]
     assert callable(spendable_cents)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         assert await spendable_cents(sandbox.base_url, sandbox.partner_key) == 0
 
 
@@ -78,7 +79,7 @@ def test_the_journey_of_the_example_ends_well_and_shows_no_card() -> None:
         env=environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(

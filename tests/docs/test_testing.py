@@ -14,10 +14,10 @@ import pytest
 
 from machines_mcp import testing
 from machines_mcp.testing import ReadyUser, Simulator, ready_user
+from tests.support.waiting import PATIENCE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-PATIENCE = 60.0
 
 
 def names(heading: str) -> list[str]:

@@ -15,6 +15,8 @@ from typing import Any
 import anyio
 import psutil
 
+from tests.support.waiting import PATIENCE
+
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.05
 
@@ -76,7 +78,7 @@ def rows(state: Path, query: str, *values: Any) -> list[sqlite3.Row]:
     path = state / "embedded" / "state.db"
     if not path.exists():
         return []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE)) as db:
         db.row_factory = sqlite3.Row
         return db.execute(query, values).fetchall()
 

@@ -14,7 +14,8 @@ import anyio
 import httpx
 
 from tests.journeys.stdio import applicant
-from tests.protocol.process import PATIENCE, SERVER, Era, Served, call, serving
+from tests.protocol.process import SERVER, Era, Served, call, serving
+from tests.support.waiting import PATIENCE
 
 ERA: Era = "2026-07-28"
 _CLASSES = ("read", "write", "money", "identity", "consent", "destroy", "reveal")

@@ -21,13 +21,12 @@ from machines_mcp.redaction.secret import Secret
 from tests.faults import answers
 from tests.faults.holding import Holding
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, upstream
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
 USER = "user-1"
 DEADLINE = 0.4
-# A machine that runs three suites at once is slow; what hangs, hangs for much longer.
-PATIENCE = 10.0
 
 UNREADABLE = answers.MALFORMED | answers.LOST | answers.SLOW | answers.LARGE
 IN_DOUBT = UNREADABLE | answers.FAILING
@@ -168,7 +167,7 @@ async def test_fifty_calls_under_a_token_that_has_expired_refresh_it_once(api: U
 
         return answer_or_refuse
 
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as client:
         await client.sessions.open(USER, ["cards.read", "cards.write"])
         api.on("POST", "/cards", under_a_good_token(held.making()))
         api.on("GET", "/cards", under_a_good_token(good(answers.CARDS)))
@@ -204,7 +203,7 @@ QUICK = {name: answer for name, answer in IN_DOUBT.items() if name not in answer
 async def test_whatever_goes_wrong_in_whatever_order_nothing_is_doubled(runs: int, honours: bool) -> None:
     for seed in range(runs):
         # A client for each seed, since its budget for repetitions is for all of its requests.
-        async with upstream() as api, PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5) as client:
+        async with upstream() as api, PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as client:
             held, choice = Holding(api, honours), random.Random(seed)  # noqa: S311
             approvals = 4
             for number in range(approvals):

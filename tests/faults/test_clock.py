@@ -25,6 +25,7 @@ from machines_mcp.storage.database import Store
 from tests.faults.holding import Holding
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -110,11 +111,11 @@ async def test_calls_go_on_after_a_jump_and_a_token_that_has_expired_is_replaced
 
         return answer_or_refuse
 
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, clock=clock) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, clock=clock) as client:
         await client.sessions.open("user-1", ["cards.read", "cards.write"])
         clock.advance(jump)
         api.on("POST", "/cards", under_the_newest_token(held.making()))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             assert (await client.cards.create("user-1")).card_id == held.cards[0]
     assert len(api.mints) == 2
     assert len(held.cards) == 1
@@ -128,11 +129,11 @@ async def test_a_deadline_is_not_moved_by_the_clock(api: Upstream, jump: float) 
         clock.advance(jump)
         await anyio.sleep_forever()
 
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, clock=clock) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, clock=clock) as client:
         await client.sessions.open("user-1", ["cards.read"])
         api.on("GET", "/cards", jump_and_stall)
         client.cards._channel._deadline = 0.3
-        with anyio.fail_after(10), pytest.raises(errors.TimedOut):
+        with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut):
             await client.cards.list("user-1")
 
 
@@ -141,10 +142,10 @@ async def test_a_date_to_come_back_at_is_bounded_however_wrong_the_clock(api: Up
     clock = Clock(1_735_689_600.0 + off)
     # A minute after the first of January 2025, as upstream sees it.
     busy = refusal(429, headers={"Retry-After": "Wed, 01 Jan 2025 00:01:00 GMT"})
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, clock=clock) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, clock=clock) as client:
         await client.sessions.open("user-1", ["cards.read"])
         api.on("GET", "/cards", busy, good({"cards": []}))
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             if off < 0:
                 with pytest.raises(errors.RateLimited) as caught:
                     await client.cards.list("user-1")

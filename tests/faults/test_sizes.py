@@ -14,6 +14,7 @@ from anyio.abc import ByteStream
 
 from tests.faults import answers, reader
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http
+from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.anyio,
@@ -49,7 +50,7 @@ async def refused(stream: ByteStream, head: bytes) -> None:
 async def cost(api: Upstream, reads: int) -> dict[str, Any]:
     """What reading so often costs a client that is a process of its own."""
     command = [sys.executable, "-m", "tests.faults.reader", api.base_url, PARTNER_KEY, str(reads)]
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         done = await anyio.run_process(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2])
     found: dict[str, Any] = json.loads(done.stdout)
     return found

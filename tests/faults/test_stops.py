@@ -23,7 +23,8 @@ import pytest
 
 from tests.faults.processes import Household, household, is_whole, rows
 from tests.faults.shop import Shop, shop
-from tests.protocol.process import PATIENCE, SERVER
+from tests.protocol.process import SERVER
+from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.anyio,
@@ -192,7 +193,7 @@ async def test_it_can_be_ended_before_it_is_up(tmp_path: Path, left: Household, 
 
 async def pending(state: Path) -> list[str]:
     """The mutations that are on their way, once there is one."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         while not (found := rows(state, _PENDING)):  # noqa: ASYNC110 - another process writes it
             await anyio.sleep(0.02)
     return [row["id"] for row in found]

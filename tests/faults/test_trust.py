@@ -22,6 +22,7 @@ from machines_mcp.partner import PartnerClient, connections, errors, retries
 from machines_mcp.redaction.secret import Secret
 from tests.partner.certificates import DAY, HOUR, MINUTES, Authority
 from tests.partner.upstream import PARTNER_KEY, Upstream, good, http, port_of, upstream
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def client_of(base_url: str, ca_file: Path) -> PartnerClient:
-    return PartnerClient(base_url, Secret(PARTNER_KEY), ca_file=str(ca_file), deadline=10)
+    return PartnerClient(base_url, Secret(PARTNER_KEY), ca_file=str(ca_file), deadline=PATIENCE)
 
 
 @asynccontextmanager
@@ -74,7 +75,7 @@ async def test_a_certificate_out_of_its_time_gets_no_key(tmp_path: Path, since: 
     authority = Authority(tmp_path)
     async with upstream(authority.server(HOST, since=since, until=until)) as api:
         async with client_of(api.base_url, authority.ca_file) as client:
-            with anyio.fail_after(20), pytest.raises(errors.Unreachable) as caught:
+            with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable) as caught:
                 await client.cards.create(USER)
         assert caught.value.outcome_known
         assert api.seen == []
@@ -87,7 +88,7 @@ async def test_a_certificate_that_turns_bad_between_two_calls_gets_no_token(tmp_
             await client.sessions.open(USER, ["cards.write"])
             # The same address leads elsewhere now, as a name does when it is taken over.
             client._transport._endpoint.url = other.base_url
-            with anyio.fail_after(20), pytest.raises(errors.Unreachable):
+            with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable):
                 await client.cards.create(USER)
         assert other.seen == []
 
@@ -97,7 +98,7 @@ async def test_a_server_without_tls_gets_no_byte_of_a_request(tmp_path: Path, mo
     authority = Authority(tmp_path)
     async with trap() as (port, heard), client_of(f"https://{HOST}:{port}/partner/v1", authority.ca_file) as client:
         # It waits for the other half of a handshake that never comes.
-        with anyio.fail_after(20), pytest.raises(errors.Unreachable):
+        with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable):
             await client.sessions.open(USER, ["cards.read"])
     assert not heard or heard[0] == 0x16, "something other than a TLS handshake was sent"
     assert PARTNER_KEY.encode() not in heard
@@ -111,7 +112,7 @@ async def test_a_server_with_only_a_version_of_tls_that_is_no_longer_safe_gets_n
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
     async with upstream(old) as api, client_of(api.base_url, authority.ca_file) as client:
-        with anyio.fail_after(20), pytest.raises(errors.Unreachable):
+        with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable):
             await client.sessions.open(USER, ["cards.read"])
         assert api.seen == []
 
@@ -150,7 +151,7 @@ async def test_no_header_of_an_answer_leads_elsewhere(api: Upstream, headers: di
     async with trap() as (port, heard):
         named = {name: value.format(port=port) for name, value in headers.items()}
         api.on("GET", "/cards", good({"cards": []}, headers=named))
-        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=10) as client:
+        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as client:
             for _ in range(2):
                 assert (await client.cards.list(USER)).cards == ()
         assert not heard

@@ -15,6 +15,7 @@ import pytest
 
 from tests.faults.processes import is_whole, rows
 from tests.faults.shop import Shop, shop
+from tests.support.waiting import PATIENCE
 
 # Two servers and a simulator are more than `make test` has room for.
 pytestmark = [pytest.mark.anyio, pytest.mark.check]
@@ -107,7 +108,7 @@ async def test_what_runs_in_the_one_is_left_to_it_by_the_other(tmp_path: Path) -
         await one.break_next("delay", "POST", "/cards", delaySeconds=3)
         ((tool, arguments),) = work_of(user_id, 1)
         begun = await one.begin([(tool, arguments)])
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             while not (found := rows(state, _BEGUN)):  # noqa: ASYNC110 - another process writes it
                 await anyio.sleep(0.02)
         named = arguments | {"approval_id": found[0]["approval_id"]}

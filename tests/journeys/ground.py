@@ -21,6 +21,7 @@ from machines_mcp.server.app import opened
 from machines_mcp.server.settings import read_settings
 from machines_mcp.testing import decide
 from tests.journeys.stdio import Era, Person, server
+from tests.support.waiting import PATIENCE
 
 TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
 
@@ -90,7 +91,7 @@ class Ground:
 
     def write(self, statement: str, *values: Any) -> None:
         """Change the server's own state, as time would."""
-        with closing(sqlite3.connect(read_settings(self.env).state_dir / "state.db", timeout=10)) as db, db:
+        with closing(sqlite3.connect(read_settings(self.env).state_dir / "state.db", timeout=PATIENCE)) as db, db:
             assert db.execute(statement, values).rowcount > 0
 
 

@@ -25,6 +25,7 @@ from click.testing import CliRunner
 
 import machines_mcp
 from machines_mcp.cli.main import main as command
+from tests.support.waiting import PATIENCE
 
 NOBODY = 65534
 
@@ -99,7 +100,7 @@ def look_into(pid: int, name: str) -> None:
 
 def post(port: int, path: str, values: dict[str, str]) -> int:
     """The status of a form sent to the desk, with the headers that a browser at the desk would send."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",

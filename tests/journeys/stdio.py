@@ -17,6 +17,7 @@ from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.context import ClientRequestContext
 
 from tests.support.results import object_text
+from tests.support.waiting import PATIENCE
 
 Era = Literal["legacy", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("legacy", "2026-07-28")
@@ -65,7 +66,7 @@ class Agent:
         given = {**(arguments or {}), **more}
         if self.who is not None and tool != "status":
             given = {"user_id": self.who} | given
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             answer = await self.client.call_tool(tool, given)
         if answer.is_error:
             assert answer.structured_content is None

@@ -14,6 +14,7 @@ from machines_mcp.storage.audit_log import AuditLog, AuditRow, Finding
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.state_keys import state_key
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +33,7 @@ class Book:
 
     async def fresh(self, count: int) -> list[AuditRow]:
         """The rows since the last look, once they are this many: those of reads are written in batches."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             while len(rows := await self._rows()) < count:
                 await anyio.lowlevel.checkpoint()
         self._read_until = rows[-1].seq
@@ -181,7 +182,7 @@ async def test_nothing_is_changed_where_it_can_not_be_put_in_the_audit(tmp_path:
             db.execute("ALTER TABLE audit RENAME TO elsewhere")
         db.close()
         assert await refused(server, "create_deposit", currency="rusd", network="base") == "state.unavailable"
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             while "audit_trouble" not in (seen := await server.call("status")):
                 await anyio.lowlevel.checkpoint()
         assert "can't be written" in seen["audit_trouble"]

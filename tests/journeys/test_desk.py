@@ -19,6 +19,7 @@ from machines_mcp.storage.database import Store
 from tests.desk.desks import PASSPHRASE, Browser
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.sandbox.running import Sandbox
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.anyio
 @asynccontextmanager
 async def at_the_desk(address: str, passphrase: str | None = None) -> AsyncIterator[Browser]:
     """Somebody with a browser; signed in where that needs the passphrase."""
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         person = Browser(address, http)
         if passphrase is not None:
             assert (await person.sign_in(passphrase)).status_code == 303

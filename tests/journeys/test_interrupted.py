@@ -20,6 +20,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from tests.protocol.process import ERAS, Era, Served, serving
 from tests.sandbox.running import Sandbox, running
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +34,7 @@ services.SETTLE_SECONDS = {settle}
 def die(name):
     if name == {point!r}:
         os.kill(os.getpid(), signal.SIGKILL)
-points.hook = die
+failpoints.hook = die
 from machines_mcp.cli.main import main
 main(["serve"])
 """
@@ -116,7 +117,7 @@ async def killed(served: Served, tool: str, arguments: dict[str, Any]) -> None:
     """Make a call that its server does not survive."""
     with pytest.raises(anyio.EndOfStream):
         await served.call(tool, arguments)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         assert await served.process.wait() != 0
 
 
@@ -200,7 +201,7 @@ async def test_the_next_server_settles_it_by_itself(home: House) -> None:
     try:
         guard = build_guard(store, default_policy("sandbox", read_only=False))
         async with home.server():
-            with anyio.fail_after(30):
+            with anyio.fail_after(PATIENCE):
                 while True:
                     approval = await guard.approvals.get(again["approval_id"])
                     assert approval is not None

@@ -16,6 +16,7 @@ import mcp_types as types
 from mcp import Client
 
 from tests.support.results import object_text
+from tests.support.waiting import PATIENCE
 
 Answer = dict[str, Any]
 Wait = Callable[[Answer], Awaitable[None]]
@@ -80,7 +81,7 @@ class Walker:
         self._seen.add(call)
         self.calls.append(tool)
         self._arguments = arguments
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             found = await self.client.call_tool(tool, arguments)
         if tool in self._changes and not found.is_error:
             # What was asked before may be answered otherwise now; only this one is not to be done again.

@@ -11,8 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from tests.leaks.canaries import Canaries
 from tests.leaks.upstream import closed
-
-PATIENCE = 30.0
+from tests.support.waiting import PATIENCE
 
 _FORM = re.compile(r'<form method="post" action="([^"]+)"(.*?)</form>', re.DOTALL)
 _HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')

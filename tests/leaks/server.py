@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from machines_mcp.server.settings import read_settings
 from tests.leaks.canaries import Canaries
 from tests.leaks.upstream import Upstream
+from tests.support.waiting import PATIENCE
 
 Era = Literal["2025-11-25", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("2025-11-25", "2026-07-28")
-PATIENCE = 60.0
 
 POLICY = """
 version = 1

@@ -19,6 +19,7 @@ from tests.protocol import process
 from tests.protocol.process import ERAS, Era, Served, serving
 from tests.support.card_numbers import card_number
 from tests.support.encoded import ENCODINGS
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -140,7 +141,7 @@ async def test_a_secret_leaves_by_no_channel_and_the_alarm_is_in_the_audit(
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_question_with_a_secret_is_not_asked(started: Any, tmp_path: Path, era: Era) -> None:
     async with started(era, SECRET, LEAK_KNOWN="1") as served:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             method, params = CHANNELS["a question"]
             lines = await ask(served, method, params)
         assert len(lines) == 1

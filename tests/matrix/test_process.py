@@ -22,6 +22,7 @@ from tests.matrix.test_channels import LEAKY, ask
 from tests.protocol import process
 from tests.protocol.process import ERAS, Era, Served, serving
 from tests.support.cards_in import cards_in
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -123,7 +124,7 @@ async def test_no_process_is_started_with_a_secret_and_the_vault_with_nothing(tm
         card = await with_a_card(served)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch, served.process.pid)
-            with anyio.fail_after(40):
+            with anyio.fail_after(PATIENCE):
                 while "vault" not in seen:
                     await call(served, "reveal_card", card_id=card, sink="none")
             tasks.cancel_scope.cancel()
@@ -187,7 +188,7 @@ async def test_the_national_id_under_way_is_withheld_wherever_it_would_show(tmp_
 async def _asked(served: Served, params: dict[str, Any]) -> list[dict[str, Any]]:
     await served.send(process.request(served.era, "asked", "tools/call", params))
     found = []
-    end = time.monotonic() + process.PATIENCE
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         found.append(line := await served.message())
         if line.get("method") == "elicitation/create":

@@ -18,12 +18,13 @@ import pytest
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent
 from tests.support.card_numbers import card_number
 from tests.support.results import object_text
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
 
 async def _raw(found: Agent, tool: str, **arguments: Any) -> str:
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         return object_text(await found.client.call_tool(tool, arguments))
 
 
@@ -83,10 +84,12 @@ async def test_a_memo_that_could_be_a_card_number_is_read_and_shown_as_it_is(tmp
 
 def _expire(state_dir: Path, quote_id: str) -> None:
     (path,) = state_dir.rglob("state.db")
-    with closing(sqlite3.connect(path, timeout=30)) as db, db:
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as db, db:
         assert db.execute("UPDATE quotes SET expires_at = 0 WHERE id = ?", (quote_id,)).rowcount == 1
 
 
 def _approve(state_dir: Path, approval_id: str) -> None:
     env = {**os.environ, "MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir)}
-    subprocess.run([sys.executable, "-m", "machines_mcp", "approve", approval_id], env=env, check=True, timeout=30)
+    subprocess.run(
+        [sys.executable, "-m", "machines_mcp", "approve", approval_id], env=env, check=True, timeout=PATIENCE
+    )

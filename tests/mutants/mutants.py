@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.leaks.campaign import Campaign, Mode, Report, Simulator
 from tests.leaks.server import ERAS
 from tests.mutants.copies import copy_package, interpreter
+from tests.support.waiting import PATIENCE
 
 FOLDER = Path(__file__).parent
 _SHARES = {"faults": 0.3, "echo": 0.25}
@@ -81,7 +82,7 @@ def mutants() -> list[Mutant]:
 def apply(patch: Path, tree: Path, *, check: bool = False) -> str:
     """Apply a patch to a tree, or only look whether it would; what git has against it, nothing where it went well."""
     command = ["git", "apply", "--unidiff-zero", "-p1", *(["--check"] if check else []), str(patch)]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=PATIENCE, check=False)
     return done.stderr.strip() if done.returncode else ""
 
 

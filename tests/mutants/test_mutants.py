@@ -12,6 +12,7 @@ from tests.mutants.__main__ import run_all
 from tests.mutants.copies import ROOT, copy_package, interpreter
 from tests.mutants.mutants import FOLDER, Mutant, apply, mutants
 from tests.mutants.places import landed, parts
+from tests.support.waiting import PATIENCE
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.patch"))
 
@@ -52,7 +53,7 @@ def test_a_server_and_its_vault_run_the_copy(tmp_path: Path) -> None:
     tree = copy_package(tmp_path)
     python = interpreter(tmp_path, tree)
     code = "import machines_mcp, mcp, sys; print(machines_mcp.__file__, sys.executable)"
-    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == [str(tree / "machines_mcp" / "__init__.py"), python]
 
 

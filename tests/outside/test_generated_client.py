@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.contract.judge import CONTRACT_FILE, Operation, contract
 from tests.sandbox.caller import ALL_SCOPES, KYC_SCOPES, Caller, example, kyc_form
 from tests.sandbox.running import running
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.check
 
@@ -42,7 +43,7 @@ class SecondClient:
             prefix=prefix,
             auth_header_name=header,
             raise_on_unexpected_status=True,
-            timeout=httpx.Timeout(10),
+            timeout=httpx.Timeout(PATIENCE),
             httpx_args={"trust_env": False},
         )
         self.called: set[str] = set()

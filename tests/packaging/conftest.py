@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,7 +23,7 @@ def _build(tree: Path, target: str, into: Path) -> Path:
     """Build `target` from `tree` with the pinned backend, and give the one file that came of it."""
     into.mkdir()
     command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(into)]
-    built = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=60)
+    built = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=PATIENCE)
     assert built.returncode == 0, built.stderr
     (artifact,) = into.iterdir()
     return artifact

@@ -10,6 +10,8 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.waiting import PATIENCE
+
 INSTALL_SECONDS = 300
 
 
@@ -22,7 +24,7 @@ class Environment:
         if python == sys.executable:
             venv.create(folder, with_pip=True, symlinks=sys.platform != "win32")
         else:
-            _run([python, "-m", "venv", str(folder)], timeout=60)
+            _run([python, "-m", "venv", str(folder)], timeout=PATIENCE)
 
     def install_lock(self, lock: Path) -> None:
         self._pip("install", "--require-hashes", "--no-deps", "--requirement", str(lock))
@@ -54,5 +56,5 @@ def find_python(minor: int) -> str | None:
 
 def _works(python: str) -> bool:
     # A version manager's shim stands on PATH even where its version is not selected; then it does not run.
-    tried = subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, timeout=20)
+    tried = subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, timeout=PATIENCE)
     return tried.returncode == 0

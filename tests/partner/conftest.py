@@ -9,6 +9,7 @@ import pytest
 from machines_mcp.partner import PartnerClient
 from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Upstream, upstream
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -21,5 +22,5 @@ async def api() -> AsyncIterator[Upstream]:
 @pytest.fixture
 async def client(api: Upstream) -> AsyncIterator[PartnerClient]:
     """Return a client for it, with a deadline long enough for a busy machine."""
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20) as partner:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as partner:
         yield partner

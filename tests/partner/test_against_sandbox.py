@@ -24,6 +24,7 @@ from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.sandbox.running import Sandbox, running
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -58,8 +59,9 @@ def wire() -> ContractTransport:
 @pytest.fixture
 async def client(sandbox: Sandbox, wire: ContractTransport) -> AsyncIterator[PartnerClient]:
     key = Secret(sandbox.partner_key)
-    with anyio.fail_after(30):
-        async with PartnerClient(sandbox.base_url, key, deadline=10, card_secrets=True, http_transport=wire) as partner:
+    with anyio.fail_after(PATIENCE):
+        client = PartnerClient(sandbox.base_url, key, deadline=PATIENCE, card_secrets=True, http_transport=wire)
+        async with client as partner:
             yield partner
 
 
@@ -106,7 +108,7 @@ async def funded(client: PartnerClient, user: str, sandbox: Sandbox, dollars: fl
 
 
 async def signed(client: PartnerClient, user: str, order: WithdrawalOrder) -> Withdrawal:
-    with anyio.fail_after(15):
+    with anyio.fail_after(PATIENCE):
         while True:
             withdrawal = await client.withdrawals.create(user, order, idempotency_key=f"intent-{user}")
             if withdrawal.status != "pending":
@@ -276,7 +278,7 @@ def own_sandbox() -> Iterator[Sandbox]:
 async def test_session_expired_upstream_is_replaced_transparently(own_sandbox: Sandbox, user: str) -> None:
     wire = ContractTransport()
     key = Secret(own_sandbox.partner_key)
-    async with PartnerClient(own_sandbox.base_url, key, deadline=10, http_transport=wire) as client:
+    async with PartnerClient(own_sandbox.base_url, key, deadline=PATIENCE, http_transport=wire) as client:
         await onboarded(client, user)
         await client.cards.list(user)
         await control(own_sandbox, "/clock", {"advanceSeconds": 3600})
@@ -288,7 +290,7 @@ async def test_session_expired_upstream_is_replaced_transparently(own_sandbox: S
 
 @pytest.mark.parametrize("key", ["wrong-key", "sandbox-partner-0"])
 async def test_wrong_partner_key_is_unauthorized(sandbox: Sandbox, user: str, key: str) -> None:
-    async with PartnerClient(sandbox.base_url, Secret(key), deadline=10) as client:
+    async with PartnerClient(sandbox.base_url, Secret(key), deadline=PATIENCE) as client:
         for call in (client.users.resolve(user), client.kyc.status(user)):
             with pytest.raises(errors.Unauthorized):
                 await call

@@ -23,6 +23,7 @@ from machines_mcp.partner.models.base import Answer as Model
 from machines_mcp.redaction.secret import Secret
 from tests.partner.schema import CANARY, JSON, ResponseStrategies, malformed
 from tests.partner.test_resources import ENDPOINTS, LEFT_OUT, USER, Endpoint, example
+from tests.support.waiting import PATIENCE
 
 # One event loop for all examples, since each sends one request.
 LOOP = asyncio.Runner()
@@ -109,7 +110,7 @@ class FakeApi:
     def _new_client(self) -> PartnerClient:
         # No network, so nothing to close.
         wire = httpx.MockTransport(self._reply)
-        return PartnerClient(BASE_URL, Secret("partner-key"), deadline=10, card_secrets=True, http_transport=wire)
+        return PartnerClient(BASE_URL, Secret("partner-key"), deadline=PATIENCE, card_secrets=True, http_transport=wire)
 
     def _reply(self, request: httpx.Request) -> httpx.Response:
         minted = request.url.path.endswith("/sessions") and not self._minting
@@ -124,7 +125,7 @@ class FakeApi:
         return LOOP.run(self._call())
 
     async def _call(self) -> Any:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             return await self._endpoint.call(self._client)
 
 

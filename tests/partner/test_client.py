@@ -15,6 +15,7 @@ from machines_mcp.partner import KycAddress, KycApplication, PartnerClient, erro
 from machines_mcp.partner.request import Credential, Request
 from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, http, refusal
+from tests.support.waiting import PATIENCE
 
 USER = "user-1"
 CARD_SECRETS = {
@@ -127,7 +128,7 @@ async def test_no_error_or_log_contains_credentials_or_upstream_text(
 ) -> None:
     api.on("GET", "/cards", answer)
     with caplog.at_level(logging.DEBUG), pytest.raises(errors.PartnerError) as caught:
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await client.cards.list(USER)
     said = all_text(caught.value)
     assert "canary" not in said
@@ -146,7 +147,7 @@ async def test_log_of_a_successful_call_contains_no_secrets_or_body(
     api.on("POST", "/cards/card-0001/secrets", good(CARD_SECRETS))
     shown: list[Any] = []
     with caplog.at_level(logging.DEBUG):
-        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, card_secrets=True) as client:
+        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, card_secrets=True) as client:
             session = await client.cards.secrets_session(USER)
             shown += [client, session, await client.cards.secrets(USER, "card-0001", session.session_id)]
             shown += [client.sessions, client.sessions.cached(USER), client.cards, vars(client)]

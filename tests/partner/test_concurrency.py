@@ -10,6 +10,7 @@ from machines_mcp.partner import PartnerClient, concurrency, errors
 from machines_mcp.partner.concurrency import RequestLimiter
 from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Upstream, good, stall
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -110,7 +111,7 @@ async def test_waiting_for_a_slot_keeps_the_deadline_and_sends_nothing(api: Upst
         await client.sessions.open("one", ["cards.write"])
         for _ in range(concurrency.PER_USER):
             await held.enter_async_context(client._transport._lanes.slot("one"))
-        with anyio.fail_after(5), pytest.raises(errors.TimedOut) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut) as caught:
             await client.cards.create("one")
     assert caught.value.outcome_known
     assert api.calls == []

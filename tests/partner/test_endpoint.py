@@ -26,6 +26,7 @@ from tests.partner.upstream import (
     stall,
     upstream,
 )
+from tests.support.waiting import PATIENCE
 
 HOST = "partner.test"
 BALANCES = {"spendingPower": 1, "creditLimit": 1, "pendingCharges": 0, "postedCharges": 0, "balanceDue": 0}
@@ -108,13 +109,13 @@ def test_importing_the_client_loads_nothing_heavy() -> None:
         "heavy = 'httpx httpcore h11 truststore certifi cryptography rich click'\n"
         "print([name for name in heavy.split() if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_importing_the_package_loads_no_models() -> None:
     code = "import sys, machines_mcp.partner.errors; print('pydantic' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.strip() == "False"
 
 
@@ -123,10 +124,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-async def ask(url: str, *, proxy: str | None = None, ca_file: Path | None = None, deadline: float = 5) -> int:
+async def ask(url: str, *, proxy: str | None = None, ca_file: Path | None = None, deadline: float = PATIENCE) -> int:
     ca = None if ca_file is None else str(ca_file)
     async with PartnerClient(url, Secret(PARTNER_KEY), proxy=proxy, ca_file=ca, deadline=deadline) as client:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             return (await client.balances.get("user-1")).spending_power
 
 
@@ -231,7 +232,7 @@ async def test_mutation_blocked_by_a_proxy_was_not_sent(answer: Answer, kind: ty
     async with listening(refuse) as url:
         client = PartnerClient(f"https://{HOST}/partner/v1", Secret(PARTNER_KEY), proxy=url, deadline=0.5)
         async with client:
-            with anyio.fail_after(10), pytest.raises(errors.PartnerError) as caught:
+            with anyio.fail_after(PATIENCE), pytest.raises(errors.PartnerError) as caught:
                 await client.users.resolve("user-1")
     assert type(caught.value) is kind
     assert caught.value.outcome_known

@@ -17,6 +17,7 @@ from machines_mcp.partner.models.kyc import KycAddress, KycApplication
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, refusal, stall
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +65,7 @@ def log(api: Upstream) -> RecordingLog:
 @pytest.fixture
 async def kept(api: Upstream, log: RecordingLog) -> AsyncIterator[PartnerClient]:
     """Return a client with a log."""
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, mutations=log) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, mutations=log) as client:
         yield client
 
 
@@ -218,7 +219,7 @@ async def test_cancellation_after_sending_is_recorded(api: Upstream, kept: Partn
         await good(CARD)(stream)
 
     api.on("POST", "/cards", when_released)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
 
             async def give_up() -> None:
@@ -238,7 +239,7 @@ async def test_cancellation_after_sending_is_recorded(api: Upstream, kept: Partn
 async def test_logging_keeps_the_calls_deadline(api: Upstream, log: RecordingLog) -> None:
     api.on("POST", "/cards", stall)
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.5, mutations=log) as client:
-        with anyio.fail_after(20), pytest.raises(errors.TimedOut) as caught:
+        with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut) as caught:
             await client.cards.create(USER)
     assert not caught.value.outcome_known
     assert log.ended == [("entry-1", "unknown", None, None)]
@@ -250,7 +251,9 @@ async def test_internal_error_is_recorded_as_unknown(api: Upstream, log: Recordi
             raise ZeroDivisionError
 
     api.on("POST", "/cards", good(CARD))
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=20, mutations=log, on_answer=broken) as client:
+    async with PartnerClient(
+        api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, mutations=log, on_answer=broken
+    ) as client:
         with pytest.raises(ZeroDivisionError):
             await client.cards.create(USER)
     assert log.ended == [("entry-1", "unknown", None, None)]

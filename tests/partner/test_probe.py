@@ -15,6 +15,7 @@ from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import USER, example
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, http, refusal
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -56,8 +57,8 @@ def well(api: Upstream) -> None:
 
 async def probed(api: Upstream) -> dict[str, Probed]:
     probe = Probe()
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, on_answer=probe.note) as client:
-        with anyio.fail_after(20):
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, on_answer=probe.note) as client:
+        with anyio.fail_after(PATIENCE):
             rows = await probe.run(client, USER)
     assert "canary" not in repr(rows)
     return {row.endpoint: row for row in rows}

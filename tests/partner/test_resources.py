@@ -26,6 +26,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.verbatim import Verbatim
 from tests.contract.judge import EXAMPLES, contract
 from tests.partner.upstream import PARTNER_KEY, Upstream, good, http
+from tests.support.waiting import PATIENCE
 
 USER = "user-1"
 CARD_ID = "5f0c9a3e-4c1b-4b1e-9d57-0b8a4f7a1c11"
@@ -262,8 +263,8 @@ async def test_method_sends_its_arguments_and_returns_the_whole_response(api: Up
     path = operation.template.replace("{depositId}", "deposit-0001").replace("{cardId}", CARD_ID)
     response = example(endpoint.operation)
     api.on(operation.method, path, http(response["status"], json.dumps(response["body"]).encode()))
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, card_secrets=True) as client:
-        with anyio.fail_after(10):
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, card_secrets=True) as client:
+        with anyio.fail_after(PATIENCE):
             answer = await endpoint.call(client)
     assert same(answer, only_value(response["body"]["data"]))
 

@@ -12,6 +12,7 @@ from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.scopes import CARDS_READ, SCOPES
 from machines_mcp.redaction.secret import Secret
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, stall
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +40,7 @@ class Clock:
 
 
 def opened(api: Upstream, **options: Any) -> PartnerClient:
-    return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": 5} | options))
+    return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": PATIENCE} | options))
 
 
 def gated(answer: Answer, gate: anyio.Event) -> Answer:
@@ -234,7 +235,7 @@ async def test_waiters_for_a_failed_mint_all_fail_after_one_request(api: Upstrea
 async def test_waiter_for_anothers_mint_keeps_its_own_deadline(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/sessions", stall)
     now = anyio.current_time()
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             group.start_soon(partial(client.sessions.acquire, USER, CARDS_READ, deadline=now + 60))
             await mint_received_and_waited_for(api)
@@ -256,7 +257,7 @@ async def test_stalled_mint_times_out_for_every_waiter(api: Upstream) -> None:
             outcomes.append(type(caught.value))
             assert caught.value.outcome_known
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as group:
                 for _ in range(5):
                     group.start_soon(call)

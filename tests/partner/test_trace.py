@@ -16,6 +16,7 @@ from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import CARD_ID, ENDPOINTS, USER, example
 from tests.partner.upstream import PARTNER_KEY, Upstream, hang_up, http, refusal
+from tests.support.waiting import PATIENCE
 
 CANARY = "canary"
 NUMBER = 9_412_377
@@ -50,10 +51,10 @@ async def test_trace_of_every_call_to_a_hostile_api_contains_no_value(api: Upstr
             headers = {"X-Canary": CANARY, "Set-Cookie": f"a={CANARY}"}
             api.on(operation.method, target, http(response["status"], json.dumps(body).encode(), headers))
     async with PartnerClient(
-        api.base_url, Secret(PARTNER_KEY), deadline=5, card_secrets=True, trace=str(path)
+        api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, card_secrets=True, trace=str(path)
     ) as client:
         for endpoint in ENDPOINTS:
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 try:
                     await endpoint.call(client)
                 except errors.PartnerError as error:
@@ -75,7 +76,7 @@ async def test_trace_of_every_call_to_a_hostile_api_contains_no_value(api: Upstr
 async def test_line_describes_the_request_and_the_response(api: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     api.on("GET", "/cards", http(200, json.dumps(example("listCards.empty")["body"]).encode()))
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, trace=str(path)) as client:
         await client.cards.list(USER, limit=5)
     mint, cards = lines(path)
     assert list(cards) == ["method", "path", "status", "ms", "query", "request", "response"]
@@ -92,7 +93,7 @@ async def test_line_describes_the_request_and_the_response(api: Upstream, tmp_pa
 async def test_failures_are_traced(api: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     api.on("GET", "/balances", refusal(404), http(200, b"not JSON, " + CANARY.encode()), hang_up)
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, trace=str(path)) as client:
         for kind in (errors.NotFound, errors.Malformed, errors.ConnectionLost):
             with pytest.raises(kind):
                 await client.balances.get(USER)
@@ -109,7 +110,7 @@ async def test_failures_are_traced(api: Upstream, tmp_path: Path) -> None:
 async def test_file_is_private_and_appended_to(api: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     for _ in range(2):
-        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=str(path)) as client:
+        async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, trace=str(path)) as client:
             await client.sessions.open(USER, ["kyc.read"])
     assert len(lines(path)) == 2
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -118,7 +119,7 @@ async def test_file_is_private_and_appended_to(api: Upstream, tmp_path: Path) ->
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "/", "\0"])
 async def test_unwritable_trace_fails_no_call(api: Upstream, path: str) -> None:
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=5, trace=path) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, trace=path) as client:
         assert (await client.sessions.open(USER, ["kyc.read"])).user_id == USER
 
 

@@ -26,6 +26,7 @@ from tests.partner.upstream import (
     then_close,
     upstream,
 )
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -64,12 +65,12 @@ def hasty(api: Upstream, **options: Any) -> PartnerClient:
 
 
 async def read(client: PartnerClient) -> Balances:
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         return await client.balances.get(USER)
 
 
 async def mutate(client: PartnerClient) -> Card:
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         return await client.cards.create(USER)
 
 
@@ -182,7 +183,7 @@ async def test_mutation_with_a_broken_response_has_an_unknown_outcome(
 async def test_refused_connection_means_nothing_was_sent(api: Upstream, without_backoff: None) -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = port_of(listener)
-    async with PartnerClient(f"http://127.0.0.1:{port}/partner/v1", Secret(PARTNER_KEY), deadline=5) as client:
+    async with PartnerClient(f"http://127.0.0.1:{port}/partner/v1", Secret(PARTNER_KEY), deadline=PATIENCE) as client:
         with pytest.raises(errors.Unreachable) as caught:
             await mutate(client)
     assert caught.value.outcome_known
@@ -211,13 +212,13 @@ LARGE: dict[str, Answer] = {
 
 @pytest.mark.parametrize("answer", LARGE.values(), ids=LARGE)
 async def test_response_over_the_size_limit_is_not_read_to_the_end(api: Upstream, answer: Answer) -> None:
-    async with hasty(api, deadline=5, max_bytes=1000) as client:
+    async with hasty(api, deadline=PATIENCE, max_bytes=1000) as client:
         error = await failure_of_read(api, client, answer)
     assert type(error) is errors.TooLarge
 
 
 async def test_mutation_with_an_oversized_response_has_an_unknown_outcome(api: Upstream) -> None:
-    async with hasty(api, deadline=5, max_bytes=1000) as client:
+    async with hasty(api, deadline=PATIENCE, max_bytes=1000) as client:
         error = await failure_of_mutation(api, client, endless)
     assert type(error) is errors.TooLarge
     assert not error.outcome_known
@@ -233,7 +234,7 @@ async def test_mutation_with_an_oversized_response_has_an_unknown_outcome(api: U
     ids=["huge", "compressed", "HTML"],
 )
 async def test_error_status_counts_when_its_body_is_unusable(api: Upstream, answer: Answer) -> None:
-    async with hasty(api, deadline=5, max_bytes=1000) as client:
+    async with hasty(api, deadline=PATIENCE, max_bytes=1000) as client:
         error = await failure_of_read(api, client, answer)
     assert type(error) is errors.NotFound
 
@@ -282,7 +283,7 @@ async def test_environment_does_not_affect_the_connection(
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
         api.on("GET", "/balances", good(BALANCES))
-        async with hasty(api, deadline=5) as client:
+        async with hasty(api, deadline=PATIENCE) as client:
             await read(client)
         assert trap.connections == 0
     assert [seen.headers.get("authorization", "")[:6] for seen in api.seen] == ["", "Bearer"]
@@ -530,9 +531,9 @@ async def test_past_retry_after_means_now(api: Upstream, client: PartnerClient, 
 async def test_retry_that_would_miss_the_deadline_is_not_started(
     api: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "_PAUSES", (9.0,) * 3)
+    monkeypatch.setattr(retries, "_PAUSES", (2 * PATIENCE,) * 3)
     monkeypatch.setattr("random.uniform", lambda low, high: high)
-    async with hasty(api, deadline=5) as client:
+    async with hasty(api, deadline=PATIENCE) as client:
         error = await failure_of_read(api, client, refusal(503))
     assert type(error) is errors.ServerError
     assert len(api.calls) == 1

@@ -18,6 +18,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSListener
 
 from tests.contract.judge import BASE_PATH, contract
+from tests.support.waiting import PATIENCE
 
 Answer = Callable[[ByteStream], Awaitable[None]]
 PARTNER_KEY = "partner-key-canary-31415926535"
@@ -66,7 +67,7 @@ class Upstream:
 
     async def received(self, count: int) -> None:
         """Wait until `count` requests were received in total."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             while len(self.seen) < count:
                 await self._arrival.wait()
 

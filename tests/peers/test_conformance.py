@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.waiting import PATIENCE
+
 HERE = Path(__file__).parent
 REVISIONS = ("2025-11-25", "2026-07-28")
 SUITE = Path("@modelcontextprotocol", "conformance", "dist", "index.js")
@@ -71,7 +73,7 @@ def _serving(folder: Path, kind: str) -> Iterator[str]:
     finally:
         process.stdin.close()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=PATIENCE)
         finally:
             process.kill()
             process.wait()

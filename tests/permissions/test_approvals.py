@@ -17,6 +17,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.database import Store, StoreUnavailable
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -153,7 +154,7 @@ async def test_only_a_grant_can_be_consumed_and_only_once_by_two_servers(
     async def take(by: ApprovalStore) -> None:
         taken.append(await by.consume(approval))
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for _ in range(25):
                 tasks.start_soon(take, approvals)
@@ -344,7 +345,7 @@ async def test_of_many_at_once_no_more_than_the_limit_are_taken(limited: Guard) 
         with suppress(LimitExceeded):
             taken.append((await limited.approvals.open_granted(*_paying(str(number), 300), "policy")).id)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for number in range(20):
                 tasks.start_soon(pay, number)

@@ -14,6 +14,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Rule, default_policy
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -131,7 +132,7 @@ async def test_of_fifty_at_once_one_runs(authorizer: Authorizer, approvals: Appr
         else:
             verdicts.append((await authorizer.resume(DEMAND, approval.id)).verdict)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(attempt)

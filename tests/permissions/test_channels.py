@@ -74,7 +74,7 @@ GRANTS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("environment", "action_class", "sink", "ways"), GRANTS)
+@pytest.mark.parametrize(("environment", "action_class", "sink", "channels"), GRANTS)
 async def test_only_the_ways_of_the_policy_grant(
     environment: str, action_class: ActionClass, sink: str | None, channels: set[Channel], store: Store, clock: Clock
 ) -> None:
@@ -92,7 +92,7 @@ async def test_only_the_ways_of_the_policy_grant(
     assert granted - {"form"} == channels
 
 
-@pytest.mark.parametrize("way", ALL_WAYS)
+@pytest.mark.parametrize("channel", ALL_WAYS)
 async def test_without_a_passphrase_set_no_way_decides_outside_embedded(
     channel: Channel, store: Store, clock: Clock
 ) -> None:
@@ -113,7 +113,7 @@ async def test_without_a_passphrase_set_no_way_decides_outside_embedded(
     assert await state(guard, approval) == "waiting"
 
 
-@pytest.mark.parametrize("way", ["desk", "terminal"])
+@pytest.mark.parametrize("channel", ["desk", "terminal"])
 @pytest.mark.parametrize("given", [None, WRONG, Secret("")])
 async def test_desk_and_terminal_decide_nothing_without_the_right_passphrase(
     channel: Channel, given: Secret | None, store: Store, clock: Clock

@@ -15,6 +15,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +92,7 @@ async def test_of_many_who_would_take_it_over_one_does(guard: Guard, elsewhere: 
         if await one.approvals.executions.take_over(approval.id) is not None:
             taken.append(one)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(take, guard)

@@ -27,6 +27,7 @@ from machines_mcp.permissions.limits import CLOCK_SET_BACK, DAY_SECONDS, budgets
 from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.withdrawals import Destination
+from tests.support.waiting import PATIENCE
 
 NOON = 1_800_014_400.0
 ASK = dict.fromkeys(ActionClass, Rule.ASK)
@@ -482,7 +483,7 @@ async def test_of_many_calls_in_two_servers_no_more_begin_than_the_day_allows(tm
         except LimitExceeded as bar:
             barred.append(bar.code)
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for number in range(40):
                 tasks.start_soon(ask, number)

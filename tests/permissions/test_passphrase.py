@@ -17,6 +17,7 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store, StoreUnavailable
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -159,7 +160,7 @@ async def test_of_guesses_that_come_together_five_are_looked_at(
     async def guess(by: Passphrase, number: int) -> None:
         said.append(await by.check(Secret(f"guess number {number}"), "desk"))
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for number in range(20):
                 tasks.start_soon(guess, passphrase if number % 2 else elsewhere, number)

@@ -90,7 +90,7 @@ def test_without_a_file_cards_are_shown_on_a_page_and_identity_passes(environmen
 
 
 @pytest.mark.parametrize(
-    ("environment", "action_class", "sink", "ways"),
+    ("environment", "action_class", "sink", "channels"),
     [
         ("embedded", ActionClass.MONEY, None, {"dialog", "desk", "terminal"}),
         ("sandbox", ActionClass.MONEY, None, {"dialog", "desk", "terminal"}),

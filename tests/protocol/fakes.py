@@ -36,6 +36,7 @@ from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
 from tests.support.results import object_text
+from tests.support.waiting import PATIENCE
 
 Era = Literal["legacy", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("legacy", "2026-07-28")
@@ -222,7 +223,7 @@ class House:
     @asynccontextmanager
     async def client(self, era: Era, person: Person | None = None) -> AsyncIterator[Client]:
         """A client in memory. Without a person it has no dialog."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             async with Client(self.server, mode=era, elicitation_callback=person) as client:
                 yield client
 

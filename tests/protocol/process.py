@@ -16,9 +16,10 @@ from typing import Any, Literal
 import anyio
 from anyio.abc import Process
 
+from tests.support.waiting import PATIENCE
+
 Era = Literal["2025-11-25", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("2025-11-25", "2026-07-28")
-PATIENCE = 30.0
 
 SERVER = ("-m", "machines_mcp", "serve")
 ODD_SERVER = ("-m", "tests.protocol.odd_server", "serve")

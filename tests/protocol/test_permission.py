@@ -16,6 +16,7 @@ from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, Era, House, body, code, house, says
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -156,7 +157,7 @@ async def test_who_asked_is_kept_as_the_program_calls_itself_as_far_as_that_is_p
 ) -> None:
     info = types.Implementation(name=name, version=version)
     person = says("cancel")
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with Client(home.server, mode=era, client_info=info, elicitation_callback=person) as client:
             await client.call_tool("pay", {**ARGUMENTS})
     (approval,) = await home.approvals.waiting()

@@ -38,6 +38,7 @@ from machines_mcp.storage.journal_entry import has_open_work
 from tests.protocol.fakes import MODERN, TOOLS, House, UpstreamError, World, body, code, house
 from tests.storage.test_journal import Card, during
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -342,7 +343,7 @@ async def test_two_servers_over_one_folder_look_one_at_a_time(shop: Shop, store:
     shop.during_look, shop.finds = held, [Completed(Bought(card_id=Verbatim("card-0001")))]
     approval = await interrupted(shop)
     try:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(home_of(shop).settling.reconcile, approval)
                 await begun.wait()
@@ -368,7 +369,7 @@ async def test_who_gives_up_waiting_does_not_cut_it_short_once_more(shop: Shop) 
 
     shop.during_look, shop.finds = cancel, [Completed(Bought(card_id=Verbatim("card-0001")))]
     approval = await interrupted(shop)
-    with anyio.fail_after(20), scope:
+    with anyio.fail_after(PATIENCE), scope:
         await home.guard.authorizer.settle(approval)
     assert begun.is_set()
     assert (await now(home, approval)).state == "done"
@@ -447,7 +448,7 @@ async def test_the_start_settles_all_that_was_cut_short(shop: Shop, store: Store
     shop.finds = [RetryLater(0.01), Completed(Bought(card_id=Verbatim("card-0001")))]
     approval = await interrupted(shop)
     assert await store.read(has_open_work)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         await home.settling.reconcile_all()
     assert (await now(home, approval)).state == "done"
     assert await states(home, approval) == ["done"]
@@ -495,7 +496,7 @@ async def test_the_start_goes_on_for_a_bounded_time(shop: Shop, monkeypatch: pyt
     home = home_of(shop)
     shop.finds = [RetryLater(0.01)]
     approval = await interrupted(shop)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         await home.settling.reconcile_all()
     assert (await now(home, approval)).state == "executing"
     assert not home.approvals.running(await now(home, approval))

@@ -21,7 +21,6 @@ from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.stdio import STOP_SECONDS
 from tests.protocol.process import (
     ODD_SERVER,
-    PATIENCE,
     Era,
     answered,
     call,
@@ -32,6 +31,7 @@ from tests.protocol.process import (
     serving,
     started,
 )
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -26,6 +26,7 @@ from tests.protocol.process import ERAS as WIRE_ERAS
 from tests.protocol.process import Era as WireEra
 from tests.protocol.process import request, serving
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.anyio,
@@ -85,13 +86,13 @@ class Watcher:
         await self.client.call_tool("note", {"user_id": who, "amount_cents": 1})
 
     async def next(self) -> str:
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             return str(await self.told())
 
 
 @asynccontextmanager
 async def watcher(home: House, era: Era, *addresses: str) -> AsyncIterator[Watcher]:
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         if era == LEGACY:
             send, receive = anyio.create_memory_object_stream[str](100)
 
@@ -171,7 +172,7 @@ async def test_what_can_not_be_read_for_a_while_is_told_of_when_it_has_changed(h
         for failure in (fail, refuse):
             failed, home.world.before = anyio.Event(), failure
             await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 await failed.wait()
         home.world.before = nothing
         await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
@@ -227,7 +228,7 @@ async def test_of_two_who_begin_to_watch_at_once_one_may_leave(home: House) -> N
             told.append(await anext(stream))
 
     home.world.before = together
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         async with Client(home.server, mode=MODERN) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(stays, client)
             async with client.listen(resource_subscriptions=[PAID]):

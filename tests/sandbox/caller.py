@@ -13,6 +13,7 @@ import httpx
 
 from tests.contract.judge import EXAMPLES, contract
 from tests.sandbox.running import Sandbox
+from tests.support.waiting import PATIENCE
 
 ALL_SCOPES = (
     *("users.read", "users.write", "kyc.read", "kyc.write", "cards.read", "cards.write", "cards.secrets.read"),
@@ -53,7 +54,7 @@ class Caller:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        self._client = httpx.Client(timeout=10, trust_env=False)
+        self._client = httpx.Client(timeout=PATIENCE, trust_env=False)
         self._numbers = itertools.count(1)
 
     def close(self) -> None:

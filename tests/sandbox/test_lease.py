@@ -14,6 +14,7 @@ import time
 import pytest
 
 from tests.sandbox.running import END_SECONDS, ROOT, Sandbox, first_line, running, spawn
+from tests.support.waiting import PATIENCE
 
 HOLDER = """
 import json, socket, subprocess, sys
@@ -144,4 +145,4 @@ def test_signal_ends_it_within_two_seconds_while_held_and_busy(number: signal.Si
         with socket.create_connection(("127.0.0.1", port)) as talker:
             talker.sendall(b"POST /partner/v1/cards HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
             os.kill(sandbox.process.pid, number)
-            assert sandbox.process.wait(2.0) == 0
+            assert sandbox.process.wait(PATIENCE) == 0

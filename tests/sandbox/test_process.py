@@ -16,6 +16,7 @@ import pytest
 
 from tests.sandbox.caller import Caller
 from tests.sandbox.running import END_SECONDS, ROOT, end, first_line, running, spawn
+from tests.support.waiting import PATIENCE
 
 
 def command(*arguments: str) -> list[str]:
@@ -62,14 +63,16 @@ def test_listens_on_loopback_only_and_on_the_given_port() -> None:
         assert sandbox.base_url == f"http://127.0.0.1:{port}/partner/v1"
         with pytest.raises(OSError, match=r"refused|unreachable|assign"):
             socket.create_connection(("127.0.0.2", port), timeout=END_SECONDS).close()
-        again = subprocess.run(command("--port", str(port)), capture_output=True, timeout=20, cwd=ROOT, check=False)
+        again = subprocess.run(
+            command("--port", str(port)), capture_output=True, timeout=PATIENCE, cwd=ROOT, check=False
+        )
         assert (again.returncode, again.stdout) == (1, b"")
         assert b"can't start" in again.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("--port", "no"), ("--port", "70000"), ("--port", "0", "--surprise")])
 def test_invalid_arguments_are_named(arguments: tuple[str, ...]) -> None:
-    ended = subprocess.run(command(*arguments), capture_output=True, timeout=20, cwd=ROOT, check=False)
+    ended = subprocess.run(command(*arguments), capture_output=True, timeout=PATIENCE, cwd=ROOT, check=False)
     assert (ended.returncode, ended.stdout) == (2, b"")
     (line,) = ended.stderr.splitlines()
     assert line.endswith(b"; see machines-mcp sandbox --help.")
@@ -137,7 +140,7 @@ def test_unusable_file_is_reported_on_stderr(tmp_path: Path) -> None:
     file = tmp_path / "notes"
     file.write_text("my notes", encoding="utf-8")
     ended = subprocess.run(
-        command("--port", "0", "--db", str(file)), capture_output=True, timeout=20, cwd=ROOT, check=False
+        command("--port", "0", "--db", str(file)), capture_output=True, timeout=PATIENCE, cwd=ROOT, check=False
     )
     assert (ended.returncode, ended.stdout) == (1, b"")
     assert b"can't start" in ended.stderr

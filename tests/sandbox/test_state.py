@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 
 from machines_mcp.sandbox import ledger
 from machines_mcp.sandbox.state import TABLES, State
+from tests.support.waiting import PATIENCE
 
 
 def test_exception_rolls_back_every_change() -> None:
@@ -106,5 +107,5 @@ def test_waits_for_a_file_that_another_process_writes(tmp_path: Path) -> None:
         # By now it has read the file as it was before this write.
         time.sleep(0.3)
         first.db.execute("COMMIT")
-        assert key.result(timeout=30) == first.partner_key
+        assert key.result(timeout=PATIENCE) == first.partner_key
     first.db.close()

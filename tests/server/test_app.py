@@ -14,6 +14,7 @@ import pytest
 from machines_mcp.server import app as app_module
 from machines_mcp.server.app import App
 from machines_mcp.server.settings import read_settings
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -36,20 +37,20 @@ async def test_closing_does_not_wait_for_a_disk_that_hangs(
     def hang(db: sqlite3.Connection) -> None:
         connections.append(db)
         hanging.set()
-        disk.wait(5)
+        disk.wait(PATIENCE)
         over.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(app.store.run, hang)
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             while not hanging.is_set():
                 await anyio.lowlevel.checkpoint()
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             await app.close()
         assert not over.is_set()
         disk.set()
     # What was under way came to its end, and the database was closed after it.
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         while not _closed(connections[0]):
             await anyio.lowlevel.checkpoint()
 

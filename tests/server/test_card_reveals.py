@@ -26,7 +26,7 @@ from machines_mcp.server.settings import read_settings
 from machines_mcp.testing import decide, set_passphrase
 from machines_mcp.vault.keypair import make_key_pair, unseal
 from tests.journeys.stdio import ERAS, Era, Person, ToolError, agent
-from tests.vault.children import PATIENCE
+from tests.support.waiting import PATIENCE
 from tests.vault.simulator import Card, Simulator, Wiretap, simulator, wiretap
 
 pytestmark = pytest.mark.anyio
@@ -58,7 +58,7 @@ class Desk:
 
     async def reveal(self, sink: str, approval_id: str | None = None, card: Card | None = None) -> dict[str, Any]:
         arguments = {"card_id": (card or self.card).card_id, "sink": sink}
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE):
             answer = await self.client.call_tool(
                 "reveal_card", arguments | ({} if approval_id is None else {"approval_id": approval_id})
             )
@@ -428,7 +428,7 @@ async def test_a_scripted_call_waits_for_the_person_at_the_page(api: Simulator, 
     await set_passphrase(settings, PASSPHRASE)
     arguments = json.dumps({"card_id": card.card_id, "sink": "page"})
     command = (sys.executable, "-m", "machines_mcp", "call", "reveal_card", arguments)
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         async with await anyio.open_process(command, env=settings) as process:
             assert process.stderr is not None
             assert process.stdout is not None

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 CANARY = "canary-7f3a-9c21"
 
 PROGRAM = f"""
@@ -53,7 +55,7 @@ fail()
 
 def test_no_text_of_an_exception_and_no_word_of_a_library_is_logged() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=False, encoding="utf-8"
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE, check=False, encoding="utf-8"
     )
     assert done.returncode == 1
     assert done.stdout == ""
@@ -72,7 +74,9 @@ def test_no_text_of_an_exception_and_no_word_of_a_library_is_logged() -> None:
 
 def test_the_level_is_that_of_our_own_lines() -> None:
     program = PROGRAM.replace('"INFO"', '"CRITICAL"')
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert "machines_mcp.part" not in done.stderr
     assert "some_library.part" in done.stderr
 
@@ -82,7 +86,7 @@ def _run(program: str, *options: str, **environment: str) -> subprocess.Complete
         [sys.executable, *options, "-c", program],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
         encoding="utf-8",
         env=os.environ | environment,

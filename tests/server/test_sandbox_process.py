@@ -15,13 +15,12 @@ import pytest
 
 from machines_mcp.server import sandbox_process
 from machines_mcp.server.sandbox_process import SandboxFailed, SandboxProcess
+from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes by /proc"),
 ]
-
-PATIENCE = 20.0
 
 
 def children() -> set[int]:

@@ -24,6 +24,7 @@ from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Checkpoint, ne
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.audit_record import COLUMNS
 from machines_mcp.storage.database import Store
+from tests.support.waiting import PATIENCE
 
 KEY = bytes(range(32))
 ROWS = 12
@@ -331,7 +332,7 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_chain_with_all_that_was
             assert child.stdout.readline() == b"written\n"
     finally:
         child.kill()
-        answered = after + child.communicate(timeout=10)[0].count(b"\n")
+        answered = after + child.communicate(timeout=PATIENCE)[0].count(b"\n")
 
     async def look() -> tuple[Finding, int]:
         store = Store(tmp_path)

@@ -16,6 +16,7 @@ from machines_mcp.storage.audit_checkpoint import EMPTY, Checkpoint
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +80,7 @@ async def test_of_two_servers_none_puts_back_the_head_of_the_other(tmp_path: Pat
         for _ in range(30):
             await audit.append(ENTRY)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for audit in audits:
                 tasks.start_soon(busy, audit)
@@ -104,7 +105,7 @@ async def test_a_head_is_read_and_written_by_one_server_at_a_time(
     monkeypatch.setattr(Checkpoint, "write", slowly)
     stores = [Store(tmp_path / "state") for _ in range(2)]
     await stores[0].read(lambda db: None)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for store in stores:
                 tasks.start_soon(AuditLog(store, KEY, "p", head_file=path).append, ENTRY)
@@ -183,7 +184,7 @@ def test_what_is_no_head_is_refused(tmp_path: Path, content: bytes) -> None:
         Checkpoint.read(path)
 
 
-@pytest.mark.parametrize("head", [EMPTY, Checkpoint(1, MAC, 1.5), Checkpoint(2**62, MAC, 5)])
+@pytest.mark.parametrize("checkpoint", [EMPTY, Checkpoint(1, MAC, 1.5), Checkpoint(2**62, MAC, 5)])
 def test_a_head_that_was_written_is_read_back(tmp_path: Path, checkpoint: Checkpoint) -> None:
     path = tmp_path / "head.json"
     path.write_text("older", encoding="ascii")

@@ -18,6 +18,7 @@ from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.audit_record import COLUMNS, AuditRow
 from machines_mcp.storage.database import Store, StoreUnavailable
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +60,7 @@ class Ended:
 
     async def next(self) -> bool:
         """Whether the next one was committed; what follows from it is done when this returns."""
-        committed = await anyio.to_thread.run_sync(lambda: self._ends.get(timeout=10))
+        committed = await anyio.to_thread.run_sync(lambda: self._ends.get(timeout=PATIENCE))
         await self._store.read(lambda db: None)
         return committed
 
@@ -231,7 +232,7 @@ async def test_a_batch_that_could_not_be_written_is_tried_again(
     assert [await ended.next(), audit.broken] == [False, True]
     assert "the audit log could not be written" in caplog.text
     await store.run(lambda db: db.execute("ALTER TABLE elsewhere RENAME TO audit"))
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         while await ended.next() and audit.broken:
             pass
     assert [seq for seq, _, _ in await kinds(audit)] == [1, 2]
@@ -265,7 +266,7 @@ async def test_servers_over_one_folder_make_one_chain(tmp_path: Path) -> None:
             audit.note(READ)
             await audit.append(WRITE)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for audit in audits:
                 tasks.start_soon(busy, audit)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.storage.process_locks import ProcessLocks
+from tests.support.waiting import PATIENCE
 
 OTHER = (
     "import sys, pathlib; from machines_mcp.storage.process_locks import ProcessLocks;"
@@ -42,7 +43,7 @@ def other(tmp_path: Path) -> Iterator[Started]:
     yield start
     for process in started:
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
 
 
 def test_nothing_touches_the_disk_before_the_first_question(tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_another_process_lives_until_it_ends_however_it_ends(locks: ProcessLocks
     assert locks.alive(owner)
     if end == "kill":
         os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
     assert not locks.alive(owner)
 
 
@@ -77,7 +78,7 @@ def test_those_who_look_at_once_do_not_take_each_other_for_the_owner(tmp_path: P
 
     process, owner = other()
     process.kill()
-    process.wait(timeout=20)
+    process.wait(timeout=PATIENCE)
     looking = os.open(tmp_path / "owners" / owner, os.O_RDWR)
     try:
         fcntl.flock(looking, fcntl.LOCK_SH)
@@ -92,7 +93,7 @@ def test_what_the_dead_left_behind_is_swept_and_the_living_stay(
     dead, _ = other()
     _, living = other()
     dead.kill()
-    dead.wait(timeout=20)
+    dead.wait(timeout=PATIENCE)
     own = locks.own()
     assert {path.name for path in (tmp_path / "owners").iterdir()} == {own, living}
 

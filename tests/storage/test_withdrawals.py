@@ -7,6 +7,7 @@ from machines_mcp.storage.database import Store
 from machines_mcp.storage.journal import CallContext, call_context
 from machines_mcp.storage.withdrawals import QUOTE_SECONDS, Destination, Quote, Withdrawals, open_withdrawals
 from tests.support.clock import Clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +59,7 @@ async def test_of_many_withdrawals_on_one_quote_one_begins(withdrawals: Withdraw
         if new_id is not None:
             begun.append(new_id)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for _ in range(20):
                 tasks.start_soon(begin)

@@ -10,6 +10,8 @@ import keyring
 import pytest
 from keyring.errors import KeyringLocked
 
+from tests.support.waiting import PATIENCE
+
 
 class FakeKeyring:
     """Keeps what it is given; `mood` makes it refuse, keep nothing or never answer.
@@ -44,7 +46,7 @@ class FakeKeyring:
         if self.mood == "locked":
             raise KeyringLocked("a text with mk-canary-0123456789 in it")
         if self.mood == "silent":
-            self.never.wait(30)
+            self.never.wait(PATIENCE)
 
 
 def use(patch: pytest.MonkeyPatch, backend: object) -> None:

@@ -11,9 +11,9 @@ import pytest
 from machines_mcp.sandbox.faults import KINDS
 from machines_mcp.sandbox.kyc import DECISIONS
 from machines_mcp.testing import FaultKind, KycDecision, NotTaken, ReadyUser, client, ready_user
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
-PATIENCE = 60.0
 CARD = {"limit_amount_cents": 20_00, "limit_frequency": "per30DayPeriod"}
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from machines_mcp.tools.kyc import MEANINGS
 from tests.journeys.stdio import applicant
+from tests.support.waiting import PATIENCE
 from tests.tools.simulated import caller
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +56,7 @@ async def test_a_person_is_sent_to_the_hosted_page_and_the_wait_ends_when_they_a
         assert link.rsplit("/", 1)[1].encode() not in stored
 
         waited: list[dict[str, object]] = []
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
 
                 async def wait() -> None:

@@ -18,6 +18,7 @@ from machines_mcp.server.app import opened
 from machines_mcp.server.settings import Settings, read_settings
 from machines_mcp.testing import set_passphrase
 from machines_mcp.vault.keypair import make_key_pair
+from tests.support.waiting import PATIENCE
 from tests.tools.simulated import caller
 from tests.tools.test_money import ADDRESS, funded
 
@@ -40,7 +41,7 @@ def _where(folder: Path, environment: str) -> dict[str, str]:
 
 async def _call(settings: Settings, tool: str, **arguments: Any) -> dict[str, Any]:
     async with opened(settings) as app, Client(app.server()) as client:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             answer = await client.call_tool(tool, arguments)
     body: dict[str, Any] = json.loads(getattr(answer.content[0], "text", ""))
     return body

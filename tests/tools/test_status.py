@@ -12,6 +12,7 @@ import pytest
 
 from machines_mcp.partner.errors import TimedOut
 from machines_mcp.partner.resources.cards import Cards
+from tests.support.waiting import PATIENCE
 from tests.tools.simulated import Caller, caller
 from tests.tools.test_cards import _grant
 
@@ -76,7 +77,7 @@ async def test_a_call_under_way_is_shown_as_that_and_gone_when_it_is_done(
     async with caller(tmp_path, answer=None) as c:
         approval = await _approved_card(c, tmp_path)
         monkeypatch.setattr(Cards, "create", create)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(lambda: c.call("create_card", approval_id=approval))
                 await begun.wait()

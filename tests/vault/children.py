@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-PATIENCE = 20.0
+from tests.support.waiting import PATIENCE
 
 _REPORT = """
 import json, os, socket, sys, time

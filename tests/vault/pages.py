@@ -18,7 +18,7 @@ from machines_mcp.vault.client import COMMAND
 from machines_mcp.vault.page_client import show
 from machines_mcp.vault.reply import VaultReply
 from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
-from tests.vault.children import PATIENCE
+from tests.support.waiting import PATIENCE
 from tests.vault.simulator import Card
 
 PASSPHRASE = "correct horse battery"

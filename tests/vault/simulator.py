@@ -16,6 +16,7 @@ import anyio
 import httpx
 from anyio.abc import SocketAttribute, SocketStream
 
+from tests.support.waiting import PATIENCE
 from tests.vault.cards import unseal
 
 FORM = {
@@ -97,7 +98,7 @@ def simulator() -> Iterator[Simulator]:
     command = (sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased")
     with (
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
-        httpx.Client(trust_env=False, timeout=10.0) as http,
+        httpx.Client(trust_env=False, timeout=PATIENCE) as http,
     ):
         assert process.stdout is not None
         assert process.stdin is not None
@@ -106,7 +107,7 @@ def simulator() -> Iterator[Simulator]:
             yield Simulator(begin["base_url"], begin["partner_key"], http)
             # The lease: nothing else holds the process.
             process.stdin.close()
-            process.wait(10.0)
+            process.wait(PATIENCE)
         finally:
             process.kill()
 

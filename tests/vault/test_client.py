@@ -14,7 +14,8 @@ from machines_mcp.vault import client as vault_client
 from machines_mcp.vault.client import reveal, starts
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
-from tests.vault.children import PATIENCE, program, switchboard
+from tests.support.waiting import PATIENCE
+from tests.vault.children import program, switchboard
 
 pytestmark = pytest.mark.anyio
 

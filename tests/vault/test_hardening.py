@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.vault.children import PATIENCE, dies_with, program
+from tests.support.waiting import PATIENCE
+from tests.vault.children import dies_with, program
 
-CONFINED = "import os, sys, time\nfrom machines_mcp.vault import confinement\n"
+CONFINED = "import os, sys, time\nfrom machines_mcp.vault import hardening\n"
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="no such limit on Windows")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 STRAY_OUTPUT = """
-reply = confinement.take_output()
+reply = hardening.take_output()
 print("stray print", flush=True)
 print("stray error", file=sys.stderr, flush=True)
 os.write(1, b"stray 1")
@@ -43,7 +44,7 @@ def test_only_the_reply_leaves() -> None:
 
 
 def test_stray_output_is_there_without_confinement() -> None:
-    done = _run(STRAY_OUTPUT.replace("confinement.take_output()", "1"))
+    done = _run(STRAY_OUTPUT.replace("hardening.take_output()", "1"))
     assert all(b"stray " + kind in done.stdout + done.stderr for kind in (b"print", b"error", b"1", b"2", b"traceback"))
 
 
@@ -56,9 +57,7 @@ def test_the_reply_keeps_its_descriptor_where_standard_error_was_closed() -> Non
 
 @posix_only
 def test_an_abort_leaves_no_core(tmp_path: Path) -> None:
-    limits = (
-        "import resource; confinement.forbid_dumps(); print(resource.getrlimit(resource.RLIMIT_CORE), flush=True); "
-    )
+    limits = "import resource; hardening.forbid_dumps(); print(resource.getrlimit(resource.RLIMIT_CORE), flush=True); "
     done = _run(limits + "os.abort()", cwd=tmp_path)
     assert done.stdout == b"(0, 0)\n"
     assert done.returncode == -6
@@ -66,7 +65,7 @@ def test_an_abort_leaves_no_core(tmp_path: Path) -> None:
 
 
 @linux_only
-@pytest.mark.parametrize(("confine", "dumpable"), [("confinement.forbid_dumps()", 0), ("", 1)], ids=["confined", "not"])
+@pytest.mark.parametrize(("confine", "dumpable"), [("hardening.forbid_dumps()", 0), ("", 1)], ids=["confined", "not"])
 def test_others_of_the_same_user_can_not_look_into_the_process(confine: str, dumpable: int) -> None:
     done = _run(
         confine + "\nimport ctypes; PR_GET_DUMPABLE = 3; print(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))"
@@ -76,7 +75,7 @@ def test_others_of_the_same_user_can_not_look_into_the_process(confine: str, dum
 
 @pytest.mark.parametrize("busy", ["time.sleep(600)", "while True: pass", "os.read(0, 1)"])
 def test_the_process_ends_at_its_deadline_whatever_it_does(busy: str) -> None:
-    child = subprocess.Popen(program(CONFINED + f"confinement.end_within(0.1)\n{busy}"), stdin=subprocess.PIPE)
+    child = subprocess.Popen(program(CONFINED + f"hardening.end_within(0.1)\n{busy}"), stdin=subprocess.PIPE)
     with child:
         try:
             assert child.wait(PATIENCE) == 1
@@ -86,7 +85,7 @@ def test_the_process_ends_at_its_deadline_whatever_it_does(busy: str) -> None:
 
 @pytest.mark.parametrize("last_words", [b"", b"more"], ids=["end of file", "a byte more"])
 def test_the_process_ends_with_its_parent_or_at_a_second_request(last_words: bytes) -> None:
-    source = CONFINED + "confinement.end_with_parent(); os.write(1, b'up'); time.sleep(600)"
+    source = CONFINED + "hardening.end_with_parent(); os.write(1, b'up'); time.sleep(600)"
     child = subprocess.Popen(program(source), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with child:
         try:
@@ -107,7 +106,7 @@ def test_the_process_ends_with_its_parent_or_at_a_second_request(last_words: byt
 def test_the_process_ends_at_its_deadline_even_where_no_other_thread_may_run() -> None:
     # The engine of regular expressions holds on to the interpreter for as long as it matches.
     stuck = "import re; re.match('(a*)*b', 'a' * 64)"
-    child = subprocess.Popen(program(CONFINED + f"confinement.end_within(0.1)\n{stuck}"))
+    child = subprocess.Popen(program(CONFINED + f"hardening.end_within(0.1)\n{stuck}"))
     with child:
         try:
             assert child.wait(PATIENCE) == -signal.SIGALRM
@@ -117,7 +116,7 @@ def test_the_process_ends_at_its_deadline_even_where_no_other_thread_may_run() -
 
 @linux_only
 def test_a_stopped_process_dies_with_its_parent() -> None:
-    child = program(CONFINED + "confinement.die_with_parent(); os.kill(os.getpid(), 19)")
+    child = program(CONFINED + "hardening.die_with_parent(); os.kill(os.getpid(), 19)")
     parent = program(
         f"import os, subprocess, sys; child = subprocess.Popen({child!r}); "
         "os.waitpid(child.pid, os.WUNTRACED); os.write(1, b'%d' % child.pid); sys.stdin.read()"
@@ -128,7 +127,7 @@ def test_a_stopped_process_dies_with_its_parent() -> None:
 
 
 @linux_only
-@pytest.mark.parametrize(("confine", "bound"), [("confinement.forbid_dumps()", 1), ("", 0)], ids=["confined", "not"])
+@pytest.mark.parametrize(("confine", "bound"), [("hardening.forbid_dumps()", 1), ("", 0)], ids=["confined", "not"])
 def test_no_program_that_the_process_starts_gains_rights(confine: str, bound: int) -> None:
     asked = "import ctypes; PR_GET_NO_NEW_PRIVS = 39; print(ctypes.CDLL(None).prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0))"
     assert _run(f"{confine}\n{asked}").stdout == b"%d\n" % bound

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from machines_mcp.vault.reply import VaultReply, failed
-from tests.vault.children import PATIENCE, switchboard
+from tests.support.waiting import PATIENCE
+from tests.vault.children import switchboard
 from tests.vault.pages import HANDLE, PASSPHRASE, Notes, OpenPage, opened, page_request
 from tests.vault.simulator import Card, Simulator, wiretap
 

@@ -11,7 +11,8 @@ import pytest
 from machines_mcp.vault.page_client import MAX_WRONG, show
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import PageOrder, VaultRequest
-from tests.vault.children import PATIENCE, program, switchboard
+from tests.support.waiting import PATIENCE
+from tests.vault.children import program, switchboard
 from tests.vault.pages import Notes, verifier
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,8 @@ import pytest
 
 from machines_mcp.vault.client import COMMAND
 from machines_mcp.vault.request import request_line
-from tests.vault.children import PATIENCE, dies_with, program
+from tests.support.waiting import PATIENCE
+from tests.vault.children import dies_with, program
 from tests.vault.pages import PASSPHRASE, page_request
 from tests.vault.simulator import Card, Simulator
 

@@ -17,7 +17,8 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.client import COMMAND, reveal
 from machines_mcp.vault.reply import VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
-from tests.vault.children import PATIENCE, program, switchboard
+from tests.support.waiting import PATIENCE
+from tests.vault.children import program, switchboard
 from tests.vault.simulator import Card, Simulator, wiretap
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ async def test_a_killed_server_takes_the_vault_with_it(api: Simulator, card: Car
                 child = await board.line()
             server.send_signal(signal.SIGKILL)
             # Sooner than the vault would give up waiting for an answer.
-            with anyio.fail_after(4.0):
+            with anyio.fail_after(PATIENCE):
                 await child.closed()
 
 

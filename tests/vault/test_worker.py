@@ -10,7 +10,8 @@ import pytest
 from machines_mcp.vault.client import COMMAND
 from machines_mcp.vault.reply import failed, reply_line
 from machines_mcp.vault.request import MAX_REQUEST_BYTES
-from tests.vault.children import PATIENCE, switchboard
+from tests.support.waiting import PATIENCE
+from tests.vault.children import switchboard
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +67,7 @@ async def test_the_child_ends_at_its_own_deadline_without_a_reply() -> None:
 
 def test_the_child_loads_no_more_than_it_needs() -> None:
     source = (
-        "import sys; from machines_mcp.vault import child; child.serve = lambda: None; "
+        "import sys; from machines_mcp.vault import worker; worker.serve = lambda: None; "
         "from machines_mcp.vault.__main__ import main; main(); import httpx; "
         "heavy = {'mcp', 'rich', 'pygments', 'keyring', 'starlette', 'uvicorn', 'jinja2', 'joserfc'}; "
         "print(sorted(heavy & set(sys.modules)))"

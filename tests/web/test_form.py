@@ -10,6 +10,7 @@ import pytest
 from machines_mcp.web import form
 from machines_mcp.web.asgi import Message, Receive
 from machines_mcp.web.form import parse_form, read_body, replay
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +49,7 @@ async def test_a_body_that_breaks_off_is_none() -> None:
 
 async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(form, "BODY_SECONDS", 0.01)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         assert await read_body(sends([chunk(b"ab", more=True)]), 9) is None
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from machines_mcp.web.asgi import Receive, Scope, Send, send_response
 from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -47,8 +48,8 @@ def test_a_socket_that_can_not_listen_is_closed(monkeypatch: pytest.MonkeyPatch)
 async def test_it_serves_without_telling_what_it_is(handle_signals: bool) -> None:
     before = signal.getsignal(signal.SIGTERM)
     server = build_uvicorn(application, max_connections=4, handle_signals=handle_signals)
-    with listen_on_loopback(4) as listener, anyio.fail_after(60):
-        async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, timeout=30) as http:
+    with listen_on_loopback(4) as listener, anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
             tasks.start_soon(server.serve, [listener])
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
             # A header of a proxy changes nothing.

@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 
 from machines_mcp.cli.main import main
 from machines_mcp.testing import ready_user, set_passphrase
-from tests.cli.test_root import PATIENCE, ROOT, environment
+from tests.cli.test_root import ROOT, environment
+from tests.support.waiting import PATIENCE
 
 WISH = {"limit_amount_cents": 20_00, "limit_frequency": "per30DayPeriod"}
 REAL = {"MACHINES_ENV": "sandbox", "MACHINES_PARTNER_KEY": "mk-0123456789", "MACHINES_USER_ID": "user-1"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.cli.doctor.file_permissions import Act, describe_access, has_access, is_private, user_name
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="users and modes are POSIX")
 
@@ -115,7 +116,7 @@ def test_what_another_user_can_is_what_they_get_done(home: Path) -> None:
         foretold[act, str(path)] = has_access(NOBODY, path, act)
     lines = "\n".join(f"{act} {path}" for act, path in foretold)
     done = subprocess.run(
-        [sys.executable, "-c", _NOBODY_TRIES], input=lines, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", _NOBODY_TRIES], input=lines, capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     assert [line == "1" for line in done.stdout.splitlines()] == list(foretold.values())
     assert set(foretold.values()) == {True, False}

@@ -19,6 +19,7 @@ from machines_mcp.vault.client import starts
 from tests.partner.test_probe import READS, changed, script, well
 from tests.partner.upstream import PARTNER_KEY, Upstream, refusal, upstream
 from tests.sandbox.running import Sandbox
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -47,12 +48,12 @@ async def probed(tmp_path: Path, base_url: str, key: str, user_id: str) -> list[
         "MACHINES_PARTNER_KEY": key,
         "MACHINES_USER_ID": user_id,
     }
-    with environment(tmp_path, **settings), anyio.fail_after(30):
+    with environment(tmp_path, **settings), anyio.fail_after(PATIENCE):
         return [finding for finding in await examine(probe=True) if finding.what in READS]
 
 
 async def test_the_simulator_is_as_the_client_expects(tmp_path: Path) -> None:
-    with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(30):
+    with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(PATIENCE):
         findings = await examine(probe=True)
     rows = [finding.as_json() for finding in findings if finding.what in READS]
     assert [row["what"] for row in rows] == list(READS)
@@ -71,7 +72,7 @@ async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
     monkeypatch.setitem(starts.__kwdefaults__, "command", missing)
     if installed_for_user:
         monkeypatch.setattr(site, "getusersitepackages", lambda: str(Path(machines_mcp.__file__).parents[1]))
-    with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(30):
+    with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(PATIENCE):
         (found,) = [finding for finding in await examine() if finding.what == "vault"]
     assert not found.ok
     assert "does not start" in found.message
@@ -80,7 +81,7 @@ async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
 
 async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream) -> None:
     settings = {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": api.base_url, "MACHINES_USER_ID": USER}
-    with environment(tmp_path, MACHINES_PARTNER_KEY=PARTNER_KEY, **settings), anyio.fail_after(30):
+    with environment(tmp_path, MACHINES_PARTNER_KEY=PARTNER_KEY, **settings), anyio.fail_after(PATIENCE):
         said = [finding.what for finding in await examine()]
     assert said == [
         "version",

@@ -21,6 +21,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import read_settings
 from machines_mcp.storage.audit_log import AuditEntry, Checkpoint
+from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.anyio,
@@ -57,7 +58,7 @@ async def app(home: Path, **changed: str) -> AsyncIterator[App]:
         "MACHINES_STATE_DIR": str(home / "state"),
     }
     async with opened(read_settings(env | changed)) as made:
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE):
             yield made
 
 
