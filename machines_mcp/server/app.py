@@ -21,7 +21,7 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.redaction.output_filter import OutputFilter
-from machines_mcp.server.partner_connection import PartnerConnection
+from machines_mcp.server.partner_connection import EmbeddedApi, PartnerConnection
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import CLOSE_SECONDS, policy_for
 from machines_mcp.storage.database import Store, StoreUnavailable
@@ -54,13 +54,20 @@ _INSTRUCTIONS = (
 
 
 class App:
-    """Builds one server's components, and closes them.
+    """Builds one server's components, and closes them. `embedded` replaces the simulator process, for tests.
 
     Raises:
         PolicyError: The policy file is refused, so the server can't start.
     """
 
-    def __init__(self, settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        standing_yes: bool = False,
+        opens_pages: bool = False,
+        embedded: EmbeddedApi | None = None,
+    ) -> None:
         self.settings = settings
         self._opens_pages = opens_pages
         self.output_filter = OutputFilter(lambda code: self.guard.audit.alarm(code))
@@ -73,7 +80,7 @@ class App:
         self._settling: Reconciler | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.connection = PartnerConnection(
-            settings, self.output_filter, lambda: self.guard.journal, self._closing.append
+            settings, self.output_filter, lambda: self.guard.journal, self._closing.append, embedded
         )
 
     @cached_property
@@ -230,9 +237,11 @@ class App:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False) -> AsyncIterator[App]:
+async def opened(
+    settings: Settings, *, standing_yes: bool = False, opens_pages: bool = False, embedded: EmbeddedApi | None = None
+) -> AsyncIterator[App]:
     """Yield an `App` and always close it at the end. `opens_pages`: open pages in the local browser."""
-    app = App(settings, standing_yes=standing_yes, opens_pages=opens_pages)
+    app = App(settings, standing_yes=standing_yes, opens_pages=opens_pages, embedded=embedded)
     try:
         yield app
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -15,11 +15,26 @@ from machines_mcp.server.settings import Settings
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
+    from machines_mcp.partner.transport import HttpTransport
+    from machines_mcp.server.sandbox_process import Endpoint
     from machines_mcp.storage.journal import Journal
 
 
+class EmbeddedApi(Protocol):
+    """The simulator that a server uses in `embedded` mode. `http_transport` replaces the network if it is not None."""
+
+    http_transport: HttpTransport | None
+
+    async def endpoint(self) -> Endpoint: ...
+
+    async def close(self) -> None: ...
+
+
 class PartnerConnection:
-    """Loads and starts everything on first use. `on_close` receives the close function of each opened resource."""
+    """Loads and starts everything on first use.
+
+    `on_close` receives the close function of each opened resource. `embedded` replaces the simulator process in tests.
+    """
 
     def __init__(
         self,
@@ -27,11 +42,13 @@ class PartnerConnection:
         output_filter: OutputFilter,
         journal: Callable[[], Journal],
         on_close: Callable[[Callable[[], Awaitable[None]]], None],
+        embedded: EmbeddedApi | None = None,
     ) -> None:
         self._settings = settings
         self._output_filter = output_filter
         self._journal = journal
         self._on_close = on_close
+        self._embedded = embedded
         self._lock = anyio.Lock()
         self._client: PartnerClient | None = None
         self._address: tuple[str, Secret] | None = None
@@ -57,6 +74,7 @@ class PartnerConnection:
             key,
             proxy=self._settings.proxy,
             ca_file=path_text(self._settings.ca_file),
+            http_transport=None if self._embedded is None else self._embedded.http_transport,
             trace=path_text(self._settings.trace),
             on_secret=self._output_filter.add_secret,
             on_answer=on_answer,
@@ -76,10 +94,11 @@ class PartnerConnection:
         from machines_mcp.partner.errors import Unreachable
         from machines_mcp.server.sandbox_process import SandboxFailed, SandboxProcess
 
-        sandbox = SandboxProcess(self._settings.state_dir)
-        self._on_close(sandbox.close)
+        if self._embedded is None:
+            self._embedded = SandboxProcess(self._settings.state_dir)
+        self._on_close(self._embedded.close)
         try:
-            found = await sandbox.endpoint()
+            found = await self._embedded.endpoint()
         except SandboxFailed:
             raise Unreachable from None
         self._output_filter.add_secret(found.partner_key)

@@ -16,13 +16,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.files import private_folder, write_in_one_step
+
+if TYPE_CHECKING:
+    from machines_mcp.partner.transport import HttpTransport
 
 START_SECONDS = 15.0
 _MOST_BYTES = 10_000
@@ -46,6 +49,8 @@ class Endpoint:
 
 class SandboxProcess:
     """Starts or joins the simulator at the first `endpoint()`, and releases it in `close()`."""
+
+    http_transport: HttpTransport | None = None
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -15,6 +15,7 @@ from mcp.client.context import ClientRequestContext
 from machines_mcp.permissions.channels import Decision
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
+from machines_mcp.server.partner_connection import EmbeddedApi
 from machines_mcp.server.settings import read_settings
 from machines_mcp.server.state_folder import opened_guard
 
@@ -45,11 +46,6 @@ async def client(
         PolicyError: The policy is refused.
     """
 
-    async def dialog(
-        context: ClientRequestContext, params: types.ElicitRequestParams
-    ) -> types.ElicitResult | types.ErrorData:
-        return types.ElicitResult(action=answer or "cancel", content={} if answer == "accept" else None)
-
     async with AsyncExitStack() as stack:
         folder = str(state_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="machines-testing-")))
         settings = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder}
@@ -59,10 +55,29 @@ async def client(
             settings["MACHINES_READ_ONLY"] = "true"
         if policy is not None:
             settings["MACHINES_POLICY"] = str(policy)
-        app = await stack.enter_async_context(opened(read_settings(settings)))
-        yield await stack.enter_async_context(
-            Client(app.server(), mode=mode, elicitation_callback=dialog if answer else None)
-        )
+        yield await stack.enter_async_context(connected(settings, answer=answer, mode=mode))
+
+
+@asynccontextmanager
+async def connected(
+    settings: Mapping[str, str],
+    *,
+    answer: Answer | None = "accept",
+    mode: Era = "auto",
+    embedded: EmbeddedApi | None = None,
+) -> AsyncIterator[Client]:
+    """Yield an in-memory MCP client for a server with these settings. `embedded` replaces the simulator process."""
+
+    async def dialog(
+        context: ClientRequestContext, params: types.ElicitRequestParams
+    ) -> types.ElicitResult | types.ErrorData:
+        return types.ElicitResult(action=answer or "cancel", content={} if answer == "accept" else None)
+
+    async with (
+        opened(read_settings(settings), embedded=embedded) as app,
+        Client(app.server(), mode=mode, elicitation_callback=dialog if answer else None) as made,
+    ):
+        yield made
 
 
 async def set_passphrase(env: Mapping[str, str], passphrase: str) -> None:

@@ -35,6 +35,7 @@ from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.journal import CallContext, Journal, call_context
 from machines_mcp.storage.withdrawals import Destination, Withdrawals
+from tests.support.in_process import used_by_all
 from tests.support.waiting import PATIENCE
 from tests.tools.interrupted import in_doubt, lose, settles_soon
 from tests.tools.simulated import Caller, caller
@@ -338,9 +339,10 @@ async def two_cards(folder: Path) -> AsyncIterator[tuple[Caller, str, dict[str, 
         await c.approved()
         await lose(c, "/cards", done=True)
         approval = await in_doubt(c, "create_card", **card)
-        await made_elsewhere(folder, 700)
+        await made_elsewhere(c, 700)
         assert "doctor --resolve" in (await c.call("create_card", **card, approval_id=approval))["message"]
-        yield c, approval, card
+        with used_by_all(c.sandbox):
+            yield c, approval, card
 
 
 async def test_the_card_that_a_person_names_is_the_outcome(tmp_path: Path) -> None:
@@ -379,7 +381,8 @@ async def test_what_machines_can_tell_is_not_asked_of_a_person(tmp_path: Path) -
         await lose(c, "/cards", done=True)
         approval = await in_doubt(c, "create_card", label="Groceries")
         person = Person([])
-        assert (await asked(embedded(tmp_path), person)).message == resolve.NOTHING
+        with used_by_all(c.sandbox):
+            assert (await asked(embedded(tmp_path), person)).message == resolve.NOTHING
         assert "resolved by asking Machines" in person.read
         assert (await c.call("create_card", label="Groceries", approval_id=approval))["label"] == "Groceries"
 

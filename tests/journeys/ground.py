@@ -21,6 +21,7 @@ from machines_mcp.server.app import opened
 from machines_mcp.server.settings import read_settings
 from machines_mcp.testing import decide
 from tests.journeys.stdio import Era, Person, server
+from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.waiting import PATIENCE
 
 TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
@@ -39,6 +40,7 @@ class Ground:
     partner: PartnerClient | None = None
     http: httpx.AsyncClient | None = None
     control_url: str = ""
+    sandbox: InProcessSandbox | None = None
 
     def begin(self) -> str:
         """Another user, who has done nothing yet; or the one that the server is pinned to."""
@@ -99,19 +101,26 @@ class Ground:
 async def ground(
     folder: Path, era: Era | None = None, *, dialog: bool = True, **settings: str
 ) -> AsyncIterator[Ground]:
-    """A server in memory; with an era, a process on stdio that speaks it."""
+    """A server in memory over a simulator in this process; with an era, a process on stdio that speaks it."""
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)} | settings
-    person = Person()
+    person, sandbox = Person(), None
     answers = person if dialog else None
     async with AsyncExitStack() as stack:
         if era is None:
-            app = await stack.enter_async_context(opened(read_settings(env)))
+            sandbox = await stack.enter_async_context(in_process_sandbox())
+            app = await stack.enter_async_context(opened(read_settings(env), embedded=sandbox))
             made = Client(app.server(), elicitation_callback=answers)
         else:
             made = Client(stdio_client(server(folder, **settings)), mode=era, elicitation_callback=answers)
         found = Ground(await stack.enter_async_context(made), person, env)
-        await _meet(found, folder, stack)
+        await (_meet(found, folder, stack) if sandbox is None else _take(found, sandbox, stack))
         yield found
+
+
+async def _take(found: Ground, sandbox: InProcessSandbox, stack: AsyncExitStack) -> None:
+    found.sandbox, found.control_url = sandbox, sandbox.control_url
+    found.http = await stack.enter_async_context(sandbox.http())
+    found.partner = await stack.enter_async_context(sandbox.client())
 
 
 async def _meet(found: Ground, folder: Path, stack: AsyncExitStack) -> None:

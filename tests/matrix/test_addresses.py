@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,13 +25,13 @@ pytestmark = pytest.mark.anyio
 def addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The address of each request that any HTTP client of this process makes."""
     asked: list[str] = []
-    handle = httpx.AsyncHTTPTransport.handle_async_request
+    send = httpx.AsyncClient.send
 
-    async def noted(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+    async def noted(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
         asked.append(str(request.url))
-        return await handle(self, request)
+        return await send(self, request, **options)
 
-    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", noted)
+    monkeypatch.setattr(httpx.AsyncClient, "send", noted)
     yield asked
 
 

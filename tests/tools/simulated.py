@@ -1,19 +1,20 @@
-"""A client in memory over a simulator, as the project offers it to others, and what the tests call it with."""
+"""A client in memory over a simulator in this process, and what the tests call it with."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from mcp import Client
 
-from machines_mcp.testing import client
+from machines_mcp.testing import Answer, Era
+from machines_mcp.testing.clients import connected
 from tests.journeys.stdio import applicant
+from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.results import object_text
 
 
@@ -23,16 +24,14 @@ class Caller:
 
     client: Client
     state_dir: Path
+    sandbox: InProcessSandbox
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         return dict(json.loads(object_text(await self.client.call_tool(tool, arguments))))
 
     async def control(self, path: str, /, **body: Any) -> None:
         """Move the simulator along by its control surface."""
-        notes = json.loads((self.state_dir / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
-        async with httpx.AsyncClient(trust_env=False) as http:
-            answer = await http.post(f"{notes['control_url']}{path}", json=body)
-        assert answer.is_success, answer.text
+        await self.sandbox.control(path, **body)
 
     async def approved(self) -> None:
         """A user past KYC and agreements."""
@@ -41,7 +40,26 @@ class Caller:
 
 
 @asynccontextmanager
-async def caller(folder: Path, user_id: str | None = "tool-user", **options: Any) -> AsyncIterator[Caller]:
-    """A caller for one user on a simulator of its own."""
-    async with client(user_id=user_id, state_dir=folder, **options) as found:
-        yield Caller(found, folder)
+async def caller(
+    folder: Path,
+    user_id: str | None = "tool-user",
+    *,
+    answer: Answer | None = "accept",
+    mode: Era = "auto",
+    read_only: bool = False,
+    policy: Path | None = None,
+    sandbox: InProcessSandbox | None = None,
+) -> AsyncIterator[Caller]:
+    """A caller for one user, on a simulator of its own or on `sandbox`."""
+    settings = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)}
+    if user_id is not None:
+        settings["MACHINES_USER_ID"] = user_id
+    if read_only:
+        settings["MACHINES_READ_ONLY"] = "true"
+    if policy is not None:
+        settings["MACHINES_POLICY"] = str(policy)
+    async with AsyncExitStack() as stack:
+        if sandbox is None:
+            sandbox = await stack.enter_async_context(in_process_sandbox())
+        client = await stack.enter_async_context(connected(settings, answer=answer, mode=mode, embedded=sandbox))
+        yield Caller(client, folder, sandbox)

@@ -31,7 +31,7 @@ async def test_labels_come_back_as_they_were_and_never_in_clear_to_the_api(tmp_p
         await c.call("create_card")
         listed = await c.call("list_cards")
         assert sorted(card.get("label", "") for card in listed["cards"]) == sorted([*labels, ""])
-    assert b"Groceries" not in (tmp_path / "embedded" / "sandbox.db").read_bytes()
+        assert b"Groceries" not in c.sandbox.state.db.serialize()
 
 
 async def test_a_list_goes_on_where_its_page_ended(tmp_path: Path) -> None:

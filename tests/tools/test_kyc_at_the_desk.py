@@ -17,6 +17,7 @@ from machines_mcp.server.app import opened
 from machines_mcp.server.settings import read_settings
 from tests.desk.desks import Browser, forms
 from tests.journeys.stdio import applicant
+from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.results import object_text
 from tests.tools import golden
 
@@ -45,8 +46,9 @@ def policy(folder: Path, *, through: bool, rule: str = "ask") -> str:
 class Caller:
     """A client without a dialog; an error comes back as its object."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, sandbox: InProcessSandbox) -> None:
         self._client = client
+        self.sandbox = sandbox
 
     async def submit(self, **arguments: Any) -> dict[str, Any]:
         return dict(json.loads(object_text(await self._client.call_tool("submit_kyc", arguments))))
@@ -54,14 +56,15 @@ class Caller:
 
 @asynccontextmanager
 async def calling(folder: Path, **settings: str) -> AsyncIterator[tuple[Caller, Browser]]:
-    """A caller, and somebody with a browser."""
+    """A caller on a simulator in this process, and somebody with a browser."""
     given = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder), "MACHINES_USER_ID": "tool-user"} | settings
     async with (
-        opened(read_settings(given)) as app,
+        in_process_sandbox() as sandbox,
+        opened(read_settings(given), embedded=sandbox) as app,
         Client(app.server()) as client,
         httpx.AsyncClient(trust_env=False) as http,
     ):
-        yield Caller(client), Browser("", http)
+        yield Caller(client, sandbox), Browser("", http)
 
 
 async def send(person: Browser, page: str, values: dict[str, Any]) -> httpx.Response:
@@ -150,17 +153,10 @@ async def test_what_machines_does_not_accept_is_mended_in_the_same_form_and_noth
 async def test_what_machines_can_not_take_right_now_is_sent_again_from_the_same_form(tmp_path: Path) -> None:
     async with calling(tmp_path) as (model, person):
         asked = await model.submit()
-        assert (await send(person, asked["page"], {})).status_code == 422  # which starts the simulator
-        await control(tmp_path, "/faults", kind="status", status=429, path="/kyc/applications", calls=9)
+        assert (await send(person, asked["page"], {})).status_code == 422
+        await model.sandbox.control("/faults", kind="status", status=429, path="/kyc/applications", calls=9)
         failed = await send(person, asked["page"], applicant())
         assert failed.status_code == 422 and "The form was not sent" in failed.text
-        await control(tmp_path, "/faults/clear")
+        await model.sandbox.control("/faults/clear")
         assert (await person.post("/kyc/" + asked["approval_id"], {"action": "send"})).status_code == 303
         assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
-
-
-async def control(folder: Path, path: str, /, **body: Any) -> None:
-    notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
-    async with httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.post(f"{notes['control_url']}{path}", json=body)
-    assert answer.is_success, answer.text

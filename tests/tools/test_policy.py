@@ -19,7 +19,7 @@ from machines_mcp.server.settings import Settings, read_settings
 from machines_mcp.testing import set_passphrase
 from machines_mcp.vault.keypair import make_key_pair
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import caller
+from tests.tools.simulated import Caller, caller
 from tests.tools.test_money import ADDRESS, funded
 
 pytestmark = pytest.mark.anyio
@@ -146,15 +146,13 @@ async def test_a_user_who_is_not_listed_is_not_found_by_any_tool(tmp_path: Path)
             arguments = {"purpose": "kyc"} if tool == "create_session" else {}
             assert (await c.call(tool, user_id="bob", **arguments))["code"] == "not_found"
             assert (await c.call(tool, user_id="ann", **arguments)).get("code") != "not_found"
-        assert not any("bob" in row["user_id"] for row in await _sessions(c.state_dir))
+        assert not any("bob" in row["user_id"] for row in _sessions(c))
 
 
-async def _sessions(folder: Path) -> list[dict[str, Any]]:
-    import sqlite3
-
-    with sqlite3.connect(folder / "embedded" / "sandbox.db") as db:
-        db.row_factory = sqlite3.Row
-        return [dict(row) for row in db.execute("SELECT * FROM sessions")]
+def _sessions(c: Caller) -> list[dict[str, Any]]:
+    found = c.sandbox.state.db.execute("SELECT * FROM sessions")
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 async def test_outside_the_simulator_status_says_that_nobody_can_approve_before_there_is_a_passphrase(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from machines_mcp.partner import CardLimit, PartnerClient
-from machines_mcp.redaction.secret import Secret
+from machines_mcp.partner import CardLimit
 from machines_mcp.tools import services
 from tests.tools.interrupted import in_doubt, lose, settles_soon, state
 from tests.tools.simulated import Caller, caller
@@ -29,10 +27,9 @@ async def cards(c: Caller) -> list[dict[str, Any]]:
     return list((await c.call("list_cards"))["cards"])
 
 
-async def made_elsewhere(folder: Path, limit_cents: int | None = None, label: str | None = None) -> None:
+async def made_elsewhere(c: Caller, limit_cents: int | None = None, label: str | None = None) -> None:
     """A card that this server knows nothing of."""
-    notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
-    async with PartnerClient(notes["base_url"], Secret(notes["partner_key"])) as client:
+    async with c.sandbox.client() as client:
         limit = CardLimit(amount_cents=limit_cents, frequency="allTime") if limit_cents else None
         name = await client.encryption.encrypt(USER, label) if label else None
         await client.cards.create(USER, encrypted_name=name, limit=limit)
@@ -66,7 +63,7 @@ async def test_a_card_of_a_server_that_died_is_found_by_the_next_one(tmp_path: P
         await c.approved()
         await lose(c, "/cards", done=True)
         approval = await in_doubt(c, "create_card")
-        async with caller(tmp_path) as later:
+        async with caller(tmp_path, sandbox=c.sandbox) as later:
             found = await later.call("create_card", approval_id=approval)
         assert [each["card_id"] for each in await cards(c)] == [found["card_id"]]
 
@@ -76,7 +73,7 @@ async def test_a_label_finds_its_card_among_others_like_it(tmp_path: Path) -> No
         await c.approved()
         await lose(c, "/cards", done=True)
         approval = await in_doubt(c, "create_card", label="Groceries")
-        await made_elsewhere(tmp_path, label="Groceries")
+        await made_elsewhere(c, label="Groceries")
         found = await c.call("create_card", label="Groceries", approval_id=approval)
         assert found["card_id"] == (await cards(c))[1]["card_id"]
         assert len(await cards(c)) == 2
@@ -88,7 +85,7 @@ async def test_of_two_cards_that_it_could_be_a_person_says_which(tmp_path: Path)
         await c.approved()
         await lose(c, "/cards", done=True)
         approval = await in_doubt(c, "create_card", **card)
-        await made_elsewhere(tmp_path, 700)
+        await made_elsewhere(c, 700)
         for _ in range(2):
             error = await c.call("create_card", **card, approval_id=approval)
             assert (error["code"], error["retryable"]) == ("outcome.unknown", False)
@@ -103,7 +100,7 @@ async def test_a_card_from_before_the_request_is_not_taken_for_it(tmp_path: Path
     card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
     async with caller(tmp_path) as c:
         await c.approved()
-        await made_elsewhere(tmp_path, 700)
+        await made_elsewhere(c, 700)
         (before,) = await cards(c)
         await lose(c, "/cards", done=False)
         approval = await in_doubt(c, "create_card", **card)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,10 @@ async def quoted(c: Caller) -> dict[str, Any]:
     return {"quote_id": quote["quote_id"]}
 
 
-async def upstream(c: Caller, folder: Path) -> dict[str, int]:
+async def upstream(c: Caller) -> dict[str, int]:
     """How many withdrawals Machines has, by their status."""
-    import httpx
-
-    notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
-    async with httpx.AsyncClient(trust_env=False) as http:
-        (user,) = (await http.get(notes["control_url"])).json()["data"]["users"]
+    async with c.sandbox.http() as http:
+        (user,) = (await http.get(c.sandbox.control_url)).json()["data"]["users"]
     return {status: user["withdrawals"][status] for status in ("pending", "ready")}
 
 
@@ -72,12 +68,12 @@ async def test_a_first_answer_that_is_lost_is_for_a_person_and_never_asked_for_a
         quote = await quoted(c)
         await lose(c, "/withdrawals", done=done)
         approval = await in_doubt(c, "create_withdrawal", **quote)
-        before = await upstream(c, tmp_path)
+        before = await upstream(c)
         for _ in range(2):
             error = await c.call("create_withdrawal", **quote, approval_id=approval)
             assert (error["code"], error["retryable"]) == ("outcome.unknown", False)
             assert "doctor --resolve" in error["message"]
-        assert await upstream(c, tmp_path) == before
+        assert await upstream(c) == before
         assert sum(before.values()) == int(done)
         (shown,) = (await c.call("status"))["unresolved"]
         assert (shown["approval_id"], shown["status"]) == (approval, "manual")
@@ -99,7 +95,7 @@ async def test_what_stays_pending_is_found_again_by_the_same_call_with_the_same_
         made = await c.call("create_withdrawal", **again)
         assert (made["status"], made["amount_cents"]) == ("ready", 2500)
         assert await c.call("create_withdrawal", **again) == made
-        assert await upstream(c, tmp_path) == {"pending": 0, "ready": 1}
+        assert await upstream(c) == {"pending": 0, "ready": 1}
     assert len(set(answers.keys)) == len(set(answers.bodies)) == 1
     assert len(answers.keys) == 2
 
@@ -114,10 +110,10 @@ async def test_what_is_pending_when_the_server_ends_is_polled_by_the_next_one(
         error = await c.call("create_withdrawal", **quote)
         with state(tmp_path) as db:
             db.execute("UPDATE quotes SET expires_at = 0")
-        async with caller(tmp_path) as later:
+        async with caller(tmp_path, sandbox=c.sandbox) as later:
             made = await later.call("create_withdrawal", **quote, approval_id=error["approval_id"])
         assert made["status"] == "ready"
-        assert sum((await upstream(c, tmp_path)).values()) == 1
+        assert sum((await upstream(c)).values()) == 1
 
 
 async def test_a_poll_whose_answer_is_lost_is_for_a_person(tmp_path: Path, answers: Answers) -> None:
@@ -143,7 +139,7 @@ async def test_a_poll_that_does_not_get_through_is_made_again(
         error = await c.call("create_withdrawal", **quote)
         made = await c.call("create_withdrawal", **quote, approval_id=error["approval_id"])
         assert made["status"] == "ready"
-        assert sum((await upstream(c, tmp_path)).values()) == 1
+        assert sum((await upstream(c)).values()) == 1
 
 
 async def test_a_poll_that_is_refused_is_the_end_of_it(
@@ -179,7 +175,7 @@ async def test_a_quote_for_which_nothing_was_sent_can_be_used_again(
         assert (await c.call("create_withdrawal", **quote))["code"] == "quote.used"
         made = await c.call("create_withdrawal", **quote, approval_id=approval)
         assert made["status"] == "ready"
-        assert await upstream(c, tmp_path) == {"pending": 0, "ready": 1}
+        assert await upstream(c) == {"pending": 0, "ready": 1}
 
 
 async def test_a_refusal_that_could_not_be_written_down_is_the_end_of_the_quote(
@@ -198,7 +194,7 @@ async def test_a_refusal_that_could_not_be_written_down_is_the_end_of_the_quote(
         refused = await c.call("create_withdrawal", **quote, approval_id=approval)
         assert refused["code"] == "quote.used"
         assert (await c.call("status"))["unresolved"] == []
-        assert await upstream(c, tmp_path) == {"pending": 0, "ready": 0}
+        assert await upstream(c) == {"pending": 0, "ready": 0}
 
 
 async def test_an_answer_that_could_not_be_written_down_is_not_asked_for_again(
@@ -219,7 +215,7 @@ async def test_an_answer_that_could_not_be_written_down_is_not_asked_for_again(
             approval = await in_doubt(c, "create_withdrawal", **quote)
         error = await c.call("create_withdrawal", **quote, approval_id=approval)
         assert "doctor --resolve" in error["message"]
-        assert sum((await upstream(c, tmp_path)).values()) == 1
+        assert sum((await upstream(c)).values()) == 1
     assert len(answers.keys) == 2
 
 
@@ -234,4 +230,4 @@ async def test_a_quote_is_used_once_and_is_nobody_elses_and_not_older_than_it_sa
             db.execute("UPDATE quotes SET user_id = 'another' WHERE id = ?", (foreign["quote_id"],))
         assert (await c.call("create_withdrawal", **old))["code"] == "quote.expired"
         assert (await c.call("create_withdrawal", **foreign))["code"] == "not_found"
-        assert sum((await upstream(c, tmp_path)).values()) == 1
+        assert sum((await upstream(c)).values()) == 1
