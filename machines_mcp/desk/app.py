@@ -11,14 +11,14 @@ from machines_mcp.desk.approvals_page import ApprovalsPage
 from machines_mcp.desk.audit_page import AuditPage
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.desk.kyc_page import KycPage
-from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH, proof
+from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH, compute_proof
 from machines_mcp.desk.request_guard import RequestGuard
-from machines_mcp.desk.routing import PageRenderer, Pages
+from machines_mcp.desk.routing import PageRenderer, Router
 from machines_mcp.desk.sessions import Sessions
-from machines_mcp.desk.sign_in import sign_in_page, sign_in_place, sign_out_place
+from machines_mcp.desk.sign_in import sign_in_page, sign_in_route, sign_out_route
 from machines_mcp.desk.templates import STYLE, Templates
 
-_BY = {
+_CHANNEL_LABELS = {
     "dialog": "in the client's dialog",
     "desk": "at the desk",
     "terminal": "in a terminal",
@@ -29,10 +29,12 @@ _BY = {
 }
 
 
-def build_app(rooms: DeskDependencies, port: int) -> RequestGuard:
+def build_app(dependencies: DeskDependencies, port: int) -> RequestGuard:
     """Return the desk's ASGI application for `http://127.0.0.1:{port}/`."""
-    views = Templates(rooms.clock, environment=rooms.environment, simulated=rooms.simulated, by=_BY)
-    front = PageRenderer(rooms, Sessions(port, for_all=rooms.simulated), views)
+    templates = Templates(
+        dependencies.clock, environment=dependencies.environment, simulated=dependencies.simulated, by=_CHANNEL_LABELS
+    )
+    renderer = PageRenderer(dependencies, Sessions(port, shared=dependencies.simulated), templates)
 
     async def style(request: Request) -> Response:
         return Response(STYLE, media_type="text/css")
@@ -40,15 +42,15 @@ def build_app(rooms: DeskDependencies, port: int) -> RequestGuard:
     async def show_proof(request: Request) -> Response:
         challenge = request.headers.get(CHALLENGE, "")
         if not re.fullmatch(r"[0-9a-f]{64}", challenge):
-            return views.plain(404, "There is no page at this address.")
-        return Response(proof(rooms, challenge, port), media_type="text/plain")
+            return templates.message_response(404, "There is no page at this address.")
+        return Response(compute_proof(dependencies, challenge, port), media_type="text/plain")
 
-    free = {("GET", "/desk.css"): style, ("GET", PROOF_PATH): show_proof, **sign_in_place(front)}
-    places = [
-        *ApprovalsPage(front).places(),
-        *KycPage(front).places(),
-        *AuditPage(front).places(),
-        sign_out_place(front),
+    public_routes = {("GET", "/desk.css"): style, ("GET", PROOF_PATH): show_proof, **sign_in_route(renderer)}
+    routes = [
+        *ApprovalsPage(renderer).routes(),
+        *KycPage(renderer).routes(),
+        *AuditPage(renderer).routes(),
+        sign_out_route(renderer),
     ]
-    pages = Pages(front, places, free, lambda request, path: sign_in_page(front, request, path))
-    return RequestGuard(pages, port, views.bare)
+    router = Router(renderer, routes, public_routes, lambda request, path: sign_in_page(renderer, request, path))
+    return RequestGuard(router, port, templates.message_page)

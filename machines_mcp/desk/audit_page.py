@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from machines_mcp.desk.routing import PageRenderer, Place, Visit
-from machines_mcp.desk.spend_chart import chart
+from machines_mcp.desk.routing import PageRenderer, Route, SessionRequest
+from machines_mcp.desk.spend_chart import build_chart
 from machines_mcp.permissions.daily_totals import daily_totals
 from machines_mcp.permissions.limits import DAY_SECONDS
 from machines_mcp.storage.audit_log import Kind
@@ -20,7 +20,7 @@ from machines_mcp.storage.audit_log import Kind
 if TYPE_CHECKING:
     from machines_mcp.storage.audit_log import AuditRow
 
-PAGE_ROWS = 50
+ROWS_PER_PAGE = 50
 KINDS: tuple[str, ...] = get_args(Kind)
 WIDE_DAYS, NARROW_DAYS = 14, 7
 
@@ -38,7 +38,7 @@ _GOOD = ("Approved", "Done")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AuditFilter:
     """The filter. An empty part matches any row. `fault` says what is wrong with the day."""
 
     tool: str
@@ -48,7 +48,7 @@ class Wanted:
     before: int | None
     fault: str = ""
 
-    def query(self, **changes: object) -> str:
+    def url(self, **changes: object) -> str:
         """Return the URL of these rows, with changes."""
         given = {"tool": self.tool, "kind": self.kind, "user": self.user, "day": self.day, "before": self.before}
         kept = {name: str(value) for name, value in (given | changes).items() if value}
@@ -56,11 +56,11 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AuditRowView:
     """An audit row in words."""
 
     row: AuditRow
-    what: str
+    event: str
     tone: str
     detail: str
 
@@ -68,56 +68,58 @@ class Line:
 class AuditPage:
     """Serves the audit page."""
 
-    def __init__(self, front: PageRenderer) -> None:
-        self._front = front
-        self._guard = front.dependencies.guard
+    def __init__(self, renderer: PageRenderer) -> None:
+        self._renderer = renderer
+        self._guard = renderer.dependencies.guard
 
-    def places(self) -> list[Place]:
+    def routes(self) -> list[Route]:
         """Return the route of the audit page."""
-        return [Place(re.compile("/audit"), look=self.show)]
+        return [Route(re.compile("/audit"), get=self.show)]
 
-    async def show(self, visit: Visit) -> Response:
+    async def show(self, request: SessionRequest) -> Response:
         """Show the newest rows that match the filter."""
-        wanted = _wanted(visit.request.query_params)
-        rows = [] if wanted.fault else await self._rows(wanted)
-        more = len(rows) > PAGE_ROWS
-        now = self._front.dependencies.clock()
+        audit_filter = _parse_filter(request.http_request.query_params)
+        rows = [] if audit_filter.fault else await self._rows(audit_filter)
+        more = len(rows) > ROWS_PER_PAGE
+        now = self._renderer.dependencies.clock()
         spent = await self._guard.store.read(lambda db: daily_totals(db, now, WIDE_DAYS))
         cap = self._guard.policy.limits.per_day_cents
-        return self._front.page(
-            visit,
+        return self._renderer.page(
+            request,
             "audit",
-            422 if wanted.fault else 200,
-            wanted=wanted,
-            lines=[_line(row) for row in rows[:PAGE_ROWS]],
-            older=wanted.query(before=rows[PAGE_ROWS - 1].seq) if more else "",
-            newest=wanted.query(before=None) if wanted.before else "",
+            422 if audit_filter.fault else 200,
+            audit_filter=audit_filter,
+            rows=[_view(row) for row in rows[:ROWS_PER_PAGE]],
+            older=audit_filter.url(before=rows[ROWS_PER_PAGE - 1].seq) if more else "",
+            newest=audit_filter.url(before=None) if audit_filter.before else "",
             kinds=KINDS,
-            tools=sorted(self._front.dependencies.titles),
+            tools=sorted(self._renderer.dependencies.titles),
             charts=(
-                ("broad", chart(spent, cap, width=720, height=220)),
-                ("slim", chart(spent[-NARROW_DAYS:], cap, width=340, height=220)),
+                ("broad", build_chart(spent, cap, width=720, height=220)),
+                ("slim", build_chart(spent[-NARROW_DAYS:], cap, width=340, height=220)),
             ),
             days=spent[::-1],
             cap=cap,
-            today=self._front.templates.day(now),
+            today=self._renderer.templates.day(now),
         )
 
-    async def _rows(self, wanted: Wanted) -> list[AuditRow]:
-        begins = None if not wanted.day else datetime.fromisoformat(wanted.day).replace(tzinfo=UTC).timestamp()
+    async def _rows(self, audit_filter: AuditFilter) -> list[AuditRow]:
+        begins = (
+            None if not audit_filter.day else datetime.fromisoformat(audit_filter.day).replace(tzinfo=UTC).timestamp()
+        )
         return await self._guard.audit.rows(
-            before=wanted.before,
-            limit=PAGE_ROWS + 1,
-            tool=wanted.tool or None,
-            kind=wanted.kind or None,
-            user_id=wanted.user or None,
+            before=audit_filter.before,
+            limit=ROWS_PER_PAGE + 1,
+            tool=audit_filter.tool or None,
+            kind=audit_filter.kind or None,
+            user_id=audit_filter.user or None,
             since=begins,
             until=None if begins is None else begins + DAY_SECONDS,
             newest_first=True,
         )
 
 
-def _wanted(query: QueryParams) -> Wanted:
+def _parse_filter(query: QueryParams) -> AuditFilter:
     before, day = query.get("before", ""), query.get("day", "").strip()
     fault = ""
     if day:
@@ -128,7 +130,7 @@ def _wanted(query: QueryParams) -> Wanted:
         except ValueError:
             fault = "Enter a valid day, as YYYY-MM-DD."
     kind = query.get("kind", "")
-    return Wanted(
+    return AuditFilter(
         tool=query.get("tool", "")[:60],
         kind=kind if kind in KINDS else "",
         user=query.get("user", "").strip()[:120],
@@ -138,16 +140,16 @@ def _wanted(query: QueryParams) -> Wanted:
     )
 
 
-def _line(row: AuditRow) -> Line:
+def _view(row: AuditRow) -> AuditRowView:
     """Describe a row. A tampered row can contain anything, so no value is trusted to have its type."""
-    what = {"asked": "Approval requested", "alarm": "Alarm", "reveal": "Card shown", "setting": "Setting changed"}.get(
+    event = {"asked": "Approval requested", "alarm": "Alarm", "reveal": "Card shown", "setting": "Setting changed"}.get(
         str(row.kind)
     )
-    if what is None:
+    if event is None:
         refused = row.kind == "call" and row.verdict is None and row.code not in (None, "ok")
-        what = _VERDICTS.get(str(row.verdict)) or (
+        event = _VERDICTS.get(str(row.verdict)) or (
             "Not done" if refused else "Read" if row.action_class == "read" else "Called"
         )
-    tone = "bad" if what in _BAD else "good" if what in _GOOD else ""
+    tone = "bad" if event in _BAD else "good" if event in _GOOD else ""
     detail = str(row.code) if row.code not in (None, "ok") else ""
-    return Line(row, what, tone, detail)
+    return AuditRowView(row, event, tone, detail)

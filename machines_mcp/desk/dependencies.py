@@ -15,11 +15,11 @@ from machines_mcp.permissions.factory import Guard
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
 
-Take: TypeAlias = Callable[[], Awaitable[Decision]]
+TakeDecision: TypeAlias = Callable[[], Awaitable[Decision]]
 
 
 @dataclass(frozen=True, slots=True)
-class Fulfilled:
+class FormResult:
     """The result of a submitted form. `faulty`: still waiting, see `faults`. `failed`: decided, but the call failed.
 
     `faults` are (field, rule) pairs, `message` is one sentence. Neither contains a value from the form.
@@ -42,7 +42,7 @@ class DeskDependencies:
     """Tool titles for people, by tool name."""
     kyc_values: Callable[[str], Awaitable[KycValues]]
     """Fetch the identity form for a user: `GET /kyc/values`. Raises `PartnerError`."""
-    fulfil: Callable[[str, Mapping[str, str], Take], Awaitable[Fulfilled]]
+    submit_form: Callable[[str, Mapping[str, str], TakeDecision], Awaitable[FormResult]]
     """Run a waiting call with typed values: (approval id, values, callback that takes the decision)."""
     pinned_user: str | None = None
     clock: Callable[[], float] = time.time
@@ -53,7 +53,7 @@ class DeskDependencies:
         return not self.guard.policy.needs_passphrase
 
     @property
-    def kind(self) -> str:
+    def fingerprint(self) -> str:
         """Hash of environment, policy and pinned user. Servers share a desk only if theirs are equal."""
-        says = json.dumps([self.environment, self.guard.policy.digest, self.pinned_user])
-        return hashlib.sha256(says.encode()).hexdigest()
+        identity = json.dumps([self.environment, self.guard.policy.digest, self.pinned_user])
+        return hashlib.sha256(identity.encode()).hexdigest()

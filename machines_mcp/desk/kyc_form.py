@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
     from machines_mcp.partner.models.kyc import KycField
 
-FIRST_BIRTH = "1900-01-01"
-MOST_CHARACTERS = 254
-MOST_FIELDS = 40
+EARLIEST_BIRTH_DATE = "1900-01-01"
+MAX_CHARACTERS = 254
+MAX_FIELDS = 40
 
-Kind = Literal["text", "date", "email", "tel", "choice", "occupation"]
+FieldKind = Literal["text", "date", "email", "tel", "choice", "occupation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +27,20 @@ class Field:
     name: str
     label: str
     group: str
-    kind: Kind = "text"
+    kind: FieldKind = "text"
     required: bool = True
     hint: str = ""
     autocomplete: str = "off"
     numeric: bool = False
-    least: int = 1
-    most: int = MOST_CHARACTERS
-    rule: str = ""
+    min_length: int = 1
+    max_length: int = MAX_CHARACTERS
+    pattern: str = ""
     choices: tuple[str, ...] = ()
     value: str = ""
     fault: str = ""
 
     @property
-    def spoken(self) -> str:
+    def label_in_sentence(self) -> str:
         """The label for use within a sentence."""
         return self.label[:1].lower() + self.label[1:]
 
@@ -56,14 +56,16 @@ _YOU, _DOCUMENT, _CONTACT, _ADDRESS, _WORK, _MORE = (
 _COUNTRY_RULE = "^[A-Za-z]{2}$"
 _TWO_LETTERS = "Two letters, such as US or DE."
 
-_KNOWN = {
+_KNOWN_FIELDS = {
     field.name: field
     for field in (
         Field("first_name", "First name", _YOU, autocomplete="given-name", hint="As on the identity document."),
         Field("last_name", "Last name", _YOU, autocomplete="family-name", hint="As on the identity document."),
         Field("birth_date", "Date of birth", _YOU, "date", autocomplete="bday"),
         Field("national_id", "National ID number", _DOCUMENT, hint="Letters, digits and hyphens."),
-        Field("country_of_issue", "Country of issue", _DOCUMENT, rule=_COUNTRY_RULE, hint=_TWO_LETTERS, most=2),
+        Field(
+            "country_of_issue", "Country of issue", _DOCUMENT, pattern=_COUNTRY_RULE, hint=_TWO_LETTERS, max_length=2
+        ),
         Field("email", "Email address", _CONTACT, "email", autocomplete="email"),
         Field(
             "phone_country_code",
@@ -82,7 +84,7 @@ _KNOWN = {
             autocomplete="tel-national",
             hint="Digits only, with area code.",
             numeric=True,
-            least=4,
+            min_length=4,
         ),
         Field("address_line1", "Street and house number", _ADDRESS, autocomplete="address-line1"),
         Field("address_line2", "Apartment, floor", _ADDRESS, autocomplete="address-line2", required=False),
@@ -94,9 +96,9 @@ _KNOWN = {
             "Country",
             _ADDRESS,
             autocomplete="country",
-            rule=_COUNTRY_RULE,
+            pattern=_COUNTRY_RULE,
             hint=_TWO_LETTERS,
-            most=2,
+            max_length=2,
         ),
         Field("occupation", "Occupation", _WORK, "occupation"),
         Field("annual_salary", "Annual income", _WORK, "choice"),
@@ -106,11 +108,11 @@ _KNOWN = {
 }
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 # The API's patterns are applied only if they are one character class with a count. Those can't run long.
-_SIMPLE = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{\d{1,3}(?:,\d{1,3})?\})\$")
+_SAFE_PATTERN = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{\d{1,3}(?:,\d{1,3})?\})\$")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 
-def drawn(values: KycValues) -> tuple[Field, ...]:
+def build_fields(values: KycValues) -> tuple[Field, ...]:
     """Return the form's fields by group, in the API's order within each group."""
     choices = {
         "annual_salary": values.annual_salary,
@@ -118,55 +120,59 @@ def drawn(values: KycValues) -> tuple[Field, ...]:
         "expected_monthly_volume": values.expected_monthly_volume,
     }
     found: dict[str, Field] = {}
-    for given in values.fields[:MOST_FIELDS]:
-        name = _CAMEL.sub("_", given.name).lower()
+    for api_field in values.fields[:MAX_FIELDS]:
+        name = _CAMEL.sub("_", api_field.name).lower()
         if name == "address":
-            found |= {known: field for known, field in _KNOWN.items() if field.group == _ADDRESS}
+            found |= {known: field for known, field in _KNOWN_FIELDS.items() if field.group == _ADDRESS}
         elif re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-            found[name] = _as_given(_KNOWN.get(name) or _new(name, given), given, choices.get(name) or given.enum or ())
+            found[name] = _apply_api_rules(
+                _KNOWN_FIELDS.get(name) or _unknown_field(name, api_field),
+                api_field,
+                choices.get(name) or api_field.enum or (),
+            )
     groups = list(dict.fromkeys(field.group for field in found.values()))
     return tuple(sorted(found.values(), key=lambda field: groups.index(field.group)))
 
 
-def _new(name: str, given: KycField) -> Field:
+def _unknown_field(name: str, api_field: KycField) -> Field:
     """Return a field that this version has no label for."""
     label = name.replace("_", " ")
-    kind: Kind = "date" if given.type == "date" else "text"
-    return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=(given.description or "")[:200])
+    kind: FieldKind = "date" if api_field.type == "date" else "text"
+    return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=(api_field.description or "")[:200])
 
 
-def _as_given(field: Field, given: KycField, choices: tuple[str, ...]) -> Field:
-    rule = given.regex if given.regex and _SIMPLE.fullmatch(given.regex) else field.rule
+def _apply_api_rules(field: Field, api_field: KycField, choices: tuple[str, ...]) -> Field:
+    rule = api_field.regex if api_field.regex and _SAFE_PATTERN.fullmatch(api_field.regex) else field.pattern
     return replace(
         field,
         kind="choice" if choices and field.kind == "text" else field.kind,
-        required=given.required,
-        least=max(field.least, given.min_length or 0),
-        most=min(field.most, given.max_length or field.most),
-        rule=rule,
+        required=api_field.required,
+        min_length=max(field.min_length, api_field.min_length or 0),
+        max_length=min(field.max_length, api_field.max_length or field.max_length),
+        pattern=rule,
         choices=choices,
     )
 
 
-def filled(fields: tuple[Field, ...], form: Mapping[str, str]) -> tuple[Field, ...]:
+def with_values(fields: tuple[Field, ...], form: Mapping[str, str]) -> tuple[Field, ...]:
     """Return the fields with the typed values."""
     return tuple(replace(field, value=form.get(field.name, "").strip()) for field in fields)
 
 
-def judged(fields: tuple[Field, ...], values: KycValues, now: float) -> tuple[Field, ...]:
+def validated(fields: tuple[Field, ...], values: KycValues, now: float) -> tuple[Field, ...]:
     """Return the fields, each invalid one with a sentence that says how to fix it."""
     codes = {occupation.code for occupation in values.occupations}
     today = datetime.fromtimestamp(now, UTC).date().isoformat()
     return tuple(replace(field, fault=_fault(field, codes, today)) for field in fields)
 
 
-def blamed(fields: tuple[Field, ...], faults: tuple[tuple[str, str], ...]) -> tuple[Field, ...]:
+def with_reported_faults(fields: tuple[Field, ...], faults: tuple[tuple[str, str], ...]) -> tuple[Field, ...]:
     """Return the fields with the faults that the call reported."""
     rules = dict(faults)
     return tuple(replace(f, fault=f"{f.label} {rules[f.name]}.") if f.name in rules else f for f in fields)
 
 
-def grouped(fields: tuple[Field, ...]) -> list[tuple[str, list[Field]]]:
+def group_fields(fields: tuple[Field, ...]) -> list[tuple[str, list[Field]]]:
     """Return the fields by heading."""
     return [(name, list(some)) for name, some in groupby(fields, key=lambda field: field.group)]
 
@@ -174,27 +180,27 @@ def grouped(fields: tuple[Field, ...]) -> list[tuple[str, list[Field]]]:
 def _fault(field: Field, codes: set[str], today: str) -> str:
     value = field.value
     if not value:
-        return _missing(field) if field.required else ""
+        return _missing_fault(field) if field.required else ""
     if field.kind == "date":
         return _date_fault(value, today)
     if field.kind == "occupation":
         return "" if value in codes else "Choose an occupation from the list."
     if field.kind == "choice":
-        return "" if value in field.choices else _missing(field)
-    if len(value) > field.most:
-        return f"{field.label} can have at most {field.most} characters."
-    if len(value) < field.least:
-        return f"{field.label} must have at least {field.least} characters."
+        return "" if value in field.choices else _missing_fault(field)
+    if len(value) > field.max_length:
+        return f"{field.label} can have at most {field.max_length} characters."
+    if len(value) < field.min_length:
+        return f"{field.label} must have at least {field.min_length} characters."
     if field.kind == "email" and not _EMAIL.fullmatch(value):
         return "Enter an email address, such as name@example.com."
-    if not value.isprintable() or (field.rule and not re.fullmatch(field.rule, value)):
+    if not value.isprintable() or (field.pattern and not re.fullmatch(field.pattern, value)):
         return f"{field.label} is not in the right format. {field.hint}".strip()
     return ""
 
 
-def _missing(field: Field) -> str:
+def _missing_fault(field: Field) -> str:
     verb = {"choice": "Choose", "occupation": "Search for and choose"}.get(field.kind, "Enter")
-    return f"{verb} the {field.spoken}."
+    return f"{verb} the {field.label_in_sentence}."
 
 
 def _date_fault(value: str, today: str) -> str:
@@ -205,4 +211,4 @@ def _date_fault(value: str, today: str) -> str:
         real = False
     if not real:
         return "Enter a valid date, as YYYY-MM-DD."
-    return "" if FIRST_BIRTH <= value <= today else "Enter a date of birth that is not in the future."
+    return "" if EARLIEST_BIRTH_DATE <= value <= today else "Enter a date of birth that is not in the future."

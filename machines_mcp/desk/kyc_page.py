@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.responses import Response
 
-from machines_mcp.desk.kyc_form import Field, blamed, drawn, filled, grouped, judged
-from machines_mcp.desk.routing import Form, PageRenderer, Place, Visit
-from machines_mcp.desk.sign_in import SAYS, decided, is_missing
+from machines_mcp.desk.kyc_form import Field, build_fields, group_fields, validated, with_reported_faults, with_values
+from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
+from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, check_and_decide, passphrase_missing
 from machines_mcp.partner.errors import PartnerError
 
 if TYPE_CHECKING:
@@ -19,132 +19,146 @@ if TYPE_CHECKING:
     from machines_mcp.partner.models.kyc import Occupation
     from machines_mcp.permissions.approval import Approval
 
-MOST_OCCUPATIONS = 12
-MOST_WORDS = 60
+MAX_OCCUPATIONS = 12
+MAX_SEARCH_CHARACTERS = 60
 
-_SAID = {
+_NOTICES = {
     "granted": "Sent to Machines. The assistant sees the status of the check, but nothing that you typed.",
     "barred": "A limit in the operator's policy doesn't allow this now, so nothing was sent.",
 }
-_OVER = "This form is no longer open: it was already sent or refused, or has expired. Nothing was sent now."
+_CLOSED = "This form is no longer open: it was already sent or refused, or has expired. Nothing was sent now."
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class OccupationSearch:
     """The chosen occupation and the ones that match `words`.
 
-    `fits` counts all matches, `more` the ones not listed. `looked`: the person asked for a search.
+    `match_count` counts all matches, `hidden_count` the ones not listed. `requested`: the person asked for a search.
     """
 
     words: str
-    found: tuple[Occupation, ...]
-    fits: int
-    more: int
-    looked: bool = False
+    results: tuple[Occupation, ...]
+    match_count: int
+    hidden_count: int
+    requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """The form in one request. `fault` is about the passphrase, `wrong` about no single field."""
+class FormState:
+    """The form in one request. `passphrase_fault` is about the passphrase, `message` about no single field."""
 
     approval: Approval
     fields: tuple[Field, ...]
-    search: Search
-    fault: str = ""
-    wrong: str = ""
+    search: OccupationSearch
+    passphrase_fault: str = ""
+    message: str = ""
 
 
 class KycPage:
     """Shows the form of a waiting approval and accepts it."""
 
-    def __init__(self, front: PageRenderer) -> None:
-        self._front = front
-        self._channels = front.dependencies.guard.channels
+    def __init__(self, renderer: PageRenderer) -> None:
+        self._renderer = renderer
+        self._channels = renderer.dependencies.guard.channels
 
-    def places(self) -> list[Place]:
+    def routes(self) -> list[Route]:
         """Return the route of the form."""
-        return [Place(re.compile("/kyc/([0-9a-f]{32})"), look=self.show, change=self.take)]
+        return [Route(re.compile("/kyc/([0-9a-f]{32})"), get=self.show, post=self.submit)]
 
-    async def show(self, visit: Visit) -> Response:
+    async def show(self, request: SessionRequest) -> Response:
         """Show the empty form."""
-        return await self._open(visit, {}, self._empty)
+        return await self._with_form(request, {}, self._show_form)
 
-    async def take(self, visit: Visit, form: Form) -> Response:
+    async def submit(self, request: SessionRequest, form: Form) -> Response:
         """Handle a submitted form: search occupations, report faults, or send it."""
-        return await self._open(visit, form, self._judge)
+        return await self._with_form(request, form, self._handle_submission)
 
-    async def _open(self, visit: Visit, form: Form, go_on: _GoOn) -> Response:
-        approval = await self._channels.get(visit.name)
+    async def _with_form(self, request: SessionRequest, form: Form, handle: _FormHandler) -> Response:
+        approval = await self._channels.get(request.path_parameter)
         if approval is None or approval.details.only != "form":
-            return self._front.back(visit, _OVER, f"/decisions/{visit.name}")
+            return self._renderer.redirect(request, _CLOSED, f"/decisions/{request.path_parameter}")
         try:
-            values = await self._front.dependencies.kyc_values(approval.user_id)
+            values = await self._renderer.dependencies.kyc_values(approval.user_id)
         except PartnerError:
-            return self._front.templates.plain(
+            return self._renderer.templates.message_response(
                 502, "The form could not be loaded from Machines. Try again in a moment."
             )
-        search = _search(values, form.get("occupation_search", "").strip()[:MOST_WORDS], form.get("occupation", ""))
-        return await go_on(visit, form, values, Sheet(approval, filled(drawn(values), form), search))
+        search = _search(
+            values, form.get("occupation_search", "").strip()[:MAX_SEARCH_CHARACTERS], form.get("occupation", "")
+        )
+        return await handle(request, form, values, FormState(approval, with_values(build_fields(values), form), search))
 
-    async def _empty(self, visit: Visit, form: Form, values: KycValues, sheet: Sheet) -> Response:
-        return self._page(visit, 200, sheet)
+    async def _show_form(self, request: SessionRequest, form: Form, values: KycValues, state: FormState) -> Response:
+        return self._page(request, 200, state)
 
-    async def _judge(self, visit: Visit, form: Form, values: KycValues, sheet: Sheet) -> Response:
+    async def _handle_submission(
+        self, request: SessionRequest, form: Form, values: KycValues, state: FormState
+    ) -> Response:
         # Enter presses the first button, which has no action. With new search words, it means search.
-        sends = form.get("action") == "send" or (not form.get("action") and sheet.search.words == form.get("searched"))
-        if not sends:
-            return self._page(visit, 200, replace(sheet, search=replace(sheet.search, looked=True)))
+        submitted = form.get("action") == "send" or (
+            not form.get("action") and state.search.words == form.get("searched")
+        )
+        if not submitted:
+            return self._page(request, 200, replace(state, search=replace(state.search, requested=True)))
         typed = form.get("passphrase", "")
-        judged_fields = judged(sheet.fields, values, self._front.dependencies.clock())
-        lacks = await is_missing(self._front, typed)
-        sheet = replace(sheet, fields=judged_fields, fault=SAYS["empty"][1] if lacks else "")
-        if lacks or any(field.fault for field in judged_fields):
-            return self._page(visit, 422, sheet)
-        return await self._send(visit, typed, sheet)
+        judged_fields = validated(state.fields, values, self._renderer.dependencies.clock())
+        missing = await passphrase_missing(self._renderer, typed)
+        state = replace(
+            state, fields=judged_fields, passphrase_fault=PASSPHRASE_MESSAGES["empty"][1] if missing else ""
+        )
+        if missing or any(field.fault for field in judged_fields):
+            return self._page(request, 422, state)
+        return await self._send(request, typed, state)
 
-    async def _send(self, visit: Visit, typed: str, sheet: Sheet) -> Response:
-        approval_id = sheet.approval.id
-        done = await self._front.dependencies.fulfil(
+    async def _send(self, request: SessionRequest, typed: str, state: FormState) -> Response:
+        approval_id = state.approval.id
+        result = await self._renderer.dependencies.submit_form(
             approval_id,
-            {field.name: field.value for field in sheet.fields if field.value},
-            lambda: decided(
-                self._front, typed, lambda passphrase: self._channels.grant_and_consume(approval_id, "form", passphrase)
+            {field.name: field.value for field in state.fields if field.value},
+            lambda: check_and_decide(
+                self._renderer,
+                typed,
+                lambda passphrase: self._channels.grant_and_consume(approval_id, "form", passphrase),
             ),
         )
-        if done.decision == "faulty":
-            return self._page(visit, 422, replace(sheet, fields=blamed(sheet.fields, done.faults), wrong=done.message))
-        if done.decision in SAYS:
-            status, fault = SAYS[done.decision]
-            return self._page(visit, status, replace(sheet, fault=fault))
-        said = f"The form was sent, but the call failed. {done.message}" if done.decision == "failed" else _OVER
-        return self._front.back(visit, _SAID.get(done.decision, said), f"/decisions/{approval_id}")
+        if result.decision == "faulty":
+            return self._page(
+                request,
+                422,
+                replace(state, fields=with_reported_faults(state.fields, result.faults), message=result.message),
+            )
+        if result.decision in PASSPHRASE_MESSAGES:
+            status, fault = PASSPHRASE_MESSAGES[result.decision]
+            return self._page(request, status, replace(state, passphrase_fault=fault))
+        notice = f"The form was sent, but the call failed. {result.message}" if result.decision == "failed" else _CLOSED
+        return self._renderer.redirect(request, _NOTICES.get(result.decision, notice), f"/decisions/{approval_id}")
 
-    def _page(self, visit: Visit, status: int, sheet: Sheet) -> Response:
-        return self._front.page(
-            visit,
+    def _page(self, request: SessionRequest, status: int, state: FormState) -> Response:
+        return self._renderer.page(
+            request,
             "kyc",
             status,
-            approval=sheet.approval,
-            groups=grouped(sheet.fields),
-            faulty=[field for field in sheet.fields if field.fault],
-            search=sheet.search,
-            fault=sheet.fault,
-            wrong=sheet.wrong,
-            today=self._front.templates.day(self._front.dependencies.clock()),
+            approval=state.approval,
+            groups=group_fields(state.fields),
+            faulty=[field for field in state.fields if field.fault],
+            search=state.search,
+            fault=state.passphrase_fault,
+            message=state.message,
+            today=self._renderer.templates.day(self._renderer.dependencies.clock()),
         )
 
 
-_GoOn: TypeAlias = Callable[[Visit, Form, "KycValues", Sheet], Awaitable[Response]]
+_FormHandler: TypeAlias = Callable[[SessionRequest, Form, "KycValues", FormState], Awaitable[Response]]
 
 
-def _search(values: KycValues, words: str, chosen: str) -> Search:
+def _search(values: KycValues, words: str, chosen: str) -> OccupationSearch:
     """Return the chosen occupation, then the ones that match all words, or if none does, any word."""
     known = values.occupations
     wanted = words.lower().split()
     hits = [one for one in known if all(word in f"{one.label} {one.code}".lower() for word in wanted)]
     hits = hits or [one for one in known if any(word in one.label.lower() for word in wanted)]
-    if not wanted and len(known) > MOST_OCCUPATIONS:
+    if not wanted and len(known) > MAX_OCCUPATIONS:
         hits = []
     kept = [one for one in known if one.code == chosen]
     found = kept + [one for one in hits if one.code != chosen]
-    return Search(words, tuple(found[:MOST_OCCUPATIONS]), len(hits), max(0, len(found) - MOST_OCCUPATIONS))
+    return OccupationSearch(words, tuple(found[:MAX_OCCUPATIONS]), len(hits), max(0, len(found) - MAX_OCCUPATIONS))

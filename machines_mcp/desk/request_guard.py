@@ -21,61 +21,67 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 
-Bare = Callable[[int, str], tuple[bytes, list[Header]]]
+MessageRenderer = Callable[[int, str], tuple[bytes, list[Header]]]
 
 logger = logging.getLogger(__name__)
 
 
 class RequestGuard:
-    """Passes on requests from this desk's own pages. `bare` renders a one-sentence page."""
+    """Passes on requests from this desk's own pages. `render_message` renders a one-sentence page."""
 
-    def __init__(self, inside: Application, port: int, bare: Bare) -> None:
-        self._inside = inside
+    def __init__(self, app: Application, port: int, render_message: MessageRenderer) -> None:
+        self._app = app
         self._same_origin = SameOrigin(port)
-        self._bare = bare
+        self._render_message = render_message
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             return
 
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
-        refused = self._refused(scope)
-        if refused is not None:
-            await self._say(*refused, guarded)
+        rejection = self._rejection(scope)
+        if rejection is not None:
+            await self._send_message(*rejection, send_with_headers)
             return
         try:
             body = await read_body(receive, MAX_BODY_BYTES) if scope["method"] == "POST" else b""
             if body is None:
-                await self._say(413, "The request is too large.", guarded)
+                await self._send_message(413, "The request is too large.", send_with_headers)
                 return
-            await self._inside(scope, replay(body), guarded)
+            await self._app(scope, replay(body), send_with_headers)
         except Exception as error:
             # Log only the class: an exception's text can contain the data it failed on.
             logger.error("a desk page failed: %s", type(error).__name__)
-            await self._say(500, "Something went wrong. Check whether it took effect before you repeat it.", guarded)
+            await self._send_message(
+                500, "Something went wrong. Check whether it took effect before you repeat it.", send_with_headers
+            )
 
-    def _refused(self, scope: Scope) -> tuple[int, str] | None:
+    def _rejection(self, scope: Scope) -> tuple[int, str] | None:
         if not self._same_origin.has_own_host(scope):
             return 421, "This desk has a different address."
         if scope["method"] not in ("GET", "POST"):
             return 405, "Method not allowed."
         if scope["method"] == "POST":
-            return None if self._own_form(scope) else (403, "Only the desk's own pages can submit its forms.")
-        return None if self._own_visit(scope) else (403, "Open this page directly. Other pages can't embed or load it.")
+            return None if self._is_own_form(scope) else (403, "Only the desk's own pages can submit its forms.")
+        return (
+            None
+            if self._is_own_navigation(scope)
+            else (403, "Open this page directly. Other pages can't embed or load it.")
+        )
 
-    def _own_form(self, scope: Scope) -> bool:
+    def _is_own_form(self, scope: Scope) -> bool:
         types = [value.partition(";")[0].strip().lower() for value in header_values(scope, b"content-type")]
         return self._same_origin.is_own_submission(scope) and types == [FORM_TYPE]
 
-    def _own_visit(self, scope: Scope) -> bool:
+    def _is_own_navigation(self, scope: Scope) -> bool:
         return self._same_origin.has_no_other_origin(scope) and is_navigation(scope)
 
-    async def _say(self, status: int, sentence: str, send: Send) -> None:
-        body, headers = self._bare(status, sentence)
+    async def _send_message(self, status: int, sentence: str, send: Send) -> None:
+        body, headers = self._render_message(status, sentence)
         close = [(b"connection", b"close")] if status == 413 else []
         await send_response(send, status, [*headers, *close], body)

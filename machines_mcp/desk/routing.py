@@ -20,26 +20,26 @@ from machines_mcp.web.form import parse_form
 MAX_FIELDS = 60
 
 Form: TypeAlias = Mapping[str, str]
-Look: TypeAlias = Callable[["Visit"], Awaitable[Response]]
-Change: TypeAlias = Callable[["Visit", Form], Awaitable[Response]]
+GetHandler: TypeAlias = Callable[["SessionRequest"], Awaitable[Response]]
+PostHandler: TypeAlias = Callable[["SessionRequest", Form], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """A request with a session. `name` is the variable part of the path."""
+class SessionRequest:
+    """A request with a session. `path_parameter` is the variable part of the path."""
 
-    request: Request
+    http_request: Request
     session: Session
-    name: str
+    path_parameter: str
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A path and its handlers: `look` for GET, `change` for POST."""
+class Route:
+    """A path and its handlers: `get` for GET, `post` for POST."""
 
     pattern: re.Pattern[str]
-    look: Look | None = None
-    change: Change | None = None
+    get: GetHandler | None = None
+    post: PostHandler | None = None
 
 
 @dataclass(slots=True)
@@ -49,95 +49,95 @@ class PageRenderer:
     dependencies: DeskDependencies
     sessions: Sessions
     templates: Templates
-    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    passphrase_lock: anyio.Lock = field(default_factory=anyio.Lock)
     """Held during a passphrase check: otherwise concurrent guesses are all checked before the first is counted."""
 
-    def page(self, visit: Visit, name: str, status: int = 200, **context: object) -> Response:
-        """Render a page for the visit's session."""
+    def page(self, request: SessionRequest, name: str, status: int = 200, **context: object) -> Response:
+        """Render a page for the request's session."""
         return self.templates.page(
             name,
             status,
-            session=visit.session,
-            said=visit.session.take_said(),
-            token=self._tokens(visit.session),
+            session=request.session,
+            notice=request.session.take_notice(),
+            token=self._token_for_path(request.session),
             **context,
         )
 
-    def back(self, visit: Visit, said: str, path: str = "/") -> Response:
-        """Redirect to another page, which shows `said` once."""
-        visit.session.said = said
+    def redirect(self, request: SessionRequest, notice: str, path: str = "/") -> Response:
+        """Redirect to another page, which shows `notice` once."""
+        request.session.notice = notice
         return RedirectResponse(path, 303)
 
-    def _tokens(self, session: Session | None) -> Callable[[str], str]:
+    def _token_for_path(self, session: Session | None) -> Callable[[str], str]:
         return lambda path: self.sessions.form_token(session, path)
 
 
-class Pages:
+class Router:
     """The desk's routes as an ASGI application. The request guard wraps it."""
 
     def __init__(
         self,
-        front: PageRenderer,
-        places: list[Place],
-        free: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]],
+        renderer: PageRenderer,
+        routes: list[Route],
+        public_routes: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]],
         sign_in: Callable[[Request, str], Response],
     ) -> None:
-        self._front = front
-        self._places = places
-        self._free = free
+        self._renderer = renderer
+        self._routes = routes
+        self._public_routes = public_routes
         self._sign_in = sign_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         request = Request(scope, receive)
-        response = await self._answer(request)
+        response = await self._respond(request)
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response:
         path, method = str(request.scope["path"]), request.method
-        free = self._free.get((method, path))
-        if free is not None:
-            return await free(request)
-        for place in self._places:
-            found = place.pattern.fullmatch(path)
+        public_routes = self._public_routes.get((method, path))
+        if public_routes is not None:
+            return await public_routes(request)
+        for route in self._routes:
+            found = route.pattern.fullmatch(path)
             if found is not None:
-                return await self._at(place, request, found.group(1) if found.groups() else "")
-        if any(known == path for _, known in self._free):
-            return self._closed("GET" if ("GET", path) in self._free else "POST")
-        return self._front.templates.plain(404, "There is no page at this address.")
+                return await self._dispatch(route, request, found.group(1) if found.groups() else "")
+        if any(known == path for _, known in self._public_routes):
+            return self._method_not_allowed("GET" if ("GET", path) in self._public_routes else "POST")
+        return self._renderer.templates.message_response(404, "There is no page at this address.")
 
-    async def _at(self, place: Place, request: Request, name: str) -> Response:
-        session = self._front.sessions.find(request.cookies)
+    async def _dispatch(self, route: Route, request: Request, name: str) -> Response:
+        session = self._renderer.sessions.find(request.cookies)
         if request.method == "GET":
-            return await self._look(place, request, session, name)
-        if place.change is None:
-            return self._closed("GET")
+            return await self._get(route, request, session, name)
+        if route.post is None:
+            return self._method_not_allowed("GET")
         form = read_form(await request.body())
         path = str(request.scope["path"])
         if (
             session is None
             or form is None
-            or not self._front.sessions.is_form_token(session, path, form.get("token", ""))
+            or not self._renderer.sessions.is_form_token(session, path, form.get("token", ""))
         ):
-            return self._front.templates.plain(
+            return self._renderer.templates.message_response(
                 403, "This form is not from this session. Go back, reload the page and try again."
             )
-        return await place.change(Visit(request, session, name), form)
+        return await route.post(SessionRequest(request, session, name), form)
 
-    async def _look(self, place: Place, request: Request, session: Session | None, name: str) -> Response:
-        if place.look is None:
-            return self._closed("POST")
+    async def _get(self, route: Route, request: Request, session: Session | None, name: str) -> Response:
+        if route.get is None:
+            return self._method_not_allowed("POST")
         if session is not None:
-            return await place.look(Visit(request, session, name))
-        session = self._front.sessions.visitor()
+            return await route.get(SessionRequest(request, session, name))
+        session = self._renderer.sessions.shared_session()
         if session is None:
             return self._sign_in(request, str(request.scope["path"]))
-        response = await place.look(Visit(request, session, name))
-        response.headers["Set-Cookie"] = self._front.sessions.cookie_header(session)
+        response = await route.get(SessionRequest(request, session, name))
+        response.headers["Set-Cookie"] = self._renderer.sessions.cookie_header(session)
         return response
 
-    def _closed(self, allowed: str) -> Response:
-        return self._front.templates.plain(405, "Method not allowed.", Allow=allowed)
+    def _method_not_allowed(self, allowed: str) -> Response:
+        return self._renderer.templates.message_response(405, "Method not allowed.", Allow=allowed)
 
 
 def read_form(body: bytes) -> dict[str, str] | None:

@@ -21,7 +21,7 @@ from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
 if TYPE_CHECKING:
     import uvicorn
 
-NOTES = "desk.json"
+ADDRESS_FILE = "desk.json"
 CLOSE_SECONDS = 0.8
 MAX_CONNECTIONS = 32
 
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 class Desk:
     """The desk of this server. It starts on the first call of `address`."""
 
-    def __init__(self, rooms: DeskDependencies) -> None:
-        self._rooms = rooms
-        self._notes = rooms.guard.store.folder / NOTES
+    def __init__(self, dependencies: DeskDependencies) -> None:
+        self._dependencies = dependencies
+        self._address_file = dependencies.guard.store.folder / ADDRESS_FILE
         self._lock = anyio.Lock()
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -48,20 +48,20 @@ class Desk:
 
     async def find(self) -> str | None:
         """Return the URL of a running desk with the same state folder and policy, or None."""
-        from machines_mcp.desk.peer_check import answers
+        from machines_mcp.desk.peer_check import is_own_desk
 
         try:
-            port = int(json.loads(self._notes.read_text(encoding="ascii"))["port"])
+            port = int(json.loads(self._address_file.read_text(encoding="ascii"))["port"])
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return f"http://127.0.0.1:{port}/" if await answers(self._rooms, port) else None
+        return f"http://127.0.0.1:{port}/" if await is_own_desk(self._dependencies, port) else None
 
     async def close(self) -> None:
         """Stop the desk within a second. Safe to call twice."""
         server, task, self._server, self._task = self._server, self._task, None, None
         if server is None or task is None:
             return
-        self._forget()
+        self._remove_address()
         server.should_exit = True
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await asyncio.wait([task])
@@ -87,30 +87,30 @@ class Desk:
         port = listener.getsockname()[1]
         # Signals end the MCP server, which then stops the desk.
         self._server = build_uvicorn(
-            build_app(self._rooms, port), max_connections=MAX_CONNECTIONS, handle_signals=False
+            build_app(self._dependencies, port), max_connections=MAX_CONNECTIONS, handle_signals=False
         )
         # Not in a request's task group: the desk outlives the call that started it.
         self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
-        self._task.add_done_callback(_ended)
+        self._task.add_done_callback(_log_failure)
         self._address = f"http://127.0.0.1:{port}/"
-        self._remember(port)
+        self._write_address(port)
         return self._address
 
-    def _remember(self, port: int) -> None:
+    def _write_address(self, port: int) -> None:
         """Write the address for other servers and commands. If that fails, this desk still works."""
         text = json.dumps({"address": self._address, "port": port, "pid": os.getpid()})
         try:
-            private_folder(self._notes.parent)
-            write_in_one_step(self._notes, text.encode("ascii"))
+            private_folder(self._address_file.parent)
+            write_in_one_step(self._address_file, text.encode("ascii"))
         except OSError:
             logger.error("the desk's address could not be written, so other programs can't find it")
 
-    def _forget(self) -> None:
+    def _remove_address(self) -> None:
         with suppress(OSError, ValueError):
-            if json.loads(self._notes.read_text(encoding="ascii")).get("address") == self._address:
-                self._notes.unlink()
+            if json.loads(self._address_file.read_text(encoding="ascii")).get("address") == self._address:
+                self._address_file.unlink()
 
 
-def _ended(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         logger.error("the desk stopped with %s", type(task.exception()).__name__)

@@ -16,62 +16,62 @@ from dataclasses import dataclass
 from machines_mcp.web.browser_security import constant_time_equal
 
 IDLE_SECONDS = 30 * 60
-MOST_SESSIONS = 32
+MAX_SESSIONS = 32
 
 
 @dataclass(slots=True)
 class Session:
-    """One signed-in browser. `said` is a sentence of ours that the next page shows once."""
+    """One signed-in browser. `notice` is a sentence of ours that the next page shows once."""
 
     token: str
-    seen: float
-    said: str = ""
+    last_used: float
+    notice: str = ""
 
-    def take_said(self) -> str:
+    def take_notice(self) -> str:
         """Return the pending sentence and clear it."""
-        said, self.said = self.said, ""
-        return said
+        notice, self.notice = self.notice, ""
+        return notice
 
 
 class Sessions:
-    """The sessions of one desk. With `for_all` (simulator), every visitor shares one without signing in."""
+    """The sessions of one desk. With `shared` (simulator), every visitor shares one without signing in."""
 
-    def __init__(self, port: int, *, for_all: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, port: int, *, shared: bool, clock: Callable[[], float] = time.monotonic) -> None:
         # Without the port in the name, two desks on one machine would overwrite each other's cookie.
         self.cookie = f"machines_desk_{port}"
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._open: dict[str, Session] = {}
-        self._common = Session(secrets.token_urlsafe(32), clock()) if for_all else None
+        self._by_hash: dict[str, Session] = {}
+        self._shared = Session(secrets.token_urlsafe(32), clock()) if shared else None
 
     def find(self, cookies: Mapping[str, str]) -> Session | None:
         """Return the session of this cookie if it was used in the last 30 minutes."""
         token = cookies.get(self.cookie, "")
-        if self._common is not None:
-            return self._common if constant_time_equal(token, self._common.token) else None
-        self._forget_idle()
+        if self._shared is not None:
+            return self._shared if constant_time_equal(token, self._shared.token) else None
+        self._drop_idle()
         # Look up the hash, so that the time taken reveals nothing about the token.
-        session = self._open.get(_hash(token))
+        session = self._by_hash.get(_hash(token))
         if session is not None:
-            session.seen = self._clock()
+            session.last_used = self._clock()
         return session
 
-    def visitor(self) -> Session | None:
+    def shared_session(self) -> Session | None:
         """Return the session for a visitor without a cookie, or None if they must sign in."""
-        return self._common
+        return self._shared
 
-    def begin(self) -> Session:
+    def start(self) -> Session:
         """Start a session. At the limit, the session that was idle longest is dropped."""
-        self._forget_idle()
-        while len(self._open) >= MOST_SESSIONS:
-            del self._open[min(self._open, key=lambda name: self._open[name].seen)]
+        self._drop_idle()
+        while len(self._by_hash) >= MAX_SESSIONS:
+            del self._by_hash[min(self._by_hash, key=lambda name: self._by_hash[name].last_used)]
         session = Session(secrets.token_urlsafe(32), self._clock())
-        self._open[_hash(session.token)] = session
+        self._by_hash[_hash(session.token)] = session
         return session
 
     def end(self, session: Session) -> None:
         """End a session."""
-        self._open.pop(_hash(session.token), None)
+        self._by_hash.pop(_hash(session.token), None)
 
     def form_token(self, session: Session | None, path: str) -> str:
         """Return the token that a form posted to `path` must contain."""
@@ -88,10 +88,10 @@ class Sessions:
             return f"{self.cookie}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
         return f"{self.cookie}={session.token}; Path=/; HttpOnly; SameSite=Strict"
 
-    def _forget_idle(self) -> None:
+    def _drop_idle(self) -> None:
         oldest = self._clock() - IDLE_SECONDS
-        for name in [name for name, session in self._open.items() if session.seen <= oldest]:
-            del self._open[name]
+        for name in [name for name, session in self._by_hash.items() if session.last_used <= oldest]:
+            del self._by_hash[name]
 
 
 def _hash(token: str) -> str:

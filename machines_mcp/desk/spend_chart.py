@@ -13,7 +13,7 @@ _TOP, _BOTTOM, _LEFT, _RIGHT = 26.0, 34.0, 8.0, 8.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One day: `height` shows paid out, `open_height` pending amounts. `over` means above the limit."""
+    """One day: `height` shows paid out, `pending_height` pending amounts. `over` means above the limit."""
 
     label: str
     x: float
@@ -21,8 +21,8 @@ class Bar:
     width: float
     y: float
     height: float
-    open_y: float
-    open_height: float
+    pending_y: float
+    pending_height: float
     over: bool
 
 
@@ -38,7 +38,7 @@ class Chart:
     top_cents: int
 
 
-def chart(days: Sequence[DailyTotal], cap_cents: int | None, *, width: int, height: int) -> Chart:
+def build_chart(days: Sequence[DailyTotal], cap_cents: int | None, *, width: int, height: int) -> Chart:
     """Return the chart for these days. Its scale runs from 0 to at least the highest bar and the limit."""
     highest = max([cap_cents or 0, *(day.cents + day.open_cents for day in days)])
     top = _round_up(highest)
@@ -50,14 +50,14 @@ def chart(days: Sequence[DailyTotal], cap_cents: int | None, *, width: int, heig
         x = _LEFT + step * (number + 0.16)
         bars.append(
             Bar(
-                label=_short(day, last=number == len(days) - 1),
+                label=_bar_label(day, last=number == len(days) - 1),
                 x=round(x, 1),
                 middle=round(x + step * 0.34, 1),
                 width=round(step * 0.68, 1),
                 y=round(floor - tall, 1),
                 height=round(tall, 1),
-                open_y=round(floor - tall - more, 1),
-                open_height=round(more, 1),
+                pending_y=round(floor - tall - more, 1),
+                pending_height=round(more, 1),
                 over=cap_cents is not None and day.cents > cap_cents,
             )
         )
@@ -79,6 +79,6 @@ def _round_up(cents: int) -> int:
         step *= 10
 
 
-def _short(day: DailyTotal, *, last: bool) -> str:
+def _bar_label(day: DailyTotal, *, last: bool) -> str:
     then = datetime.fromtimestamp(day.begins, UTC)
     return "Today" if last else f"{then.day} {then:%b}"

@@ -39,14 +39,14 @@ class Templates:
         text = self._templates.get_template(f"{name}.html").render(**context)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 
-    def bare(self, status: int, sentence: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    def message_page(self, status: int, sentence: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """Render a one-sentence page as body and headers. It uses no session."""
-        text = self._templates.get_template("bare.html").render(title=HTTPStatus(status).phrase, sentence=sentence)
+        text = self._templates.get_template("message.html").render(title=HTTPStatus(status).phrase, sentence=sentence)
         return text.encode(), [(b"content-type", b"text/html; charset=utf-8")]
 
-    def plain(self, status: int, sentence: str, **headers: str) -> Response:
-        """Return `bare` as a response."""
-        return HTMLResponse(self.bare(status, sentence)[0], status, headers)
+    def message_response(self, status: int, sentence: str, **headers: str) -> Response:
+        """Return `message_page` as a response."""
+        return HTMLResponse(self.message_page(status, sentence)[0], status, headers)
 
     def moment(self, at: float) -> str:
         """Format a UTC time of day, with its date unless that is today."""

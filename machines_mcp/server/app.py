@@ -29,7 +29,7 @@ from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.state_keys import state_key
 
 if TYPE_CHECKING:
-    from machines_mcp.desk.dependencies import Take
+    from machines_mcp.desk.dependencies import TakeDecision
     from machines_mcp.permissions.approval import Approval
     from machines_mcp.permissions.channels import Decision
     from machines_mcp.permissions.factory import Guard
@@ -213,7 +213,7 @@ class App:
     async def _form(self, approval_id: str) -> str | None:
         return await self.desk.address(f"kyc/{approval_id}")
 
-    async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: Take) -> Decision:
+    async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> Decision:
         return await self.load().dispatcher.fulfil(approval_id, values, take)
 
     async def desk_address(self) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from machines_mcp.desk.dependencies import DeskDependencies, Fulfilled, Take
+from machines_mcp.desk.dependencies import DeskDependencies, FormResult, TakeDecision
 from machines_mcp.desk.server import Desk
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.server.browser import open_page
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.server.settings import Settings
 
-    Fulfil: TypeAlias = Callable[[str, Mapping[str, str], Take], Awaitable[Decision]]
+    Fulfil: TypeAlias = Callable[[str, Mapping[str, str], TakeDecision], Awaitable[Decision]]
 
 
 class ServerDesk:
@@ -48,7 +48,7 @@ class ServerDesk:
                 key=state_key(settings.state_dir, "desk"),
                 titles={tool.name: tool.title for tool in TOOLS},
                 kyc_values=self._kyc_values,
-                fulfil=self._fulfil,
+                submit_form=self._fulfil,
                 pinned_user=settings.user_id,
             )
         )
@@ -65,10 +65,10 @@ class ServerDesk:
     async def _kyc_values(self, user_id: str) -> KycValues:
         return await (await self._partner()).kyc.values(user_id)
 
-    async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
+    async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> FormResult:
         try:
-            return Fulfilled(await self._run_call(approval_id, values, take))
+            return FormResult(await self._run_call(approval_id, values, take))
         except ToolError as tool_error:
             faults = tuple((fault.field, fault.rule) for fault in tool_error.fields)
             waits = await self._guard.channels.get(approval_id) is not None
-            return Fulfilled("faulty" if waits else "failed", faults, tool_error.message)
+            return FormResult("faulty" if waits else "failed", faults, tool_error.message)

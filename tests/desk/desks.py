@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import httpx
 
-from machines_mcp.desk.dependencies import DeskDependencies, Fulfilled, Take
+from machines_mcp.desk.dependencies import DeskDependencies, FormResult, TakeDecision
 from machines_mcp.desk.server import Desk
 from machines_mcp.partner import KycValues
 from machines_mcp.permissions.action_class import ActionClass
@@ -67,7 +67,7 @@ class Partner:
 
     values: KycValues = field(default_factory=kyc_values)
     error: Exception | None = None
-    answer: Fulfilled | None = None
+    answer: FormResult | None = None
     sent: list[dict[str, str]] = field(default_factory=list)
 
     async def kyc_values(self, user_id: str) -> KycValues:
@@ -75,13 +75,13 @@ class Partner:
             raise self.error
         return self.values
 
-    async def fulfil(self, approval_id: str, values: Mapping[str, str], take: Take) -> Fulfilled:
+    async def fulfil(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> FormResult:
         if self.answer is not None and self.answer.decision == "faulty":
             return self.answer
         decision = await take()
         if decision == "granted":
             self.sent.append(dict(values))
-        return self.answer if self.answer is not None and decision == "granted" else Fulfilled(decision)
+        return self.answer if self.answer is not None and decision == "granted" else FormResult(decision)
 
 
 @dataclass
@@ -154,7 +154,7 @@ async def office(
         key=key,
         titles={tool.name: tool.title for tool in TOOLS},
         kyc_values=partner.kyc_values,
-        fulfil=partner.fulfil,
+        submit_form=partner.fulfil,
         clock=clock,
     )
     desk = Desk(rooms)

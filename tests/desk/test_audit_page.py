@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.desk.spend_chart import chart
+from machines_mcp.desk.spend_chart import build_chart
 from machines_mcp.permissions.daily_totals import DailyTotal
 from machines_mcp.permissions.limits import DAY_SECONDS
 from machines_mcp.permissions.policy import Limits, default_policy
@@ -142,19 +142,19 @@ async def test_the_chart_shows_what_left_beside_the_limit_and_the_table_says_the
 
 def test_bars_stand_on_one_floor_in_one_scale_and_within_the_picture() -> None:
     spent = [DailyTotal(n * DAY_SECONDS, cents, 50 if n == 2 else 0) for n, cents in enumerate((0, 400, 100))]
-    drawn = chart(spent, 250, width=300, height=200)
+    drawn = build_chart(spent, 250, width=300, height=200)
     nothing, most, today = drawn.bars
     assert (nothing.height, most.over, today.over, today.label) == (0, True, False, "Today")
     assert most.height == pytest.approx(4 * today.height, abs=0.2)
-    assert today.open_height == pytest.approx(today.height / 2, abs=0.2)
+    assert today.pending_height == pytest.approx(today.height / 2, abs=0.2)
     assert {round(bar.y + bar.height) for bar in drawn.bars} == {round(drawn.floor)}
-    assert drawn.cap_y is not None and most.y < drawn.cap_y < today.open_y
-    assert all(bar.x >= 0 and bar.x + bar.width <= 300 and bar.open_y > 0 for bar in drawn.bars)
+    assert drawn.cap_y is not None and most.y < drawn.cap_y < today.pending_y
+    assert all(bar.x >= 0 and bar.x + bar.width <= 300 and bar.pending_y > 0 for bar in drawn.bars)
 
 
 @pytest.mark.parametrize("cap", [None, 0, 1, 10**9])
 def test_a_chart_of_nothing_is_drawn_all_the_same(cap: int | None) -> None:
-    drawn = chart([DailyTotal(n * DAY_SECONDS, 0) for n in range(14)], cap, width=720, height=220)
+    drawn = build_chart([DailyTotal(n * DAY_SECONDS, 0) for n in range(14)], cap, width=720, height=220)
     assert len(drawn.bars) == 14 and all(bar.height == 0 for bar in drawn.bars)
     assert (drawn.cap_y is None) is (cap is None)
 

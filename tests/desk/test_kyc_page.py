@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.desk.dependencies import Fulfilled
+from machines_mcp.desk.dependencies import FormResult
 from machines_mcp.partner.errors import TimedOut
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
@@ -136,10 +136,10 @@ async def test_a_fault_that_only_the_tool_finds_comes_back_to_its_field(found: O
     approval = await asked(found)
     path = f"/kyc/{approval.id}"
     await person.get(path)
-    found.partner.answer = Fulfilled("faulty", (("address_city", "must have at most 100 characters"),), "Mend it.")
+    found.partner.answer = FormResult("faulty", (("address_city", "must have at most 100 characters"),), "Mend it.")
     answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 422 and "City must have at most 100 characters." in answer.text
-    found.partner.answer = Fulfilled("faulty", (("tax_id", "is required"),), "The arguments don't fit.")
+    found.partner.answer = FormResult("faulty", (("tax_id", "is required"),), "The arguments don't fit.")
     answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 422 and "The form was not sent" in answer.text and "don&#39;t fit" in answer.text
     assert await found.state(approval) == "waiting"
@@ -187,7 +187,7 @@ async def test_in_the_simulator_the_form_needs_no_passphrase(simulated: Office) 
 async def test_a_call_that_went_wrong_after_the_yes_says_so(found: Office, person: Browser) -> None:
     approval = await asked(found)
     await person.get(f"/kyc/{approval.id}")
-    found.partner.answer = Fulfilled("failed", (), "Machines did not accept the request; nothing was changed.")
+    found.partner.answer = FormResult("failed", (), "Machines did not accept the request; nothing was changed.")
     answer = await person.post(f"/kyc/{approval.id}", TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 303
     assert "but the call failed. Machines did not accept" in (await person.get(answer.headers["location"])).text

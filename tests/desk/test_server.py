@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH
-from machines_mcp.desk.server import NOTES
+from machines_mcp.desk.server import ADDRESS_FILE
 from machines_mcp.permissions.policy import Limits, default_policy
 from tests.desk.desks import Office, office
 from tests.support.waiting import PATIENCE
@@ -25,11 +25,11 @@ pytestmark = pytest.mark.anyio
 
 
 def notes(folder: Path) -> dict[str, object]:
-    return dict(json.loads((folder / NOTES).read_text(encoding="ascii")))
+    return dict(json.loads((folder / ADDRESS_FILE).read_text(encoding="ascii")))
 
 
 async def test_its_notes_say_where_it_is_to_this_user_alone(tmp_path: Path, found: Office) -> None:
-    file = tmp_path / "state" / NOTES
+    file = tmp_path / "state" / ADDRESS_FILE
     said = notes(file.parent)
     assert (said["address"], said["pid"]) == (found.address, os.getpid())
     if os.name == "posix":
@@ -44,7 +44,7 @@ async def test_it_ends_with_its_server_and_takes_its_notes_along(tmp_path: Path)
         with anyio.fail_after(PATIENCE):
             await found.desk.close()
         await found.desk.close()
-        assert not (tmp_path / "state" / NOTES).exists()
+        assert not (tmp_path / "state" / ADDRESS_FILE).exists()
         # Another program may have taken the port meanwhile; a desk it is not.
         with suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError), anyio.move_on_after(3):
             async with await anyio.connect_tcp("127.0.0.1", port) as stream:
@@ -118,7 +118,7 @@ async def test_whoever_has_the_port_by_now_is_not_taken_for_a_desk(tmp_path: Pat
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
     async with impostor(answer) as port:
-        (folder / NOTES).write_text(json.dumps({"address": f"http://127.0.0.1:{port}/", "port": port, "pid": 1}))
+        (folder / ADDRESS_FILE).write_text(json.dumps({"address": f"http://127.0.0.1:{port}/", "port": port, "pid": 1}))
         with anyio.fail_after(PATIENCE):
             async with office(folder) as found:
                 assert found.address != f"http://127.0.0.1:{port}/"
@@ -129,7 +129,7 @@ async def test_whoever_has_the_port_by_now_is_not_taken_for_a_desk(tmp_path: Pat
 async def test_notes_that_make_no_sense_are_written_anew(tmp_path: Path, text: str) -> None:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
-    (folder / NOTES).write_text(text)
+    (folder / ADDRESS_FILE).write_text(text)
     async with office(folder) as found:
         assert notes(folder)["address"] == found.address
 

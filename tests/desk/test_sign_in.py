@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.desk.sessions import IDLE_SECONDS, MOST_SESSIONS, Sessions
+from machines_mcp.desk.sessions import IDLE_SECONDS, MAX_SESSIONS, Sessions
 from tests.desk.desks import PASSPHRASE, Office, browser, forms, office
 from tests.support.clock import Clock
 
@@ -90,8 +90,8 @@ async def test_in_the_simulator_a_second_tab_does_not_spoil_the_first(simulated:
 def test_a_session_ends_after_half_an_hour_without_use_and_not_before() -> None:
     assert IDLE_SECONDS == 30 * 60
     clock = Clock(0.0)
-    sessions = Sessions(1, for_all=False, clock=clock)
-    cookies = {sessions.cookie: sessions.begin().token}
+    sessions = Sessions(1, shared=False, clock=clock)
+    cookies = {sessions.cookie: sessions.start().token}
     for _ in range(3):
         clock.advance(IDLE_SECONDS - 1)
         assert sessions.find(cookies) is not None
@@ -101,14 +101,14 @@ def test_a_session_ends_after_half_an_hour_without_use_and_not_before() -> None:
 
 def test_the_session_that_was_idle_longest_makes_room() -> None:
     clock = Clock(0.0)
-    sessions = Sessions(1, for_all=False, clock=clock)
+    sessions = Sessions(1, shared=False, clock=clock)
     opened = []
-    for _ in range(MOST_SESSIONS + 1):
-        opened.append(sessions.begin())
+    for _ in range(MAX_SESSIONS + 1):
+        opened.append(sessions.start())
         clock.advance(1)
     found = [sessions.find({sessions.cookie: session.token}) is not None for session in opened]
-    assert found == [False, *[True] * MOST_SESSIONS]
+    assert found == [False, *[True] * MAX_SESSIONS]
 
 
 def test_two_desks_do_not_share_a_cookie() -> None:
-    assert Sessions(1, for_all=False).cookie != Sessions(2, for_all=False).cookie
+    assert Sessions(1, shared=False).cookie != Sessions(2, shared=False).cookie
