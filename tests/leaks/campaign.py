@@ -25,7 +25,7 @@ from tests.leaks.caller import Caller, Listing, Person, Tally
 from tests.leaks.canaries import Canaries
 from tests.leaks.scanner import Hit, Scanner
 from tests.leaks.server import ERAS, POLICY, Era, Server, serving
-from tests.leaks.upstream import SHOWN_WORD, Behaviour, Upstream, upstream
+from tests.leaks.upstream import SHOWN_WORD, Behavior, Upstream, upstream
 
 CALLERS = 6
 SEGMENT_CALLS = 1500
@@ -238,7 +238,7 @@ class Campaign:
     ) -> bytes:
         """Run one server. Its output stays in `folder`."""
         seed = self.seed * 100_003 + number
-        mood = Behaviour(faults=mode.faults, fault=mode.fault, echo=mode.echo)
+        mood = Behavior(faults=mode.faults, fault=mode.fault, echo=mode.echo)
         made = Upstream(Canaries(self.seed), self.simulator.url, self.simulator.key, seed, mood)
         tally = Tally()
         async with upstream(made) as up:

@@ -44,7 +44,7 @@ _STATUSES = (400, 401, 403, 404, 409, 410, 418, 422, 429, 500, 502, 503, 504)
 
 
 @dataclass
-class Behaviour:
+class Behavior:
     """The shares (0 to 1) of responses with faults, of texts with foreign secrets and of texts with the server's own.
 
     `fault` names a single kind of fault for all responses.
@@ -79,7 +79,7 @@ class Upstream:
     simulator_url: str
     simulator_key: str
     seed: int
-    mood: Behaviour = field(default_factory=Behaviour)
+    mood: Behavior = field(default_factory=Behavior)
     port: int = 0
     requests: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""`python -m tests.machine --steps N --seed S`: the state machine for so many steps, and what it counted."""
+"""`python -m tests.machine --steps N --seed S`: run the state machine for N steps and print its counts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import logging
 import random
 import sys
 
-from tests.machine.invariants import Violated
-from tests.machine.running import run
+from tests.machine.invariants import InvariantViolated
+from tests.machine.runner import run
 
 
 def main() -> int:
-    """Run it; 1 where an invariant did not hold."""
+    """Run the state machine. Return 1 if an invariant was violated."""
     parser = argparse.ArgumentParser(prog="python -m tests.machine", description=__doc__)
     parser.add_argument("--steps", type=int, default=100_000, help="at least how many")
     parser.add_argument("--seed", type=int, default=None, help="printed; the same one gives the same run here")
@@ -20,12 +20,12 @@ def main() -> int:
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
-    # What the product logs of all that fails here.
+    # The product logs every failure of this run.
     logging.disable(logging.CRITICAL)
     try:
         done = run(given.steps, seed, shrink=given.shrink)
-    except Violated as violated:
-        # How hypothesis came to it stands in the notes.
+    except InvariantViolated as violated:
+        # The exception notes hold the steps that led here.
         print(f"violated: {violated}", *getattr(violated, "__notes__", ()), sep="\n")
         return 1
     print(

@@ -1,4 +1,4 @@
-"""A state folder whose writes can fail, and what a power cut leaves of it: what was synced, and no more."""
+"""A state folder whose writes can fail. After a power cut, it holds only what was synced."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from pathlib import Path
 from typing import TypeVar
 
 from machines_mcp.storage.database import Store, StoreUnavailable
-from tests.machine.loop import Crashed, Life, Schedule, chance
+from tests.machine.loop import Life, ProcessKilled, Schedule, seeded_random
 
 T = TypeVar("T")
 
 _WRITE = "BEGIN IMMEDIATE"
-# As SQLite numbers them: at FULL and EXTRA a commit has been synced when it returns.
+# SQLite's numbers: at FULL and EXTRA, a commit is synced when it returns.
 _SYNCED_FROM = 2
 
 
 class Disk:
-    """The files of one database. As long as each commit is synced nothing is kept aside: all of it would survive."""
+    """The files of one database. No copies are kept while every commit is synced, because all data would survive."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._before: dict[str, bytes] | None = None
         self.failing = 0.0
-        """Which share of the transactions fails."""
-        self.chance = chance(0)
+        """The share of transactions that fail."""
+        self.chance = seeded_random(0)
 
     def writes(self, db: sqlite3.Connection) -> None:
-        """A write is about to begin. Where its commit will not be synced, what there is now is what would survive."""
+        """Called before a write. If its commit won't be synced, save a copy of what would survive."""
         if self._before is None and not _syncs(db):
             self._before = {path.name: path.read_bytes() for path in self._files()}
 
     def wrote(self, db: sqlite3.Connection) -> None:
-        """A commit has returned: one that syncs takes those before it along."""
+        """Called after a commit. A synced commit also syncs the earlier ones."""
         if _syncs(db):
             self._before = None
 
     def cut(self) -> None:
-        """The power fails. Every connection is closed already."""
+        """Cut the power. Every connection is already closed."""
         if self._before is None:
             return
         for path in self._files():
@@ -48,8 +48,8 @@ class Disk:
             (self.folder / name).write_bytes(content)
         self._before = None
 
-    def trouble(self) -> str | None:
-        """What goes wrong with the next transaction."""
+    def next_fault(self) -> str | None:
+        """Choose the fault of the next transaction."""
         if self.failing and self.chance.random() < self.failing:
             return self.chance.choice(["begin", "commit"])
         return None
@@ -59,7 +59,7 @@ class Disk:
 
 
 class FaultyStore(Store):
-    """The product's store on such a disk. What its thread does is done at a point of the schedule instead."""
+    """The product's store on such a disk. Work of its thread runs at a schedule point instead."""
 
     def __init__(self, disk: Disk, life: Life, schedule: Schedule) -> None:
         super().__init__(disk.folder)
@@ -82,8 +82,8 @@ class FaultyStore(Store):
             done.set_result(self._transact(work, _WRITE))
         except StoreUnavailable as error:
             done.set_exception(error)
-        except Crashed:
-            pass  # nobody will ever hear of it
+        except ProcessKilled:
+            pass  # no one will see it
         return done
 
     def _transact(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
@@ -92,9 +92,9 @@ class FaultyStore(Store):
             db = self._db or self._open()
         except (sqlite3.Error, OSError):
             raise StoreUnavailable from None
-        trouble = self._disk.trouble()
+        trouble = self._disk.next_fault()
 
-        def spoilt(db: sqlite3.Connection) -> T:
+        def failing(db: sqlite3.Connection) -> T:
             if trouble == "begin":
                 raise sqlite3.OperationalError("disk I/O error")
             result = work(db)
@@ -104,13 +104,13 @@ class FaultyStore(Store):
 
         if begin == _WRITE:
             self._disk.writes(db)
-        result = super()._transact(spoilt, begin)
+        result = super()._transact(failing, begin)
         if begin == _WRITE:
             self._disk.wrote(db)
         return result
 
     def drop(self) -> None:
-        """What the system does with the connection of a dead process."""
+        """Close the connection of a dead process, as the system does."""
         self._closed = True
         self._close()
 

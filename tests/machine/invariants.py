@@ -1,4 +1,4 @@
-"""What holds after every step, whatever failed. Each is told by a name, so that a test can say which it expects."""
+"""Invariants that hold after every step, whatever failed. Each has a name that tests can expect."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from machines_mcp.storage.audit_chain import chained
 from machines_mcp.storage.audit_checkpoint import holds, newest
 from machines_mcp.storage.audit_record import COLUMNS
 from machines_mcp.storage.state_keys import state_key
-from tests.machine.rows import Group, Row, approvals, reading
+from tests.machine.state_rows import Group, Row, approvals, reading
 from tests.machine.world import PER_DAY_CENTS, PER_USER_DAY_CENTS, World
 
 DAY = 86_400.0
 
 
-class Violated(AssertionError):
-    """An invariant does not hold."""
+class InvariantViolated(AssertionError):
+    """An invariant was violated."""
 
 
 def check(world: World) -> None:
-    """All of them.
+    """Check every invariant.
 
     Raises:
-        Violated: By the first that does not hold.
+        InvariantViolated: For the first violation.
     """
     path = world.disk.folder / "state.db"
     if not path.exists():
@@ -43,11 +43,11 @@ def check(world: World) -> None:
             *_chain(world, db),
         ]
     if found:
-        raise Violated(found[0])
+        raise InvariantViolated(found[0])
 
 
-def owned(rows: list[Row]) -> dict[Group, list[Row]]:
-    """The intents by what they would make."""
+def by_resource(rows: list[Row]) -> dict[Group, list[Row]]:
+    """Group the approvals by the resource they would create."""
     groups = defaultdict(list)
     for row in rows:
         groups[row.group].append(row)
@@ -55,14 +55,14 @@ def owned(rows: list[Row]) -> dict[Group, list[Row]]:
 
 
 def _upstream(world: World, rows: list[Row]) -> Iterator[str]:
-    """Every upstream object maps to exactly one intent, and every intent that is done to one object."""
+    """Each upstream object belongs to exactly one approval, and each completed approval to one object."""
     there = Counter((t.kind, t.user, t.terms) for t in world.upstream.things if t.kind != "deposit")
-    # A change that another one overtook can't be told from one that never was.
+    # A change that a later one replaced looks like one that never happened.
     there.update(
         {card: ("change", card, terms) for kind, card, terms in world.upstream.changes if kind == "change"}.values()
     )
     there.update(change for change in world.upstream.changes if change[0] == "close")
-    by_group = owned(rows)
+    by_group = by_resource(rows)
     for group in there.keys() | by_group.keys():
         standings = Counter(row.standing for row in by_group.get(group, ()))
         least, most = standings["done"], standings["done"] + standings["open"]
@@ -73,11 +73,11 @@ def _upstream(world: World, rows: list[Row]) -> Iterator[str]:
 
 
 def _money(world: World, rows: list[Row]) -> Iterator[str]:
-    """Money out upstream is the sum of what is done, plus some of what is not settled."""
-    out = sum(thing.cents for thing in world.upstream.made("withdrawal"))
+    """Money sent upstream is the sum of completed withdrawals plus some unresolved ones."""
+    out = sum(thing.cents for thing in world.upstream.created("withdrawal"))
     done = sum(row.cents for row in rows if row.standing == "done")
     still_open = sum(row.cents for row in rows if row.standing == "open")
-    quotes = Counter(thing.terms for thing in world.upstream.made("withdrawal"))
+    quotes = Counter(thing.terms for thing in world.upstream.created("withdrawal"))
     if max(quotes.values(), default=0) > 1:
         yield "money: it went out twice on the terms of one quote"
     if not done <= out <= done + still_open:
@@ -88,7 +88,7 @@ _NAMES = ("card_id", "withdrawal_id", "deposit_id")
 
 
 def _told(world: World, rows: list[Row]) -> Iterator[str]:
-    """What a caller was told stays true."""
+    """Earlier responses remain true."""
     by_id = {row.id: row for row in rows}
     for approval_id, told in world.told.outcomes.items():
         row = by_id.get(approval_id)
@@ -96,18 +96,18 @@ def _told(world: World, rows: list[Row]) -> Iterator[str]:
             yield "told: a caller heard that it happened, and the intent says that it did not"
         elif row.state == "done" and any(told.get(name) != (row.outcome or {}).get(name) for name in _NAMES):
             yield "told: a caller heard of another thing than is kept"
-    if not set(world.told.deposits) <= {thing.id for thing in world.upstream.made("deposit")}:
+    if not set(world.told.deposits) <= {thing.id for thing in world.upstream.created("deposit")}:
         yield "told: a caller heard of a deposit that is not there"
 
 
 def _kept(world: World, rows: list[Row]) -> Iterator[str]:
-    """An outcome that is kept stays as it is, and names what is nobody else's."""
+    """A stored outcome never changes and names a resource that no other approval names."""
     for row in rows:
         if row.state == "done" and row.outcome is not None:
             world.told.kept.setdefault(row.id, row.outcome)
         if row.id in world.told.kept and row.outcome != world.told.kept[row.id]:
             yield "kept: an outcome that was kept has changed, or is gone"
-    cards = {thing.id: thing for thing in world.upstream.made("card")}
+    cards = {thing.id: thing for thing in world.upstream.created("card")}
     named = [
         (row, cards.get(row.outcome["card_id"]))
         for row in rows
@@ -120,7 +120,7 @@ def _kept(world: World, rows: list[Row]) -> Iterator[str]:
 
 
 def _caps(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
-    """A day's total is never above its cap."""
+    """A day's total never exceeds its cap."""
     total: Counter[float] = Counter()
     of_user: Counter[tuple[float, str]] = Counter()
     for row in rows:
@@ -134,7 +134,7 @@ def _caps(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
         yield f"cap: {max(of_user.values())} cents of a user on a day that has {PER_USER_DAY_CENTS}"
 
 
-# What may follow what in the audit, for one intent.
+# The audit events that may follow each other for one approval.
 _NEXT = {
     ("", "asked"): "waiting",
     ("waiting", "granted"): "granted",
@@ -147,7 +147,7 @@ _NEXT = {
 
 
 def _audit(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
-    """Each intent was granted once and taken once per grant, and the audit says of each row what the row says."""
+    """Each approval is granted once and consumed once per grant, and the audit agrees with each row."""
     states: dict[str, str] = defaultdict(str)
     told = (
         "SELECT kind, approval_id, verdict FROM audit"
@@ -168,7 +168,7 @@ def _audit(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
 
 
 def _chain(world: World, db: sqlite3.Connection) -> Iterator[str]:
-    """The audit's chain is whole, as far as it grew since the last look; all of it is looked at when all rests."""
+    """The audit chain is intact. Only new records are checked, except after recovery."""
     seen = world.told.head
     if not holds(db, seen):
         yield f"chain: row {seen.seq} of the audit is gone, or another"

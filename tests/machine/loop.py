@@ -1,8 +1,8 @@
-"""Virtual time, and who goes on next: an event loop that never waits, and a seeded schedule of its tasks.
+"""Virtual time and scheduling: an event loop that never waits, and a seeded schedule of its tasks.
 
-Every place where the product waits for a disk or a network is a point. A task that comes to one stands there until
-nothing else can move; then one of those that stand is let go on, by chance from a seed. Where nobody stands, time jumps
-to the next timer. At any point a process can be killed.
+Every place where the product waits for a disk or network is a schedule point. A task stops there until nothing else can
+run. Then the schedule resumes one stopped task, chosen from the seed. If none is stopped, time advances to the next
+timer. A process can be killed at any point.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from typing import Any
 MOST_TURNS = 200_000
 
 
-def chance(seed: int) -> random.Random:
-    """Draws that come the same for the same seed."""
+def seeded_random(seed: int) -> random.Random:
+    """Return a random generator that repeats for the same seed."""
     return random.Random(seed)  # noqa: S311 - nothing is hidden by it
 
 
-class Crashed(BaseException):
-    """The process is dead: unwinds everything, and nothing that it meets on its way has an effect any more."""
+class ProcessKilled(BaseException):
+    """The process is dead. Unwinds its tasks; nothing they do on the way has an effect."""
 
 
 class Stuck(AssertionError):
-    """Nothing can go on, or it goes on for ever."""
+    """No task can continue, or one continues forever."""
 
 
 class Life:
-    """One life of a process. `end` is called when it is killed."""
+    """One lifetime of a process. `end` is called when it is killed."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.alive = True
 
     def check(self) -> None:
-        """Go no further in a dead process."""
+        """Raise if the process is dead."""
         if not self.alive:
-            raise Crashed
+            raise ProcessKilled
 
 
 living: ContextVar[Life | None] = ContextVar("living", default=None)
@@ -49,52 +49,52 @@ living: ContextVar[Life | None] = ContextVar("living", default=None)
 
 
 class Schedule:
-    """Lets one task go on at a time. A step begins with `begin`, which gives the seed and says where to kill."""
+    """Runs one task at a time. A step begins with `begin`, which sets the seed and the point of a kill."""
 
     def __init__(self) -> None:
         self._standing: list[tuple[str, Life, asyncio.Future[None]]] = []
-        self._chance = chance(0)
+        self._chance = seeded_random(0)
         self._kill_at: int | None = None
         self._kill: Callable[[Life], None] = lambda life: None
         self._stalls = 0.0
         self._turns = 0
         self.passed = 0
-        """How many points were passed in this step."""
+        """The number of points passed in this step."""
         self.trace: list[str] = []
-        """Where they were."""
+        """Their places."""
         self.went = hashlib.sha256()
-        """All points of all steps."""
+        """A digest of all points in all steps."""
 
     def begin(
         self, seed: int, kill: Callable[[Life], None], kill_at: int | None = None, *, stalls: float = 0.0
     ) -> None:
-        """A new step: at its `kill_at`th point, counted from 1, the process that comes there is killed.
+        """Begin a step. The process at its `kill_at`th point, counted from 1, is killed.
 
-        `stalls`: how often, instead of letting one go on, all are kept waiting until the next timer.
+        `stalls`: the share of points where every task waits for the next timer instead.
         """
-        self._chance = chance(seed)
+        self._chance = seeded_random(seed)
         self._kill, self._kill_at, self._stalls = kill, kill_at, stalls
         self.passed = self._turns = 0
         self.trace = []
 
     def mark(self, place: str, life: Life) -> None:
-        """A point that is only passed: the process can be killed here, and nobody else goes on."""
+        """Pass a point where the process can be killed but no other task runs."""
         life.check()
         self.passed += 1
         self.trace.append(f"{life.name} {place}")
         self.went.update(self.trace[-1].encode())
         if self.passed == self._kill_at:
             self._kill(life)
-            raise Crashed
+            raise ProcessKilled
 
     def point(self, name: str) -> None:
-        """One of the product's own points."""
+        """Pass one of the product's failpoints."""
         life = living.get()
         if life is not None:
             self.mark(name, life)
 
     async def at(self, place: str, life: Life) -> None:
-        """A point where others may go first."""
+        """Stop at a point where other tasks may run first."""
         self.mark(place, life)
         standing = asyncio.get_running_loop().create_future()
         self._standing.append((place, life, standing))
@@ -102,14 +102,14 @@ class Schedule:
         life.check()
 
     def bury(self, life: Life) -> None:
-        """Let those of a dead process fall where they stand."""
+        """Drop the stopped tasks of a dead process."""
         for _, whose, standing in self._standing:
             if whose is life and not standing.done():
-                standing.set_exception(Crashed())
+                standing.set_exception(ProcessKilled())
         self._standing = [found for found in self._standing if found[1] is not life]
 
     def idle(self, timeout: float | None) -> float:
-        """Nothing moves. Let one go on (0), or say how many seconds pass until the next timer."""
+        """Called when nothing runs. Resume one task and return 0, or return the seconds until the next timer."""
         self._turns += 1
         if self._turns > MOST_TURNS:
             raise Stuck("it goes on for ever")
@@ -125,7 +125,7 @@ class Schedule:
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose seconds pass at once."""
+    """An event loop whose timers fire without waiting."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.now = 0.0
@@ -136,7 +136,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _Idle(selectors.DefaultSelector):
-    """Asked by the loop to wait for files. There are none."""
+    """A selector without files."""
 
     def __init__(self, loop: VirtualLoop, schedule: Schedule) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What lies between the client and Machines: answers that are lost, late, refused, broken; commits that come later."""
+"""The network between client and upstream: responses lost, late, rejected or broken, and delayed commits."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from typing import Any, Literal
 
 import httpx
 
-from tests.machine.loop import Life, Schedule, chance
-from tests.machine.upstream import Asked, Refused, Upstream
+from tests.machine.loop import Life, Schedule, seeded_random
+from tests.machine.upstream import ApiError, ReceivedRequest, Upstream
 
 Fault = Literal[
     "refused", "lost", "never", "late", "broken", "before_5xx", "after_5xx", "busy", "busy_in", "slow", "forgotten"
 ]
-# As often as it stands here.
+# The repetitions are weights.
 FAULTS: tuple[Fault, ...] = (
     "refused", "lost", "lost", "never", "never", "late", "late", "late", "broken", "before_5xx", "after_5xx",
     "busy", "busy_in", "slow", "forgotten",
 )  # fmt: skip
 
 BASE = "/partner/v1"
-# As the client waits for an answer: the transport that is replaced here would have timed this.
+# The client's timeout, which the replaced transport would have applied.
 READ_SECONDS = 8.0
 LATEST_COMMIT = 12.0
-"""How long after it was sent a mutation may still take effect."""
+"""Seconds after sending within which a mutation may still take effect."""
 
 
-class Weather:
-    """Which fault the next request meets."""
+class NetworkFaults:
+    """Chooses the fault of the next request."""
 
     def __init__(self) -> None:
-        self.chance = chance(0)
+        self.chance = seeded_random(0)
         self.rough = 0.0
-        """Which share of the mutations meets one; of the rest a quarter as many do."""
+        """The share of mutations with a fault. Other requests have a quarter of it."""
         self.next_mutations: list[Fault | None] = []
-        """What the next mutations meet, whatever the share is."""
+        """Faults of the next mutations, regardless of the share."""
 
-    def fault(self, asked: Asked) -> Fault | None:
+    def fault(self, asked: ReceivedRequest) -> Fault | None:
         if mutates(asked) and self.next_mutations:
             return self.next_mutations.pop(0)
         share = self.rough if mutates(asked) else self.rough / 4
         return self.chance.choice(FAULTS) if share and self.chance.random() < share else None
 
 
-def mutates(asked: Asked) -> bool:
-    """Whether it can change something that counts."""
+def mutates(asked: ReceivedRequest) -> bool:
+    """Whether the request can change relevant state."""
     path = asked.path.strip("/")
     return asked.method in ("PATCH", "DELETE") or (
         asked.method == "POST" and path in ("cards", "withdrawals", "deposits")
@@ -54,15 +54,15 @@ def mutates(asked: Asked) -> bool:
 
 
 class Network(httpx.AsyncBaseTransport):
-    """The way of one life of a process to upstream. `sent` is told each mutation as it leaves."""
+    """The connection of one process lifetime to upstream. `sent` is called with each mutation as it leaves."""
 
     def __init__(
         self,
         upstream: Upstream,
-        weather: Weather,
+        weather: NetworkFaults,
         life: Life,
         schedule: Schedule,
-        sent: Callable[[Asked], None],
+        sent: Callable[[ReceivedRequest], None],
     ) -> None:
         self._upstream = upstream
         self._weather = weather
@@ -90,7 +90,7 @@ class Network(httpx.AsyncBaseTransport):
         if fault in ("before_5xx", "busy", "busy_in", "forgotten"):
             return _refusal(fault)
         response = self._effect(asked)
-        # From here on it has happened, and this process may never hear of it.
+        # The effect has happened from here on, even if the process never learns of it.
         await self._schedule.at("sent", self._life)
         if fault == "lost":
             raise httpx.ReadError("cut")
@@ -100,9 +100,9 @@ class Network(httpx.AsyncBaseTransport):
             return httpx.Response(200, content=b'{"ok": true, "data": {')
         return _envelope(503, "unavailable") if fault == "after_5xx" else response
 
-    def _read(self, request: httpx.Request) -> Asked:
+    def _read(self, request: httpx.Request) -> ReceivedRequest:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return Asked(
+        return ReceivedRequest(
             method=request.method,
             path=request.url.path.removeprefix(BASE),
             query=dict(request.url.params),
@@ -111,12 +111,12 @@ class Network(httpx.AsyncBaseTransport):
             body=json.loads(request.content) if request.content else {},
         )
 
-    def _effect(self, asked: Asked) -> httpx.Response:
+    def _effect(self, asked: ReceivedRequest) -> httpx.Response:
         if not asked.user and asked.path != "/sessions":
             return _envelope(401, "unauthorized")
         try:
-            data = self._upstream.answer(asked)
-        except Refused as refused:
+            data = self._upstream.respond(asked)
+        except ApiError as refused:
             return _envelope(refused.status, refused.code)
         return httpx.Response(200, json={"ok": True, "data": data, "summary": "fine", "errors": []})
 

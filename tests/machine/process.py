@@ -1,4 +1,4 @@
-"""One server process of the project, as far as it runs without a process: the product's own parts, wired as it does."""
+"""One server process without an operating system process: the product's own parts, wired as in the server."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from machines_mcp.tools.error_mapping import map_error
 from machines_mcp.tools.services import RECONCILE_SECONDS, Revealed, Services, Sink, permissions
 from tests.machine.disk import Disk, FaultyStore
 from tests.machine.loop import Life, Schedule, living
-from tests.machine.network import BASE, Network, Weather
-from tests.machine.upstream import Asked, Upstream
+from tests.machine.network import BASE, Network, NetworkFaults
+from tests.machine.upstream import ReceivedRequest, Upstream
 
 T = TypeVar("T")
 
@@ -46,29 +46,29 @@ _KEY = Secret("partner-key-of-the-machine")
 
 @dataclass(frozen=True)
 class Dialog:
-    """What a person answered in the client's dialog."""
+    """The person's answer in the client's dialog."""
 
     approval_id: str
-    answer: Literal["accept", "decline"]
+    respond: Literal["accept", "decline"]
 
 
 @dataclass
-class Around:
-    """What outlives a process."""
+class SharedEnvironment:
+    """The parts that outlive a process."""
 
     disk: Disk
     schedule: Schedule
     upstream: Upstream
-    weather: Weather
+    weather: NetworkFaults
     policy: Policy
     clock: Callable[[], float]
-    sent: Callable[[Asked], None]
+    sent: Callable[[ReceivedRequest], None]
 
 
 class Process:
-    """A server between its start and its death."""
+    """A server between start and kill."""
 
-    def __init__(self, name: str, around: Around) -> None:
+    def __init__(self, name: str, around: SharedEnvironment) -> None:
         self.life = Life(name)
         self.store = FaultyStore(around.disk, self.life, around.schedule)
         self.guard: Guard = build_guard(self.store, around.policy, clock=around.clock)
@@ -94,14 +94,14 @@ class Process:
             ResponseBuilder(registry, {"environment": "machine"}),
             services,
             digest_key=state_key(self.store.folder, "approvals"),
-            desk=_nowhere,
+            desk=_no_desk_address,
         )
         self.tasks: set[asyncio.Task[Any]] = set()
-        """What goes on in it."""
+        """Its running tasks."""
         self.gave_up: Exception | None = None
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Let it go on in this process, until it ends or the process does."""
+        """Run work in this process until either ends."""
         task = contextvars.copy_context().run(self._begin, work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -111,22 +111,22 @@ class Process:
         living.set(self.life)
         return asyncio.ensure_future(work)
 
-    async def settle(self) -> None:
-        """As the server does after its start, in the background."""
+    async def reconcile_interrupted(self) -> None:
+        """Reconcile interrupted calls in the background, as the server does after its start."""
         await asyncio.sleep(QUIET_SECONDS)
         try:
             if await self.store.read(has_open_work):
                 await self.settling.reconcile_all()
         except Exception as error:
-            # The server says so in its log, and leaves it to the calls that come.
+            # The server logs the error and leaves the work to later calls.
             self.gave_up = error
 
-    def _services(self, around: Around) -> Services:
+    def _services(self, around: SharedEnvironment) -> Services:
         return Services(
             partner=self._partner,
             reveal=_no_vault,
             page=_no_page,
-            form=_no_form,
+            form=_no_form_address,
             policy=around.policy,
             permissions=permissions(around.policy),
             pending=PendingWorkReader(self.store, around.clock, policy=around.policy),
@@ -143,27 +143,27 @@ class Process:
         )
 
     async def call(self, tool: str, arguments: dict[str, Any], dialog: Dialog | None = None) -> dict[str, Any]:
-        """What a `tools/call` answers. With a dialog it comes back from the question about that intent."""
+        """Return the response to a `tools/call`. `dialog` answers the question about that approval."""
         params = types.CallToolRequestParams(name=tool, arguments=arguments)
         if dialog is not None:
             params.request_state = dialog.approval_id
-            params.input_responses = {"approve": types.ElicitResult(action=dialog.answer)}
+            params.input_responses = {"approve": types.ElicitResult(action=dialog.respond)}
         answer = await self.dispatcher.call(_context(), params)
         assert isinstance(answer, dict)
         found: dict[str, Any] = json.loads(answer["content"][0]["text"])
         return found | ({} if answer.get("isError") else {"code": "ok"})
 
     def drop(self) -> None:
-        """What the system takes back from a dead process."""
+        """Release what the system releases for a dead process."""
         self.die()
         self.store.drop()
 
     def die(self) -> None:
-        """Be killed: from here on it does nothing, and others can see that it is gone."""
+        """Kill it. From now on it has no effect, and other processes see that it is gone."""
         if self.life.alive:
             self.life.alive = False
             if self.guard.locks._own is not None:
-                # The lock goes with the process, its file stays behind.
+                # The lock is released with the process, but its file remains.
                 os.close(self.guard.locks._own[1])
 
     async def _partner(self) -> PartnerClient:
@@ -179,11 +179,11 @@ async def _no_progress(fraction: float, total: float, message: str) -> None:
     pass
 
 
-async def _nowhere() -> str | None:
+async def _no_desk_address() -> str | None:
     return None
 
 
-async def _no_form(approval_id: str) -> str | None:
+async def _no_form_address(approval_id: str) -> str | None:
     return None
 
 

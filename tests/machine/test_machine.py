@@ -1,19 +1,19 @@
-"""The state machine finds nothing against the product, and goes the same way for the same seed."""
+"""The state machine finds no violation, and repeats itself for the same seed."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.machine.running import run
+from tests.machine.runner import run
 
 
-def test_no_invariant_is_violated_whatever_fails_and_whoever_dies() -> None:
+def test_no_invariant_is_violated_under_faults_and_kills() -> None:
     done = run(250, 1)
 
     assert done.steps >= 250
 
 
-def test_a_seed_goes_the_same_way_each_time() -> None:
+def test_same_seed_repeats_the_run() -> None:
     first, second, other = run(60, 5), run(60, 5), run(60, 6)
 
     assert first.went == second.went
@@ -22,7 +22,7 @@ def test_a_seed_goes_the_same_way_each_time() -> None:
 
 @pytest.mark.check
 @pytest.mark.parametrize("seed", [1_000, 2_000, 3_000])
-def test_no_invariant_is_violated_in_many_more_steps(seed: int) -> None:
+def test_no_invariant_is_violated_in_long_runs(seed: int) -> None:
     done = run(2_500, seed)
 
     assert done.steps >= 2_500

@@ -1,7 +1,7 @@
-"""A small model of Machines: users that may do everything, cards, withdrawals, deposits, and keys honoured or not.
+"""A small model of the Partner API: users without restrictions, cards, withdrawals, deposits, and optional idempotency.
 
-All at once and without faults; those are the network's. What is made remembers the key and the terms it came with, so
-that whoever looks can say whose it is.
+Effects are immediate and without faults; those belong to the network. Each resource stores the key and terms of its
+request, which identify the requester.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What the documentation leaves open, one way or the other."""
+class ApiOptions:
+    """Behavior that the documentation leaves open."""
 
     honours_keys: bool = True
     dates_cards: bool = True
     list_lag: float = 0.0
-    """Seconds until a list shows what was made."""
+    """Seconds until a list shows a new resource."""
     signs_after: float = 1.0
-    """Seconds from the order of a withdrawal to its signature."""
+    """Seconds from a withdrawal's request to its signature."""
 
 
 @dataclass
-class Thing:
-    """Whatever a mutation made. `terms` are what the caller chose, labels in the clear."""
+class Resource:
+    """The effect of a mutation. `terms` are the caller's choices, with labels in plain text."""
 
     kind: str
     id: str
@@ -45,7 +45,7 @@ class Thing:
     fields: Json = field(default_factory=dict)
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """An error of the API: its status and code."""
 
     def __init__(self, status: int, code: str) -> None:
@@ -54,8 +54,8 @@ class Refused(Exception):
 
 
 @dataclass
-class Asked:
-    """One request as it arrived."""
+class ReceivedRequest:
+    """A received request."""
 
     method: str
     path: str
@@ -68,69 +68,69 @@ class Asked:
 class Upstream:
     """The partner's side. `clock` is in seconds since the epoch."""
 
-    def __init__(self, habits: Habits, clock: Callable[[], float]) -> None:
+    def __init__(self, habits: ApiOptions, clock: Callable[[], float]) -> None:
         self.habits = habits
         self.clock = clock
-        self.things: list[Thing] = []
+        self.things: list[Resource] = []
         self.changes: list[tuple[str, str, str]] = []
         """Kind, card and terms of each change of a card that took effect."""
         self.tokens: dict[str, str] = {}
         self._labels: dict[str, str] = {}
-        self._by_key: dict[tuple[str, str, str], Thing] = {}
+        self._by_key: dict[tuple[str, str, str], Resource] = {}
         self._count = 0
 
-    def made(self, kind: str) -> list[Thing]:
-        """What was ever made of a kind, oldest first."""
+    def created(self, kind: str) -> list[Resource]:
+        """Return every resource of a kind, oldest first."""
         return [thing for thing in self.things if thing.kind == kind]
 
-    def answer(self, asked: Asked) -> Json:
-        """What a request gets, and does.
+    def respond(self, asked: ReceivedRequest) -> Json:
+        """Execute a request and return its response.
 
         Raises:
-            Refused: It is none that the API takes.
+            ApiError: The API rejects it.
         """
         head, *rest = asked.path.strip("/").split("/")
         plain = _PLAIN.get((asked.method, asked.path.strip("/")))
         if plain is not None:
             return plain(self, asked)
         if head == "cards" and len(rest) == 1:
-            card = next((c for c in self.made("card") if c.id == rest[0] and c.user == asked.user), None)
+            card = next((c for c in self.created("card") if c.id == rest[0] and c.user == asked.user), None)
             if card is None:
-                raise Refused(404, "not_found")
+                raise ApiError(404, "not_found")
             return {"GET": _get, "PATCH": _patch, "DELETE": _delete}[asked.method](self, asked, card)
-        raise Refused(404, "not_found")
+        raise ApiError(404, "not_found")
 
     def new_id(self, kind: str) -> str:
         self._count += 1
         return f"{kind}-{self._count:08d}"
 
     def encrypted(self, text: str) -> Json:
-        """The same text never looks the same twice."""
+        """Encrypt a text. Equal texts encrypt differently."""
         self._count += 1
         field = {"v": 1, "iv": f"iv{self._count:06d}", "ct": f"ct{self._count:06d}"}
         self._labels[field["ct"]] = text  # type: ignore[index]
         return field
 
     def label(self, field: Json | None) -> str | None:
-        """The text of a label."""
+        """Decrypt a label."""
         return None if field is None else self._labels[field["ct"]]
 
-    def once(self, asked: Asked, kind: str, terms: str, make: Callable[[], Thing]) -> Thing:
-        """What was made under the key, where keys count; else something new."""
+    def create_once(self, asked: ReceivedRequest, kind: str, terms: str, make: Callable[[], Resource]) -> Resource:
+        """Return the resource already created under the key, if keys are honored; otherwise create one."""
         place = (kind, asked.user, asked.key or "")
         if self.habits.honours_keys and asked.key is not None and place in self._by_key:
             found = self._by_key[place]
             if found.terms != terms:
-                raise Refused(409, "idempotency_conflict")
+                raise ApiError(409, "idempotency_conflict")
             return found
         thing = self._by_key[place] = make()
         self.things.append(thing)
         return thing
 
-    def listed(self, kind: str, user: str) -> list[Thing]:
-        """What a list shows by now, the newest first."""
+    def listed(self, kind: str, user: str) -> list[Resource]:
+        """Return what a list shows at this time, newest first."""
         seen = self.clock() - self.habits.list_lag
-        return [thing for thing in self.made(kind)[::-1] if thing.user == user and thing.made_at <= seen]
+        return [thing for thing in self.created(kind)[::-1] if thing.user == user and thing.made_at <= seen]
 
 
 def _terms(**terms: object) -> str:
@@ -138,21 +138,21 @@ def _terms(**terms: object) -> str:
 
 
 def card_terms(limit: Json | None, label: str | None) -> str:
-    """How a card's terms are written."""
+    """Return a card's terms as one value."""
     return _terms(limit=limit, label=label)
 
 
 def pay_terms(cents: int, destination: Json) -> str:
-    """How a withdrawal's terms are written."""
+    """Return a withdrawal's terms as one value."""
     return _terms(cents=cents, destination={name: value for name, value in destination.items() if value is not None})
 
 
 def deposit_terms(amount: float | None) -> str:
-    """How a deposit's terms are written."""
+    """Return a deposit's terms as one value."""
     return _terms(amount=amount)
 
 
-def _session(up: Upstream, asked: Asked) -> Json:
+def _session(up: Upstream, asked: ReceivedRequest) -> Json:
     token = f"token.{up.new_id('session')}"
     up.tokens[token] = asked.body["userId"]
     until = datetime.fromtimestamp(up.clock() + asked.body.get("ttlSeconds", 900), UTC)
@@ -165,23 +165,23 @@ def _session(up: Upstream, asked: Asked) -> Json:
     }
 
 
-def _agreements(up: Upstream, asked: Asked) -> Json:
+def _agreements(up: Upstream, asked: ReceivedRequest) -> Json:
     return {"agreements": [{"id": "agreement-1", "text": "All of it.", "links": []}], "accepted": True}
 
 
-def _encrypt(up: Upstream, asked: Asked) -> Json:
+def _encrypt(up: Upstream, asked: ReceivedRequest) -> Json:
     return {"value": up.encrypted(asked.body["value"])}
 
 
-def _decrypt(up: Upstream, asked: Asked) -> Json:
+def _decrypt(up: Upstream, asked: ReceivedRequest) -> Json:
     return {"value": up.label(asked.body["value"])}
 
 
-def _create_card(up: Upstream, asked: Asked) -> Json:
+def _create_card(up: Upstream, asked: ReceivedRequest) -> Json:
     name, limit = asked.body.get("encryptedName"), asked.body.get("limit")
     terms = card_terms(limit, up.label(name))
 
-    def make() -> Thing:
+    def make() -> Resource:
         new = up.new_id("card")
         shown = {
             "cardId": new,
@@ -195,44 +195,44 @@ def _create_card(up: Upstream, asked: Asked) -> Json:
         if up.habits.dates_cards:
             shown["createdAt"] = datetime.fromtimestamp(up.clock(), UTC).isoformat()
         cents = 0 if limit is None else limit["amountCents"]
-        return Thing("card", new, asked.user, asked.key, terms, cents, up.clock(), shown)
+        return Resource("card", new, asked.user, asked.key, terms, cents, up.clock(), shown)
 
-    return up.once(asked, "card", terms, make).shown
+    return up.create_once(asked, "card", terms, make).shown
 
 
-def _list_cards(up: Upstream, asked: Asked) -> Json:
+def _list_cards(up: Upstream, asked: ReceivedRequest) -> Json:
     start, most = int(asked.query.get("cursor", 0)), min(PAGE, int(asked.query.get("limit", PAGE)))
     cards = up.listed("card", asked.user)
     more = str(start + most) if len(cards) > start + most else None
     return {"cards": [card.shown for card in cards[start : start + most]], "nextCursor": more}
 
 
-def _get(up: Upstream, asked: Asked, card: Thing) -> Json:
+def _get(up: Upstream, asked: ReceivedRequest, card: Resource) -> Json:
     return card.shown
 
 
-def _patch(up: Upstream, asked: Asked, card: Thing) -> Json:
+def _patch(up: Upstream, asked: ReceivedRequest, card: Resource) -> Json:
     if card.shown["status"] == "canceled":
-        raise Refused(409, "conflict")
+        raise ApiError(409, "conflict")
     card.shown |= asked.body
     up.changes.append(("change", card.id, json.dumps(asked.body, sort_keys=True)))
     return card.shown
 
 
-def _delete(up: Upstream, asked: Asked, card: Thing) -> Json:
+def _delete(up: Upstream, asked: ReceivedRequest, card: Resource) -> Json:
     if card.shown["status"] == "canceled":
-        raise Refused(404, "not_found")
+        raise ApiError(404, "not_found")
     card.shown["status"] = "canceled"
     up.changes.append(("close", card.id, ""))
     return {"cardId": card.id, "status": "canceled"}
 
 
-def _range(up: Upstream, asked: Asked) -> Json:
+def _range(up: Upstream, asked: ReceivedRequest) -> Json:
     bounds = {"minAmountCents": 1, "maxAmountCents": 10_000_000}
     return {"range": _route() | bounds}
 
 
-def _estimate(up: Upstream, asked: Asked) -> Json:
+def _estimate(up: Upstream, asked: ReceivedRequest) -> Json:
     return {"estimate": _route() | {"estimatedToAmount": asked.body["amountCents"] / 100}}
 
 
@@ -240,19 +240,19 @@ def _route() -> Json:
     return {"fromCurrency": "rusd", "fromNetwork": "base", "toCurrency": "usdc", "toNetwork": "base"}
 
 
-def _withdraw(up: Upstream, asked: Asked) -> Json:
+def _withdraw(up: Upstream, asked: ReceivedRequest) -> Json:
     cents = asked.body["amountCents"]
     terms = pay_terms(cents, asked.body["destination"])
 
-    def make() -> Thing:
+    def make() -> Resource:
         new = up.new_id("withdrawal")
         shown = {"status": "pending", "retryAfterSeconds": 1}
-        return Thing("withdrawal", new, asked.user, asked.key, terms, cents, up.clock(), shown)
+        return Resource("withdrawal", new, asked.user, asked.key, terms, cents, up.clock(), shown)
 
-    open_ones = [t for t in up.made("withdrawal") if (t.user, t.terms) == (asked.user, terms) and _unsigned(t)]
-    # Whoever polls must be known by something: the vendor's own client polls with a new key each time.
+    open_ones = [t for t in up.created("withdrawal") if (t.user, t.terms) == (asked.user, terms) and _unsigned(t)]
+    # The vendor's own client polls with a new key each time, so the request must be identified by its terms.
     polled = open_ones[0] if open_ones and not up.habits.honours_keys else None
-    found = polled or up.once(asked, "withdrawal", terms, make)
+    found = polled or up.create_once(asked, "withdrawal", terms, make)
     if _unsigned(found) and up.clock() >= found.made_at + up.habits.signs_after:
         found.shown = {
             "status": "ready",
@@ -263,14 +263,14 @@ def _withdraw(up: Upstream, asked: Asked) -> Json:
     return found.shown
 
 
-def _unsigned(thing: Thing) -> bool:
+def _unsigned(thing: Resource) -> bool:
     return bool(thing.shown["status"] == "pending")
 
 
-def _create_deposit(up: Upstream, asked: Asked) -> Json:
+def _create_deposit(up: Upstream, asked: ReceivedRequest) -> Json:
     terms = deposit_terms(asked.body.get("amount"))
 
-    def make() -> Thing:
+    def make() -> Resource:
         new = up.new_id("deposit")
         shown = {
             "id": new,
@@ -280,16 +280,16 @@ def _create_deposit(up: Upstream, asked: Asked) -> Json:
             "status": "pending",
             "createdAt": datetime.fromtimestamp(up.clock(), UTC).isoformat(),
         }
-        return Thing("deposit", new, asked.user, asked.key, terms, 0, up.clock(), shown)
+        return Resource("deposit", new, asked.user, asked.key, terms, 0, up.clock(), shown)
 
-    return {"deposit": up.once(asked, "deposit", terms, make).shown}
+    return {"deposit": up.create_once(asked, "deposit", terms, make).shown}
 
 
-def _list_deposits(up: Upstream, asked: Asked) -> Json:
+def _list_deposits(up: Upstream, asked: ReceivedRequest) -> Json:
     return {"deposits": [deposit.shown for deposit in up.listed("deposit", asked.user)]}
 
 
-_PLAIN: dict[tuple[str, str], Callable[[Upstream, Asked], Json]] = {
+_PLAIN: dict[tuple[str, str], Callable[[Upstream, ReceivedRequest], Json]] = {
     ("POST", "sessions"): _session,
     ("GET", "agreements"): _agreements,
     ("POST", "encryption/encrypt"): _encrypt,

@@ -1,6 +1,6 @@
-"""A world: one state folder, two server processes over it, upstream, people who decide, and time.
+"""A world: one state folder, two server processes that share it, upstream, people who decide, and time.
 
-A step lets some of them act at once, in an order by chance from a seed, and can kill a process at any point of it.
+In a step, some of them act concurrently, in an order chosen from a seed. A process can be killed at any point.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.storage import failpoints
 from machines_mcp.storage.audit_checkpoint import EMPTY, Checkpoint
 from tests.machine.disk import Disk
-from tests.machine.loop import Crashed, Life, Schedule, VirtualLoop, chance
-from tests.machine.network import Fault, Weather
-from tests.machine.process import Around, Process
-from tests.machine.sends import Sends
-from tests.machine.upstream import Habits, Upstream
+from tests.machine.loop import Life, ProcessKilled, Schedule, VirtualLoop, seeded_random
+from tests.machine.network import Fault, NetworkFaults
+from tests.machine.process import Process, SharedEnvironment
+from tests.machine.sent_mutations import SentMutations
+from tests.machine.upstream import ApiOptions, Upstream
 
 NOON = 1_800_014_400.0
-"""Seconds since the epoch: noon of a day in UTC."""
+"""Seconds since the epoch, at noon UTC."""
 PER_DAY_CENTS = 30_000
 PER_USER_DAY_CENTS = 20_000
 NAMES = ("A", "B")
 
 
 def policy() -> Policy:
-    """Asks a person about what matters, with caps that a few payments reach."""
+    """Return a policy that requires approval for important actions, with caps that a few payments reach."""
     return Policy(
         dict.fromkeys(ActionClass, Rule.ASK) | {ActionClass.READ: Rule.ALLOW, ActionClass.WRITE: Rule.ALLOW},
         dialog=frozenset(ActionClass),
@@ -49,8 +49,8 @@ def policy() -> Policy:
 
 
 @dataclass
-class Ask:
-    """A call that a person is asked about: under `id`, once that is known."""
+class GatedCall:
+    """A call that needs approval. `id` is its approval id, once known."""
 
     tool: str
     arguments: dict[str, Any]
@@ -59,7 +59,7 @@ class Ask:
 
 @dataclass
 class Step:
-    """How a step goes: which share of the requests and of the transactions fails, and where a process is killed."""
+    """The parameters of a step: the shares of failing requests and transactions, and the point of a kill."""
 
     seed: int = 0
     rough: float = 0.0
@@ -70,59 +70,59 @@ class Step:
 
 
 @dataclass
-class Told:
-    """What callers were told, which must stay true."""
+class ResponseLog:
+    """The responses that callers received, which must stay true."""
 
-    asks: list[Ask] = field(default_factory=list)
+    asks: list[GatedCall] = field(default_factory=list)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The first good answer of each intent."""
+    """The first success of each approval."""
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The outcome of each intent that was seen to be kept: no later answer is another."""
+    """The stored outcome of each approval, once seen. Later responses must equal it."""
     deposits: list[str] = field(default_factory=list)
-    """The deposits that callers were told of."""
+    """The deposit ids that callers received."""
     wrong: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
-    """How often each tool answered with each code."""
+    """How often each tool returned each code."""
     head: Checkpoint = EMPTY
-    """Up to where the audit was found whole."""
+    """The checkpoint up to which the audit was verified."""
 
     def judge(self, tool: str, answer: dict[str, Any], approval_id: str | None = None) -> None:
-        """An answer came: what it is by itself, and beside the one before it."""
+        """Check a response by itself and against earlier ones."""
         self.codes[f"{tool} {answer['code']}"] += 1
         if answer["code"] == "internal":
             self.wrong.append(f"{tool} failed in a way it did not foresee")
         if approval_id is None or answer["code"] != "ok":
             return
         self.outcomes.setdefault(approval_id, answer)
-        if approval_id in self.kept and not says(answer, self.kept[approval_id]):
+        if approval_id in self.kept and not matches(answer, self.kept[approval_id]):
             self.wrong.append(f"{tool} gave a repeated call another outcome")
 
 
-def says(answer: dict[str, Any], outcome: dict[str, Any]) -> bool:
-    """Whether an answer is that outcome, but for where to go next."""
+def matches(answer: dict[str, Any], outcome: dict[str, Any]) -> bool:
+    """Whether a response equals an outcome, except for its next steps."""
     return all(answer.get(name) == value for name, value in outcome.items() if name != "next_steps")
 
 
 class World:
-    """Everything of one run. Close it."""
+    """The complete state of one run. Must be closed."""
 
-    def __init__(self, habits: Habits | None = None, *, seed: int = 0) -> None:
+    def __init__(self, habits: ApiOptions | None = None, *, seed: int = 0) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="machines-machine-", dir=_memory()))
         self.schedule = Schedule()
         self.loop = VirtualLoop(self.schedule)
         self.set_back = 0.0
-        self.weather = Weather()
+        self.weather = NetworkFaults()
         self.disk = Disk(self.root / "state")
-        self.upstream = Upstream(habits or Habits(), self.upstream_clock)
-        self.sends = Sends(self.disk.folder / "state.db", self.upstream.label)
-        self.told = Told()
+        self.upstream = Upstream(habits or ApiOptions(), self.upstream_clock)
+        self.sends = SentMutations(self.disk.folder / "state.db", self.upstream.label)
+        self.told = ResponseLog()
         self.numbers = 0
         self._processes: dict[str, Process] = {}
         self._background: list[asyncio.Task[Any]] = []
         self._cut = False
         self._patches = _repeatable(seed, self.schedule)
         self._patches.__enter__()
-        self._around = Around(
+        self._around = SharedEnvironment(
             self.disk, self.schedule, self.upstream, self.weather, policy(), self.clock, self.sends.note
         )
 
@@ -131,32 +131,32 @@ class World:
         return self.upstream_clock() - self.set_back
 
     def upstream_clock(self) -> float:
-        """The same as upstream reads them: on a machine whose clock nobody sets."""
+        """Seconds since the epoch, as upstream reads them. Its clock is never changed."""
         return NOON + self.loop.now
 
-    def number(self) -> int:
-        """One that no other call has."""
+    def unique_number(self) -> int:
+        """Return a number that no other call has."""
         self.numbers += 1
         return self.numbers
 
     def process(self, name: str) -> Process:
-        """The process by this name, started where it is not running."""
+        """Return the process with this name, and start it if it is not running."""
         found = self._processes.get(name)
         if found is None:
             found = self._processes[name] = Process(name, self._around)
-            self._background.append(found.start(found.settle()))
+            self._background.append(found.start(found.reconcile_interrupted()))
         return found
 
     def step(self, acts: Iterable[tuple[str, Any]], how: Step | None = None) -> list[BaseException | Any]:
-        """Let all of these act at once: pairs of a process's name and a function that gets it and acts.
+        """Run actions concurrently: pairs of a process's name and a function that takes the process.
 
-        What each came to; `Crashed` where the process was killed under it.
+        Returns each action's result, or `ProcessKilled` if the process was killed during it.
         """
         how = how or Step()
         self.schedule.begin(
             how.seed, lambda life: self._kill(life, power=how.power), how.kill_at, stalls=how.rough / 20
         )
-        self.weather.chance, self.disk.chance = chance(how.seed + 1), chance(how.seed + 2)
+        self.weather.chance, self.disk.chance = seeded_random(how.seed + 1), seeded_random(how.seed + 2)
         self.weather.rough, self.disk.failing = how.rough, how.failing
         self.weather.next_mutations = list(how.mutations)
         try:
@@ -172,20 +172,20 @@ class World:
         return found
 
     def wait(self, seconds: float, seed: int = 0) -> None:
-        """Let time pass; what is due meanwhile happens."""
+        """Let time pass, with everything that is due meanwhile."""
         self.schedule.begin(seed, lambda life: None)
         self.loop.run_until_complete(asyncio.sleep(seconds))
         self._look_back()
 
     def kill(self, name: str, *, power: bool = False) -> None:
-        """Kill a process between two steps; by a power cut all of them, and what was not synced is gone."""
+        """Kill a process between two steps. A power cut kills every process and loses what was not synced."""
         if name in self._processes or power:
             for victim in self._processes if power else [name]:
                 self._kill(self._processes[victim].life, power=power)
             self._bury()
 
     def close(self) -> None:
-        """Let everything go."""
+        """Release every resource."""
         self.kill(NAMES[0], power=True)
         self.loop.close()
         self._patches.__exit__(None, None, None)
@@ -211,8 +211,8 @@ class World:
     def _bury(self) -> None:
         for name, process in list(self._processes.items()):
             if not process.life.alive:
-                # What it was at unwinds first: a dead process has nothing half open.
-                self.loop.run_until_complete(_over(process.tasks))
+                # Unwind its tasks first, because a dead process has no open transaction.
+                self.loop.run_until_complete(_finished(process.tasks))
                 process.drop()
                 del self._processes[name]
         if self._cut:
@@ -220,7 +220,7 @@ class World:
             self._cut = False
 
     def _look_back(self) -> None:
-        """What went on in the background must not fail unforeseen."""
+        """Fail if background work failed unexpectedly."""
         over = [task for task in self._background if task.done()]
         self._background = [task for task in self._background if not task.done()]
         for task in over:
@@ -229,7 +229,7 @@ class World:
                 raise error
 
 
-async def _over(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def _finished(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -243,19 +243,19 @@ def _current() -> asyncio.Task[Any] | None:
 def _of_a_crash(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(_of_a_crash(inner) for inner in error.exceptions)
-    return isinstance(error, Crashed | asyncio.CancelledError)
+    return isinstance(error, ProcessKilled | asyncio.CancelledError)
 
 
 def _memory() -> str | None:
-    """A file system in memory where there is one: what survives is for `Disk` to say, not for a slow sync."""
+    """Return an in-memory file system, if any. `Disk` models what survives, so slow syncs are unnecessary."""
     shared = Path("/dev/shm")  # noqa: S108 - looked at, not trusted
     return str(shared) if shared.is_dir() else None
 
 
 @contextmanager
 def _repeatable(seed: int, schedule: Schedule) -> Iterator[None]:
-    """The same chance each time, and no threads."""
-    drawn = chance(seed)
+    """Make random values repeatable and run threads inline."""
+    drawn = seeded_random(seed)
     state = random.getstate()
     random.seed(seed)
 

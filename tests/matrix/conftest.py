@@ -1,4 +1,4 @@
-"""The server of fake tools that the tests of the protocol use."""
+"""Fixtures: the fake tool server of the protocol tests."""
 
 from __future__ import annotations
 

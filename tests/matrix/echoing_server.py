@@ -1,4 +1,4 @@
-"""The real server, with an upstream that repeats a national id: `python -m tests.matrix.echoing_server`."""
+"""The server with an upstream that repeats a national id: `python -m tests.matrix.echoing_server`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from machines_mcp.partner.resources.kyc import Kyc
 
 
 async def submit(self: Kyc, user_id: str, application: KycApplication) -> Any:
-    """Stands for an API that has begun to say what it was told."""
+    """Stands in for an API that repeats what it received."""
     return KycStatus(status=f"pending {application.national_id}", is_terms_of_service_accepted=False)
 
 

@@ -1,6 +1,6 @@
-"""The real server with a leak planted in every channel: `python -m tests.matrix.leaky_server`, settings as always.
+"""The server with a leak planted in every channel: `python -m tests.matrix.leaky_server`, with the usual settings.
 
-LEAK is what leaks; LEAK_KNOWN makes it a secret that the server knows. LEAK_DEBUG sets every library's logger to DEBUG.
+LEAK is the leaked text. LEAK_KNOWN makes it a secret that the server knows. LEAK_DEBUG sets every logger to DEBUG.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ class Said(Output):
 
 @tool(title="Say", toolset="always", action_class=ActionClass.READ)
 async def say(call: Call[Any], args: Nothing) -> Said:
-    """Show it in a field."""
+    """Leak it in a text field."""
     return Said(text=f"it is {LEAK}.")
 
 
 @tool(title="Show", toolset="always", action_class=ActionClass.READ)
 async def show(call: Call[Any], args: Nothing) -> Said:
-    """Show it in a field for ids, as upstream might by mistake, and beside it."""
+    """Leak it in a field for ids, as upstream might by mistake, and in the field next to it."""
     return Said(text=LEAK, id=Verbatim(f"id-{LEAK}"))
 
 
 @tool(title="Suggest", toolset="always", action_class=ActionClass.READ)
 async def suggest(call: Call[Any], args: Nothing) -> Said:
-    """Show it in a next step."""
+    """Leak it in a next step."""
     return Said(
         text="", next_steps=[NextStepOutput(tool="status", why=LEAK, arguments={LEAK: LEAK, "deep": [{"x": LEAK}]})]
     )
@@ -66,14 +66,14 @@ async def suggest(call: Call[Any], args: Nothing) -> Said:
 
 @tool(title="Tell", toolset="always", action_class=ActionClass.READ)
 async def tell(call: Call[Any], args: Nothing) -> Said:
-    """Show it in a progress notification."""
+    """Leak it in a progress notification."""
     await call.progress(0.5, f"half of {LEAK}")
     return Said(text="told")
 
 
 @tool(title="Fail", toolset="always", action_class=ActionClass.READ)
 async def fail(call: Call[Any], args: How) -> Said:
-    """Show it in each kind of error."""
+    """Leak it in each kind of error."""
     match args.how:
         case "refusal":
             raise ToolError(Code.NOT_FOUND, message=LEAK, details={"reason": LEAK})
@@ -95,13 +95,13 @@ async def _approval_details(call: Call[Any], args: Nothing) -> ApprovalDetails:
 
 @tool(title="Ask", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)
 async def ask(call: Call[Any], args: Nothing) -> Said:
-    """Show it in a question."""
+    """Leak it in a question."""
     return Said(text="asked")
 
 
 @tool(title="Noise", toolset="always", action_class=ActionClass.READ)
 async def noise(call: Call[Any], args: Nothing) -> Said:
-    """Show it on standard error, in every way that a library does by accident."""
+    """Leak it on standard error, in every way that a library might."""
     for name in ("some_library", "httpx", "mcp.server", "uvicorn.access", "asyncio"):
         try:
             raise ValueError(LEAK)
@@ -127,7 +127,7 @@ def _debug(level: str, configure: Any = log_config.configure) -> None:
 
 
 def plant() -> None:
-    """Leaks outside the tools: descriptions, prompts, resources, completions, the server's own introduction."""
+    """Leak it outside the tools: in descriptions, prompts, resources, completions and the server's instructions."""
     described = replace(say, name="described", description=f"It is {LEAK}.")
     catalog.TOOLS = (*catalog.TOOLS, say, show, suggest, tell, fail, ask, noise, described)
     known = dict(prompts.load_prompts())
@@ -141,7 +141,7 @@ def plant() -> None:
 
 
 def learn(secret: Secret) -> None:
-    """Make every server of this process know it."""
+    """Add it to the known secrets of every server in this process."""
     make = app.App.__init__
 
     def made(self: app.App, *given: Any, **named: Any) -> None:

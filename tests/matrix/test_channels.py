@@ -1,7 +1,7 @@
-"""A leak planted in each channel to the client, over real stdio in both eras.
+"""A leak planted in each channel to the client, over stdio in both protocol eras.
 
-What is known is withheld, and the audit holds the alarm; what looks like a card number is masked. That the plants are
-where they should be is seen by one that is neither and comes through.
+A known secret is withheld and the alarm is audited. A text that looks like a card number is masked. A harmless text
+comes through everywhere, which proves that the leaks are in place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HARMLESS = "harmless-7f3a-9c21"
 BLOCKED = {"code": -32603, "message": "output.blocked"}
 SECRET = "mst_Qw7rT2pLx9Vb4Nc8Kd1Z"
 
-# What to ask for, by the channel that answers.
+# The requests, by the channel of their response.
 CHANNELS: dict[str, tuple[str, dict[str, Any]]] = {
     "a field": ("tools/call", {"name": "say", "arguments": {}}),
     "a field for ids": ("tools/call", {"name": "show", "arguments": {}}),
@@ -48,7 +48,7 @@ CHANNELS: dict[str, tuple[str, dict[str, Any]]] = {
         {"ref": {"type": "ref/prompt", "name": "issue_card"}, "argument": {"name": "limit", "value": ""}},
     ),
 }
-# What is never shown, whatever it holds: no text of an exception leaves, known or not.
+# Never shown, whatever it contains. No exception text reaches the client.
 SILENT = {
     "an exception": ("tools/call", {"name": "fail", "arguments": {"how": "exception"}}),
     "a group of exceptions": ("tools/call", {"name": "fail", "arguments": {"how": "group"}}),
@@ -68,13 +68,13 @@ SILENT = {
 
 @pytest.fixture
 def dialog(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client says that it has one."""
+    """Declare dialog support."""
     monkeypatch.setitem(process._HELLO, "capabilities", {"elicitation": {}})
     monkeypatch.setitem(process._ENVELOPE, "io.modelcontextprotocol/clientCapabilities", {"elicitation": {}})
 
 
 async def ask(served: Served, method: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every line up to the answer, which is the last; a question on the way is declined."""
+    """Return every line up to the response, which is last. Questions on the way are declined."""
     given = json.loads(json.dumps(process.request(served.era, "asked", method, params)))
     given["params"]["_meta"] = {**given["params"].get("_meta", {}), **params.get("_meta", {})}
     await served.send(given)
@@ -90,7 +90,7 @@ async def ask(served: Served, method: str, params: dict[str, Any]) -> list[dict[
 
 @pytest.fixture
 async def started(tmp_path: Path, dialog: None) -> AsyncIterator[Any]:
-    """Starts leaky servers, one after the other."""
+    """Start leaky servers one after the other."""
 
     async with anyio.create_task_group():
 
@@ -101,35 +101,33 @@ async def started(tmp_path: Path, dialog: None) -> AsyncIterator[Any]:
 
 
 def alarms(folder: Path) -> list[str]:
-    """The alarms in the audit of the one state folder there."""
+    """Return the alarms in the audit of the single state folder."""
     (database,) = (path for path in folder.rglob("*.db") if not path.name.startswith("sandbox"))
     with sqlite3.connect(database) as db:
         return [code for (code,) in db.execute("SELECT code FROM audit WHERE kind = 'alarm'")]
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_is_neither_a_secret_nor_looks_like_one_comes_through_everywhere(started: Any, era: Era) -> None:
-    # So the plants are where they should be.
+async def test_harmless_text_comes_through_every_channel(started: Any, era: Era) -> None:
+    # This proves that the leaks are in place.
     async with started(era, HARMLESS) as served:
         for channel, (method, params) in CHANNELS.items():
             assert HARMLESS in json.dumps(await ask(served, method, params)), channel
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_secret_leaves_by_no_channel_and_the_alarm_is_in_the_audit(
-    started: Any, tmp_path: Path, era: Era
-) -> None:
+async def test_known_secret_leaves_by_no_channel_and_is_audited(started: Any, tmp_path: Path, era: Era) -> None:
     async with started(era, SECRET, LEAK_KNOWN="1") as served:
         for channel, (method, params) in CHANNELS.items():
             if channel == "a question":
                 continue
             lines = await ask(served, method, params)
             if channel == "a progress notification":
-                assert [line.get("method") for line in lines] == [None], "the notification is dropped"
+                assert [line.get("method") for line in lines] == [None], "the notification must be dropped"
                 assert lines[-1]["result"]["structuredContent"]["text"] == "told"
             else:
                 assert lines[-1]["error"] == BLOCKED, channel
-        if era == "2026-07-28":  # in the older era it was withheld at the greeting
+        if era == "2026-07-28":  # in the older era, the handshake withheld it
             assert (await ask(served, "server/discover", {}))[-1]["error"] == BLOCKED
         await served.hang_up()
         await served.ended()
@@ -139,7 +137,7 @@ async def test_a_secret_leaves_by_no_channel_and_the_alarm_is_in_the_audit(
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_question_with_a_secret_is_not_asked(started: Any, tmp_path: Path, era: Era) -> None:
+async def test_question_with_a_secret_is_not_asked(started: Any, tmp_path: Path, era: Era) -> None:
     async with started(era, SECRET, LEAK_KNOWN="1") as served:
         with anyio.fail_after(PATIENCE):
             method, params = CHANNELS["a question"]
@@ -149,7 +147,7 @@ async def test_a_question_with_a_secret_is_not_asked(started: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_card_number_is_masked_in_every_channel(started: Any, tmp_path: Path, era: Era) -> None:
+async def test_card_number_is_masked_in_every_channel(started: Any, tmp_path: Path, era: Era) -> None:
     number = card_number()
     async with started(era, number) as served:
         for channel, (method, params) in CHANNELS.items():
@@ -163,9 +161,7 @@ async def test_a_card_number_is_masked_in_every_channel(started: Any, tmp_path: 
 
 @pytest.mark.parametrize("leak", [SECRET, HARMLESS, "number"])
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_a_client_makes_up_and_what_an_exception_says_is_repeated_nowhere(
-    started: Any, era: Era, leak: str
-) -> None:
+async def test_client_supplied_values_and_exception_texts_are_not_repeated(started: Any, era: Era, leak: str) -> None:
     leak = card_number() if leak == "number" else leak
     async with started(era, leak, **({"LEAK_KNOWN": "1"} if leak == SECRET else {})) as served:
         mark = served.mark()
@@ -177,7 +173,7 @@ async def test_what_a_client_makes_up_and_what_an_exception_says_is_repeated_now
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_standard_error_at_debug_holds_no_value(started: Any, era: Era) -> None:
+async def test_stderr_at_debug_level_contains_no_value(started: Any, era: Era) -> None:
     async with started(era, HARMLESS, LEAK_DEBUG="1") as served:
         lines = await ask(served, "tools/call", {"name": "noise", "arguments": {}})
         assert lines[-1]["result"]["structuredContent"]["text"] == "made"

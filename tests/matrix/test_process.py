@@ -1,4 +1,4 @@
-"""What the server as a process shows beside its answers: its files, its environment, its seals, its hints."""
+"""What a server process exposes besides its responses: files, environment, sealed state and caching hints."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ PRIVATE = [str(PERSON[name]) for name in ("national_id", "email", "address_line1
 
 @pytest.fixture(autouse=True)
 def dialog(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client says that it has one."""
+    """Declare dialog support."""
     monkeypatch.setitem(process._HELLO, "capabilities", {"elicitation": {}})
     monkeypatch.setitem(process._ENVELOPE, "io.modelcontextprotocol/clientCapabilities", {"elicitation": {}})
 
 
 async def call(served: Served, tool: str, **arguments: Any) -> dict[str, Any]:
-    """A call whose question, if it has one, is accepted; what the answer's text holds."""
+    """Call a tool, accept its question if any, and return the result's object."""
     params: dict[str, Any] = {"name": tool, "arguments": {"user_id": USER, **arguments}}
     await served.send(process.request(served.era, "asked", "tools/call", params))
     while True:
@@ -61,7 +61,7 @@ async def call(served: Served, tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def with_a_card(served: Served) -> str:
-    """A user with a card, and its id."""
+    """Create a user with a card and return both ids."""
     assert (await call(served, "submit_kyc", **PERSON))["status"]
     assert (await call(served, "accept_agreements"))["accepted"] is True
     card: str = (await call(served, "create_card", label="Canary Groceries"))["card_id"]
@@ -69,20 +69,20 @@ async def with_a_card(served: Served) -> str:
 
 
 def partner_key(folder: Path) -> str:
-    """The key of the simulator that the server has started."""
+    """Return the partner key of the simulator that the server started."""
     (notes,) = folder.rglob("sandbox.json")
     return str(json.loads(notes.read_text("utf-8"))["partner_key"])
 
 
 def written(folder: Path) -> Iterator[tuple[str, str]]:
-    """The files that the server wrote, as text; not those of the simulator, which is upstream."""
+    """Return the files the server wrote, as text, without those of the simulator."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.name.startswith("sandbox"):
             yield path.name, path.read_bytes().decode("latin-1")
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_a_killed_server_leaves_behind_holds_no_value(tmp_path: Path, era: Era) -> None:
+async def test_killed_server_leaves_no_value_behind(tmp_path: Path, era: Era) -> None:
     async with serving(tmp_path, era) as served:
         card = await with_a_card(served)
         assert (await call(served, "reveal_card", card_id=card, sink="none"))["status"] == "verified"
@@ -91,8 +91,10 @@ async def test_what_a_killed_server_leaves_behind_holds_no_value(tmp_path: Path,
         await served.ended()
         said = served.said_since((0, 0))
     files = dict(written(tmp_path / "state"))
-    assert any(name.endswith("-wal") and text for name, text in files.items()), "the write-ahead log is looked at too"
-    assert any(card in text for text in files.values()), "what may be kept is found"
+    assert any(name.endswith("-wal") and text for name, text in files.items()), (
+        "the scan must include the write-ahead log"
+    )
+    assert any(card in text for text in files.values()), "the scan must find values that may be kept"
     guard = OutputFilter()
     for secret in (*PRIVATE, key):
         guard.add_secret(Secret(secret))
@@ -102,7 +104,7 @@ async def test_what_a_killed_server_leaves_behind_holds_no_value(tmp_path: Path,
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="Linux tells what a process was started with")
-async def test_no_process_is_started_with_a_secret_and_the_vault_with_nothing(tmp_path: Path) -> None:
+async def test_no_process_starts_with_a_secret_and_the_vault_with_nothing(tmp_path: Path) -> None:
     seen: dict[str, tuple[str, str]] = {}
 
     def look(pid: int) -> None:
@@ -138,7 +140,7 @@ async def test_no_process_is_started_with_a_secret_and_the_vault_with_nothing(tm
 
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="the limits of other processes are told on Linux")
-async def test_neither_the_server_nor_its_simulator_can_leave_a_core(tmp_path: Path) -> None:
+async def test_server_and_simulator_can_not_dump_core(tmp_path: Path) -> None:
     async with serving(tmp_path, "2026-07-28") as served:
         await call(served, "create_session", purpose="kyc")
         server = psutil.Process(served.process.pid)
@@ -146,7 +148,7 @@ async def test_neither_the_server_nor_its_simulator_can_leave_a_core(tmp_path: P
             assert found.rlimit(psutil.RLIMIT_CORE) == (0, 0), found.name()
 
 
-async def test_the_sealed_state_holds_the_intents_id_and_nothing_of_the_question(tmp_path: Path) -> None:
+async def test_sealed_state_holds_only_the_approval_id(tmp_path: Path) -> None:
     async with serving(tmp_path, "2026-07-28", command=LEAKY, LEAK=LEAK) as served:
         (line,) = await ask(served, "tools/call", {"name": "ask", "arguments": {}})
         sealed = line["result"]["requestState"]
@@ -167,7 +169,7 @@ LISTS = {
 }
 
 
-async def test_whatever_can_be_cached_is_private_and_stale_at_once(tmp_path: Path) -> None:
+async def test_cacheable_responses_are_private_and_expire_immediately(tmp_path: Path) -> None:
     async with serving(tmp_path, "2026-07-28") as served:
         for method, params in LISTS.items():
             result = (await ask(served, method, params))[-1]["result"]
@@ -175,8 +177,8 @@ async def test_whatever_can_be_cached_is_private_and_stale_at_once(tmp_path: Pat
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_national_id_under_way_is_withheld_wherever_it_would_show(tmp_path: Path, era: Era) -> None:
-    # An upstream that repeats the id in its answer, as a text that the tool shows.
+async def test_national_id_in_flight_is_withheld_wherever_it_appears(tmp_path: Path, era: Era) -> None:
+    # Upstream repeats the id in its response, in a text that the tool displays.
     leaky = ("-m", "tests.matrix.echoing_server", "serve")
     async with serving(tmp_path, era, command=leaky) as served:
         params = {"name": "submit_kyc", "arguments": {"user_id": USER, **PERSON}}

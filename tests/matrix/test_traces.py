@@ -1,4 +1,4 @@
-"""OpenTelemetry: an operator may switch it on; no argument, answer or error text stands in a span."""
+"""OpenTelemetry: when an operator enables it, spans contain no argument, response or error text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _spans = InMemorySpanExporter()
 
 @pytest.fixture(scope="module", autouse=True)
 def traced() -> None:
-    """A provider can be set once for a process, so it stays; without a reader of the spans it costs little."""
+    """A provider can be set only once per process, so it stays. It costs little without a span reader."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(_spans))
     trace.set_tracer_provider(provider)
@@ -38,7 +38,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 
 def said(spans: InMemorySpanExporter) -> str:
-    """All spans as JSON, but those of the test's own client."""
+    """Return all spans as JSON, except those of the test's own client."""
     found = [span for span in spans.get_finished_spans() if not _of_the_client(span)]
     return "".join(span.to_json() for span in found)
 
@@ -47,7 +47,7 @@ def _of_the_client(span: Any) -> bool:
     return str(span.attributes.get("mcp.method.name", "")) != "elicitation/create" and "MCP send" in span.name
 
 
-async def test_a_span_would_be_seen(spans: InMemorySpanExporter) -> None:
+async def test_span_is_recorded(spans: InMemorySpanExporter) -> None:
     with trace.get_tracer("mcp-python-sdk").start_as_current_span(CANARY):
         pass
     assert CANARY in said(spans)
@@ -64,7 +64,7 @@ async def _everything(client: Client) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_no_value_of_a_call_stands_in_a_span(home: House, era: Era, spans: InMemorySpanExporter) -> None:
+async def test_span_contains_no_value_of_a_call(home: House, era: Era, spans: InMemorySpanExporter) -> None:
     async with home.client(era, says("accept")) as client:
         await _everything(client)
     assert home.world.paid
@@ -72,7 +72,7 @@ async def test_no_value_of_a_call_stands_in_a_span(home: House, era: Era, spans:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_no_text_of_an_exception_stands_in_a_span(home: House, era: Era, spans: InMemorySpanExporter) -> None:
+async def test_span_contains_no_exception_text(home: House, era: Era, spans: InMemorySpanExporter) -> None:
     async def fail() -> None:
         raise LookupError(CANARY)
 
@@ -84,9 +84,7 @@ async def test_no_text_of_an_exception_stands_in_a_span(home: House, era: Era, s
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_words_of_a_client_that_does_not_ask_stand_in_no_span(
-    home: House, era: Era, spans: InMemorySpanExporter
-) -> None:
+async def test_span_contains_no_error_text_of_a_client(home: House, era: Era, spans: InMemorySpanExporter) -> None:
     person = Person(types.ErrorData(code=-32000, message=CANARY, data={"why": CANARY}))
     async with home.client(era, person) as client:
         if era == "legacy":

@@ -1,4 +1,4 @@
-"""Bugs to plant: each takes one thing away that keeps an intent from happening twice, or not at all, unseen."""
+"""Planted bugs: each removes one protection against duplicate or lost calls."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _plant(make: Callable[[], Sequence[Swap]]) -> Callable[[], Sequence[Swap]]:
 
 @contextmanager
 def planted(name: str) -> Iterator[None]:
-    """The product with this bug."""
+    """Patch the product with this bug."""
     with ExitStack() as stack:
         for place, attribute, instead in PLANTS[name]():
             stack.enter_context(patch.object(place, attribute, instead))
@@ -68,7 +68,7 @@ def no_key() -> Sequence[Swap]:
 
 @_plant
 def double_consume() -> Sequence[Swap]:
-    """Whether the grant is there is read, and then it is taken, in a transaction of its own."""
+    """A grant is checked and consumed in two transactions."""
 
     async def consume(self: ApprovalStore, approval: Approval) -> bool:
         fresh = await self.get(approval.id)
@@ -88,7 +88,7 @@ def double_consume() -> Sequence[Swap]:
 
 @_plant
 def cap_before_reserve() -> Sequence[Swap]:
-    """Limits are looked at before the transaction that reserves, and not in it, nor again when the grant is used."""
+    """Limits are checked before the transaction that reserves, not in it, and not when the grant is used."""
     whole = ApprovalStore.open
 
     async def opened(self: ApprovalStore, call_request: CallRequest, details: ApprovalDetails) -> Approval:
@@ -103,7 +103,7 @@ def cap_before_reserve() -> Sequence[Swap]:
 
 @_plant
 def audit_skipped() -> Sequence[Swap]:
-    """That a grant is taken is not in the audit."""
+    """Consuming a grant is not recorded in the audit log."""
     whole = ApprovalStore._record_change
 
     def tell(
@@ -117,7 +117,7 @@ def audit_skipped() -> Sequence[Swap]:
 
 @_plant
 def journal_after() -> Sequence[Swap]:
-    """A mutation is in the journal when its answer has come, and not before."""
+    """A mutation is recorded in the journal only after its response."""
     begin, end = Journal.begin, Journal.end
     begun: dict[str, Any] = {}
 
@@ -132,18 +132,18 @@ def journal_after() -> Sequence[Swap]:
 
 
 @_plant
-def given_back_in_doubt() -> Sequence[Swap]:
-    """A grant whose call is in doubt may be used again."""
+def grant_returned_while_unresolved() -> Sequence[Swap]:
+    """The grant of an unresolved call may be used again."""
 
     async def refused(self: ToolRunner, approval: Approval, refusal: ToolError) -> ToolError:
         return await self._return_grant(approval, refusal)
 
-    return [(ToolRunner, "_refused", refused)]
+    return [(ToolRunner, "_after_error", refused)]
 
 
 @_plant
-def quote_released_in_doubt() -> Sequence[Swap]:
-    """The quote of a withdrawal that is in doubt may be used again."""
+def quote_released_while_unresolved() -> Sequence[Swap]:
+    """The quote of an unresolved withdrawal may be used again."""
 
     async def release(call: UserCall, withdrawal_id: Any, error: Exception) -> None:
         await call.services.withdrawals.release(withdrawal_id)
@@ -153,7 +153,7 @@ def quote_released_in_doubt() -> Sequence[Swap]:
 
 @_plant
 def quote_used_twice() -> Sequence[Swap]:
-    """That a quote is still good is read, and then it is used."""
+    """A quote is checked and used in two transactions."""
     whole = Withdrawals.begin
 
     async def begin(self: Withdrawals, quote: Any) -> Any:
@@ -166,7 +166,7 @@ def quote_used_twice() -> Sequence[Swap]:
 
 @_plant
 def withdrawal_resent() -> Sequence[Swap]:
-    """A withdrawal whose answer was lost is asked for once more."""
+    """A withdrawal whose response was lost is sent again."""
 
     async def again(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
         terms: Mapping[str, Any] = begun.quote.terms
@@ -178,19 +178,19 @@ def withdrawal_resent() -> Sequence[Swap]:
 
 @_plant
 def resent_at_once() -> Sequence[Swap]:
-    """A card that is not there yet is asked for once more without waiting for what is under way."""
+    """A missing card is created again without waiting for requests in flight."""
     return [(reconcile_cards, "too_early", lambda call, entry: None)]
 
 
 @_plant
-def living_taken_for_dead() -> Sequence[Swap]:
-    """What another process is at work on is taken for cut short."""
+def live_process_taken_for_dead() -> Sequence[Swap]:
+    """A call that another process is executing is treated as interrupted."""
     return [(ProcessLocks, "alive", lambda self, owner: False)]
 
 
 @_plant
-def settled_by_many() -> Sequence[Swap]:
-    """All who want to go to work on what was cut short do."""
+def reconciled_by_all() -> Sequence[Swap]:
+    """Every process reconciles an interrupted call at the same time."""
 
     async def take_over(self: Executions, approval_id: str) -> Approval | None:
         found = await self._store.read(lambda db: find(db, approval_id))

@@ -1,4 +1,4 @@
-"""A process that is killed at any point of a call leaves nothing doubled, lost, or in doubt for long."""
+"""A call killed at any point is neither repeated nor lost, and does not stay unresolved for long."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 import pytest
 
-from tests.machine.callers import ask, call, decide, deposit
-from tests.machine.ending import settle
+from tests.machine.actors import ask, call, decide, deposit
 from tests.machine.network import Fault
 from tests.machine.process import Process
-from tests.machine.rows import approvals, reading
-from tests.machine.upstream import Habits
-from tests.machine.world import Ask, Step, World
+from tests.machine.recovery import recover_and_check
+from tests.machine.state_rows import approvals, reading
+from tests.machine.upstream import ApiOptions
+from tests.machine.world import GatedCall, Step, World
 
-IGNORED = Habits(honours_keys=False)
-HONOURED = Habits(honours_keys=True, signs_after=0.0)
+IGNORED = ApiOptions(honours_keys=False)
+HONOURED = ApiOptions(honours_keys=True, signs_after=0.0)
 LIMIT = {"limit_amount_cents": 1_234, "limit_frequency": "allTime"}
 
 
 @contextmanager
-def granted(tool: str, habits: Habits) -> Iterator[tuple[World, Ask]]:
-    """A world in which such a call was asked for and approved."""
+def granted(tool: str, habits: ApiOptions) -> Iterator[tuple[World, GatedCall]]:
+    """Return a world in which such a call was requested and approved."""
     world = World(habits)
     try:
-        what = Ask(tool, {"user_id": "user-1"})
+        what = GatedCall(tool, {"user_id": "user-1"})
         if tool == "create_withdrawal":
             terms = {"amount_cents": 2_500, "currency": "usdc", "network": "base", "address": "0x" + "cd" * 20}
             quoted: list[Any] = world.step([("A", lambda one: one.call("quote_withdrawal", what.arguments | terms))])
@@ -36,9 +36,9 @@ def granted(tool: str, habits: Habits) -> Iterator[tuple[World, Ask]]:
         elif tool == "create_card":
             what.arguments |= LIMIT | {"label": "a label"}
         else:
-            made = Ask("create_card", {"user_id": "user-1"})
+            made = GatedCall("create_card", {"user_id": "user-1"})
             _through(world, made)
-            what.arguments["card_id"] = world.upstream.made("card")[0].id
+            what.arguments["card_id"] = world.upstream.created("card")[0].id
             what.arguments |= LIMIT if tool == "update_card" else {}
         world.step([("A", lambda process: ask(world, process, what))])
         world.step([("A", lambda process: decide(process, what.id or "", yes=True))])
@@ -47,49 +47,49 @@ def granted(tool: str, habits: Habits) -> Iterator[tuple[World, Ask]]:
         world.close()
 
 
-def _through(world: World, what: Ask) -> None:
+def _through(world: World, what: GatedCall) -> None:
     world.step([("A", lambda process: ask(world, process, what))])
     world.step([("A", lambda process: decide(process, what.id or "", yes=True))])
     world.step([("A", lambda process: call(world, process, what))])
 
 
 @dataclass
-class Ends:
-    """What became of an intent, killed at each point of its call in turn and then called once more."""
+class KillResults:
+    """The outcomes of an approved call that was killed at each of its points in turn and then repeated."""
 
     states: Counter[str] = field(default_factory=Counter)
-    made: Counter[int] = field(default_factory=Counter)
-    """How many upstream had of it when the process was dead."""
+    created: Counter[int] = field(default_factory=Counter)
+    """The number of upstream effects at the time of the kill."""
 
 
-def at_each(tool: str, habits: Habits, fault: Fault | None = None) -> Ends:
-    """Kill it everywhere. Whatever must hold is looked at when all has come to rest."""
-    ends = Ends()
+def at_each(tool: str, habits: ApiOptions, fault: Fault | None = None) -> KillResults:
+    """Kill the call at every point, and check the invariants after recovery."""
+    ends = KillResults()
     for at in range(1, points(tool, habits) + 1):
         with granted(tool, habits) as (world, what):
             before = len(world.upstream.things) + len(world.upstream.changes)
             how = Step(kill_at=at, power=True, mutations=(fault,))
             world.step([("A", lambda process: call(world, process, what))], how)
-            ends.made[len(world.upstream.things) + len(world.upstream.changes) - before] += 1
-            settle(world)
+            ends.created[len(world.upstream.things) + len(world.upstream.changes) - before] += 1
+            recover_and_check(world)
             with reading(world.disk.folder / "state.db") as db:
                 ends.states.update(row.state for row in approvals(db) if row.id == what.id)
     return ends
 
 
-def points(tool: str, habits: Habits) -> int:
-    """How many points such a call passes."""
+def points(tool: str, habits: ApiOptions) -> int:
+    """Count the points of such a call."""
     with granted(tool, habits) as (world, what):
         world.step([("A", lambda process: call(world, process, what))])
         return world.schedule.passed
 
 
 @pytest.mark.parametrize("tool", ["create_card", "create_withdrawal"])
-def test_a_call_that_is_killed_at_any_point_happens_once_or_is_left_to_a_person(tool: str) -> None:
+def test_call_killed_at_any_point_runs_once_or_needs_a_person(tool: str) -> None:
     ends = at_each(tool, IGNORED)
 
-    assert ends.made.keys() == {0, 1}
-    # Asked for again while the yes holds, a card is there in the end; money that may be out is for a person.
+    assert ends.created.keys() == {0, 1}
+    # Repeated while the approval is valid, a card gets created. A withdrawal that may have left needs a person.
     assert ends.states.keys() == ({"done"} if tool == "create_card" else {"done", "executing"})
 
 
@@ -97,7 +97,9 @@ def test_a_call_that_is_killed_at_any_point_happens_once_or_is_left_to_a_person(
 @pytest.mark.parametrize("habits", [IGNORED, HONOURED], ids=["keys ignored", "keys honoured"])
 @pytest.mark.parametrize("fault", [None, "lost", "never", "late", "after_5xx", "broken"])
 @pytest.mark.parametrize("tool", ["create_card", "create_withdrawal", "update_card", "close_card"])
-def test_whatever_fails_before_it_is_killed(tool: str, fault: Fault | None, habits: Habits) -> None:
+def test_call_with_a_network_fault_and_a_kill_runs_at_most_once(
+    tool: str, fault: Fault | None, habits: ApiOptions
+) -> None:
     ends = at_each(tool, habits, fault=fault)
 
     assert ends.states.keys() <= ({"done", "executing"} if tool == "create_withdrawal" else {"done", "failed"})
@@ -105,7 +107,7 @@ def test_whatever_fails_before_it_is_killed(tool: str, fault: Fault | None, habi
 
 
 @pytest.mark.check
-def test_a_deposit_that_is_killed_at_any_point_is_in_audit_and_journal_first() -> None:
+def test_deposit_killed_at_any_point_is_already_in_audit_and_journal() -> None:
     passed, at = 1, 0
     while at < passed:
         at += 1
@@ -117,8 +119,8 @@ def test_a_deposit_that_is_killed_at_any_point_is_in_audit_and_journal_first() -
 
             world.step([("A", act)], Step(kill_at=at, power=True))
             passed = world.schedule.passed + 1 if at == world.schedule.passed else at
-            settle(world)
-            assert len(world.upstream.made("deposit")) <= 1
+            recover_and_check(world)
+            assert len(world.upstream.created("deposit")) <= 1
         finally:
             world.close()
     assert at > 10

@@ -1,4 +1,4 @@
-"""Who acts in a world: a model that calls tools, and people who say yes and no."""
+"""The actors of a world: a model that calls tools, and people who approve or reject."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import anyio
 
 from machines_mcp.storage.database import StoreUnavailable
 from tests.machine.process import Dialog, Process
-from tests.machine.world import Ask, World
+from tests.machine.world import GatedCall, World
 
 Act: TypeAlias = Callable[[Process], Awaitable[Any]]
 Kind = Literal[
     "card", "bare", "pay", "double", "limit", "close", "deposit", "twin", "yes", "no", "dialog", "call", "through"
 ]  # fmt: skip
-"""What somebody does. They ask for something new: `card`, `bare` (one without a label), `pay`, `double` (twice for one
-quote), `limit`, `close`; or for the same once more: `twin`. `call` is an ask with its id, `dialog` that by the client's
-dialog, `through` a yes and the call."""
-# As often as it stands here.
+"""An action. Some create a new call: `card`, `bare` (a card without a label), `pay`, `double` (two approvals for one
+quote), `limit`, `close`. `twin` repeats a call's request. `call` is a call with its approval id, `dialog` one that
+the client's dialog approves, and `through` an approval followed by the call."""
+# The repetitions are weights.
 KINDS: tuple[Kind, ...] = (
     "card", "bare", "bare", "pay", "pay", "double", "limit", "close", "deposit",
     "twin", "yes", "no", "dialog", "call", "call", "through", "through",
 )  # fmt: skip
 
 USERS = ("user-1", "user-2")
-# The same few sums come up again and again, so that caps are reached to the cent.
+# Few distinct amounts, so that totals reach the caps exactly.
 SUMS = (1_000, 2_500, 5_000, 12_000)
 
 
 def act(world: World, kind: Kind, pick: int) -> Act:
-    """What somebody does. `pick` chooses the user, the sum, the ask, and whether what is new is let through at once."""
+    """Return an action. `pick` chooses the user, the amount, the call, and whether a new call is approved
+    immediately."""
     user = USERS[pick % 2]
     first = _new(world, kind, pick, user)
     if first is None:
-        return lambda process: about(world, process, kind, pick)
-    return first if pick % 4 < 2 else lambda process: at_once(world, process, first)
+        return lambda process: act_on_known_call(world, process, kind, pick)
+    return first if pick % 4 < 2 else lambda process: ask_approve_and_call(world, process, first)
 
 
 def _new(world: World, kind: Kind, pick: int, user: str) -> Act | None:
@@ -44,8 +45,8 @@ def _new(world: World, kind: Kind, pick: int, user: str) -> Act | None:
         case "card":
             return lambda process: new_card(world, process, user)
         case "bare":
-            limit = {"limit_amount_cents": 20_000 + world.number(), "limit_frequency": "allTime"}
-            return lambda process: ask(world, process, Ask("create_card", {"user_id": user} | limit))
+            limit = {"limit_amount_cents": 20_000 + world.unique_number(), "limit_frequency": "allTime"}
+            return lambda process: ask(world, process, GatedCall("create_card", {"user_id": user} | limit))
         case "pay":
             return lambda process: pay(world, process, user, SUMS[pick // 4 % len(SUMS)])
         case "double":
@@ -58,8 +59,8 @@ def _new(world: World, kind: Kind, pick: int, user: str) -> Act | None:
             return None
 
 
-async def at_once(world: World, process: Process, first: Act) -> None:
-    """Ask, say yes and call again, without a pause."""
+async def ask_approve_and_call(world: World, process: Process, first: Act) -> None:
+    """Request, approve and call again without a pause."""
     before = len(world.told.asks)
     await first(process)
     for what in world.told.asks[before:][:1]:
@@ -69,28 +70,28 @@ async def at_once(world: World, process: Process, first: Act) -> None:
 
 
 async def new_card(world: World, process: Process, user: str) -> None:
-    """Ask for a card like no other."""
-    number = world.number()
+    """Request a card with unique terms."""
+    number = world.unique_number()
     limit = {"limit_amount_cents": 1_000 + number, "limit_frequency": "per7DayPeriod"}
-    await ask(world, process, Ask("create_card", {"user_id": user, "label": f"card {number}"} | limit))
+    await ask(world, process, GatedCall("create_card", {"user_id": user, "label": f"card {number}"} | limit))
 
 
 async def pay(world: World, process: Process, user: str, cents: int) -> None:
-    """Get a quote to a place of its own, and ask for the withdrawal."""
-    terms = {"amount_cents": cents, "currency": "usdc", "network": "base", "address": f"0x{world.number():040x}"}
+    """Quote a withdrawal to a unique destination and request it."""
+    terms = {"amount_cents": cents, "currency": "usdc", "network": "base", "address": f"0x{world.unique_number():040x}"}
     quoted = await process.call("quote_withdrawal", {"user_id": user} | terms)
     if quoted["code"] == "ok":
-        await ask(world, process, Ask("create_withdrawal", {"user_id": user, "quote_id": quoted["quote_id"]}))
+        await ask(world, process, GatedCall("create_withdrawal", {"user_id": user, "quote_id": quoted["quote_id"]}))
 
 
 async def double(world: World, process: Process, user: str, cents: int) -> None:
-    """Have two intents for one quote, both approved, and use them at the same time."""
+    """Approve two requests for one quote and call both at once."""
     asks = world.told.asks
     before = len(asks)
     await pay(world, process, user, cents)
     for first in asks[before : before + 1]:
         await decide(process, first.id or "", yes=True)
-        await ask(world, process, Ask(first.tool, first.arguments))
+        await ask(world, process, GatedCall(first.tool, first.arguments))
         await decide(process, asks[-1].id or "", yes=True)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, world, process, first)
@@ -98,9 +99,10 @@ async def double(world: World, process: Process, user: str, cents: int) -> None:
 
 
 async def deposit(world: World, process: Process, user: str) -> None:
-    """A write that nobody is asked about."""
+    """Create a deposit, which needs no approval."""
     found = await process.call(
-        "create_deposit", {"user_id": user, "currency": "usdc", "network": "base", "amount": float(world.number())}
+        "create_deposit",
+        {"user_id": user, "currency": "usdc", "network": "base", "amount": float(world.unique_number())},
     )
     if found["code"] == "ok":
         world.told.deposits.append(found["deposit_id"])
@@ -108,23 +110,23 @@ async def deposit(world: World, process: Process, user: str) -> None:
 
 
 async def change(world: World, process: Process, kind: Literal["limit", "close"], pick: int) -> None:
-    """Ask for another limit of a card, or for its end."""
-    # Those that a caller was told of.
+    """Request another limit for a card, or close it."""
+    # Cards that a response named.
     known = {told.get("card_id") for told in world.told.outcomes.values()}
-    cards = [card for card in world.upstream.made("card") if card.id in known]
+    cards = [card for card in world.upstream.created("card") if card.id in known]
     if not cards:
         return await new_card(world, process, USERS[pick % 2])
     card = cards[pick % len(cards)]
     whose = {"user_id": card.user, "card_id": card.id}
     if kind == "close":
-        await ask(world, process, Ask("close_card", whose))
+        await ask(world, process, GatedCall("close_card", whose))
     else:
-        limit = {"limit_amount_cents": 50_000 + world.number(), "limit_frequency": "allTime"}
-        await ask(world, process, Ask("update_card", whose | limit))
+        limit = {"limit_amount_cents": 50_000 + world.unique_number(), "limit_frequency": "allTime"}
+        await ask(world, process, GatedCall("update_card", whose | limit))
 
 
-async def ask(world: World, process: Process, what: Ask) -> None:
-    """Call without an id: a person must decide."""
+async def ask(world: World, process: Process, what: GatedCall) -> None:
+    """Call without an approval id, which creates an approval."""
     found = await process.call(what.tool, what.arguments)
     world.told.judge(what.tool, found)
     if found["code"] == "approval.required":
@@ -132,18 +134,18 @@ async def ask(world: World, process: Process, what: Ask) -> None:
         world.told.asks.append(what)
 
 
-async def about(world: World, process: Process, kind: Kind, pick: int) -> None:
-    """Do something about an ask that is known."""
+async def act_on_known_call(world: World, process: Process, kind: Kind, pick: int) -> None:
+    """Act on a call made earlier."""
     asks = world.told.asks
     if not asks:
         return await new_card(world, process, USERS[pick % 2])
     what = asks[-1 - pick % min(len(asks), 6)]
     assert what.id is not None
     if kind == "twin":
-        # Of one that is granted already the same may be asked for once more.
+        # A request that is already approved may be repeated.
         if pick % 2:
             await decide(process, what.id, yes=True)
-        await ask(world, process, Ask(what.tool, what.arguments))
+        await ask(world, process, GatedCall(what.tool, what.arguments))
     if kind in ("yes", "through"):
         await decide(process, what.id, yes=True)
     if kind == "no":
@@ -155,13 +157,13 @@ async def about(world: World, process: Process, kind: Kind, pick: int) -> None:
 
 
 async def decide(process: Process, approval_id: str, *, yes: bool) -> None:
-    """A person at the terminal; where the store fails they see an error and go home."""
+    """Approve or reject at the terminal. If the store fails, the person sees an error and stops."""
     with suppress(StoreUnavailable):
         await (process.guard.channels.grant if yes else process.guard.channels.refuse)(approval_id, "terminal")
 
 
-async def call(world: World, process: Process, what: Ask, dialog: Dialog | None = None) -> None:
-    """The same call with its id."""
+async def call(world: World, process: Process, what: GatedCall, dialog: Dialog | None = None) -> None:
+    """Repeat the call with its approval id."""
     assert what.id is not None
     arguments = what.arguments if dialog is not None else what.arguments | {"approval_id": what.id}
     found = await process.call(what.tool, arguments, dialog)

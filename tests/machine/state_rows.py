@@ -1,4 +1,5 @@
-"""What a state folder says, read from outside the product: intents by what they would make, and the audit."""
+"""The contents of a state folder, read without the product: approvals by the resource they would create, and the
+audit."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from tests.machine.upstream import card_terms, pay_terms
 
 Standing = Literal["nothing", "open", "done"]
 Group = tuple[str, str, str]
-"""Kind, user or card, terms: what makes one thing upstream equal to another."""
+"""Kind, user or card, and terms. Equal groups create equal upstream resources."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """An intent. `open`: it may have happened, and nobody has settled whether."""
+    """An approval. `open` means it may have taken effect and is unresolved."""
 
     id: str
     state: str
@@ -32,14 +33,14 @@ class Row:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database as it stands."""
+    """Open the database for reading."""
     with closing(sqlite3.connect(path)) as db:
         db.row_factory = sqlite3.Row
         yield db
 
 
 def approvals(db: sqlite3.Connection) -> list[Row]:
-    """All of them, oldest first."""
+    """Return every approval, oldest first."""
     return [_row(found) for found in db.execute("SELECT * FROM approvals ORDER BY created_at, rowid")]
 
 

@@ -1,4 +1,4 @@
-"""No secret and no identity data stands in an address: addresses end in logs of servers, proxies and clients."""
+"""Request addresses contain no secret and no identity data, because servers, proxies and clients log addresses."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The address of each request that any HTTP client of this process makes."""
+    """Record the address of each request by any HTTP client of this process."""
     asked: list[str] = []
     send = httpx.AsyncClient.send
 
-    async def noted(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
+    async def recorded(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
         asked.append(str(request.url))
         return await send(self, request, **options)
 
-    monkeypatch.setattr(httpx.AsyncClient, "send", noted)
+    monkeypatch.setattr(httpx.AsyncClient, "send", recorded)
     yield asked
 
 
@@ -48,18 +48,18 @@ async def _journey(found: Caller) -> None:
     await found.call("list_transactions", card_id=card["card_id"], types=["spend"])
 
 
-async def test_the_journey_puts_nothing_into_an_address(
+async def test_journey_puts_no_secret_into_an_address(
     tmp_path: Path, addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard = OutputFilter()
     learn = OutputFilter.add_secret
     learned: list[Secret] = []
 
-    def noted(self: OutputFilter, secret: Secret, *rest: float) -> None:
+    def recorded(self: OutputFilter, secret: Secret, *rest: float) -> None:
         learned.append(secret)
         learn(self, secret, *rest)
 
-    monkeypatch.setattr(OutputFilter, "add_secret", noted)
+    monkeypatch.setattr(OutputFilter, "add_secret", recorded)
     async with caller(tmp_path) as found:
         await _journey(found)
     assert len(addresses) > 20
@@ -73,7 +73,7 @@ async def test_the_journey_puts_nothing_into_an_address(
         assert not cards_in(address)
 
 
-async def test_a_reveal_puts_nothing_into_an_address(sandbox: Sandbox, addresses: list[str]) -> None:
+async def test_reveal_puts_no_secret_into_an_address(sandbox: Sandbox, addresses: list[str]) -> None:
     guard = OutputFilter()
 
     def note(secret: Secret, until: float) -> None:

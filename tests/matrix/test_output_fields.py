@@ -1,4 +1,4 @@
-"""No output has room for a card number, a code, a key or a token, so that no series of questions adds up to one."""
+"""No output has a field for a card number, code, key or token, so repeated calls cannot assemble one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _fields(node: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-def test_an_output_has_no_room_for_a_secret(tool: Tool) -> None:
+def test_output_has_no_field_for_a_secret(tool: Tool) -> None:
     fields = list(_fields(output_schema(tool)))
     assert fields
     assert [name for name, _ in fields if _NEVER.search(name)] == []
@@ -35,7 +35,7 @@ def test_an_output_has_no_room_for_a_secret(tool: Tool) -> None:
             assert schema["pattern"] == r"^\d{4}$"
 
 
-def test_a_field_that_had_room_would_be_seen() -> None:
+def test_field_for_a_secret_would_be_detected() -> None:
     class Deep(BaseModel):
         cvc: str
 

@@ -1,4 +1,4 @@
-"""Runs the state machine for a number of steps from a seed, and counts."""
+"""Run the state machine for a number of steps from a seed, and count."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.machine.machine import Machine
 
 STEPS_PER_RUN = 30
-# One search of hypothesis remembers what it tried; after so many runs a new one begins, with the next seed.
+# A hypothesis search remembers what it tried. After this many runs, a new search begins with the next seed.
 _RUNS_PER_SEARCH = 200
 
 
 @dataclass(frozen=True)
 class Count:
-    """What was done, in `seconds` of CPU."""
+    """The counts of a run. `seconds` is CPU time."""
 
     steps: int
     runs: int
     seconds: float
     went: str
-    """Equal for two that went the same way."""
+    """A digest, equal for equal runs."""
 
 
 def run(steps: int, first_seed: int, *, shrink: bool = False) -> Count:
-    """At least so many steps, the same for the same seed in the same environment.
+    """Run at least this many steps. The same seed repeats them in the same environment.
 
-    Elsewhere they can be others: hypothesis draws numbers also from the constants of whatever modules are loaded.
+    Another environment may give other steps, because hypothesis also draws constants from the loaded modules.
 
     Raises:
-        Violated: An invariant did not hold. The run to it is printed; with `shrink` the shortest one that is found.
+        InvariantViolated: An invariant was violated. The run is printed; with `shrink`, the shortest one found.
     """
     Machine.steps = Machine.runs = Machine.went = 0
     began, number = time.process_time(), first_seed

@@ -1,4 +1,4 @@
-"""Ids that could be card numbers come through whole in their fields, over real stdio in both eras."""
+"""Ids that look like card numbers stay whole in verbatim fields, over stdio in both protocol eras."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _raw(found: Agent, tool: str, **arguments: Any) -> str:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_user_whose_id_could_be_a_card_number_goes_the_whole_way(tmp_path: Path, era: Era) -> None:
+async def test_user_id_that_looks_like_a_card_number_works_everywhere(tmp_path: Path, era: Era) -> None:
     number = card_number()
     async with agent(tmp_path, era, who=number) as found:
         assert (await found.call("resolve_user"))["user_id"] == number
@@ -42,13 +42,13 @@ async def test_a_user_whose_id_could_be_a_card_number_goes_the_whole_way(tmp_pat
             types.PromptReference(type="ref/prompt", name="onboard_user"), {"name": "user_id", "value": number[:4]}
         )
         assert known.completion.values == [number]
-        # What the person is shown is a text, in which nothing that could be a card number stands whole.
+        # The approval page is free text, so anything that looks like a card number is masked there.
         assert found.person.asked
         assert not [question for question in found.person.asked if number in question]
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_repeated_call_shows_its_stored_outcome_to_the_letter(tmp_path: Path, era: Era) -> None:
+async def test_repeated_call_returns_its_stored_outcome_unchanged(tmp_path: Path, era: Era) -> None:
     number = card_number()
     wallet = "0x" + "ab" * 20
     async with agent(tmp_path, era, who=number, dialog=False) as found:
@@ -63,7 +63,7 @@ async def test_a_repeated_call_shows_its_stored_outcome_to_the_letter(tmp_path: 
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_memo_that_could_be_a_card_number_is_read_and_shown_as_it_is(tmp_path: Path, era: Era) -> None:
+async def test_memo_that_looks_like_a_card_number_is_not_masked(tmp_path: Path, era: Era) -> None:
     number = card_number()
     async with agent(tmp_path, era, who="memo-user") as found:
         await found.to_funded()
@@ -74,7 +74,7 @@ async def test_a_memo_that_could_be_a_card_number_is_read_and_shown_as_it_is(tmp
         assert quote["extra_id"] == number
         await found.call("create_withdrawal", quote_id=quote["quote_id"])
         assert number in found.person.asked[-1]
-        # When a quote has expired, the error's step repeats its terms.
+        # For an expired quote, the error's next step repeats its terms.
         again = await found.call("quote_withdrawal", terms, address="rPEPPER7kfTD9w2To4CQk6UCfuHM9c6GDY")
         await anyio.to_thread.run_sync(_expire, tmp_path, again["quote_id"])
         with pytest.raises(ToolError) as late:

@@ -1,4 +1,4 @@
-"""A card whose answer was lost is not taken for another, nor another for it, however alike they are or look by now."""
+"""A card whose response was lost is never confused with a similar or later changed card."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import pytest
 from machines_mcp.storage.concurrent_requests import ConcurrentRequests
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.journal import Journal, JournalEntry
-from tests.machine.callers import ask, call, decide
-from tests.machine.ending import settle
+from tests.machine.actors import ask, call, decide
 from tests.machine.invariants import check
 from tests.machine.network import Fault
 from tests.machine.process import Process
-from tests.machine.rows import approvals, reading
-from tests.machine.upstream import Habits
-from tests.machine.world import Ask, Step, World
+from tests.machine.recovery import recover_and_check
+from tests.machine.state_rows import approvals, reading
+from tests.machine.upstream import ApiOptions
+from tests.machine.world import GatedCall, Step, World
 
-IGNORED = Habits(honours_keys=False, dates_cards=False)
+IGNORED = ApiOptions(honours_keys=False, dates_cards=False)
 LIMIT = {"limit_amount_cents": 1_234, "limit_frequency": "allTime"}
 BARE = {"user_id": "user-1"} | LIMIT
 LABELLED = BARE | {"label": "a label"}
-# With this seed what comes late does so 11 seconds after it was sent; the answer is waited for 8.
+# With this seed, a late effect comes 11 seconds after sending, and the client waits 8 seconds for a response.
 LATE = 1
 
 
 @contextmanager
-def granted(*cards: dict[str, Any]) -> Iterator[tuple[World, list[Ask]]]:
-    """A world in which these cards were asked for and approved, one after the other."""
+def granted(*cards: dict[str, Any]) -> Iterator[tuple[World, list[GatedCall]]]:
+    """Return a world in which these cards were requested and approved in turn."""
     world = World(IGNORED)
-    asks = [Ask("create_card", card) for card in cards]
+    asks = [GatedCall("create_card", card) for card in cards]
     try:
         for what in asks:
             approve(world, what)
@@ -42,12 +42,12 @@ def granted(*cards: dict[str, Any]) -> Iterator[tuple[World, list[Ask]]]:
         world.close()
 
 
-def approve(world: World, what: Ask) -> None:
+def approve(world: World, what: GatedCall) -> None:
     world.step([("A", lambda process: ask(world, process, what))])
     world.step([("A", lambda process: decide(process, what.id or "", yes=True))])
 
 
-def calls(world: World, what: Ask, fault: Fault | None = None, *, name: str = "A", seed: int = 0) -> None:
+def calls(world: World, what: GatedCall, fault: Fault | None = None, *, name: str = "A", seed: int = 0) -> None:
     world.step([(name, lambda process: call(world, process, what))], Step(seed, mutations=(fault,)))
 
 
@@ -57,12 +57,12 @@ def states(world: World) -> list[str]:
 
 
 def cards(world: World) -> int:
-    return len(world.upstream.made("card"))
+    return len(world.upstream.created("card"))
 
 
 @contextmanager
 def nothing_written(process: Process, *, journal: bool, outcome: bool) -> Iterator[None]:
-    """The disk fails where the journal is told how a request ended, or where its outcome is kept."""
+    """Make the disk fail when the journal records how a request ended, or when its outcome is stored."""
 
     async def fails(*_: object, **__: object) -> None:
         raise StoreUnavailable
@@ -93,18 +93,18 @@ def nothing_written(process: Process, *, journal: bool, outcome: bool) -> Iterat
         (None, "never", ["done", "done"]),
     ],
 )
-def test_of_two_equal_requests_none_is_given_the_card_of_the_other(
+def test_equal_requests_never_receive_each_others_card(
     first: Fault | None, second: Fault | None, ends: list[str]
 ) -> None:
     with granted(BARE, BARE) as (world, asks):
         for what, fault in zip(asks, (first, second), strict=True):
             calls(world, what, fault)
-        # Both are looked into at once, by the process that starts then.
-        settle(world)
+        # The process that starts next reconciles both at once.
+        recover_and_check(world)
         assert states(world) == ends
 
 
-def test_a_card_that_an_equal_request_may_still_hear_of_is_left_to_it() -> None:
+def test_card_of_an_equal_request_in_flight_is_left_to_it() -> None:
     with granted(BARE, BARE) as (world, (first, second)):
         calls(world, first, "never")
 
@@ -115,40 +115,38 @@ def test_a_card_that_an_equal_request_may_still_hear_of_is_left_to_it() -> None:
 
         acts = [("A", lambda process: call(world, process, second)), ("B", again)]
         world.step(acts, Step(mutations=("slow",)))
-        settle(world)
+        recover_and_check(world)
         assert states(world) == ["done", "done"]
         assert cards(world) == 2
 
 
-def test_a_card_that_only_the_outcome_names_is_not_given_to_an_equal_request() -> None:
+def test_card_named_by_an_outcome_is_not_given_to_an_equal_request() -> None:
     with granted(BARE, BARE) as (world, (first, second)):
         with nothing_written(world.process("A"), journal=True, outcome=False):
             calls(world, first)
         calls(world, second, "never")
-        settle(world)
+        recover_and_check(world)
         assert states(world) == ["done", "done"]
         assert cards(world) == 2
 
 
 @pytest.mark.parametrize(("card", "ends"), [(LABELLED, "done"), (BARE, "executing")])
 @pytest.mark.parametrize("change", ["update_card", "close_card"])
-def test_a_card_that_was_changed_before_it_was_found_again_is_not_made_twice(
-    change: str, card: dict[str, Any], ends: str
-) -> None:
+def test_card_changed_before_reconciliation_is_not_created_again(change: str, card: dict[str, Any], ends: str) -> None:
     with granted(card) as (world, (what,)):
         with nothing_written(world.process("A"), journal=True, outcome=True):
             calls(world, what)
-        made = world.upstream.made("card")[0].id
+        made = world.upstream.created("card")[0].id
         new = {"limit_amount_cents": 9_999, "limit_frequency": "allTime"} if change == "update_card" else {}
-        changes = Ask(change, {"user_id": "user-1", "card_id": made} | new)
+        changes = GatedCall(change, {"user_id": "user-1", "card_id": made} | new)
         approve(world, changes)
         calls(world, changes)
-        settle(world)
+        recover_and_check(world)
         assert cards(world) == 1
         assert states(world) == ["done" if change == "close_card" else ends, "done"]
 
 
-def test_a_clock_that_is_set_while_a_request_is_under_way_does_not_shorten_the_wait_for_its_effect() -> None:
+def test_clock_change_does_not_shorten_the_wait_for_a_late_effect() -> None:
     with granted(LABELLED) as (world, (what,)):
         world.set_back = 100.0
         calls(world, what, "late", seed=LATE)
@@ -157,11 +155,11 @@ def test_a_clock_that_is_set_while_a_request_is_under_way_does_not_shorten_the_w
         calls(world, what)
         check(world)
         assert cards(world) == 1
-        settle(world)
+        recover_and_check(world)
         assert states(world) == ["done"]
 
 
-def test_a_list_that_grew_old_before_it_was_judged_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_list_is_not_used_for_reconciliation(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = Journal.concurrent_requests
 
     async def slowly(journal: Journal, entry: JournalEntry) -> ConcurrentRequests:
@@ -173,6 +171,6 @@ def test_a_list_that_grew_old_before_it_was_judged_does_not_count(monkeypatch: p
         calls(world, what, "late", seed=LATE)
         assert cards(world) == 0
         calls(world, what)
-        settle(world)
+        recover_and_check(world)
         assert states(world) == ["done"]
         assert cards(world) == 1

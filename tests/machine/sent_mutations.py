@@ -1,4 +1,4 @@
-"""Each mutation as it leaves a process: what the state folder must say of it at that moment, before any effect."""
+"""Check the state folder as each mutation leaves a process, before it has any effect."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.machine.rows import Group, approvals, reading
-from tests.machine.upstream import Asked, card_terms, deposit_terms, pay_terms
+from tests.machine.state_rows import Group, approvals, reading
+from tests.machine.upstream import ReceivedRequest, card_terms, deposit_terms, pay_terms
 
 _PENDING = "SELECT approval_id, idempotency_key FROM mutations WHERE state = 'pending'"
 
 
-class Sends:
-    """Looks at the state folder whenever a mutation leaves. `wrong` is what it found against them."""
+class SentMutations:
+    """Checks the state folder when a mutation leaves. `wrong` lists the violations."""
 
     def __init__(self, path: Path, label: Callable[[dict[str, Any] | None], str | None]) -> None:
         self._path = path
@@ -22,8 +22,8 @@ class Sends:
         self.wrong: list[str] = []
         self.deposits: set[str] = set()
 
-    def note(self, asked: Asked) -> None:
-        """A mutation leaves now."""
+    def note(self, asked: ReceivedRequest) -> None:
+        """Check a mutation that is leaving now."""
         if asked.path == "/deposits":
             self._deposit(asked)
             return
@@ -42,8 +42,8 @@ class Sends:
         elif not any((row.id, asked.key) in journaled for row in mine):
             self.wrong.append(f"{asked.method} {asked.path} was sent before it was in the journal")
 
-    def group(self, asked: Asked) -> Group:
-        """Whose it can be."""
+    def group(self, asked: ReceivedRequest) -> Group:
+        """Return the group it can belong to."""
         card = asked.path.rpartition("/")[2]
         match asked.method, asked.path:
             case "POST", "/cards":
@@ -56,8 +56,8 @@ class Sends:
             case _:
                 return "close", card, ""
 
-    def _deposit(self, asked: Asked) -> None:
-        """Nobody is asked about one, but each is in the audit first."""
+    def _deposit(self, asked: ReceivedRequest) -> None:
+        """Check that a deposit, which needs no approval, is in the audit before it leaves."""
         self.deposits.add(f"{asked.key} {deposit_terms(asked.body.get('amount'))}")
         with reading(self._path) as db:
             told = db.execute(
