@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 import pytest
 import sniffio
 
-from tests.sandbox.running import Sandbox, running
+from tests.sandbox.running import Sandbox, in_thread
 
 # Each test here starts processes, and both protocol eras of it take twice as long. The dialog, the gate and the leaks,
 # where the eras differ, are tried in both at once; these in the newer by `make test`, in both by `make check`.
@@ -88,7 +88,7 @@ def sandbox() -> Iterator[Sandbox]:
     """The embedded Partner API as a process: `base_url`, `partner_key`, `control_url`.
 
     It is shared by all tests of the run, so each takes users of its own, and none moves the clock or empties the state:
-    what needs that starts one with `tests.sandbox.running.running()`.
+    what needs that starts one with `tests.sandbox.running.in_thread()`.
     """
-    with running() as started:
+    with in_thread() as started:
         yield started

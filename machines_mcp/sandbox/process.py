@@ -69,7 +69,7 @@ def run(options: Options) -> int:
         sqlite3.DatabaseError: the file is not a sandbox database of this version.
     """
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    listener = _listen(options.port)
+    listener = listen(options.port)
     with contextlib.closing(listener):
         state = State.open(options.db, reset=options.reset)
         with contextlib.closing(state.db):
@@ -77,7 +77,22 @@ def run(options: Options) -> int:
     return 0
 
 
-def _listen(port: int) -> socket.socket:
+def configuration(state: State, origin: str) -> uvicorn.Config:
+    """Return uvicorn's configuration for serving `state` at `origin`."""
+    return uvicorn.Config(
+        build(state, origin),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def listen(port: int) -> socket.socket:
+    """Listen on loopback; `port` 0 picks a free port."""
     # asyncio disables Nagle's algorithm only if the protocol is explicit. With Nagle, every response (head and body
     # are two writes) would wait 40 ms for the delayed acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -99,17 +114,7 @@ async def _serve(state: State, listener: socket.socket, *, leased: bool) -> None
         "partner_key": state.partner_key,
         "control_url": origin + CONTROL_PATH,
     }
-    config = uvicorn.Config(
-        build(state, origin),
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config, announcement)
+    server = _Server(configuration(state, origin), announcement)
     if leased:
         lease = Lease(server.stop)
         announcement |= {"lease_port": lease.port, "instance": lease.instance}

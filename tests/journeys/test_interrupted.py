@@ -19,7 +19,7 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from tests.protocol.process import ERAS, Era, Served, serving
-from tests.sandbox.running import Sandbox, running
+from tests.sandbox.running import Sandbox, in_thread
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -124,7 +124,7 @@ async def killed(served: Served, tool: str, arguments: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Sandbox]:
     """One for this file alone: its tests break answers, and have keys ignored."""
-    with running() as started:
+    with in_thread() as started:
         yield started
 
 

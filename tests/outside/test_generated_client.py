@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.contract.judge import CONTRACT_FILE, Operation, contract
 from tests.sandbox.caller import ALL_SCOPES, KYC_SCOPES, Caller, example, kyc_form
-from tests.sandbox.running import running
+from tests.sandbox.running import in_thread
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.check
@@ -125,7 +125,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def caller() -> Iterator[Caller]:
     """The control of a sandbox of its own: the journey moves its clock."""
-    with running() as started:
+    with in_thread() as started:
         caller = Caller(started)
         yield caller
         caller.close()

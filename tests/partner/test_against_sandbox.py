@@ -23,7 +23,7 @@ from machines_mcp.partner import (
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
-from tests.sandbox.running import Sandbox, running
+from tests.sandbox.running import Sandbox, in_thread
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -271,7 +271,7 @@ async def test_concurrent_calls_share_a_session(client: PartnerClient, user: str
 
 @pytest.fixture(scope="module")
 def own_sandbox() -> Iterator[Sandbox]:
-    with running() as started:
+    with in_thread() as started:
         yield started
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sandbox.caller import Caller
-from tests.sandbox.running import Sandbox, running
+from tests.sandbox.running import Sandbox, in_thread
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def own_sandbox() -> Iterator[Caller]:
 
     Both changes persist. Each test creates its own users and compares time differences, never absolute times.
     """
-    with running() as started:
+    with in_thread() as started:
         caller = Caller(started)
         yield caller
         caller.close()

@@ -1,17 +1,27 @@
-"""Start the sandbox as its own process, as every user of it does."""
+"""Start the sandbox: in a thread of this process, or as a process of its own, as every user of it does."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import queue
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import uvicorn
+
+from machines_mcp.sandbox.app import API_PATH, CONTROL_PATH
+from machines_mcp.sandbox.process import configuration, listen
+from machines_mcp.sandbox.state import State
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
@@ -25,15 +35,51 @@ class Sandbox:
     base_url: str
     partner_key: str
     control_url: str
-    lease_port: int
-    process: subprocess.Popen[bytes]
 
     @property
     def origin(self) -> str:
         return self.control_url.removesuffix("/control")
 
 
-def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> Sandbox:
+@dataclass(frozen=True)
+class LeasedSandbox(Sandbox):
+    """A sandbox in a process of its own."""
+
+    lease_port: int
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def in_thread() -> Iterator[Sandbox]:
+    """Yield a sandbox that a thread of this process serves on loopback."""
+    with closing(listen(0)) as listener:
+        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        served: queue.SimpleQueue[tuple[str, uvicorn.Server] | None] = queue.SimpleQueue()
+
+        def serve() -> None:
+            try:
+                # SQLite's connection stays in the thread that opened it.
+                state = State.open(None)
+                with closing(state.db):
+                    server = uvicorn.Server(configuration(state, origin))
+                    served.put((state.partner_key, server))
+                    asyncio.run(server.serve([listener]))
+            finally:
+                served.put(None)
+
+        thread = threading.Thread(target=serve, name="sandbox", daemon=True)
+        thread.start()
+        found = served.get(timeout=PATIENCE)
+        assert found is not None, "the sandbox did not start"
+        partner_key, server = found
+        try:
+            yield Sandbox(origin + API_PATH, partner_key, origin + CONTROL_PATH)
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+
+
+def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> LeasedSandbox:
     """Start `python -m machines_mcp.sandbox --port 0 --leased` with these arguments and wait for its first line."""
     command = [sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased", *arguments]
     process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, cwd=ROOT)
@@ -42,7 +88,7 @@ def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> Sandbox:
     except BaseException:
         end(process)
         raise
-    return Sandbox(first["base_url"], first["partner_key"], first["control_url"], first["lease_port"], process)
+    return LeasedSandbox(first["base_url"], first["partner_key"], first["control_url"], first["lease_port"], process)
 
 
 def first_line(process: subprocess.Popen[bytes]) -> bytes:
@@ -72,7 +118,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[Sandbox]:
+def running(*arguments: str) -> Iterator[LeasedSandbox]:
     """Run a sandbox within a `with` block."""
     sandbox = spawn(*arguments)
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
 from tests.sandbox.caller import KYC_SCOPES, Caller, kyc_form
-from tests.sandbox.running import running
+from tests.sandbox.running import in_thread
 
 pytestmark = [
     pytest.mark.check,
@@ -19,7 +19,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def board() -> Iterator[Caller]:
-    with running() as started:
+    with in_thread() as started:
         caller = Caller(started)
         for _ in range(50):
             caller.session(caller.new_user(), "kyc.read")

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tests.sandbox.running import END_SECONDS, ROOT, Sandbox, first_line, running, spawn
+from tests.sandbox.running import END_SECONDS, ROOT, LeasedSandbox, first_line, running, spawn
 from tests.support.waiting import PATIENCE
 
 HOLDER = """
@@ -26,16 +26,16 @@ sys.stdin.read()
 """
 
 
-def hold(sandbox: Sandbox) -> socket.socket:
+def hold(sandbox: LeasedSandbox) -> socket.socket:
     return socket.create_connection(("127.0.0.1", sandbox.lease_port), timeout=END_SECONDS)
 
 
-def described(line: bytes, process: subprocess.Popen[bytes]) -> Sandbox:
+def described(line: bytes, process: subprocess.Popen[bytes]) -> LeasedSandbox:
     first = json.loads(line)
-    return Sandbox(first["base_url"], first["partner_key"], first["control_url"], first["lease_port"], process)
+    return LeasedSandbox(first["base_url"], first["partner_key"], first["control_url"], first["lease_port"], process)
 
 
-def answers(sandbox: Sandbox) -> bool:
+def answers(sandbox: LeasedSandbox) -> bool:
     port = int(sandbox.origin.rsplit(":", 1)[1])
     try:
         socket.create_connection(("127.0.0.1", port), timeout=END_SECONDS).close()

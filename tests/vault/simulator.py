@@ -1,11 +1,8 @@
-"""The project's own simulator as a process, with users and cards in it, and a wiretap between it and the vault."""
+"""The project's own simulator, with users and cards in it, and a wiretap between it and the vault."""
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +13,7 @@ import anyio
 import httpx
 from anyio.abc import SocketAttribute, SocketStream
 
+from tests.sandbox.running import in_thread
 from tests.support.waiting import PATIENCE
 from tests.vault.cards import unseal
 
@@ -95,21 +93,8 @@ class Simulator:
 
 @contextmanager
 def simulator() -> Iterator[Simulator]:
-    command = (sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased")
-    with (
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
-        httpx.Client(trust_env=False, timeout=PATIENCE) as http,
-    ):
-        assert process.stdout is not None
-        assert process.stdin is not None
-        try:
-            begin = json.loads(process.stdout.readline())
-            yield Simulator(begin["base_url"], begin["partner_key"], http)
-            # The lease: nothing else holds the process.
-            process.stdin.close()
-            process.wait(PATIENCE)
-        finally:
-            process.kill()
+    with in_thread() as sandbox, httpx.Client(trust_env=False, timeout=PATIENCE) as http:
+        yield Simulator(sandbox.base_url, sandbox.partner_key, http)
 
 
 @dataclass
