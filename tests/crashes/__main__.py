@@ -1,4 +1,4 @@
-"""`python -m tests.crashes --kills N --seed S`: kill servers under load, and ask upstream what happened how often."""
+"""`python -m tests.crashes --kills N --seed S`: kill servers under load and check the effects upstream."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import sys
 from pathlib import Path
 
 from benchmarks.record import keep
-from tests.crashes.campaign import SEGMENT_KILLS, Campaign
+from tests.crashes.campaign import KILLS_PER_FOLDER, Campaign
 
 
 def main() -> int:
-    """Run it; 1 where something was lost, doubled, leaked or left unsettled."""
+    """Run the campaign. Return 1 if an operation was lost, doubled or left unresolved, or a secret leaked."""
     parser = argparse.ArgumentParser(prog="python -m tests.crashes", description=__doc__)
-    parser.add_argument("--kills", type=int, default=100, help="how many servers are killed")
-    parser.add_argument("--seed", type=int, default=None, help="of what users want and of when servers die; printed")
+    parser.add_argument("--kills", type=int, default=100, help="number of servers to kill")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the operations and the kills; printed")
     parser.add_argument("--no-keys", action="store_true", help="upstream ignores idempotency keys")
-    parser.add_argument("--no-journal", action="store_true", help="no journal, and a client that calls anew: doubles")
-    parser.add_argument("--by-id", action="store_true", help="with --no-journal: repeated by the id all the same")
-    parser.add_argument("--points", action="store_true", help="kills at the labelled points alone")
-    parser.add_argument("--segment", type=int, default=SEGMENT_KILLS, help="kills per state folder")
-    parser.add_argument("--keep", type=Path, help="a folder that keeps what the servers left behind")
-    parser.add_argument("--record", type=Path, help="add the figures to those in this file, for docs/reliability.md")
+    parser.add_argument("--no-journal", action="store_true", help="no journal, and a client that starts over")
+    parser.add_argument("--by-id", action="store_true", help="with --no-journal: a client that repeats calls by id")
+    parser.add_argument("--points", action="store_true", help="kill only at failpoints")
+    parser.add_argument("--kills-per-folder", type=int, default=KILLS_PER_FOLDER, help="kills per state folder")
+    parser.add_argument("--keep", type=Path, help="folder to keep the servers' files in")
+    parser.add_argument("--record", type=Path, help="file to add the figures to, for docs/reliability.md")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
@@ -33,7 +33,7 @@ def main() -> int:
         journal=not given.no_journal,
         naive=given.no_journal and not given.by_id,
         labelled=given.points,
-        segment=given.segment,
+        kills_per_folder=given.kills_per_folder,
         keep=given.keep,
     )
     report = asyncio.run(campaign.run())

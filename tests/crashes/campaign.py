@@ -1,4 +1,5 @@
-"""A run: segments side by side over one sandbox, until so many servers were killed; then upstream is asked."""
+"""A campaign: servers over several state folders share one sandbox, until enough were killed. Then upstream is
+checked."""
 
 from __future__ import annotations
 
@@ -11,70 +12,70 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.crashes.aftermath import Aftermath
-from tests.crashes.deaths import Deaths, Plan
+from tests.crashes.folder_findings import FolderFindings
+from tests.crashes.folder_run import SETTLED_WITHIN, FolderRun
 from tests.crashes.judge import Verdict, judge
 from tests.crashes.judge import lines as verdict_lines
-from tests.crashes.life import nursery
-from tests.crashes.segment import SETTLED_WITHIN, Segment
+from tests.crashes.kill_plan import KillCounts, Plan
+from tests.crashes.operations import names
+from tests.crashes.server_process import fork_server
 from tests.crashes.upstream import upstream
-from tests.crashes.wishes import names
 
 POINTS = (
     *("approval.opened", "approval.granted", "approval.consumed", "quote.used", "journal.begun", "request.sent"),
     *("request.answered", "journal.ended", "outcome.kept", "audit.appended", "withdrawal.recorded", "vault.started"),
     *("reveal.taken", "reveal.finished", "settling.begun", "settling.ended"),
 )
-SEGMENT_KILLS = 30
-# Segments that run side by side: one waits, at its end, while the others' servers are busy.
+KILLS_PER_FOLDER = 30
+# Concurrent state folders. One waits at its end while the others' servers are busy.
 AT_ONCE = 4
 
 
 @dataclass
 class Report:
-    """What a run did and found."""
+    """The counts and findings of a campaign."""
 
     seed: int
     options: str
     seconds: float = 0.0
-    segments: int = 0
+    folders: int = 0
     drained: float = 0.0
-    """The longest time after the last start until all was resolved or a person's, in seconds."""
+    """The longest time from the last start until every operation was resolved or left to a person, in seconds."""
     calls: int = 0
     cut: int = 0
-    """Calls of something granted, or of a plain write, that had no answer because the server died."""
+    """Approved calls, and calls without an approval, whose response was lost because the server was killed."""
     crossed: int = 0
-    """Wishes that a death came between."""
-    deaths: Deaths = field(default_factory=Deaths)
+    """Operations that were interrupted by a kill."""
+    kill_counts: KillCounts = field(default_factory=KillCounts)
     verdict: Verdict = field(default_factory=Verdict)
-    aftermath: Aftermath = field(default_factory=Aftermath)
+    findings: FolderFindings = field(default_factory=FolderFindings)
     codes: Counter[str] = field(default_factory=Counter)
     strange: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
-        """All that must not be."""
-        late = [f"not settled {SETTLED_WITHIN:.0f} s after the restart"] if self.drained >= SETTLED_WITHIN else []
-        left = [f"unsettled: {what}" for what in self.aftermath.unsettled]
-        leaks = [f"leaked: {what}" for what in self.aftermath.leaks]
+        """List every violation."""
+        late = [f"not resolved {SETTLED_WITHIN:.0f} s after the restart"] if self.drained >= SETTLED_WITHIN else []
+        left = [f"unsettled: {what}" for what in self.findings.unsettled]
+        leaks = [f"leaked: {what}" for what in self.findings.leaks]
         return [
             *(*self.verdict.faults, *leaks, *left, *late),
-            *(*self.aftermath.faults, *self.strange, *self.deaths.unexpected),
+            *(*self.findings.faults, *self.strange, *self.kill_counts.unexpected),
         ]
 
     def figures(self) -> dict[str, Any]:
-        """The report, for docs/reliability.md."""
-        verdict, deaths, aftermath = self.verdict, self.deaths, self.aftermath
+        """Return the figures for docs/reliability.md."""
+        verdict, kill_counts, findings = self.verdict, self.kill_counts, self.findings
         return {
             "seed": self.seed,
-            "kills": deaths.kills,
+            "kills": kill_counts.kills,
             "minutes": round(self.seconds / 60, 1),
-            "state_folders": self.segments,
+            "state_folders": self.folders,
             "calls": self.calls,
-            "under_way": deaths.under_way,
-            "executing": deaths.executing,
-            "pending": deaths.pending,
-            "wishes": verdict.wishes,
+            "under_way": kill_counts.under_way,
+            "executing": kill_counts.executing,
+            "pending": kill_counts.pending,
+            "wishes": verdict.operations,
             "states": dict(verdict.states),
             "made": dict(verdict.made),
             "crossed": self.crossed,
@@ -83,33 +84,33 @@ class Report:
             "lost": len(verdict.lost),
             "doubled": len(verdict.doubled),
             "denied": len(verdict.denied),
-            "wrong": len(verdict.wrong) + len(aftermath.faults) + len(self.strange) + len(deaths.unexpected),
-            "unsettled": len(verdict.open) + len(aftermath.unsettled),
-            "leaked": len(aftermath.leaks),
-            "secrets": aftermath.secrets,
-            "bytes": aftermath.bytes.total(),
+            "wrong": len(verdict.wrong) + len(findings.faults) + len(self.strange) + len(kill_counts.unexpected),
+            "unsettled": len(verdict.open) + len(findings.unsettled),
+            "leaked": len(findings.leaks),
+            "secrets": findings.secrets,
+            "bytes": findings.bytes.total(),
             "manual": verdict.states["manual"],
-            "phases": dict(deaths.phases.most_common()),
-            "at_points": dict(deaths.at_points.most_common()),
-            "ways": dict(aftermath.ways.most_common()),
+            "phases": dict(kill_counts.phases.most_common()),
+            "at_points": dict(kill_counts.at_points.most_common()),
+            "ways": dict(findings.ways.most_common()),
         }
 
     def lines(self) -> Iterator[str]:
-        """The report, for a person."""
-        deaths, rate = self.deaths, 60 * self.deaths.kills / max(self.seconds, 0.001)
+        """Format the report for a person."""
+        kill_counts, rate = self.kill_counts, 60 * self.kill_counts.kills / max(self.seconds, 0.001)
         how = f" ({self.options})" if self.options else ""
-        yield f"seed {self.seed}{how}: {deaths.kills} kills in {self.seconds:.0f} s, {rate:.0f} a minute"
-        yield f"  {self.segments} state folders, {self.calls} calls, {deaths.under_way} of them under way at a kill"
-        yield f"  at a kill {deaths.executing} approvals had no outcome, {deaths.pending} requests no answer"
-        yield f"  {self.crossed} wishes lost {self.cut} answers; all settled {self.drained:.1f} s after the last start"
+        yield f"seed {self.seed}{how}: {kill_counts.kills} kills in {self.seconds:.0f} s, {rate:.0f} a minute"
+        yield f"  {self.folders} state folders, {self.calls} calls, {kill_counts.under_way} of them under way at a kill"
+        yield f"  at a kill {kill_counts.executing} approvals had no outcome, {kill_counts.pending} requests no answer"
+        yield f"  {self.crossed} operations lost {self.cut} answers; all resolved in {self.drained:.1f} s"
         for line in verdict_lines(self.verdict):
             yield f"  {line}"
-        sizes = ", ".join(f"{name} {size:,}" for name, size in sorted(self.aftermath.bytes.items()))
-        yield f"  {len(self.aftermath.leaks)} leaked of {self.aftermath.secrets} secrets, in bytes: {sizes}"
-        yield f"  {len(self.aftermath.unsettled)} unsettled, {self.aftermath.manual} for a person"
-        yield from _table("kills by the point passed last", deaths.phases)
-        yield from _table("of those, at the point they were meant for", deaths.at_points)
-        yield from _table("how requests ended", self.aftermath.ways)
+        sizes = ", ".join(f"{name} {size:,}" for name, size in sorted(self.findings.bytes.items()))
+        yield f"  {len(self.findings.leaks)} leaked of {self.findings.secrets} secrets, in bytes: {sizes}"
+        yield f"  {len(self.findings.unsettled)} unsettled, {self.findings.manual} for a person"
+        yield from _table("kills by the last failpoint passed", kill_counts.phases)
+        yield from _table("of those, at their planned failpoint", kill_counts.at_points)
+        yield from _table("how requests ended", self.findings.ways)
         yield from _table("answers", self.codes)
         for fault in self.faults:
             yield f"  FAULT {fault}"
@@ -123,7 +124,7 @@ def _table(title: str, counts: Counter[str]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A run in the making. `keys`: upstream honours idempotency keys; `labelled`: nobody dies at a chance moment."""
+    """A campaign. `keys`: upstream honors idempotency keys. `labelled`: every kill is at a failpoint."""
 
     kills: int
     seed: int
@@ -131,30 +132,30 @@ class Campaign:
     journal: bool = True
     naive: bool = False
     labelled: bool = False
-    segment: int = SEGMENT_KILLS
+    kills_per_folder: int = KILLS_PER_FOLDER
     keep: Path | None = None
 
     async def run(self) -> Report:
-        """Do it."""
+        """Run the campaign."""
         report, begun = Report(self.seed, self._options()), time.monotonic()
-        numbers = iter(range(-(-self.kills // self.segment)))
+        numbers = iter(range(-(-self.kills // self.kills_per_folder)))
         users = names(self.seed)
         with tempfile.TemporaryDirectory(prefix="machines-crashes-") as scratch:
             place = self.keep or Path(scratch)
             place.mkdir(parents=True, exist_ok=True)
             with upstream(place) as up:
                 await up.control("/keys", honoured=self.keys)
-                async with nursery() as from_:
+                async with fork_server() as forks:
 
                     async def work() -> None:
                         for number in numbers:
-                            kills = min(self.segment, self.kills - number * self.segment)
+                            kills = min(self.kills_per_folder, self.kills - number * self.kills_per_folder)
                             plan = Plan(kills, POINTS, 0.0 if self.labelled else 0.5, self.naive, self.journal)
-                            folder = place / f"segment-{number}"
-                            segment = Segment(folder, plan, self.seed * 1009 + number, from_, up, users)
-                            aftermath = await segment.run()
-                            seen = up.facts({wish.user for wish in segment.wishes})
-                            _add(report, segment, aftermath, judge(segment.wishes, seen))
+                            folder = place / f"folder-{number}"
+                            folder_run = FolderRun(folder, plan, self.seed * 1009 + number, forks, up, users)
+                            findings = await folder_run.run()
+                            seen = up.facts({operation.user for operation in folder_run.operations})
+                            _add(report, folder_run, findings, judge(folder_run.operations, seen))
 
                     async with asyncio.TaskGroup() as tasks:
                         for _ in range(AT_ONCE):
@@ -168,14 +169,14 @@ class Campaign:
         return ", ".join(marks)
 
 
-def _add(report: Report, segment: Segment, aftermath: Aftermath, verdict: Verdict) -> None:
-    report.segments += 1
-    report.drained = max(report.drained, segment.drained)
-    report.calls += sum(wish.calls for wish in segment.wishes)
-    report.cut += sum(wish.cut for wish in segment.wishes)
-    report.crossed += sum(wish.cut > 0 for wish in segment.wishes)
-    report.deaths.add(segment.deaths)
+def _add(report: Report, folder_run: FolderRun, findings: FolderFindings, verdict: Verdict) -> None:
+    report.folders += 1
+    report.drained = max(report.drained, folder_run.drained)
+    report.calls += sum(operation.calls for operation in folder_run.operations)
+    report.cut += sum(operation.cut for operation in folder_run.operations)
+    report.crossed += sum(operation.cut > 0 for operation in folder_run.operations)
+    report.kill_counts.add(folder_run.kill_counts)
     report.verdict.add(verdict)
-    report.aftermath.add(aftermath)
-    report.codes += segment.client.codes
-    report.strange += segment.client.strange
+    report.findings.add(findings)
+    report.codes += folder_run.client.codes
+    report.strange += folder_run.client.strange

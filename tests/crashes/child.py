@@ -1,12 +1,12 @@
-"""A server under test, and the process that such servers are forked from.
+"""A server under test, and the fork server that starts it.
 
-A server is the product's own `serve` in a process of its own. What is put into that process is a hook at the labelled
-points (`storage/failpoints.py`): it writes down each point passed, and kills the process at the one it was told.
-So no switch for tests is in the product.
+The server is the product's own `serve` in a separate process. The test installs a hook at the failpoints
+(`storage/failpoints.py`). The hook records each failpoint and kills the process at the chosen one. The product has no
+switch for tests.
 
-`python -m tests.crashes.child FD` is the nursery: it has imported what a server imports, and forks one for each order
-that comes through the socket, with the descriptors that come along as its stdin, stdout, stderr and the points' file.
-A life then costs its calls and not a second of imports. With an order as its argument it is that server itself.
+`python -m tests.crashes.child FD` is the fork server. It imports what a server imports, and forks a server per order
+received on the socket. The order comes with descriptors for stdin, stdout, stderr and the failpoint file. A server then
+starts without a second of imports. With an order as its argument, the process is that server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from machines_mcp.storage import failpoints
 
-# stdin, stdout and stderr, then where the passed points are written.
+# stdin, stdout and stderr, then the file for passed failpoints.
 TRACE = 3
 FREE = 128
 MOST_BYTES = 64 * 1024
@@ -57,10 +57,9 @@ LOADED = (
 
 @dataclass(frozen=True)
 class Order:
-    """What a server is to be: its environment, and the point at whose passing number `nth` it dies, if any.
+    """How to start a server: its environment, and the failpoint whose `nth` pass kills it, if any.
 
-    `fresh`: it is begun by a new interpreter, as a client does it, and not by a fork alone. `journal` False takes the
-    journal out of it.
+    `fresh` starts a new interpreter, as a client does, instead of only forking. `journal` False disables the journal.
     """
 
     env: dict[str, str]
@@ -70,20 +69,20 @@ class Order:
     journal: bool = True
 
     def line(self) -> str:
-        """The order as JSON."""
+        """Encode the order as JSON."""
         return json.dumps(asdict(self))
 
 
 def serve(order: Order) -> NoReturn:
-    """Be that server."""
+    """Become the server."""
     for name in [name for name in os.environ if name.startswith("MACHINES_")]:
         del os.environ[name]
     os.environ.update(order.env)
-    # Its own children shall not hold it.
+    # The server's own children must not inherit it.
     os.set_inheritable(TRACE, False)
     failpoints.hook = _hook(order)
     if not order.journal:
-        _forget_everything()
+        _disable_journal()
     from machines_mcp.cli.main import main
 
     main(["serve"])
@@ -95,7 +94,7 @@ def _hook(order: Order) -> Callable[[str], None]:
 
     def told(name: str) -> None:
         nonlocal passed
-        # One write of few bytes to a file opened for appending: whole or not there, whoever dies next.
+        # A short write to a file opened for appending is atomic, even if the process is killed next.
         os.write(TRACE, f"{name}\n".encode())
         if name == order.point:
             passed += 1
@@ -105,8 +104,8 @@ def _hook(order: Order) -> Callable[[str], None]:
     return told
 
 
-def _forget_everything() -> None:
-    """A server that writes nothing down before it sends, and so has nothing to look at after a crash."""
+def _disable_journal() -> None:
+    """Disable the journal, so that the server records nothing before it sends and cannot reconcile after a crash."""
     from machines_mcp.storage.journal import Journal
 
     async def begin(journal: Journal, mutation: object) -> str:
@@ -122,10 +121,10 @@ def _forget_everything() -> None:
     Journal.begin, Journal.sent, Journal.end = begin, sent, end  # type: ignore[assignment,method-assign]
 
 
-def nursery(channel: socket.socket) -> None:
-    """Fork a server per order until the other side is gone. Answers each with the server's process id."""
+def fork_server(channel: socket.socket) -> None:
+    """Fork a server per order until the peer closes the socket. Reply with each server's process id."""
     _import_all()
-    # Nobody waits for the dead here; who ordered them sees the end of their stdout.
+    # Exit statuses are not collected. The client notices a kill by the end of stdout.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel.sendall(b"ready\n")
@@ -151,23 +150,23 @@ def nursery(channel: socket.socket) -> None:
 def _become(descriptors: list[int]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Out of the way first: a descriptor that came may have the number that another one is to get.
+    # Move the received descriptors first, because their numbers may be among the target numbers.
     for number, descriptor in enumerate([fcntl.fcntl(each, fcntl.F_DUPFD, FREE) for each in descriptors]):
         os.dup2(descriptor, number)
     os.closerange(TRACE + 1, 2 * FREE)
 
 
 def _import_all() -> None:
-    """What a server loads sooner or later. None of it starts a thread or opens a file that is kept."""
+    """Import what a server eventually imports. None of it starts a thread or keeps a file open."""
     for name in LOADED:
         importlib.import_module(name)
-    # What is never looked at again by the collector is not copied by its looking, either.
+    # Frozen objects are not touched by the collector, so their pages stay shared.
     gc.collect()
     gc.freeze()
 
 
 if __name__ == "__main__":
     if sys.argv[1].isdigit():
-        nursery(socket.socket(fileno=int(sys.argv[1])))
+        fork_server(socket.socket(fileno=int(sys.argv[1])))
     else:
         serve(Order(**json.loads(sys.argv[1])))

@@ -1,7 +1,7 @@
-"""A client that takes one wish to its end across the deaths of servers, as the instructions of the server say.
+"""A client that completes one operation across server crashes, following the server's instructions.
 
-A call that was asked about is repeated by its id, with the same arguments. `naive`: it is called anew, as a client does
-that knows no ids; that is what the figures are compared with.
+A call with an approval is repeated by its id, with the same arguments. A `naive` client starts over instead, like a
+client that ignores ids. The figures compare both.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.crashes.life import Gone, Life
-from tests.crashes.wishes import DESTINATION, Wish
+from tests.crashes.operations import DESTINATION, Operation
+from tests.crashes.server_process import ServerGone, ServerProcess
 
 UNKNOWN = "outcome.unknown"
-# Said of a call that did nothing and may be made again as it is.
+# The call had no effect and may be repeated unchanged.
 _AGAIN = frozenset({"partner.unavailable", "rate.limited", "state.unavailable"})
 _ANEW = frozenset({"approval.expired"})
 _MANUAL = "doctor --resolve"
@@ -26,7 +26,7 @@ See = Callable[[str], Awaitable[None]]
 
 
 class Client:
-    """`grant` is the person at a terminal, by the id of an approval; `see` is the person at a card's page."""
+    """`grant` approves at a terminal by approval id. `see` opens a card's page."""
 
     def __init__(self, grant: Grant, see: See, *, naive: bool = False) -> None:
         self._grant = grant
@@ -35,94 +35,100 @@ class Client:
         self.codes: Counter[str] = Counter()
         self.strange: list[str] = []
 
-    async def pursue(self, life: Life, wish: Wish) -> None:
-        """Call until the wish has its end, or it is not known whether it happened, which stays open for another time.
+    async def pursue(self, server: ServerProcess, operation: Operation) -> None:
+        """Call until the operation is resolved, or its outcome is unknown and it stays open.
 
         Raises:
-            Gone: The server died over it.
+            Gone: The server was killed meanwhile.
         """
         for _ in range(12):
             try:
-                if not await self._step(life, wish):
+                if not await self._step(server, operation):
                     return
-            except Gone:
-                wish.cut += wish.granted or wish.plain
+            except ServerGone:
+                operation.cut += operation.granted or operation.plain
                 if self._naive:
-                    self._forget(wish)
+                    self._forget(operation)
                 raise
-        self.strange.append(f"{wish.tool} came to no end: {wish.code}")
+        self.strange.append(f"{operation.tool} was never resolved: {operation.code}")
 
-    async def _step(self, life: Life, wish: Wish) -> bool:
-        """One call; whether there is another to make."""
-        if wish.kind == "withdrawal" and "quote_id" not in wish.arguments and not await self._quote(life, wish):
+    async def _step(self, server: ServerProcess, operation: Operation) -> bool:
+        """Make one call. Return whether another is needed."""
+        if (
+            operation.kind == "withdrawal"
+            and "quote_id" not in operation.arguments
+            and not await self._quote(server, operation)
+        ):
             return False
-        wish.calls += 1
-        result = await life.call(*(wish.tool, wish.arguments | _id(wish)), dialog=wish.by_dialog, **_answers(wish))
+        operation.calls += 1
+        result = await server.call(
+            *(operation.tool, operation.arguments | _id(operation)), dialog=operation.by_dialog, **_answers(operation)
+        )
         if result.get("resultType") == "input_required":
-            wish.key = {"requestState": result["requestState"], "inputResponses": _yes(result)}
-            wish.granted = True
+            operation.key = {"requestState": result["requestState"], "inputResponses": _yes(result)}
+            operation.granted = True
             return True
         body = json.loads(result["content"][0]["text"])
         code = str(body.get("code", "ok")) if result.get("isError") else "ok"
-        self.codes[f"{wish.tool} {code}"] += 1
-        return await self._judge(wish, code, body)
+        self.codes[f"{operation.tool} {code}"] += 1
+        return await self._judge(operation, code, body)
 
-    async def _judge(self, wish: Wish, code: str, body: dict[str, Any]) -> bool:
-        wish.code = code
+    async def _judge(self, operation: Operation, code: str, body: dict[str, Any]) -> bool:
+        operation.code = code
         if code == "ok":
             found = next((str(body[name]) for name in _REFERENCES if name in body), "")
-            # A withdrawal that is not signed yet has moved nothing, and may still.
-            wish.settle("done", str(body.get("status", "ok")), found)
+            # An unsigned withdrawal has not moved money yet, but still may.
+            operation.settle("done", str(body.get("status", "ok")), found)
             return False
         if code == "approval.required":
-            return await self._ask(wish, body)
+            return await self._ask(operation, body)
         if code == UNKNOWN:
-            wish.unknown += 1
+            operation.unknown += 1
             if _MANUAL in json.dumps(body):
-                wish.settle("manual", code)
+                operation.settle("manual", code)
             elif self._naive:
-                self._forget(wish)
+                self._forget(operation)
                 return True
             return False
         if code in _AGAIN:
             return False
-        if code in _ANEW and not wish.granted:
-            self._forget(wish)
+        if code in _ANEW and not operation.granted:
+            self._forget(operation)
             return True
-        wish.settle("not done", code)
+        operation.settle("not done", code)
         return False
 
-    async def _ask(self, wish: Wish, body: dict[str, Any]) -> bool:
-        wish.key = {"approval_id": body["approval_id"]}
+    async def _ask(self, operation: Operation, body: dict[str, Any]) -> bool:
+        operation.key = {"approval_id": body["approval_id"]}
         if "page" in body:
-            wish.granted = True
+            operation.granted = True
             await self._see(body["page"])
             return True
-        wish.granted = await self._grant(body["approval_id"])
-        return wish.granted
+        operation.granted = await self._grant(body["approval_id"])
+        return operation.granted
 
-    async def _quote(self, life: Life, wish: Wish) -> bool:
-        terms = {"user_id": wish.user, "amount_cents": wish.mark} | DESTINATION
-        result = await life.call("quote_withdrawal", terms)
+    async def _quote(self, server: ServerProcess, operation: Operation) -> bool:
+        terms = {"user_id": operation.user, "amount_cents": operation.mark} | DESTINATION
+        result = await server.call("quote_withdrawal", terms)
         body = json.loads(result["content"][0]["text"])
         if "quote_id" not in body:
             if body["code"] not in _AGAIN:
-                wish.settle("not done", body["code"])
+                operation.settle("not done", body["code"])
             return False
-        wish.arguments["quote_id"] = body["quote_id"]
+        operation.arguments["quote_id"] = body["quote_id"]
         return True
 
-    def _forget(self, wish: Wish) -> None:
-        wish.key, wish.granted = None, False
-        wish.arguments.pop("quote_id", None)
+    def _forget(self, operation: Operation) -> None:
+        operation.key, operation.granted = None, False
+        operation.arguments.pop("quote_id", None)
 
 
-def _id(wish: Wish) -> dict[str, Any]:
-    return wish.key if wish.key is not None and "approval_id" in wish.key else {}
+def _id(operation: Operation) -> dict[str, Any]:
+    return operation.key if operation.key is not None and "approval_id" in operation.key else {}
 
 
-def _answers(wish: Wish) -> dict[str, Any]:
-    return wish.key if wish.key is not None and "requestState" in wish.key else {}
+def _answers(operation: Operation) -> dict[str, Any]:
+    return operation.key if operation.key is not None and "requestState" in operation.key else {}
 
 
 def _yes(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The person behind the users of a segment: says yes at a terminal, and looks at a card on its page."""
+"""The person who decides: approves at a terminal, and opens card pages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.leaks.canaries import Canaries
 
 
 class Person:
-    """Decides over the state folder of servers with these settings. The first yes is said with the passphrase.
+    """Approves in the state folder of servers with these settings. Only the first approval uses the passphrase.
 
-    The others are recorded by the same code without it: a tenth of a second of hashing for each would be most of what
-    the client's side costs, and no server has a part in it.
+    The others use the same code without it. Hashing takes 0.1 s, which would dominate the client's time and does not
+    concern the servers.
     """
 
     def __init__(self, env: Mapping[str, str], canaries: Canaries) -> None:
@@ -26,19 +26,19 @@ class Person:
         self._typed = False
 
     async def set_passphrase(self) -> None:
-        """Before the first server."""
+        """Set the passphrase, before the first server starts."""
         await set_passphrase(self._env, self._passphrase)
 
     async def grant(self, approval_id: str) -> bool:
-        """Say yes; whether it counted."""
+        """Approve. Return whether it took effect."""
         if not self._typed:
             self._typed = True
             return await decide(self._env, approval_id, passphrase=self._passphrase) == "granted"
-        # Opened for each, as the command does it: nobody holds the database when the next server finds it.
+        # Open the database for each decision, as the command does, so that it is closed when the next server opens it.
         async with opened_guard(read_settings(self._env)) as guard:
             return await guard.approvals.grant(approval_id, "terminal")
 
     async def see(self, page: str) -> None:
-        """Open a card's page, which ends with its server, and type the passphrase there."""
+        """Open a card's page and enter the passphrase. The page may close with its server."""
         with suppress(OSError, IndexError, ValueError):
             await self._browser.see_card(page)

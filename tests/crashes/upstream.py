@@ -1,7 +1,6 @@
-"""Machines' side: one sandbox that outlives the servers, what makes its world move, and what it holds in the end.
+"""Upstream: a sandbox that outlives the servers, control calls, and the final state.
 
-What it holds is read from its database and not by its API, so that no word of a server's, and no page of an answer,
-stands between the judge and the facts.
+The state is read from the sandbox's database, so it depends neither on the server's responses nor on the API.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from typing import Any
 
 from machines_mcp.sandbox.cards import SEALED_AS
 from machines_mcp.sandbox.state import State
-from tests.crashes.wishes import STEP
+from tests.crashes.operations import STEP
 from tests.sandbox.running import Sandbox, running
 from tests.support.waiting import PATIENCE
 
 Marks = Counter[tuple[str, int]]
-"""How many of a kind there are, by user and mark."""
+"""Objects of a kind, counted by user and mark."""
 
 
 @dataclass(frozen=True)
 class CardSeen:
-    """A card as upstream has it."""
+    """A card in the upstream state."""
 
     user: str
     mark: int
@@ -38,13 +37,13 @@ class CardSeen:
 
 @dataclass
 class Facts:
-    """All that was made for the users of a segment."""
+    """The objects of the users under test."""
 
     cards: dict[str, CardSeen] = field(default_factory=dict)
     deposits: dict[str, tuple[str, int]] = field(default_factory=dict)
     withdrawals: Marks = field(default_factory=Counter)
     signed: Marks = field(default_factory=Counter)
-    """Those of the withdrawals that have a signature: what money can move by."""
+    """Signed withdrawals, which can move money."""
     approved: set[str] = field(default_factory=set)
     agreed: set[str] = field(default_factory=set)
 
@@ -59,7 +58,7 @@ class Upstream:
         self._file = file
 
     async def control(self, path: str, **values: Any) -> bool:
-        """Make something happen; False where there is nothing that it could happen to."""
+        """Trigger an event. Return False if it does not apply."""
         host, _, root = self._control.removeprefix("http://").partition("/")
         name, _, port = host.partition(":")
         body = json.dumps(values).encode()
@@ -79,7 +78,7 @@ class Upstream:
         return status == 200
 
     def facts(self, users: set[str]) -> Facts:
-        """What there is of these users."""
+        """Return the objects of these users."""
         found = Facts()
         with closing(sqlite3.connect(self._file, timeout=PATIENCE)) as db:
             for card, user, status, cents in db.execute("SELECT card_id, user_id, status, limit_cents FROM cards"):
@@ -102,7 +101,7 @@ class Upstream:
         return found
 
     def numbers(self, card_ids: set[str]) -> list[tuple[str, str]]:
-        """Number and CVC of these cards, opened by the sandbox's own key."""
+        """Return number and CVC of these cards, decrypted with the sandbox's key."""
         state = State.open(self._file)
         with closing(state.db):
             rows = state.rows("SELECT card_id, number_and_cvc FROM cards")
@@ -114,7 +113,7 @@ class Upstream:
 
 @contextmanager
 def upstream(folder: Path) -> Iterator[Upstream]:
-    """A sandbox with its state in `folder`, gone with the block."""
+    """Run a sandbox with its state in `folder` until the block ends."""
     file = folder / "sandbox.db"
     with running("--db", str(file)) as sandbox:
         yield Upstream(sandbox, file)

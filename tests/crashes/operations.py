@@ -1,8 +1,8 @@
-"""What users want, each wish once; and what a client was told of it.
+"""The operations that users perform, each exactly once, and what the client was told about them.
 
-Each wish carries a mark, an amount in cents that no wish of another kind or user has: by it the judge finds upstream
-what became of it, without a word of the server's. Twins share their mark on purpose, so that a server that tells cards
-apart by their limits alone can't.
+Each operation has a mark: an amount in cents that no operation of another kind or user has. The judge uses it to find
+the effect upstream, without relying on the server. Twins share a mark on purpose, so that a server cannot tell cards
+apart by their limits alone.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Kind = Literal[
 ]
 State = Literal["open", "done", "not done", "manual"]
 
-# A card's limit is its mark times this, and what it was raised by since: so its mark can still be read from it.
+# A card's limit is its mark times this, plus later increases, so that the mark can be read from the limit.
 STEP = 100
 FREQUENCY = "per30DayPeriod"
 DESTINATION = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 20}
-# What a user has to spend, in whole units of the currency that is paid in.
+# A user's funds, in whole units of the deposit currency.
 FUNDS = 2000
 TWINS = 0.12
 ON_CARDS = ("limit", "lock", "unlock", "close", "reveal", "page")
@@ -52,11 +52,11 @@ _numbers = count(1)
 
 
 @dataclass
-class Wish:
-    """One thing that a user wants to have happen once.
+class Operation:
+    """One operation that must take effect once.
 
-    `key` is what a repeated call names it by, once there is something: the sealed state of a dialog with the person's
-    answer, or the id of an approval. `plain`: it is a write that nobody is asked about, so there is no such id.
+    `key` identifies it in a repeated call: the sealed dialog state with the person's answer, or the approval id.
+    `plain` writes need no approval, so they have none.
     """
 
     number: int
@@ -76,27 +76,27 @@ class Wish:
     reference: str = ""
     calls: int = 0
     cut: int = 0
-    """How many calls that named it had no answer because the server died."""
+    """Calls with the key whose response was lost because the server was killed."""
     unknown: int = 0
-    """How many answers said that it is not known whether it happened."""
+    """Responses that reported an unknown outcome."""
 
     def settle(self, state: State, code: str, reference: str = "") -> None:
-        """What is known of it for good."""
+        """Record the final state."""
         self.state, self.code, self.reference = state, code, reference
 
 
 @dataclass
 class Card:
-    """A card that a user was given: its id, and what each wish since then was to make of it."""
+    """A user's card: its id, and the changes requested since its creation."""
 
     card_id: str
     mark: int
     raised: int = 0
     locked: bool = False
     closed: bool = False
-    busy: Wish | None = None
-    """The wish whose end is not known; nothing else is wished of the card meanwhile."""
-    wishes: list[Wish] = field(default_factory=list)
+    busy: Operation | None = None
+    """The operation with an open outcome. Until it is resolved, the card gets no other."""
+    operations: list[Operation] = field(default_factory=list)
 
     @property
     def free(self) -> bool:
@@ -105,11 +105,11 @@ class Card:
 
 @dataclass
 class Customer:
-    """A user on the way: onboarding first, then whatever chance says, until it is somebody else's turn."""
+    """A user: onboarding first, then random operations, until another user takes over."""
 
     user: str
     rng: random.Random
-    wishes: list[Wish] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     cards: list[Card] = field(default_factory=list)
     balance: int = 0
     resolved: bool = False
@@ -117,41 +117,41 @@ class Customer:
 
     @property
     def stuck(self) -> bool:
-        """Whether onboarding waits for a wish whose end is not known."""
-        return any(wish.state in ("open", "manual") for wish in self.wishes[:3])
+        """Whether onboarding waits for an unresolved operation."""
+        return any(operation.state in ("open", "manual") for operation in self.operations[:3])
 
-    def next(self, weights: Mapping[Kind, int]) -> Wish:
-        """The next wish."""
+    def next(self, weights: Mapping[Kind, int]) -> Operation:
+        """Return the next operation."""
         for kind in ("kyc", "agreements", "deposit"):
-            if not any(wish.kind == kind and wish.state == "done" for wish in self.wishes):
-                return self._made(kind, None)
+            if not any(operation.kind == kind and operation.state == "done" for operation in self.operations):
+                return self._new_operation(kind, None)
         self.left -= 1
         kinds, shares = list(weights), list(weights.values())
         while True:
             kind = self.rng.choices(kinds, shares)[0]
             card = self._card_for(kind)
             if card is not None or kind in ("card", "deposit") or (kind == "withdrawal" and self.balance >= 100_00):
-                return self._made(kind, card)
+                return self._new_operation(kind, card)
 
     def _card_for(self, kind: Kind) -> Card | None:
         fit = [card for card in self.cards if card.free and (kind == "unlock") == card.locked and kind in ON_CARDS]
         return self.rng.choice(fit) if fit else None
 
-    def _made(self, kind: Kind, card: Card | None) -> Wish:
+    def _new_operation(self, kind: Kind, card: Card | None) -> Operation:
         number = next(_numbers)
         tool, arguments, mark = self._call(kind, number, card)
-        wish = Wish(number, kind, self.user, tool, {"user_id": self.user, **arguments}, mark, self, card)
-        # A reveal that shows nothing to anybody, and locking, ask nobody.
-        wish.plain = kind == "lock" or (kind == "reveal" and arguments["sink"] == "none")
-        wish.by_dialog = self.rng.random() < 0.85
-        self.wishes.append(wish)
+        operation = Operation(number, kind, self.user, tool, {"user_id": self.user, **arguments}, mark, self, card)
+        # Locking, and a reveal without a sink, need no approval.
+        operation.plain = kind == "lock" or (kind == "reveal" and arguments["sink"] == "none")
+        operation.by_dialog = self.rng.random() < 0.85
+        self.operations.append(operation)
         if card is not None:
-            card.busy = wish
-            card.wishes.append(wish)
-        return wish
+            card.busy = operation
+            card.operations.append(operation)
+        return operation
 
     def _call(self, kind: Kind, number: int, card: Card | None) -> tuple[str, dict[str, Any], int]:
-        """The tool, its arguments, and the mark."""
+        """Return the tool, its arguments and the mark."""
         if card is not None:
             return self._call_on(card, kind, number)
         match kind:
@@ -160,10 +160,10 @@ class Customer:
             case "agreements":
                 return "accept_agreements", {}, 0
             case "deposit":
-                mark = FUNDS * 100 + len(self.wishes)
+                mark = FUNDS * 100 + len(self.operations)
                 return "create_deposit", {"currency": "rusd", "network": "base", "amount": mark / 100}, mark
             case "withdrawal":
-                return "create_withdrawal", {}, 10_00 + len(self.wishes)
+                return "create_withdrawal", {}, 10_00 + len(self.operations)
             case _:
                 mark = self._card_mark(number)
                 return "create_card", _limit(mark * STEP) | self._label(number, 0.6), mark
@@ -187,24 +187,24 @@ class Customer:
         return {"label": f"Card {number}"} if self.rng.random() < share else {}
 
     def _card_mark(self, number: int) -> int:
-        before = [wish.mark for wish in self.wishes if wish.kind == "card"]
+        before = [operation.mark for operation in self.operations if operation.kind == "card"]
         return self.rng.choice(before) if before and self.rng.random() < TWINS else number
 
-    def learn(self, wish: Wish) -> None:
-        """Take note of what was done."""
-        if wish.state != "done":
+    def learn(self, operation: Operation) -> None:
+        """Apply a completed operation to the user's state."""
+        if operation.state != "done":
             return
-        match wish.kind:
+        match operation.kind:
             case "card":
-                self.cards.append(Card(wish.reference, wish.mark))
+                self.cards.append(Card(operation.reference, operation.mark))
             case "deposit":
-                self.balance += wish.mark
+                self.balance += operation.mark
             case "withdrawal":
-                self.balance -= wish.mark
-            case "lock" | "unlock" if wish.card is not None:
-                wish.card.locked = wish.kind == "lock"
-            case "close" if wish.card is not None:
-                wish.card.closed = True
+                self.balance -= operation.mark
+            case "lock" | "unlock" if operation.card is not None:
+                operation.card.locked = operation.kind == "lock"
+            case "close" if operation.card is not None:
+                operation.card.closed = True
 
 
 def _limit(cents: int) -> dict[str, Any]:
@@ -212,5 +212,5 @@ def _limit(cents: int) -> dict[str, Any]:
 
 
 def names(seed: int) -> Iterator[str]:
-    """The users of a run, none of which came before."""
+    """Yield user names that no earlier run used."""
     return (f"crash-{seed}-{number}" for number in count(1))

@@ -1,4 +1,4 @@
-"""The life of one server: it is begun over a state folder, spoken to with many calls under way, and killed."""
+"""One server process over a state folder, with many concurrent calls, until it is killed."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _CLIENT = {"name": "crashes", "version": "1.0"}
 _MOST_BYTES = 1 << 20
 
 
-class Gone(Exception):
-    """The server ended before it answered."""
+class ServerGone(Exception):
+    """The server ended before it responded."""
 
 
-class Nursery:
-    """The process that servers are forked from; see `child.py`."""
+class ForkServer:
+    """The process that forks servers; see `child.py`."""
 
     def __init__(self, process: Process, channel: socket.socket) -> None:
         self._process = process
         self._channel = channel
         self._one = asyncio.Lock()
 
-    async def begin(self, order: Order, descriptors: list[int]) -> int:
-        """The process id of a new server with these descriptors as its first four."""
+    async def fork(self, order: Order, descriptors: list[int]) -> int:
+        """Fork a server with these four descriptors and return its process id."""
         loop = asyncio.get_running_loop()
         async with self._one:
             socket.send_fds(self._channel, [order.line().encode() + b"\n"], descriptors)
@@ -48,8 +48,8 @@ class Nursery:
 
 
 @asynccontextmanager
-async def nursery() -> AsyncIterator[Nursery]:
-    """A nursery that is gone with the block."""
+async def fork_server() -> AsyncIterator[ForkServer]:
+    """Run a fork server until the block ends."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -63,7 +63,7 @@ async def nursery() -> AsyncIterator[Nursery]:
         try:
             async with asyncio.timeout(PATIENCE):
                 await asyncio.get_running_loop().sock_recv(ours, 64)
-            yield Nursery(process, ours)
+            yield ForkServer(process, ours)
         finally:
             ours.close()
             with suppress(TimeoutError):
@@ -75,20 +75,20 @@ async def nursery() -> AsyncIterator[Nursery]:
 
 
 @dataclass
-class Life:
-    """A running server. `folder` gets what it says (`stdout`, `stderr`) and the points it passed (`points`)."""
+class ServerProcess:
+    """A running server. `folder` receives its `stdout`, its `stderr` and the failpoints it passed (`points`)."""
 
     pid: int
     folder: Path
     writer: asyncio.WriteTransport
     reader: asyncio.StreamReader
-    heard: Callable[[int], None]
-    """Told with each answer how many there were."""
+    on_answer: Callable[[int], None]
+    """Called with the number of responses after each one."""
     began: float = field(default_factory=time.monotonic)
     answers: int = 0
     killed_by_us: bool = False
     unanswered: int = 0
-    """How many calls had no answer at its end."""
+    """The number of calls without a response at its end."""
     _waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _next: int = 0
 
@@ -97,21 +97,21 @@ class Life:
 
     @property
     def over(self) -> bool:
-        """Whether it has said its last."""
+        """Whether its output has ended."""
         return self._reading.done()
 
     async def call(
         self, tool: str, arguments: Mapping[str, Any], *, dialog: bool = False, **more: Any
     ) -> dict[str, Any]:
-        """Call a tool; the answer's result. `dialog`: whether the client can ask its person by itself.
+        """Call a tool and return the result. `dialog`: the client can ask its person itself.
 
         Raises:
-            Gone: There will be no answer.
+            Gone: The server ended without a response.
         """
         self._next += 1
         number, found = self._next, asyncio.get_running_loop().create_future()
         if self.over:
-            raise Gone
+            raise ServerGone
         self._waiting[number] = found
         meta = {
             "io.modelcontextprotocol/protocolVersion": ERA,
@@ -127,18 +127,18 @@ class Life:
         return result
 
     def kill(self) -> None:
-        """End it by the signal that nothing can handle."""
+        """Send SIGKILL."""
         if not self.over:
             self.killed_by_us = True
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def hang_up(self) -> None:
-        """Let it end as it does when its client goes."""
+    def close_stdin(self) -> None:
+        """Close its stdin, as a client does when it exits."""
         self.writer.close()
 
     async def ended(self) -> None:
-        """Wait for its end: nobody holds its stdout any more."""
+        """Wait until its stdout is closed."""
         async with asyncio.timeout(PATIENCE):
             await asyncio.shield(self._reading)
         self.writer.close()
@@ -147,14 +147,14 @@ class Life:
         with (self.folder / "stdout").open("ab") as kept, suppress(ConnectionError):
             while line := await self.reader.readline():
                 kept.write(line)
-                # A line that was cut by the end is nobody's answer.
+                # A line without its end is not a response.
                 if line.endswith(b"\n"):
                     self._take(json.loads(line))
         self.unanswered = len(self._waiting)
         for found in self._waiting.values():
             if not found.done():
-                found.set_exception(Gone())
-                # Looked at once, for who does not wait any more.
+                found.set_exception(ServerGone())
+                # Retrieve the exception, in case no caller waits any more.
                 found.exception()
         self._waiting.clear()
 
@@ -163,14 +163,14 @@ class Life:
         if found is not None and not found.done():
             self.answers += 1
             found.set_result(message)
-            self.heard(self.answers)
+            self.on_answer(self.answers)
 
     def passed(self) -> Counter[str]:
-        """How often each point was passed in this life so far."""
+        """Count the passes of each failpoint so far."""
         return Counter(self._points())
 
     def last_point(self) -> str | None:
-        """The point that was passed last."""
+        """Return the last failpoint passed."""
         names = self._points()
         return names[-1] if names else None
 
@@ -178,17 +178,19 @@ class Life:
         return (self.folder / f"points-{self.pid}").read_text(encoding="ascii").split()
 
 
-async def begin(from_: Nursery, order: Order, folder: Path, heard: Callable[[int], None]) -> Life:
-    """Begin a life over the folder that the order's environment names."""
+async def start_server(
+    forks: ForkServer, order: Order, folder: Path, on_answer: Callable[[int], None]
+) -> ServerProcess:
+    """Start a server over the folder that the order's environment names."""
     loop = asyncio.get_running_loop()
     to_read, to_write = os.pipe(), os.pipe()
     trace = folder / "points-new"
     with (folder / "stderr").open("ab") as stderr, trace.open("wb") as points:
-        pid = await from_.begin(order, [to_read[0], to_write[1], stderr.fileno(), points.fileno()])
+        pid = await forks.fork(order, [to_read[0], to_write[1], stderr.fileno(), points.fileno()])
     os.close(to_read[0])
     os.close(to_write[1])
     trace.rename(folder / f"points-{pid}")
     reader = asyncio.StreamReader(limit=_MOST_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(to_write[0], "rb", 0))
     writer, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(to_read[1], "wb", 0))
-    return Life(pid, folder, writer, reader, heard)
+    return ServerProcess(pid, folder, writer, reader, on_answer)

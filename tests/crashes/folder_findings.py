@@ -1,4 +1,4 @@
-"""What a state folder holds after a death, and in the end: rows that nobody settled, broken chains, secrets."""
+"""Check a state folder after each kill and at the end: unresolved rows, broken chains, leaked secrets."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _CVC = re.compile(rb"(?:cvc|cvv|security.?code)[^0-9]{1,24}([0-9]{3})(?![0-9])",
 
 
 ByUser: TypeAlias = "Counter[tuple[str, str]]"
-"""How many calls there are, by tool and user."""
+"""Calls counted by tool and user."""
 
 
 @dataclass
-class Aftermath:
-    """What was found in a folder."""
+class FolderFindings:
+    """The findings in a folder."""
 
     bytes: Counter[str] = field(default_factory=Counter)
     secrets: int = 0
-    """How many were looked for."""
+    """The number of secrets searched for."""
     leaks: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    """A database or an audit that is not whole."""
+    """A corrupt database or audit chain."""
     ways: Counter[str] = field(default_factory=Counter)
-    """How requests came to their end that had no answer."""
+    """How requests without a response were resolved."""
     manual: int = 0
     unsettled: list[str] = field(default_factory=list)
 
-    def add(self, other: Aftermath) -> None:
-        """Both together."""
+    def add(self, other: FolderFindings) -> None:
+        """Add other findings to these."""
         self.bytes += other.bytes
         self.secrets += other.secrets
         self.leaks += other.leaks
@@ -52,10 +52,10 @@ class Aftermath:
         self.unsettled += other.unsettled
 
 
-def at_death(state: Path) -> tuple[int, int]:
-    """How many intents and how many requests of the journal had no end when the server was killed.
+def at_kill(state: Path) -> tuple[int, int]:
+    """Count the approvals and the journal entries that were unresolved when the server was killed.
 
-    Read from a copy: whoever opens the database itself mends what the next server is to find as it was left.
+    Reads a copy, because opening the database itself would recover it, which the next server must do.
     """
     with tempfile.TemporaryDirectory(prefix="machines-crashes-") as place:
         for path in state.glob("state.db*"):
@@ -74,16 +74,16 @@ def at_death(state: Path) -> tuple[int, int]:
             return int(executing), int(pending)
 
 
-async def checked(
+async def check_folder(
     folder: Path, state: Path, numbers: list[tuple[str, str]], canaries: Canaries, manual: ByUser
-) -> Aftermath:
-    """Look at everything that the servers of a segment left behind, after the last of them has ended.
+) -> FolderFindings:
+    """Check everything the servers left behind, after the last one has ended.
 
-    `manual`: how many calls of which tool and user the client was told to leave to a person.
+    `manual` counts the calls that the client was told to leave to a person, by tool and user.
     """
 
-    def look() -> Aftermath:
-        found = Aftermath(manual=manual.total())
+    def look() -> FolderFindings:
+        found = FolderFindings(manual=manual.total())
         _look_for(folder, numbers, canaries, found)
         _look_into(state, manual, found)
         return found
@@ -91,10 +91,10 @@ async def checked(
     return await asyncio.to_thread(look)
 
 
-def _look_for(folder: Path, numbers: list[tuple[str, str]], canaries: Canaries, found: Aftermath) -> None:
+def _look_for(folder: Path, numbers: list[tuple[str, str]], canaries: Canaries, found: FolderFindings) -> None:
     secrets = [Canary("pan", "own", number) for number, _ in numbers]
     secrets += [canary for canary in canaries.own if canary.kind == "passphrase"]
-    # What is random of it: the scanner's own spellings end at 45 bytes.
+    # Only the random part, because the scanner searches at most 45 bytes.
     secrets.append(Canary("partner key", "own", (folder / "key").read_text(encoding="utf-8")[-32:]))
     scanner, codes = Scanner(secrets), {cvc.encode() for _, cvc in numbers}
     found.secrets = len(secrets) + len(numbers)
@@ -109,7 +109,7 @@ def _look_for(folder: Path, numbers: list[tuple[str, str]], canaries: Canaries, 
 
 
 def unsettled(state: Path, manual: ByUser) -> list[str]:
-    """What has no end yet and is nobody's: requests in the journal, and intents but for those left to a person."""
+    """List unresolved journal entries, and executing approvals that were not left to a person."""
     with closing(sqlite3.connect(state / "state.db", timeout=PATIENCE)) as db:
         waiting = "SELECT operation, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
         found = [f"{operation} is {how}" for operation, how in db.execute(waiting)]
@@ -118,7 +118,7 @@ def unsettled(state: Path, manual: ByUser) -> list[str]:
     return found + [f"{tool} of {user} is executing" for tool, user in (left - manual).elements()]
 
 
-def _look_into(state: Path, manual: ByUser, found: Aftermath) -> None:
+def _look_into(state: Path, manual: ByUser, found: FolderFindings) -> None:
     with closing(sqlite3.connect(state / "state.db")) as db:
         db.row_factory = sqlite3.Row
         (whole,) = db.execute("PRAGMA integrity_check").fetchone()

@@ -1,4 +1,4 @@
-"""How the servers of a segment are to die, and how they did."""
+"""When to kill the servers of a state folder, and counts of the kills."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tests.crashes.life import Life
-from tests.crashes.wishes import WEIGHTS, Kind
+from tests.crashes.operations import WEIGHTS, Kind
+from tests.crashes.server_process import ServerProcess
 
 WORKERS = 10
 MOST_ANSWERS = 2 * WORKERS
-# Who was meant for a point and has not come to it by then dies where it is.
+# A server that does not reach its failpoint by then is killed anyway.
 MISSED_AFTER = 4 * WORKERS
-AT_BIRTH = 0.12
+AT_START = 0.12
 FRESH = 0.02
 
 _REVEALS: dict[Kind, int] = {"page": 60, "card": 20}
 _WITHDRAWALS: dict[Kind, int] = {"withdrawal": 60, "card": 20, "deposit": 4}
-# What brings a server to points that chance would seldom reach.
+# Workloads that reach failpoints which the default one seldom reaches.
 _TOWARDS: dict[str, dict[Kind, int]] = {
     "vault.started": {"reveal": 60, "card": 20},
     "reveal.taken": _REVEALS,
@@ -27,14 +27,14 @@ _TOWARDS: dict[str, dict[Kind, int]] = {
     "quote.used": _WITHDRAWALS,
     "withdrawal.recorded": _WITHDRAWALS,
 }
-# Passed once or twice in a life, if at all.
+# Passed at most once or twice per server.
 _MOST_PASSED = {"vault.started": 1, "reveal.taken": 1, "reveal.finished": 1}
 _MOST_PASSED |= {"quote.used": 2, "withdrawal.recorded": 2, "settling.begun": 2, "settling.ended": 2}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a segment's servers die. `points`: the labelled ones, in turn; where `chance` says so, at any moment."""
+    """When servers are killed: at each of `points` in turn, or at a random moment with probability `chance`."""
 
     kills: int
     points: tuple[str, ...]
@@ -44,35 +44,35 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Death:
-    """What one server is meant for: a point passed for the `nth` time, or so many answers and a moment more.
+class PlannedKill:
+    """The kill of one server: at the `nth` pass of a failpoint, or `delay` after a number of responses.
 
-    Times are in seconds. `fresh`: it is begun by an interpreter of its own.
+    Times are in seconds. `fresh` starts the server in a new interpreter.
     """
 
     point: str | None
     nth: int
     answers: int
     delay: float
-    after_birth: float | None
+    after_start: float | None
     fresh: bool
 
     @property
     def weights(self) -> Mapping[Kind, int]:
-        """What users wish meanwhile."""
+        """The relative frequency of operations until the kill."""
         return _TOWARDS.get(self.point or "", WEIGHTS)
 
 
-def deaths(plan: Plan, rng: random.Random) -> Iterator[Death]:
-    """One death after the other, without end."""
+def planned_kills(plan: Plan, rng: random.Random) -> Iterator[PlannedKill]:
+    """Yield planned kills without end."""
     points = _in_turn(plan, rng)
     while True:
         point = next(points) if plan.points and rng.random() >= plan.chance else None
         nth = rng.randint(1, _MOST_PASSED.get(point or "", WORKERS))
         answers = MISSED_AFTER if point is not None else rng.randint(1, MOST_ANSWERS)
-        at_birth = point is None and rng.random() < AT_BIRTH
-        after_birth = rng.uniform(0, 0.3) if at_birth else None
-        yield Death(point, nth, answers, rng.uniform(0, 0.03), after_birth, rng.random() < FRESH)
+        at_start = point is None and rng.random() < AT_START
+        after_start = rng.uniform(0, 0.3) if at_start else None
+        yield PlannedKill(point, nth, answers, rng.uniform(0, 0.03), after_start, rng.random() < FRESH)
 
 
 def _in_turn(plan: Plan, rng: random.Random) -> Iterator[str]:
@@ -81,35 +81,35 @@ def _in_turn(plan: Plan, rng: random.Random) -> Iterator[str]:
 
 
 @dataclass
-class Deaths:
-    """How servers died."""
+class KillCounts:
+    """Counts of the kills."""
 
     kills: int = 0
     at_points: Counter[str] = field(default_factory=Counter)
-    """Those that were meant for a point and died there."""
+    """Kills at their planned failpoint."""
     phases: Counter[str] = field(default_factory=Counter)
-    """All of them, by the point that was passed last."""
+    """All kills, by the last failpoint passed."""
     passed: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
-    """Calls that had no answer."""
+    """Calls without a response."""
     executing: int = 0
-    """Intents that had been taken and had no outcome."""
+    """Consumed approvals without an outcome."""
     pending: int = 0
-    """Requests in the journal without an answer."""
+    """Journal entries without a response."""
     unexpected: list[str] = field(default_factory=list)
 
-    def note(self, life: Life, meant_for: str | None) -> None:
-        """Count a life that has ended."""
-        if not life.killed_by_us and meant_for is None:
-            self.unexpected.append(f"server {life.pid} ended by itself after {life.answers} answers")
+    def note(self, server: ServerProcess, meant_for: str | None) -> None:
+        """Count a server that has ended."""
+        if not server.killed_by_us and meant_for is None:
+            self.unexpected.append(f"server {server.pid} ended by itself after {server.answers} answers")
         self.kills += 1
-        self.under_way += life.unanswered
-        self.at_points.update([meant_for] if meant_for is not None and not life.killed_by_us else [])
-        self.phases[life.last_point() or "before any"] += 1
-        self.passed += life.passed()
+        self.under_way += server.unanswered
+        self.at_points.update([meant_for] if meant_for is not None and not server.killed_by_us else [])
+        self.phases[server.last_point() or "before any"] += 1
+        self.passed += server.passed()
 
-    def add(self, other: Deaths) -> None:
-        """Both together."""
+    def add(self, other: KillCounts) -> None:
+        """Add other counts to these."""
         self.kills += other.kills
         self.at_points += other.at_points
         self.phases += other.phases
