@@ -1,4 +1,4 @@
-"""A page of the vault under test: a real child, a person made of notes, and an HTTP client that speaks as a browser."""
+"""A page of the vault under test, in this process or in a vault, and an HTTP client that speaks as a browser."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import httpx
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.client import COMMAND
+from machines_mcp.vault.page import Page
 from machines_mcp.vault.page_client import show
 from machines_mcp.vault.reply import VaultReply
 from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
+from tests.support.in_process import InProcessTransport
 from tests.support.waiting import PATIENCE
 from tests.vault.simulator import Card
 
+if TYPE_CHECKING:
+    from machines_mcp.vault.parent_pipe import ParentPipe
+
 PASSPHRASE = "correct horse battery"
 HANDLE = "the-handle-of-this-page-1"
+# Nothing listens there: only the transport leads to a page in this process.
+PORT = 9
 
 
 def verifier(passphrase: str = PASSPHRASE) -> Verifier:
@@ -127,11 +134,45 @@ class OpenPage:
         return await self.http.post(path or f"{self.url}/decide", data=form, headers=sent)
 
 
+class _Dialogue:
+    """The vault's side of the pipe to its parent, with `notes` as the parent."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+
+    async def is_locked_after_wrong(self) -> bool:
+        return await self._notes.wrong()
+
+    async def may_go(self) -> bool:
+        return await self._notes.right()
+
+
 @asynccontextmanager
-async def opened(
+async def opened(request: VaultRequest, notes: Notes | None = None) -> AsyncIterator[OpenPage]:
+    """Yield the page as an ASGI application of this process, looked at once."""
+    notes = notes or Notes()
+    notes.listening(PORT)
+    app = Page(request, cast("ParentPipe", _Dialogue(notes)), PORT)
+
+    async def tell() -> None:
+        await app.over.wait()
+        await notes.told(app.reply)
+
+    transport = InProcessTransport(app)
+    async with anyio.create_task_group() as tasks, httpx.AsyncClient(transport=transport) as http:
+        tasks.start_soon(tell)
+        page = OpenPage(notes, http)
+        await page.get()
+        yield page
+        tasks.cancel_scope.cancel()
+    await transport.stop()
+
+
+@asynccontextmanager
+async def opened_in_vault(
     request: VaultRequest, notes: Notes | None = None, *, command: tuple[str, ...] = COMMAND
 ) -> AsyncIterator[OpenPage]:
-    """The page, looked at once; the vault is gone when the block has ended."""
+    """Yield the page of a vault, looked at once; the vault is gone when the block has ended."""
     notes = notes or Notes()
     with anyio.fail_after(100.0):
         async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:

@@ -1,9 +1,10 @@
-"""The vault's page as a browser meets it: a real child, the real simulator, and a wiretap between the two."""
+"""The vault's page as a browser meets it, with a wiretap between it and the real simulator."""
 
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from html import unescape
 
 import anyio
@@ -11,14 +12,21 @@ import httpx
 import pytest
 
 from machines_mcp.vault.reply import VaultReply, failed
+from machines_mcp.vault.request import VaultRequest
 from tests.support.waiting import PATIENCE
 from tests.vault.children import switchboard
-from tests.vault.pages import HANDLE, PASSPHRASE, Notes, OpenPage, opened, page_request
+from tests.vault.pages import HANDLE, PASSPHRASE, Notes, OpenPage, opened, opened_in_vault, page_request
 from tests.vault.simulator import Card, Simulator, wiretap
 
 pytestmark = pytest.mark.anyio
 
 OTHER = "http://127.0.0.1:1"
+
+Opens = Callable[[VaultRequest], AbstractAsyncContextManager[OpenPage]]
+in_both = pytest.mark.parametrize(
+    "opens", [opened, pytest.param(opened_in_vault, marks=pytest.mark.check)], ids=["in process", "in a vault"]
+)
+"""The page as an application of this process, and as a vault serves it."""
 
 
 def _shown(answer: httpx.Response) -> list[str]:
@@ -49,8 +57,9 @@ def _tells(answer: httpx.Response, sentence: str) -> bool:
     return sentence in unescape(re.sub(r"\s+", " ", answer.text))
 
 
-async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Card) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+@in_both
+async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Card, opens: Opens) -> None:
+    async with wiretap(api) as tap, opens(page_request(tap.base_url, api.partner_key, card)) as page:
         asked = await page.get()
         assert asked.status_code == 200
         assert _tells(asked, f"Show the card ending {card.last4}?")
@@ -165,27 +174,30 @@ async def test_another_cards_number_is_not_shown(api: Simulator, card: Card) -> 
         assert (card.number in answer.text, await page.notes.end()) == (False, failed("secrets.mismatch"))
 
 
+@pytest.mark.check
 async def test_an_upstream_that_never_answers_ends_with_the_page(api: Simulator, card: Card) -> None:
     async with switchboard() as board:
         slow = page_request(f"http://127.0.0.1:{board.port}/partner/v1", api.partner_key, card, deadline_seconds=8.0)
-        async with opened(slow) as page:
+        async with opened_in_vault(slow) as page:
             answer = await page.press()
             assert _tells(answer, "The card could not be loaded from Machines")
             assert await page.notes.end() == failed("partner.unavailable")
             await page.notes.gone.wait()
 
 
+@pytest.mark.check
 async def test_a_page_that_nobody_answers_ends_by_itself(api: Simulator, card: Card) -> None:
     request = page_request(api.base_url, api.partner_key, card, deadline_seconds=6.0)
-    async with wiretap(api) as tap, opened(request) as page:
+    async with wiretap(api) as tap, opened_in_vault(request) as page:
         assert await page.notes.end() == failed("page.unused")
         with anyio.fail_after(PATIENCE):
             await page.notes.gone.wait()
         assert tap.posts == 0
 
 
+@pytest.mark.check
 async def test_every_answer_keeps_others_out_and_leaves_nothing_behind(api: Simulator, card: Card) -> None:
-    async with opened(page_request(api.base_url, api.partner_key, card)) as page:
+    async with opened_in_vault(page_request(api.base_url, api.partner_key, card)) as page:
         answers = [await page.get(), await page.post({}), await page.press("wrong"), await page.press()]
         answers += [await page.press(), await page.http.get(page.origin)]
     assert [answer.status_code for answer in answers] == [200, 403, 403, 200, 410, 404]
@@ -260,8 +272,11 @@ async def _attacks(page: OpenPage) -> dict[str, httpx.Response]:
     }
 
 
-async def test_who_has_no_business_there_gets_nothing_and_nothing_is_fetched(api: Simulator, card: Card) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+@in_both
+async def test_who_has_no_business_there_gets_nothing_and_nothing_is_fetched(
+    api: Simulator, card: Card, opens: Opens
+) -> None:
+    async with wiretap(api) as tap, opens(page_request(tap.base_url, api.partner_key, card)) as page:
         for name, answer in (await _attacks(page)).items():
             assert (name, answer.status_code) == (name, int(name[:3]))
             assert (name, _tells(answer, card.user_id)) == (name, "curl" in name)
@@ -285,8 +300,9 @@ async def test_a_person_comes_by_a_link_or_by_typing(api: Simulator, card: Card,
         assert (await page.get(**headers)).status_code == 200
 
 
+@pytest.mark.check
 async def test_who_hangs_up_before_the_fetch_is_not_fetched_for(api: Simulator, card: Card) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+    async with wiretap(api) as tap, opened_in_vault(page_request(tap.base_url, api.partner_key, card)) as page:
         body = "&".join(
             f"{name}={value}" for name, value in (page.form() | {"passphrase": "correct+horse+battery"}).items()
         )
