@@ -13,7 +13,7 @@ import policy_page
 import reliability_page
 
 from machines_mcp.cli.tools_table import listing, markdown_table
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 
 ROOT = Path(__file__).parents[1]
 _TOOLS = re.compile(r"(<!-- tools: made by `make docs` -->\n).*?(<!-- /tools -->)", re.DOTALL)

@@ -9,7 +9,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from machines_mcp.server.settings import Settings, SettingsError, read_settings
+from machines_mcp.server.settings import Settings, SettingsError
+from machines_mcp.server.settings_reader import read_settings
 
 T = TypeVar("T")
 

@@ -58,7 +58,7 @@ def _waiting() -> list[tuple[str, str]]:
     import anyio
 
     from machines_mcp.cli.approvals import approval_store
-    from machines_mcp.server.settings import read_settings
+    from machines_mcp.server.settings_reader import read_settings
 
     settings = read_settings()
     if not (settings.state_dir / "state.db").exists():

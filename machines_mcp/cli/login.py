@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from machines_mcp.cli.prompt import Lines
 from machines_mcp.server import keyring_store
 from machines_mcp.server.partner_key import checked_key
-from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, read_settings
+from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings
+from machines_mcp.server.settings_reader import read_settings
 
 ENVIRONMENTS = ("sandbox", "production")
 _HOSTS = {"sandbox": SANDBOX_URL.split("/")[2], "production": PRODUCTION_URL.split("/")[2]}

@@ -11,7 +11,8 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.permissions.policy_loader import read_policy_file
-from machines_mcp.server.settings import Environment, SettingsError, checked_flag, checked_user_id
+from machines_mcp.server.settings import Environment, SettingsError
+from machines_mcp.server.settings_reader import checked_flag, checked_user_id
 from machines_mcp.server.state_folder import policy_in
 from machines_mcp.tools.catalog import EFFECTS
 

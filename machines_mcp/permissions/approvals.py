@@ -11,17 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval import (
-    Approval,
-    audit_entry,
-    find,
-    insert,
-    newest_approvals,
-    updated_one,
-    waiting_approvals,
-    waiting_duplicate,
-)
+from machines_mcp.permissions.approval import Approval, audit_entry, newest_approvals, updated_one, waiting_duplicate
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
+from machines_mcp.permissions.approval_rows import find, insert, waiting_approvals
 from machines_mcp.permissions.cooldown import LimitExceeded, refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.storage.audit_log import AuditEntry, Kind

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.approval import Approval, executing_approvals, find, updated_one
+from machines_mcp.permissions.approval import Approval, updated_one
+from machines_mcp.permissions.approval_rows import executing_approvals, find
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.process_locks import UNOWNED, ProcessLocks
 

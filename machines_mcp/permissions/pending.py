@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.approval import Approval, executing_approvals, waiting_approvals
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_rows import executing_approvals, waiting_approvals
 from machines_mcp.permissions.limits import Budget, budgets
 from machines_mcp.storage.journal_entry import selected
 from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals

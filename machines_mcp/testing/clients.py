@@ -16,7 +16,7 @@ from machines_mcp.permissions.channels import Decision
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
 from machines_mcp.server.partner_connection import EmbeddedApi
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import opened_guard
 
 Answer = Literal["accept", "decline", "cancel"]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import httpx
 
 from machines_mcp.server.sandbox_process import Endpoint, SandboxProcess
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 
 CONTROL_SECONDS = 10.0
 

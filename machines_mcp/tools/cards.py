@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from machines_mcp import partner
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
-from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
+from machines_mcp.protocol.tool import Output, UserInput, tool
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
-from machines_mcp.tools.agreements import need_agreements
+from machines_mcp.tools.card_approvals import (
+    CardOf,
+    CreateCard,
+    UpdateCard,
+    close_details,
+    create_details,
+    update_class,
+    update_details,
+)
 from machines_mcp.tools.card_output import (
     CardClosed,
-    CardId,
     CardResult,
     CardShown,
     card_fields,
@@ -26,72 +30,19 @@ from machines_mcp.tools.card_output import (
     label_of,
 )
 from machines_mcp.tools.reconcile_cards import reconcile_close, reconcile_create, reconcile_update
-from machines_mcp.tools.services import UserCall, next_step, user_fact
-from machines_mcp.tools.text import clean, dollars, pluralize, quote_text
+from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.text import clean, pluralize
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Card, CardLimit
+    from machines_mcp.partner import Card
 
 
-Frequency = Literal[
-    "perAuthorization", "per24HourPeriod", "per7DayPeriod", "per30DayPeriod", "perYearPeriod", "allTime"
-]
-_PER = {
-    "perAuthorization": "per payment",
-    "per24HourPeriod": "per day",
-    "per7DayPeriod": "per week",
-    "per30DayPeriod": "per 30 days",
-    "perYearPeriod": "per year",
-    "allTime": "in total",
-}
 PageCursor = Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=500)]
-Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; sent encrypted")
-LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")
-LimitFrequency = Field(default=None, description="Period of the cap")
-
-
-class LimitInput(UserInput):
-    """The arguments of a limit: an amount and a period, or neither."""
-
-    limit_amount_cents: Cents | None = LimitAmount
-    limit_frequency: Frequency | None = LimitFrequency
-
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> LimitInput:
-        if (self.limit_amount_cents is None) != (self.limit_frequency is None):
-            raise PydanticCustomError("machines_rule", "limit_amount_cents and limit_frequency go together")
-        return self
-
-    def limit(self) -> CardLimit | None:
-        """Return the limit in the API's form; None if none is given."""
-        if self.limit_amount_cents is None or self.limit_frequency is None:
-            return None
-        return partner.CardLimit(amount_cents=self.limit_amount_cents, frequency=self.limit_frequency)
-
-
-class CreateCard(LimitInput):
-    label: str | None = Label
-
-
-class CardOf(UserInput):
-    card_id: CardId
 
 
 class ListCards(UserInput):
     cursor: PageCursor | None = Field(default=None, description="next_cursor of the previous page")
     limit: int = Field(default=20, ge=1, le=100)
-
-
-class UpdateCard(LimitInput):
-    card_id: CardId
-    status: Literal["active", "locked"] | None = Field(default=None, description="locked locks, active unlocks")
-    label: str | None = Label
-
-    @model_validator(mode="after")
-    def _something(self) -> UpdateCard:
-        if self.status is None and self.label is None and self.limit_amount_cents is None:
-            raise PydanticCustomError("machines_rule", "give at least one of status, label and a limit")
-        return self
 
 
 class CardsShown(Output):
@@ -104,25 +55,12 @@ class CardsShown(Output):
         return f"{pluralize(len(self.cards), 'card')}, {active} active{more}."
 
 
-async def _create_details(call: UserCall, args: CreateCard) -> ApprovalDetails:
-    await need_agreements(call)
-    label = f" labelled {quote_text(args.label, 60)}" if args.label else ""
-    limit = _limit_text(args.limit())
-    return ApprovalDetails(
-        question=f"Issue a virtual card{label} with {limit} to the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Limit", limit), *_label_fact(args.label)),
-        limits_card=True,
-        limit_cents=args.limit_amount_cents,
-        limit_frequency=args.limit_frequency,
-    )
-
-
 @tool(
     title="Create a card",
     toolset="cards",
     steps=(11, 12),
     action_class=ActionClass.MONEY,
-    approval_details=_create_details,
+    approval_details=create_details,
     reconcile=reconcile_create,
 )
 async def create_card(call: UserCall, args: CreateCard) -> CardResult:
@@ -182,33 +120,12 @@ async def get_card(call: UserCall, args: CardOf) -> CardResult:
     return CardResult(**card_fields(card, await label_of(client, call.user_id, card)), next_steps=steps)
 
 
-def _update_effect(args: UpdateCard) -> ActionClass:
-    return ActionClass.MONEY if args.status == "active" or args.limit_amount_cents is not None else ActionClass.WRITE
-
-
-async def _update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
-    client = await call.services.partner()
-    card = await client.cards.get(call.user_id, args.card_id)
-    changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
-    changes += [f"give it {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
-    changes += [f"label it {quote_text(args.label, 60)}"] if args.label else []
-    last4, change = clean(card.last4, 4), " and ".join(changes)
-    return ApprovalDetails(
-        question=f"Card ending {last4} of the user {quote_text(call.user_id, 120)}: {change}?",
-        items=(user_fact(call), Detail("Card", f"ending {last4}"), Detail("Change", change)),
-        limits_card=args.limit_amount_cents is not None,
-        limit_cents=args.limit_amount_cents,
-        limit_frequency=args.limit_frequency,
-        card_id=args.card_id,
-    )
-
-
 @tool(
     title="Update a card",
     toolset="cards",
     action_class=(ActionClass.WRITE, ActionClass.MONEY),
-    action_class_of=_update_effect,
-    approval_details=_update_details,
+    action_class_of=update_class,
+    approval_details=update_details,
     reconcile=reconcile_update,
 )
 async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
@@ -222,22 +139,11 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     return changed(call, card, await label_of(client, call.user_id, card))
 
 
-async def _close_details(call: UserCall, args: CardOf) -> ApprovalDetails:
-    client = await call.services.partner()
-    card = await client.cards.get(call.user_id, args.card_id)
-    last4 = clean(card.last4, 4)
-    return ApprovalDetails(
-        question=f"Permanently close the card ending {last4} of the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Card", f"ending {last4}", "can't be undone")),
-        card_id=args.card_id,
-    )
-
-
 @tool(
     title="Close a card",
     toolset="cards",
     action_class=ActionClass.DESTROY,
-    approval_details=_close_details,
+    approval_details=close_details,
     reconcile=reconcile_close,
     destructive=True,
 )
@@ -247,11 +153,3 @@ async def close_card(call: UserCall, args: CardOf) -> CardClosed:
     client = await call.services.partner()
     gone = await client.cards.delete(call.user_id, args.card_id)
     return closed(call, gone.card_id, gone.status)
-
-
-def _label_fact(label: str | None) -> tuple[Detail, ...]:
-    return (Detail("Label", clean(label, 60)),) if label else ()
-
-
-def _limit_text(limit: CardLimit | None) -> str:
-    return "no limit" if limit is None else f"a limit of {dollars(limit.amount_cents)} {_PER[limit.frequency]}"

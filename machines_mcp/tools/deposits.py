@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -15,8 +14,6 @@ from machines_mcp.protocol.tool import (
     Completed,
     NextStepOutput,
     NotExecuted,
-    Output,
-    OutputPart,
     Reconciliation,
     UserInput,
     WaitSeconds,
@@ -25,18 +22,23 @@ from machines_mcp.protocol.tool import (
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
-from machines_mcp.tools.polling import poll_seconds, wait_until
+from machines_mcp.tools.deposit_output import (
+    ENDED,
+    DepositQuote,
+    DepositResult,
+    DepositShown,
+    DepositsShown,
+    deposit_fields,
+    deposit_result,
+)
+from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.reconcile import CLOCKS_DIFFER_SECONDS, known, newest
 from machines_mcp.tools.services import UserCall, next_step
-from machines_mcp.tools.text import clean, pluralize, status_label
+from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import Deposit
+    pass
 
-
-# The API publishes no list of deposit statuses. These are final; any other may still change.
-ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})
-ARRIVED = frozenset({"completed", "finished"})
 
 DepositId = Annotated[
     Verbatim,
@@ -52,46 +54,10 @@ class QuoteDeposit(UserInput):
     amount_currency: Literal["crypto", "usd"] = Field(default="crypto", description="Unit of amount")
 
 
-class DepositQuote(Output):
-    currency: str
-    network: str
-    amount: float
-    amount_currency: Literal["crypto", "usd"]
-    min_amount: float | None = None
-    max_amount: float | None = None
-    within_range: bool
-    estimated_to_amount: float | None = None
-    to_currency: str | None = None
-
-    def summary(self) -> str:
-        fits = "can be deposited" if self.within_range else "is outside the allowed range"
-        return f"The amount {fits}."
-
-
 class CreateDeposit(UserInput):
     currency: str = Ticker
     network: str = NetworkId
     amount: float | None = Field(default=None, gt=0, le=1e12, allow_inf_nan=False, description="In currency units")
-
-
-class DepositShown(OutputPart):
-    deposit_id: Verbatim
-    status: str
-    currency: str
-    network: str
-    deposit_address: Verbatim | None = None
-    memo: Verbatim | None = None
-    min_amount: float | None = None
-    max_amount: float | None = None
-    created_at: datetime | None = None
-
-
-class DepositResult(Output, DepositShown):
-    still_waiting: bool | None = None
-    poll_after_seconds: float | None = None
-
-    def summary(self) -> str:
-        return f"The deposit's status is {status_label(self.status)}."
 
 
 class GetDeposit(UserInput):
@@ -101,13 +67,6 @@ class GetDeposit(UserInput):
 
 class ListDeposits(UserInput):
     scope: Literal["active", "all"] = "active"
-
-
-class DepositsShown(Output):
-    deposits: list[DepositShown]
-
-    def summary(self) -> str:
-        return f"{pluralize(len(self.deposits), 'deposit')}."
 
 
 @tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ)
@@ -168,7 +127,7 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
         )
     ]
     if len(found) == 1:
-        return Completed(_result(call, found[0], waited=False), found[0].id)
+        return Completed(deposit_result(call, found[0], waited=False), found[0].id)
     return NotExecuted("No deposit can be matched to this call. Create another; an unpaid deposit does no harm.")
 
 
@@ -187,7 +146,7 @@ async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
     deposit = await client.deposits.create(
         call.user_id, args.currency, args.network, amount=args.amount, idempotency_key=call.idempotency_key
     )
-    return _result(call, deposit, waited=False)
+    return deposit_result(call, deposit, waited=False)
 
 
 @tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ)
@@ -202,7 +161,7 @@ async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
         seconds=args.wait_seconds,
         what="the deposit",
     )
-    return _result(call, deposit, waited=args.wait_seconds > 0)
+    return deposit_result(call, deposit, waited=args.wait_seconds > 0)
 
 
 @tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ)
@@ -215,7 +174,7 @@ async def list_deposits(call: UserCall, args: ListDeposits) -> DepositsShown:
         [next_step(call, "get_deposit", "Wait for it.", deposit_id=waiting[0].id, wait_seconds=30)] if waiting else []
     )
     steps.append(next_step(call, "get_balances", "See what the user can spend."))
-    return DepositsShown(deposits=[DepositShown(**_shown(d)) for d in found.deposits], next_steps=steps)
+    return DepositsShown(deposits=[DepositShown(**deposit_fields(d)) for d in found.deposits], next_steps=steps)
 
 
 def _fits(amount: float, low: float | None, high: float | None) -> bool:
@@ -229,36 +188,3 @@ def _after_quote(call: UserCall, args: QuoteDeposit, fits: bool) -> NextStepOutp
     amount = args.amount if args.amount_currency == "crypto" else None
     why = "Get the address to send the currency to."
     return next_step(call, "create_deposit", why, currency=args.currency, network=args.network, amount=amount)
-
-
-def _result(call: UserCall, deposit: Deposit, *, waited: bool) -> DepositResult:
-    open_ended = deposit.status not in ENDED
-    return DepositResult(
-        **_shown(deposit),
-        still_waiting=True if open_ended and waited else None,
-        poll_after_seconds=poll_seconds(deposit) if open_ended else None,
-        next_steps=[_after(call, deposit)],
-    )
-
-
-def _after(call: UserCall, deposit: Deposit) -> NextStepOutput:
-    if deposit.status in ARRIVED:
-        return next_step(call, "get_balances", "The deposit arrived; see what the user can spend.")
-    if deposit.status in ENDED:
-        return next_step(call, "list_deposit_assets", "This deposit ended without arriving; start another.")
-    why = "Have the user send the currency to deposit_address (with the memo), then wait for it."
-    return next_step(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
-
-
-def _shown(deposit: Deposit) -> dict[str, Any]:
-    return {
-        "deposit_id": deposit.id,
-        "status": clean(deposit.status, 40),
-        "currency": clean(deposit.from_currency, 40),
-        "network": clean(deposit.from_network, 40),
-        "deposit_address": deposit.deposit_address,
-        "memo": deposit.payin_extra_id,
-        "min_amount": deposit.min_amount,
-        "max_amount": deposit.max_amount,
-        "created_at": deposit.created_at,
-    }

@@ -15,7 +15,7 @@ from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, tool
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.cards import CardOf
+from machines_mcp.tools.card_approvals import CardOf
 from machines_mcp.tools.services import PageOutcome, Revealed, Sink, UserCall, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text
 

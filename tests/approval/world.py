@@ -21,7 +21,7 @@ from anyio.abc import Process
 from machines_mcp.partner import PartnerClient
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.sandbox_process import SandboxProcess
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.testing import set_passphrase
 from tests.approval.wire import Era, Server, connected

@@ -16,7 +16,7 @@ from machines_mcp.cli.main import main
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.storage.audit_log import AuditRow
 from machines_mcp.storage.withdrawals import Destination

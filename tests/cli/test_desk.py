@@ -60,7 +60,7 @@ def test_nothing_of_the_desk_is_loaded_before_it_is_needed(tmp_path: Path) -> No
     look = """
 import json, sys
 from machines_mcp.server.app import App
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 app = App(read_settings(), opens_pages=True)
 app.server(); app.load()
 print(json.dumps(sorted(name for name in sys.modules if name.split(".")[0] in ("jinja2", "machines_mcp"))))

@@ -21,7 +21,7 @@ from machines_mcp.cli import prompt
 from machines_mcp.cli.main import main
 from machines_mcp.permissions.passphrase import Answer
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import opened_guard
 from tests.support.waiting import PATIENCE
 

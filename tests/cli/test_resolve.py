@@ -29,7 +29,7 @@ from machines_mcp.permissions.factory import Guard
 from machines_mcp.protocol.reconciliation import Reconciler
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import StoreUnavailable

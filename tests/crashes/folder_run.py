@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from tests.crashes.child import Order
 from tests.crashes.client import Client
 from tests.crashes.folder_findings import FolderFindings, at_kill, check_folder, unsettled

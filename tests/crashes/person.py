@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.testing import decide, set_passphrase
 from tests.leaks.browser import Browser

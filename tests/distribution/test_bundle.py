@@ -22,7 +22,7 @@ from distribution.manifest import manifest
 from distribution.options import OPTIONS
 from machines_mcp import __version__
 from machines_mcp.protocol.prompts import load_prompts
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.tools.catalog import TOOLS
 from tests.packaging.environments import Environment
 

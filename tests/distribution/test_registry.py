@@ -12,7 +12,8 @@ import pytest
 
 from distribution.__main__ import files
 from machines_mcp import __version__
-from machines_mcp.server.settings import NAMES, SettingsError, read_settings
+from machines_mcp.server.settings import SettingsError
+from machines_mcp.server.settings_reader import NAMES, read_settings
 
 ROOT = Path(__file__).parents[2]
 # Whoever reads one of these could act as the partner, or as the proxy's user.

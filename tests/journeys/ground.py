@@ -18,7 +18,7 @@ from mcp import Client, stdio_client
 from machines_mcp.partner import PartnerClient
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import decide
 from tests.journeys.stdio import Era, Person, server
 from tests.support.in_process import InProcessSandbox, in_process_sandbox

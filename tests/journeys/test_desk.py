@@ -14,7 +14,7 @@ import pytest
 from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
 from tests.desk.desks import PASSPHRASE, Browser
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant

@@ -22,7 +22,7 @@ import pytest
 from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
 from tests.journeys.second_user import NOBODY
 from tests.journeys.stdio import ToolError, agent, applicant

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from tests.leaks.canaries import Canaries
 from tests.leaks.upstream import Upstream
 from tests.support.waiting import PATIENCE

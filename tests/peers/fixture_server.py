@@ -18,7 +18,7 @@ from mcp.server.mcpserver import MCPServer
 from starlette.types import ASGIApp
 
 from machines_mcp.server.app import opened
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from machines_mcp.server import app as app_module
 from machines_mcp.server.app import App
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -22,7 +22,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import card_reveals
 from machines_mcp.server.app import App
 from machines_mcp.server.app import opened as opened_app
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import decide, set_passphrase
 from machines_mcp.vault.keypair import make_key_pair, unseal
 from tests.journeys.stdio import ERAS, Era, Person, ToolError, agent

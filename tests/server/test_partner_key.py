@@ -10,7 +10,8 @@ import pytest
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import keyring_store
 from machines_mcp.server.keyring_store import file_of, keep
-from machines_mcp.server.settings import Environment, Settings, SettingsError, read_settings
+from machines_mcp.server.settings import Environment, Settings, SettingsError
+from machines_mcp.server.settings_reader import read_settings
 from tests.support.keyrings import FakeKeyring, at_home
 
 STORED, GIVEN = "mk-canary-0123456789", "mk-given-0123456789"

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.server.settings import (
-    PRODUCTION_URL,
-    SANDBOX_URL,
-    TOOLSETS,
-    Environment,
-    SettingsError,
-    read_settings,
-)
+from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, TOOLSETS, Environment, SettingsError
+from machines_mcp.server.settings_reader import read_settings
 
 KEY = "mk-test-0123456789"
 CANARY = "canary-7f3a-9c21"

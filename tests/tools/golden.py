@@ -14,7 +14,7 @@ import anyio
 from mcp import Client
 
 from machines_mcp.server.app import opened
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 
 FOLDER = Path(__file__).with_name("golden")
 

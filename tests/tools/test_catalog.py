@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.server.app import App
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.tools.catalog import TOOLS
 from tests.tools import golden
 

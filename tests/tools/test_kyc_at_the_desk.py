@@ -14,7 +14,7 @@ import pytest
 from mcp import Client
 
 from machines_mcp.server.app import opened
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from tests.desk.desks import Browser, forms
 from tests.journeys.stdio import applicant
 from tests.support.in_process import InProcessSandbox, in_process_sandbox

@@ -15,7 +15,8 @@ from mcp import Client
 
 from machines_mcp.cli.main import main
 from machines_mcp.server.app import opened
-from machines_mcp.server.settings import Settings, read_settings
+from machines_mcp.server.settings import Settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import set_passphrase
 from machines_mcp.vault.keypair import make_key_pair
 from tests.support.waiting import PATIENCE

@@ -15,7 +15,7 @@ from machines_mcp.tools.balances import BalancesShown, TransactionsShown
 from machines_mcp.tools.card_output import CardClosed, CardResult
 from machines_mcp.tools.cards import CardsShown
 from machines_mcp.tools.catalog import TOOLS
-from machines_mcp.tools.deposits import DepositQuote, DepositResult, DepositsShown
+from machines_mcp.tools.deposit_output import DepositQuote, DepositResult, DepositsShown
 from machines_mcp.tools.kyc import KycRequirements, KycStanding, KycSubmitted
 from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated
 from machines_mcp.tools.reveal import CardRevealed

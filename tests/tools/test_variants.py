@@ -16,7 +16,7 @@ from mcp import Client, MCPError
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.server.app import App, opened
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.resources import RESOURCES
 

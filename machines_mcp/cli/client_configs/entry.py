@@ -12,7 +12,7 @@ from typing import Any
 from machines_mcp.cli.client_configs import toml_edit
 from machines_mcp.cli.client_configs.clients import CLIENTS, Client
 from machines_mcp.cli.client_configs.errors import ConfigFault
-from machines_mcp.server.settings import NAMES
+from machines_mcp.server.settings_reader import NAMES
 
 NAME = "machines"
 _KEY = "MACHINES_PARTNER_KEY"

@@ -14,7 +14,8 @@ from machines_mcp import __version__
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.permissions.policy import PolicyError
 from machines_mcp.server.app import App, opened
-from machines_mcp.server.settings import Settings, SettingsError, read_settings
+from machines_mcp.server.settings import Settings, SettingsError
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import policy_for
 from machines_mcp.storage.database import StoreUnavailable
 

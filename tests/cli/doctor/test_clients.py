@@ -13,7 +13,7 @@ from machines_mcp.cli.client_configs.clients import CLIENTS, System, config_path
 from machines_mcp.cli.client_configs.install import install
 from machines_mcp.cli.doctor.clients import clients, partner_key
 from machines_mcp.cli.main import main
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 
 KEY = "mk-canary-0123456789"
 SANDBOX = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1"}

@@ -19,7 +19,7 @@ from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.doctor.state import guarded
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
-from machines_mcp.server.settings import read_settings
+from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.audit_log import AuditEntry, Checkpoint
 from tests.support.waiting import PATIENCE
 

@@ -1,0 +1,139 @@
+"""Arguments of the card tools, and the details that a person sees before approving a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from machines_mcp import partner
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.protocol.tool import Cents, UserInput
+from machines_mcp.tools.agreements import need_agreements
+from machines_mcp.tools.card_output import CardId
+from machines_mcp.tools.services import UserCall, user_fact
+from machines_mcp.tools.text import clean, dollars, quote_text
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import CardLimit
+
+Frequency = Literal[
+    "perAuthorization", "per24HourPeriod", "per7DayPeriod", "per30DayPeriod", "perYearPeriod", "allTime"
+]
+
+
+_PER = {
+    "perAuthorization": "per payment",
+    "per24HourPeriod": "per day",
+    "per7DayPeriod": "per week",
+    "per30DayPeriod": "per 30 days",
+    "perYearPeriod": "per year",
+    "allTime": "in total",
+}
+
+
+Label = Field(default=None, min_length=1, max_length=60, description="Shown to the user; sent encrypted")
+
+
+LimitAmount = Field(default=None, description="Spending cap; with limit_frequency")
+
+
+LimitFrequency = Field(default=None, description="Period of the cap")
+
+
+class LimitInput(UserInput):
+    """The arguments of a limit: an amount and a period, or neither."""
+
+    limit_amount_cents: Cents | None = LimitAmount
+    limit_frequency: Frequency | None = LimitFrequency
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> LimitInput:
+        if (self.limit_amount_cents is None) != (self.limit_frequency is None):
+            raise PydanticCustomError("machines_rule", "limit_amount_cents and limit_frequency go together")
+        return self
+
+    def limit(self) -> CardLimit | None:
+        """Return the limit in the API's form; None if none is given."""
+        if self.limit_amount_cents is None or self.limit_frequency is None:
+            return None
+        return partner.CardLimit(amount_cents=self.limit_amount_cents, frequency=self.limit_frequency)
+
+
+class CreateCard(LimitInput):
+    label: str | None = Label
+
+
+class CardOf(UserInput):
+    card_id: CardId
+
+
+class UpdateCard(LimitInput):
+    card_id: CardId
+    status: Literal["active", "locked"] | None = Field(default=None, description="locked locks, active unlocks")
+    label: str | None = Label
+
+    @model_validator(mode="after")
+    def _something(self) -> UpdateCard:
+        if self.status is None and self.label is None and self.limit_amount_cents is None:
+            raise PydanticCustomError("machines_rule", "give at least one of status, label and a limit")
+        return self
+
+
+async def create_details(call: UserCall, args: CreateCard) -> ApprovalDetails:
+    """Describe the card to issue."""
+    await need_agreements(call)
+    label = f" labelled {quote_text(args.label, 60)}" if args.label else ""
+    limit = _limit_text(args.limit())
+    return ApprovalDetails(
+        question=f"Issue a virtual card{label} with {limit} to the user {quote_text(call.user_id, 120)}?",
+        items=(user_fact(call), Detail("Limit", limit), *_label_fact(args.label)),
+        limits_card=True,
+        limit_cents=args.limit_amount_cents,
+        limit_frequency=args.limit_frequency,
+    )
+
+
+def update_class(args: UpdateCard) -> ActionClass:
+    """Return MONEY if the update lets the card spend more: an unlock or a limit."""
+    return ActionClass.MONEY if args.status == "active" or args.limit_amount_cents is not None else ActionClass.WRITE
+
+
+async def update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
+    """Describe the changes to the card, which is looked up."""
+    client = await call.services.partner()
+    card = await client.cards.get(call.user_id, args.card_id)
+    changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
+    changes += [f"give it {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
+    changes += [f"label it {quote_text(args.label, 60)}"] if args.label else []
+    last4, change = clean(card.last4, 4), " and ".join(changes)
+    return ApprovalDetails(
+        question=f"Card ending {last4} of the user {quote_text(call.user_id, 120)}: {change}?",
+        items=(user_fact(call), Detail("Card", f"ending {last4}"), Detail("Change", change)),
+        limits_card=args.limit_amount_cents is not None,
+        limit_cents=args.limit_amount_cents,
+        limit_frequency=args.limit_frequency,
+        card_id=args.card_id,
+    )
+
+
+async def close_details(call: UserCall, args: CardOf) -> ApprovalDetails:
+    """Describe the card to close, which is looked up."""
+    client = await call.services.partner()
+    card = await client.cards.get(call.user_id, args.card_id)
+    last4 = clean(card.last4, 4)
+    return ApprovalDetails(
+        question=f"Permanently close the card ending {last4} of the user {quote_text(call.user_id, 120)}?",
+        items=(user_fact(call), Detail("Card", f"ending {last4}", "can't be undone")),
+        card_id=args.card_id,
+    )
+
+
+def _label_fact(label: str | None) -> tuple[Detail, ...]:
+    return (Detail("Label", clean(label, 60)),) if label else ()
+
+
+def _limit_text(limit: CardLimit | None) -> str:
+    return "no limit" if limit is None else f"a limit of {dollars(limit.amount_cents)} {_PER[limit.frequency]}"

@@ -1,0 +1,99 @@
+"""Output models for deposits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
+from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.tools.polling import poll_seconds
+from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.text import clean, pluralize, status_label
+
+if TYPE_CHECKING:
+    from machines_mcp.partner import Deposit
+
+# The API publishes no list of deposit statuses. These are final; any other may still change.
+ENDED = frozenset({"completed", "finished", "failed", "refunded", "expired", "canceled"})
+
+
+ARRIVED = frozenset({"completed", "finished"})
+
+
+class DepositQuote(Output):
+    currency: str
+    network: str
+    amount: float
+    amount_currency: Literal["crypto", "usd"]
+    min_amount: float | None = None
+    max_amount: float | None = None
+    within_range: bool
+    estimated_to_amount: float | None = None
+    to_currency: str | None = None
+
+    def summary(self) -> str:
+        fits = "can be deposited" if self.within_range else "is outside the allowed range"
+        return f"The amount {fits}."
+
+
+class DepositShown(OutputPart):
+    deposit_id: Verbatim
+    status: str
+    currency: str
+    network: str
+    deposit_address: Verbatim | None = None
+    memo: Verbatim | None = None
+    min_amount: float | None = None
+    max_amount: float | None = None
+    created_at: datetime | None = None
+
+
+class DepositResult(Output, DepositShown):
+    still_waiting: bool | None = None
+    poll_after_seconds: float | None = None
+
+    def summary(self) -> str:
+        return f"The deposit's status is {status_label(self.status)}."
+
+
+class DepositsShown(Output):
+    deposits: list[DepositShown]
+
+    def summary(self) -> str:
+        return f"{pluralize(len(self.deposits), 'deposit')}."
+
+
+def deposit_result(call: UserCall, deposit: Deposit, *, waited: bool) -> DepositResult:
+    """Build the result of a tool that returns one deposit. `waited`: the call waited for a final status."""
+    open_ended = deposit.status not in ENDED
+    return DepositResult(
+        **deposit_fields(deposit),
+        still_waiting=True if open_ended and waited else None,
+        poll_after_seconds=poll_seconds(deposit) if open_ended else None,
+        next_steps=[_after(call, deposit)],
+    )
+
+
+def _after(call: UserCall, deposit: Deposit) -> NextStepOutput:
+    if deposit.status in ARRIVED:
+        return next_step(call, "get_balances", "The deposit arrived; see what the user can spend.")
+    if deposit.status in ENDED:
+        return next_step(call, "list_deposit_assets", "This deposit ended without arriving; start another.")
+    why = "Have the user send the currency to deposit_address (with the memo), then wait for it."
+    return next_step(call, "get_deposit", why, deposit_id=deposit.id, wait_seconds=30)
+
+
+def deposit_fields(deposit: Deposit) -> dict[str, Any]:
+    """Return the fields of a `DepositShown`."""
+    return {
+        "deposit_id": deposit.id,
+        "status": clean(deposit.status, 40),
+        "currency": clean(deposit.from_currency, 40),
+        "network": clean(deposit.from_network, 40),
+        "deposit_address": deposit.deposit_address,
+        "memo": deposit.payin_extra_id,
+        "min_amount": deposit.min_amount,
+        "max_amount": deposit.max_amount,
+        "created_at": deposit.created_at,
+    }
