@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
+from machines_mcp.permissions import approval_rows
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval import Approval, audit_entry, newest_approvals, updated_one, waiting_duplicate
+from machines_mcp.permissions.approval import Approval, audit_entry
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
-from machines_mcp.permissions.approval_rows import find, insert, waiting_approvals
 from machines_mcp.permissions.cooldown import LimitExceeded, refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.storage.audit_log import AuditEntry, Kind
@@ -67,7 +67,7 @@ class ApprovalStore:
 
         def work(db: sqlite3.Connection) -> Approval:
             refuse_during_cooldown(db, call_request.tool, now)
-            twin = waiting_duplicate(db, call_request, details, self._policy_digest, now)
+            twin = approval_rows.waiting_duplicate(db, call_request, details, self._policy_digest, now)
             if twin is not None:
                 return twin
             approval = self._insert(db, call_request, details, now)
@@ -98,7 +98,7 @@ class ApprovalStore:
         self, db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float
     ) -> Approval:
         self._refuse_over_limit(db, call_request, details, now)
-        return insert(db, call_request, details, self._policy_digest, now, now + OPEN_SECONDS)
+        return approval_rows.insert(db, call_request, details, self._policy_digest, now, now + OPEN_SECONDS)
 
     def _refuse_over_limit(
         self,
@@ -135,16 +135,16 @@ class ApprovalStore:
 
     async def get(self, approval_id: str) -> Approval | None:
         """Return the approval with this id, or None."""
-        return await self._store.read(lambda db: find(db, approval_id))
+        return await self._store.read(lambda db: approval_rows.find(db, approval_id))
 
     async def recent(self, limit: int) -> list[Approval]:
         """Return the newest approvals in any state, newest first."""
-        return await self._store.read(lambda db: newest_approvals(db, limit))
+        return await self._store.read(lambda db: approval_rows.newest_approvals(db, limit))
 
     async def waiting(self) -> list[Approval]:
         """Return the approvals that a person can still decide, oldest first."""
         now = self._clock()
-        return await self._store.read(lambda db: waiting_approvals(db, now))
+        return await self._store.read(lambda db: approval_rows.waiting_approvals(db, now))
 
     async def grant(self, approval_id: str, by: Channel) -> bool:
         """Record a person's yes, valid for 5 minutes. Returns False if the approval is no longer waiting."""
@@ -155,12 +155,7 @@ class ApprovalStore:
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> bool:
-            refused = updated_one(
-                db,
-                "UPDATE approvals SET state = 'refused', decided_by = ?, decided_at = ?"
-                " WHERE id = ? AND state = 'waiting'",
-                (by, now, approval_id),
-            )
+            refused = approval_rows.set_refused(db, approval_id, by, now)
             if refused:
                 self._record_change(db, "decision", approval_id, "refused")
             return refused
@@ -189,8 +184,7 @@ class ApprovalStore:
         """Undo `consume` if nothing was started. The grant is valid again for the rest of its 5 minutes."""
 
         def work(db: sqlite3.Connection) -> None:
-            undo = "UPDATE approvals SET state = 'granted' WHERE id = ? AND state = 'executing'"
-            if updated_one(db, undo, (approval_id,)):
+            if approval_rows.undo_executing(db, approval_id):
                 self._record_change(db, "outcome", approval_id, "not_begun")
 
         await self._store.run(work)
@@ -199,11 +193,7 @@ class ApprovalStore:
         """Undo `take` if nothing was started. The approval waits again for the rest of its grant's time."""
 
         def work(db: sqlite3.Connection) -> None:
-            undo = (
-                "UPDATE approvals SET state = 'waiting', decided_by = NULL, decided_at = NULL, started_at = NULL"
-                " WHERE id = ? AND state = 'executing'"
-            )
-            if updated_one(db, undo, (approval_id,)):
+            if approval_rows.undo_decision(db, approval_id):
                 self._record_change(db, "outcome", approval_id, "not_begun")
 
         await self._store.run(work)
@@ -212,9 +202,8 @@ class ApprovalStore:
         """Store the first outcome (JSON), which repeated calls return. `code` is `ok` or the error's code."""
 
         def work(db: sqlite3.Connection) -> None:
-            state = "done" if ok else "failed"
-            end = "UPDATE approvals SET state = ?, outcome = ? WHERE id = ? AND state = 'executing'"
-            if updated_one(db, end, (state, outcome, approval_id)):
+            state: Literal["done", "failed"] = "done" if ok else "failed"
+            if approval_rows.set_outcome(db, approval_id, state, outcome):
                 self._record_change(db, "outcome", approval_id, state, code)
 
         await self._run("outcome.kept", work)
@@ -226,24 +215,14 @@ class ApprovalStore:
 
     def _grant(self, db: sqlite3.Connection, approval_id: str, by: Channel) -> bool:
         now = self._clock()
-        granted = updated_one(
-            db,
-            "UPDATE approvals SET state = 'granted', decided_by = ?, decided_at = ?, expires_at = ?"
-            " WHERE id = ? AND state = 'waiting' AND expires_at > ?",
-            (by, now, now + GRANT_SECONDS, approval_id, now),
-        )
+        granted = approval_rows.set_granted(db, approval_id, by, now, now + GRANT_SECONDS)
         if granted:
             self._record_change(db, "decision", approval_id, "granted")
         return granted
 
     def _consume(self, db: sqlite3.Connection, approval: Approval) -> bool:
         now, owner = self._clock(), self.executions.locks.own()
-        taken = updated_one(
-            db,
-            "UPDATE approvals SET state = 'executing', started_at = ?, owner = ?"
-            " WHERE id = ? AND state = 'granted' AND expires_at > ? AND digest = ? AND user_id = ? AND policy = ?",
-            (now, owner, approval.id, now, approval.digest, approval.user_id, self._policy_digest),
-        )
+        taken = approval_rows.set_executing(db, approval, self._policy_digest, owner, now)
         if taken:
             call_request = CallRequest(
                 approval.tool, ActionClass(approval.action_class), approval.user_id, approval.digest, approval.asked_by
@@ -257,7 +236,7 @@ class ApprovalStore:
     def _record_change(
         self, db: sqlite3.Connection, kind: Kind, approval_id: str, verdict: str, code: str | None = None
     ) -> None:
-        approval = find(db, approval_id)
+        approval = approval_rows.find(db, approval_id)
         if approval is not None:
             self._record(db, audit_entry(kind, approval, verdict, code))
 

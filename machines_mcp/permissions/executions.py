@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from machines_mcp.permissions.approval import Approval, updated_one
-from machines_mcp.permissions.approval_rows import executing_approvals, find
+from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_rows import executing_approvals, find, set_owner
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.process_locks import UNOWNED, ProcessLocks
 
@@ -52,8 +52,7 @@ class Executions:
         self._released.add(approval_id)
 
         def work(db: sqlite3.Connection) -> None:
-            values = (UNOWNED, approval_id, self.locks.own())
-            db.execute("UPDATE approvals SET owner = ? WHERE id = ? AND state = 'executing' AND owner = ?", values)
+            set_owner(db, approval_id, UNOWNED, self.locks.own())
 
         try:
             await self._store.run(work)
@@ -68,9 +67,7 @@ class Executions:
             approval = find(db, approval_id)
             if approval is None or approval.state != "executing" or approval.owner is None or self.running(approval):
                 return None
-            own = self.locks.own()
-            change = "UPDATE approvals SET owner = ? WHERE id = ? AND state = 'executing' AND owner = ?"
-            if not updated_one(db, change, (own, approval_id, approval.owner)):
+            if not set_owner(db, approval_id, self.locks.own(), approval.owner):
                 return None
             self.mark_started(approval_id)
             return approval

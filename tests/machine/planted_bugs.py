@@ -8,11 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from machines_mcp.permissions.approval_rows import find
-
 from machines_mcp.partner.request import Attempt
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.permissions.approval_rows import find
 from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.executions import Executions
