@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.channels import Decision
+from machines_mcp.redaction.display import iso, moment, printable
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import opened_guard
@@ -74,8 +74,8 @@ def listed(found: list[Approval]) -> list[dict[str, Any]]:
             "card_id": approval.card_id,
             "only": approval.details.only,
             "asked_by": approval.asked_by,
-            "asked_at": _iso(approval.created_at),
-            "expires_at": _iso(approval.expires_at),
+            "asked_at": iso(approval.created_at),
+            "expires_at": iso(approval.expires_at),
         }
         for approval in found
     ]
@@ -126,7 +126,8 @@ def outcome_message(approval: Approval, *more: str) -> str:
     for fact in facts:
         note = f"  ({fact.note})" if fact.note else ""
         lines.append(f"    {fact.label.ljust(width)}  {fact.value}{note}")
-    return "\n".join(plain(line) for line in [*lines, *(f"  {line}" for line in more)])
+    # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
+    return "\n".join(printable(line) for line in [*lines, *(f"  {line}" for line in more)])
 
 
 def _standing(approval: Approval) -> str:
@@ -153,14 +154,4 @@ async def _why_closed(guard: Guard, approval: Approval) -> str:
 
 
 def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-
-
-def plain(line: str) -> str:
-    """Return the line with unprintable characters replaced by `?`."""
-    # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return moment(at)[11:]

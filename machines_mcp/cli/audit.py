@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from machines_mcp.redaction.display import moment, printable
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import opened_guard
 from machines_mcp.storage.audit_chain import Fault
@@ -76,13 +76,6 @@ def since_time(text: str, now: float) -> float:
         return now - int(text)
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def moment(at: float) -> str:
-    """Format a time in UTC, to the second; `?` if it is out of range."""
-    with suppress(ValueError, OverflowError, OSError, TypeError):
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return "?"
 
 
 async def verified(settings: Settings, head_file: Path | None, write_head: Path | None) -> tuple[Finding, str]:
@@ -177,8 +170,7 @@ def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
 
 def _cell(value: object) -> str:
     # A row edited outside this program can hold anything, and this goes to a terminal.
-    text = "" if value is None else str(value)
-    shown = "".join(character if character.isprintable() else "?" for character in text)
+    shown = "" if value is None else printable(str(value))
     return shown if len(shown) <= MOST_CHARACTERS else shown[: MOST_CHARACTERS - 3] + "..."
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from machines_mcp.cli.prompt import Lines
 from machines_mcp.permissions.passphrase import MAX_LENGTH, MIN_LENGTH
+from machines_mcp.redaction.display import iso, moment
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import opened_guard
 
@@ -34,7 +34,7 @@ class Standing:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON; the time is ISO in UTC."""
-        at = None if self.set_at is None else datetime.fromtimestamp(self.set_at, UTC).isoformat(timespec="seconds")
+        at = None if self.set_at is None else iso(self.set_at)
         return {"set": self.set_at is not None, "set_at": at, "locked": self.locked, "needed": self.needed}
 
 
@@ -60,7 +60,7 @@ async def standing(settings: Settings) -> tuple[bool, str]:
     if found.set_at is None:
         return False, "No passphrase is set." + _unneeded(settings)
     more = " It is locked after five wrong tries." if found.locked else ""
-    return True, f"A passphrase was set at {_moment(found.set_at)} UTC.{more}{_unneeded(settings)}"
+    return True, f"A passphrase was set at {moment(found.set_at)} UTC.{more}{_unneeded(settings)}"
 
 
 async def set_at_terminal(settings: Settings, lines: Lines) -> tuple[bool, str]:
@@ -86,13 +86,9 @@ async def set_at_terminal(settings: Settings, lines: Lines) -> tuple[bool, str]:
         if answer != "right":
             return False, _STANDS_AGAINST[answer]
         verifier = await guard.passphrase.verifier()
-    at = f" at {_moment(verifier.set_at)} UTC" if verifier is not None else ""
+    at = f" at {moment(verifier.set_at)} UTC" if verifier is not None else ""
     return True, f"The passphrase was {'changed' if old else 'set'}{at}.{_unneeded(settings)}"
 
 
 def _unneeded(settings: Settings) -> str:
     return " It is not needed with MACHINES_ENV=embedded." if settings.simulated else ""
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")

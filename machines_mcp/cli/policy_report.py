@@ -11,6 +11,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.permissions.policy_loader import read_policy_file
+from machines_mcp.redaction.display import dollars
 from machines_mcp.server.settings import Environment, SettingsError
 from machines_mcp.server.settings_reader import checked_flag, checked_user_id
 from machines_mcp.server.state_folder import policy_in
@@ -142,17 +143,13 @@ def _limit(path: str, value: Any) -> str:
     if path == "withdrawals.destinations":
         return ", ".join(_place(place) for place in value) or "nowhere"
     if isinstance(value, dict):
-        return ", ".join(f"{period} {_dollars(cents)}" for period, cents in value.items()) or "no card limit is allowed"
-    return _dollars(value) if path.endswith("_cents") else str(value)
+        return ", ".join(f"{period} {dollars(cents)}" for period, cents in value.items()) or "no card limit is allowed"
+    return dollars(value) if path.endswith("_cents") else str(value)
 
 
 def _place(place: Mapping[str, str]) -> str:
     memo = f" ({place['extra_id']})" if "extra_id" in place else ""
     return f"{place['address']}{memo} as {place['currency']} on {place['network']}"
-
-
-def _dollars(cents: int) -> str:
-    return f"${cents // 100:,}.{cents % 100:02}"
 
 
 def _places(ways: Collection[Channel]) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from machines_mcp.cli.approvals import outcome_message, plain
-from machines_mcp.cli.audit import moment
+from machines_mcp.cli.approvals import outcome_message
 from machines_mcp.cli.unresolved import UnresolvedCall, unresolved_calls
 from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.redaction.display import moment, printable
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings
@@ -91,9 +91,9 @@ async def _look(app: App, show: Callable[[str], None]) -> set[str]:
             continue
         authorization = await app.guard.authorizer.settle(unresolved.approval)
         if authorization is None:
-            show(f"{plain(unresolved.name)}: resolved by asking Machines.")
+            show(f"{printable(unresolved.name)}: resolved by asking Machines.")
         elif authorization.verdict == "later":
-            show(f"{plain(unresolved.name)}: not known yet; try again later.")
+            show(f"{printable(unresolved.name)}: not known yet; try again later.")
         else:
             by_hand.add(unresolved.name)
     return by_hand
@@ -111,7 +111,7 @@ def _shown(unresolved: UnresolvedCall) -> str:
         f"Unresolved since {moment(unresolved.since)} UTC: {unresolved.why}",
     ]
     if unresolved.approval is None:
-        return "\n".join(plain(line) for line in [unresolved.name, *(f"  {line}" for line in more)])
+        return "\n".join(printable(line) for line in [unresolved.name, *(f"  {line}" for line in more)])
     return outcome_message(unresolved.approval, *more)
 
 

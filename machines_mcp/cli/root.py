@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import click
 
+from machines_mcp.redaction.display import printable
+
 STOPPED = 130
 """The exit code after Ctrl-C, as in shells."""
 
@@ -60,7 +62,7 @@ def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _fail(fault: click.ClickException) -> NoReturn:
     """Print the error on one line, without control characters, and exit."""
     words = " ".join(fault.format_message().split()).rstrip(".")
-    sentence = "".join(character if character.isprintable() else "?" for character in words)
+    sentence = printable(words)
     context = fault.ctx if isinstance(fault, click.UsageError) else None
     click.echo(f"{sentence}; see {context.command_path} --help." if context else f"{sentence}.", err=True)
     sys.exit(fault.exit_code)

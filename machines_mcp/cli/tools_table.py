@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from machines_mcp.cli.policy_report import why
 from machines_mcp.permissions.limits import Budget, budgets
+from machines_mcp.redaction.display import moment
 from machines_mcp.server.app import App
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import opened_guard
@@ -57,12 +57,9 @@ async def standing(settings: Settings) -> list[str]:
         verifier = await guard.passphrase.verifier()
     lines = [f"policy: {policy.source}, digest {policy.digest[:12]}"]
     if policy.needs_passphrase or verifier is not None:
-        lines.append(f"passphrase: {_set_at(verifier.set_at) if verifier else 'not set, so nothing can be approved'}")
+        when = f"set on {moment(verifier.set_at)[:-3]} UTC" if verifier else "not set, so nothing can be approved"
+        lines.append(f"passphrase: {when}")
     return lines + [_budget(budget) for budget in left]
-
-
-def _set_at(seconds: float) -> str:
-    return f"set on {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _budget(budget: Budget) -> str:

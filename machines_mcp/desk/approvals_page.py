@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, decide_with_passphrase
-from machines_mcp.desk.templates import dollars
 from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.limits import budgets
+from machines_mcp.redaction.display import dollars
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval

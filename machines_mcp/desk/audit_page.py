@@ -15,6 +15,7 @@ from machines_mcp.desk.routing import PageRenderer, Route, SessionRequest
 from machines_mcp.desk.spend_chart import build_chart
 from machines_mcp.permissions.daily_totals import daily_totals
 from machines_mcp.permissions.limits import DAY_SECONDS
+from machines_mcp.redaction.display import utc_day
 from machines_mcp.storage.audit_log import Kind
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class AuditPage:
             ),
             days=spent[::-1],
             cap=cap,
-            today=self._renderer.templates.day(now),
+            today=utc_day(now),
         )
 
     async def _rows(self, audit_filter: AuditFilter) -> list[AuditRow]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
+
+from machines_mcp.redaction.display import utc_day
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
@@ -162,7 +164,7 @@ def with_values(fields: tuple[Field, ...], form: Mapping[str, str]) -> tuple[Fie
 def validated(fields: tuple[Field, ...], values: KycValues, now: float) -> tuple[Field, ...]:
     """Return the fields, each invalid one with a sentence that says how to fix it."""
     codes = {occupation.code for occupation in values.occupations}
-    today = datetime.fromtimestamp(now, UTC).date().isoformat()
+    today = utc_day(now)
     return tuple(replace(field, fault=_fault(field, codes, today)) for field in fields)
 
 

@@ -13,6 +13,7 @@ from machines_mcp.desk.kyc_form import Field, build_fields, group_fields, valida
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, check_and_decide, passphrase_missing
 from machines_mcp.partner.errors import PartnerError
+from machines_mcp.redaction.display import utc_day
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues
@@ -144,7 +145,7 @@ class KycPage:
             search=state.search,
             fault=state.passphrase_fault,
             message=state.message,
-            today=self._renderer.templates.day(self._renderer.dependencies.clock()),
+            today=utc_day(self._renderer.dependencies.clock()),
         )
 
 

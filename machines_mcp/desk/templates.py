@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
+
+from machines_mcp.redaction.display import dollars, iso, moment
 
 _WEB = Path(__file__).with_name("web")
 STYLE = (_WEB / "desk.css").read_bytes()
@@ -30,7 +31,7 @@ class Templates:
         )
         self._templates.globals.update(always)
         self._templates.filters.update(
-            dollars=dollars, moment=self.moment, iso=iso, ago=self.ago, ends=ends, date=date, stamp=stamp
+            dollars=dollars, moment=self.moment, iso=iso, ago=self.ago, ends=ends, date=date, stamp=moment
         )
 
     def page(self, name: str, status: int = 200, **context: Any) -> Response:
@@ -54,10 +55,6 @@ class Templates:
         day = "" if then.date() == now.date() else f"{then.day} {then:%b %Y}, "
         return f"{day}{then:%H:%M} UTC"
 
-    def day(self, at: float) -> str:
-        """Format the UTC day as YYYY-MM-DD."""
-        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
-
     def ago(self, at: float) -> str:
         """Format the time from now, or since then, in words."""
         seconds = at - self._clock()
@@ -69,27 +66,10 @@ class Templates:
         return "in less than a minute" if seconds > 0 else "just now"
 
 
-def dollars(cents: int) -> str:
-    """Format US cents as dollars."""
-    return f"${cents / 100:,.2f}"
-
-
-def iso(at: float) -> str:
-    """Format a time for the `datetime` attribute of `<time>`."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-
-
 def date(at: float) -> str:
     """Format a UTC day in words."""
     then = datetime.fromtimestamp(at, UTC)
     return f"{then.day} {then:%b %Y}"
-
-
-def stamp(at: object) -> str:
-    """Format a time to the second; `?` if a tampered row has no valid one."""
-    with suppress(ValueError, OverflowError, OSError, TypeError):
-        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"  # type: ignore[arg-type]
-    return "?"
 
 
 def ends(address: str) -> tuple[str, str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from math import ceil
 from typing import NoReturn
 
@@ -13,6 +12,7 @@ from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.limits import CLOCK_SET_BACK
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
+from machines_mcp.redaction.display import iso
 
 _SECONDS = 5.0
 _AGAIN = (
@@ -77,7 +77,7 @@ def limit_exceeded(bar: LimitExceeded) -> ToolError:
             " use status to see what is left of each limit."
         )
         return ToolError(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
-    until = datetime.fromtimestamp(bar.until, UTC).isoformat(timespec="seconds")
+    until = iso(bar.until)
     message = (
         f"A person refused this three times within ten minutes, so a cooldown applies until {until}. Do not ask before"
         " then, and afterwards only if the user wants it."

@@ -10,9 +10,7 @@ import json
 import re
 from typing import Any
 
-from machines_mcp.redaction.output_filter import OutputFilter
-
-_HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
+from machines_mcp.redaction.output_filter import HEAD, OutputFilter
 
 _TEXT = {
     -32700: "Parse error",
@@ -63,13 +61,13 @@ class OutgoingLines:
 
 def kind(line: str) -> str:
     """Return the kind of a line: `result`, `error`, `method` (a request to the client) or `notification`."""
-    head = _HEAD.match(line)
+    head = HEAD.match(line)
     return head[2] if head else "notification"
 
 
 def answered_id(line: str) -> int | str | None:
     """Return the id of the request that a line answers, or None for any other line."""
-    head = _HEAD.match(line)
+    head = HEAD.match(line)
     return json.loads(head[1]) if head and head[2] != "method" else None
 
 

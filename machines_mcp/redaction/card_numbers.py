@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from machines_mcp.redaction.encodings import folded
+from machines_mcp.redaction.luhn import passes_luhn
 
 SHORTEST, MOST_USUAL, LONGEST = 13, 16, 19
 
@@ -39,7 +40,6 @@ _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
     ("6759", "6763", frozenset(range(13, 20))),
 )
 
-_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 # Spaces, dashes, dots and invisible characters that people and forms put between the digits of a card number.
 _BETWEEN = r"[ ._\-\u00a0\u00ad\u00b7\u2000-\u2015\u202f\u2060\u2212\u3000\ufeff]{1,3}"
@@ -58,7 +58,7 @@ MOST_GROUPS = 6
 
 def is_card_number(digits: str) -> bool:
     """Whether these ASCII digits could be a card number, by issuer, length and Luhn check."""
-    return _has_issuer(digits) and _passes_luhn(digits)
+    return _has_issuer(digits) and passes_luhn(digits.encode())
 
 
 def is_no_card(text: str) -> bool:
@@ -137,8 +137,3 @@ def _ascii_digits(text: str) -> str:
 def _has_issuer(digits: str) -> bool:
     length = len(digits)
     return any(low <= digits[: len(low)] <= high and length in lengths for low, high, lengths in _ISSUERS)
-
-
-def _passes_luhn(digits: str) -> bool:
-    odd, even = digits[-1::-2], digits[-2::-2]
-    return (sum(map(int, odd)) + sum(_DOUBLED[int(d)] for d in even)) % 10 == 0

@@ -40,7 +40,8 @@ MOST_ALLOWED = 1024
 # Shorter values, or ones with fewer digits, would match unrelated lines.
 _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
 
-_HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d{1,20}),"(result|error|method)":')
+HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d{1,20}|null),"(result|error|method)":')
+"""The start of an outgoing line that has an id: groups are the id and the kind."""
 
 
 def _unheard(code: str) -> None:
@@ -170,7 +171,7 @@ class OutputFilter:
 
     def _take_allowed(self, line: str) -> frozenset[str]:
         """Return the values this line may contain. A response ends its request's exemption."""
-        found = _HEAD.match(line) if self._allowed else None
+        found = HEAD.match(line) if self._allowed else None
         if found is None:
             return frozenset()
         if found[2] == "method":

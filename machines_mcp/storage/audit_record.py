@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from machines_mcp.redaction.luhn import passes_luhn
+
 Kind = Literal["call", "outcome", "asked", "decision", "setting", "alarm", "reveal"]
 
 COLUMNS = (
@@ -93,7 +95,7 @@ def fingerprinted(key: bytes, value: str | None) -> str | None:
 
     The model chooses these values, and could choose a card number or a message to the reader of the log.
     """
-    if value is not None and any(_luhn(run[0]) for run in _DIGITS.finditer(_UUID.sub("", value))):
+    if value is not None and any(_holds_card_number(run[0]) for run in _DIGITS.finditer(_UUID.sub("", value))):
         return _fingerprint(key, value)
     return _plain(key, value)
 
@@ -108,12 +110,9 @@ def _fingerprint(key: bytes, value: str) -> str:
     return "~" + hmac.digest(key, b"value\0" + value.encode("utf-8", "replace"), "sha256").hex()[:16]
 
 
-def _luhn(run: str) -> bool:
+def _holds_card_number(run: str) -> bool:
     """Whether any 13 to 19 consecutive digits in the run pass the Luhn check."""
-    digits = [int(character) for character in run if character.isdigit()]
+    digits = re.sub("[^0-9]", "", run).encode()
     return any(
-        sum(sum(divmod(2 * digit, 10)) if place % 2 else digit for place, digit in enumerate(part[::-1])) % 10 == 0
-        for size in range(13, 20)
-        for start in range(len(digits) - size + 1)
-        for part in [digits[start : start + size]]
+        passes_luhn(digits[start : start + size]) for size in range(13, 20) for start in range(len(digits) - size + 1)
     )

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
+from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.tools.card_output import CardId
 from machines_mcp.tools.services import UserCall, next_step
-from machines_mcp.tools.text import clean, clean_or_none, dollars, pluralize
+from machines_mcp.tools.text import clean, clean_or_none, pluralize
 
 
 class BalancesOf(UserInput):

@@ -11,10 +11,11 @@ from machines_mcp import partner
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.tool import Cents, UserInput
+from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.card_output import CardId
 from machines_mcp.tools.services import UserCall, user_fact
-from machines_mcp.tools.text import clean, dollars, quote_text
+from machines_mcp.tools.text import clean, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import CardLimit

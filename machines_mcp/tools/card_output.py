@@ -8,9 +8,10 @@ from pydantic import Field
 
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.tool import Output, OutputPart
+from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.tools.services import UserCall, next_step
-from machines_mcp.tools.text import clean, dollars, status_label
+from machines_mcp.tools.text import clean, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient

@@ -18,12 +18,13 @@ from machines_mcp.partner.errors import PartnerError
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Output, Reconciliation, RetryLater
+from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.reconcile import NOTHING
 from machines_mcp.tools.services import UserCall, next_step
-from machines_mcp.tools.text import clean, clean_or_none, dollars, status_label
+from machines_mcp.tools.text import clean, clean_or_none, status_label
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalSource

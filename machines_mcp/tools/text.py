@@ -52,8 +52,3 @@ def status_label(text: str) -> str:
 def pluralize(number: int, noun: str, plural: str | None = None) -> str:
     """Format a number with its noun: `1 card`, `2 cards`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def dollars(cents: int) -> str:
-    """Format US cents as dollars: `$1,234.50`."""
-    return f"${cents / 100:,.2f}"

@@ -13,13 +13,14 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
+from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.withdrawals import Destination, Quote
 from machines_mcp.tools.agreements import need_agreements
 from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
 from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated, answered, ask, reconcile_withdrawal, source
 from machines_mcp.tools.services import UserCall, next_step, user_fact
-from machines_mcp.tools.text import dollars, quote_text
+from machines_mcp.tools.text import quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import WithdrawalRoute

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from machines_mcp.redaction.luhn import passes_luhn
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.decryption import Fault, SealedError, SealedField, open_sealed, wipe
 
@@ -41,7 +42,7 @@ def open_card(key: Secret, number: SealedField, code: SealedField, last4: str) -
 def _check_number(number: bytearray, last4: str) -> None:
     if not (13 <= len(number) <= 19 and number.isdigit()):
         raise SealedError(Fault.NUMBER)
-    if not _passes_luhn(number):
+    if not passes_luhn(number):
         raise SealedError(Fault.CHECK_DIGIT)
     # This session's key also decrypts other cards' numbers. Only the record tells them apart.
     if not hmac.compare_digest(number[-4:], last4.encode()):
@@ -51,11 +52,3 @@ def _check_number(number: bytearray, last4: str) -> None:
 def _check_code(code: bytearray) -> None:
     if not (3 <= len(code) <= 4 and code.isdigit()):
         raise SealedError(Fault.CODE)
-
-
-def _passes_luhn(digits: bytearray) -> bool:
-    total = 0
-    for place, byte in enumerate(reversed(digits)):
-        value = (byte - ord("0")) << (place % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0

@@ -13,8 +13,9 @@ import anyio
 import pytest
 from click.testing import CliRunner, Result
 
-from machines_mcp.cli.audit import moment, since_time
+from machines_mcp.cli.audit import since_time
 from machines_mcp.cli.main import main
+from machines_mcp.redaction.display import moment
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog, Checkpoint
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.state_keys import state_key

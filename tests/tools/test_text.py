@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.tools.text import clean, clean_or_none, dollars, quote_text
+from machines_mcp.tools.text import clean, clean_or_none, quote_text
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,3 @@ def test_letters_are_not_taken_for_quotes(name: str) -> None:
 
 def test_nothing_to_show_is_none() -> None:
     assert [clean_or_none(text) for text in (None, "", "\n", "x")] == [None, None, None, "x"]
-
-
-def test_cents_read_as_dollars() -> None:
-    assert [dollars(cents) for cents in (1, 123450, 0)] == ["$0.01", "$1,234.50", "$0.00"]

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from machines_mcp.cli.client_configs.entry import block, command
 from machines_mcp.cli.demo.scenes import Scene
-from machines_mcp.tools.text import dollars
+from machines_mcp.redaction.display import dollars
 
 _HEAD = (
     "The journey as a model sees it: from a new user to a working card, in the 15 steps of the Partner API guide."

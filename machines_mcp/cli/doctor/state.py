@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.cli.audit import Unverifiable, moment, read_head, verification_message
+from machines_mcp.cli.audit import Unverifiable, read_head, verification_message
 from machines_mcp.cli.doctor.file_permissions import describe_access, has_access, is_private, user_name
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.permissions.policy import Rule
+from machines_mcp.redaction.display import moment
 from machines_mcp.server.app import App
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable

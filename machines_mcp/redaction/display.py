@@ -1,0 +1,33 @@
+"""Format values for people: dollars, UTC times, and text that is safe to print."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+
+def dollars(cents: int) -> str:
+    """Format US cents as dollars: `$1,234.50`."""
+    return f"${cents / 100:,.2f}"
+
+
+def printable(text: str) -> str:
+    """Replace unprintable characters by `?`, because they could control a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def iso(at: float) -> str:
+    """Format epoch seconds as an ISO 8601 time in UTC: `2027-01-31T23:59:59+00:00`."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def moment(at: object) -> str:
+    """Format epoch seconds in UTC, to the second; `?` if they are not a valid time, as in a tampered row."""
+    with suppress(ValueError, OverflowError, OSError, TypeError):
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"  # type: ignore[arg-type]
+    return "?"
+
+
+def utc_day(at: float) -> str:
+    """Format epoch seconds as the UTC day: `2027-01-31`."""
+    return moment(at)[:10]
