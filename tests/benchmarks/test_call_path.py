@@ -56,14 +56,14 @@ def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
         sys.modules.pop(name, None)
 
 
-def test_a_suspended_function_counts_once_and_a_comprehension_does_not(tmp_path: Path, top: ModuleType) -> None:
+def test_resumed_function_counts_once_and_comprehension_not_at_all(tmp_path: Path, top: ModuleType) -> None:
     tracer = Tracer(tmp_path)
     with tracer.installed(), tracer.recording() as steps:
         asyncio.run(top.serve())
     mine = threading.get_ident()
     assert path(steps, mine) == ["traced_top.py", "traced_low.py", "traced_top.py"]
     assert [module for thread, module in steps if thread == mine].count("traced_low.py") == 3
-    # `helper` and `inner` ran on another thread too.
+    # `helper` and `inner` also ran on another thread.
     assert len([module for thread, module in steps if thread != mine]) == 2
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_recorded_outside_the_block(tmp_path: Path, top: ModuleType) 
     assert steps == []
 
 
-def test_the_table_names_each_call_and_its_share() -> None:
+def test_table_names_each_call_and_its_share() -> None:
     figures = {"before": {"get_balances": {"switches": 50}}, "after": {"get_balances": {"switches": 30}}}
     assert table(figures).splitlines()[-1] == "| `get_balances` | 50 | 30 | 60% |"
 

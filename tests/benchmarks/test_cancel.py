@@ -1,4 +1,5 @@
-"""That the end of a cancelled wait is seen at the upstream's sockets, and a wait that does not end is no figure."""
+"""The cancellation benchmark: it sees a cancelled wait end at the upstream's sockets, and rejects one that does not
+end."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from benchmarks.wire import ERAS, BenchmarkError, Command, Era
 
 ROOT = Path(__file__).parents[2]
 
-# A server whose calls poll twice. `on_cancel` is what it does when the client cancels its n-th call.
+# A server whose calls poll twice. `on_cancel` is its reaction when the client cancels its nth call.
 SERVER = """
 import http.client, json, os, sys
 from urllib.parse import urlsplit
@@ -63,16 +64,16 @@ def _scripted(home: Path, upstream: HoldingUpstream, on_cancel: str) -> Command:
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_a_wait_of_the_real_server_is_given_up_when_it_is_cancelled(era: Era, tmp_path: Path) -> None:
+def test_cancelled_wait_of_the_server_ends(era: Era, tmp_path: Path) -> None:
     with HoldingUpstream() as upstream:
         taken = measure_cancellation(_command(tmp_path, upstream, "-m", "machines_mcp"), upstream, era, runs=1)
     assert [len(values) for values in taken.rounds] == [2]
-    # Far below what the wait itself would take, and above nothing on any machine.
+    # Far shorter than the wait itself, and longer than any machine needs.
     assert min(taken.rounds[0]) > 0
     assert max(taken.rounds[0]) < 10_000
 
 
-def test_a_wait_that_closes_its_poll_is_measured(tmp_path: Path) -> None:
+def test_wait_that_closes_its_poll_is_measured(tmp_path: Path) -> None:
     with HoldingUpstream() as upstream:
         taken = measure_cancellation(_scripted(tmp_path, upstream, "poll.close()"), upstream, ERAS[0], runs=1)
     assert min(taken.rounds[0]) > 0
@@ -82,7 +83,7 @@ def test_a_wait_that_closes_its_poll_is_measured(tmp_path: Path) -> None:
     ("on_cancel", "complaint"),
     [("pass", "did not stop"), ("poll.close(); n == 4 and ask()", "kept polling")],
 )
-def test_a_server_that_does_not_let_go_or_polls_on_gives_no_figure(
+def test_wait_that_does_not_end_gives_no_figure(
     on_cancel: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cancel, "PATIENCE_SECONDS", 2.0)
@@ -91,7 +92,7 @@ def test_a_server_that_does_not_let_go_or_polls_on_gives_no_figure(
 
 
 @pytest.mark.parametrize(("slowest", "verdict"), [(100.0, "met"), (101.0, "missed")])
-def test_the_slowest_of_a_hundred_is_held_to_a_tenth_of_a_second(slowest: float, verdict: str) -> None:
+def test_slowest_of_a_hundred_must_end_within_a_tenth_of_a_second(slowest: float, verdict: str) -> None:
     rows = cancellation_rows(Samples([[2.0] * 49, [4.0] * 50 + [slowest]]))
     assert [row.ours for row in rows] == [4.0, slowest]
     assert (rows[0].low, rows[0].high, rows[0].met) == (2.0, 4.0, None)

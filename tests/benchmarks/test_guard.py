@@ -7,7 +7,7 @@ from machines_mcp.redaction.output_filter import OutputFilter
 
 
 @pytest.mark.parametrize("size", guard.SIZES)
-def test_a_measured_line_is_of_its_size_and_is_what_it_says(size: int) -> None:
+def test_measured_line_has_its_size_and_kind(size: int) -> None:
     innocent, telling = guard.line(size, masked=False), guard.line(size, masked=True)
     for text in (innocent, telling):
         assert size * 1024 <= len(text) <= size * 1024 + 1200

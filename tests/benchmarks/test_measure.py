@@ -1,4 +1,4 @@
-"""How the benchmarks take turns and count; nothing here looks at how long anything took."""
+"""How the benchmarks alternate and count. No test here depends on elapsed time."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def _python(*arguments: str) -> Command:
     return Command("a server", (sys.executable, *arguments), {"PATH": os.defpath, "PYTHONPATH": str(ROOT)})
 
 
-def test_each_goes_once_a_round_and_who_went_first_goes_last_in_the_next() -> None:
+def test_each_runs_once_a_round_in_rotating_order() -> None:
     assert [taker for _, taker in turns("ab", 2)] == ["b", "a", "a", "b", "b", "a"]
 
 
-def test_the_first_round_warms_up_and_does_not_count() -> None:
+def test_first_round_warms_up_and_does_not_count() -> None:
     assert [counted for counted, _ in turns("ab", 2)] == [False, False, True, True, True, True]
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 51), (0.99, 100), (1.0, 100)])
-def test_a_quantile_takes_all_rounds_together(share: float, value: float) -> None:
+def test_quantile_covers_all_rounds(share: float, value: float) -> None:
     samples = Samples([[float(n) for n in range(100, 50, -1)], [float(n) for n in range(1, 51)]])
 
     assert samples.quantile(share) == value
@@ -57,7 +57,7 @@ def test_every_quantity_of_a_running_server_is_measured(era: Era) -> None:
         ("", "closed its output"),
     ],
 )
-def test_an_answer_that_is_no_success_ends_the_measurement(answer: str, complaint: str) -> None:
+def test_unsuccessful_response_ends_the_measurement(answer: str, complaint: str) -> None:
     script = f"input(); print({answer!r}, end={chr(10) if answer else ''!r})"
     with Wire(_python("-c", script), ERAS[0]) as wire, pytest.raises(BenchmarkError, match=complaint):
         wire.ask("tools/call", {})

@@ -1,4 +1,4 @@
-"""The comparison with other servers: who is measured, how ratios are taken, what is drawn and kept."""
+"""The comparison with other servers: the measured servers, the ratios, the chart and the kept figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _figures(name: str, *, rounds: list[float], call: bool = True, memory: float
     return figures
 
 
-def test_a_ratio_is_the_median_of_the_rounds_own_ratios_not_that_of_the_medians() -> None:
+def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
     ours, theirs = _figures("ours", rounds=[1.0, 10.0, 4.0]), _figures("theirs", rounds=[3.0, 20.0, 4.0])
 
     start = compared(ours, [theirs])["theirs"]["start"]
@@ -34,13 +34,13 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios_not_that_of_the_medians(
     assert (start["value"], start["ratio"], start["low"], start["high"]) == (4.0, 2.0, 1.0, 3.0)
 
 
-def test_ours_stands_beside_nothing_and_tokens_are_a_quarter_of_the_bytes() -> None:
+def test_our_ratio_is_omitted_and_tokens_are_a_quarter_of_the_bytes() -> None:
     shown = compared(_figures("ours", rounds=[1.0]), [])["ours"]
     assert "ratio" not in shown["start"]
     assert shown["tokens"]["value"] == 100
 
 
-def test_what_a_server_does_not_show_is_left_open() -> None:
+def test_missing_figures_are_left_blank() -> None:
     servers = compared(_figures("ours", rounds=[1.0]), [_figures("theirs", rounds=[2.0], call=False, memory=None)])
     assert servers["theirs"].keys() == {"tools", "start", "lists", "tokens"}
     theirs = as_table(servers).splitlines()[-1].split(" | ")
@@ -48,7 +48,7 @@ def test_what_a_server_does_not_show_is_left_open() -> None:
     assert theirs.count("—") == 4
 
 
-def test_the_chart_has_a_bar_for_every_value_in_proportion_and_ours_stands_out() -> None:
+def test_chart_bars_are_proportional_and_ours_is_highlighted() -> None:
     figures = {"runs": 3, "servers": compared(_figures("ours", rounds=[5.0]), [_figures("a/b", rounds=[10.0])])}
     drawn = ElementTree.fromstring(peers.picture(figures))  # noqa: S314 - drawn a line above
     space = "{http://www.w3.org/2000/svg}"
@@ -59,13 +59,13 @@ def test_the_chart_has_a_bar_for_every_value_in_proportion_and_ours_stands_out()
     assert "b" in [text.text for text in drawn.iter(f"{space}text")]
 
 
-def test_every_peer_is_named_by_its_exact_version_and_has_made_up_keys_only() -> None:
+def test_every_peer_has_an_exact_version_and_only_made_up_keys() -> None:
     for peer in PEERS:
         assert peer.version.replace(".", "").isdigit()
         assert all("nobody" in value or "127.0.0.1" in value for value in peer.settings.values())
 
 
-def test_a_peer_that_can_not_be_had_says_so_and_leaves_nothing_that_looks_installed(
+def test_unavailable_peer_is_reported_and_leaves_no_partial_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -75,7 +75,7 @@ def test_a_peer_that_can_not_be_had_says_so_and_leaves_nothing_that_looks_instal
     assert not (tmp_path / "peers" / "b-1.0" / ".made").exists()
 
 
-def test_an_installed_peer_is_not_installed_again_and_is_called_on_a_repository_of_its_own(tmp_path: Path) -> None:
+def test_installed_peer_is_reused_with_its_own_repository(tmp_path: Path) -> None:
     (git,) = (peer for peer in PEERS if peer.name == "mcp-server-git")
     place = tmp_path / "peers" / f"mcp-server-git-{git.version}"
     place.mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_an_installed_peer_is_not_installed_again_and_is_called_on_a_repository_
 
 
 @pytest.mark.check
-def test_a_recorded_run_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_run_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "LOAD", Load(lists=2, calls=2, burst=4, in_flight=2, pings=4))
     monkeypatch.setattr(peers, "RUNS", tmp_path / "runs.json")
     monkeypatch.setattr(peers, "PICTURE", tmp_path / "picture.png")
@@ -107,7 +107,7 @@ def test_a_recorded_run_is_kept_and_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(tmp_path.glob("picture.*"))
 
 
-def test_what_a_server_writes_to_stderr_goes_into_its_log(tmp_path: Path) -> None:
+def test_server_stderr_goes_to_its_log(tmp_path: Path) -> None:
     from benchmarks.wire import Wire
 
     log = tmp_path / "log"

@@ -1,4 +1,4 @@
-"""What the report says of figures."""
+"""The report on measured figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _row(rows: list[Row], quantity: str) -> Row:
     return row
 
 
-def test_ours_is_divided_by_the_bare_one() -> None:
+def test_ours_is_divided_by_the_bare_server() -> None:
     rows = rows_beside_bare(_figures(1.0, 66.0), _figures(2.0, 60.0))
 
     assert _row(rows, "local tool call, median").compared == 0.5
@@ -33,26 +33,26 @@ def test_ours_is_divided_by_the_bare_one() -> None:
     ("ours", "met"),
     [(0.4, True), (0.6, True), (0.61, False), (2.0, False)],
 )
-def test_a_smaller_ratio_meets_an_upper_aim(ours: float, met: bool) -> None:
+def test_smaller_ratio_meets_an_upper_target(ours: float, met: bool) -> None:
     assert _row(rows_beside_bare(_figures(ours), _figures(1.0)), "local tool call, median").met is met
 
 
 @pytest.mark.parametrize(("ours", "met"), [(0.1, True), (0.4, True), (0.41, False), (1.0, False)])
-def test_a_greater_ratio_meets_a_lower_aim(ours: float, met: bool) -> None:
+def test_greater_ratio_meets_a_lower_target(ours: float, met: bool) -> None:
     assert _row(rows_beside_bare(_figures(ours), _figures(1.0)), "calls a second").met is met
 
 
-def test_a_read_is_compared_by_its_difference_and_the_spread_of_the_rounds() -> None:
+def test_reads_are_compared_by_difference_and_spread() -> None:
     (row,) = rows_beside_raw(Samples([[3.0], [5.0], [4.0]]), Samples([[2.0], [2.0], [2.0]]))
 
     assert (row.compared, row.low, row.high, row.met) == (2.0, 1.0, 3.0, False)
 
 
-def test_memory_that_the_system_does_not_tell_gives_no_row() -> None:
+def test_unavailable_memory_gives_no_row() -> None:
     assert memory_rows("peak memory", None, 60.0) == []
 
 
-def test_the_json_says_whether_each_aim_is_met() -> None:
+def test_json_says_whether_each_target_is_met() -> None:
     rows = json.loads(as_json(rows_beside_bare(_figures(1.0), _figures(1.0)), 2, "2025-11-25"))["rows"]
 
     assert {row["quantity"]: row["met"] for row in rows} == {
@@ -65,7 +65,7 @@ def test_the_json_says_whether_each_aim_is_met() -> None:
     }
 
 
-def test_the_table_has_columns_of_one_width() -> None:
+def test_table_columns_have_one_width() -> None:
     lines = as_table(rows_beside_bare(_figures(1.0), _figures(200.0))).splitlines()
 
     assert len({len(line) for line in lines}) == 1

@@ -1,4 +1,4 @@
-"""The benchmark by size measures what it says: as many rows as named, whose they are, and a verdict on what grows."""
+"""The benchmark by size: its rows, their owners, and its verdict on growth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.upstream import USER, Sandbox
 from tests.support.waiting import PATIENCE
 
 
-def test_a_filled_sandbox_serves_the_user_their_own_rows_and_no_others(tmp_path: Path) -> None:
+def test_filled_sandbox_serves_each_user_only_their_rows(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     with Sandbox("--db", str(file)) as sandbox, httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         bearer = {"Authorization": f"Bearer {prepare(client, sandbox)}"}
@@ -31,7 +31,7 @@ def test_a_filled_sandbox_serves_the_user_their_own_rows_and_no_others(tmp_path:
         assert len(control["users"]) + control["leftOff"] == 101
 
 
-def test_what_grows_with_the_rows_is_said_to_be_not_flat() -> None:
+def test_growth_with_the_rows_is_reported_as_not_flat() -> None:
     small = Filled(10, {}, {"steady": Samples([[1.0, 2.0]]), "growing": Samples([[1.0, 2.0]])})
     large = Filled(1_000, {}, {"steady": Samples([[1.1, 9.0]]), "growing": Samples([[1.3, 2.0]])})
     _, steady, growing = table([small, large]).splitlines()

@@ -1,4 +1,4 @@
-"""As much of a Dockerfile as ours uses: its instructions by stage, and what its build context lets through."""
+"""A parser for the Dockerfile features that ours uses: instructions by stage, and the build context."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction: its word in capitals, its `--options`, and the rest as words or, for RUN, as one line."""
+    """One instruction: its keyword in capitals, its `--options`, and the rest as words or, for RUN, as one line."""
 
     word: str
     rest: str
@@ -18,12 +18,12 @@ class Instruction:
 
     @property
     def words(self) -> list[str]:
-        """The arguments; of the exec form those of its list."""
+        """Return the arguments. In exec form, they are the list's items."""
         return list(json.loads(self.rest)) if self.rest.startswith("[") else shlex.split(self.rest)
 
 
 def stages(text: str) -> list[list[Instruction]]:
-    """The instructions of each stage, FROM first; the last stage is the image."""
+    """Return the instructions of each stage, FROM first. The last stage is the image."""
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     found: list[list[Instruction]] = []
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
@@ -41,7 +41,7 @@ def stages(text: str) -> list[list[Instruction]]:
 
 
 def in_context(ignore: str, path: str) -> bool:
-    """Whether a .dockerignore lets a path of the context through: the last pattern that matches decides."""
+    """Whether a .dockerignore includes a path in the context. The last matching pattern decides."""
     let = True
     for line in ignore.splitlines():
         pattern = line.strip()

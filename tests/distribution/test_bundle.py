@@ -1,4 +1,4 @@
-"""The bundle for desktop clients: its manifest, what goes into it, and the server that starts from it unpacked."""
+"""The bundle for desktop clients: its manifest, its contents, and the server that starts from it unpacked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.packaging.environments import Environment
 ROOT = Path(__file__).parents[2]
 PACKER = "@anthropic-ai/mcpb@2.1.2"
 SECONDS = 300
-# The config as the format's own library makes it for a client, of the manifest and what a person filled in.
+# Builds a client's config with the format's own library, from the manifest and the person's input.
 RESOLVE = """
 import { getMcpConfigForManifest } from "PACKAGE";
 import { readFileSync } from "node:fs";
@@ -40,7 +40,7 @@ console.log(JSON.stringify(await getMcpConfigForManifest({
 """
 
 
-def test_every_setting_that_is_asked_for_is_handed_on_and_only_the_key_is_hidden() -> None:
+def test_every_form_field_is_passed_on_and_only_the_key_is_hidden() -> None:
     made = manifest()
     handed = made["server"]["mcp_config"]["env"]
     assert set(handed) == {name for name, option in OPTIONS.items() if option.title}
@@ -48,7 +48,7 @@ def test_every_setting_that_is_asked_for_is_handed_on_and_only_the_key_is_hidden
     assert [key for key, question in made["user_config"].items() if question.get("sensitive")] == ["partner_key"]
 
 
-def test_a_form_that_is_left_as_it_is_starts_the_simulator(tmp_path: Path) -> None:
+def test_default_form_starts_the_simulator(tmp_path: Path) -> None:
     made = manifest()
     filled = {key: question["default"] for key, question in made["user_config"].items()}
     given = {
@@ -58,7 +58,7 @@ def test_a_form_that_is_left_as_it_is_starts_the_simulator(tmp_path: Path) -> No
     assert read_settings(given | {"MACHINES_STATE_DIR": str(tmp_path)}).simulated
 
 
-def test_the_manifest_lists_the_tools_and_prompts_of_the_server() -> None:
+def test_manifest_lists_the_servers_tools_and_prompts() -> None:
     made = manifest()
     assert [tool["name"] for tool in made["tools"]] == [tool.name for tool in TOOLS]
     assert all(re.fullmatch(r"[A-Z][^\n]*\.", tool["description"]) for tool in made["tools"])
@@ -68,7 +68,7 @@ def test_the_manifest_lists_the_tools_and_prompts_of_the_server() -> None:
         assert not re.search(r"(?<!\$)\{\w+\}", prompt["text"])
 
 
-def test_the_bundles_project_pins_what_the_lock_pins() -> None:
+def test_bundle_project_pins_the_locked_versions() -> None:
     lock = bundle.LOCK.read_text(encoding="utf-8")
     made = tomllib.loads(bundle.project("a.whl", lock))
     pins = made["tool"]["uv"]["constraint-dependencies"]
@@ -79,7 +79,7 @@ def test_the_bundles_project_pins_what_the_lock_pins() -> None:
 
 @pytest.fixture(scope="session")
 def uv(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The uv that the repository locks."""
+    """Return the uv version that the repository locks."""
     environment = Environment(tmp_path_factory.mktemp("uv") / "venv")
     environment.install_lock(ROOT / "locks" / "lock.txt")
     return str(environment.bin / "uv")
@@ -87,11 +87,11 @@ def uv(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def mcpb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the format's own tools, from npm."""
+    """Return the folder of the format's own tools, from npm."""
     npm, ci = shutil.which("npm"), bool(os.environ.get("CI"))
     if npm is None and not ci:
-        pytest.skip("no npm on this machine")
-    assert npm, "the continuous integration needs npm"
+        pytest.skip("npm is not installed")
+    assert npm, "continuous integration needs npm"
     folder = tmp_path_factory.mktemp("mcpb")
     install = [
         npm,
@@ -113,7 +113,7 @@ def mcpb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def packed(uv: str, mcpb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle, made by the command that `make bundle` runs, by somebody who has an index of their own."""
+    """Build the bundle with the command of `make bundle`, as a builder with a custom package index."""
     into = tmp_path_factory.mktemp("packed")
     command = [sys.executable, "-m", "distribution.bundle", "--into", str(into), "--uv", uv]
     elsewhere = {**os.environ, "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
@@ -130,7 +130,7 @@ def unpacked(packed: Path, mcpb: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.check
-def test_the_bundle_holds_the_package_and_its_lock_and_nothing_of_the_builder(packed: Path, mcpb: Path) -> None:
+def test_bundle_contains_package_and_lock_and_no_builder_data(packed: Path, mcpb: Path) -> None:
     with zipfile.ZipFile(packed) as archive:
         names = set(archive.namelist())
         texts = {name: archive.read(name).decode() for name in names if not name.endswith(".whl")}
@@ -146,7 +146,7 @@ def test_the_bundle_holds_the_package_and_its_lock_and_nothing_of_the_builder(pa
 @pytest.mark.check
 @pytest.mark.skipif(sys.platform == "win32", reason="the pipes are read with select")
 @pytest.mark.parametrize("era", ERAS)
-def test_the_manifests_own_command_starts_the_server_from_the_unpacked_bundle(
+def test_manifest_command_starts_the_server_from_the_unpacked_bundle(
     unpacked: Path, uv: str, mcpb: Path, tmp_path: Path, era: Any
 ) -> None:
     config = _resolved(unpacked, mcpb, {"read_only": True, "toolsets": "cards,observe"})
@@ -165,7 +165,7 @@ def test_the_manifests_own_command_starts_the_server_from_the_unpacked_bundle(
         },
         **config["env"],
     }
-    # As a client may do before it starts the server for the first time; the start itself then has its usual deadline.
+    # A client may install before the first start. The start itself then has its usual deadline.
     _run([config["command"], "sync", "--frozen", "--no-dev", "--quiet"], unpacked, environment)
 
     with Wire(Command("the bundle", [config["command"], *config["args"]], environment), era) as wire:
@@ -179,7 +179,7 @@ def test_the_manifests_own_command_starts_the_server_from_the_unpacked_bundle(
 
 
 @pytest.mark.check
-def test_a_file_that_is_not_the_reviewed_one_is_not_installed(unpacked: Path, uv: str, tmp_path: Path) -> None:
+def test_modified_file_is_not_installed(unpacked: Path, uv: str, tmp_path: Path) -> None:
     lock = unpacked / "uv.lock"
     lock.write_text(re.sub('hash = "sha256:.', 'hash = "sha256:0', lock.read_text(encoding="utf-8")), encoding="utf-8")
     environment = {**os.environ, "UV_CACHE_DIR": str(tmp_path / "cache"), "UV_PYTHON": sys.executable}
@@ -189,7 +189,7 @@ def test_a_file_that_is_not_the_reviewed_one_is_not_installed(unpacked: Path, uv
     assert "Hash mismatch" in done.stderr
 
 
-def test_a_file_that_the_lock_does_not_know_ends_the_build() -> None:
+def test_file_missing_from_the_lock_fails_the_build() -> None:
     known = re.findall(r"sha256:[0-9a-f]{64}", bundle.LOCK.read_text(encoding="utf-8"))[0]
     ours = f'{{ path = "a.whl", hash = "sha256:{"1" * 64}" }}\n'
     bundle.check_lock(f'{ours}{{ hash = "{known}" }}', "a.whl")

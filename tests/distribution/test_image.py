@@ -1,6 +1,6 @@
-"""The Dockerfile, without Docker: what it promises, and its build stage run step by step in a folder of its own.
+"""The Dockerfile, without Docker: its guarantees, and its build stage run step by step in a folder.
 
-The image itself is built nowhere here; docs/distribution.md says so.
+No test builds the image itself; docs/distribution.md says so.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def _of(stage: list[Instruction], word: str) -> list[Instruction]:
 
 
 def _copies() -> list[str]:
-    """What is copied out of the build context."""
+    """Return what is copied out of the build context."""
     return [source for step in _of(BUILD, "COPY") for source in step.words[:-1]]
 
 
 @pytest.mark.parametrize("source", _copies())
-def test_what_is_copied_is_there_and_in_the_context(source: str) -> None:
+def test_copied_files_exist_and_are_in_the_context(source: str) -> None:
     assert (ROOT / source).exists()
     assert in_context(IGNORE, source)
 
@@ -42,18 +42,18 @@ def test_what_is_copied_is_there_and_in_the_context(source: str) -> None:
 @pytest.mark.parametrize(
     "path", [".git/config", ".venv/bin/python", "tests/conftest.py", "machines_mcp/__pycache__/x.pyc"]
 )
-def test_nothing_else_reaches_the_builder(path: str) -> None:
+def test_other_files_are_not_in_the_context(path: str) -> None:
     assert not in_context(IGNORE, path)
 
 
-def test_every_install_is_of_hashed_files_or_downloads_nothing() -> None:
+def test_every_install_is_hashed_or_offline() -> None:
     installs = [step.rest for step in _of(BUILD, "RUN") if "pip install" in step.rest]
     assert len(installs) == 2
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
     assert not re.search(r"://|index-url|trusted-host", DOCKERFILE)
 
 
-def test_the_image_runs_as_a_user_with_no_rights_and_a_folder_of_its_own() -> None:
+def test_image_runs_as_an_unprivileged_user_with_its_own_folder() -> None:
     (user,) = _of(IMAGE, "USER")
     (made,) = _of(IMAGE, "RUN")
     assert user.words == ["machines"]
@@ -63,19 +63,19 @@ def test_the_image_runs_as_a_user_with_no_rights_and_a_folder_of_its_own() -> No
     (settings,) = _of(IMAGE, "ENV")
     assert volume.words == ["/state"]
     assert "MACHINES_STATE_DIR=/state" in settings.words
-    # A user named after the last step that needs root, and before anything that runs.
+    # The user is set after the last step that needs root and before any command that runs.
     words = [step.word for step in IMAGE]
     assert words.index("RUN") < words.index("USER") < words.index("ENTRYPOINT")
 
 
-def test_the_server_gets_its_signals_itself_and_the_caller_gives_the_rest() -> None:
+def test_server_receives_signals_directly_and_callers_arguments() -> None:
     (entry,) = _of(IMAGE, "ENTRYPOINT")
     assert entry.rest.startswith("[")
     assert entry.words == ["machines-mcp"]
     assert not _of(IMAGE, "CMD")
 
 
-def test_both_stages_have_one_python_that_the_package_takes() -> None:
+def test_both_stages_use_one_supported_python() -> None:
     (build,), (image,) = _of(BUILD, "FROM"), _of(IMAGE, "FROM")
     assert build.words[0] == image.words[0]
     version = re.fullmatch(r"python:3\.(\d+)-slim", image.words[0])
@@ -86,7 +86,7 @@ def test_both_stages_have_one_python_that_the_package_takes() -> None:
 
 
 def _built(folder: Path) -> Path:
-    """Run the build stage with `folder` for the root of the file system; where its /app is."""
+    """Run the build stage with `folder` as the root of the file system, and return its /app."""
     place: Path = folder
     for step in BUILD:
         moved = re.sub(r"(?<![\w.-])/(app|src)\b", rf"{folder}/\1", step.rest)
@@ -121,7 +121,7 @@ def _run(line: str, folder: Path) -> None:
 
 @pytest.mark.check
 @pytest.mark.skipif(sys.platform == "win32", reason="the steps are a POSIX shell's")
-def test_the_build_stage_makes_a_server_that_answers_without_the_checkout(tmp_path: Path) -> None:
+def test_build_stage_makes_a_server_that_runs_without_the_checkout(tmp_path: Path) -> None:
     app = _built(tmp_path)
     shutil.rmtree(tmp_path / "src")
     (entry,) = _of(IMAGE, "ENTRYPOINT")

@@ -1,4 +1,5 @@
-"""The registry's entry: what the registry asks of one, as far as we state it ourselves, and what it says of us."""
+"""The registry entry: the registry's requirements, as far as we restate them, and the entry's claims about the
+server."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from machines_mcp.server.settings import SettingsError
 from machines_mcp.server.settings_reader import NAMES, read_settings
 
 ROOT = Path(__file__).parents[2]
-# Whoever reads one of these could act as the partner, or as the proxy's user.
+# Anyone with one of these could act as the partner or as the proxy's user.
 SECRETS = {"MACHINES_PARTNER_KEY", "MACHINES_PROXY"}
 
 
@@ -33,12 +34,12 @@ def package(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", ["server.json", "manifest.json"])
-def test_a_generated_file_is_what_the_code_says(file: str) -> None:
+def test_generated_file_is_up_to_date(file: str) -> None:
     path = ROOT / "distribution" / file
     assert path.read_text(encoding="utf-8") == files()[path], "run `make docs`"
 
 
-def test_the_entry_has_what_the_registry_requires_in_the_lengths_it_takes(entry: dict[str, Any]) -> None:
+def test_entry_has_the_required_fields_within_their_lengths(entry: dict[str, Any]) -> None:
     assert entry["$schema"].endswith("/2025-12-11/server.schema.json")
     assert re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", entry["name"])
     assert 3 <= len(entry["name"]) <= 200
@@ -46,19 +47,19 @@ def test_the_entry_has_what_the_registry_requires_in_the_lengths_it_takes(entry:
     assert 1 <= len(entry["title"]) <= 100
 
 
-def test_entry_and_package_have_the_version_of_the_code(entry: dict[str, Any], package: dict[str, Any]) -> None:
+def test_entry_and_package_have_the_codes_version(entry: dict[str, Any], package: dict[str, Any]) -> None:
     assert entry["version"] == package["version"] == __version__
 
 
-def test_the_package_is_the_one_that_is_published_and_is_run_over_stdio(package: dict[str, Any]) -> None:
+def test_package_is_the_published_one_and_runs_over_stdio(package: dict[str, Any]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert package["identifier"] == project["name"]
-    # uvx runs the script that has the name of the package.
+    # uvx runs the script with the package's name.
     assert package["identifier"] in project["scripts"]
     assert (package["registryType"], package["runtimeHint"], package["transport"]) == ("pypi", "uvx", {"type": "stdio"})
 
 
-def test_readme_and_project_name_the_owner_that_the_entry_names(entry: dict[str, Any]) -> None:
+def test_readme_and_project_name_the_entrys_owner(entry: dict[str, Any]) -> None:
     marked = re.findall(r"^<!-- mcp-name: (\S+) -->$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert marked == [entry["name"]]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -68,7 +69,7 @@ def test_readme_and_project_name_the_owner_that_the_entry_names(entry: dict[str,
     assert entry["repository"]["url"].startswith(f"https://github.com/{owner}/")
 
 
-def test_every_setting_is_listed_once_and_the_secret_ones_are_marked(package: dict[str, Any]) -> None:
+def test_every_setting_is_listed_once_and_secrets_are_marked(package: dict[str, Any]) -> None:
     listed = [variable["name"] for variable in package["environmentVariables"]]
     assert len(listed) == len(set(listed))
     assert set(listed) == NAMES
@@ -76,14 +77,14 @@ def test_every_setting_is_listed_once_and_the_secret_ones_are_marked(package: di
     assert all(variable["description"] for variable in package["environmentVariables"])
 
 
-def test_no_setting_that_is_said_to_be_optional_is_needed(package: dict[str, Any], tmp_path: Path) -> None:
+def test_optional_settings_are_not_required(package: dict[str, Any], tmp_path: Path) -> None:
     assert not any(variable["isRequired"] for variable in package["environmentVariables"])
     defaults = {v["name"]: v["default"] for v in package["environmentVariables"] if "default" in v}
     settings = read_settings(defaults | {"MACHINES_STATE_DIR": str(tmp_path)})
     assert settings.simulated
 
 
-def test_what_is_no_choice_the_server_refuses(package: dict[str, Any], tmp_path: Path) -> None:
+def test_server_rejects_values_outside_the_listed_choices(package: dict[str, Any], tmp_path: Path) -> None:
     (environment,) = (variable for variable in package["environmentVariables"] if "choices" in variable)
     assert environment["name"] == "MACHINES_ENV"
     others = {"MACHINES_PARTNER_KEY": "k" * 20, "MACHINES_USER_ID": "user-1", "MACHINES_STATE_DIR": str(tmp_path)}

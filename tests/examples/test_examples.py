@@ -1,4 +1,4 @@
-"""Each example runs alone, as a reader would start it, and says what it is there to show."""
+"""Each example runs on its own, as a reader would start it, and prints what it demonstrates."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ COMMANDS = {"calls.sh": ["sh"], "test_my_agent.py": [sys.executable, "-m", "pyte
     [*OUTPUTS.items(), *(pytest.param(*item, marks=pytest.mark.check) for item in LONGER.items())],
     ids=[*OUTPUTS, *LONGER],
 )
-def test_an_example_runs_alone_and_shows_what_it_is_there_for(name: str, output: str, tmp_path: Path) -> None:
+def test_example_runs_and_prints_its_output(name: str, output: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMANDS.get(name, [sys.executable, "-W", "error"]), FOLDER / name],
         cwd=ROOT,
@@ -79,15 +79,15 @@ def test_an_example_runs_alone_and_shows_what_it_is_there_for(name: str, output:
     assert re.fullmatch(output, done.stdout), done.stdout
 
 
-def test_every_example_is_one_that_is_run_and_short_enough_to_be_read() -> None:
+def test_every_example_is_tested_and_short() -> None:
     programs = {file.name: file for file in FOLDER.iterdir() if file.suffix in (".py", ".sh")}
-    elsewhere = {"journey.py"}  # by tests/docs/test_client.py
+    elsewhere = {"journey.py"}  # tested by tests/docs/test_client.py
     assert programs.keys() == {*OUTPUTS, *LONGER} | elsewhere
     for file in programs.values():
         assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST, file.name
 
 
-def test_the_readme_lists_every_example() -> None:
+def test_readme_lists_every_example() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for file in FOLDER.iterdir():
         if file.suffix in (".py", ".sh"):
@@ -95,7 +95,7 @@ def test_the_readme_lists_every_example() -> None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """The caller's, without settings, and with the command of the project that is tested."""
+    """Return the caller's environment without settings, with the tested project's command on PATH."""
     command = folder / "bin" / "machines-mcp"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m machines_mcp "$@"\n', encoding="utf-8")

@@ -1,7 +1,7 @@
-"""What schemathesis is told of the sandbox: credentials, and real things where a generated word would name nothing.
+"""Schemathesis hooks for the sandbox: credentials, and existing resources in place of generated ids.
 
-It imports this in a process of its own, so the environment says who calls: `MACHINES_OUTSIDE_PARTNER_KEY`, and
-`MACHINES_OUTSIDE_TOKEN`, the session token of a user who may do everything.
+Schemathesis imports this in its own process, configured by the environment: `MACHINES_OUTSIDE_PARTNER_KEY`, and
+`MACHINES_OUTSIDE_TOKEN`, the session token of a ready user.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from schemathesis import AuthContext, Case, GenerationMode, HookContext, Respons
 PARTNER_KEY: Final = os.environ["MACHINES_OUTSIDE_PARTNER_KEY"]
 READY: Final = os.environ["MACHINES_OUTSIDE_TOKEN"]
 PAIRS: Final = (("rusd", "base"), ("usdc", "ethereum"), ("usdt", "polygon"), ("eth", "base"), ("hbar", "hbar"))
-# Where a user who has just been named by a session may find gates that are still shut.
+# Operations where a user just created by a session may still fail a precondition.
 NEWCOMERS: Final = ("kyc", "agreements", "deposits")
 
-# Session tokens that generated calls were given, the newest last.
+# Session tokens returned to generated calls, newest last.
 minted: list[str] = []
-# What the ready user got by generated calls, by the name that other calls have for it.
+# Ids created by the ready user's generated calls, by parameter name.
 known: dict[str, list[str]] = {"cardId": [], "depositId": [], "sessionId": []}
 MADE_BY: Final = {
     ("POST", "/cards"): ("cardId", ("cardId",)),
     ("POST", "/deposits"): ("depositId", ("deposit", "id")),
     ("POST", "/cards/secrets/session"): ("sessionId", ("sessionId",)),
 }
-# One caller after the other, so it falls the same in every run with the same seed.
+# Calls run one at a time, so a seed repeats the same choices.
 dice: Final = random.Random(1)  # noqa: S311
 
 
 @schemathesis.auth(refresh_interval=None)
 class Credentials:
-    """The partner key or a session token, whichever the operation asks for."""
+    """Sets the partner key or a session token, as the operation requires."""
 
     def get(self, case: Case, ctx: AuthContext) -> tuple[str, str]:
         if case.operation.path in ("/sessions", "/users/resolve"):
@@ -49,11 +49,11 @@ class Credentials:
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    """Let what is meant to be taken name things that exist; what is meant to be refused stays as it was made."""
+    """Put existing ids into valid calls. Invalid calls stay as generated."""
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if case.meta.phase.name.value == "stateful":
-        # The links read the envelope, so it must not come wrapped.
+        # The links read the envelope, so it must not be wrapped.
         case.headers.pop("X-Open-Responses", None)
     for name in known.keys() & case.path_parameters.keys():
         case.path_parameters[name] = _named(name, case.path_parameters[name])
@@ -63,7 +63,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 
 @schemathesis.hook
 def after_call(context: HookContext, case: Case, response: Response) -> None:
-    """Remember the sessions of users who were just named, and what the ready user got."""
+    """Record the sessions of new users and the ids of the ready user."""
     if response.status_code != 200 or response.headers["content-type"] != ["application/json"]:
         return
     data = response.json().get("data")
@@ -80,13 +80,13 @@ def after_call(context: HookContext, case: Case, response: Response) -> None:
 
 
 def _named(name: str, value: object) -> object:
-    """Mostly a thing of late that there is; what came from an earlier answer stays."""
+    """Return mostly a recent existing id. An id from an earlier response stays."""
     things = known[name]
     return dice.choice(things[-5:]) if things and value not in things and dice.random() < 0.7 else value
 
 
 def _real(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with known currencies, amounts in range, a form that a bank would read, scopes that newcomers get."""
+    """Return the body with known currencies, amounts in range, a plausible form and scopes that new users may have."""
     real: dict[str, Any] = {name: _real(value) if isinstance(value, dict) else value for name, value in body.items()}
     if {"currency", "network"} <= real.keys() and dice.random() < 0.9:
         real["currency"], real["network"] = dice.choice(PAIRS)
@@ -103,6 +103,6 @@ def _real(body: dict[str, Any]) -> dict[str, Any]:
         real["sessionId"] = _named("sessionId", real["sessionId"])
     if "scopes" in real and dice.random() < 0.7:
         real["scopes"] = ["kyc.read", "kyc.write"]
-        # Somebody new, who has yet to hand the form in.
+        # A new user who has not submitted the form.
         real |= {name: f"newcomer-{dice.getrandbits(64)}" for name in ("userId", "externalUserId") if name in real}
     return real

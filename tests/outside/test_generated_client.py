@@ -1,7 +1,7 @@
-"""A client that nobody here wrote can use the sandbox: it is generated from the contract file as the test begins.
+"""A generated client can use the sandbox: the test generates it from the contract file.
 
-The generator is openapi-python-client: it reads OpenAPI 3.1 (lists of types, `const`, ranges of statuses), refuses
-nothing of the contract with `--fail-on-warning`, and its client needs only httpx and attrs, so it runs in this process.
+The generator is openapi-python-client. It reads OpenAPI 3.1 (type lists, `const`, status ranges) and accepts the whole
+contract with `--fail-on-warning`. Its client needs only httpx and attrs, so it runs in this process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GENERATE_SECONDS = 120
 WALLET = "0x2B0F7f2F7c8e4c3d2D3b3f6a8F9B0c1D2e3f4A5B"
 
 
-class SecondClient:
+class GeneratedClient:
     """The generated package: operations by the contract's names, models by its schemas' names."""
 
     def __init__(self, base_url: str, header: str, secret: str, prefix: str) -> None:
@@ -47,11 +47,11 @@ class SecondClient:
             httpx_args={"trust_env": False},
         )
         self.called: set[str] = set()
-        self._users: list[SecondClient] = []
+        self._users: list[GeneratedClient] = []
 
-    def as_user(self, base_url: str, token: str) -> SecondClient:
-        """Another client, with a session; it ends with this one and counts its calls with it."""
-        user = SecondClient(base_url, "Authorization", token, "Bearer")
+    def as_user(self, base_url: str, token: str) -> GeneratedClient:
+        """Return a client with a session. It closes with this one and shares its call count."""
+        user = GeneratedClient(base_url, "Authorization", token, "Bearer")
         user.called = self.called
         self._users.append(user)
         return user
@@ -61,17 +61,17 @@ class SecondClient:
             client.http.get_httpx_client().close()
 
     def call(self, operation_id: str, *path: str, **arguments: Any) -> Any:
-        """The data of a success, as the model that the contract names for it."""
+        """Call an operation and return its data as the model that the contract names."""
         operation = operations()[operation_id]
-        parsed = self.ask(operation_id, *path, **arguments)
+        parsed = self.send(operation_id, *path, **arguments)
         wanted = reply_name(operation)
         assert type(parsed).__name__ == wanted, (operation_id, parsed)
         assert (parsed.ok, parsed.errors) == (True, [])
         self.called.add(operation_id)
         return parsed.data
 
-    def ask(self, operation_id: str, *path: str, **arguments: Any) -> Any:
-        """Whatever the answer was parsed into; a `body` given as a dict becomes the model that the operation takes."""
+    def send(self, operation_id: str, *path: str, **arguments: Any) -> Any:
+        """Call an operation and return the parsed response. A dict `body` becomes the operation's model."""
         tag = operations()[operation_id].body["tags"][0]
         module = importlib.import_module(f"{PACKAGE}.api.{tag}.{snake(operation_id)}")
         body = arguments.get("body")
@@ -80,7 +80,7 @@ class SecondClient:
         return module.sync(*path, client=self.http, **arguments)
 
     def body_model(self, operation_id: str) -> Any:
-        """The class of an operation's body: its schema's name, or one made from the operation's."""
+        """Return the class of an operation's body, named after its schema or the operation."""
         schema = operations()[operation_id].body["requestBody"]["content"]["application/json"]["schema"]
         schema = schema.get("anyOf", [schema])[0]
         named = schema.get("$ref", "").rpartition("/")[2]
@@ -92,7 +92,7 @@ def operations() -> dict[str, Operation]:
 
 
 def reply_name(operation: Operation) -> str:
-    """The schema that the contract names first for a success."""
+    """Return the first schema that the contract names for a success."""
     responses = operation.body["responses"]
     success = responses.get("200") or responses["2XX"]
     name: str = success["content"]["application/json"]["schema"]["anyOf"][0]["$ref"].rpartition("/")[2]
@@ -105,11 +105,11 @@ def snake(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The package, generated into a folder of its own and importable until the tests are through."""
+    """Generate the package into a temporary folder, importable until the tests end."""
     folder = tmp_path_factory.mktemp("generated")
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--path", str(CONTRACT_FILE)]
     command += ["--meta", "none", "--output-path", str(folder / PACKAGE), "--fail-on-warning"]
-    # Nobody reads what it writes, so it need not be tidied.
+    # Nobody reads the generated code, so it is not formatted.
     config = folder / "generator.json"
     config.write_text('{"post_hooks": []}', encoding="utf-8")
     command += ["--config", str(config)]
@@ -124,7 +124,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def caller() -> Iterator[Caller]:
-    """The control of a sandbox of its own: the journey moves its clock."""
+    """Return the control of a separate sandbox, because the journey moves its clock."""
     with in_thread() as started:
         caller = Caller(started)
         yield caller
@@ -132,22 +132,22 @@ def caller() -> Iterator[Caller]:
 
 
 @pytest.fixture
-def partner(caller: Caller, generated: None) -> Iterator[SecondClient]:
-    """The second client with the partner key."""
-    client = SecondClient(caller.sandbox.base_url, "X-Partner-Key", caller.sandbox.partner_key, "")
+def partner(caller: Caller, generated: None) -> Iterator[GeneratedClient]:
+    """Return the generated client with the partner key."""
+    client = GeneratedClient(caller.sandbox.base_url, "X-Partner-Key", caller.sandbox.partner_key, "")
     yield client
     client.close()
 
 
-def session(caller: Caller, partner: SecondClient, user_id: str, scopes: tuple[str, ...]) -> SecondClient:
-    """A client with a session of the user that the second client minted itself."""
+def session(caller: Caller, partner: GeneratedClient, user_id: str, scopes: tuple[str, ...]) -> GeneratedClient:
+    """Return a client with a session that the generated client minted."""
     opened = partner.call("createSession", body={"userId": user_id, "scopes": list(scopes)})
     assert [scope.value if hasattr(scope, "value") else scope for scope in opened.scopes] == list(scopes)
     assert isinstance(opened.expires_at, datetime.datetime)
     return partner.as_user(caller.sandbox.base_url, opened.session_token)
 
 
-def test_every_operation_of_the_contract_along_the_journey(caller: Caller, partner: SecondClient) -> None:
+def test_every_operation_of_the_contract_works_in_the_journey(caller: Caller, partner: GeneratedClient) -> None:
     user_id = f"second-{uuid.uuid4().hex[:8]}"
     become_a_cardholder(session(caller, partner, user_id, KYC_SCOPES), partner, user_id)
     user = session(caller, partner, user_id, ALL_SCOPES)
@@ -160,7 +160,7 @@ def test_every_operation_of_the_contract_along_the_journey(caller: Caller, partn
     assert partner.called == set(operations())
 
 
-def become_a_cardholder(user: SecondClient, partner: SecondClient, user_id: str) -> None:
+def become_a_cardholder(user: GeneratedClient, partner: GeneratedClient, user_id: str) -> None:
     resolved = partner.call("resolveUser", body={"userId": user_id, "walletAddress": WALLET})
     assert (resolved.user_id, resolved.wallet_address) == (user_id, WALLET.lower())
     assert resolved.kyc_status.value == "not_submitted"
@@ -175,7 +175,7 @@ def become_a_cardholder(user: SecondClient, partner: SecondClient, user_id: str)
     assert isinstance(accepted.accepted_at, datetime.datetime)
 
 
-def fund(caller: Caller, user: SecondClient) -> None:
+def fund(caller: Caller, user: GeneratedClient) -> None:
     route = {"currency": "rusd", "network": "base"}
     (asset,) = (asset for asset in user.call("listDepositAssets").assets if asset.ticker == route["currency"])
     assert route["network"] in {network.id for network in asset.networks}
@@ -191,7 +191,7 @@ def fund(caller: Caller, user: SecondClient) -> None:
     assert user.call("getBalances").balances.spending_power == 500_00
 
 
-def make_a_card(user: SecondClient) -> str:
+def make_a_card(user: GeneratedClient) -> str:
     sealed = user.call("encryptLabel", body={"value": "Groceries"}).value
     assert user.call("decryptLabel", body={"value": sealed.to_dict()}).value == "Groceries"
     assert user.call("getDataKey").to_dict()["key"]
@@ -206,7 +206,7 @@ def make_a_card(user: SecondClient) -> str:
     return card_id
 
 
-def read_the_secrets(user: SecondClient, card_id: str) -> None:
+def read_the_secrets(user: GeneratedClient, card_id: str) -> None:
     opened = user.call("createSecretsSession")
     secrets = user.call("getCardSecrets", card_id, body={"sessionId": opened.session_id})
     data, iv = base64.b64decode(secrets.encrypted_pan.data), base64.b64decode(secrets.encrypted_pan.iv)
@@ -214,14 +214,14 @@ def read_the_secrets(user: SecondClient, card_id: str) -> None:
     assert number.endswith(secrets.last4)
 
 
-def spend(caller: Caller, user: SecondClient, card_id: str) -> None:
+def spend(caller: Caller, user: GeneratedClient, card_id: str) -> None:
     caller.control("/spend", {"cardId": card_id, "amountCents": 12_34, "merchantName": "Corner Shop"})
     (spent,) = user.call("listTransactions", card_id=uuid.UUID(card_id), type_="spend,fee").transactions
     assert (spent.amount_cents, spent.merchant_name, spent.type_.value) == (12_34, "Corner Shop", "spend")
 
 
-def withdraw(caller: Caller, user: SecondClient) -> None:
-    """Ask again with the same key as long as the answer says, by the sandbox's clock, until it is signed."""
+def withdraw(caller: Caller, user: GeneratedClient) -> None:
+    """Repeat with the same key, advancing the sandbox's clock as the response says, until it is signed."""
     order = example("createWithdrawal")["body"]
     place = {name: order["destination"][name] for name in ("currency", "network")}
     assert user.call("listWithdrawalAssets", q=place["currency"]).assets[0].ticker == place["currency"]
@@ -241,15 +241,15 @@ def withdraw(caller: Caller, user: SecondClient) -> None:
     assert answer.execution.call_target
 
 
-def test_a_refusal_is_parsed_too(caller: Caller, partner: SecondClient) -> None:
+def test_error_is_parsed(caller: Caller, partner: GeneratedClient) -> None:
     user = session(caller, partner, caller.ready_user().user_id, ALL_SCOPES)
-    refused = user.ask("getCard", "no-such-card")
+    refused = user.send("getCard", "no-such-card")
     assert (type(refused).__name__, refused.errors[0].code) == ("ErrorReply", "not_found")
-    asked = partner.ask("createSession", body={"userId": caller.new_user(), "scopes": ["cards.read"]})
+    asked = partner.send("createSession", body={"userId": caller.new_user(), "scopes": ["cards.read"]})
     assert (type(asked).__name__, asked.errors[0].code) == ("ErrorReply", "kyc_required")
 
 
-def test_the_other_form_of_an_answer_is_parsed_too(caller: Caller, partner: SecondClient) -> None:
+def test_open_responses_form_is_parsed(caller: Caller, partner: GeneratedClient) -> None:
     user = session(caller, partner, caller.ready_user().user_id, ALL_SCOPES)
-    wrapped = user.ask("getBalances", x_open_responses=user.models.GetBalancesXOpenResponses.VALUE_0)
+    wrapped = user.send("getBalances", x_open_responses=user.models.GetBalancesXOpenResponses.VALUE_0)
     assert (type(wrapped).__name__, wrapped.status.value) == ("OpenResponse", "completed")

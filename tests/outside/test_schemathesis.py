@@ -1,6 +1,6 @@
-"""schemathesis, which knows nothing of this project but the contract file, finds nothing wrong with the sandbox.
+"""Schemathesis, which knows only the contract file, finds no violation in the sandbox.
 
-`MACHINES_OUTSIDE_EXAMPLES` says how many cases it makes of each operation (and how many walks along the links).
+`MACHINES_OUTSIDE_EXAMPLES` sets the number of cases per operation (and of walks along the links).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.sandbox.running import ROOT, running
 pytestmark = pytest.mark.check
 
 EXAMPLES = int(os.environ.get("MACHINES_OUTSIDE_EXAMPLES", "40"))
-# Room for a slow machine: the default takes about a tenth of it.
+# Allows for a slow machine. The default number takes a tenth of it.
 RUN_SECONDS = 600 + 30 * EXAMPLES
 CHECKS = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance"),
@@ -33,7 +33,7 @@ DAY = 86_400
 
 @pytest.fixture
 def caller() -> Iterator[Caller]:
-    """A caller of a sandbox that nobody else uses."""
+    """Return a caller of a separate sandbox."""
     with running() as started:
         caller = Caller(started)
         yield caller
@@ -41,7 +41,7 @@ def caller() -> Iterator[Caller]:
 
 
 def drive(caller: Caller, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis over HTTP against the caller's sandbox, as a partner with a user who may do everything."""
+    """Run schemathesis over HTTP against the caller's sandbox, as a partner with a ready user."""
     user = caller.funded_user(5_000)
     environment = {
         "PATH": os.defpath,
@@ -59,7 +59,7 @@ def drive(caller: Caller, folder: Path, *options: str) -> subprocess.CompletedPr
 
 
 def served(har: Path) -> dict[str, set[int]]:
-    """The statuses that each operation of the contract answered with, by a record of all calls."""
+    """Return the statuses that each operation returned, from a recording of all calls."""
     seen: dict[str, set[int]] = {operation.operation_id: set() for operation in contract().operations}
     for entry in json.loads(har.read_text(encoding="utf-8"))["log"]["entries"]:
         operation = contract().operation(entry["request"]["method"], urlsplit(entry["request"]["url"]).path)
@@ -68,12 +68,12 @@ def served(har: Path) -> dict[str, set[int]]:
     return seen
 
 
-def test_no_data_and_no_order_of_calls_makes_the_sandbox_break_the_contract(caller: Caller, tmp_path: Path) -> None:
+def test_generated_calls_never_break_the_contract(caller: Caller, tmp_path: Path) -> None:
     har = tmp_path / "calls.har"
     done = drive(caller, tmp_path, "--max-examples", str(EXAMPLES), "--report-har-path", str(har))
     assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
     statuses = served(har)
-    # A run that is refused everywhere would find nothing either.
+    # A run where every call is rejected would find nothing either.
     assert [name for name, seen in statuses.items() if not {200, 401} <= seen] == []
 
 
@@ -87,7 +87,7 @@ def test_no_data_and_no_order_of_calls_makes_the_sandbox_break_the_contract(call
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_sandbox_that_breaks_the_contract_is_found_out(
+def test_sandbox_that_breaks_the_contract_is_detected(
     caller: Caller, tmp_path: Path, fault: dict[str, object], finding: str
 ) -> None:
     caller.control("/faults", {"path": "/balances", "calls": 1000, **fault})

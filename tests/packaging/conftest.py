@@ -1,4 +1,4 @@
-"""What the packaging tests share: the checkout, and the wheel and sdist built from it once."""
+"""Fixtures of the packaging tests: the checkout, and one wheel and sdist built from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def root() -> Path:
 
 
 def _build(tree: Path, target: str, into: Path) -> Path:
-    """Build `target` from `tree` with the pinned backend, and give the one file that came of it."""
+    """Build `target` from `tree` with the pinned backend, and return its only file."""
     into.mkdir()
     command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(into)]
     built = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=PATIENCE)
@@ -41,10 +41,10 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdist's tree, as somebody who builds from it gets it."""
+    """Unpack the sdist, as someone who builds from it would."""
     into = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
-        # The first patch releases of Python 3.11 know no filter; the later ones warn when none is named.
+        # The first patch releases of Python 3.11 have no filter. Later ones warn if none is given.
         archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
         archive.extractall(into)  # noqa: S202 - built from this checkout a moment ago
     (tree,) = into.iterdir()

@@ -1,4 +1,4 @@
-"""Virtual environments that a test makes, and Pythons that the machine has."""
+"""Virtual environments for tests, and the Python versions on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INSTALL_SECONDS = 300
 
 
 class Environment:
-    """A virtual environment of its own, filled from a lock and nothing else."""
+    """A new virtual environment, filled from a lock only."""
 
     def __init__(self, folder: Path, python: str = sys.executable) -> None:
         self.folder = folder
@@ -30,7 +30,7 @@ class Environment:
         self._pip("install", "--require-hashes", "--no-deps", "--requirement", str(lock))
 
     def install_project(self, *what: str) -> None:
-        """Install a wheel, or `--editable` and a tree, with what the lock brought and without a download."""
+        """Install a wheel, or `--editable` and a tree, offline, with the lock's packages as dependencies."""
         self._pip("install", "--no-deps", "--no-index", "--no-build-isolation", *what)
 
     def _pip(self, *arguments: str) -> None:
@@ -44,7 +44,7 @@ def _run(command: Sequence[str], timeout: float) -> None:
 
 
 def find_python(minor: int) -> str | None:
-    """A Python 3.`minor` that runs and can make environments: on PATH, else under pyenv's folder."""
+    """Return a working Python 3.`minor` with venv, from PATH or pyenv's folder."""
     name = f"python3.{minor}"
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     candidates = [shutil.which(name), *map(str, sorted(pyenv.glob(f"versions/3.{minor}.*/bin/{name}"), reverse=True))]
@@ -55,6 +55,6 @@ def find_python(minor: int) -> str | None:
 
 
 def _works(python: str) -> bool:
-    # A version manager's shim stands on PATH even where its version is not selected; then it does not run.
+    # A version manager's shim is on PATH even if its version is not selected, and then fails.
     tried = subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, timeout=PATIENCE)
     return tried.returncode == 0

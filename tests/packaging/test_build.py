@@ -1,4 +1,4 @@
-"""What the wheel and the sdist hold."""
+"""The contents of the wheel and the sdist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SHIPPED_FOLDERS = ["machines_mcp", "prompts", "tests", "benchmarks", "distributi
 
 
 def _files(folder: Path) -> set[str]:
-    """Paths relative to `folder`, caches and hidden files aside."""
+    """Return the paths relative to `folder`, without caches and hidden files."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return {str(path) for path in found if not any(p == "__pycache__" or p.startswith(".") for p in path.parts)}
 
@@ -22,7 +22,7 @@ def _names(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def test_the_wheel_holds_the_package_and_the_prompts_and_nothing_else(root: Path, wheel: Path) -> None:
+def test_wheel_contains_only_the_package_and_the_prompts(root: Path, wheel: Path) -> None:
     package = {f"machines_mcp/{name}" for name in _files(root / "machines_mcp")}
     prompts = {f"machines_mcp/prompts/{name}" for name in _files(root / "prompts")}
     names = _names(wheel)
@@ -38,19 +38,19 @@ def test_the_wheel_holds_the_package_and_the_prompts_and_nothing_else(root: Path
     }
 
 
-def test_the_wheel_runs_on_any_platform(wheel: Path) -> None:
+def test_wheel_runs_on_any_platform(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
 
 
 @pytest.mark.parametrize("name", SHIPPED_TOP_LEVEL)
-def test_the_sdist_holds_the_top_level_file(unpacked: Path, name: str) -> None:
+def test_sdist_contains_the_top_level_file(unpacked: Path, name: str) -> None:
     assert (unpacked / name).is_file()
 
 
 @pytest.mark.parametrize("folder", SHIPPED_FOLDERS)
-def test_the_sdist_holds_the_whole_folder(root: Path, unpacked: Path, folder: str) -> None:
+def test_sdist_contains_the_whole_folder(root: Path, unpacked: Path, folder: str) -> None:
     assert _files(unpacked / folder) == _files(root / folder)
 
 
-def test_a_wheel_built_from_the_sdist_equals_the_one_from_the_checkout(wheel: Path, wheel_of_sdist: Path) -> None:
+def test_wheel_from_the_sdist_equals_the_one_from_the_checkout(wheel: Path, wheel_of_sdist: Path) -> None:
     assert _names(wheel_of_sdist) == _names(wheel)

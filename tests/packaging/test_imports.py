@@ -1,4 +1,4 @@
-"""What the package may import: declared dependencies, and of the MCP SDK only public names."""
+"""The package imports only declared dependencies and, from the MCP SDK, only public names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 SDK = {"mcp", "mcp_types"}
-# Shipped with, and pinned by, a dependency that is declared.
+# Shipped with, and pinned by, a declared dependency.
 PART_OF = {"mcp-types": "mcp", "pydantic-core": "pydantic"}
-# Declared for a dependency that looks for it at run time and is faster where it finds it.
+# Declared for a dependency that uses it at run time, if present, to run faster.
 LOOKED_FOR = {"sniffio"}
-# Public by its documentation, in spite of its underscore.
+# Public according to its documentation, despite its underscore.
 DOCUMENTED = {"_exit"}
 
 
@@ -27,7 +27,7 @@ def _modules(root: Path) -> list[Path]:
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Each (module, name) that is imported from outside; the name is empty for a plain import."""
+    """Yield each external import as (module, name). The name is empty for a plain import."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
@@ -48,7 +48,7 @@ def _sdk_private_imports(source: str) -> list[str]:
 
 
 def _defined(source: str) -> set[str]:
-    """Every name that the module gives to a class, a function, a variable or an attribute of its own."""
+    """Return the names of every class, function, variable and attribute that the module defines."""
     own = set[str]()
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -62,7 +62,7 @@ def _defined(source: str) -> set[str]:
 
 
 def _foreign_private_names(source: str, inheritable: Collection[str] = ()) -> list[str]:
-    """Private attributes that are used and neither defined in the module nor, for `self`, to be inherited."""
+    """Return private attributes that the module uses but neither defines nor, on `self`, inherits."""
     used = set[str]()
     own = _defined(source)
     for node in ast.walk(ast.parse(source)):
@@ -76,13 +76,13 @@ def _foreign_private_names(source: str, inheritable: Collection[str] = ()) -> li
     return sorted(name for name in used - own - DOCUMENTED if _private(name))
 
 
-def test_no_module_of_the_package_imports_a_private_name_of_the_sdk(root: Path) -> None:
+def test_package_imports_no_private_name_of_the_sdk(root: Path) -> None:
     found = {str(path): _sdk_private_imports(path.read_text(encoding="utf-8")) for path in _modules(root)}
 
     assert {path: names for path, names in found.items() if names} == {}
 
 
-def test_no_module_of_the_package_reaches_into_private_attributes_of_others(root: Path) -> None:
+def test_package_uses_no_private_attribute_of_other_modules(root: Path) -> None:
     sources = {str(path): path.read_text(encoding="utf-8") for path in _modules(root)}
     ours = set[str]().union(*map(_defined, sources.values()))
     found = {path: _foreign_private_names(source, ours) for path, source in sources.items()}
@@ -99,7 +99,7 @@ def test_no_module_of_the_package_reaches_into_private_attributes_of_others(root
         "def f(): from mcp._version import v",
     ],
 )
-def test_a_private_import_of_the_sdk_is_seen(source: str) -> None:
+def test_private_import_of_the_sdk_is_detected(source: str) -> None:
     assert _sdk_private_imports(source)
 
 
@@ -107,7 +107,7 @@ def test_a_private_import_of_the_sdk_is_seen(source: str) -> None:
     "source",
     ["server._lowlevel_server.run()", "self.server._tools = {}", "getattr(server, '_tools')", "class A(B):\n x = A._y"],
 )
-def test_a_private_attribute_of_another_object_is_seen(source: str) -> None:
+def test_private_attribute_of_another_object_is_detected(source: str) -> None:
     assert _foreign_private_names(source)
 
 
@@ -115,11 +115,11 @@ def test_a_private_attribute_of_another_object_is_seen(source: str) -> None:
     "source",
     ["class A:\n def __init__(self): self._x = 1\n def f(self, o): return o._x + self._x", "a.__class__", "_x = 1"],
 )
-def test_a_private_name_of_its_own_is_let_through(source: str) -> None:
+def test_own_private_name_is_allowed(source: str) -> None:
     assert _foreign_private_names(source) == []
 
 
-def test_the_package_imports_what_it_declares_and_declares_what_it_imports(root: Path) -> None:
+def test_imports_and_declared_dependencies_match(root: Path) -> None:
     imported = {
         module.split(".")[0]
         for path in _modules(root)

@@ -1,4 +1,4 @@
-"""The wheel, installed into an empty environment, does the main job on its own."""
+"""The wheel, installed into an empty environment, completes the demo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.packaging.environments import Environment
 pytestmark = pytest.mark.check
 
 STEPS = set(range(1, 16))
-# The demo promises under 10 seconds; a loaded machine gets more before the test gives up.
+# The demo promises under 10 seconds. A loaded machine gets more time.
 DEMO_SECONDS = 60
 
 
@@ -29,7 +29,7 @@ def installed(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def demo(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """`machines-mcp demo --json` with an empty home, away from the checkout, with nothing of the caller's settings."""
+    """Run `machines-mcp demo --json` with an empty home, outside the checkout and without the caller's settings."""
     home = tmp_path_factory.mktemp("home")
     return subprocess.run(
         [str(installed.bin / "machines-mcp"), "demo", "--json"],
@@ -51,11 +51,11 @@ def _steps(call: dict[str, Any]) -> list[int]:
     return step if isinstance(step, list) else [step]
 
 
-def test_the_demo_ends_well(demo: subprocess.CompletedProcess[str]) -> None:
+def test_demo_succeeds(demo: subprocess.CompletedProcess[str]) -> None:
     assert demo.returncode == 0, f"{demo.stdout[-2000:]}\n{demo.stderr[-4000:]}"
 
 
-def test_the_demo_writes_one_json_object_for_each_call_and_nothing_else(
+def test_demo_prints_one_json_object_per_call_and_nothing_else(
     demo: subprocess.CompletedProcess[str],
 ) -> None:
     calls = _calls(demo)
@@ -68,7 +68,7 @@ def test_the_demo_writes_one_json_object_for_each_call_and_nothing_else(
         assert isinstance(call["result"], dict)
 
 
-def test_the_demo_takes_all_fifteen_steps_and_each_succeeds(demo: subprocess.CompletedProcess[str]) -> None:
+def test_demo_completes_all_fifteen_steps(demo: subprocess.CompletedProcess[str]) -> None:
     calls = _calls(demo)
 
     assert {step for call in calls for step in _steps(call)} >= STEPS

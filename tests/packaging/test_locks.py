@@ -1,4 +1,4 @@
-"""The locks name every package with hashes, agree with pyproject.toml and with each other, and name no index."""
+"""The locks list every package with hashes, agree with pyproject.toml and each other, and name no index."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PINNED = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)")
 
 
 def _requirements(text: str) -> list[str]:
-    """A lock's entries, one logical line each, hashes included."""
+    """Return a lock's entries, one logical line each, with hashes."""
     lines = (line for line in text.replace("\\\n", " ").splitlines() if line.strip())
     return [line for line in lines if not line.startswith("#")]
 
 
 def _pins(path: Path) -> dict[str, str]:
-    """Name to version for each entry of a lock."""
+    """Return name to version for each entry of a lock."""
     found = (PINNED.match(line) for line in _requirements(path.read_text(encoding="utf-8")))
     return {canonicalize_name(match[1]): match[2] for match in found if match}
 
 
 def _wanted(root: Path, *groups: str) -> list[Requirement]:
-    """The direct requirements that pyproject.toml states, with those of the named groups."""
+    """Return the direct requirements in pyproject.toml, including those of the named groups."""
     project: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     listed = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
     for group in groups:
@@ -37,7 +37,7 @@ def _wanted(root: Path, *groups: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_holds_nothing_but_versions_and_hashes(root: Path, name: str) -> None:
+def test_lock_contains_only_versions_and_hashes(root: Path, name: str) -> None:
     entry = re.compile(r"^[a-z0-9][a-z0-9.-]*==[^\s;]+( ; [^\\]+?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*$")
     entries = _requirements((root / "locks" / name).read_text(encoding="utf-8"))
 
@@ -45,7 +45,7 @@ def test_a_lock_holds_nothing_but_versions_and_hashes(root: Path, name: str) -> 
     assert [line[:60] for line in entries if not entry.match(line)] == []
 
 
-def test_no_lock_names_an_address(root: Path) -> None:
+def test_lock_contains_no_url(root: Path) -> None:
     for path in (root / "locks").iterdir():
         text = path.read_text(encoding="utf-8")
         assert "://" not in text, path.name
@@ -56,20 +56,20 @@ def test_no_lock_names_an_address(root: Path) -> None:
     ("name", "groups"),
     [("runtime.txt", ["build"]), ("dev.txt", ["build", "dev"]), ("lowest.txt", ["build", "dev"])],
 )
-def test_every_direct_requirement_is_locked_at_a_version_it_allows(root: Path, name: str, groups: list[str]) -> None:
+def test_every_direct_requirement_is_locked_to_an_allowed_version(root: Path, name: str, groups: list[str]) -> None:
     pins = _pins(root / "locks" / name)
 
     for wanted in _wanted(root, *groups):
         assert pins[canonicalize_name(wanted.name)] in wanted.specifier, wanted
 
 
-def test_the_development_lock_adds_to_the_runtime_lock_and_changes_nothing(root: Path) -> None:
+def test_development_lock_extends_the_runtime_lock_unchanged(root: Path) -> None:
     runtime, dev = _pins(root / "locks" / "runtime.txt"), _pins(root / "locks" / "dev.txt")
 
     assert {name: dev.get(name) for name in runtime} == runtime
 
 
-def test_the_lowest_lock_sits_on_the_lower_bounds(root: Path) -> None:
+def test_lowest_lock_pins_the_lower_bounds(root: Path) -> None:
     pins = _pins(root / "locks" / "lowest.txt")
 
     for wanted in _wanted(root):

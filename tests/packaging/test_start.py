@@ -1,7 +1,7 @@
-"""What a start imports: a server that has answered `tools/list` holds nothing that only a call needs.
+"""Imports at start: a server that has answered `tools/list` has imported nothing that only calls need.
 
-Nothing here is timed. An import that slips into the way of the start costs tens of milliseconds each time, and no test
-of what the server does would notice.
+The test does not measure time. An extra import costs tens of milliseconds per start, which no functional test would
+notice.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from benchmarks.wire import ERAS, Era, Wire
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the pipes are read with select")
 
 SECONDS = 60
-# The SDK brings starlette, uvicorn and cryptography with it whatever one asks of it; what we add is ours to keep out.
+# The SDK always imports starlette, uvicorn and cryptography. We keep our own additions out.
 SDK = "import mcp.server.lowlevel, mcp.server.stdio, mcp_types"
-# Rooms and commands of our own that a server needs for a call at the earliest.
+# Our own packages that a server needs at the first call or later.
 LATE = (
     *("machines_mcp.vault", "machines_mcp.desk", "machines_mcp.sandbox", "machines_mcp.testing"),
     *("machines_mcp.partner.transport", "machines_mcp.partner.client", "machines_mcp.partner.models"),
@@ -35,7 +35,7 @@ LATE = (
 
 
 def _listed(report: str) -> set[str]:
-    """The modules that Python's `-X importtime` tells of: those that were found, and those that were looked for."""
+    """Return the modules in the output of Python's `-X importtime`, both found and searched for."""
     lines = (line for line in report.splitlines() if line.startswith("import time:"))
     return {line.rpartition("|")[2].strip() for line in lines} - {"imported package"}
 
@@ -47,7 +47,7 @@ def sdk() -> set[str]:
 
 
 def _started(era: Era, home: Path) -> set[str]:
-    """What a server has imported from its start until it has listed its tools and ended."""
+    """Return what a server imported from its start until it listed its tools and exited."""
     server = command("ours", "machines_mcp", home)
     arguments = [sys.executable, "-X", "importtime", *server.arguments[1:]]
     with Wire(replace(server, arguments=arguments, log=home / "imports.txt"), era) as wire:
@@ -57,9 +57,7 @@ def _started(era: Era, home: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("era", ERAS)
-def test_a_start_imports_no_package_that_the_sdk_does_not_and_no_room_before_its_time(
-    era: Era, sdk: set[str], tmp_path: Path
-) -> None:
+def test_start_imports_only_what_the_sdk_imports(era: Era, sdk: set[str], tmp_path: Path) -> None:
     started = _started(era, tmp_path)
     assert {"mcp.server.lowlevel", "machines_mcp.server.app", "machines_mcp.tools.catalog"} <= started
 

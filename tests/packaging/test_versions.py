@@ -1,4 +1,4 @@
-"""The tests pass with the lowest versions that pyproject.toml allows, and on every Python that the machine has."""
+"""The tests pass with the lowest versions that pyproject.toml allows, and on every Python on this machine."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.packaging.environments import Environment, find_python
 pytestmark = pytest.mark.check
 
 SUITE_SECONDS = 2400
-# Half of the time the tests wait for processes of their own.
+# Tests spend half of their time waiting for subprocesses.
 WORKERS = 2
-# What is about the build, the documents, the leaks, the faults of the world or what a person's answer is worth says
-# nothing about versions. Nor do most of the journeys: each walks the same code in servers of its own.
+# Tests of the build, documents, leaks, faults and approvals do not depend on versions. Most journeys run the same code
+# in separate servers.
 ELSEWHERE = (
     *("packaging", "distribution", "docs", "examples", "benchmarks", "outside", "leaks", "mutants", "matrix"),
     *("approval", "faults", "crashes", "machine", "peers"),
     *(f"journeys/test_{name}.py" for name in ("audit", "interrupted", "desk", "gates", "next_steps", "second_user")),
 )
-# A new user gets a card, over stdio, with real processes.
+# A new user gets a card, over stdio, with subprocesses.
 JOURNEY = "test_a_new_user_gets_a_verified_card_in_fifteen_steps"
 MINORS = [11, 12, 13, 14]
 
@@ -52,17 +52,17 @@ def _run(command: list[str], root: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_suite_passes_with_the_lowest_versions_allowed(root: Path, tmp_path: Path) -> None:
+def test_suite_passes_with_the_lowest_versions(root: Path, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     environment.install_lock(root / "locks" / "lowest.txt")
     environment.install_project("--editable", str(root))
 
-    # A deprecation that a dependency has since resolved is no fault of ours.
+    # A deprecation that a dependency has since fixed is not our fault.
     _run_suite(environment, root, tmp_path, "-W", "default")
 
 
 @pytest.mark.parametrize("minor", MINORS)
-def test_the_suite_passes_on_every_python_of_the_machine(root: Path, tmp_path: Path, minor: int) -> None:
+def test_suite_passes_on_every_python_of_the_machine(root: Path, tmp_path: Path, minor: int) -> None:
     if sys.version_info[:2] == (3, minor):
         pytest.skip(f"this is Python 3.{minor}: `make test` has run the suite on it")
     python = find_python(minor)

@@ -1,4 +1,4 @@
-"""Runs every client once and keeps what the matrix says: `python -m tests.peers`, then `make docs`."""
+"""Run every client once and keep the matrix: `python -m tests.peers`, then `make docs`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyio
 
 from tests.peers.features import row
 from tests.peers.npm import installed, node_command
-from tests.peers.sessions import PEERS, ROOT, seen_by
+from tests.peers.sessions import PEERS, ROOT, observe
 
 
 async def _main() -> None:
@@ -19,7 +19,7 @@ async def _main() -> None:
         modules = installed(Path(folder))
         for peer in PEERS:
             state = Path(folder) / f"state-{peer.kind}-{peer.era}"
-            kept[f"{peer.name}, {peer.era}"] = row(await seen_by(peer, state, modules, node_command(modules)), peer.era)
+            kept[f"{peer.name}, {peer.era}"] = row(await observe(peer, state, modules, node_command(modules)), peer.era)
     (ROOT / "docs" / "clients.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The peers' programs, shared by the whole run, however many processes its tests are spread over."""
+"""The peers' programs, installed once per test run and shared by its processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.peers.npm import installed, node_command
 
 @pytest.fixture(scope="session")
 def node_modules(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The folder of the installed packages."""
+    """Return the folder of the installed packages."""
     base = tmp_path_factory.getbasetemp()
-    # Every worker has a folder of its own below that of the run.
+    # Each worker has its own folder inside the run's.
     shared = (base if worker_id == "master" else base.parent) / "peers"
     shared.mkdir(exist_ok=True)
     with (shared / "lock").open("w") as lock:
@@ -29,5 +29,5 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
 
 @pytest.fixture(scope="session")
 def node(node_modules: Path) -> Callable[..., list[str]]:
-    """What makes the command that runs a program of a package, or a script."""
+    """Return a function that builds the command for a package's program or a script."""
     return node_command(node_modules)

@@ -1,4 +1,4 @@
-"""What a client must see of the server, feature by feature, and what a cell of the matrix says of it."""
+"""The server features that each client must see, and the cells of the client matrix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ NAMES = [tool.name for tool in TOOLS]
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """`needs`: what a client that offers it has noted. `missing`: in which era it does not exist, and why."""
+    """One feature. `needs`: what a client that supports it recorded. `missing`: the eras without it, with the
+    reason."""
 
     name: str
     needs: tuple[str, ...]
@@ -29,7 +30,7 @@ class Feature:
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def cell(self, seen: Seen, era: str) -> Cell:
-        """What the matrix says of a client that has seen this."""
+        """Return the matrix cell for a client with these observations."""
         if era in self.missing:
             return "not in this era"
         if not all(name in seen for name in self.needs):
@@ -50,7 +51,7 @@ def _progress(seen: Seen) -> bool:
 
 
 def _stopped(seen: Seen) -> bool:
-    # The wait was for 50 seconds; a server that still waited would not end at once when its client leaves.
+    # The wait was for 50 seconds. A server that still waited would not exit as soon as its client leaves.
     ended = seen["stopped"] and seen["stopped_after_ms"] < 5_000 and seen["closed_in_ms"] < 1_400
     return bool(ended) and seen["afterwards"]["environment"] == "embedded"
 
@@ -71,7 +72,7 @@ def _addresses(seen: Seen) -> bool:
 
 
 def _opened(seen: Seen) -> bool:
-    # Offered, and not taken for a decision.
+    # The page was offered, which does not count as a decision.
     told = seen["revealed"]
     return told["code"] == "approval.required" and seen["opened"] == [told["page"]]
 
@@ -115,5 +116,5 @@ def _locked(seen: Seen) -> bool:
 
 
 def row(seen: Seen, era: str) -> dict[str, Cell]:
-    """The cells of one client in one era, by feature."""
+    """Return the cells of one client in one era, by feature."""
     return {feature.name: feature.cell(seen, era) for feature in FEATURES}

@@ -1,7 +1,7 @@
-"""The product's own server over HTTP on loopback, for a suite that can only be pointed at an address. Never shipped.
+"""The product's server over HTTP on loopback, for a suite that needs a URL. Never shipped.
 
-`python -m tests.peers.fixture_server STATE_DIR [bare | empty]`: the first line on stdout is the address. It lives as
-long as its standard input. `bare` leaves the fixtures out; `empty` serves a server of the SDK with nothing in it.
+`python -m tests.peers.fixture_server STATE_DIR [bare | empty]`: the first line on stdout is the address. It runs until
+its standard input closes. `bare` omits the fixtures; `empty` serves an empty server of the SDK.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ async def _main(state_dir: Path, kind: str) -> None:
             http = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
             print(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_stop_at_the_end, http)
+                tasks.start_soon(_stop_when_stdin_closes, http)
                 await http.serve(sockets=[listening])
                 tasks.cancel_scope.cancel()
 
 
-async def _stop_at_the_end(http: uvicorn.Server) -> None:
+async def _stop_when_stdin_closes(http: uvicorn.Server) -> None:
     await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
-    # Streams that the suite left open are not waited for.
+    # Do not wait for streams that the suite left open.
     http.should_exit = http.force_exit = True
 
 

@@ -1,7 +1,7 @@
-"""What the conformance suite looks for by name, made of the product's own parts: its tools, prompts and resources.
+"""The fixtures that the conformance suite requires by name, built from the product's own parts.
 
-Each goes the way of every other: registry, gate, dispatch, shaping. What those parts can't express (pictures, sound,
-sampling, forms with fields) is not here, and stands in the files of expected failures.
+Each uses the registry, authorizer, dispatcher and response shaping like any other. What those parts can't express
+(images, audio, sampling, forms with fields) is missing here and listed in the files of expected failures.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from machines_mcp.tools import resources as of_tools
 AnyCall = Call[Any]
 
 
-class Nothing(Input):
+class NoArguments(Input):
     pass
 
 
-class Said(Input):
+class MessageArgument(Input):
     message: str = Field(max_length=200)
 
 
@@ -49,20 +49,20 @@ class Data(Output):
 
 
 @tool(title="Simple text", toolset="always", action_class=ActionClass.READ)
-async def test_simple_text(call: AnyCall, args: Nothing) -> Text:
-    """Say something."""
+async def test_simple_text(call: AnyCall, args: NoArguments) -> Text:
+    """Return a text."""
     return Text(text="This is a simple text response for testing.")
 
 
 @tool(title="Error handling", toolset="always", action_class=ActionClass.READ)
-async def test_error_handling(call: AnyCall, args: Nothing) -> Text:
+async def test_error_handling(call: AnyCall, args: NoArguments) -> Text:
     """Fail as tools do."""
     raise ToolError(Code.NOT_FOUND)
 
 
 @tool(title="Progress", toolset="always", action_class=ActionClass.READ)
-async def test_tool_with_progress(call: AnyCall, args: Nothing) -> Text:
-    """Tell how far it is."""
+async def test_tool_with_progress(call: AnyCall, args: NoArguments) -> Text:
+    """Report progress."""
     for fraction in (0.0, 0.5, 1.0):
         await call.progress(fraction, "on the way")
     return Text(text="There.")
@@ -70,22 +70,22 @@ async def test_tool_with_progress(call: AnyCall, args: Nothing) -> Text:
 
 @tool(title="Data", toolset="always", action_class=ActionClass.READ)
 async def test_data(call: AnyCall, args: Place) -> Data:
-    """What stands at an address with a place in it."""
+    """Read a resource with a parameter in its address."""
     return Data(id=args.id, template_test=True, data=f"Data for ID: {args.id}")
 
 
 async def _approval_details(call: AnyCall, args: Any) -> ApprovalDetails:
-    return ApprovalDetails(question=args.message if isinstance(args, Said) else "Please confirm.")
+    return ApprovalDetails(question=args.message if isinstance(args, MessageArgument) else "Please confirm.")
 
 
 @tool(title="Elicitation", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)
-async def test_elicitation(call: AnyCall, args: Said) -> Text:
+async def test_elicitation(call: AnyCall, args: MessageArgument) -> Text:
     """Ask a person."""
     return Text(text="User response: accept")
 
 
-async def _agreed(call: AnyCall, args: Nothing) -> Text:
-    """Ask a person, by a result and a state that is sealed."""
+async def _agreed(call: AnyCall, args: NoArguments) -> Text:
+    """Ask a person through a result with sealed state."""
     return Text(text="state-ok")
 
 
@@ -124,13 +124,13 @@ RESOURCES = (
 
 
 def add_fixtures(app: App) -> None:
-    """Put them beside what the server has; for this process only."""
-    # Without a user in the addresses, whose beginning the suite decides.
+    """Add the fixtures to the server's own tools, prompts and resources, for this process only."""
+    # The suite's addresses have no user part.
     app.settings = replace(app.settings, user_id="conformance")
     catalog.TOOLS = (*catalog.TOOLS, *TOOLS)
     resources.SCHEME = "test://"
     of_tools.RESOURCES = (*of_tools.RESOURCES, *RESOURCES)
-    # The suite answers under this name only.
+    # The suite responds under this name only.
     vars(elicitation)["_KEY"] = "user_name"
     known = {**load_prompts(), **{prompt.name: prompt for prompt in PROMPTS}}
     vars(handlers)["load_prompts"] = lambda: known

@@ -1,4 +1,4 @@
-"""What the Inspector's command line shows of a server: each method is a process of its own, and so is its server."""
+"""The Inspector's command line: each method is a separate process with a separate server."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ class Inspector:
         self._command = [*node, "--cli", *target, "--format", "json", "-q", "--protocol-era", era]
 
     def ask(self, method: str, *options: str) -> tuple[int, dict[str, Any]]:
-        """The exit code, and the result (or, after a failure, the error)."""
+        """Return the exit code and the result, or the error after a failure."""
         command = [*self._command, "--method", method, *options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
         said = json.loads((done.stdout or done.stderr).splitlines()[0])
         return done.returncode, said.get("result") or said["error"]
 
     def result(self, method: str, *options: str) -> dict[str, Any]:
-        """The result of a method that must go well."""
+        """Return the result of a method that must succeed."""
         code, said = self.ask(method, *options)
         assert code == 0, said
         return said
 
     def session(self) -> dict[str, Any]:
-        """What the other clients see too, as far as this one can. Two methods at a time: each starts a server."""
+        """Record what the other clients record, as far as the Inspector can. Two methods run at a time, each with
+        its own server."""
         linking = '{"user_id": "peer-1", "wallet_address": "0x' + "1" * 40 + '"}'
         with ThreadPoolExecutor(2) as pool:
             again = pool.submit(self.result, "tools/list")

@@ -1,4 +1,4 @@
-"""The peers' own programs, from npm: installed once for a run of the tests, into a folder of its own."""
+"""The peers' npm packages, installed once per test run into a temporary folder."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ INSTALL_SECONDS = 300
 
 
 def node_package() -> str:
-    """The package with the program of Node 22 for this machine: the suite and the Inspector need it."""
+    """Return the npm package with Node 22 for this machine, which the suite and the Inspector need."""
     system, machine = platform.system().lower(), platform.machine().lower()
     chip = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine, machine)
     return f"node-{'bin-' if (system, chip) == ('darwin', 'arm64') else ''}{system}-{chip}"
 
 
 def installed(folder: Path) -> Path:
-    """`node_modules` with all of it. No script of a package runs.
+    """Install all packages and return `node_modules`. Package scripts don't run.
 
-    Skips the test where npm, or one of the packages, can't be had; not in continuous integration, which has both.
+    Skips the test if npm or a package is unavailable, except in continuous integration, which has both.
     """
     npm, ci = shutil.which("npm"), bool(os.environ.get("CI"))
     if npm is None and not ci:
@@ -46,6 +46,6 @@ def installed(folder: Path) -> Path:
 
 
 def node_command(node_modules: Path) -> Callable[..., list[str]]:
-    """What makes the command that runs a script by Node 22."""
+    """Return the command that runs a script with Node 22."""
     program = node_modules / node_package() / "bin" / "node"
     return lambda script, *arguments: [str(program), str(script), *map(str, arguments)]

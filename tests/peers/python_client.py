@@ -1,4 +1,4 @@
-"""One session of the Python SDK's client with a server over stdio, in the same steps as `session.mjs`."""
+"""A session of the Python SDK's client with a server over stdio, with the same steps as `session.mjs`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Plan = Mapping[str, Any]
 
 
 class Person:
-    """Answers the dialogs, and remembers them."""
+    """Answers dialogs and records them."""
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
@@ -34,7 +34,7 @@ class Person:
 
 
 class Session:
-    """The steps, over one connection."""
+    """The steps over one connection."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -43,7 +43,7 @@ class Session:
         self.told = anyio.Event()
 
     async def run(self) -> Seen:
-        """Everything; the server has ended when it returns."""
+        """Run every step. The server has exited when it returns."""
         command = StdioServerParameters(
             command=self.plan["command"], args=self.plan["args"], env=dict(self.plan["env"]), cwd=self.plan["cwd"]
         )
@@ -69,7 +69,7 @@ class Session:
         return self.seen
 
     async def _message(self, message: object) -> None:
-        # On 2026-07-28 the stream brings the same; what counts there is the stream.
+        # On 2026-07-28 the stream carries the same notification, and only the stream counts.
         if isinstance(message, types.ResourceUpdatedNotification) and self.plan["era"] != "2026-07-28":
             self.seen["changed"].append(message.params.uri)
             self.told.set()

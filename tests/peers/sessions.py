@@ -1,4 +1,4 @@
-"""One session of each client in each era with a server process of its own, and what was left of it afterwards."""
+"""A session of each client in each era, with its own server process, and a check for processes left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ END_SECONDS = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A client in an era. `name` is the program, with its version, as the matrix shows it."""
+    """A client in one era. `name` is the program with its version, as the matrix shows it."""
 
     kind: Kind
     name: str
@@ -45,15 +45,15 @@ PEERS = (
 )
 
 
-async def seen_by(peer: Peer, state_dir: Path, node_modules: Path, node: Node) -> dict[str, Any]:
-    """What the client saw, and under `left` the processes that outlived it by more than 6 seconds."""
+async def observe(peer: Peer, state_dir: Path, node_modules: Path, node: Node) -> dict[str, Any]:
+    """Return what the client observed, and under `left` the processes that outlived it by more than 6 seconds."""
     plan = {
         "package": peer.kind,
         "era": peer.era,
         "modules": str(node_modules),
         "command": sys.executable,
         "args": ["-m", "machines_mcp", "serve"],
-        # With CI no page is opened in the browser of whoever runs the tests.
+        # With CI set, no page opens in a browser on the test machine.
         "env": {"CI": "1", "MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir)},
         "cwd": str(ROOT),
         "who": WHO,

@@ -1,6 +1,7 @@
-"""The conformance suite of the protocol's own project, for both revisions, against this server with fixtures.
+"""The protocol's conformance suite, for both revisions, against this server with fixtures.
 
-What passes on an empty server too says nothing about ours; what we don't pass stands, with the reason, in a file.
+A scenario that also passes on an empty server proves nothing, so it does not count. Expected failures are listed in
+files, each with a reason.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.support.waiting import PATIENCE
 HERE = Path(__file__).parent
 REVISIONS = ("2025-11-25", "2026-07-28")
 SUITE = Path("@modelcontextprotocol", "conformance", "dist", "index.js")
-# What each revision's scenarios show of this server, beyond what an empty one passes.
+# The scenarios of each revision that this server passes and an empty one does not.
 SHOWN: dict[str, set[str]] = {
     "2025-11-25": {
         "completion-complete",
@@ -60,7 +61,7 @@ def _expected(revision: str) -> Path:
 
 @contextmanager
 def _serving(folder: Path, kind: str) -> Iterator[str]:
-    """A server over HTTP on loopback, gone at the end of the block."""
+    """Serve over HTTP on loopback until the block ends."""
     command = [sys.executable, "-m", "tests.peers.fixture_server", str(folder / f"state-{kind}"), kind]
     with (folder / f"{kind}.log").open("w") as log:
         process = subprocess.Popen(
@@ -81,7 +82,7 @@ def _serving(folder: Path, kind: str) -> Iterator[str]:
 
 
 def _passed(results: Path) -> set[str]:
-    """The scenarios of a run in which something was checked and nothing failed or warned."""
+    """Return the scenarios with at least one check and no failure or warning."""
     found = set()
     for checks in results.glob("*/checks.json"):
         states = [check["status"] for check in json.loads(checks.read_text(encoding="utf-8"))]
@@ -110,7 +111,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.check
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_the_suite_finds_nothing_but_what_is_explained(
+def test_suite_finds_only_the_explained_failures(
     node: Node, node_modules: Path, product: str, empty: str, revision: str, tmp_path: Path
 ) -> None:
     code, said = _run(
@@ -123,7 +124,7 @@ def test_the_suite_finds_nothing_but_what_is_explained(
 
 
 @pytest.mark.check
-def test_a_line_that_is_no_longer_needed_fails_the_suite(
+def test_obsolete_expected_failure_fails_the_suite(
     node: Node, node_modules: Path, product: str, tmp_path: Path
 ) -> None:
     stale = tmp_path / "stale.yml"
@@ -133,7 +134,7 @@ def test_a_line_that_is_no_longer_needed_fails_the_suite(
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_every_expected_failure_is_explained_right_above_it(revision: str) -> None:
+def test_every_expected_failure_has_an_explanation_above_it(revision: str) -> None:
     text = _expected(revision).read_text(encoding="utf-8")
     lines = text.splitlines()
     entries = [n for n, line in enumerate(lines) if line.startswith("  - ")]

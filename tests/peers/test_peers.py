@@ -1,4 +1,4 @@
-"""Every client sees in each era what it can, and leaves nothing behind; the kept matrix says the same."""
+"""Every client sees each feature that it supports, leaves no process behind, and matches the kept matrix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.features import FEATURES, row
-from tests.peers.sessions import PEERS, ROOT, Peer, seen_by
+from tests.peers.sessions import PEERS, ROOT, Peer, observe
 
 pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
@@ -17,10 +17,10 @@ KEPT = ROOT / "docs" / "clients.json"
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: f"{peer.kind}-{peer.era}")
-async def test_a_client_sees_every_feature_that_it_can(
+async def test_client_sees_every_feature_it_supports(
     peer: Peer, tmp_path: Path, node_modules: Path, node: Callable[..., list[str]]
 ) -> None:
-    seen = await seen_by(peer, tmp_path / "state", node_modules, node)
+    seen = await observe(peer, tmp_path / "state", node_modules, node)
     cells = row(seen, peer.era)
     assert [(name, [seen.get(need) for need in _needs(name)]) for name, cell in cells.items() if cell == "no"] == []
     assert seen.get("protocol") in (None, peer.era)

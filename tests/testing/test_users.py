@@ -1,4 +1,4 @@
-"""A ready user is one, and what a test makes happen to it is what it then sees."""
+"""A ready user, and the control functions for tests of agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CARD = {"limit_amount_cents": 20_00, "limit_frequency": "per30DayPeriod"}
 
 @pytest.fixture(scope="module")
 async def user(anyio_backend: str) -> AsyncIterator[ReadyUser]:
-    """One who has 100 dollars and no dialog. Each test leaves them with what the next may have."""
+    """Return a user with 100 dollars and no dialog. Each test leaves it in a state that the next can use."""
     async with ready_user("someone", answer=None) as found:
         yield found
 
@@ -36,13 +36,13 @@ async def approved(user: ReadyUser, tool: str, **arguments: object) -> dict[str,
     return await user.call(tool, approval_id=asked["approval_id"], **arguments)
 
 
-async def test_a_ready_user_is_past_sign_up_and_has_the_balance(user: ReadyUser) -> None:
+async def test_ready_user_is_onboarded_and_has_the_balance(user: ReadyUser) -> None:
     assert (await user.call("get_kyc_status"))["status"] == "approved"
     assert (await user.call("get_agreements"))["accepted"] is True
     assert (await user.call("get_balances"))["spending_power_cents"] == 100_00
 
 
-async def test_what_a_person_approves_runs_once_and_what_they_refuse_does_not(user: ReadyUser) -> None:
+async def test_approved_call_runs_once_and_rejected_call_does_not(user: ReadyUser) -> None:
     card = await approved(user, "create_card", **CARD)
     assert card["status"] == "active"
     asked = await user.call("create_card", **CARD)
@@ -52,7 +52,7 @@ async def test_what_a_person_approves_runs_once_and_what_they_refuse_does_not(us
     assert await user.decide(asked["approval_id"]) == "gone"
 
 
-async def test_a_spend_is_seen_and_posts_when_the_clock_moves(user: ReadyUser) -> None:
+async def test_spend_is_visible_and_posts_when_the_clock_advances(user: ReadyUser) -> None:
     card_id = str((await approved(user, "create_card", **CARD))["card_id"])
     spend = await user.simulator.spend(card_id, 12_00, "Corner Shop")
     assert (spend.approved, spend.reason) == (True, None)
@@ -64,7 +64,7 @@ async def test_a_spend_is_seen_and_posts_when_the_clock_moves(user: ReadyUser) -
     assert (row["status"], row["amount_cents"], row["merchant_name"]) == ("posted", 12_00, "Corner Shop")
 
 
-async def test_a_deposit_arrives_when_it_is_said_to(user: ReadyUser) -> None:
+async def test_deposit_arrives_on_request(user: ReadyUser) -> None:
     before = (await user.call("get_balances"))["spending_power_cents"]
     deposit = await user.call("create_deposit", currency="rusd", network="base", amount=25)
     assert (await user.call("get_balances"))["spending_power_cents"] == before
@@ -72,7 +72,7 @@ async def test_a_deposit_arrives_when_it_is_said_to(user: ReadyUser) -> None:
     assert (await user.call("get_balances"))["spending_power_cents"] == before + 25_00
 
 
-async def test_a_signed_withdrawal_leaves_when_it_is_executed(user: ReadyUser) -> None:
+async def test_signed_withdrawal_leaves_when_executed(user: ReadyUser) -> None:
     way_out = {"currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
     quote = await user.call("quote_withdrawal", amount_cents=10_00, **way_out)
     made = await approved(user, "create_withdrawal", quote_id=quote["quote_id"])
@@ -80,30 +80,30 @@ async def test_a_signed_withdrawal_leaves_when_it_is_executed(user: ReadyUser) -
     assert await user.simulator.execute_withdrawal(user.user_id) == 10_00
 
 
-# The others are sent again first, which takes its time, and are met in the sandbox's own tests.
+# The other faults are retried first, which takes time. The sandbox's own tests cover them.
 @pytest.mark.parametrize("kind", ["status", "html", "wrong_types"])
-async def test_a_fault_is_met_and_forgotten(user: ReadyUser, kind: FaultKind) -> None:
+async def test_fault_affects_the_next_call_and_is_reset(user: ReadyUser, kind: FaultKind) -> None:
     await user.simulator.fault("/agreements", kind, calls=20, status=404 if kind == "status" else None)
     assert "code" in await user.call("get_agreements")
     await user.simulator.clear_faults()
     assert "code" not in await user.call("get_agreements")
 
 
-async def test_a_late_answer_is_waited_for(user: ReadyUser) -> None:
+async def test_late_response_is_waited_for(user: ReadyUser) -> None:
     await user.simulator.fault("/agreements", "delay", delay_seconds=1)
     start = anyio.current_time()
     assert (await user.call("get_agreements"))["accepted"] is True
     assert anyio.current_time() - start >= 1
 
 
-async def test_a_limited_rate_is_met(user: ReadyUser) -> None:
+async def test_rate_limit_applies(user: ReadyUser) -> None:
     await user.simulator.limit_rate(1, 3600)
     codes = [(await user.call("get_agreements")).get("code") for _ in range(2)]
     await user.simulator.limit_rate(0)
     assert codes[-1] == "rate.limited"
 
 
-async def test_an_identity_check_ends_as_it_is_said_to(user: ReadyUser) -> None:
+async def test_kyc_ends_with_the_requested_decision(user: ReadyUser) -> None:
     async with client(user_id="newcomer", state_dir=user.simulator.state_dir) as c:
         await c.call_tool("resolve_user", {})
         assert await user.simulator.finish_kyc("newcomer", "denied", reason="no such street") == "denied"
@@ -112,7 +112,7 @@ async def test_an_identity_check_ends_as_it_is_said_to(user: ReadyUser) -> None:
     assert answer.structured_content["status"] == "denied"
 
 
-async def test_what_the_simulator_does_not_take_says_what_is_wrong(user: ReadyUser) -> None:
+async def test_rejected_control_call_says_what_is_wrong(user: ReadyUser) -> None:
     with pytest.raises(NotTaken, match=r"path: .*similar paths: /cards"):
         await user.simulator.fault("/card")
     with pytest.raises(NotTaken, match="amountCents: "):
@@ -121,12 +121,12 @@ async def test_what_the_simulator_does_not_take_says_what_is_wrong(user: ReadyUs
         await user.simulator.complete_deposit("nobody's")
 
 
-async def test_a_balance_that_no_deposit_brings_is_refused() -> None:
+async def test_balance_that_no_deposit_reaches_is_rejected() -> None:
     with pytest.raises(ValueError, match="100 or more"):
         async with ready_user(balance_cents=99):
             pass
 
 
-async def test_every_fault_and_decision_of_the_simulator_has_a_name_here() -> None:
+async def test_every_fault_and_decision_of_the_simulator_is_exposed() -> None:
     assert set(get_args(FaultKind)) == set(KINDS)
     assert set(get_args(KycDecision)) == set(DECISIONS)
