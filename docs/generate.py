@@ -6,6 +6,7 @@ import re
 import tempfile
 from pathlib import Path
 
+import architecture_page
 import benchmarks_page
 import client_blocks
 import clients_page
@@ -29,6 +30,7 @@ def readme() -> str:
 
 if __name__ == "__main__":
     (ROOT / "README.md").write_text(readme(), encoding="utf-8")
+    architecture_page.PAGE.write_text(architecture_page.page(), encoding="utf-8")
     policy_page.PAGE.write_text(policy_page.page(), encoding="utf-8")
     benchmarks_page.PAGE.write_text(benchmarks_page.page(), encoding="utf-8")
     reliability_page.PAGE.write_text(reliability_page.page(), encoding="utf-8")

@@ -1,0 +1,111 @@
+"""Docs/adding-a-tool.md works as it says: a copy of the repository in which it was followed passes its checks."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT
+
+PAGE = (ROOT / "docs" / "adding-a-tool.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COPIED = ("machines_mcp", "tests", "docs", "prompts", "distribution", "locks", "examples", "benchmarks")
+SKIPPED = shutil.ignore_patterns("__pycache__", "pictures", "mutants", "crashes")
+RUN_SECONDS = 300
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(PAGE) if kind == language]
+
+
+def step(number: int) -> list[str]:
+    """The commands of a step."""
+    section = re.split(r"^## \d+\. ", PAGE, flags=re.MULTILINE)[number]
+    return [line for kind, text in BLOCK.findall(section) if kind == "" for line in text.splitlines()]
+
+
+def follow(folder: Path) -> None:
+    """Apply the page's code blocks to a copy of the repository."""
+    for text in blocks("python"):
+        first, _, rest = text.partition("\n")
+        file = folder / first.removeprefix("# ")
+        assert not file.exists(), first
+        file.write_text(rest, encoding="utf-8")
+    for text in blocks("diff"):
+        first, *hunks = re.split(r"^@@\n", text, flags=re.MULTILINE)
+        file = folder / first.removeprefix("--- ").strip()
+        code = file.read_text(encoding="utf-8")
+        for hunk in hunks:
+            code = applied(hunk, code, file.name)
+        file.write_text(code, encoding="utf-8")
+
+
+def applied(hunk: str, code: str, name: str) -> str:
+    """The code after a hunk: its lines stand there, once, and the added ones are put between them."""
+    lines = hunk.splitlines(keepends=True)
+    before = "".join(line[1:] for line in lines if line[0] != "+")
+    after = "".join(line[1:] for line in lines if line[0] != "-")
+    assert code.count(before) == 1, f"{name}: {before}"
+    return code.replace(before, after)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    for name in COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=SKIPPED)
+    for path in ROOT.glob("*"):
+        if path.is_file():
+            shutil.copy(path, folder)
+    return folder
+
+
+def test_the_page_has_its_steps_and_each_block_has_a_place() -> None:
+    assert re.findall(r"^## (\d+)\. ", PAGE, re.MULTILINE) == [str(number) for number in range(1, 11)]
+    assert len(blocks("python")) == 2
+    assert [text.splitlines()[0].removeprefix("--- ") for text in blocks("diff")] == [
+        "machines_mcp/tools/catalog.py",
+        "machines_mcp/tools/error_mapping.py",
+        "tests/tools/test_catalog.py",
+        "tests/protocol/test_every_gate.py",
+        "tests/tools/test_sentences.py",
+        "tests/tools/test_catalog.py",
+        "tests/tools/test_variants.py",
+    ]
+
+
+def test_each_block_fits_the_code_and_the_linter(copy: Path) -> None:
+    follow(copy)
+    changed = [text.splitlines()[0].removeprefix("# ") for text in blocks("python")]
+    changed += [text.splitlines()[0].removeprefix("--- ") for text in blocks("diff")]
+    for command in (["check", "-q"], ["format", "--check", "-q"]):
+        ruff = Path(sys.executable).with_name("ruff")
+        done = subprocess.run([ruff, *command, *changed], cwd=copy, capture_output=True, encoding="utf-8")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.check
+def test_a_tool_that_was_added_as_the_page_says_passes_the_checks_of_the_catalogue(copy: Path) -> None:
+    follow(copy)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MACHINES_", "PYTEST_"))}
+    for command in [*step(8), *step(9)]:
+        first, *arguments = shlex.split(command)
+        assert first == "python"
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=copy,
+            env=kept | {"PYTHONPATH": str(copy)},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=RUN_SECONDS,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+    assert '"unlock_card"' in (copy / "tests/tools/golden/unlock_card.json").read_text(encoding="utf-8")
+    assert "| `unlock_card` |" in (copy / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,76 @@
+"""Docs/architecture.md shows the code as it is: its layers, its modules, and the way of a call."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docs.pages import ROOT, said_by
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PACKAGE = ROOT / "machines_mcp"
+PARTICIPANT = re.compile(r"^    participant (\w+) as (\S+\.py)$", re.MULTILINE)
+ARROW = re.compile(r"^    (\w+)(-?->>)(\w+): ", re.MULTILINE)
+NOT_FOLDERS = {"__pycache__"}
+
+
+def sequence() -> str:
+    (diagram,) = re.findall(r"```mermaid\n(sequenceDiagram\n.*?)```", PAGE, re.DOTALL)
+    return str(diagram)
+
+
+def floors() -> dict[str, int]:
+    """The layer of each folder, counted from the top."""
+    layers: list[list[str]] = said_by("architecture_page", "p.layer_list()")
+    return {name: number for number, names in enumerate(layers) for name in names}
+
+
+def test_the_generated_blocks_are_current() -> None:
+    assert said_by("architecture_page", "p.page()") == PAGE, "run `make docs`"
+
+
+def test_the_picture_of_the_layers_shows_every_layer_of_the_import_rules() -> None:
+    layers: list[list[str]] = said_by("architecture_page", "p.layer_list()")
+    (picture,) = re.findall(r"```mermaid\n(flowchart TB\n.*?)```", PAGE, re.DOTALL)
+    drawn = re.findall(r'subgraph layer\d+\[" "\]\n(.*?)    end\n', picture, re.DOTALL)
+    assert [re.findall(r'\["([\w/]+)"\]', part) for part in drawn] == [
+        [name.replace(".", "/") for name in names] for names in layers
+    ]
+    assert re.findall(r"layer(\d+) --> layer(\d+)", picture) == [(str(n), str(n + 1)) for n in range(len(layers) - 1)]
+
+
+def test_every_folder_of_the_package_has_a_section_and_every_module_a_row() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - NOT_FOLDERS
+    assert set(re.findall(r"<!-- modules (\w+): made", PAGE)) == folders
+    assert {name for name in re.findall(r"^### (\w+)$", PAGE, re.MULTILINE)} == folders
+    assert "| |" not in PAGE.replace(" |  |", " | |"), "a module without a docstring"
+
+
+def test_the_sequence_names_modules_that_exist() -> None:
+    modules = PARTICIPANT.findall(sequence())
+    assert len(modules) >= 8
+    for _, path in modules:
+        assert (PACKAGE / path).is_file(), path
+    (note,) = re.findall(r"Note over .*", sequence())
+    for path in re.findall(r"\w+/\w+\.py", note):
+        assert (PACKAGE / path).is_file(), path
+
+
+def test_every_arrow_of_the_sequence_is_between_participants() -> None:
+    known = {name for name, _ in PARTICIPANT.findall(sequence())} | {"client"}
+    arrows = ARROW.findall(sequence())
+    assert len(arrows) >= 12
+    assert {name for first, _, second in arrows for name in (first, second)} <= known
+
+
+@pytest.mark.parametrize(("call", "caller", "callee"), [(">>", 0, 2), ("->>", 2, 0)])
+def test_a_call_goes_down_the_layers_and_its_answer_up(call: str, caller: int, callee: int) -> None:
+    folder = {name: path.partition("/")[0] for name, path in PARTICIPANT.findall(sequence())}
+    level = floors()
+    for arrow in ARROW.findall(sequence()):
+        if arrow[1] == f"-{call}" and "client" not in arrow:
+            above, below = folder[arrow[caller]], folder[arrow[callee]]
+            # A tool's functions are handed to the protocol as callbacks, so protocol may call one layer up.
+            if above != "protocol" or below != "tools":
+                assert level[above] <= level[below], arrow
