@@ -35,7 +35,7 @@ def crashes(known: Mapping[str, Run]) -> str:
     found = {name: run for name, run in known.items() if name.startswith("crashes")}
     if not found:
         return "No run has been recorded yet.\n"
-    head = ["run", "kills", "wishes", "interrupted by a kill", *_BAD, "for a person"]
+    head = ["run", "kills", "operations", "interrupted by a kill", *_BAD, "for a person"]
     lines = [_row(head), _row(["---"] * len(head))]
     for way, figures in _by_way(found).items():
         tried = [figures["kills"], figures["wishes"], figures["crossed"]]
