@@ -1,6 +1,6 @@
-# Everything a newcomer runs. Nothing leaves the checkout but pip's download cache.
-# `make PYTHON=/path/to/python ...` names another interpreter for a .venv that does not exist yet.
-# `make bench ARGS="--runs 3 --json"` hands options on.
+# All commands for working on this project. Everything stays in the checkout, except pip's download cache.
+# `make PYTHON=/path/to/python ...` selects the interpreter for a new .venv.
+# `make bench ARGS="--runs 3 --json"` passes options to the program.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 TOO_OLD := machines-mcp needs Python 3.11 or newer with its venv and ensurepip modules (Debian: python3-venv). \
 	Name one with make PYTHON=/path/to/python.
 
-# The newest first; a name that does not run (a version manager's empty shim) or lacks ensurepip is passed over.
+# Newest first. Skips interpreters that don't run (a version manager's empty shim) or lack ensurepip.
 SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c '$(SUITABLE)' >/dev/null 2>&1 && echo "$$p" && break; done)
@@ -21,7 +21,7 @@ WORKERS ?= 4
 again = { test $$? -eq 1 && echo 'Once more, alone: what failed.' && \
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m $(1); }
 
-# Settings of the caller's shell that would make Python or pip look outside the virtual environment.
+# These variables of the caller's shell would make Python or pip use files outside the virtual environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
@@ -31,10 +31,10 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
 		printf '  make %-10s %s\n' "$$name" "$$what"; done
 
-demo: $(VENV)/.runtime $(VENV)/.project ## The whole journey against the embedded sandbox, told step by step
+demo: $(VENV)/.runtime $(VENV)/.project ## Run the full journey on the embedded simulator, step by step
 	@$(BIN)/machines-mcp demo
 
-test: lint types imports unit ## Linter, strict types, import rules and tests
+test: lint types imports unit ## Run the linter, strict types, import rules and tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -55,50 +55,50 @@ check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest version
 		echo 'Could not install chromium; the tests in a browser are skipped.' >&2
 	$(BIN)/python -m pytest -m check -rs -n 2 --dist worksteal || $(call again,check)
 
-docs: $(VENV)/.dev $(VENV)/.project ## Write the generated parts of the documents anew
+docs: $(VENV)/.dev $(VENV)/.project ## Update the generated parts of the pages
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/sandbox_page.py
 	$(BIN)/python -m distribution
 
-pictures: $(VENV)/.dev $(VENV)/.project ## Take the documents' pictures of the demo, the desk and the vault's page anew
+pictures: $(VENV)/.dev $(VENV)/.project ## Retake the pictures of the demo, the desk and the vault's page
 	$(BIN)/python -m tests.docs.pictures
 	$(BIN)/python -m tests.desk.pictures
 	$(BIN)/python -m tests.vault.pictures
 
-bundle: $(VENV)/.dev $(VENV)/.project $(VENV)/lock/.made ## Pack dist/machines-mcp-*.mcpb for desktop clients; takes node
+bundle: $(VENV)/.dev $(VENV)/.project $(VENV)/lock/.made ## Pack dist/machines-mcp-*.mcpb for desktop clients; needs node
 	@$(BIN)/python -m distribution.bundle --uv $(VENV)/lock/bin/uv $(ARGS)
 
-bench: $(VENV)/.runtime $(VENV)/.project ## Start, latency, throughput and memory beside a bare MCPServer, and the guard's cost
+bench: $(VENV)/.runtime $(VENV)/.project ## Compare start, latency, throughput and memory with a bare MCPServer; time the output filter
 	@$(BIN)/python -m benchmarks $(ARGS)
 	@$(if $(ARGS),:,$(BIN)/python -m benchmarks.guard)
 
-bench-peers: $(VENV)/.runtime $(VENV)/.project ## The same beside other servers, which are installed under .venv/peers
+bench-peers: $(VENV)/.runtime $(VENV)/.project ## Compare with published servers, installed under .venv/peers
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
-bench-guard: $(VENV)/.runtime $(VENV)/.project ## What the last look at a line costs
+bench-guard: $(VENV)/.runtime $(VENV)/.project ## Time the output filter
 	@$(BIN)/python -m benchmarks.guard $(ARGS)
 
-bench-size: $(VENV)/.runtime $(VENV)/.project ## What a read costs with 10, 1,000 and 100,000 rows
+bench-size: $(VENV)/.runtime $(VENV)/.project ## Time reads with 10, 1,000 and 100,000 rows
 	@$(BIN)/python -m benchmarks.size $(ARGS)
 
-# `make lock` keeps the versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
+# `make lock` keeps versions that still fit; `make lock UPGRADE=--upgrade` takes the newest.
 COMPILE = $(VENV)/lock/bin/uv pip compile --quiet --no-config --cache-dir $(VENV)/lock/cache \
 	--universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(UPGRADE)
 
-lock: $(VENV)/lock/.made ## Write locks/*.txt anew from pyproject.toml
+lock: $(VENV)/lock/.made ## Update locks/*.txt from pyproject.toml
 	$(COMPILE) pyproject.toml --group build --output-file locks/runtime.txt
 	$(COMPILE) pyproject.toml --group dev --constraint locks/runtime.txt --output-file locks/dev.txt
 	$(COMPILE) pyproject.toml --group dev --resolution lowest-direct --output-file locks/lowest.txt
 	$(COMPILE) --group pyproject.toml:lock --output-file locks/lock.txt
 
-clean: ## Remove everything the other targets made
+clean: ## Remove everything that the other targets created
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find machines_mcp tests benchmarks distribution -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# A stamp is younger than what it was made from, so a second run does nothing.
+# Each stamp file is newer than its inputs, so a second run does nothing.
 $(VENV)/.made:
 	@'$(PYTHON)' -c '$(SUITABLE)' >/dev/null 2>&1 || { echo '$(TOO_OLD)' >&2; exit 1; }
-	@echo 'Making $(VENV) with $(PYTHON) ...'
+	@echo 'Creating $(VENV) with $(PYTHON) ...'
 	@'$(PYTHON)' -m venv $(VENV)
 	@touch $@
 
@@ -112,7 +112,7 @@ $(VENV)/.dev: $(VENV)/.made locks/dev.txt
 	@$(PIP) install --require-hashes --no-deps -r locks/dev.txt
 	@touch $@ $(VENV)/.runtime
 
-# Any of the two locks brings the build backend.
+# Both locks include the build backend.
 $(VENV)/.project: pyproject.toml machines_mcp/__init__.py | $(VENV)/.runtime
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
