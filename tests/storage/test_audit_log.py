@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from machines_mcp.storage import audit_log as module
+from machines_mcp.storage import audit_queue as module
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.audit_record import COLUMNS, AuditRow
 from machines_mcp.storage.database import Store, StoreUnavailable
