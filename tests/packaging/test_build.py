@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-SHIPPED_TOP_LEVEL = ["README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pyproject.toml"]
+SHIPPED_TOP_LEVEL = [
+    *("README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "AGENTS.md"),
+    *("Makefile", "pyproject.toml"),
+]
 SHIPPED_FOLDERS = ["machines_mcp", "prompts", "tests", "benchmarks", "distribution", "docs", "examples", "locks"]
 
 
