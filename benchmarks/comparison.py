@@ -23,7 +23,7 @@ class Quantity:
 
 
 QUANTITIES = (
-    Quantity("start", "start to the first answer", "ms"),
+    Quantity("start", "start to the first response", "ms"),
     Quantity("lists", "tools/list", "ms"),
     Quantity("calls", "a cheap call", "ms"),
     Quantity("bursts", "calls, 50 in flight", "1/s", less_is_better=False),

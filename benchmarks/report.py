@@ -38,11 +38,11 @@ class Row:
 def rows_beside_bare(ours: Figures, bare: Figures) -> list[Row]:
     """Compare the server with the bare one."""
     rows = [
-        _ratio("start to the first answer, median", "ms", ours.start, bare.start, 0.5, "at most", 1.10),
+        _ratio("start to the first response, median", "ms", ours.start, bare.start, 0.5, "at most", 1.10),
         _ratio("tools/list, median", "ms", ours.lists, bare.lists, 0.5),
         _ratio("local tool call, median", "ms", ours.calls, bare.calls, 0.5, "at most", 0.6),
         _ratio("local tool call, 99th percentile", "ms", ours.calls, bare.calls, 0.99),
-        _ratio("calls a second, 50 in flight", "1/s", ours.bursts, bare.bursts, 0.5, "at least", 2.5),
+        _ratio("calls per second, 50 in flight", "1/s", ours.bursts, bare.bursts, 0.5, "at least", 2.5),
     ]
     return rows + memory_rows("peak memory, local calls", ours.memory, bare.memory)
 
@@ -91,7 +91,7 @@ def _ratio(
 
 def as_table(rows: Sequence[Row]) -> str:
     """Format as Markdown that also reads as a table on a terminal."""
-    head = ["quantity", "unit", "ours", "beside", "compared", "rounds", "aim", ""]
+    head = ["quantity", "unit", "ours", "other", "compared", "rounds", "target", ""]
     cells = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]

@@ -25,7 +25,7 @@ def test_ours_is_divided_by_the_bare_server() -> None:
     rows = rows_beside_bare(_figures(1.0, 66.0), _figures(2.0, 60.0))
 
     assert _row(rows, "local tool call, median").compared == 0.5
-    assert _row(rows, "calls a second").compared == 2.0
+    assert _row(rows, "calls per second").compared == 2.0
     assert _row(rows, "peak memory").compared == pytest.approx(1.1)
 
 
@@ -39,7 +39,7 @@ def test_smaller_ratio_meets_an_upper_target(ours: float, met: bool) -> None:
 
 @pytest.mark.parametrize(("ours", "met"), [(0.1, True), (0.4, True), (0.41, False), (1.0, False)])
 def test_greater_ratio_meets_a_lower_target(ours: float, met: bool) -> None:
-    assert _row(rows_beside_bare(_figures(ours), _figures(1.0)), "calls a second").met is met
+    assert _row(rows_beside_bare(_figures(ours), _figures(1.0)), "calls per second").met is met
 
 
 def test_reads_are_compared_by_difference_and_spread() -> None:
@@ -56,11 +56,11 @@ def test_json_says_whether_each_target_is_met() -> None:
     rows = json.loads(as_json(rows_beside_bare(_figures(1.0), _figures(1.0)), 2, "2025-11-25"))["rows"]
 
     assert {row["quantity"]: row["met"] for row in rows} == {
-        "start to the first answer, median": True,
+        "start to the first response, median": True,
         "tools/list, median": None,
         "local tool call, median": False,
         "local tool call, 99th percentile": None,
-        "calls a second, 50 in flight": False,
+        "calls per second, 50 in flight": False,
         "peak memory, local calls": True,
     }
 

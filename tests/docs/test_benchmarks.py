@@ -25,7 +25,7 @@ def test_a_run_of_peers_is_shown_with_its_command_and_how_busy_the_machine_was()
         "benchmarks_page", f"p.peers({ {'peers': run}!r})"
     ).splitlines()
     assert head.startswith("`the command` on a machine; protocol 2025-11-25; 3 rounds; load average 7.2")
-    assert titles.startswith("| server | tools | start to the first answer, ms |")
+    assert titles.startswith("| server | tools | start to the first response, ms |")
     assert ours.startswith("| ours | 24 | 800 | — | 0.50 |")
     assert theirs.startswith("| theirs | 3 | 1,600 (2.00 x) | — | — |")
     assert picture.endswith("(pictures/benchmarks.png)")
