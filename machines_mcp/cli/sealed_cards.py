@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from machines_mcp.vault.keypair import MAX_JWE_BYTES, OpenedCard, make_key_pair, unseal
+from machines_mcp.vault.keypair import MAX_JWE_BYTES, UnsealedCard, make_key_pair, unseal
 from machines_mcp.vault.keypair import KeyPairError as KeyPairError
 
 
@@ -36,7 +36,7 @@ def card_text(key_file: Path, sealed: str, *, as_json: bool) -> str:
     return json.dumps(card.model_dump()) if as_json else _lines(card)
 
 
-def _lines(card: OpenedCard) -> str:
+def _lines(card: UnsealedCard) -> str:
     rows = (
         ("Card", card.brand or "?"),
         ("Number", " ".join(card.pan[at : at + 4] for at in range(0, len(card.pan), 4))),

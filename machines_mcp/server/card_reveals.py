@@ -13,11 +13,11 @@ import anyio
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.server.browser import open_page
 from machines_mcp.server.partner_connection import path_text
-from machines_mcp.server.reveal_page import RevealPage, note, revealed
+from machines_mcp.server.reveal_page import RevealPage, record_reveal, to_revealed
 from machines_mcp.tools.services import Outcome, Revealed, Sink
 from machines_mcp.vault import client, page_client
 from machines_mcp.vault.public_key import Recipient, RecipientError, read_recipient
-from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
+from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
@@ -63,8 +63,8 @@ class CardReveals:
         if sink == "model":
             needs["with_code"] = self._guard.policy.reveal_model_cvc
         reply = await client.reveal(await self._request(user_id, card_id, last4, sink, **needs))
-        note(self._guard, reply, sink, user_id, card_id)
-        return revealed(reply)
+        record_reveal(self._guard, reply, sink, user_id, card_id)
+        return to_revealed(reply)
 
     async def page(self, approval: Approval, last4: str, outcome: Outcome) -> str:
         """Return the URL of the page where a person approves this reveal and sees the card, opening it if needed.
@@ -76,7 +76,7 @@ class CardReveals:
         """
         async with self._turn:
             page = self._pages.get(approval.id)
-            if page is None or page.over:
+            if page is None or page.has_reply:
                 page = await self._open(approval, last4, outcome)
             return page.address
 
@@ -100,12 +100,12 @@ class CardReveals:
         await asyncio.gather(*(page.task for page in pages if page.task is not None), return_exceptions=True)
 
     async def _open(self, approval: Approval, last4: str, outcome: Outcome) -> RevealPage:
-        self._pages = {known: page for known, page in self._pages.items() if not page.gone}
+        self._pages = {known: page for known, page in self._pages.items() if not page.has_exited}
         if len(self._pages) >= MOST_PAGES:
             raise ToolError(
                 Code.RATE_LIMITED, message="Three card pages already wait for the user. Ask them to decide those first."
             )
-        order = PageOrder(
+        order = PageOptions(
             handle=secrets.token_urlsafe(16),
             asked_by=approval.asked_by[:80],
             environment=self._settings.environment.value,
@@ -114,7 +114,7 @@ class CardReveals:
         needs = {"page": order, "deadline_seconds": PAGE_SECONDS}
         request = await self._request(approval.user_id, approval.card_id or "", last4, "page", **needs)
         page = RevealPage(self._guard, approval, order.handle, outcome)
-        page.task = asyncio.get_running_loop().create_task(page_client.show(request, page))
+        page.task = asyncio.get_running_loop().create_task(page_client.show_card(request, page))
         self._pages[approval.id] = page
         with anyio.move_on_after(START_SECONDS):
             await page.ready.wait()

@@ -13,7 +13,7 @@ from machines_mcp.storage.audit_record import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.tools.services import Outcome, Revealed, Sink
-from machines_mcp.vault.reply import ReleasedReply, SealedReply, VaultReply
+from machines_mcp.vault.reply import PlaintextReply, SealedReply, VaultReply
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 
 
 class RevealPage:
-    """One open page: the `Person` callbacks for events from the vault."""
+    """One open page: the `PageCallbacks` for events from the vault."""
 
     def __init__(self, guard: Guard, approval: Approval, handle: str, outcome: Outcome) -> None:
         self._guard = guard
-        self._intent = approval
+        self._approval = approval
         self._handle = handle
         self._outcome = outcome
-        self._taken = False
+        self._granted = False
         self.port = 0
-        self.over = False
+        self.has_reply = False
         self.ready = anyio.Event()
         self.ended = anyio.Event()
         self.task: asyncio.Task[VaultReply] | None = None
@@ -43,53 +43,53 @@ class RevealPage:
         return f"http://127.0.0.1:{self.port}/{self._handle}"
 
     @property
-    def gone(self) -> bool:
+    def has_exited(self) -> bool:
         """Whether the vault process has ended."""
         return self.task is None or self.task.done()
 
-    def listening(self, port: int) -> None:
+    def on_listening(self, port: int) -> None:
         self.port = port
         failpoint("vault.started")
         self.ready.set()
 
-    async def wrong(self) -> bool:
+    async def on_wrong_passphrase(self) -> bool:
         try:
             return await self._guard.passphrase.count_wrong("page") == "locked"
         except StoreUnavailable:
             # Without a count there is no limit on guesses, so treat the passphrase as locked.
             return True
 
-    async def right(self) -> bool:
+    async def on_approved(self) -> bool:
         try:
             if self._guard.policy.needs_passphrase and await self._guard.passphrase.locked():
                 return False
-            self._taken = await self._guard.channels.grant_and_consume(self._intent.id, "page") == "granted"
+            self._granted = await self._guard.channels.grant_and_consume(self._approval.id, "page") == "granted"
             failpoint("reveal.taken")
         except StoreUnavailable:
             return False
-        return self._taken
+        return self._granted
 
-    async def told(self, reply: VaultReply) -> None:
-        self.over = True
+    async def on_reply(self, reply: VaultReply) -> None:
+        self.has_reply = True
         self.ready.set()
         try:
-            note(self._guard, reply, "page", self._intent.user_id, self._intent.card_id, self._intent.id)
-            if self._taken:
-                ended = self._outcome(revealed(reply))
+            record_reveal(self._guard, reply, "page", self._approval.user_id, self._approval.card_id, self._approval.id)
+            if self._granted:
+                ended = self._outcome(to_revealed(reply))
                 await self._guard.authorizer.finish(
-                    self._intent, json.dumps(ended.answer), ok=ended.ok, code=ended.code
+                    self._approval, json.dumps(ended.answer), ok=ended.ok, code=ended.code
                 )
             elif reply.code == "page.refused":
-                await self._guard.channels.refuse(self._intent.id, "page")
+                await self._guard.channels.refuse(self._approval.id, "page")
         except StoreUnavailable:
-            await self._guard.authorizer.release(self._intent)
+            await self._guard.authorizer.release(self._approval)
             logger.error("the outcome of a card page could not be stored")
         finally:
             failpoint("reveal.finished")
             self.ended.set()
 
 
-def note(
+def record_reveal(
     guard: Guard, reply: VaultReply, sink: Sink, user_id: str, card_id: str | None, approval_id: str | None = None
 ) -> None:
     """Write the audit row for a reveal, in addition to any row for the call."""
@@ -106,7 +106,7 @@ def note(
     guard.audit.note(entry)
 
 
-def revealed(reply: VaultReply) -> Revealed:
+def to_revealed(reply: VaultReply) -> Revealed:
     """Convert the vault's reply to the tool's type."""
     return Revealed(
         ok=reply.status != "failed",
@@ -116,6 +116,6 @@ def revealed(reply: VaultReply) -> Revealed:
         expiration_month=reply.expiration_month,
         expiration_year=reply.expiration_year,
         jwe=reply.jwe if isinstance(reply, SealedReply) else None,
-        pan=reply.pan if isinstance(reply, ReleasedReply) else None,
-        cvc=reply.cvc if isinstance(reply, ReleasedReply) else None,
+        pan=reply.pan if isinstance(reply, PlaintextReply) else None,
+        cvc=reply.cvc if isinstance(reply, PlaintextReply) else None,
     )

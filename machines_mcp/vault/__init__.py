@@ -1,4 +1,4 @@
 """The only code that ever holds a card number or CVC: a separate process, one per reveal.
 
-`process` is the server's side and `child` the vault's. `request` defines all that the server passes to the vault.
+`client` is the server's side and `worker` the vault's. `request` defines all that the server passes to the vault.
 """

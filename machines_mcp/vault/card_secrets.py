@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from machines_mcp.partner import CardSecrets, PartnerClient
 from machines_mcp.partner.errors import NotFound, PartnerError, RateLimited, ServerError, TransportError
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.vault.decrypted_card import OpenCard, open_card
-from machines_mcp.vault.decryption import Fault, SealedError
+from machines_mcp.vault.decrypted_card import DecryptedCard, decrypt_card
+from machines_mcp.vault.decryption import DecryptionError, DecryptionFault
 from machines_mcp.vault.reply import Code, VaultReply, clean_brand
 from machines_mcp.vault.request import VaultRequest
 
@@ -35,7 +35,7 @@ class CardSecretsError(Exception):
 class FetchedCard:
     """A decrypted card, and the checked `FACTS` that every reply contains."""
 
-    card: OpenCard
+    card: DecryptedCard
     facts: dict[str, Any]
 
 
@@ -43,14 +43,14 @@ class FetchedCard:
 async def fetch_card(request: VaultRequest) -> AsyncIterator[FetchedCard]:
     """Yield the decrypted card: `POST /cards/secrets/session`, then `POST /cards/{id}/secrets`.
 
-    Raises `ErrandError` before the block is entered.
+    Raises `CardSecretsError` before the block is entered.
     """
     with ExitStack() as stack:
-        with _coded():
+        with _mapped_errors():
             key, secrets = await _fetch(request)
             if secrets.last4 not in (None, request.last4):
-                raise SealedError(Fault.LAST4)
-            opened = open_card(key, secrets.encrypted_pan, secrets.encrypted_cvc, request.last4)
+                raise DecryptionError(DecryptionFault.LAST4)
+            opened = decrypt_card(key, secrets.encrypted_pan, secrets.encrypted_cvc, request.last4)
             card = stack.enter_context(opened)
             facts = _facts(request, secrets)
         yield FetchedCard(card, facts)
@@ -88,10 +88,10 @@ def _facts(request: VaultRequest, secrets: CardSecrets) -> dict[str, Any]:
 
 
 @contextmanager
-def _coded() -> Iterator[None]:
+def _mapped_errors() -> Iterator[None]:
     try:
         yield
-    except SealedError as error:
+    except DecryptionError as error:
         raise CardSecretsError(_code_of_fault(error.fault)) from None
     except ValidationError:
         # Only the expiry can be invalid: the other fields are our own or cleaned.
@@ -100,10 +100,10 @@ def _coded() -> Iterator[None]:
         raise CardSecretsError(_code_of_partner(error)) from None
 
 
-def _code_of_fault(fault: Fault) -> Code:
-    if fault is Fault.LAST4:
+def _code_of_fault(fault: DecryptionFault) -> Code:
+    if fault is DecryptionFault.LAST4:
         return "secrets.mismatch"
-    return "secrets.unauthentic" if fault is Fault.TAG else "secrets.malformed"
+    return "secrets.unauthentic" if fault is DecryptionFault.TAG else "secrets.malformed"
 
 
 def _code_of_partner(error: PartnerError) -> Code:

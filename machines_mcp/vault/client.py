@@ -28,7 +28,7 @@ async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> 
     """
     with anyio.move_on_after(request.deadline_seconds):
         try:
-            async with started(command) as process:
+            async with vault_process(command) as process:
                 return await _exchange(process, request)
         except OSError:
             return failed("internal")
@@ -37,7 +37,7 @@ async def reveal(request: VaultRequest, *, command: Sequence[str] = COMMAND) -> 
     return failed("deadline")
 
 
-async def starts(*, command: Sequence[str] = COMMAND) -> bool:
+async def can_start(*, command: Sequence[str] = COMMAND) -> bool:
     """Return whether a vault starts on this machine. Without a request it replies `internal` and exits."""
     try:
         with anyio.fail_after(START_SECONDS):
@@ -50,7 +50,7 @@ async def starts(*, command: Sequence[str] = COMMAND) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def started(command: Sequence[str]) -> AsyncIterator[Process]:
+async def vault_process(command: Sequence[str]) -> AsyncIterator[Process]:
     """Yield a child that inherits only its pipes, killed and reaped at the end.
 
     Raises OSError if it can't be started.

@@ -9,30 +9,30 @@ from dataclasses import dataclass
 
 from machines_mcp.redaction.luhn import passes_luhn
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.vault.decryption import Fault, SealedError, SealedField, open_sealed, wipe
+from machines_mcp.vault.decryption import DecryptionError, DecryptionFault, EncryptedField, decrypt_field, wipe
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class OpenCard:
+class DecryptedCard:
     """The number (13 to 19 ASCII digits) and the CVC (3 or 4), in buffers that are wiped when the block ends."""
 
     number: bytearray
-    code: bytearray
+    cvc: bytearray
 
 
 @contextmanager
-def open_card(key: Secret, number: SealedField, code: SealedField, last4: str) -> Iterator[OpenCard]:
+def decrypt_card(key: Secret, number: EncryptedField, code: EncryptedField, last4: str) -> Iterator[DecryptedCard]:
     """Decrypt and check both fields of a card. `last4` comes from the card record.
 
     Raises `SealedError` before the block is entered if a field can't be decrypted or isn't this card's.
     """
-    clear_number = open_sealed(key, number)
+    clear_number = decrypt_field(key, number)
     try:
         _check_number(clear_number, last4)
-        clear_code = open_sealed(key, code)
+        clear_code = decrypt_field(key, code)
         try:
-            _check_code(clear_code)
-            yield OpenCard(clear_number, clear_code)
+            _check_cvc(clear_code)
+            yield DecryptedCard(clear_number, clear_code)
         finally:
             wipe(clear_code)
     finally:
@@ -41,14 +41,14 @@ def open_card(key: Secret, number: SealedField, code: SealedField, last4: str) -
 
 def _check_number(number: bytearray, last4: str) -> None:
     if not (13 <= len(number) <= 19 and number.isdigit()):
-        raise SealedError(Fault.NUMBER)
+        raise DecryptionError(DecryptionFault.NUMBER)
     if not passes_luhn(number):
-        raise SealedError(Fault.CHECK_DIGIT)
+        raise DecryptionError(DecryptionFault.CHECK_DIGIT)
     # This session's key also decrypts other cards' numbers. Only the record tells them apart.
     if not hmac.compare_digest(number[-4:], last4.encode()):
-        raise SealedError(Fault.LAST4)
+        raise DecryptionError(DecryptionFault.LAST4)
 
 
-def _check_code(code: bytearray) -> None:
+def _check_cvc(code: bytearray) -> None:
     if not (3 <= len(code) <= 4 and code.isdigit()):
-        raise SealedError(Fault.CODE)
+        raise DecryptionError(DecryptionFault.CODE)

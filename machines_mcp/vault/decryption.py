@@ -26,7 +26,7 @@ MAX_PLAINTEXT_BYTES = 64
 _KEY = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 
 
-class Fault(StrEnum):
+class DecryptionFault(StrEnum):
     """Why card secrets were rejected: a closed list, safe to show."""
 
     KEY = "key.malformed"
@@ -39,15 +39,15 @@ class Fault(StrEnum):
     CODE = "code.malformed"
 
 
-class SealedError(Exception):
+class DecryptionError(Exception):
     """Card secrets that can't be trusted. The text is constant; `fault` is the rule that they broke."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: DecryptionFault) -> None:
         super().__init__("the card's secrets were refused")
         self.fault = fault
 
 
-class SealedField(Protocol):
+class EncryptedField(Protocol):
     """One encrypted field as the API sends it: `data` and `iv` in standard base64."""
 
     @property
@@ -62,20 +62,20 @@ def wipe(buffer: bytearray) -> None:
     buffer[:] = bytes(len(buffer))
 
 
-def open_sealed(key: Secret, field: SealedField) -> bytearray:
+def decrypt_field(key: Secret, field: EncryptedField) -> bytearray:
     """Decrypt one field into 1 to 64 bytes, which the caller must wipe.
 
-    `key` is the session's `secretKey`: 32 hex characters. The IV is 12 bytes. Raises `SealedError` with `KEY`, `IV`,
-    `DATA` (not canonical base64, too short or too long) or `TAG` (wrong key, or altered data).
+    `key` is the session's `secretKey`: 32 hex characters. The IV is 12 bytes. Raises `DecryptionError` with `KEY`,
+    `IV`, `DATA` (not canonical base64, too short or too long) or `TAG` (wrong key, or altered data).
     """
     if not _KEY.fullmatch(key.expose()):
-        raise SealedError(Fault.KEY)
-    iv = _base64(field.iv, Fault.IV)
+        raise DecryptionError(DecryptionFault.KEY)
+    iv = _base64(field.iv, DecryptionFault.IV)
     if len(iv) != IV_BYTES:
-        raise SealedError(Fault.IV)
-    sealed = _base64(field.data, Fault.DATA)
+        raise DecryptionError(DecryptionFault.IV)
+    sealed = _base64(field.data, DecryptionFault.DATA)
     if not TAG_BYTES < len(sealed) <= TAG_BYTES + MAX_PLAINTEXT_BYTES:
-        raise SealedError(Fault.DATA)
+        raise DecryptionError(DecryptionFault.DATA)
     return _decrypt(bytearray.fromhex(key.expose()), iv, sealed)
 
 
@@ -86,13 +86,13 @@ def _decrypt(key: bytearray, iv: bytes, sealed: bytes) -> bytearray:
         AESGCM(key).decrypt_into(iv, sealed, None, plaintext)
     except InvalidTag:
         wipe(plaintext)
-        raise SealedError(Fault.TAG) from None
+        raise DecryptionError(DecryptionFault.TAG) from None
     finally:
         wipe(key)
     return plaintext
 
 
-def _base64(text: str, fault: Fault) -> bytes:
+def _base64(text: str, fault: DecryptionFault) -> bytes:
     try:
         raw = binascii.a2b_base64(text)
         # a2b_base64 ignores characters that it doesn't know, so compare with the canonical encoding.
@@ -100,5 +100,5 @@ def _base64(text: str, fault: Fault) -> bytes:
     except ValueError:
         canonical = False
     if not canonical:
-        raise SealedError(fault)
+        raise DecryptionError(fault)
     return raw

@@ -15,7 +15,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _LAST_RESORT_SECONDS = 0.5
 
 
-def take_output() -> int:
+def claim_output() -> int:
     """Return a private descriptor for the reply. All other output is discarded from now on."""
     # Standard error comes first: if it were closed, the next descriptor opened would take its place.
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -53,10 +53,10 @@ def die_with_parent() -> None:
 
 def end_with_parent() -> None:
     """End the process when the parent's end of standard input closes, as it does if the parent dies."""
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _outlive_nobody() -> NoReturn:
+def _exit_with_parent() -> NoReturn:
     # A byte after the request violates the protocol, so it also ends the process.
     os.read(0, 1)
     end()

@@ -18,7 +18,7 @@ ENCRYPTION = "A256GCM"
 
 
 async def seal(request: VaultRequest) -> VaultReply:
-    """Seal the card to the request's recipient. Raises `ErrandError`."""
+    """Seal the card to the request's recipient. Raises `CardSecretsError`."""
     key = _key(request.recipient)
     async with fetch_card(request) as opened:
         token = _sealed(opened, request.card_id, key)
@@ -41,7 +41,7 @@ def _key(recipient: EllipticKey | MontgomeryKey | None) -> ECKey | OKPKey:
 
 
 def _sealed(opened: FetchedCard, card_id: str, key: ECKey | OKPKey) -> str:
-    content = {"pan": opened.card.number.decode(), "cvc": opened.card.code.decode(), "card_id": card_id}
+    content = {"pan": opened.card.number.decode(), "cvc": opened.card.cvc.decode(), "card_id": card_id}
     content |= {name: opened.facts[name] for name in ("expiration_month", "expiration_year", "brand")}
     return _encrypted(json.dumps(content).encode(), key)
 

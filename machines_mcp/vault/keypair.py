@@ -26,7 +26,7 @@ class KeyPairError(Exception):
     """A key or sealed card can't be used. The message says why, and what to do."""
 
 
-class OpenedCard(BaseModel):
+class UnsealedCard(BaseModel):
     """The content of a sealed card."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, hide_input_in_errors=True)
@@ -57,7 +57,7 @@ def make_key_pair(file: Path) -> Path:
     return public
 
 
-def unseal(file: Path, token: str) -> OpenedCard:
+def unseal(file: Path, token: str) -> UnsealedCard:
     """Decrypt the card in a compact JWE with the private key in `file`.
 
     Raises:
@@ -71,7 +71,7 @@ def unseal(file: Path, token: str) -> OpenedCard:
     except (JoseError, ValueError):
         raise KeyPairError("This key can't decrypt it. It was sealed to another key, or changed on the way.") from None
     try:
-        return OpenedCard.model_validate_json(content or b"")
+        return UnsealedCard.model_validate_json(content or b"")
     except ValidationError:
         raise KeyPairError("It was sealed to this key, but does not contain a card.") from None
 

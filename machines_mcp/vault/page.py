@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from machines_mcp.vault.card_secrets import CardSecretsError, fetch_card
-from machines_mcp.vault.page_view import Content, PageView
+from machines_mcp.vault.page_view import PageResponse, PageView
 from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.reply import Code, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest, Verifier
@@ -22,99 +22,99 @@ MAX_BODY_BYTES = 4 * 1024
 MAX_FIELDS = 3
 FETCH_SECONDS = 20.0
 # Reserved for reporting to the person that the fetch took too long.
-TELL_SECONDS = 4.0
+REPORT_SECONDS = 4.0
 LINGER_SECONDS = 30.0
 _SCRYPT_MEMORY = 128 * 1024 * 1024
 
 
-class Page:
-    """One page for one card. `over` is set when `reply` has the outcome and the last response was sent."""
+class CardPage:
+    """One page for one card. `finished` is set when `reply` has the outcome and the last response was sent."""
 
-    def __init__(self, request: VaultRequest, dialogue: ParentPipe, port: int) -> None:
+    def __init__(self, request: VaultRequest, pipe: ParentPipe, port: int) -> None:
         if request.page is None:
             raise ValueError("a page needs its order")
         self._request = request
-        self._order = request.page
-        self._dialogue = dialogue
+        self._options = request.page
+        self._pipe = pipe
         self._same_origin = SameOrigin(port)
         self._token = secrets.token_urlsafe(32)
         self._view = PageView(request, self._token)
-        self._turn = anyio.Lock()
+        self._decision_lock = anyio.Lock()
         self._closes_at = anyio.current_time() + request.deadline_seconds
-        self.over = anyio.Event()
+        self.finished = anyio.Event()
         self.reply = failed("page.unused")
-        self._ended: Content | None = None
+        self._final_response: PageResponse | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             return
-        content = self._refused(scope) or await self._answer(scope, receive)
+        content = self._rejection(scope) or await self._respond(scope, receive)
         await content.send(send)
-        if self._ended is not None:
-            self.over.set()
+        if self._final_response is not None:
+            self.finished.set()
 
-    def _refused(self, scope: Scope) -> Content | None:
+    def _rejection(self, scope: Scope) -> PageResponse | None:
         """Reject a request by its host, path, method or site, before its body is read."""
         if not self._same_origin.has_own_host(scope):
-            return self._view.bare(421, "This page has a different address.")
-        home = f"/{self._order.handle}"
+            return self._view.rejection(421, "This page has a different address.")
+        home = f"/{self._options.handle}"
         action = {"GET": home, "POST": f"{home}/decide"}
         path = scope["path"]
         if not any(constant_time_equal(path, known) for known in action.values()):
-            return self._view.bare(404, "There is no page at this address.")
+            return self._view.rejection(404, "There is no page at this address.")
         if not constant_time_equal(path, action.get(scope["method"], "")):
-            return self._view.bare(405, "Method not allowed.")
-        if scope["method"] == "POST" and not self._own_form(scope):
-            return self._view.bare(403, "Only this page can submit its form.")
+            return self._view.rejection(405, "Method not allowed.")
+        if scope["method"] == "POST" and not self._is_own_form(scope):
+            return self._view.rejection(403, "Only this page can submit its form.")
         if scope["method"] == "GET" and (has_origin(scope) or not is_navigation(scope)):
-            return self._view.bare(403, "Open this page directly. Other pages can't embed or load it.")
+            return self._view.rejection(403, "Open this page directly. Other pages can't embed or load it.")
         return None
 
-    def _own_form(self, scope: Scope) -> bool:
+    def _is_own_form(self, scope: Scope) -> bool:
         return self._same_origin.is_own_submission(scope) and header_values(scope, b"content-type") == [FORM_TYPE]
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Content:
+    async def _respond(self, scope: Scope, receive: Receive) -> PageResponse:
         if scope["method"] == "GET":
-            return self._ended or self._view.ask()
-        form = await _form(receive)
+            return self._final_response or self._view.question()
+        form = await _read_form(receive)
         if form is None or not constant_time_equal(form.get("token", ""), self._token):
-            return self._view.bare(403, "This form is not from this page. Open the page again.")
+            return self._view.rejection(403, "This form is not from this page. Open the page again.")
         # One at a time: if two submissions arrive together, only the first shows the card.
-        async with self._turn:
-            return self._ended or await self._decide(form, receive)
+        async with self._decision_lock:
+            return self._final_response or await self._decide(form, receive)
 
-    async def _decide(self, form: dict[str, str], receive: Receive) -> Content:
-        verifier = self._order.verifier
+    async def _decide(self, form: dict[str, str], receive: Receive) -> PageResponse:
+        verifier = self._options.verifier
         if verifier is not None:
             passphrase = form.get("passphrase", "")
             if not passphrase:
-                return self._view.ask("Type your passphrase first.")
-            if not await anyio.to_thread.run_sync(_matches, verifier, passphrase):
-                return await self._wrong()
+                return self._view.question("Type your passphrase first.")
+            if not await anyio.to_thread.run_sync(_passphrase_matches, verifier, passphrase):
+                return await self._wrong_passphrase()
         if form.get("decision") != "show":
             return self._end("page.refused")
         if await _is_gone(receive):
             # The browser has disconnected, so nobody would see the card.
-            return self._view.ask()
-        if not await self._dialogue.may_go():
+            return self._view.question()
+        if not await self._pipe.may_show_card():
             return self._end("page.gone")
         # The approval is used now, so `page.unused` no longer applies.
         self.reply = failed("deadline")
         return await self._show()
 
-    async def _wrong(self) -> Content:
-        if await self._dialogue.is_locked_after_wrong():
+    async def _wrong_passphrase(self) -> PageResponse:
+        if await self._pipe.report_wrong_passphrase():
             return self._end("page.locked")
-        return self._view.ask("Wrong passphrase.")
+        return self._view.question("Wrong passphrase.")
 
-    async def _show(self) -> Content:
+    async def _show(self) -> PageResponse:
         try:
-            left = self._closes_at - anyio.current_time() - TELL_SECONDS
+            left = self._closes_at - anyio.current_time() - REPORT_SECONDS
             with anyio.fail_after(max(0.0, min(FETCH_SECONDS, left))):
                 async with fetch_card(self._request) as opened:
                     content = self._view.card(opened)
-                    self._ended = self._view.end("shown")
+                    self._final_response = self._view.final("shown")
                     self.reply = VaultReply(status="shown", code="shown", sink="page", **opened.facts)
                     return content
         except TimeoutError:
@@ -122,13 +122,13 @@ class Page:
         except CardSecretsError as error:
             return self._end(error.code)
 
-    def _end(self, code: Code) -> Content:
+    def _end(self, code: Code) -> PageResponse:
         self.reply = failed(code)
-        self._ended = self._view.end(code)
-        return self._ended
+        self._final_response = self._view.final(code)
+        return self._final_response
 
 
-async def _form(receive: Receive) -> dict[str, str] | None:
+async def _read_form(receive: Receive) -> dict[str, str] | None:
     """Return the fields of a form, or None if it is too long, too slow or malformed. Repeated fields are dropped."""
     body = await read_body(receive, MAX_BODY_BYTES)
     fields = None if body is None else parse_form(body, MAX_FIELDS, errors="replace")
@@ -144,7 +144,7 @@ async def _is_gone(receive: Receive) -> bool:
     return False
 
 
-def _matches(verifier: Verifier, passphrase: str) -> bool:
+def _passphrase_matches(verifier: Verifier, passphrase: str) -> bool:
     key = bytes.fromhex(verifier.key)
     raw, salt = passphrase.encode(errors="replace"), bytes.fromhex(verifier.salt)
     derived = hashlib.scrypt(

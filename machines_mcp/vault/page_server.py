@@ -6,7 +6,7 @@ import sys
 
 import anyio
 
-from machines_mcp.vault.page import LINGER_SECONDS, Page
+from machines_mcp.vault.page import LINGER_SECONDS, CardPage
 from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.request import VaultRequest
 from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
@@ -17,11 +17,11 @@ _MAX_CONNECTIONS = 16
 _END_SECONDS = 2.0
 
 
-async def show(request: VaultRequest, dialogue: ParentPipe) -> None:
+async def serve_card_page(request: VaultRequest, pipe: ParentPipe) -> None:
     """Serve the page. The final reply is sent when this returns, well before the deadline."""
     with listen_on_loopback(_MAX_CONNECTIONS) as listener:
         port = listener.getsockname()[1]
-        page = Page(request, dialogue, port)
+        page = CardPage(request, pipe, port)
         # `__main__` hides click from httpx, but uvicorn needs it.
         sys.modules.pop("click", None)
         server = build_uvicorn(page, max_connections=_MAX_CONNECTIONS, handle_signals=True)
@@ -29,11 +29,11 @@ async def show(request: VaultRequest, dialogue: ParentPipe) -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(server.serve, [listener])
                 # The port already accepts connections, so none is lost if the server starts slowly.
-                dialogue.say_listening(port)
-                await page.over.wait()
-                dialogue.reply(page.reply)
+                pipe.send_listening(port)
+                await page.finished.wait()
+                pipe.reply(page.reply)
                 if page.reply.status == "shown":
                     # A reload still gets an answer: that the card was already shown. The card itself is gone.
                     await anyio.sleep(LINGER_SECONDS)
                 server.should_exit = True
-        dialogue.reply(page.reply)
+        pipe.reply(page.reply)

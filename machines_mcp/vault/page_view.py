@@ -23,7 +23,7 @@ _STYLE = (_WEB / "page.css").read_text(encoding="utf-8")
 _SCRIPT = (_WEB / "page.js").read_text(encoding="utf-8")
 
 # Title and text of each ending. A code that is missing here uses the entry for its first word.
-_ENDS: dict[str, tuple[str, str]] = {
+_ENDINGS: dict[str, tuple[str, str]] = {
     "shown": (
         "This card was already shown",
         "Each request shows a card once. To see it again, ask the assistant.",
@@ -51,7 +51,7 @@ _ENDS: dict[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Content:
+class PageResponse:
     """A complete HTTP response."""
 
     status: int
@@ -93,39 +93,39 @@ class PageView:
         )
         self._closes_at = time.monotonic() + request.deadline_seconds
 
-    def ask(self, fault: str = "") -> Content:
+    def question(self, fault: str = "") -> PageResponse:
         """Render the question, with the fault of the last answer if there was one."""
         left = max(0, int(self._closes_at - time.monotonic()))
-        return self._draw("ask.html", 403 if fault else 200, "same-origin", fault=fault, left=left)
+        return self._render("ask.html", 403 if fault else 200, "same-origin", fault=fault, left=left)
 
-    def card(self, opened: FetchedCard) -> Content:
+    def card(self, opened: FetchedCard) -> PageResponse:
         """Render the card. Nothing of it is kept here."""
         facts = opened.facts
-        return self._draw(
+        return self._render(
             "card.html",
             200,
             "no-referrer",
-            groups=_groups(opened.card.number.decode()),
-            code=opened.card.code.decode(),
+            groups=_digit_groups(opened.card.number.decode()),
+            code=opened.card.cvc.decode(),
             expiry=f"{facts['expiration_month']:02}/{facts['expiration_year'] % 100:02}",
             brand=facts["brand"] or "Machines",
         )
 
-    def end(self, code: Code) -> Content:
+    def final(self, code: Code) -> PageResponse:
         """Render the final page for `code`."""
-        title, text = _ENDS.get(code) or _ENDS.get(code.split(".")[0]) or ("The card could not be shown", "")
-        return self._draw("end.html", 200 if code == "page.refused" else 410, "no-referrer", title=title, text=text)
+        title, text = _ENDINGS.get(code) or _ENDINGS.get(code.split(".")[0]) or ("The card could not be shown", "")
+        return self._render("end.html", 200 if code == "page.refused" else 410, "no-referrer", title=title, text=text)
 
-    def bare(self, status: int, sentence: str) -> Content:
+    def rejection(self, status: int, sentence: str) -> PageResponse:
         """Return a plain text rejection. `sentence` must say nothing about the card."""
-        return Content(status, sentence.encode() + b"\n", _headers("text/plain; charset=utf-8", "no-referrer"))
+        return PageResponse(status, sentence.encode() + b"\n", _headers("text/plain; charset=utf-8", "no-referrer"))
 
-    def _draw(self, template: str, status: int, referrer: str, **words: object) -> Content:
+    def _render(self, template: str, status: int, referrer: str, **words: object) -> PageResponse:
         html = self._templates.get_template(template).render(**words)
-        return Content(status, html.encode(), _headers("text/html; charset=utf-8", referrer))
+        return PageResponse(status, html.encode(), _headers("text/html; charset=utf-8", referrer))
 
 
-def _groups(number: str) -> list[str]:
+def _digit_groups(number: str) -> list[str]:
     """Group the digits as they are printed on a card."""
     if len(number) == 15:
         return [number[:4], number[4:10], number[10:]]

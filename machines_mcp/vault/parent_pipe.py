@@ -20,26 +20,26 @@ class ParentPipe:
 
     def __init__(self, output: int) -> None:
         self._output = output
-        self._awaited: asyncio.Future[Answer] | None = None
+        self._pending_answer: asyncio.Future[Answer] | None = None
         self.replied = False
         """Whether the final reply was sent."""
 
     def listen(self) -> None:
         """Start reading. Call this before the page exists, so that the parent's death is never missed."""
-        threading.Thread(target=self._hear, daemon=True).start()
+        threading.Thread(target=self._read_answers, daemon=True).start()
 
-    def say_listening(self, port: int) -> None:
+    def send_listening(self, port: int) -> None:
         """Send the page's port to the parent."""
         os.write(self._output, event_line(Event(event="listening", port=port)))
 
-    async def is_locked_after_wrong(self) -> bool:
+    async def report_wrong_passphrase(self) -> bool:
         """Report a wrong passphrase, and return whether the passphrase is now locked."""
         answer = await self._ask("wrong")
         if answer.locked is None:
             raise VaultError
         return answer.locked
 
-    async def may_go(self) -> bool:
+    async def may_show_card(self) -> bool:
         """Return whether the card may be fetched. Called at most once per vault."""
         answer = await self._ask("right")
         if answer.go is None:
@@ -56,24 +56,24 @@ class ParentPipe:
         import asyncio
 
         awaited: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._awaited = awaited
+        self._pending_answer = awaited
         os.write(self._output, event_line(Event(event=event)))
         # Not `self._awaited`: the thread may already have cleared it.
         return await awaited
 
-    def _hear(self) -> None:
+    def _read_answers(self) -> None:
         line = b""
         while chunk := os.read(0, MAX_EVENT_BYTES):
             line += chunk
             if line.endswith(b"\n"):
-                self._take(line)
+                self._deliver(line)
                 line = b""
             elif len(line) > MAX_EVENT_BYTES:
                 break
         hardening.end()
 
-    def _take(self, line: bytes) -> None:
-        awaited, self._awaited = self._awaited, None
+    def _deliver(self, line: bytes) -> None:
+        awaited, self._pending_answer = self._pending_answer, None
         try:
             answer = parse_answer(line)
         except VaultError:

@@ -89,7 +89,7 @@ def _digits(least: int, most: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-class ReleasedReply(VaultReply):
+class PlaintextReply(VaultReply):
     """The card in plain text, for the sink `model`, which both the operator and a person have approved."""
 
     _plain = False
@@ -103,7 +103,7 @@ class ReleasedReply(VaultReply):
         return self.model_dump(exclude={"pan", "cvc"}) | secrets
 
 
-_REPLIES: dict[Sink, type[VaultReply]] = {"sealed": SealedReply, "model": ReleasedReply}
+_REPLIES: dict[Sink, type[VaultReply]] = {"sealed": SealedReply, "model": PlaintextReply}
 
 
 def failed(code: Code) -> VaultReply:

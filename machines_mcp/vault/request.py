@@ -39,7 +39,7 @@ class Verifier(Message):
     p: int = Field(default=1, ge=1, le=4)
 
 
-class PageOrder(Message):
+class PageOptions(Message):
     """What the page shows and asks for. Without a `verifier`, pressing the button is the approval."""
 
     handle: str = Field(pattern=r"^[A-Za-z0-9_-]{22,64}$", repr=False)
@@ -63,7 +63,7 @@ class VaultRequest(Message):
     card_id: str = Field(min_length=8, max_length=128)
     last4: Last4
     sink: Sink
-    page: PageOrder | None = None
+    page: PageOptions | None = None
     recipient: Recipient | None = None
     with_code: bool = False
     proxy: str | None = Field(default=None, max_length=2048)

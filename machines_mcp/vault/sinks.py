@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.card_secrets import CardSecretsError, fetch_card
-from machines_mcp.vault.reply import ReleasedReply, VaultReply, failed
+from machines_mcp.vault.reply import PlaintextReply, VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
 
 
@@ -29,15 +29,15 @@ async def _seal(request: VaultRequest) -> VaultReply:
     return await seal(request)
 
 
-async def _release(request: VaultRequest) -> VaultReply:
+async def _return_plaintext(request: VaultRequest) -> VaultReply:
     async with fetch_card(request) as opened:
         card = opened.card
-        return ReleasedReply(
+        return PlaintextReply(
             status="released",
             code="released",
             sink="model",
             pan=Secret(card.number.decode()),
-            cvc=Secret(card.code.decode()) if request.with_code else None,
+            cvc=Secret(card.cvc.decode()) if request.with_code else None,
             **opened.facts,
         )
 
@@ -45,5 +45,5 @@ async def _release(request: VaultRequest) -> VaultReply:
 _SINKS: dict[str, Callable[[VaultRequest], Awaitable[VaultReply]]] = {
     "none": _drop,
     "sealed": _seal,
-    "model": _release,
+    "model": _return_plaintext,
 }

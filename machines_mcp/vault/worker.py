@@ -18,30 +18,30 @@ def serve() -> NoReturn:
     """Handle the request on standard input and exit, with status 0 once the reply is written."""
     hardening.forbid_dumps()
     hardening.die_with_parent()
-    dialogue = ParentPipe(hardening.take_output())
+    pipe = ParentPipe(hardening.claim_output())
     try:
-        _answer(dialogue)
+        _handle_request(pipe)
     except BaseException:
-        dialogue.reply(failed("internal"))
+        pipe.reply(failed("internal"))
     # Skip finalizers: no code that still holds a secret may run again.
     os._exit(0)
 
 
-def _answer(dialogue: ParentPipe) -> None:
+def _handle_request(pipe: ParentPipe) -> None:
     request = parse_request(_read_line())
     hardening.end_within(request.deadline_seconds)
     if request.sink == "page":
-        dialogue.listen()
-        _open_page(request, dialogue)
+        pipe.listen()
+        _serve_page(request, pipe)
     else:
         hardening.end_with_parent()
-        dialogue.reply(anyio.run(reveal, request))
+        pipe.reply(anyio.run(reveal, request))
 
 
-def _open_page(request: VaultRequest, dialogue: ParentPipe) -> None:
-    from machines_mcp.vault.page_server import show
+def _serve_page(request: VaultRequest, pipe: ParentPipe) -> None:
+    from machines_mcp.vault.page_server import serve_card_page
 
-    anyio.run(show, request, dialogue)
+    anyio.run(serve_card_page, request, pipe)
 
 
 def _read_line() -> bytes:

@@ -181,7 +181,7 @@ async def test_a_call_that_comes_while_the_card_is_fetched_waits_for_what_become
             taken.set()
             return decision
 
-        object.__setattr__(at.app.guard.channels, "take", told_take)
+        object.__setattr__(at.app.guard.channels, "grant_and_consume", told_take)
         async with browser(asked["page"]) as person, anyio.create_task_group() as tasks:
             tasks.start_soon(person.press)
             with anyio.fail_after(PATIENCE):
@@ -433,7 +433,7 @@ async def test_a_scripted_call_waits_for_the_person_at_the_page(api: Simulator, 
             assert process.stderr is not None
             assert process.stdout is not None
             said = (await process.stderr.receive()).decode()
-            (url,) = re.findall(r"at (http://\S+), at most", said)
+            (url,) = re.findall(r"for the user at (http://\S+)\.", said)
             async with browser(url) as person:
                 await person.press()
             told = json.loads(await process.stdout.receive())

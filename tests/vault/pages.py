@@ -15,10 +15,10 @@ import httpx
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.client import COMMAND
-from machines_mcp.vault.page import Page
-from machines_mcp.vault.page_client import show
+from machines_mcp.vault.page import CardPage
+from machines_mcp.vault.page_client import show_card
 from machines_mcp.vault.reply import VaultReply
-from machines_mcp.vault.request import PageOrder, VaultRequest, Verifier
+from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
 from tests.support.in_process import InProcessTransport
 from tests.support.waiting import PATIENCE
 from tests.vault.simulator import Card
@@ -56,7 +56,7 @@ def page_request(base_url: str, partner_key: str, card: Card, **changes: Any) ->
         "deadline_seconds": 90.0,
     }
     order |= {name: changes.pop(name) for name in list(changes) if name in order}
-    return VaultRequest(**fields | changes, page=PageOrder(**order))
+    return VaultRequest(**fields | changes, page=PageOptions(**order))
 
 
 @dataclass
@@ -73,15 +73,15 @@ class Notes:
     over: anyio.Event = field(default_factory=anyio.Event)
     gone: anyio.Event = field(default_factory=anyio.Event)
 
-    def listening(self, port: int) -> None:
+    def on_listening(self, port: int) -> None:
         self.port = port
         self.open.set()
 
-    async def wrong(self) -> bool:
+    async def on_wrong_passphrase(self) -> bool:
         self.wrongs += 1
         return self.wrongs >= self.locks_at
 
-    async def right(self) -> bool:
+    async def on_approved(self) -> bool:
         self.asked += 1
         return self.go
 
@@ -92,7 +92,7 @@ class Notes:
         (reply,) = self.replies
         return reply
 
-    async def told(self, reply: VaultReply) -> None:
+    async def on_reply(self, reply: VaultReply) -> None:
         self.replies.append(reply)
         self.over.set()
         self.open.set()
@@ -134,29 +134,29 @@ class OpenPage:
         return await self.http.post(path or f"{self.url}/decide", data=form, headers=sent)
 
 
-class _Dialogue:
+class _ParentPipe:
     """The vault's side of the pipe to its parent, with `notes` as the parent."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
 
-    async def is_locked_after_wrong(self) -> bool:
-        return await self._notes.wrong()
+    async def report_wrong_passphrase(self) -> bool:
+        return await self._notes.on_wrong_passphrase()
 
-    async def may_go(self) -> bool:
-        return await self._notes.right()
+    async def may_show_card(self) -> bool:
+        return await self._notes.on_approved()
 
 
 @asynccontextmanager
 async def opened(request: VaultRequest, notes: Notes | None = None) -> AsyncIterator[OpenPage]:
     """Yield the page as an ASGI application of this process, looked at once."""
     notes = notes or Notes()
-    notes.listening(PORT)
-    app = Page(request, cast("ParentPipe", _Dialogue(notes)), PORT)
+    notes.on_listening(PORT)
+    app = CardPage(request, cast("ParentPipe", _ParentPipe(notes)), PORT)
 
     async def tell() -> None:
-        await app.over.wait()
-        await notes.told(app.reply)
+        await app.finished.wait()
+        await notes.on_reply(app.reply)
 
     transport = InProcessTransport(app)
     async with anyio.create_task_group() as tasks, httpx.AsyncClient(transport=transport) as http:
@@ -178,7 +178,7 @@ async def opened_in_vault(
         async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
 
             async def run() -> None:
-                await show(request, notes, command=command)
+                await show_card(request, notes, command=command)
                 notes.gone.set()
 
             tasks.start_soon(run)

@@ -10,7 +10,7 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from machines_mcp.vault.page_client import show
+from machines_mcp.vault.page_client import show_card
 from machines_mcp.vault.reply import VaultReply
 from tests.sandbox.browser import Tab
 from tests.vault.pages import HANDLE, PASSPHRASE, Notes, page_request
@@ -71,7 +71,7 @@ def seen(tab: Tab, api: Simulator, card: Card, **changes: Any) -> Iterator[SeenP
     request = page_request(api.base_url, api.partner_key, card, **changes)
     with start_blocking_portal() as portal:
         notes = Notes()
-        running = portal.start_task_soon(lambda: show(request, notes))
+        running = portal.start_task_soon(lambda: show_card(request, notes))
         try:
             portal.call(notes.open.wait)
             yield SeenPage(tab, notes, portal, card)

@@ -11,7 +11,7 @@ import pytest
 from anyio.abc import Process
 
 from machines_mcp.vault import client as vault_client
-from machines_mcp.vault.client import reveal, starts
+from machines_mcp.vault.client import can_start, reveal
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
 from tests.support.waiting import PATIENCE
@@ -81,7 +81,7 @@ async def test_a_child_that_says_anything_else_is_refused(
 
 
 async def test_the_real_vault_starts() -> None:
-    assert await starts()
+    assert await can_start()
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ async def test_the_real_vault_starts() -> None:
     ],
 )
 async def test_what_does_not_answer_as_the_vault_does_is_no_vault(command: tuple[str, ...]) -> None:
-    assert not await starts(command=command)
+    assert not await can_start(command=command)
 
 
 async def test_a_vault_that_hangs_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vault_client, "START_SECONDS", 0.2)
     with anyio.fail_after(PATIENCE):
-        assert not await starts(command=program("import time; time.sleep(60)"))
+        assert not await can_start(command=program("import time; time.sleep(60)"))
 
 
 async def test_a_child_that_can_not_be_started_is_a_failure(request_for_nobody: VaultRequest) -> None:

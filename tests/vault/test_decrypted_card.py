@@ -3,16 +3,16 @@ from __future__ import annotations
 import pytest
 
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.vault.decrypted_card import OpenCard, open_card
-from machines_mcp.vault.decryption import Fault, SealedError
+from machines_mcp.vault.decrypted_card import DecryptedCard, decrypt_card
+from machines_mcp.vault.decryption import DecryptionError, DecryptionFault
 from tests.vault.cards import card_number, check_digit, new_key, seal
 
 KEY = new_key()
 NUMBER = card_number()
 
 
-def _fault(number: bytes, code: bytes, last4: str) -> Fault:
-    with pytest.raises(SealedError) as caught, open_card(Secret(KEY), seal(KEY, number), seal(KEY, code), last4):
+def _fault(number: bytes, code: bytes, last4: str) -> DecryptionFault:
+    with pytest.raises(DecryptionError) as caught, decrypt_card(Secret(KEY), seal(KEY, number), seal(KEY, code), last4):
         pytest.fail("a card was opened that must be refused")
     return caught.value.fault
 
@@ -21,24 +21,24 @@ def _fault(number: bytes, code: bytes, last4: str) -> Fault:
 @pytest.mark.parametrize("code", [b"012", b"0123"])
 def test_a_sound_card_is_open_inside_the_block(length: int, code: bytes) -> None:
     number = card_number(length)
-    with open_card(Secret(KEY), seal(KEY, number.encode()), seal(KEY, code), number[-4:]) as card:
-        assert (card.number.decode(), bytes(card.code)) == (number, code)
+    with decrypt_card(Secret(KEY), seal(KEY, number.encode()), seal(KEY, code), number[-4:]) as card:
+        assert (card.number.decode(), bytes(card.cvc)) == (number, code)
 
 
 def test_the_buffers_are_zeros_after_the_block_even_when_it_raises() -> None:
-    seen: list[OpenCard] = []
+    seen: list[DecryptedCard] = []
     with (
         pytest.raises(ZeroDivisionError),
-        open_card(Secret(KEY), seal(KEY, NUMBER.encode()), seal(KEY, b"123"), NUMBER[-4:]) as card,
+        decrypt_card(Secret(KEY), seal(KEY, NUMBER.encode()), seal(KEY, b"123"), NUMBER[-4:]) as card,
     ):
         seen.append(card)
         raise ZeroDivisionError
     assert seen[0].number == bytes(16)
-    assert seen[0].code == bytes(3)
+    assert seen[0].cvc == bytes(3)
 
 
 def test_an_open_card_does_not_print_itself() -> None:
-    with open_card(Secret(KEY), seal(KEY, NUMBER.encode()), seal(KEY, b"123"), NUMBER[-4:]) as card:
+    with decrypt_card(Secret(KEY), seal(KEY, NUMBER.encode()), seal(KEY, b"123"), NUMBER[-4:]) as card:
         assert NUMBER not in f"{card} {card!r}"
 
 
@@ -55,22 +55,22 @@ def _transposed() -> str:
 @pytest.mark.parametrize(
     ("number", "fault"),
     [
-        pytest.param(card_number(12), Fault.NUMBER, id="12 digits"),
-        pytest.param(card_number(20), Fault.NUMBER, id="20 digits"),
-        pytest.param("123", Fault.NUMBER, id="code in the number's place"),
-        pytest.param(f"{NUMBER[:4]} {NUMBER[4:]}", Fault.NUMBER, id="grouped"),
-        pytest.param(NUMBER + "\n", Fault.NUMBER, id="newline"),
-        pytest.param("a" + NUMBER[1:], Fault.NUMBER, id="a letter"),
-        pytest.param("-" + NUMBER[1:], Fault.NUMBER, id="a sign"),
-        pytest.param("\0" + NUMBER[1:], Fault.NUMBER, id="a control character"),
-        pytest.param("٣" + NUMBER[2:], Fault.NUMBER, id="an Arabic digit"),
-        pytest.param("\uff19" + NUMBER[3:], Fault.NUMBER, id="a full-width digit"),
-        pytest.param("²" + NUMBER[2:], Fault.NUMBER, id="a superscript"),
-        pytest.param(_wrong_check_digit(), Fault.CHECK_DIGIT, id="wrong check digit"),
-        pytest.param(_transposed(), Fault.CHECK_DIGIT, id="two digits swapped"),
+        pytest.param(card_number(12), DecryptionFault.NUMBER, id="12 digits"),
+        pytest.param(card_number(20), DecryptionFault.NUMBER, id="20 digits"),
+        pytest.param("123", DecryptionFault.NUMBER, id="code in the number's place"),
+        pytest.param(f"{NUMBER[:4]} {NUMBER[4:]}", DecryptionFault.NUMBER, id="grouped"),
+        pytest.param(NUMBER + "\n", DecryptionFault.NUMBER, id="newline"),
+        pytest.param("a" + NUMBER[1:], DecryptionFault.NUMBER, id="a letter"),
+        pytest.param("-" + NUMBER[1:], DecryptionFault.NUMBER, id="a sign"),
+        pytest.param("\0" + NUMBER[1:], DecryptionFault.NUMBER, id="a control character"),
+        pytest.param("٣" + NUMBER[2:], DecryptionFault.NUMBER, id="an Arabic digit"),
+        pytest.param("\uff19" + NUMBER[3:], DecryptionFault.NUMBER, id="a full-width digit"),
+        pytest.param("²" + NUMBER[2:], DecryptionFault.NUMBER, id="a superscript"),
+        pytest.param(_wrong_check_digit(), DecryptionFault.CHECK_DIGIT, id="wrong check digit"),
+        pytest.param(_transposed(), DecryptionFault.CHECK_DIGIT, id="two digits swapped"),
     ],
 )
-def test_a_number_that_is_none_is_refused(number: str, fault: Fault) -> None:
+def test_a_number_that_is_none_is_refused(number: str, fault: DecryptionFault) -> None:
     assert _fault(number.encode(), b"123", number[-4:]) is fault
 
 
@@ -79,7 +79,7 @@ ANOTHER = pytest.param(str((int(NUMBER[-4:]) + 1) % 10_000).zfill(4), id="anothe
 
 @pytest.mark.parametrize("last4", ["", "12345", "٣٣٣٣", ANOTHER])
 def test_another_cards_number_is_refused(last4: str) -> None:
-    assert _fault(NUMBER.encode(), b"123", last4) is Fault.LAST4
+    assert _fault(NUMBER.encode(), b"123", last4) is DecryptionFault.LAST4
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_another_cards_number_is_refused(last4: str) -> None:
     ],
 )
 def test_a_code_that_is_none_is_refused(code: str) -> None:
-    assert _fault(NUMBER.encode(), code.encode(), NUMBER[-4:]) is Fault.CODE
+    assert _fault(NUMBER.encode(), code.encode(), NUMBER[-4:]) is DecryptionFault.CODE
 
 
 def test_number_and_code_swapped_are_refused() -> None:
-    assert _fault(b"123", NUMBER.encode(), NUMBER[-4:]) is Fault.NUMBER
+    assert _fault(b"123", NUMBER.encode(), NUMBER[-4:]) is DecryptionFault.NUMBER

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.vault.decryption import MAX_PLAINTEXT_BYTES, Fault, SealedError, open_sealed, wipe
+from machines_mcp.vault.decryption import MAX_PLAINTEXT_BYTES, DecryptionError, DecryptionFault, decrypt_field, wipe
 from tests.vault.cards import Sealed, encode, new_key, seal
 
 # Test cases 2 and 3 of the GCM specification (McGrew and Viega), as NIST took it over: AES-128, no associated data.
@@ -40,13 +40,13 @@ def test_the_known_answers_of_the_gcm_specification_come_out(
     key: str, iv: str, plaintext: str, ciphertext: str, tag: str
 ) -> None:
     field = Sealed(encode(bytes.fromhex(ciphertext + tag)), encode(bytes.fromhex(iv)))
-    assert open_sealed(Secret(key), field).hex() == plaintext
+    assert decrypt_field(Secret(key), field).hex() == plaintext
 
 
 @given(st.binary(min_size=16, max_size=16), st.binary(min_size=1, max_size=MAX_PLAINTEXT_BYTES), st.booleans())
 def test_what_another_implementation_sealed_is_opened(key: bytes, plaintext: bytes, capitals: bool) -> None:
     key_hex = key.hex().upper() if capitals else key.hex()
-    assert open_sealed(Secret(key_hex), seal(key_hex, plaintext)) == plaintext
+    assert decrypt_field(Secret(key_hex), seal(key_hex, plaintext)) == plaintext
 
 
 KEY = new_key()
@@ -65,51 +65,59 @@ PADDED = seal(KEY, b"123456")
 WITH_SLASH = next(field for field in (seal(KEY, b"12345") for _ in range(10_000)) if {"/", "+"} & set(field.data))
 
 MALFORMED = [
-    pytest.param(KEY[:-1], FIELD, Fault.KEY, id="key of 31 characters"),
-    pytest.param(KEY[:-2], FIELD, Fault.KEY, id="key of 15 bytes"),
-    pytest.param(KEY + "0", FIELD, Fault.KEY, id="key of 33 characters"),
-    pytest.param(KEY * 2, FIELD, Fault.KEY, id="key of AES-256"),
-    pytest.param("g" + KEY[1:], FIELD, Fault.KEY, id="key not hex"),
-    pytest.param(" " + KEY[1:-1] + " ", FIELD, Fault.KEY, id="key with blanks"),
-    pytest.param("٣" + KEY[1:], FIELD, Fault.KEY, id="key with a foreign digit"),
-    pytest.param(KEY + "\n", FIELD, Fault.KEY, id="key with a newline"),
-    pytest.param(KEY, seal(KEY, b"12345", iv_bytes=11), Fault.IV, id="IV of 11 bytes"),
-    pytest.param(KEY, seal(KEY, b"12345", iv_bytes=13), Fault.IV, id="IV of 13 bytes"),
-    pytest.param(KEY, seal(KEY, b"12345", iv_bytes=16), Fault.IV, id="IV of 16 bytes"),
-    pytest.param(KEY, replace(FIELD, iv=""), Fault.IV, id="IV empty"),
-    pytest.param(KEY, replace(FIELD, iv="!" + FIELD.iv[1:]), Fault.IV, id="IV not base64"),
-    pytest.param(KEY, replace(FIELD, iv=FIELD.iv + "\n"), Fault.IV, id="IV with a newline"),
-    pytest.param(KEY, replace(FIELD, iv="A" * 100_000), Fault.IV, id="IV much too long"),
-    pytest.param(KEY, replace(FIELD, data=""), Fault.DATA, id="data empty"),
-    pytest.param(KEY, replace(FIELD, data=encode(RAW[:15])), Fault.DATA, id="data shorter than a tag"),
-    pytest.param(KEY, seal(KEY, b""), Fault.DATA, id="a tag and nothing else"),
-    pytest.param(KEY, seal(KEY, bytes(MAX_PLAINTEXT_BYTES + 1)), Fault.DATA, id="plaintext too long"),
-    pytest.param(KEY, replace(FIELD, data="A" * 100_000), Fault.DATA, id="data much too long"),
-    pytest.param(KEY, replace(FIELD, data="?" + FIELD.data[1:]), Fault.DATA, id="data not base64"),
-    pytest.param(KEY, replace(FIELD, data="é" + FIELD.data[1:]), Fault.DATA, id="data not ASCII"),
-    pytest.param(KEY, replace(FIELD, data=FIELD.data[:4] + "\n" + FIELD.data[4:]), Fault.DATA, id="data in lines"),
-    pytest.param(KEY, replace(PADDED, data=PADDED.data.rstrip("=")), Fault.DATA, id="data without padding"),
-    pytest.param(KEY, replace(PADDED, data=PADDED.data + "AAAA"), Fault.DATA, id="data after the padding"),
-    pytest.param(KEY, replace(PADDED, data=_stray_bits(PADDED.data)), Fault.DATA, id="data with stray bits"),
+    pytest.param(KEY[:-1], FIELD, DecryptionFault.KEY, id="key of 31 characters"),
+    pytest.param(KEY[:-2], FIELD, DecryptionFault.KEY, id="key of 15 bytes"),
+    pytest.param(KEY + "0", FIELD, DecryptionFault.KEY, id="key of 33 characters"),
+    pytest.param(KEY * 2, FIELD, DecryptionFault.KEY, id="key of AES-256"),
+    pytest.param("g" + KEY[1:], FIELD, DecryptionFault.KEY, id="key not hex"),
+    pytest.param(" " + KEY[1:-1] + " ", FIELD, DecryptionFault.KEY, id="key with blanks"),
+    pytest.param("٣" + KEY[1:], FIELD, DecryptionFault.KEY, id="key with a foreign digit"),
+    pytest.param(KEY + "\n", FIELD, DecryptionFault.KEY, id="key with a newline"),
+    pytest.param(KEY, seal(KEY, b"12345", iv_bytes=11), DecryptionFault.IV, id="IV of 11 bytes"),
+    pytest.param(KEY, seal(KEY, b"12345", iv_bytes=13), DecryptionFault.IV, id="IV of 13 bytes"),
+    pytest.param(KEY, seal(KEY, b"12345", iv_bytes=16), DecryptionFault.IV, id="IV of 16 bytes"),
+    pytest.param(KEY, replace(FIELD, iv=""), DecryptionFault.IV, id="IV empty"),
+    pytest.param(KEY, replace(FIELD, iv="!" + FIELD.iv[1:]), DecryptionFault.IV, id="IV not base64"),
+    pytest.param(KEY, replace(FIELD, iv=FIELD.iv + "\n"), DecryptionFault.IV, id="IV with a newline"),
+    pytest.param(KEY, replace(FIELD, iv="A" * 100_000), DecryptionFault.IV, id="IV much too long"),
+    pytest.param(KEY, replace(FIELD, data=""), DecryptionFault.DATA, id="data empty"),
+    pytest.param(KEY, replace(FIELD, data=encode(RAW[:15])), DecryptionFault.DATA, id="data shorter than a tag"),
+    pytest.param(KEY, seal(KEY, b""), DecryptionFault.DATA, id="a tag and nothing else"),
+    pytest.param(KEY, seal(KEY, bytes(MAX_PLAINTEXT_BYTES + 1)), DecryptionFault.DATA, id="plaintext too long"),
+    pytest.param(KEY, replace(FIELD, data="A" * 100_000), DecryptionFault.DATA, id="data much too long"),
+    pytest.param(KEY, replace(FIELD, data="?" + FIELD.data[1:]), DecryptionFault.DATA, id="data not base64"),
+    pytest.param(KEY, replace(FIELD, data="é" + FIELD.data[1:]), DecryptionFault.DATA, id="data not ASCII"),
+    pytest.param(
+        KEY, replace(FIELD, data=FIELD.data[:4] + "\n" + FIELD.data[4:]), DecryptionFault.DATA, id="data in lines"
+    ),
+    pytest.param(KEY, replace(PADDED, data=PADDED.data.rstrip("=")), DecryptionFault.DATA, id="data without padding"),
+    pytest.param(KEY, replace(PADDED, data=PADDED.data + "AAAA"), DecryptionFault.DATA, id="data after the padding"),
+    pytest.param(KEY, replace(PADDED, data=_stray_bits(PADDED.data)), DecryptionFault.DATA, id="data with stray bits"),
     pytest.param(
         KEY,
         replace(WITH_SLASH, data=WITH_SLASH.data.replace("/", "_").replace("+", "-")),
-        Fault.DATA,
+        DecryptionFault.DATA,
         id="data in the URL-safe alphabet",
     ),
-    pytest.param(KEY, replace(FIELD, data=encode(RAW[:-1] + bytes([RAW[-1] ^ 1]))), Fault.TAG, id="tag flipped"),
-    pytest.param(KEY, replace(FIELD, data=encode(bytes([RAW[0] ^ 128]) + RAW[1:])), Fault.TAG, id="byte flipped"),
-    pytest.param(KEY, replace(FIELD, data=encode(RAW[-16:] + RAW[:-16])), Fault.TAG, id="tag in front"),
-    pytest.param(KEY, replace(FIELD, data=encode(RAW[:-1])), Fault.TAG, id="last byte cut"),
-    pytest.param(KEY, replace(FIELD, iv=encode(bytes(12))), Fault.TAG, id="another IV"),
-    pytest.param(new_key(), FIELD, Fault.TAG, id="another key"),
+    pytest.param(
+        KEY, replace(FIELD, data=encode(RAW[:-1] + bytes([RAW[-1] ^ 1]))), DecryptionFault.TAG, id="tag flipped"
+    ),
+    pytest.param(
+        KEY, replace(FIELD, data=encode(bytes([RAW[0] ^ 128]) + RAW[1:])), DecryptionFault.TAG, id="byte flipped"
+    ),
+    pytest.param(KEY, replace(FIELD, data=encode(RAW[-16:] + RAW[:-16])), DecryptionFault.TAG, id="tag in front"),
+    pytest.param(KEY, replace(FIELD, data=encode(RAW[:-1])), DecryptionFault.TAG, id="last byte cut"),
+    pytest.param(KEY, replace(FIELD, iv=encode(bytes(12))), DecryptionFault.TAG, id="another IV"),
+    pytest.param(new_key(), FIELD, DecryptionFault.TAG, id="another key"),
 ]
 
 
 @pytest.mark.parametrize(("key", "field", "fault"), MALFORMED)
-def test_malformed_secrets_are_refused_by_rule_and_without_a_value(key: str, field: Sealed, fault: Fault) -> None:
-    with pytest.raises(SealedError) as caught:
-        open_sealed(Secret(key), field)
+def test_malformed_secrets_are_refused_by_rule_and_without_a_value(
+    key: str, field: Sealed, fault: DecryptionFault
+) -> None:
+    with pytest.raises(DecryptionError) as caught:
+        decrypt_field(Secret(key), field)
     assert caught.value.fault is fault
     assert caught.value.args == ("the card's secrets were refused",)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None

@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, OKPKey
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.client import reveal
 from machines_mcp.vault.public_key import EllipticKey, MontgomeryKey, read_recipient
-from machines_mcp.vault.reply import MAX_REPLY_BYTES, ReleasedReply, SealedReply, VaultReply, failed, reply_line
+from machines_mcp.vault.reply import MAX_REPLY_BYTES, PlaintextReply, SealedReply, VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
 from tests.support.waiting import PATIENCE
 from tests.vault.children import program
@@ -117,7 +117,7 @@ async def test_for_a_key_that_is_none_nothing_is_fetched(
 async def test_the_model_gets_the_number_and_the_code_only_where_that_is_said(api: Simulator, card: Card) -> None:
     for with_code in (False, True):
         reply = await _reveal(api, card, sink="model", with_code=with_code)
-        assert isinstance(reply, ReleasedReply)
+        assert isinstance(reply, PlaintextReply)
         assert reply.pan.expose() == card.number
         assert (reply.cvc and reply.cvc.expose()) == (card.code if with_code else None)
         assert card.number not in f"{reply} {reply!r}"
@@ -125,7 +125,7 @@ async def test_the_model_gets_the_number_and_the_code_only_where_that_is_said(ap
 
 @pytest.mark.parametrize("sink", ["none", "sealed"])
 async def test_a_child_can_not_answer_with_more_than_its_sink_has(request_for_nobody: VaultRequest, sink: Any) -> None:
-    loose = ReleasedReply(
+    loose = PlaintextReply(
         status="released",
         code="released",
         sink="model",

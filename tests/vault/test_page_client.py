@@ -8,9 +8,9 @@ import time
 import anyio
 import pytest
 
-from machines_mcp.vault.page_client import MAX_WRONG, show
+from machines_mcp.vault.page_client import MAX_WRONG_PASSPHRASES, show_card
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
-from machines_mcp.vault.request import PageOrder, VaultRequest
+from machines_mcp.vault.request import PageOptions, VaultRequest
 from tests.support.waiting import PATIENCE
 from tests.vault.children import program, switchboard
 from tests.vault.pages import Notes, verifier
@@ -43,7 +43,7 @@ def _script(*steps: bytes | str) -> tuple[str, ...]:
 
 @pytest.fixture
 def request_for_page(request_for_nobody: VaultRequest) -> VaultRequest:
-    order = PageOrder(handle="h" * 22, asked_by="", environment="sandbox", verifier=verifier())
+    order = PageOptions(handle="h" * 22, asked_by="", environment="sandbox", verifier=verifier())
     return request_for_nobody.model_copy(update={"sink": "page", "page": order})
 
 
@@ -51,7 +51,7 @@ async def _ends(
     request: VaultRequest, notes: Notes, command: tuple[str, ...], deadline: float = PATIENCE
 ) -> VaultReply:
     with anyio.fail_after(PATIENCE + 5):
-        reply = await show(request.model_copy(update={"deadline_seconds": deadline}), notes, command=command)
+        reply = await show_card(request.model_copy(update={"deadline_seconds": deadline}), notes, command=command)
     assert notes.replies == [reply]
     return reply
 
@@ -83,7 +83,7 @@ async def test_what_became_of_it_is_told_before_the_child_is_gone(request_for_pa
         talk = f"os.write(1, {UP + RIGHT!r}); sys.stdin.readline(); sys.stdin.readline(); os.write(1, {GOOD!r})"
         rest = f"{talk}; time.sleep(600)"
         with anyio.fail_after(PATIENCE):
-            tasks.start_soon(lambda: show(request_for_page, notes, command=board.reporting(rest)))
+            tasks.start_soon(lambda: show_card(request_for_page, notes, command=board.reporting(rest)))
             child = await board.line()
             assert await notes.end() == SHOWN
             tasks.cancel_scope.cancel()
@@ -141,9 +141,9 @@ async def test_a_locked_page_asks_no_more(request_for_page: VaultRequest) -> Non
 
 async def test_a_page_that_guesses_without_end_is_stopped(request_for_page: VaultRequest) -> None:
     notes = Notes(locks_at=10**6)
-    loop = f"for _ in range({MAX_WRONG + 5}): say({WRONG!r}); hear()"
+    loop = f"for _ in range({MAX_WRONG_PASSPHRASES + 5}): say({WRONG!r}); hear()"
     assert await _code(request_for_page, UP, loop, UNUSED, notes=notes) == "vault.protocol"
-    assert notes.wrongs == MAX_WRONG
+    assert notes.wrongs == MAX_WRONG_PASSPHRASES
 
 
 async def test_what_follows_a_reply_does_not_change_it(request_for_page: VaultRequest) -> None:
@@ -182,7 +182,7 @@ async def test_cancellation_kills_the_child_and_is_told(request_for_page: VaultR
         with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
                 command = board.reporting(f"os.write(1, {UP!r}); time.sleep(600)")
-                tasks.start_soon(lambda: show(request_for_page, notes, command=command))
+                tasks.start_soon(lambda: show_card(request_for_page, notes, command=command))
                 child = await board.line()
                 await notes.open.wait()
                 tasks.cancel_scope.cancel()

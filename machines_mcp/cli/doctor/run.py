@@ -58,9 +58,9 @@ def _describe(settings: Settings) -> str:
 
 
 async def _vault() -> Finding:
-    from machines_mcp.vault.client import starts
+    from machines_mcp.vault.client import can_start
 
-    if await starts():
+    if await can_start():
         return Finding(True, "vault", "the process that decrypts cards starts")
     return Finding(False, "vault", f"the process that decrypts cards does not start; {_cure()}")
 

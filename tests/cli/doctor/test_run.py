@@ -15,7 +15,7 @@ import pytest
 import machines_mcp
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.doctor.run import examine
-from machines_mcp.vault.client import starts
+from machines_mcp.vault.client import can_start
 from tests.partner.test_probe import READS, changed, script, well
 from tests.partner.upstream import PARTNER_KEY, Upstream, refusal, upstream
 from tests.sandbox.running import Sandbox
@@ -68,8 +68,8 @@ async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
 ) -> None:
     # What an isolated interpreter finds of a package that is in the user's site-packages alone: nothing.
     missing = (sys.executable, "-I", "-m", "machines_mcp.no_such_module")
-    assert starts.__kwdefaults__ is not None
-    monkeypatch.setitem(starts.__kwdefaults__, "command", missing)
+    assert can_start.__kwdefaults__ is not None
+    monkeypatch.setitem(can_start.__kwdefaults__, "command", missing)
     if installed_for_user:
         monkeypatch.setattr(site, "getusersitepackages", lambda: str(Path(machines_mcp.__file__).parents[1]))
     with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(PATIENCE):
