@@ -11,14 +11,14 @@ from tests.leaks.canaries import card_number
 NUMBER = card_number(random.Random(1))  # noqa: S311
 
 
-def test_a_row_keeps_no_card_number_of_a_text() -> None:
+def test_stored_details_contain_no_card_number_from_a_text() -> None:
     details = ApprovalDetails(f"Label it {NUMBER}?", items=(Detail("label", f"for {NUMBER}", note="new"),))
     assert NUMBER in details.as_json()
     assert NUMBER not in details.masked().as_json()
     assert details.masked().items[0].note == "new"
 
 
-def test_what_money_follows_is_kept_to_the_letter() -> None:
+def test_payment_fields_are_stored_verbatim() -> None:
     place = Destination("usdc", "base", NUMBER, extra_id=NUMBER)
     details = ApprovalDetails(f"Pay to {NUMBER}?", items=(Detail("address", NUMBER),), destination=place)
     assert details.masked() == details
@@ -35,11 +35,11 @@ def test_what_money_follows_is_kept_to_the_letter() -> None:
         ApprovalDetails("Show?", card_id="card-1", sink="page", only="page"),
     ],
 )
-def test_a_row_gives_back_what_it_was_given_in_one_spelling(details: ApprovalDetails) -> None:
+def test_details_round_trip_in_one_spelling(details: ApprovalDetails) -> None:
     again = ApprovalDetails.from_json(details.as_json())
     assert again == details
     assert again.as_json() == details.as_json()
 
 
-def test_the_default_of_a_row_from_before_is_readable() -> None:
+def test_default_of_an_older_row_is_readable() -> None:
     assert ApprovalDetails.from_json('{"question":""}') == ApprovalDetails("")

@@ -30,8 +30,8 @@ def approvals(guard: Guard) -> ApprovalStore:
 
 
 @pytest.fixture
-async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[ApprovalStore]:
-    """The same intents as another server on the same folder sees them."""
+async def other_server(tmp_path: Path, clock: Clock) -> AsyncIterator[ApprovalStore]:
+    """Return the same approvals as another server on the folder sees them."""
     other = Store(tmp_path / "state")
     yield build_guard(other, default_policy("embedded", read_only=False), clock=clock).approvals
     await other.close()
@@ -49,7 +49,7 @@ async def _now(approvals: ApprovalStore, approval: Approval) -> Approval:
     return current
 
 
-def test_equal_arguments_have_equal_digests_in_any_order() -> None:
+def test_argument_order_does_not_change_the_digest() -> None:
     assert arguments_digest(KEY, {"a": 1, "b": [2, None]}) == arguments_digest(KEY, {"b": [2, None], "a": 1})
 
 
@@ -60,11 +60,11 @@ def test_other_arguments_have_another_digest(other: dict[str, object]) -> None:
     assert arguments_digest(KEY, other) != arguments_digest(KEY, {"a": 1, "b": 2})
 
 
-def test_the_digest_is_keyed_so_that_few_values_cannot_be_guessed_back() -> None:
+def test_digest_is_keyed_against_guessing() -> None:
     assert arguments_digest(KEY, {"a": 1}) != arguments_digest(b"l" * 32, {"a": 1})
 
 
-async def test_the_dialog_shows_the_question_what_is_remarkable_and_who_asked(approvals: ApprovalStore) -> None:
+async def test_dialog_shows_question_warnings_and_client(approvals: ApprovalStore) -> None:
     items = (Detail("To", "0x1", "the first withdrawal to this destination"), Detail("From", "0x2"))
     call_request = CallRequest("pay", ActionClass.MONEY, "user-1", "d1", "agent 1.0")
     approval = await approvals.open(call_request, ApprovalDetails("Pay?", items=items))
@@ -76,27 +76,25 @@ async def test_the_dialog_shows_the_question_what_is_remarkable_and_who_asked(ap
     assert (await _open(approvals)).dialog == "Pay?\nAsked by a program that gave no name."
 
 
-async def test_ids_are_128_bits_of_chance(approvals: ApprovalStore) -> None:
+async def test_ids_are_128_random_bits(approvals: ApprovalStore) -> None:
     ids = {(await _open(approvals, digest=str(n))).id for n in range(20)}
     assert len(ids) == 20
     assert all(len(bytes.fromhex(found)) == 16 for found in ids)
 
 
-async def test_while_an_equal_call_waits_its_id_is_given_again(
-    approvals: ApprovalStore, elsewhere: ApprovalStore
-) -> None:
+async def test_equal_pending_call_returns_the_same_id(approvals: ApprovalStore, other_server: ApprovalStore) -> None:
     first = await _open(approvals)
     assert (await _open(approvals)).id == first.id
-    assert (await _open(elsewhere)).id == first.id
+    assert (await _open(other_server)).id == first.id
 
 
 @pytest.mark.parametrize("change", [{"digest": "d2"}, {"question": "Pay more?"}, {"user": "user-2"}])
-async def test_another_call_is_another_intent(approvals: ApprovalStore, change: dict[str, str]) -> None:
+async def test_different_call_gets_another_approval(approvals: ApprovalStore, change: dict[str, str]) -> None:
     first = await _open(approvals)
     assert (await _open(approvals, **change)).id != first.id
 
 
-async def test_an_intent_that_no_longer_waits_is_not_given_again(approvals: ApprovalStore, clock: Clock) -> None:
+async def test_approval_that_no_longer_waits_is_not_reused(approvals: ApprovalStore, clock: Clock) -> None:
     granted, refused, late = [await _open(approvals, digest=d) for d in ("d1", "d2", "d3")]
     await approvals.grant(granted.id, "terminal")
     await approvals.refuse(refused.id, "terminal")
@@ -106,7 +104,7 @@ async def test_an_intent_that_no_longer_waits_is_not_given_again(approvals: Appr
     assert (await _open(approvals, digest="d3")).id != late.id
 
 
-async def test_an_intent_can_be_granted_for_fifteen_minutes(approvals: ApprovalStore, clock: Clock) -> None:
+async def test_approval_can_be_granted_for_fifteen_minutes(approvals: ApprovalStore, clock: Clock) -> None:
     early, late = await _open(approvals, digest="d1"), await _open(approvals, digest="d2")
     clock.advance(OPEN_SECONDS - 1)
     assert await approvals.grant(early.id, "terminal")
@@ -115,7 +113,7 @@ async def test_an_intent_can_be_granted_for_fifteen_minutes(approvals: ApprovalS
     assert approvals.is_expired(await _now(approvals, late))
 
 
-async def test_a_grant_can_be_used_for_five_minutes(approvals: ApprovalStore, clock: Clock) -> None:
+async def test_grant_can_be_used_for_five_minutes(approvals: ApprovalStore, clock: Clock) -> None:
     early, late = await _open(approvals, digest="d1"), await _open(approvals, digest="d2")
     await approvals.grant(early.id, "terminal")
     await approvals.grant(late.id, "terminal")
@@ -126,7 +124,7 @@ async def test_a_grant_can_be_used_for_five_minutes(approvals: ApprovalStore, cl
     assert approvals.is_expired(await _now(approvals, late))
 
 
-async def test_a_refusal_stays(approvals: ApprovalStore) -> None:
+async def test_rejection_is_final(approvals: ApprovalStore) -> None:
     approval = await _open(approvals)
     assert await approvals.refuse(approval.id, "dialog")
     assert not await approvals.grant(approval.id, "terminal")
@@ -135,7 +133,7 @@ async def test_a_refusal_stays(approvals: ApprovalStore) -> None:
     assert (await _now(approvals, approval)).decided_by == "dialog"
 
 
-async def test_what_runs_or_ran_can_no_longer_be_refused(approvals: ApprovalStore) -> None:
+async def test_running_or_finished_call_can_not_be_rejected(approvals: ApprovalStore) -> None:
     approval = await _open(approvals)
     await approvals.grant(approval.id, "terminal")
     await approvals.consume(approval)
@@ -143,9 +141,7 @@ async def test_what_runs_or_ran_can_no_longer_be_refused(approvals: ApprovalStor
     assert not await approvals.grant(approval.id, "terminal")
 
 
-async def test_only_a_grant_can_be_consumed_and_only_once_by_two_servers(
-    approvals: ApprovalStore, elsewhere: ApprovalStore
-) -> None:
+async def test_grant_is_consumed_once_across_two_servers(approvals: ApprovalStore, other_server: ApprovalStore) -> None:
     approval = await _open(approvals)
     assert not await approvals.consume(approval)
     await approvals.grant(approval.id, "terminal")
@@ -158,19 +154,19 @@ async def test_only_a_grant_can_be_consumed_and_only_once_by_two_servers(
         async with anyio.create_task_group() as tasks:
             for _ in range(25):
                 tasks.start_soon(take, approvals)
-                tasks.start_soon(take, elsewhere)
+                tasks.start_soon(take, other_server)
     assert sum(taken) == 1
     assert len(taken) == 50
 
 
 @pytest.mark.parametrize("change", [{"digest": "d2"}, {"user_id": "user-2"}])
-async def test_a_grant_is_not_consumed_for_another_call(approvals: ApprovalStore, change: dict[str, str]) -> None:
+async def test_grant_is_not_consumed_for_another_call(approvals: ApprovalStore, change: dict[str, str]) -> None:
     approval = await _open(approvals)
     await approvals.grant(approval.id, "terminal")
     assert not await approvals.consume(replace(approval, **change))  # type: ignore[arg-type]
 
 
-async def test_the_first_outcome_stays(approvals: ApprovalStore) -> None:
+async def test_first_outcome_is_kept(approvals: ApprovalStore) -> None:
     approval = await _open(approvals)
     await approvals.finish(approval.id, '"too early"', ok=True, code="ok")
     await approvals.grant(approval.id, "terminal")
@@ -181,7 +177,7 @@ async def test_the_first_outcome_stays(approvals: ApprovalStore) -> None:
     assert (current.state, current.outcome) == ("done", '"first"')
 
 
-async def test_what_waits_is_listed_oldest_first_and_nothing_else(approvals: ApprovalStore, clock: Clock) -> None:
+async def test_only_waiting_approvals_are_listed_oldest_first(approvals: ApprovalStore, clock: Clock) -> None:
     late = await _open(approvals, digest="late")
     clock.advance(OPEN_SECONDS - 10)
     first = await _open(approvals, digest="first")
@@ -193,9 +189,7 @@ async def test_what_waits_is_listed_oldest_first_and_nothing_else(approvals: App
     assert late.id not in [i.id for i in await approvals.waiting()]
 
 
-async def test_a_grant_that_was_given_back_can_be_used_again_for_the_rest_of_its_time(
-    approvals: ApprovalStore, clock: Clock
-) -> None:
+async def test_returned_grant_can_be_used_for_its_remaining_time(approvals: ApprovalStore, clock: Clock) -> None:
     approval = await _open(approvals)
     await approvals.grant(approval.id, "terminal")
     for _ in range(2):
@@ -208,7 +202,7 @@ async def test_a_grant_that_was_given_back_can_be_used_again_for_the_rest_of_its
 
 
 @pytest.mark.parametrize("state", ["waiting", "refused", "done"])
-async def test_only_what_runs_can_be_given_back(approvals: ApprovalStore, state: str) -> None:
+async def test_only_an_executing_grant_can_be_returned(approvals: ApprovalStore, state: str) -> None:
     approval = await _open(approvals)
     if state == "refused":
         await approvals.refuse(approval.id, "terminal")
@@ -220,11 +214,11 @@ async def test_only_what_runs_can_be_given_back(approvals: ApprovalStore, state:
     assert (await _now(approvals, approval)).state == state
 
 
-# A pause
+# Cooldown
 
 
-async def _refused(approvals: ApprovalStore, clock: Clock, *after: float, tool: str = "pay") -> None:
-    """Refusals of a tool, each so many seconds after the one before."""
+async def _rejected(approvals: ApprovalStore, clock: Clock, *after: float, tool: str = "pay") -> None:
+    """Reject a tool several times, with these seconds between the rejections."""
     for seconds in after:
         clock.advance(seconds)
         approval = await approvals.open(
@@ -233,11 +227,11 @@ async def _refused(approvals: ApprovalStore, clock: Clock, *after: float, tool: 
         assert await approvals.refuse(approval.id, "dialog")
 
 
-async def test_after_three_refusals_in_ten_minutes_nobody_is_asked_for_fifteen(
+async def test_three_rejections_in_ten_minutes_start_a_fifteen_minute_cooldown(
     approvals: ApprovalStore, clock: Clock
 ) -> None:
     waiting = await _open(approvals, digest="waits since before")
-    await _refused(approvals, clock, 0, 300, 300)
+    await _rejected(approvals, clock, 0, 300, 300)
     until = clock.now + 15 * 60
     for seconds in (0, 1, 15 * 60 - 2):
         clock.advance(seconds)
@@ -250,34 +244,32 @@ async def test_after_three_refusals_in_ten_minutes_nobody_is_asked_for_fifteen(
     assert waiting.id not in [approval.id for approval in await approvals.waiting()]
 
 
-async def test_another_tool_another_state_or_fewer_refusals_do_not_pause(
+async def test_other_tool_other_state_or_fewer_rejections_start_no_cooldown(
     approvals: ApprovalStore, clock: Clock
 ) -> None:
-    await _refused(approvals, clock, 0, 0)
-    await _refused(approvals, clock, 0, 0, 0, tool="other")
+    await _rejected(approvals, clock, 0, 0)
+    await _rejected(approvals, clock, 0, 0, 0, tool="other")
     granted = await _open(approvals, digest="granted")
     await approvals.grant(granted.id, "terminal")
     await _open(approvals)
 
 
-async def test_refusals_that_are_further_apart_do_not_pause(approvals: ApprovalStore, clock: Clock) -> None:
-    await _refused(approvals, clock, 0, 301, 300, 301, 300)
+async def test_spread_out_rejections_start_no_cooldown(approvals: ApprovalStore, clock: Clock) -> None:
+    await _rejected(approvals, clock, 0, 301, 300, 301, 300)
     await _open(approvals)
 
 
-async def test_a_pause_does_not_keep_a_person_from_deciding_what_waits(approvals: ApprovalStore, clock: Clock) -> None:
+async def test_waiting_approvals_can_be_decided_during_a_cooldown(approvals: ApprovalStore, clock: Clock) -> None:
     waiting = await _open(approvals)
-    await _refused(approvals, clock, 0, 0, 0)
+    await _rejected(approvals, clock, 0, 0, 0)
     assert await approvals.grant(waiting.id, "terminal")
     assert await approvals.consume(waiting)
 
 
-# What nobody is asked about
+# Calls without an approval
 
 
-async def test_what_the_policy_allows_is_taken_at_once_and_no_one_is_asked(
-    approvals: ApprovalStore, guard: Guard
-) -> None:
+async def test_allowed_call_is_consumed_immediately_without_a_person(approvals: ApprovalStore, guard: Guard) -> None:
     call_request = CallRequest("pay", ActionClass.MONEY, "user-1", "d1")
     first, second = [
         await approvals.open_granted(call_request, ApprovalDetails("Pay?", amount_cents=5), "policy") for _ in range(2)
@@ -293,8 +285,8 @@ async def test_what_the_policy_allows_is_taken_at_once_and_no_one_is_asked(
     ]
 
 
-async def test_refusals_of_a_person_do_not_pause_what_the_policy_allows(approvals: ApprovalStore, clock: Clock) -> None:
-    await _refused(approvals, clock, 0, 0, 0)
+async def test_cooldown_does_not_affect_allowed_calls(approvals: ApprovalStore, clock: Clock) -> None:
+    await _rejected(approvals, clock, 0, 0, 0)
     await approvals.open_granted(
         CallRequest("pay", ActionClass.MONEY, "user-1", "d1"), ApprovalDetails("Pay?"), "policy"
     )
@@ -305,7 +297,7 @@ async def test_refusals_of_a_person_do_not_pause_what_the_policy_allows(approval
 
 @pytest.fixture
 def limited(store: Store, clock: Clock) -> Guard:
-    """At most 1,000 cents a day."""
+    """Return approvals with a limit of 1,000 cents a day."""
     policy = replace(default_policy("embedded", read_only=False), limits=Limits(per_day_cents=1000))
     return build_guard(store, policy, clock=clock)
 
@@ -314,7 +306,7 @@ def _paying(digest: str, cents: int) -> tuple[CallRequest, ApprovalDetails]:
     return CallRequest("pay", ActionClass.MONEY, "user-1", digest), ApprovalDetails("Pay?", amount_cents=cents)
 
 
-async def test_a_limit_is_judged_when_the_person_is_asked(limited: Guard, store: Store) -> None:
+async def test_limit_is_checked_when_the_approval_is_requested(limited: Guard, store: Store) -> None:
     await limited.approvals.open(*_paying("d1", 600))
     with pytest.raises(LimitExceeded, match=r"withdrawals\.per_day_cents"):
         await limited.approvals.open(*_paying("d2", 401))
@@ -322,13 +314,13 @@ async def test_a_limit_is_judged_when_the_person_is_asked(limited: Guard, store:
     assert len(await limited.approvals.waiting()) == 2
 
 
-async def test_a_limit_is_judged_again_when_the_grant_is_used_and_the_grant_stays(limited: Guard, store: Store) -> None:
+async def test_limit_is_checked_again_when_the_grant_is_used_and_keeps_it(limited: Guard, store: Store) -> None:
     approvals = limited.approvals
     first, second = await approvals.open(*_paying("d1", 500)), await approvals.open(*_paying("d2", 500))
     for approval in (first, second):
         await approvals.grant(approval.id, "terminal")
     assert await approvals.consume(first)
-    # As by another server whose policy allows more: what is spent now is above what this one allows.
+    # Another server with a higher limit has spent more than this one allows.
     await store.run(lambda db: db.execute("UPDATE approvals SET amount_cents = 501 WHERE id = ?", (first.id,)))
     with pytest.raises(LimitExceeded, match=r"withdrawals\.per_day_cents"):
         await approvals.consume(second)
@@ -338,7 +330,7 @@ async def test_a_limit_is_judged_again_when_the_grant_is_used_and_the_grant_stay
     assert await approvals.consume(second)
 
 
-async def test_of_many_at_once_no_more_than_the_limit_are_taken(limited: Guard) -> None:
+async def test_concurrent_consumption_stays_within_the_limit(limited: Guard) -> None:
     taken: list[str] = []
 
     async def pay(number: int) -> None:
@@ -355,7 +347,7 @@ async def test_of_many_at_once_no_more_than_the_limit_are_taken(limited: Guard) 
 # The audit
 
 
-async def test_each_change_of_a_row_has_its_line_and_stands_or_falls_with_it(
+async def test_each_change_has_an_audit_row_in_the_same_transaction(
     approvals: ApprovalStore, guard: Guard, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     approval = await _open(approvals)

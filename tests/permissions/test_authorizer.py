@@ -38,17 +38,17 @@ async def _asked(authorizer: Authorizer) -> Approval:
     return authorization.approval
 
 
-async def test_the_gate_answers_with_the_policys_rule(authorizer: Authorizer) -> None:
+async def test_authorizer_returns_the_policys_rule(authorizer: Authorizer) -> None:
     assert authorizer.rule(ActionClass.READ, "look") is Rule.ALLOW
     assert authorizer.rule(ActionClass.MONEY, "pay") is Rule.ASK
 
 
-async def test_an_id_alone_lets_nothing_run(authorizer: Authorizer) -> None:
+async def test_id_alone_authorizes_nothing(authorizer: Authorizer) -> None:
     approval = await _asked(authorizer)
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "waiting"
 
 
-async def test_a_grant_runs_once_and_then_gives_its_first_outcome(
+async def test_grant_runs_once_and_then_returns_its_first_outcome(
     authorizer: Authorizer, approvals: ApprovalStore
 ) -> None:
     approval = await _asked(authorizer)
@@ -70,7 +70,7 @@ async def test_a_grant_runs_once_and_then_gives_its_first_outcome(
         replace(DEMAND, tool="close"),
     ],
 )
-async def test_a_granted_id_is_worth_nothing_to_another_call(
+async def test_granted_id_does_not_authorize_another_call(
     authorizer: Authorizer, approvals: ApprovalStore, other: CallRequest
 ) -> None:
     approval = await _asked(authorizer)
@@ -79,12 +79,12 @@ async def test_a_granted_id_is_worth_nothing_to_another_call(
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
 
 
-async def test_an_id_that_was_never_given_is_a_mismatch(authorizer: Authorizer) -> None:
+async def test_unknown_id_is_a_mismatch(authorizer: Authorizer) -> None:
     assert await authorizer.resume(DEMAND, "0" * 32) == Authorization("mismatch")
 
 
 @pytest.mark.parametrize("granted", [False, True])
-async def test_what_was_not_used_in_time_has_expired(
+async def test_unused_approval_expires(
     authorizer: Authorizer, approvals: ApprovalStore, clock: Clock, granted: bool
 ) -> None:
     approval = await _asked(authorizer)
@@ -95,21 +95,21 @@ async def test_what_was_not_used_in_time_has_expired(
     assert (await authorizer.decide(approval, yes=True)).verdict == "expired"
 
 
-async def test_a_no_stays_a_no(authorizer: Authorizer) -> None:
+async def test_rejection_is_final_for_the_call(authorizer: Authorizer) -> None:
     approval = await _asked(authorizer)
     assert (await authorizer.decide(approval, yes=False)).verdict == "refused"
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "refused"
     assert (await authorizer.decide(approval, yes=True)).verdict == "refused"
 
 
-async def test_a_yes_beside_a_yes_elsewhere_runs_once(authorizer: Authorizer, approvals: ApprovalStore) -> None:
+async def test_two_concurrent_approvals_run_once(authorizer: Authorizer, approvals: ApprovalStore) -> None:
     approval = await _asked(authorizer)
     await approvals.grant(approval.id, "terminal")
     assert (await authorizer.decide(approval, yes=True)).verdict == "run"
     assert (await authorizer.decide(approval, yes=True)).verdict == "running"
 
 
-async def test_a_second_yes_after_the_end_gives_the_first_outcome(authorizer: Authorizer) -> None:
+async def test_approval_after_the_end_returns_the_first_outcome(authorizer: Authorizer) -> None:
     approval = await _asked(authorizer)
     assert (await authorizer.decide(approval, yes=True)).verdict == "run"
     await authorizer.finish(approval, '{"failed": true}', ok=False, code="partner.rejected")
@@ -120,7 +120,9 @@ async def test_a_second_yes_after_the_end_gives_the_first_outcome(authorizer: Au
 
 
 @pytest.mark.parametrize("by_decision", [True, False])
-async def test_of_fifty_at_once_one_runs(authorizer: Authorizer, approvals: ApprovalStore, by_decision: bool) -> None:
+async def test_one_of_fifty_concurrent_calls_runs(
+    authorizer: Authorizer, approvals: ApprovalStore, by_decision: bool
+) -> None:
     approval = await _asked(authorizer)
     if not by_decision:
         await approvals.grant(approval.id, "terminal")
@@ -139,7 +141,7 @@ async def test_of_fifty_at_once_one_runs(authorizer: Authorizer, approvals: Appr
     assert sorted(verdicts) == ["run"] + ["running"] * 49
 
 
-async def test_the_operators_standing_yes_runs_at_once_and_is_on_record(store: Store, approvals: ApprovalStore) -> None:
+async def test_operator_approved_call_runs_immediately_and_is_recorded(store: Store, approvals: ApprovalStore) -> None:
     authorizer = build_guard(store, default_policy("embedded", read_only=False), standing_yes=True).authorizer
     authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?"))
     assert authorization.verdict == "run"

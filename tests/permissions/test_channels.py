@@ -1,4 +1,4 @@
-"""Each way of a decision, and what it is worth: by the policy, by the passphrase, and by the intent itself."""
+"""Approval channels: which may approve, by the policy, the passphrase and the approval itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def policy(environment: str = "sandbox", **more: Any) -> Policy:
 
 
 async def secured(store: Store, clock: Clock, environment: str = "sandbox", **more: Any) -> Guard:
-    """A guard whose passphrase is set."""
+    """Return a guard whose passphrase is set."""
     guard = build_guard(store, policy(environment, **more), clock=clock)
     assert await guard.passphrase.set(RIGHT) == "right"
     return guard
@@ -75,7 +75,7 @@ GRANTS: list[Any] = [
 
 
 @pytest.mark.parametrize(("environment", "action_class", "sink", "channels"), GRANTS)
-async def test_only_the_ways_of_the_policy_grant(
+async def test_only_the_policys_channels_can_approve(
     environment: str, action_class: ActionClass, sink: str | None, channels: set[Channel], store: Store, clock: Clock
 ) -> None:
     sinks = frozenset({"none", "page", "sealed", "model"})
@@ -93,7 +93,7 @@ async def test_only_the_ways_of_the_policy_grant(
 
 
 @pytest.mark.parametrize("channel", ALL_WAYS)
-async def test_without_a_passphrase_set_no_way_decides_outside_embedded(
+async def test_without_a_passphrase_no_channel_approves_outside_embedded(
     channel: Channel, store: Store, clock: Clock
 ) -> None:
     guard = build_guard(store, policy("sandbox"), clock=clock)
@@ -115,7 +115,7 @@ async def test_without_a_passphrase_set_no_way_decides_outside_embedded(
 
 @pytest.mark.parametrize("channel", ["desk", "terminal"])
 @pytest.mark.parametrize("given", [None, WRONG, Secret("")])
-async def test_desk_and_terminal_decide_nothing_without_the_right_passphrase(
+async def test_desk_and_terminal_require_the_right_passphrase(
     channel: Channel, given: Secret | None, store: Store, clock: Clock
 ) -> None:
     guard = await secured(store, clock)
@@ -130,14 +130,14 @@ async def test_desk_and_terminal_decide_nothing_without_the_right_passphrase(
     assert await state(guard, approval) == "waiting"
 
 
-async def test_in_embedded_nobody_needs_a_passphrase_even_where_one_is_set(store: Store, clock: Clock) -> None:
+async def test_embedded_requires_no_passphrase_even_if_one_is_set(store: Store, clock: Clock) -> None:
     guard = await secured(store, clock, "embedded")
     for channel in ALL_WAYS[:3]:
         assert await guard.channels.grant((await ask(guard, digest=channel)).id, channel) == "granted"
     assert await guard.channels.check_passphrase(None) == "granted"
 
 
-async def test_the_passphrase_is_not_looked_at_for_what_can_not_be_decided_anyway(store: Store, clock: Clock) -> None:
+async def test_passphrase_is_not_checked_for_an_undecidable_approval(store: Store, clock: Clock) -> None:
     guard = await secured(store, clock)
     page = await ask(guard, only="page", sink="page", action_class=ActionClass.REVEAL)
     for _ in range(10):
@@ -147,7 +147,7 @@ async def test_the_passphrase_is_not_looked_at_for_what_can_not_be_decided_anywa
 
 
 @pytest.mark.parametrize(("only", "sink"), [("page", "page"), ("form", None)])
-async def test_what_its_own_page_does_is_granted_there_alone_and_begun_in_the_same_moment(
+async def test_page_approval_is_granted_only_there_and_begins_immediately(
     only: Any, sink: str | None, store: Store, clock: Clock
 ) -> None:
     guard = await secured(store, clock)
@@ -161,7 +161,7 @@ async def test_what_its_own_page_does_is_granted_there_alone_and_begun_in_the_sa
     assert await state(guard, approval) == "executing"
 
 
-async def test_an_ordinary_intent_is_not_taken_by_a_page(store: Store, clock: Clock) -> None:
+async def test_page_does_not_take_an_ordinary_approval(store: Store, clock: Clock) -> None:
     guard = await secured(store, clock)
     approval = await ask(guard)
     assert await guard.channels.grant_and_consume(approval.id, "page", RIGHT) == "not_allowed"
@@ -169,7 +169,7 @@ async def test_an_ordinary_intent_is_not_taken_by_a_page(store: Store, clock: Cl
     assert await state(guard, approval) == "waiting"
 
 
-async def test_a_form_needs_the_passphrase_of_whoever_sends_it(store: Store, clock: Clock) -> None:
+async def test_form_requires_the_passphrase(store: Store, clock: Clock) -> None:
     guard = await secured(store, clock)
     approval = await ask(guard, ActionClass.IDENTITY, only="form")
     assert await guard.channels.grant_and_consume(approval.id, "form", WRONG) == "wrong"
@@ -177,10 +177,10 @@ async def test_a_form_needs_the_passphrase_of_whoever_sends_it(store: Store, clo
     assert await state(guard, approval) == "waiting"
 
 
-async def test_a_limit_that_is_used_up_meanwhile_bars_a_page_and_leaves_it_waiting(store: Store, clock: Clock) -> None:
+async def test_limit_reached_meanwhile_blocks_a_page_and_keeps_it_waiting(store: Store, clock: Clock) -> None:
     guard = await secured(store, clock, limits=Limits(reveals_per_card_per_day=1, unbounded_cards=True))
     first = await ask(guard, ActionClass.REVEAL, digest="d1", only="page", sink="page", card_id="card-1")
-    # Opened beside it, as by a server that did not see it.
+    # Opened concurrently, as by a server that did not see the first.
     await store.run(lambda db: db.execute("UPDATE approvals SET card_id = 'card-2' WHERE id = ?", (first.id,)))
     second = await ask(guard, ActionClass.REVEAL, digest="d2", only="page", sink="page", card_id="card-1")
     await store.run(lambda db: db.execute("UPDATE approvals SET card_id = 'card-1' WHERE id = ?", (first.id,)))
@@ -190,7 +190,7 @@ async def test_a_limit_that_is_used_up_meanwhile_bars_a_page_and_leaves_it_waiti
     assert await guard.channels.grant_and_consume(first.id, "page") == "granted"
 
 
-async def test_another_policy_ends_what_waits(store: Store, clock: Clock) -> None:
+async def test_policy_change_ends_waiting_approvals(store: Store, clock: Clock) -> None:
     guard = await secured(store, clock)
     waiting, granted = await ask(guard, digest="d1"), await ask(guard, digest="d2")
     assert await guard.channels.grant(granted.id, "terminal", RIGHT) == "granted"
@@ -205,6 +205,6 @@ async def test_another_policy_ends_what_waits(store: Store, clock: Clock) -> Non
     assert (await other.authorizer.resume(call_request[1], granted.id)).verdict == "expired"
     assert not await other.approvals.consume(granted)
     assert (await ask(other, digest="d1")).id != waiting.id
-    # Under its own policy it goes on as before.
+    # Under its own policy it continues.
     assert (await guard.authorizer.resume(call_request[1], granted.id)).verdict == "run"
     assert await guard.channels.grant(waiting.id, "terminal", RIGHT) == "granted"

@@ -1,4 +1,4 @@
-"""What was paid out day by day."""
+"""Totals paid out per day."""
 
 from __future__ import annotations
 
@@ -23,12 +23,10 @@ async def paid(guard: Guard, cents: int, outcome: str | None, *, ok: bool = True
         await guard.approvals.finish(approval.id, outcome, ok=ok, code="x")
 
 
-async def test_what_left_or_may_have_left_counts_for_its_day_and_what_may_still_for_today(
-    guard: Guard, clock: Clock
-) -> None:
+async def test_possible_payments_count_for_their_day_and_pending_ones_for_today(guard: Guard, clock: Clock) -> None:
     clock.now = 20_000 * DAY_SECONDS + 10.0
     await paid(guard, 100, "{}")
-    await paid(guard, 20, None)  # begun, and nobody knows
+    await paid(guard, 20, None)  # begun, outcome unknown
     await paid(guard, 3, '{"code": "outcome.unknown"}', ok=False)
     await paid(guard, 1_000, '{"code": "partner.rejected"}', ok=False)  # known not to have left
     clock.advance(2 * DAY_SECONDS)

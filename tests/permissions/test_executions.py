@@ -23,8 +23,8 @@ POLICY = default_policy("embedded", read_only=False)
 
 
 @pytest.fixture
-async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
-    """Another server on the same folder."""
+async def other_server(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
+    """Return the guard of another server on the same folder."""
     other = Store(tmp_path / "state")
     found = build_guard(other, POLICY, clock=clock)
     yield found
@@ -47,26 +47,26 @@ async def _now(guard: Guard, approval: Approval) -> Approval:
     return current
 
 
-async def test_it_runs_as_long_as_the_process_that_took_it_lives(guard: Guard, elsewhere: Guard, clock: Clock) -> None:
+async def test_execution_lasts_as_long_as_its_process(guard: Guard, other_server: Guard, clock: Clock) -> None:
     approval = await _taken(guard)
     clock.advance(10 * EXECUTION_SECONDS)
-    assert [one.approvals.running(approval) for one in (guard, elsewhere)] == [True, True]
-    assert await elsewhere.approvals.executions.interrupted() == []
-    # What the system does for a process that is gone.
+    assert [one.approvals.running(approval) for one in (guard, other_server)] == [True, True]
+    assert await other_server.approvals.executions.interrupted() == []
+    # The system does this for a process that is gone.
     guard.locks.close()
-    assert [one.approvals.running(approval) for one in (guard, elsewhere)] == [False, False]
-    assert await elsewhere.approvals.executions.interrupted() == [approval]
+    assert [one.approvals.running(approval) for one in (guard, other_server)] == [False, False]
+    assert await other_server.approvals.executions.interrupted() == [approval]
 
 
-async def test_what_a_process_gave_up_runs_no_more_for_anybody(guard: Guard, elsewhere: Guard) -> None:
+async def test_released_execution_is_interrupted_for_every_server(guard: Guard, other_server: Guard) -> None:
     left, other = [await _taken(guard, digest) for digest in ("d1", "d2")]
     await guard.approvals.executions.release(left.id)
-    for one in (guard, elsewhere):
+    for one in (guard, other_server):
         assert not one.approvals.running(await _now(one, left))
         assert one.approvals.running(await _now(one, other))
 
 
-async def test_what_was_given_up_is_known_here_even_where_the_disk_is_full(
+async def test_release_is_known_locally_even_with_a_full_disk(
     guard: Guard, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     approval = await _taken(guard)
@@ -82,9 +82,9 @@ async def test_what_was_given_up_is_known_here_even_where_the_disk_is_full(
     assert guard.approvals.running(await _now(guard, approval))
 
 
-async def test_of_many_who_would_take_it_over_one_does(guard: Guard, elsewhere: Guard) -> None:
+async def test_one_of_many_takes_over_an_interrupted_call(guard: Guard, other_server: Guard) -> None:
     approval = await _taken(guard)
-    assert await elsewhere.approvals.executions.take_over(approval.id) is None
+    assert await other_server.approvals.executions.take_over(approval.id) is None
     await guard.approvals.executions.release(approval.id)
     taken: list[Guard] = []
 
@@ -96,22 +96,22 @@ async def test_of_many_who_would_take_it_over_one_does(guard: Guard, elsewhere: 
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(take, guard)
-                tasks.start_soon(take, elsewhere)
+                tasks.start_soon(take, other_server)
     assert len(taken) == 1
-    assert [one.approvals.running(await _now(one, approval)) for one in (guard, elsewhere)] == [True, True]
+    assert [one.approvals.running(await _now(one, approval)) for one in (guard, other_server)] == [True, True]
 
 
-async def test_what_was_given_back_elsewhere_and_taken_anew_runs(guard: Guard, elsewhere: Guard) -> None:
+async def test_grant_returned_and_consumed_elsewhere_is_executing(guard: Guard, other_server: Guard) -> None:
     approval = await _taken(guard)
     await guard.approvals.executions.release(approval.id)
-    await elsewhere.approvals.return_grant(approval.id)
+    await other_server.approvals.return_grant(approval.id)
     assert await guard.approvals.consume(approval)
     assert guard.approvals.running(await _now(guard, approval))
     assert await guard.approvals.executions.take_over(approval.id) is None
 
 
 @pytest.mark.parametrize("ok", [True, False])
-async def test_what_has_its_outcome_is_taken_over_by_nobody(guard: Guard, ok: bool) -> None:
+async def test_finished_call_is_not_taken_over(guard: Guard, ok: bool) -> None:
     approval = await _taken(guard)
     await guard.approvals.finish(approval.id, "{}", ok=ok, code="ok")
     guard.locks.close()
@@ -119,14 +119,12 @@ async def test_what_has_its_outcome_is_taken_over_by_nobody(guard: Guard, ok: bo
     assert await guard.approvals.executions.interrupted() == []
 
 
-async def test_what_was_taken_before_there_were_owners_goes_by_its_age(
-    guard: Guard, store: Store, clock: Clock
-) -> None:
+async def test_row_without_an_owner_is_judged_by_its_age(guard: Guard, store: Store, clock: Clock) -> None:
     approval = await _taken(guard)
     await store.run(lambda db: db.execute("UPDATE approvals SET owner = NULL"))
     old = await _now(guard, approval)
     assert guard.approvals.running(old)
     clock.advance(EXECUTION_SECONDS + 1)
     assert not guard.approvals.running(old)
-    # That the journal holds nothing of it proves nothing.
+    # An empty journal proves nothing about it.
     assert await guard.approvals.executions.take_over(approval.id) is None

@@ -191,22 +191,20 @@ def _card(cents: int | None = None, period: str | None = None) -> ApprovalDetail
         (Limits(max_limit_cents={}), ApprovalDetails("Lock it?", card_id="card-1"), None),
     ],
 )
-def test_a_card_keeps_to_the_limit_of_its_period_and_has_one(
-    limits: Limits, details: ApprovalDetails, broken: str | None
-) -> None:
+def test_card_has_a_limit_within_its_periods_cap(limits: Limits, details: ApprovalDetails, broken: str | None) -> None:
     assert Book(limits).run(details) == broken
 
 
 # Withdrawals
 
 
-def test_one_withdrawal_keeps_to_the_limit_of_a_call() -> None:
+def test_single_withdrawal_respects_the_per_call_limit() -> None:
     book = Book(Limits(per_call_cents=100))
     assert book.run(_out(101)) == "withdrawals.per_call_cents"
     assert book.run(_out(100)) is None
 
 
-def test_a_days_withdrawals_of_all_users_keep_to_one_sum() -> None:
+def test_daily_withdrawals_of_all_users_share_a_cap() -> None:
     book = Book(Limits(per_day_cents=100))
     assert book.run(_out(60), "ann") is None
     assert book.run(_out(41), "bob") == "withdrawals.per_day_cents"
@@ -215,14 +213,14 @@ def test_a_days_withdrawals_of_all_users_keep_to_one_sum() -> None:
     assert book.run(_out(100)) is None
 
 
-def test_each_user_has_a_sum_for_the_day() -> None:
+def test_each_user_has_a_daily_cap() -> None:
     book = Book(Limits(per_user_day_cents=100))
     assert book.run(_out(100), "ann") is None
     assert book.run(_out(1), "ann") == "withdrawals.per_user_day_cents"
     assert book.run(_out(100), "bob") is None
 
 
-def test_what_waits_counts_until_it_is_refused_or_too_late() -> None:
+def test_waiting_approval_counts_until_rejected_or_expired() -> None:
     book = Book(Limits(per_day_cents=100))
     waiting = book.open(_out(100))
     assert book.open(_out(1)) == "withdrawals.per_day_cents"
@@ -235,7 +233,7 @@ def test_what_waits_counts_until_it_is_refused_or_too_late() -> None:
 
 
 @pytest.mark.parametrize(("code", "counts"), [("kyc.not_approved", False), ("outcome.unknown", True), (None, True)])
-def test_what_failed_counts_only_while_nobody_knows_how(code: str | None, counts: bool) -> None:
+def test_failed_call_counts_only_while_its_outcome_is_unknown(code: str | None, counts: bool) -> None:
     book = Book(Limits(per_day_cents=100))
     tried = book.open(_out(100))
     book.move(tried, "granted", "waiting")
@@ -244,7 +242,7 @@ def test_what_failed_counts_only_while_nobody_knows_how(code: str | None, counts
     assert (book.open(_out(1)) == "withdrawals.per_day_cents") is counts
 
 
-def test_a_yes_given_before_midnight_counts_for_the_day_on_which_it_is_used() -> None:
+def test_grant_from_before_midnight_counts_on_the_day_of_use() -> None:
     book = Book(Limits(per_day_cents=100), now=NOON + DAY_SECONDS / 2 - 60)
     asked = book.open(_out(100))
     book.move(asked, "granted", "waiting")
@@ -253,7 +251,7 @@ def test_a_yes_given_before_midnight_counts_for_the_day_on_which_it_is_used() ->
     assert book.open(_out(1)) == "withdrawals.per_day_cents"
 
 
-def test_a_grant_that_no_longer_fits_is_not_used() -> None:
+def test_grant_over_the_limit_is_not_used() -> None:
     book = Book(Limits(per_day_cents=100))
     asked = book.open(_out(60))
     book.move(asked, "granted", "waiting")
@@ -278,29 +276,29 @@ def test_a_grant_that_no_longer_fits_is_not_used() -> None:
         (None, False),
     ],
 )
-def test_money_goes_only_where_the_policy_names_the_place_whole(wanted: Destination | None, there: bool) -> None:
+def test_money_goes_only_to_exactly_listed_destinations(wanted: Destination | None, there: bool) -> None:
     book = Book(Limits(destinations=frozenset({HOME, Destination("XRP", "xrp", "rAbc", "12")})))
     assert book.run(_out(1, wanted)) == (None if there else "withdrawals.destinations")
 
 
-def test_an_empty_list_of_destinations_lets_nothing_out() -> None:
+def test_empty_destination_list_blocks_every_withdrawal() -> None:
     assert Book(Limits(destinations=frozenset())).run(_out(1)) == "withdrawals.destinations"
 
 
 # Rates
 
 
-def test_a_person_is_asked_so_many_times_a_minute() -> None:
+def test_approval_requests_are_limited_per_minute() -> None:
     book = Book(Limits(asks_per_minute=2))
     names = [book.open(_card(1, "allTime")) for _ in range(3)]
     assert names[2] == "rates.asks_per_minute"
     book.move(names[0], "granted", "waiting")
-    assert book.consume(names[0]) is None, "who was asked in time is not asked again"
+    assert book.consume(names[0]) is None, "an existing approval must not count again"
     book.now += 60
     assert "." not in book.open(_card(1, "allTime"))
 
 
-def test_what_the_policy_allows_asks_nobody() -> None:
+def test_allowed_calls_do_not_count_as_approval_requests() -> None:
     book = Book(Limits(asks_per_minute=1), rules=dict.fromkeys(ActionClass, Rule.ALLOW))
     names = [book.open(_card(1, "allTime")) for _ in range(5)]
     assert not any("." in name for name in names)
@@ -309,11 +307,11 @@ def test_what_the_policy_allows_asks_nobody() -> None:
     assert "." not in book.open(_card(1, "allTime"))
 
 
-def test_so_much_is_changed_in_an_hour_and_reading_is_free() -> None:
+def test_changes_are_limited_per_hour_and_reads_are_free() -> None:
     book = Book(Limits(mutations_per_hour=2))
     for action_class in (ActionClass.WRITE, ActionClass.READ, ActionClass.READ, ActionClass.MONEY):
         book.audited(action_class)
-    book.audited(ActionClass.MONEY, None)  # refused, or waiting: nothing was changed
+    book.audited(ActionClass.MONEY, None)  # rejected or waiting: nothing changed
     write = CallRequest("create_deposit", ActionClass.WRITE, "user-1", "digest")
     assert book.judge(write, ApprovalDetails("?")) == "rates.mutations_per_hour"
     assert book.judge(CallRequest("status", ActionClass.READ, "", "digest"), ApprovalDetails("?")) is None
@@ -321,7 +319,7 @@ def test_so_much_is_changed_in_an_hour_and_reading_is_free() -> None:
     assert book.judge(write, ApprovalDetails("?")) is None
 
 
-def test_a_card_is_shown_so_many_times_a_day() -> None:
+def test_reveals_are_limited_per_day() -> None:
     book = Book(Limits(reveals_per_card_per_day=1))
     shown = ApprovalDetails("?", card_id="card-1", sink="page")
     assert book.run(shown, action_class=ActionClass.REVEAL) is None
@@ -331,14 +329,14 @@ def test_a_card_is_shown_so_many_times_a_day() -> None:
     assert book.run(shown, action_class=ActionClass.REVEAL) is None
 
 
-def test_a_sink_that_the_policy_does_not_name_shows_nothing() -> None:
+def test_unlisted_sink_reveals_nothing() -> None:
     assert Book(Limits()).run(ApprovalDetails("?", sink="model"), action_class=ActionClass.REVEAL) == "reveal.sinks"
 
 
 # The clock
 
 
-def test_a_clock_set_back_more_than_five_minutes_stops_everything_but_reading() -> None:
+def test_clock_set_back_over_five_minutes_blocks_all_but_reads() -> None:
     book = Book(Limits(per_day_cents=100))
     assert book.run(_out(100)) is None
     book.now -= 300
@@ -349,17 +347,17 @@ def test_a_clock_set_back_more_than_five_minutes_stops_everything_but_reading() 
         assert broken == (None if action_class is ActionClass.READ else CLOCK_SET_BACK)
 
 
-def test_the_audits_rows_tell_the_time_too() -> None:
+def test_audit_rows_also_detect_a_clock_set_back() -> None:
     book = Book(Limits())
     book.audited(ActionClass.READ)
     book.now -= 301
     assert book.open(_card(1, "allTime")) == CLOCK_SET_BACK
 
 
-# What is left
+# Budgets
 
 
-def test_budgets_say_what_is_left_of_each_limit() -> None:
+def test_budgets_show_the_remainder_of_each_limit() -> None:
     limits = Limits(
         max_limit_cents={"per30DayPeriod": 500},
         per_call_cents=80,
@@ -390,7 +388,7 @@ def test_without_limits_there_are_no_budgets() -> None:
     assert budgets(book.db, book.policy(), book.now) == ()
 
 
-# Any order of things
+# Random sequences
 
 CAP, USER_CAP = 100, 70
 
@@ -456,11 +454,11 @@ TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
-# The guard itself, over one folder that two servers share
+# Two servers that share a folder
 
 
 @pytest.mark.anyio
-async def test_of_many_calls_in_two_servers_no_more_begin_than_the_day_allows(tmp_path: Path) -> None:
+async def test_concurrent_calls_in_two_servers_stay_within_the_daily_cap(tmp_path: Path) -> None:
     policy = Policy(ASK, limits=Limits(per_day_cents=100, mutations_per_hour=8))
     stores = [Store(tmp_path / "state") for _ in range(2)]
     guards = [build_guard(store, policy) for store in stores]

@@ -1,4 +1,4 @@
-"""The passphrase: kept as a verifier, tried five times, locked for fifteen minutes, and shared by processes."""
+"""The passphrase: stored as a verifier, locked for fifteen minutes after five wrong tries, shared by processes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ WRONG = Secret("wrong horse battery")
 
 @pytest.fixture
 async def passphrase(guard: Guard) -> Passphrase:
-    """A passphrase that is set."""
+    """Return a passphrase that is set."""
     assert await guard.passphrase.set(RIGHT) == "right"
     return guard.passphrase
 
 
 @pytest.fixture
-async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Passphrase]:
-    """The same passphrase as another process on the same folder sees it."""
+async def other_process(tmp_path: Path, clock: Clock) -> AsyncIterator[Passphrase]:
+    """Return the passphrase as another process on the same folder sees it."""
     other = Store(tmp_path / "state")
     yield build_guard(other, default_policy("embedded", read_only=False), clock=clock).passphrase
     await other.close()
@@ -44,13 +44,13 @@ async def try_wrong(passphrase: Passphrase, times: int) -> list[str]:
     return [await passphrase.check(WRONG, "terminal") for _ in range(times)]
 
 
-async def test_until_it_is_set_nothing_is_right(guard: Guard) -> None:
+async def test_no_passphrase_is_right_before_one_is_set(guard: Guard) -> None:
     assert not await guard.passphrase.is_set()
     assert await guard.passphrase.verifier() is None
     assert await guard.passphrase.check(RIGHT, "terminal") == "unset"
 
 
-async def test_the_one_that_was_set_is_right_and_no_other(passphrase: Passphrase, clock: Clock) -> None:
+async def test_only_the_set_passphrase_is_right(passphrase: Passphrase, clock: Clock) -> None:
     assert await passphrase.is_set()
     assert await passphrase.check(RIGHT, "terminal") == "right"
     verifier = await passphrase.verifier()
@@ -61,7 +61,7 @@ async def test_the_one_that_was_set_is_right_and_no_other(passphrase: Passphrase
         assert await passphrase.check(Secret(other), "desk") == "wrong"
 
 
-async def test_only_a_verifier_is_kept_in_a_file_for_this_user_alone(passphrase: Passphrase, store: Store) -> None:
+async def test_only_a_verifier_is_stored_in_a_private_file(passphrase: Passphrase, store: Store) -> None:
     text = passphrase.path.read_text(encoding="ascii")
     assert set(json.loads(text)) == {"salt", "key", "set_at"}
     assert stat.S_IMODE(passphrase.path.stat().st_mode) == 0o600
@@ -80,13 +80,13 @@ async def test_equal_passphrases_have_different_verifiers(passphrase: Passphrase
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 201, 100_000])
-async def test_one_that_is_too_short_or_too_long_is_not_set(guard: Guard, length: int) -> None:
+async def test_too_short_or_too_long_passphrase_is_rejected(guard: Guard, length: int) -> None:
     with pytest.raises(ValueError, match="8 to 200 characters"):
         await guard.passphrase.set(Secret("x" * length))
     assert not await guard.passphrase.is_set()
 
 
-async def test_it_is_changed_with_the_old_one_alone(passphrase: Passphrase, guard: Guard) -> None:
+async def test_change_requires_the_old_passphrase(passphrase: Passphrase, guard: Guard) -> None:
     for old in (None, WRONG, Secret("")):
         assert await passphrase.set(WRONG, old) == "wrong"
     assert await passphrase.check(RIGHT, "terminal") == "right"
@@ -99,13 +99,13 @@ async def test_it_is_changed_with_the_old_one_alone(passphrase: Passphrase, guar
     ]
 
 
-async def test_five_wrong_tries_lock_it_for_fifteen_minutes_and_the_right_one_is_not_looked_at(
+async def test_five_wrong_tries_lock_it_without_checking_further_tries(
     passphrase: Passphrase, clock: Clock, guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await try_wrong(passphrase, 5) == ["wrong"] * 4 + ["locked"]
     assert await passphrase.locked()
     with monkeypatch.context() as patched:
-        # Whoever looks at a try now fails.
+        # Any check of a try now fails.
         patched.setattr(module, "_derive", None)
         for given in (RIGHT, WRONG):
             assert await passphrase.check(given, "terminal") == "locked"
@@ -118,9 +118,7 @@ async def test_five_wrong_tries_lock_it_for_fifteen_minutes_and_the_right_one_is
     assert [row.code for row in await guard.audit.rows(kind="alarm")] == ["passphrase.locked"]
 
 
-async def test_the_lock_lasts_fifteen_minutes_from_the_fifth_however_slowly_they_came(
-    passphrase: Passphrase, clock: Clock
-) -> None:
+async def test_lock_lasts_fifteen_minutes_from_the_fifth_try(passphrase: Passphrase, clock: Clock) -> None:
     for _ in range(4):
         assert await passphrase.check(WRONG, "desk") == "wrong"
         clock.advance(200)
@@ -131,21 +129,21 @@ async def test_the_lock_lasts_fifteen_minutes_from_the_fifth_however_slowly_they
     assert await passphrase.check(RIGHT, "desk") == "right"
 
 
-async def test_tries_further_apart_than_that_do_not_lock(passphrase: Passphrase, clock: Clock) -> None:
+async def test_spread_out_tries_do_not_lock(passphrase: Passphrase, clock: Clock) -> None:
     for _ in range(3 * MAX_TRIES):
         assert await passphrase.check(WRONG, "terminal") == "wrong"
         clock.advance(LOCK_SECONDS / (MAX_TRIES - 1))
 
 
-async def test_two_processes_share_the_count(passphrase: Passphrase, elsewhere: Passphrase) -> None:
+async def test_two_processes_share_the_count(passphrase: Passphrase, other_process: Passphrase) -> None:
     assert await try_wrong(passphrase, 3) == ["wrong"] * 3
-    assert await try_wrong(elsewhere, 2) == ["wrong", "locked"]
+    assert await try_wrong(other_process, 2) == ["wrong", "locked"]
     assert await passphrase.check(RIGHT, "terminal") == "locked"
-    assert await elsewhere.check(RIGHT, "terminal") == "locked"
+    assert await other_process.check(RIGHT, "terminal") == "locked"
 
 
-async def test_of_guesses_that_come_together_five_are_looked_at(
-    passphrase: Passphrase, elsewhere: Passphrase, monkeypatch: pytest.MonkeyPatch
+async def test_five_of_many_concurrent_guesses_are_checked(
+    passphrase: Passphrase, other_process: Passphrase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Secret] = []
     matches = module.Verifier.matches
@@ -163,20 +161,20 @@ async def test_of_guesses_that_come_together_five_are_looked_at(
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
             for number in range(20):
-                tasks.start_soon(guess, passphrase if number % 2 else elsewhere, number)
+                tasks.start_soon(guess, passphrase if number % 2 else other_process, number)
     assert len(looked) == MAX_TRIES
     assert set(said) <= {"wrong", "locked"}
     assert await passphrase.check(RIGHT, "terminal") == "locked"
 
 
-async def test_right_ones_do_not_count(passphrase: Passphrase) -> None:
+async def test_right_tries_do_not_count(passphrase: Passphrase) -> None:
     for _ in range(2):
         assert await try_wrong(passphrase, 2) == ["wrong"] * 2
         for _ in range(3):
             assert await passphrase.check(RIGHT, "terminal") == "right"
 
 
-async def test_wrong_tries_of_the_vaults_page_count_too(passphrase: Passphrase, guard: Guard) -> None:
+async def test_wrong_tries_on_the_vault_page_count(passphrase: Passphrase, guard: Guard) -> None:
     assert [await passphrase.count_wrong("page") for _ in range(6)] == ["wrong"] * 4 + ["locked"] * 2
     assert await passphrase.check(RIGHT, "terminal") == "locked"
     rows = await guard.audit.rows(kind="decision")
@@ -200,7 +198,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
-async def test_a_broken_file_refuses_everything_and_is_not_written_over(passphrase: Passphrase, content: bytes) -> None:
+async def test_corrupt_file_rejects_every_try_and_is_kept(passphrase: Passphrase, content: bytes) -> None:
     passphrase.path.write_bytes(content)
     attempts: list[Callable[[], Awaitable[object]]] = [passphrase.is_set, passphrase.verifier]
     attempts.append(lambda: passphrase.check(RIGHT, "terminal"))
@@ -212,7 +210,7 @@ async def test_a_broken_file_refuses_everything_and_is_not_written_over(passphra
     assert passphrase.path.read_bytes() == content
 
 
-async def test_what_can_not_be_counted_or_put_in_the_audit_is_not_taken(
+async def test_try_that_can_not_be_counted_or_audited_is_rejected(
     passphrase: Passphrase, guard: Guard, store: Store
 ) -> None:
     before = passphrase.path.read_bytes()
@@ -228,7 +226,7 @@ async def test_what_can_not_be_counted_or_put_in_the_audit_is_not_taken(
     assert passphrase.path.read_bytes() == before
 
 
-async def test_a_first_one_that_can_not_be_put_in_the_audit_is_not_set(guard: Guard, store: Store) -> None:
+async def test_first_passphrase_that_can_not_be_audited_is_not_set(guard: Guard, store: Store) -> None:
     await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
     with pytest.raises(StoreUnavailable):
         await guard.passphrase.set(RIGHT)

@@ -21,7 +21,7 @@ DEMAND = CallRequest("pay", ActionClass.MONEY, "user-1", "d1")
 POLICY = default_policy("embedded", read_only=False)
 
 
-async def test_what_this_process_wrote_is_seen_at_once(store: Store, clock: Clock) -> None:
+async def test_own_writes_are_visible_immediately(store: Store, clock: Clock) -> None:
     overview, withdrawals = PendingWorkReader(store, clock), Withdrawals(store, clock)
     approvals = build_guard(store, POLICY, clock=clock).approvals
     assert await overview.snapshot() == module.PendingWork([], [], [])
@@ -38,7 +38,7 @@ async def test_what_this_process_wrote_is_seen_at_once(store: Store, clock: Cloc
     assert (await overview.snapshot()).executing == []
 
 
-async def test_what_another_server_wrote_and_what_expired_is_seen_a_moment_later(
+async def test_writes_of_other_servers_and_expiries_appear_shortly_after(
     store: Store, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overview = PendingWorkReader(store, clock)
@@ -52,7 +52,7 @@ async def test_what_another_server_wrote_and_what_expired_is_seen_a_moment_later
     await other.close()
 
 
-async def test_between_changes_the_disk_is_spared(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_disk_is_not_read_between_changes(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FRESH_SECONDS", 3600.0)
     overview = PendingWorkReader(store, clock)
     assert await overview.snapshot() is await overview.snapshot()

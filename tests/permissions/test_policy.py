@@ -18,29 +18,27 @@ from machines_mcp.permissions.policy import Policy, Rule, default_policy
         (ActionClass.REVEAL, Rule.ASK),
     ],
 )
-def test_by_default_reading_and_writing_are_allowed_and_the_rest_is_asked(
-    action_class: ActionClass, rule: Rule
-) -> None:
+def test_default_allows_reads_and_writes_and_asks_for_the_rest(action_class: ActionClass, rule: Rule) -> None:
     assert default_policy("embedded", read_only=False).rule(action_class) is rule
 
 
-def test_every_class_has_a_line_in_the_table_above() -> None:
+def test_table_above_covers_every_class() -> None:
     assert len(ActionClass) == 7
 
 
 @pytest.mark.parametrize("action_class", ActionClass)
-def test_read_only_refuses_everything_but_reading_and_says_why(action_class: ActionClass) -> None:
+def test_read_only_denies_everything_but_reads_with_a_reason(action_class: ActionClass) -> None:
     policy = default_policy("embedded", read_only=True)
     assert policy.rule(action_class) is (Rule.ALLOW if action_class is ActionClass.READ else Rule.DENY)
     assert "MACHINES_READ_ONLY" in policy.reason(ActionClass.MONEY)
 
 
 @pytest.mark.parametrize("action_class", ActionClass)
-def test_a_class_that_the_policy_does_not_name_is_refused(action_class: ActionClass) -> None:
+def test_class_missing_from_the_policy_is_denied(action_class: ActionClass) -> None:
     assert Policy({}).rule(action_class) is Rule.DENY
 
 
-# What a policy answers
+# Policy decisions
 
 
 @pytest.mark.parametrize(
@@ -59,7 +57,7 @@ def test_a_class_that_the_policy_does_not_name_is_refused(action_class: ActionCl
         ({}, {"pay": {ActionClass.MONEY: Rule.ALLOW}}, ActionClass.MONEY, "pay", ""),
     ],
 )
-def test_a_refusal_has_its_reason_and_no_way_around_it(
+def test_denial_has_its_reason_and_can_not_be_bypassed(
     rules: dict[ActionClass, Rule],
     tools: dict[str, dict[ActionClass, Rule]],
     action_class: ActionClass,
@@ -71,7 +69,7 @@ def test_a_refusal_has_its_reason_and_no_way_around_it(
     assert bool(says) is bool(reason)
 
 
-def test_production_without_a_policy_only_reads_and_says_why() -> None:
+def test_production_without_a_policy_allows_only_reads_with_a_reason() -> None:
     policy = default_policy("production", read_only=False)
     assert [action_class for action_class in ActionClass if policy.rule(action_class) is not Rule.DENY] == [
         ActionClass.READ
@@ -82,7 +80,7 @@ def test_production_without_a_policy_only_reads_and_says_why() -> None:
 
 
 @pytest.mark.parametrize("environment", ["embedded", "sandbox"])
-def test_without_a_file_cards_are_shown_on_a_page_and_identity_passes(environment: str) -> None:
+def test_default_reveals_cards_on_a_page_and_accepts_identity_data(environment: str) -> None:
     policy = default_policy(environment, read_only=False)
     assert policy.sinks == {"none", "page"}
     assert policy.identity_through_model
@@ -107,7 +105,7 @@ def test_without_a_file_cards_are_shown_on_a_page_and_identity_passes(environmen
         ("production", ActionClass.REVEAL, "sealed", {"desk", "terminal"}),
     ],
 )
-def test_each_class_has_the_ways_by_which_a_person_may_say_yes(
+def test_each_class_has_its_approval_channels(
     environment: str, action_class: ActionClass, sink: str | None, channels: set[str]
 ) -> None:
     assert default_policy(environment, read_only=False).channels(action_class, sink) == channels
@@ -120,7 +118,7 @@ def test_only_the_simulator_needs_no_passphrase() -> None:
     assert needs == {"embedded": False, "sandbox": True, "production": True}
 
 
-def test_a_policy_can_not_be_changed() -> None:
+def test_policy_is_immutable() -> None:
     policy = default_policy("embedded", read_only=False)
     with pytest.raises(AttributeError):
         policy.environment = "production"  # type: ignore[misc]
@@ -128,5 +126,5 @@ def test_a_policy_can_not_be_changed() -> None:
         policy.rules[ActionClass.MONEY] = Rule.ALLOW  # type: ignore[index]
 
 
-def test_the_simplest_sink_is_always_there() -> None:
+def test_simplest_sink_is_always_available() -> None:
     assert Policy({}, sinks=frozenset({"model"})).sinks == {"none", "model"}

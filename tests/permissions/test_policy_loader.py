@@ -63,10 +63,10 @@ def _sentence(error: PolicyError) -> str:
     return text
 
 
-# What it says, and what follows where it says nothing
+# Contents and defaults
 
 
-def test_what_a_file_does_not_say_is_as_without_a_file(path: Path) -> None:
+def test_missing_entries_have_the_defaults_without_a_file(path: Path) -> None:
     for environment in ("embedded", "sandbox"):
         bare, usual = _load(path, "", environment), default_policy(environment, read_only=False)
         assert dict(bare.rules) == dict(usual.rules)
@@ -74,12 +74,12 @@ def test_what_a_file_does_not_say_is_as_without_a_file(path: Path) -> None:
         assert bare.identity_through_model is usual.identity_through_model is True
 
 
-def test_a_file_lets_no_card_be_without_a_limit_unless_it_says_so(path: Path) -> None:
+def test_cards_require_a_limit_unless_the_file_says_otherwise(path: Path) -> None:
     assert _load(path).limits == Limits()
     assert _load(path, "[cards]\nunbounded = true\n").limits.unbounded_cards
 
 
-def test_in_production_what_is_not_said_is_refused(path: Path) -> None:
+def test_missing_entries_are_denied_in_production(path: Path) -> None:
     policy = _load(path, "", "production")
     assert [action_class for action_class in ActionClass if policy.rule(action_class) is not Rule.DENY] == [
         ActionClass.READ
@@ -98,7 +98,7 @@ def test_in_production_what_is_not_said_is_refused(path: Path) -> None:
     )
 
 
-def test_all_that_a_policy_can_say_is_taken(path: Path, tmp_path: Path) -> None:
+def test_every_policy_entry_is_loaded(path: Path, tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_text('{"kty": "EC", "crv": "P-256", "x": "", "y": ""}', encoding="ascii")
     key.chmod(0o600)
@@ -167,16 +167,16 @@ def test_all_that_a_policy_can_say_is_taken(path: Path, tmp_path: Path) -> None:
     assert (policy.source, policy.environment, policy.users) == (str(path), "embedded", None)
 
 
-def test_a_sink_that_is_switched_on_need_not_be_listed(path: Path) -> None:
+def test_enabled_sink_need_not_be_listed(path: Path) -> None:
     assert _load(path, "[reveal]\nmodel = true\n").sinks == {"none", "page", "model"}
     assert _load(path, "[reveal]\nsinks = []\n").sinks == {"none"}
 
 
-def test_any_destination_can_be_said(path: Path) -> None:
+def test_any_destination_can_be_listed(path: Path) -> None:
     assert _load(path, '[withdrawals]\ndestinations = "any"\n', "production").limits.destinations is None
 
 
-def test_the_users_are_those_of_the_list(path: Path) -> None:
+def test_users_are_those_of_the_list(path: Path) -> None:
     path.write_text('version = 1\nenvironment = "sandbox"\nusers = ["ann", "bob"]\n', encoding="ascii")
     policy = _read(path, "sandbox")
     assert policy.users == frozenset({"ann", "bob"})
@@ -185,7 +185,7 @@ def test_the_users_are_those_of_the_list(path: Path) -> None:
     assert not policy.allows_user("")
 
 
-def test_read_only_leaves_nothing_but_reading(path: Path) -> None:
+def test_read_only_allows_only_reads(path: Path) -> None:
     text = '[classes]\nread = "ask"\n[tools]\nlook = "allow"\npay = "allow"\n'
     policy = _load(path, text, read_only=True)
     assert policy.rule(ActionClass.READ) is Rule.ASK
@@ -202,7 +202,7 @@ def test_read_only_leaves_nothing_but_reading(path: Path) -> None:
     ("rule", "write", "money"),
     [("allow", None, None), ("ask", "ask", "ask"), ("deny", "deny", "deny")],
 )
-def test_one_rule_for_a_tool_of_two_classes_only_tightens(
+def test_one_rule_for_a_tool_of_two_classes_can_only_tighten(
     path: Path, rule: str, write: str | None, money: str | None
 ) -> None:
     text = f'[tools]\nchange = "{rule}"\n'
@@ -214,7 +214,7 @@ def test_one_rule_for_a_tool_of_two_classes_only_tightens(
     assert policy.rule(ActionClass.WRITE, "note") is Rule.ALLOW
 
 
-def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> None:
+def test_rule_for_a_tool_and_class_wins_in_both_directions(path: Path) -> None:
     policy = _load(path, '[tools]\nchange = { write = "deny", money = "allow" }\npay = "allow"\n')
     assert (policy.rule(ActionClass.WRITE, "change"), policy.rule(ActionClass.MONEY, "change")) == (
         Rule.DENY,
@@ -224,7 +224,7 @@ def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> 
     assert policy.rule(ActionClass.MONEY) is Rule.ASK
 
 
-# What is broken
+# Invalid files
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_rule_written_for_a_tool_and_its_class_wins_either_way(path: Path) -> 
         ("[identity]\nthrough_model = 0", "identity.through_model must be true or false"),
     ],
 )
-def test_what_is_broken_is_named_by_its_path_and_never_by_its_value(path: Path, text: str, says: str) -> None:
+def test_error_is_named_by_path_without_its_value(path: Path, text: str, says: str) -> None:
     assert says in _refused(path, text)
 
 
@@ -309,7 +309,7 @@ def test_what_is_broken_is_named_by_its_path_and_never_by_its_value(path: Path, 
         ('version = 1\nenvironment = "embedded"\nusers = [" a"]', "users[0] must be printable"),
     ],
 )
-def test_its_head_must_be_whole(path: Path, text: str, says: str) -> None:
+def test_incomplete_head_is_rejected(path: Path, text: str, says: str) -> None:
     path.write_text(text, encoding="utf-8")
     path.chmod(0o600)
     with pytest.raises(PolicyError) as refused:
@@ -330,11 +330,11 @@ def test_its_head_must_be_whole(path: Path, text: str, says: str) -> None:
         ("[classes]\nread = \x01", 5),
     ],
 )
-def test_a_fault_of_the_syntax_is_told_by_its_line(path: Path, text: str, line: int) -> None:
+def test_syntax_error_is_reported_with_its_line(path: Path, text: str, line: int) -> None:
     assert f"not valid TOML at line {line}" in _refused(path, text)
 
 
-def test_a_file_of_other_bytes_is_refused(path: Path) -> None:
+def test_file_that_is_not_utf8_is_rejected(path: Path) -> None:
     path.write_bytes(b"version = 1\n# \xff\n")
     path.chmod(0o600)
     with pytest.raises(PolicyError, match="not valid UTF-8 at line 2"):
@@ -348,7 +348,7 @@ def test_a_file_of_other_bytes_is_refused(path: Path) -> None:
 
 
 @given(text=st.text(max_size=60))
-def test_any_text_is_taken_or_refused_in_one_sentence(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_loaded_or_rejected_in_one_sentence(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any-policy.toml"
     try:
         _load(path, text)
@@ -356,14 +356,12 @@ def test_any_text_is_taken_or_refused_in_one_sentence(tmp_path_factory: pytest.T
         _sentence(error)
 
 
-# Only the simulator may be open
+# Only the simulator may allow everything
 
 
 @pytest.mark.parametrize("environment", ["sandbox", "production"])
 @pytest.mark.parametrize("action_class", sorted(SENSITIVE))
-def test_outside_the_simulator_no_class_that_matters_is_allowed(
-    path: Path, environment: str, action_class: str
-) -> None:
+def test_outside_the_simulator_no_sensitive_class_is_allowed(path: Path, environment: str, action_class: str) -> None:
     text = f'[classes]\n{action_class} = "allow"\n'
     assert _load(path, text).rule(ActionClass(action_class)) is Rule.ALLOW
     assert f"classes.{action_class} must be ask or deny" in _refused(path, text, environment)
@@ -374,12 +372,12 @@ def test_outside_the_simulator_no_class_that_matters_is_allowed(
     ("text", "says"),
     [('pay = "allow"', "tools.pay must be"), ('change = { money = "allow" }', "tools.change.money must be")],
 )
-def test_nor_any_tool_of_such_a_class(path: Path, environment: str, text: str, says: str) -> None:
+def test_outside_the_simulator_no_sensitive_tool_is_allowed(path: Path, environment: str, text: str, says: str) -> None:
     assert says in _refused(path, f'[tools]\n{text}\n[classes]\nwrite = "allow"\nmoney = "ask"\n', environment)
 
 
 @pytest.mark.parametrize("environment", ["sandbox", "production"])
-def test_the_open_example_is_for_the_simulator_alone(environment: str, tmp_path: Path) -> None:
+def test_open_example_is_for_the_simulator_only(environment: str, tmp_path: Path) -> None:
     tools, path = _real_tools(), _example("open", tmp_path)
     policy = _read(path, "embedded", tools=tools)
     assert {policy.rule(action_class) for action_class in ActionClass} == {Rule.ALLOW}
@@ -391,7 +389,7 @@ def test_the_open_example_is_for_the_simulator_alone(environment: str, tmp_path:
 
 
 @pytest.mark.parametrize("environment", ["embedded", "sandbox", "production"])
-def test_each_environment_has_an_example_that_it_takes(environment: str, tmp_path: Path) -> None:
+def test_each_environment_has_a_valid_example(environment: str, tmp_path: Path) -> None:
     path = _example(environment, tmp_path)
     policy = _read(path, environment, tools=_real_tools())
     assert policy.environment == environment
@@ -402,7 +400,7 @@ def test_each_environment_has_an_example_that_it_takes(environment: str, tmp_pat
 
 
 def _example(name: str, folder: Path) -> Path:
-    """The example in a file of its own: a checkout may be writable by a group."""
+    """Copy the example to a private file, since a group may have write access to a checkout."""
     copy = folder / f"policy-{name}.toml"
     copy.write_bytes((EXAMPLES / copy.name).read_bytes())
     copy.chmod(0o600)
@@ -415,7 +413,7 @@ def _real_tools() -> dict[str, tuple[ActionClass, ...]]:
     return {tool.name: tool.action_classes for tool in REAL}
 
 
-def test_a_clients_dialog_grants_only_writing_in_production(path: Path) -> None:
+def test_dialog_approves_only_writes_in_production(path: Path) -> None:
     text = '[approval]\ndialog = ["write", "money"]\n'
     assert "approval.dialog may list only write" in _refused(path, text, "production")
     assert _load(path, text, "sandbox").channels(ActionClass.MONEY) == {"dialog", "desk", "terminal"}
@@ -425,7 +423,7 @@ def test_a_clients_dialog_grants_only_writing_in_production(path: Path) -> None:
 
 
 @pytest.mark.parametrize("environment", ["sandbox", "production"])
-def test_outside_the_simulator_somebody_says_who_the_users_are(path: Path, environment: str) -> None:
+def test_outside_the_simulator_users_must_be_listed(path: Path, environment: str) -> None:
     path.write_text(f'version = 1\nenvironment = "{environment}"\n', encoding="ascii")
     path.chmod(0o600)
     assert _read(path, environment, user_id="ann").users is None
@@ -433,7 +431,7 @@ def test_outside_the_simulator_somebody_says_who_the_users_are(path: Path, envir
         _read(path, environment)
 
 
-def test_the_user_that_the_server_is_pinned_to_is_in_the_list(path: Path) -> None:
+def test_pinned_user_must_be_listed(path: Path) -> None:
     path.write_text('version = 1\nenvironment = "embedded"\nusers = ["ann"]\n', encoding="ascii")
     path.chmod(0o600)
     assert _read(path, "embedded", user_id="ann").users == frozenset({"ann"})
@@ -444,7 +442,7 @@ def test_the_user_that_the_server_is_pinned_to_is_in_the_list(path: Path) -> Non
 # The sealed key
 
 
-def test_what_can_not_be_sealed_to_is_no_recipients_key(path: Path, tmp_path: Path) -> None:
+def test_unusable_sealed_key_is_rejected(path: Path, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text('{"kty": "EC", "d": "x"}', encoding="ascii")
     key.chmod(0o600)
@@ -453,19 +451,19 @@ def test_what_can_not_be_sealed_to_is_no_recipients_key(path: Path, tmp_path: Pa
 
 
 @posix_only
-def test_a_recipients_key_that_others_can_write_is_refused(path: Path, tmp_path: Path) -> None:
+def test_sealed_key_writable_by_others_is_rejected(path: Path, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("{}", encoding="ascii")
     key.chmod(0o666)
     assert "reveal.sealed_key is not safe: it is writable" in _refused(path, f'[reveal]\nsealed_key = "{key}"\n')
 
 
-# Whose file it is
+# File ownership
 
 
 @posix_only
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o664])
-def test_a_file_that_others_can_write_is_refused(path: Path, mode: int) -> None:
+def test_file_writable_by_others_is_rejected(path: Path, mode: int) -> None:
     _load(path)
     path.chmod(mode)
     with pytest.raises(PolicyError, match="is not safe: it is writable by its group or by everyone; run chmod go-w"):
@@ -474,7 +472,7 @@ def test_a_file_that_others_can_write_is_refused(path: Path, mode: int) -> None:
 
 @posix_only
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o400, 0o444])
-def test_a_file_that_others_can_only_read_is_taken(path: Path, mode: int) -> None:
+def test_file_only_readable_by_others_is_accepted(path: Path, mode: int) -> None:
     _load(path)
     path.chmod(mode)
     assert _read(path, "embedded").source == str(path)
@@ -482,7 +480,7 @@ def test_a_file_that_others_can_only_read_is_taken(path: Path, mode: int) -> Non
 
 @posix_only
 @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
-def test_a_folder_above_it_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+def test_parent_folder_writable_by_others_is_rejected(tmp_path: Path, mode: int) -> None:
     folder = tmp_path / "above" / "folder"
     folder.mkdir(parents=True)
     _load(folder / "policy.toml")
@@ -495,7 +493,7 @@ def test_a_folder_above_it_that_others_can_write_is_refused(tmp_path: Path, mode
 
 
 @posix_only
-def test_a_link_is_followed_but_not_into_what_others_can_write(tmp_path: Path) -> None:
+def test_symlink_is_followed_unless_others_can_write_its_target(tmp_path: Path) -> None:
     open_folder, link = tmp_path / "open", tmp_path / "link.toml"
     open_folder.mkdir()
     _load(open_folder / "policy.toml")
@@ -512,7 +510,7 @@ def test_a_link_is_followed_but_not_into_what_others_can_write(tmp_path: Path) -
 
 @posix_only
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root can give a file away")
-def test_what_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
+def test_file_of_another_user_is_rejected(tmp_path: Path) -> None:
     folder, link = tmp_path / "folder", tmp_path / "link.toml"
     folder.mkdir()
     _load(folder / "policy.toml")
@@ -529,7 +527,7 @@ def test_what_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
     assert _read(link, "embedded").source
 
 
-def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
+def test_unreadable_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="can't be read"):
         _read(tmp_path / CANARY, "embedded")
     with pytest.raises(PolicyError, match="not a regular file"):
@@ -537,13 +535,13 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+def test_pipe_is_rejected_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(PolicyError, match="not a regular file"):
         _read(tmp_path / "pipe", "embedded")
 
 
-def test_a_file_that_is_swapped_while_it_is_read_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_swapped_while_read_is_rejected(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _load(path)
     really = os.open
 
@@ -561,7 +559,7 @@ def test_a_file_that_is_swapped_while_it_is_read_is_refused(path: Path, monkeypa
 # The digest
 
 
-def test_equal_policies_have_equal_digests_wherever_they_stand(path: Path, tmp_path: Path) -> None:
+def test_equal_policies_have_equal_digests_anywhere(path: Path, tmp_path: Path) -> None:
     text = '[classes]\nmoney = "deny"\n'
     first = _load(path, text)
     assert first.digest == _load(tmp_path / "other.toml", f"# a remark\n{text}").digest
@@ -589,5 +587,5 @@ def test_equal_policies_have_equal_digests_wherever_they_stand(path: Path, tmp_p
         '[audit]\nhead_file = "/head"',
     ],
 )
-def test_whatever_a_policy_decides_is_in_its_digest(path: Path, text: str) -> None:
+def test_digest_covers_every_decision(path: Path, text: str) -> None:
     assert _load(path, text).digest != _load(path).digest

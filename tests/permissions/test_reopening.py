@@ -1,4 +1,4 @@
-"""A form that was taken and not sent: it waits again, and what was decided about it counts no more."""
+"""A form that was submitted but not sent waits again, and its earlier decision no longer counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.clock import Clock
 pytestmark = pytest.mark.anyio
 
 
-async def test_it_waits_again_for_what_is_left_of_its_grant_and_is_taken_only_anew(guard: Guard, clock: Clock) -> None:
+async def test_reopened_form_waits_for_the_rest_of_its_grant(guard: Guard, clock: Clock) -> None:
     call_request = CallRequest("submit_kyc", ActionClass.IDENTITY, "u", "d")
     approval = await guard.approvals.open(call_request, ApprovalDetails(question="?", only="form"))
     assert await guard.channels.grant_and_consume(approval.id, "form") == "granted"
@@ -25,13 +25,13 @@ async def test_it_waits_again_for_what_is_left_of_its_grant_and_is_taken_only_an
     assert await guard.channels.grant_and_consume(approval.id, "form") == "granted"
     await guard.approvals.finish(approval.id, "{}", ok=True, code="ok")
     await guard.approvals.reopen(approval.id)
-    assert await guard.channels.get(approval.id) is None  # what has ended stays so
+    assert await guard.channels.get(approval.id) is None  # an ended approval stays ended
     verdicts = [(row.kind, row.verdict) for row in await guard.audit.rows()]
     assert verdicts.count(("outcome", "not_begun")) == 1
     assert verdicts.count(("decision", "granted")) == 2
 
 
-async def test_what_is_left_of_the_grant_runs_out(guard: Guard, clock: Clock) -> None:
+async def test_rest_of_a_reopened_grant_expires(guard: Guard, clock: Clock) -> None:
     call_request = CallRequest("submit_kyc", ActionClass.IDENTITY, "u", "d")
     approval = await guard.approvals.open(call_request, ApprovalDetails(question="?", only="form"))
     await guard.channels.grant_and_consume(approval.id, "form")

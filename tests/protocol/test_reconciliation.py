@@ -36,7 +36,7 @@ from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.storage.journal_entry import has_open_work
 from tests.protocol.fakes import MODERN, TOOLS, House, UpstreamError, World, body, code, house
-from tests.storage.test_journal import Card, during
+from tests.storage.test_journal import Card, in_call
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -139,7 +139,7 @@ async def interrupted(
     await home.approvals.grant(approval.id, "terminal")
     assert await home.approvals.consume(approval)
     if sent is not None:
-        with during(approval.id):
+        with in_call(approval.id):
             await shop.send(approval.idempotency_key, sent)
     await home.guard.store.run(
         lambda db: db.execute("UPDATE approvals SET owner = ? WHERE id = ?", (owner, approval.id))
@@ -475,7 +475,7 @@ async def test_the_start_closes_what_nobody_waits_for(shop: Shop, store: Store) 
     home = home_of(shop)
     plain = await shop.send("plain-1")
     ended = await interrupted(shop, sent=None)
-    with during(ended.id):
+    with in_call(ended.id):
         of_ended = await shop.send("machines-x")
     await home.approvals.finish(ended.id, "{}", ok=True, code="ok")
     manual = await shop.send("plain-2")

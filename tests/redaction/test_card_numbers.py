@@ -31,27 +31,27 @@ def found(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("prefix", "length"), KINDS)
-def test_a_number_of_each_issuer_and_length_is_found(prefix: str, length: int) -> None:
+def test_number_of_each_issuer_and_length_is_found(prefix: str, length: int) -> None:
     number = card_number(prefix, length)
     assert found(f"the card {number}, please") == [number]
 
 
 @pytest.mark.parametrize(("prefix", "length"), KINDS)
-def test_one_digit_off_is_no_card_number(prefix: str, length: int) -> None:
+def test_number_with_one_wrong_digit_is_not_found(prefix: str, length: int) -> None:
     number = card_number(prefix, length)
     wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
     assert not is_card_number(wrong)
-    if length <= 16:  # the ends of a longer number may pass by themselves
+    if length <= 16:  # the ends of a longer number may be valid numbers themselves
         assert found(f"the card {wrong}, please") == []
 
 
 @pytest.mark.parametrize("length", [11, 12, 20, 21])
-def test_a_number_of_another_length_is_none(length: int) -> None:
+def test_number_of_another_length_is_not_found(length: int) -> None:
     assert not is_card_number(card_number("4", length))
 
 
 @pytest.mark.parametrize("prefix", ["0", "1", "7", "8412", "9", "31", "33"])
-def test_a_number_of_no_issuer_is_none(prefix: str) -> None:
+def test_number_of_no_issuer_is_not_found(prefix: str) -> None:
     assert not is_card_number(card_number(prefix, 16))
 
 
@@ -72,14 +72,14 @@ SEPARATORS = {
 
 @pytest.mark.parametrize("size", [1, 2, 4, 6, 12])
 @pytest.mark.parametrize("between", SEPARATORS.values(), ids=SEPARATORS.keys())
-def test_it_is_found_through_separators(between: str, size: int) -> None:
+def test_number_is_found_across_separators(between: str, size: int) -> None:
     number = card_number()
     written = between.join(number[i : i + size] for i in range(0, 16, size))
     assert found(f"the card {written}, please") == [written]
 
 
 @pytest.mark.parametrize("layout", [(4, 6, 5), (4, 4, 4, 3), (4, 7, 4)])
-def test_it_is_found_as_it_is_printed(layout: tuple[int, ...]) -> None:
+def test_number_is_found_in_printed_layouts(layout: tuple[int, ...]) -> None:
     number, parts, at = card_number("37", 15), [], 0
     for length in layout:
         parts.append(number[at : at + length])
@@ -88,7 +88,7 @@ def test_it_is_found_as_it_is_printed(layout: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("zero", [0x660, 0x966, 0xFF10])
-def test_it_is_found_in_the_digits_of_other_scripts(zero: int) -> None:
+def test_number_is_found_in_digits_of_other_scripts(zero: int) -> None:
     written = card_number().translate({0x30 + n: zero + n for n in range(10)})
     assert found(f"the card {written}, please") == [written]
 
@@ -97,29 +97,29 @@ def test_it_is_found_in_the_digits_of_other_scripts(zero: int) -> None:
     "around",
     ["{}", "pan{}", "{}x", "card={};", "PAN: {}.", "{} 123", "12/27 {}", "{} 12/27 123", "0x{}", '"{}"', "{}\n123"],
 )
-def test_what_stands_beside_it_does_not_hide_it(around: str) -> None:
+def test_number_is_found_next_to_other_text(around: str) -> None:
     number = card_number()
     assert number in found(around.format(number))[0]
 
 
 @pytest.mark.parametrize("around", ["{}123", "{}1227", "1227{}"])
-def test_digits_put_to_it_do_not_hide_it(around: str) -> None:
+def test_number_is_found_next_to_extra_digits(around: str) -> None:
     number = card_number("41", 16)
     text = around.format(number)
     assert found(text) == [text]
-    # Where two readings of it are possible no digit is told.
+    # If two readings are possible, no digit is shown.
     assert find_cards(text)[0].last4 in (number[-4:], "")
 
 
-def test_a_code_after_it_is_not_taken_for_its_end() -> None:
-    # One in ten is a card number of nineteen digits, too.
+def test_security_code_after_the_number_is_not_part_of_it() -> None:
+    # One in ten is also a valid number of nineteen digits.
     for _ in range(100):
         number = card_number()
         assert [card.last4 for card in find_cards(f"{number} 123")] == [number[-4:]]
         assert [card.last4 for card in find_cards(f"{number[:4]} {number[4:]} 12")] == [number[-4:]]
 
 
-def test_two_are_found_one_by_one() -> None:
+def test_two_numbers_are_found_separately() -> None:
     one, other = card_number(), card_number("53", 16)
     assert found(f"{one} or {other}") == [one, other]
     assert found(f"{one} {other}") == [one, other]
@@ -140,7 +140,7 @@ def test_two_are_found_one_by_one() -> None:
         "$1,234.50 of $4,000,000.00",
     ],
 )
-def test_what_is_full_of_digits_and_no_card_is_passed_over(text: str) -> None:
+def test_text_full_of_digits_without_a_card_number_is_unchanged(text: str) -> None:
     for _ in range(50):
         number = card_number()
         uuid = f"{number[:8]}-{number[8:12]}-{number[12:]}-4111-111111111111"
@@ -148,7 +148,8 @@ def test_what_is_full_of_digits_and_no_card_is_passed_over(text: str) -> None:
 
 
 def _holds_one(text: str) -> bool:
-    """Whether any 13 to 19 of the digits in a row, read over whatever is no letter, could be a card's; slowly."""
+    """Whether any 13 to 19 consecutive digits, ignoring everything except letters, could be a card number. Slow
+    reference."""
     digits = ""
     for c in text + "x":
         if c.isdecimal():
@@ -162,12 +163,12 @@ def _holds_one(text: str) -> bool:
 
 
 @given(st.text(st.sampled_from("0123456789 .-:/,xyé"), max_size=80))
-def test_nothing_is_found_where_nothing_is(text: str) -> None:
+def test_nothing_is_found_in_text_without_a_card_number(text: str) -> None:
     if not _holds_one(text):
         assert find_cards(text) == []
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from(KINDS))
-def test_it_is_found_in_any_text(before: str, after: str, kind: tuple[str, int]) -> None:
+def test_number_is_found_in_any_text(before: str, after: str, kind: tuple[str, int]) -> None:
     number = card_number(*kind)
     assert number in found(f"{before}\n{number}\n{after}")

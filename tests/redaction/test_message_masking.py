@@ -17,12 +17,12 @@ def masked(message: Any, *exempt: str) -> Any:
     return MessageMasking(exempt).masked(message)
 
 
-def test_a_card_number_keeps_its_last_four() -> None:
+def test_card_number_keeps_its_last_four_digits() -> None:
     number = card_number()
     assert masked_text(f"a {number} b") == f"a •••• {number[-4:]} b"
 
 
-def test_a_bare_number_becomes_a_string() -> None:
+def test_bare_number_becomes_a_string() -> None:
     number = card_number()
     for given_number in (int(number), float(number), -int(number)):
         assert masked({"n": given_number}) == {"n": f"•••• {number[-4:]}"}
@@ -35,12 +35,12 @@ def test_a_bare_number_becomes_a_string() -> None:
     ]
 
 
-def test_a_key_is_masked_as_well() -> None:
+def test_object_key_is_masked() -> None:
     number = card_number()
     assert masked({number: 1}) == {f"•••• {number[-4:]}": 1}
 
 
-def test_json_in_a_text_stays_json() -> None:
+def test_json_inside_a_text_stays_json() -> None:
     number = card_number()
     inner = {"pan": number, "n": int(number), "say": f'"{number}"\n', "deep": [{"x": number}]}
     content = [{"type": "text", "text": json.dumps(inner, indent=1), "annotations": {"a": number}}]
@@ -51,7 +51,7 @@ def test_json_in_a_text_stays_json() -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_structured_content_is_masked_by_what_it_says_and_not_by_what_the_text_says(same: bool) -> None:
+def test_structured_content_is_masked_independently_of_the_text(same: bool) -> None:
     number, other = card_number(), card_number()
     said = {"note": f"paid with {number}", "count": 1}
     structured = said if same else {"note": f"paid with {other}", "count": 1}
@@ -65,15 +65,15 @@ def test_structured_content_is_masked_by_what_it_says_and_not_by_what_the_text_s
     assert masking.count == 2
 
 
-def test_a_text_that_only_begins_like_json_is_masked_as_text() -> None:
+def test_text_that_only_starts_like_json_is_masked_as_text() -> None:
     number = card_number()
     for text in (f"{{not json {number}", f"[{number}", f"{{{number}}}"):
         (part,) = masked({"contents": [{"text": text}]})["contents"]
         assert number not in part["text"]
 
 
-def test_a_name_given_twice_in_a_foreign_text_does_not_hide_the_first() -> None:
-    # Parsed, only the second would be left to be looked at.
+def test_duplicate_key_in_a_foreign_text_does_not_hide_the_first_value() -> None:
+    # Parsing would keep only the second value.
     number = card_number()
     found = masked({"content": [{"text": json.dumps({"merchant_name": f'{{"a":"{number}","a":"x"}}'})}]})
     assert number not in json.dumps(found)
@@ -89,7 +89,7 @@ ESCAPED = {
 
 
 @pytest.mark.parametrize("escape", ESCAPED.values(), ids=ESCAPED.keys())
-def test_escapes_within_a_text_do_not_hide_it(escape: Any) -> None:
+def test_escapes_in_a_text_do_not_hide_a_card_number(escape: Any) -> None:
     assert masked_text(f"pay {escape(card_number())}") == HIDDEN
     assert masked_text(f"pay {escape('twenty 20 dollars 4111')}") != HIDDEN
 
@@ -99,21 +99,21 @@ CODE_KEYS = ("cvc", "CVC", "cvv", "cvc2", "CVV2", "csc", "securityCode", "card_s
 
 @pytest.mark.parametrize("key", CODE_KEYS)
 @pytest.mark.parametrize("value", ["123", "1234", 123, 1234, "\u0661\u0662\u0663"])
-def test_a_security_code_is_hidden_by_its_name(key: str, value: object) -> None:
+def test_security_code_is_masked_by_its_key(key: str, value: object) -> None:
     assert masked({key: value}) == {key: HIDDEN}
 
 
 @pytest.mark.parametrize("key", ["code", "last4", "service", "cvcs_left", "zip", "amount_cents"])
-def test_a_short_number_of_another_name_is_shown(key: str) -> None:
+def test_short_number_under_another_key_is_shown(key: str) -> None:
     assert masked({key: "123"}) == {key: "123"}
 
 
 @pytest.mark.parametrize("text", ["CVC 123", "cvv: 1234", 'the "security code" is 123', "cvc2=123", "CSC is: 123"])
-def test_a_security_code_is_hidden_by_the_word_before_it(text: str) -> None:
+def test_security_code_is_masked_by_the_word_before_it(text: str) -> None:
     assert "123" not in masked_text(text)
 
 
-def test_a_security_code_is_hidden_within_forty_characters_of_a_card_number() -> None:
+def test_security_code_is_masked_within_forty_characters_of_a_card() -> None:
     number = card_number()
     last = f"•••• {number[-4:]}"
     assert masked_text(f"{number} 123") == f"{last} {HIDDEN}"
@@ -122,7 +122,7 @@ def test_a_security_code_is_hidden_within_forty_characters_of_a_card_number() ->
     assert masked_text(f"{number} 12") == f"{last} 12"
 
 
-def test_a_security_code_is_hidden_beside_a_card_number_of_the_same_object() -> None:
+def test_security_code_is_masked_beside_a_card_number_in_an_object() -> None:
     number = card_number()
     last = f"•••• {number[-4:]}"
     found = masked({"a": number, "b": "123", "last4": number[-4:], "year": 2027, "c": {"d": "123"}, "e": "12"})
@@ -134,28 +134,28 @@ NATIONAL_IDS = ("123-45-6789", "123\u201345\u20116789")
 
 
 @pytest.mark.parametrize("value", NATIONAL_IDS)
-def test_a_social_security_number_is_hidden_by_its_form(value: str) -> None:
+def test_social_security_number_is_masked_by_its_format(value: str) -> None:
     assert masked_text(f"of {value}, born") == f"of {HIDDEN}, born"
 
 
 @pytest.mark.parametrize("key", ["ssn", "SSN", "nationalId", "national_id", "tax_id", "social_security_number", "itin"])
 @pytest.mark.parametrize("value", ["123456789", 123456789, "123 45 6789", *NATIONAL_IDS])
-def test_nine_digits_are_hidden_by_the_name_of_a_national_id(key: str, value: object) -> None:
+def test_nine_digits_are_masked_under_a_national_id_key(key: str, value: object) -> None:
     assert masked({key: value}) == {key: HIDDEN}
 
 
 @pytest.mark.parametrize("text", ["ssn 123456789", "SSN: 123 45 6789", "social security number 123456789"])
-def test_nine_digits_are_hidden_after_the_word(text: str) -> None:
+def test_nine_digits_are_masked_after_a_national_id_word(text: str) -> None:
     assert HIDDEN in masked_text(text)
     assert "6789" not in masked_text(text)
 
 
 @pytest.mark.parametrize("text", ["123456789", "2026-11-22", "555-0100", "0123-45-67890", "a123-45-6789", "12-34-5678"])
-def test_other_numbers_are_no_national_ids(text: str) -> None:
+def test_other_numbers_are_not_masked_as_national_ids(text: str) -> None:
     assert masked_text(text) == text
 
 
-def test_an_exempt_string_is_shown_whole_and_nowhere_else() -> None:
+def test_exempt_string_is_shown_whole_only_as_itself() -> None:
     number = card_number()
     last = f"•••• {number[-4:]}"
     message = {"a": number, "b": [number], "c": f" {number}", number: 1}
@@ -171,7 +171,7 @@ numbers = st.builds(lambda: card_number()) | st.sampled_from(["123-45-6789", "12
 
 
 @given(st.recursive(leaves | numbers, lambda i: st.lists(i, max_size=4) | st.dictionaries(keys, i, max_size=4)))
-def test_the_quick_look_passes_over_nothing_that_would_be_masked(message: Any) -> None:
+def test_prefilter_skips_no_message_that_would_be_masked(message: Any) -> None:
     masking = MessageMasking(())
     masking.masked(message)
     for line in (json.dumps(message), json.dumps(message, ensure_ascii=False, separators=(",", ":"))):
@@ -179,7 +179,7 @@ def test_the_quick_look_passes_over_nothing_that_would_be_masked(message: Any) -
 
 
 @given(messages)
-def test_what_is_masked_is_still_json_and_of_the_same_form(message: Any) -> None:
+def test_masked_message_is_json_of_the_same_shape(message: Any) -> None:
     found = json.loads(json.dumps(masked(message)))
     assert type(found) is type(message) or isinstance(found, str)
     if isinstance(message, list):
@@ -187,7 +187,7 @@ def test_what_is_masked_is_still_json_and_of_the_same_form(message: Any) -> None
 
 
 @given(st.text(max_size=200))
-def test_a_text_without_a_card_number_or_the_like_is_never_altered(text: str) -> None:
+def test_text_without_sensitive_numbers_is_unchanged(text: str) -> None:
     digits = sum(c.isdecimal() for c in text)
     if digits < 9 and not any(word in text.lower() for word in ("cv", "csc", "code")):
         assert masked_text(text) == text
@@ -204,7 +204,7 @@ exempted = st.one_of(
 
 
 @given(st.lists(exempted, min_size=1, max_size=6))
-def test_whatever_an_id_an_address_or_a_memo_is_it_comes_through_as_it_is(values: list[str]) -> None:
+def test_verbatim_ids_addresses_and_memos_are_unchanged(values: list[str]) -> None:
     message = {"list": [{"deposit_address": value, "memo": value} for value in values], "id": values[0]}
     assert masked(message, *values) == message
 
@@ -219,6 +219,6 @@ ORDINARY = st.one_of(
 
 
 @given(ORDINARY)
-def test_ids_hashes_times_and_amounts_are_not_altered_anywhere(value: object) -> None:
+def test_ids_hashes_times_and_amounts_are_unchanged_anywhere(value: object) -> None:
     text = f"about {value}, as said"
     assert masked_text(text) == text

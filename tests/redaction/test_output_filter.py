@@ -22,14 +22,14 @@ PLAIN_SECRET = "mst_Qw7rT2pLx9Vb4Nc8Kd1Z"
 
 
 def answer(result: Any, number: int | str = 1) -> str:
-    """A line as the SDK writes it, with the result as text and as structured content."""
+    """Return a line as the SDK writes it, with the result as text and as structured content."""
     content = [{"type": "text", "text": json.dumps(result, separators=(",", ":"), ensure_ascii=False)}]
     message = {"jsonrpc": "2.0", "id": number, "result": {"content": content, "structuredContent": result}}
     return json.dumps(message, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def shown(line: str | None) -> Any:
-    """The structured content of a line that left, after a check that its text says the same."""
+    """Return the structured content of a filtered line, after checking that its text says the same."""
     assert line is not None
     result = json.loads(line)["result"]
     assert json.loads(result["content"][0]["text"]) == result["structuredContent"]
@@ -37,7 +37,7 @@ def shown(line: str | None) -> Any:
 
 
 def shows(output_filter: OutputFilter, text: str) -> bool:
-    """Whether a line with this text is withheld for an exact secret."""
+    """Whether a line with this text is withheld because of an exact secret."""
     raised: list[str] = []
     with patch.object(output_filter, "_on_alarm", raised.append):
         withheld = output_filter.filtered(answer({"text": text})) is None
@@ -54,13 +54,13 @@ def knowing(*secrets: str) -> OutputFilter:
 
 @pytest.mark.parametrize("secret", [SECRET, PLAIN_SECRET, "0123456789", "Ünï-ç0dé-9471-secret"])
 @pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS.keys())
-def test_a_known_secret_is_found_in_each_encoding(encode: Callable[[str], str], secret: str) -> None:
+def test_known_secret_is_found_in_each_encoding(encode: Callable[[str], str], secret: str) -> None:
     text = f"before {encode(secret)} after"
     assert not shows(OutputFilter(), text)
     assert shows(knowing(secret), text)
 
 
-def test_there_are_thirty_encodings_and_more() -> None:
+def test_there_are_at_least_thirty_encodings() -> None:
     assert len({encode(PLAIN_SECRET) for encode in ENCODINGS.values()}) >= 30
 
 
@@ -71,13 +71,13 @@ NESTED = [
     (outer, inner)
     for outer in OUTER
     for inner, encode in ENCODINGS.items()
-    # The bytes of other scripts' digits are not read back.
+    # The bytes of digits in other scripts are not decoded.
     if encode(PLAIN_SECRET).isascii() or outer in ("entities", "unicode escapes", "JSON")
 ]
 
 
 @pytest.mark.parametrize(("outer", "inner"), NESTED)
-def test_an_encoding_within_an_encoding_is_found(outer: str, inner: str) -> None:
+def test_encoding_within_an_encoding_is_found(outer: str, inner: str) -> None:
     encoded = ENCODINGS[inner](PLAIN_SECRET)
     assert shows(knowing(PLAIN_SECRET), f"x {ENCODINGS[outer](encoded)} y")
 
@@ -89,7 +89,7 @@ def test_an_encoding_within_an_encoding_is_found(outer: str, inner: str) -> None
     before=st.binary(max_size=7),
     after=st.binary(max_size=7),
 )
-def test_base64_is_found_whatever_stands_around_the_secret(secret: str, before: bytes, after: bytes) -> None:
+def test_base64_is_found_regardless_of_the_surrounding_text(secret: str, before: bytes, after: bytes) -> None:
     output_filter = knowing(secret)
     around = before + secret.encode() + after
     assert shows(output_filter, base64.b64encode(around).decode())
@@ -100,29 +100,29 @@ ORDINARY = "status approved user_id quote_0123456789abcdef ABCDEFGHIJKLMNOPQRSTU
 
 
 @pytest.mark.parametrize("length", range(12))
-def test_a_short_secret_does_not_make_every_line_suspect(length: int) -> None:
-    # What a needle of a few characters finds is chance: `AAAA` is in most base64.
+def test_short_secret_does_not_withhold_unrelated_lines(length: int) -> None:
+    # A match of a few characters is chance: `AAAA` occurs in most base64.
     assert not shows(knowing("\x7f" * length), ORDINARY + base64.b64encode(b"\x7f" * 3).decode())
 
 
 @pytest.mark.parametrize("length", range(4, 12))
-def test_a_short_secret_is_still_found_in_clear(length: int) -> None:
+def test_short_secret_is_found_in_plain_text(length: int) -> None:
     secret = "q7Zk-w0Xv_9J"[:length]
     assert shows(knowing(secret), f"see {secret}.")
 
 
-def test_of_a_thousand_secrets_each_is_found() -> None:
+def test_each_of_a_thousand_secrets_is_found() -> None:
     secrets = [f"{number:04d}-Zr8kQ2wVn5-{number * 7919 % 9973:04d}" for number in range(1000)]
     output_filter = knowing(*secrets)
     assert all(shows(output_filter, f"x{ENCODINGS['base64'](secret)}") for secret in secrets[::50])
     assert not shows(output_filter, ORDINARY)
 
 
-def test_a_line_of_letters_beyond_ascii_is_looked_at_as_well() -> None:
+def test_line_with_non_ascii_letters_is_searched() -> None:
     assert shows(knowing(PLAIN_SECRET), f"é{PLAIN_SECRET}‰")
 
 
-def test_an_expired_secret_is_looked_for_five_minutes_longer_and_then_forgotten(clock: Clock) -> None:
+def test_expired_secret_is_searched_for_five_more_minutes(clock: Clock) -> None:
     output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("the-partner-key"))
     output_filter.add_secret(Secret("the-first-token"), clock.now + 900)
@@ -135,7 +135,7 @@ def test_an_expired_secret_is_looked_for_five_minutes_longer_and_then_forgotten(
     assert shows(output_filter, "the-second-token")
 
 
-def test_what_two_secrets_have_in_common_is_found_while_one_is_known(clock: Clock) -> None:
+def test_shared_part_of_two_secrets_is_found_while_one_is_known(clock: Clock) -> None:
     output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("drawer-of-secrets"), clock.now)
     output_filter.add_secret(Secret("drawer-of-secrets"[::-1]))
@@ -143,7 +143,7 @@ def test_what_two_secrets_have_in_common_is_found_while_one_is_known(clock: Cloc
     assert shows(output_filter, "drawer-of-secrets")
 
 
-def test_learning_again_never_shortens_a_secrets_time(clock: Clock) -> None:
+def test_adding_a_secret_again_never_shortens_its_time(clock: Clock) -> None:
     output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("the-partner-key"))
     output_filter.add_secret(Secret("the-partner-key"), clock.now)
@@ -154,13 +154,13 @@ def test_learning_again_never_shortens_a_secrets_time(clock: Clock) -> None:
     assert shows(output_filter, "the-first-token")
 
 
-def test_a_secret_that_is_said_to_be_expired_is_looked_for_all_the_same(clock: Clock) -> None:
+def test_secret_added_as_expired_is_still_searched(clock: Clock) -> None:
     output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("the-first-token"), clock.now)
     assert shows(output_filter, "the-first-token")
 
 
-def test_a_days_sessions_do_not_pile_up(clock: Clock) -> None:
+def test_expired_sessions_do_not_accumulate(clock: Clock) -> None:
     output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("the-partner-key"))
     for n in range(96):
@@ -169,7 +169,7 @@ def test_a_days_sessions_do_not_pile_up(clock: Clock) -> None:
     assert sum(shows(output_filter, f"of token-number-{n}.") for n in range(96)) <= 2
 
 
-def test_a_persons_value_is_known_while_it_is_passed_on_and_a_minute_longer(clock: Clock) -> None:
+def test_temporary_value_is_known_during_the_call_and_a_minute_after(clock: Clock) -> None:
     output_filter = OutputFilter(clock=clock)
     with output_filter.temporarily("TEST-190642"):
         assert shows(output_filter, "of TEST-190642.")
@@ -179,7 +179,7 @@ def test_a_persons_value_is_known_while_it_is_passed_on_and_a_minute_longer(cloc
     assert not shows(output_filter, "of TEST-190642.")
 
 
-def test_two_calls_with_the_same_value_know_it_until_both_are_over(clock: Clock) -> None:
+def test_concurrent_calls_keep_a_shared_value_until_both_end(clock: Clock) -> None:
     output_filter = OutputFilter(clock=clock)
     with output_filter.temporarily("TEST-190642"):
         with output_filter.temporarily("TEST-190642"):
@@ -190,7 +190,7 @@ def test_two_calls_with_the_same_value_know_it_until_both_are_over(clock: Clock)
     assert not shows(output_filter, "TEST-190642")
 
 
-def test_a_value_that_is_a_secret_already_stays_one(clock: Clock) -> None:
+def test_temporary_value_that_is_a_secret_stays_a_secret(clock: Clock) -> None:
     output_filter = OutputFilter(clock=clock)
     output_filter.add_secret(Secret("key-190642"))
     with output_filter.temporarily("key-190642"):
@@ -200,25 +200,25 @@ def test_a_value_that_is_a_secret_already_stays_one(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "1", "12345", "machines", "jsonrpc", "TEST-abc", "a1b2c3"])
-def test_a_value_that_says_too_little_withholds_no_other_line(value: str) -> None:
+def test_too_common_value_withholds_no_line(value: str) -> None:
     output_filter = OutputFilter()
     with output_filter.temporarily(value):
         assert output_filter.filtered(answer({"text": "TEST-abc 12345 a1b2c3"})) is not None
 
 
-def test_a_pattern_is_masked_and_counted_and_the_rest_delivered() -> None:
+def test_pattern_is_masked_and_counted_and_the_rest_is_sent() -> None:
     output_filter, number = OutputFilter(), card_number()
     found = shown(output_filter.filtered(answer({"a": f"pay with {number}!", "b": "as it is"})))
     assert found == {"a": f"pay with •••• {number[-4:]}!", "b": "as it is"}
     assert output_filter.masked == 2
 
 
-def test_an_innocent_line_leaves_byte_by_byte_as_it_came() -> None:
+def test_harmless_line_is_sent_unchanged() -> None:
     line = '{"jsonrpc": "2.0",  "id": 1, "result": {"n": 1.50, "t": "\\u00e9", "b": 1e400}}'
     assert OutputFilter().filtered(line) == line
 
 
-def test_an_expected_value_is_shown_whole_and_anywhere_else_masked() -> None:
+def test_allowed_value_is_shown_whole_and_masked_elsewhere() -> None:
     output_filter, number = OutputFilter(), card_number()
     output_filter.allow(1, [number])
     found = shown(
@@ -228,7 +228,7 @@ def test_an_expected_value_is_shown_whole_and_anywhere_else_masked() -> None:
     assert found == {"memo": number, "say": f"memo {masked}", "list": [number, f" {masked}"]}
 
 
-def test_an_expected_value_is_forgotten_once_the_answer_left() -> None:
+def test_allowed_value_is_forgotten_after_the_response() -> None:
     output_filter, number = OutputFilter(), card_number()
     output_filter.allow(1, [number])
     assert shown(output_filter.filtered(answer({"memo": number}))) == {"memo": number}
@@ -236,14 +236,14 @@ def test_an_expected_value_is_forgotten_once_the_answer_left() -> None:
 
 
 @pytest.mark.parametrize(("asked", "answered"), [(1, 2), (1, "1"), ("1", 1), ("a", "b")])
-def test_an_expected_value_is_for_one_answer_alone(asked: int | str, answered: int | str) -> None:
+def test_allowed_value_applies_to_one_response_only(asked: int | str, answered: int | str) -> None:
     output_filter, number = OutputFilter(), card_number()
     output_filter.allow(asked, [number])
     assert shown(output_filter.filtered(answer({"memo": number}, answered)))["memo"] != number
     assert shown(output_filter.filtered(answer({"memo": number}, asked)))["memo"] == number
 
 
-def test_what_is_no_answer_and_no_question_shows_no_expected_value_and_uses_none_up() -> None:
+def test_notification_neither_shows_nor_consumes_an_allowed_value() -> None:
     output_filter, number = OutputFilter(), card_number()
     output_filter.allow(1, [number])
     message = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"message": number}}
@@ -251,7 +251,7 @@ def test_what_is_no_answer_and_no_question_shows_no_expected_value_and_uses_none
     assert shown(output_filter.filtered(answer({"memo": number})))["memo"] == number
 
 
-def test_a_question_on_the_way_to_an_answer_shows_what_is_expected_and_uses_none_up() -> None:
+def test_elicitation_shows_an_allowed_value_without_consuming_it() -> None:
     output_filter, number, other = OutputFilter(), card_number(), card_number()
     output_filter.allow(7, [f"Withdraw to {number}?", number])
     for asked, left in ((f"Withdraw to {number}?", True), (f"Withdraw to {other}?", False), (f"To {number}?", False)):
@@ -263,13 +263,13 @@ def test_a_question_on_the_way_to_an_answer_shows_what_is_expected_and_uses_none
     assert output_filter.filtered(line) != line
 
 
-def test_an_expected_secret_is_withheld_all_the_same() -> None:
+def test_allowed_secret_is_still_withheld() -> None:
     output_filter = knowing(SECRET)
     output_filter.allow(1, [SECRET])
     assert output_filter.filtered(answer({"memo": SECRET})) is None
 
 
-def test_requests_that_are_never_answered_do_not_pile_up() -> None:
+def test_unanswered_requests_do_not_accumulate() -> None:
     output_filter, number = OutputFilter(), card_number()
     for request in range(MOST_ALLOWED + 10):
         output_filter.allow(request, [number])
@@ -278,7 +278,7 @@ def test_requests_that_are_never_answered_do_not_pile_up() -> None:
     assert shown(output_filter.filtered(answer({"memo": number}, 500)))["memo"] == number
 
 
-def test_what_the_client_finds_its_answer_by_is_left_as_it_is() -> None:
+def test_request_id_and_progress_token_are_unchanged() -> None:
     output_filter, number = OutputFilter(), card_number()
     for chosen in (int(number), number):
         found = json.loads(output_filter.filtered(answer({"text": number}, chosen)) or "{}")
@@ -290,7 +290,7 @@ def test_what_the_client_finds_its_answer_by_is_left_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("part", ["_contains_secret", "_with_masks", "_take_allowed"])
-def test_a_guard_that_fails_lets_nothing_pass_and_raises_the_alarm(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+def test_failing_filter_withholds_the_line_and_raises_the_alarm(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     def broken(*_: object) -> Any:
         raise RuntimeError
 
@@ -301,12 +301,12 @@ def test_a_guard_that_fails_lets_nothing_pass_and_raises_the_alarm(monkeypatch: 
     assert raised == ["output_filter.failed"]
 
 
-def test_a_line_that_is_no_json_is_not_let_pass_where_it_would_be_masked() -> None:
+def test_invalid_json_that_would_be_masked_is_withheld() -> None:
     output_filter = OutputFilter()
     assert output_filter.filtered(f'{{"a": "{card_number()}"') is None
 
 
-def test_an_alarm_that_can_not_be_raised_does_not_let_the_line_pass(caplog: pytest.LogCaptureFixture) -> None:
+def test_line_is_withheld_even_if_the_alarm_fails(caplog: pytest.LogCaptureFixture) -> None:
     def deaf(code: str) -> None:
         raise OSError(SECRET)
 
@@ -317,7 +317,7 @@ def test_an_alarm_that_can_not_be_raised_does_not_let_the_line_pass(caplog: pyte
     assert "OSError" in caplog.text
 
 
-def test_a_line_that_is_too_long_to_be_looked_at_is_withheld_without_an_alarm() -> None:
+def test_too_long_line_is_withheld_without_an_alarm() -> None:
     raised: list[str] = []
     output_filter = OutputFilter(raised.append)
     overhead = len('{"a":""}')
@@ -327,7 +327,7 @@ def test_a_line_that_is_too_long_to_be_looked_at_is_withheld_without_an_alarm() 
     assert module.MAX_LINE == 256 * 1024
 
 
-def test_a_text_that_holds_a_secret_is_not_to_be_kept_either() -> None:
+def test_text_with_a_secret_must_not_be_stored() -> None:
     alarms: list[str] = []
     output_filter = OutputFilter(alarms.append)
     output_filter.add_secret(Secret("kept-token-canary-1234"))

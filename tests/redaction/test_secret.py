@@ -27,7 +27,7 @@ class Plain:
     secret: Secret
 
 
-def test_only_expose_opens_it() -> None:
+def test_only_expose_reveals_the_value() -> None:
     assert Secret(VALUE).expose() == VALUE
 
 
@@ -53,12 +53,12 @@ def test_only_expose_opens_it() -> None:
         repr(ValueError(Secret(VALUE))),
     ],
 )
-def test_it_prints_without_its_value(shown: str) -> None:
+def test_secret_prints_without_its_value(shown: str) -> None:
     assert VALUE not in shown
     assert "•••" in shown or "\\u2022" in shown
 
 
-def test_it_is_logged_without_its_value() -> None:
+def test_secret_is_logged_without_its_value() -> None:
     stream = io.StringIO()
     logger = logging.Logger("test")
     logger.addHandler(logging.StreamHandler(stream))
@@ -67,7 +67,7 @@ def test_it_is_logged_without_its_value() -> None:
     assert VALUE not in stream.getvalue()
 
 
-def test_a_traceback_with_all_its_variables_does_not_show_it() -> None:
+def test_traceback_with_locals_does_not_show_the_value() -> None:
     def fail(secret: Secret) -> None:
         raise RuntimeError(secret)
 
@@ -80,19 +80,19 @@ def test_a_traceback_with_all_its_variables_does_not_show_it() -> None:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_it_can_not_be_pickled(protocol: int) -> None:
+def test_secret_can_not_be_pickled(protocol: int) -> None:
     with pytest.raises(TypeError, match="can't be pickled") as caught:
         pickle.dumps({"secret": Secret(VALUE)}, protocol)
     assert VALUE not in str(caught.value)
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_it_can_not_be_copied(duplicate: type[object]) -> None:
+def test_secret_can_not_be_copied(duplicate: type[object]) -> None:
     with pytest.raises(TypeError, match="pickled or copied"):
         duplicate(Secret(VALUE))  # type: ignore[call-arg]
 
 
-def test_it_can_not_be_written_as_json() -> None:
+def test_secret_can_not_be_serialized_as_json() -> None:
     with pytest.raises(TypeError) as plain:
         json.dumps({"secret": Secret(VALUE)})
     with pytest.raises(PydanticSerializationError) as pydantics:
@@ -101,19 +101,19 @@ def test_it_can_not_be_written_as_json() -> None:
 
 
 @pytest.mark.parametrize("dump", ["model_dump_json", "model_dump"])
-def test_a_model_that_holds_it_can_not_be_dumped(dump: str) -> None:
+def test_model_with_a_secret_can_not_be_dumped(dump: str) -> None:
     holder = Holder(name="a", secret=Secret(VALUE))
     with pytest.raises(PydanticSerializationError, match="can't be serialised") as caught:
         getattr(holder, dump)()
     assert VALUE not in str(caught.value)
 
 
-def test_a_model_that_holds_it_is_dumped_without_it() -> None:
+def test_model_can_be_dumped_without_its_secret() -> None:
     assert Holder(name="a", secret=Secret(VALUE)).model_dump(exclude={"secret"}) == {"name": "a"}
 
 
 @pytest.mark.parametrize("given", [VALUE, Secret(VALUE)], ids=["text", "secret"])
-def test_a_model_takes_text_or_a_secret_and_keeps_a_secret(given: object) -> None:
+def test_model_accepts_text_or_a_secret_and_stores_a_secret(given: object) -> None:
     holder = Holder.model_validate({"name": "a", "secret": given})
     assert type(holder.secret) is Secret
     assert holder.secret.expose() == VALUE
@@ -129,38 +129,38 @@ def test_a_model_takes_text_or_a_secret_and_keeps_a_secret(given: object) -> Non
     ],
     ids=["a wrong neighbour", "a missing neighbour", "in a list", "twice"],
 )
-def test_an_error_of_the_model_that_holds_it_does_not_quote_it(data: dict[str, object]) -> None:
+def test_validation_error_does_not_quote_the_value(data: dict[str, object]) -> None:
     with pytest.raises(ValidationError) as caught:
         Holder.model_validate(data)
     error = caught.value
     assert VALUE not in f"{error} {error!r} {error.errors()}"
 
 
-def test_an_empty_text_is_no_secret_of_a_model() -> None:
+def test_model_rejects_an_empty_secret() -> None:
     with pytest.raises(ValidationError):
         Holder.model_validate({"name": "a", "secret": ""})
 
 
-def test_it_is_true_when_there_is_something_to_keep() -> None:
+def test_secret_is_truthy_if_not_empty() -> None:
     assert Secret(VALUE)
     assert not Secret("")
 
 
-def test_equal_secrets_are_equal_and_hash_alike() -> None:
+def test_equal_secrets_are_equal_and_hash_equally() -> None:
     assert Secret(VALUE) == Secret(VALUE)
     assert Secret(VALUE) != Secret("another")
     assert Secret("ü") != Secret("u")
     assert len({Secret(VALUE), Secret(VALUE), Secret("another")}) == 2
 
 
-def test_it_equals_nothing_but_a_secret() -> None:
+def test_secret_equals_only_a_secret() -> None:
     assert Secret(VALUE) != VALUE
     assert Secret(VALUE) is not None
     assert not Secret(VALUE) == VALUE  # noqa: SIM201
     assert hash(Secret(VALUE)) != hash(VALUE)
 
 
-def test_it_has_no_dictionary_to_look_into_and_takes_no_new_names() -> None:
+def test_secret_has_no_dict_and_accepts_no_attributes() -> None:
     with pytest.raises(TypeError):
         vars(Secret(VALUE))
     with pytest.raises(AttributeError):

@@ -1,4 +1,4 @@
-"""Needles are found wherever they stand, whatever else is known, and not once they are gone."""
+"""The index finds each secret anywhere, regardless of the other secrets, until it is removed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _known(held: dict[str, list[bytes]]) -> SecretIndex[str]:
 
 
 @pytest.mark.parametrize("length", [8, 9, 15, 16, 17, 40, 300])
-def test_one_is_found_at_every_place(length: int) -> None:
+def test_secret_is_found_at_every_position(length: int) -> None:
     rng = random.Random(length)  # noqa: S311
     secret = _bytes(rng, length)
     needles = _known({"it": [_bytes(rng, 30), secret]})
@@ -40,12 +40,12 @@ def test_one_is_found_at_every_place(length: int) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"a", b"abcdefg", b"abcdefgh", b"abcdefghi", b"a" * 100])
-def test_what_is_not_there_is_not_found(text: bytes) -> None:
+def test_absent_secret_is_not_found(text: bytes) -> None:
     assert not _known({"it": [b"12345678", b"abcdefgh0"]}).found_in(text)
     assert not _known({}).found_in(text)
 
 
-def test_those_that_begin_alike_are_told_apart_and_each_goes_alone() -> None:
+def test_secrets_with_a_common_prefix_are_independent() -> None:
     rng = random.Random(7)  # noqa: S311
     held = {f"token-{number}": [b"eyjhbgcioijiuzi1niis" + _bytes(rng, 12)] for number in range(500)}
     needles = _known(held)
@@ -56,7 +56,7 @@ def test_those_that_begin_alike_are_told_apart_and_each_goes_alone() -> None:
         assert not needles.found_in(b"xx" + secret + b"yy")
 
 
-def test_a_needle_of_two_is_found_until_both_are_gone() -> None:
+def test_secret_added_twice_is_found_until_both_are_removed() -> None:
     needles = _known({"one": [b"shared-by-both"], "two": [b"shared-by-both"]})
     needles.remove("one")
     assert needles.found_in(b"a shared-by-both")
@@ -64,7 +64,7 @@ def test_a_needle_of_two_is_found_until_both_are_gone() -> None:
     assert not needles.found_in(b"a shared-by-both")
 
 
-def test_what_is_kept_of_a_token_is_a_few_kilobytes_though_it_has_dozens_of_forms() -> None:
+def test_token_with_dozens_of_forms_takes_a_few_kilobytes() -> None:
     output_filter, tokens = OutputFilter(), [Secret(secrets.token_urlsafe(48)) for _ in range(100)]
     output_filter.add_secret(Secret(secrets.token_urlsafe(48)))
     tracemalloc.start()

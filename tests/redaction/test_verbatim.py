@@ -13,7 +13,7 @@ from machines_mcp.protocol.tool import NextStepOutput, Output
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument, VerbatimField, collect_verbatim
 
 PACKAGE = Path(machines_mcp.__file__).parent
-# Where an `Opaque` is made by hand: of the ids that we make ourselves, and of what our own store kept of an argument.
+# The modules that may construct a `Verbatim`: for ids that we generate, and for arguments read from our own store.
 MAKERS = {
     "redaction/verbatim.py",
     "storage/withdrawals.py",
@@ -36,13 +36,13 @@ class Given(Output):
     label: str = ""
 
 
-def test_a_validator_of_what_comes_in_makes_it_of_a_string() -> None:
+def test_argument_validator_makes_a_verbatim_of_a_string() -> None:
     taken = Taken.model_validate({"id": "41", "memo": "abc"})
     assert (type(taken.id), type(taken.memo)) == (Verbatim, Verbatim)
     assert taken.model_dump() == {"id": "41", "memo": "abc"}
 
 
-def test_an_output_takes_it_and_nothing_else() -> None:
+def test_output_field_accepts_only_a_verbatim() -> None:
     taken = Taken.model_validate({"id": "41"})
     assert Given(id=taken.id).id == "41"
     for other in ("41", 41, None, b"41"):
@@ -51,18 +51,18 @@ def test_an_output_takes_it_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("value", ["a\u202eb", "a\nb", "\x1b[31m", "\u200b", "\ue000"])
-def test_an_output_takes_none_that_could_act(value: str) -> None:
+def test_output_field_rejects_active_characters(value: str) -> None:
     with pytest.raises(ValidationError):
         Given(id=Taken.model_validate({"id": value}).id)
 
 
-def test_a_stored_outcome_is_read_back_as_it_was() -> None:
+def test_stored_outcome_is_read_back_unchanged() -> None:
     given = Given(id=Verbatim("41"), memo=Verbatim("m"), label="x")
     stored = json.dumps(given.model_dump(mode="json", exclude_none=True))
     assert collect_verbatim(Given.model_validate_json(stored)) == {"41", "m"}
 
 
-def test_its_schema_is_that_of_the_string() -> None:
+def test_schema_is_that_of_a_string() -> None:
     class Plain(BaseModel):
         id: str
         memo: Annotated[str, Field(min_length=2, max_length=4, pattern="^[a-z]+$")] | None = Field(
@@ -84,13 +84,13 @@ def test_its_schema_is_that_of_the_string() -> None:
         (1, "string_type"),
     ],
 )
-def test_a_rule_that_is_broken_is_named_as_for_a_string(memo: object, kind: str) -> None:
+def test_broken_rule_is_named_as_for_a_string(memo: object, kind: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Taken.model_validate({"id": "1", "memo": memo})
     assert refused.value.errors()[0]["type"] == kind
 
 
-def test_every_one_is_collected_however_deep_and_nothing_else() -> None:
+def test_every_nested_verbatim_is_collected_and_nothing_else() -> None:
     step = NextStepOutput(
         tool="t", why="w", arguments={"id": Verbatim("1"), "name": "n", "deep": [{"x": Verbatim("2")}]}
     )
@@ -105,6 +105,6 @@ def _makes(path: Path) -> bool:
     return any(isinstance(call, ast.Name) and call.id == "Verbatim" for call in calls)
 
 
-def test_it_is_made_by_hand_in_few_places() -> None:
+def test_verbatim_is_constructed_in_few_modules() -> None:
     found: set[Any] = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if _makes(path)}
     assert found <= MAKERS

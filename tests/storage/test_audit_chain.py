@@ -1,4 +1,4 @@
-"""Whatever is done to the stored rows without the key is found, and named by the row's number."""
+"""Every change to the stored rows without the key is detected and reported with its row number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ENTRIES = [
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The database of an audit of twelve rows."""
+    """Return the database of an audit log with twelve rows."""
     folder = tmp_path_factory.mktemp("audit")
 
     async def write() -> None:
@@ -64,7 +64,7 @@ def copy(written: bytes) -> Iterator[sqlite3.Connection]:
 
 
 def _without_wal(written: bytes) -> bytes:
-    # A database in memory has no log beside it; these two bytes of the header say which way it is written.
+    # An in-memory database has no write-ahead log; these two header bytes select the journal mode.
     return written[:18] + b"\1\1" + written[20:]
 
 
@@ -87,13 +87,13 @@ tried = settings(
 )
 
 
-def test_an_audit_that_nobody_touched_is_whole(written: bytes) -> None:
+def test_untouched_audit_is_intact(written: bytes) -> None:
     with copy(written) as db:
         finding = verify(db, KEY, newest(db))
         assert (finding.ok, finding.rows, finding.checkpoint) == (True, ROWS, newest(db))
 
 
-def test_an_audit_without_rows_is_whole(written: bytes) -> None:
+def test_empty_audit_is_intact(written: bytes) -> None:
     with copy(written) as db:
         db.execute("DELETE FROM audit")
         assert verify(db, KEY, EMPTY) == Finding(0, (), EMPTY)
@@ -101,7 +101,7 @@ def test_an_audit_without_rows_is_whole(written: bytes) -> None:
 
 @tried
 @given(data=st.data())
-def test_a_changed_value_is_found_in_its_row(written: bytes, data: st.DataObject) -> None:
+def test_changed_value_is_found_in_its_row(written: bytes, data: st.DataObject) -> None:
     seq = data.draw(seqs)
     column = data.draw(st.sampled_from([name for name in COLUMNS if name != "seq"]))
     kind = {"at": st.floats(allow_nan=False), "amount_cents": st.none() | st.integers(-(2**63), 2**63 - 1)}
@@ -120,7 +120,7 @@ def test_a_changed_value_is_found_in_its_row(written: bytes, data: st.DataObject
 @given(
     seq=seqs, column=st.sampled_from([n for n in COLUMNS if n not in ("seq", "at", "amount_cents")]), raw=st.binary()
 )
-def test_text_that_is_no_text_is_found_in_its_row(written: bytes, seq: int, column: str, raw: bytes) -> None:
+def test_invalid_text_is_found_in_its_row(written: bytes, seq: int, column: str, raw: bytes) -> None:
     with copy(written) as db:
         db.execute(f"UPDATE audit SET {column} = CAST(? AS TEXT) WHERE seq = ?", (b"\xff" + raw, seq))  # noqa: S608
         assert faults(verify(db, KEY)) == [(seq, "changed")]
@@ -128,16 +128,16 @@ def test_text_that_is_no_text_is_found_in_its_row(written: bytes, seq: int, colu
 
 @tried
 @given(seq=seqs, mac=st.binary(max_size=40))
-def test_a_changed_mac_is_found_from_its_row_on(written: bytes, seq: int, mac: bytes) -> None:
+def test_changed_mac_is_found_from_its_row_on(written: bytes, seq: int, mac: bytes) -> None:
     with copy(written) as db:
         db.execute("UPDATE audit SET mac = ? WHERE seq = ?", (mac, seq))
-        # The row after it was chained to the mac that stood there.
+        # The next row was chained to the original MAC.
         assert faults(verify(db, KEY)) == [(number, "changed") for number in (seq, seq + 1) if number <= ROWS]
 
 
 @tried
 @given(gone=st.sets(seqs, min_size=1, max_size=ROWS - 1))
-def test_missing_rows_are_found_where_they_were(written: bytes, gone: set[int]) -> None:
+def test_missing_rows_are_found_at_their_place(written: bytes, gone: set[int]) -> None:
     with copy(written) as db:
         checkpoint = newest(db)
         db.executemany("DELETE FROM audit WHERE seq = ?", [(seq,) for seq in gone])
@@ -150,24 +150,24 @@ def test_missing_rows_are_found_where_they_were(written: bytes, gone: set[int]) 
 
 @tried
 @given(gone=seqs)
-def test_rows_that_move_up_into_a_gap_are_found(written: bytes, gone: int) -> None:
+def test_rows_moved_into_a_gap_are_found(written: bytes, gone: int) -> None:
     with copy(written) as db:
         db.execute("DELETE FROM audit WHERE seq = ?", (gone,))
         for seq in range(gone + 1, ROWS + 1):
             db.execute("UPDATE audit SET seq = seq - 1 WHERE seq = ?", (seq,))
-        # Without its last row the chain is whole: that is what a head elsewhere is for.
+        # Without its last row, the chain itself is intact. Only a checkpoint elsewhere shows the loss.
         assert faults(verify(db, KEY))[:1] == ([] if gone == ROWS else [(gone, "changed")])
 
 
 @tried
 @given(pair=st.tuples(seqs, seqs).filter(lambda pair: pair[0] != pair[1]), whole=st.booleans())
-def test_swapped_rows_are_found_where_they_are(written: bytes, pair: tuple[int, int], whole: bool) -> None:
+def test_swapped_rows_are_found(written: bytes, pair: tuple[int, int], whole: bool) -> None:
     first, second = sorted(pair)
     with copy(written) as db:
         rows = rows_of(db)
         a, b = rows[first - 1], rows[second - 1]
         db.execute("DELETE FROM audit WHERE seq IN (?, ?)", pair)
-        mine = slice(1, None) if whole else slice(1, -1)  # with their macs, or leaving those where they were
+        mine = slice(1, None) if whole else slice(1, -1)  # with or without their MACs
         put(db, (first, *b[mine], *([] if whole else a[-1:])))
         put(db, (second, *a[mine], *([] if whole else b[-1:])))
         found = faults(verify(db, KEY))
@@ -177,7 +177,7 @@ def test_swapped_rows_are_found_where_they_are(written: bytes, pair: tuple[int, 
 
 @tried
 @given(at=st.integers(0, ROWS), forged=st.sampled_from(["copied mac", "random mac", "chained with another key"]))
-def test_a_row_put_in_is_found(written: bytes, at: int, forged: str) -> None:
+def test_inserted_row_is_found(written: bytes, at: int, forged: str) -> None:
     with copy(written) as db:
         rows = rows_of(db)
         for seq in range(ROWS, at, -1):
@@ -196,7 +196,7 @@ def test_a_row_put_in_is_found(written: bytes, at: int, forged: str) -> None:
 
 
 @pytest.mark.parametrize("seq", [0, -1, -(2**63)])
-def test_a_row_before_the_first_is_found(written: bytes, seq: int) -> None:
+def test_row_before_the_first_is_found(written: bytes, seq: int) -> None:
     with copy(written) as db:
         put(db, (seq, *rows_of(db)[0][1:]))
         assert faults(verify(db, KEY)) == [(seq, "added")]
@@ -204,9 +204,7 @@ def test_a_row_before_the_first_is_found(written: bytes, seq: int) -> None:
 
 @tried
 @given(left=st.integers(0, ROWS - 1), again=st.integers(0, ROWS))
-def test_a_tail_that_was_cut_is_found_by_the_head_even_when_others_grew_in_its_place(
-    written: bytes, left: int, again: int
-) -> None:
+def test_checkpoint_reveals_a_truncated_chain_even_if_it_grew_again(written: bytes, left: int, again: int) -> None:
     with copy(written) as db:
         checkpoint = newest(db)
         db.execute("DELETE FROM audit WHERE seq > ?", (left,))
@@ -218,26 +216,26 @@ def test_a_tail_that_was_cut_is_found_by_the_head_even_when_others_grew_in_its_p
         assert faults(verify(db, KEY, checkpoint)) == [(ROWS, "truncated")]
 
 
-def test_a_head_of_an_earlier_time_still_fits(written: bytes) -> None:
+def test_earlier_checkpoint_still_matches(written: bytes) -> None:
     with copy(written) as db:
         for seq, mac in db.execute("SELECT seq, mac FROM audit").fetchall():
             assert verify(db, KEY, Checkpoint(seq, mac.hex(), 0.0)).ok
 
 
-def test_with_another_key_no_row_is_right_and_ten_are_named(written: bytes) -> None:
+def test_with_another_key_every_row_is_wrong_and_ten_are_listed(written: bytes) -> None:
     with copy(written) as db:
         finding = verify(db, bytes(32))
         assert faults(finding) == [(seq, "changed") for seq in range(1, MOST_FAULTS + 1)]
 
 
-def test_a_table_that_was_dropped_is_found(written: bytes) -> None:
+def test_dropped_table_is_found(written: bytes) -> None:
     with copy(written) as db:
         db.execute("DROP TABLE audit")
         assert verify(db, KEY).faults == (Fault(0, "gone"),)
 
 
 def test_values_of_another_type_are_found(written: bytes) -> None:
-    # A table of the same name, without what keeps the types.
+    # A table of the same name without the type checks.
     with copy(written) as db:
         rows = rows_of(db)
         db.execute("DROP TABLE audit")
@@ -250,14 +248,14 @@ def test_values_of_another_type_are_found(written: bytes) -> None:
         assert faults(verify(db, KEY)) == [(3, "changed"), (8, "changed"), (9, "changed")]
 
 
-def test_each_row_has_one_mac_and_no_two_the_same(written: bytes) -> None:
+def test_each_row_has_a_unique_mac(written: bytes) -> None:
     with copy(written) as db:
         macs = [row[-1] for row in rows_of(db)]
     assert len(set(macs)) == ROWS
     assert {len(mac) for mac in macs} == {32}
 
 
-def test_values_cannot_move_between_columns() -> None:
+def test_values_can_not_move_between_columns() -> None:
     empty: list[Any] = [1, 0.0, "call", *[None] * 10, "p"]
     macs = set()
     for place in range(3, 12):
@@ -268,7 +266,7 @@ def test_values_cannot_move_between_columns() -> None:
 
 
 def grow(db: sqlite3.Connection, size: int) -> None:
-    """Let the chain have this many rows."""
+    """Extend the chain to this many rows."""
     last = newest(db)
     before, rows = bytes.fromhex(last.mac), []
     for seq in range(last.seq + 1, size + 1):
@@ -281,7 +279,7 @@ def grow(db: sqlite3.Connection, size: int) -> None:
 
 
 @pytest.mark.check
-def test_a_hundred_thousand_rows_are_walked_in_seconds(written: bytes) -> None:
+def test_hundred_thousand_rows_are_verified_in_seconds(written: bytes) -> None:
     with copy(written) as db:
         grow(db, 100_000)
         db.execute("UPDATE audit SET user_id = 'user-2' WHERE seq = 99999")
@@ -292,7 +290,7 @@ def test_a_hundred_thousand_rows_are_walked_in_seconds(written: bytes) -> None:
     assert took < 10
 
 
-def test_the_rows_are_walked_one_at_a_time(written: bytes) -> None:
+def test_rows_are_read_one_at_a_time(written: bytes) -> None:
     with copy(written) as db:
         grow(db, 3_000)
         tracemalloc.start()
@@ -322,9 +320,7 @@ anyio.run(main)
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs an end without warning")
 @pytest.mark.parametrize("after", [1, 2, 7, 25])
-def test_a_process_killed_while_it_writes_leaves_a_whole_chain_with_all_that_was_answered(
-    tmp_path: Path, after: int
-) -> None:
+def test_killed_writer_leaves_an_intact_chain_with_every_acknowledged_row(tmp_path: Path, after: int) -> None:
     child = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None

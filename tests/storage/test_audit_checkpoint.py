@@ -1,4 +1,4 @@
-"""The head that is kept elsewhere: up to date, private, and never rewritten over the proof of a cut chain."""
+"""The checkpoint file: current, private, and never overwritten when it proves a truncated chain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENTRY = AuditEntry("call", tool="create_card")
 MAC = "ab" * 32
 
 
-async def test_the_head_follows_each_row_that_is_committed(store: Store, tmp_path: Path, clock: Clock) -> None:
+async def test_checkpoint_follows_each_committed_row(store: Store, tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "head.json"
     audit = AuditLog(store, KEY, "p", head_file=path, clock=clock)
     for number in range(1, 4):
@@ -41,7 +41,7 @@ async def test_the_head_follows_each_row_that_is_committed(store: Store, tmp_pat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
-async def test_the_head_is_for_this_user_alone_whatever_the_umask(store: Store, tmp_path: Path) -> None:
+async def test_checkpoint_file_is_private_regardless_of_the_umask(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     before = os.umask(0)
     try:
@@ -51,14 +51,14 @@ async def test_the_head_is_for_this_user_alone_whatever_the_umask(store: Store, 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_writes_of_others_leave_the_head_alone(store: Store, tmp_path: Path) -> None:
+async def test_writes_by_others_do_not_change_the_checkpoint(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     AuditLog(store, KEY, "p", head_file=path)
     await store.run(lambda db: db.execute("DELETE FROM quotes"))
     assert not path.exists()
 
 
-async def test_a_transaction_that_is_rolled_back_leaves_the_head_alone(store: Store, tmp_path: Path) -> None:
+async def test_rolled_back_transaction_does_not_change_the_checkpoint(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     audit = AuditLog(store, KEY, "p", head_file=path)
 
@@ -71,7 +71,7 @@ async def test_a_transaction_that_is_rolled_back_leaves_the_head_alone(store: St
     assert not path.exists()
 
 
-async def test_of_two_servers_none_puts_back_the_head_of_the_other(tmp_path: Path) -> None:
+async def test_concurrent_servers_never_move_the_checkpoint_back(tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     stores = [Store(tmp_path / "state") for _ in range(2)]
     audits = [AuditLog(store, KEY, "p", head_file=path) for store in stores]
@@ -90,15 +90,13 @@ async def test_of_two_servers_none_puts_back_the_head_of_the_other(tmp_path: Pat
         await store.close()
 
 
-async def test_a_head_is_read_and_written_by_one_server_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_server_at_a_time_updates_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, meeting, met = tmp_path / "head.json", threading.Barrier(2), []
     write = Checkpoint.write
 
     def slowly(checkpoint: Checkpoint, path: Path) -> None:
         with suppress(threading.BrokenBarrierError):
-            meeting.wait(0.3)  # they meet here if both were let in
+            meeting.wait(0.3)  # both would wait here if both were admitted
             met.append(checkpoint.seq)
         write(checkpoint, path)
 
@@ -115,7 +113,7 @@ async def test_a_head_is_read_and_written_by_one_server_at_a_time(
         await store.close()
 
 
-async def test_a_chain_that_was_cut_does_not_overwrite_the_proof(
+async def test_truncated_chain_does_not_overwrite_the_checkpoint(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "head.json"
@@ -136,7 +134,7 @@ async def test_a_chain_that_was_cut_does_not_overwrite_the_proof(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"[" * 990, b"\xff", b'{"seq": 1, "mac": "x", "at": 1}'])
-async def test_a_file_that_is_no_head_is_left_alone(store: Store, tmp_path: Path, content: bytes) -> None:
+async def test_file_that_is_not_a_checkpoint_is_left_alone(store: Store, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "head.json"
     path.write_bytes(content)
     audit = AuditLog(store, KEY, "p", head_file=path)
@@ -145,7 +143,7 @@ async def test_a_file_that_is_no_head_is_left_alone(store: Store, tmp_path: Path
     assert audit.head_broken
 
 
-async def test_a_head_that_cannot_be_written_is_shown_until_it_can(
+async def test_unwritable_checkpoint_is_reported_until_it_is_written(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "elsewhere" / "head.json"
@@ -177,7 +175,7 @@ def _given(**values: object) -> bytes:
         _given(more="x" * 2000),
     ],
 )
-def test_what_is_no_head_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_invalid_checkpoint_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "head.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"checkpoint|Unterminated"):
@@ -185,7 +183,7 @@ def test_what_is_no_head_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("checkpoint", [EMPTY, Checkpoint(1, MAC, 1.5), Checkpoint(2**62, MAC, 5)])
-def test_a_head_that_was_written_is_read_back(tmp_path: Path, checkpoint: Checkpoint) -> None:
+def test_checkpoint_round_trips(tmp_path: Path, checkpoint: Checkpoint) -> None:
     path = tmp_path / "head.json"
     path.write_text("older", encoding="ascii")
     checkpoint.write(path)

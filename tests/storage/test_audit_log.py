@@ -1,4 +1,4 @@
-"""Rows of the audit: in which transaction, in which order, and what happens where they can't be written."""
+"""Audit rows: their transaction, their order, and the behavior when they can't be written."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def kinds(audit: AuditLog) -> list[tuple[int, str, str | None]]:
     return [(row.seq, row.kind, row.tool) for row in await audit.rows()]
 
 
-class Ended:
-    """How the write transactions of a store end, one after the other."""
+class TransactionLog:
+    """Reports how each write transaction of a store ends, in order."""
 
     def __init__(self, store: Store) -> None:
         self._ends: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -59,7 +59,7 @@ class Ended:
         return result
 
     async def next(self) -> bool:
-        """Whether the next one was committed; what follows from it is done when this returns."""
+        """Whether the next one was committed. Its consequences are complete when this returns."""
         committed = await anyio.to_thread.run_sync(lambda: self._ends.get(timeout=PATIENCE))
         await self._store.read(lambda db: None)
         return committed
@@ -68,27 +68,27 @@ class Ended:
         return not self._ends.empty()
 
 
-def full(db: sqlite3.Connection) -> None:
-    """From now on the database can grow no more."""
+def stop_growth(db: sqlite3.Connection) -> None:
+    """Prevent the database from growing."""
     pages = int(db.execute("PRAGMA page_count").fetchone()[0])
     db.execute(f"PRAGMA max_page_count = {pages}")
     db.execute("PRAGMA cache_size = 10")
 
 
-def roomy(db: sqlite3.Connection) -> None:
+def allow_growth(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA max_page_count = 1000000")
 
 
 async def fill(store: Store) -> None:
-    """Leave no page in which another row would fit."""
-    await store.read(full)
+    """Leave no page with room for another row."""
+    await store.read(stop_growth)
     filler = "INSERT INTO quotes (id, user_id, terms, created_at, expires_at) VALUES (?, '', '', 0, 0)"
     with pytest.raises(StoreUnavailable):
         for number in range(10_000):
             await store.run(lambda db, number=number: db.execute(filler, (f"filler-{number}",)))  # type: ignore[misc]
 
 
-async def test_a_row_says_what_happened_when_and_under_which_policy(audit: AuditLog, clock: Clock) -> None:
+async def test_row_records_event_time_and_policy(audit: AuditLog, clock: Clock) -> None:
     await audit.append(WRITE)
     (row,) = await audit.rows()
     assert row.as_json() == {
@@ -104,7 +104,7 @@ async def test_a_row_says_what_happened_when_and_under_which_policy(audit: Audit
     }
 
 
-async def test_every_column_is_read_back_into_its_own_field(audit: AuditLog) -> None:
+async def test_every_column_is_read_into_its_own_field(audit: AuditLog) -> None:
     names = {"by": "decided_by"}
     assert [names.get(field.name, field.name) for field in fields(AuditRow)] == list(COLUMNS)
     entry = AuditEntry("reveal", "t", "e", "u", "i", "v", "c", "b", "s", "k", 7)
@@ -115,7 +115,7 @@ async def test_every_column_is_read_back_into_its_own_field(audit: AuditLog) -> 
     }
 
 
-async def test_a_row_and_what_it_speaks_of_are_one_transaction(store: Store, audit: AuditLog) -> None:
+async def test_row_and_its_change_share_a_transaction(store: Store, audit: AuditLog) -> None:
     def work(db: sqlite3.Connection) -> None:
         audit.append_in(db, WRITE)
         raise LookupError
@@ -128,7 +128,7 @@ async def test_a_row_and_what_it_speaks_of_are_one_transaction(store: Store, aud
 
 
 async def test_reads_are_written_in_one_transaction_soon_after(store: Store, audit: AuditLog) -> None:
-    ended = Ended(store)
+    ended = TransactionLog(store)
     for _ in range(5):
         audit.note(READ)
     assert await ended.next()
@@ -136,7 +136,7 @@ async def test_reads_are_written_in_one_transaction_soon_after(store: Store, aud
     assert await kinds(audit) == [(number, "call", "get_balances") for number in range(1, 6)]
 
 
-async def test_reads_that_wait_are_written_before_any_other_row(audit: AuditLog, clock: Clock) -> None:
+async def test_waiting_reads_are_written_before_any_other_row(audit: AuditLog, clock: Clock) -> None:
     audit.note(READ)
     clock.advance(1)
     await audit.append(WRITE)
@@ -146,7 +146,7 @@ async def test_reads_that_wait_are_written_before_any_other_row(audit: AuditLog,
     ]
 
 
-async def test_reads_that_wait_survive_a_transaction_that_is_rolled_back(store: Store, audit: AuditLog) -> None:
+async def test_waiting_reads_survive_a_rollback(store: Store, audit: AuditLog) -> None:
     def work(db: sqlite3.Connection) -> None:
         audit.append_in(db, WRITE)
         raise LookupError
@@ -158,7 +158,7 @@ async def test_reads_that_wait_survive_a_transaction_that_is_rolled_back(store: 
     assert await kinds(audit) == [(1, "call", "get_balances"), (2, "call", "create_card")]
 
 
-async def test_several_rows_of_one_transaction_write_what_waits_once(store: Store, audit: AuditLog) -> None:
+async def test_rows_of_one_transaction_write_waiting_reads_once(store: Store, audit: AuditLog) -> None:
     audit.note(READ)
 
     def work(db: sqlite3.Connection) -> None:
@@ -169,15 +169,15 @@ async def test_several_rows_of_one_transaction_write_what_waits_once(store: Stor
     assert [seq for seq, _, _ in await kinds(audit)] == [1, 2, 3]
 
 
-async def test_what_waits_is_written_at_the_end(store: Store, clock: Clock) -> None:
+async def test_waiting_reads_are_written_on_close(store: Store, clock: Clock) -> None:
     audit = AuditLog(store, KEY, "p", clock=clock)
     audit.note(READ)
     await audit.close()
     assert await kinds(audit) == [(1, "call", "get_balances")]
 
 
-async def test_an_alarm_needs_neither_waiting_nor_the_loop(store: Store, audit: AuditLog) -> None:
-    ended = Ended(store)
+async def test_alarm_needs_no_wait_and_no_event_loop(store: Store, audit: AuditLog) -> None:
+    ended = TransactionLog(store)
     caller = threading.Thread(target=audit.alarm, args=("output_filter.exact",))
     caller.start()
     caller.join(10)
@@ -186,7 +186,7 @@ async def test_an_alarm_needs_neither_waiting_nor_the_loop(store: Store, audit: 
     assert (row.kind, row.code) == ("alarm", "output_filter.exact")
 
 
-async def test_more_reads_than_can_wait_are_counted(audit: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reads_over_the_queue_limit_are_counted(audit: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_QUEUED", 3)
     for _ in range(5):
         audit.note(READ)
@@ -201,7 +201,7 @@ async def test_more_reads_than_can_wait_are_counted(audit: AuditLog, monkeypatch
     assert len(await audit.rows()) == 5
 
 
-async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store, audit: AuditLog) -> None:
+async def test_full_disk_blocks_changes_and_reads_wait(store: Store, audit: AuditLog) -> None:
     await audit.append(WRITE)
     await fill(store)
     with pytest.raises(StoreUnavailable):
@@ -214,20 +214,20 @@ async def test_on_a_full_disk_nothing_is_let_happen_and_reads_wait(store: Store,
     with pytest.raises(StoreUnavailable):
         await audit.flush()
     assert await audit.rows(limit=1000) == before
-    await store.read(roomy)
+    await store.read(allow_growth)
     await audit.append(WRITE)
     assert [*seen, audit.broken] == [True, False]
     assert audit.trouble() is None
     assert [row.tool for row in await audit.rows(after=before[-1].seq)] == ["get_balances", "create_card"]
 
 
-async def test_a_batch_that_could_not_be_written_is_tried_again(
+async def test_failed_batch_is_retried(
     store: Store, audit: AuditLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
     await audit.append(WRITE)
     await store.run(lambda db: db.execute("ALTER TABLE audit RENAME TO elsewhere"))
-    ended = Ended(store)
+    ended = TransactionLog(store)
     audit.note(READ)
     assert [await ended.next(), audit.broken] == [False, True]
     assert "the audit log could not be written" in caplog.text
@@ -238,9 +238,7 @@ async def test_a_batch_that_could_not_be_written_is_tried_again(
     assert [seq for seq, _, _ in await kinds(audit)] == [1, 2]
 
 
-async def test_rows_lost_at_the_end_are_said_in_the_log(
-    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_rows_lost_on_close_are_logged(store: Store, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     audit = AuditLog(store, KEY, "p", clock=clock)
     await store.run(lambda db: db.execute("ALTER TABLE audit RENAME TO elsewhere"))
     audit.note(READ)
@@ -248,7 +246,7 @@ async def test_rows_lost_at_the_end_are_said_in_the_log(
     assert "audit rows were lost" in caplog.text
 
 
-async def test_where_the_database_can_only_be_read_nothing_is_let_happen(store: Store, audit: AuditLog) -> None:
+async def test_read_only_database_blocks_changes(store: Store, audit: AuditLog) -> None:
     await audit.append(WRITE)
     await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
     with pytest.raises(StoreUnavailable):
@@ -257,7 +255,7 @@ async def test_where_the_database_can_only_be_read_nothing_is_let_happen(store: 
     assert len(await audit.rows()) == 1
 
 
-async def test_servers_over_one_folder_make_one_chain(tmp_path: Path) -> None:
+async def test_servers_sharing_a_folder_write_one_chain(tmp_path: Path) -> None:
     stores = [Store(tmp_path) for _ in range(3)]
     audits = [AuditLog(store, KEY, f"policy-{number}") for number, store in enumerate(stores)]
 
@@ -293,7 +291,7 @@ async def test_servers_over_one_folder_make_one_chain(tmp_path: Path) -> None:
         ({"tool": "' OR 1 --"}, []),
     ],
 )
-async def test_rows_are_found_by_number_tool_kind_user_and_time(
+async def test_rows_are_filtered_by_number_tool_kind_user_and_time(
     audit: AuditLog, clock: Clock, wanted: dict, numbers: list[int]
 ) -> None:
     for entry in (WRITE, READ, AuditEntry("alarm", code="output_filter.exact"), WRITE):
@@ -302,7 +300,7 @@ async def test_rows_are_found_by_number_tool_kind_user_and_time(
     assert [row.seq for row in await audit.rows(**wanted)] == numbers
 
 
-async def test_rows_that_somebody_spoiled_can_still_be_read(store: Store, audit: AuditLog) -> None:
+async def test_tampered_rows_can_still_be_read(store: Store, audit: AuditLog) -> None:
     await audit.append(WRITE)
     await store.run(lambda db: db.execute("UPDATE audit SET tool = CAST(? AS TEXT)", (b"\xff",)))
     (row,) = await audit.rows()

@@ -1,4 +1,4 @@
-"""No free text in a row: what a model can choose is an id, or stands there as a fingerprint."""
+"""Audit rows contain no free text: values that a model can choose are ids or fingerprints."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def entry(place: str, value: str) -> AuditEntry:
 @pytest.mark.parametrize(
     "value", ["user-1", "grace@example.com", "a", "card_01HXYZ", "policy.denied", str(uuid.UUID(int=7)), "0" * 12, None]
 )
-def test_an_id_stays_as_it_is(value: str | None) -> None:
+def test_id_is_kept(value: str | None) -> None:
     assert fingerprinted(KEY, value) == value
 
 
-def test_nothing_is_kept_of_an_empty_value() -> None:
+def test_empty_value_is_omitted() -> None:
     assert AuditEntry("call", user_id="", card_id="").values(KEY) == AuditEntry("call").values(KEY)
 
 
@@ -36,7 +36,7 @@ def test_nothing_is_kept_of_an_empty_value() -> None:
     "value", [" ", "two words", "user\n1", "\x1b[31m", "Ünal", "\ud800", "x" * 129, "{}", "<b>", "~0123", "-x"]
 )
 @pytest.mark.parametrize("place", PLACES)
-def test_anything_else_stands_there_as_a_fingerprint(place: str, value: str) -> None:
+def test_other_text_becomes_a_fingerprint(place: str, value: str) -> None:
     stored = [text for text in entry(place, value).values(KEY)[1:] if text is not None]
     assert len(stored) == 1
     assert str(stored[0]).startswith("~")
@@ -46,7 +46,7 @@ def test_anything_else_stands_there_as_a_fingerprint(place: str, value: str) -> 
 @pytest.mark.parametrize("size", range(13, 20))
 @pytest.mark.parametrize("shape", ["{}", "card-{}", "{}x", "9{}", "x{}1"])
 @pytest.mark.parametrize("mark", ["", "-", "."])
-def test_a_card_number_never_stands_in_a_row(size: int, shape: str, mark: str) -> None:
+def test_card_number_never_appears_in_a_row(size: int, shape: str, mark: str) -> None:
     number = card_number(size)
     written = shape.format(mark.join(number[start : start + 4] for start in range(0, size, 4)))
     for place in ("user_id", "card_id"):
@@ -54,6 +54,6 @@ def test_a_card_number_never_stands_in_a_row(size: int, shape: str, mark: str) -
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_fingerprints_are_equal_for_equal_values_only(first: str, second: str) -> None:
+def test_fingerprints_are_equal_only_for_equal_values(first: str, second: str) -> None:
     assert (fingerprinted(KEY, first) == fingerprinted(KEY, second)) == (first == second)
     assert fingerprinted(KEY, f"{first} ") != fingerprinted(bytes(32), f"{first} ")

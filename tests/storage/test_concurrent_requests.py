@@ -15,8 +15,8 @@ from tests.storage.test_journal import CARD, Card
 pytestmark = pytest.mark.anyio
 
 
-async def asked(guard: Guard, key: str, card: Card = CARD) -> tuple[Approval, str]:
-    """An intent that is executing, and the entry of what was sent for it."""
+async def executing_request(guard: Guard, key: str, card: Card = CARD) -> tuple[Approval, str]:
+    """Return an executing approval and the id of its journal entry."""
     call_request = CallRequest("create_card", ActionClass.MONEY, card.user_id or "", key)
     approval = await guard.approvals.open_granted(call_request, ApprovalDetails(question="?"), "operator")
     token = call_context.set(CallContext(approval.id, "create_card", card.user_id or ""))
@@ -26,7 +26,7 @@ async def asked(guard: Guard, key: str, card: Card = CARD) -> tuple[Approval, st
         call_context.reset(token)
 
 
-async def found(guard: Guard, approval: Approval) -> JournalEntry:
+async def entry_of(guard: Guard, approval: Approval) -> JournalEntry:
     (entry,) = await guard.journal.for_approval(approval.id)
     return entry
 
@@ -36,26 +36,26 @@ async def found(guard: Guard, approval: Approval) -> JournalEntry:
     [
         (CARD, {"card-0001"}),
         (replace(CARD, user_id="user-2"), set()),
-        # Who changed a card has not made it.
+        # A request that changed a card did not create it.
         (replace(CARD, operation="PATCH /cards/{cardId}", ids={"cardId": "card-0001"}), set()),
     ],
 )
-async def test_what_another_request_made_is_its_own(guard: Guard, other: Card, made: set[str]) -> None:
-    own, own_id = await asked(guard, "own")
-    _, entry_id = await asked(guard, "other", other)
+async def test_card_created_by_another_request_belongs_to_it(guard: Guard, other: Card, made: set[str]) -> None:
+    own, own_id = await executing_request(guard, "own")
+    _, entry_id = await executing_request(guard, "other", other)
     await guard.journal.end(entry_id, "done", reference="card-0001", status=200)
     await guard.journal.end(own_id, "done", reference="card-0002", status=200)
-    assert (await guard.journal.concurrent_requests(await found(guard, own))).created == made
+    assert (await guard.journal.concurrent_requests(await entry_of(guard, own))).created == made
 
 
 @pytest.mark.parametrize("closed", [True, False])
-async def test_what_only_an_outcome_names_is_made_by_that_call(guard: Guard, closed: bool) -> None:
-    own, _ = await asked(guard, "own")
-    other, entry_id = await asked(guard, "other")
+async def test_card_named_only_by_an_outcome_belongs_to_that_call(guard: Guard, closed: bool) -> None:
+    own, _ = await executing_request(guard, "own")
+    other, entry_id = await executing_request(guard, "other")
     await guard.approvals.finish(other.id, '{"card_id": "card-0001"}', ok=True, code="ok")
     if closed:
         await guard.journal.close(entry_id, "done")
-    others = await guard.journal.concurrent_requests(await found(guard, own))
+    others = await guard.journal.concurrent_requests(await entry_of(guard, own))
     assert others.created == {"card-0001"}
     assert not others.unresolved
 
@@ -72,11 +72,11 @@ async def test_what_only_an_outcome_names_is_made_by_that_call(guard: Guard, clo
         ("ended", False, False),
     ],
 )
-async def test_who_is_in_doubt_as_well_is_told_from_who_may_still_hear(
+async def test_unresolved_requests_are_distinguished_from_those_in_flight(
     guard: Guard, what: str, is_open: bool, at_work: bool
 ) -> None:
-    own, _ = await asked(guard, "own")
-    other, entry_id = await asked(guard, "other")
+    own, _ = await executing_request(guard, "own")
+    other, entry_id = await executing_request(guard, "other")
     if what == "abandoned":
         await guard.authorizer.release(other)
     elif what == "ended":
@@ -85,18 +85,18 @@ async def test_who_is_in_doubt_as_well_is_told_from_who_may_still_hear(
         await guard.journal.close(entry_id, "manual")
     elif what != "pending":
         await guard.journal.end(entry_id, what)  # type: ignore[arg-type]
-    others = await guard.journal.concurrent_requests(await found(guard, own))
+    others = await guard.journal.concurrent_requests(await entry_of(guard, own))
     assert [entry.id for entry in others.unresolved] == ([entry_id] if is_open else [])
     assert others.in_flight == ({entry_id} if at_work else set())
 
 
-async def test_only_what_was_asked_of_a_thing_since_is_a_change(guard: Guard, store: Store) -> None:
+async def test_only_later_requests_for_a_card_count_as_changes(guard: Guard, store: Store) -> None:
     change = replace(CARD, operation="PATCH /cards/{cardId}", ids={"cardId": "card-0001"})
-    await asked(guard, "before", change)
-    own, _ = await asked(guard, "own")
-    _, unsent = await asked(guard, "unsent", change)
+    await executing_request(guard, "before", change)
+    own, _ = await executing_request(guard, "own")
+    _, unsent = await executing_request(guard, "unsent", change)
     await guard.journal.end(unsent, "unsent")
-    _, since = await asked(guard, "since", change)
-    await asked(guard, "another's", replace(change, user_id="user-2"))
-    others = await guard.journal.concurrent_requests(await found(guard, own))
+    _, since = await executing_request(guard, "since", change)
+    await executing_request(guard, "another's", replace(change, user_id="user-2"))
+    others = await guard.journal.concurrent_requests(await entry_of(guard, own))
     assert [entry.id for entry in others.later_changes] == [since]

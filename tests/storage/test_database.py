@@ -28,7 +28,7 @@ def _count(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT COUNT(*) FROM quotes").fetchone()[0])
 
 
-async def test_what_was_written_is_there_for_the_next_server(tmp_path: Path) -> None:
+async def test_written_data_is_available_to_the_next_server(tmp_path: Path) -> None:
     first, second = Store(tmp_path), Store(tmp_path)
     await first.run(lambda db: db.execute(QUOTE, ("q1",)))
     await first.close()
@@ -36,7 +36,7 @@ async def test_what_was_written_is_there_for_the_next_server(tmp_path: Path) -> 
     await second.close()
 
 
-async def test_nothing_touches_the_disk_before_the_first_transaction(tmp_path: Path) -> None:
+async def test_disk_is_untouched_before_the_first_transaction(tmp_path: Path) -> None:
     store = Store(tmp_path / "state")
     assert not (tmp_path / "state").exists()
     await store.close()
@@ -44,7 +44,7 @@ async def test_nothing_touches_the_disk_before_the_first_transaction(tmp_path: P
 
 
 @posix_only
-async def test_the_folder_and_all_files_are_for_this_user_alone(tmp_path: Path) -> None:
+async def test_folder_and_files_are_private(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
@@ -61,7 +61,7 @@ async def test_the_folder_and_all_files_are_for_this_user_alone(tmp_path: Path) 
 
 
 @posix_only
-def test_folders_that_are_missing_above_it_are_for_this_user_alone_too(tmp_path: Path) -> None:
+def test_created_parent_folders_are_private(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     private_folder(tmp_path / "a" / "b" / "c")
     private_folder(tmp_path / "a" / "b" / "c")
@@ -69,14 +69,14 @@ def test_folders_that_are_missing_above_it_are_for_this_user_alone_too(tmp_path:
     assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o755, 0o700, 0o700, 0o700]
 
 
-async def test_a_power_cut_loses_nothing_that_was_answered(store: Store) -> None:
+async def test_power_cut_loses_no_acknowledged_write(store: Store) -> None:
     def settings(db: sqlite3.Connection) -> tuple[str, int]:
         return str(db.execute("PRAGMA journal_mode").fetchone()[0]), int(db.execute("PRAGMA synchronous").fetchone()[0])
 
     assert await store.read(settings) == ("wal", 2)
 
 
-async def test_work_that_fails_leaves_nothing_behind(store: Store) -> None:
+async def test_failed_work_is_rolled_back(store: Store) -> None:
     def work(db: sqlite3.Connection) -> None:
         db.execute(QUOTE, ("q1",))
         raise LookupError
@@ -86,8 +86,8 @@ async def test_work_that_fails_leaves_nothing_behind(store: Store) -> None:
     assert await store.read(_count) == 0
 
 
-async def test_a_cancelled_caller_stays_until_its_write_is_whole(store: Store) -> None:
-    # Whoever goes on from here, cancelled or not, may rely on what was written.
+async def test_cancelled_caller_waits_until_its_write_is_complete(store: Store) -> None:
+    # Code that runs after this, cancelled or not, may rely on the write.
     begun, go, seen = threading.Event(), threading.Event(), []
 
     def work(db: sqlite3.Connection) -> None:
@@ -109,14 +109,14 @@ async def test_a_cancelled_caller_stays_until_its_write_is_whole(store: Store) -
     assert await store.read(_count) == 1
 
 
-async def test_who_reads_and_then_writes_is_overtaken_by_nobody(tmp_path: Path) -> None:
+async def test_read_then_write_is_not_interleaved(tmp_path: Path) -> None:
     stores = [Store(tmp_path), Store(tmp_path)]
     meeting = threading.Barrier(2)
 
     def work(db: sqlite3.Connection) -> None:
         count = _count(db)
         with suppress(threading.BrokenBarrierError):
-            meeting.wait(0.3)  # they meet here if both were let in to read
+            meeting.wait(0.3)  # both would wait here if both were admitted to read
         db.execute(QUOTE, (f"q{count}",))
 
     with anyio.fail_after(PATIENCE):
@@ -128,7 +128,7 @@ async def test_who_reads_and_then_writes_is_overtaken_by_nobody(tmp_path: Path) 
         await store.close()
 
 
-async def test_servers_that_open_a_new_folder_at_once_all_succeed(tmp_path: Path) -> None:
+async def test_servers_opening_a_new_folder_concurrently_all_succeed(tmp_path: Path) -> None:
     stores = [Store(tmp_path / "state") for _ in range(12)]
 
     async def write(store: Store, name: str) -> None:
@@ -162,7 +162,7 @@ anyio.run(main)
 """
 
 
-async def test_two_processes_lose_no_update_of_each_other(tmp_path: Path) -> None:
+async def test_two_processes_lose_no_update(tmp_path: Path) -> None:
     store = Store(tmp_path)
     await store.run(lambda db: db.execute(QUOTE, ("q1",)))
     await store.run(lambda db: db.execute("UPDATE quotes SET terms = '0'"))
@@ -178,7 +178,7 @@ async def test_two_processes_lose_no_update_of_each_other(tmp_path: Path) -> Non
     await store.close()
 
 
-async def test_the_loop_goes_on_while_another_server_holds_the_database(tmp_path: Path) -> None:
+async def test_event_loop_runs_while_another_server_holds_the_database(tmp_path: Path) -> None:
     store = Store(tmp_path)
     await store.read(_count)
     other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
@@ -197,7 +197,7 @@ async def test_the_loop_goes_on_while_another_server_holds_the_database(tmp_path
     await store.close()
 
 
-async def test_a_reader_does_not_wait_for_another_servers_write(tmp_path: Path) -> None:
+async def test_reader_does_not_wait_for_another_servers_write(tmp_path: Path) -> None:
     store = Store(tmp_path)
     await store.read(_count)
     other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
@@ -210,9 +210,7 @@ async def test_a_reader_does_not_wait_for_another_servers_write(tmp_path: Path) 
     await store.close()
 
 
-async def test_a_database_that_stays_locked_is_said_to_be_unavailable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_database_that_stays_locked_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BUSY_SECONDS", 0.05)
     store = Store(tmp_path)
     await store.read(_count)
@@ -226,7 +224,7 @@ async def test_a_database_that_stays_locked_is_said_to_be_unavailable(
     await store.close()
 
 
-async def test_a_full_disk_refuses_the_write_and_keeps_what_was_there(store: Store) -> None:
+async def test_full_disk_rejects_the_write_and_keeps_existing_data(store: Store) -> None:
     await store.run(lambda db: db.execute(QUOTE, ("q1",)))
     limit = await store.read(lambda db: int(db.execute("PRAGMA page_count").fetchone()[0]))
     await store.read(lambda db: db.execute(f"PRAGMA max_page_count = {limit}"))
@@ -260,7 +258,7 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("spoil", [_not_a_folder, _not_a_database, _of_a_newer_version])
-async def test_a_folder_that_cannot_be_used_is_unavailable_and_untouched(tmp_path: Path, spoil: object) -> None:
+async def test_unusable_folder_is_unavailable_and_unchanged(tmp_path: Path, spoil: object) -> None:
     assert callable(spoil)
     spoil(tmp_path / "state")
     before = _contents(tmp_path)
@@ -273,14 +271,14 @@ async def test_a_folder_that_cannot_be_used_is_unavailable_and_untouched(tmp_pat
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that nobody can write")
-async def test_a_read_only_disk_is_unavailable() -> None:
+async def test_read_only_disk_is_unavailable() -> None:
     store = Store(Path("/proc/machines-mcp"))
     with pytest.raises(StoreUnavailable):
         await store.run(_count)
     await store.close()
 
 
-async def test_closing_twice_is_harmless_and_closing_lets_go_of_the_files(tmp_path: Path) -> None:
+async def test_closing_twice_is_harmless_and_releases_the_files(tmp_path: Path) -> None:
     store = Store(tmp_path)
     await store.run(lambda db: db.execute(QUOTE, ("q1",)))
     await store.close()
@@ -288,7 +286,7 @@ async def test_closing_twice_is_harmless_and_closing_lets_go_of_the_files(tmp_pa
     await store.close()
 
 
-async def test_every_statement_of_every_migration_is_run(store: Store) -> None:
+async def test_every_statement_of_every_migration_runs(store: Store) -> None:
     folder = Path(module.__file__).with_name("migrations")
     lines = [line for file in folder.glob("*.sql") for line in file.read_text(encoding="utf-8").splitlines()]
     wanted = sum(line.startswith(("CREATE TABLE", "CREATE INDEX")) for line in lines)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @dataclass(frozen=True)
 class Card:
-    """A mutation, as the partner's client describes it."""
+    """A mutation, as the partner client describes it."""
 
     user_id: str | None = "user-1"
     operation: str = "POST /cards"
@@ -43,8 +43,8 @@ def journal(guard: Guard) -> Journal:
 
 
 @pytest.fixture
-async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
-    """Another server on the same folder."""
+async def other_server(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
+    """Return a journal of another server on the same folder."""
     other = Store(tmp_path / "state")
     found = build_guard(other, default_policy("embedded", read_only=False), clock=clock)
     yield found
@@ -53,26 +53,26 @@ async def elsewhere(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
 
 
 @contextmanager
-def during(approval_id: str | None) -> Iterator[CallContext]:
-    """What is done here is done for this intent."""
+def in_call(approval_id: str | None) -> Iterator[CallContext]:
+    """Run the block in the context of this approval."""
     about = CallContext(approval_id, "create_card", "user-1")
     token = call_context.set(about)
     yield about
     call_context.reset(token)
 
 
-async def only(journal: Journal, approval_id: str = "intent-1") -> JournalEntry:
+async def single_entry(journal: Journal, approval_id: str = "intent-1") -> JournalEntry:
     (entry,) = await journal.for_approval(approval_id)
     return entry
 
 
-async def test_what_is_begun_is_on_disk_with_all_that_reconciling_needs(
+async def test_begun_entry_is_on_disk_with_everything_reconciliation_needs(
     journal: Journal, guard: Guard, clock: Clock, tmp_path: Path
 ) -> None:
-    with during("intent-1") as about:
+    with in_call("intent-1") as about:
         entry_id = await journal.begin(CARD)
     assert about.mutations == 1
-    entry = await only(journal)
+    entry = await single_entry(journal)
     assert entry == JournalEntry(
         id=entry_id,
         approval_id="intent-1",
@@ -93,35 +93,35 @@ async def test_what_is_begun_is_on_disk_with_all_that_reconciling_needs(
         last_sent_at=clock.now,
         ended_at=None,
     )
-    # By another connection: it is committed, not only known here.
+    # Reading through another connection shows that it is committed.
     with closing(sqlite3.connect(tmp_path / "state" / "state.db")) as db:
         assert db.execute("SELECT state FROM mutations").fetchall() == [("pending",)]
 
 
-async def test_it_ends_with_what_is_known(journal: Journal, clock: Clock) -> None:
-    with during("intent-1"):
+async def test_entry_ends_with_the_known_outcome(journal: Journal, clock: Clock) -> None:
+    with in_call("intent-1"):
         entry_id = await journal.begin(CARD)
     clock.advance(2)
     await journal.end(entry_id, "done", reference="card-0001", status=200)
-    entry = await only(journal)
+    entry = await single_entry(journal)
     assert (entry.state, entry.reference, entry.status, entry.ended_at) == ("done", "card-0001", 200, clock.now)
-    # What ended once does not end anew.
+    # An ended entry does not end again.
     await journal.end(entry_id, "unknown", status=500)
-    assert await only(journal) == entry
+    assert await single_entry(journal) == entry
 
 
-async def test_a_body_that_may_hold_identity_data_is_kept_nowhere(journal: Journal, tmp_path: Path) -> None:
+async def test_body_that_may_contain_identity_data_is_not_stored(journal: Journal, tmp_path: Path) -> None:
     canary = b"identity-canary-2718281828"
-    with during("intent-1"):
+    with in_call("intent-1"):
         await journal.begin(replace(CARD, body=canary, keep_body=False, operation="POST /kyc/applications"))
-    entry = await only(journal)
+    entry = await single_entry(journal)
     assert entry.body is None
     assert len(entry.body_hash) == 64
     for path in (tmp_path / "state").rglob("*"):
         assert path.is_dir() or canary not in path.read_bytes()
 
 
-async def test_the_hash_is_keyed_and_tells_apart_what_differs(journal: Journal, tmp_path: Path, clock: Clock) -> None:
+async def test_hash_is_keyed_and_distinguishes_bodies(journal: Journal, tmp_path: Path, clock: Clock) -> None:
     same = [replace(CARD, idempotency_key=None)] * 2
     others = [
         replace(same[0], body=OTHER_BODY.body),
@@ -130,7 +130,7 @@ async def test_the_hash_is_keyed_and_tells_apart_what_differs(journal: Journal, 
         replace(same[0], operation="PATCH /cards/{cardId}"),
         replace(same[0], ids={"cardId": "card-0001"}),
     ]
-    with during("intent-1"):
+    with in_call("intent-1"):
         for mutation in (*same, *others):
             await journal.begin(mutation)
     hashes = [entry.body_hash for entry in await journal.for_approval("intent-1")]
@@ -139,89 +139,91 @@ async def test_the_hash_is_keyed_and_tells_apart_what_differs(journal: Journal, 
     strange = Store(tmp_path / "strange")
     try:
         other = build_guard(strange, default_policy("embedded", read_only=False), clock=clock)
-        with during("intent-1"):
+        with in_call("intent-1"):
             await other.journal.begin(same[0])
-        assert (await only(other.journal)).body_hash != hashes[0]
+        assert (await single_entry(other.journal)).body_hash != hashes[0]
         other.locks.close()
     finally:
         await strange.close()
 
 
-async def test_the_same_key_and_body_is_another_attempt(journal: Journal, clock: Clock) -> None:
+async def test_same_key_and_body_is_another_attempt(journal: Journal, clock: Clock) -> None:
     begun = clock.now
-    with during("intent-1"):
+    with in_call("intent-1"):
         first = await journal.begin(CARD)
         await journal.end(first, "unknown")
         clock.advance(30)
         assert await journal.begin(CARD) == first
-    entry = await only(journal)
+    entry = await single_entry(journal)
     assert (entry.attempts, entry.state, entry.ended_at) == (2, "pending", None)
     assert (entry.created_at, entry.sent_at, entry.last_sent_at) == (begun, begun, begun + 30)
 
 
 @pytest.mark.parametrize("outcome", ["done", "unknown"])
-async def test_another_body_under_a_key_that_may_have_worked_is_refused(
+async def test_other_body_under_a_key_with_a_possible_effect_is_rejected(
     journal: Journal, outcome: str, store: Store
 ) -> None:
-    with during("intent-1"):
+    with in_call("intent-1"):
         first = await journal.begin(CARD)
         await journal.end(first, outcome)  # type: ignore[arg-type]
         with pytest.raises(KeyReused):
             await journal.begin(OTHER_BODY)
-    entry = await only(journal)
+    entry = await single_entry(journal)
     assert (entry.attempts, entry.state, entry.body) == (1, outcome, (CARD.body or b"").decode())
 
 
 @pytest.mark.parametrize(("outcome", "first"), [("unsent", False), ("rejected", True)])
-async def test_another_body_may_follow_what_had_no_effect(
+async def test_other_body_may_follow_a_request_without_effect(
     journal: Journal, clock: Clock, outcome: str, first: bool
 ) -> None:
-    # A label is encrypted anew for each attempt.
+    # Each attempt encrypts its label again.
     begun = clock.now
-    with during("intent-1"):
+    with in_call("intent-1"):
         entry_id = await journal.begin(CARD)
         await journal.end(entry_id, outcome)  # type: ignore[arg-type]
         clock.advance(60)
         assert await journal.begin(OTHER_BODY) == entry_id
-    entry = await only(journal)
+    entry = await single_entry(journal)
     assert (entry.attempts, entry.state, entry.body) == (2, "pending", (OTHER_BODY.body or b"").decode())
-    # What never went out can't have arrived before now.
+    # An unsent request can't have arrived before now.
     assert entry.sent_at == (begun if first else clock.now)
 
 
-async def test_without_a_key_each_is_one_of_its_own(journal: Journal) -> None:
-    with during("intent-1"):
+async def test_each_request_without_a_key_has_its_own_entry(journal: Journal) -> None:
+    with in_call("intent-1"):
         for _ in range(2):
             await journal.begin(replace(CARD, idempotency_key=None))
     assert len(await journal.for_approval("intent-1")) == 2
 
 
-async def test_it_is_refused_where_it_can_not_be_written(journal: Journal, store: Store) -> None:
+async def test_mutation_is_rejected_if_it_can_not_be_recorded(journal: Journal, store: Store) -> None:
     await store.run(lambda db: db.execute("PRAGMA query_only = ON"))
-    with during("intent-1") as about, pytest.raises(StoreUnavailable):
+    with in_call("intent-1") as about, pytest.raises(StoreUnavailable):
         await journal.begin(CARD)
     assert about.mutations == 0
     await store.read(lambda db: db.execute("PRAGMA query_only = OFF"))
     assert await journal.for_approval("intent-1") == []
 
 
-async def test_an_end_that_can_not_be_written_does_not_hide_the_answer(
-    journal: Journal, store: Store, elsewhere: Guard, guard: Guard
+async def test_failed_recording_of_the_end_does_not_hide_the_response(
+    journal: Journal, store: Store, other_server: Guard, guard: Guard
 ) -> None:
-    with during(None):
+    with in_call(None):
         entry_id = await journal.begin(CARD)
     assert await journal.unresolved() == []
     await store.run(lambda db: db.execute("PRAGMA query_only = ON"))
     await journal.end(entry_id, "done", reference="card-0001")
     await store.read(lambda db: db.execute("PRAGMA query_only = OFF"))
-    # Here it is known at once that nobody is at work on it; elsewhere once this process is gone.
+    # This process knows at once that no one is executing it; others know when this process is gone.
     assert [entry.id for entry in await journal.unresolved()] == [entry_id]
-    assert await elsewhere.journal.unresolved() == []
+    assert await other_server.journal.unresolved() == []
     guard.locks.close()
-    assert [entry.id for entry in await elsewhere.journal.unresolved()] == [entry_id]
+    assert [entry.id for entry in await other_server.journal.unresolved()] == [entry_id]
 
 
-async def test_unresolved_is_what_nobody_is_at_work_on(journal: Journal, guard: Guard, elsewhere: Guard) -> None:
+async def test_unresolved_entries_are_those_no_process_is_executing(
+    journal: Journal, guard: Guard, other_server: Guard
+) -> None:
     ids = {}
     for outcome in ("done", "rejected", "unsent", "unknown"):
         ids[outcome] = await journal.begin(replace(CARD, idempotency_key=outcome))
@@ -233,23 +235,23 @@ async def test_unresolved_is_what_nobody_is_at_work_on(journal: Journal, guard: 
     async def names(of: Journal) -> list[str]:
         return [str(entry.idempotency_key) for entry in await of.unresolved()]
 
-    assert await names(journal) == await names(elsewhere.journal) == ["unknown", "manual"]
+    assert await names(journal) == await names(other_server.journal) == ["unknown", "manual"]
     guard.locks.close()
-    assert await names(elsewhere.journal) == ["unknown", "pending", "manual"]
+    assert await names(other_server.journal) == ["unknown", "pending", "manual"]
 
 
 @pytest.mark.parametrize("state", ["done", "rejected", "unknown"])
-async def test_what_was_settled_is_closed_and_stays_so(journal: Journal, store: Store, state: str) -> None:
-    with during("intent-1"):
+async def test_resolved_entry_stays_closed(journal: Journal, store: Store, state: str) -> None:
+    with in_call("intent-1"):
         entry_id = await journal.begin(CARD)
         await journal.end(entry_id, "unknown")
     assert await store.read(has_open_work)
     await journal.close(entry_id, "manual", note="Look there.")
-    manual = await only(journal)
+    manual = await single_entry(journal)
     assert (manual.state, manual.note, manual.settled_by) == ("manual", "Look there.", None)
     await journal.close(entry_id, state, "card-0001")  # type: ignore[arg-type]
     await journal.close(entry_id, "manual", note="Too late.")
-    entry = await only(journal)
+    entry = await single_entry(journal)
     assert (entry.state, entry.reference, entry.note, entry.settled_by) == (state, "card-0001", None, "server")
     assert await journal.unresolved() == []
     assert not await store.read(has_open_work)
@@ -260,14 +262,14 @@ async def test_what_was_settled_is_closed_and_stays_so(journal: Journal, store: 
     [
         ("unknown", None, "card-0001", ("done", "card-0001", "terminal")),
         ("unknown", None, None, ("rejected", None, "terminal")),
-        # An answer that names nothing says less than a person who looked.
+        # A response that names nothing says less than a person who looked.
         ("done", None, "hash-0001", ("done", "hash-0001", "terminal")),
         ("done", None, None, ("rejected", None, "terminal")),
         ("done", "card-0001", None, ("done", "card-0001", None)),
         ("rejected", None, "card-0001", ("rejected", None, None)),
     ],
 )
-async def test_what_a_person_says_closes_what_was_in_doubt(
+async def test_persons_resolution_closes_an_unknown_entry(
     journal: Journal,
     store: Store,
     outcome: Literal["done", "rejected", "unknown"],
@@ -275,45 +277,45 @@ async def test_what_a_person_says_closes_what_was_in_doubt(
     says: str | None,
     becomes: tuple[str | None, ...],
 ) -> None:
-    with during("intent-1"):
+    with in_call("intent-1"):
         entry_id = await journal.begin(CARD)
         await journal.end(entry_id, outcome, reference=reference)
     await store.run(lambda db: journal.resolve_in(db, entry_id, says, "terminal"))
-    entry = await only(journal)
+    entry = await single_entry(journal)
     assert (entry.state, entry.reference, entry.settled_by) == becomes
 
 
-async def test_no_clock_that_is_set_shortens_the_wait_for_what_was_sent(
-    journal: Journal, elsewhere: Guard, clock: Clock, monkeypatch: pytest.MonkeyPatch
+async def test_clock_changes_do_not_shorten_the_wait_for_a_sent_request(
+    journal: Journal, other_server: Guard, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
     monkeypatch.setattr(anyio, "current_time", lambda: now)
-    with during("intent-1"):
+    with in_call("intent-1"):
         entry_id = await journal.begin(CARD)
         now = 2.0
         journal.sent(entry_id)
         now = 5.0
         await journal.end(entry_id, "unknown")
-        entry = await only(journal)
+        entry = await single_entry(journal)
         clock.advance(3600)
-        # Another process counts from when it first hears of it.
-        assert (journal.elapsed(entry), elsewhere.journal.elapsed(entry)) == (3.0, 0.0)
+        # Another process counts from the moment it first sees the entry.
+        assert (journal.elapsed(entry), other_server.journal.elapsed(entry)) == (3.0, 0.0)
         now = 9.0
-        assert (journal.elapsed(entry), elsewhere.journal.elapsed(entry)) == (7.0, 4.0)
-        await elsewhere.journal.begin(CARD)
+        assert (journal.elapsed(entry), other_server.journal.elapsed(entry)) == (7.0, 4.0)
+        await other_server.journal.begin(CARD)
         now = 10.0
-        again = await only(journal)
-        assert (journal.elapsed(again), elsewhere.journal.elapsed(again)) == (0.0, 1.0)
+        again = await single_entry(journal)
+        assert (journal.elapsed(again), other_server.journal.elapsed(again)) == (0.0, 1.0)
 
 
-async def test_what_nobody_waits_for_stands_there_without_an_intent(journal: Journal) -> None:
+async def test_entry_outside_a_call_has_no_approval(journal: Journal) -> None:
     await journal.begin(replace(CARD, user_id=None))
-    with during(None):
+    with in_call(None):
         await journal.begin(replace(CARD, user_id=None, idempotency_key=None))
     assert await journal.for_approval("intent-1") == []
 
 
-async def test_the_points_are_passed_in_order(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failpoints_are_passed_in_order(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[str] = []
     told: Callable[[str], None] = passed.append
     monkeypatch.setattr(failpoints, "hook", told)
@@ -323,7 +325,7 @@ async def test_the_points_are_passed_in_order(journal: Journal, monkeypatch: pyt
     assert passed == ["journal.begun", "request.sent", "request.answered", "journal.ended"]
 
 
-async def test_it_is_synced_to_the_disk_before_it_is_sent(store: Store, journal: Journal) -> None:
-    # 2 is FULL: each commit waits for the disk. What a power cut leaves can't be tried here.
+async def test_entry_is_synced_to_disk_before_sending(store: Store, journal: Journal) -> None:
+    # 2 is FULL: each commit waits for the disk. A power cut can't be tested here.
     await journal.begin(CARD)
     assert await store.read(lambda db: int(db.execute("PRAGMA synchronous").fetchone()[0])) == 2

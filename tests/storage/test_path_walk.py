@@ -1,4 +1,4 @@
-"""Every folder and link on the way to a file is seen, and a loop of links ends."""
+"""The walk yields every folder and link on the way to a file, and a loop of links ends."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def walked(path: Path, below: Path) -> list[str]:
     return [str(step.relative_to(below)) for step, _ in walk_path(path) if step.is_relative_to(below)]
 
 
-def test_it_yields_the_way_from_the_root_to_the_file(folder: Path) -> None:
+def test_walk_yields_the_path_from_the_root_to_the_file(folder: Path) -> None:
     (folder / "file").touch()
     steps = [step for step, _ in walk_path(folder / "file")]
     assert steps == [*reversed(folder.parents), folder, folder / "file"]
 
 
-def test_it_follows_links_and_yields_what_they_pass(folder: Path) -> None:
+def test_walk_follows_links_and_yields_the_links_on_the_way(folder: Path) -> None:
     (folder / "real" / "deep").mkdir(parents=True)
     (folder / "real" / "file").touch()
     (folder / "relative").symlink_to("real/deep/../file")
@@ -45,14 +45,14 @@ def test_each_step_has_its_own_status(folder: Path) -> None:
     assert kinds[-3:] == [stat.S_IFDIR, stat.S_IFLNK, stat.S_IFREG]
 
 
-def test_a_loop_of_links_ends(folder: Path) -> None:
+def test_link_loop_ends(folder: Path) -> None:
     (folder / "one").symlink_to("other")
     (folder / "other").symlink_to("one")
     with pytest.raises(LinkLoop):
         list(walk_path(folder / "one"))
 
 
-def test_a_missing_part_is_an_error(folder: Path) -> None:
+def test_missing_part_is_an_error(folder: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(walk_path(folder / "nowhere" / "file"))
 

@@ -28,8 +28,8 @@ def locks(tmp_path: Path) -> Iterator[ProcessLocks]:
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[Started]:
-    """Starts another process, and says its id."""
+def start_other(tmp_path: Path) -> Iterator[Started]:
+    """Start another process and return its id."""
     started: list[subprocess.Popen[str]] = []
 
     def start() -> tuple[subprocess.Popen[str], str]:
@@ -46,26 +46,26 @@ def other(tmp_path: Path) -> Iterator[Started]:
         process.communicate(timeout=PATIENCE)
 
 
-def test_nothing_touches_the_disk_before_the_first_question(tmp_path: Path) -> None:
+def test_disk_is_untouched_before_the_first_use(tmp_path: Path) -> None:
     ProcessLocks(tmp_path).close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_this_process_lives_under_one_id_for_itself_and_for_others(tmp_path: Path, locks: ProcessLocks) -> None:
+def test_this_process_is_alive_under_one_id_for_itself_and_others(tmp_path: Path, locks: ProcessLocks) -> None:
     assert locks.own() == locks.own()
     assert locks.alive(locks.own())
     assert ProcessLocks(tmp_path).alive(locks.own())
 
 
 @pytest.mark.parametrize("stranger", ["0" * 32, "", "../keys", "no id at all"])
-def test_who_never_lived_is_dead(locks: ProcessLocks, stranger: str) -> None:
+def test_unknown_process_is_dead(locks: ProcessLocks, stranger: str) -> None:
     locks.own()
     assert not locks.alive(stranger)
 
 
 @pytest.mark.parametrize("end", ["kill", "close"])
-def test_another_process_lives_until_it_ends_however_it_ends(locks: ProcessLocks, other: Started, end: str) -> None:
-    process, owner = other()
+def test_other_process_is_alive_until_it_ends(locks: ProcessLocks, start_other: Started, end: str) -> None:
+    process, owner = start_other()
     assert locks.alive(owner)
     if end == "kill":
         os.kill(process.pid, signal.SIGKILL)
@@ -73,10 +73,10 @@ def test_another_process_lives_until_it_ends_however_it_ends(locks: ProcessLocks
     assert not locks.alive(owner)
 
 
-def test_those_who_look_at_once_do_not_take_each_other_for_the_owner(tmp_path: Path, other: Started) -> None:
+def test_concurrent_checks_do_not_mistake_each_other_for_the_owner(tmp_path: Path, start_other: Started) -> None:
     import fcntl
 
-    process, owner = other()
+    process, owner = start_other()
     process.kill()
     process.wait(timeout=PATIENCE)
     looking = os.open(tmp_path / "owners" / owner, os.O_RDWR)
@@ -87,18 +87,18 @@ def test_those_who_look_at_once_do_not_take_each_other_for_the_owner(tmp_path: P
         os.close(looking)
 
 
-def test_what_the_dead_left_behind_is_swept_and_the_living_stay(
-    tmp_path: Path, locks: ProcessLocks, other: Started
+def test_files_of_dead_processes_are_removed_and_live_ones_stay(
+    tmp_path: Path, locks: ProcessLocks, start_other: Started
 ) -> None:
-    dead, _ = other()
-    _, living = other()
+    dead, _ = start_other()
+    _, living = start_other()
     dead.kill()
     dead.wait(timeout=PATIENCE)
     own = locks.own()
     assert {path.name for path in (tmp_path / "owners").iterdir()} == {own, living}
 
 
-def test_the_file_is_this_users_alone_and_goes_with_a_clean_end(tmp_path: Path) -> None:
+def test_lock_file_is_private_and_removed_on_a_clean_exit(tmp_path: Path) -> None:
     locks = ProcessLocks(tmp_path)
     path = tmp_path / "owners" / locks.own()
     assert path.stat().st_mode & 0o777 == 0o600

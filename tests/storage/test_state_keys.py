@@ -13,19 +13,19 @@ from machines_mcp.storage.state_keys import KEY_BYTES, state_key
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
 
 
-def test_a_key_is_made_at_first_use_and_stays_the_same(tmp_path: Path) -> None:
+def test_key_is_created_on_first_use_and_kept(tmp_path: Path) -> None:
     first = state_key(tmp_path, "approvals")
     assert len(first) == KEY_BYTES
     assert state_key(tmp_path, "approvals") == first
 
 
-def test_each_name_and_each_folder_has_a_key_of_its_own(tmp_path: Path) -> None:
+def test_each_name_and_folder_has_its_own_key(tmp_path: Path) -> None:
     keys = {state_key(tmp_path / folder, name) for folder in ("a", "b") for name in ("approvals", "request-state")}
     assert len(keys) == 4
 
 
 @posix_only
-def test_a_key_is_for_this_user_alone_whatever_the_umask(tmp_path: Path) -> None:
+def test_key_file_is_private_regardless_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         state_key(tmp_path / "state", "approvals")
@@ -36,9 +36,7 @@ def test_a_key_is_for_this_user_alone_whatever_the_umask(tmp_path: Path) -> None
     assert stat.S_IMODE((folder / "approvals.key").stat().st_mode) == 0o600
 
 
-def test_of_two_servers_that_make_a_key_at_once_the_first_ones_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_first_of_two_concurrent_key_creations_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     others: list[bytes] = []
 
     def overtaken(size: int) -> bytes:
@@ -52,7 +50,7 @@ def test_of_two_servers_that_make_a_key_at_once_the_first_ones_counts(
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * (KEY_BYTES + 1)])
-def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_key_is_rejected_and_left_alone(tmp_path: Path, content: bytes) -> None:
     state_key(tmp_path, "approvals")
     path = tmp_path / "keys" / "approvals.key"
     path.write_bytes(content)
@@ -61,7 +59,7 @@ def test_a_file_that_is_no_key_is_refused_and_left_alone(tmp_path: Path, content
     assert path.read_bytes() == content
 
 
-def test_a_folder_that_cannot_be_used_is_said_so(tmp_path: Path) -> None:
+def test_unusable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where the folder should be", encoding="utf-8")
     with pytest.raises(StoreUnavailable):
         state_key(tmp_path / "state", "approvals")

@@ -31,7 +31,7 @@ async def begun_for(withdrawals: Withdrawals, quote: Quote, approval_id: str) ->
         call_context.reset(about)
 
 
-async def test_a_quote_comes_back_word_for_word_to_its_user_and_to_nobody_else(withdrawals: Withdrawals) -> None:
+async def test_quote_is_returned_unchanged_to_its_user_only(withdrawals: Withdrawals) -> None:
     quote = await withdrawals.quote("user-1", TERMS)
     found = await withdrawals.find_quote("user-1", quote.id)
     assert found is not None
@@ -40,7 +40,7 @@ async def test_a_quote_comes_back_word_for_word_to_its_user_and_to_nobody_else(w
     assert await withdrawals.find_quote("user-1", "quote_" + "0" * 32) is None
 
 
-async def test_a_quote_lives_ten_minutes(withdrawals: Withdrawals, store: Store, clock: Clock) -> None:
+async def test_quote_lives_ten_minutes(withdrawals: Withdrawals, store: Store, clock: Clock) -> None:
     quote = await withdrawals.quote("user-1", TERMS)
     clock.advance(QUOTE_SECONDS - 1)
     assert withdrawals.live(quote)
@@ -50,7 +50,7 @@ async def test_a_quote_lives_ten_minutes(withdrawals: Withdrawals, store: Store,
     assert await store.read(open_withdrawals) == []
 
 
-async def test_of_many_withdrawals_on_one_quote_one_begins(withdrawals: Withdrawals) -> None:
+async def test_one_of_many_withdrawals_on_a_quote_begins(withdrawals: Withdrawals) -> None:
     quote = await withdrawals.quote("user-1", TERMS)
     begun: list[str] = []
 
@@ -73,7 +73,7 @@ async def test_of_many_withdrawals_on_one_quote_one_begins(withdrawals: Withdraw
 @pytest.mark.parametrize(
     ("status", "is_open"), [("pending", True), ("unknown", True), ("ready", False), ("rejected", False)]
 )
-async def test_a_withdrawal_stays_open_until_its_outcome_is_known(
+async def test_withdrawal_stays_open_until_its_outcome_is_known(
     withdrawals: Withdrawals, store: Store, status: str, is_open: bool
 ) -> None:
     new_id = await withdrawals.begin(await withdrawals.quote("user-1", TERMS))
@@ -83,9 +83,7 @@ async def test_a_withdrawal_stays_open_until_its_outcome_is_known(
     assert await shown(store) == ([(new_id, status)] if is_open else [])
 
 
-async def test_what_was_recorded_of_an_execution_is_not_lost_by_a_later_status(
-    withdrawals: Withdrawals, store: Store
-) -> None:
+async def test_later_status_does_not_erase_a_recorded_execution(withdrawals: Withdrawals, store: Store) -> None:
     new_id = await withdrawals.begin(await withdrawals.quote("user-1", TERMS))
     assert new_id is not None
     await withdrawals.record(new_id, "ready", {"chain_id": 8453})
@@ -94,7 +92,7 @@ async def test_what_was_recorded_of_an_execution_is_not_lost_by_a_later_status(
     assert row == ("sent", '{"chain_id": 8453}')
 
 
-async def test_a_released_quote_can_be_used_once_more_and_its_first_try_is_not_open(
+async def test_released_quote_can_be_reused_and_its_first_attempt_is_closed(
     withdrawals: Withdrawals, store: Store
 ) -> None:
     quote, other = await withdrawals.quote("user-1", TERMS), await withdrawals.quote("user-1", TERMS)
@@ -108,7 +106,7 @@ async def test_a_released_quote_can_be_used_once_more_and_its_first_try_is_not_o
     assert await withdrawals.begin(other) is None
 
 
-async def test_a_withdrawal_is_found_by_the_intent_that_it_is_for(withdrawals: Withdrawals, clock: Clock) -> None:
+async def test_withdrawal_is_found_by_its_approval(withdrawals: Withdrawals, clock: Clock) -> None:
     quote, other = (
         await withdrawals.quote("user-1", TERMS),
         await withdrawals.quote("user-1", TERMS | {"extra_id": "7"}),
@@ -125,7 +123,7 @@ async def test_a_withdrawal_is_found_by_the_intent_that_it_is_for(withdrawals: W
     assert found.quote.terms == TERMS
 
 
-async def test_the_second_try_of_an_intent_is_the_one_that_counts(withdrawals: Withdrawals) -> None:
+async def test_latest_attempt_of_an_approval_counts(withdrawals: Withdrawals) -> None:
     quote = await withdrawals.quote("user-1", TERMS)
     first = await begun_for(withdrawals, quote, "intent-1")
     assert first is not None
@@ -137,7 +135,7 @@ async def test_the_second_try_of_an_intent_is_the_one_that_counts(withdrawals: W
 
 
 @pytest.mark.parametrize(("status", "times"), [("ready", 1), ("unknown", 1), ("rejected", 0), ("not_begun", 0)])
-async def test_a_destination_counts_as_used_where_money_can_have_gone_there(
+async def test_destination_counts_as_used_if_money_may_have_gone_there(
     withdrawals: Withdrawals, status: str, times: int
 ) -> None:
     terms = TERMS | {"network": "base"}
