@@ -1,7 +1,7 @@
 #!/bin/sh
-# A user from nothing to a card by `machines-mcp call`, one call per line: sh examples/calls.sh
-# Embedded: nothing is real and no key is needed; --approve plays the person, and works nowhere else.
-# Each result is one JSON object on stdout, exit code 1 on a tool's error, which `set -e` ends the script with.
+# From nothing to a card with `machines-mcp call`, one call per line: sh examples/calls.sh
+# This uses the embedded simulator, without a key. --approve approves each call, and works only there.
+# Each result is one JSON object on stdout. A tool's error has exit code 1, and `set -e` then ends the script.
 set -eu
 
 MACHINES_ENV=embedded
@@ -10,7 +10,7 @@ MACHINES_STATE_DIR=$(mktemp -d)
 export MACHINES_ENV MACHINES_USER_ID MACHINES_STATE_DIR
 trap 'rm -rf "$MACHINES_STATE_DIR"' EXIT
 
-# field NAME: that member of the JSON object on stdin.
+# field NAME: print that member of the JSON object on stdin.
 field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 machines-mcp call resolve_user | field user_id
@@ -31,5 +31,5 @@ card=$(machines-mcp call --approve create_card \
   '{"limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}' | field card_id)
 machines-mcp call get_card "{\"card_id\": \"$card\"}" | field status
 
-# What is refused is JSON too: the code, a sentence, and the tool to call next.
+# Errors are JSON, too: the code, a sentence, and the tool to call next.
 machines-mcp call get_card '{"card_id": "00000000-0000-4000-8000-000000000000"}' | field code || true
