@@ -50,7 +50,6 @@ class AuditLog:
         self._head_file = head_file
         self._clock = clock
         self._queue = AuditQueue(store, self._insert, self._fail, clock)
-        self._touched = False  # whether the current write transaction wrote a row
         self.broken = False
         """Whether the last write failed; False again after the next successful one."""
         self.head_broken = False
@@ -156,17 +155,15 @@ class AuditLog:
             raise
 
     def _insert(self, db: sqlite3.Connection, at: float, entry: AuditEntry) -> None:
+        self._store.at_end(self._ended)
         last = newest(db)
         values = (last.seq + 1, float(at), *entry.values(self._key), self._policy)
         db.execute(_INSERT, (*values, chained(self._key, bytes.fromhex(last.mac), values)))
-        self._touched = True
 
     def _ended(self, db: sqlite3.Connection, committed: bool) -> None:
-        """Update the queue and the checkpoint after a transaction that may hold rows of ours."""
-        touched, self._touched = self._touched, False
-        written = committed and touched
-        self._queue.transaction_ended(written=written)
-        if not written:
+        """Update the queue and the checkpoint after a transaction that wrote rows."""
+        self._queue.transaction_ended(committed=committed)
+        if not committed:
             return
         self.broken = False
         if self._head_file is not None:

@@ -79,11 +79,11 @@ class AuditQueue:
             self._insert(db, self._clock(), AuditEntry("alarm", code=f"audit.not_kept:{dropped}"))
             self._counted += dropped
 
-    def transaction_ended(self, *, written: bool) -> None:
+    def transaction_ended(self, *, committed: bool) -> None:
         """Remove the entries that the ended transaction wrote; keep them if it was rolled back."""
         taken, counted = self._taken, self._counted
         self._taken, self._counted = 0, 0
-        if not written:
+        if not committed:
             return
         with self._lock:
             self._dropped -= counted
