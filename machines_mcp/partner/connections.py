@@ -30,17 +30,17 @@ class Connections:
         self._endpoint = endpoint
         self._injected = http_transport
         self._building = anyio.Lock()
-        self._reading: httpx.AsyncClient | None = None
-        self._changing: httpx.AsyncClient | None = None
+        self._for_reads: httpx.AsyncClient | None = None
+        self._for_mutations: httpx.AsyncClient | None = None
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for client in (self._reading, self._changing):
+        for client in (self._for_reads, self._for_mutations):
             if client is not None:
                 await client.aclose()
 
-    async def client(self, *, changing: bool) -> httpx.AsyncClient:
-        """Return the HTTP client for reads, or for mutations if `changing`.
+    async def client(self, *, for_mutation: bool) -> httpx.AsyncClient:
+        """Return the HTTP client for reads, or for mutations if `for_mutation`.
 
         Each mutation gets a new connection. The server may close an idle one as the request is sent, which leaves the
         outcome unknown. An idle one may also hold surplus bytes of an earlier response, which would be read as the
@@ -49,12 +49,12 @@ class Connections:
         Raises:
             Unreachable: The CA file can't be read or is invalid.
         """
-        if self._reading is None or self._changing is None:
+        if self._for_reads is None or self._for_mutations is None:
             async with self._building:
-                if self._reading is None or self._changing is None:
+                if self._for_reads is None or self._for_mutations is None:
                     # In a thread: importing httpx and reading the system's certificates takes a third of a second.
                     await anyio.to_thread.run_sync(self._build)
-        client = self._changing if changing else self._reading
+        client = self._for_mutations if for_mutation else self._for_reads
         if client is None:
             raise Unreachable(code="ca_file")
         return client
@@ -64,10 +64,10 @@ class Connections:
             tls = self._endpoint.tls()
         except OSError:
             return
-        self._changing = _client(self._injected or self._network(tls, idle=0))
-        self._reading = _client(self._injected or self._network(tls, idle=TOTAL))
+        self._for_mutations = _client(self._injected or self._http_transport(tls, idle=0))
+        self._for_reads = _client(self._injected or self._http_transport(tls, idle=TOTAL))
 
-    def _network(self, tls: ssl.SSLContext, *, idle: int) -> httpx.AsyncBaseTransport:
+    def _http_transport(self, tls: ssl.SSLContext, *, idle: int) -> httpx.AsyncBaseTransport:
         import httpx
 
         proxy = self._endpoint.proxy

@@ -46,7 +46,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """A complete HTTP response. `retry_after` is in seconds."""
 
     status: int
@@ -63,8 +63,8 @@ class Envelope:
     status: int = 200
 
 
-def open_envelope(reply: Reply, *, effect: bool) -> Envelope:
-    """Return the envelope of a successful response. `effect`: whether the request could change something.
+def parse_envelope(response: HttpResponse, *, mutates: bool) -> Envelope:
+    """Return the envelope of a successful response. `mutates`: whether the request could change something.
 
     Raises:
         Malformed: A 2xx that is not strict JSON (UTF-8, no duplicate keys, no NaN or Infinity, at most 64 levels and
@@ -72,51 +72,51 @@ def open_envelope(reply: Reply, *, effect: bool) -> Envelope:
         Redirected: Any 3xx.
         ApiError: Any other status, or `ok: false`.
     """
-    document = parse_body(reply.body)
-    good = 200 <= reply.status < 300
-    if good and document is not None and isinstance(document.get("data"), dict) and document.get("ok") is True:
-        return Envelope(document["data"], document.get("next"), reply.status)
-    if good and (document is None or document.get("ok") is not False):
-        raise Malformed(status=reply.status, outcome_known=not effect)
-    if reply.status < 400 and not good:
-        raise Redirected(status=reply.status, outcome_known=not effect)
-    raise _refusal(reply, document or {}, effect=effect)
+    document = parse_body(response.body)
+    successful = 200 <= response.status < 300
+    if successful and document is not None and isinstance(document.get("data"), dict) and document.get("ok") is True:
+        return Envelope(document["data"], document.get("next"), response.status)
+    if successful and (document is None or document.get("ok") is not False):
+        raise Malformed(status=response.status, outcome_known=not mutates)
+    if response.status < 400 and not successful:
+        raise Redirected(status=response.status, outcome_known=not mutates)
+    raise _error(response, document or {}, mutates=mutates)
 
 
-def _refusal(reply: Reply, document: dict[str, Any], *, effect: bool) -> PartnerError:
-    complaints = _complaints(document)
-    first = complaints[0] if complaints else {}
-    return _kind(reply.status, document, complaints)(
+def _error(response: HttpResponse, document: dict[str, Any], *, mutates: bool) -> PartnerError:
+    items = _error_items(document)
+    first = items[0] if items else {}
+    return _error_class(response.status, document, items)(
         code=safe_name(first.get("code")),
-        status=reply.status,
+        status=response.status,
         field=safe_field(first.get("field")),
         # A gateway may return 502 or 504 while the request is still running behind it.
-        outcome_known=reply.status < 500 or not effect,
-        retry_after=reply.retry_after,
+        outcome_known=response.status < 500 or not mutates,
+        retry_after=response.retry_after,
     )
 
 
-def _kind(status: int, document: dict[str, Any], complaints: Sequence[dict[str, Any]]) -> type[ApiError]:
+def _error_class(status: int, document: dict[str, Any], items: Sequence[dict[str, Any]]) -> type[ApiError]:
     if status >= 500:
         return ServerError
     kind = _BY_STATUS.get(status, Rejected)
     if kind is not Conflict:
         return kind
-    codes = {complaint.get("code") for complaint in complaints if isinstance(complaint.get("code"), str)}
+    codes = {item.get("code") for item in items if isinstance(item.get("code"), str)}
     # The API's code for this case is not documented, so its message decides. The message is not kept.
-    words = [document.get("summary"), *(complaint.get("message") for complaint in complaints)]
-    if "kyc_required" in codes or any(isinstance(text, str) and "kyc required" in text.lower() for text in words):
+    texts = [document.get("summary"), *(item.get("message") for item in items)]
+    if "kyc_required" in codes or any(isinstance(text, str) and "kyc required" in text.lower() for text in texts):
         return KycRequired
     return InvalidState if "invalid_state" in codes else Conflict
 
 
-def _complaints(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _error_items(document: dict[str, Any]) -> list[dict[str, Any]]:
     errors = document.get("errors")
     return [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
 
 
 def parse_body(body: bytes) -> dict[str, Any] | None:
-    """Parse a body as an object, or return None if it is not strict JSON as defined in `open_envelope`."""
+    """Parse a body as an object, or return None if it is not strict JSON as defined in `parse_envelope`."""
     # This also counts characters inside strings, but no sensible string has 100,000 of them.
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
         return None
@@ -130,7 +130,7 @@ def parse_body(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         # The exception contains the whole body, so it must not propagate.
         return None
-    return document if isinstance(document, dict) and _is_sane(document) else None
+    return document if isinstance(document, dict) and _is_within_limits(document) else None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,12 +149,12 @@ def _refuse(_: str) -> NoReturn:
     raise ValueError("not strict JSON")
 
 
-def _is_sane(document: dict[str, Any]) -> bool:
+def _is_within_limits(document: dict[str, Any]) -> bool:
     level: list[dict[str, Any] | list[Any]] = [document]
     for _ in range(MAX_DEPTH):
         below: list[dict[str, Any] | list[Any]] = []
         for container in level:
-            for value in _members(container):
+            for value in _child_values(container):
                 if isinstance(value, dict | list):
                     below.append(value)
                 elif isinstance(value, str) and _LONE_SURROGATE.search(value):
@@ -165,5 +165,5 @@ def _is_sane(document: dict[str, Any]) -> bool:
     return False
 
 
-def _members(container: dict[str, Any] | list[Any]) -> Iterator[Any]:
+def _child_values(container: dict[str, Any] | list[Any]) -> Iterator[Any]:
     return chain(container, container.values()) if isinstance(container, dict) else iter(container)

@@ -19,7 +19,7 @@ from machines_mcp.partner.errors import (
     TransportError,
 )
 from machines_mcp.partner.models.assets import AssetList
-from machines_mcp.partner.models.base import Answered
+from machines_mcp.partner.models.base import ReceivedResponse
 from machines_mcp.partner.models.withdrawals import WithdrawalRoute
 from machines_mcp.partner.schema_diff import Differences, differences
 from machines_mcp.partner.scopes import Scope
@@ -42,41 +42,43 @@ _BEYOND_KYC = (
     "GET /encryption/data-key",
 )
 _NEEDS_KYC = "skipped: the user's KYC is not approved"
-_LOST = "skipped: the API stopped responding"
-_NOTHING_THERE = "skipped: there is nothing to query"
+_UNREACHABLE = "skipped: the API stopped responding"
+_NOTHING_TO_QUERY = "skipped: there is nothing to query"
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class EndpointResult:
     """The result for one endpoint. `status` is the HTTP code, or None if it was skipped or did not respond."""
 
     endpoint: str
     status: int | None
-    found: Differences = field(default_factory=Differences)
+    differences: Differences = field(default_factory=Differences)
     note: str = ""
     failed: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether no required field was missing or mistyped and the call did not fail otherwise."""
-        return not (self.failed or self.found.missing or self.found.mistyped)
+        return not (self.failed or self.differences.missing or self.differences.mistyped)
 
 
 class Probe:
-    """A run over the read endpoints. Create its client with `on_answer=probe.note`."""
+    """A run over the read endpoints. Create its client with `on_answer=probe.record`."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Probed] = {}
-        self._lost = False
+        self._results: dict[str, EndpointResult] = {}
+        self._unreachable = False
 
-    def note(self, answered: Answered) -> None:
+    def record(self, answered: ReceivedResponse) -> None:
         """Compare a successful response with its model and store the result."""
         endpoint = f"{answered.request.method} {answered.request.path}"
-        before = self._rows.get(endpoint)
-        found = differences(answered.kind, answered.envelope.data, inside=answered.inside)
-        self._rows[endpoint] = Probed(endpoint, answered.envelope.status, found | before.found if before else found)
+        before = self._results.get(endpoint)
+        found = differences(answered.model, answered.envelope.data, key=answered.key)
+        self._results[endpoint] = EndpointResult(
+            endpoint, answered.envelope.status, found | before.differences if before else found
+        )
 
-    async def run(self, client: PartnerClient, user_id: str) -> list[Probed]:
+    async def run(self, client: PartnerClient, user_id: str) -> list[EndpointResult]:
         """Call every read-only endpoint for one user. Mints a session. Raises no `PartnerError`."""
         reads = await self._session(client, user_id)
         if reads:
@@ -88,7 +90,7 @@ class Probe:
         elif reads:
             for endpoint in _BEYOND_KYC:
                 self._skip(endpoint, _NEEDS_KYC)
-        return list(self._rows.values())
+        return list(self._results.values())
 
     async def _session(self, client: PartnerClient, user_id: str) -> tuple[Scope, ...]:
         for scopes in (_READS, _READS[:1]):
@@ -97,78 +99,78 @@ class Probe:
             except KycRequired:
                 continue
             except PartnerError as error:
-                self._refused("POST /sessions", error)
+                self._record_error("POST /sessions", error)
                 return ()
             return scopes
-        self._refused("POST /sessions", KycRequired(status=409))
+        self._record_error("POST /sessions", KycRequired(status=409))
         return ()
 
     async def _onboarding(self, client: PartnerClient, user_id: str) -> None:
-        await self._ask("GET /kyc/values", lambda: client.kyc.values(user_id))
-        await self._ask("GET /kyc/status", lambda: client.kyc.status(user_id))
-        await self._ask("GET /agreements", lambda: client.agreements.get(user_id))
-        await self._ask("GET /balances", lambda: client.balances.get(user_id))
+        await self._call("GET /kyc/values", lambda: client.kyc.values(user_id))
+        await self._call("GET /kyc/status", lambda: client.kyc.status(user_id))
+        await self._call("GET /agreements", lambda: client.agreements.get(user_id))
+        await self._call("GET /balances", lambda: client.balances.get(user_id))
 
     async def _funding(self, client: PartnerClient, user_id: str) -> None:
-        coin = _route(await self._ask("GET /deposits/assets", lambda: client.deposits.assets(user_id)))
+        coin = _route(await self._call("GET /deposits/assets", lambda: client.deposits.assets(user_id)))
         if coin is None:
-            self._skip("POST /deposits/range", _NOTHING_THERE)
-            self._skip("POST /deposits/estimate", _NOTHING_THERE)
+            self._skip("POST /deposits/range", _NOTHING_TO_QUERY)
+            self._skip("POST /deposits/estimate", _NOTHING_TO_QUERY)
         else:
-            bounds = await self._ask("POST /deposits/range", lambda: client.deposits.range(user_id, *coin))
+            bounds = await self._call("POST /deposits/range", lambda: client.deposits.range(user_id, *coin))
             amount = max(1.0, (bounds.min_amount if bounds else None) or 0.0)
-            await self._ask("POST /deposits/estimate", lambda: client.deposits.estimate(user_id, *coin, amount))
-        deposits = await self._ask("GET /deposits", lambda: client.deposits.list(user_id, scope="all"))
+            await self._call("POST /deposits/estimate", lambda: client.deposits.estimate(user_id, *coin, amount))
+        deposits = await self._call("GET /deposits", lambda: client.deposits.list(user_id, scope="all"))
         if deposits and deposits.deposits:
             first = deposits.deposits[0].id
-            await self._ask("GET /deposits/{depositId}", lambda: client.deposits.get(user_id, first))
+            await self._call("GET /deposits/{depositId}", lambda: client.deposits.get(user_id, first))
         else:
-            self._skip("GET /deposits/{depositId}", _NOTHING_THERE)
+            self._skip("GET /deposits/{depositId}", _NOTHING_TO_QUERY)
 
     async def _withdrawing(self, client: PartnerClient, user_id: str) -> None:
-        coin = _route(await self._ask("GET /withdrawals/assets", lambda: client.withdrawals.assets(user_id)))
+        coin = _route(await self._call("GET /withdrawals/assets", lambda: client.withdrawals.assets(user_id)))
         if coin is None:
-            self._skip("POST /withdrawals/range", _NOTHING_THERE)
-            self._skip("POST /withdrawals/estimate", _NOTHING_THERE)
+            self._skip("POST /withdrawals/range", _NOTHING_TO_QUERY)
+            self._skip("POST /withdrawals/estimate", _NOTHING_TO_QUERY)
             return
 
         async def bounded() -> int:
             bounds = await client.withdrawals.range(user_id, WithdrawalRoute(currency=coin[0], network=coin[1]))
             return bounds.min_amount_cents or 0
 
-        least = await self._ask("POST /withdrawals/range", bounded)
+        least = await self._call("POST /withdrawals/range", bounded)
         cents = max(1000, math.ceil(least or 0))
 
         async def estimated() -> object:
             route = WithdrawalRoute(currency=coin[0], network=coin[1])
             return await client.withdrawals.estimate(user_id, route, cents)
 
-        await self._ask("POST /withdrawals/estimate", estimated)
+        await self._call("POST /withdrawals/estimate", estimated)
 
     async def _cards(self, client: PartnerClient, user_id: str) -> None:
-        page = await self._ask("GET /cards", lambda: client.cards.list(user_id))
+        page = await self._call("GET /cards", lambda: client.cards.list(user_id))
         if page and page.cards:
             first = page.cards[0].card_id
-            await self._ask("GET /cards/{cardId}", lambda: client.cards.get(user_id, first))
+            await self._call("GET /cards/{cardId}", lambda: client.cards.get(user_id, first))
         else:
-            self._skip("GET /cards/{cardId}", _NOTHING_THERE)
-        await self._ask("GET /transactions", lambda: client.transactions.list(user_id))
-        await self._ask("GET /encryption/data-key", lambda: client.encryption.data_key(user_id))
+            self._skip("GET /cards/{cardId}", _NOTHING_TO_QUERY)
+        await self._call("GET /transactions", lambda: client.transactions.list(user_id))
+        await self._call("GET /encryption/data-key", lambda: client.encryption.data_key(user_id))
 
-    async def _ask(self, endpoint: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        if self._lost:
-            self._skip(endpoint, _LOST)
+    async def _call(self, endpoint: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        if self._unreachable:
+            self._skip(endpoint, _UNREACHABLE)
             return None
         try:
             return await call()
         except PartnerError as error:
             # Otherwise every remaining call would wait as long.
-            self._lost = isinstance(error, TransportError)
-            self._refused(endpoint, error)
+            self._unreachable = isinstance(error, TransportError)
+            self._record_error(endpoint, error)
             return None
 
-    def _refused(self, endpoint: str, error: PartnerError) -> None:
-        compared = self._rows.get(endpoint)
+    def _record_error(self, endpoint: str, error: PartnerError) -> None:
+        compared = self._results.get(endpoint)
         if compared is not None and not compared.ok:
             return
         if isinstance(error, InvalidRequest) and error.status is None:
@@ -178,10 +180,10 @@ class Probe:
         known = isinstance(error, Conflict | Forbidden | NotFound | RateLimited)
         status = compared.status if compared else error.status
         # The class's own code, because upstream's is untrusted text.
-        self._rows[endpoint] = Probed(endpoint, status, note=error.default_code, failed=not known)
+        self._results[endpoint] = EndpointResult(endpoint, status, note=error.default_code, failed=not known)
 
     def _skip(self, endpoint: str, note: str) -> None:
-        self._rows[endpoint] = Probed(endpoint, None, note=note)
+        self._results[endpoint] = EndpointResult(endpoint, None, note=note)
 
 
 def _route(assets: AssetList | None) -> tuple[str, str] | None:

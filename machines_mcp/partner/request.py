@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from machines_mcp.redaction.secret import Secret
 
 if TYPE_CHECKING:
-    from machines_mcp.partner.envelope import Reply
+    from machines_mcp.partner.envelope import HttpResponse
     from machines_mcp.partner.errors import PartnerError
 
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,8192}")
@@ -30,7 +30,7 @@ class Credential:
 class Request:
     """A validated request. `path` is relative to the base URL and names its `ids` (`/cards/{cardId}`).
 
-    `effect`: it may change something, so its outcome is unknown until the response arrives. `repeatable`: sending it
+    `mutates`: it may change something, so its outcome is unknown until the response arrives. `repeatable`: sending it
     twice is harmless, so it may be retried. `keep_body`: the body has no identity data, so a mutation log may store it.
     `on_sent`: called each time the whole request has been sent.
     """
@@ -40,7 +40,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
-    effect: bool = False
+    mutates: bool = False
     repeatable: bool = False
     ids: Mapping[str, str] = field(default_factory=dict)
     keep_body: bool = False
@@ -63,12 +63,12 @@ class Request:
         return cls("GET", path, query=query or {}, repeatable=True, ids=ids or {})
 
     @classmethod
-    def ask(cls, path: str, body: Mapping[str, Any], *, ids: Mapping[str, str] | None = None) -> Request:
+    def read_by_post(cls, path: str, body: Mapping[str, Any], *, ids: Mapping[str, str] | None = None) -> Request:
         """Create a POST that only reads, so its outcome is never unknown."""
         return cls("POST", path, body=body, ids=ids or {})
 
     @classmethod
-    def change(
+    def mutation(
         cls,
         method: str,
         path: str,
@@ -84,7 +84,7 @@ class Request:
             path,
             body=body,
             idempotency_key=idempotency_key,
-            effect=True,
+            mutates=True,
             ids=ids or {},
             keep_body=keep_body,
         )
@@ -97,7 +97,7 @@ class Attempt:
         self.request = request
         self.sent = False
         self.status: int | None = None
-        self.reply: Reply | None = None
+        self.response: HttpResponse | None = None
         self.earlier: PartnerError | None = None
         """The error of the previous attempt, or of the first one that may have taken effect."""
         self.content = request.content
@@ -105,17 +105,17 @@ class Attempt:
     @property
     def outcome_known(self) -> bool:
         """False once a mutation may have reached the API."""
-        return not (self.request.effect and (self.sent or self.in_doubt is not None))
+        return not (self.request.mutates and (self.sent or self.unknown_outcome is not None))
 
     @property
-    def in_doubt(self) -> PartnerError | None:
+    def unknown_outcome(self) -> PartnerError | None:
         """The error of an earlier attempt that may have taken effect, whatever happens to later ones."""
         return None if self.earlier is None or self.earlier.outcome_known else self.earlier
 
-    def failed(self, error: PartnerError) -> None:
+    def record_failure(self, error: PartnerError) -> None:
         """Record a failed attempt before the next one, of which nothing is sent yet."""
         self.sent = False
-        self.earlier = self.in_doubt or error
+        self.earlier = self.unknown_outcome or error
 
     def headers(self, credential: Credential) -> dict[str, str]:
         """Return the headers specific to this request, including the credential."""
@@ -126,7 +126,7 @@ class Attempt:
             headers["Idempotency-Key"] = self.request.idempotency_key
         return headers
 
-    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+    async def on_trace_event(self, event: str, info: Mapping[str, Any]) -> None:
         """Handle httpx's trace events: set `sent` before the first byte, call `on_sent` after the last."""
         # Ignore a proxy's CONNECT, which is sent before our own request.
         if event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":

@@ -24,51 +24,55 @@ _SHARE = 0.1
 _FLOOR = 10
 
 
-class Retries:
+class RetryBudget:
     """The retry budget shared by one client's requests. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = anyio.current_time) -> None:
         self._clock = clock
         self._sent: deque[float] = deque()
-        self._repeated: deque[float] = deque()
+        self._retried: deque[float] = deque()
 
-    def count(self) -> None:
+    def record_request(self) -> None:
         """Count the first attempt of a request."""
         self._sent.append(self._clock())
-        self._forget(self._sent)
+        self._drop_old(self._sent)
 
-    def pause(self, request: Request, error: PartnerError, tries: int, left: float) -> float | None:
-        """Return the seconds to wait before the next attempt after `tries` of them, or None to raise `error`.
+    def delay(self, request: Request, error: PartnerError, attempts: int, left: float) -> float | None:
+        """Return the seconds to wait before the next attempt after `attempts` of them, or None to raise `error`.
 
         The pause is at least `Retry-After`. If it would exceed the `left` seconds there is no retry, because `error`
         tells the caller more than a timeout.
         """
-        if tries >= ATTEMPTS or not _is_harmless(request, error) or (error.retry_after or 0.0) > LONGEST_RETRY_AFTER:
+        if (
+            attempts >= ATTEMPTS
+            or not _is_safe_to_retry(request, error)
+            or (error.retry_after or 0.0) > LONGEST_RETRY_AFTER
+        ):
             return None
-        seconds = (error.retry_after or 0.0) + random.uniform(0.0, _PAUSES[tries - 1])  # noqa: S311 - not a secret
-        return seconds if seconds < left and self._take() else None
+        seconds = (error.retry_after or 0.0) + random.uniform(0.0, _PAUSES[attempts - 1])  # noqa: S311 - not a secret
+        return seconds if seconds < left and self._spend() else None
 
-    def _take(self) -> bool:
-        self._forget(self._sent)
-        self._forget(self._repeated)
-        if len(self._repeated) >= max(_FLOOR, _SHARE * len(self._sent)):
+    def _spend(self) -> bool:
+        self._drop_old(self._sent)
+        self._drop_old(self._retried)
+        if len(self._retried) >= max(_FLOOR, _SHARE * len(self._sent)):
             return False
-        self._repeated.append(self._clock())
+        self._retried.append(self._clock())
         return True
 
-    def _forget(self, times: deque[float]) -> None:
+    def _drop_old(self, times: deque[float]) -> None:
         oldest = self._clock() - _WINDOW_SECONDS
         while times and times[0] < oldest:
             times.popleft()
 
 
-def is_repeatable(request: Request) -> bool:
+def is_retryable(request: Request) -> bool:
     """Whether this request may be retried after any kind of failure."""
     return request.repeatable or request.idempotency_key is not None
 
 
-def _is_harmless(request: Request, error: PartnerError) -> bool:
-    if not is_repeatable(request):
+def _is_safe_to_retry(request: Request, error: PartnerError) -> bool:
+    if not is_retryable(request):
         return False
     if isinstance(error, Unreachable | RateLimited):
         return True

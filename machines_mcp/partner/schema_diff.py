@@ -26,42 +26,42 @@ class Differences:
     def __or__(self, other: Differences) -> Differences:
         """Merge the differences of both."""
         return Differences(
-            _once(self.missing + other.missing),
-            _once(self.extra + other.extra),
-            _once(self.mistyped + other.mistyped),
+            _unique(self.missing + other.missing),
+            _unique(self.extra + other.extra),
+            _unique(self.mistyped + other.mistyped),
         )
 
 
-def differences(kind: type[BaseModel], data: dict[str, Any], *, inside: str | None = None) -> Differences:
-    """Compare the `data` of a response, or its key `inside`, with the model `kind`."""
-    if inside is None:
-        return _compared(kind, data, "")
-    beside = Differences(extra=_once(plain_name(name) for name in data if name != inside))
-    if inside not in data:
-        return beside | Differences(missing=(inside,))
-    return beside | _compared(kind, data[inside], inside)
+def differences(model: type[BaseModel], data: dict[str, Any], *, key: str | None = None) -> Differences:
+    """Compare the `data` of a response, or its value at `key`, with `model`."""
+    if key is None:
+        return _compare(model, data, "")
+    beside = Differences(extra=_unique(plain_name(name) for name in data if name != key))
+    if key not in data:
+        return beside | Differences(missing=(key,))
+    return beside | _compare(model, data[key], key)
 
 
-def _compared(kind: type[BaseModel], value: object, root: str) -> Differences:
+def _compare(model: type[BaseModel], value: object, root: str) -> Differences:
     missing: list[str] = []
     mistyped: list[str] = []
     try:
-        kind.model_validate(value)
+        model.model_validate(value)
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
-            path = _path(kind, root, fault["loc"])
+            path = _path(model, root, fault["loc"])
             (missing if fault["type"] == "missing" else mistyped).append(path)
-    return Differences(_once(missing), _once(_extra(kind, value, root)), _once(mistyped))
+    return Differences(_unique(missing), _unique(_extra(model, value, root)), _unique(mistyped))
 
 
-def _path(kind: type[BaseModel], root: str, place: Sequence[int | str]) -> str:
+def _path(model: type[BaseModel], root: str, place: Sequence[int | str]) -> str:
     """Convert a pydantic error location to a path, without the names of union members."""
-    path, model = root, kind
+    path, model = root, model
     for step in place:
         if isinstance(step, int):
             path += "[]"
             continue
-        member = _members(model).get(step)
+        member = _fields_by_alias(model).get(step)
         if member is None:
             continue
         path = _below(path, step)
@@ -69,13 +69,13 @@ def _path(kind: type[BaseModel], root: str, place: Sequence[int | str]) -> str:
     return path or "data"
 
 
-def _extra(kind: type[BaseModel], value: object, path: str) -> Iterator[str]:
+def _extra(model: type[BaseModel], value: object, path: str) -> Iterator[str]:
     if isinstance(value, list):
         for member in value:
-            yield from _extra(kind, member, f"{path}[]")
-    if not isinstance(value, dict) or kind.model_config.get("extra") == "allow":
+            yield from _extra(model, member, f"{path}[]")
+    if not isinstance(value, dict) or model.model_config.get("extra") == "allow":
         return
-    known = _members(kind)
+    known = _fields_by_alias(model)
     for name, member in value.items():
         if name not in known:
             yield _below(path, plain_name(name))
@@ -84,8 +84,8 @@ def _extra(kind: type[BaseModel], value: object, path: str) -> Iterator[str]:
             yield from _extra(model, member, _below(path, name))
 
 
-def _members(kind: type[BaseModel]) -> dict[str, Any]:
-    return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+def _fields_by_alias(model: type[BaseModel]) -> dict[str, Any]:
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -99,5 +99,5 @@ def _below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _once(paths: Iterable[str]) -> tuple[str, ...]:
+def _unique(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(paths))

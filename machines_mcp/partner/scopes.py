@@ -25,32 +25,32 @@ CARD_SECRETS: Scope = "cards.secrets.read"
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class RequiredScopes:
     """The scopes a call needs, and the sets to mint, in order, if no cached session has them."""
 
     scopes: frozenset[Scope]
-    mint: tuple[frozenset[Scope], ...]
+    mint_options: tuple[frozenset[Scope], ...]
 
     @classmethod
-    def of(cls, *scopes: Scope) -> Need:
+    def of(cls, *scopes: Scope) -> RequiredScopes:
         """Require these scopes, and mint exactly this set."""
         return cls(frozenset(scopes), (frozenset(scopes),))
 
 
-KYC_READ = Need.of("kyc.read")
-KYC_WRITE = Need.of("kyc.write")
+KYC_READ = RequiredScopes.of("kyc.read")
+KYC_WRITE = RequiredScopes.of("kyc.write")
 # No page of the docs names a scope for agreements; the guide reads and accepts them with its KYC session.
 AGREEMENTS_READ = KYC_READ
-AGREEMENTS_WRITE = Need.of("kyc.read", "kyc.write")
-DEPOSITS_READ = Need.of("deposits.read")
-DEPOSITS_WRITE = Need.of("deposits.write")
+AGREEMENTS_WRITE = RequiredScopes.of("kyc.read", "kyc.write")
+DEPOSITS_READ = RequiredScopes.of("deposits.read")
+DEPOSITS_WRITE = RequiredScopes.of("deposits.write")
 # Any session works, but it needs at least one scope. Before KYC is approved, only the second set is granted.
-BALANCES_READ = Need(frozenset(), (frozenset({"deposits.read"}), frozenset({"kyc.read"})))
+BALANCES_READ = RequiredScopes(frozenset(), (frozenset({"deposits.read"}), frozenset({"kyc.read"})))
 WITHDRAWALS_READ = DEPOSITS_READ
-WITHDRAWALS_WRITE = Need.of("withdrawals.write")
-ENCRYPTION_READ = Need.of("encryption.read")
-ENCRYPTION_WRITE = Need.of("encryption.write")
-CARDS_READ = Need.of("cards.read")
-CARDS_WRITE = Need.of("cards.write")
-CARD_SECRETS_READ = Need.of(CARD_SECRETS)
-TRANSACTIONS_READ = Need.of("transactions.read")
+WITHDRAWALS_WRITE = RequiredScopes.of("withdrawals.write")
+ENCRYPTION_READ = RequiredScopes.of("encryption.read")
+ENCRYPTION_WRITE = RequiredScopes.of("encryption.write")
+CARDS_READ = RequiredScopes.of("cards.read")
+CARDS_WRITE = RequiredScopes.of("cards.write")
+CARD_SECRETS_READ = RequiredScopes.of(CARD_SECRETS)
+TRANSACTIONS_READ = RequiredScopes.of("transactions.read")

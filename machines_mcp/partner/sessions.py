@@ -11,16 +11,16 @@ from typing import cast
 import anyio
 
 from machines_mcp.partner.errors import KycRequired, Malformed, PartnerError, ScopeRefused, TimedOut
-from machines_mcp.partner.models.base import Answered, OnAnswer, parse
-from machines_mcp.partner.models.sessions import Session, SessionOrder
+from machines_mcp.partner.models.base import OnAnswer, ReceivedResponse, parse
+from machines_mcp.partner.models.sessions import CreateSessionBody, Session
 from machines_mcp.partner.request import Credential, Request, is_header_safe
-from machines_mcp.partner.scopes import CARD_SECRETS, Need, Scope
+from machines_mcp.partner.scopes import CARD_SECRETS, RequiredScopes, Scope
 from machines_mcp.partner.transport import Transport
 from machines_mcp.redaction.secret import Secret
 
 DEFAULT_TTL_SECONDS = 900
 
-_USED_LIFE = 0.8
+_USED_SHARE_OF_LIFETIME = 0.8
 _MAX_CACHED = 1024
 
 _Key = tuple[str, frozenset[str]]
@@ -28,12 +28,12 @@ _Key = tuple[str, frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class CachedSession:
-    """A cached session. `due` is when to replace it; `serial` increases with every mint."""
+    """A cached session. `renew_at` is when to replace it; `serial` increases with every mint."""
 
     session: Session
     key: _Key
     serial: int
-    due: float
+    renew_at: float
 
     @property
     def credential(self) -> Credential:
@@ -46,7 +46,7 @@ class _PendingMint:
 
     def __init__(self) -> None:
         self.done = anyio.Event()
-        self.held: CachedSession | None = None
+        self.result: CachedSession | None = None
         self.error: PartnerError | None = None
 
 
@@ -75,8 +75,8 @@ class Sessions:
         self._on_secret = on_secret
         self._on_answer = on_answer
         self._clock = clock
-        self._held: dict[_Key, CachedSession] = {}
-        self._flights: dict[_Key, _PendingMint] = {}
+        self._cached: dict[_Key, CachedSession] = {}
+        self._pending: dict[_Key, _PendingMint] = {}
         self._serial = 0
 
     async def open(
@@ -103,28 +103,30 @@ class Sessions:
         deadline = anyio.current_time() + self._deadline
         if fresh:
             return (await self._mint(order, deadline)).session
-        held = self._live(_key(order))
-        return (held or await self._mint_once(order, deadline)).session
+        cached = self._live(_key(order))
+        return (cached or await self._mint_once(order, deadline)).session
 
     @property
-    def newest(self) -> int:
+    def latest_serial(self) -> int:
         """The serial of the latest mint, for any user."""
         return self._serial
 
     def cached(self, user_id: str) -> list[Session]:
         """Return a user's live sessions, fewest scopes first, without calling the API."""
-        return [held.session for held in self._covering(user_id, frozenset())]
+        return [cached.session for cached in self._covering(user_id, frozenset())]
 
-    async def acquire(self, user_id: str, need: Need, *, deadline: float, newer_than: int = 0) -> CachedSession:
-        """Return a session that satisfies `need`, cached or minted, with a serial above `newer_than`.
+    async def acquire(
+        self, user_id: str, required: RequiredScopes, *, deadline: float, newer_than: int = 0
+    ) -> CachedSession:
+        """Return a session that satisfies `required`, cached or minted, with a serial above `newer_than`.
 
         Raises:
             PartnerError: As in `open`, and `TimedOut` at `deadline` (on the clock of `anyio.current_time`).
         """
-        for held in self._covering(user_id, need.scopes):
-            if held.serial > newer_than:
-                return held
-        *fallbacks, last = need.mint
+        for cached in self._covering(user_id, required.scopes):
+            if cached.serial > newer_than:
+                return cached
+        *fallbacks, last = required.mint_options
         for scopes in fallbacks:
             try:
                 return await self._mint_once(_order(user_id, scopes), deadline)
@@ -132,52 +134,52 @@ class Sessions:
                 continue
         return await self._mint_once(_order(user_id, last), deadline)
 
-    def drop(self, held: CachedSession) -> None:
+    def drop(self, cached: CachedSession) -> None:
         """Forget a session that the API refused."""
-        if self._held.get(held.key) is held:
-            del self._held[held.key]
+        if self._cached.get(cached.key) is cached:
+            del self._cached[cached.key]
 
     def _live(self, key: _Key) -> CachedSession | None:
-        held = self._held.get(key)
-        return held if held is not None and self._clock() < held.due else None
+        cached = self._cached.get(key)
+        return cached if cached is not None and self._clock() < cached.renew_at else None
 
     def _covering(self, user_id: str, scopes: frozenset[Scope]) -> list[CachedSession]:
-        keys = [key for key in self._held if key[0] == user_id and scopes <= key[1]]
-        return [held for key in sorted(keys, key=lambda key: len(key[1])) if (held := self._live(key)) is not None]
+        keys = [key for key in self._cached if key[0] == user_id and scopes <= key[1]]
+        return [cached for key in sorted(keys, key=lambda key: len(key[1])) if (cached := self._live(key)) is not None]
 
-    async def _mint_once(self, order: SessionOrder, deadline: float) -> CachedSession:
+    async def _mint_once(self, order: CreateSessionBody, deadline: float) -> CachedSession:
         key = _key(order)
-        while (flight := self._flights.get(key)) is not None:
+        while (pending := self._pending.get(key)) is not None:
             with anyio.CancelScope(deadline=deadline) as scope:
-                await flight.done.wait()
+                await pending.done.wait()
             if scope.cancelled_caught:
                 raise TimedOut
-            if flight.held is not None:
-                return flight.held
-            if flight.error is not None:
+            if pending.result is not None:
+                return pending.result
+            if pending.error is not None:
                 # A copy, because every waiter would add its traceback to the shared error.
-                raise copy.copy(flight.error)
+                raise copy.copy(pending.error)
             # The minting call was cancelled, so the first waiter to get here takes over.
-        flight = self._flights[key] = _PendingMint()
+        pending = self._pending[key] = _PendingMint()
         try:
-            flight.held = await self._mint(order, deadline)
+            pending.result = await self._mint(order, deadline)
         except PartnerError as error:
-            flight.error = error
+            pending.error = error
             raise
         finally:
-            del self._flights[key]
-            flight.done.set()
-        return flight.held
+            del self._pending[key]
+            pending.done.set()
+        return pending.result
 
-    async def _mint(self, order: SessionOrder, deadline: float) -> CachedSession:
+    async def _mint(self, order: CreateSessionBody, deadline: float) -> CachedSession:
         if CARD_SECRETS in order.scopes and not self._card_secrets:
             raise ScopeRefused
         minted_at = self._clock()
         # A second session is harmless, so this may be retried.
-        request = Request("POST", "/sessions", body=order.wire(), repeatable=True)
+        request = Request("POST", "/sessions", body=order.to_json(), repeatable=True)
         envelope = await self._transport.send(request, self._partner, deadline=deadline)
         if self._on_answer is not None:
-            self._on_answer(Answered(request, envelope, Session))
+            self._on_answer(ReceivedResponse(request, envelope, Session))
         session = parse(Session, envelope)
         if not is_header_safe(session.session_token):
             raise Malformed
@@ -189,25 +191,25 @@ class Sessions:
         # By our clock. If the API's clock is so far off that the expiry is in the past, use the requested lifetime.
         life = min(life, order.ttl_seconds) if life > 0 else order.ttl_seconds
         self._serial += 1
-        held = CachedSession(session, _key(order), self._serial, minted_at + _USED_LIFE * life)
-        self._keep(held)
-        return held
+        cached = CachedSession(session, _key(order), self._serial, minted_at + _USED_SHARE_OF_LIFETIME * life)
+        self._store(cached)
+        return cached
 
-    def _keep(self, held: CachedSession) -> None:
-        if len(self._held) >= _MAX_CACHED:
-            self._held = {key: other for key, other in self._held.items() if self._clock() < other.due}
-        if len(self._held) >= _MAX_CACHED:
-            del self._held[min(self._held, key=lambda key: self._held[key].due)]
-        self._held[held.key] = held
+    def _store(self, cached: CachedSession) -> None:
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached = {key: other for key, other in self._cached.items() if self._clock() < other.renew_at}
+        if len(self._cached) >= _MAX_CACHED:
+            del self._cached[min(self._cached, key=lambda key: self._cached[key].renew_at)]
+        self._cached[cached.key] = cached
 
 
 def _order(
     user_id: str, scopes: Iterable[str], ttl_seconds: int = DEFAULT_TTL_SECONDS, label: str | None = None
-) -> SessionOrder:
+) -> CreateSessionBody:
     # SessionOrder validates the scopes.
-    asked = cast("tuple[Scope, ...]", tuple(sorted(set(scopes))))
-    return SessionOrder(user_id=user_id, scopes=asked, ttl_seconds=ttl_seconds, session_label=label)
+    requested = cast("tuple[Scope, ...]", tuple(sorted(set(scopes))))
+    return CreateSessionBody(user_id=user_id, scopes=requested, ttl_seconds=ttl_seconds, session_label=label)
 
 
-def _key(order: SessionOrder) -> _Key:
+def _key(order: CreateSessionBody) -> _Key:
     return order.user_id, frozenset(order.scopes)

@@ -35,13 +35,13 @@ class Trace:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    async def note(self, wire: Attempt, seconds: float) -> None:
+    async def record(self, attempt: Attempt, seconds: float) -> None:
         """Append the line of one call, within a second, even if the call was cancelled."""
         with anyio.move_on_after(_WRITE_SECONDS, shield=True):
-            await anyio.to_thread.run_sync(self._append, wire, seconds, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(self._append, attempt, seconds, abandon_on_cancel=True)
 
-    def _append(self, wire: Attempt, seconds: float) -> None:
-        line = json.dumps(_entry(wire, seconds), separators=(",", ":")).encode() + b"\n"
+    def _append(self, attempt: Attempt, seconds: float) -> None:
+        line = json.dumps(_line(attempt, seconds), separators=(",", ":")).encode() + b"\n"
         try:
             descriptor = open_trace(self._path)
             try:
@@ -101,16 +101,16 @@ def _type(value: object) -> str:
     return "number" if isinstance(value, float) else "string"
 
 
-def _entry(wire: Attempt, seconds: float) -> dict[str, Any]:
+def _line(attempt: Attempt, seconds: float) -> dict[str, Any]:
     from machines_mcp.partner.envelope import parse_body
 
-    request = wire.request
-    sent = None if wire.content is None else shape(json.loads(wire.content))
-    answer = None if wire.reply is None else parse_body(wire.reply.body)
+    request = attempt.request
+    sent = None if attempt.content is None else shape(json.loads(attempt.content))
+    answer = None if attempt.response is None else parse_body(attempt.response.body)
     return {
         "method": request.method,
         "path": request.path,
-        "status": wire.status,
+        "status": attempt.status,
         "ms": round(seconds * 1000),
         "query": shape(dict(request.query)),
         "request": sent,

@@ -16,7 +16,7 @@ import anyio
 from machines_mcp.partner.concurrency import RequestLimiter
 from machines_mcp.partner.connections import Connections
 from machines_mcp.partner.endpoint import Endpoint
-from machines_mcp.partner.envelope import Envelope, Reply, open_envelope
+from machines_mcp.partner.envelope import Envelope, HttpResponse, parse_envelope
 from machines_mcp.partner.errors import (
     ConnectionLost,
     Malformed,
@@ -27,7 +27,7 @@ from machines_mcp.partner.errors import (
     Unreachable,
 )
 from machines_mcp.partner.request import Attempt, Credential, Request
-from machines_mcp.partner.retries import Retries, is_repeatable
+from machines_mcp.partner.retries import RetryBudget, is_retryable
 from machines_mcp.partner.trace import Trace
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ class Transport:
         self._endpoint = endpoint
         self._max_bytes = max_bytes
         # An injected transport may report no trace events, so its requests always count as sent.
-        self._unseen = http_transport is not None
+        self._always_sent = http_transport is not None
         self._connections = Connections(endpoint, http_transport)
         self._trace = trace
         self._clock = clock
-        self._lanes = RequestLimiter()
-        self._retries = Retries()
+        self._limiter = RequestLimiter()
+        self._retry_budget = RetryBudget()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -72,77 +72,83 @@ class Transport:
     ) -> Envelope:
         """Send a request and return its successful response, by `deadline` on the clock of `anyio.current_time`.
 
-        Waits for a slot in the total and in the limit of `user_id`. Makes up to four attempts if `Retries` allows
+        Waits for a slot in the total and in the limit of `user_id`. Makes up to four attempts if `RetryBudget` allows
         them, otherwise one.
 
         Raises:
             PartnerError: Any failure except `ScopeRefused`.
         """
-        wire = Attempt(request)
-        self._retries.count()
+        attempt = Attempt(request)
+        self._retry_budget.record_request()
         with anyio.CancelScope(deadline=deadline):
-            if is_repeatable(request):
-                return await self._retrying(wire, credential, user_id, deadline)
-            async with self._lanes.slot(user_id):
-                return await self._attempt(wire, credential)
+            if is_retryable(request):
+                return await self._send_with_retries(attempt, credential, user_id, deadline)
+            async with self._limiter.slot(user_id):
+                return await self._traced_exchange(attempt, credential)
         # If only a retry ran out of time, the error before it tells the caller more than a timeout.
-        raise wire.earlier if wire.earlier and wire.outcome_known else TimedOut(outcome_known=wire.outcome_known)
+        raise (
+            attempt.earlier
+            if attempt.earlier and attempt.outcome_known
+            else TimedOut(outcome_known=attempt.outcome_known)
+        )
 
-    async def _retrying(self, wire: Attempt, credential: Credential, user_id: str | None, deadline: float) -> Envelope:
-        for tries in itertools.count(1):
+    async def _send_with_retries(
+        self, attempt: Attempt, credential: Credential, user_id: str | None, deadline: float
+    ) -> Envelope:
+        for attempts in itertools.count(1):
             failure: PartnerError
             try:
                 # No slot is held during a pause.
-                async with self._lanes.slot(user_id):
-                    return await self._attempt(wire, credential)
+                async with self._limiter.slot(user_id):
+                    return await self._traced_exchange(attempt, credential)
             except PartnerError as error:
                 failure = error
-            pause = self._retries.pause(wire.request, failure, tries, deadline - anyio.current_time())
+            pause = self._retry_budget.delay(attempt.request, failure, attempts, deadline - anyio.current_time())
             if pause is None:
                 # A later attempt that was refused does not show whether an earlier one took effect.
-                raise wire.in_doubt or failure
-            wire.failed(failure)
+                raise attempt.unknown_outcome or failure
+            attempt.record_failure(failure)
             await anyio.sleep(pause)
         raise AssertionError("unreachable")
 
-    async def _attempt(self, wire: Attempt, credential: Credential) -> Envelope:
+    async def _traced_exchange(self, attempt: Attempt, credential: Credential) -> Envelope:
         if self._trace is None:
-            return await self._exchange(wire, credential)
-        wire.status = wire.reply = None
+            return await self._exchange(attempt, credential)
+        attempt.status = attempt.response = None
         started = anyio.current_time()
         try:
-            return await self._exchange(wire, credential)
+            return await self._exchange(attempt, credential)
         finally:
-            await self._trace.note(wire, anyio.current_time() - started)
+            await self._trace.record(attempt, anyio.current_time() - started)
 
-    async def _exchange(self, wire: Attempt, credential: Credential) -> Envelope:
-        http = await self._connections.client(changing=wire.request.effect)
+    async def _exchange(self, attempt: Attempt, credential: Credential) -> Envelope:
+        http = await self._connections.client(for_mutation=attempt.request.mutates)
         import httpx
 
-        wire.sent = self._unseen
+        attempt.sent = self._always_sent
         failure: PartnerError
         try:
             async with http.stream(
-                wire.request.method,
-                self._endpoint.url + wire.request.target,
-                params=wire.request.query,
-                content=wire.content,
-                headers=wire.headers(credential),
-                extensions={"trace": wire.trace},
+                attempt.request.method,
+                self._endpoint.url + attempt.request.target,
+                params=attempt.request.query,
+                content=attempt.content,
+                headers=attempt.headers(credential),
+                extensions={"trace": attempt.on_trace_event},
             ) as response:
-                wire.status = response.status_code
-                reply = wire.reply = await self._read(response, wire)
+                attempt.status = response.status_code
+                received = attempt.response = await self._read(response, attempt)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError):
             failure = Unreachable()
         except httpx.HTTPError as error:
             kind = TimedOut if isinstance(error, httpx.TimeoutException) else ConnectionLost
-            failure = kind(outcome_known=wire.outcome_known) if wire.sent else Unreachable()
+            failure = kind(outcome_known=attempt.outcome_known) if attempt.sent else Unreachable()
         else:
-            return open_envelope(reply, effect=wire.request.effect)
+            return parse_envelope(received, mutates=attempt.request.mutates)
         # Raised outside, so that httpx's error is not its context: that one holds the request with its headers.
         raise failure
 
-    async def _read(self, response: httpx.Response, wire: Attempt) -> Reply:
+    async def _read(self, response: httpx.Response, attempt: Attempt) -> HttpResponse:
         status, retry_after = response.status_code, self._retry_after(response.headers.get("retry-after"))
         body = bytearray()
         unusable: type[ResponseError] | None = None
@@ -156,10 +162,10 @@ class Transport:
                     unusable = TooLarge
                     break
         if unusable is None:
-            return Reply(status, bytes(body), retry_after)
+            return HttpResponse(status, bytes(body), retry_after)
         if 200 <= status < 300:
-            raise unusable(status=status, outcome_known=wire.outcome_known)
-        return Reply(status, b"", retry_after)
+            raise unusable(status=status, outcome_known=attempt.outcome_known)
+        return HttpResponse(status, b"", retry_after)
 
     def _retry_after(self, value: str | None) -> float | None:
         if value is None:

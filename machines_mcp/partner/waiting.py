@@ -17,7 +17,7 @@ MIN_POLL_SECONDS = 0.25
 OnWait = Callable[[float], Awaitable[None]]
 
 
-class Settling(Protocol):
+class Pollable(Protocol):
     """A response that says whether its state is final, and optionally when to poll again."""
 
     @property
@@ -27,10 +27,10 @@ class Settling(Protocol):
     def hint(self) -> NextHint | None: ...
 
 
-S = TypeVar("S", bound=Settling)
+S = TypeVar("S", bound=Pollable)
 
 
-def poll_seconds(answer: Settling) -> float:
+def poll_seconds(answer: Pollable) -> float:
     """Return the seconds until the next poll: the API's hint, at least 0.25, or 5 without one."""
     if answer.hint is None or answer.hint.poll_after_ms is None:
         return DEFAULT_POLL_SECONDS

@@ -49,7 +49,7 @@ async def ready(client: PartnerClient) -> PartnerClient:
 def hurry(client: PartnerClient, answer: Answer) -> None:
     """Leave little time where all of it will be used, and more than enough elsewhere."""
     if answer in answers.SLOW.values():
-        client.cards._channel._deadline = DEADLINE
+        client.cards._transport._deadline = DEADLINE
 
 
 async def failure(work: Any) -> errors.PartnerError:

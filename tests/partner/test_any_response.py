@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from machines_mcp.partner import DataKey, PartnerClient, PartnerError, retries
-from machines_mcp.partner.models.base import Answer as Model
+from machines_mcp.partner.models.base import ResponseModel as Model
 from machines_mcp.redaction.secret import Secret
 from tests.partner.schema import CANARY, JSON, ResponseStrategies, malformed
 from tests.partner.test_resources import ENDPOINTS, LEFT_OUT, USER, Endpoint, example

@@ -110,7 +110,7 @@ async def test_waiting_for_a_slot_keeps_the_deadline_and_sends_nothing(api: Upst
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.3) as client, AsyncExitStack() as held:
         await client.sessions.open("one", ["cards.write"])
         for _ in range(concurrency.PER_USER):
-            await held.enter_async_context(client._transport._lanes.slot("one"))
+            await held.enter_async_context(client._transport._limiter.slot("one"))
         with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut) as caught:
             await client.cards.create("one")
     assert caught.value.outcome_known

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from machines_mcp.partner import errors
-from machines_mcp.partner.envelope import MAX_DEPTH, MAX_VALUES, Reply, open_envelope
+from machines_mcp.partner.envelope import MAX_DEPTH, MAX_VALUES, HttpResponse, parse_envelope
 
 GOOD: dict[str, Any] = {"ok": True, "data": {"a": 1}, "summary": "fine", "errors": []}
 
 
 def failing(status: int, body: bytes, *, effect: bool = False) -> errors.PartnerError:
     with pytest.raises(errors.PartnerError) as caught:
-        open_envelope(Reply(status, body), effect=effect)
+        parse_envelope(HttpResponse(status, body), mutates=effect)
     return caught.value
 
 
@@ -28,7 +28,9 @@ def nested(levels: int) -> bytes:
 
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_any_success_status_gives_data_and_next_step(status: int) -> None:
-    envelope = open_envelope(Reply(status, json.dumps(GOOD | {"next": {"pollAfterMs": 5}}).encode()), effect=True)
+    envelope = parse_envelope(
+        HttpResponse(status, json.dumps(GOOD | {"next": {"pollAfterMs": 5}}).encode()), mutates=True
+    )
     assert envelope.data == {"a": 1}
     assert envelope.next == {"pollAfterMs": 5}
 
@@ -75,19 +77,19 @@ def test_invalid_envelope_is_malformed(body: bytes) -> None:
 
 
 def test_document_of_maximum_depth_is_read() -> None:
-    assert open_envelope(Reply(200, nested(MAX_DEPTH)), effect=False).data
+    assert parse_envelope(HttpResponse(200, nested(MAX_DEPTH)), mutates=False).data
 
 
 @pytest.mark.parametrize("value", [b"0", b"[]", b"{}"])
 def test_document_with_too_many_values_is_not_parsed(value: bytes) -> None:
-    def list_of(count: int) -> Reply:
-        return Reply(200, b'{"ok":true,"data":{"many":[' + b",".join([value] * count) + b"]}}")
+    def list_of(count: int) -> HttpResponse:
+        return HttpResponse(200, b'{"ok":true,"data":{"many":[' + b",".join([value] * count) + b"]}}")
 
     each = 1 if value == b"0" else 2
     most = (MAX_VALUES - 3) // each
-    assert len(open_envelope(list_of(most), effect=False).data["many"]) == most
+    assert len(parse_envelope(list_of(most), mutates=False).data["many"]) == most
     with pytest.raises(errors.Malformed):
-        open_envelope(list_of(most + 2), effect=False)
+        parse_envelope(list_of(most + 2), mutates=False)
 
 
 def test_malformed_response_to_a_mutation_leaves_its_outcome_unknown() -> None:

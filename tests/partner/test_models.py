@@ -19,7 +19,7 @@ from machines_mcp.partner import (
     Withdrawal,
     WithdrawalSignature,
 )
-from machines_mcp.partner.models.base import Answer
+from machines_mcp.partner.models.base import ResponseModel
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.verbatim import Verbatim
 
@@ -159,7 +159,7 @@ def test_models_are_immutable() -> None:
         setattr(card, "status", "locked")  # noqa: B010
 
 
-SECRETIVE: list[tuple[type[Answer], dict[str, Any]]] = [
+SECRETIVE: list[tuple[type[ResponseModel], dict[str, Any]]] = [
     (
         Session,
         {"sessionToken": "canary", "sessionId": "s", "userId": "u", "scopes": [], "expiresAt": "2026-01-16T12:00:00Z"},
@@ -170,7 +170,7 @@ SECRETIVE: list[tuple[type[Answer], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "data"), SECRETIVE)
-def test_secret_in_a_response_is_never_printed(kind: type[Answer], data: dict[str, Any]) -> None:
+def test_secret_in_a_response_is_never_printed(kind: type[ResponseModel], data: dict[str, Any]) -> None:
     answer = kind.model_validate(data)
     assert "canary" not in repr(answer) + str(answer) + f"{answer}"
     for mode in ("python", "json"):

@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors
-from machines_mcp.partner.models.base import Answered
+from machines_mcp.partner.models.base import ReceivedResponse
 from machines_mcp.partner.models.kyc import KycAddress, KycApplication
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
@@ -246,8 +246,8 @@ async def test_logging_keeps_the_calls_deadline(api: Upstream, log: RecordingLog
 
 
 async def test_internal_error_is_recorded_as_unknown(api: Upstream, log: RecordingLog) -> None:
-    def broken(answered: Answered) -> None:
-        if answered.request.effect:
+    def broken(answered: ReceivedResponse) -> None:
+        if answered.request.mutates:
             raise ZeroDivisionError
 
     api.on("POST", "/cards", good(CARD))

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from machines_mcp.partner import PartnerClient
-from machines_mcp.partner.probe import Probe, Probed
+from machines_mcp.partner.probe import EndpointResult, Probe
 from machines_mcp.partner.schema_diff import Differences
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
@@ -55,9 +55,9 @@ def well(api: Upstream) -> None:
             script(api, endpoint, http(response["status"], json.dumps(response["body"]).encode()))
 
 
-async def probed(api: Upstream) -> dict[str, Probed]:
+async def probed(api: Upstream) -> dict[str, EndpointResult]:
     probe = Probe()
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, on_answer=probe.note) as client:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, on_answer=probe.record) as client:
         with anyio.fail_after(PATIENCE):
             rows = await probe.run(client, USER)
     assert "canary" not in repr(rows)
@@ -74,7 +74,7 @@ async def test_probe_sends_every_read_and_nothing_else(api: Upstream) -> None:
     well(api)
     rows = await probed(api)
     assert list(rows) == list(READS)
-    assert [row for row in rows.values() if not row.ok or row.status != 200 or row.found != Differences()] == []
+    assert [row for row in rows.values() if not row.ok or row.status != 200 or row.differences != Differences()] == []
     reads = {(op.method, op.template) for op in contract().operations if op.operation_id in READS.values()}
     assert {(method, path) for method, path in (endpoint.split(" ") for endpoint in rows)} == reads
     assert {op.template for op in contract().operations if op.method == "GET"} == {
@@ -110,7 +110,7 @@ async def test_missing_or_mistyped_field_is_named_and_fails(
     well(api)
     script(api, endpoint, changed(READS[endpoint], change))
     rows = await probed(api)
-    assert (rows[endpoint].found, rows[endpoint].status, rows[endpoint].ok) == (found, 200, False)
+    assert (rows[endpoint].differences, rows[endpoint].status, rows[endpoint].ok) == (found, 200, False)
     assert list(rows) == list(READS)
 
 
@@ -118,7 +118,7 @@ async def test_unknown_field_is_named_and_does_not_fail(api: Upstream) -> None:
     well(api)
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update({"design": "canary", "4-canary": 1})))
     rows = await probed(api)
-    assert rows["GET /cards"].found == Differences(extra=("cards[].design", "cards[].?"))
+    assert rows["GET /cards"].differences == Differences(extra=("cards[].design", "cards[].?"))
     assert all(row.ok for row in rows.values())
 
 
@@ -159,13 +159,13 @@ async def test_response_without_data_shows_its_code(
     well(api)
     script(api, "GET /transactions", answer)
     row = (await probed(api))["GET /transactions"]
-    assert (row.status, row.note, row.ok, row.found) == (status, note, ok, Differences())
+    assert (row.status, row.note, row.ok, row.differences) == (status, note, ok, Differences())
 
 
 async def test_rejected_key_is_the_only_finding(api: Upstream) -> None:
     script(api, "POST /sessions", refusal(401))
     assert list((await probed(api)).values()) == [
-        Probed("POST /sessions", 401, note="unauthorized", failed=True),
+        EndpointResult("POST /sessions", 401, note="unauthorized", failed=True),
     ]
 
 

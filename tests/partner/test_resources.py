@@ -21,7 +21,7 @@ from machines_mcp.partner import (
     WithdrawalSource,
     errors,
 )
-from machines_mcp.partner.models.base import Answer as Model
+from machines_mcp.partner.models.base import ResponseModel as Model
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.verbatim import Verbatim
 from tests.contract.judge import EXAMPLES, contract

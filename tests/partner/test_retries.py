@@ -4,12 +4,12 @@ import pytest
 
 from machines_mcp.partner import errors, retries
 from machines_mcp.partner.request import Request
-from machines_mcp.partner.retries import ATTEMPTS, LONGEST_RETRY_AFTER, Retries, is_repeatable
+from machines_mcp.partner.retries import ATTEMPTS, LONGEST_RETRY_AFTER, RetryBudget, is_retryable
 
 READ = Request.get("/cards")
-KEYED = Request.change("POST", "/cards", {}, idempotency_key="intent-0001")
-KEYLESS = Request.change("DELETE", "/cards/{cardId}", ids={"cardId": "card-0001"})
-ASKED = Request.ask("/deposits/range", {})
+KEYED = Request.mutation("POST", "/cards", {}, idempotency_key="intent-0001")
+KEYLESS = Request.mutation("DELETE", "/cards/{cardId}", ids={"cardId": "card-0001"})
+ASKED = Request.read_by_post("/deposits/range", {})
 LONG = 1e9
 
 
@@ -26,12 +26,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def shared(clock: Clock) -> Retries:
-    return Retries(clock)
+def shared(clock: Clock) -> RetryBudget:
+    return RetryBudget(clock)
 
 
 def again(request: Request, error: errors.PartnerError, left: float = LONG) -> bool:
-    return Retries(Clock()).pause(request, error, 1, left) is not None
+    return RetryBudget(Clock()).delay(request, error, 1, left) is not None
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_which_failures_are_retried(error: errors.PartnerError, read: bool, keye
 
 
 def test_requests_that_are_never_retried_are_known_in_advance() -> None:
-    assert [is_repeatable(request) for request in (READ, KEYED, KEYLESS, ASKED)] == [True, True, False, False]
+    assert [is_retryable(request) for request in (READ, KEYED, KEYLESS, ASKED)] == [True, True, False, False]
 
 
 def test_backoff_doubles_from_a_quarter_second_to_eight() -> None:
     drawn = [
-        [Retries(Clock()).pause(READ, errors.Unreachable(), tries, LONG) for _ in range(400)] for tries in (1, 2, 3)
+        [RetryBudget(Clock()).delay(READ, errors.Unreachable(), tries, LONG) for _ in range(400)] for tries in (1, 2, 3)
     ]
     for pauses, longest in zip(drawn, (0.25, 1.5, 8.0), strict=True):
         found = sorted(pause for pause in pauses if pause is not None)
@@ -84,63 +84,63 @@ def test_backoff_doubles_from_a_quarter_second_to_eight() -> None:
         assert longest * 0.4 < found[200] < longest * 0.6
 
 
-def test_fourth_failure_is_returned(shared: Retries) -> None:
+def test_fourth_failure_is_returned(shared: RetryBudget) -> None:
     assert ATTEMPTS == 4
-    assert shared.pause(READ, errors.Unreachable(), ATTEMPTS, LONG) is None
+    assert shared.delay(READ, errors.Unreachable(), ATTEMPTS, LONG) is None
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 59, LONGEST_RETRY_AFTER])
-def test_retry_after_is_honoured_with_a_margin(shared: Retries, seconds: float) -> None:
-    pause = shared.pause(READ, errors.RateLimited(status=429, retry_after=seconds), 1, LONG)
+def test_retry_after_is_honoured_with_a_margin(shared: RetryBudget, seconds: float) -> None:
+    pause = shared.delay(READ, errors.RateLimited(status=429, retry_after=seconds), 1, LONG)
     assert pause is not None
     assert seconds <= pause <= seconds + 0.25
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(60.001, LONG), (86400, LONG), (5, 5), (5, 1), (0, 0), (0, -1)])
 def test_retry_after_beyond_a_minute_or_the_deadline_is_not_waited_for(
-    shared: Retries, seconds: float, left: float
+    shared: RetryBudget, seconds: float, left: float
 ) -> None:
-    assert shared.pause(READ, errors.RateLimited(status=429, retry_after=seconds), 1, left) is None
+    assert shared.delay(READ, errors.RateLimited(status=429, retry_after=seconds), 1, left) is None
 
 
-def failures(shared: Retries, calls: int) -> int:
+def failures(shared: RetryBudget, calls: int) -> int:
     """Count the retries of `calls` requests when every attempt fails."""
     repeated = 0
     for _ in range(calls):
-        shared.count()
+        shared.record_request()
         tries = 1
-        while shared.pause(READ, errors.ServerError(status=503), tries, LONG) is not None:
+        while shared.delay(READ, errors.ServerError(status=503), tries, LONG) is not None:
             tries += 1
         repeated += tries - 1
     return repeated
 
 
-def test_single_call_uses_all_its_retries(shared: Retries) -> None:
+def test_single_call_uses_all_its_retries(shared: RetryBudget) -> None:
     # Its session first, then the call.
     assert failures(shared, 2) == 2 * (ATTEMPTS - 1)
 
 
 @pytest.mark.parametrize("calls", [10, 100, 1000, 5000])
-def test_only_a_tenth_is_retried_when_everything_fails(shared: Retries, calls: int) -> None:
+def test_only_a_tenth_is_retried_when_everything_fails(shared: RetryBudget, calls: int) -> None:
     assert failures(shared, calls) <= max(retries._FLOOR, calls / 10)
 
 
-def test_retry_budget_recovers_with_time(shared: Retries, clock: Clock) -> None:
+def test_retry_budget_recovers_with_time(shared: RetryBudget, clock: Clock) -> None:
     for _ in range(3):
         assert failures(shared, 50) == retries._FLOOR
         assert failures(shared, 50) == 0
         clock.now += retries._WINDOW_SECONDS + 1
 
 
-def test_retry_that_misses_the_deadline_uses_no_budget(shared: Retries) -> None:
+def test_retry_that_misses_the_deadline_uses_no_budget(shared: RetryBudget) -> None:
     for _ in range(50):
-        assert shared.pause(READ, errors.Unreachable(), 1, 0) is None
-        assert shared.pause(READ, errors.Unreachable(), ATTEMPTS, LONG) is None
+        assert shared.delay(READ, errors.Unreachable(), 1, 0) is None
+        assert shared.delay(READ, errors.Unreachable(), ATTEMPTS, LONG) is None
     assert failures(shared, 2) == 2 * (ATTEMPTS - 1)
 
 
-def test_old_requests_are_forgotten(shared: Retries, clock: Clock) -> None:
+def test_old_requests_are_forgotten(shared: RetryBudget, clock: Clock) -> None:
     for _ in range(10_000):
-        shared.count()
+        shared.record_request()
         clock.now += 1
     assert len(shared._sent) <= retries._WINDOW_SECONDS + 1

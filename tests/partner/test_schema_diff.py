@@ -63,7 +63,7 @@ def cards(**change: Any) -> dict[str, Any]:
 def test_difference_is_reported_by_its_path(
     kind: type[BaseModel], data: dict[str, Any], inside: str | None, expected: Differences
 ) -> None:
-    assert differences(kind, data, inside=inside) == expected
+    assert differences(kind, data, key=inside) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from machines_mcp.partner import Deposit, KycStatus, NextHint, PartnerClient, errors
-from machines_mcp.partner.models.base import Answer
+from machines_mcp.partner.models.base import ResponseModel
 from machines_mcp.partner.waiting import wait_until_settled
 from tests.partner.test_resources import USER, example
 from tests.partner.upstream import Upstream, good, refusal
@@ -93,7 +93,7 @@ async def test_settled_status_is_fetched_once(clock: Clock) -> None:
         *[(KycStatus, status, False) for status in ("pending", "manual_review", "needs_verification", "new to us")],
     ],
 )
-def test_unknown_status_is_not_settled(model: type[Answer], status: str, settled: bool) -> None:
+def test_unknown_status_is_not_settled(model: type[ResponseModel], status: str, settled: bool) -> None:
     answer: Any = model.model_validate(DEPOSIT | KYC | {"status": status})
     assert answer.settled is settled
     assert getattr(answer, "arrived", None) in (None, status in ("completed", "finished"))

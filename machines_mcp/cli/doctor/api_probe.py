@@ -9,10 +9,10 @@ from machines_mcp.server.app import App
 
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
-    from machines_mcp.partner.probe import Probed
+    from machines_mcp.partner.probe import EndpointResult
 
 
-async def probe(app: App) -> list[Probed]:
+async def probe(app: App) -> list[EndpointResult]:
     """Call every read endpoint. In `embedded`, first create a simulator user with a card.
 
     Raises:
@@ -21,7 +21,7 @@ async def probe(app: App) -> list[Probed]:
     from machines_mcp.partner.probe import Probe
 
     asked = Probe()
-    client = await app.connection.another(on_answer=asked.note)
+    client = await app.connection.another(on_answer=asked.record)
     user_id = app.settings.user_id
     if app.settings.simulated or user_id is None:
         user_id = f"probe-{uuid.uuid4().hex}"
@@ -29,22 +29,22 @@ async def probe(app: App) -> list[Probed]:
     return await asked.run(client, user_id)
 
 
-def probe_message(row: Probed) -> str:
+def probe_message(row: EndpointResult) -> str:
     """Return a row as text for a person."""
     parts = [str(row.status or "-"), *([row.note] if row.note else [])]
     for name in ("missing", "mistyped", "extra"):
-        paths = getattr(row.found, name)
+        paths = getattr(row.differences, name)
         parts += [f"{name} {', '.join(paths)}"] if paths else []
     return "; ".join(parts)
 
 
-def detail(row: Probed) -> dict[str, Any]:
+def detail(row: EndpointResult) -> dict[str, Any]:
     """Return a row as JSON."""
     return {
         "status": row.status,
-        "missing": list(row.found.missing),
-        "mistyped": list(row.found.mistyped),
-        "extra": list(row.found.extra),
+        "missing": list(row.differences.missing),
+        "mistyped": list(row.differences.mistyped),
+        "extra": list(row.differences.extra),
     }
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Flag, Moment
 from machines_mcp.redaction.verbatim import VerbatimField
 
 
-class AgreementLink(Answer):
+class AgreementLink(ResponseModel):
     """A document that an agreement refers to."""
 
     label: str
     url: str
 
 
-class Agreement(Answer):
+class Agreement(ResponseModel):
     """One agreement to accept."""
 
     id: VerbatimField
@@ -24,7 +24,7 @@ class Agreement(Answer):
     links: tuple[AgreementLink, ...] = ()
 
 
-class Agreements(Answer):
+class Agreements(ResponseModel):
     """All agreements of a user. They are accepted together or not at all."""
 
     agreements: tuple[Agreement, ...]
@@ -32,7 +32,7 @@ class Agreements(Answer):
     accepted_at: Moment | None = None
 
 
-class AgreementsAcceptance(Body):
+class AgreementsAcceptance(RequestModel):
     """Body of `POST /agreements`."""
 
     accepted: Literal[True] = True

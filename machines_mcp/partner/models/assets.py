@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Flag, PageSize, PositiveWhole, ShortText, Visible, Whole
 
 
-class Network(Answer):
+class Network(ResponseModel):
     """A network of an asset. `supports_extra_id`: payments there can carry a memo or tag."""
 
     id: str
@@ -16,7 +16,7 @@ class Network(Answer):
     supports_extra_id: Flag | None = None
 
 
-class Asset(Answer):
+class Asset(ResponseModel):
     """One asset. Its `ticker` is the `currency` of the other calls."""
 
     ticker: str
@@ -25,13 +25,13 @@ class Asset(Answer):
     networks: tuple[Network, ...] = ()
 
 
-class AssetList(Answer):
+class AssetList(ResponseModel):
     """Assets that match a query."""
 
     assets: tuple[Asset, ...]
 
 
-class AssetQuery(Body):
+class AssetQuery(RequestModel):
     """Query of `GET /deposits/assets` and, with the source fields as hints, of `GET /withdrawals/assets`."""
 
     q: ShortText | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from machines_mcp.partner.models.base import Answer
+from machines_mcp.partner.models.base import ResponseModel
 from machines_mcp.partner.models.types import Cents
 
 
-class Balances(Answer):
+class Balances(ResponseModel):
     """A user's balances, all in US cents."""
 
     spending_power: Cents

@@ -15,7 +15,7 @@ from machines_mcp.partner.models.types import PollMilliseconds
 from machines_mcp.partner.request import Request
 
 M = TypeVar("M", bound=BaseModel)
-A = TypeVar("A", bound="Answer")
+A = TypeVar("A", bound="ResponseModel")
 
 
 class NextHint(BaseModel):
@@ -30,7 +30,7 @@ class NextHint(BaseModel):
     suggested_args: dict[str, Any] | None = None
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """Base class of responses: frozen, camelCase on the wire, unknown fields ignored."""
 
     model_config = ConfigDict(
@@ -57,7 +57,7 @@ class Answer(BaseModel):
         return hinted
 
 
-class Body(BaseModel):
+class RequestModel(BaseModel):
     """Base class of request bodies: no unknown fields, validated on creation.
 
     Raises:
@@ -84,18 +84,18 @@ class Body(BaseModel):
         else:
             return
         name = place[0] if place else None
-        refuse(name if isinstance(name, str) and name in type(self).model_fields else None)
+        refuse_value(name if isinstance(name, str) and name in type(self).model_fields else None)
 
-    def wire(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the body as JSON values, without those that are None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
-    def query(self) -> dict[str, str]:
+    def to_query(self) -> dict[str, str]:
         """Return the values as query parameters, without those that are None."""
-        return {name: str(value) for name, value in self.wire().items()}
+        return {name: str(value) for name, value in self.to_json().items()}
 
 
-def refuse(field: str | None) -> NoReturn:
+def refuse_value(field: str | None) -> NoReturn:
     """Refuse a value before anything is sent.
 
     Raises:
@@ -105,33 +105,33 @@ def refuse(field: str | None) -> NoReturn:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Answered:
-    """A successful response before parsing. `kind` is the model expected in its data or its key `inside`."""
+class ReceivedResponse:
+    """A successful response before parsing. `model` is the model expected in its data, or in its value at `key`."""
 
     request: Request
     envelope: Envelope
-    kind: type[Answer]
-    inside: str | None = None
+    model: type[ResponseModel]
+    key: str | None = None
 
 
 # Called with each successful response before it is parsed.
-OnAnswer = Callable[[Answered], None]
+OnAnswer = Callable[[ReceivedResponse], None]
 
 
-def parse(kind: type[A], envelope: Envelope, *, inside: str | None = None, effect: bool = False) -> A:
-    """Parse the data of a successful response, or its key `inside`, as a model.
+def parse(model: type[A], envelope: Envelope, *, key: str | None = None, mutates: bool = False) -> A:
+    """Parse the data of a successful response, or its value at `key`, as a model.
 
     Raises:
         Malformed: It does not fit the model. pydantic's error quotes values, so it is not even the context.
     """
-    answer = _validated(kind, envelope.data if inside is None else envelope.data.get(inside))
-    if answer is None:
-        raise Malformed(outcome_known=not effect)
-    return answer if envelope.next is None else answer.with_hint(_validated(NextHint, envelope.next))
+    response = _validated(model, envelope.data if key is None else envelope.data.get(key))
+    if response is None:
+        raise Malformed(outcome_known=not mutates)
+    return response if envelope.next is None else response.with_hint(_validated(NextHint, envelope.next))
 
 
-def _validated(kind: type[M], value: object) -> M | None:
+def _validated(model: type[M], value: object) -> M | None:
     try:
-        return kind.model_validate(value)
+        return model.model_validate(value)
     except ValidationError:
         return None

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
 from machines_mcp.partner.models.types import Cents, Cursor, Flag, Moment, Number, PageSize, PositiveWhole, Whole
 from machines_mcp.redaction.secret import Secret
@@ -18,14 +18,14 @@ LimitFrequency = Literal[
 ]
 
 
-class CardLimitSet(Answer):
+class CardLimitSet(ResponseModel):
     """A card's spending limit as the API returns it, in US cents per `frequency`."""
 
     amount_cents: Cents
     frequency: LimitFrequency | str
 
 
-class Card(Answer):
+class Card(ResponseModel):
     """A card without its number. `expiration_month` is 1 to 12, `expiration_year` has four digits."""
 
     card_id: VerbatimField
@@ -46,14 +46,14 @@ class Card(Answer):
     contract_id: VerbatimField | None = None
 
 
-class CardPage(Answer):
+class CardPage(ResponseModel):
     """A page of a user's cards. `next_cursor` is None on the last page."""
 
     cards: tuple[Card, ...]
     next_cursor: VerbatimField | None = None
 
 
-class CardDeleted(Answer):
+class CardDeleted(ResponseModel):
     """A card that was permanently closed."""
 
     card_id: VerbatimField
@@ -61,21 +61,21 @@ class CardDeleted(Answer):
     deleted_at: Moment | None = None
 
 
-class SecretsSession(Answer):
+class SecretsSession(ResponseModel):
     """A session for card secrets. `secret_key` (16 bytes in hex) decrypts those fetched with `session_id`."""
 
     session_id: Secret
     secret_key: Secret
 
 
-class Sealed(Answer):
+class Sealed(ResponseModel):
     """An encrypted field: `data` (ciphertext, then a 16-byte tag) and `iv`, both in standard base64."""
 
     data: str = Field(repr=False)
     iv: str = Field(repr=False)
 
 
-class CardSecrets(Answer):
+class CardSecrets(ResponseModel):
     """A card's number and CVC, encrypted."""
 
     encrypted_pan: Sealed
@@ -87,21 +87,21 @@ class CardSecrets(Answer):
     key_id: str | None = None
 
 
-class CardLimit(Body):
+class CardLimit(RequestModel):
     """A spending limit of 1 or more US cents per `frequency`."""
 
     amount_cents: PositiveWhole
     frequency: LimitFrequency
 
 
-class CardOrder(Body):
+class CreateCardBody(RequestModel):
     """Body of `POST /cards`."""
 
     encrypted_name: SealedLabel | None = None
     limit: CardLimit | None = None
 
 
-class CardChange(CardOrder):
+class UpdateCardBody(CreateCardBody):
     """Body of `PATCH /cards/{cardId}`."""
 
     status: CardStatus | None = None
@@ -110,7 +110,7 @@ class CardChange(CardOrder):
     encrypted_memo: SealedLabel | None = None
 
 
-class CardQuery(Body):
+class CardQuery(RequestModel):
     """Query of `GET /cards`."""
 
     cursor: Cursor | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumber, Whole
 from machines_mcp.redaction.verbatim import VerbatimField
 
@@ -14,7 +14,7 @@ _ARRIVED = frozenset({"completed", "finished"})
 _LOST = frozenset({"failed", "refunded", "expired", "canceled"})
 
 
-class DepositRange(Answer):
+class DepositRange(ResponseModel):
     """The minimum and maximum amount, in units of `from_currency`. None means no bound."""
 
     from_currency: str
@@ -37,7 +37,7 @@ class DepositEstimate(DepositRange):
     rate_id: VerbatimField | None = None
 
 
-class Deposit(Answer):
+class Deposit(ResponseModel):
     """A deposit. Pay to `deposit_address` (may be set later), with `payin_extra_id` as the memo if there is one.
 
     `status` is an open set; only `pending` is documented.
@@ -68,33 +68,33 @@ class Deposit(Answer):
         return self.arrived or self.status in _LOST
 
 
-class DepositList(Answer):
+class DepositList(ResponseModel):
     """A user's deposits. The API does not paginate them."""
 
     deposits: tuple[Deposit, ...]
 
 
-class DepositRoute(Body):
+class DepositRoute(RequestModel):
     """Body of `POST /deposits/range`."""
 
     currency: Code
     network: Code
 
 
-class DepositQuestion(DepositRoute):
+class EstimateDepositBody(DepositRoute):
     """Body of `POST /deposits/estimate`: `amount` in units of `amount_currency`."""
 
     amount: PositiveNumber
     amount_currency: AmountCurrency = "crypto"
 
 
-class DepositOrder(DepositRoute):
+class CreateDepositBody(DepositRoute):
     """Body of `POST /deposits`: `amount` in units of `currency`."""
 
     amount: PositiveNumber | None = None
 
 
-class DepositFilter(Body):
+class DepositFilter(RequestModel):
     """Query of `GET /deposits`."""
 
     scope: Literal["active", "all"]

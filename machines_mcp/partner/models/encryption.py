@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, StringConstraints, model_validator
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import LongText, PositiveWhole, Whole
 from machines_mcp.redaction.secret import Secret
 
 
-class EncryptedField(Answer):
+class EncryptedField(ResponseModel):
     """A text that only the API can decrypt: `iv` and `ct` (ciphertext, then tag) in base64url."""
 
     v: Whole
@@ -19,7 +19,7 @@ class EncryptedField(Answer):
     ct: str
 
 
-class SealedLabel(Body):
+class SealedLabel(RequestModel):
     """An `EncryptedField` as part of a request."""
 
     v: PositiveWhole
@@ -27,19 +27,19 @@ class SealedLabel(Body):
     ct: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,8192}={0,2}$")]
 
 
-class EncryptedValue(Answer):
+class EncryptedValue(ResponseModel):
     """Response of `POST /encryption/encrypt`."""
 
     value: EncryptedField
 
 
-class DecryptedValue(Answer):
+class DecryptedValue(ResponseModel):
     """Response of `POST /encryption/decrypt`."""
 
     value: str
 
 
-class DataKey(Answer):
+class DataKey(ResponseModel):
     """The user's data key. Its shape is undocumented, so every field is kept, with each text as a `Secret`."""
 
     model_config = ConfigDict(extra="allow")
@@ -50,7 +50,7 @@ class DataKey(Answer):
         return {name: _hidden(value) for name, value in data.items()} if isinstance(data, dict) else data
 
 
-class PlainValue(Body):
+class PlainValue(RequestModel):
     """Body of `POST /encryption/encrypt`: 1 to 1000 characters."""
 
     value: LongText

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, StringConstraints
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Flag, Whole
 
 # An open set: unlisted values are kept unchanged.
@@ -47,7 +47,7 @@ _CallingCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,3}$")]
 _PhoneNumber = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}$")]
 
 
-class KycField(Answer):
+class KycField(ResponseModel):
     """One field of the form, with the API's validation rules."""
 
     name: str
@@ -60,14 +60,14 @@ class KycField(Answer):
     description: str | None = None
 
 
-class Occupation(Answer):
+class Occupation(ResponseModel):
     """An occupation and its SOC code, such as `49-3023`."""
 
     code: str
     label: str
 
 
-class KycValues(Answer):
+class KycValues(ResponseModel):
     """The fields of the form, and the allowed values of those with a list."""
 
     fields: tuple[KycField, ...]
@@ -77,7 +77,7 @@ class KycValues(Answer):
     account_purpose: tuple[str, ...]
 
 
-class KycStatus(Answer):
+class KycStatus(ResponseModel):
     """The status of a KYC check. The user opens `completion_link`, or else `external_verification_link`."""
 
     status: KycStatusValue
@@ -93,7 +93,7 @@ class KycStatus(Answer):
         return self.status in _SETTLED
 
 
-class KycAddress(Body):
+class KycAddress(RequestModel):
     """The user's home address. Each line has 1 to 200 characters; the country is ISO 3166-1 alpha-2."""
 
     line1: _Line
@@ -109,7 +109,7 @@ class KycAddress(Body):
     __str__ = __repr__
 
 
-class KycApplication(Body):
+class KycApplication(RequestModel):
     """Body of `POST /kyc/applications`. Its repr shows no values.
 
     `birth_date` is `YYYY-MM-DD`, `occupation` a code from `KycValues.occupations`. The last three fields must match

@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Moment, ShortText, UserId
 from machines_mcp.partner.scopes import Scope
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.verbatim import VerbatimField
 
 
-class Session(Answer):
+class Session(ResponseModel):
     """A session. `scopes` are those that the API granted."""
 
     session_id: VerbatimField
@@ -23,7 +23,7 @@ class Session(Answer):
     session_token: Secret
 
 
-class SessionOrder(Body):
+class CreateSessionBody(RequestModel):
     """Body of `POST /sessions`. `ttl_seconds` is 60 to 86400."""
 
     user_id: UserId

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.kyc import KycStatusValue
 from machines_mcp.partner.models.types import EvmAddress, Moment, ShortText, UserId
 from machines_mcp.redaction.verbatim import VerbatimField
 
 
-class User(Answer):
+class User(ResponseModel):
     """A user as the API knows it. `wallet_address` is returned in lower case."""
 
     user_id: VerbatimField
@@ -17,7 +17,7 @@ class User(Answer):
     created_at: Moment | None = None
 
 
-class UserLink(Body):
+class ResolveUserBody(RequestModel):
     """Body of `POST /users/resolve`."""
 
     user_id: UserId

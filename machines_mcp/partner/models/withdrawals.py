@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from machines_mcp.partner.models.base import Answer, Body
+from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Cents, Code, Flag, Moment, Number, PositiveWhole, Visible, Whole
 from machines_mcp.redaction.verbatim import VerbatimField
 
@@ -14,7 +14,7 @@ Parameters = tuple[VerbatimField | Whole, ...]
 CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"] | str
 
 
-class WithdrawalRange(Answer):
+class WithdrawalRange(ResponseModel):
     """The minimum and maximum amount, in units of `from_currency` and in US cents. None means no bound."""
 
     from_currency: str
@@ -38,7 +38,7 @@ class WithdrawalEstimate(WithdrawalRange):
     destination_extra_id: VerbatimField | None = None
 
 
-class WithdrawalSignature(Answer):
+class WithdrawalSignature(ResponseModel):
     """The signature, separate from the parameters. Which fields are set differs between versions of the API."""
 
     data: VerbatimField | None = None
@@ -47,7 +47,7 @@ class WithdrawalSignature(Answer):
     expires_at: Moment | None = None
 
 
-class Execution(Answer):
+class Execution(ResponseModel):
     """The contract to call: `call_target`, as `call_path` requires. Never the collateral proxy itself."""
 
     contract_id: VerbatimField | None = None
@@ -60,7 +60,7 @@ class Execution(Answer):
     call_path: CallPath | None = None
 
 
-class Relay(Answer):
+class Relay(ResponseModel):
     """The exchange used if the asset changes: the withdrawal pays to `payin_address`."""
 
     change_now_id: VerbatimField | None = None
@@ -74,7 +74,7 @@ class Relay(Answer):
     to_network: str | None = None
 
 
-class Withdrawal(Answer):
+class Withdrawal(ResponseModel):
     """`pending`: repeat the same order and key after `retry_after_seconds`. `ready`: valid until `expires_at`."""
 
     status: Literal["pending", "ready"] | str
@@ -86,7 +86,7 @@ class Withdrawal(Answer):
     relay: Relay | None = None
 
 
-class WithdrawalSource(Body):
+class WithdrawalSource(RequestModel):
     """The source of the funds. `contract_id` is used only in orders."""
 
     chain_id: PositiveWhole | None = None
@@ -94,7 +94,7 @@ class WithdrawalSource(Body):
     contract_id: Visible | None = None
 
 
-class WithdrawalRoute(Body):
+class WithdrawalRoute(RequestModel):
     """The destination of a withdrawal. `extra_id` is the memo or tag that it needs, if any."""
 
     currency: Code
@@ -108,16 +108,16 @@ class WithdrawalRoute(Body):
 
     def estimate_body(self, amount_cents: int) -> dict[str, Any]:
         """Return the body of `POST /withdrawals/estimate`."""
-        amount = WithdrawalAmount(amount_cents=amount_cents).wire()
+        amount = WithdrawalAmount(amount_cents=amount_cents).to_json()
         return amount | {"destination": _destination(self)} | self._source()
 
     def _source(self) -> dict[str, Any]:
         if self.source is None:
             return {}
-        return {"source": {name: value for name, value in self.source.wire().items() if name != "contractId"}}
+        return {"source": {name: value for name, value in self.source.to_json().items() if name != "contractId"}}
 
 
-class WithdrawalAmount(Body):
+class WithdrawalAmount(RequestModel):
     """An amount of 1 or more US cents."""
 
     amount_cents: PositiveWhole
@@ -133,9 +133,9 @@ class WithdrawalOrder(WithdrawalAmount):
     source: WithdrawalSource | None = None
     admin_address: Visible | None = None
 
-    def wire(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the body of `POST /withdrawals`, with the destination as a nested object."""
-        flat = super().wire()
+        flat = super().to_json()
         destination = {name: flat.pop(name) for name in ("currency", "network", "address", "extraId") if name in flat}
         return flat | {"destination": destination}
 

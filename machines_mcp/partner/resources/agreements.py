@@ -16,9 +16,9 @@ class AgreementsResource(Resource):
 
     async def get(self, user_id: str) -> Agreements:
         """Return the agreements and whether they are accepted: `GET /agreements`. Scope `kyc.read`."""
-        return await self._channel.call(user_id, AGREEMENTS_READ, Request.get("/agreements"), Agreements)
+        return await self._transport.call(user_id, AGREEMENTS_READ, Request.get("/agreements"), Agreements)
 
     async def accept(self, user_id: str) -> Agreements:
         """Accept all agreements: `POST /agreements`. Scopes `kyc.read` and `kyc.write`."""
-        request = Request.change("POST", "/agreements", AgreementsAcceptance().wire())
-        return await self._channel.call(user_id, AGREEMENTS_WRITE, request, Agreements)
+        request = Request.mutation("POST", "/agreements", AgreementsAcceptance().to_json())
+        return await self._transport.call(user_id, AGREEMENTS_WRITE, request, Agreements)

@@ -17,4 +17,4 @@ class BalancesResource(Resource):
         Raises:
             PartnerError: Any failure.
         """
-        return await self._channel.call(user_id, BALANCES_READ, Request.get("/balances"), Balances, inside="balances")
+        return await self._transport.call(user_id, BALANCES_READ, Request.get("/balances"), Balances, key="balances")

@@ -6,7 +6,7 @@ import re
 import uuid
 
 from machines_mcp.partner.authenticated import AuthenticatedTransport
-from machines_mcp.partner.models.base import refuse
+from machines_mcp.partner.models.base import refuse_value
 
 _RECORD_ID = re.compile(r"[A-Za-z0-9._~-]{8,128}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
@@ -15,17 +15,17 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
 class Resource:
     """A group of endpoints."""
 
-    def __init__(self, channel: AuthenticatedTransport) -> None:
-        self._channel = channel
+    def __init__(self, transport: AuthenticatedTransport) -> None:
+        self._transport = transport
 
 
 def path_id(value: str, field: str) -> str:
     """Return an id that is safe in a path: 8 to 128 of letters, digits, `._~-`. Raises `InvalidRequest` for `field`."""
-    return value if _RECORD_ID.fullmatch(value) else refuse(field)
+    return value if _RECORD_ID.fullmatch(value) else refuse_value(field)
 
 
-def key_or_new(value: str | None) -> str:
+def idempotency_key_or_new(value: str | None) -> str:
     """Return an idempotency key of 8 to 128 visible characters; None creates one. Raises `InvalidRequest`."""
     if value is None:
         return uuid.uuid4().hex
-    return value if _IDEMPOTENCY_KEY.fullmatch(value) else refuse("idempotency_key")
+    return value if _IDEMPOTENCY_KEY.fullmatch(value) else refuse_value("idempotency_key")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from machines_mcp.partner.models.base import refuse
+from machines_mcp.partner.models.base import refuse_value
 from machines_mcp.partner.models.cards import (
     Card,
-    CardChange,
     CardDeleted,
     CardLimit,
-    CardOrder,
     CardPage,
     CardQuery,
     CardSecrets,
     CardStatus,
+    CreateCardBody,
     SecretsSession,
+    UpdateCardBody,
 )
 from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
 from machines_mcp.partner.request import Request, is_header_safe
-from machines_mcp.partner.resources.base import Resource, key_or_new, path_id
+from machines_mcp.partner.resources.base import Resource, idempotency_key_or_new, path_id
 from machines_mcp.partner.resources.encryption import sealed
 from machines_mcp.partner.scopes import CARD_SECRETS_READ, CARDS_READ, CARDS_WRITE
 from machines_mcp.redaction.secret import Secret
@@ -45,19 +45,19 @@ class Cards(Resource):
             InvalidState: The agreements are not accepted.
             PartnerError: `outcome_known` is False if a card may have been created.
         """
-        order = CardOrder(encrypted_name=_sealed(encrypted_name), limit=limit)
-        key = key_or_new(idempotency_key)
-        request = Request.change("POST", "/cards", order.wire(), idempotency_key=key, keep_body=True)
-        return await self._channel.call(user_id, CARDS_WRITE, request, Card)
+        order = CreateCardBody(encrypted_name=_sealed(encrypted_name), limit=limit)
+        key = idempotency_key_or_new(idempotency_key)
+        request = Request.mutation("POST", "/cards", order.to_json(), idempotency_key=key, keep_body=True)
+        return await self._transport.call(user_id, CARDS_WRITE, request, Card)
 
     async def list(self, user_id: str, *, cursor: str | None = None, limit: int | None = None) -> CardPage:
         """Return a page of 1 to 100 of the user's cards: `GET /cards`. `cursor` is `next_cursor` of the page before."""
-        request = Request.get("/cards", CardQuery(cursor=cursor, limit=limit).query())
-        return await self._channel.call(user_id, CARDS_READ, request, CardPage)
+        request = Request.get("/cards", CardQuery(cursor=cursor, limit=limit).to_query())
+        return await self._transport.call(user_id, CARDS_READ, request, CardPage)
 
     async def get(self, user_id: str, card_id: str) -> Card:
         """Return one card: `GET /cards/{cardId}`. Raises `NotFound`."""
-        return await self._channel.call(user_id, CARDS_READ, Request.get(_CARD, ids=_ids(card_id)), Card)
+        return await self._transport.call(user_id, CARDS_READ, Request.get(_CARD, ids=_ids(card_id)), Card)
 
     async def update(
         self,
@@ -77,23 +77,23 @@ class Cards(Resource):
             InvalidRequest: No change is given (`field` is `status`), or a value is invalid.
             NotFound, Conflict: The card is unknown. Or it is closed or can't be changed this way.
         """
-        change = CardChange(
+        change = UpdateCardBody(
             status=status,
             limit=limit,
             encrypted_name=_sealed(encrypted_name),
             encrypted_color=_sealed(encrypted_color),
             encrypted_emoji=_sealed(encrypted_emoji),
             encrypted_memo=_sealed(encrypted_memo),
-        ).wire()
+        ).to_json()
         if not change:
-            refuse("status")
-        request = Request.change("PATCH", _CARD, change, ids=_ids(card_id), keep_body=True)
-        return await self._channel.call(user_id, CARDS_WRITE, request, Card)
+            refuse_value("status")
+        request = Request.mutation("PATCH", _CARD, change, ids=_ids(card_id), keep_body=True)
+        return await self._transport.call(user_id, CARDS_WRITE, request, Card)
 
     async def delete(self, user_id: str, card_id: str) -> CardDeleted:
         """Close a card permanently: `DELETE /cards/{cardId}`. Raises `NotFound`."""
-        request = Request.change("DELETE", _CARD, ids=_ids(card_id))
-        return await self._channel.call(user_id, CARDS_WRITE, request, CardDeleted)
+        request = Request.mutation("DELETE", _CARD, ids=_ids(card_id))
+        return await self._transport.call(user_id, CARDS_WRITE, request, CardDeleted)
 
     async def secrets_session(self, user_id: str) -> SecretsSession:
         """Create a session and key for card secrets: `POST /cards/secrets/session`.
@@ -101,8 +101,8 @@ class Cards(Resource):
         Raises:
             ScopeRefused: The client was created without `card_secrets`; nothing was sent.
         """
-        request = Request.ask("/cards/secrets/session", {})
-        return await self._channel.call(user_id, CARD_SECRETS_READ, request, SecretsSession)
+        request = Request.read_by_post("/cards/secrets/session", {})
+        return await self._transport.call(user_id, CARD_SECRETS_READ, request, SecretsSession)
 
     async def secrets(self, user_id: str, card_id: str, session_id: Secret) -> CardSecrets:
         """Return a card's number and CVC, encrypted: `POST /cards/{cardId}/secrets`.
@@ -112,9 +112,9 @@ class Cards(Resource):
             NotFound: The card is unknown.
         """
         if not is_header_safe(session_id):
-            refuse("session_id")
-        request = Request.ask(f"{_CARD}/secrets", {"sessionId": session_id.expose()}, ids=_ids(card_id))
-        return await self._channel.call(user_id, CARD_SECRETS_READ, request, CardSecrets)
+            refuse_value("session_id")
+        request = Request.read_by_post(f"{_CARD}/secrets", {"sessionId": session_id.expose()}, ids=_ids(card_id))
+        return await self._transport.call(user_id, CARD_SECRETS_READ, request, CardSecrets)
 
 
 def _ids(card_id: str) -> dict[str, str]:

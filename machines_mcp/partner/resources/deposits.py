@@ -7,17 +7,17 @@ from typing import Literal
 from machines_mcp.partner.models.assets import AssetList, AssetQuery
 from machines_mcp.partner.models.deposits import (
     AmountCurrency,
+    CreateDepositBody,
     Deposit,
     DepositEstimate,
     DepositFilter,
     DepositList,
-    DepositOrder,
-    DepositQuestion,
     DepositRange,
     DepositRoute,
+    EstimateDepositBody,
 )
 from machines_mcp.partner.request import Request
-from machines_mcp.partner.resources.base import Resource, key_or_new, path_id
+from machines_mcp.partner.resources.base import Resource, idempotency_key_or_new, path_id
 from machines_mcp.partner.scopes import DEPOSITS_READ, DEPOSITS_WRITE
 from machines_mcp.partner.waiting import WAIT_SECONDS, OnWait, wait_until_settled
 
@@ -30,21 +30,23 @@ class Deposits(Resource):
 
     async def assets(self, user_id: str, *, q: str | None = None, limit: int | None = None) -> AssetList:
         """Search depositable assets by `q` (at most 120 characters), 1 to 100 of them: `GET /deposits/assets`."""
-        query = AssetQuery(q=q, limit=limit).query()
-        return await self._channel.call(user_id, DEPOSITS_READ, Request.get("/deposits/assets", query), AssetList)
+        query = AssetQuery(q=q, limit=limit).to_query()
+        return await self._transport.call(user_id, DEPOSITS_READ, Request.get("/deposits/assets", query), AssetList)
 
     async def range(self, user_id: str, currency: str, network: str) -> DepositRange:
         """Return the minimum and maximum amount, in units of `currency`: `POST /deposits/range`."""
-        request = Request.ask("/deposits/range", DepositRoute(currency=currency, network=network).wire())
-        return await self._channel.call(user_id, DEPOSITS_READ, request, DepositRange, inside="range")
+        request = Request.read_by_post("/deposits/range", DepositRoute(currency=currency, network=network).to_json())
+        return await self._transport.call(user_id, DEPOSITS_READ, request, DepositRange, key="range")
 
     async def estimate(
         self, user_id: str, currency: str, network: str, amount: float, amount_currency: AmountCurrency = "crypto"
     ) -> DepositEstimate:
         """Estimate what arrives of `amount` (above 0, in `currency` units or US dollars): `POST /deposits/estimate`."""
-        question = DepositQuestion(currency=currency, network=network, amount=amount, amount_currency=amount_currency)
-        request = Request.ask("/deposits/estimate", question.wire())
-        return await self._channel.call(user_id, DEPOSITS_READ, request, DepositEstimate, inside="estimate")
+        question = EstimateDepositBody(
+            currency=currency, network=network, amount=amount, amount_currency=amount_currency
+        )
+        request = Request.read_by_post("/deposits/estimate", question.to_json())
+        return await self._transport.call(user_id, DEPOSITS_READ, request, DepositEstimate, key="estimate")
 
     async def create(
         self,
@@ -64,15 +66,15 @@ class Deposits(Resource):
             InvalidState: The agreements are not accepted.
             Conflict: With code `missing_contract`, which is retryable: the user's contract is not ready yet.
         """
-        order = DepositOrder(currency=currency, network=network, amount=amount)
-        key = key_or_new(idempotency_key)
-        request = Request.change("POST", "/deposits", order.wire(), idempotency_key=key, keep_body=True)
-        return await self._channel.call(user_id, DEPOSITS_WRITE, request, Deposit, inside="deposit")
+        order = CreateDepositBody(currency=currency, network=network, amount=amount)
+        key = idempotency_key_or_new(idempotency_key)
+        request = Request.mutation("POST", "/deposits", order.to_json(), idempotency_key=key, keep_body=True)
+        return await self._transport.call(user_id, DEPOSITS_WRITE, request, Deposit, key="deposit")
 
     async def get(self, user_id: str, deposit_id: str) -> Deposit:
         """Return one deposit (id of 8 to 128 characters): `GET /deposits/{depositId}`. Raises `NotFound`."""
         request = Request.get("/deposits/{depositId}", ids={"depositId": path_id(deposit_id, "deposit_id")})
-        return await self._channel.call(user_id, DEPOSITS_READ, request, Deposit, inside="deposit")
+        return await self._transport.call(user_id, DEPOSITS_READ, request, Deposit, key="deposit")
 
     async def wait(
         self, user_id: str, deposit_id: str, *, seconds: float = WAIT_SECONDS, on_wait: OnWait | None = None
@@ -86,5 +88,5 @@ class Deposits(Resource):
 
     async def list(self, user_id: str, *, scope: Literal["active", "all"] = "active") -> DepositList:
         """Return the recent active deposits, or all: `GET /deposits`."""
-        request = Request.get("/deposits", DepositFilter(scope=scope).query())
-        return await self._channel.call(user_id, DEPOSITS_READ, request, DepositList)
+        request = Request.get("/deposits", DepositFilter(scope=scope).to_query())
+        return await self._transport.call(user_id, DEPOSITS_READ, request, DepositList)

@@ -20,19 +20,19 @@ class Encryption(Resource):
 
     async def encrypt(self, user_id: str, text: str) -> EncryptedField:
         """Encrypt a label of 1 to 1000 characters: `POST /encryption/encrypt`. Scope `encryption.write`."""
-        request = Request.ask("/encryption/encrypt", PlainValue(value=text).wire())
-        answer = await self._channel.call(user_id, ENCRYPTION_WRITE, request, EncryptedValue)
+        request = Request.read_by_post("/encryption/encrypt", PlainValue(value=text).to_json())
+        answer = await self._transport.call(user_id, ENCRYPTION_WRITE, request, EncryptedValue)
         return answer.value.with_hint(answer.hint)
 
     async def decrypt(self, user_id: str, field: EncryptedField) -> str:
         """Decrypt a label: `POST /encryption/decrypt`. Scope `encryption.read`."""
-        request = Request.ask("/encryption/decrypt", {"value": sealed(field).wire()})
-        answer = await self._channel.call(user_id, ENCRYPTION_READ, request, DecryptedValue)
+        request = Request.read_by_post("/encryption/decrypt", {"value": sealed(field).to_json()})
+        answer = await self._transport.call(user_id, ENCRYPTION_READ, request, DecryptedValue)
         return answer.value
 
     async def data_key(self, user_id: str) -> DataKey:
         """Return the data key, for client-side encryption: `GET /encryption/data-key`. Scope `encryption.read`."""
-        return await self._channel.call(user_id, ENCRYPTION_READ, Request.get("/encryption/data-key"), DataKey)
+        return await self._transport.call(user_id, ENCRYPTION_READ, Request.get("/encryption/data-key"), DataKey)
 
 
 def sealed(field: EncryptedField) -> SealedLabel:

@@ -14,7 +14,7 @@ class Kyc(Resource):
 
     async def values(self, user_id: str) -> KycValues:
         """Return the form's fields and their allowed values: `GET /kyc/values`. Scope `kyc.read`."""
-        return await self._channel.call(user_id, KYC_READ, Request.get("/kyc/values"), KycValues)
+        return await self._transport.call(user_id, KYC_READ, Request.get("/kyc/values"), KycValues)
 
     async def submit(self, user_id: str, application: KycApplication) -> KycStatus:
         """Submit an application: `POST /kyc/applications`. Scope `kyc.write`.
@@ -23,12 +23,12 @@ class Kyc(Resource):
             InvalidRequest: The API refused a field; `field` names it if it is a plain name.
             InvalidState: An earlier application can't be replaced.
         """
-        request = Request.change("POST", "/kyc/applications", application.wire())
-        return await self._channel.call(user_id, KYC_WRITE, request, KycStatus)
+        request = Request.mutation("POST", "/kyc/applications", application.to_json())
+        return await self._transport.call(user_id, KYC_WRITE, request, KycStatus)
 
     async def status(self, user_id: str) -> KycStatus:
         """Return the KYC status: `GET /kyc/status`. Scope `kyc.read`. `hint.poll_after_ms` says when to poll."""
-        return await self._channel.call(user_id, KYC_READ, Request.get("/kyc/status"), KycStatus)
+        return await self._transport.call(user_id, KYC_READ, Request.get("/kyc/status"), KycStatus)
 
     async def wait(self, user_id: str, *, seconds: float = WAIT_SECONDS, on_wait: OnWait | None = None) -> KycStatus:
         """Poll `status` until it is `settled`, at the interval the API asks for, for at most `seconds`.

@@ -30,6 +30,6 @@ class Transactions(Resource):
             InvalidRequest: The client or the API refused an argument.
             PartnerError: Any other failure.
         """
-        query = TransactionQuery(cursor=cursor, limit=limit, card_id=card_id, types=tuple(types)).query()
+        query = TransactionQuery(cursor=cursor, limit=limit, card_id=card_id, types=tuple(types)).to_query()
         request = Request.get("/transactions", query)
-        return await self._channel.call(user_id, TRANSACTIONS_READ, request, TransactionPage)
+        return await self._transport.call(user_id, TRANSACTIONS_READ, request, TransactionPage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from machines_mcp.partner.models.users import User, UserLink
+from machines_mcp.partner.models.users import ResolveUserBody, User
 from machines_mcp.partner.request import Request
 from machines_mcp.partner.resources.base import Resource
 
@@ -22,6 +22,6 @@ class Users(Resource):
             InvalidRequest: The client or the API refused an argument.
             PartnerError: Any other failure. `outcome_known` is False if the link may have been made.
         """
-        link = UserLink(user_id=user_id, wallet_address=wallet_address, wallet_label=wallet_label)
-        request = Request.change("POST", "/users/resolve", link.wire())
-        return await self._channel.call_as_partner(request, User)
+        link = ResolveUserBody(user_id=user_id, wallet_address=wallet_address, wallet_label=wallet_label)
+        request = Request.mutation("POST", "/users/resolve", link.to_json())
+        return await self._transport.call_as_partner(request, User)

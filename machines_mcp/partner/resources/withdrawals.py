@@ -11,7 +11,7 @@ from machines_mcp.partner.models.withdrawals import (
     WithdrawalRoute,
 )
 from machines_mcp.partner.request import Request
-from machines_mcp.partner.resources.base import Resource, key_or_new
+from machines_mcp.partner.resources.base import Resource, idempotency_key_or_new
 from machines_mcp.partner.scopes import WITHDRAWALS_READ, WITHDRAWALS_WRITE
 
 
@@ -33,18 +33,20 @@ class Withdrawals(Resource):
         """Return 1 to 100 assets that can be paid out, the source as a hint: `GET /withdrawals/assets`."""
         query = AssetQuery(
             q=q, limit=limit, source_chain_id=source_chain_id, source_token_address=source_token_address
-        ).query()
-        return await self._channel.call(user_id, WITHDRAWALS_READ, Request.get("/withdrawals/assets", query), AssetList)
+        ).to_query()
+        return await self._transport.call(
+            user_id, WITHDRAWALS_READ, Request.get("/withdrawals/assets", query), AssetList
+        )
 
     async def range(self, user_id: str, route: WithdrawalRoute) -> WithdrawalRange:
         """Return the minimum and maximum amount of a route: `POST /withdrawals/range`."""
-        request = Request.ask("/withdrawals/range", route.range_body())
-        return await self._channel.call(user_id, WITHDRAWALS_READ, request, WithdrawalRange, inside="range")
+        request = Request.read_by_post("/withdrawals/range", route.range_body())
+        return await self._transport.call(user_id, WITHDRAWALS_READ, request, WithdrawalRange, key="range")
 
     async def estimate(self, user_id: str, route: WithdrawalRoute, amount_cents: int) -> WithdrawalEstimate:
         """Estimate what arrives of `amount_cents` (1 or more): `POST /withdrawals/estimate`."""
-        request = Request.ask("/withdrawals/estimate", route.estimate_body(amount_cents))
-        return await self._channel.call(user_id, WITHDRAWALS_READ, request, WithdrawalEstimate, inside="estimate")
+        request = Request.read_by_post("/withdrawals/estimate", route.estimate_body(amount_cents))
+        return await self._transport.call(user_id, WITHDRAWALS_READ, request, WithdrawalEstimate, key="estimate")
 
     async def create(self, user_id: str, order: WithdrawalOrder, *, idempotency_key: str) -> Withdrawal:
         """Request a signed withdrawal: `POST /withdrawals`.
@@ -56,5 +58,7 @@ class Withdrawals(Resource):
             InvalidState: The agreements are not accepted.
             PartnerError: `outcome_known` is False if a signature may have been created.
         """
-        request = Request.change("POST", "/withdrawals", order.wire(), idempotency_key=key_or_new(idempotency_key))
-        return await self._channel.call(user_id, WITHDRAWALS_WRITE, request, Withdrawal)
+        request = Request.mutation(
+            "POST", "/withdrawals", order.to_json(), idempotency_key=idempotency_key_or_new(idempotency_key)
+        )
+        return await self._transport.call(user_id, WITHDRAWALS_WRITE, request, Withdrawal)
