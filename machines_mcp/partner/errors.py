@@ -30,6 +30,14 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+# fmt: off
+__all__ = [
+    "ApiError", "Conflict", "ConnectionLost", "Forbidden", "InvalidRequest", "InvalidState", "KycRequired", "Malformed",
+    "NotFound", "PartnerError", "RateLimited", "Redirected", "Rejected", "ResponseError", "ScopeRefused", "ServerError",
+    "TimedOut", "TooLarge", "TransportError", "Unauthorized", "Unreachable",
+]
+# fmt: on
+
 _NAME = re.compile(r"[a-z_]{1,40}")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 # The vendor's own client retries this one: a first deposit can arrive before the user's contract is ready.

@@ -61,7 +61,7 @@ class ApprovalStore:
         """Return the waiting approval for this call: an existing one, or a new one that stays open for 15 minutes.
 
         Raises:
-            Barred: A policy limit forbids it, or the tool is in cooldown after three refusals in ten minutes.
+            LimitExceeded: A policy limit forbids it, or the tool is in cooldown after three refusals in ten minutes.
         """
         now = self._clock()
 
@@ -82,7 +82,7 @@ class ApprovalStore:
         """Create an approval that is already granted and executing. Nobody is asked, but limits count it.
 
         Raises:
-            Barred: A policy limit forbids it.
+            LimitExceeded: A policy limit forbids it.
         """
         now = self._clock()
 
@@ -116,7 +116,7 @@ class ApprovalStore:
         """Check the limits for a call that needs no approval, and record it before it runs.
 
         Raises:
-            Barred: A policy limit forbids it.
+            LimitExceeded: A policy limit forbids it.
         """
         now = self._clock()
         call = AuditEntry(
@@ -166,7 +166,7 @@ class ApprovalStore:
         """Use the grant for one execution. A single UPDATE decides, so only one concurrent caller gets True.
 
         Raises:
-            Barred: A limit that held when the person was asked would be exceeded now.
+            LimitExceeded: A limit that held when the person was asked would be exceeded now.
         """
         return await self._run("approval.consumed", lambda db: self._consume(db, approval))
 
@@ -174,7 +174,7 @@ class ApprovalStore:
         """Grant and consume in one transaction, for a page that executes the call itself.
 
         Raises:
-            Barred: As for `consume`; nothing is granted then.
+            LimitExceeded: As for `consume`; nothing is granted then.
         """
         return await self._run(
             "approval.consumed", lambda db: self._grant(db, approval.id, by) and self._consume(db, approval)

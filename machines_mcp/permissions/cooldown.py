@@ -28,7 +28,7 @@ def refuse_during_cooldown(db: sqlite3.Connection, tool: str, now: float) -> Non
     """Refuse to ask for 15 minutes after three refusals within ten, so that repeated requests don't tire a person.
 
     Raises:
-        Barred: The tool is in cooldown.
+        LimitExceeded: The tool is in cooldown.
     """
     rows = db.execute(
         "SELECT decided_at FROM approvals WHERE tool = ? AND state = 'refused' AND decided_at > ?"

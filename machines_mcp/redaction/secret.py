@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
+__all__ = ["Secret"]
+
 _MASK = "•••"
 
 

@@ -36,9 +36,9 @@ class Verbatim(str):
 
 
 class VerbatimArgument:
-    """Makes an `Opaque` from a string that follows these rules. The JSON schema is that of such a string.
+    """Makes an `Verbatim` from a string that follows these rules. The JSON schema is that of such a string.
 
-    `Annotated[Opaque, FromText(max_length=120)]` is an argument.
+    `Annotated[Verbatim, VerbatimArgument(max_length=120)]` is an argument.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ VerbatimField = Annotated[Verbatim, VerbatimArgument()]
 
 
 def collect_verbatim(value: Any) -> set[str]:
-    """Return every `Opaque` in a model, at any depth: the values that its answer may show unaltered."""
+    """Return every `Verbatim` in a model, at any depth: the values that its answer may show unaltered."""
     found: set[str] = set()
     _walk(value, found.add)
     return found
 
 
-# The most common values in a model. None of them contains an `Opaque`.
+# The most common values in a model. None of them contains an `Verbatim`.
 _LEAVES = frozenset({str, int, float, bool, type(None), datetime})
 
 

@@ -35,7 +35,7 @@ _DIGITS = re.compile(r"[0-9](?:[_.:@+-]?[0-9]){12,}")
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One event. `code` is one of our codes, `by` is who decided, `effect` is an action class; never model text."""
+    """One event. `code` is one of our codes, and `by` is who decided. No field holds text of the model."""
 
     kind: Kind
     tool: str | None = None

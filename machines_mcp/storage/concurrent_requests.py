@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class ConcurrentRequests:
     """The same user's other requests, relative to one journal entry.
 
-    `made`: ids of resources that the same operation created. `open`: requests of the same operation whose result is
-    still unknown; `at_work`: the ids of those that may still receive a response. `changes`: later requests on existing
-    resources.
+    `created`: ids of resources that the same operation created. `unresolved`: requests of the same operation whose
+    result is still unknown; `in_flight`: the ids of those that may still receive a response. `later_changes`: later
+    requests on existing resources.
     """
 
     created: frozenset[str]
@@ -32,14 +32,15 @@ def concurrent_requests(
     db: sqlite3.Connection, entry: JournalEntry, under_way: Callable[[JournalEntry], bool]
 ) -> ConcurrentRequests:
     """Return all of them at one moment. List the existing resources first: no later request can have created them."""
-    locks = {row["id"]: row["owner"] for row in db.execute("SELECT id, owner FROM approvals WHERE state = 'executing'")}
+    executing = db.execute("SELECT id, owner FROM approvals WHERE state = 'executing'")
+    owners = {row["id"]: row["owner"] for row in executing}
     same = (entry.operation, entry.user_id, entry.id)
     where = f"operation = ? AND user_id = ? AND id <> ? AND {OPEN}"
-    found = [one for one in selected(db, where, *same) if one.approval_id is None or one.approval_id in locks]
-    at_work = {one.id for one in found if locks.get(one.approval_id) != UNOWNED and _pending(one, under_way)}
+    found = [one for one in selected(db, where, *same) if one.approval_id is None or one.approval_id in owners]
+    in_flight = {one.id for one in found if owners.get(one.approval_id) != UNOWNED and _pending(one, under_way)}
     since = "user_id = ? AND ids <> '{}' AND rowid > (SELECT rowid FROM mutations WHERE id = ?)"
     changes = [one for one in selected(db, since, entry.user_id, entry.id) if one.may_have_happened]
-    return ConcurrentRequests(_made(db, *same), tuple(found), frozenset(at_work), tuple(changes))
+    return ConcurrentRequests(_made(db, *same), tuple(found), frozenset(in_flight), tuple(changes))
 
 
 def _made(db: sqlite3.Connection, operation: str, user_id: str, but: str) -> frozenset[str]:
