@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,11 +13,13 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from anyio.abc import ByteStream
 
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH
 from machines_mcp.desk.server import ADDRESS_FILE
 from machines_mcp.permissions.policy import Limits, default_policy
 from tests.desk.desks import Office, office
+from tests.support.loopback import serve_connections
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -86,22 +87,16 @@ async def test_a_desk_of_another_folder_or_policy_is_not_taken_for_ours(
 @asynccontextmanager
 async def impostor(answer: bytes) -> AsyncIterator[int]:
     """A program that has the port by now, and answers so."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
 
-    async def serve(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            if answer:
-                await stream.send(answer)
-            else:
-                await anyio.sleep_forever()
+    async def serve(stream: ByteStream) -> None:
+        await stream.receive()
+        if answer:
+            await stream.send(answer)
+        else:
+            await anyio.sleep_forever()
 
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
+    async with serve_connections(serve) as port:
         yield port
-        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import struct
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
-from tests.partner.upstream import Answer, drip, good, hang_up, http, not_http, refusal, stall, then_close
+from tests.partner.upstream import DEADLINE, Answer, drip, good, hang_up, http, not_http, refusal, stall_for, then_close
+from tests.support.clock import advance_loop_clock
 
 CARDS: dict[str, list[str]] = {"cards": []}
 OK = json.dumps({"ok": True, "data": CARDS, "summary": "", "errors": []}).encode()
@@ -41,7 +42,8 @@ async def hints_flood(stream: ByteStream) -> None:
     """Preliminary answers without end."""
     while True:
         await stream.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
-        await anyio.sleep(0.001)
+        advance_loop_clock(0.5)
+        await anyio.lowlevel.checkpoint()
 
 
 async def gigabyte(stream: ByteStream) -> None:
@@ -73,7 +75,14 @@ async def drip_of_the_head(stream: ByteStream) -> None:
     """A status line that takes for ever."""
     for byte in b"HTTP/1.1 200 X\r\nX-Slow: " + b"z" * 5000:
         await stream.send(bytes([byte]))
-        await anyio.sleep(0.02)
+        advance_loop_clock(0.5)
+        await anyio.lowlevel.checkpoint()
+
+
+async def stall_in_the_body(stream: ByteStream) -> None:
+    """A body of which the first byte comes and no other."""
+    await http(200, OK[:1], {"Content-Length": str(len(OK))})(stream)
+    await stall_for(DEADLINE)(stream)
 
 
 MALFORMED: dict[str, Answer] = {
@@ -118,13 +127,13 @@ LOST: dict[str, Answer] = {
 """The connection broke, or what came over it was no HTTP."""
 
 SLOW: dict[str, Answer] = {
-    "stall before headers": stall,
+    "stall before headers": stall_for(DEADLINE),
     "drip of the head": drip_of_the_head,
-    "drip of the body": drip(OK + b" " * 5000, 0.02),
-    "stall in the body": drip(OK, 100),
+    "drip of the body": drip(OK + b" " * 5000, 0.5),
+    "stall in the body": stall_in_the_body,
     "preliminary answers without end": hints_flood,
 }
-"""No end within any deadline of a test."""
+"""No end within `DEADLINE`, by the loop's clock, which they move ahead."""
 
 LARGE: dict[str, Answer] = {"a gigabyte": gigabyte, "chunks without end": endless_chunks}
 

@@ -15,7 +15,7 @@ from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.redaction.secret import Secret
 
 WARM_READS = 5
-DEADLINE = 4.0
+DEADLINE = 30.0
 
 
 def peak_bytes() -> int:
@@ -28,21 +28,18 @@ def peak_bytes() -> int:
 
 async def main(base_url: str, key: str, reads: int) -> None:
     ends: list[str] = []
-    seconds: list[float] = []
     async with PartnerClient(base_url, Secret(key), deadline=DEADLINE) as client:
         for number in range(WARM_READS + reads):
             if number == WARM_READS:
                 before = peak_bytes()
-            begun = anyio.current_time()
             try:
                 await client.cards.list("user-1")
             except errors.PartnerError as error:
                 ends.append(type(error).__name__)
             else:
                 ends.append("ok")
-            seconds.append(anyio.current_time() - begun)
     grown = peak_bytes() - before
-    print(json.dumps({"ends": ends[WARM_READS:], "seconds": seconds[WARM_READS:], "grown": grown}))
+    print(json.dumps({"ends": ends[WARM_READS:], "grown": grown}))
 
 
 if __name__ == "__main__":

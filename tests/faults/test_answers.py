@@ -20,13 +20,12 @@ from machines_mcp.partner.concurrency import PER_USER
 from machines_mcp.redaction.secret import Secret
 from tests.faults import answers
 from tests.faults.holding import Holding
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, upstream
+from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, Upstream, good, http, refusal, upstream
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
 USER = "user-1"
-DEADLINE = 0.4
 
 UNREADABLE = answers.MALFORMED | answers.LOST | answers.SLOW | answers.LARGE
 IN_DOUBT = UNREADABLE | answers.FAILING

@@ -132,7 +132,7 @@ async def test_a_deadline_is_not_moved_by_the_clock(api: Upstream, jump: float) 
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, clock=clock) as client:
         await client.sessions.open("user-1", ["cards.read"])
         api.on("GET", "/cards", jump_and_stall)
-        client.cards._transport._deadline = 0.3
+        client.cards._transport._deadline = 0.1
         with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut):
             await client.cards.list("user-1")
 

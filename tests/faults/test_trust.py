@@ -21,7 +21,8 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, connections, errors, retries
 from machines_mcp.redaction.secret import Secret
 from tests.partner.certificates import DAY, HOUR, MINUTES, Authority
-from tests.partner.upstream import PARTNER_KEY, Upstream, good, http, port_of, upstream
+from tests.partner.upstream import PARTNER_KEY, Upstream, good, http, upstream
+from tests.support.loopback import serve_connections
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -55,19 +56,11 @@ async def trap() -> AsyncIterator[tuple[int, bytearray]]:
     heard = bytearray()
 
     async def listen(stream: ByteStream) -> None:
-        try:
-            while True:
-                heard.extend(await stream.receive())
-        except (anyio.BrokenResourceError, anyio.EndOfStream):
-            pass
-        finally:
-            await anyio.aclose_forcefully(stream)
+        while True:
+            heard.extend(await stream.receive())
 
-    tcp = await anyio.create_tcp_listener(local_host=HOST)
-    async with tcp, anyio.create_task_group() as group:
-        group.start_soon(tcp.serve, listen)
-        yield port_of(tcp), heard
-        group.cancel_scope.cancel()
+    async with serve_connections(listen, host=HOST) as port:
+        yield port, heard
 
 
 @pytest.mark.parametrize(("since", "until"), [(-DAY, -MINUTES), (HOUR, DAY)], ids=["expired", "not valid yet"])

@@ -6,9 +6,11 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.partner import PartnerClient, connections, errors
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal, stall
+from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal, stall_for
+from tests.support.clock import advance_loop_clock
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -120,17 +122,19 @@ async def test_rejected_partner_key_is_not_retried(api: Upstream, client: Partne
     assert len(api.seen) == 1
 
 
-async def test_second_attempt_gets_the_remaining_time_of_the_first(api: Upstream) -> None:
+async def test_second_attempt_gets_the_remaining_time_of_the_first(
+    api: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def slow_refusal(stream: ByteStream) -> None:
-        await anyio.sleep(0.3)
+        advance_loop_clock(120)
         await refusal(401, "unauthorized")(stream)
 
-    api.on("POST", "/cards", slow_refusal, stall)
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.6) as client:
-        begun = anyio.current_time()
-        with pytest.raises(errors.TimedOut) as caught:
+    monkeypatch.setattr(connections, "_READ", 1000.0)
+    api.on("POST", "/cards", slow_refusal, stall_for(120))
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=200) as client:
+        # With a deadline of its own, the second attempt would last until 320.
+        with anyio.fail_after(240 + PATIENCE), pytest.raises(errors.TimedOut) as caught:
             await client.cards.create(USER)
-        assert anyio.current_time() - begun < 0.85
     assert not caught.value.outcome_known
 
 

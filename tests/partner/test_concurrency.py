@@ -107,8 +107,9 @@ async def test_one_users_stalled_calls_do_not_block_another_user(api: Upstream, 
 
 
 async def test_waiting_for_a_slot_keeps_the_deadline_and_sends_nothing(api: Upstream) -> None:
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.3) as client, AsyncExitStack() as held:
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as client, AsyncExitStack() as held:
         await client.sessions.open("one", ["cards.write"])
+        client.cards._transport._deadline = 0.1
         for _ in range(concurrency.PER_USER):
             await held.enter_async_context(client._transport._limiter.slot("one"))
         with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut) as caught:

@@ -2,19 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from machines_mcp.partner import PartnerClient, errors
+from machines_mcp.partner import PartnerClient, connections, errors, retries
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.redaction.secret import Secret
 from tests.partner.certificates import Authority
 from tests.partner.upstream import (
+    DEADLINE,
     PARTNER_KEY,
     Answer,
     Upstream,
@@ -22,10 +21,10 @@ from tests.partner.upstream import (
     hang_up,
     http,
     not_http,
-    port_of,
-    stall,
+    stall_for,
     upstream,
 )
+from tests.support.loopback import serve_connections
 from tests.support.waiting import PATIENCE
 
 HOST = "partner.test"
@@ -124,9 +123,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-async def ask(url: str, *, proxy: str | None = None, ca_file: Path | None = None, deadline: float = PATIENCE) -> int:
+async def ask(url: str, *, proxy: str | None = None, ca_file: Path | None = None) -> int:
     ca = None if ca_file is None else str(ca_file)
-    async with PartnerClient(url, Secret(PARTNER_KEY), proxy=proxy, ca_file=ca, deadline=deadline) as client:
+    async with PartnerClient(url, Secret(PARTNER_KEY), proxy=proxy, ca_file=ca, deadline=PATIENCE) as client:
         with anyio.fail_after(PATIENCE):
             return (await client.balances.get("user-1")).spending_power
 
@@ -140,10 +139,13 @@ async def test_certificate_of_the_configured_authority_is_trusted(authority: Aut
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("host", "trusted"), [("127.0.0.1", False), ("127.0.0.2", True), ("example.com", True)])
-async def test_untrusted_or_mismatched_certificate_gets_no_key(authority: Authority, host: str, trusted: bool) -> None:
+async def test_untrusted_or_mismatched_certificate_gets_no_key(
+    authority: Authority, host: str, trusted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "_PAUSES", (0.0,) * (retries.ATTEMPTS - 1))
     async with upstream(authority.server(host)) as api:
         with pytest.raises(errors.Unreachable):
-            await ask(api.base_url, ca_file=authority.ca_file if trusted else None, deadline=1)
+            await ask(api.base_url, ca_file=authority.ca_file if trusted else None)
         assert api.seen == []
 
 
@@ -169,16 +171,15 @@ class Proxy:
         self.carried = b""
 
     async def serve(self, stream: ByteStream) -> None:
-        async with stream:
-            self.heads.append(await stream.receive())
-            async with (
-                await anyio.connect_tcp("127.0.0.1", self._api.port) as onward,
-                anyio.create_task_group() as group,
-            ):
-                await stream.send(b"HTTP/1.1 200 Connected\r\n\r\n")
-                group.start_soon(self._carry, stream, onward)
-                await self._carry(onward, stream)
-                group.cancel_scope.cancel()
+        self.heads.append(await stream.receive())
+        async with (
+            await anyio.connect_tcp("127.0.0.1", self._api.port) as onward,
+            anyio.create_task_group() as group,
+        ):
+            await stream.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+            group.start_soon(self._carry, stream, onward)
+            await self._carry(onward, stream)
+            group.cancel_scope.cancel()
 
     async def _carry(self, source: ByteStream, target: ByteStream) -> None:
         try:
@@ -189,20 +190,13 @@ class Proxy:
             return
 
 
-@asynccontextmanager
-async def listening(serve: Callable[[ByteStream], Awaitable[None]]) -> AsyncIterator[str]:
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, serve)
-        yield f"http://127.0.0.1:{port_of(listener)}"
-        group.cancel_scope.cancel()
-
-
 @pytest.mark.anyio
 async def test_proxy_carries_encrypted_traffic(authority: Authority) -> None:
     async with upstream(authority.server(HOST)) as api:
         api.on("GET", "/balances", good({"balances": BALANCES}))
         proxy = Proxy(api)
-        async with listening(proxy.serve) as url:
+        async with serve_connections(proxy.serve) as port:
+            url = f"http://127.0.0.1:{port}"
             answer = await ask(f"https://{HOST}/partner/v1", proxy=url, ca_file=authority.ca_file)
     assert answer == 1
     assert {head.split(b"\r\n")[0] for head in proxy.heads} == {b"CONNECT partner.test:443 HTTP/1.1"}
@@ -214,7 +208,7 @@ async def test_proxy_carries_encrypted_traffic(authority: Authority) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (stall, errors.TimedOut),
+        (stall_for(DEADLINE), errors.TimedOut),
         (hang_up, errors.Unreachable),
         (not_http, errors.Unreachable),
         (http(407, b""), errors.Unreachable),
@@ -222,15 +216,20 @@ async def test_proxy_carries_encrypted_traffic(authority: Authority) -> None:
     ],
     ids=["says nothing", "hangs up", "speaks no HTTP", "wants a password", "can't get through"],
 )
-async def test_mutation_blocked_by_a_proxy_was_not_sent(answer: Answer, kind: type[errors.PartnerError]) -> None:
+async def test_mutation_blocked_by_a_proxy_was_not_sent(
+    answer: Answer, kind: type[errors.PartnerError], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def refuse(stream: ByteStream) -> None:
-        async with stream:
-            await stream.receive()
-            with suppress(anyio.EndOfStream):
-                await answer(stream)
+        await stream.receive()
+        await answer(stream)
 
-    async with listening(refuse) as url:
-        client = PartnerClient(f"https://{HOST}/partner/v1", Secret(PARTNER_KEY), proxy=url, deadline=0.5)
+    monkeypatch.setattr(retries, "_PAUSES", (0.0,) * (retries.ATTEMPTS - 1))
+    # The deadline ends the call, not a timeout of one step.
+    monkeypatch.setattr(connections, "_CONNECT", 10 * DEADLINE)
+    monkeypatch.setattr(connections, "_READ", 10 * DEADLINE)
+    async with serve_connections(refuse) as port:
+        proxy = f"http://127.0.0.1:{port}"
+        client = PartnerClient(f"https://{HOST}/partner/v1", Secret(PARTNER_KEY), proxy=proxy, deadline=DEADLINE)
         async with client:
             with anyio.fail_after(PATIENCE), pytest.raises(errors.PartnerError) as caught:
                 await client.users.resolve("user-1")

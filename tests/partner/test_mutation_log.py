@@ -16,7 +16,7 @@ from machines_mcp.partner.models.base import ReceivedResponse
 from machines_mcp.partner.models.kyc import KycAddress, KycApplication
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, refusal, stall
+from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, Upstream, good, hang_up, refusal, stall_for
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -237,8 +237,8 @@ async def test_cancellation_after_sending_is_recorded(api: Upstream, kept: Partn
 
 
 async def test_logging_keeps_the_calls_deadline(api: Upstream, log: RecordingLog) -> None:
-    api.on("POST", "/cards", stall)
-    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=0.5, mutations=log) as client:
+    api.on("POST", "/cards", stall_for(DEADLINE))
+    async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=DEADLINE, mutations=log) as client:
         with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut) as caught:
             await client.cards.create(USER)
     assert not caught.value.outcome_known

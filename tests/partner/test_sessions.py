@@ -57,11 +57,13 @@ async def mint_received_and_waited_for(api: Upstream) -> None:
 
 
 async def test_session_shows_its_scopes_and_hides_its_token(api: Upstream, client: PartnerClient) -> None:
+    before = time.time()
     session = await client.sessions.open(USER, ["kyc.write", "kyc.read"], ttl_seconds=120, label="audit")
+    after = time.time()
     assert session.user_id == USER
     assert session.session_id == "session-1"
     assert set(session.scopes) == {"kyc.read", "kyc.write"}
-    assert abs(session.expires_at.timestamp() - time.time() - 120) < 5
+    assert before + 119.999 < session.expires_at.timestamp() < after + 120.001
     assert session.session_token == Secret("header.payload.signature-canary-1")
     assert "canary" not in repr(session) + str(session)
     body = api.seen[0].body
@@ -85,11 +87,12 @@ async def test_on_secret_receives_each_new_token(api: Upstream) -> None:
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])
 async def test_token_expiry_uses_the_later_of_both_clocks(api: Upstream, ahead: float) -> None:
     told: list[float] = []
-    upstreams = time.time() + 900 + ahead
+    begun = time.time()
+    upstreams = begun + 900 + ahead
     api.on("POST", "/sessions", api.mint(900 + ahead))
     async with opened(api, on_secret=lambda _, until: told.append(until)) as client:
         await client.sessions.open(USER, ["kyc.read"])
-    assert told[0] >= max(upstreams - 1, time.time() + 890)
+    assert told[0] >= max(upstreams - 1, begun + 899)
 
 
 async def test_scope_order_does_not_matter(api: Upstream, client: PartnerClient) -> None:

@@ -12,15 +12,17 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-from anyio import TypedAttributeProvider
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
-from anyio.streams.tls import TLSListener
 
 from tests.contract.judge import BASE_PATH, contract
+from tests.support.clock import advance_loop_clock
+from tests.support.loopback import serve_connections
 from tests.support.waiting import PATIENCE
 
 Answer = Callable[[ByteStream], Awaitable[None]]
+# Seconds for a call that is to reach its deadline. The test moves the loop's clock, so that it need not be short.
+DEADLINE = 20.0
 PARTNER_KEY = "partner-key-canary-31415926535"
 
 
@@ -105,17 +107,12 @@ class Upstream:
     async def serve(self, stream: ByteStream) -> None:
         self.connections += 1
         received = BufferedByteReceiveStream(stream)
-        # Clients may disconnect at any time, even during a response.
-        try:
-            while True:
-                self.seen.append(await _read(received))
-                self._arrival.set()
-                self._arrival = anyio.Event()
-                await self._response_to(self.seen[-1])(stream)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.IncompleteRead, anyio.ClosedResourceError):
-            pass
-        finally:
-            await anyio.aclose_forcefully(stream)
+        # Until the client disconnects, which it may at any time, even during a response.
+        while True:
+            self.seen.append(await _read(received))
+            self._arrival.set()
+            self._arrival = anyio.Event()
+            await self._response_to(self.seen[-1])(stream)
 
     def _response_to(self, seen: SeenRequest) -> Answer:
         script = self._script.get((seen.method, seen.path))
@@ -128,19 +125,9 @@ class Upstream:
 async def upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
     """Serve an upstream. On exit, fail if a request violated the contract."""
     server = Upstream(scheme="http" if tls is None else "https")
-    tcp = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    server.port = port_of(tcp)
-    listener = tcp if tls is None else TLSListener(tcp, tls, standard_compatible=False)
-    async with tcp, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, server.serve)
+    async with serve_connections(server.serve, tls=tls) as server.port:
         yield server
-        group.cancel_scope.cancel()
     assert server.violations() == []
-
-
-def port_of(listener: TypedAttributeProvider) -> int:
-    """Return the port of a listener."""
-    return int(listener.extra(SocketAttribute.local_port))  # noqa: S610
 
 
 async def _read(stream: BufferedByteReceiveStream) -> SeenRequest:
@@ -195,13 +182,14 @@ def then_close(answer: Answer) -> Answer:
 
 
 def drip(body: bytes, every: float) -> Answer:
-    """Send the head at once, then one byte of the body every `every` seconds."""
+    """Send the head at once, then one byte of the body every `every` seconds of the loop's clock."""
 
     async def answer(stream: ByteStream) -> None:
         await http(200, b"", {"Content-Length": str(len(body))})(stream)
         for byte in body:
             await stream.send(bytes([byte]))
-            await anyio.sleep(every)
+            advance_loop_clock(every)
+            await anyio.lowlevel.checkpoint()
 
     return answer
 
@@ -209,6 +197,16 @@ def drip(body: bytes, every: float) -> Answer:
 async def stall(stream: ByteStream) -> None:
     """Never respond."""
     await anyio.sleep_forever()
+
+
+def stall_for(seconds: float) -> Answer:
+    """Never respond, and move the loop's clock ahead by so many seconds when the request has arrived."""
+
+    async def advance_and_stall(stream: ByteStream) -> None:
+        advance_loop_clock(seconds)
+        await anyio.sleep_forever()
+
+    return advance_and_stall
 
 
 async def not_http(stream: ByteStream) -> None:

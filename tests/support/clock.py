@@ -1,7 +1,9 @@
-"""A clock that moves only when a test moves it."""
+"""Clocks that move only when a test moves them."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -16,3 +18,20 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+@dataclass
+class _ShiftedTime:
+    real: Callable[[], float]
+    ahead: float = 0.0
+
+    def __call__(self) -> float:
+        return self.real() + self.ahead
+
+
+def advance_loop_clock(seconds: float) -> None:
+    """Move the running event loop's clock ahead. Every deadline that this passes expires in the loop's next round."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop.time, _ShiftedTime):
+        loop.time = _ShiftedTime(loop.time)  # type: ignore[method-assign]
+    loop.time.ahead += seconds

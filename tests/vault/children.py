@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from tests.support.loopback import serve_connections
 from tests.support.waiting import PATIENCE
 
 _REPORT = """
@@ -51,7 +52,7 @@ def dies_with(parent: subprocess.Popen[bytes], pid: int) -> bool:
 class Line:
     """A child's connection to the test. The operating system closes it whenever and however the child dies."""
 
-    stream: SocketStream
+    stream: ByteStream
 
     async def report(self) -> dict[str, Any]:
         """The child's first line."""
@@ -72,7 +73,7 @@ class Switchboard:
     """A loopback port that accepts and never answers: a slow host, or the other end of a child's line."""
 
     port: int
-    _lines: anyio.abc.ObjectReceiveStream[SocketStream]
+    _lines: anyio.abc.ObjectReceiveStream[ByteStream]
 
     async def line(self) -> Line:
         """The next connection."""
@@ -85,19 +86,11 @@ class Switchboard:
 
 @asynccontextmanager
 async def switchboard() -> AsyncIterator[Switchboard]:
-    send, receive = anyio.create_memory_object_stream[SocketStream](16)
+    send, receive = anyio.create_memory_object_stream[ByteStream](16)
 
-    async def hold(stream: SocketStream) -> None:
-        async with stream:
-            await send.send(stream)
-            await anyio.sleep_forever()
+    async def hold(stream: ByteStream) -> None:
+        await send.send(stream)
+        await anyio.sleep_forever()
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-        send,
-        receive,
-    ):
-        tasks.start_soon(listener.serve, hold)
-        yield Switchboard(listener.extra(SocketAttribute.local_port), receive)  # noqa: S610
-        tasks.cancel_scope.cancel()
+    async with send, receive, serve_connections(hold) as port:
+        yield Switchboard(port, receive)

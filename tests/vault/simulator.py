@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import anyio
 import httpx
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream
 
 from tests.sandbox.running import in_thread
+from tests.support.loopback import serve_connections
 from tests.support.waiting import PATIENCE
 from tests.vault.cards import unseal
 
@@ -121,28 +122,21 @@ async def wiretap(target: Simulator) -> AsyncIterator[Wiretap]:
     address = urlsplit(target.base_url)
     heard = bytearray()
 
-    async def relay(source: SocketStream, sink: SocketStream) -> None:
+    async def relay(source: ByteStream, sink: ByteStream) -> None:
         async for chunk in source:
             heard.extend(chunk)
             await sink.send(chunk)
         await sink.send_eof()
 
-    async def connect(near: SocketStream) -> None:
+    async def connect(near: ByteStream) -> None:
         assert address.hostname is not None
         assert address.port is not None
         async with (
-            near,
             await anyio.connect_tcp(address.hostname, address.port) as far,
             anyio.create_task_group() as tg,
         ):
             tg.start_soon(relay, near, far)
             tg.start_soon(relay, far, near)
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, connect)
-        port = listener.extra(SocketAttribute.local_port)  # noqa: S610
+    async with serve_connections(connect) as port:
         yield Wiretap(f"http://127.0.0.1:{port}{address.path}", heard)
-        tasks.cancel_scope.cancel()
