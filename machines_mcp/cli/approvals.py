@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.channels import Decision
+from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.display import iso, moment, printable
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
@@ -19,16 +19,6 @@ if TYPE_CHECKING:
 
 ID = re.compile(r"[0-9a-f]{32}")
 
-SAYS: dict[Decision, str] = {
-    "granted": "Approved. The assistant can repeat the call with its approval_id. It runs once, within 5 minutes.",
-    "refused": "Refused. The assistant learns this when it repeats the call.",
-    "wrong": "Wrong passphrase. Nothing was decided. The fifth wrong try within 15 minutes locks it.",
-    "locked": "Too many wrong passphrases. Nothing was decided. Try again in 15 minutes.",
-    "unset": "No passphrase is set, so nothing can be decided. Run machines-mcp passphrase.",
-    "not_allowed": "The operator's policy does not allow approving this at a terminal. Nothing was decided.",
-    "barred": "A limit in the operator's policy forbids this now. Nothing was decided.",
-    "gone": "This approval is no longer waiting. Run machines-mcp approve to list the ones that are.",
-}
 _ITS_OWN = {
     "page": "Approve this on its own page, which shows the card. The assistant has the address.",
     "form": "Approve this by filling in its form at the desk. Run machines-mcp desk.",
@@ -106,10 +96,10 @@ async def decide(
         if yes and not await guard.channels.can_approve(approval, "terminal"):
             return Decided(False, await _why_closed(guard, approval))
         if guard.policy.needs_passphrase and not await guard.channels.ready():
-            return Decided(False, SAYS["unset"])
+            return Decided(False, MESSAGES["unset"])
         passphrase = ask() if guard.policy.needs_passphrase else None
         decision = await (guard.channels.grant if yes else guard.channels.refuse)(approval_id, "terminal", passphrase)
-    return Decided(decision in ("granted", "refused"), SAYS[decision])
+    return Decided(decision in ("granted", "refused"), MESSAGES[decision])
 
 
 def outcome_message(approval: Approval, *more: str) -> str:
@@ -150,7 +140,7 @@ async def _why_gone(guard: Guard, approval_id: str) -> str:
 async def _why_closed(guard: Guard, approval: Approval) -> str:
     if approval.details.only is not None:
         return _ITS_OWN[approval.details.only]
-    return SAYS["not_allowed"] if await guard.channels.ready() else SAYS["unset"]
+    return MESSAGES["not_allowed"] if await guard.channels.ready() else MESSAGES["unset"]
 
 
 def _clock(at: float) -> str:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from machines_mcp.cli.prompt import Lines
+from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.permissions.passphrase import MAX_LENGTH, MIN_LENGTH
 from machines_mcp.redaction.display import iso, moment
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import opened_guard
-
-if TYPE_CHECKING:
-    from machines_mcp.permissions.passphrase import Answer
-
-_STANDS_AGAINST: dict[Answer, str] = {
-    "wrong": "Wrong passphrase. It was not changed. The fifth wrong try within 15 minutes locks it.",
-    "locked": "Too many wrong passphrases. It was not changed. Try again in 15 minutes.",
-}
 
 
 class NotUsable(Exception):
@@ -76,7 +69,7 @@ async def set_at_terminal(settings: Settings, lines: Lines) -> tuple[bool, str]:
         if old is not None:
             answer = await guard.passphrase.check(old, "terminal")
             if answer != "right":
-                return False, _STANDS_AGAINST[answer]
+                return False, MESSAGES[answer]
         new = lines.ask(f"New passphrase (at least {MIN_LENGTH} characters)")
         if not MIN_LENGTH <= len(new.expose()) <= MAX_LENGTH:
             raise NotUsable(f"A passphrase must have {MIN_LENGTH} to {MAX_LENGTH} characters. Nothing was set.")
@@ -84,7 +77,7 @@ async def set_at_terminal(settings: Settings, lines: Lines) -> tuple[bool, str]:
             raise NotUsable("The two passphrases differ. Nothing was set.")
         answer = await guard.passphrase.set(new, old)
         if answer != "right":
-            return False, _STANDS_AGAINST[answer]
+            return False, MESSAGES[answer]
         verifier = await guard.passphrase.verifier()
     at = f" at {moment(verifier.set_at)} UTC" if verifier is not None else ""
     return True, f"The passphrase was {'changed' if old else 'set'}{at}.{_unneeded(settings)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from machines_mcp.cli.approvals import outcome_message
 from machines_mcp.cli.unresolved import UnresolvedCall, unresolved_calls
+from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.display import moment, printable
 from machines_mcp.redaction.secret import Secret
@@ -21,8 +22,6 @@ from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
 if TYPE_CHECKING:
     import sqlite3
 
-    from machines_mcp.permissions.channels import Decision
-
 
 Answer = Literal["yes", "no", "later"]
 
@@ -33,11 +32,6 @@ _REFERENCE = "Its id at Machines (of the card or the transaction)"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@+-]{3,127}")
 _NUMBER = re.compile(r"[0-9_.:@+-]+")
 _KEPT = "Saved: {what}. The assistant learns this when it repeats the call with its approval_id."
-_STANDS_AGAINST: dict[Decision, str] = {
-    "wrong": "Wrong passphrase. Nothing was changed. The fifth wrong try within 15 minutes locks it.",
-    "locked": "Too many wrong passphrases. Nothing was changed. Try again in 15 minutes.",
-    "unset": "No passphrase is set, so nothing can be changed. Run machines-mcp passphrase.",
-}
 
 
 class Person(Protocol):
@@ -142,7 +136,7 @@ async def _decide(app: App, unresolved: UnresolvedCall, person: Person, show: Ca
         typed = person.ask("Your passphrase") if await app.guard.channels.ready() else None
         decision = await app.guard.channels.check_passphrase(typed, "terminal")
         if decision != "granted":
-            return _STANDS_AGAINST[decision]
+            return MESSAGES[decision]
     await _keep(app, unresolved, reference)
     show(_KEPT.format(what="it happened" if reference else "it did not happen"))
     return None

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, decide_with_passphrase
 from machines_mcp.permissions.approval_details import Detail
+from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.permissions.limits import budgets
 from machines_mcp.redaction.display import dollars
 
@@ -25,14 +26,10 @@ _BUDGET_LABELS = {
     "rates.asks_per_minute": "Requests this minute",
     "rates.mutations_per_hour": "Changes this hour",
 }
-_DECIDED = {
-    "granted": "Approved. The assistant can now repeat the call. It runs once, within 5 minutes.",
-    "refused": "Refused. The assistant sees this when it asks.",
-}
 _NOT_DECIDED: dict[str, tuple[int, str]] = {
-    "not_allowed": (403, "This can't be decided at the desk."),
-    "barred": (409, "A limit in the operator's policy doesn't allow this now, so it was not approved."),
-    "gone": (409, "This request is no longer waiting. It was decided elsewhere or has expired."),
+    "not_allowed": (403, MESSAGES["not_allowed"]),
+    "barred": (409, MESSAGES["barred"]),
+    "gone": (409, MESSAGES["gone"]),
 }
 
 
@@ -100,8 +97,8 @@ class ApprovalsPage:
             form.get("passphrase", ""),
             lambda passphrase: ask(request.path_parameter, "desk", passphrase),
         )
-        if result in _DECIDED:
-            return self._renderer.redirect(request, _DECIDED[result])
+        if result == "granted" or result == "refused":
+            return self._renderer.redirect(request, MESSAGES[result])
         return await self._page(request, *(PASSPHRASE_MESSAGES | _NOT_DECIDED)[result])
 
     async def _page(self, request: SessionRequest, status: int, fault: str) -> Response:

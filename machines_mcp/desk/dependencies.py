@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from machines_mcp.permissions.channels import Decision
+from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.factory import Guard
 
 if TYPE_CHECKING:

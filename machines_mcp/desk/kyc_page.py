@@ -13,6 +13,7 @@ from machines_mcp.desk.kyc_form import Field, build_fields, group_fields, valida
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, check_and_decide, passphrase_missing
 from machines_mcp.partner.errors import PartnerError
+from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.display import utc_day
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ MAX_SEARCH_CHARACTERS = 60
 
 _NOTICES = {
     "granted": "Sent to Machines. The assistant sees the status of the check, but nothing that you typed.",
-    "barred": "A limit in the operator's policy doesn't allow this now, so nothing was sent.",
+    "barred": MESSAGES["barred"],
 }
 _CLOSED = "This form is no longer open: it was already sent or refused, or has expired. Nothing was sent now."
 

@@ -10,16 +10,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest, read_form
-from machines_mcp.permissions.channels import Decision
+from machines_mcp.permissions.decision import MESSAGES, Decision
 from machines_mcp.redaction.secret import Secret
 
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
 
 PASSPHRASE_MESSAGES: dict[str, tuple[int, str]] = {
     "empty": (422, "Type your passphrase first."),
-    "wrong": (403, "Wrong passphrase."),
-    "locked": (429, "Locked after five wrong passphrases. Try again in 15 minutes."),
-    "unset": (409, "No passphrase is set yet. Set one in a terminal on this machine: machines-mcp passphrase"),
+    "wrong": (403, MESSAGES["wrong"]),
+    "locked": (429, MESSAGES["locked"]),
+    "unset": (409, MESSAGES["unset"]),
 }
 """HTTP status and message for each passphrase result except success."""
 

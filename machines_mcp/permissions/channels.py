@@ -13,13 +13,10 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.redaction.secret import Secret
-
-Decision = Literal["granted", "refused", "wrong", "locked", "unset", "not_allowed", "barred", "gone"]
-"""The result of a decision. The passphrase is `wrong`, `locked` after too many tries, or `unset`. `not_allowed`: this
-channel may not decide. `barred`: a policy limit forbids it. `gone`: nothing is waiting under the id."""
 
 _ASKED_FOR_THE_PASSPHRASE = ("desk", "terminal", "form")
 

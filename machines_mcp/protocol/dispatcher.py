@@ -15,8 +15,8 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import arguments_digest
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
-from machines_mcp.permissions.channels import Decision
 from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol import elicitation
 from machines_mcp.protocol.approval_errors import limit_exceeded, raise_denied

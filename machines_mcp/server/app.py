@@ -31,7 +31,7 @@ from machines_mcp.storage.state_keys import state_key
 if TYPE_CHECKING:
     from machines_mcp.desk.dependencies import TakeDecision
     from machines_mcp.permissions.approval import Approval
-    from machines_mcp.permissions.channels import Decision
+    from machines_mcp.permissions.decision import Decision
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.protocol.reconciliation import Reconciler
     from machines_mcp.server.card_reveals import CardReveals

@@ -14,7 +14,7 @@ from machines_mcp.tools.catalog import TOOLS
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycValues, PartnerClient
-    from machines_mcp.permissions.channels import Decision
+    from machines_mcp.permissions.decision import Decision
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.server.settings import Settings
 

@@ -12,7 +12,7 @@ import mcp_types as types
 from mcp import Client
 from mcp.client.context import ClientRequestContext
 
-from machines_mcp.permissions.channels import Decision
+from machines_mcp.permissions.decision import Decision
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
 from machines_mcp.server.partner_connection import EmbeddedApi

@@ -11,7 +11,7 @@ from typing import Any
 
 from mcp import Client
 
-from machines_mcp.permissions.channels import Decision
+from machines_mcp.permissions.decision import Decision
 from machines_mcp.testing.clients import Answer, Era, client, decide
 from machines_mcp.testing.simulators import Simulator, simulator
 

@@ -77,7 +77,7 @@ def test_it_is_changed_with_the_old_one(run: Run, env: dict[str, str]) -> None:
     run(typed=[FIRST])
     refused = run(typed=[SECOND, SECOND])
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "Wrong passphrase. It was not changed." in refused.stderr
+    assert "Wrong passphrase. Nothing was changed." in refused.stderr
     assert check(env, FIRST) == "right"
     changed = run(typed=[FIRST, SECOND])
     assert changed.exit_code == 0

@@ -10,7 +10,7 @@ import pytest
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
-from machines_mcp.permissions.channels import Decision
+from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.redaction.secret import Secret
