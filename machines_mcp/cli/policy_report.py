@@ -7,12 +7,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from machines_mcp.partner.environment import Environment
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import Channel
 from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.permissions.policy_loader import read_policy_file
 from machines_mcp.redaction.display import dollars
-from machines_mcp.server.settings import Environment, SettingsError
+from machines_mcp.server.settings import SettingsError
 from machines_mcp.server.settings_reader import checked_flag, checked_user_id
 from machines_mcp.server.state_folder import policy_in
 from machines_mcp.tools.catalog import EFFECTS

@@ -16,11 +16,8 @@ from machines_mcp.partner.models.cards import CardLimit as CardLimit
 from machines_mcp.partner.models.cards import CardLimitSet as CardLimitSet
 from machines_mcp.partner.models.cards import CardPage as CardPage
 from machines_mcp.partner.models.cards import CardSecrets as CardSecrets
-from machines_mcp.partner.models.cards import CardStatus as CardStatus
-from machines_mcp.partner.models.cards import LimitFrequency as LimitFrequency
 from machines_mcp.partner.models.cards import Sealed as Sealed
 from machines_mcp.partner.models.cards import SecretsSession as SecretsSession
-from machines_mcp.partner.models.deposits import AmountCurrency as AmountCurrency
 from machines_mcp.partner.models.deposits import Deposit as Deposit
 from machines_mcp.partner.models.deposits import DepositEstimate as DepositEstimate
 from machines_mcp.partner.models.deposits import DepositList as DepositList
@@ -37,7 +34,6 @@ from machines_mcp.partner.models.kyc import Occupation as Occupation
 from machines_mcp.partner.models.sessions import Session as Session
 from machines_mcp.partner.models.transactions import Transaction as Transaction
 from machines_mcp.partner.models.transactions import TransactionPage as TransactionPage
-from machines_mcp.partner.models.transactions import TransactionType as TransactionType
 from machines_mcp.partner.models.users import User as User
 from machines_mcp.partner.models.withdrawals import CallPath as CallPath
 from machines_mcp.partner.models.withdrawals import Execution as Execution
@@ -50,3 +46,7 @@ from machines_mcp.partner.models.withdrawals import WithdrawalRoute as Withdrawa
 from machines_mcp.partner.models.withdrawals import WithdrawalSignature as WithdrawalSignature
 from machines_mcp.partner.models.withdrawals import WithdrawalSource as WithdrawalSource
 from machines_mcp.partner.scopes import Scope as Scope
+from machines_mcp.partner.vocabulary import AmountCurrency as AmountCurrency
+from machines_mcp.partner.vocabulary import CardStatus as CardStatus
+from machines_mcp.partner.vocabulary import LimitFrequency as LimitFrequency
+from machines_mcp.partner.vocabulary import TransactionType as TransactionType

@@ -6,8 +6,6 @@ database, shared by all processes: the fifth within 15 minutes locks the passphr
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import secrets
 import time
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio.to_thread
 
 from machines_mcp.permissions.approval_details import Channel
+from machines_mcp.redaction.scrypt import KEY_BYTES, N, derive_key, has_key
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import Store, StoreUnavailable
@@ -31,11 +30,9 @@ MAX_LENGTH = 200
 MAX_TRIES = 5
 LOCK_SECONDS = 15 * 60
 
-# 32 MiB and about 0.1 s per guess.
-_N, _R, _P, _SALT_BYTES, _KEY_BYTES = 2**15, 8, 1, 16, 32
-_MEMORY = 64 * 1024 * 1024
-
-_HEX = {"salt": 2 * _SALT_BYTES, "key": 2 * _KEY_BYTES}
+_N = N
+_SALT_BYTES = 16
+_HEX = {"salt": 2 * _SALT_BYTES, "key": 2 * KEY_BYTES}
 
 Answer = Literal["right", "wrong", "locked", "unset"]
 
@@ -50,7 +47,7 @@ class Verifier:
 
     def matches(self, passphrase: Secret) -> bool:
         """Return whether this is the passphrase. Takes about 0.1 s: don't call it on the event loop."""
-        return hmac.compare_digest(_derive(passphrase, bytes.fromhex(self.salt)), bytes.fromhex(self.key))
+        return has_key(passphrase, self.salt, self.key, n=_N)
 
 
 class Passphrase:
@@ -149,7 +146,7 @@ class Passphrase:
             kind="setting", code="passphrase", verdict="set" if before == "unset" else "changed", by="terminal"
         )
         salt = secrets.token_bytes(_SALT_BYTES)
-        key = await anyio.to_thread.run_sync(_derive, passphrase, salt)
+        key = await anyio.to_thread.run_sync(lambda: derive_key(passphrase, salt, n=_N))
         fields = {"salt": salt.hex(), "key": key.hex(), "set_at": self._clock()}
         await self._store.run(lambda db: self._record(db, said))
         try:
@@ -197,9 +194,3 @@ def _verifier(fields: object) -> Verifier:
     if isinstance(fields["set_at"], bool) or not isinstance(fields["set_at"], int | float):
         raise ValueError
     return Verifier(fields["salt"], fields["key"], float(fields["set_at"]))
-
-
-def _derive(passphrase: Secret, salt: bytes) -> bytes:
-    # Terminal input that could not be decoded arrives as lone surrogates, which can't be encoded.
-    raw = passphrase.expose().encode(errors="replace")
-    return hashlib.scrypt(raw, salt=salt, n=_N, r=_R, p=_P, maxmem=_MEMORY, dklen=_KEY_BYTES)

@@ -13,9 +13,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from machines_mcp.partner.environment import Environment
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.redaction.sink import Sink
+
 RuleName = Literal["allow", "ask", "deny"]
-ClassName = Literal["read", "write", "money", "identity", "consent", "destroy", "reveal"]
-SinkName = Literal["none", "page", "sealed", "model"]
+# Enums of a strict model accept their members only; a file has their names.
+ClassName = Annotated[ActionClass, Field(strict=False)]
+EnvironmentName = Annotated[Environment, Field(strict=False)]
 
 
 def _printable(value: str) -> str:
@@ -122,7 +127,7 @@ class Rates(Section):
 class Reveal(Section):
     """Where a card's number and CVC may be shown. `none` (decrypted, verified, discarded) is always allowed."""
 
-    sinks: Annotated[list[SinkName], AfterValidator(_different)] | None = Field(
+    sinks: Annotated[list[Sink], AfterValidator(_different)] | None = Field(
         None, description="default: the sinks enabled below, and `page` outside `production`"
     )
     model: bool = Field(False, description="allow the AI and its provider to see cards")
@@ -157,7 +162,7 @@ class PolicyFile(Section):
     """The keys above the first section, and `[tools]`."""
 
     version: Annotated[int, AfterValidator(_first)] = Field(description="version of the file format")
-    environment: Literal["embedded", "sandbox", "production"] = Field(description="the `MACHINES_ENV` it applies to")
+    environment: EnvironmentName = Field(description="the `MACHINES_ENV` it applies to")
     users: (
         Annotated[
             Any_
@@ -185,6 +190,7 @@ class PolicyFile(Section):
 _RULES = {
     "missing": "is missing",
     "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
     "string_type": "must be a string",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -14,14 +14,13 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy
+from machines_mcp.protocol.toolset import Toolset
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
 
 S = TypeVar("S")
 In = TypeVar("In", bound="Input")
 Out = TypeVar("Out", bound="Output")
-
-Toolset = Literal["onboarding", "funding", "withdrawals", "cards", "observe", "always"]
 
 
 def _plain_id(value: str) -> str:

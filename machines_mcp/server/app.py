@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from machines_mcp.permissions.decision import Decision
     from machines_mcp.permissions.factory import Guard
     from machines_mcp.protocol.reconciliation import Reconciler
+    from machines_mcp.redaction.sink import Sink
     from machines_mcp.server.card_reveals import CardReveals
     from machines_mcp.server.desk import ServerDesk
-    from machines_mcp.tools.services import Outcome, Revealed, Sink
+    from machines_mcp.tools.services import Outcome, Revealed
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.redaction.sink import Sink
 from machines_mcp.server.browser import open_page
 from machines_mcp.server.partner_connection import path_text
 from machines_mcp.server.reveal_page import RevealPage, record_reveal, to_revealed
-from machines_mcp.tools.services import Outcome, Revealed, Sink
+from machines_mcp.tools.services import Outcome, Revealed
 from machines_mcp.vault import client, page_client
 from machines_mcp.vault.public_key import Recipient, RecipientError, read_recipient
 from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
@@ -108,7 +109,7 @@ class CardReveals:
         order = PageOptions(
             handle=secrets.token_urlsafe(16),
             asked_by=approval.asked_by[:80],
-            environment=self._settings.environment.value,
+            environment=self._settings.environment,
             verifier=await self._verifier(approval),
         )
         needs = {"page": order, "deadline_seconds": PAGE_SECONDS}

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from machines_mcp.redaction.sink import Sink
 from machines_mcp.storage.audit_record import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
-from machines_mcp.tools.services import Outcome, Revealed, Sink
+from machines_mcp.tools.services import Outcome, Revealed
 from machines_mcp.vault.reply import PlaintextReply, SealedReply, VaultReply
 
 if TYPE_CHECKING:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
+from machines_mcp.partner.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.partner_key import KeySource
 
 PRODUCTION_URL = "https://api.machines.cash/partner/v1"
 SANDBOX_URL = "https://dev-api.machines.cash/partner/v1"
-
-TOOLSETS = ("onboarding", "funding", "withdrawals", "cards", "observe")
-
-
-class Environment(StrEnum):
-    """Where calls go. `embedded` is a simulator on this machine; only `production` moves real money."""
-
-    EMBEDDED = "embedded"
-    SANDBOX = "sandbox"
-    PRODUCTION = "production"
 
 
 class SettingsError(Exception):

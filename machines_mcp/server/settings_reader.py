@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from machines_mcp.partner.environment import Environment
+from machines_mcp.protocol.toolset import TOOLSETS
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.partner_key import KeyFault, given_key, stored_key
-from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, TOOLSETS, Environment, Settings, SettingsError
+from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, SettingsError
 
 NAMES = frozenset(
     {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from machines_mcp.partner.vocabulary import TransactionType
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart, UserInput, tool
 from machines_mcp.redaction.display import dollars
@@ -37,7 +38,7 @@ class ListTransactions(UserInput):
     )
     limit: int = Field(default=25, ge=1, le=100)
     card_id: CardId | None = None
-    types: list[Literal["spend", "collateral", "payment", "fee"]] | None = Field(default=None, max_length=4)
+    types: list[TransactionType] | None = Field(default=None, max_length=4)
 
 
 class TransactionShown(OutputPart):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from machines_mcp import partner
+from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.tool import Cents, UserInput
@@ -20,12 +21,7 @@ from machines_mcp.tools.text import clean, quote_text
 if TYPE_CHECKING:
     from machines_mcp.partner import CardLimit
 
-Frequency = Literal[
-    "perAuthorization", "per24HourPeriod", "per7DayPeriod", "per30DayPeriod", "perYearPeriod", "allTime"
-]
-
-
-_PER = {
+_PER: dict[LimitPeriod, str] = {
     "perAuthorization": "per payment",
     "per24HourPeriod": "per day",
     "per7DayPeriod": "per week",
@@ -48,7 +44,7 @@ class LimitInput(UserInput):
     """The arguments of a limit: an amount and a period, or neither."""
 
     limit_amount_cents: Cents | None = LimitAmount
-    limit_frequency: Frequency | None = LimitFrequency
+    limit_frequency: LimitPeriod | None = LimitFrequency
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> LimitInput:

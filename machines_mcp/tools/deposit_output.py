@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from machines_mcp.partner.vocabulary import AmountCurrency
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.tools.polling import poll_seconds
@@ -25,7 +26,7 @@ class DepositQuote(Output):
     currency: str
     network: str
     amount: float
-    amount_currency: Literal["crypto", "usd"]
+    amount_currency: AmountCurrency
     min_amount: float | None = None
     max_amount: float | None = None
     within_range: bool

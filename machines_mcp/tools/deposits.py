@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from machines_mcp.partner.vocabulary import AmountCurrency, DepositScope
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.tool import (
@@ -51,7 +52,7 @@ class QuoteDeposit(UserInput):
     currency: str = Ticker
     network: str = NetworkId
     amount: float = Field(gt=0, le=1e12, allow_inf_nan=False, description="In units of amount_currency")
-    amount_currency: Literal["crypto", "usd"] = Field(default="crypto", description="Unit of amount")
+    amount_currency: AmountCurrency = Field(default="crypto", description="Unit of amount")
 
 
 class CreateDeposit(UserInput):
@@ -66,7 +67,7 @@ class GetDeposit(UserInput):
 
 
 class ListDeposits(UserInput):
-    scope: Literal["active", "all"] = "active"
+    scope: DepositScope = "active"
 
 
 @tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ)

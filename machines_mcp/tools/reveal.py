@@ -13,10 +13,11 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, tool
+from machines_mcp.redaction.sink import Sink
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_approvals import CardOf
-from machines_mcp.tools.services import PageOutcome, Revealed, Sink, UserCall, next_step, user_fact
+from machines_mcp.tools.services import PageOutcome, Revealed, UserCall, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text
 
 # Descriptions of the sinks for the model.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
@@ -15,6 +15,7 @@ from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.tool import Call, NextStepOutput, OutputPart
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.sink import Sink
 from machines_mcp.storage.concurrent_requests import ConcurrentRequests
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.storage.withdrawals import Withdrawals
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 # Twice the timeout of one response.
 RECONCILE_SECONDS = 16.0
-
-Sink = Literal["none", "page", "sealed", "model"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 
 import anyio
 import anyio.to_thread
 
+from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.card_secrets import CardSecretsError, fetch_card
 from machines_mcp.vault.page_view import PageResponse, PageView
 from machines_mcp.vault.parent_pipe import ParentPipe
 from machines_mcp.vault.reply import Code, VaultReply, failed
-from machines_mcp.vault.request import VaultRequest, Verifier
+from machines_mcp.vault.request import VaultRequest
 from machines_mcp.web.asgi import Receive, Scope, Send, header_values
 from machines_mcp.web.browser_security import SameOrigin, constant_time_equal, has_origin, is_navigation
 from machines_mcp.web.form import FORM_TYPE, parse_form, read_body
@@ -24,7 +23,6 @@ FETCH_SECONDS = 20.0
 # Reserved for reporting to the person that the fetch took too long.
 REPORT_SECONDS = 4.0
 LINGER_SECONDS = 30.0
-_SCRYPT_MEMORY = 128 * 1024 * 1024
 
 
 class CardPage:
@@ -90,7 +88,7 @@ class CardPage:
             passphrase = form.get("passphrase", "")
             if not passphrase:
                 return self._view.question("Type your passphrase first.")
-            if not await anyio.to_thread.run_sync(_passphrase_matches, verifier, passphrase):
+            if not await anyio.to_thread.run_sync(verifier.matches, Secret(passphrase)):
                 return await self._wrong_passphrase()
         if form.get("decision") != "show":
             return self._end("page.refused")
@@ -142,12 +140,3 @@ async def _is_gone(receive: Receive) -> bool:
     with anyio.move_on_after(0):
         return bool((await receive())["type"] == "http.disconnect")
     return False
-
-
-def _passphrase_matches(verifier: Verifier, passphrase: str) -> bool:
-    key = bytes.fromhex(verifier.key)
-    raw, salt = passphrase.encode(errors="replace"), bytes.fromhex(verifier.salt)
-    derived = hashlib.scrypt(
-        raw, salt=salt, n=verifier.n, r=verifier.r, p=verifier.p, maxmem=_SCRYPT_MEMORY, dklen=len(key)
-    )
-    return hmac.compare_digest(derived, key)

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.vault.request import Last4, Message, Sink, VaultError
+from machines_mcp.redaction.sink import Sink
+from machines_mcp.vault.request import Last4, Message, VaultError
 
 MAX_REPLY_BYTES = 4 * 1024
 

@@ -5,13 +5,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from machines_mcp.partner.environment import Environment
+from machines_mcp.redaction.scrypt import has_key
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.sink import Sink
 from machines_mcp.vault.public_key import Recipient
 
 MAX_REQUEST_BYTES = 16 * 1024
 MAX_DEADLINE_SECONDS = 120.0
 
-Sink = Literal["none", "page", "sealed", "model"]
 # Not \d, which matches the digits of every script.
 Last4 = Annotated[str, Field(pattern=r"^[0-9]{4}$")]
 
@@ -38,6 +40,10 @@ class Verifier(Message):
     r: Literal[8] = 8
     p: int = Field(default=1, ge=1, le=4)
 
+    def matches(self, passphrase: Secret) -> bool:
+        """Return whether this is the passphrase. Takes about 0.1 s: don't call it on the event loop."""
+        return has_key(passphrase, self.salt, self.key, n=self.n, r=self.r, p=self.p)
+
 
 class PageOptions(Message):
     """What the page shows and asks for. Without a `verifier`, pressing the button is the approval."""
@@ -46,7 +52,7 @@ class PageOptions(Message):
     """Random path of the page. It prevents accidental visits, but is no access control."""
     asked_by: str = Field(max_length=80)
     """The name that the client program gave itself."""
-    environment: Literal["embedded", "sandbox", "production"]
+    environment: Environment
     verifier: Verifier | None = None
 
 

@@ -26,13 +26,14 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.redaction.sink import Sink
 from machines_mcp.server.stdio import QUIET_SECONDS
 from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.error_mapping import map_error
-from machines_mcp.tools.services import RECONCILE_SECONDS, Revealed, Services, Sink, permissions
+from machines_mcp.tools.services import RECONCILE_SECONDS, Revealed, Services, permissions
 from tests.machine.disk import Disk, FaultyStore
 from tests.machine.loop import Life, Schedule, living
 from tests.machine.network import BASE, Network, NetworkFaults

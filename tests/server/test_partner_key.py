@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from machines_mcp.partner.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import keyring_store
 from machines_mcp.server.keyring_store import file_of, keep
-from machines_mcp.server.settings import Environment, Settings, SettingsError
+from machines_mcp.server.settings import Settings, SettingsError
 from machines_mcp.server.settings_reader import read_settings
 from tests.support.keyrings import FakeKeyring, at_home
 

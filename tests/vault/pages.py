@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import httpx
 
+from machines_mcp.partner.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.client import COMMAND
 from machines_mcp.vault.page import CardPage
@@ -56,7 +57,8 @@ def page_request(base_url: str, partner_key: str, card: Card, **changes: Any) ->
         "deadline_seconds": 90.0,
     }
     order |= {name: changes.pop(name) for name in list(changes) if name in order}
-    return VaultRequest(**fields | changes, page=PageOptions(**order))
+    options = PageOptions(**order | {"environment": Environment(order["environment"])})
+    return VaultRequest(**fields | changes, page=options)
 
 
 @dataclass

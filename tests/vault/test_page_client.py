@@ -8,6 +8,7 @@ import time
 import anyio
 import pytest
 
+from machines_mcp.partner.environment import Environment
 from machines_mcp.vault.page_client import MAX_WRONG_PASSPHRASES, show_card
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import PageOptions, VaultRequest
@@ -43,7 +44,7 @@ def _script(*steps: bytes | str) -> tuple[str, ...]:
 
 @pytest.fixture
 def request_for_page(request_for_nobody: VaultRequest) -> VaultRequest:
-    order = PageOptions(handle="h" * 22, asked_by="", environment="sandbox", verifier=verifier())
+    order = PageOptions(handle="h" * 22, asked_by="", environment=Environment.SANDBOX, verifier=verifier())
     return request_for_nobody.model_copy(update={"sink": "page", "page": order})
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
+from machines_mcp.cli.client_configs.clients import CLIENTS, this_system
 from machines_mcp.cli.commands.login import offer_passphrase
 from machines_mcp.cli.common import fail, load_settings
 
-_CLIENTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex")
-_client = click.argument("name", metavar="CLIENT", type=click.Choice(_CLIENTS))
+_client = click.argument("name", metavar="CLIENT", type=click.Choice(tuple(CLIENTS)))
 _project = click.option("--project", is_flag=True, help="Use this folder's config instead of your own.")
 
 
@@ -24,7 +24,6 @@ def install(name: str, only_print: bool, project: bool) -> None:
 
     CLIENT: claude-desktop, claude-code, cursor, vscode or codex. The rest is unchanged; a backup is saved next to it.
     """
-    from machines_mcp.cli.client_configs.clients import CLIENTS, this_system
     from machines_mcp.cli.client_configs.entry import block
     from machines_mcp.cli.client_configs.errors import ConfigFault
     from machines_mcp.cli.client_configs.install import install, place
@@ -47,7 +46,6 @@ def install(name: str, only_print: bool, project: bool) -> None:
 @_project
 def uninstall(name: str, project: bool) -> None:
     """Remove this server from CLIENT's config. The rest is unchanged, and a backup is saved next to it."""
-    from machines_mcp.cli.client_configs.clients import CLIENTS, this_system
     from machines_mcp.cli.client_configs.errors import ConfigFault
     from machines_mcp.cli.client_configs.install import place, uninstall
 

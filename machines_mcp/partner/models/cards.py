@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.encryption import EncryptedField, SealedLabel
 from machines_mcp.partner.models.types import Cents, Cursor, Flag, Moment, Number, PageSize, PositiveWhole, Whole
+from machines_mcp.partner.vocabulary import CardStatus, LimitFrequency
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.verbatim import VerbatimField
-
-CardStatus = Literal["active", "locked", "canceled", "not_activated"]
-LimitFrequency = Literal[
-    "perAuthorization", "per24HourPeriod", "per7DayPeriod", "per30DayPeriod", "perYearPeriod", "allTime"
-]
 
 
 class CardLimitSet(ResponseModel):

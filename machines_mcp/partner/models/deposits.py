@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Code, Moment, Number, PositiveNumber, Whole
+from machines_mcp.partner.vocabulary import AmountCurrency, DepositScope
 from machines_mcp.redaction.verbatim import VerbatimField
 
-AmountCurrency = Literal["crypto", "usd"]
 # The API publishes no list of statuses. These are treated as final; all others may still change.
 _ARRIVED = frozenset({"completed", "finished"})
 _LOST = frozenset({"failed", "refunded", "expired", "canceled"})
@@ -97,4 +95,4 @@ class CreateDepositBody(DepositRoute):
 class DepositFilter(RequestModel):
     """Query of `GET /deposits`."""
 
-    scope: Literal["active", "all"]
+    scope: DepositScope

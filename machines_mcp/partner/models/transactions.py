@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Cents, Cursor, Moment, PageSize, Uuid
+from machines_mcp.partner.vocabulary import TransactionType
 from machines_mcp.redaction.verbatim import VerbatimField
-
-TransactionType = Literal["spend", "collateral", "payment", "fee"]
 
 
 class Transaction(ResponseModel):

@@ -10,7 +10,6 @@ from machines_mcp.partner.models.cards import (
     CardPage,
     CardQuery,
     CardSecrets,
-    CardStatus,
     CreateCardBody,
     SecretsSession,
     UpdateCardBody,
@@ -20,6 +19,7 @@ from machines_mcp.partner.request import Request, is_header_safe
 from machines_mcp.partner.resources.base import Resource, idempotency_key_or_new, path_id
 from machines_mcp.partner.resources.encryption import sealed
 from machines_mcp.partner.scopes import CARD_SECRETS_READ, CARDS_READ, CARDS_WRITE
+from machines_mcp.partner.vocabulary import CardStatus
 from machines_mcp.redaction.secret import Secret
 
 _CARD = "/cards/{cardId}"

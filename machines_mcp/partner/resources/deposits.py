@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from machines_mcp.partner.models.assets import AssetList, AssetQuery
 from machines_mcp.partner.models.deposits import (
-    AmountCurrency,
     CreateDepositBody,
     Deposit,
     DepositEstimate,
@@ -19,6 +16,7 @@ from machines_mcp.partner.models.deposits import (
 from machines_mcp.partner.request import Request
 from machines_mcp.partner.resources.base import Resource, idempotency_key_or_new, path_id
 from machines_mcp.partner.scopes import DEPOSITS_READ, DEPOSITS_WRITE
+from machines_mcp.partner.vocabulary import AmountCurrency, DepositScope
 from machines_mcp.partner.waiting import WAIT_SECONDS, OnWait, wait_until_settled
 
 
@@ -86,7 +84,7 @@ class Deposits(Resource):
         """
         return await wait_until_settled(lambda: self.get(user_id, deposit_id), seconds=seconds, on_wait=on_wait)
 
-    async def list(self, user_id: str, *, scope: Literal["active", "all"] = "active") -> DepositList:
+    async def list(self, user_id: str, *, scope: DepositScope = "active") -> DepositList:
         """Return the recent active deposits, or all: `GET /deposits`."""
         request = Request.get("/deposits", DepositFilter(scope=scope).to_query())
         return await self._transport.call(user_id, DEPOSITS_READ, request, DepositList)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from machines_mcp.partner.models.transactions import TransactionPage, TransactionQuery, TransactionType
+from machines_mcp.partner.models.transactions import TransactionPage, TransactionQuery
 from machines_mcp.partner.request import Request
 from machines_mcp.partner.resources.base import Resource
 from machines_mcp.partner.scopes import TRANSACTIONS_READ
+from machines_mcp.partner.vocabulary import TransactionType
 
 
 class Transactions(Resource):

@@ -1,0 +1,13 @@
+"""The environments of the Partner API."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Environment(StrEnum):
+    """Where calls go. `embedded` is a simulator on this machine; only `production` moves real money."""
+
+    EMBEDDED = "embedded"
+    SANDBOX = "sandbox"
+    PRODUCTION = "production"
