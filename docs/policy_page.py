@@ -87,6 +87,8 @@ def _holds(name: str, schema: Mapping[str, Any], models: Mapping[str, Any]) -> s
     arms = [arm for arm in schema.get("anyOf", schema.get("oneOf", [schema])) if arm.get("type") != "null"]
     if arms != [schema]:
         return " or ".join(_holds(name, arm, models) for arm in arms)
+    found = models.get(str(schema.get("$ref")).rpartition("/")[2], {})
+    schema = found if "enum" in found else schema
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:
@@ -97,7 +99,7 @@ def _holds(name: str, schema: Mapping[str, Any], models: Mapping[str, Any]) -> s
         case "boolean":
             return "`true`, `false`"
         case "array":
-            return "a list of " + ("tables" if "$ref" in schema["items"] else _holds(name, schema["items"], models))
+            return "a list of " + (_holds(name, schema["items"], models).replace("a table", "tables"))
         case "string":
             return "text"
         case _:

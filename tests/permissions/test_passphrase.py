@@ -106,7 +106,7 @@ async def test_five_wrong_tries_lock_it_without_checking_further_tries(
     assert await passphrase.locked()
     with monkeypatch.context() as patched:
         # Any check of a try now fails.
-        patched.setattr(module, "_derive", None)
+        patched.setattr(module, "has_key", None)
         for given in (RIGHT, WRONG):
             assert await passphrase.check(given, "terminal") == "locked"
         assert await passphrase.set(WRONG, RIGHT) == "locked"
