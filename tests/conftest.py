@@ -18,7 +18,7 @@ ONE_ERA_FIRST = (
     "tests/matrix/",
     "tests/journeys/test_audit.py",
     "tests/journeys/test_fifteen_steps.py",
-    "tests/journeys/test_gates.py",
+    "tests/journeys/test_preconditions.py",
     "tests/journeys/test_process.py",
     "tests/benchmarks/",
 )
@@ -30,7 +30,7 @@ LONGEST = (
     "tests/crashes/",
     "tests/leaks/",
     "tests/machine/test_machine.py",
-    "tests/faults/test_answers.py",
+    "tests/faults/test_fault_responses.py",
 )
 
 

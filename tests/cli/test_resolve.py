@@ -37,7 +37,7 @@ from machines_mcp.storage.journal import CallContext, Journal, call_context
 from machines_mcp.storage.withdrawals import Destination, Withdrawals
 from tests.support.in_process import used_by_all
 from tests.support.waiting import PATIENCE
-from tests.tools.interrupted import in_doubt, lose, settles_soon
+from tests.tools.interrupted import lose, settles_soon, unresolved_call
 from tests.tools.simulated import Caller, caller
 from tests.tools.test_reconcile_cards import cards, made_elsewhere
 
@@ -338,7 +338,7 @@ async def two_cards(folder: Path) -> AsyncIterator[tuple[Caller, str, dict[str, 
     async with caller(folder) as c:
         await c.approved()
         await lose(c, "/cards", done=True)
-        approval = await in_doubt(c, "create_card", **card)
+        approval = await unresolved_call(c, "create_card", **card)
         await made_elsewhere(c, 700)
         assert "doctor --resolve" in (await c.call("create_card", **card, approval_id=approval))["message"]
         with used_by_all(c.sandbox):
@@ -379,7 +379,7 @@ async def test_what_machines_can_tell_is_not_asked_of_a_person(tmp_path: Path) -
     async with caller(tmp_path) as c:
         await c.approved()
         await lose(c, "/cards", done=True)
-        approval = await in_doubt(c, "create_card", label="Groceries")
+        approval = await unresolved_call(c, "create_card", label="Groceries")
         person = Person([])
         with used_by_all(c.sandbox):
             assert (await asked(embedded(tmp_path), person)).message == resolve.NOTHING

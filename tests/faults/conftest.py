@@ -1,4 +1,4 @@
-"""An upstream on loopback, as the tests of the client have it."""
+"""An upstream on loopback, as in the client tests."""
 
 from __future__ import annotations
 

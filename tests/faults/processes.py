@@ -1,4 +1,4 @@
-"""What a server leaves behind: the processes of its own and of its children, however they came loose."""
+"""What a server leaves behind: its processes and their children, including orphans."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _POLL_SECONDS = 0.05
 
 @dataclass
 class Household:
-    """All that this process has started and that is not of `before`, also what its own starter has left."""
+    """All processes that this process started and that are not in `before`, including orphans."""
 
     before: frozenset[int]
 
     def living(self, word: str = "") -> list[str]:
-        """The command lines with this word of those that run still."""
+        """Return the command lines of running processes that contain this word."""
         processes = psutil.Process().children(recursive=True)
         lines = [_command(process) for process in processes if process.pid not in self.before]
         return [line for line in lines if line is not None and (not word or word in line.split())]
 
     async def empty_by(self, end: float, word: str = "") -> list[str]:
-        """What is left at the moment `end` of `time.monotonic`; returns as soon as there is nothing."""
+        """Return the processes left at `end` (`time.monotonic`). Returns as soon as there are none."""
         while (living := self.living(word)) and time.monotonic() < end:  # noqa: ASYNC110 - an end is no event here
             await anyio.sleep(_POLL_SECONDS)
         return living
 
     def kill(self) -> None:
-        """End all of it."""
+        """Kill all of them."""
         for process in psutil.Process().children(recursive=True):
             if process.pid not in self.before:
                 with suppress(psutil.Error):
@@ -49,7 +49,7 @@ class Household:
 
 @contextmanager
 def household() -> Iterator[Household]:
-    """Processes whose starter dies come to this one instead of going to the first of the system."""
+    """Adopt orphaned descendants, instead of the system's first process."""
     assert sys.platform == "linux"
     _set_subreaper(1)
     found = Household(frozenset(process.pid for process in psutil.Process().children(recursive=True)))
@@ -66,7 +66,7 @@ def _set_subreaper(on: int) -> None:
 
 
 def _command(process: psutil.Process) -> str | None:
-    """None once it has ended, whoever has yet to take note."""
+    """Return None once the process has ended, even before it is reaped."""
     try:
         return None if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline())
     except psutil.Error:
@@ -74,7 +74,7 @@ def _command(process: psutil.Process) -> str | None:
 
 
 def rows(state: Path, query: str, *values: Any) -> list[sqlite3.Row]:
-    """Look into a server's database, as another process does."""
+    """Query a server's database, as another process does."""
     path = state / "embedded" / "state.db"
     if not path.exists():
         return []

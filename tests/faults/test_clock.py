@@ -1,6 +1,6 @@
-"""Clocks that jump by a day: no grant lives longer for it, no call fails or hangs for it, and no token is believed.
+"""Clocks that jump by a day: grants live no longer, calls neither fail nor hang, and expired tokens are replaced.
 
-The limits of a day are in tests/permissions/test_limits.py, the life of a session in tests/partner/test_sessions.py.
+Daily limits are tested in tests/permissions/test_limits.py, session lifetimes in tests/partner/test_sessions.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
-from tests.faults.holding import Holding
+from tests.faults.card_upstream import CardUpstream
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
@@ -30,7 +30,7 @@ from tests.support.waiting import PATIENCE
 pytestmark = pytest.mark.anyio
 
 DAY, YEAR = 86_400.0, 365 * 86_400.0
-# How far a clock may go back before everything stops; a grant can live so much longer, and no more.
+# How far a clock may go back before everything stops. A grant can live this much longer at most.
 TOLERANCE = 300.0
 DEMAND = CallRequest("pay", ActionClass.MONEY, "user-1", "digest-1")
 
@@ -73,9 +73,7 @@ async def runs(guard: Guard, approval_id: str) -> bool:
         pytest.param([-DAY, DAY + GRANT_SECONDS], id="back and on"),
     ],
 )
-async def test_a_grant_is_worth_nothing_after_the_clock_has_jumped(
-    guard: Guard, clock: Clock, jumps: list[float]
-) -> None:
+async def test_grant_is_invalid_after_a_clock_jump(guard: Guard, clock: Clock, jumps: list[float]) -> None:
     approval_id = await granted(guard)
     for jump in jumps:
         clock.advance(jump)
@@ -83,9 +81,7 @@ async def test_a_grant_is_worth_nothing_after_the_clock_has_jumped(
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_no_jumps_make_a_grant_live_longer_than_its_time_and_the_tolerance(
-    guard: Guard, clock: Clock, seed: int
-) -> None:
+async def test_clock_jumps_never_extend_a_grant_beyond_the_tolerance(guard: Guard, clock: Clock, seed: int) -> None:
     choice, lived = random.Random(seed), 0.0  # noqa: S311
     approval_id = await granted(guard)
     for _ in range(12):
@@ -98,10 +94,10 @@ async def test_no_jumps_make_a_grant_live_longer_than_its_time_and_the_tolerance
 
 
 @pytest.mark.parametrize("jump", [-YEAR, -DAY, -1.0, DAY, YEAR], ids=lambda jump: f"{jump:+.0f} s")
-async def test_calls_go_on_after_a_jump_and_a_token_that_has_expired_is_replaced_once(
+async def test_calls_continue_after_a_jump_and_an_expired_token_is_replaced(
     api: Upstream, clock: Clock, jump: float
 ) -> None:
-    held, tokens = Holding(api), set[str]()
+    held, tokens = CardUpstream(api), set[str]()
 
     def under_the_newest_token(answer: Answer) -> Answer:
         async def answer_or_refuse(stream: ByteStream) -> None:
@@ -114,7 +110,7 @@ async def test_calls_go_on_after_a_jump_and_a_token_that_has_expired_is_replaced
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, clock=clock) as client:
         await client.sessions.open("user-1", ["cards.read", "cards.write"])
         clock.advance(jump)
-        api.on("POST", "/cards", under_the_newest_token(held.making()))
+        api.on("POST", "/cards", under_the_newest_token(held.creating()))
         with anyio.fail_after(PATIENCE):
             assert (await client.cards.create("user-1")).card_id == held.cards[0]
     assert len(api.mints) == 2
@@ -122,7 +118,7 @@ async def test_calls_go_on_after_a_jump_and_a_token_that_has_expired_is_replaced
 
 
 @pytest.mark.parametrize("jump", [-YEAR, -DAY, DAY, YEAR], ids=lambda jump: f"{jump:+.0f} s")
-async def test_a_deadline_is_not_moved_by_the_clock(api: Upstream, jump: float) -> None:
+async def test_clock_does_not_move_a_deadline(api: Upstream, jump: float) -> None:
     clock = Clock()
 
     async def jump_and_stall(stream: ByteStream) -> None:
@@ -138,9 +134,9 @@ async def test_a_deadline_is_not_moved_by_the_clock(api: Upstream, jump: float) 
 
 
 @pytest.mark.parametrize("off", [-DAY, DAY], ids=["slow by a day", "fast by a day"])
-async def test_a_date_to_come_back_at_is_bounded_however_wrong_the_clock(api: Upstream, off: float) -> None:
+async def test_retry_after_date_is_bounded_despite_a_wrong_clock(api: Upstream, off: float) -> None:
     clock = Clock(1_735_689_600.0 + off)
-    # A minute after the first of January 2025, as upstream sees it.
+    # One minute after 1 January 2025 by upstream's clock.
     busy = refusal(429, headers={"Retry-After": "Wed, 01 Jan 2025 00:01:00 GMT"})
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, clock=clock) as client:
         await client.sessions.open("user-1", ["cards.read"])

@@ -1,4 +1,4 @@
-"""The faults that matter most, through the real server over stdio, judged by what the simulator holds."""
+"""The most important faults with a server over stdio, judged by the simulator's state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.faults.shop import Shop, shop
+from tests.faults.running_server import RunningServer, running_server
 
 pytestmark = pytest.mark.anyio
 
@@ -16,19 +16,19 @@ LIMIT = {"limit_amount_cents": 1000, "limit_frequency": "per30DayPeriod"}
 
 
 @pytest.fixture(scope="module")
-async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
-    """One server for the module; each test has a user of its own."""
-    async with shop(tmp_path_factory.mktemp("shop")) as found:
+async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+    """Return the module's server. Each test has its own user."""
+    async with running_server(tmp_path_factory.mktemp("server")) as found:
         yield found
 
 
-def again(arguments: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
-    """What the refusal says to call: the first step, with the arguments of the call."""
+def next_call(arguments: dict[str, Any], refusal: dict[str, Any]) -> dict[str, Any]:
+    """Return the call that the error suggests: its first step, with the arguments of the call."""
     return arguments | refusal["next_steps"][0]["arguments"]
 
 
-def is_in_doubt(refusal: dict[str, Any], tool: str) -> bool:
-    """Whether a model can act on it: what is not known, that a repeated call is safe, which, and when."""
+def is_actionable(refusal: dict[str, Any], tool: str) -> bool:
+    """Whether a model can act on it: what is unknown, that a repetition is safe, and when."""
     step = refusal["next_steps"][0]
     return (
         refusal["code"] == "outcome.unknown"
@@ -45,17 +45,17 @@ MADE = {"the answer is lost": "after", "half the answer": "half_body", "wrong ty
 
 
 @pytest.mark.parametrize("kind", MADE.values(), ids=MADE)
-async def test_a_card_that_was_made_unseen_is_found_and_not_made_again(server: Shop, kind: str) -> None:
-    user_id = await server.user()
+async def test_card_created_without_a_response_is_found(server: RunningServer, kind: str) -> None:
+    user_id = await server.new_user()
     arguments = {"user_id": user_id, "label": "unseen", **LIMIT}
     await server.break_next(kind, "POST", "/cards")
     refusal = await server.call("create_card", **arguments)
-    assert is_in_doubt(refusal, "create_card")
-    made = await server.call("create_card", **again(arguments, refusal))
-    (held,) = await server.held(user_id)
+    assert is_actionable(refusal, "create_card")
+    made = await server.call("create_card", **next_call(arguments, refusal))
+    (held,) = await server.upstream_state(user_id)
     assert made["card_id"] == held["cardId"]
-    assert await server.call("create_card", **again(arguments, refusal)) == made
-    assert len(await server.held(user_id)) == 1
+    assert await server.call("create_card", **next_call(arguments, refusal)) == made
+    assert len(await server.upstream_state(user_id)) == 1
 
 
 NOT_MADE: dict[str, dict[str, Any]] = {
@@ -68,50 +68,50 @@ NOT_MADE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.check
 @pytest.mark.parametrize("fault", NOT_MADE.values(), ids=NOT_MADE)
-async def test_a_card_that_was_not_made_is_made_once_when_that_is_certain(server: Shop, fault: dict[str, Any]) -> None:
-    user_id = await server.user()
+async def test_card_not_created_is_created_once_when_certain(server: RunningServer, fault: dict[str, Any]) -> None:
+    user_id = await server.new_user()
     arguments = {"user_id": user_id, "label": "not made", **LIMIT}
     await server.break_next(method="POST", path="/cards", **fault)
     refusal = await server.call("create_card", **arguments)
-    assert is_in_doubt(refusal, "create_card")
-    assert await server.held(user_id) == []
+    assert is_actionable(refusal, "create_card")
+    assert await server.upstream_state(user_id) == []
     for _ in range(3):
-        answer = await server.call("create_card", **again(arguments, refusal))
+        answer = await server.call("create_card", **next_call(arguments, refusal))
         if "card_id" in answer:
             break
         await anyio.sleep(answer["retry_after_seconds"])
-    (held,) = await server.held(user_id)
+    (held,) = await server.upstream_state(user_id)
     assert answer["card_id"] == held["cardId"]
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 418])
-async def test_a_refusal_is_the_answer_and_nothing_is_held(server: Shop, status: int) -> None:
-    user_id = await server.user()
+async def test_rejection_is_returned_and_nothing_is_created(server: RunningServer, status: int) -> None:
+    user_id = await server.new_user()
     await server.break_next("status", "POST", "/cards", status=status)
     refusal = await server.call("create_card", user_id=user_id, **LIMIT)
     assert refusal["code"] != "outcome.unknown"
-    assert await server.held(user_id) == []
+    assert await server.upstream_state(user_id) == []
 
 
 RETRY_AFTER = {"none": {}, "soon": {"retryAfter": 0}}
 
 
 @pytest.mark.parametrize("more", RETRY_AFTER.values(), ids=RETRY_AFTER)
-async def test_a_busy_upstream_is_asked_again_and_makes_one_card(server: Shop, more: dict[str, Any]) -> None:
-    user_id = await server.user()
+async def test_busy_upstream_is_retried_and_creates_one_card(server: RunningServer, more: dict[str, Any]) -> None:
+    user_id = await server.new_user()
     await server.break_next("status", "POST", "/cards", status=429, calls=2, **more)
     made = await server.call("create_card", user_id=user_id, **LIMIT)
-    assert [card["cardId"] for card in await server.held(user_id)] == [made["card_id"]]
+    assert [card["cardId"] for card in await server.upstream_state(user_id)] == [made["card_id"]]
 
 
-async def test_an_upstream_that_is_busy_for_long_is_told_at_once_with_its_time(server: Shop) -> None:
-    user_id = await server.user()
+async def test_long_busy_upstream_is_reported_immediately_with_its_time(server: RunningServer) -> None:
+    user_id = await server.new_user()
     await server.break_next("status", "POST", "/cards", status=429, retryAfter=86_400)
     arguments = {"user_id": user_id, **LIMIT}
     refusal = await server.call("create_card", **arguments)
     assert (refusal["code"], refusal["retry_after_seconds"]) == ("rate.limited", 86_400)
-    made = await server.call("create_card", **again(arguments, refusal))
-    assert [card["cardId"] for card in await server.held(user_id)] == [made["card_id"]]
+    made = await server.call("create_card", **next_call(arguments, refusal))
+    assert [card["cardId"] for card in await server.upstream_state(user_id)] == [made["card_id"]]
 
 
 READS: dict[str, tuple[dict[str, Any], str | None]] = {
@@ -127,18 +127,18 @@ READS: dict[str, tuple[dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize(("fault", "code"), READS.values(), ids=READS)
-async def test_a_read_survives_what_passes_and_names_what_does_not(
-    server: Shop, fault: dict[str, Any], code: str | None
+async def test_read_survives_transient_faults_and_names_others(
+    server: RunningServer, fault: dict[str, Any], code: str | None
 ) -> None:
-    user_id = await server.user()
+    user_id = await server.new_user()
     await server.break_next(method="GET", path="/cards", **fault)
     answer = await server.call("list_cards", user_id=user_id)
     assert answer.get("code") == code
     assert ("cards" in answer) is (code is None)
 
 
-async def test_fifty_calls_at_once_under_tokens_that_have_expired_lose_and_double_nothing(server: Shop) -> None:
-    user_id = await server.user()
+async def test_fifty_calls_with_expired_tokens_lose_and_double_nothing(server: RunningServer) -> None:
+    user_id = await server.new_user()
     await server.call("create_session", user_id=user_id, purpose="cards")
     await server.control("/clock", advanceSeconds=3600)
     wanted: list[tuple[str, dict[str, Any]]] = [("list_cards", {"user_id": user_id})] * 45
@@ -147,7 +147,7 @@ async def test_fifty_calls_at_once_under_tokens_that_have_expired_lose_and_doubl
     assert [answer for answer in answers if "code" in answer] == []
     made = {answer["card_id"] for answer in answers[45:]}
     assert len(made) == 5
-    assert {card["cardId"] for card in await server.held(user_id)} == made
+    assert {card["cardId"] for card in await server.upstream_state(user_id)} == made
 
 
 UNKEYED: dict[str, tuple[str, str, str, dict[str, Any], str]] = {
@@ -157,22 +157,22 @@ UNKEYED: dict[str, tuple[str, str, str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("tool", "method", "path", "more", "becomes"), UNKEYED.values(), ids=UNKEYED)
-async def test_what_has_no_key_is_sent_once_and_read_back(
-    server: Shop, tool: str, method: str, path: str, more: dict[str, Any], becomes: str
+async def test_mutation_without_a_key_is_sent_once_and_read_back(
+    server: RunningServer, tool: str, method: str, path: str, more: dict[str, Any], becomes: str
 ) -> None:
-    user_id = await server.user()
+    user_id = await server.new_user()
     card = await server.call("create_card", user_id=user_id, **LIMIT)
     await server.break_next("after", method, path)
     arguments = {"user_id": user_id, "card_id": card["card_id"], **more}
     refusal = await server.call(tool, **arguments)
     assert refusal["code"] == "outcome.unknown"
-    (held,) = await server.held(user_id)
+    (held,) = await server.upstream_state(user_id)
     assert held["status"] == becomes
-    answer = await server.call(tool, **again(arguments, refusal))
+    answer = await server.call(tool, **next_call(arguments, refusal))
     assert "code" not in answer
-    assert (await server.held(user_id))[0]["status"] == becomes
+    assert (await server.upstream_state(user_id))[0]["status"] == becomes
 
 
-async def test_the_server_that_had_all_of_this_still_answers(server: Shop) -> None:
+async def test_server_still_responds_after_every_fault(server: RunningServer) -> None:
     assert (await server.call("status"))["simulated"] is True
     assert "Traceback" not in server.served.said_on_stderr()

@@ -1,4 +1,4 @@
-"""What upstream can make the client hold: nothing near what it sends."""
+"""Memory: huge upstream responses do not make the client hold much."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from tests.faults import answers, reader
+from tests.faults import fault_responses, memory_reader
 from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http
 from tests.support.waiting import PATIENCE
 
@@ -25,19 +25,19 @@ MEGABYTE = 1024 * 1024
 MOST_GROWN = 32 * MEGABYTE
 
 HUGE: dict[str, tuple[Answer, str]] = {
-    "a gigabyte": (answers.gigabyte, "TooLarge"),
-    "chunks without end": (answers.endless_chunks, "TooLarge"),
-    "gzip, said so": (answers.gzip_bomb(marked=True), "Malformed"),
-    "gzip, not said": (answers.gzip_bomb(marked=False), "Malformed"),
+    "a gigabyte": (fault_responses.gigabyte, "TooLarge"),
+    "chunks without end": (fault_responses.endless_chunks, "TooLarge"),
+    "gzip, said so": (fault_responses.gzip_bomb(marked=True), "Malformed"),
+    "gzip, not said": (fault_responses.gzip_bomb(marked=False), "Malformed"),
     "a refusal of a gigabyte": (
         lambda stream: refused(stream, b"HTTP/1.1 404 X\r\nContent-Length: 1073741824\r\n\r\n"),
         "NotFound",
     ),
-    "headers without end": (answers.header_flood, "ConnectionLost"),
-    "brackets without end": (http(200, answers.with_data(b"[" * (2 * MEGABYTE - 100))), "Malformed"),
-    "lists without end": (http(200, answers.with_data(b'{"cards":[' + b"[]," * 690_000 + b"0]}")), "Malformed"),
-    "lists to the limit": (http(200, answers.with_data(b'{"cards":[' + b"[]," * 49_000 + b"0]}")), "Malformed"),
-    "one long number": (http(200, answers.with_data(b"1" * (2 * MEGABYTE - 100))), "Malformed"),
+    "headers without end": (fault_responses.header_flood, "ConnectionLost"),
+    "brackets without end": (http(200, fault_responses.with_data(b"[" * (2 * MEGABYTE - 100))), "Malformed"),
+    "lists without end": (http(200, fault_responses.with_data(b'{"cards":[' + b"[]," * 690_000 + b"0]}")), "Malformed"),
+    "lists to the limit": (http(200, fault_responses.with_data(b'{"cards":[' + b"[]," * 49_000 + b"0]}")), "Malformed"),
+    "one long number": (http(200, fault_responses.with_data(b"1" * (2 * MEGABYTE - 100))), "Malformed"),
 }
 
 
@@ -48,18 +48,20 @@ async def refused(stream: ByteStream, head: bytes) -> None:
 
 
 async def cost(api: Upstream, reads: int) -> dict[str, Any]:
-    """What reading so often costs a client that is a process of its own."""
-    command = [sys.executable, "-m", "tests.faults.reader", api.base_url, PARTNER_KEY, str(reads)]
+    """Return the cost of this many reads in a separate client process."""
+    command = [sys.executable, "-m", "tests.faults.memory_reader", api.base_url, PARTNER_KEY, str(reads)]
     with anyio.fail_after(PATIENCE):
         done = await anyio.run_process(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2])
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-async def test_what_is_huge_is_neither_held_nor_waited_for(api: Upstream) -> None:
-    # A broken connection under a read is tried again, so that one stands last.
+async def test_huge_response_is_neither_held_nor_waited_for(api: Upstream) -> None:
+    # A read with a broken connection is retried, so that fault comes last.
     script = sorted(HUGE.values(), key=lambda pair: pair[1] == "ConnectionLost")
-    api.on("GET", "/cards", *[good(answers.CARDS)] * reader.WARM_READS, *(answer for answer, _ in script))
+    api.on(
+        "GET", "/cards", *[good(fault_responses.CARDS)] * memory_reader.WARM_READS, *(answer for answer, _ in script)
+    )
     found = await cost(api, len(script))
     assert found["ends"] == [end for _, end in script]
     assert found["grown"] <= MOST_GROWN

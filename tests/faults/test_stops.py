@@ -1,6 +1,6 @@
-"""However a server is ended and whenever: it is gone in time, nothing of it stays, and what it keeps is whole.
+"""However and whenever a server ends, it exits in time, leaves no process, and its data stays consistent.
 
-How it ends with its input, a terminal or a client that does not read is in tests/protocol/test_stdio_end.py.
+Its end by stdin, a terminal or a client that does not read is tested in tests/protocol/test_stdio_end.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import anyio
 import pytest
 
 from tests.faults.processes import Household, household, is_whole, rows
-from tests.faults.shop import Shop, shop
+from tests.faults.running_server import RunningServer, running_server
 from tests.protocol.process import SERVER
 from tests.support.waiting import PATIENCE
 
@@ -32,38 +32,38 @@ pytestmark = [
 ]
 
 END_SECONDS = 6.0
-# What a process may take that sees its server go. The simulator, too, finishes what it answers, for two seconds.
+# Time for other processes that notice the server's exit. The simulator finishes its responses for two seconds.
 FOLLOW_SECONDS = 4.0
 LIMIT = {"limit_frequency": "per30DayPeriod"}
 _PENDING = "SELECT id FROM mutations WHERE state = 'pending'"
 _amounts = itertools.count(1000)
 
-Stop = Callable[[Shop, list[str]], Awaitable[None]]
+Stop = Callable[[RunningServer, list[str]], Awaitable[None]]
 
 
-async def hang_up(served: Shop, numbers: list[str]) -> None:
+async def hang_up(served: RunningServer, numbers: list[str]) -> None:
     await served.served.hang_up()
 
 
-async def cancel_and_hang_up(served: Shop, numbers: list[str]) -> None:
+async def cancel_and_hang_up(served: RunningServer, numbers: list[str]) -> None:
     for number in numbers:
         cancelled = {"method": "notifications/cancelled", "params": {"requestId": number}}
         await served.served.send({"jsonrpc": "2.0"} | cancelled)
     await served.served.hang_up()
 
 
-async def kill(served: Shop, numbers: list[str]) -> None:
+async def kill(served: RunningServer, numbers: list[str]) -> None:
     served.served.process.kill()
 
 
 def send(name: str) -> Stop:
-    async def stop(served: Shop, numbers: list[str]) -> None:
+    async def stop(served: RunningServer, numbers: list[str]) -> None:
         served.served.process.send_signal(getattr(signal, name))
 
     return stop
 
 
-PARENT = ("-m", "tests.faults.parent")
+PARENT = ("-m", "tests.faults.relay_client")
 WAYS: dict[str, Stop] = {
     "end of input": hang_up,
     "cancelled, then end of input": cancel_and_hang_up,
@@ -74,12 +74,12 @@ WAYS: dict[str, Stop] = {
 }
 
 
-# What `make test` tries; all are tried by `make check`.
+# `make test` tries these; `make check` tries all.
 QUICK = ("cancelled, then end of input", "the client is killed")
 
 
 def in_full(quick: tuple[str, ...]) -> list[Any]:
-    """All ways, of which the quick ones are tried each time."""
+    """Return all ways, with all but the quick ones marked for `make check`."""
     return [way if way in quick else pytest.param(way, marks=pytest.mark.check) for way in WAYS]
 
 
@@ -91,14 +91,14 @@ def left() -> Iterator[Household]:
 
 @dataclass
 class Customer:
-    """A user with a card, and a deposit that nobody pays."""
+    """A user with a card and an unpaid deposit."""
 
     user_id: str
     card_id: str
     deposit_id: str
 
     def work(self) -> list[tuple[str, dict[str, Any]]]:
-        """Calls of every kind: some change something, some wait, some have processes of their own."""
+        """Return calls of every kind: some change state, some wait, some start processes."""
         mine = {"user_id": self.user_id}
         cards = [("create_card", mine | LIMIT | {"limit_amount_cents": next(_amounts)}) for _ in range(3)]
         reveals = [("reveal_card", mine | {"card_id": self.card_id, "sink": sink}) for sink in ("none", "page")]
@@ -106,37 +106,39 @@ class Customer:
         return [*reveals, *cards, wait, ("list_cards", mine), ("get_balances", mine)]
 
 
-async def open_shop(served: Shop) -> Customer:
-    user_id = await served.user()
+async def prepare_customer(served: RunningServer) -> Customer:
+    user_id = await served.new_user()
     card = await served.call("create_card", user_id=user_id, limit_amount_cents=999, **LIMIT)
     deposit = await served.call("create_deposit", user_id=user_id, currency="rusd", network="base", amount=5)
     return Customer(user_id, card["card_id"], deposit["deposit_id"])
 
 
-async def ended(way: str, served: Shop, left: Household, numbers: list[str], within: float = END_SECONDS) -> None:
-    """Stop it this way; it must be gone in time, and all of its kind right after."""
+async def ended(
+    way: str, served: RunningServer, left: Household, numbers: list[str], within: float = END_SECONDS
+) -> None:
+    """Stop the server this way. It must exit in time, and its processes right after."""
     await WAYS[way](served, numbers)
     end = time.monotonic() + within
     assert await left.empty_by(end, "serve") == []
     assert await left.empty_by(end + FOLLOW_SECONDS) == []
 
 
-def started(way: str, folder: Path, state: Path) -> AbstractAsyncContextManager[Shop]:
-    return shop(folder, state, command=PARENT if WAYS[way] is kill else SERVER)
+def started(way: str, folder: Path, state: Path) -> AbstractAsyncContextManager[RunningServer]:
+    return running_server(folder, state, command=PARENT if WAYS[way] is kill else SERVER)
 
 
-async def last_words(served: Shop, numbers: list[str]) -> dict[str, dict[str, Any]]:
-    """What it still answered."""
+async def last_words(served: RunningServer, numbers: list[str]) -> dict[str, dict[str, Any]]:
+    """Collect its last responses."""
     with suppress(anyio.EndOfStream):
-        await served.answered(numbers)
+        await served.wait_for(numbers)
     return {number: served.answers[number] for number in numbers if number in served.answers}
 
 
 async def run(way: str, folder: Path, state: Path, customer: Customer, left: Household, pause: float) -> set[str]:
-    """One life of a server that ends in the midst of its work; the cards that it said it had made."""
+    """Run a server that ends amid its work. Return the cards it confirmed."""
     await anyio.Path(folder).mkdir(mode=0o700)
     async with started(way, folder, state) as served:
-        # What it takes to come up is no part of what it may take to end.
+        # The startup time does not count towards the exit time.
         await served.call("status")
         numbers = await served.begin(customer.work())
         await anyio.sleep(pause)
@@ -149,8 +151,8 @@ async def run(way: str, folder: Path, state: Path, customer: Customer, left: Hou
     return {answer["card_id"] for answer in answers if answer.get("limit_amount_cents", 0) >= 1000}
 
 
-async def judge(served: Shop, customer: Customer, said: set[str]) -> None:
-    """No card that was said to be made is missing, and none is there twice."""
+async def judge(served: RunningServer, customer: Customer, said: set[str]) -> None:
+    """Check that no confirmed card is missing or doubled."""
     cards: list[dict[str, Any]] = []
     page: dict[str, Any] = {}
     while not cards or page.get("next_cursor"):
@@ -167,32 +169,32 @@ async def judge(served: Shop, customer: Customer, said: set[str]) -> None:
     [(1, QUICK[1:]), pytest.param(10, tuple(WAYS), marks=pytest.mark.check)],
     ids=["one", "ten of each way"],
 )
-async def test_it_ends_in_time_with_all_that_it_started_and_keeps_no_half_truth(
+async def test_server_exits_in_time_with_its_processes_and_consistent_data(
     tmp_path: Path, left: Household, lives: int, ways: tuple[str, ...]
 ) -> None:
     choice, state = random.Random(lives), tmp_path / "state"  # noqa: S311
-    async with shop(tmp_path, state) as served:
-        customer = await open_shop(served)
+    async with running_server(tmp_path, state) as served:
+        customer = await prepare_customer(served)
         await ended("end of input", served, left, [])
     said: set[str] = set()
     for life, way in itertools.product(range(lives), ways):
         pause = choice.choice((0, 0.3, 1, 2)) * choice.random()
         said |= await run(way, tmp_path / f"{life} {way}", state, customer, left, pause)
-    async with shop(tmp_path, state) as served:
+    async with running_server(tmp_path, state) as served:
         await judge(served, customer, said)
 
 
 @pytest.mark.parametrize("way", in_full(QUICK))
-async def test_it_can_be_ended_before_it_is_up(tmp_path: Path, left: Household, way: str) -> None:
+async def test_server_can_be_stopped_before_it_is_ready(tmp_path: Path, left: Household, way: str) -> None:
     async with started(way, tmp_path, tmp_path / "state") as served:
         await anyio.sleep(0.4 * random.random())  # noqa: S311
-        # How long it takes to come up is the machine's affair.
+        # The startup time depends on the machine.
         await ended(way, served, left, [], within=PATIENCE)
     assert is_whole(tmp_path / "state")
 
 
 async def pending(state: Path) -> list[str]:
-    """The mutations that are on their way, once there is one."""
+    """Return the pending mutations, once there is one."""
     with anyio.fail_after(PATIENCE):
         while not (found := rows(state, _PENDING)):  # noqa: ASYNC110 - another process writes it
             await anyio.sleep(0.02)
@@ -200,10 +202,10 @@ async def pending(state: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("way", in_full(QUICK[:1]))
-async def test_a_mutation_that_was_sent_is_waited_for_and_journaled(tmp_path: Path, left: Household, way: str) -> None:
+async def test_sent_mutation_is_waited_for_and_journaled(tmp_path: Path, left: Household, way: str) -> None:
     state = tmp_path / "state"
     async with started(way, tmp_path, state) as served:
-        customer = await open_shop(served)
+        customer = await prepare_customer(served)
         await served.break_next("delay", "POST", "/cards", delaySeconds=1)
         wanted = {"user_id": customer.user_id, "limit_amount_cents": 1, **LIMIT}
         numbers = await served.begin([("create_card", wanted)])
@@ -211,24 +213,22 @@ async def test_a_mutation_that_was_sent_is_waited_for_and_journaled(tmp_path: Pa
         await ended(way, served, left, numbers)
     ((became, reference),) = rows(state, "SELECT state, reference FROM mutations WHERE id = ?", entry)
     assert became == "done"
-    async with shop(tmp_path, state) as served:
+    async with running_server(tmp_path, state) as served:
         assert reference in {card["cardId"] for card in await held_by(served, customer)}
         assert len(await held_by(served, customer)) == 2
 
 
-async def held_by(served: Shop, customer: Customer) -> list[dict[str, Any]]:
+async def held_by(served: RunningServer, customer: Customer) -> list[dict[str, Any]]:
     await served.call("list_cards", user_id=customer.user_id)
-    return await served.held(customer.user_id)
+    return await served.upstream_state(customer.user_id)
 
 
 @pytest.mark.check
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_mutation_that_is_never_answered_does_not_keep_it_alive(
-    tmp_path: Path, left: Household, way: str
-) -> None:
+async def test_unanswered_mutation_does_not_delay_the_exit_forever(tmp_path: Path, left: Household, way: str) -> None:
     state = tmp_path / "state"
     async with started(way, tmp_path, state) as served:
-        customer = await open_shop(served)
+        customer = await prepare_customer(served)
         await served.break_next("delay", "POST", "/cards", delaySeconds=60)
         numbers = await served.begin([("create_card", {"user_id": customer.user_id, **LIMIT, "limit_amount_cents": 1})])
         (entry,) = await pending(state)
@@ -238,7 +238,7 @@ async def test_a_mutation_that_is_never_answered_does_not_keep_it_alive(
     assert became in ("pending", "unknown")
 
 
-async def test_what_is_left_is_seen(left: Household) -> None:
+async def test_leftover_process_is_detected(left: Household) -> None:
     command = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
     await anyio.run_process([sys.executable, "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     found = await left.empty_by(time.monotonic())

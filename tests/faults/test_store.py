@@ -1,6 +1,6 @@
-"""A state folder that can't be written: what changes something is refused before it is sent, and nothing is lost.
+"""An unwritable state folder: changes are refused before they are sent, and nothing is lost.
 
-tests/storage/test_database.py tests the database alone. Here a real server has the folder, and its simulator another.
+tests/storage/test_database.py tests the database alone. Here a server uses the folder, and its simulator another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.faults.processes import is_whole, rows
-from tests.faults.shop import Shop, shop
+from tests.faults.running_server import RunningServer, running_server
 from tests.sandbox.running import end, first_line
 
 pytestmark = [
@@ -32,7 +32,7 @@ REFUSED = ("state.unavailable", "partner.unavailable")
 
 @contextmanager
 def simulator_beside(state: Path) -> Iterator[None]:
-    """A simulator that keeps its own state elsewhere, and that a server over `state` finds."""
+    """Run a simulator with its state elsewhere, which a server over `state` finds."""
     command = [sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
@@ -45,16 +45,16 @@ def simulator_beside(state: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
-    folder = tmp_path_factory.mktemp("shop")
+async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("server")
     with simulator_beside(folder / "state"):
-        async with shop(folder) as found:
+        async with running_server(folder) as found:
             yield found
 
 
 @contextmanager
-def no_room(served: Shop) -> Iterator[None]:
-    """The server can let no file grow, as on a disk that is full."""
+def no_room(served: RunningServer) -> Iterator[None]:
+    """Prevent the server's files from growing, as on a full disk."""
     process = psutil.Process(served.served.process.pid)
     before = process.rlimit(psutil.RLIMIT_FSIZE)
     process.rlimit(psutil.RLIMIT_FSIZE, (0, before[1]))
@@ -65,15 +65,15 @@ def no_room(served: Shop) -> Iterator[None]:
 
 
 @contextmanager
-def locked(served: Shop) -> Iterator[None]:
-    """Another process writes, and does not come to an end."""
+def locked(served: RunningServer) -> Iterator[None]:
+    """Hold a write lock from another process."""
     with closing(sqlite3.connect(served.state / "embedded" / "state.db", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         yield
         db.execute("ROLLBACK")
 
 
-# A lock is waited for by each call in turn, so one of them will do.
+# Each call in turn waits for the lock, so one call is enough.
 FAULTS = [
     pytest.param(no_room, 4, id="a full disk"),
     pytest.param(locked, 1, id="a lock", marks=pytest.mark.check),
@@ -81,10 +81,10 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "calls"), FAULTS)
-async def test_what_can_not_be_written_down_is_not_done_and_works_again_after(
-    server: Shop, fault: Callable[[Shop], AbstractContextManager[None]], calls: int
+async def test_unrecordable_change_is_refused_and_works_again_later(
+    server: RunningServer, fault: Callable[[RunningServer], AbstractContextManager[None]], calls: int
 ) -> None:
-    user_id = await server.user()
+    user_id = await server.new_user()
     first = await server.call("create_card", user_id=user_id, **LIMIT)
     entries = len(rows(server.state, "SELECT id FROM mutations"))
     with fault(server):
@@ -94,20 +94,20 @@ async def test_what_can_not_be_written_down_is_not_done_and_works_again_after(
         answers = await server.calls([*wanted[:calls], ("list_cards", {"user_id": user_id})])
         assert [answer.get("code") for answer in answers[:-1]] == ["state.unavailable"] * calls
         assert [card["card_id"] for card in answers[-1]["cards"]] == [first["card_id"]]
-        assert [card["status"] for card in await server.held(user_id)] == ["active"]
-        assert await server.held(user_id, "deposits") == []
+        assert [card["status"] for card in await server.upstream_state(user_id)] == ["active"]
+        assert await server.upstream_state(user_id, "deposits") == []
     assert len(rows(server.state, "SELECT id FROM mutations")) == entries
     second = await server.call("create_card", user_id=user_id, **LIMIT)
-    assert {card["cardId"] for card in await server.held(user_id)} == {first["card_id"], second["card_id"]}
+    assert {card["cardId"] for card in await server.upstream_state(user_id)} == {first["card_id"], second["card_id"]}
     assert is_whole(server.state)
 
 
 @contextmanager
 def disk(folder: Path, size: str) -> Iterator[None]:
-    """A disk of its own at `folder`, for those who may make one."""
+    """Mount a separate disk at `folder`, if permitted."""
     folder.mkdir(mode=0o700)
     if os.geteuid() != 0 or _mount("-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)) != 0:
-        pytest.skip("only who administers this machine can make a disk")
+        pytest.skip("mounting a disk requires root")
     try:
         yield
     finally:
@@ -119,7 +119,7 @@ def _mount(*arguments: str) -> int:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no byte free."""
+    """Fill the disk completely."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (65536, 512, 1):
@@ -132,37 +132,37 @@ def fill(folder: Path) -> Path:
 
 
 @pytest.mark.check
-async def test_a_disk_without_a_byte_left_refuses_and_then_goes_on(tmp_path: Path) -> None:
+async def test_full_disk_refuses_changes_and_recovers(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with disk(state, "4m"), simulator_beside(state):
-        async with shop(tmp_path, state) as served:
-            user_id = await served.user()
+        async with running_server(tmp_path, state) as served:
+            user_id = await served.new_user()
             ballast = fill(state)
             answers = await served.calls([("create_card", {"user_id": user_id, **LIMIT})] * 5)
             assert {answer["code"] for answer in answers} == {"state.unavailable"}
-            assert await served.held(user_id) == []
+            assert await served.upstream_state(user_id) == []
             assert (await served.call("list_cards", user_id=user_id))["cards"] == []
             ballast.unlink()
             made = await served.call("create_card", user_id=user_id, **LIMIT)
-            assert [card["cardId"] for card in await served.held(user_id)] == [made["card_id"]]
+            assert [card["cardId"] for card in await served.upstream_state(user_id)] == [made["card_id"]]
         assert is_whole(state)
 
 
 @pytest.mark.check
-async def test_a_disk_that_can_only_be_read_lets_nothing_happen(tmp_path: Path) -> None:
+async def test_read_only_disk_refuses_every_change(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with disk(state, "4m"), simulator_beside(state):
-        async with shop(tmp_path, state) as served:
-            user_id = await served.user()
+        async with running_server(tmp_path, state) as served:
+            user_id = await served.new_user()
             await served.served.hang_up()
             await served.served.ended()
         assert _mount("-o", "remount,ro", str(state)) == 0
         later = tmp_path / "later"
         await anyio.Path(later).mkdir(mode=0o700)
-        async with shop(later, state) as served:
+        async with running_server(later, state) as served:
             answer = await served.call("create_card", user_id=user_id, **LIMIT)
             assert answer["code"] in REFUSED
-            assert await served.held(user_id) == []
-        # To look at the database alone takes more than that.
+            assert await served.upstream_state(user_id) == []
+        # Checking the database requires a writable disk.
         assert _mount("-o", "remount,rw", str(state)) == 0
         assert is_whole(state)

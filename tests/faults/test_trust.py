@@ -1,6 +1,6 @@
-"""Who gets the credentials: the host they are for, over TLS that proves it, and nobody else.
+"""Credentials are sent only to their host, over valid TLS.
 
-An unknown authority and a name that does not fit are in tests/partner/test_endpoint.py, redirects over plain HTTP in
+Unknown authorities and name mismatches are tested in tests/partner/test_endpoint.py, redirects over plain HTTP in
 tests/partner/test_transport.py.
 """
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def no_socket_is_left_to_a_later_test() -> Iterator[None]:
-    """httpcore drops a connection that is given up within its handshake, and leaves it to the garbage collector."""
+    """Collect connections that httpcore abandons during a handshake and leaves to the garbage collector."""
     yield
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         gc.collect()
@@ -42,7 +42,7 @@ HOST = "127.0.0.1"
 
 @pytest.fixture(autouse=True)
 def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repetitions as many as ever, but at once."""
+    """Retry as often as usual, without pauses."""
     monkeypatch.setattr(retries, "_PAUSES", (0.0,) * (retries.ATTEMPTS - 1))
 
 
@@ -52,7 +52,7 @@ def client_of(base_url: str, ca_file: Path) -> PartnerClient:
 
 @asynccontextmanager
 async def trap() -> AsyncIterator[tuple[int, bytearray]]:
-    """A port that listens to whatever comes, and what came."""
+    """Listen on a port and record what arrives."""
     heard = bytearray()
 
     async def listen(stream: ByteStream) -> None:
@@ -64,7 +64,7 @@ async def trap() -> AsyncIterator[tuple[int, bytearray]]:
 
 
 @pytest.mark.parametrize(("since", "until"), [(-DAY, -MINUTES), (HOUR, DAY)], ids=["expired", "not valid yet"])
-async def test_a_certificate_out_of_its_time_gets_no_key(tmp_path: Path, since: timedelta, until: timedelta) -> None:
+async def test_expired_or_future_certificate_gets_no_key(tmp_path: Path, since: timedelta, until: timedelta) -> None:
     authority = Authority(tmp_path)
     async with upstream(authority.server(HOST, since=since, until=until)) as api:
         async with client_of(api.base_url, authority.ca_file) as client:
@@ -74,30 +74,30 @@ async def test_a_certificate_out_of_its_time_gets_no_key(tmp_path: Path, since: 
         assert api.seen == []
 
 
-async def test_a_certificate_that_turns_bad_between_two_calls_gets_no_token(tmp_path: Path) -> None:
+async def test_certificate_that_becomes_invalid_between_calls_gets_no_token(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     async with upstream(authority.server(HOST)) as api, upstream(authority.server("example.com")) as other:
         async with client_of(api.base_url, authority.ca_file) as client:
             await client.sessions.open(USER, ["cards.write"])
-            # The same address leads elsewhere now, as a name does when it is taken over.
+            # The address now leads elsewhere, like a hijacked name.
             client._transport._endpoint.url = other.base_url
             with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable):
                 await client.cards.create(USER)
         assert other.seen == []
 
 
-async def test_a_server_without_tls_gets_no_byte_of_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_server_without_tls_gets_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_CONNECT", 0.3)
     authority = Authority(tmp_path)
     async with trap() as (port, heard), client_of(f"https://{HOST}:{port}/partner/v1", authority.ca_file) as client:
-        # It waits for the other half of a handshake that never comes.
+        # It waits for the rest of a handshake that never comes.
         with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable):
             await client.sessions.open(USER, ["cards.read"])
-    assert not heard or heard[0] == 0x16, "something other than a TLS handshake was sent"
+    assert not heard or heard[0] == 0x16, "only a TLS handshake may be sent"
     assert PARTNER_KEY.encode() not in heard
 
 
-async def test_a_server_with_only_a_version_of_tls_that_is_no_longer_safe_gets_no_key(tmp_path: Path) -> None:
+async def test_server_with_an_obsolete_tls_version_gets_no_key(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     old = authority.server(HOST)
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
@@ -112,7 +112,7 @@ async def test_a_server_with_only_a_version_of_tls_that_is_no_longer_safe_gets_n
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("scheme", ["http", "https"], ids=["to plain HTTP", "to another host"])
-async def test_a_redirect_out_of_tls_takes_no_credential_along(tmp_path: Path, status: int, scheme: str) -> None:
+async def test_redirect_out_of_tls_gets_no_credentials(tmp_path: Path, status: int, scheme: str) -> None:
     authority = Authority(tmp_path)
     async with trap() as (port, heard), upstream(authority.server(HOST)) as api:
         async with client_of(api.base_url, authority.ca_file) as client:
@@ -140,7 +140,7 @@ async def test_a_redirect_out_of_tls_takes_no_credential_along(tmp_path: Path, s
     ],
     ids=lambda headers: next(iter(headers)),
 )
-async def test_no_header_of_an_answer_leads_elsewhere(api: Upstream, headers: dict[str, str]) -> None:
+async def test_response_headers_redirect_nothing(api: Upstream, headers: dict[str, str]) -> None:
     async with trap() as (port, heard):
         named = {name: value.format(port=port) for name, value in headers.items()}
         api.on("GET", "/cards", good({"cards": []}, headers=named))

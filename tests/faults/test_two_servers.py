@@ -1,6 +1,6 @@
-"""Two servers over one folder, both at work: nothing is lost or doubled, and each can end what the other began.
+"""Two servers over one folder: nothing is lost or doubled, and each can finish the other's calls.
 
-What their guards share is in tests/permissions/test_limits.py, what they do with one simulator in tests/journeys.
+Their shared limits are tested in tests/permissions/test_limits.py, their shared simulator in tests/journeys.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import anyio
 import pytest
 
 from tests.faults.processes import is_whole, rows
-from tests.faults.shop import Shop, shop
+from tests.faults.running_server import RunningServer, running_server
 from tests.support.waiting import PATIENCE
 
-# Two servers and a simulator are more than `make test` has room for.
+# Two servers and a simulator take too long for `make test`.
 pytestmark = [pytest.mark.anyio, pytest.mark.check]
 
 _amounts = itertools.count(1000)
@@ -29,16 +29,18 @@ Work = tuple[str, dict[str, Any]]
 Answer = dict[str, Any]
 
 
-def work_of(user_id: str, cards: int) -> list[Work]:
+def calls_of(user_id: str, cards: int) -> list[Work]:
     limits = [{"limit_amount_cents": next(_amounts), "limit_frequency": "per30DayPeriod"} for _ in range(cards)]
     return [("create_card", {"user_id": user_id} | limit) for limit in limits]
 
 
-async def at_once(one: Shop, other: Shop, works: tuple[list[Work], list[Work]]) -> tuple[list[Answer], list[Answer]]:
-    """Each server does its part; their answers."""
+async def at_once(
+    one: RunningServer, other: RunningServer, works: tuple[list[Work], list[Work]]
+) -> tuple[list[Answer], list[Answer]]:
+    """Send each server its calls concurrently and return the responses."""
     answers: dict[int, list[Answer]] = {}
 
-    async def do(number: int, served: Shop) -> None:
+    async def do(number: int, served: RunningServer) -> None:
         answers[number] = await served.calls(works[number])
 
     async with anyio.create_task_group() as tasks:
@@ -48,7 +50,7 @@ async def at_once(one: Shop, other: Shop, works: tuple[list[Work], list[Work]]) 
 
 
 def again(works: list[Work], answers: list[Answer]) -> list[Work]:
-    """The calls that their answers say to repeat."""
+    """Return the calls that the responses say to repeat."""
     return [
         (tool, arguments | answer["next_steps"][0]["arguments"])
         for (tool, arguments), answer in zip(works, answers, strict=True)
@@ -57,56 +59,56 @@ def again(works: list[Work], answers: list[Answer]) -> list[Work]:
 
 
 @pytest.mark.parametrize("cards", [8, 60], ids=["a few", "many"])
-async def test_what_two_servers_do_at_once_is_all_done_once(tmp_path: Path, cards: int) -> None:
+async def test_concurrent_calls_of_two_servers_all_execute_once(tmp_path: Path, cards: int) -> None:
     state = tmp_path / "state"
     for name in ("one", "other"):
         await anyio.Path(tmp_path / name).mkdir(mode=0o700)
-    async with shop(tmp_path / "one", state) as one, shop(tmp_path / "other", state) as other:
-        user_id = await one.user()
+    async with running_server(tmp_path / "one", state) as one, running_server(tmp_path / "other", state) as other:
+        user_id = await one.new_user()
         await one.break_next("after", "POST", "/cards", calls=cards // 2)
-        works = work_of(user_id, cards), work_of(user_id, cards)
+        works = calls_of(user_id, cards), calls_of(user_id, cards)
         first = await at_once(one, other, works)
         made = {answer["card_id"] for answer in itertools.chain(*first) if "card_id" in answer}
         unresolved_calls = [again(*each) for each in zip(works, first, strict=True)]
         assert len(unresolved_calls[0]) + len(unresolved_calls[1]) == cards // 2
-        # What the one doubts the other finds out, and both do at the same time.
+        # Each server reconciles the other's unresolved calls, both at the same time.
         second = await at_once(one, other, (unresolved_calls[1], unresolved_calls[0]))
         third = await at_once(one, other, (unresolved_calls[0], unresolved_calls[1]))
         found = [answer["card_id"] for answer in itertools.chain(*second)]
         assert Counter(found) == Counter(answer["card_id"] for answer in itertools.chain(*third))
         made |= set(found)
-        held = await one.held(user_id)
+        held = await one.upstream_state(user_id)
         assert len(made) == 2 * cards
         assert Counter(card["cardId"] for card in held) == Counter(made)
         assert rows(state, _UNFINISHED)[0][0] == 0
     assert is_whole(state)
 
 
-async def test_one_intent_that_both_are_told_to_run_runs_once(tmp_path: Path) -> None:
+async def test_one_approval_used_by_both_servers_runs_once(tmp_path: Path) -> None:
     state = tmp_path / "state"
     for name in ("one", "other"):
         await anyio.Path(tmp_path / name).mkdir(mode=0o700)
-    async with shop(tmp_path / "one", state) as one, shop(tmp_path / "other", state) as other:
-        user_id = await one.user()
+    async with running_server(tmp_path / "one", state) as one, running_server(tmp_path / "other", state) as other:
+        user_id = await one.new_user()
         await one.break_next("status", "POST", "/cards", status=429, retryAfter=600)
-        works = work_of(user_id, 1)
+        works = calls_of(user_id, 1)
         turned_away = await one.calls(works)
         repeated = again(works, turned_away) * 5
         answers = await at_once(one, other, (repeated, repeated))
-        (held,) = await one.held(user_id)
+        (held,) = await one.upstream_state(user_id)
         made = {answer["card_id"] for answer in itertools.chain(*answers) if "card_id" in answer}
         assert made == {held["cardId"]}
     assert is_whole(state)
 
 
-async def test_what_runs_in_the_one_is_left_to_it_by_the_other(tmp_path: Path) -> None:
+async def test_call_running_in_one_server_is_left_to_it(tmp_path: Path) -> None:
     state = tmp_path / "state"
     for name in ("one", "other"):
         await anyio.Path(tmp_path / name).mkdir(mode=0o700)
-    async with shop(tmp_path / "one", state) as one, shop(tmp_path / "other", state) as other:
-        user_id = await one.user()
+    async with running_server(tmp_path / "one", state) as one, running_server(tmp_path / "other", state) as other:
+        user_id = await one.new_user()
         await one.break_next("delay", "POST", "/cards", delaySeconds=3)
-        ((tool, arguments),) = work_of(user_id, 1)
+        ((tool, arguments),) = calls_of(user_id, 1)
         begun = await one.begin([(tool, arguments)])
         with anyio.fail_after(PATIENCE):
             while not (found := rows(state, _BEGUN)):  # noqa: ASYNC110 - another process writes it
@@ -115,8 +117,8 @@ async def test_what_runs_in_the_one_is_left_to_it_by_the_other(tmp_path: Path) -
         owner = rows(state, _OWNER, named["approval_id"])[0][0]
         meanwhile = await other.calls([(tool, named)] * 3)
         assert rows(state, _OWNER, named["approval_id"])[0][0] == owner
-        await one.answered(begun)
+        await one.wait_for(begun)
         made = one.answers[begun[0]]
         assert {answer.get("card_id", made["card_id"]) for answer in meanwhile} == {made["card_id"]}
         assert await other.call(tool, **named) == made
-        assert [card["cardId"] for card in await one.held(user_id)] == [made["card_id"]]
+        assert [card["cardId"] for card in await one.upstream_state(user_id)] == [made["card_id"]]

@@ -1,4 +1,4 @@
-"""One server per module and era; a user and a person of its own per test."""
+"""One server per module and era; one user and one person per test."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _numbers = itertools.count(1)
 async def shared(
     request: pytest.FixtureRequest, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Agent]:
-    """The module's server in one era."""
+    """Return the module's server in one era."""
     async with agent(tmp_path_factory.mktemp("state"), request.param) as found:
         yield found
 
 
 def fresh(shared: Agent) -> Agent:
-    """Another user of the same server, with a person who says yes and has not been asked."""
+    """Return a new user of the same server, with a person who approves and has not been asked yet."""
     shared.person.answer = "accept"
     shared.person.asked.clear()
     return replace(shared, who=f"user-{next(_numbers)}")
@@ -31,17 +31,17 @@ def fresh(shared: Agent) -> Agent:
 
 @pytest.fixture
 def user(shared: Agent) -> Agent:
-    """A new user of the module's server."""
+    """Return a new user of the module's server."""
     return fresh(shared)
 
 
 @pytest.fixture
 def other(shared: Agent) -> Agent:
-    """A second new user of the same server."""
+    """Return a second new user of the same server."""
     return fresh(shared)
 
 
 @pytest.fixture
 def person(shared: Agent) -> Person:
-    """Who answers the dialogs."""
+    """Return the person who answers the dialogs."""
     return shared.person

@@ -1,7 +1,7 @@
-"""Another user of the same machine, with everything that the operating system lets such a user do.
+"""Another user of the same machine, with every access the operating system gives that user.
 
-Started by root with what to try as JSON on stdin; it loads the package, becomes the other user for good, tries, and
-says what came of each attempt as JSON on stdout. (The interpreter itself may lie where only root can start it.)
+Started by root with the attempts as JSON on stdin. It loads the package, permanently becomes the other user, tries each
+attempt and prints the results as JSON. (The interpreter may be in a folder that only root can read.)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOBODY = 65534
 
 
 def load_all() -> None:
-    """Bring in every module, and what it brings in when it is used, because none can be read later."""
+    """Import every module and its lazy imports, because none can be read later."""
     for found in pkgutil.walk_packages(machines_mcp.__path__, "machines_mcp."):
         if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
@@ -48,7 +48,7 @@ def load_all() -> None:
 
 
 def become(uid: int) -> None:
-    """Give up root, its groups and its way back."""
+    """Drop root, its groups and any way back."""
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
@@ -57,7 +57,7 @@ def become(uid: int) -> None:
 
 
 def tried(attempt: Callable[[], object]) -> str:
-    """What came of it: `done`, or the name of the error."""
+    """Return `done`, or the name of the error."""
     try:
         attempt()
     except (OSError, sqlite3.Error) as error:
@@ -84,7 +84,7 @@ def join(folder: Path) -> None:
 
 
 def grant(database: Path) -> None:
-    """Say yes where the answer is stored."""
+    """Approve directly in the database."""
     db = sqlite3.connect(database, timeout=1)
     try:
         db.execute("UPDATE approvals SET state = 'granted'")
@@ -99,7 +99,7 @@ def look_into(pid: int, name: str) -> None:
 
 
 def post(port: int, path: str, values: dict[str, str]) -> int:
-    """The status of a form sent to the desk, with the headers that a browser at the desk would send."""
+    """Return the status of a form sent to the desk, with a browser's headers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         headers = {
@@ -114,7 +114,7 @@ def post(port: int, path: str, values: dict[str, str]) -> int:
 
 
 def attempts(given: dict[str, Any]) -> dict[str, str]:
-    """Everything but the commands, by what was tried."""
+    """Return every attempt except the commands, with its result."""
     trials: dict[str, Callable[[], object]] = {}
     for path in map(Path, given["files"]):
         for name, act in (("read", read), ("write", write), ("replace", replace)):
@@ -132,7 +132,7 @@ def attempts(given: dict[str, Any]) -> dict[str, str]:
 
 
 def commands(given: dict[str, Any]) -> list[tuple[int, str]]:
-    """What each command line said, and its exit code."""
+    """Return the output and exit code of each command line."""
     results = []
     for line in given["commands"]:
         result = CliRunner().invoke(command, line["arguments"], env=line["env"], input=line.get("input", ""))

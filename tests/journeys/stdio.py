@@ -1,4 +1,4 @@
-"""A real client on a real server process over real stdio, and a person who answers its dialogs."""
+"""A client of a server process over stdio, and a person who answers its dialogs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ERAS: tuple[Era, ...] = ("legacy", "2026-07-28")
 
 
 class ToolError(Exception):
-    """A tool's error, as the object that its text holds."""
+    """A tool's error, as the object in its text."""
 
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__(json.dumps(body))
@@ -42,7 +42,7 @@ class ToolError(Exception):
 
 @dataclass
 class Person:
-    """Says the same to every dialog and remembers what was asked."""
+    """Gives the same answer to every dialog and records the questions."""
 
     answer: Literal["accept", "decline", "cancel"] = "accept"
     asked: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Person:
 
 @dataclass
 class Agent:
-    """Calls tools, for `who` where there is one, and gets their structured results."""
+    """Calls tools, for `who` if given, and returns their structured results."""
 
     client: Client
     person: Person
@@ -77,13 +77,13 @@ class Agent:
         return dict(answer.structured_content)
 
     async def refusal(self, tool: str, **arguments: Any) -> tuple[str, str | None]:
-        """The code and the next tool of the error that the call must end in."""
+        """Return the code and the next tool of the error that the call must give."""
         with pytest.raises(ToolError) as caught:
             await self.call(tool, arguments)
         return caught.value.code, caught.value.next_tool
 
     async def to_funded(self) -> None:
-        """Steps 1 to 9."""
+        """Complete steps 1 to 9."""
         await self.call("create_session", purpose="kyc")
         await self.call("resolve_user")
         await self.call("submit_kyc", applicant())
@@ -93,8 +93,8 @@ class Agent:
 
 
 def server(state_dir: Path, **settings: str) -> StdioServerParameters:
-    """How a client's config starts the server."""
-    # With CI no page is opened in the browser of whoever runs the tests.
+    """Return the command that a client's config uses to start the server."""
+    # With CI set, no page opens in a browser on the test machine.
     env = {"CI": "1", "MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir)} | settings
     return StdioServerParameters(command=sys.executable, args=["-m", "machines_mcp", "serve"], env=env)
 
@@ -103,7 +103,7 @@ def server(state_dir: Path, **settings: str) -> StdioServerParameters:
 async def agent(
     state_dir: Path, era: Era, *, dialog: bool = True, who: str | None = None, **settings: str
 ) -> AsyncIterator[Agent]:
-    """An agent on a server of its own; its client has a dialog or none."""
+    """Return an agent on its own server, with or without a dialog."""
     person = Person()
     transport = stdio_client(server(state_dir, **settings))
     async with Client(transport, mode=era, elicitation_callback=person if dialog else None) as client:
@@ -111,7 +111,7 @@ async def agent(
 
 
 def applicant(last_name: str = "Approved") -> dict[str, Any]:
-    """What an applicant knows about themselves, by the names of the form."""
+    """Return an applicant's data by the form's field names."""
     return {
         "first_name": "Grace",
         "last_name": last_name,

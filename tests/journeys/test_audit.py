@@ -1,4 +1,4 @@
-"""What a real server over real stdio leaves in the audit: rows for a call of each class, and none of its values."""
+"""The audit of a server over stdio: rows for a call of each class, without the call's values."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ WHO = "user-1"
 CANARY = "canary-9f31"
 
 
-class Book:
-    """The audit of a server's state folder, read beside it."""
+class AuditReader:
+    """The audit in a server's state folder, read alongside the server."""
 
     def __init__(self, state: Path) -> None:
         folder = state / "embedded"
@@ -32,7 +32,7 @@ class Book:
         self._read_until = 0
 
     async def fresh(self, count: int) -> list[AuditRow]:
-        """The rows since the last look, once they are this many: those of reads are written in batches."""
+        """Return the rows since the last call, once there are this many. Rows of reads are written in batches."""
         with anyio.fail_after(PATIENCE):
             while len(rows := await self._rows()) < count:
                 await anyio.lowlevel.checkpoint()
@@ -63,8 +63,8 @@ async def refused(server: Agent, tool: str, **arguments: Any) -> str:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_call_of_each_class_leaves_its_rows(tmp_path: Path, era: Era) -> None:
-    book = Book(tmp_path)
+async def test_call_of_each_class_has_its_rows(tmp_path: Path, era: Era) -> None:
+    book = AuditReader(tmp_path)
     async with agent(tmp_path, era, who=WHO) as server:
         await server.call("status")
         assert brief(await book.fresh(1)) == [("call", "status", "read", None, "ok")]
@@ -126,8 +126,8 @@ def granted(tool: str, action_class: str) -> list[tuple[str, str, str, str | Non
     ]
 
 
-async def test_every_call_that_fails_leaves_a_row_that_says_how_and_never_what_it_was_given(tmp_path: Path) -> None:
-    book = Book(tmp_path)
+async def test_failed_calls_have_rows_with_the_error_and_no_arguments(tmp_path: Path) -> None:
+    book = AuditReader(tmp_path)
     async with agent(tmp_path, "2026-07-28", who=WHO) as server:
         assert await refused(server, f"tool_{CANARY}") == "tool.unknown"
         assert [(row.kind, row.tool, row.code) for row in await book.fresh(1)] == [("call", None, "tool.unknown")]
@@ -155,8 +155,8 @@ async def test_every_call_that_fails_leaves_a_row_that_says_how_and_never_what_i
     db.close()
 
 
-async def test_what_the_policy_denies_leaves_a_row(tmp_path: Path) -> None:
-    book = Book(tmp_path)
+async def test_denied_call_has_a_row(tmp_path: Path) -> None:
+    book = AuditReader(tmp_path)
     async with agent(tmp_path, "2026-07-28", who=WHO, MACHINES_READ_ONLY="true") as server:
         assert await refused(server, "create_session", purpose="kyc") == "policy.denied"
         assert [(row.tool, row.action_class, row.code) for row in await book.fresh(1)] == [
@@ -165,17 +165,17 @@ async def test_what_the_policy_denies_leaves_a_row(tmp_path: Path) -> None:
     await book.close()
 
 
-async def test_calls_just_before_the_end_are_in_the_audit(tmp_path: Path) -> None:
+async def test_calls_just_before_the_exit_are_audited(tmp_path: Path) -> None:
     async with agent(tmp_path, "2026-07-28", who=WHO) as server:
         for _ in range(3):
             await server.call("status")
-    book = Book(tmp_path)
+    book = AuditReader(tmp_path)
     assert brief(await book.fresh(1)) == [("call", "status", "read", None, "ok")] * 3
     await book.close()
 
 
-async def test_nothing_is_changed_where_it_can_not_be_put_in_the_audit(tmp_path: Path) -> None:
-    book = Book(tmp_path)
+async def test_nothing_changes_if_it_can_not_be_audited(tmp_path: Path) -> None:
+    book = AuditReader(tmp_path)
     async with agent(tmp_path, "2026-07-28", who=WHO) as server:
         await server.call("status")
         with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:

@@ -1,4 +1,4 @@
-"""A person at the desk of a real server, and an agent whose client has no dialog."""
+"""A person at the desk of a server, and an agent whose client has no dialog."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def at_the_desk(address: str, passphrase: str | None = None) -> AsyncIterator[Browser]:
-    """Somebody with a browser; signed in where that needs the passphrase."""
+    """Return a person with a browser, signed in if the desk requires the passphrase."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         person = Browser(address, http)
         if passphrase is not None:
@@ -35,7 +35,7 @@ async def at_the_desk(address: str, passphrase: str | None = None) -> AsyncItera
 
 
 async def asked(model: Agent, tool: str, **arguments: Any) -> dict[str, Any]:
-    """The refusal that says where a person decides."""
+    """Return the error that says where a person decides."""
     with pytest.raises(ToolError) as caught:
         await model.call(tool, arguments)
     assert caught.value.code == "approval.required", caught.value.body
@@ -43,14 +43,14 @@ async def asked(model: Agent, tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def fill_in(person: Browser, page: str, **more: str) -> None:
-    """Send the identity form."""
+    """Submit the identity form."""
     path = page.removeprefix(person.origin)
     await person.get(path)
     assert (await person.post(path, {**applicant(), "action": "send", **more})).status_code == 303
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_is_approved_at_the_desk_runs_when_it_is_asked_for_again(tmp_path: Path, era: Era) -> None:
+async def test_call_approved_at_the_desk_runs_when_repeated(tmp_path: Path, era: Era) -> None:
     async with agent(tmp_path, era, dialog=False, who="desk-user") as model:
         form = await asked(model, "submit_kyc")
         home = re.sub(r"kyc/.*", "", form["page"])
@@ -72,7 +72,7 @@ async def test_what_is_approved_at_the_desk_runs_when_it_is_asked_for_again(tmp_
             assert (await model.call("list_cards"))["cards"] == []
 
 
-async def test_outside_the_simulator_it_takes_the_passphrase(tmp_path: Path, sandbox: Sandbox) -> None:
+async def test_desk_requires_the_passphrase_outside_the_simulator(tmp_path: Path, sandbox: Sandbox) -> None:
     settings = {
         "MACHINES_ENV": "sandbox",
         "MACHINES_API_URL": sandbox.base_url,
@@ -104,13 +104,13 @@ async def test_outside_the_simulator_it_takes_the_passphrase(tmp_path: Path, san
             assert done["accepted"] is True
 
 
-async def test_two_servers_of_one_folder_have_one_desk_and_it_ends_with_the_first(tmp_path: Path) -> None:
+async def test_two_servers_of_a_folder_share_a_desk_until_the_first_ends(tmp_path: Path) -> None:
     async with agent(tmp_path, "2026-07-28", dialog=False, who="a") as second:
         async with agent(tmp_path, "2026-07-28", dialog=False, who="a") as first:
             form = await asked(first, "submit_kyc")
             other = await asked(second, "submit_kyc")
             assert other["page"] == form["page"]
-        # The first has ended; the second opens one of its own.
+        # The first has ended, so the second opens its own desk.
         moved = await asked(second, "submit_kyc")
         assert moved["approval_id"] == form["approval_id"]
         assert moved["page"] != form["page"]

@@ -1,4 +1,4 @@
-"""Where a person, the policy or the server's own settings stand between a call and its goal."""
+"""Calls that a person, the policy or the server's settings stop before the goal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import mcp_types as types
 import pytest
 
-from tests.journeys.ground import TERMS, Ground, ground
+from tests.journeys.environment import TERMS, Environment, environment
 from tests.journeys.stdio import applicant
-from tests.journeys.walker import Answer, Wait, Walker, Wasted, nobody
+from tests.journeys.walker import Answer, Wait, Walker, WastedCall, no_event
 
 pytestmark = pytest.mark.anyio
 
@@ -31,83 +31,83 @@ per30DayPeriod = 1_000
 
 
 @pytest.fixture(scope="module")
-async def quiet(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
-    """A server whose client has no dialog: a person decides elsewhere."""
-    async with ground(tmp_path_factory.mktemp("quiet"), dialog=False) as found:
+async def quiet(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
+    """Return a server whose client has no dialog, so that a person decides elsewhere."""
+    async with environment(tmp_path_factory.mktemp("quiet"), dialog=False) as found:
         yield found
 
 
 @asynccontextmanager
-async def with_policy(folder: Path) -> AsyncIterator[Ground]:
+async def with_policy(folder: Path) -> AsyncIterator[Environment]:
     policy = folder / "policy.toml"
     policy.write_text(POLICY, encoding="utf-8")
     policy.chmod(0o600)
-    async with ground(folder / "state", MACHINES_POLICY=str(policy)) as g:
+    async with environment(folder / "state", MACHINES_POLICY=str(policy)) as g:
         g.begin()
-        await g.standing()
+        await g.prepare_user()
         yield g
 
 
-def walker(g: Ground, meanwhile: Wait = nobody, **more: Any) -> Walker:
+def walker(g: Environment, meanwhile: Wait = no_event, **more: Any) -> Walker:
     return Walker(g.client, applicant() | CARD | TERMS | {"amount": 100, "user_id": g.user} | more, meanwhile)
 
 
-def says(g: Ground, *, yes: bool) -> Wait:
+def says(g: Environment, *, yes: bool) -> Wait:
     async def decide(answer: Answer) -> None:
-        await g.decides(answer, yes=yes)
+        await g.decide(answer, yes=yes)
 
     return decide
 
 
-async def test_what_waits_for_a_person_goes_on_once_they_approved(quiet: Ground) -> None:
+async def test_pending_call_continues_after_approval(quiet: Environment) -> None:
     quiet.begin()
-    await quiet.standing()
+    await quiet.prepare_user()
     walk = walker(quiet, says(quiet, yes=True))
     await walk.walk("create_card", MADE)
     assert (walk.calls, walk.waits) == (["create_card", "create_card"], 1)
 
 
-async def test_a_call_that_waits_already_is_taken_up_and_not_asked_anew(quiet: Ground) -> None:
+async def test_pending_call_is_continued_without_another_approval(quiet: Environment) -> None:
     quiet.begin()
-    await quiet.standing()
-    waiting = await quiet.asks("create_card", **CARD)
+    await quiet.prepare_user()
+    waiting = await quiet.request_approval("create_card", **CARD)
     walk = walker(quiet)
-    with pytest.raises(Wasted, match="no end"):
-        # Nobody decides, and each answer says to wait for them, under the one id.
+    with pytest.raises(WastedCall, match="no end"):
+        # No one decides, and each response says to wait for them, with the same id.
         await walk.walk("create_card", MADE)
     assert set(walk.calls) == {"create_card"} and walk.waits == len(walk.calls)
-    assert waiting == await quiet.asks("create_card", **CARD)
+    assert waiting == await quiet.request_approval("create_card", **CARD)
 
 
-async def test_a_no_is_an_end(quiet: Ground) -> None:
+async def test_rejection_ends_the_journey(quiet: Environment) -> None:
     quiet.begin()
-    await quiet.standing()
+    await quiet.prepare_user()
     walk = walker(quiet, says(quiet, yes=False))
     answer = await walk.walk("create_card", MADE)
     assert (walk.calls, answer["code"]) == (["create_card", "create_card"], "approval.refused")
     assert "unless they want it" in answer["message"]
 
 
-async def test_an_approval_that_came_too_late_is_asked_for_anew(quiet: Ground) -> None:
+async def test_expired_approval_is_requested_again(quiet: Environment) -> None:
     quiet.begin()
-    await quiet.standing()
-    late = await quiet.asks("create_card", **CARD)
+    await quiet.prepare_user()
+    late = await quiet.request_approval("create_card", **CARD)
     quiet.write("UPDATE approvals SET expires_at = 1 WHERE id = ?", late)
     walk = walker(quiet, says(quiet, yes=True))
     await walk.walk("create_card", MADE, approval_id=late)
     assert (walk.calls, walk.waits) == (["create_card"] * 3, 1)
 
 
-async def test_an_approval_of_other_terms_is_not_used_and_the_new_ones_are_asked_for(quiet: Ground) -> None:
+async def test_approval_of_other_terms_is_not_used(quiet: Environment) -> None:
     quiet.begin()
-    await quiet.standing(funded=True)
-    first = await quiet.asks("create_withdrawal", quote_id=await quiet.quote())
+    await quiet.prepare_user(funded=True)
+    first = await quiet.request_approval("create_withdrawal", quote_id=await quiet.quote())
     walk = walker(quiet, says(quiet, yes=True), quote_id=await quiet.quote())
     answer = await walk.walk("create_withdrawal", {"status": "ready"}, approval_id=first)
     assert (walk.calls, walk.waits, answer["status"]) == (["create_withdrawal"] * 3, 1, "ready")
 
 
-async def test_a_limit_of_the_policy_is_an_end_that_names_it(tmp_path: Path) -> None:
+async def test_policy_limit_ends_the_journey_and_is_named(tmp_path: Path) -> None:
     async with with_policy(tmp_path) as g:
         walk = walker(g)
         answer = await walk.walk("create_card", MADE)
@@ -119,8 +119,8 @@ async def test_a_limit_of_the_policy_is_an_end_that_names_it(tmp_path: Path) -> 
         assert "tell the user" in answer["message"] and g.person.asked == []
 
 
-async def test_a_read_only_server_ends_what_it_does_not_do_and_says_so(tmp_path: Path) -> None:
-    async with ground(tmp_path, MACHINES_READ_ONLY="true") as g:
+async def test_read_only_server_ends_the_journey_with_a_reason(tmp_path: Path) -> None:
+    async with environment(tmp_path, MACHINES_READ_ONLY="true") as g:
         g.begin()
         walk = walker(g)
         answer = await walk.walk("create_card", MADE)
@@ -143,10 +143,10 @@ async def test_a_read_only_server_ends_what_it_does_not_do_and_says_so(tmp_path:
         ("cards", "get_balances", "get_balances status list_cards", "get_kyc_status"),
     ],
 )
-async def test_a_server_that_lacks_the_next_tool_names_it_and_stops(
+async def test_missing_next_tool_is_named_and_ends_the_journey(
     toolsets: str, begins: str, calls: str, absent: str, tmp_path: Path
 ) -> None:
-    async with ground(tmp_path, MACHINES_TOOLSETS=toolsets) as g:
+    async with environment(tmp_path, MACHINES_TOOLSETS=toolsets) as g:
         g.begin()
         walk = walker(g)
         answer = await walk.walk(begins, MADE)
@@ -154,19 +154,19 @@ async def test_a_server_that_lacks_the_next_tool_names_it_and_stops(
         assert absent in answer["message"] and "tell the user" in answer["message"]
 
 
-async def test_a_server_without_funding_goes_from_the_agreements_to_the_card(tmp_path: Path) -> None:
-    async with ground(tmp_path, MACHINES_TOOLSETS="onboarding,cards") as g:
+async def test_server_without_funding_goes_from_agreements_to_the_card(tmp_path: Path) -> None:
+    async with environment(tmp_path, MACHINES_TOOLSETS="onboarding,cards") as g:
         g.begin()
-        await g.standing(agreed=False)
+        await g.prepare_user(agreed=False)
         walk = walker(g)
         await walk.walk("create_card", MADE)
         assert walk.calls == ["create_card", "get_agreements", "accept_agreements", "create_card"]
 
 
-async def test_what_was_refused_three_times_is_paused_and_that_is_an_end(tmp_path: Path) -> None:
-    async with ground(tmp_path) as g:
+async def test_three_rejections_start_a_cooldown_that_ends_the_journey(tmp_path: Path) -> None:
+    async with environment(tmp_path) as g:
         g.begin()
-        await g.standing()
+        await g.prepare_user()
         g.person.answer = "decline"
         ends = []
         for cents in (1, 2, 3, 4):
@@ -178,18 +178,18 @@ async def test_what_was_refused_three_times_is_paused_and_that_is_an_end(tmp_pat
         assert len(g.person.asked) == 3
 
 
-async def test_a_pinned_server_takes_no_other_user_and_is_called_without(tmp_path: Path) -> None:
-    async with ground(tmp_path, MACHINES_USER_ID="pinned") as g:
+async def test_pinned_server_takes_no_user_id(tmp_path: Path) -> None:
+    async with environment(tmp_path, MACHINES_USER_ID="pinned") as g:
         g.begin()
-        await g.standing()
+        await g.prepare_user()
         walk = walker(g)
         del walk.data["user_id"]
         answer = await walk.walk("list_cards", MADE)
         assert walk.calls == ["list_cards", "create_card"] and answer["status"] == "active"
 
 
-async def test_the_walker_sees_a_call_that_brings_nothing_new() -> None:
-    """What would let every test here pass if it were broken."""
+async def test_walker_detects_a_call_without_progress() -> None:
+    """Without this check, every test in this module could pass although the walker is broken."""
 
     class Still:
         async def list_tools(self) -> Any:
@@ -200,5 +200,5 @@ async def test_the_walker_sees_a_call_that_brings_nothing_new() -> None:
             text = '{"next_steps": [{"tool": "look", "arguments": {}}]}'
             return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)
 
-    with pytest.raises(Wasted, match="look once more"):
+    with pytest.raises(WastedCall, match="look once more"):
         await Walker(Still(), {}).walk("look", {"never": True})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The fifteen steps of the Partner API guide, by the SDK's client over stdio, against the simulator over HTTP."""
+"""The fifteen steps of the Partner API guide, with the SDK's client over stdio and the simulator over HTTP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.journeys.stdio import Agent, Person, applicant
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_new_user_gets_a_verified_card_in_fifteen_steps(user: Agent, person: Person) -> None:
+async def test_new_user_gets_a_verified_card_in_fifteen_steps(user: Agent, person: Person) -> None:
     first = await user.call("create_session", purpose="kyc")
     assert first["scopes"] == ["kyc.read", "kyc.write"]
     assert (await user.call("resolve_user"))["kyc_status"] == "not_submitted"
@@ -47,7 +47,7 @@ async def test_a_new_user_gets_a_verified_card_in_fifteen_steps(user: Agent, per
     assert all(str(user.who) in question for question in person.asked)
 
 
-async def test_a_withdrawal_follows_its_quote_after_a_persons_yes(user: Agent, person: Person) -> None:
+async def test_withdrawal_follows_its_quote_after_approval(user: Agent, person: Person) -> None:
     await user.to_funded()
     address = "0x" + "ab" * 20
     terms = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": address}
@@ -59,7 +59,7 @@ async def test_a_withdrawal_follows_its_quote_after_a_persons_yes(user: Agent, p
     assert (await user.call("get_balances"))["spending_power_cents"] == 75_00
 
 
-async def test_cards_are_locked_at_once_and_unlocked_and_closed_after_a_yes(user: Agent, person: Person) -> None:
+async def test_cards_lock_immediately_and_unlock_and_close_after_approval(user: Agent, person: Person) -> None:
     await user.to_funded()
     card = await user.call("create_card")
     person.asked.clear()

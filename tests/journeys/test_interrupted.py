@@ -1,4 +1,4 @@
-"""A server that is killed in the middle of a granted call, the next one over its folder, and what upstream holds."""
+"""A server killed during an approved call, the next one over its folder, and the upstream state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
-# Long enough to be waited for, short enough for a test.
+# Long enough to observe, short enough for a test.
 SETTLE_SECONDS = 0.6
 _CHILD = """
 import os, signal, sys
@@ -55,8 +55,8 @@ APPLICATION = KycApplication(
 CARD = {"label": "Groceries", "limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
 
 
-class House:
-    """A state folder, the upstream of its servers, and a user there who may have cards."""
+class Folder:
+    """A state folder, the upstream of its servers, and a user who may have cards."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
         self.folder = folder
@@ -75,7 +75,7 @@ class House:
 
     @asynccontextmanager
     async def server(self, *, dies_at: str | None = None, era: Era = MODERN) -> AsyncIterator[Served]:
-        """A server over the folder, which may kill itself at a point."""
+        """Run a server over the folder, which may kill itself at a failpoint."""
         command = ("-c", _CHILD.format(settle=SETTLE_SECONDS, point=dies_at))
         settings = {
             "MACHINES_ENV": "sandbox",
@@ -87,7 +87,7 @@ class House:
             yield served
 
     async def granted(self, served: Served, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The call as it is to be repeated, after a person said yes to it."""
+        """Request and approve a call, and return its arguments for the repetition."""
         asked = answered(await served.call(tool, arguments))
         assert asked["code"] == "approval.required", asked
         store = self.store()
@@ -99,7 +99,7 @@ class House:
         return arguments | {"approval_id": asked["approval_id"]}
 
     def store(self) -> Store:
-        """The servers' own."""
+        """Open the servers' database."""
         (database,) = (self.folder / "state").rglob("state.db")
         return Store(database.parent)
 
@@ -109,12 +109,12 @@ class House:
 
 
 def answered(result: dict[str, Any]) -> dict[str, Any]:
-    """The object that a tool's answer carries."""
+    """Return the object in a tool's response."""
     return dict(json.loads(result["content"][0]["text"]))
 
 
 async def killed(served: Served, tool: str, arguments: dict[str, Any]) -> None:
-    """Make a call that its server does not survive."""
+    """Make a call during which the server is killed."""
     with pytest.raises(anyio.EndOfStream):
         await served.call(tool, arguments)
     with anyio.fail_after(PATIENCE):
@@ -123,14 +123,14 @@ async def killed(served: Served, tool: str, arguments: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Sandbox]:
-    """One for this file alone: its tests break answers, and have keys ignored."""
+    """Return a sandbox for this module only, because its tests inject faults and disable keys."""
     with in_thread() as started:
         yield started
 
 
 @pytest.fixture
-async def home(tmp_path: Path, upstream: Sandbox) -> House:
-    found = House(tmp_path, upstream)
+async def home(tmp_path: Path, upstream: Sandbox) -> Folder:
+    found = Folder(tmp_path, upstream)
     await found.control("/keys", honoured=True)
     async with found.partner() as client:
         await client.users.resolve(found.user)
@@ -152,8 +152,8 @@ async def home(tmp_path: Path, upstream: Sandbox) -> House:
         ),
     ],
 )
-async def test_a_card_of_a_server_that_was_killed_is_made_once_and_given_to_the_repeated_call(
-    home: House, point: str, keys: bool, era: Era
+async def test_card_of_a_killed_server_is_created_once_and_returned(
+    home: Folder, point: str, keys: bool, era: Era
 ) -> None:
     await home.control("/keys", honoured=keys)
     async with home.server(dies_at=point, era=era) as served:
@@ -175,8 +175,8 @@ async def test_a_card_of_a_server_that_was_killed_is_made_once_and_given_to_the_
         pytest.param(False, False, marks=pytest.mark.check),
     ],
 )
-async def test_a_card_whose_answer_was_lost_is_made_once_and_given_to_the_repeated_call(
-    home: House, happened: bool, same_server: bool
+async def test_card_with_a_lost_response_is_created_once_and_returned(
+    home: Folder, happened: bool, same_server: bool
 ) -> None:
     async with home.server() as served:
         again = await home.granted(served, "create_card", CARD)
@@ -192,7 +192,7 @@ async def test_a_card_whose_answer_was_lost_is_made_once_and_given_to_the_repeat
     assert [told["card_id"]] == await home.cards()
 
 
-async def test_the_next_server_settles_it_by_itself(home: House) -> None:
+async def test_next_server_reconciles_by_itself(home: Folder) -> None:
     async with home.server(dies_at="request.answered") as served:
         again = await home.granted(served, "create_card", CARD)
         await killed(served, "create_card", again)
@@ -216,12 +216,12 @@ async def test_the_next_server_settles_it_by_itself(home: House) -> None:
     assert await home.cards() == [card_id]
 
 
-async def test_what_the_journal_can_not_hold_reaches_nobody(home: House) -> None:
+async def test_mutation_that_can_not_be_journaled_is_not_sent(home: Folder) -> None:
     async with home.server() as served:
         again = await home.granted(served, "create_card", CARD)
         store = home.store()
         try:
-            # As where the disk is full, for this table alone: what comes before it must not be what refuses.
+            # Like a full disk, but for this table only, so that no earlier write fails.
             refusing = "CREATE TRIGGER full BEFORE INSERT ON mutations BEGIN SELECT raise(FAIL, 'full'); END"
             await store.run(lambda db: db.execute(refusing))
             for arguments in (again, {"currency": "rusd", "network": "base"}):

@@ -1,4 +1,4 @@
-"""The whole journey by `next_steps` alone, over a real process."""
+"""The whole journey by following `next_steps` only, with a server process."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ DATA = applicant() | {"amount": 100, "label": "Books", "limit_amount_cents": 500
 VERIFIED = {"status": "verified"}
 
 
-async def test_next_steps_alone_lead_from_nothing_to_a_verified_card(user: Agent) -> None:
+async def test_next_steps_lead_from_nothing_to_a_verified_card(user: Agent) -> None:
     walker = Walker(user.client, DATA | {"user_id": user.who})
     await walker.walk("status", VERIFIED)
     assert walker.calls == JOURNEY
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_so_they_do_where_the_server_is_pinned_to_one_user(era: Era, tmp_path: Path) -> None:
+async def test_next_steps_lead_to_a_card_on_a_pinned_server(era: Era, tmp_path: Path) -> None:
     async with agent(tmp_path, era, MACHINES_USER_ID="walker") as user:
         walker = Walker(user.client, DATA)
         await walker.walk("status", VERIFIED)
     assert walker.calls == JOURNEY
 
 
-async def test_begun_at_the_wrong_end_they_still_lead_there(user: Agent) -> None:
+async def test_next_steps_lead_to_a_card_from_the_last_call(user: Agent) -> None:
     walker = Walker(user.client, DATA | {"user_id": user.who})
     await walker.walk("create_card", VERIFIED)
     assert walker.calls == ["create_card", "get_kyc_status", *JOURNEY[3:]]

@@ -1,4 +1,4 @@
-"""From every odd state to the goal, or to the right end, by `next_steps` alone and with no wasted call."""
+"""From every unusual state, `next_steps` lead to the goal or to the right end, without a wasted call."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from machines_mcp.tools import reconcile_withdrawals
-from tests.journeys.ground import TERMS, Ground, ground
+from tests.journeys.environment import TERMS, Environment, environment
 from tests.journeys.stdio import ERAS, applicant
 from tests.journeys.walker import Answer, Walker
 
 pytestmark = pytest.mark.anyio
 
-Arrange = Callable[[Ground], Awaitable[dict[str, Any] | None]]
-Then = Callable[[Ground, Answer], Awaitable[None]]
+Arrange = Callable[[Environment], Awaitable[dict[str, Any] | None]]
+Then = Callable[[Environment, Answer], Awaitable[None]]
 Told = Callable[[Answer, dict[str, Any]], None]
 
 CARD = {"label": "Books", "limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
@@ -32,7 +32,7 @@ FROM_AGREEMENTS = f"get_agreements accept_agreements {TO_A_CARD}"
 
 @dataclass(frozen=True)
 class Odd:
-    """A state, the call that meets it, and the calls and the answer that it must come to."""
+    """A state, the first call, and the expected calls and final response."""
 
     name: str
     begins: str
@@ -45,29 +45,29 @@ class Odd:
 
 
 def stands(kyc: str = "approved", **how: bool) -> Arrange:
-    async def arrange(g: Ground) -> None:
-        await g.standing(kyc, **how)
+    async def arrange(g: Environment) -> None:
+        await g.prepare_user(kyc, **how)
 
     return arrange
 
 
-async def nothing_yet(g: Ground) -> None:
+async def nothing_yet(g: Environment) -> None:
     """The user is unknown to Machines."""
 
 
 def breaks(kind: str, method: str = "POST", path: str = "/cards", **how: Any) -> Arrange:
-    """The next calls there go wrong."""
+    """Arm a fault for the next calls."""
 
-    async def arrange(g: Ground) -> None:
-        await g.standing()
+    async def arrange(g: Environment) -> None:
+        await g.prepare_user()
         await g.control("/faults", kind=kind, method=method, path=path, **how)
 
     return arrange
 
 
 def has_card(state: str) -> Arrange:
-    async def arrange(g: Ground) -> dict[str, Any]:
-        await g.standing()
+    async def arrange(g: Environment) -> dict[str, Any]:
+        await g.prepare_user()
         card = await g.card()
         if state == "closed":
             await g.api.cards.delete(g.user, card)
@@ -78,74 +78,74 @@ def has_card(state: str) -> Arrange:
     return arrange
 
 
-async def anothers_card(g: Ground) -> dict[str, Any]:
+async def anothers_card(g: Environment) -> dict[str, Any]:
     found = await has_card("active")(g)
     g.begin()
-    await g.standing()
+    await g.prepare_user()
     return dict(found or {})
 
 
-async def sessions_ended(g: Ground) -> None:
-    await g.standing()
+async def sessions_ended(g: Environment) -> None:
+    await g.prepare_user()
     await g.client.call_tool("list_cards", {"user_id": g.user})
     await g.control("/clock", advanceSeconds=86_400)
 
 
 def quoted(*, funded: bool = True) -> Arrange:
-    async def arrange(g: Ground) -> dict[str, Any]:
-        await g.standing(funded=funded)
+    async def arrange(g: Environment) -> dict[str, Any]:
+        await g.prepare_user(funded=funded)
         return {"quote_id": await g.quote()}
 
     return arrange
 
 
-async def quote_expired(g: Ground) -> dict[str, Any]:
+async def quote_expired(g: Environment) -> dict[str, Any]:
     found = dict(await quoted()(g) or {})
     g.write("UPDATE quotes SET expires_at = 1 WHERE id = ?", found["quote_id"])
     return found
 
 
-async def quote_used(g: Ground) -> dict[str, Any]:
+async def quote_used(g: Environment) -> dict[str, Any]:
     found = dict(await quoted()(g) or {})
     await g.client.call_tool("create_withdrawal", {"user_id": g.user, **found})
     return found
 
 
-async def anothers_quote(g: Ground) -> dict[str, Any]:
+async def anothers_quote(g: Environment) -> dict[str, Any]:
     found = dict(await quoted()(g) or {})
     g.begin()
-    await g.standing(funded=True)
+    await g.prepare_user(funded=True)
     return found
 
 
-async def signature_live(g: Ground) -> dict[str, Any]:
+async def signature_live(g: Environment) -> dict[str, Any]:
     await quote_used(g)
     return {"quote_id": await g.quote()}
 
 
-async def passes(g: Ground, answer: Answer) -> None:
-    """The user does what the check waits for."""
+async def passes(g: Environment, answer: Answer) -> None:
+    """The user completes the check."""
     await g.control("/kyc", userId=g.user, decision="approved")
 
 
-async def recovers(g: Ground, answer: Answer) -> None:
+async def recovers(g: Environment, answer: Answer) -> None:
     await g.control("/faults/clear")
     await g.control("/rate", calls=0)
 
 
-async def executes(g: Ground, answer: Answer) -> None:
-    """The wallet sends what it has a signature for."""
+async def executes(g: Environment, answer: Answer) -> None:
+    """The wallet sends the signed withdrawal."""
     await g.control("/withdrawals", userId=g.user)
 
 
 def within_range(answer: Answer, data: dict[str, Any]) -> None:
-    """The user names another amount when told of the range."""
+    """The user chooses an amount within the reported range."""
     if answer.get("within_range") is False:
         data["amount"] = answer["min_amount"]
 
 
 def mends(field: str, value: Any) -> Told:
-    """The user names another value when told that one does not do."""
+    """The user corrects a rejected value."""
 
     def told(answer: Answer, data: dict[str, Any]) -> None:
         if answer.get("code") == "input.invalid":
@@ -336,10 +336,10 @@ ODD = [
         then=executes,
     ),
 ]  # fmt: skip
-# What is walked over a real process too, in both eras.
+# States that are also walked with a server process, in both eras.
 ON_STDIO = {"KYC denied", "KYC needs_information", "card closed, get_card", "outcome unknown", "quote expired"}
 
-# Long walks that differ from another's in their first steps alone.
+# Long walks that differ from others only in their first steps.
 LONG = {"KYC pending", "KYC manual_review", "KYC needs_verification", "an application there already"}
 
 
@@ -348,20 +348,20 @@ def _marked(odd: Odd) -> Any:
 
 
 @pytest.fixture(scope="module")
-async def here(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
-    async with ground(tmp_path_factory.mktemp("odd")) as found:
+async def here(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
+    async with environment(tmp_path_factory.mktemp("odd")) as found:
         yield found
 
 
 @pytest.fixture(scope="module", params=ERAS)
 async def there(
     request: pytest.FixtureRequest, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Ground]:
-    async with ground(tmp_path_factory.mktemp("odd"), request.param) as found:
+) -> AsyncIterator[Environment]:
+    async with environment(tmp_path_factory.mktemp("odd"), request.param) as found:
         yield found
 
 
-async def walk(g: Ground, odd: Odd, begun: Callable[[], None] = lambda: None) -> None:
+async def walk(g: Environment, odd: Odd, begun: Callable[[], None] = lambda: None) -> None:
     g.begin()
     given = await odd.arrange(g) or {}
     begun()
@@ -381,11 +381,11 @@ async def walk(g: Ground, odd: Odd, begun: Callable[[], None] = lambda: None) ->
 
 
 @pytest.mark.parametrize("odd", [_marked(odd) for odd in ODD])
-async def test_an_odd_state_leads_to_the_goal_or_to_the_right_end(
-    odd: Odd, here: Ground, monkeypatch: pytest.MonkeyPatch
+async def test_unusual_state_leads_to_the_goal_or_the_right_end(
+    odd: Odd, here: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begun() -> None:
-        # What would be polled for a minute is told at once.
+        # Finish polls immediately instead of after a minute.
         if "signature" in odd.name:
             monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
 
@@ -394,5 +394,5 @@ async def test_an_odd_state_leads_to_the_goal_or_to_the_right_end(
 
 @pytest.mark.check
 @pytest.mark.parametrize("odd", [odd for odd in ODD if odd.name in ON_STDIO], ids=lambda odd: odd.name)
-async def test_so_it_does_on_a_real_process_in_both_eras(odd: Odd, there: Ground) -> None:
+async def test_unusual_state_leads_there_with_a_server_process_too(odd: Odd, there: Environment) -> None:
     await walk(there, odd)

@@ -1,4 +1,4 @@
-"""The server as a process: what it writes, how it ends, what it leaves behind."""
+"""The server as a process: its output, its exit, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def call(number: int, tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 class Server:
-    """A server process and a pipe to it."""
+    """A server process with pipes."""
 
     def __init__(self, state: Path, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")}
@@ -81,7 +81,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 def descendants(state: Path) -> list[str]:
-    """Command lines of the processes that work on this state folder."""
+    """Return the command lines of the processes that use this state folder."""
     lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
     return [line for line in lines if str(state) in line]
 
@@ -96,14 +96,14 @@ def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def ready(server: Server) -> None:
-    """A server with its simulator running."""
+    """Wait until the server's simulator runs."""
     server.send(INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"})
     assert server.read()["id"] == 0
     server.send(call(1, "create_session", purpose="kyc"))
     assert server.read()["result"]["structuredContent"]["purpose"] == "kyc"
 
 
-def test_nothing_but_protocol_is_on_stdout_and_nothing_on_stderr(start: Callable[..., Server]) -> None:
+def test_stdout_has_only_protocol_and_stderr_is_empty(start: Callable[..., Server]) -> None:
     server = start()
     ready(server)
     server.send(
@@ -117,7 +117,7 @@ def test_nothing_but_protocol_is_on_stdout_and_nothing_on_stderr(start: Callable
 
 
 @pytest.mark.parametrize("how", ["eof", "SIGTERM", "SIGINT"])
-def test_it_ends_in_time_and_takes_its_simulator_along(how: str, start: Callable[..., Server], tmp_path: Path) -> None:
+def test_server_exits_in_time_with_its_simulator(how: str, start: Callable[..., Server], tmp_path: Path) -> None:
     server = start()
     ready(server)
     assert descendants(tmp_path)
@@ -131,11 +131,11 @@ def test_it_ends_in_time_and_takes_its_simulator_along(how: str, start: Callable
 
 
 @pytest.mark.parametrize("how", ["eof", "SIGTERM", "SIGINT"])
-def test_it_ends_in_time_while_a_call_waits(how: str, start: Callable[..., Server], tmp_path: Path) -> None:
+def test_server_exits_in_time_while_a_call_waits(how: str, start: Callable[..., Server], tmp_path: Path) -> None:
     server = start()
     ready(server)
     server.send(call(2, "get_kyc_status", wait_seconds=50), call(3, "status"))
-    # The KYC of a new user is `not_submitted`, which is no state to wait in; an unknown deposit is none either.
+    # A new user's KYC is `not_submitted`, which can't be waited for, and neither can an unknown deposit.
     answers = {server.read()["id"], server.read()["id"]}
     assert answers == {2, 3}
     server.send(call(4, "reveal_card", card_id="no-such-card"), call(5, "list_deposit_assets"))
@@ -148,16 +148,14 @@ def test_it_ends_in_time_while_a_call_waits(how: str, start: Callable[..., Serve
     assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
 
 
-def test_a_killed_server_leaves_no_simulator(start: Callable[..., Server], tmp_path: Path) -> None:
+def test_killed_server_leaves_no_simulator(start: Callable[..., Server], tmp_path: Path) -> None:
     server = start()
     ready(server)
     server.process.kill()
     assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
 
 
-def test_two_servers_share_one_simulator_and_the_last_takes_it_along(
-    start: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_two_servers_share_a_simulator_until_the_last_exits(start: Callable[..., Server], tmp_path: Path) -> None:
     first, second = start(), start()
     ready(first)
     ready(second)
@@ -170,7 +168,7 @@ def test_two_servers_share_one_simulator_and_the_last_takes_it_along(
     assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
 
 
-def test_stdin_from_the_null_device_ends_it_at_once(start: Callable[..., Server]) -> None:
+def test_null_device_as_stdin_ends_the_server_immediately(start: Callable[..., Server]) -> None:
     server = start(stdin=subprocess.DEVNULL)
     assert server.ended_within(30) == 0
 

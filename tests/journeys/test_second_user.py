@@ -1,4 +1,4 @@
-"""An agent with a shell, under another user id than the server: it reads nothing, changes nothing, approves nothing."""
+"""An agent with a shell, under another user id than the server: it can read, change and approve nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ identity = "ask"
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A folder that the other user can pass through: what protects must be the server's own doing."""
+    """Return a folder that the other user can enter, so that only the server's own protection counts."""
     made = Path(tempfile.mkdtemp(prefix="machines-home-"))
     made.chmod(0o711)
     yield made
@@ -64,7 +64,7 @@ async def set_passphrase(store: Store) -> None:
 
 
 async def second_user(**wanted: Any) -> dict[str, Any]:
-    """What the other user gets done."""
+    """Run the other user's attempts and return their results."""
     given = {"files": [], "folders": [], "processes": [], "databases": [], "commands": [], "posts": []} | wanted
     done = await anyio.run_process(
         [sys.executable, "-m", "tests.journeys.second_user"], input=json.dumps(given).encode(), cwd=ROOT, check=False
@@ -76,7 +76,7 @@ async def second_user(**wanted: Any) -> dict[str, Any]:
 
 
 def all_of(folder: Path) -> dict[str, list[str]]:
-    """Everything that lies in a folder, as what to try."""
+    """Return an attempt for every file in a folder."""
     paths = [folder, *folder.rglob("*")]
     return {
         "files": [str(path) for path in paths if stat.S_ISREG(path.lstat().st_mode)],
@@ -86,10 +86,10 @@ def all_of(folder: Path) -> dict[str, list[str]]:
 
 
 def servers(state: Path) -> list[int]:
-    """The server over this state folder, and what it started."""
+    """Return the server over this state folder, and the processes it started."""
     found = []
     for process in psutil.Process().children(recursive=True):
-        # What another test has started may end between two looks; the server of this one answers until its block ends.
+        # Processes of other tests may end meanwhile; this test's server runs until its block ends.
         with suppress(psutil.NoSuchProcess):
             if process.environ().get("MACHINES_STATE_DIR") == str(state):
                 found += [process.pid, *(child.pid for child in process.children(recursive=True))]
@@ -97,7 +97,7 @@ def servers(state: Path) -> list[int]:
 
 
 def operators_files(home: Path, partner_key: str) -> Path:
-    """The folder of the operator: the partner key and the policy."""
+    """Return the operator's folder with the partner key and the policy."""
     folder = home / "operator"
     folder.mkdir(mode=0o700)
     for name, text in (("policy.toml", POLICY.format(head=folder / "head.json")), ("partner.key", partner_key)):
@@ -125,7 +125,7 @@ async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandb
         before = lying(home)
         assert before > {"state.db", "state.db-wal", "audit.key", "approvals.key", "request-state.key", "desk.json"}
         assert before > {"passphrase.json", "policy.toml", "partner.key", "head.json"}
-        # What they might have heard: the partner key and the passphrase. What they lack is a way in.
+        # The other user may know the partner key and the passphrase, but has no access.
         known = settings | {"MACHINES_PARTNER_KEY": sandbox.partner_key, "MACHINES_STATE_DIR": str(state)}
         outside = {name: "" for name in ("MACHINES_PARTNER_KEY_FILE", "MACHINES_POLICY")}
         own = {"MACHINES_USER_ID": "second-user"}
@@ -150,11 +150,11 @@ async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandb
 
 
 def lying(home: Path) -> set[str]:
-    """What lies in a folder, by name, without what is on its way to replace a file."""
+    """Return a folder's files by name, without temporary files that replace others."""
     return {path.name for path in home.rglob("*") if not re.search(r"\.[0-9a-f]{16}$", path.name)}
 
 
-async def test_the_servers_own_user_can_do_what_the_other_could_not(home: Path) -> None:
+async def test_servers_own_user_can_do_what_the_other_could_not(home: Path) -> None:
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(home / "state")}
     async with agent(home / "state", "2026-07-28", dialog=False) as server:
         with pytest.raises(ToolError) as asked:
@@ -167,15 +167,15 @@ async def test_the_servers_own_user_can_do_what_the_other_could_not(home: Path) 
 
 
 async def command(env: dict[str, str], *arguments: str) -> str:
-    """What a command of the server's own user says."""
+    """Return the output of a command run as the server's own user."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
     line = [sys.executable, "-m", "machines_mcp", *arguments]
     done = await anyio.run_process(line, input=f"{PASSPHRASE}\n".encode(), env=plain | env, cwd=ROOT, check=False)
     return done.stdout.decode()
 
 
-async def test_one_file_that_is_left_open_is_seen(home: Path) -> None:
-    # Without this the test above could be blind.
+async def test_readable_file_is_detected(home: Path) -> None:
+    # Without this test, the one above could pass by mistake.
     folder = home / "state"
     store = Store(folder)
     await set_passphrase(store)
@@ -190,7 +190,7 @@ async def test_one_file_that_is_left_open_is_seen(home: Path) -> None:
     await store.close()
 
 
-async def test_a_folder_that_is_left_open_is_seen(home: Path) -> None:
+async def test_accessible_folder_is_detected(home: Path) -> None:
     folder = home / "state"
     folder.mkdir()
     (folder / "policy.toml").write_text("", encoding="ascii")
@@ -202,7 +202,7 @@ async def test_a_folder_that_is_left_open_is_seen(home: Path) -> None:
 @pytest.mark.skipif(
     any(not path.stat().st_mode & stat.S_IXOTH for path in ROOT.parents), reason="others can't reach this checkout"
 )
-async def test_an_approval_in_a_state_folder_that_is_left_open_is_seen(home: Path) -> None:
+async def test_approval_in_an_accessible_state_folder_is_detected(home: Path) -> None:
     state = home / "state"
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state)}
     async with agent(state, "2026-07-28", dialog=False) as server:

@@ -1,7 +1,7 @@
-"""An automaton that sees nothing but the tools' schemas, what a user would know, and the answers it gets.
+"""An automaton that knows only the tools' schemas, the user's data and the responses.
 
-It follows the first of each answer's `next_steps`. It waits where an answer asks it to, and stops where one leads
-nowhere. A call that it has made before, with nothing done and no wait since, is a wasted one.
+It follows the first of each response's `next_steps`, waits if a response says so, and stops if there is none. Repeating
+a call without a change or a wait in between is a wasted call.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ MOST_CALLS = 20
 _WAITS = ("retry_after_seconds", "poll_after_seconds", "approval_id")
 
 
-class Wasted(AssertionError):
-    """A call that could not bring anything new."""
+class WastedCall(AssertionError):
+    """A call that could not make progress."""
 
 
-async def nobody(answer: Answer) -> None:
-    """Nothing happens while it waits."""
+async def no_event(answer: Answer) -> None:
+    """Let nothing happen during a wait."""
 
 
 @dataclass
 class Walker:
-    """`data` is what the user knows, by the names of arguments; `told` is run with each answer and may add to it.
+    """`data` is the user's knowledge by argument name; `told` runs for each response and may extend it.
 
-    `meanwhile` is run where an answer asks to wait: what the world does then.
+    `meanwhile` runs when a response says to wait, and simulates what happens then.
     """
 
     client: Client
     data: dict[str, Any]
-    meanwhile: Wait = nobody
+    meanwhile: Wait = no_event
     told: Callable[[Answer, dict[str, Any]], None] = lambda answer, data: None
     calls: list[str] = field(default_factory=list)
     waits: int = 0
@@ -52,7 +52,7 @@ class Walker:
     _changes: set[str] = field(default_factory=set)
 
     async def walk(self, tool: str, goal: Mapping[str, Any], **arguments: Any) -> Answer:
-        """The answer that reaches the goal (has all of its values), or leads nowhere."""
+        """Return the response that has all values of the goal or no next step."""
         tools = (await self.client.list_tools()).tools
         self._schemas = {found.name: found.input_schema["properties"] for found in tools}
         self._changes = {found.name for found in tools if not (found.annotations and found.annotations.read_only_hint)}
@@ -67,7 +67,7 @@ class Walker:
                 self.waits += 1
                 self._seen.clear()
                 await self.meanwhile(answer)
-        raise Wasted(f"no end after {self.calls}")
+        raise WastedCall(f"no end after {self.calls}")
 
     async def _take(self, step: Mapping[str, Any]) -> Answer:
         tool = step["tool"]
@@ -77,14 +77,14 @@ class Walker:
         arguments = kept | filled | dict(step["arguments"])
         call = json.dumps([tool, arguments], sort_keys=True)
         if call in self._seen:
-            raise Wasted(f"{tool} once more, after {self.calls}")
+            raise WastedCall(f"{tool} once more, after {self.calls}")
         self._seen.add(call)
         self.calls.append(tool)
         self._arguments = arguments
         with anyio.fail_after(PATIENCE):
             found = await self.client.call_tool(tool, arguments)
         if tool in self._changes and not found.is_error:
-            # What was asked before may be answered otherwise now; only this one is not to be done again.
+            # After a change, earlier calls may give other responses, so only this one must not be repeated.
             self._seen = {call}
         return _body(found)
 

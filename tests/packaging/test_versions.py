@@ -23,7 +23,7 @@ ELSEWHERE = (
     *(f"journeys/test_{name}.py" for name in ("audit", "interrupted", "desk", "gates", "next_steps", "second_user")),
 )
 # A new user gets a card, over stdio, with subprocesses.
-JOURNEY = "test_a_new_user_gets_a_verified_card_in_fifteen_steps"
+JOURNEY = "test_new_user_gets_a_verified_card_in_fifteen_steps"
 MINORS = [11, 12, 13, 14]
 
 

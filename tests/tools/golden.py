@@ -1,6 +1,6 @@
-"""What the client is shown of each tool, kept so that a change of contract is seen in review.
+"""The tool listing as clients receive it, stored so that a contract change shows in review.
 
-`python -m tests.tools.golden` writes `golden/` anew.
+`python -m tests.tools.golden` rewrites `golden/`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).with_name("golden")
 
 
 async def listed(mode: str = "2026-07-28", **settings: str) -> list[dict[str, Any]]:
-    """The tools as a client gets them from an embedded server."""
+    """Return the tools as a client of an embedded server receives them."""
     with tempfile.TemporaryDirectory() as folder:
         chosen = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder} | settings
         async with opened(read_settings(chosen)) as app, Client(app.server(), mode=mode) as client:
@@ -29,12 +29,12 @@ async def listed(mode: str = "2026-07-28", **settings: str) -> list[dict[str, An
 
 
 def text(tool: dict[str, Any]) -> str:
-    """A tool as its file holds it."""
+    """Return a tool in the form of its golden file."""
     return json.dumps(tool, ensure_ascii=False, indent=2) + "\n"
 
 
 def write() -> None:
-    """Make the files what the tools are now."""
+    """Write the current tools to the files."""
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.glob("*.json"):
         path.unlink()

@@ -1,4 +1,4 @@
-"""Calls that lose their answer at the simulator, and what the tests of settling make of them."""
+"""Calls that lose their response at the simulator, for the reconciliation tests."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ import pytest
 from machines_mcp.tools import services
 from tests.tools.simulated import Caller
 
-# Long enough to be seen, short enough to be waited for.
+# Long enough to observe, short enough to wait for.
 SETTLE_SECONDS = 0.6
 
 
 @pytest.fixture
 def settles_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Machines does not show at once did not happen: the simulator works on nothing after its answer."""
+    """Shorten the time after which a missing effect counts as not executed. The simulator never acts after its
+    response."""
     monkeypatch.setattr(services, "RECONCILE_SECONDS", SETTLE_SECONDS)
 
 
 async def lose(c: Caller, path: str, *, done: bool, method: str = "POST") -> None:
-    """The next answer of `path` does not come; `done` says whether what was asked for happens all the same."""
+    """Lose the next response of `path`. `done`: the request takes effect anyway."""
     await c.control("/faults", kind="after" if done else "drop", path=path, method=method, exact=True)
 
 
-async def in_doubt(c: Caller, tool: str, **arguments: Any) -> str:
-    """The approval id of a call whose answer is lost."""
+async def unresolved_call(c: Caller, tool: str, **arguments: Any) -> str:
+    """Make a call whose response is lost, and return its approval id."""
     error = await c.call(tool, **arguments)
     assert (error["code"], error["retryable"]) == ("outcome.unknown", True)
     return str(error["approval_id"])
@@ -37,6 +38,6 @@ async def in_doubt(c: Caller, tool: str, **arguments: Any) -> str:
 
 @contextmanager
 def state(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The database of the server's state folder, written on leaving."""
+    """Open the database of the server's state folder; commit when the block ends."""
     with closing(sqlite3.connect(folder / "embedded" / "state.db")) as db, db:
         yield db

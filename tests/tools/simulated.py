@@ -1,4 +1,4 @@
-"""A client in memory over a simulator in this process, and what the tests call it with."""
+"""An in-memory client over a simulator in this process, and helpers for calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.results import object_text
 
 @dataclass
 class Caller:
-    """Calls tools; an error comes back as its object."""
+    """Calls tools. Errors are returned as their object."""
 
     client: Client
     state_dir: Path
@@ -30,11 +30,11 @@ class Caller:
         return dict(json.loads(object_text(await self.client.call_tool(tool, arguments))))
 
     async def control(self, path: str, /, **body: Any) -> None:
-        """Move the simulator along by its control surface."""
+        """Call the simulator's control API."""
         await self.sandbox.control(path, **body)
 
     async def approved(self) -> None:
-        """A user past KYC and agreements."""
+        """Return a user with approved KYC and accepted agreements."""
         await self.call("submit_kyc", **applicant())
         assert (await self.call("accept_agreements"))["accepted"] is True
 
@@ -50,7 +50,7 @@ async def caller(
     policy: Path | None = None,
     sandbox: InProcessSandbox | None = None,
 ) -> AsyncIterator[Caller]:
-    """A caller for one user, on a simulator of its own or on `sandbox`."""
+    """Return a caller for one user, with a new simulator or with `sandbox`."""
     settings = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)}
     if user_id is not None:
         settings["MACHINES_USER_ID"] = user_id

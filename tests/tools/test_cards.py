@@ -1,4 +1,4 @@
-"""Cards: limits, labels, and what is never among their fields."""
+"""Cards: limits, labels, and the fields they never have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.tools.simulated import caller
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_limit_is_an_amount_and_a_period_or_neither(tmp_path: Path) -> None:
+async def test_limit_needs_both_amount_and_period(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         for half in ({"limit_amount_cents": 100}, {"limit_frequency": "allTime"}):
             error = await c.call("create_card", **half)
@@ -22,7 +22,7 @@ async def test_a_limit_is_an_amount_and_a_period_or_neither(tmp_path: Path) -> N
             assert [fault["field"] for fault in error["fields"]] == ["limit_amount_cents"], cents
 
 
-async def test_labels_come_back_as_they_were_and_never_in_clear_to_the_api(tmp_path: Path) -> None:
+async def test_labels_round_trip_and_reach_the_api_encrypted(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         labels = ["Groceries", "Café ☕ 東京", "x" * 60]
@@ -34,7 +34,7 @@ async def test_labels_come_back_as_they_were_and_never_in_clear_to_the_api(tmp_p
         assert b"Groceries" not in c.sandbox.state.db.serialize()
 
 
-async def test_a_list_goes_on_where_its_page_ended(tmp_path: Path) -> None:
+async def test_list_continues_after_its_page(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         made = {(await c.call("create_card", label=f"card {n}"))["card_id"] for n in range(5)}
@@ -49,7 +49,7 @@ async def test_a_list_goes_on_where_its_page_ended(tmp_path: Path) -> None:
         assert sorted(seen) == sorted(made)
 
 
-async def test_a_repeated_approval_gives_the_first_card_again(tmp_path: Path) -> None:
+async def test_repeated_approved_call_returns_the_first_card(tmp_path: Path) -> None:
     async with caller(tmp_path, answer=None) as c:
         asked = await c.call("submit_kyc", **_kyc())
         assert asked["code"] == "approval.required"
@@ -79,7 +79,7 @@ def _kyc() -> dict[str, str]:
 
 
 async def _grant(folder: Path, approval_id: str) -> None:
-    """As `machines-mcp approve` does it, from outside the server."""
+    """Approve from outside the server, as `machines-mcp approve` does."""
     from machines_mcp.testing import decide
 
     assert await decide({"MACHINES_STATE_DIR": str(folder)}, approval_id) == "granted"

@@ -1,4 +1,4 @@
-"""The contract of `tools/list`: names, schemas, hints, cost. The files under golden/ hold it word for word."""
+"""The contract of `tools/list`: names, schemas, hints and size. The files under golden/ hold the exact text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tools import golden
 
 pytestmark = pytest.mark.anyio
 
-# In the order of the journey, by which a client lists them.
+# In the order of the journey, as clients list them.
 NAMES = [
     "status",
     "create_session",
@@ -56,7 +56,7 @@ CLASSES = {
     "create_card": {ActionClass.MONEY},
     "update_card": {ActionClass.WRITE, ActionClass.MONEY},
     "close_card": {ActionClass.DESTROY},
-    # Sink `none` shows nothing to anybody.
+    # Sink `none` reveals the card to no one.
     "reveal_card": {ActionClass.READ, ActionClass.REVEAL},
 }
 ALL_TOKENS = 8_000
@@ -70,7 +70,7 @@ async def tools() -> list[dict[str, Any]]:
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every schema within a schema; the names of properties are not taken for keywords."""
+    """Yield every schema within a schema. Property names are not treated as keywords."""
     if isinstance(schema, list):
         for item in schema:
             yield from _nodes(item)
@@ -89,40 +89,38 @@ def _tokens(value: Any) -> float:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_tool_is_listed_as_its_golden_file_says(tools: list[dict[str, Any]], name: str) -> None:
+async def test_tool_matches_its_golden_file(tools: list[dict[str, Any]], name: str) -> None:
     (found,) = [tool for tool in tools if tool["name"] == name]
     expected = json.loads((golden.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    assert found == expected, "meant? then: python -m tests.tools.golden"
+    assert found == expected, "if intended, run python -m tests.tools.golden"
     for key in ("inputSchema", "outputSchema"):
         assert list(found[key]["properties"]) == list(expected[key]["properties"])
 
 
-def test_there_is_no_golden_file_of_a_tool_that_is_gone() -> None:
+def test_removed_tools_have_no_golden_file() -> None:
     assert sorted(path.stem for path in golden.FOLDER.iterdir()) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_every_client_is_shown_the_same_in_the_same_order_each_time(
-    tools: list[dict[str, Any]], mode: str
-) -> None:
+async def test_every_client_gets_the_same_list_in_the_same_order(tools: list[dict[str, Any]], mode: str) -> None:
     assert [tool["name"] for tool in tools] == NAMES
     first, second = [await golden.listed(mode) for _ in range(2)]
     assert first == tools
     assert json.dumps(first) == json.dumps(second)
 
 
-def test_every_tool_has_its_class() -> None:
+def test_every_tool_has_an_action_class() -> None:
     declared = {tool.name: set(tool.action_classes) for tool in TOOLS}
     assert declared == {name: CLASSES.get(name, {ActionClass.READ}) for name in NAMES}
 
 
-async def test_the_list_keeps_within_its_cost(tools: list[dict[str, Any]]) -> None:
+async def test_list_stays_within_its_token_budget(tools: list[dict[str, Any]]) -> None:
     assert _tokens({"tools": tools}) <= ALL_TOKENS
     shown = [_tokens({key: tool[key] for key in ("name", "description", "inputSchema")}) for tool in tools]
     assert statistics.median(shown) <= MEDIAN_TOKENS
 
 
-async def test_every_tool_has_a_title_a_description_both_schemas_and_all_four_hints(
+async def test_every_tool_has_title_description_schemas_and_hints(
     tools: list[dict[str, Any]],
 ) -> None:
     for tool in tools:
@@ -135,7 +133,7 @@ async def test_every_tool_has_a_title_a_description_both_schemas_and_all_four_hi
     assert len({tool["title"] for tool in tools}) == len(tools)
 
 
-async def test_hints_agree_with_the_classes(tools: list[dict[str, Any]]) -> None:
+async def test_hints_agree_with_the_action_classes(tools: list[dict[str, Any]]) -> None:
     for tool in tools:
         classes, hints = CLASSES.get(tool["name"], {ActionClass.READ}), tool["annotations"]
         assert hints["readOnlyHint"] is (classes == {ActionClass.READ})
@@ -144,12 +142,12 @@ async def test_hints_agree_with_the_classes(tools: list[dict[str, Any]]) -> None
             assert hints["destructiveHint"]
 
 
-async def test_only_tools_that_can_ask_take_an_approval_id(tools: list[dict[str, Any]]) -> None:
+async def test_only_tools_that_need_approval_take_an_approval_id(tools: list[dict[str, Any]]) -> None:
     asks = {name for name, classes in CLASSES.items() if classes - {ActionClass.READ, ActionClass.WRITE}}
     assert {tool["name"] for tool in tools if "approval_id" in tool["inputSchema"]["properties"]} == asks
 
 
-async def test_schemas_are_valid_and_free_of_what_clients_stumble_over(tools: list[dict[str, Any]]) -> None:
+async def test_schemas_are_valid_and_avoid_known_client_problems(tools: list[dict[str, Any]]) -> None:
     for name, schema in _schemas(tools):
         Draft202012Validator.check_schema(schema)
         assert not {"anyOf", "oneOf", "allOf", "not", "$defs"} & schema.keys(), name
@@ -179,14 +177,14 @@ async def test_arguments_are_flat_closed_and_bounded(tools: list[dict[str, Any]]
                 assert field["type"] == "integer", where
 
 
-async def test_a_pattern_of_a_string_without_a_length_bounds_it_by_itself(tools: list[dict[str, Any]]) -> None:
+async def test_pattern_of_a_string_without_a_length_bounds_it(tools: list[dict[str, Any]]) -> None:
     for tool in tools:
         for name, field in tool["inputSchema"]["properties"].items():
             if field["type"] == "string" and "pattern" in field and "maxLength" not in field:
                 assert not re.search(r"[*+]|\{\d+,\}", field["pattern"]), (tool["name"], name)
 
 
-async def test_a_pinned_server_has_no_user_to_name(tools: list[dict[str, Any]]) -> None:
+async def test_pinned_server_takes_no_user_id(tools: list[dict[str, Any]]) -> None:
     pinned = {tool["name"]: tool for tool in await golden.listed(MACHINES_USER_ID="user-1")}
     for tool in tools:
         given = dict(tool["inputSchema"]["properties"])
@@ -196,7 +194,7 @@ async def test_a_pinned_server_has_no_user_to_name(tools: list[dict[str, Any]]) 
         assert "user_id" not in pinned[tool["name"]]["inputSchema"].get("required", [])
 
 
-async def test_a_read_only_server_lists_what_only_reads() -> None:
+async def test_read_only_server_lists_only_reads() -> None:
     found = {tool["name"] for tool in await golden.listed(MACHINES_READ_ONLY="true")}
     assert found == set(NAMES) - CLASSES.keys() | {"reveal_card"}
 
@@ -210,12 +208,12 @@ async def test_a_read_only_server_lists_what_only_reads() -> None:
         ("cards", ["status", *NAMES[18:]]),
     ],
 )
-async def test_a_toolset_brings_its_part_of_the_journey(toolsets: str, names: list[str]) -> None:
+async def test_toolset_selects_its_part_of_the_journey(toolsets: str, names: list[str]) -> None:
     assert [tool["name"] for tool in await golden.listed(MACHINES_TOOLSETS=toolsets)] == names
 
 
 @pytest.mark.parametrize("simulated", [True, False])
-def test_the_instructions_are_short_and_say_what_is_not_real(tmp_path: Any, simulated: bool) -> None:
+def test_instructions_are_short_and_name_the_simulation(tmp_path: Any, simulated: bool) -> None:
     settings = {"MACHINES_STATE_DIR": str(tmp_path)}
     if not simulated:
         settings |= {
@@ -231,5 +229,5 @@ def test_the_instructions_are_short_and_say_what_is_not_real(tmp_path: Any, simu
     assert set(re.findall(r"\b[a-z]+_[a-z_]+\b", server.instructions)) <= {"next_steps", "approval_id", "_cents"}
 
 
-def test_the_steps_of_the_guide_are_all_there() -> None:
+def test_every_step_of_the_guide_has_a_tool() -> None:
     assert {step for tool in TOOLS for step in tool.steps} == set(range(1, 16))

@@ -1,4 +1,4 @@
-"""Every error of the partner client has its code in the catalogue, and a next step that exists."""
+"""Every partner client error maps to a catalogue code with an existing next step."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def leaves(root: type[PartnerError]) -> set[type[PartnerError]]:
     return {root} if not below else set().union(*(leaves(each) for each in below))
 
 
-def test_every_error_of_the_tree_has_its_expectation() -> None:
+def test_every_error_class_has_an_expectation() -> None:
     assert leaves(PartnerError) <= EXPECTED.keys()
 
 
 @pytest.mark.parametrize(("kind", "code"), EXPECTED.items(), ids=lambda v: getattr(v, "__name__", ""))
-def test_an_error_is_explained_by_its_class(kind: type[PartnerError], code: Code) -> None:
+def test_error_is_mapped_by_its_class(kind: type[PartnerError], code: Code) -> None:
     tool_error = map_error(kind(), BY_NAME["create_card"])
     assert tool_error is not None and tool_error.code is code
     assert all(step.tool in BY_NAME for step in tool_error.next_steps)
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-def test_an_unknown_outcome_is_said_to_be_one_and_where_to_look(tool: object) -> None:
+def test_unknown_outcome_says_where_to_look(tool: object) -> None:
     for kind in EXPECTED:
         tool_error = map_error(kind(outcome_known=False), tool)  # type: ignore[arg-type]
         assert tool_error is not None and tool_error.code is Code.OUTCOME_UNKNOWN
@@ -58,22 +58,22 @@ def test_an_unknown_outcome_is_said_to_be_one_and_where_to_look(tool: object) ->
 
 
 @pytest.mark.parametrize("kind", [errors.RateLimited, errors.ServerError])
-def test_the_time_that_upstream_asks_for_is_told_in_whole_seconds(kind: type[PartnerError]) -> None:
+def test_retry_after_is_reported_in_whole_seconds(kind: type[PartnerError]) -> None:
     tool_error = map_error(kind(retry_after=61.2), BY_NAME["list_cards"])
     assert tool_error is not None and tool_error.payload()["retry_after_seconds"] == 62
 
 
-def test_the_agreements_gate_is_kyc_for_the_agreements_themselves() -> None:
+def test_agreements_precondition_is_kyc_for_the_agreements_themselves() -> None:
     tool_error = map_error(errors.InvalidState(), BY_NAME["get_agreements"])
     assert tool_error is not None and tool_error.code is Code.KYC_NOT_APPROVED
 
 
-def test_a_field_of_the_api_is_named_where_it_is_one_of_ours() -> None:
+def test_api_field_is_named_if_the_tool_has_it() -> None:
     known = map_error(errors.InvalidRequest(field="occupation"), BY_NAME["submit_kyc"])
     assert known is not None and known.code is Code.INPUT_INVALID and known.fields[0].field == "occupation"
     foreign = map_error(errors.InvalidRequest(field="frobnicate"), BY_NAME["submit_kyc"])
     assert foreign is not None and foreign.code is Code.PARTNER_REJECTED and foreign.fields == ()
 
 
-def test_other_exceptions_are_nobodys_business_here() -> None:
+def test_other_exceptions_are_not_mapped() -> None:
     assert map_error(ValueError("x"), BY_NAME["status"]) is None

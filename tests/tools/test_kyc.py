@@ -1,4 +1,4 @@
-"""The identity check's tools."""
+"""The KYC tools."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.tools.simulated import caller
 pytestmark = pytest.mark.anyio
 
 
-async def test_words_find_an_occupations_code(tmp_path: Path) -> None:
+async def test_words_find_an_occupation_code(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         for words, code in (("developer", "15-1132"), ("software DEVELOPERS", "15-1132"), ("49-3023", "49-3023")):
             found = await c.call("get_kyc_requirements", occupation_query=words)
@@ -24,13 +24,13 @@ async def test_words_find_an_occupations_code(tmp_path: Path) -> None:
         assert found["occupations_total"] > 30
 
 
-async def test_a_hyphen_in_a_range_means_the_apis_en_dash(tmp_path: Path) -> None:
+async def test_hyphen_in_a_range_means_the_apis_en_dash(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         data = applicant() | {"annual_salary": "50k-99k", "expected_monthly_volume": "$1k-$5k"}
         assert (await c.call("submit_kyc", **data))["status"] == "approved"
 
 
-async def test_what_the_api_would_refuse_is_named_by_field(tmp_path: Path) -> None:
+async def test_values_the_api_would_reject_are_named_by_field(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         for field, value in (("birth_date", "1990-13-01"), ("occupation", "00-0000"), ("country_of_issue", "ZZZ")):
             error = await c.call("submit_kyc", **applicant() | {field: value})
@@ -40,7 +40,7 @@ async def test_what_the_api_would_refuse_is_named_by_field(tmp_path: Path) -> No
         assert (await c.call("get_kyc_status"))["status"] == "not_submitted"
 
 
-async def test_a_person_is_sent_to_the_hosted_page_and_the_wait_ends_when_they_are_done(tmp_path: Path) -> None:
+async def test_wait_ends_when_the_user_finishes_the_hosted_page(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         handed_in = await c.call("submit_kyc", **applicant("Tester"))
         assert handed_in["status"] == "needs_verification"
@@ -50,7 +50,8 @@ async def test_a_person_is_sent_to_the_hosted_page_and_the_wait_ends_when_they_a
         assert link.startswith("http://127.0.0.1:")
         step = standing["next_steps"][0]
         assert (step["tool"], "verification_link" in step["why"]) == ("get_kyc_status", True)
-        # The outcome of the approved call is stored; the link, which may open the page by itself, is not.
+        # The outcome of the approved call is stored without the link, because the link may open the page without
+        # further checks.
         stored = b"".join(file.read_bytes() for file in (tmp_path / "embedded").glob("state.db*"))
         assert b"needs_verification" in stored
         assert link.rsplit("/", 1)[1].encode() not in stored
@@ -67,7 +68,7 @@ async def test_a_person_is_sent_to_the_hosted_page_and_the_wait_ends_when_they_a
         assert waited[0]["status"] == "approved" and "verification_link" not in waited[0]
 
 
-async def test_a_wait_that_ends_without_a_change_says_so_and_when_to_ask_again(tmp_path: Path) -> None:
+async def test_wait_without_a_change_says_when_to_ask_again(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.call("submit_kyc", **applicant("Tester"))
         waited = await c.call("get_kyc_status", wait_seconds=1)
@@ -75,7 +76,7 @@ async def test_a_wait_that_ends_without_a_change_says_so_and_when_to_ask_again(t
         assert waited["poll_after_seconds"] > 0
 
 
-async def test_every_status_has_its_meaning_and_its_next_step(tmp_path: Path) -> None:
+async def test_every_status_has_a_meaning_and_a_next_step(tmp_path: Path) -> None:
     after = {"approved": "get_agreements"} | dict.fromkeys(("denied", "locked", "canceled"))
     async with caller(tmp_path) as c:
         await c.call("submit_kyc", **applicant("Tester"))

@@ -1,4 +1,4 @@
-"""The identity check whose data a person types in: what the model may give, and how the form's outcome reaches it."""
+"""KYC with data entered by a person: what the model may send, and how it gets the form's outcome."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def policy(folder: Path, *, through: bool, rule: str = "ask") -> str:
 
 
 class Caller:
-    """A client without a dialog; an error comes back as its object."""
+    """A client without a dialog. Errors are returned as their object."""
 
     def __init__(self, client: Client, sandbox: InProcessSandbox) -> None:
         self._client = client
@@ -56,7 +56,7 @@ class Caller:
 
 @asynccontextmanager
 async def calling(folder: Path, **settings: str) -> AsyncIterator[tuple[Caller, Browser]]:
-    """A caller on a simulator in this process, and somebody with a browser."""
+    """Yield a caller on a simulator in this process, and a person with a browser."""
     given = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder), "MACHINES_USER_ID": "tool-user"} | settings
     async with (
         in_process_sandbox() as sandbox,
@@ -67,14 +67,14 @@ async def calling(folder: Path, **settings: str) -> AsyncIterator[tuple[Caller, 
         yield Caller(client, sandbox), Browser("", http)
 
 
-async def send(person: Browser, page: str, values: dict[str, Any]) -> httpx.Response:
-    """Fill the form at this address in, and send it."""
+async def submit_form(person: Browser, page: str, values: dict[str, Any]) -> httpx.Response:
+    """Fill in the form at this address and submit it."""
     person.address, path = re.fullmatch(r"(http://127\.0\.0\.1:\d+)(/kyc/[0-9a-f]{32})", page).groups()  # type: ignore[union-attr]
     await person.get(path)
     return await person.post(path, {**values, "action": "send"})
 
 
-async def test_some_of_the_data_is_refused_and_what_lacks_is_named(tmp_path: Path) -> None:
+async def test_partial_data_is_rejected_and_missing_fields_are_named(tmp_path: Path) -> None:
     async with calling(tmp_path) as (model, _):
         some = {name: applicant()[name] for name in ("first_name", "national_id")}
         error = await model.submit(**some)
@@ -84,33 +84,31 @@ async def test_some_of_the_data_is_refused_and_what_lacks_is_named(tmp_path: Pat
     assert "TEST-1906" not in str(error) and "Grace" not in str(error)
 
 
-async def test_optional_data_alone_is_some_of_the_data(tmp_path: Path) -> None:
+async def test_optional_data_alone_is_partial_data(tmp_path: Path) -> None:
     async with calling(tmp_path) as (model, _):
         assert (await model.submit(phone_number="5550100"))["code"] == "input.invalid"
 
 
 @pytest.mark.parametrize("rule", ["ask", "allow"])
-async def test_without_any_data_the_person_types_it_and_the_repeated_call_gives_the_outcome(
-    tmp_path: Path, rule: str
-) -> None:
+async def test_without_data_a_person_enters_it_and_the_repeated_call_returns(tmp_path: Path, rule: str) -> None:
     chosen = policy(tmp_path, through=True, rule=rule)
     async with calling(tmp_path / "state", MACHINES_POLICY=chosen) as (model, person):
         asked = await model.submit()
         assert (asked["code"], asked["page"] in asked["where"]) == ("approval.required", True)
         waiting = await model.submit(approval_id=asked["approval_id"])
         assert (waiting["code"], waiting["page"]) == ("approval.required", asked["page"])
-        assert (await send(person, asked["page"], applicant() | {"email": "zz"})).status_code == 422
-        assert (await send(person, asked["page"], applicant())).status_code == 303
+        assert (await submit_form(person, asked["page"], applicant() | {"email": "zz"})).status_code == 422
+        assert (await submit_form(person, asked["page"], applicant())).status_code == 303
         done = await model.submit(approval_id=asked["approval_id"])
         assert done["status"] == "approved"
         assert not set(applicant().values()) & set(re.findall(r'"([^"]*)"', json.dumps(done)))
-        # The same id never sends it twice.
+        # The same id never submits it twice.
         assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
-        again = await send(person, asked["page"], applicant())
+        again = await submit_form(person, asked["page"], applicant())
         assert again.status_code in (303, 403)
 
 
-async def test_where_the_policy_keeps_identity_from_the_model_its_values_are_refused_by_name(tmp_path: Path) -> None:
+async def test_identity_values_from_the_model_are_rejected_by_name_if_denied(tmp_path: Path) -> None:
     async with calling(tmp_path / "state", MACHINES_POLICY=policy(tmp_path, through=False)) as (model, person):
         for given in (applicant(), {"national_id": "TEST-1906"}, {"phone_number": "x"}):
             error = await model.submit(**given)
@@ -119,11 +117,11 @@ async def test_where_the_policy_keeps_identity_from_the_model_its_values_are_ref
             assert all("call without it" in fault["rule"] for fault in error["fields"])
             assert "TEST-1906" not in str(error)
         asked = await model.submit()
-        assert (await send(person, asked["page"], applicant())).status_code == 303
+        assert (await submit_form(person, asked["page"], applicant())).status_code == 303
         assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
 
 
-async def test_where_the_policy_keeps_identity_from_the_model_the_schema_has_no_place_for_it(tmp_path: Path) -> None:
+async def test_schema_has_no_identity_fields_if_the_policy_denies_them(tmp_path: Path) -> None:
     (tool,) = [
         tool
         for tool in await golden.listed(MACHINES_POLICY=policy(tmp_path, through=False))
@@ -135,11 +133,11 @@ async def test_where_the_policy_keeps_identity_from_the_model_the_schema_has_no_
     assert open_tool["inputSchema"]["required"] == ["user_id"]
 
 
-async def test_what_machines_does_not_accept_is_mended_in_the_same_form_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_form_rejected_by_machines_is_corrected_without_losing_data(tmp_path: Path) -> None:
     async with calling(tmp_path) as (model, person):
         asked = await model.submit()
-        # Well formed as far as this server's schema goes; Machines knows better.
-        refused = await send(person, asked["page"], applicant() | {"email": "grace@exa_mple.com"})
+        # Well-formed by this server's schema, but rejected by Machines.
+        refused = await submit_form(person, asked["page"], applicant() | {"email": "grace@exa_mple.com"})
         assert refused.status_code == 422
         assert "Email address was not accepted by Machines." in refused.text
         path = "/kyc/" + asked["approval_id"]
@@ -150,12 +148,12 @@ async def test_what_machines_does_not_accept_is_mended_in_the_same_form_and_noth
         assert (await model.submit(approval_id=asked["approval_id"]))["status"] == "approved"
 
 
-async def test_what_machines_can_not_take_right_now_is_sent_again_from_the_same_form(tmp_path: Path) -> None:
+async def test_form_is_resubmitted_when_machines_is_unavailable(tmp_path: Path) -> None:
     async with calling(tmp_path) as (model, person):
         asked = await model.submit()
-        assert (await send(person, asked["page"], {})).status_code == 422
+        assert (await submit_form(person, asked["page"], {})).status_code == 422
         await model.sandbox.control("/faults", kind="status", status=429, path="/kyc/applications", calls=9)
-        failed = await send(person, asked["page"], applicant())
+        failed = await submit_form(person, asked["page"], applicant())
         assert failed.status_code == 422 and "The form was not sent" in failed.text
         await model.sandbox.control("/faults/clear")
         assert (await person.post("/kyc/" + asked["approval_id"], {"action": "send"})).status_code == 303

@@ -1,4 +1,4 @@
-"""What is read as it was meant, what is refused with an example, and what nothing is done to."""
+"""Lenient arguments: which forms are accepted, which are rejected with an example, and which are left unchanged."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def rules(tool: str, arguments: dict[str, Any]) -> dict[str, str]:
         ("submit_kyc", applicant(), "account_purpose", "everyday spend", ["Everyday  Spend"]),
     ],
 )
-def test_what_can_mean_one_thing_only_is_the_same_call_as_its_canonical_form(
+def test_unambiguous_form_equals_its_canonical_form(
     tool: str, rest: dict[str, Any], field: str, canonical: Any, meant: list[Any]
 ) -> None:
     expected = read(tool, rest | {field: canonical})
     for value in meant:
-        # To the byte: an intent is bound to this.
+        # Byte by byte, because the approval is bound to it.
         assert json.dumps(read(tool, rest | {field: value})) == json.dumps(expected), value
 
 
@@ -94,7 +94,7 @@ def test_what_can_mean_one_thing_only_is_the_same_call_as_its_canonical_form(
         ("quote_withdrawal", TERMS, "network", "base", ["on base"]),
     ],
 )  # fmt: skip
-def test_what_could_mean_two_things_is_refused_with_an_example(
+def test_ambiguous_form_is_rejected_with_an_example(
     tool: str, rest: dict[str, Any], field: str, example: str, doubtful: list[Any]
 ) -> None:
     for value in doubtful:
@@ -103,7 +103,7 @@ def test_what_could_mean_two_things_is_refused_with_an_example(
         assert example in fault[1], value
 
 
-def test_a_number_with_another_countrys_code_is_no_number_of_this_one() -> None:
+def test_phone_number_with_another_country_code_is_rejected() -> None:
     data = applicant() | {"phone_country_code": "49", "phone_number": "+1 415 555 0100"}
     assert list(rules("submit_kyc", data)) == ["phone_number"]
 
@@ -121,7 +121,7 @@ def test_a_number_with_another_countrys_code_is_no_number_of_this_one() -> None:
         ("resolve_user", "user_id", [5, " user-1"]),
     ],
 )
-def test_nothing_is_guessed_at_where_money_or_a_person_follows_it(tool: str, field: str, near: list[Any]) -> None:
+def test_money_and_identity_values_are_never_guessed(tool: str, field: str, near: list[Any]) -> None:
     known: dict[str, dict[str, Any]] = {"quote_withdrawal": TERMS, "get_card": CARD}
     rest = known.get(tool, {})
     for value in near:
@@ -129,7 +129,7 @@ def test_nothing_is_guessed_at_where_money_or_a_person_follows_it(tool: str, fie
 
 
 @pytest.mark.parametrize("address", ["0x" + "cD" * 20, "0001234567", "true", "null", "[12]", "{1-2}", "USD-50K"])
-def test_an_address_or_memo_that_looks_like_something_else_goes_on_to_the_letter(address: str) -> None:
+def test_address_or_memo_that_resembles_another_type_is_unchanged(address: str) -> None:
     found = read("quote_withdrawal", TERMS | {"address": address, "extra_id": address})
     assert (found["address"], found["extra_id"]) == (address, address)
 
@@ -140,7 +140,7 @@ async def _types() -> dict[tuple[str, str], Any]:
 
 
 @pytest.mark.anyio
-async def test_the_published_schema_names_the_canonical_type_alone_and_no_example() -> None:
+async def test_published_schema_has_only_the_canonical_type_and_no_example() -> None:
     published = await _types()
     for where, field in published.items():
         assert isinstance(field["type"], str), where
@@ -151,7 +151,7 @@ async def test_the_published_schema_names_the_canonical_type_alone_and_no_exampl
 
 
 @pytest.mark.anyio
-async def test_a_call_in_other_forms_is_the_intent_that_waits_already(tmp_path: Path) -> None:
+async def test_other_forms_of_a_call_match_its_pending_approval(tmp_path: Path) -> None:
     async with caller(tmp_path, answer=None) as c:
         first = await c.call("submit_kyc", **applicant())
         assert first["code"] == "approval.required"

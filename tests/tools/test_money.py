@@ -1,4 +1,4 @@
-"""Deposits, balances, transactions, withdrawals."""
+"""Deposits, balances, transactions and withdrawals."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ADDRESS = "0x" + "ef" * 20
 
 
 async def funded(c: Caller, amount: int = 100) -> None:
-    """A user with this many dollars to spend."""
+    """Return a user with this many dollars to spend."""
     await c.approved()
     deposit = await c.call("create_deposit", currency="rusd", network="base", amount=amount)
     await c.control("/deposits", depositId=deposit["deposit_id"])
 
 
-async def test_a_deposit_out_of_range_is_quoted_with_the_range_and_no_estimate(tmp_path: Path) -> None:
+async def test_deposit_out_of_range_is_quoted_with_the_range_only(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         quote = await c.call("quote_deposit", currency="rusd", network="base", amount=0.000001)
@@ -36,7 +36,7 @@ async def test_a_deposit_out_of_range_is_quoted_with_the_range_and_no_estimate(t
         assert (step["tool"], step["arguments"]) == ("quote_deposit", {"currency": "rusd", "network": "base"})
 
 
-async def test_a_deposit_on_a_network_with_memos_comes_with_one(tmp_path: Path) -> None:
+async def test_deposit_on_a_memo_network_has_a_memo(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         assets = (await c.call("list_deposit_assets", limit=100))["assets"]
@@ -47,7 +47,7 @@ async def test_a_deposit_on_a_network_with_memos_comes_with_one(tmp_path: Path) 
             assert deposit["memo"] and deposit["deposit_address"], currency
 
 
-async def test_a_wait_for_a_deposit_ends_when_it_arrives_and_at_once_when_cancelled(tmp_path: Path) -> None:
+async def test_deposit_wait_ends_on_arrival_and_immediately_on_cancellation(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         deposit = await c.call("create_deposit", currency="rusd", network="base", amount=10)
@@ -60,7 +60,7 @@ async def test_a_wait_for_a_deposit_ends_when_it_arrives_and_at_once_when_cancel
         assert time.monotonic() - begin < 30
 
 
-async def test_spends_are_listed_newest_first_and_page_by_page(tmp_path: Path) -> None:
+async def test_spends_are_listed_newest_first_by_page(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await funded(c)
         card = (await c.call("create_card"))["card_id"]
@@ -75,7 +75,7 @@ async def test_spends_are_listed_newest_first_and_page_by_page(tmp_path: Path) -
         assert (await c.call("get_balances"))["spending_power_cents"] == 94_00
 
 
-async def test_a_withdrawal_out_of_range_is_refused_with_the_range(tmp_path: Path) -> None:
+async def test_withdrawal_out_of_range_is_rejected_with_the_range(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await funded(c)
         terms = {"currency": "rusd", "network": "base", "address": ADDRESS}
@@ -85,7 +85,7 @@ async def test_a_withdrawal_out_of_range_is_refused_with_the_range(tmp_path: Pat
         assert error["fields"][0]["rule"].startswith("must be at least ")
 
 
-async def test_a_memo_where_none_is_taken_is_refused(tmp_path: Path) -> None:
+async def test_memo_for_a_network_without_memos_is_rejected(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await funded(c)
         terms = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS}
@@ -93,7 +93,7 @@ async def test_a_memo_where_none_is_taken_is_refused(tmp_path: Path) -> None:
         assert [f["field"] for f in error["fields"]] == ["extra_id"]
 
 
-async def test_what_is_withdrawn_is_what_was_quoted_whatever_else_the_call_says(tmp_path: Path) -> None:
+async def test_withdrawal_follows_its_quote_regardless_of_other_arguments(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await funded(c)
         terms = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS}
@@ -116,7 +116,7 @@ RATE_LIMITED = {
 }
 
 
-async def test_a_withdrawal_that_was_not_begun_is_repeated_on_its_approval_and_its_quote(tmp_path: Path) -> None:
+async def test_withdrawal_that_did_not_begin_reuses_its_approval_and_quote(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await funded(c)
         quote = await c.call("quote_withdrawal", amount_cents=2500, currency="rusd", network="base", address=ADDRESS)
@@ -131,9 +131,7 @@ async def test_a_withdrawal_that_was_not_begun_is_repeated_on_its_approval_and_i
         assert (await c.call("get_balances"))["spending_power_cents"] == 75_00
 
 
-async def test_a_poll_that_does_not_get_through_does_not_make_a_withdrawal_rejected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_poll_does_not_reject_a_withdrawal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, answers = Withdrawals.create, list[str]()
 
     async def create(self: Withdrawals, *args: Any, **options: Any) -> Withdrawal:

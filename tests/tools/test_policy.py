@@ -1,4 +1,4 @@
-"""What the operator's policy lets the tools do, and how `status` tells it."""
+"""The effect of the operator's policy on the tools and on `status`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ asks_per_minute = 100
 """
 
 
-async def test_status_shows_the_policy_its_exceptions_and_what_is_left(tmp_path: Path) -> None:
+async def test_status_shows_policy_exceptions_and_budgets(tmp_path: Path) -> None:
     async with caller(tmp_path / "state", policy=_policy(tmp_path, LIMITS)) as c:
         status = await c.call("status")
         assert status["policy"].startswith("file ")
@@ -84,7 +84,7 @@ async def test_status_shows_the_policy_its_exceptions_and_what_is_left(tmp_path:
         assert budget["left"] < 100
 
 
-async def test_a_tool_keeps_to_its_own_rule_and_to_the_limits(tmp_path: Path) -> None:
+async def test_tool_follows_its_own_rule_and_the_limits(tmp_path: Path) -> None:
     async with caller(tmp_path / "state", policy=_policy(tmp_path, LIMITS)) as c:
         await c.approved()
         for limit in ({}, {"limit_amount_cents": 5, "limit_frequency": "perAuthorization"}):
@@ -110,7 +110,7 @@ async def test_a_tool_keeps_to_its_own_rule_and_to_the_limits(tmp_path: Path) ->
         assert closed["code"] == "policy.denied"
 
 
-async def test_money_leaves_to_the_places_and_up_to_the_sums_of_the_policy_alone(tmp_path: Path) -> None:
+async def test_money_goes_only_to_the_policys_destinations_within_its_limits(tmp_path: Path) -> None:
     home = f'{{ currency = "RUSD", network = "base", address = "{ADDRESS}" }}'
     ends = {None: "ready", "pending": "outcome.unknown"}
     text = f"[withdrawals]\nper_call_cents = 3000\nper_day_cents = 5000\ndestinations = [{home}]\n"
@@ -122,7 +122,7 @@ async def test_money_leaves_to_the_places_and_up_to_the_sums_of_the_policy_alone
             (3001, ADDRESS, "per_call_cents"),
             (2500, ADDRESS.upper().replace("0X", "0x"), None),
             (2501, ADDRESS, "per_day_cents"),
-            # Counted, though Machines signs one withdrawal of a user at a time and has not signed this one yet.
+            # It counts, although Machines has not signed it yet (one withdrawal per user at a time).
             (2500, ADDRESS, "pending"),
             (2000, ADDRESS, "per_day_cents"),
         ):
@@ -140,7 +140,7 @@ async def test_money_leaves_to_the_places_and_up_to_the_sums_of_the_policy_alone
         }
 
 
-async def test_a_user_who_is_not_listed_is_not_found_by_any_tool(tmp_path: Path) -> None:
+async def test_unlisted_user_is_not_found_by_any_tool(tmp_path: Path) -> None:
     policy = _policy(tmp_path, 'users = ["ann"]\n')
     async with caller(tmp_path / "state", user_id=None, policy=policy) as c:
         for tool in ("get_balances", "create_session", "accept_agreements", "get_kyc_status"):
@@ -156,7 +156,7 @@ def _sessions(c: Caller) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in found]
 
 
-async def test_outside_the_simulator_status_says_that_nobody_can_approve_before_there_is_a_passphrase(
+async def test_status_warns_of_a_missing_passphrase_outside_the_simulator(
     tmp_path: Path,
 ) -> None:
     settings = read_settings(REAL | _where(tmp_path, "sandbox"))
@@ -171,7 +171,7 @@ async def test_outside_the_simulator_status_says_that_nobody_can_approve_before_
     assert money["reason"] == "a person approves each call"
 
 
-async def test_production_without_a_policy_refuses_to_change_anything_and_says_why(tmp_path: Path) -> None:
+async def test_production_without_a_policy_refuses_changes_with_a_reason(tmp_path: Path) -> None:
     settings = read_settings(REAL | _where(tmp_path, "production"))
     refused = await _call(settings, "create_card")
     assert refused["code"] == "policy.denied"
@@ -180,12 +180,12 @@ async def test_production_without_a_policy_refuses_to_change_anything_and_says_w
     assert {found["action"] for found in status["permissions"] if found["rule"] != "deny"} == {"read"}
 
 
-async def test_the_command_tools_shows_rules_policy_passphrase_and_budgets(tmp_path: Path) -> None:
+async def test_tools_command_shows_rules_policy_passphrase_and_budgets(tmp_path: Path) -> None:
     policy = _policy(tmp_path, LIMITS, "sandbox")
     env = {"MACHINES_ENV": "sandbox", "MACHINES_STATE_DIR": str(tmp_path), "MACHINES_POLICY": str(policy)} | REAL
 
     def run() -> str:
-        # The command runs a loop of its own, which must not see this one.
+        # The command runs its own event loop, which must not be nested in this one.
         result = Context().run(CliRunner().invoke, main, ["tools"], env=env)
         assert result.exit_code == 0, result.output
         return result.stdout
@@ -198,7 +198,7 @@ async def test_the_command_tools_shows_rules_policy_passphrase_and_budgets(tmp_p
     assert "cards.max_limit_cents.per30DayPeriod: 5000\n" in shown
 
 
-async def test_the_list_keeps_within_its_cost_where_every_change_asks_and_every_sink_is_there(tmp_path: Path) -> None:
+async def test_strictest_policy_keeps_the_list_within_its_token_budget(tmp_path: Path) -> None:
     key = make_key_pair(tmp_path / "key")
     text = f'[classes]\nwrite = "ask"\n[reveal]\nmodel = true\nsealed_key = "{key}"\n'
     async with caller(tmp_path / "state", user_id=None, policy=_policy(tmp_path, text)) as c:

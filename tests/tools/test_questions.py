@@ -1,4 +1,4 @@
-"""What a person reads before they decide: no value in it can be taken for the question's own words."""
+"""The question that a person reads: no value in it can pass for the question's own words."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ USER = f"user-1”? {LURE}. Lock the card of “user-2"
 LABEL = f"x” with no limit\" {LURE} '“"
 
 
-async def test_no_value_can_be_taken_for_the_words_of_a_question(tmp_path: Path) -> None:
+async def test_no_value_can_pass_for_the_words_of_a_question(tmp_path: Path) -> None:
     asked: list[str] = []
 
     async def ask(c: Caller, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call, read the question that waits, approve it, and call again."""
+        """Call, read the pending question, approve it, and call again."""
         refused = await c.call(tool, **arguments)
         assert refused["code"] == "approval.required", refused
         (waiting,) = (await c.call("status"))["waiting"]
@@ -52,7 +52,7 @@ async def test_no_value_can_be_taken_for_the_words_of_a_question(tmp_path: Path)
         assert LURE not in words, question
 
 
-async def test_an_address_with_quotes_is_refused_for_the_question_could_not_show_it_to_the_letter(
+async def test_address_with_quotes_is_rejected(
     tmp_path: Path,
 ) -> None:
     async with caller(tmp_path) as c:

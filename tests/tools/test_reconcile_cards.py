@@ -1,4 +1,4 @@
-"""A card that was asked for, changed or closed, and the answer was lost: found again, or asked for once more."""
+"""Reconcile cards: a creation, change or closing whose response was lost is found again or repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from machines_mcp.partner import CardLimit
 from machines_mcp.tools import services
-from tests.tools.interrupted import in_doubt, lose, settles_soon, state
+from tests.tools.interrupted import lose, settles_soon, state, unresolved_call
 from tests.tools.simulated import Caller, caller
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(settles_soon.__name__)]
@@ -28,7 +28,7 @@ async def cards(c: Caller) -> list[dict[str, Any]]:
 
 
 async def made_elsewhere(c: Caller, limit_cents: int | None = None, label: str | None = None) -> None:
-    """A card that this server knows nothing of."""
+    """Create a card that this server does not know."""
     async with c.sandbox.client() as client:
         limit = CardLimit(amount_cents=limit_cents, frequency="allTime") if limit_cents else None
         name = await client.encryption.encrypt(USER, label) if label else None
@@ -38,16 +38,16 @@ async def made_elsewhere(c: Caller, limit_cents: int | None = None, label: str |
 @pytest.mark.parametrize("honoured", [True, False], ids=["keys", "no-keys"])
 @pytest.mark.parametrize("done", [True, False], ids=["made", "not-made"])
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: "+".join(card) or "plain")
-async def test_one_card_is_made_whatever_became_of_the_first_request(
+async def test_one_card_is_created_whatever_happened_to_the_request(
     tmp_path: Path, card: dict[str, Any], done: bool, honoured: bool
 ) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
-        # The same again, so that there is another that it could be taken for.
+        # An equal card, which it could be confused with.
         other = (await c.call("create_card", **card))["card_id"]
         await c.control("/keys", honoured=honoured)
         await lose(c, "/cards", done=done)
-        approval = await in_doubt(c, "create_card", **card)
+        approval = await unresolved_call(c, "create_card", **card)
         assert len(await cards(c)) == (2 if done else 1)
         found = await c.call("create_card", **card, approval_id=approval)
         assert found["card_id"] != other
@@ -58,33 +58,33 @@ async def test_one_card_is_made_whatever_became_of_the_first_request(
         assert (await c.call("status"))["unresolved"] == []
 
 
-async def test_a_card_of_a_server_that_died_is_found_by_the_next_one(tmp_path: Path) -> None:
+async def test_card_of_a_killed_server_is_found_by_the_next(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         await lose(c, "/cards", done=True)
-        approval = await in_doubt(c, "create_card")
+        approval = await unresolved_call(c, "create_card")
         async with caller(tmp_path, sandbox=c.sandbox) as later:
             found = await later.call("create_card", approval_id=approval)
         assert [each["card_id"] for each in await cards(c)] == [found["card_id"]]
 
 
-async def test_a_label_finds_its_card_among_others_like_it(tmp_path: Path) -> None:
+async def test_label_identifies_a_card_among_similar_ones(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         await lose(c, "/cards", done=True)
-        approval = await in_doubt(c, "create_card", label="Groceries")
+        approval = await unresolved_call(c, "create_card", label="Groceries")
         await made_elsewhere(c, label="Groceries")
         found = await c.call("create_card", label="Groceries", approval_id=approval)
         assert found["card_id"] == (await cards(c))[1]["card_id"]
         assert len(await cards(c)) == 2
 
 
-async def test_of_two_cards_that_it_could_be_a_person_says_which(tmp_path: Path) -> None:
+async def test_ambiguous_card_needs_a_person(tmp_path: Path) -> None:
     card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
     async with caller(tmp_path) as c:
         await c.approved()
         await lose(c, "/cards", done=True)
-        approval = await in_doubt(c, "create_card", **card)
+        approval = await unresolved_call(c, "create_card", **card)
         await made_elsewhere(c, 700)
         for _ in range(2):
             error = await c.call("create_card", **card, approval_id=approval)
@@ -96,14 +96,14 @@ async def test_of_two_cards_that_it_could_be_a_person_says_which(tmp_path: Path)
         assert "doctor --resolve" in shown["what_to_do"]
 
 
-async def test_a_card_from_before_the_request_is_not_taken_for_it(tmp_path: Path) -> None:
+async def test_card_from_before_the_request_is_not_matched(tmp_path: Path) -> None:
     card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
     async with caller(tmp_path) as c:
         await c.approved()
         await made_elsewhere(c, 700)
         (before,) = await cards(c)
         await lose(c, "/cards", done=False)
-        approval = await in_doubt(c, "create_card", **card)
+        approval = await unresolved_call(c, "create_card", **card)
         with state(tmp_path) as db:
             db.execute("UPDATE mutations SET sent_at = sent_at + 3600 WHERE state = 'unknown'")
         found = await c.call("create_card", **card, approval_id=approval)
@@ -111,7 +111,7 @@ async def test_a_card_from_before_the_request_is_not_taken_for_it(tmp_path: Path
         assert len(await cards(c)) == 2
 
 
-async def test_what_is_not_there_yet_is_neither_sent_again_nor_said_not_to_have_happened(
+async def test_missing_card_is_neither_recreated_nor_denied_too_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "RECONCILE_SECONDS", 3600.0)
@@ -121,7 +121,7 @@ async def test_what_is_not_there_yet_is_neither_sent_again_nor_said_not_to_have_
         await lose(c, "/cards", done=False)
         await lose(c, f"/cards/{card}", done=False, method="DELETE")
         calls = [("create_card", {}), ("close_card", {"card_id": card})]
-        asked = [(tool, arguments, await in_doubt(c, tool, **arguments)) for tool, arguments in calls]
+        asked = [(tool, arguments, await unresolved_call(c, tool, **arguments)) for tool, arguments in calls]
         for tool, arguments, approval in asked:
             error = await c.call(tool, **arguments, approval_id=approval)
             assert (error["code"], error["retryable"]) == ("outcome.unknown", True)
@@ -130,11 +130,11 @@ async def test_what_is_not_there_yet_is_neither_sent_again_nor_said_not_to_have_
 
 
 @pytest.mark.parametrize(("hours", "made"), [(22.9, 1), (23.1, 0)])
-async def test_after_23_hours_nothing_is_sent_once_more(tmp_path: Path, hours: float, made: int) -> None:
+async def test_request_is_not_repeated_after_23_hours(tmp_path: Path, hours: float, made: int) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         await lose(c, "/cards", done=False)
-        approval = await in_doubt(c, "create_card")
+        approval = await unresolved_call(c, "create_card")
         with state(tmp_path) as db:
             back = (hours * 3600, hours * 3600)
             db.execute("UPDATE mutations SET sent_at = sent_at - ?, last_sent_at = last_sent_at - ?", back)
@@ -143,39 +143,39 @@ async def test_after_23_hours_nothing_is_sent_once_more(tmp_path: Path, hours: f
         assert len(await cards(c)) == made
 
 
-async def test_what_is_lost_again_is_looked_for_again(tmp_path: Path) -> None:
+async def test_second_lost_response_is_reconciled_too(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         await c.control("/keys", honoured=False)
         await lose(c, "/cards", done=False)
-        approval = await in_doubt(c, "create_card")
+        approval = await unresolved_call(c, "create_card")
         await lose(c, "/cards", done=True)
         found = await c.call("create_card", approval_id=approval)
         assert [each["card_id"] for each in await cards(c)] == [found["card_id"]]
 
 
 @pytest.mark.parametrize("done", [True, False])
-async def test_a_change_of_a_card_is_read_back(tmp_path: Path, done: bool) -> None:
+async def test_card_change_is_read_back(tmp_path: Path, done: bool) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         card = (await c.call("create_card"))["card_id"]
         change = {"card_id": card, "limit_amount_cents": 900, "limit_frequency": "allTime"}
         await lose(c, f"/cards/{card}", done=done, method="PATCH")
-        approval = await in_doubt(c, "update_card", **change)
+        approval = await unresolved_call(c, "update_card", **change)
         assert (await cards(c))[0].get("limit_amount_cents") == (900 if done else None)
-        # Where nothing happened the grant is good still, and the same call does it.
+        # If nothing happened, the grant is still valid and the same call executes it.
         found = await c.call("update_card", **change, approval_id=approval)
         assert (found["card_id"], found["limit_amount_cents"]) == (card, 900)
         assert (await cards(c))[0]["limit_amount_cents"] == 900
 
 
 @pytest.mark.parametrize("done", [True, False])
-async def test_the_closing_of_a_card_is_read_back(tmp_path: Path, done: bool) -> None:
+async def test_card_closing_is_read_back(tmp_path: Path, done: bool) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         card = (await c.call("create_card"))["card_id"]
         await lose(c, f"/cards/{card}", done=done, method="DELETE")
-        approval = await in_doubt(c, "close_card", card_id=card)
+        approval = await unresolved_call(c, "close_card", card_id=card)
         assert (await cards(c))[0]["status"] == ("canceled" if done else "active")
         found = await c.call("close_card", card_id=card, approval_id=approval)
         assert (found["card_id"], found["status"]) == (card, "canceled")

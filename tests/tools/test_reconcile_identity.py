@@ -1,4 +1,4 @@
-"""Identity data, consent, a wallet, a deposit: their answer was lost, and Machines is read to see what happened."""
+"""Reconcile KYC, agreements, wallets and deposits whose response was lost, by reading Machines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.journeys.stdio import applicant
-from tests.tools.interrupted import in_doubt, lose, settles_soon
+from tests.tools.interrupted import lose, settles_soon, unresolved_call
 from tests.tools.simulated import caller
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(settles_soon.__name__)]
@@ -18,11 +18,11 @@ ASKS = 'version = 1\nenvironment = "embedded"\n[classes]\nwrite = "ask"\n'
 
 
 @pytest.mark.parametrize("done", [True, False])
-async def test_an_application_is_handed_in_once_as_far_as_machines_shows(tmp_path: Path, done: bool) -> None:
+async def test_application_is_submitted_once(tmp_path: Path, done: bool) -> None:
     async with caller(tmp_path) as c:
         await c.call("resolve_user")
         await lose(c, "/kyc/applications", done=done)
-        approval = await in_doubt(c, "submit_kyc", **applicant())
+        approval = await unresolved_call(c, "submit_kyc", **applicant())
         assert (await c.call("get_kyc_status"))["status"] == ("approved" if done else "not_submitted")
         # The repeated call submits only what Machines does not have.
         await c.control("/faults", kind="status", status=500, path="/kyc/applications", method="POST", exact=True)
@@ -33,12 +33,12 @@ async def test_an_application_is_handed_in_once_as_far_as_machines_shows(tmp_pat
             assert found["code"] == "outcome.unknown"
 
 
-async def test_an_application_that_waits_for_the_person_can_be_handed_in_again(tmp_path: Path) -> None:
+async def test_application_that_waits_for_the_user_can_be_resubmitted(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.call("submit_kyc", **applicant() | {"last_name": "Muster"})
         await c.control("/kyc", userId="tool-user", decision="needs_information")
         await lose(c, "/kyc/applications", done=False)
-        approval = await in_doubt(c, "submit_kyc", **applicant())
+        approval = await unresolved_call(c, "submit_kyc", **applicant())
         assert (await c.call("submit_kyc", **applicant(), approval_id=approval))["status"] == "approved"
 
 
@@ -47,7 +47,7 @@ async def test_agreements_are_read_back(tmp_path: Path, done: bool) -> None:
     async with caller(tmp_path) as c:
         await c.call("submit_kyc", **applicant())
         await lose(c, "/agreements", done=done)
-        approval = await in_doubt(c, "accept_agreements")
+        approval = await unresolved_call(c, "accept_agreements")
         first = (await c.call("get_agreements")).get("accepted_at")
         found = await c.call("accept_agreements", approval_id=approval)
         assert found["accepted"] is True
@@ -56,11 +56,11 @@ async def test_agreements_are_read_back(tmp_path: Path, done: bool) -> None:
 
 @pytest.mark.parametrize("linked", [None, "0x" + "cd" * 20])
 @pytest.mark.parametrize("done", [True, False])
-async def test_a_wallet_is_read_back(tmp_path: Path, done: bool, linked: str | None) -> None:
+async def test_wallet_is_read_back(tmp_path: Path, done: bool, linked: str | None) -> None:
     async with caller(tmp_path) as c:
         await c.call("resolve_user", **({"wallet_address": linked} if linked else {}))
         await lose(c, "/users/resolve", done=done)
-        approval = await in_doubt(c, "resolve_user", wallet_address=WALLET)
+        approval = await unresolved_call(c, "resolve_user", wallet_address=WALLET)
         found = await c.call("resolve_user", wallet_address=WALLET, approval_id=approval)
         assert found["wallet_address"] == WALLET.lower()
         assert (await c.call("resolve_user"))["wallet_address"] == WALLET.lower()
@@ -68,7 +68,7 @@ async def test_a_wallet_is_read_back(tmp_path: Path, done: bool, linked: str | N
 
 @pytest.mark.parametrize("honoured", [True, False], ids=["keys", "no-keys"])
 @pytest.mark.parametrize("done", [True, False], ids=["made", "not-made"])
-async def test_a_deposit_is_found_or_made_anew(tmp_path: Path, done: bool, honoured: bool) -> None:
+async def test_deposit_is_found_or_created_again(tmp_path: Path, done: bool, honoured: bool) -> None:
     order: dict[str, Any] = {"currency": "rusd", "network": "base", "amount": 20}
     policy = tmp_path / "policy.toml"
     policy.write_text(ASKS, encoding="utf-8")
@@ -78,14 +78,14 @@ async def test_a_deposit_is_found_or_made_anew(tmp_path: Path, done: bool, honou
         other = (await c.call("create_deposit", **order))["deposit_id"]
         await c.control("/keys", honoured=honoured)
         await lose(c, "/deposits", done=done)
-        approval = await in_doubt(c, "create_deposit", **order)
+        approval = await unresolved_call(c, "create_deposit", **order)
         found = await c.call("create_deposit", **order, approval_id=approval)
         ids = {each["deposit_id"] for each in (await c.call("list_deposits", scope="all"))["deposits"]}
         assert ids == {other, found["deposit_id"]}
         assert found["deposit_id"] != other
 
 
-async def test_of_two_deposits_that_it_could_be_none_is_taken_and_another_is_made(tmp_path: Path) -> None:
+async def test_ambiguous_deposits_are_not_matched_and_another_is_created(tmp_path: Path) -> None:
     order: dict[str, Any] = {"currency": "rusd", "network": "base", "amount": 20}
     policy = tmp_path / "policy.toml"
     policy.write_text(ASKS, encoding="utf-8")
@@ -96,7 +96,7 @@ async def test_of_two_deposits_that_it_could_be_none_is_taken_and_another_is_mad
         await c.control("/keys", honoured=False)
         for _ in range(2):
             await lose(c, "/deposits", done=True)
-            approvals.append(await in_doubt(c, "create_deposit", **order))
+            approvals.append(await unresolved_call(c, "create_deposit", **order))
         assert approvals[0] != approvals[1]
         before = {each["deposit_id"] for each in (await c.call("list_deposits", scope="all"))["deposits"]}
         found = await c.call("create_deposit", **order, approval_id=approvals[0])

@@ -1,4 +1,4 @@
-"""A withdrawal whose answer was lost, or that stays pending: asked for again only where that is a poll."""
+"""Reconcile withdrawals whose response was lost or that stay pending: repeated only if the repetition is a poll."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from machines_mcp.partner.errors import ConnectionLost, PartnerError, RateLimite
 from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.storage.withdrawals import Withdrawals as Rows
 from machines_mcp.tools import reconcile_withdrawals
-from tests.tools.interrupted import in_doubt, lose, settles_soon, state
+from tests.tools.interrupted import lose, settles_soon, state, unresolved_call
 from tests.tools.simulated import Caller, caller
 from tests.tools.test_money import ADDRESS, funded
 
@@ -25,14 +25,14 @@ async def quoted(c: Caller) -> dict[str, Any]:
 
 
 async def upstream(c: Caller) -> dict[str, int]:
-    """How many withdrawals Machines has, by their status."""
+    """Count the withdrawals at Machines by status."""
     async with c.sandbox.http() as http:
         (user,) = (await http.get(c.sandbox.control_url)).json()["data"]["users"]
     return {status: user["withdrawals"][status] for status in ("pending", "ready")}
 
 
 class Answers:
-    """Answers for the next askings in turn: None is the simulator's own, an error comes after or instead of it."""
+    """Scripted responses to the next requests. None keeps the simulator's response; an error follows or replaces it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.next: list[Exception | str | None] = []
@@ -60,14 +60,12 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["asked", "not-asked"])
-async def test_a_first_answer_that_is_lost_is_for_a_person_and_never_asked_for_again(
-    tmp_path: Path, done: bool
-) -> None:
+async def test_lost_first_response_needs_a_person_and_is_not_repeated(tmp_path: Path, done: bool) -> None:
     async with caller(tmp_path) as c:
         await funded(c)
         quote = await quoted(c)
         await lose(c, "/withdrawals", done=done)
-        approval = await in_doubt(c, "create_withdrawal", **quote)
+        approval = await unresolved_call(c, "create_withdrawal", **quote)
         before = await upstream(c)
         for _ in range(2):
             error = await c.call("create_withdrawal", **quote, approval_id=approval)
@@ -80,7 +78,7 @@ async def test_a_first_answer_that_is_lost_is_for_a_person_and_never_asked_for_a
         assert shown["withdrawal_id"].startswith("wd_")
 
 
-async def test_what_stays_pending_is_found_again_by_the_same_call_with_the_same_request_and_key(
+async def test_pending_withdrawal_is_polled_with_the_same_request_and_key(
     tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
@@ -100,7 +98,7 @@ async def test_what_stays_pending_is_found_again_by_the_same_call_with_the_same_
     assert len(answers.keys) == 2
 
 
-async def test_what_is_pending_when_the_server_ends_is_polled_by_the_next_one(
+async def test_pending_withdrawal_is_polled_by_the_next_server(
     tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
@@ -116,19 +114,19 @@ async def test_what_is_pending_when_the_server_ends_is_polled_by_the_next_one(
         assert sum((await upstream(c)).values()) == 1
 
 
-async def test_a_poll_whose_answer_is_lost_is_for_a_person(tmp_path: Path, answers: Answers) -> None:
+async def test_lost_poll_response_needs_a_person(tmp_path: Path, answers: Answers) -> None:
     answers.next = [None, ConnectionLost(outcome_known=False)]
     async with caller(tmp_path) as c:
         await funded(c)
         quote = await quoted(c)
-        approval = await in_doubt(c, "create_withdrawal", **quote)
+        approval = await unresolved_call(c, "create_withdrawal", **quote)
         error = await c.call("create_withdrawal", **quote, approval_id=approval)
         assert "doctor --resolve" in error["message"]
     assert len(answers.keys) == 2
 
 
 @pytest.mark.parametrize("failed", [RateLimited(), Unreachable()], ids=["limited", "unreachable"])
-async def test_a_poll_that_does_not_get_through_is_made_again(
+async def test_failed_poll_is_repeated(
     tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch, failed: PartnerError
 ) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
@@ -142,9 +140,7 @@ async def test_a_poll_that_does_not_get_through_is_made_again(
         assert sum((await upstream(c)).values()) == 1
 
 
-async def test_a_poll_that_is_refused_is_the_end_of_it(
-    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_rejected_poll_is_final(tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     answers.next = [None, Rejected()]
     async with caller(tmp_path) as c:
@@ -157,9 +153,7 @@ async def test_a_poll_that_is_refused_is_the_end_of_it(
     assert len(answers.keys) == 2
 
 
-async def test_a_quote_for_which_nothing_was_sent_can_be_used_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_quote_of_an_unsent_withdrawal_can_be_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Rows.begin
 
     async def crash(rows: Rows, *arguments: Any) -> Any:
@@ -171,16 +165,14 @@ async def test_a_quote_for_which_nothing_was_sent_can_be_used_again(
         quote = await quoted(c)
         with monkeypatch.context() as patch:
             patch.setattr(Rows, "begin", crash)
-            approval = await in_doubt(c, "create_withdrawal", **quote)
+            approval = await unresolved_call(c, "create_withdrawal", **quote)
         assert (await c.call("create_withdrawal", **quote))["code"] == "quote.used"
         made = await c.call("create_withdrawal", **quote, approval_id=approval)
         assert made["status"] == "ready"
         assert await upstream(c) == {"pending": 0, "ready": 1}
 
 
-async def test_a_refusal_that_could_not_be_written_down_is_the_end_of_the_quote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unrecorded_rejection_ends_the_quote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def crash(rows: Rows, *arguments: Any) -> Any:
         raise RuntimeError
 
@@ -190,14 +182,14 @@ async def test_a_refusal_that_could_not_be_written_down_is_the_end_of_the_quote(
         await c.control("/faults", kind="status", status=422, path="/withdrawals", method="POST", exact=True)
         with monkeypatch.context() as patch:
             patch.setattr(Rows, "record", crash)
-            approval = await in_doubt(c, "create_withdrawal", **quote)
+            approval = await unresolved_call(c, "create_withdrawal", **quote)
         refused = await c.call("create_withdrawal", **quote, approval_id=approval)
         assert refused["code"] == "quote.used"
         assert (await c.call("status"))["unresolved"] == []
         assert await upstream(c) == {"pending": 0, "ready": 0}
 
 
-async def test_an_answer_that_could_not_be_written_down_is_not_asked_for_again(
+async def test_unrecorded_response_is_not_requested_again(
     tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Rows.record
@@ -212,7 +204,7 @@ async def test_an_answer_that_could_not_be_written_down_is_not_asked_for_again(
         quote = await quoted(c)
         with monkeypatch.context() as patch:
             patch.setattr(Rows, "record", crash)
-            approval = await in_doubt(c, "create_withdrawal", **quote)
+            approval = await unresolved_call(c, "create_withdrawal", **quote)
         error = await c.call("create_withdrawal", **quote, approval_id=approval)
         assert "doctor --resolve" in error["message"]
         assert sum((await upstream(c)).values()) == 1

@@ -1,4 +1,4 @@
-"""The sentence beside each result: what matters of it, and no word from outside."""
+"""The summary sentence of each result: its main facts, without external text."""
 
 from __future__ import annotations
 
@@ -113,21 +113,21 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize(("output", "says"), SENTENCES, ids=lambda value: type(value).__name__)
-def test_a_sentence_names_what_matters(output: Output, says: str) -> None:
+def test_sentence_names_the_main_facts(output: Output, says: str) -> None:
     assert output.summary() == says
 
 
-def test_every_tool_has_one_of_its_own() -> None:
+def test_every_tool_has_its_own_sentence() -> None:
     models = {tool.output_model for tool in TOOLS}
     assert [model.__name__ for model in models if "summary" not in vars(model)] == []
     assert {type(output) for output, _ in SENTENCES} == models
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "4111 1111", "a" * 41, "", "a\nb", "x-y", "http://x", "ǝvil"])
-def test_only_a_plain_word_of_upstream_stands_in_one(text: str) -> None:
+def test_sentence_contains_only_plain_words_from_upstream(text: str) -> None:
     assert status_label(text) == "unrecognized"
 
 
-def test_words_and_counts() -> None:
+def test_status_labels_and_plurals() -> None:
     assert (status_label("per_month"), status_label("inReview")) == ("per month", "inReview")
     assert (pluralize(1, "card"), pluralize(1200, "card")) == ("1 card", "1,200 cards")

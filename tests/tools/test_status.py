@@ -1,4 +1,4 @@
-"""What was begun and has no outcome is shown, with what to do about it."""
+"""`status` shows unresolved calls and what to do about them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def _approved_card(c: Caller, folder: Path) -> str:
-    """The approval of a card that is not made yet."""
+    """Return the approval of a card that is not created yet."""
     for tool, arguments in (("submit_kyc", _applicant()), ("accept_agreements", {})):
         asked = await c.call(tool, **arguments)
         await _grant(folder, asked["approval_id"])
@@ -43,7 +43,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(Cards, "create", create)
 
 
-async def test_a_call_that_ended_unforeseen_is_unresolved_at_once(
+async def test_call_with_an_internal_error_is_unresolved_immediately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with caller(tmp_path, answer=None) as c:
@@ -64,9 +64,7 @@ async def test_a_call_that_ended_unforeseen_is_unresolved_at_once(
         assert await c.call(step["tool"], **step["arguments"])
 
 
-async def test_a_call_under_way_is_shown_as_that_and_gone_when_it_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_running_call_is_shown_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go, real = anyio.Event(), anyio.Event(), Cards.create
 
     async def create(self: Cards, *args: Any, **options: Any) -> Any:
@@ -93,10 +91,10 @@ async def test_a_call_under_way_is_shown_as_that_and_gone_when_it_is_done(
     ("owner", "age", "status"),
     [(None, 30, "running"), (None, 120, "manual"), ("0" * 32, 30, "unknown"), ("", 1, "unknown")],
 )
-async def test_what_a_process_that_is_gone_had_begun_is_told(
+async def test_interrupted_call_of_a_dead_process_is_reported(
     tmp_path: Path, owner: str | None, age: float, status: str
 ) -> None:
-    """By its owner, or by its age where it was begun before owners were noted."""
+    """By its owner, or by its age for rows without an owner."""
     async with caller(tmp_path, user_id=None, answer=None) as c:
         approval = str((await c.call("submit_kyc", user_id="user-7", **_applicant()))["approval_id"])
     with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:
@@ -111,9 +109,7 @@ async def test_what_a_process_that_is_gone_had_begun_is_told(
         assert steps[:-4] == looks
 
 
-async def test_what_the_partner_left_open_is_unresolved_until_it_is_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unknown_outcome_is_unresolved_until_reconciled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with caller(tmp_path, answer=None) as c:
         approval = await _approved_card(c, tmp_path)
         with monkeypatch.context() as patch:
@@ -127,7 +123,7 @@ async def test_what_the_partner_left_open_is_unresolved_until_it_is_found_out(
         assert (await c.call("status"))["unresolved"] == []
 
 
-async def test_a_withdrawal_stands_with_the_call_that_it_is_for_or_alone_where_that_has_ended(tmp_path: Path) -> None:
+async def test_withdrawal_is_listed_with_its_call_or_alone_after_it_ended(tmp_path: Path) -> None:
     async with caller(tmp_path, user_id=None, answer=None) as c:
         approval = str((await c.call("submit_kyc", user_id="user-7", **_applicant()))["approval_id"])
     with sqlite3.connect(tmp_path / "embedded" / "state.db") as db:

@@ -1,4 +1,4 @@
-"""Text from outside is cleaned of what could act."""
+"""External text is cleaned of active characters."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from machines_mcp.tools.text import clean, clean_or_none, quote_text
         ("   ", ""),
     ],
 )
-def test_what_could_act_is_gone_and_what_is_read_stays(dirty: str, shown: str) -> None:
+def test_active_characters_are_removed_and_text_is_kept(dirty: str, shown: str) -> None:
     assert clean(dirty) == shown
 
 
-def test_long_text_is_cut_and_shows_it() -> None:
+def test_long_text_is_visibly_truncated() -> None:
     assert clean("x" * 300, 10) == "x" * 9 + "…"
 
 
 @given(st.text())
-def test_nothing_unprintable_is_ever_left(text: str) -> None:
+def test_no_unprintable_character_remains(text: str) -> None:
     shown = clean(text, 50)
     assert len(shown) <= 50
     assert shown.isprintable()
@@ -49,7 +49,7 @@ def test_nothing_unprintable_is_ever_left(text: str) -> None:
         ("", "“”"),
     ],
 )
-def test_a_quoted_value_ends_where_its_quotes_do(value: str, shown: str) -> None:
+def test_quoted_value_ends_at_its_quotes(value: str, shown: str) -> None:
     assert quote_text(value) == shown
 
 
@@ -58,7 +58,7 @@ QUOTES += [0x2032, 0x2033, 0x2039, 0x203A, 0x275D, 0x275E, 0x301D, 0x301E, 0x301
 
 
 @given(st.text() | st.text(st.sampled_from([*map(chr, QUOTES), "'", " ", "a"])))
-def test_no_value_holds_the_quotes_that_stand_around_it(text: str) -> None:
+def test_value_never_contains_the_surrounding_quotes(text: str) -> None:
     shown = quote_text(text, 50)
     assert len(shown) <= 52
     assert shown.startswith("“")
@@ -68,9 +68,9 @@ def test_no_value_holds_the_quotes_that_stand_around_it(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["José", "Jose\u0301", "Ŋ", "ŉ", "東京", "5,50 €"])
-def test_letters_are_not_taken_for_quotes(name: str) -> None:
+def test_letters_are_not_treated_as_quotes(name: str) -> None:
     assert quote_text(name) == f"“{name}”"
 
 
-def test_nothing_to_show_is_none() -> None:
+def test_empty_text_is_none() -> None:
     assert [clean_or_none(text) for text in (None, "", "\n", "x")] == [None, None, None, "x"]

@@ -1,4 +1,4 @@
-"""What clients are known to stumble over, in every variant of the server: eras, toolsets, read-only, pinned, policy."""
+"""Known client problems, checked in every server variant: eras, toolsets, read-only, pinned, policy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from machines_mcp.tools.resources import RESOURCES
 SETS = ("onboarding", "funding", "withdrawals", "cards", "observe")
 SUBSETS = list(chain.from_iterable(combinations(SETS, n) for n in range(1, len(SETS) + 1)))
 ALL_TOKENS = 8_000
-# Names that say what they are; a description of each would cost more than `tools/list` has.
+# Self-explanatory names. Describing each would exceed the size budget of `tools/list`.
 SELF_EVIDENT = {
     *("user_id", "limit", "scope", "types", "wallet_label", "first_name", "last_name", "national_id", "email"),
     *("address_line1", "address_line2", "address_city", "address_region", "address_postal_code"),
@@ -47,7 +47,7 @@ def listed(folder: Path, **settings: str) -> list[dict[str, Any]]:
 
 
 def nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every schema within a schema; the names of properties are not taken for keywords."""
+    """Yield every schema within a schema. Property names are not treated as keywords."""
     if isinstance(schema, list):
         for item in schema:
             yield from nodes(item)
@@ -58,7 +58,7 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def faults(tools: list[dict[str, Any]]) -> list[str]:
-    """What a client would stumble over, each as tool and trap."""
+    """List known client problems as tool and problem."""
     found = []
     for tool in tools:
         found += [f"{tool['name']}: its name"] if not re.fullmatch(r"[a-z][a-z_]{0,63}", tool["name"]) else []
@@ -89,12 +89,12 @@ def _traps(schema: dict[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("settings", [*variants()], ids=lambda s: "+".join(s) or "plain")
-def test_no_variant_lists_what_a_client_stumbles_over(settings: dict[str, str], tmp_path: Path) -> None:
+def test_no_variant_has_a_known_client_problem(settings: dict[str, str], tmp_path: Path) -> None:
     tools = listed(tmp_path, **settings)
     assert tools and faults(tools) == []
 
 
-def test_nor_does_one_whose_policy_leaves_arguments_out(tmp_path: Path) -> None:
+def test_variant_without_optional_arguments_has_no_known_problem(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(f'version = 1\nenvironment = "embedded"\n{NO_IDENTITY}', encoding="utf-8")
     policy.chmod(0o600)
@@ -121,7 +121,7 @@ def test_nor_does_one_whose_policy_leaves_arguments_out(tmp_path: Path) -> None:
         (("description",), "x" * 32_000),
     ],
 )
-def test_each_trap_is_seen_where_it_is_set(where: tuple[str, ...], trap: Any, tmp_path: Path) -> None:
+def test_each_problem_is_detected(where: tuple[str, ...], trap: Any, tmp_path: Path) -> None:
     tools = listed(tmp_path)
     place: Any = next(tool for tool in tools if tool["name"] == "create_session")
     for key in where[:-1]:
@@ -131,7 +131,7 @@ def test_each_trap_is_seen_where_it_is_set(where: tuple[str, ...], trap: Any, tm
 
 
 @pytest.mark.parametrize("settings", [*variants()], ids=lambda s: "+".join(s) or "plain")
-def test_toolsets_and_read_only_select_exactly_what_they_say(settings: dict[str, str], tmp_path: Path) -> None:
+def test_toolsets_and_read_only_select_exactly_their_tools(settings: dict[str, str], tmp_path: Path) -> None:
     reads = {tool.name for tool in TOOLS if ActionClass.READ in tool.action_classes}
     for chosen in SUBSETS:
         registry = app(tmp_path, MACHINES_TOOLSETS=",".join(chosen), **settings).load().registry
@@ -153,7 +153,7 @@ def test_toolsets_and_read_only_select_exactly_what_they_say(settings: dict[str,
         ({"MACHINES_TOOLSETS": "onboarding"}, set()),
     ],
 )
-async def test_what_needs_an_absent_tool_is_not_offered(
+async def test_features_of_an_absent_tool_are_not_offered(
     settings: dict[str, str], prompts: set[str], mode: str, tmp_path: Path
 ) -> None:
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path), "MACHINES_USER_ID": "user-1"} | settings

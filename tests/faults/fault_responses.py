@@ -1,4 +1,4 @@
-"""Every way to answer wrongly that is tried, as bytes on a connection."""
+"""Every faulty response under test, as bytes on a connection."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ DAY = "86400"
 
 
 def with_data(data: bytes) -> bytes:
-    """The envelope round bytes that need not be JSON."""
+    """Return the envelope around bytes that may not be JSON."""
     return b'{"ok":true,"summary":"","errors":[],"data":' + data + b"}"
 
 
 async def reset(stream: ByteStream) -> None:
-    """The connection is torn down, not closed."""
+    """Reset the connection instead of closing it."""
     raw: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     raise anyio.EndOfStream
 
 
 async def header_flood(stream: ByteStream) -> None:
-    """Headers without end."""
+    """Send headers without end."""
     await stream.send(b"HTTP/1.1 200 X\r\n")
     line = b"X-Flood: " + b"y" * 1000 + b"\r\n"
     for _ in range(100_000):
@@ -39,7 +39,7 @@ async def header_flood(stream: ByteStream) -> None:
 
 
 async def hints_flood(stream: ByteStream) -> None:
-    """Preliminary answers without end."""
+    """Send informational responses without end."""
     while True:
         await stream.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
         advance_loop_clock(0.5)
@@ -47,7 +47,7 @@ async def hints_flood(stream: ByteStream) -> None:
 
 
 async def gigabyte(stream: ByteStream) -> None:
-    """A body that is announced and would come."""
+    """Announce a gigabyte and send it."""
     await stream.send(b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n")
     block = b" " * 65536
     for _ in range(16_384):
@@ -55,24 +55,24 @@ async def gigabyte(stream: ByteStream) -> None:
 
 
 async def endless_chunks(stream: ByteStream) -> None:
-    """A body of which no length is told."""
+    """Send chunks without end."""
     await stream.send(b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
     block = b"10000\r\n" + b" " * 65536 + b"\r\n"
     while True:
         await stream.send(block)
 
 
-# As many members as make a gigabyte of it, each of which is compressed but once.
+# Gzip members that add up to a gigabyte. Each is compressed only once.
 _BOMB = gzip.compress(b" " * (1 << 24), 9) * 64
 
 
 def gzip_bomb(marked: bool) -> Answer:
-    """A megabyte that would be a gigabyte, said to be compressed or not."""
+    """A megabyte that expands to a gigabyte, with or without a Content-Encoding."""
     return http(200, _BOMB, {"Content-Encoding": "gzip"} if marked else {})
 
 
 async def drip_of_the_head(stream: ByteStream) -> None:
-    """A status line that takes for ever."""
+    """Send a status line that never ends."""
     for byte in b"HTTP/1.1 200 X\r\nX-Slow: " + b"z" * 5000:
         await stream.send(bytes([byte]))
         advance_loop_clock(0.5)
@@ -80,7 +80,7 @@ async def drip_of_the_head(stream: ByteStream) -> None:
 
 
 async def stall_in_the_body(stream: ByteStream) -> None:
-    """A body of which the first byte comes and no other."""
+    """Send only the first byte of the body."""
     await http(200, OK[:1], {"Content-Length": str(len(OK))})(stream)
     await stall_for(DEADLINE)(stream)
 
@@ -113,7 +113,7 @@ MALFORMED: dict[str, Answer] = {
     "wrong types": good({"cards": 5, "cardId": 7}),
     "a number of 400 digits for a text": http(200, with_data(b'{"cards":5,"cardId":1' + b"0" * 400 + b"}")),
 }
-"""An answer came with a good status, and it can't be read."""
+"""A success status with an unreadable response."""
 
 LOST: dict[str, Answer] = {
     "hung up": hang_up,
@@ -124,7 +124,7 @@ LOST: dict[str, Answer] = {
     "headers without end": header_flood,
     "a head that is none": then_close(lambda stream: stream.send(b"HTTP/9.9 two hundred\r\n\r\n")),
 }
-"""The connection broke, or what came over it was no HTTP."""
+"""The connection broke, or the response was not HTTP."""
 
 SLOW: dict[str, Answer] = {
     "stall before headers": stall_for(DEADLINE),
@@ -133,7 +133,7 @@ SLOW: dict[str, Answer] = {
     "stall in the body": stall_in_the_body,
     "preliminary answers without end": hints_flood,
 }
-"""No end within `DEADLINE`, by the loop's clock, which they move ahead."""
+"""No end within `DEADLINE`. They advance the loop's clock."""
 
 LARGE: dict[str, Answer] = {"a gigabyte": gigabyte, "chunks without end": endless_chunks}
 
@@ -144,7 +144,7 @@ FAILING: dict[str, Answer] = {
     "504 without a body": http(504, b""),
     "500 that speaks of success": http(500, OK),
 }
-"""A server or a gateway says that it failed; what it did before that is not known."""
+"""A server or gateway error with an unknown effect."""
 
 TURNED_AWAY: dict[str, Answer] = {
     "429": refusal(429),
@@ -153,14 +153,14 @@ TURNED_AWAY: dict[str, Answer] = {
     "429 with a date long past": refusal(429, headers={"Retry-After": "Wed, 01 Jan 2020 00:00:00 GMT"}),
     "429 with HTML": http(429, b"<h1>Slow down</h1>"),
 }
-"""Nothing was done, and it may be asked again soon."""
+"""No effect, and a repetition soon is allowed."""
 
 TURNED_AWAY_FOR_LONG: dict[str, Answer] = {
     "429 with a day": refusal(429, headers={"Retry-After": DAY}),
     "429 with a million years": refusal(429, headers={"Retry-After": "31556952000000"[:9]}),
     "429 with a date far off": refusal(429, headers={"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}),
 }
-"""Nothing was done, and no caller would wait for so long."""
+"""No effect, with a Retry-After longer than any caller waits."""
 
 REFUSED: dict[str, Answer] = {
     "400": refusal(400),
@@ -171,4 +171,4 @@ REFUSED: dict[str, Answer] = {
     "418": refusal(418),
     "ok: false with 200": http(200, b'{"ok":false,"errors":[{"code":"no"}]}'),
 }
-"""Nothing was done."""
+"""No effect."""

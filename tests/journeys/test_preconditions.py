@@ -1,4 +1,4 @@
-"""Each gate of the journey, hit out of order: the catalogue's error, its next step, and nobody asked for nothing."""
+"""Each precondition of the journey, violated: the error, its next step, and no needless approval."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADDRESS = "0x" + "cd" * 20
 TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS}
 
 
-async def test_before_kyc_everything_behind_it_says_so(user: Agent, person: Person) -> None:
+async def test_before_kyc_every_dependent_call_says_so(user: Agent, person: Person) -> None:
     await user.call("resolve_user")
     shut = ("kyc.not_approved", "get_kyc_status")
     assert await user.refusal("get_agreements") == shut
@@ -26,7 +26,7 @@ async def test_before_kyc_everything_behind_it_says_so(user: Agent, person: Pers
     assert person.asked == []
 
 
-async def test_before_the_agreements_money_and_cards_say_so(user: Agent, person: Person) -> None:
+async def test_before_the_agreements_money_and_card_calls_say_so(user: Agent, person: Person) -> None:
     await user.call("submit_kyc", applicant())
     person.asked.clear()
     shut = ("agreements.not_accepted", "get_agreements")
@@ -37,17 +37,17 @@ async def test_before_the_agreements_money_and_cards_say_so(user: Agent, person:
     assert person.asked == []
 
 
-async def test_a_quote_works_once_and_for_its_user_only(user: Agent, other: Agent) -> None:
+async def test_quote_works_once_and_for_its_user_only(user: Agent, other: Agent) -> None:
     await user.to_funded()
     quote = await user.call("quote_withdrawal", TERMS)
     assert await other.refusal("create_withdrawal", quote_id=quote["quote_id"]) == ("not_found", "quote_withdrawal")
     await user.call("create_withdrawal", quote_id=quote["quote_id"])
-    # No next step: whoever followed one to another quote would pay out twice.
+    # No next step, because a caller that followed it to another quote would pay out twice.
     assert await user.refusal("create_withdrawal", quote_id=quote["quote_id"]) == ("quote.used", None)
     assert (await user.call("get_balances"))["spending_power_cents"] == 75_00
 
 
-async def test_what_belongs_to_another_user_is_not_found(user: Agent, other: Agent, person: Person) -> None:
+async def test_another_users_resources_are_not_found(user: Agent, other: Agent, person: Person) -> None:
     for each in (user, other):
         await each.call("submit_kyc", applicant())
         await each.call("accept_agreements")
@@ -62,7 +62,7 @@ async def test_what_belongs_to_another_user_is_not_found(user: Agent, other: Age
 
 
 @pytest.mark.parametrize("answer", ["decline", "cancel"])
-async def test_anything_but_a_yes_changes_nothing(answer: str, user: Agent, person: Person) -> None:
+async def test_anything_but_an_approval_changes_nothing(answer: str, user: Agent, person: Person) -> None:
     person.answer = "decline" if answer == "decline" else "cancel"
     code, _ = await user.refusal("submit_kyc", **applicant())
     assert code == ("approval.refused" if answer == "decline" else "approval.required")
@@ -71,7 +71,7 @@ async def test_anything_but_a_yes_changes_nothing(answer: str, user: Agent, pers
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_without_a_dialog_the_call_waits_for_the_desk_or_a_terminal(era: Era, tmp_path: Path) -> None:
+async def test_without_a_dialog_the_call_waits_for_desk_or_terminal(era: Era, tmp_path: Path) -> None:
     async with agent(tmp_path, era, dialog=False, MACHINES_USER_ID="gate") as user:
         with pytest.raises(ToolError) as caught:
             await user.call("submit_kyc", applicant())
@@ -85,7 +85,7 @@ async def test_without_a_dialog_the_call_waits_for_the_desk_or_a_terminal(era: E
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_read_only_server_reads_and_refuses_the_rest(era: Era, tmp_path: Path) -> None:
+async def test_read_only_server_reads_and_refuses_changes(era: Era, tmp_path: Path) -> None:
     async with agent(tmp_path, era, MACHINES_USER_ID="gate", MACHINES_READ_ONLY="true") as user:
         standing = await user.call("status")
         rules = {p["action"]: p["rule"] for p in standing["permissions"]}

@@ -1,6 +1,6 @@
-"""A client that reads the same thing as often as it is told and says what it cost: `python -m tests.faults.reader`.
+"""A client that repeats one read and prints its cost: `python -m tests.faults.memory_reader`.
 
-Arguments: the base URL, the partner key, how many reads; the first ones are to warm up. It prints one JSON object.
+Arguments: the base URL, the partner key and the number of reads, after some warm-up reads. It prints one JSON object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEADLINE = 30.0
 
 
 def peak_bytes() -> int:
-    """The most memory that this program has had at once. What getrusage says includes who started it."""
+    """Return the peak memory of this program. The value of getrusage includes its parent."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""An upstream that makes cards and keeps count: what it holds, and not what was answered, says what happened."""
+"""An upstream that creates and counts cards. The count, not the response, shows what happened."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tests.partner.upstream import Answer, SeenRequest, Upstream, good
 
 
 @dataclass
-class Holding:
-    """The cards that were made, in order. `honours`: a key that was seen before makes no second card."""
+class CardUpstream:
+    """The created cards, in order. `honours`: a repeated key creates no second card."""
 
     api: Upstream
     honours: bool = False
     cards: list[str] = field(default_factory=list)
     _by_key: dict[str, str] = field(default_factory=dict)
 
-    def making(self, answer: Answer | None = None) -> Answer:
-        """The card is made, and then this is answered; None: the card."""
+    def creating(self, answer: Answer | None = None) -> Answer:
+        """Create the card, then send this response, or the card itself if None."""
 
         async def answer_after(stream: ByteStream) -> None:
             card_id = self._make(self.api.seen[-1])
@@ -37,5 +37,5 @@ class Holding:
 
 
 def card(card_id: str) -> dict[str, object]:
-    """A card as the API shows it."""
+    """Return a card as the API shows it."""
     return {"cardId": card_id, "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}

@@ -1,6 +1,6 @@
-"""A client in the way of a real one: it starts the server, hands its own input on to it, and can be killed.
+"""A relay like a real client: it starts the server, forwards its own input, and can be killed.
 
-`python -m tests.faults.parent`. The server's output goes where this one's goes.
+`python -m tests.faults.relay_client`. The server inherits its output.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a client can offer a person beside tools: prompts, resources and completion, in both protocol eras."""
+"""What a client can offer a person besides tools: prompts, resources and completion, in both protocol eras."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def completed(client: Client, ref: Any, name: str, value: str, **known: st
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_prompts_are_listed_and_filled_in(era: Era, tmp_path: Path) -> None:
+async def test_prompts_are_listed_and_filled_in(era: Era, tmp_path: Path) -> None:
     async with caller(tmp_path, mode=era) as c:
         listed = {prompt.name: prompt for prompt in (await c.client.list_prompts()).prompts}
         assert listed.keys() == PROMPTS
@@ -43,7 +43,7 @@ async def test_the_prompts_are_listed_and_filled_in(era: Era, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_map_of_the_journey_has_all_fifteen_steps(era: Era, tmp_path: Path) -> None:
+async def test_journey_prompt_has_all_fifteen_steps(era: Era, tmp_path: Path) -> None:
     async with caller(tmp_path, mode=era) as c:
         assert [str(r.uri) for r in (await c.client.list_resources()).resources][:1] == ["machines://journey"]
         text = await text_at(c.client, "machines://journey")
@@ -51,7 +51,7 @@ async def test_the_map_of_the_journey_has_all_fifteen_steps(era: Era, tmp_path: 
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_pinned_servers_resources_are_what_its_read_tools_say(era: Era, tmp_path: Path) -> None:
+async def test_pinned_servers_resources_match_its_read_tools(era: Era, tmp_path: Path) -> None:
     async with caller(tmp_path, mode=era) as c:
         await c.approved()
         card = await c.call("create_card", label="Books")
@@ -66,7 +66,7 @@ async def test_a_pinned_servers_resources_are_what_its_read_tools_say(era: Era, 
             assert json.loads(await text_at(c.client, uri)) == said, uri
 
 
-async def test_elsewhere_an_address_names_its_user(tmp_path: Path) -> None:
+async def test_unpinned_resource_address_names_its_user(tmp_path: Path) -> None:
     async with caller(tmp_path, user_id=None) as c:
         templates = [t.uri_template for t in (await c.client.list_resource_templates()).resource_templates]
         assert templates == [
@@ -84,7 +84,7 @@ async def test_elsewhere_an_address_names_its_user(tmp_path: Path) -> None:
     "uri",
     ["machines://nothing", "machines://cards/none-such-card", "machines://agreements", "file:///etc/passwd", "x" * 900],
 )
-async def test_what_is_not_there_is_refused_in_constant_words(uri: str, tmp_path: Path) -> None:
+async def test_unknown_resource_is_rejected_with_a_constant_text(uri: str, tmp_path: Path) -> None:
     async with caller(tmp_path, mode="legacy") as c:
         with pytest.raises(MCPError) as caught:
             await c.client.read_resource(uri)
@@ -93,7 +93,7 @@ async def test_what_is_not_there_is_refused_in_constant_words(uri: str, tmp_path
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_users_cards_currencies_and_networks_complete(era: Era, tmp_path: Path) -> None:
+async def test_users_cards_currencies_and_networks_are_completed(era: Era, tmp_path: Path) -> None:
     fund = types.PromptReference(type="ref/prompt", name="fund_account")
     card_at = types.ResourceTemplateReference(type="ref/resource", uri="machines://users/{user_id}/cards/{card_id}")
     async with caller(tmp_path, user_id=None, mode=era) as c:
@@ -119,7 +119,7 @@ async def _approved(c: Caller, user_id: str) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_wait_tells_how_far_it_is(era: Era, tmp_path: Path) -> None:
+async def test_wait_reports_progress(era: Era, tmp_path: Path) -> None:
     told: list[tuple[float, float | None, str | None]] = []
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:

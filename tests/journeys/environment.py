@@ -1,4 +1,4 @@
-"""Where odd states are set: a server, the simulator behind it, and a person, for one user after the other."""
+"""An environment for unusual states: a server, its simulator and a person, for one user after another."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Ground:
-    """One server and what is round it. `user` is whom it is about, a new one after `begin`."""
+class Environment:
+    """A server with its simulator. `user` is the current user; `begin` switches to a new one."""
 
     client: Client
     person: Person
@@ -43,7 +43,7 @@ class Ground:
     sandbox: InProcessSandbox | None = None
 
     def begin(self) -> str:
-        """Another user, who has done nothing yet; or the one that the server is pinned to."""
+        """Switch to a new user, or to the user that the server is pinned to."""
         self.user = self.env.get("MACHINES_USER_ID") or f"odd-{next(_numbers)}"
         self.person.answer = "accept"
         self.person.asked.clear()
@@ -55,13 +55,13 @@ class Ground:
         return self.partner
 
     async def control(self, path: str, /, **body: Any) -> None:
-        """Let something happen that no caller of the API could bring about."""
+        """Trigger an event that no API caller could."""
         assert self.http is not None
         answer = await self.http.post(f"{self.control_url}{path}", json=body)
         assert answer.is_success, answer.text
 
-    async def standing(self, kyc: str = "approved", *, agreed: bool = True, funded: bool = False) -> None:
-        """Bring the user this far."""
+    async def prepare_user(self, kyc: str = "approved", *, agreed: bool = True, funded: bool = False) -> None:
+        """Bring the user to this stage."""
         await self.api.users.resolve(self.user)
         if kyc != "not_submitted":
             await self.control("/kyc", userId=self.user, decision=kyc)
@@ -72,36 +72,36 @@ class Ground:
                 await self.control("/deposits", depositId=deposit.id)
 
     async def card(self) -> str:
-        """A card of the user."""
+        """Create a card of the user."""
         return str((await self.api.cards.create(self.user)).card_id)
 
     async def quote(self) -> str:
-        """A quote that the user has got from the server."""
+        """Quote a withdrawal for the user."""
         answer = await self.client.call_tool("quote_withdrawal", {"user_id": self.user, **TERMS})
         assert answer.structured_content is not None
         return str(answer.structured_content["quote_id"])
 
-    async def asks(self, tool: str, **arguments: Any) -> str:
-        """The id under which such a call waits for a person."""
+    async def request_approval(self, tool: str, **arguments: Any) -> str:
+        """Make a call that needs approval and return its approval id."""
         answer = await self.client.call_tool(tool, {"user_id": self.user, **arguments})
         assert isinstance(answer.content[0], types.TextContent)
         return str(json.loads(answer.content[0].text)["approval_id"])
 
-    async def decides(self, answer: dict[str, Any], *, yes: bool = True) -> None:
-        """The person decides in a terminal what an answer says is waiting for them."""
+    async def decide(self, answer: dict[str, Any], *, yes: bool = True) -> None:
+        """Decide the pending approval that a response names, at the terminal."""
         assert await decide(self.env, answer["approval_id"], yes=yes) == ("granted" if yes else "refused")
 
     def write(self, statement: str, *values: Any) -> None:
-        """Change the server's own state, as time would."""
+        """Change the server's own state, for example to simulate elapsed time."""
         with closing(sqlite3.connect(read_settings(self.env).state_dir / "state.db", timeout=PATIENCE)) as db, db:
             assert db.execute(statement, values).rowcount > 0
 
 
 @asynccontextmanager
-async def ground(
+async def environment(
     folder: Path, era: Era | None = None, *, dialog: bool = True, **settings: str
-) -> AsyncIterator[Ground]:
-    """A server in memory over a simulator in this process; with an era, a process on stdio that speaks it."""
+) -> AsyncIterator[Environment]:
+    """Run an in-memory server over a simulator in this process or, with `era`, a process over stdio."""
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)} | settings
     person, sandbox = Person(), None
     answers = person if dialog else None
@@ -112,19 +112,19 @@ async def ground(
             made = Client(app.server(), elicitation_callback=answers)
         else:
             made = Client(stdio_client(server(folder, **settings)), mode=era, elicitation_callback=answers)
-        found = Ground(await stack.enter_async_context(made), person, env)
+        found = Environment(await stack.enter_async_context(made), person, env)
         await (_meet(found, folder, stack) if sandbox is None else _take(found, sandbox, stack))
         yield found
 
 
-async def _take(found: Ground, sandbox: InProcessSandbox, stack: AsyncExitStack) -> None:
+async def _take(found: Environment, sandbox: InProcessSandbox, stack: AsyncExitStack) -> None:
     found.sandbox, found.control_url = sandbox, sandbox.control_url
     found.http = await stack.enter_async_context(sandbox.http())
     found.partner = await stack.enter_async_context(sandbox.client())
 
 
-async def _meet(found: Ground, folder: Path, stack: AsyncExitStack) -> None:
-    # The first call that needs the Partner API starts it, and one of these gets as far as that.
+async def _meet(found: Environment, folder: Path, stack: AsyncExitStack) -> None:
+    # The simulator starts with the first call that needs the Partner API, which one of these calls is.
     for tool in ("get_kyc_status", "list_cards", "get_balances", "list_withdrawal_assets"):
         await found.client.call_tool(tool, {} if "MACHINES_USER_ID" in found.env else {"user_id": "nobody"})
     notes = json.loads((folder / "embedded" / "sandbox.json").read_text(encoding="utf-8"))
