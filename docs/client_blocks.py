@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from machines_mcp.cli.client_configs.clients import CLIENTS, Client, System
-from machines_mcp.cli.client_configs.entry import block
+from machines_mcp.cli.client_configs.entry import config_block
 
 COMMAND = "/path/to/machines-mcp/.venv/bin/machines-mcp"
 _MADE = re.compile(r"(<!-- clients: made by `make docs` -->\n).*?(<!-- /clients -->)", re.DOTALL)
@@ -30,12 +30,12 @@ def _blocks() -> str:
 
 
 def _places(client: Client) -> list[str]:
-    places = [str(client.place(system)) for system in _SYSTEMS.values()]
+    places = [str(client.locate(system)) for system in _SYSTEMS.values()]
     for folder, shown in _SHOWN.items():
         places = [place.replace(folder, shown) for place in places]
-    return [*(f"`{place}`" for place in places), f"`{'/'.join(client.project)}`" if client.project else ""]
+    return [*(f"`{place}`" for place in places), f"`{'/'.join(client.project_path)}`" if client.project_path else ""]
 
 
 def _block(client: Client) -> str:
-    text = block(client.name, {}, [COMMAND])
-    return f"<details><summary>{client.title}</summary>\n\n```{client.form}\n{text}\n```\n\n</details>"
+    text = config_block(client.name, {}, [COMMAND])
+    return f"<details><summary>{client.title}</summary>\n\n```{client.format}\n{text}\n```\n\n</details>"

@@ -13,7 +13,7 @@ import clients_page
 import policy_page
 import reliability_page
 
-from machines_mcp.cli.tools_table import listing, markdown_table
+from machines_mcp.cli.tools_table import markdown_table, tool_rows
 from machines_mcp.server.settings_reader import read_settings
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ def readme() -> str:
     """Return the README with current tables of tools and client configs."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        table = markdown_table(listing(read_settings({"MACHINES_STATE_DIR": folder})))
+        table = markdown_table(tool_rows(read_settings({"MACHINES_STATE_DIR": folder})))
     return client_blocks.with_blocks(_TOOLS.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text))
 
 

@@ -17,13 +17,13 @@ from machines_mcp.server.state_folder import opened_guard
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
 
-ID = re.compile(r"[0-9a-f]{32}")
+APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
 
-_ITS_OWN = {
+_DECIDED_ELSEWHERE = {
     "page": "Approve this on its own page, which shows the card. The assistant has the address.",
     "form": "Approve this by filling in its form at the desk. Run machines-mcp desk.",
 }
-_OVER = {
+_ALREADY_DECIDED = {
     "granted": "Already approved. The assistant can repeat the call with its approval_id.",
     "executing": "Already approved, and the call has started.",
     "done": "Already approved, and the call is done.",
@@ -33,14 +33,14 @@ _OVER = {
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class DecisionResult:
     """The result of a decision: whether it was recorded, and a message for the person."""
 
     ok: bool
     message: str
 
 
-async def approval_store(settings: Settings) -> list[Approval]:
+async def waiting_approvals(settings: Settings) -> list[Approval]:
     """Return the approvals that a person can decide now, oldest first.
 
     Raises:
@@ -50,7 +50,7 @@ async def approval_store(settings: Settings) -> list[Approval]:
         return await guard.channels.waiting()
 
 
-def listed(found: list[Approval]) -> list[dict[str, Any]]:
+def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
     """Return the approvals as JSON objects. Times are ISO in UTC; `only` is the one channel that can grant it."""
     return [
         {
@@ -67,50 +67,50 @@ def listed(found: list[Approval]) -> list[dict[str, Any]]:
             "asked_at": iso(approval.created_at),
             "expires_at": iso(approval.expires_at),
         }
-        for approval in found
+        for approval in approvals
     ]
 
 
-def waiting(settings: Settings, found: list[Approval]) -> str:
+def format_waiting(settings: Settings, approvals: list[Approval]) -> str:
     """Return the approvals as text for a person."""
-    if not found:
+    if not approvals:
         return f"No approvals are waiting (in {settings.state_dir})."
-    parts = [outcome_message(approval) for approval in found]
+    parts = [format_approval(approval) for approval in approvals]
     return "\n\n".join([*parts, "To approve one, run machines-mcp approve ID. To refuse it, run machines-mcp deny ID."])
 
 
 async def decide(
     settings: Settings, approval_id: str, *, yes: bool, show: Callable[[str], None], ask: Callable[[], Secret]
-) -> Decided:
+) -> DecisionResult:
     """Show the approval details, ask for the passphrase if one is needed, and decide.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
-        NothingTyped: No passphrase was typed.
+        NoInput: No passphrase was typed.
     """
     async with opened_guard(settings) as guard:
         approval = await guard.channels.get(approval_id)
         if approval is None:
-            return Decided(False, await _why_gone(guard, approval_id))
-        show(outcome_message(approval))
+            return DecisionResult(False, await _why_not_waiting(guard, approval_id))
+        show(format_approval(approval))
         if yes and not await guard.channels.can_approve(approval, "terminal"):
-            return Decided(False, await _why_closed(guard, approval))
+            return DecisionResult(False, await _why_not_approvable(guard, approval))
         if guard.policy.needs_passphrase and not await guard.channels.ready():
-            return Decided(False, MESSAGES["unset"])
+            return DecisionResult(False, MESSAGES["unset"])
         passphrase = ask() if guard.policy.needs_passphrase else None
         decision = await (guard.channels.grant if yes else guard.channels.refuse)(approval_id, "terminal", passphrase)
-    return Decided(decision in ("granted", "refused"), MESSAGES[decision])
+    return DecisionResult(decision in ("granted", "refused"), MESSAGES[decision])
 
 
-def outcome_message(approval: Approval, *more: str) -> str:
+def format_approval(approval: Approval, *more: str) -> str:
     """Return an approval as text for a person, from the stored row only, with the lines of `more` below it."""
     facts = approval.details.items
     width = max((len(fact.label) for fact in facts), default=0)
     who = f"“{approval.asked_by}” (self-reported name)" if approval.asked_by else "an unnamed client"
     lines = [
         approval.id,
-        f"  {approval.tool} (class {approval.action_class}), requested by {who} at {_clock(approval.created_at)},"
-        f" {_standing(approval)} UTC",
+        f"  {approval.tool} (class {approval.action_class}), requested by {who} at {_time_of_day(approval.created_at)},"
+        f" {_status(approval)} UTC",
         *(f"  {line}" for line in approval.question.splitlines()),
     ]
     for fact in facts:
@@ -120,28 +120,28 @@ def outcome_message(approval: Approval, *more: str) -> str:
     return "\n".join(printable(line) for line in [*lines, *(f"  {line}" for line in more)])
 
 
-def _standing(approval: Approval) -> str:
+def _status(approval: Approval) -> str:
     if approval.started_at is None:
-        return f"open until {_clock(approval.expires_at)}"
-    return f"approved by {approval.decided_by or 'nobody'} and started at {_clock(approval.started_at)}"
+        return f"open until {_time_of_day(approval.expires_at)}"
+    return f"approved by {approval.decided_by or 'nobody'} and started at {_time_of_day(approval.started_at)}"
 
 
-async def _why_gone(guard: Guard, approval_id: str) -> str:
+async def _why_not_waiting(guard: Guard, approval_id: str) -> str:
     approval = await guard.approvals.get(approval_id)
     if approval is None:
         return f"No approval has this id in {guard.store.folder}. Use the server's MACHINES_ENV and key."
     if approval.state != "waiting":
-        return _OVER[approval.state]
+        return _ALREADY_DECIDED[approval.state]
     if approval.policy != guard.policy.digest:
         return "This was requested under another policy. Set the server's MACHINES_POLICY, or have it requested again."
     return "This approval expired. The assistant can request it again."
 
 
-async def _why_closed(guard: Guard, approval: Approval) -> str:
+async def _why_not_approvable(guard: Guard, approval: Approval) -> str:
     if approval.details.only is not None:
-        return _ITS_OWN[approval.details.only]
+        return _DECIDED_ELSEWHERE[approval.details.only]
     return MESSAGES["not_allowed"] if await guard.channels.ready() else MESSAGES["unset"]
 
 
-def _clock(at: float) -> str:
+def _time_of_day(at: float) -> str:
     return moment(at)[11:]

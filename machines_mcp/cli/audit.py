@@ -13,9 +13,9 @@ from machines_mcp.storage.audit_chain import Fault
 from machines_mcp.storage.audit_log import AuditRow, Checkpoint, Finding
 from machines_mcp.storage.database import StoreUnavailable
 
-MOST_CHARACTERS = 40
+MAX_CELL_CHARACTERS = 40
 
-_RIGHT = {"row", "cents"}
+_RIGHT_ALIGNED = {"row", "cents"}
 
 
 class Unverifiable(Exception):
@@ -23,7 +23,7 @@ class Unverifiable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AuditQuery:
     """Selects audit rows: the newest `limit` that match. `since` is in seconds since the epoch."""
 
     tool: str | None = None
@@ -33,7 +33,7 @@ class Wanted:
     limit: int = 50
 
 
-async def rows(settings: Settings, wanted: Wanted) -> list[AuditRow]:
+async def matching_rows(settings: Settings, query: AuditQuery) -> list[AuditRow]:
     """Return the matching rows, newest last.
 
     Raises:
@@ -41,17 +41,17 @@ async def rows(settings: Settings, wanted: Wanted) -> list[AuditRow]:
     """
     async with opened_guard(settings) as guard:
         found = await guard.audit.rows(
-            tool=wanted.tool,
-            kind=wanted.kind,
-            user_id=wanted.user_id,
-            since=wanted.since,
-            limit=wanted.limit,
+            tool=query.tool,
+            kind=query.kind,
+            user_id=query.user_id,
+            since=query.since,
+            limit=query.limit,
             newest_first=True,
         )
     return found[::-1]
 
 
-def table(found: list[AuditRow]) -> str:
+def format_table(found: list[AuditRow]) -> str:
     """Return the rows as aligned text, without empty columns."""
     if not found:
         return "No rows."
@@ -59,7 +59,7 @@ def table(found: list[AuditRow]) -> str:
     lines = []
     for line in zip(*([title, *cells] for title, cells in columns.items()), strict=True):
         padded = (
-            cell.rjust(_width(columns, title)) if title in _RIGHT else cell.ljust(_width(columns, title))
+            cell.rjust(_width(columns, title)) if title in _RIGHT_ALIGNED else cell.ljust(_width(columns, title))
             for title, cell in zip(columns, line, strict=True)
         )
         lines.append("  ".join(padded).rstrip())
@@ -78,7 +78,7 @@ def since_time(text: str, now: float) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def verified(settings: Settings, head_file: Path | None, write_head: Path | None) -> tuple[Finding, str]:
+async def verify_chain(settings: Settings, head_file: Path | None, write_head: Path | None) -> tuple[Finding, str]:
     """Verify the chain, against a checkpoint if there is one. Return the finding and a summary of it.
 
     `head_file` defaults to the policy's. The checkpoint of an intact chain is written to `write_head`.
@@ -90,7 +90,7 @@ async def verified(settings: Settings, head_file: Path | None, write_head: Path 
     _refuse_without_key(settings.state_dir)
     async with opened_guard(settings) as guard:
         path = head_file or guard.policy.head_file
-        checkpoint = read_head(path)
+        checkpoint = read_checkpoint(path)
         finding = await guard.audit.verified(checkpoint)
     unseen = path is not None and checkpoint is None and path != write_head
     if finding.ok and unseen and (finding.rows or head_file is not None):
@@ -131,7 +131,7 @@ def _refuse_without_key(folder: Path) -> None:
         raise Unverifiable(f"The audit key is missing: {key}. No row can be verified without it.")
 
 
-def read_head(path: Path | None) -> Checkpoint | None:
+def read_checkpoint(path: Path | None) -> Checkpoint | None:
     """Read the checkpoint from a file; None if there is none.
 
     Raises:
@@ -171,7 +171,7 @@ def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
 def _cell(value: object) -> str:
     # A row edited outside this program can hold anything, and this goes to a terminal.
     shown = "" if value is None else printable(str(value))
-    return shown if len(shown) <= MOST_CHARACTERS else shown[: MOST_CHARACTERS - 3] + "..."
+    return shown if len(shown) <= MAX_CELL_CHARACTERS else shown[: MAX_CELL_CHARACTERS - 3] + "..."
 
 
 def _width(columns: dict[str, list[str]], title: str) -> int:

@@ -57,12 +57,12 @@ def waiting_ids(context: click.Context, parameter: click.Parameter, begun: str) 
 def _waiting() -> list[tuple[str, str]]:
     import anyio
 
-    from machines_mcp.cli.approvals import approval_store
+    from machines_mcp.cli.approvals import waiting_approvals
     from machines_mcp.server.settings_reader import read_settings
 
     settings = read_settings()
     if not (settings.state_dir / "state.db").exists():
         return []
     return [
-        (approval.id, f"{approval.tool} for {approval.user_id}") for approval in anyio.run(approval_store, settings)
+        (approval.id, f"{approval.tool} for {approval.user_id}") for approval in anyio.run(waiting_approvals, settings)
     ]

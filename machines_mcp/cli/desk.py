@@ -14,10 +14,10 @@ from machines_mcp.server.browser import open_page
 if TYPE_CHECKING:
     from machines_mcp.server.settings import Settings
 
-_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-class NoDesk(Exception):
+class DeskUnavailable(Exception):
     """No desk could be started. The message says what to do."""
 
 
@@ -27,7 +27,7 @@ async def run_desk(
     """Report the URL of the running desk. If there is none, serve one here until a signal arrives.
 
     Raises:
-        NoDesk: No loopback port is available.
+        DeskUnavailable: No loopback port is available.
         StoreUnavailable: The state folder can't be used.
     """
     async with opened(settings) as app:
@@ -35,10 +35,10 @@ async def run_desk(
         found = await desk.find()
         address = found or await desk.address()
         if address is None:
-            raise NoDesk(
+            raise DeskUnavailable(
                 "The desk could not start: no port on 127.0.0.1 is available. Check whether a firewall blocks it."
             )
-        with anyio.open_signal_receiver(*_ENDING) as signals:
+        with anyio.open_signal_receiver(*_STOP_SIGNALS) as signals:
             say(address, found is None)
             if opens and not open_page(address, settings.state_dir, at_once=True):
                 warn("No browser could be opened. Open the address yourself.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from machines_mcp.cli.prompt import Lines
+from machines_mcp.cli.prompt import TerminalInput
 from machines_mcp.server import keyring_store
 from machines_mcp.server.partner_key import checked_key
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings
@@ -16,42 +16,44 @@ _HOSTS = {"sandbox": SANDBOX_URL.split("/")[2], "production": PRODUCTION_URL.spl
 _NONE_SET = "No passphrase is set, so nothing can be approved"
 
 
-class NotDone(Exception):
+class LoginFailed(Exception):
     """Nothing was stored or removed. The message says why and what to do."""
 
 
-def login(environment: str, lines: Lines, say: Callable[[str], None]) -> str:
+def login(environment: str, lines: TerminalInput, say: Callable[[str], None]) -> str:
     """Ask for an environment's key, store it and return a message that says where. The key is not tested.
 
     Raises:
-        NotDone: The person did not confirm, or the key can't be stored.
-        NothingTyped: No key was typed.
+        LoginFailed: The person did not confirm, or the key can't be stored.
+        NoInput: No key was typed.
         KeyFault: The input can't be a key.
     """
     if lines.at_terminal:
-        say(f"This stores your partner key for {environment} ({_HOSTS[environment]}).{_approval_details(environment)}")
-        if lines.answer(f"Type {environment} to confirm") != environment:
-            raise NotDone("Nothing was stored.")
-    key = checked_key(lines.ask("Partner key").expose().strip())
+        say(f"This stores your partner key for {environment} ({_HOSTS[environment]}).{_money_warning(environment)}")
+        if lines.read_answer(f"Type {environment} to confirm") != environment:
+            raise LoginFailed("Nothing was stored.")
+    key = checked_key(lines.read_secret("Partner key").expose().strip())
     try:
         where = keyring_store.keep(environment, key)
     except OSError:
-        raise NotDone(f"{keyring_store.file_of(environment)} can't be written. Check the folder's owner.") from None
-    return f"The key for {environment} is {where}. A server with MACHINES_ENV={environment} uses it.{_first()}"
+        raise LoginFailed(f"{keyring_store.file_of(environment)} can't be written. Check the folder's owner.") from None
+    return (
+        f"The key for {environment} is {where}. A server with MACHINES_ENV={environment} uses it.{_precedence_note()}"
+    )
 
 
 def logout(environment: str) -> str:
     """Remove an environment's stored key and return a message that says whether there was one.
 
     Raises:
-        NotDone: The key may still be stored.
+        LoginFailed: The key may still be stored.
     """
     try:
         was_there = keyring_store.forget(environment)
     except keyring_store.KeyringSilent as silent:
-        raise NotDone(f"The key may still be stored: {silent}. Unlock it and try again.") from None
+        raise LoginFailed(f"The key may still be stored: {silent}. Unlock it and try again.") from None
     except OSError:
-        raise NotDone(f"{keyring_store.file_of(environment)} can't be removed. Check the folder's owner.") from None
+        raise LoginFailed(f"{keyring_store.file_of(environment)} can't be removed. Check the folder's owner.") from None
     if not was_there:
         return f"No key was stored for {environment}. Nothing was removed."
     return f"The key for {environment} is no longer stored."
@@ -69,15 +71,15 @@ def settings_after_login(environment: str, env: Mapping[str, str]) -> Settings:
     return read_settings(given | {"MACHINES_ENV": environment} | user)
 
 
-async def first_passphrase(settings: Settings, lines: Lines, say: Callable[[str], None]) -> str | None:
+async def first_passphrase(settings: Settings, lines: TerminalInput, say: Callable[[str], None]) -> str | None:
     """Set the first passphrase at a terminal if one is needed. Return a message, or None if there is none to show.
 
     Raises:
-        NotUsable, NothingTyped, PolicyError, StoreUnavailable: As `set_at_terminal`.
+        UnusablePassphrase, NoInput, PolicyError, StoreUnavailable: As `set_at_terminal`.
     """
-    from machines_mcp.cli.passphrase import set_at_terminal, standing
+    from machines_mcp.cli.passphrase import set_at_terminal, status_message
 
-    if settings.simulated or (await standing(settings))[0]:
+    if settings.simulated or (await status_message(settings))[0]:
         return None
     if not lines.at_terminal:
         return f"{_NONE_SET}. Run machines-mcp passphrase with this server's settings."
@@ -85,10 +87,10 @@ async def first_passphrase(settings: Settings, lines: Lines, say: Callable[[str]
     return (await set_at_terminal(settings, lines))[1]
 
 
-def _approval_details(environment: str) -> str:
+def _money_warning(environment: str) -> str:
     return " It moves real money." if environment == "production" else ""
 
 
-def _first() -> str:
+def _precedence_note() -> str:
     names = [name for name in ("MACHINES_PARTNER_KEY", "MACHINES_PARTNER_KEY_FILE") if os.environ.get(name)]
     return f" {names[0]} is set here and takes precedence." if names else ""

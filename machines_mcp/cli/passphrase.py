@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from machines_mcp.cli.prompt import Lines
+from machines_mcp.cli.prompt import TerminalInput
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.permissions.passphrase import MAX_LENGTH, MIN_LENGTH
 from machines_mcp.redaction.display import iso, moment
@@ -13,12 +13,12 @@ from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import opened_guard
 
 
-class NotUsable(Exception):
+class UnusablePassphrase(Exception):
     """The new passphrase is not accepted; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PassphraseStatus:
     """Whether a passphrase is set, when (seconds since the epoch), whether it is locked, and whether one is needed."""
 
     set_at: float | None
@@ -31,7 +31,7 @@ class Standing:
         return {"set": self.set_at is not None, "set_at": at, "locked": self.locked, "needed": self.needed}
 
 
-async def looked_up(settings: Settings) -> Standing:
+async def passphrase_status(settings: Settings) -> PassphraseStatus:
     """Return the status of the passphrase.
 
     Raises:
@@ -40,48 +40,50 @@ async def looked_up(settings: Settings) -> Standing:
     async with opened_guard(settings) as guard:
         verifier = await guard.passphrase.verifier()
         locked = await guard.passphrase.locked()
-        return Standing(None if verifier is None else verifier.set_at, locked, guard.policy.needs_passphrase)
+        return PassphraseStatus(None if verifier is None else verifier.set_at, locked, guard.policy.needs_passphrase)
 
 
-async def standing(settings: Settings) -> tuple[bool, str]:
+async def status_message(settings: Settings) -> tuple[bool, str]:
     """Return whether a passphrase is set, and a sentence that says when.
 
     Raises:
         StoreUnavailable: The state folder or the verifier's file can't be used.
     """
-    found = await looked_up(settings)
+    found = await passphrase_status(settings)
     if found.set_at is None:
-        return False, "No passphrase is set." + _unneeded(settings)
+        return False, "No passphrase is set." + _not_needed_note(settings)
     more = " It is locked after five wrong tries." if found.locked else ""
-    return True, f"A passphrase was set at {moment(found.set_at)} UTC.{more}{_unneeded(settings)}"
+    return True, f"A passphrase was set at {moment(found.set_at)} UTC.{more}{_not_needed_note(settings)}"
 
 
-async def set_at_terminal(settings: Settings, lines: Lines) -> tuple[bool, str]:
+async def set_at_terminal(settings: Settings, lines: TerminalInput) -> tuple[bool, str]:
     """Ask for the current passphrase, if any, and a new one. Return whether it was stored, and a message.
 
     Raises:
-        NotUsable: The new one is too short or too long, or the two entries differ.
-        NothingTyped: No passphrase was typed.
+        UnusablePassphrase: The new one is too short or too long, or the two entries differ.
+        NoInput: No passphrase was typed.
         StoreUnavailable: The state folder or the verifier's file can't be used.
     """
     async with opened_guard(settings) as guard:
-        old = lines.ask("Current passphrase") if await guard.passphrase.is_set() else None
+        old = lines.read_secret("Current passphrase") if await guard.passphrase.is_set() else None
         if old is not None:
             answer = await guard.passphrase.check(old, "terminal")
             if answer != "right":
                 return False, MESSAGES[answer]
-        new = lines.ask(f"New passphrase (at least {MIN_LENGTH} characters)")
+        new = lines.read_secret(f"New passphrase (at least {MIN_LENGTH} characters)")
         if not MIN_LENGTH <= len(new.expose()) <= MAX_LENGTH:
-            raise NotUsable(f"A passphrase must have {MIN_LENGTH} to {MAX_LENGTH} characters. Nothing was set.")
-        if lines.at_terminal and lines.ask("Repeat the new passphrase").expose() != new.expose():
-            raise NotUsable("The two passphrases differ. Nothing was set.")
+            raise UnusablePassphrase(
+                f"A passphrase must have {MIN_LENGTH} to {MAX_LENGTH} characters. Nothing was set."
+            )
+        if lines.at_terminal and lines.read_secret("Repeat the new passphrase").expose() != new.expose():
+            raise UnusablePassphrase("The two passphrases differ. Nothing was set.")
         answer = await guard.passphrase.set(new, old)
         if answer != "right":
             return False, MESSAGES[answer]
         verifier = await guard.passphrase.verifier()
     at = f" at {moment(verifier.set_at)} UTC" if verifier is not None else ""
-    return True, f"The passphrase was {'changed' if old else 'set'}{at}.{_unneeded(settings)}"
+    return True, f"The passphrase was {'changed' if old else 'set'}{at}.{_not_needed_note(settings)}"
 
 
-def _unneeded(settings: Settings) -> str:
+def _not_needed_note(settings: Settings) -> str:
     return " It is not needed with MACHINES_ENV=embedded." if settings.simulated else ""

@@ -18,13 +18,13 @@ from machines_mcp.server.settings_reader import checked_flag, checked_user_id
 from machines_mcp.server.state_folder import policy_in
 from machines_mcp.tools.catalog import EFFECTS
 
-_PLACES: Mapping[Channel, str] = {
+_CHANNEL_NAMES: Mapping[Channel, str] = {
     "dialog": "in the client's dialog",
     "desk": "at the desk",
     "terminal": "at a terminal",
     "page": "on the vault's page",
 }
-_SECTIONS = {
+_LIMIT_PATHS = {
     "unbounded_cards": "cards.unbounded",
     "max_limit_cents": "cards.max_limit_cents",
     "per_call_cents": "withdrawals.per_call_cents",
@@ -37,7 +37,7 @@ _SECTIONS = {
 }
 
 
-def checked(path: Path, env: Mapping[str, str]) -> Policy:
+def load_policy(path: Path, env: Mapping[str, str]) -> Policy:
     """Read a policy as a server with these variables would; without MACHINES_ENV, for the file's environment.
 
     Raises:
@@ -65,7 +65,7 @@ def report(policy: Policy) -> dict[str, Any]:
         "environment": policy.environment,
         "users": "any" if policy.users is None else sorted(policy.users),
         "tools": [
-            _call(policy, tool, action_class)
+            _tool_rule(policy, tool, action_class)
             for tool, action_classes in EFFECTS.items()
             for action_class in action_classes
         ],
@@ -79,7 +79,7 @@ def report(policy: Policy) -> dict[str, Any]:
     }
 
 
-def why(policy: Policy, action_class: ActionClass, tool: str) -> str:
+def explain_rule(policy: Policy, action_class: ActionClass, tool: str) -> str:
     """Return what happens to such a call, and which key of the policy decides it."""
     own = action_class in policy.tools.get(tool, {})
     key = f"tools.{tool}.{action_class}" if own else f"classes.{action_class}"
@@ -89,70 +89,70 @@ def why(policy: Policy, action_class: ActionClass, tool: str) -> str:
     if rule is Rule.ALLOW:
         return f"runs at once ({key})"
     if action_class is not ActionClass.REVEAL:
-        return f"requires approval {_places(policy.channels(action_class))} ({key})"
+        return f"requires approval {_format_channels(policy.channels(action_class))} ({key})"
     shown = [policy.channels(action_class, sink) for sink in policy.sinks - {"none"}]
     if not shown:
         return "no sink is allowed (reveal.sinks)"
-    return f"requires approval {_places(frozenset().union(*shown))} ({key})"
+    return f"requires approval {_format_channels(frozenset().union(*shown))} ({key})"
 
 
 def limits_report(limits: Limits) -> dict[str, Any]:
     """Return each limit by its path; None means no limit."""
-    found: dict[str, Any] = {_SECTIONS[field.name]: getattr(limits, field.name) for field in fields(limits)}
+    found: dict[str, Any] = {_LIMIT_PATHS[field.name]: getattr(limits, field.name) for field in fields(limits)}
     periods, places = limits.max_limit_cents, limits.destinations
     found["cards.max_limit_cents"] = None if periods is None else dict(periods)
     if places is not None:
-        told = [{name: value for name, value in asdict(place).items() if value is not None} for place in places]
-        found["withdrawals.destinations"] = sorted(told, key=lambda place: list(place.values()))
+        destinations = [{name: value for name, value in asdict(place).items() if value is not None} for place in places]
+        found["withdrawals.destinations"] = sorted(destinations, key=lambda place: list(place.values()))
     return found
 
 
-def text(policy: Policy) -> str:
+def format_report(policy: Policy) -> str:
     """Return the report as text for a person."""
-    said = report(policy)
-    users = "any user" if said["users"] == "any" else f"the users listed ({len(said['users'])})"
+    content = report(policy)
+    users = "any user" if content["users"] == "any" else f"the users listed ({len(content['users'])})"
     lines = [f"{policy.source}: valid, for {policy.environment} and {users}, digest {policy.digest[:12]}", ""]
-    lines += [f"{row['tool']:<24}{row['class']:<10}{row['rule']:<7}{row['why']}" for row in said["tools"]]
+    lines += [f"{row['tool']:<24}{row['class']:<10}{row['rule']:<7}{row['why']}" for row in content["tools"]]
     lines += ["", "Where a person can approve" + (", once a passphrase is set:" if policy.needs_passphrase else ":")]
     lines += [
-        f"  {action_class:<22}{_places(ways)}"
-        for action_class, ways in said["grants"].items()
+        f"  {action_class:<22}{_format_channels(channels)}"
+        for action_class, channels in content["grants"].items()
         if action_class != "reveal"
     ]
-    lines += [f"  reveal to {sink:<12}{_places(ways)}" for sink, ways in said["sinks"].items()]
+    lines += [f"  reveal to {sink:<12}{_format_channels(channels)}" for sink, channels in content["sinks"].items()]
     lines += ["", "Limits:"]
-    lines += [f"  {path:<36}{_limit(path, value)}" for path, value in said["limits"].items()]
+    lines += [f"  {path:<36}{_format_limit(path, value)}" for path, value in content["limits"].items()]
     through = "through the model" if policy.identity_through_model else "through a form at the desk, not the model"
     lines += ["", f"Identity data goes {through}. Allowed reveal sinks: {', '.join(sorted(policy.sinks))}."]
     return "\n".join(lines)
 
 
-def _call(policy: Policy, tool: str, action_class: ActionClass) -> dict[str, str]:
+def _tool_rule(policy: Policy, tool: str, action_class: ActionClass) -> dict[str, str]:
     return {
         "tool": tool,
         "class": action_class.value,
         "rule": policy.rule(action_class, tool).value,
-        "why": why(policy, action_class, tool),
+        "why": explain_rule(policy, action_class, tool),
     }
 
 
-def _limit(path: str, value: Any) -> str:
+def _format_limit(path: str, value: Any) -> str:
     if path == "cards.unbounded":
         return "cards without a limit are allowed" if value else "every card needs a limit over a period"
     if value is None:
         return "any" if path.endswith(("destinations", "max_limit_cents")) else "none"
     if path == "withdrawals.destinations":
-        return ", ".join(_place(place) for place in value) or "nowhere"
+        return ", ".join(_format_destination(place) for place in value) or "nowhere"
     if isinstance(value, dict):
         return ", ".join(f"{period} {dollars(cents)}" for period, cents in value.items()) or "no card limit is allowed"
     return dollars(value) if path.endswith("_cents") else str(value)
 
 
-def _place(place: Mapping[str, str]) -> str:
+def _format_destination(place: Mapping[str, str]) -> str:
     memo = f" ({place['extra_id']})" if "extra_id" in place else ""
     return f"{place['address']}{memo} as {place['currency']} on {place['network']}"
 
 
-def _places(ways: Collection[Channel]) -> str:
-    words = [place for way, place in _PLACES.items() if way in ways]
+def _format_channels(channels: Collection[Channel]) -> str:
+    words = [place for channel, place in _CHANNEL_NAMES.items() if channel in channels]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -18,7 +18,7 @@ class ProgressReporter(Protocol):
 def reporting_on(stream: TextIO) -> Iterator[ProgressReporter]:
     """Yield a progress callback for the client. A bar is removed at the end."""
     with ExitStack() as stack:
-        yield _bar(stream, stack) if _is_screen(stream) else _lines(stream)
+        yield _bar_reporter(stream, stack) if _is_screen(stream) else _line_reporter(stream)
 
 
 def _is_screen(stream: TextIO) -> bool:
@@ -26,27 +26,27 @@ def _is_screen(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _lines(stream: TextIO) -> ProgressReporter:
-    async def tell(progress: float, total: float | None, message: str | None) -> None:
-        stream.write(f"{_words(message)}: {_share(progress, total):.0%} of the wait time has passed\n")
+def _line_reporter(stream: TextIO) -> ProgressReporter:
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        stream.write(f"{_description(message)}: {_share(progress, total):.0%} of the wait time has passed\n")
         stream.flush()
 
-    return tell
+    return report
 
 
-def _bar(stream: TextIO, stack: ExitStack) -> ProgressReporter:
+def _bar_reporter(stream: TextIO, stack: ExitStack) -> ProgressReporter:
     """Draw the bar at the first notification: most calls don't wait, and then rich is not loaded."""
     drawn: list[Callable[[float, str], None]] = []
 
-    async def tell(progress: float, total: float | None, message: str | None) -> None:
+    async def report(progress: float, total: float | None, message: str | None) -> None:
         if not drawn:
-            drawn.append(_drawn(stream, stack))
-        drawn[0](_share(progress, total), _words(message))
+            drawn.append(_draw_bar(stream, stack))
+        drawn[0](_share(progress, total), _description(message))
 
-    return tell
+    return report
 
 
-def _drawn(stream: TextIO, stack: ExitStack) -> Callable[[float, str], None]:
+def _draw_bar(stream: TextIO, stack: ExitStack) -> Callable[[float, str], None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -62,5 +62,5 @@ def _share(progress: float, total: float | None) -> float:
     return min(1.0, max(0.0, progress / total)) if total else 0.0
 
 
-def _words(message: str | None) -> str:
+def _description(message: str | None) -> str:
     return f"Waiting for {message}" if message else "Waiting"

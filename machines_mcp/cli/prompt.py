@@ -9,43 +9,43 @@ import time
 from machines_mcp.redaction.secret import Secret
 
 LINE_SECONDS = 60.0
-MOST_BYTES = 4096
+MAX_LINE_BYTES = 4096
 
 
-class NothingTyped(Exception):
+class NoInput(Exception):
     """There was no line to read; the message says what to do."""
 
 
-class Lines:
+class TerminalInput:
     """Reads secrets line by line. Arguments and variables would show them in process lists."""
 
     def __init__(self) -> None:
-        self._typed = sys.stdin is not None and sys.stdin.isatty()
-        self._rest = b""
-        self._until = time.monotonic() + LINE_SECONDS
+        self._is_terminal = sys.stdin is not None and sys.stdin.isatty()
+        self._buffer = b""
+        self._deadline = time.monotonic() + LINE_SECONDS
 
     @property
     def at_terminal(self) -> bool:
         """Whether a person is typing, so that new secrets should be asked for twice."""
-        return self._typed
+        return self._is_terminal
 
-    def ask(self, what: str) -> Secret:
+    def read_secret(self, what: str) -> Secret:
         """Prompt for `what` without echo; if stdin is not a terminal, read its next line, within a minute.
 
         Raises:
-            NothingTyped: The line is empty or did not arrive.
+            NoInput: The line is empty or did not arrive.
         """
-        if self._typed:
+        if self._is_terminal:
             import getpass
 
             line = getpass.getpass(f"{what}: ")
         else:
             line = self._next_line().decode("utf-8", "surrogateescape")
         if not line:
-            raise NothingTyped(f"{what}: no input. Type it when asked, or pass it as a line of stdin.")
+            raise NoInput(f"{what}: no input. Type it when asked, or pass it as a line of stdin.")
         return Secret(line)
 
-    def answer(self, question: str) -> str:
+    def read_answer(self, question: str) -> str:
         """Ask a question and read the reply with echo; empty at the end of input. Needs a terminal."""
         import click
 
@@ -53,13 +53,13 @@ class Lines:
         return sys.stdin.readline().strip()
 
     def _next_line(self) -> bytes:
-        while b"\n" not in self._rest and len(self._rest) <= MOST_BYTES:
+        while b"\n" not in self._buffer and len(self._buffer) <= MAX_LINE_BYTES:
             piece = self._read()
             if not piece:
                 break
-            self._rest += piece
-        line, _, self._rest = self._rest.partition(b"\n")
-        return line.removesuffix(b"\r")[:MOST_BYTES]
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.removesuffix(b"\r")[:MAX_LINE_BYTES]
 
     def _read(self) -> bytes:
         """Read some bytes of stdin; empty at its end or after a minute."""
@@ -72,7 +72,7 @@ class Lines:
         if os.name == "posix":
             import select
 
-            left = max(0.0, self._until - time.monotonic())
+            left = max(0.0, self._deadline - time.monotonic())
             if not select.select([descriptor], [], [], left)[0]:
                 return b""
-        return os.read(descriptor, MOST_BYTES)
+        return os.read(descriptor, MAX_LINE_BYTES)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from machines_mcp.cli.approvals import outcome_message
+from machines_mcp.cli.approvals import format_approval
 from machines_mcp.cli.unresolved import UnresolvedCall, unresolved_calls
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.protocol.errors import Code, ToolError
@@ -23,63 +23,63 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-Answer = Literal["yes", "no", "later"]
+OutcomeAnswer = Literal["yes", "no", "later"]
 
 NO_TERMINAL = "A person must answer this, so it only works at a terminal. Nothing was changed."
 NOTHING = "No unresolved call needs a person."
 _QUESTION = "Did it happen? Check at Machines first [yes/no/later]"
-_REFERENCE = "Its id at Machines (of the card or the transaction)"
+_REFERENCE_QUESTION = "Its id at Machines (of the card or the transaction)"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@+-]{3,127}")
 _NUMBER = re.compile(r"[0-9_.:@+-]+")
-_KEPT = "Saved: {what}. The assistant learns this when it repeats the call with its approval_id."
+_SAVED = "Saved: {what}. The assistant learns this when it repeats the call with its approval_id."
 
 
-class Person(Protocol):
+class Prompt(Protocol):
     """The person at the terminal."""
 
-    def ask(self, what: str) -> Secret: ...
-    def answer(self, question: str) -> str: ...
+    def read_secret(self, what: str) -> Secret: ...
+    def read_answer(self, question: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolveResult:
     """Whether every call was handled (leaving one for later counts), and the closing message."""
 
     ok: bool
     message: str
 
 
-async def resolve(settings: Settings, person: Person, show: Callable[[str], None]) -> Resolved:
+async def resolve(settings: Settings, prompt: Prompt, show: Callable[[str], None]) -> ResolveResult:
     """Reconcile what Machines can tell, then ask the person about each remaining call.
 
     Raises:
         PolicyError: The policy file is invalid.
         StoreUnavailable: The state folder can't be used.
-        NothingTyped: No passphrase was typed.
+        NoInput: No passphrase was typed.
     """
     async with opened(settings) as app:
         app.load()
-        by_hand = await _look(app, show)
-        left = [
+        needs_person = await _reconcile(app, show)
+        remaining = [
             unresolved
             for unresolved in await unresolved_calls(app.guard)
-            if unresolved.state == "manual" or unresolved.name in by_hand
+            if unresolved.state == "manual" or unresolved.name in needs_person
         ]
-        for unresolved in left:
-            show(_shown(unresolved))
-            stopped = await _decide(app, unresolved, person, show)
+        for unresolved in remaining:
+            show(_describe(unresolved))
+            stopped = await _resolve_one(app, unresolved, prompt, show)
             if stopped is not None:
-                return Resolved(False, stopped)
+                return ResolveResult(False, stopped)
         still = {unresolved.name for unresolved in await unresolved_calls(app.guard)}
-        settled = len([unresolved for unresolved in left if unresolved.name not in still])
-    if not left:
-        return Resolved(True, NOTHING)
-    return Resolved(True, f"{settled} of {len(left)} resolved.")
+        resolved_count = len([unresolved for unresolved in remaining if unresolved.name not in still])
+    if not remaining:
+        return ResolveResult(True, NOTHING)
+    return ResolveResult(True, f"{resolved_count} of {len(remaining)} resolved.")
 
 
-async def _look(app: App, show: Callable[[str], None]) -> set[str]:
+async def _reconcile(app: App, show: Callable[[str], None]) -> set[str]:
     """Reconcile unknown calls with Machines. Return the names of those that only a person can resolve."""
-    by_hand = set()
+    needs_person = set()
     for unresolved in await unresolved_calls(app.guard):
         if unresolved.state != "unknown" or unresolved.approval is None:
             continue
@@ -89,11 +89,11 @@ async def _look(app: App, show: Callable[[str], None]) -> set[str]:
         elif authorization.verdict == "later":
             show(f"{printable(unresolved.name)}: not known yet; try again later.")
         else:
-            by_hand.add(unresolved.name)
-    return by_hand
+            needs_person.add(unresolved.name)
+    return needs_person
 
 
-def _shown(unresolved: UnresolvedCall) -> str:
+def _describe(unresolved: UnresolvedCall) -> str:
     sent = [
         f"Sent: {entry.operation} at {moment(entry.sent_at)} UTC, attempts: {entry.attempts}, the last at"
         f" {moment(entry.last_sent_at)} UTC, key {entry.idempotency_key or 'none'}; {entry.state}"
@@ -101,15 +101,15 @@ def _shown(unresolved: UnresolvedCall) -> str:
     ]
     more = [
         *sent,
-        *_of_withdrawal(unresolved.withdrawal),
+        *_withdrawal_lines(unresolved.withdrawal),
         f"Unresolved since {moment(unresolved.since)} UTC: {unresolved.why}",
     ]
     if unresolved.approval is None:
         return "\n".join(printable(line) for line in [unresolved.name, *(f"  {line}" for line in more)])
-    return outcome_message(unresolved.approval, *more)
+    return format_approval(unresolved.approval, *more)
 
 
-def _of_withdrawal(begun: StartedWithdrawal | None) -> list[str]:
+def _withdrawal_lines(begun: StartedWithdrawal | None) -> list[str]:
     if begun is None:
         return []
     terms = begun.quote.terms
@@ -120,31 +120,31 @@ def _of_withdrawal(begun: StartedWithdrawal | None) -> list[str]:
     ]
 
 
-async def _decide(app: App, unresolved: UnresolvedCall, person: Person, show: Callable[[str], None]) -> str | None:
+async def _resolve_one(app: App, unresolved: UnresolvedCall, prompt: Prompt, show: Callable[[str], None]) -> str | None:
     """Ask the person and store the answer. Return a message if the session must stop."""
-    answer = _answer(person)
+    answer = _ask_outcome(prompt)
     if answer == "later":
         return None
     reference = None
     if answer == "yes":
-        reference = person.answer(_REFERENCE)
-        fault = await _fault(app, unresolved, reference)
-        if fault is not None:
-            show(fault)
+        reference = prompt.read_answer(_REFERENCE_QUESTION)
+        error_message = await _reference_error(app, unresolved, reference)
+        if error_message is not None:
+            show(error_message)
             return None
     if app.policy.needs_passphrase:
-        typed = person.ask("Your passphrase") if await app.guard.channels.ready() else None
+        typed = prompt.read_secret("Your passphrase") if await app.guard.channels.ready() else None
         decision = await app.guard.channels.check_passphrase(typed, "terminal")
         if decision != "granted":
             return MESSAGES[decision]
-    await _keep(app, unresolved, reference)
-    show(_KEPT.format(what="it happened" if reference else "it did not happen"))
+    await _store_answer(app, unresolved, reference)
+    show(_SAVED.format(what="it happened" if reference else "it did not happen"))
     return None
 
 
-def _answer(person: Person) -> Answer:
+def _ask_outcome(prompt: Prompt) -> OutcomeAnswer:
     for _ in range(3):
-        typed = person.answer(_QUESTION).lower()
+        typed = prompt.read_answer(_QUESTION).lower()
         if typed in ("yes", "y"):
             return "yes"
         if typed in ("no", "n"):
@@ -154,7 +154,7 @@ def _answer(person: Person) -> Answer:
     return "later"
 
 
-async def _fault(app: App, unresolved: UnresolvedCall, reference: str) -> str | None:
+async def _reference_error(app: App, unresolved: UnresolvedCall, reference: str) -> str | None:
     """Return what is wrong with the id that was typed, or None."""
     from machines_mcp.partner.errors import NotFound, PartnerError
 
@@ -175,7 +175,7 @@ async def _fault(app: App, unresolved: UnresolvedCall, reference: str) -> str | 
     return None
 
 
-async def _keep(app: App, unresolved: UnresolvedCall, reference: str | None) -> None:
+async def _store_answer(app: App, unresolved: UnresolvedCall, reference: str | None) -> None:
     """Store the answer and its audit row in one transaction, then the call's outcome that follows from them."""
     guard, approval = app.guard, unresolved.approval
     verdict = "happened" if reference else "not_happened"
@@ -206,11 +206,13 @@ async def _keep(app: App, unresolved: UnresolvedCall, reference: str | None) -> 
     authorization = await guard.authorizer.settle(approval)
     if authorization is not None and authorization.verdict == "manual":
         # The tool can't add to the person's answer.
-        refusal = ToolError(Code.OUTCOME_UNKNOWN if reference else Code.APPROVAL_EXPIRED, message=_said(reference))
+        refusal = ToolError(
+            Code.OUTCOME_UNKNOWN if reference else Code.APPROVAL_EXPIRED, message=_message_for_model(reference)
+        )
         await guard.approvals.finish(approval.id, json.dumps(refusal.payload()), ok=False, code=refusal.code.value)
 
 
-def _said(reference: str | None) -> str:
+def _message_for_model(reference: str | None) -> str:
     if reference:
         return "A person checked at Machines: this happened. Do not repeat it."
     return "A person checked at Machines: this did not happen. Call without approval_id to request it again."

@@ -10,7 +10,7 @@ import click
 
 from machines_mcp.redaction.display import printable
 
-STOPPED = 130
+INTERRUPTED_EXIT_CODE = 130
 """The exit code after Ctrl-C, as in shells."""
 
 
@@ -26,7 +26,7 @@ class Root(click.Group):
         try:
             return super().invoke(ctx)
         except BaseExceptionGroup as group:
-            raise _one_of(group) from None
+            raise _exit_cause(group) from None
 
     def main(
         self,
@@ -45,13 +45,13 @@ class Root(click.Group):
             _fail(fault)
         except click.Abort:
             click.echo("Stopped.", err=True)
-            sys.exit(STOPPED)
+            sys.exit(INTERRUPTED_EXIT_CODE)
         if standalone_mode:
             sys.exit(ended if isinstance(ended, int) else 0)
         return ended
 
 
-def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _exit_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the exception in the group if it is a closed pipe or a requested exit, else the group."""
     left: BaseException = group
     while isinstance(left, BaseExceptionGroup) and len(left.exceptions) == 1:

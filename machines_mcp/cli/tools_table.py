@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from machines_mcp.cli.policy_report import why
+from machines_mcp.cli.policy_report import explain_rule
 from machines_mcp.permissions.limits import Budget, budgets
 from machines_mcp.redaction.display import moment
 from machines_mcp.server.app import App
@@ -16,7 +16,7 @@ from machines_mcp.server.state_folder import opened_guard
 BYTES_PER_TOKEN = 4
 
 
-def listing(settings: Settings) -> list[dict[str, Any]]:
+def tool_rows(settings: Settings) -> list[dict[str, Any]]:
     """Return a row per tool: name, step numbers, classes with their rule and reason, tokens (JSON bytes / 4)."""
     registry = App(settings).load().registry
     shown = {tool.name: tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in registry.listing}
@@ -33,7 +33,7 @@ def listing(settings: Settings) -> list[dict[str, Any]]:
                     for action_class in tool.action_classes
                 },
                 "why": {
-                    action_class.value: why(registry.policy, action_class, tool.name)
+                    action_class.value: explain_rule(registry.policy, action_class, tool.name)
                     for action_class in tool.action_classes
                 },
                 "listed": entry is not None,
@@ -44,7 +44,7 @@ def listing(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-async def standing(settings: Settings) -> list[str]:
+async def policy_summary(settings: Settings) -> list[str]:
     """Return the policy, the passphrase status and the remaining limits, one line each.
 
     Raises:
@@ -59,10 +59,10 @@ async def standing(settings: Settings) -> list[str]:
     if policy.needs_passphrase or verifier is not None:
         when = f"set on {moment(verifier.set_at)[:-3]} UTC" if verifier else "not set, so nothing can be approved"
         lines.append(f"passphrase: {when}")
-    return lines + [_budget(budget) for budget in left]
+    return lines + [_format_budget(budget) for budget in left]
 
 
-def _budget(budget: Budget) -> str:
+def _format_budget(budget: Budget) -> str:
     left = "" if budget.left is None else f", {budget.left} left"
     return f"{budget.limit}: {budget.most}{left}"
 
@@ -74,7 +74,7 @@ def _tokens(value: Any) -> int:
     return -(-len(text.encode()) // BYTES_PER_TOKEN)
 
 
-def listing_table(rows: list[dict[str, Any]]) -> str:
+def format_table(rows: list[dict[str, Any]]) -> str:
     """Format the rows as aligned text."""
     lines = [f"{'tool':<24}{'step':<12}{'class: rule':<36}{'tokens':>7}"]
     for row in rows:
@@ -82,10 +82,10 @@ def listing_table(rows: list[dict[str, Any]]) -> str:
         steps = ", ".join(map(str, row["steps"]))
         lines.append(f"{row['tool']:<24}{steps:<12}{rules:<36}{row['tokens']:>7}")
     total = f"{'all':<72}{sum(row['tokens'] for row in rows):>7}"
-    return "\n".join([*lines, total, "", *_reasons(rows)])
+    return "\n".join([*lines, total, "", *_format_reasons(rows)])
 
 
-def _reasons(rows: list[dict[str, Any]]) -> list[str]:
+def _format_reasons(rows: list[dict[str, Any]]) -> list[str]:
     """Return each rule with its reason and the tools it applies to."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:

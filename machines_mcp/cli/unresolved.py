@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 State = Literal["running", "unknown", "manual"]
 """`running`: a server is executing it. `unknown`: Machines can tell the outcome. `manual`: a person must."""
 
-NO_ENTRY = "It started before the journal existed, so there is no record of what was sent."
-_NOT_WRITTEN = "Its response was lost or could not be saved."
+NO_JOURNAL_ENTRY = "It started before the journal existed, so there is no record of what was sent."
+_OUTCOME_LOST = "Its response was lost or could not be saved."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class UnresolvedCall:
         """The reason a person must decide."""
         note = next((entry.note for entry in self.entries if entry.state == "manual" and entry.note), None)
         if note is None and self.approval is not None and self.approval.owner is None:
-            return NO_ENTRY
-        return note or _NOT_WRITTEN
+            return NO_JOURNAL_ENTRY
+        return note or _OUTCOME_LOST
 
 
 async def unresolved_calls(guard: Guard) -> list[UnresolvedCall]:
@@ -56,17 +56,19 @@ async def unresolved_calls(guard: Guard) -> list[UnresolvedCall]:
     """
     found = await PendingWorkReader(guard.store, time.time).snapshot()
     rows = Withdrawals(guard.store)
-    calls = [await _of_call(guard, rows, approval, approval.id in found.needs_person) for approval in found.executing]
-    at_work = {approval.id for approval in found.executing}
-    alone = [
+    calls = [
+        await _unresolved_call(guard, rows, approval, approval.id in found.needs_person) for approval in found.executing
+    ]
+    executing_ids = {approval.id for approval in found.executing}
+    ended = [
         UnresolvedCall("manual", each.since, None, (), await rows.find(each.id))
         for each in found.withdrawals
-        if each.approval_id not in at_work
+        if each.approval_id not in executing_ids
     ]
-    return sorted([*calls, *alone], key=lambda unresolved: unresolved.since)
+    return sorted([*calls, *ended], key=lambda unresolved: unresolved.since)
 
 
-async def _of_call(guard: Guard, rows: Withdrawals, approval: Approval, by_hand: bool) -> UnresolvedCall:
-    state: State = "running" if guard.approvals.running(approval) else "manual" if by_hand else "unknown"
+async def _unresolved_call(guard: Guard, rows: Withdrawals, approval: Approval, needs_person: bool) -> UnresolvedCall:
+    state: State = "running" if guard.approvals.running(approval) else "manual" if needs_person else "unknown"
     entries, withdrawal = await guard.journal.for_approval(approval.id), await rows.for_approval(approval.id)
     return UnresolvedCall(state, approval.started_at or approval.created_at, approval, entries, withdrawal)

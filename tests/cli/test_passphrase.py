@@ -185,21 +185,21 @@ def test_two_that_differ_are_not_set(env: dict[str, str]) -> None:
 # Lines of stdin
 
 
-def piped(monkeypatch: pytest.MonkeyPatch, content: bytes, *, close: bool = True) -> prompt.Lines:
+def piped(monkeypatch: pytest.MonkeyPatch, content: bytes, *, close: bool = True) -> prompt.TerminalInput:
     reader, writer = os.pipe()
     os.write(writer, content)
     if close:
         os.close(writer)
     monkeypatch.setattr(sys, "stdin", os.fdopen(reader, "r"))
-    return prompt.Lines()
+    return prompt.TerminalInput()
 
 
 def test_lines_come_one_after_another_with_either_end(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = piped(monkeypatch, "one\r\n zwei \n\n\xff".encode("latin-1"))
-    assert [lines.ask("?").expose() for _ in range(2)] == ["one", " zwei "]
-    with pytest.raises(prompt.NothingTyped, match="New one"):
-        lines.ask("New one")
-    assert lines.ask("?").expose() == "\udcff"
+    assert [lines.read_secret("?").expose() for _ in range(2)] == ["one", " zwei "]
+    with pytest.raises(prompt.NoInput, match="New one"):
+        lines.read_secret("New one")
+    assert lines.read_secret("?").expose() == "\udcff"
     sys.stdin.close()
 
 
@@ -207,8 +207,8 @@ def test_a_line_that_does_not_come_is_not_waited_for_without_end(monkeypatch: py
     monkeypatch.setattr(prompt, "LINE_SECONDS", 0.1)
     lines = piped(monkeypatch, b"", close=False)
     begun = time.monotonic()
-    with pytest.raises(prompt.NothingTyped):
-        lines.ask("?")
+    with pytest.raises(prompt.NoInput):
+        lines.read_secret("?")
     assert time.monotonic() - begun < 5
     sys.stdin.close()
 
@@ -216,12 +216,12 @@ def test_a_line_that_does_not_come_is_not_waited_for_without_end(monkeypatch: py
 def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "LINE_SECONDS", 5.0)
     lines, begun = piped(monkeypatch, b"x" * 50_000, close=False), time.monotonic()
-    assert len(lines.ask("?").expose()) == prompt.MOST_BYTES
+    assert len(lines.read_secret("?").expose()) == prompt.MAX_LINE_BYTES
     assert time.monotonic() - begun < 2
     sys.stdin.close()
 
 
 def test_a_process_without_a_stdin_has_typed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(prompt.NothingTyped):
-        prompt.Lines().ask("?")
+    with pytest.raises(prompt.NoInput):
+        prompt.TerminalInput().read_secret("?")

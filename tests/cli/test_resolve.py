@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from machines_mcp.cli import resolve
-from machines_mcp.cli.doctor.state import guarded
+from machines_mcp.cli.doctor.state import check_safeguards
 from machines_mcp.cli.main import main
 from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.partner.mutation_log import Mutation
@@ -73,11 +73,11 @@ class Person:
     passphrases: list[str] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
 
-    def answer(self, question: str) -> str:
+    def read_answer(self, question: str) -> str:
         self.reads.append(question)
         return self.types.pop(0)
 
-    def ask(self, what: str) -> Secret:
+    def read_secret(self, what: str) -> Secret:
         self.reads.append(what)
         return Secret(self.passphrases.pop(0))
 
@@ -86,7 +86,7 @@ class Person:
         return "\n".join(self.reads)
 
 
-async def asked(env: dict[str, str], person: Person) -> resolve.Resolved:
+async def asked(env: dict[str, str], person: Person) -> resolve.ResolveResult:
     with anyio.fail_after(PATIENCE):
         found = await resolve.resolve(read_settings(env), person, person.reads.append)
     assert not person.types and not person.passphrases
@@ -235,11 +235,11 @@ async def test_an_answer_is_kept_whole_or_not_at_all(
         raise sqlite3.OperationalError
 
     class Unlucky(Person):
-        def ask(self, what: str) -> Secret:
+        def read_secret(self, what: str) -> Secret:
             for part in (AuditLog, Withdrawals, Journal):
                 if hasattr(part, at):
                     monkeypatch.setattr(part, at, fails)
-            return super().ask(what)
+            return super().read_secret(what)
 
     with pytest.raises(StoreUnavailable):
         await asked(env, Unlucky(["yes", HASH], [PASSPHRASE]))
@@ -392,7 +392,7 @@ async def test_the_doctor_explains_each_and_fails_where_a_person_must_say(env: d
 
     async def row() -> tuple[bool, str]:
         async with opened(read_settings(env)) as app:
-            (finding,) = [each for each in await guarded(app) if each.what == "unresolved"]
+            (finding,) = [each for each in await check_safeguards(app) if each.check == "unresolved"]
             return finding.ok, finding.message
 
     ok, says = await row()

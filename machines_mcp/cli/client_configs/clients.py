@@ -54,16 +54,16 @@ class Client:
 
     name: str
     title: str
-    place: Callable[[System], PurePath]
+    locate: Callable[[System], PurePath]
     """Returns the path of the user's own config."""
-    project: tuple[str, ...] | None
+    project_path: tuple[str, ...] | None
     """The path of the config in a project's folder; None if the client has none."""
-    group: str = "mcpServers"
+    servers_key: str = "mcpServers"
     """The key that holds the servers."""
-    form: Literal["json", "toml"] = "json"
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    format: Literal["json", "toml"] = "json"
+    extra_fields: Mapping[str, Any] = field(default_factory=dict)
     """Fields of our entry besides the command, its arguments and its environment."""
-    then: str = "Restart the client."
+    restart_hint: str = "Restart the client."
     """How to make the client read the config again."""
 
 
@@ -75,7 +75,7 @@ def this_system() -> System:
 def config_path(client: Client, system: System) -> Path:
     """Return the path of the client's config, which may not exist."""
     # Every platform accepts forward slashes, so one platform's paths can be tested on another.
-    return Path(client.place(system).as_posix())
+    return Path(client.locate(system).as_posix())
 
 
 def _claude_desktop(system: System) -> PurePath:
@@ -96,41 +96,43 @@ _CODEX = {"startup_timeout_sec": 60, "tool_timeout_sec": 180}
 CLIENTS: Mapping[str, Client] = {
     client.name: client
     for client in (
-        Client("claude-desktop", "Claude Desktop", _claude_desktop, None, then="Quit and restart Claude Desktop."),
+        Client(
+            "claude-desktop", "Claude Desktop", _claude_desktop, None, restart_hint="Quit and restart Claude Desktop."
+        ),
         Client(
             name="claude-code",
             title="Claude Code",
             # In the home folder by default, and inside CLAUDE_CONFIG_DIR if that is set.
-            place=lambda system: system.folder("CLAUDE_CONFIG_DIR", "") / ".claude.json",
-            project=(".mcp.json",),
-            extra=_STDIO,
-            then="Restart Claude Code, then check with claude mcp list.",
+            locate=lambda system: system.folder("CLAUDE_CONFIG_DIR", "") / ".claude.json",
+            project_path=(".mcp.json",),
+            extra_fields=_STDIO,
+            restart_hint="Restart Claude Code, then check with claude mcp list.",
         ),
         Client(
             name="cursor",
             title="Cursor",
-            place=lambda system: system.home / ".cursor" / "mcp.json",
-            project=(".cursor", "mcp.json"),
-            extra=_STDIO,
+            locate=lambda system: system.home / ".cursor" / "mcp.json",
+            project_path=(".cursor", "mcp.json"),
+            extra_fields=_STDIO,
         ),
         Client(
             name="vscode",
             title="VS Code",
-            place=lambda system: system.configs / "Code" / "User" / "mcp.json",
-            project=(".vscode", "mcp.json"),
-            group="servers",
-            extra=_STDIO,
-            then="In VS Code, start it from MCP: List Servers.",
+            locate=lambda system: system.configs / "Code" / "User" / "mcp.json",
+            project_path=(".vscode", "mcp.json"),
+            servers_key="servers",
+            extra_fields=_STDIO,
+            restart_hint="In VS Code, start it from MCP: List Servers.",
         ),
         Client(
             name="codex",
             title="Codex",
-            place=lambda system: system.folder("CODEX_HOME", ".codex") / "config.toml",
-            project=(".codex", "config.toml"),
-            group="mcp_servers",
-            form="toml",
-            extra=_CODEX,
-            then="Restart Codex, then check with codex mcp list.",
+            locate=lambda system: system.folder("CODEX_HOME", ".codex") / "config.toml",
+            project_path=(".codex", "config.toml"),
+            servers_key="mcp_servers",
+            format="toml",
+            extra_fields=_CODEX,
+            restart_hint="Restart Codex, then check with codex mcp list.",
         ),
     )
 }

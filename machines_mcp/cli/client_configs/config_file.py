@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from machines_mcp.cli.client_configs.errors import ConfigFault
+from machines_mcp.cli.client_configs.errors import ConfigError
 from machines_mcp.storage.files import write_in_one_step
 
-MOST_BYTES = 64 * 1024 * 1024
-_NEW = 0o600
+MAX_BYTES = 64 * 1024 * 1024
+_NEW_FILE_MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +28,30 @@ class ConfigFile:
         """The content as text; empty if there was no file.
 
         Raises:
-            ConfigFault: The content is not UTF-8.
+            ConfigError: The content is not UTF-8.
         """
         content = self.content or b""
         try:
             return content.decode()
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            raise ConfigFault(f"{self.path}, line {line}: not valid UTF-8. Nothing was changed.") from None
+            raise ConfigError(f"{self.path}, line {line}: not valid UTF-8. Nothing was changed.") from None
 
     def replace(self, text: str) -> Path | None:
         """Replace the file atomically. Returns the path of the backup, or None if there was no file.
 
         Raises:
-            ConfigFault: The file can't be written, or was changed meanwhile.
+            ConfigError: The file can't be written, or was changed meanwhile.
         """
         try:
             target = Path(os.path.realpath(self.path))
             target.parent.mkdir(parents=True, exist_ok=True)
-            backup = None if self.content is None else _keep(self.path, self.content)
+            backup = None if self.content is None else _back_up(self.path, self.content)
             if read(self.path).content != self.content:
-                raise ConfigFault(f"{self.path} was changed by another program in the meantime. Try again.")
+                raise ConfigError(f"{self.path} was changed by another program in the meantime. Try again.")
             write_in_one_step(target, text.encode(), self.mode)
         except OSError:
-            raise ConfigFault(f"{self.path} can't be written; check its owner and free space.") from None
+            raise ConfigError(f"{self.path} can't be written; check its owner and free space.") from None
         return backup
 
 
@@ -59,7 +59,7 @@ def read(path: Path) -> ConfigFile:
     """Read the file.
 
     Raises:
-        ConfigFault: The file exists but can't be read.
+        ConfigError: The file exists but can't be read.
     """
     try:
         # Don't block on a pipe without a writer.
@@ -67,18 +67,18 @@ def read(path: Path) -> ConfigFile:
         with os.fdopen(os.open(path, flags), "rb") as file:
             info = os.fstat(file.fileno())
             if not stat.S_ISREG(info.st_mode):
-                raise ConfigFault(f"{path} is not a regular file.")
-            content = file.read(MOST_BYTES + 1)
+                raise ConfigError(f"{path} is not a regular file.")
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        return ConfigFile(path, None, _NEW)
+        return ConfigFile(path, None, _NEW_FILE_MODE)
     except OSError:
-        raise ConfigFault(f"{path} can't be read; check its owner and mode.") from None
-    if len(content) > MOST_BYTES:
-        raise ConfigFault(f"{path} is larger than {MOST_BYTES} bytes.")
+        raise ConfigError(f"{path} can't be read; check its owner and mode.") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_BYTES} bytes.")
     return ConfigFile(path, content, stat.S_IMODE(info.st_mode))
 
 
-def _keep(path: Path, content: bytes) -> Path:
+def _back_up(path: Path, content: bytes) -> Path:
     """Save a dated backup next to the file, readable only by its owner: configs hold keys of other servers."""
     day = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
     for number in range(100):

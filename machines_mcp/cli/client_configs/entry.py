@@ -11,12 +11,12 @@ from typing import Any
 
 from machines_mcp.cli.client_configs import toml_edit
 from machines_mcp.cli.client_configs.clients import CLIENTS, Client
-from machines_mcp.cli.client_configs.errors import ConfigFault
+from machines_mcp.cli.client_configs.errors import ConfigError
 from machines_mcp.server.settings_reader import NAMES
 
 NAME = "machines"
 _KEY = "MACHINES_PARTNER_KEY"
-_PATHS = ("MACHINES_PARTNER_KEY_FILE", "MACHINES_CA_FILE")
+_PATH_SETTINGS = ("MACHINES_PARTNER_KEY_FILE", "MACHINES_CA_FILE")
 
 
 def command() -> list[str]:
@@ -30,37 +30,37 @@ def entry(client: Client, env: Mapping[str, str], start: list[str] | None = None
     """Return the client's entry for us, with the settings from `env`.
 
     Raises:
-        ConfigFault: One of the settings must not be in a config.
+        ConfigError: One of the settings must not be in a config.
     """
     program, *arguments = command() if start is None else start
-    entry = {"command": program, "args": [*arguments, "serve"], **client.extra}
+    entry = {"command": program, "args": [*arguments, "serve"], **client.extra_fields}
     if "type" in entry:
         entry = {"type": entry.pop("type")} | entry
-    return entry | {"env": {"MACHINES_ENV": "embedded"} | _carried(env)}
+    return entry | {"env": {"MACHINES_ENV": "embedded"} | _forwarded_settings(env)}
 
 
-def block(name: str, env: Mapping[str, str] | None = None, start: list[str] | None = None) -> str:
+def config_block(name: str, env: Mapping[str, str] | None = None, start: list[str] | None = None) -> str:
     """Return our entry as text, as it appears in the config of the client with this name."""
     client = CLIENTS[name]
-    path = (client.group, NAME)
-    made = entry(client, os.environ if env is None else env, start)
-    if client.form == "toml":
-        return toml_edit.put("", path, made).rstrip("\n")
-    return json.dumps({path[0]: {path[1]: made}}, indent=2, ensure_ascii=False)
+    path = (client.servers_key, NAME)
+    new_entry = entry(client, os.environ if env is None else env, start)
+    if client.format == "toml":
+        return toml_edit.set_entry("", path, new_entry).rstrip("\n")
+    return json.dumps({path[0]: {path[1]: new_entry}}, indent=2, ensure_ascii=False)
 
 
-def _carried(env: Mapping[str, str]) -> dict[str, str]:
+def _forwarded_settings(env: Mapping[str, str]) -> dict[str, str]:
     settings = {name: env[name] for name in sorted(NAMES) if env.get(name)}
     if _KEY in settings:
-        raise ConfigFault(
+        raise ConfigError(
             f"{_KEY} is not written to a config, because backups and other programs can read it. Store the key with "
             "machines-mcp login or set MACHINES_PARTNER_KEY_FILE, then unset this variable."
         )
     if "@" in settings.get("MACHINES_PROXY", ""):
-        raise ConfigFault(
+        raise ConfigError(
             "MACHINES_PROXY contains a password, which is not written to a config. Set a proxy URL without one."
         )
     for name, value in settings.items():
         if "${" in value:
-            raise ConfigFault(f"{name} contains ${{, which clients treat as a variable. Choose another value.")
-    return settings | {name: str(Path(settings[name]).absolute()) for name in _PATHS if name in settings}
+            raise ConfigError(f"{name} contains ${{, which clients treat as a variable. Choose another value.")
+    return settings | {name: str(Path(settings[name]).absolute()) for name in _PATH_SETTINGS if name in settings}

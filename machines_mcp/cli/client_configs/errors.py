@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class ConfigFault(Exception):
+class ConfigError(Exception):
     """The config was not changed. The message says why and what to do."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from machines_mcp.cli.client_configs.errors import Unreadable
 
 SPACE = " \t\r\n"
-_DEEPEST = 100
+_MAX_DEPTH = 100
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+|//[^\r\n]*|/\*.*?\*/)
       | (?P<string>"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*")
@@ -57,16 +57,16 @@ def parse(text: str) -> Node | None:
     Raises:
         Unreadable: It is not JSON, apart from comments and trailing commas.
     """
-    reader = _Reader(text)
+    reader = _Parser(text)
     if reader.here.kind == "end":
         return None
-    node = reader.value(_DEEPEST)
+    node = reader.value(_MAX_DEPTH)
     if reader.here.kind != "end":
         raise reader.fault("unexpected text after the end")
     return node
 
 
-class _Reader:
+class _Parser:
     """A parser with one token of lookahead."""
 
     def __init__(self, text: str) -> None:

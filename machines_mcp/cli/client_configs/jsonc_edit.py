@@ -8,10 +8,10 @@ from typing import Any
 from machines_mcp.cli.client_configs.errors import Unreadable
 from machines_mcp.cli.client_configs.jsonc import SPACE, Member, Node, parse
 
-_UNIT = "  "
+_DEFAULT_INDENT_UNIT = "  "
 
 
-def values(text: str) -> dict[str, Any]:
+def read_values(text: str) -> dict[str, Any]:
     """Return the object in the text.
 
     Raises:
@@ -28,7 +28,7 @@ def values(text: str) -> dict[str, Any]:
     return {} if node is None else dict(_object(text, node, "").value)
 
 
-def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
+def set_entry(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
     """Return the text with `entry` at `path`, replacing an existing entry or added as the last one.
 
     Raises:
@@ -39,29 +39,33 @@ def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
     if root is None:
         # Comments stay above the new object.
         above = text if not text.strip(SPACE + "\ufeff") else text.rstrip(SPACE) + _newline(text)
-        return above.rstrip(" \t") + _rendered({outer: {name: entry}}, _UNIT, "", _newline(text)) + _newline(text)
+        return (
+            above.rstrip(" \t")
+            + _render_json({outer: {name: entry}}, _DEFAULT_INDENT_UNIT, "", _newline(text))
+            + _newline(text)
+        )
     _object(text, root, "")
     group = _member(text, root, outer)
     if group is None:
-        return _added(text, root, root, outer, {name: entry})
+        return _with_member(text, root, root, outer, {name: entry})
     held = _member(text, _object(text, group.node, outer), name)
     if held is None:
-        return _added(text, root, group.node, name, entry)
-    shown = _shown(text, root, entry, _indent(text, held.start))
+        return _with_member(text, root, group.node, name, entry)
+    shown = _render_value(text, root, entry, _indent(text, held.start))
     return text[: held.node.start] + shown + text[held.node.end :]
 
 
-def take(text: str, path: tuple[str, str]) -> str:
+def remove_entry(text: str, path: tuple[str, str]) -> str:
     """Return the text without the entry at `path`, or unchanged if there is none.
 
     Raises:
-        Unreadable: As for `put`.
+        Unreadable: As for `set_entry`.
     """
     outer, name = path
     root = parse(text)
     group = None if root is None else _member(text, _object(text, root, ""), outer)
     held = None if group is None else _member(text, _object(text, group.node, outer), name)
-    return text if group is None or held is None else _without(text, group.node, held)
+    return text if group is None or held is None else _without_member(text, group.node, held)
 
 
 def _object(text: str, node: Node, name: str) -> Node:
@@ -77,7 +81,7 @@ def _member(text: str, node: Node, name: str) -> Member | None:
     return found[0] if found else None
 
 
-def _added(text: str, root: Node, node: Node, name: str, value: Any) -> str:
+def _with_member(text: str, root: Node, node: Node, name: str, value: Any) -> str:
     """Add a last member after all comments in the object, so that each comment stays with its subject."""
     last = node.members[-1] if node.members else None
     close = node.end - 1
@@ -87,10 +91,12 @@ def _added(text: str, root: Node, node: Node, name: str, value: Any) -> str:
         space = " " if " " in text[node.start : close] else ""
         rest = text[last.node.end : end]
         more = "" if last.comma is None else ","
-        return text[: last.node.end] + comma + rest + space + _named(name, json.dumps(value)) + more + text[end:]
+        return (
+            text[: last.node.end] + comma + rest + space + _render_member(name, json.dumps(value)) + more + text[end:]
+        )
     newline, outside = _newline(text), _indent(text, node.start)
-    indent = _indent(text, last.start) if last is not None else outside + _unit(text, root)
-    member = newline + indent + _named(name, _rendered(value, _unit(text, root), indent, newline))
+    indent = _indent(text, last.start) if last is not None else outside + _indent_unit(text, root)
+    member = newline + indent + _render_member(name, _render_json(value, _indent_unit(text, root), indent, newline))
     if last is None:
         closing = newline + outside if _on_one_line(text[end:close]) else ""
         return text[:end] + member + closing + text[end:]
@@ -99,7 +105,7 @@ def _added(text: str, root: Node, node: Node, name: str, value: Any) -> str:
     return text[: last.node.end] + "," + text[last.node.end : end] + member + text[end:]
 
 
-def _without(text: str, node: Node, held: Member) -> str:
+def _without_member(text: str, node: Node, held: Member) -> str:
     members = node.members or ()
     at = members.index(held)
     start = len(text[: held.start].rstrip(SPACE))
@@ -115,10 +121,10 @@ def _without(text: str, node: Node, held: Member) -> str:
         cuts[0] = (start + (2 if text.startswith("\r\n", start) else 1), held.node.end)
     for first, last in sorted(cuts, reverse=True):
         text = text[:first] + text[last:]
-    return text if len(members) > 1 else _closed(text, node.start)
+    return text if len(members) > 1 else _collapse_if_empty(text, node.start)
 
 
-def _closed(text: str, start: int) -> str:
+def _collapse_if_empty(text: str, start: int) -> str:
     """Return the text with an object that holds nothing, not even a comment, reduced to two braces."""
     inside = text[start + 1 :]
     rest = inside.lstrip(SPACE)
@@ -136,17 +142,17 @@ def _ends_in_line_comment(text: str, start: int, end: int) -> bool:
         return True
 
 
-def _shown(text: str, root: Node, value: Any, indent: str) -> str:
+def _render_value(text: str, root: Node, value: Any, indent: str) -> str:
     if _on_one_line(text.strip(SPACE)):
         return json.dumps(value)
-    return _rendered(value, _unit(text, root), indent, _newline(text))
+    return _render_json(value, _indent_unit(text, root), indent, _newline(text))
 
 
-def _rendered(value: Any, unit: str, indent: str, newline: str) -> str:
+def _render_json(value: Any, unit: str, indent: str, newline: str) -> str:
     return json.dumps(value, indent=unit, ensure_ascii=False).replace("\n", newline + indent)
 
 
-def _named(name: str, shown: str) -> str:
+def _render_member(name: str, shown: str) -> str:
     return f"{json.dumps(name)}: {shown}"
 
 
@@ -154,10 +160,10 @@ def _on_one_line(piece: str) -> bool:
     return "\n" not in piece and "\r" not in piece
 
 
-def _unit(text: str, root: Node) -> str:
+def _indent_unit(text: str, root: Node) -> str:
     """Return one level of indentation."""
     first = root.members[0] if root.members else None
-    return (_indent(text, first.start) if first is not None else "") or _UNIT
+    return (_indent(text, first.start) if first is not None else "") or _DEFAULT_INDENT_UNIT
 
 
 def _indent(text: str, at: int) -> str:

@@ -16,7 +16,7 @@ _BOM = "\ufeff"
 _BELOW = re.compile(r"(?:^[ \t]*(?:#[^\n]*)?(?:\n|\Z))+\Z", re.MULTILINE)
 
 
-def values(text: str) -> dict[str, Any]:
+def read_values(text: str) -> dict[str, Any]:
     """Return the content of the text.
 
     Raises:
@@ -31,7 +31,7 @@ def values(text: str) -> dict[str, Any]:
         raise Unreadable(1, "nested too deeply") from None
 
 
-def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
+def set_entry(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
     """Return the text with `entry` at `path`, replacing an existing entry or added at the end.
 
     Raises:
@@ -39,36 +39,38 @@ def put(text: str, path: tuple[str, str], entry: dict[str, Any]) -> str:
     """
     import tomlkit
 
-    held = values(text)
-    group = held.get(path[0], {})
+    current = read_values(text)
+    group = current.get(path[0], {})
     if not isinstance(group, dict):
         raise Unreadable(1, f"{path[0]} is not a table")
     newline = _newline(text)
     block = tomlkit.dumps({path[0]: {path[1]: entry}}).replace("\n", newline)
-    wanted = held | {path[0]: group | {path[1]: entry}}
+    expected = current | {path[0]: group | {path[1]: entry}}
     if path[1] not in group:
         between = "" if not text else newline if text.endswith("\n") else 2 * newline
-        if _holds(added := text + between + block, wanted):
+        if _has_values(added := text + between + block, expected):
             return added
-    return _edited(text, path, entry, block, wanted)
+    return _edited(text, path, entry, block, expected)
 
 
-def take(text: str, path: tuple[str, str]) -> str:
+def remove_entry(text: str, path: tuple[str, str]) -> str:
     """Return the text without the entry at `path`, or unchanged if there is none.
 
     Raises:
-        Unreadable: As for `put`.
+        Unreadable: As for `set_entry`.
     """
-    held = values(text)
-    group = held.get(path[0])
+    current = read_values(text)
+    group = current.get(path[0])
     if not isinstance(group, dict) or path[1] not in group:
         return text
     rest = {name: value for name, value in group.items() if name != path[1]}
-    taken = _edited(text, path, None, "", held | {path[0]: rest}).rstrip()
+    taken = _edited(text, path, None, "", current | {path[0]: rest}).rstrip()
     return taken + _newline(text) if taken else ""
 
 
-def _edited(text: str, path: tuple[str, str], entry: dict[str, Any] | None, block: str, wanted: dict[str, Any]) -> str:
+def _edited(
+    text: str, path: tuple[str, str], entry: dict[str, Any] | None, block: str, expected: dict[str, Any]
+) -> str:
     import tomlkit
 
     mark, text = text[: text.startswith(_BOM)], text.removeprefix(_BOM)
@@ -80,7 +82,7 @@ def _edited(text: str, path: tuple[str, str], entry: dict[str, Any] | None, bloc
         changed = tomlkit.dumps(document)
     except Exception:  # on any failure the file stays unchanged
         raise Unreadable(1, "the format can't be edited automatically") from None
-    if not _holds(changed, wanted) or not _comments(text) <= _comments(changed) | _comments(old):
+    if not _has_values(changed, expected) or not _comments(text) <= _comments(changed) | _comments(old):
         raise Unreadable(1, "the format can't be edited automatically")
     return mark + changed
 
@@ -94,9 +96,9 @@ def _swap(document: TOMLDocument, path: tuple[str, str], block: str) -> str:
     for group_key, group in document.body:
         if group_key is None or group_key.key != path[0] or not isinstance(group, Table):
             continue
-        for at, (key, held) in enumerate(group.value.body):
-            if key is not None and key.key == path[1] and isinstance(held, Table) and not key.is_dotted():
-                text = held.as_string()
+        for at, (key, current) in enumerate(group.value.body):
+            if key is not None and key.key == path[1] and isinstance(current, Table) and not key.is_dotted():
+                text = current.as_string()
                 below = _BELOW.search(text)
                 group.value.body[at] = (None, tomlkit.ws(("" if old else block) + (below[0] if below else "")))
                 old += "\n" + text
@@ -112,13 +114,13 @@ def _assign(document: TOMLDocument, path: tuple[str, str], entry: dict[str, Any]
         group[path[1]] = entry
 
 
-def _holds(text: str, wanted: dict[str, Any]) -> bool:
+def _has_values(text: str, expected: dict[str, Any]) -> bool:
     """Return whether the text has the wanted values. A table that only our header created may be gone."""
     try:
-        held = values(text)
+        current = read_values(text)
     except Unreadable:
         return False
-    return {name: value for name, value in wanted.items() if value != {} or name in held} == held
+    return {name: value for name, value in expected.items() if value != {} or name in current} == current
 
 
 def _comments(text: str) -> set[str]:

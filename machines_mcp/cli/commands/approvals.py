@@ -21,11 +21,15 @@ def approve(approval_id: str | None, as_json: bool) -> None:
         if as_json:
             fail("--json lists the waiting calls. Use it without an ID.")
         _decide(approval_id, yes=True)
-    from machines_mcp.cli.approvals import approval_store, listed, waiting
+    from machines_mcp.cli.approvals import approvals_as_json, format_waiting, waiting_approvals
 
     settings = load_settings()
-    found = run(lambda: approval_store(settings))
-    click.echo(json.dumps(listed(found), indent=2, ensure_ascii=False) if as_json else waiting(settings, found))
+    found = run(lambda: waiting_approvals(settings))
+    click.echo(
+        json.dumps(approvals_as_json(found), indent=2, ensure_ascii=False)
+        if as_json
+        else format_waiting(settings, found)
+    )
 
 
 @click.command()
@@ -41,14 +45,14 @@ def deny(approval_id: str) -> None:
 def desk(opens: bool, as_json: bool) -> None:
     """Print the address of the desk, where a person approves calls. If no server runs it, serve it until Ctrl-C."""
     settings = load_settings()
-    from machines_mcp.cli.desk import NoDesk, run_desk
+    from machines_mcp.cli.desk import DeskUnavailable, run_desk
 
     def say(address: str, served_here: bool) -> None:
         click.echo(json.dumps({"address": address, "served_here": served_here}) if as_json else address)
 
     try:
         run(lambda: run_desk(settings, say=say, warn=lambda line: click.echo(line, err=True), opens=opens))
-    except NoDesk as error:
+    except DeskUnavailable as error:
         fail(str(error))
 
 
@@ -57,35 +61,35 @@ def desk(opens: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (only with --status).")
 def passphrase(status: bool, as_json: bool) -> None:
     """Set the passphrase for approvals. Changing it requires the old one."""
-    from machines_mcp.cli.passphrase import NotUsable, looked_up, set_at_terminal, standing
-    from machines_mcp.cli.prompt import Lines, NothingTyped
+    from machines_mcp.cli.passphrase import UnusablePassphrase, passphrase_status, set_at_terminal, status_message
+    from machines_mcp.cli.prompt import NoInput, TerminalInput
 
     settings = load_settings()
     if as_json and not status:
         fail("--json works only with --status.")
     if as_json:
-        found = run(lambda: looked_up(settings))
+        found = run(lambda: passphrase_status(settings))
         click.echo(json.dumps(found.as_json(), indent=2))
         sys.exit(0 if found.set_at is not None else 1)
     try:
-        ok, sentence = run(lambda: standing(settings) if status else set_at_terminal(settings, Lines()))
-    except (NotUsable, NothingTyped) as error:
+        ok, sentence = run(lambda: status_message(settings) if status else set_at_terminal(settings, TerminalInput()))
+    except (UnusablePassphrase, NoInput) as error:
         fail(str(error))
     end(ok, sentence)
 
 
 def _decide(approval_id: str, *, yes: bool) -> NoReturn:
-    from machines_mcp.cli.approvals import ID, decide
-    from machines_mcp.cli.prompt import Lines, NothingTyped
+    from machines_mcp.cli.approvals import APPROVAL_ID, decide
+    from machines_mcp.cli.prompt import NoInput, TerminalInput
 
     settings = load_settings()
-    if not ID.fullmatch(approval_id):
+    if not APPROVAL_ID.fullmatch(approval_id):
         fail("ID must be the 32 characters (0-9, a-f) of an approval_id. Run machines-mcp approve to list them.")
-    ask = Lines().ask
+    ask = TerminalInput().read_secret
     try:
         decided = run(
             lambda: decide(settings, approval_id, yes=yes, show=click.echo, ask=lambda: ask("Your passphrase"))
         )
-    except NothingTyped as error:
+    except NoInput as error:
         fail(str(error))
     end(decided.ok, decided.message)

@@ -24,14 +24,14 @@ def doctor(probe: bool, resolves: bool, as_json: bool) -> None:
     """Check settings, state and reachability, and suggest fixes."""
     if resolves:
         _resolve()
-    from machines_mcp.cli.doctor.run import examine
+    from machines_mcp.cli.doctor.run import run_checks
 
-    findings = run(lambda: examine(probe=probe))
+    findings = run(lambda: run_checks(probe=probe))
     if as_json:
         click.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:
         for finding in findings:
-            click.echo(_on_screen(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.message}"))
+            click.echo(_on_screen(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.message}"))
     sys.exit(0 if all(f.ok for f in findings) else 1)
 
 
@@ -48,14 +48,14 @@ def policy_check(file: Path, as_json: bool) -> None:
 
     Uses MACHINES_ENV or, if that is not set, the environment that the file names.
     """
-    from machines_mcp.cli.policy_report import checked, report, text
+    from machines_mcp.cli.policy_report import format_report, load_policy, report
 
     try:
         with usable_state():
-            found = checked(file, os.environ)
+            found = load_policy(file, os.environ)
     except SettingsError as error:
         fail(str(error))
-    click.echo(json.dumps(report(found), indent=2, ensure_ascii=False) if as_json else text(found))
+    click.echo(json.dumps(report(found), indent=2, ensure_ascii=False) if as_json else format_report(found))
 
 
 @click.group()
@@ -74,15 +74,15 @@ def audit_show(as_json: bool, since: str | None, **wanted: Any) -> None:
     """Show the newest rows in chronological order."""
     import time
 
-    from machines_mcp.cli.audit import Wanted, rows, since_time, table
+    from machines_mcp.cli.audit import AuditQuery, format_table, matching_rows, since_time
 
     settings = load_settings()
     try:
         start = None if since is None else since_time(since, time.time())
     except (ValueError, OverflowError):
         fail("--since must be seconds ago (3600), or an ISO date or time (2026-01-31, 2026-01-31T12:00).")
-    found = run(lambda: rows(settings, Wanted(since=start, **wanted)))
-    click.echo(json.dumps([row.as_json() for row in found], indent=2) if as_json else table(found))
+    found = run(lambda: matching_rows(settings, AuditQuery(since=start, **wanted)))
+    click.echo(json.dumps([row.as_json() for row in found], indent=2) if as_json else format_table(found))
 
 
 @audit.command("verify")
@@ -90,11 +90,11 @@ def audit_show(as_json: bool, since: str | None, **wanted: Any) -> None:
 @click.option("--write-head", metavar="FILE", type=click.Path(path_type=Path), help="Save a checkpoint if intact.")
 def audit_verify(head: Path | None, write_head: Path | None) -> None:
     """Verify the hash chain. Exit code 0: intact; 1: tampered with (prints where); 2: could not be verified."""
-    from machines_mcp.cli.audit import Unverifiable, verified
+    from machines_mcp.cli.audit import Unverifiable, verify_chain
 
     settings = load_settings()
     try:
-        finding, sentence = run(lambda: verified(settings, head, write_head))
+        finding, sentence = run(lambda: verify_chain(settings, head, write_head))
     except Unverifiable as error:
         fail(str(error))
     click.echo(sentence)
@@ -108,14 +108,14 @@ def _on_screen(line: str) -> str:
 
 
 def _resolve() -> NoReturn:
-    from machines_mcp.cli.prompt import Lines, NothingTyped
+    from machines_mcp.cli.prompt import NoInput, TerminalInput
     from machines_mcp.cli.resolve import NO_TERMINAL, resolve
 
-    settings, lines = load_settings(), Lines()
+    settings, lines = load_settings(), TerminalInput()
     if not lines.at_terminal:
         fail(NO_TERMINAL)
     try:
         resolved = run(lambda: resolve(settings, lines, click.echo))
-    except NothingTyped as error:
+    except NoInput as error:
         fail(str(error))
     end(resolved.ok, resolved.message)

@@ -24,19 +24,19 @@ def install(name: str, only_print: bool, project: bool) -> None:
 
     CLIENT: claude-desktop, claude-code, cursor, vscode or codex. The rest is unchanged; a backup is saved next to it.
     """
-    from machines_mcp.cli.client_configs.entry import block
-    from machines_mcp.cli.client_configs.errors import ConfigFault
-    from machines_mcp.cli.client_configs.install import install, place
+    from machines_mcp.cli.client_configs.entry import config_block
+    from machines_mcp.cli.client_configs.errors import ConfigError
+    from machines_mcp.cli.client_configs.install import client_config_path, install
 
     settings = load_settings()
     try:
-        path = place(CLIENTS[name], this_system(), Path.cwd() if project else None)
+        path = client_config_path(CLIENTS[name], this_system(), Path.cwd() if project else None)
         if only_print:
             click.echo(f"For {path}:", err=True)
-            click.echo(block(name))
+            click.echo(config_block(name))
             return
         click.echo(install(CLIENTS[name], path, os.environ))
-    except ConfigFault as error:
+    except ConfigError as error:
         fail(str(error))
     offer_passphrase(settings)
 
@@ -46,11 +46,11 @@ def install(name: str, only_print: bool, project: bool) -> None:
 @_project
 def uninstall(name: str, project: bool) -> None:
     """Remove this server from CLIENT's config. The rest is unchanged, and a backup is saved next to it."""
-    from machines_mcp.cli.client_configs.errors import ConfigFault
-    from machines_mcp.cli.client_configs.install import place, uninstall
+    from machines_mcp.cli.client_configs.errors import ConfigError
+    from machines_mcp.cli.client_configs.install import client_config_path, uninstall
 
     try:
-        path = place(CLIENTS[name], this_system(), Path.cwd() if project else None)
+        path = client_config_path(CLIENTS[name], this_system(), Path.cwd() if project else None)
         click.echo(uninstall(CLIENTS[name], path))
-    except ConfigFault as error:
+    except ConfigError as error:
         fail(str(error))

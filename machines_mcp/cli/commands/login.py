@@ -21,14 +21,14 @@ def login(environment: str | None) -> None:
 
     It is stored in the system's keyring or, if there is none, in a file that only you can read.
     """
-    from machines_mcp.cli.login import NotDone, login, settings_after_login
-    from machines_mcp.cli.prompt import Lines, NothingTyped
+    from machines_mcp.cli.login import LoginFailed, login, settings_after_login
+    from machines_mcp.cli.prompt import NoInput, TerminalInput
     from machines_mcp.server.partner_key import KeyFault
 
     chosen = _chosen(environment)
     try:
-        click.echo(login(chosen, Lines(), click.echo))
-    except (NotDone, NothingTyped, KeyFault) as error:
+        click.echo(login(chosen, TerminalInput(), click.echo))
+    except (LoginFailed, NoInput, KeyFault) as error:
         fail(str(error))
     try:
         offer_passphrase(settings_after_login(chosen, os.environ))
@@ -40,11 +40,11 @@ def login(environment: str | None) -> None:
 @_environment
 def logout(environment: str | None) -> None:
     """Remove the partner key that login stored."""
-    from machines_mcp.cli.login import NotDone, logout
+    from machines_mcp.cli.login import LoginFailed, logout
 
     try:
         click.echo(logout(_chosen(environment)))
-    except NotDone as error:
+    except LoginFailed as error:
         fail(str(error))
 
 
@@ -53,12 +53,12 @@ def offer_passphrase(settings: Settings) -> None:
     if settings.simulated:
         return
     from machines_mcp.cli.login import first_passphrase
-    from machines_mcp.cli.passphrase import NotUsable
-    from machines_mcp.cli.prompt import Lines, NothingTyped
+    from machines_mcp.cli.passphrase import UnusablePassphrase
+    from machines_mcp.cli.prompt import NoInput, TerminalInput
 
     try:
-        said = run(lambda: first_passphrase(settings, Lines(), click.echo))
-    except (NotUsable, NothingTyped) as error:
+        said = run(lambda: first_passphrase(settings, TerminalInput(), click.echo))
+    except (UnusablePassphrase, NoInput) as error:
         fail(f"{error} Run machines-mcp passphrase to set it.")
     if said is not None:
         click.echo(said)

@@ -75,12 +75,12 @@ def call(tool: str, arguments: str, approve: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def tools(as_json: bool) -> None:
     """List the tools with their action class, policy and token cost."""
-    from machines_mcp.cli.tools_table import listing, listing_table, standing
+    from machines_mcp.cli.tools_table import format_table, policy_summary, tool_rows
 
     settings = load_settings()
     with usable_state():
-        rows = listing(settings)
+        rows = tool_rows(settings)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    click.echo("\n".join([listing_table(rows), "", *run(lambda: standing(settings))]))
+    click.echo("\n".join([format_table(rows), "", *run(lambda: policy_summary(settings))]))

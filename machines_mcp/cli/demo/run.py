@@ -41,39 +41,39 @@ class JsonNarrator:
 async def run_demo(*, as_json: bool) -> int:
     """Play the scenes and return the exit code: 0 if all succeeded, 1 after the first failure."""
     if as_json:
-        teller: Narrator = JsonNarrator()
+        narrator: Narrator = JsonNarrator()
     else:
         from machines_mcp.cli.demo.terminal import TerminalNarrator
 
-        teller = TerminalNarrator(len(SCENES))
+        narrator = TerminalNarrator(len(SCENES))
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="machines-demo-") as folder, _errors_kept() as errlog:
-        ok = await _play(teller, folder, errlog)
-    teller.end(ok, time.monotonic() - begin)
+        ok = await _play(narrator, folder, errlog)
+    narrator.end(ok, time.monotonic() - begin)
     return 0 if ok else 1
 
 
-async def _play(teller: Narrator, folder: str, errlog: Any) -> bool:
+async def _play(narrator: Narrator, folder: str, errlog: Any) -> bool:
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "machines_mcp", "serve"],
         env={"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": folder, "MACHINES_USER_ID": USER},
     )
     results: Results = {}
-    async with Client(stdio_client(server, errlog=errlog), elicitation_callback=_say_yes) as client:
+    async with Client(stdio_client(server, errlog=errlog), elicitation_callback=_approve) as client:
         for scene in SCENES:
             begin = time.monotonic()
             answer = await client.call_tool(scene.tool, scene.arguments(results))
             ms = round((time.monotonic() - begin) * 1000)
             result = answer.structured_content or json.loads(getattr(answer.content[0], "text", "{}"))
-            teller.scene(scene, not answer.is_error, ms, result)
+            narrator.scene(scene, not answer.is_error, ms, result)
             if answer.is_error:
                 return False
             results[scene.tool] = result
     return True
 
 
-async def _say_yes(
+async def _approve(
     context: ClientRequestContext, params: types.ElicitRequestParams
 ) -> types.ElicitResult | types.ErrorData:
     # The demo also plays the person. In a desktop client, the user answers this dialog.

@@ -9,7 +9,7 @@ from typing import Any
 USER = "demo-user"
 Results = dict[str, dict[str, Any]]
 
-_PERSON = {
+_IDENTITY = {
     "first_name": "Ada",
     "last_name": "Approved",
     "birth_date": "1990-12-10",
@@ -34,7 +34,7 @@ class Scene:
 
     steps: tuple[int, ...]
     tool: str
-    tells: str
+    purpose: str
     arguments: Callable[[Results], dict[str, Any]] = lambda _: {}
 
 
@@ -42,38 +42,38 @@ SCENES: tuple[Scene, ...] = (
     Scene((1,), "create_session", "a session for the identity check only", lambda r: {"purpose": "kyc"}),
     Scene((2,), "resolve_user", "register the user at Machines"),
     Scene((3,), "get_kyc_requirements", "the identity data it requires", lambda r: {"occupation_query": "developer"}),
-    Scene((4,), "submit_kyc", "sent after approval", lambda r: dict(_PERSON)),
+    Scene((4,), "submit_kyc", "sent after approval", lambda r: dict(_IDENTITY)),
     Scene((5, 6), "get_kyc_status", "status of the identity check", lambda r: {"wait_seconds": 10}),
     Scene((7,), "get_agreements", "the terms to accept"),
     Scene((7,), "accept_agreements", "accepted after approval"),
     Scene((8,), "list_deposit_assets", "supported currencies and networks"),
-    Scene((8,), "quote_deposit", "range and estimate", lambda r: _coin(r) | {"amount": 100}),
-    Scene((8,), "create_deposit", "the address to send to", lambda r: _coin(r) | {"amount": 100}),
-    Scene((9,), "get_deposit", "wait for the deposit", lambda r: _deposit(r) | {"wait_seconds": 30}),
+    Scene((8,), "quote_deposit", "range and estimate", lambda r: _asset(r) | {"amount": 100}),
+    Scene((8,), "create_deposit", "the address to send to", lambda r: _asset(r) | {"amount": 100}),
+    Scene((9,), "get_deposit", "wait for the deposit", lambda r: _deposit_id(r) | {"wait_seconds": 30}),
     Scene((9,), "get_balances", "the spending power"),
-    Scene((), "quote_withdrawal", "a withdrawal, quoted only", lambda r: _coin(r) | _way_out()),
+    Scene((), "quote_withdrawal", "a withdrawal, quoted only", lambda r: _asset(r) | _withdrawal()),
     Scene((10,), "create_session", "a second session, for cards", lambda r: {"purpose": "cards"}),
-    Scene((11, 12), "create_card", "label encrypted; after approval", lambda r: _card_wish()),
-    Scene((13, 14, 15), "reveal_card", "decrypted and verified in the vault", lambda r: _card(r)),
+    Scene((11, 12), "create_card", "label encrypted; after approval", lambda r: _new_card()),
+    Scene((13, 14, 15), "reveal_card", "decrypted and verified in the vault", lambda r: _card_id(r)),
 )
 
 
-def _coin(results: Results) -> dict[str, Any]:
+def _asset(results: Results) -> dict[str, Any]:
     step = results["list_deposit_assets"]["next_steps"][0]["arguments"]
     return {"currency": step["currency"], "network": step["network"]}
 
 
-def _deposit(results: Results) -> dict[str, Any]:
+def _deposit_id(results: Results) -> dict[str, Any]:
     return {"deposit_id": results["create_deposit"]["deposit_id"]}
 
 
-def _way_out() -> dict[str, Any]:
+def _withdrawal() -> dict[str, Any]:
     return {"amount_cents": 2500, "address": "0x" + "1d" * 20}
 
 
-def _card_wish() -> dict[str, Any]:
+def _new_card() -> dict[str, Any]:
     return {"label": "Groceries", "limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
 
 
-def _card(results: Results) -> dict[str, Any]:
+def _card_id(results: Results) -> dict[str, Any]:
     return {"card_id": results["create_card"]["card_id"]}

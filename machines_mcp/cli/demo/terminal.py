@@ -10,11 +10,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from machines_mcp.cli.client_configs.entry import block, command
+from machines_mcp.cli.client_configs.entry import command, config_block
 from machines_mcp.cli.demo.scenes import Scene
 from machines_mcp.redaction.display import dollars
 
-_HEAD = (
+_INTRODUCTION = (
     "The journey as a model sees it: from a new user to a working card, in the 15 steps of the Partner API guide."
     " MCP over stdio, HTTP and cryptography are real; the Partner API is a simulator on this machine."
 )
@@ -28,21 +28,21 @@ class TerminalNarrator:
 
     def __init__(self, scenes: int) -> None:
         self._console = Console(highlight=False)
-        self._told = 0
+        self._shown = 0
         self._scenes = scenes
         self._card: dict[str, Any] = {}
-        self._console.print(Panel(_HEAD, title="machines-mcp demo", border_style="cyan", padding=(1, 2)))
+        self._console.print(Panel(_INTRODUCTION, title="machines-mcp demo", border_style="cyan", padding=(1, 2)))
 
     def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
         """Print a call and the most useful fact of its result."""
-        self._told += 1
+        self._shown += 1
         steps = "–".join(dict.fromkeys(map(str, (scene.steps[0], scene.steps[-1])))) if scene.steps else "extra"
         mark = ("✓ ", "green") if ok else ("✗ ", "bold red")
         took = f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms} ms"
         head = Text.assemble(mark, (f"{steps:<6}", "dim"), (f"{scene.tool:<22}", "bold"), (f"{took:>7}  ", "dim"))
-        head.append(scene.tells)
-        notable = _notable(scene.tool, result) if ok else f"{result['code']}: {result['message']}"
-        below = Text(" " * _INDENT + notable, "cyan" if ok else "red")
+        head.append(scene.purpose)
+        highlight = _highlight(scene.tool, result) if ok else f"{result['code']}: {result['message']}"
+        below = Text(" " * _INDENT + highlight, "cyan" if ok else "red")
         for line in (head, below):
             self._console.print(line, no_wrap=True, overflow="ellipsis", soft_wrap=False)
         if scene.tool == "reveal_card":
@@ -53,7 +53,7 @@ class TerminalNarrator:
         self._console.print()
         if not ok:
             self._console.print(
-                f"[bold red]Stopped at call {self._told} of {self._scenes}.[/] Try: machines-mcp doctor"
+                f"[bold red]Stopped at call {self._shown} of {self._scenes}.[/] Try: machines-mcp doctor"
             )
             return
         card = self._card
@@ -67,17 +67,17 @@ class TerminalNarrator:
         seen.add_row("no key, no token", "nothing stored, logged or returned")
         self._console.print(seen)
         self._console.print(
-            f"\n[bold green]All {self._told} calls succeeded[/] in {seconds:.1f} s. Nothing was real.\n"
+            f"\n[bold green]All {self._shown} calls succeeded[/] in {seconds:.1f} s. Nothing was real.\n"
         )
         self._console.print("[bold]Use it in Claude Desktop:[/] add this to claude_desktop_config.json and restart.")
         install = f"{' '.join(command())} install claude-desktop"
         self._console.print(f"[dim]Or: {install} (claude-code, cursor, vscode, codex)[/]\n", soft_wrap=True)
         # Without rich, which would wrap long paths.
-        print(block("claude-desktop", {}))
+        print(config_block("claude-desktop", {}))
 
 
-def _notable(tool: str, result: dict[str, Any]) -> str:
-    return _NOTABLE[tool](result)
+def _highlight(tool: str, result: dict[str, Any]) -> str:
+    return _HIGHLIGHTS[tool](result)
 
 
 def _kyc(result: dict[str, Any]) -> str:
@@ -111,7 +111,7 @@ def _card(result: dict[str, Any]) -> str:
     return f"{result.get('brand', 'card')} •••• {result['last4']}, “{result.get('label')}”, {limit}"
 
 
-_NOTABLE: dict[str, Callable[[dict[str, Any]], str]] = {
+_HIGHLIGHTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "create_session": lambda r: ", ".join(r["scopes"]),
     "resolve_user": lambda r: f"{r['user_id']}: KYC {r['kyc_status']}",
     "get_kyc_requirements": _requirements,

@@ -20,35 +20,35 @@ async def probe(app: App) -> list[EndpointResult]:
     """
     from machines_mcp.partner.probe import Probe
 
-    asked = Probe()
-    client = await app.connection.another(on_answer=asked.record)
+    run = Probe()
+    client = await app.connection.another(on_answer=run.record)
     user_id = app.settings.user_id
     if app.settings.simulated or user_id is None:
         user_id = f"probe-{uuid.uuid4().hex}"
-        await _onboard(await app.connection.client(), user_id)
-    return await asked.run(client, user_id)
+        await _create_user(await app.connection.client(), user_id)
+    return await run.run(client, user_id)
 
 
-def probe_message(row: EndpointResult) -> str:
+def format_result(result: EndpointResult) -> str:
     """Return a row as text for a person."""
-    parts = [str(row.status or "-"), *([row.note] if row.note else [])]
+    parts = [str(result.status or "-"), *([result.note] if result.note else [])]
     for name in ("missing", "mistyped", "extra"):
-        paths = getattr(row.differences, name)
+        paths = getattr(result.differences, name)
         parts += [f"{name} {', '.join(paths)}"] if paths else []
     return "; ".join(parts)
 
 
-def detail(row: EndpointResult) -> dict[str, Any]:
+def result_as_json(result: EndpointResult) -> dict[str, Any]:
     """Return a row as JSON."""
     return {
-        "status": row.status,
-        "missing": list(row.differences.missing),
-        "mistyped": list(row.differences.mistyped),
-        "extra": list(row.differences.extra),
+        "status": result.status,
+        "missing": list(result.differences.missing),
+        "mistyped": list(result.differences.mistyped),
+        "extra": list(result.differences.extra),
     }
 
 
-async def _onboard(client: PartnerClient, user_id: str) -> None:
+async def _create_user(client: PartnerClient, user_id: str) -> None:
     from machines_mcp.partner import KycAddress, KycApplication
 
     address = KycAddress(line1="1 Main Street", city="Springfield", region="IL", postal_code="62701", country_code="US")

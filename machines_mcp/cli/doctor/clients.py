@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from machines_mcp.cli.client_configs.clients import System
-from machines_mcp.cli.client_configs.install import Standing, standings
+from machines_mcp.cli.client_configs.install import EntryStatus, entry_statuses
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.server.partner_key import KeySource
 from machines_mcp.server.settings import Settings
@@ -14,7 +14,7 @@ _SOURCES: dict[KeySource, str] = {
     "keyring": "from the system's keyring, stored by machines-mcp login",
     "login file": "from {file}, stored by machines-mcp login",
 }
-_SAYS = {
+_MESSAGES = {
     "ours": "{title} starts this server",
     "other": "{title} starts a different copy: {command}",
     "missing": "{title} runs a command that does not exist: {command}; run machines-mcp install {name}",
@@ -26,21 +26,21 @@ def partner_key(settings: Settings) -> list[Finding]:
     """Report where the partner key comes from, if there is one."""
     if settings.key_source is None:
         return []
-    says = _SOURCES[settings.key_source].format(file=settings.partner_key_file)
-    return [Finding(True, "partner key", says, {"source": settings.key_source})]
+    message = _SOURCES[settings.key_source].format(file=settings.partner_key_file)
+    return [Finding(True, "partner key", message, {"source": settings.key_source})]
 
 
 def clients(system: System) -> Finding:
     """Report what the clients' configs start. Clients without an entry for this server are left out."""
-    found = standings(system)
+    found = entry_statuses(system)
     if not found:
         return Finding(True, "clients", "no client is configured yet; run machines-mcp install")
-    broken = [standing for standing in found if standing.state == "missing"]
-    says = "; ".join(_said(standing) for standing in broken or found)
-    return Finding(not broken, "clients", says, {"clients": {one.client.name: one.state for one in found}})
+    broken = [status for status in found if status.state == "missing"]
+    message = "; ".join(_describe(status) for status in broken or found)
+    return Finding(not broken, "clients", message, {"clients": {one.client.name: one.state for one in found}})
 
 
-def _said(standing: Standing) -> str:
-    client = standing.client
-    command = standing.command or "no absolute path"
-    return _SAYS[standing.state].format(title=client.title, name=client.name, command=command, path=standing.path)
+def _describe(status: EntryStatus) -> str:
+    client = status.client
+    command = status.command or "no absolute path"
+    return _MESSAGES[status.state].format(title=client.title, name=client.name, command=command, path=status.path)

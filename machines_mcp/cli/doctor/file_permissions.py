@@ -13,31 +13,31 @@ from typing import Literal
 
 from machines_mcp.storage.path_walk import lets_replace, walk_path
 
-Act = Literal["read", "write"]
+Access = Literal["read", "write"]
 
 _BITS = {"read": (stat.S_IRUSR, stat.S_IRGRP, stat.S_IROTH), "write": (stat.S_IWUSR, stat.S_IWGRP, stat.S_IWOTH)}
 
 
-def describe_access(path: Path, act: Act) -> str:
+def describe_access(path: Path, access: Access) -> str:
     """Return `everybody`, `a group` or `only USER`. A user who can replace the file can write it.
 
     Raises:
         OSError: The file or a folder above it can't be inspected.
     """
-    return _describe(_way_to(path), act)
+    return _describe(_path_statuses(path), access)
 
 
-def is_private(path: Path, act: Act, *, uids: frozenset[int]) -> bool:
+def is_private(path: Path, access: Access, *, uids: frozenset[int]) -> bool:
     """Return whether only users in `uids` have this access.
 
     Raises:
         OSError: The file or a folder above it can't be inspected.
     """
-    way = _way_to(path)
-    return _describe(way, act).startswith("only ") and way[-1].st_uid in uids
+    statuses = _path_statuses(path)
+    return _describe(statuses, access).startswith("only ") and statuses[-1].st_uid in uids
 
 
-def has_access(uid: int, path: Path, act: Act) -> bool:
+def has_access(uid: int, path: Path, access: Access) -> bool:
     """Return whether the user has this access.
 
     Raises:
@@ -45,13 +45,13 @@ def has_access(uid: int, path: Path, act: Act) -> bool:
     """
     if uid == 0:
         return True
-    way, groups = _way_to(path), _groups(uid)
-    for above, below in pairwise(way):
+    statuses, groups = _path_statuses(path), _groups(uid)
+    for above, below in pairwise(statuses):
         if not _permits(above, uid, groups, "pass"):
             return False
-        if act == "write" and _permits(above, uid, groups, "write") and _may_replace(above, below, uid):
+        if access == "write" and _permits(above, uid, groups, "write") and _may_replace(above, below, uid):
             return True
-    return _permits(way[-1], uid, groups, act)
+    return _permits(statuses[-1], uid, groups, access)
 
 
 def user_name(uid: int) -> str:
@@ -64,19 +64,19 @@ def user_name(uid: int) -> str:
         return f"uid {uid}"
 
 
-def _way_to(path: Path) -> list[os.stat_result]:
+def _path_statuses(path: Path) -> list[os.stat_result]:
     """Return the status of every folder on the real path, and of the file last."""
     return [found for _, found in walk_path(path.resolve())]
 
 
-def _describe(way: list[os.stat_result], act: Act) -> str:
-    *above, found = way
-    _, group, other = _BITS[act]
+def _describe(statuses: list[os.stat_result], access: Access) -> str:
+    *above, found = statuses
+    _, group, other = _BITS[access]
     by_all = bool(found.st_mode & other) and all(folder.st_mode & stat.S_IXOTH for folder in above)
     by_group = bool(found.st_mode & (group | other)) and all(
         folder.st_mode & (stat.S_IXGRP | stat.S_IXOTH) for folder in above
     )
-    if act == "write":
+    if access == "write":
         by_all = by_all or any(lets_replace(folder, stat.S_IWOTH) for folder in above)
         by_group = by_group or any(lets_replace(folder, stat.S_IWGRP) for folder in above)
     if by_all:
@@ -84,8 +84,8 @@ def _describe(way: list[os.stat_result], act: Act) -> str:
     return "a group" if by_group else f"only {user_name(found.st_uid)}"
 
 
-def _permits(found: os.stat_result, uid: int, groups: frozenset[int], act: Literal["read", "write", "pass"]) -> bool:
-    bits = _BITS[act] if act != "pass" else (stat.S_IXUSR, stat.S_IXGRP, stat.S_IXOTH)
+def _permits(found: os.stat_result, uid: int, groups: frozenset[int], access: Literal["read", "write", "pass"]) -> bool:
+    bits = _BITS[access] if access != "pass" else (stat.S_IXUSR, stat.S_IXGRP, stat.S_IXOTH)
     if found.st_uid == uid:
         return bool(found.st_mode & bits[0])
     return bool(found.st_mode & bits[1 if found.st_gid in groups else 2])

@@ -11,10 +11,10 @@ class Finding:
     """One check: whether it passed, its name, and what was found or how to fix it; `detail` is for programs."""
 
     ok: bool
-    what: str
+    check: str
     message: str
     detail: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the finding as JSON."""
-        return {"ok": self.ok, "what": self.what, "says": self.message} | self.detail
+        return {"ok": self.ok, "what": self.check, "says": self.message} | self.detail

@@ -22,7 +22,7 @@ from machines_mcp.storage.database import StoreUnavailable
 CONNECT_SECONDS = 5.0
 
 
-async def examine(*, probe: bool = False) -> list[Finding]:
+async def run_checks(*, probe: bool = False) -> list[Finding]:
     """Run all checks, skipping those that an earlier failure prevents. `probe` also calls every read endpoint."""
     findings = [Finding(True, "version", f"machines-mcp {__version__} on Python {sys.version.split()[0]}")]
     try:
@@ -42,12 +42,12 @@ async def examine(*, probe: bool = False) -> list[Finding]:
     async with opened(settings) as app:
         findings.append(await _state(app))
         if findings[-1].ok:
-            from machines_mcp.cli.doctor.state import guarded
+            from machines_mcp.cli.doctor.state import check_safeguards
 
-            findings += await guarded(app)
-            findings.append(await _reach(app))
+            findings += await check_safeguards(app)
+            findings.append(await _connection(app))
         if probe and findings[-1].ok:
-            findings += await _probed(app)
+            findings += await _endpoints(app)
     return findings
 
 
@@ -62,10 +62,10 @@ async def _vault() -> Finding:
 
     if await can_start():
         return Finding(True, "vault", "the process that decrypts cards starts")
-    return Finding(False, "vault", f"the process that decrypts cards does not start; {_cure()}")
+    return Finding(False, "vault", f"the process that decrypts cards does not start; {_vault_fix()}")
 
 
-def _cure() -> str:
+def _vault_fix() -> str:
     if Path(__file__).is_relative_to(site.getusersitepackages()):
         # It runs with `python -I`, so that the environment can't choose which code it loads.
         return "it ignores user installs (pip install --user). Install with pipx or in a virtual environment."
@@ -83,7 +83,7 @@ async def _state(app: App) -> Finding:
     return Finding(True, "state", f"{folder}, {waiting} waiting for approval")
 
 
-async def _reach(app: App) -> Finding:
+async def _connection(app: App) -> Finding:
     from machines_mcp.partner import PartnerError
 
     if app.settings.api_url is None:
@@ -103,12 +103,12 @@ async def _reach(app: App) -> Finding:
     return Finding(True, "partner API", f"{parts.hostname}:{port} can be reached; the key was not tested")
 
 
-async def _probed(app: App) -> list[Finding]:
-    from machines_mcp.cli.doctor.api_probe import detail, probe, probe_message
+async def _endpoints(app: App) -> list[Finding]:
+    from machines_mcp.cli.doctor.api_probe import format_result, probe, result_as_json
     from machines_mcp.partner import PartnerError
 
     try:
         rows = await probe(app)
     except PartnerError as error:
         return [Finding(False, "probe", f"could not start: {error}")]
-    return [Finding(row.ok, row.endpoint, probe_message(row), detail(row)) for row in rows]
+    return [Finding(row.ok, row.endpoint, format_result(row), result_as_json(row)) for row in rows]

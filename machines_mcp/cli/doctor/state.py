@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.cli.audit import Unverifiable, read_head, verification_message
+from machines_mcp.cli.audit import Unverifiable, read_checkpoint, verification_message
 from machines_mcp.cli.doctor.file_permissions import describe_access, has_access, is_private, user_name
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.unresolved import unresolved_calls
@@ -23,18 +23,18 @@ _OWN_USER = (
 )
 
 
-_SAYS = {
+_MESSAGES = {
     "running": "a server is executing it.",
     "unknown": "it was interrupted. A server checks its outcome when it starts, and when the call is repeated.",
     "manual": "{why} Check at Machines, then run machines-mcp doctor --resolve.",
 }
 
 
-class _NotKept(Exception):
+class _Rollback(Exception):
     """Rolls back the trial transaction."""
 
 
-async def guarded(app: App) -> list[Finding]:
+async def check_safeguards(app: App) -> list[Finding]:
     """Run these checks. The state folder must be usable."""
     findings = [_policy(app), _passphrase(app), await _audit(app), *_files(app), await _desk(app)]
     return [*findings, *await _unresolved(app)]
@@ -55,12 +55,12 @@ def _passphrase(app: App) -> Finding:
         return Finding(True, "passphrase", f"set {moment(verifier.set_at)} UTC")
     if not app.policy.needs_passphrase:
         return Finding(True, "passphrase", f"not set; {app.policy.environment} does not need one")
-    if not _asks(app):
+    if not _requires_approvals(app):
         return Finding(True, "passphrase", "not set; this policy does not need one")
     return Finding(False, "passphrase", "not set, so nothing can be approved; run machines-mcp passphrase")
 
 
-def _asks(app: App) -> bool:
+def _requires_approvals(app: App) -> bool:
     policy = app.policy
     rules = [*policy.rules.values(), *(rule for tool in policy.tools.values() for rule in tool.values())]
     return Rule.ASK in rules
@@ -68,7 +68,7 @@ def _asks(app: App) -> bool:
 
 async def _audit(app: App) -> Finding:
     try:
-        head = read_head(app.policy.head_file)
+        head = read_checkpoint(app.policy.head_file)
         finding = await app.guard.audit.verified(head)
         await _try_to_write(app)
     except Unverifiable as error:
@@ -83,11 +83,11 @@ async def _audit(app: App) -> Finding:
 async def _try_to_write(app: App) -> None:
     def work(db: Any) -> None:
         app.guard.audit.append_in(db, AuditEntry("setting", code="doctor"))
-        raise _NotKept
+        raise _Rollback
 
     try:
         await app.store.run(work)
-    except _NotKept:
+    except _Rollback:
         return
 
 
@@ -95,24 +95,24 @@ def _files(app: App) -> Iterator[Finding]:
     if os.name != "posix":
         yield Finding(True, "files", "file access is not checked on this system")
         return
-    yield _exposed(app)
-    yield _caller(app)
+    yield _private_files_finding(app)
+    yield _caller_finding(app)
 
 
-def _secrets(app: App) -> list[Path]:
+def _private_files(app: App) -> list[Path]:
     """Return the files that no other user may read or write."""
     folder = app.settings.state_dir
     key = app.settings.partner_key_file
     return [path for path in [*sorted(folder.rglob("*")), *([key] if key else [])] if path.is_file()]
 
 
-def _exposed(app: App) -> Finding:
+def _private_files_finding(app: App) -> Finding:
     uids = frozenset({0, os.geteuid()})
     policy = app.settings.policy
     try:
         open_ones = [
             f"{path}: {describe_access(path, act)} can {act} it"
-            for path in _secrets(app)
+            for path in _private_files(app)
             for act in ("read", "write")
             if not is_private(path, act, uids=uids)
         ]
@@ -128,7 +128,7 @@ def _exposed(app: App) -> Finding:
     return Finding(True, "files", f"{which}: only {user_name(os.geteuid())} can read or write them{readers}")
 
 
-def _caller(app: App) -> Finding:
+def _caller_finding(app: App) -> Finding:
     """Report whether the caller is another user than the server's, and which files they can reach."""
     uid = _uid_of_caller()
     if uid == os.geteuid():
@@ -137,7 +137,9 @@ def _caller(app: App) -> Finding:
         return Finding(True, "caller", f"NOT PROTECTED: programs of {user_name(uid)}, {_OWN_USER}")
     policy = [app.settings.policy] if app.settings.policy else []
     try:
-        reached = [path for path in _secrets(app) if has_access(uid, path, "read") or has_access(uid, path, "write")]
+        reached = [
+            path for path in _private_files(app) if has_access(uid, path, "read") or has_access(uid, path, "write")
+        ]
         reached += [path for path in policy if has_access(uid, path, "write")]
     except OSError:
         return Finding(False, "caller", "the files can't be inspected")
@@ -159,7 +161,7 @@ async def _unresolved(app: App) -> list[Finding]:
         Finding(
             call.state != "manual",
             "unresolved",
-            f"{call.name}, since {moment(call.since)} UTC: {_SAYS[call.state].format(why=call.why)}",
+            f"{call.name}, since {moment(call.since)} UTC: {_MESSAGES[call.state].format(why=call.why)}",
             {"state": call.state, "approval_id": call.approval.id if call.approval else None},
         )
         for call in await unresolved_calls(app.guard)

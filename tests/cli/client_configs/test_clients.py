@@ -46,7 +46,7 @@ WINDOWS = System(
     ],
 )
 def test_a_config_is_where_the_client_looks_for_it(system: System, name: str, path: str) -> None:
-    assert str(CLIENTS[name].place(system)) == path
+    assert str(CLIENTS[name].locate(system)) == path
 
 
 def test_without_a_home_in_the_environment_the_systems_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.cli.client_configs.config_file import read
-from machines_mcp.cli.client_configs.errors import ConfigFault
+from machines_mcp.cli.client_configs.errors import ConfigError
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
 
@@ -69,7 +69,7 @@ def test_a_change_by_another_program_is_not_overwritten(tmp_path: Path) -> None:
     path.write_text("{}", encoding="utf-8")
     file = read(path)
     path.write_text('{"theirs": 1}', encoding="utf-8")
-    with pytest.raises(ConfigFault, match="changed by another program"):
+    with pytest.raises(ConfigError, match="changed by another program"):
         file.replace("{ }")
     assert path.read_text(encoding="utf-8") == '{"theirs": 1}'
 
@@ -83,7 +83,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch
         raise OSError
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigFault, match="can't be written"):
+    with pytest.raises(ConfigError, match="can't be written"):
         file.replace("{ }")
     assert path.read_text(encoding="utf-8") == "{}"
     assert not [left for left in tmp_path.iterdir() if left.name.startswith(".")]
@@ -91,17 +91,17 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch
 
 def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"{\n\xff}")
-    with pytest.raises(ConfigFault, match="line 2: not valid UTF-8"):
+    with pytest.raises(ConfigError, match="line 2: not valid UTF-8"):
         _ = read(tmp_path / "a").text
-    with pytest.raises(ConfigFault, match=r"can't be read|not a file"):
+    with pytest.raises(ConfigError, match=r"can't be read|not a file"):
         read(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigFault, match="can't be read"):
+    with pytest.raises(ConfigError, match="can't be read"):
         read(tmp_path / "file" / "below")
 
 
 @posix_only
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigFault, match="not a regular file"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         read(tmp_path / "pipe")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.cli.client_configs.clients import CLIENTS
-from machines_mcp.cli.client_configs.entry import block, command, entry
-from machines_mcp.cli.client_configs.errors import ConfigFault
+from machines_mcp.cli.client_configs.entry import command, config_block, entry
+from machines_mcp.cli.client_configs.errors import ConfigError
 
 KEY = "mk-canary-0123456789"
 
@@ -20,7 +20,7 @@ KEY = "mk-canary-0123456789"
 @pytest.mark.parametrize("name", CLIENTS)
 def test_the_block_is_the_clients_own_format(name: str) -> None:
     client = CLIENTS[name]
-    text = block(name, {}, ["/opt/machines-mcp"])
+    text = config_block(name, {}, ["/opt/machines-mcp"])
     held = tomllib.loads(text) if name == "codex" else json.loads(text)
     (group,) = held
     (found,) = held[group].items()
@@ -58,7 +58,7 @@ def test_settings_are_carried_and_paths_made_absolute() -> None:
     ],
 )
 def test_what_does_not_belong_into_a_config_is_refused(env: dict[str, str], says: str) -> None:
-    with pytest.raises(ConfigFault) as refused:
+    with pytest.raises(ConfigError) as refused:
         entry(CLIENTS["vscode"], {"MACHINES_ENV": "sandbox"} | env)
     assert says in str(refused.value)
     assert KEY not in str(refused.value)

@@ -51,7 +51,7 @@ def place(name: str) -> Path:
 
 
 def config(name: str) -> str:
-    return TOML if name == "codex" else JSON.replace("GROUP", CLIENTS[name].group)
+    return TOML if name == "codex" else JSON.replace("GROUP", CLIENTS[name].servers_key)
 
 
 def written(name: str) -> Path:
@@ -66,8 +66,8 @@ def backups(path: Path) -> list[Path]:
 
 
 def servers(name: str, text: str) -> Any:
-    values = tomllib.loads(text) if name == "codex" else jsonc_edit.values(text)
-    return values[CLIENTS[name].group]
+    values = tomllib.loads(text) if name == "codex" else jsonc_edit.read_values(text)
+    return values[CLIENTS[name].servers_key]
 
 
 @pytest.mark.parametrize("name", CLIENTS)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from machines_mcp.cli.client_configs.errors import Unreadable
-from machines_mcp.cli.client_configs.jsonc_edit import put, take, values
+from machines_mcp.cli.client_configs.jsonc_edit import read_values, remove_entry, set_entry
 from tests.cli.client_configs.documents import HELD, OLD, Document, documents
 
 PATH = ("mcpServers", "machines")
@@ -37,8 +37,8 @@ def with_entry(value: dict[str, Any]) -> dict[str, Any]:
 @given(document=documents(held=False))
 @example(document=Document('{"mcpServers": {"a": {} // b\n}}', {"mcpServers": {"a": {}}}))
 def test_what_is_put_in_adds_a_comma_at_most_and_itself(document: Document) -> None:
-    old, new = document.text, put(document.text, PATH, ENTRY)
-    assert values(new) == with_entry(document.value)
+    old, new = document.text, set_entry(document.text, PATH, ENTRY)
+    assert read_values(new) == with_entry(document.value)
     same = _alike(old, new)
     behind = _alike(old[same:][::-1], new[same:][::-1])
     was, inserted = old[same : len(old) - behind], new[same : len(new) - behind]
@@ -49,8 +49,8 @@ def test_what_is_put_in_adds_a_comma_at_most_and_itself(document: Document) -> N
 @given(document=documents(held=True))
 def test_what_differs_is_replaced_where_it_stands(document: Document) -> None:
     before, after = document.text.split(OLD)
-    new = put(document.text, PATH, ENTRY)
-    assert values(new) == with_entry(document.value)
+    new = set_entry(document.text, PATH, ENTRY)
+    assert read_values(new) == with_entry(document.value)
     assert new.startswith(before)
     assert new.endswith(after)
 
@@ -59,9 +59,9 @@ def test_what_differs_is_replaced_where_it_stands(document: Document) -> None:
 @given(document=documents(held=True))
 @example(document=Document(f'{{"mcpServers": {{ // a\n"machines": {OLD}, "b": 1}}}}', {"mcpServers": {"b": 1}}))
 def test_what_is_taken_out_leaves_all_else(document: Document) -> None:
-    new = take(document.text, PATH)
+    new = remove_entry(document.text, PATH)
     servers = {name: value for name, value in document.value["mcpServers"].items() if name != "machines"}
-    assert values(new) == document.value | {"mcpServers": servers}
+    assert read_values(new) == document.value | {"mcpServers": servers}
     assert comments(new) == comments(document.text)
     # Space and a comma go along, nothing else.
     before, after = document.text.split(HELD)
@@ -72,27 +72,27 @@ def test_what_is_taken_out_leaves_all_else(document: Document) -> None:
 @given(document=documents(held=False))
 def test_what_was_put_in_beside_others_can_be_taken_out_as_if_it_had_not_been(document: Document) -> None:
     if document.value.get("mcpServers"):
-        assert take(put(document.text, PATH, ENTRY), PATH) == document.text
-    assert take(document.text, PATH) == document.text
+        assert remove_entry(set_entry(document.text, PATH, ENTRY), PATH) == document.text
+    assert remove_entry(document.text, PATH) == document.text
 
 
 def test_the_entry_looks_like_its_neighbours() -> None:
     old = '{\r\n\t"mcpServers": {\r\n\t\t"a": {}, // b\r\n\t},\r\n}\r\n'
     new = '\r\n\t\t"machines": {\r\n\t\t\t"command": "c"\r\n\t\t},'
-    assert put(old, PATH, {"command": "c"}) == old.replace("// b", "// b" + new)
-    assert put('{"a": {}}', PATH, {"command": "c"}) == '{"a": {}, "mcpServers": {"machines": {"command": "c"}}}'
+    assert set_entry(old, PATH, {"command": "c"}) == old.replace("// b", "// b" + new)
+    assert set_entry('{"a": {}}', PATH, {"command": "c"}) == '{"a": {}, "mcpServers": {"machines": {"command": "c"}}}'
 
 
 def test_a_comment_stays_with_what_it_is_about() -> None:
-    new = put('{\n  "mcpServers": {\n    "a": {} // about a\n    // and more\n  } // all\n}', PATH, {})
+    new = set_entry('{\n  "mcpServers": {\n    "a": {} // about a\n    // and more\n  } // all\n}', PATH, {})
     assert new == ('{\n  "mcpServers": {\n    "a": {}, // about a\n    // and more\n    "machines": {}\n  } // all\n}')
-    assert take(new.replace("{}\n  }", "{} // about ours\n  }"), PATH).endswith("// about ours\n  } // all\n}")
+    assert remove_entry(new.replace("{}\n  }", "{} // about ours\n  }"), PATH).endswith("// about ours\n  } // all\n}")
 
 
 @pytest.mark.parametrize("text", ["", "\ufeff", "// mine\n", "{}", "{ }\n", "{\n}\n", '{"mcpServers": {}}'])
 def test_an_empty_config_gets_the_entry_alone(text: str) -> None:
-    new = put(text, PATH, ENTRY)
-    assert values(new) == {"mcpServers": {"machines": ENTRY}}
+    new = set_entry(text, PATH, ENTRY)
+    assert read_values(new) == {"mcpServers": {"machines": ENTRY}}
     assert comments(new) == comments(text)
 
 
@@ -108,7 +108,7 @@ def test_an_empty_config_gets_the_entry_alone(text: str) -> None:
 )
 def test_what_has_no_one_place_for_the_entry_is_refused(text: str, line: int, says: str) -> None:
     with pytest.raises(Unreadable, match=says) as refused:
-        put(text, PATH, ENTRY)
+        set_entry(text, PATH, ENTRY)
     assert refused.value.line == line
     with pytest.raises(Unreadable, match=says):
-        take(text, PATH)
+        remove_entry(text, PATH)

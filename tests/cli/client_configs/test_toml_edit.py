@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from machines_mcp.cli.client_configs.errors import Unreadable
-from machines_mcp.cli.client_configs.toml_edit import put, take, values
+from machines_mcp.cli.client_configs.toml_edit import read_values, remove_entry, set_entry
 
 PATH = ("mcp_servers", "machines")
 ENTRY: dict[str, Any] = {
@@ -34,7 +34,7 @@ OTHERS = [
 GAPS = st.sampled_from(["", "\n", "# about what follows\n", "\n# a\n\n# b\n"])
 
 
-BLOCK = put("", PATH, ENTRY)
+BLOCK = set_entry("", PATH, ENTRY)
 
 
 def lines(text: str) -> list[str]:
@@ -61,12 +61,14 @@ def configs(draw: st.DrawFn, ours: str = "") -> tuple[str, str]:
 @given(config=configs())
 def test_what_is_put_in_stands_at_the_end_and_can_be_taken_out(config: tuple[str, str]) -> None:
     old, _ = config
-    new = put(old, PATH, ENTRY)
+    new = set_entry(old, PATH, ENTRY)
     assert new.startswith(old)
-    assert values(new)["mcp_servers"]["machines"] == ENTRY
-    assert values(new) == values(old) | {"mcp_servers": values(old).get("mcp_servers", {}) | {"machines": ENTRY}}
-    assert lines(take(new, PATH)) == lines(old)
-    assert take(old, PATH) == old
+    assert read_values(new)["mcp_servers"]["machines"] == ENTRY
+    assert read_values(new) == read_values(old) | {
+        "mcp_servers": read_values(old).get("mcp_servers", {}) | {"machines": ENTRY}
+    }
+    assert lines(remove_entry(new, PATH)) == lines(old)
+    assert remove_entry(old, PATH) == old
 
 
 @pytest.mark.parametrize("ours", OURS)
@@ -74,8 +76,10 @@ def test_what_is_put_in_stands_at_the_end_and_can_be_taken_out(config: tuple[str
 @given(data=st.data())
 def test_what_differs_is_replaced_and_all_else_is_kept(ours: str, data: st.DataObject) -> None:
     old, rest = data.draw(configs(ours))
-    new = put(old, PATH, ENTRY)
-    assert values(new) == values(rest) | {"mcp_servers": values(rest).get("mcp_servers", {}) | {"machines": ENTRY}}
+    new = set_entry(old, PATH, ENTRY)
+    assert read_values(new) == read_values(rest) | {
+        "mcp_servers": read_values(rest).get("mcp_servers", {}) | {"machines": ENTRY}
+    }
     assert lines(new) == sorted(lines(rest) + lines(BLOCK))
 
 
@@ -84,21 +88,21 @@ def test_what_differs_is_replaced_and_all_else_is_kept(ours: str, data: st.DataO
 @given(data=st.data())
 def test_what_is_taken_out_leaves_all_else(ours: str, data: st.DataObject) -> None:
     old, rest = data.draw(configs(ours))
-    new = take(old, PATH)
-    assert values(new) == values(rest)
+    new = remove_entry(old, PATH)
+    assert read_values(new) == read_values(rest)
     assert lines(new) == lines(rest)
 
 
 def test_a_comment_below_the_entry_stays_below_what_replaces_it() -> None:
     others = '# about other\n[mcp_servers.other]\ncommand = "x" # theirs\n'
-    assert put(OURS[0] + "\n" + others, PATH, ENTRY) == BLOCK + "\n" + others
-    assert take("a = 1\n\n" + OURS[0] + "\n" + others, PATH).split() == ("a = 1\n" + others).split()
+    assert set_entry(OURS[0] + "\n" + others, PATH, ENTRY) == BLOCK + "\n" + others
+    assert remove_entry("a = 1\n\n" + OURS[0] + "\n" + others, PATH).split() == ("a = 1\n" + others).split()
 
 
 def test_a_byte_order_mark_is_kept() -> None:
-    new = put("\ufeff" + OURS[0], PATH, ENTRY)
+    new = set_entry("\ufeff" + OURS[0], PATH, ENTRY)
     assert new == "\ufeff" + BLOCK
-    assert take(new + "[a]\nb = 1\n", PATH) == "\ufeff[a]\nb = 1\n"
+    assert remove_entry(new + "[a]\nb = 1\n", PATH) == "\ufeff[a]\nb = 1\n"
 
 
 @pytest.mark.parametrize(
@@ -110,10 +114,10 @@ def test_a_byte_order_mark_is_kept() -> None:
     ],
 )
 def test_other_forms_are_changed_too(text: str) -> None:
-    new = put(text, PATH, ENTRY)
-    assert values(new)["mcp_servers"] == {"other": {"command": "x"}, "machines": ENTRY}
-    taken = take(new, PATH)
-    assert values(taken)["mcp_servers"] == {"other": {"command": "x"}}
+    new = set_entry(text, PATH, ENTRY)
+    assert read_values(new)["mcp_servers"] == {"other": {"command": "x"}, "machines": ENTRY}
+    taken = remove_entry(new, PATH)
+    assert read_values(taken)["mcp_servers"] == {"other": {"command": "x"}}
     for kept in (line for line in text.splitlines() if "#" in line):
         assert kept.split("#")[1] in new
         assert kept.split("#")[1] in taken
@@ -121,9 +125,9 @@ def test_other_forms_are_changed_too(text: str) -> None:
 
 def test_lines_end_as_they_did() -> None:
     old = "a = 1\r\n"
-    new = put(old, PATH, ENTRY)
+    new = set_entry(old, PATH, ENTRY)
     assert "\n" not in new.replace("\r\n", "")
-    assert take(new, PATH) == old
+    assert remove_entry(new, PATH) == old
 
 
 @pytest.mark.parametrize(
@@ -132,5 +136,5 @@ def test_lines_end_as_they_did() -> None:
 )
 def test_what_is_no_toml_is_refused_with_its_line(text: str, line: int) -> None:
     with pytest.raises(Unreadable) as refused:
-        put(text, PATH, ENTRY)
+        set_entry(text, PATH, ENTRY)
     assert refused.value.line == line

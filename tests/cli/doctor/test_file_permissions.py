@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.cli.doctor.file_permissions import Act, describe_access, has_access, is_private, user_name
+from machines_mcp.cli.doctor.file_permissions import Access, describe_access, has_access, is_private, user_name
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="users and modes are POSIX")
 
 NOBODY = 65534
-ACTS: tuple[Act, ...] = ("read", "write")
+ACTS: tuple[Access, ...] = ("read", "write")
 ME = frozenset({os.geteuid()} if os.name == "posix" else set())
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import machines_mcp
 from machines_mcp.cli.doctor.finding import Finding
-from machines_mcp.cli.doctor.run import examine
+from machines_mcp.cli.doctor.run import run_checks
 from machines_mcp.vault.client import can_start
 from tests.partner.test_probe import READS, changed, script, well
 from tests.partner.upstream import PARTNER_KEY, Upstream, refusal, upstream
@@ -49,13 +49,13 @@ async def probed(tmp_path: Path, base_url: str, key: str, user_id: str) -> list[
         "MACHINES_USER_ID": user_id,
     }
     with environment(tmp_path, **settings), anyio.fail_after(PATIENCE):
-        return [finding for finding in await examine(probe=True) if finding.what in READS]
+        return [finding for finding in await run_checks(probe=True) if finding.check in READS]
 
 
 async def test_the_simulator_is_as_the_client_expects(tmp_path: Path) -> None:
     with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(PATIENCE):
-        findings = await examine(probe=True)
-    rows = [finding.as_json() for finding in findings if finding.what in READS]
+        findings = await run_checks(probe=True)
+    rows = [finding.as_json() for finding in findings if finding.check in READS]
     assert [row["what"] for row in rows] == list(READS)
     assert {(row["ok"], row["status"], *row["missing"], *row["mistyped"]) for row in rows} == {(True, 200)}
 
@@ -73,7 +73,7 @@ async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
     if installed_for_user:
         monkeypatch.setattr(site, "getusersitepackages", lambda: str(Path(machines_mcp.__file__).parents[1]))
     with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(PATIENCE):
-        (found,) = [finding for finding in await examine() if finding.what == "vault"]
+        (found,) = [finding for finding in await run_checks() if finding.check == "vault"]
     assert not found.ok
     assert "does not start" in found.message
     assert cure in found.message
@@ -82,7 +82,7 @@ async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
 async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream) -> None:
     settings = {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": api.base_url, "MACHINES_USER_ID": USER}
     with environment(tmp_path, MACHINES_PARTNER_KEY=PARTNER_KEY, **settings), anyio.fail_after(PATIENCE):
-        said = [finding.what for finding in await examine()]
+        said = [finding.check for finding in await run_checks()]
     assert said == [
         "version",
         "settings",
@@ -99,7 +99,7 @@ async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream)
 async def test_the_pinned_user_is_asked_about_as_they_stand(tmp_path: Path, sandbox: Sandbox) -> None:
     findings = await probed(tmp_path, sandbox.base_url, sandbox.partner_key, "user-of-the-doctor")
     assert all(finding.ok for finding in findings)
-    codes = {finding.what: finding.detail["status"] for finding in findings}
+    codes = {finding.check: finding.detail["status"] for finding in findings}
     assert (codes["GET /kyc/status"], codes["GET /agreements"], codes["GET /cards"]) == (200, 409, None)
 
 
@@ -109,7 +109,7 @@ async def test_what_the_api_dropped_added_and_mistyped_is_said_without_a_value(t
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update(last4=["canary"], new="canary")))
     script(api, "GET /transactions", refusal(500, "canary"))
     findings = await probed(tmp_path, api.base_url, PARTNER_KEY, USER)
-    assert [(finding.what, finding.message) for finding in findings if not finding.ok] == [
+    assert [(finding.check, finding.message) for finding in findings if not finding.ok] == [
         ("GET /balances", "200; missing balances.balanceDue"),
         ("GET /cards", "200; mistyped cards[].last4; extra cards[].new"),
         ("GET /transactions", "500; server_error"),

@@ -16,7 +16,7 @@ import pytest
 
 from machines_mcp.cli.doctor.file_permissions import user_name
 from machines_mcp.cli.doctor.finding import Finding
-from machines_mcp.cli.doctor.state import guarded
+from machines_mcp.cli.doctor.state import check_safeguards
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings_reader import read_settings
@@ -67,15 +67,15 @@ EMBEDDED = {"MACHINES_ENV": "embedded", "MACHINES_PARTNER_KEY_FILE": "", "MACHIN
 
 async def found(made: App, what: str) -> Finding:
     await made.store.read(lambda db: None)
-    (finding,) = [finding for finding in await guarded(made) if finding.what == what]
+    (finding,) = [finding for finding in await check_safeguards(made) if finding.check == what]
     return finding
 
 
 async def test_a_new_folder_in_embedded_is_well(home: Path) -> None:
     async with app(home, **EMBEDDED) as made:
         await made.store.read(lambda db: None)
-        findings = await guarded(made)
-    assert [finding.what for finding in findings] == [
+        findings = await check_safeguards(made)
+    assert [finding.check for finding in findings] == [
         *("policy", "passphrase", "audit", "files", "caller", "desk", "unresolved")
     ]
     assert [finding.message for finding in findings if not finding.ok] == []
