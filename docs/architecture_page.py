@@ -106,7 +106,12 @@ def _short(name: str) -> str:
 
 
 def _names(modules: list[str]) -> str:
-    return ", ".join(f"`{_short(name)}`" for name in modules)
+    """Format modules; a long list of folders as the folders that it leaves out."""
+    folders = sorted(path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py"))
+    names = [_short(name) for name in modules]
+    if len(names) <= len(folders) // 2:
+        return ", ".join(f"`{name}`" for name in names)
+    return "all but " + ", ".join(f"`{name}`" for name in folders if name not in names)
 
 
 if __name__ == "__main__":

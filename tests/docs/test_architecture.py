@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.docs.pages import ROOT, said_by
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -16,6 +18,12 @@ NOT_FOLDERS = {"__pycache__"}
 def sequence() -> str:
     (diagram,) = re.findall(r"```mermaid\n(sequenceDiagram\n.*?)```", PAGE, re.DOTALL)
     return str(diagram)
+
+
+def floors() -> dict[str, int]:
+    """The layer of each folder, counted from the top."""
+    layers: list[list[str]] = said_by("architecture_page", "p.layer_list()")
+    return {name: number for number, names in enumerate(layers) for name in names}
 
 
 def test_the_generated_blocks_are_current() -> None:
@@ -54,3 +62,22 @@ def test_every_arrow_of_the_sequence_is_between_participants() -> None:
     arrows = ARROW.findall(sequence())
     assert len(arrows) >= 12
     assert {name for first, _, second in arrows for name in (first, second)} <= known
+
+
+@pytest.mark.parametrize(("call", "caller", "callee"), [(">>", 0, 2), ("->>", 2, 0)])
+def test_a_call_goes_down_the_layers_and_its_answer_up(call: str, caller: int, callee: int) -> None:
+    folder = {name: path.partition("/")[0] for name, path in PARTICIPANT.findall(sequence())}
+    level = floors()
+    for arrow in ARROW.findall(sequence()):
+        if arrow[1] == f"-{call}" and "client" not in arrow:
+            above, below = folder[arrow[caller]], folder[arrow[callee]]
+            # A tool's functions are handed to the protocol as callbacks, so protocol may call one layer up.
+            if above != "protocol" or below != "tools":
+                assert level[above] <= level[below], arrow
+
+
+def test_the_map_for_agents_has_the_layers_of_the_import_rules_in_sixty_lines() -> None:
+    text = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    listed = [line.split(" | ") for line in re.findall(r"^    ([\w |]+)$", text, re.MULTILINE)]
+    assert listed == said_by("architecture_page", "p.layer_list()")
