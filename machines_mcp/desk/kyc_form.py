@@ -108,7 +108,6 @@ _KNOWN_FIELDS = {
         Field("expected_monthly_volume", "Expected monthly spending", _WORK, "choice"),
     )
 }
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 # The API's patterns are applied only if they are one character class with a count. Those can't run long.
 _SAFE_PATTERN = re.compile(r"\^\[[^\[\]]{1,60}\](?:[+*]|\{\d{1,3}(?:,\d{1,3})?\})\$")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
@@ -116,22 +115,11 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 
 def build_fields(values: KycValues) -> tuple[Field, ...]:
     """Return the form's fields by group, in the API's order within each group."""
-    choices = {
-        "annual_salary": values.annual_salary,
-        "account_purpose": values.account_purpose,
-        "expected_monthly_volume": values.expected_monthly_volume,
-    }
     found: dict[str, Field] = {}
-    for api_field in values.fields[:MAX_FIELDS]:
-        name = _CAMEL.sub("_", api_field.name).lower()
-        if name == "address":
-            found |= {known: field for known, field in _KNOWN_FIELDS.items() if field.group == _ADDRESS}
-        elif re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-            found[name] = _apply_api_rules(
-                _KNOWN_FIELDS.get(name) or _unknown_field(name, api_field),
-                api_field,
-                choices.get(name) or api_field.enum or (),
-            )
+    for api_field in values.flat_fields()[:MAX_FIELDS]:
+        name = api_field.name
+        if re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+            found[name] = _apply_api_rules(_KNOWN_FIELDS.get(name) or _unknown_field(name, api_field), api_field)
     groups = list(dict.fromkeys(field.group for field in found.values()))
     return tuple(sorted(found.values(), key=lambda field: groups.index(field.group)))
 
@@ -143,16 +131,16 @@ def _unknown_field(name: str, api_field: KycField) -> Field:
     return Field(name, label[:1].upper() + label[1:], _MORE, kind, hint=(api_field.description or "")[:200])
 
 
-def _apply_api_rules(field: Field, api_field: KycField, choices: tuple[str, ...]) -> Field:
+def _apply_api_rules(field: Field, api_field: KycField) -> Field:
     rule = api_field.regex if api_field.regex and _SAFE_PATTERN.fullmatch(api_field.regex) else field.pattern
     return replace(
         field,
-        kind="choice" if choices and field.kind == "text" else field.kind,
+        kind="choice" if api_field.enum and field.kind == "text" else field.kind,
         required=api_field.required,
         min_length=max(field.min_length, api_field.min_length or 0),
         max_length=min(field.max_length, api_field.max_length or field.max_length),
         pattern=rule,
-        choices=choices,
+        choices=api_field.enum or (),
     )
 
 

@@ -154,13 +154,10 @@ _FormHandler: TypeAlias = Callable[[SessionRequest, Form, "KycValues", FormState
 
 
 def _search(values: KycValues, words: str, chosen: str) -> OccupationSearch:
-    """Return the chosen occupation, then the ones that match all words, or if none does, any word."""
-    known = values.occupations
-    wanted = words.lower().split()
-    hits = [one for one in known if all(word in f"{one.label} {one.code}".lower() for word in wanted)]
-    hits = hits or [one for one in known if any(word in one.label.lower() for word in wanted)]
-    if not wanted and len(known) > MAX_OCCUPATIONS:
+    """Return the chosen occupation, then the ones that match."""
+    hits = values.matching_occupations(words)
+    if not words.strip() and len(hits) > MAX_OCCUPATIONS:
         hits = []
-    kept = [one for one in known if one.code == chosen]
+    kept = [one for one in values.occupations if one.code == chosen]
     found = kept + [one for one in hits if one.code != chosen]
     return OccupationSearch(words, tuple(found[:MAX_OCCUPATIONS]), len(hits), max(0, len(found) - MAX_OCCUPATIONS))

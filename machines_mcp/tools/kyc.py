@@ -24,7 +24,7 @@ from machines_mcp.protocol.tool import (
 )
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application
-from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, matching
+from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, occupations_of
 from machines_mcp.tools.polling import poll_seconds, wait_until
 from machines_mcp.tools.reconcile import known, newest, too_early
 from machines_mcp.tools.services import UserCall, next_step, user_fact
@@ -128,11 +128,10 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
     only, never stored values. Next: submit_kyc."""
     client = await call.services.partner()
     values = await client.kyc.values(call.user_id)
-    occupations = [Occupation(code=clean(o.code, 40), label=clean(o.label, 120)) for o in values.occupations]
     return KycRequirements(
         fields=fields_of(values),
-        occupations=matching(occupations, args.occupation_query),
-        occupations_total=len(occupations),
+        occupations=occupations_of(values, args.occupation_query),
+        occupations_total=len(values.occupations),
         next_steps=[next_step(call, "submit_kyc", _HOW[call.services.policy.identity_through_model])],
     )
 

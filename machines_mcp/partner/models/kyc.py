@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Literal
 
@@ -75,6 +76,32 @@ class KycValues(ResponseModel):
     annual_salary: tuple[str, ...]
     expected_monthly_volume: tuple[str, ...]
     account_purpose: tuple[str, ...]
+
+    def flat_fields(self) -> list[KycField]:
+        """Return the fields under flat snake_case names, with their allowed values.
+
+        `address` becomes its parts, for which the API gives no rules: their `type` is empty.
+        """
+        found = []
+        for field in self.fields:
+            name = _CAMEL.sub("_", field.name).lower()
+            if name == "address":
+                found += [KycField(name=part, required=part != "address_line2", type="") for part in _ADDRESS]
+            else:
+                values = getattr(self, name) if name in _LISTED else field.enum
+                found.append(field.model_copy(update={"name": name, "enum": values or field.enum}))
+        return found
+
+    def matching_occupations(self, query: str) -> list[Occupation]:
+        """Return the occupations that match all words in label or code, or else those with any word in the label."""
+        words = query.lower().split()
+        hits = [one for one in self.occupations if all(word in f"{one.label} {one.code}".lower() for word in words)]
+        return hits or [one for one in self.occupations if any(word in one.label.lower() for word in words)]
+
+
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_LISTED = ("annual_salary", "account_purpose", "expected_monthly_volume")
+_ADDRESS = tuple(f"address_{part}" for part in ("line1", "line2", "city", "region", "postal_code", "country_code"))
 
 
 class KycStatus(ResponseModel):
