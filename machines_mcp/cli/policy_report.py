@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from machines_mcp.partner.environment import Environment
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import Channel
-from machines_mcp.permissions.policy import Limits, Policy, Rule
+from machines_mcp.permissions.policy import Limits, Policy
+from machines_mcp.permissions.policy_explanation import explain_rule, format_channels
 from machines_mcp.permissions.policy_loader import read_policy_file
 from machines_mcp.redaction.display import dollars
 from machines_mcp.server.settings import SettingsError
@@ -18,12 +18,6 @@ from machines_mcp.server.settings_reader import checked_flag, checked_user_id
 from machines_mcp.server.state_folder import policy_in
 from machines_mcp.tools.catalog import EFFECTS
 
-_CHANNEL_NAMES: Mapping[Channel, str] = {
-    "dialog": "in the client's dialog",
-    "desk": "at the desk",
-    "terminal": "at a terminal",
-    "page": "on the vault's page",
-}
 _LIMIT_PATHS = {
     "unbounded_cards": "cards.unbounded",
     "max_limit_cents": "cards.max_limit_cents",
@@ -79,23 +73,6 @@ def report(policy: Policy) -> dict[str, Any]:
     }
 
 
-def explain_rule(policy: Policy, action_class: ActionClass, tool: str) -> str:
-    """Return what happens to such a call, and which key of the policy decides it."""
-    own = action_class in policy.tools.get(tool, {})
-    key = f"tools.{tool}.{action_class}" if own else f"classes.{action_class}"
-    rule = policy.rule(action_class, tool)
-    if rule is Rule.DENY:
-        return policy.reason(action_class, tool)
-    if rule is Rule.ALLOW:
-        return f"runs at once ({key})"
-    if action_class is not ActionClass.REVEAL:
-        return f"requires approval {_format_channels(policy.channels(action_class))} ({key})"
-    shown = [policy.channels(action_class, sink) for sink in policy.sinks - {"none"}]
-    if not shown:
-        return "no sink is allowed (reveal.sinks)"
-    return f"requires approval {_format_channels(frozenset().union(*shown))} ({key})"
-
-
 def limits_report(limits: Limits) -> dict[str, Any]:
     """Return each limit by its path; None means no limit."""
     found: dict[str, Any] = {_LIMIT_PATHS[field.name]: getattr(limits, field.name) for field in fields(limits)}
@@ -115,11 +92,11 @@ def format_report(policy: Policy) -> str:
     lines += [f"{row['tool']:<24}{row['class']:<10}{row['rule']:<7}{row['why']}" for row in content["tools"]]
     lines += ["", "Where a person can approve" + (", once a passphrase is set:" if policy.needs_passphrase else ":")]
     lines += [
-        f"  {action_class:<22}{_format_channels(channels)}"
+        f"  {action_class:<22}{format_channels(channels)}"
         for action_class, channels in content["grants"].items()
         if action_class != "reveal"
     ]
-    lines += [f"  reveal to {sink:<12}{_format_channels(channels)}" for sink, channels in content["sinks"].items()]
+    lines += [f"  reveal to {sink:<12}{format_channels(channels)}" for sink, channels in content["sinks"].items()]
     lines += ["", "Limits:"]
     lines += [f"  {path:<36}{_format_limit(path, value)}" for path, value in content["limits"].items()]
     through = "through the model" if policy.identity_through_model else "through a form at the desk, not the model"
@@ -151,8 +128,3 @@ def _format_limit(path: str, value: Any) -> str:
 def _format_destination(place: Mapping[str, str]) -> str:
     memo = f" ({place['extra_id']})" if "extra_id" in place else ""
     return f"{place['address']}{memo} as {place['currency']} on {place['network']}"
-
-
-def _format_channels(channels: Collection[Channel]) -> str:
-    words = [place for channel, place in _CHANNEL_NAMES.items() if channel in channels]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

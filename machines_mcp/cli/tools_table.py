@@ -6,8 +6,8 @@ import json
 import time
 from typing import Any
 
-from machines_mcp.cli.policy_report import explain_rule
 from machines_mcp.permissions.limits import Budget, budgets
+from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.redaction.display import moment
 from machines_mcp.server.app import App
 from machines_mcp.server.settings import Settings

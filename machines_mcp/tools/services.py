@@ -13,6 +13,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy, Rule
+from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.protocol.tool import Call, NextStepOutput, OutputPart
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink
@@ -75,8 +76,8 @@ def permissions(policy: Policy) -> tuple[Permission, ...]:
 
 def _permission(policy: Policy, action: str, action_class: ActionClass, tool: str | None) -> Permission:
     rule = policy.rule(action_class, tool)
-    reasons = {Rule.DENY: policy.reason(action_class, tool), Rule.ASK: "a person approves each call", Rule.ALLOW: None}
-    return Permission(action=action, rule=rule.value, reason=reasons[rule])
+    reason = None if rule is Rule.ALLOW else explain_rule(policy, action_class, tool)
+    return Permission(action=action, rule=rule.value, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,10 @@ async def test_status_shows_policy_exceptions_and_budgets(tmp_path: Path) -> Non
         assert len(status["policy"]) == len("file ") + 12
         assert "passphrase_set_at" not in status
         rules = {found["action"]: (found["rule"], found.get("reason")) for found in status["permissions"]}
-        assert rules["destroy"] == ("ask", "a person approves each call")
+        assert rules["destroy"] == (
+            "ask",
+            "requires approval in the client's dialog, at the desk or at a terminal (classes.destroy)",
+        )
         assert rules["close_card.destroy"] == ("deny", "the policy denies close_card (destroy)")
         assert rules["update_card.money"] == ("deny", "the policy denies update_card (money)")
         assert "update_card.write" not in rules
@@ -168,7 +171,7 @@ async def test_status_warns_of_a_missing_passphrase_outside_the_simulator(
     status = await _call(settings, "status")
     assert datetime.fromisoformat(status["passphrase_set_at"]).year >= 2025
     money = {found["action"]: found for found in status["permissions"]}["money"]
-    assert money["reason"] == "a person approves each call"
+    assert money["reason"] == "requires approval in the client's dialog, at the desk or at a terminal (classes.money)"
 
 
 async def test_production_without_a_policy_refuses_changes_with_a_reason(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Say what the policy does with a call, and which of its keys decides that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import Channel
+from machines_mcp.permissions.policy import Policy, Rule
+
+_CHANNEL_NAMES: Mapping[Channel, str] = {
+    "dialog": "in the client's dialog",
+    "desk": "at the desk",
+    "terminal": "at a terminal",
+    "page": "on the vault's page",
+}
+
+
+def explain_rule(policy: Policy, action_class: ActionClass, tool: str | None = None) -> str:
+    """Return what happens to a call of this class, or to such a call of this tool."""
+    own = tool is not None and action_class in policy.tools.get(tool, {})
+    key = f"tools.{tool}.{action_class}" if own else f"classes.{action_class}"
+    rule = policy.rule(action_class, tool)
+    if rule is Rule.DENY:
+        return policy.reason(action_class, tool)
+    if rule is Rule.ALLOW:
+        return f"runs at once ({key})"
+    if action_class is not ActionClass.REVEAL:
+        return f"requires approval {format_channels(policy.channels(action_class))} ({key})"
+    shown = [policy.channels(action_class, sink) for sink in policy.sinks - {"none"}]
+    if not shown:
+        return "no sink is allowed (reveal.sinks)"
+    return f"requires approval {format_channels(frozenset().union(*shown))} ({key})"
+
+
+def format_channels(channels: Collection[Channel]) -> str:
+    """List where a person can approve: `at the desk or at a terminal`."""
+    words = [place for channel, place in _CHANNEL_NAMES.items() if channel in channels]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
