@@ -16,7 +16,7 @@ from machines_mcp.redaction.display import dollars
 from machines_mcp.server.settings import SettingsError
 from machines_mcp.server.settings_reader import checked_flag, checked_user_id
 from machines_mcp.server.state_folder import policy_in
-from machines_mcp.tools.catalog import EFFECTS
+from machines_mcp.tools.catalog import ACTION_CLASSES
 
 _LIMIT_PATHS = {
     "unbounded_cards": "cards.unbounded",
@@ -60,7 +60,7 @@ def report(policy: Policy) -> dict[str, Any]:
         "users": "any" if policy.users is None else sorted(policy.users),
         "tools": [
             _tool_rule(policy, tool, action_class)
-            for tool, action_classes in EFFECTS.items()
+            for tool, action_classes in ACTION_CLASSES.items()
             for action_class in action_classes
         ],
         "grants": {action_class.value: sorted(policy.channels(action_class)) for action_class in ActionClass},

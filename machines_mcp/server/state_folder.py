@@ -39,9 +39,11 @@ def policy_in(path: Path, environment: str, *, read_only: bool, user_id: str | N
         PolicyError: The file is invalid.
     """
     from machines_mcp.permissions.policy_loader import load_policy
-    from machines_mcp.tools.catalog import EFFECTS
+    from machines_mcp.tools.catalog import ACTION_CLASSES
 
-    return load_policy(path, environment, read_only=read_only, tools=EFFECTS, key_fault=_key_fault, user_id=user_id)
+    return load_policy(
+        path, environment, read_only=read_only, tools=ACTION_CLASSES, key_fault=_key_fault, user_id=user_id
+    )
 
 
 def _key_fault(key: bytes) -> str | None:

@@ -23,7 +23,7 @@ from machines_mcp.protocol.tool import (
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.error_mapping import agreements_missing, kyc_missing
-from machines_mcp.tools.reconcile import known, newest, too_early
+from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import UserCall, next_step, user_fact
 from machines_mcp.tools.text import clean, pluralize, quote_text
 
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from machines_mcp.partner import Agreements
 
 
-class AgreementsOf(UserInput):
+class GetAgreements(UserInput):
     pass
 
 
-class AgreementText(OutputPart):
+class AgreementOutput(OutputPart):
     id: Verbatim
     text: str
     links: list[str]
 
 
-class AgreementsShown(Output):
+class AgreementsOutput(Output):
     accepted: bool
     accepted_at: datetime | None = None
-    agreements: list[AgreementText]
+    agreements: list[AgreementOutput]
 
     def summary(self) -> str:
         if self.accepted:
@@ -52,7 +52,7 @@ class AgreementsShown(Output):
         return f"{pluralize(len(self.agreements), 'agreement')} to accept."
 
 
-async def _approval_details(call: UserCall, args: AgreementsOf) -> ApprovalDetails:
+async def _approval_details(call: UserCall, args: GetAgreements) -> ApprovalDetails:
     client = await call.services.partner()
     found = await client.agreements.get(call.user_id)
     lines = [
@@ -66,27 +66,27 @@ async def _approval_details(call: UserCall, args: AgreementsOf) -> ApprovalDetai
 
 
 @tool(title="Get agreements", toolset="onboarding", steps=(7,), action_class=ActionClass.READ)
-async def get_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
+async def get_agreements(call: UserCall, args: GetAgreements) -> AgreementsOutput:
     """Get the agreements and whether the user accepted them; requires an approved identity check. Show the user the
     texts and links before accepting. Next: accept_agreements, or funding if already accepted."""
     client = await call.services.partner()
     found = await client.agreements.get(call.user_id)
     # A user who accepted earlier may already have a balance.
-    standing = (
+    first_steps = (
         [next_step(call, "get_balances", "Already accepted; see what the user can spend.")] if found.accepted else []
     )
-    return _shown(call, found, standing)
+    return _output(call, found, first_steps)
 
 
-async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check whether the agreements are accepted."""
-    told = known(entries)
+    told = outcome_from_journal(entries)
     if told is not None:
         return told
-    early, client = too_early(call, newest(entries)), await call.services.partner()
+    early, client = time_until_conclusive(call, newest_entry(entries)), await call.services.partner()
     found = await client.agreements.get(call.user_id)
     return (
-        Completed(_shown(call, found)) if found.accepted else early or NotExecuted("The agreements are not accepted.")
+        Completed(_output(call, found)) if found.accepted else early or NotExecuted("The agreements are not accepted.")
     )
 
 
@@ -96,16 +96,16 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     steps=(7,),
     action_class=ActionClass.CONSENT,
     approval_details=_approval_details,
-    reconcile=_settle,
+    reconcile=_reconcile,
 )
-async def accept_agreements(call: UserCall, args: AgreementsOf) -> AgreementsShown:
+async def accept_agreements(call: UserCall, args: GetAgreements) -> AgreementsOutput:
     """Accept all agreements for the user, after they have read them; single ones can't be accepted. Requires approval.
     Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""
     client = await call.services.partner()
-    return _shown(call, await client.agreements.accept(call.user_id))
+    return _output(call, await client.agreements.accept(call.user_id))
 
 
-def _shown(call: UserCall, found: Agreements, first: Sequence[NextStepOutput] = ()) -> AgreementsShown:
+def _output(call: UserCall, found: Agreements, first: Sequence[NextStepOutput] = ()) -> AgreementsOutput:
     if found.accepted:
         # The second step is for a server without the funding tools.
         follow = [
@@ -115,18 +115,18 @@ def _shown(call: UserCall, found: Agreements, first: Sequence[NextStepOutput] = 
         ]
     else:
         follow = [next_step(call, "accept_agreements", "Accept them once the user has read them.")]
-    return AgreementsShown(
+    return AgreementsOutput(
         accepted=found.accepted,
         accepted_at=found.accepted_at,
         agreements=[
-            AgreementText(id=a.id, text=clean(a.text, 4000), links=[clean(link.url, 500) for link in a.links])
+            AgreementOutput(id=a.id, text=clean(a.text, 4000), links=[clean(link.url, 500) for link in a.links])
             for a in found.agreements
         ],
         next_steps=follow,
     )
 
 
-async def need_agreements(call: UserCall) -> None:
+async def require_agreements(call: UserCall) -> None:
     """Refuse before approval what the API would refuse afterwards.
 
     Raises:

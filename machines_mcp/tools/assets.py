@@ -23,33 +23,33 @@ class ListAssets(UserInput):
     limit: int = Field(default=20, ge=1, le=100)
 
 
-class NetworkShown(OutputPart):
+class NetworkOutput(OutputPart):
     id: str
     label: str | None = None
     takes_memo: bool | None = None
 
 
-class AssetShown(OutputPart):
+class AssetOutput(OutputPart):
     currency: str
     name: str | None = None
-    networks: list[NetworkShown]
+    networks: list[NetworkOutput]
 
 
-class AssetsShown(Output):
-    assets: list[AssetShown]
+class AssetListOutput(Output):
+    assets: list[AssetOutput]
 
     def summary(self) -> str:
         return f"{pluralize(len(self.assets), 'currency', 'currencies')} available."
 
 
-def shown(found: AssetList) -> list[AssetShown]:
+def asset_outputs(found: AssetList) -> list[AssetOutput]:
     """Convert the API's assets to output models with cleaned text."""
     return [
-        AssetShown(
+        AssetOutput(
             currency=clean(asset.ticker, 40),
             name=clean(asset.name, 80) if asset.name else None,
             networks=[
-                NetworkShown(
+                NetworkOutput(
                     id=clean(network.id, 40),
                     label=clean(network.label, 80) if network.label else None,
                     takes_memo=network.supports_extra_id,

@@ -13,7 +13,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.tool import Cents, UserInput
 from machines_mcp.redaction.display import dollars
-from machines_mcp.tools.agreements import need_agreements
+from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import CardId
 from machines_mcp.tools.services import UserCall, user_fact
 from machines_mcp.tools.text import clean, quote_text
@@ -21,7 +21,7 @@ from machines_mcp.tools.text import clean, quote_text
 if TYPE_CHECKING:
     from machines_mcp.partner import CardLimit
 
-_PER: dict[LimitPeriod, str] = {
+_PERIOD_NAMES: dict[LimitPeriod, str] = {
     "perAuthorization": "per payment",
     "per24HourPeriod": "per day",
     "per7DayPeriod": "per week",
@@ -63,7 +63,7 @@ class CreateCard(LimitInput):
     label: str | None = Label
 
 
-class CardOf(UserInput):
+class CardInput(UserInput):
     card_id: CardId
 
 
@@ -81,12 +81,12 @@ class UpdateCard(LimitInput):
 
 async def create_details(call: UserCall, args: CreateCard) -> ApprovalDetails:
     """Describe the card to issue."""
-    await need_agreements(call)
+    await require_agreements(call)
     label = f" labelled {quote_text(args.label, 60)}" if args.label else ""
     limit = _limit_text(args.limit())
     return ApprovalDetails(
         question=f"Issue a virtual card{label} with {limit} to the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Limit", limit), *_label_fact(args.label)),
+        items=(user_fact(call), Detail("Limit", limit), *_label_detail(args.label)),
         limits_card=True,
         limit_cents=args.limit_amount_cents,
         limit_frequency=args.limit_frequency,
@@ -116,7 +116,7 @@ async def update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
     )
 
 
-async def close_details(call: UserCall, args: CardOf) -> ApprovalDetails:
+async def close_details(call: UserCall, args: CardInput) -> ApprovalDetails:
     """Describe the card to close, which is looked up."""
     client = await call.services.partner()
     card = await client.cards.get(call.user_id, args.card_id)
@@ -128,9 +128,9 @@ async def close_details(call: UserCall, args: CardOf) -> ApprovalDetails:
     )
 
 
-def _label_fact(label: str | None) -> tuple[Detail, ...]:
+def _label_detail(label: str | None) -> tuple[Detail, ...]:
     return (Detail("Label", clean(label, 60)),) if label else ()
 
 
 def _limit_text(limit: CardLimit | None) -> str:
-    return "no limit" if limit is None else f"a limit of {dollars(limit.amount_cents)} {_PER[limit.frequency]}"
+    return "no limit" if limit is None else f"a limit of {dollars(limit.amount_cents)} {_PERIOD_NAMES[limit.frequency]}"

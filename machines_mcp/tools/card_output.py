@@ -24,7 +24,7 @@ CardId = Annotated[
 ]
 
 
-class CardShown(OutputPart):
+class CardOutput(OutputPart):
     card_id: Verbatim
     status: str
     brand: str | None = None
@@ -36,7 +36,7 @@ class CardShown(OutputPart):
     limit_frequency: str | None = None
 
 
-class CardResult(Output, CardShown):
+class CardResult(Output, CardOutput):
     def summary(self) -> str:
         limit = self.limit_amount_cents
         limited = "" if limit is None else f" and a limit of {dollars(limit)}"
@@ -51,13 +51,13 @@ class CardClosed(Output):
         return "The card is closed."
 
 
-def created(call: UserCall, card: Card, label: str | None) -> CardResult:
+def created_result(call: UserCall, card: Card, label: str | None) -> CardResult:
     """Build the result of `create_card`."""
     steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
     return CardResult(**card_fields(card, label), next_steps=steps)
 
 
-def changed(call: UserCall, card: Card, label: str | None) -> CardResult:
+def updated_result(call: UserCall, card: Card, label: str | None) -> CardResult:
     """Build the result of `update_card`."""
     if card.status == "active":
         step = next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)
@@ -66,13 +66,13 @@ def changed(call: UserCall, card: Card, label: str | None) -> CardResult:
     return CardResult(**card_fields(card, label), next_steps=[step])
 
 
-def closed(call: UserCall, card_id: Verbatim, status: str) -> CardClosed:
+def closed_result(call: UserCall, card_id: Verbatim, status: str) -> CardClosed:
     """Build the result of `close_card`."""
     steps = [next_step(call, "list_cards", "See the remaining cards.")]
     return CardClosed(card_id=card_id, status=clean(status, 40), next_steps=steps)
 
 
-async def label_of(client: PartnerClient, user_id: str, card: Card) -> str | None:
+async def decrypted_label(client: PartnerClient, user_id: str, card: Card) -> str | None:
     """Decrypt the card's label; return None if it has none or it can't be decrypted."""
     if card.encrypted_name is None:
         return None
@@ -84,7 +84,7 @@ async def label_of(client: PartnerClient, user_id: str, card: Card) -> str | Non
 
 
 def card_fields(card: Card, label: str | None) -> dict[str, Any]:
-    """Return the fields of a `CardShown`."""
+    """Return the fields of a `CardOutput`."""
     return {
         "card_id": card.card_id,
         "status": clean(card.status, 40),

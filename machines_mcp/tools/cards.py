@@ -11,7 +11,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.tool import Output, UserInput, tool
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.tools.card_approvals import (
-    CardOf,
+    CardInput,
     CreateCard,
     UpdateCard,
     close_details,
@@ -21,13 +21,13 @@ from machines_mcp.tools.card_approvals import (
 )
 from machines_mcp.tools.card_output import (
     CardClosed,
+    CardOutput,
     CardResult,
-    CardShown,
     card_fields,
-    changed,
-    closed,
-    created,
-    label_of,
+    closed_result,
+    created_result,
+    decrypted_label,
+    updated_result,
 )
 from machines_mcp.tools.reconcile_cards import reconcile_close, reconcile_create, reconcile_update
 from machines_mcp.tools.services import UserCall, next_step
@@ -45,8 +45,8 @@ class ListCards(UserInput):
     limit: int = Field(default=20, ge=1, le=100)
 
 
-class CardsShown(Output):
-    cards: list[CardShown]
+class CardListOutput(Output):
+    cards: list[CardOutput]
     next_cursor: Verbatim | None = None
 
     def summary(self) -> str:
@@ -71,11 +71,11 @@ async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     card = await client.cards.create(
         call.user_id, encrypted_name=name, limit=args.limit(), idempotency_key=call.idempotency_key
     )
-    return created(call, card, clean(args.label, 60) if args.label else None)
+    return created_result(call, card, clean(args.label, 60) if args.label else None)
 
 
 @tool(title="List cards", toolset="cards", action_class=ActionClass.READ)
-async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
+async def list_cards(call: UserCall, args: ListCards) -> CardListOutput:
     """List the user's cards with label, last four digits, status and limit."""
     client = await call.services.partner()
     page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
@@ -84,7 +84,7 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
 
     async def read(card: Card) -> None:
         async with slots:
-            label = await label_of(client, call.user_id, card)
+            label = await decrypted_label(client, call.user_id, card)
         if label is not None:
             labels[card.card_id] = label
 
@@ -97,15 +97,15 @@ async def list_cards(call: UserCall, args: ListCards) -> CardsShown:
     else:
         usable = any(card.status != "canceled" for card in page.cards)
         steps = [] if usable or args.cursor else [next_step(call, "create_card", "There is no usable card; issue one.")]
-    return CardsShown(
-        cards=[CardShown(**card_fields(card, labels.get(card.card_id))) for card in page.cards],
+    return CardListOutput(
+        cards=[CardOutput(**card_fields(card, labels.get(card.card_id))) for card in page.cards],
         next_cursor=more,
         next_steps=steps,
     )
 
 
 @tool(title="Get a card", toolset="cards", action_class=ActionClass.READ)
-async def get_card(call: UserCall, args: CardOf) -> CardResult:
+async def get_card(call: UserCall, args: CardInput) -> CardResult:
     """Get one card: label, last four digits, expiry, status and limit, never the number. For the number, use
     reveal_card."""
     client = await call.services.partner()
@@ -117,7 +117,7 @@ async def get_card(call: UserCall, args: CardOf) -> CardResult:
         steps.append(next_step(call, "update_card", "Unlock the card.", card_id=args.card_id, status="active"))
     elif card.status == "canceled":
         steps.append(next_step(call, "list_cards", "This card is closed for good; see the others."))
-    return CardResult(**card_fields(card, await label_of(client, call.user_id, card)), next_steps=steps)
+    return CardResult(**card_fields(card, await decrypted_label(client, call.user_id, card)), next_steps=steps)
 
 
 @tool(
@@ -136,7 +136,7 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     card = await client.cards.update(
         call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name
     )
-    return changed(call, card, await label_of(client, call.user_id, card))
+    return updated_result(call, card, await decrypted_label(client, call.user_id, card))
 
 
 @tool(
@@ -147,9 +147,9 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     reconcile=reconcile_close,
     destructive=True,
 )
-async def close_card(call: UserCall, args: CardOf) -> CardClosed:
+async def close_card(call: UserCall, args: CardInput) -> CardClosed:
     """Permanently close a card; this can't be undone. To block it temporarily, lock it with update_card instead.
     Requires approval."""
     client = await call.services.partner()
     gone = await client.cards.delete(call.user_id, args.card_id)
-    return closed(call, gone.card_id, gone.status)
+    return closed_result(call, gone.card_id, gone.status)

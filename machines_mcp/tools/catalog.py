@@ -41,5 +41,5 @@ TOOLS: tuple[Tool, ...] = (
     reveal_card,
 )
 
-EFFECTS = {tool.name: tool.action_classes for tool in TOOLS}
+ACTION_CLASSES = {tool.name: tool.action_classes for tool in TOOLS}
 """The tools that a policy can name, each with the action classes of its calls."""

@@ -38,7 +38,7 @@ class DepositQuote(Output):
         return f"The amount {fits}."
 
 
-class DepositShown(OutputPart):
+class DepositOutput(OutputPart):
     deposit_id: Verbatim
     status: str
     currency: str
@@ -50,7 +50,7 @@ class DepositShown(OutputPart):
     created_at: datetime | None = None
 
 
-class DepositResult(Output, DepositShown):
+class DepositResult(Output, DepositOutput):
     still_waiting: bool | None = None
     poll_after_seconds: float | None = None
 
@@ -58,8 +58,8 @@ class DepositResult(Output, DepositShown):
         return f"The deposit's status is {status_label(self.status)}."
 
 
-class DepositsShown(Output):
-    deposits: list[DepositShown]
+class DepositListOutput(Output):
+    deposits: list[DepositOutput]
 
     def summary(self) -> str:
         return f"{pluralize(len(self.deposits), 'deposit')}."
@@ -72,11 +72,11 @@ def deposit_result(call: UserCall, deposit: Deposit, *, waited: bool) -> Deposit
         **deposit_fields(deposit),
         still_waiting=True if open_ended and waited else None,
         poll_after_seconds=poll_seconds(deposit) if open_ended else None,
-        next_steps=[_after(call, deposit)],
+        next_steps=[_next_step(call, deposit)],
     )
 
 
-def _after(call: UserCall, deposit: Deposit) -> NextStepOutput:
+def _next_step(call: UserCall, deposit: Deposit) -> NextStepOutput:
     if deposit.status in ARRIVED:
         return next_step(call, "get_balances", "The deposit arrived; see what the user can spend.")
     if deposit.status in ENDED:
@@ -86,7 +86,7 @@ def _after(call: UserCall, deposit: Deposit) -> NextStepOutput:
 
 
 def deposit_fields(deposit: Deposit) -> dict[str, Any]:
-    """Return the fields of a `DepositShown`."""
+    """Return the fields of a `DepositOutput`."""
     return {
         "deposit_id": deposit.id,
         "status": clean(deposit.status, 40),

@@ -22,18 +22,18 @@ from machines_mcp.protocol.tool import (
 )
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
+from machines_mcp.tools.assets import AssetListOutput, ListAssets, NetworkId, Ticker, asset_outputs
 from machines_mcp.tools.deposit_output import (
     ENDED,
+    DepositListOutput,
+    DepositOutput,
     DepositQuote,
     DepositResult,
-    DepositShown,
-    DepositsShown,
     deposit_fields,
     deposit_result,
 )
 from machines_mcp.tools.polling import wait_until
-from machines_mcp.tools.reconcile import CLOCKS_DIFFER_SECONDS, known, newest
+from machines_mcp.tools.reconcile import MAX_CLOCK_SKEW_SECONDS, newest_entry, outcome_from_journal
 from machines_mcp.tools.services import UserCall, next_step
 from machines_mcp.tools.text import clean
 
@@ -71,14 +71,14 @@ class ListDeposits(UserInput):
 
 
 @tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ)
-async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetsShown:
+async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks that can fund the account. Next: quote_deposit."""
     client = await call.services.partner()
-    assets = shown(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
+    assets = asset_outputs(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
     first = next(((asset.currency, asset.networks[0].id) for asset in assets if asset.networks), (None, None))
     why = "See the allowed range and an estimate, once the user chose currency, network and amount."
     follow = next_step(call, "quote_deposit", why, currency=first[0], network=first[1])
-    return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
+    return AssetListOutput(assets=assets, next_steps=[follow] if assets else [])
 
 
 @tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ)
@@ -88,7 +88,7 @@ async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
     client = await call.services.partner()
     limits = await client.deposits.range(call.user_id, args.currency, args.network)
     estimate = None
-    fits = args.amount_currency == "usd" or _fits(args.amount, limits.min_amount, limits.max_amount)
+    fits = args.amount_currency == "usd" or _is_within(args.amount, limits.min_amount, limits.max_amount)
     if fits:
         estimate = await client.deposits.estimate(
             call.user_id, args.currency, args.network, args.amount, args.amount_currency
@@ -107,16 +107,16 @@ async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
     )
 
 
-async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Return the deposit if exactly one matches. If not, report it as not done: another deposit does no harm."""
-    told = known(entries)
+    told = outcome_from_journal(entries)
     if told is not None:
         return told
-    entry, client = newest(entries), await call.services.partner()
+    entry, client = newest_entry(entries), await call.services.partner()
     asked = json.loads(entry.body or "{}")
     there = (await client.deposits.list(call.user_id, scope="all")).deposits
     taken = (await call.services.concurrent_requests(entry)).created
-    since = entry.sent_at - CLOCKS_DIFFER_SECONDS
+    since = entry.sent_at - MAX_CLOCK_SKEW_SECONDS
     found = [
         deposit
         for deposit in there
@@ -137,7 +137,7 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     toolset="funding",
     steps=(8,),
     action_class=ActionClass.WRITE,
-    reconcile=_settle,
+    reconcile=_reconcile,
     idempotent=False,
 )
 async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
@@ -166,7 +166,7 @@ async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
 
 
 @tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ)
-async def list_deposits(call: UserCall, args: ListDeposits) -> DepositsShown:
+async def list_deposits(call: UserCall, args: ListDeposits) -> DepositListOutput:
     """List the user's deposits: the recent active ones, or all. To wait for one, use get_deposit."""
     client = await call.services.partner()
     found = await client.deposits.list(call.user_id, scope=args.scope)
@@ -175,10 +175,10 @@ async def list_deposits(call: UserCall, args: ListDeposits) -> DepositsShown:
         [next_step(call, "get_deposit", "Wait for it.", deposit_id=waiting[0].id, wait_seconds=30)] if waiting else []
     )
     steps.append(next_step(call, "get_balances", "See what the user can spend."))
-    return DepositsShown(deposits=[DepositShown(**deposit_fields(d)) for d in found.deposits], next_steps=steps)
+    return DepositListOutput(deposits=[DepositOutput(**deposit_fields(d)) for d in found.deposits], next_steps=steps)
 
 
-def _fits(amount: float, low: float | None, high: float | None) -> bool:
+def _is_within(amount: float, low: float | None, high: float | None) -> bool:
     return (low is None or amount >= low) and (high is None or amount <= high)
 
 

@@ -23,7 +23,7 @@ from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
 
 # The tool that shows whether a call took effect, or lists the valid ids.
-_WHERE_TO_LOOK = {
+_OUTCOME_TOOLS = {
     "create_card": "list_cards",
     "update_card": "list_cards",
     "close_card": "list_cards",
@@ -46,7 +46,7 @@ _CHOICES = {
     "quote_withdrawal": NextStep("list_withdrawal_assets", "See the available currencies and networks."),
 }
 _CARD_STATE = "The card's status does not allow this; nothing was changed. A closed card can't be reopened."
-_STATES = {
+_INVALID_STATE_MESSAGES = {
     "submit_kyc": "An application is already in progress or decided. Nothing was changed.",
     "update_card": _CARD_STATE,
     "close_card": _CARD_STATE,
@@ -59,30 +59,30 @@ def map_error(error: Exception, tool: Tool) -> ToolError | None:
     if not isinstance(error, PartnerError):
         return None
     if not error.outcome_known:
-        return _refusal(Code.OUTCOME_UNKNOWN, where_to_look(tool.name), "See whether it happened.")
+        return _tool_error(Code.OUTCOME_UNKNOWN, outcome_tool(tool.name), "See whether it happened.")
     if isinstance(error, ApiError):
-        return _said_no(error, tool)
+        return _map_api_error(error, tool)
     if isinstance(error, TransportError):
-        return _later(Code.PARTNER_UNAVAILABLE, None)
+        return _retry_later(Code.PARTNER_UNAVAILABLE, None)
     return ToolError(Code.PARTNER_MALFORMED if isinstance(error, ResponseError) else Code.PARTNER_REJECTED)
 
 
-def _said_no(error: ApiError, tool: Tool) -> ToolError:
+def _map_api_error(error: ApiError, tool: Tool) -> ToolError:
     match error:
         case KycRequired():
             return kyc_missing()
         case InvalidState():
             return _invalid_state(tool)
         case NotFound():
-            return _refusal(Code.NOT_FOUND, where_to_look(tool.name), "Look up the right id.")
+            return _tool_error(Code.NOT_FOUND, outcome_tool(tool.name), "Look up the right id.")
         case InvalidRequest():
             return _invalid(error, tool)
         case Unauthorized() | Forbidden():
             return ToolError(Code.AUTH_REJECTED)
         case RateLimited():
-            return _later(Code.RATE_LIMITED, error.retry_after)
+            return _retry_later(Code.RATE_LIMITED, error.retry_after)
         case ServerError():
-            return _later(Code.PARTNER_UNAVAILABLE, error.retry_after)
+            return _retry_later(Code.PARTNER_UNAVAILABLE, error.retry_after)
         case Conflict() if error.code == "insufficient_balance":
             message = "The user's balance does not cover this. Nothing was changed."
             step = NextStep("get_balances", "Check the balance, then ask the user for an amount within it.")
@@ -95,33 +95,35 @@ def _invalid_state(tool: Tool) -> ToolError:
     # The API returns one code for missing KYC, missing agreements and more; the tool tells which one applies.
     if tool.name in ("get_agreements", "accept_agreements"):
         return kyc_missing()
-    if tool.name in _STATES:
-        step = NextStep(where_to_look(tool.name), "Check the current status.")
-        return ToolError(Code.PARTNER_REJECTED, message=_STATES[tool.name], next_steps=[step])
+    if tool.name in _INVALID_STATE_MESSAGES:
+        step = NextStep(outcome_tool(tool.name), "Check the current status.")
+        return ToolError(Code.PARTNER_REJECTED, message=_INVALID_STATE_MESSAGES[tool.name], next_steps=[step])
     return agreements_missing()
 
 
 def kyc_missing() -> ToolError:
     """Return the error for a user without an approved identity check."""
-    return _refusal(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the identity check needs.")
+    return _tool_error(Code.KYC_NOT_APPROVED, "get_kyc_status", "See what the identity check needs.")
 
 
 def agreements_missing() -> ToolError:
     """Return the error for a user who has not accepted the agreements."""
-    return _refusal(Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the user the agreements, then accept them.")
+    return _tool_error(
+        Code.AGREEMENTS_NOT_ACCEPTED, "get_agreements", "Show the user the agreements, then accept them."
+    )
 
 
-def where_to_look(tool: str) -> str:
+def outcome_tool(tool: str) -> str:
     """Return the tool that shows whether a call of `tool` took effect."""
-    return _WHERE_TO_LOOK.get(tool, "status")
+    return _OUTCOME_TOOLS.get(tool, "status")
 
 
-def _refusal(code: Code, step: str, why: str) -> ToolError:
+def _tool_error(code: Code, step: str, why: str) -> ToolError:
     # No arguments: errors never repeat the caller's arguments.
     return ToolError(code, next_steps=[NextStep(step, why)])
 
 
-def _later(code: Code, retry_after: float | None) -> ToolError:
+def _retry_later(code: Code, retry_after: float | None) -> ToolError:
     """Return an error that changed nothing; the same call may succeed after the delay."""
     return ToolError(code, details={"retry_after_seconds": math.ceil(retry_after or RETRY_SECONDS)})
 

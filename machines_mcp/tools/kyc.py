@@ -24,9 +24,9 @@ from machines_mcp.protocol.tool import (
 )
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application
-from machines_mcp.tools.kyc_fields import KycField, Occupation, fields_of, occupations_of
+from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
 from machines_mcp.tools.polling import poll_seconds, wait_until
-from machines_mcp.tools.reconcile import known, newest, too_early
+from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import UserCall, next_step, user_fact
 from machines_mcp.tools.text import clean, clean_or_none, pluralize, quote_text, status_label
 
@@ -45,8 +45,8 @@ MEANINGS = {
     "locked": "Blocked; only support can help.",
     "canceled": "Ended; only support can help.",
 }
-_USER_ACTS = ("needs_information", "needs_verification")
-_ENDS = ("denied", "locked", "canceled")
+_USER_MUST_ACT = ("needs_information", "needs_verification")
+_FINAL = ("denied", "locked", "canceled")
 _HOW = {
     True: "Send the data the user gave, or no data: then the user fills in a form on this machine.",
     False: "Call it without data: the user fills in a form on this machine.",
@@ -82,7 +82,7 @@ class KycSubmitted(Output):
         return f"The identity check's status is {status_label(self.status)}."
 
 
-class KycStanding(Output):
+class KycStatusOutput(Output):
     status: str
     meaning: str
     reason: str | None = None
@@ -96,7 +96,7 @@ class KycStanding(Output):
 
 async def _approval_details(call: UserCall, args: SubmitKyc) -> ApprovalDetails:
     # The question is stored and shown, so it contains none of the data.
-    count, who = len(args.given), quote_text(call.user_id, 120)
+    count, who = len(args.identity_data), quote_text(call.user_id, 120)
     if not count:
         question = f"Fill in the identity form of the user {who} and send it to Machines?"
         return ApprovalDetails(question=question, items=(user_fact(call),), only="form")
@@ -106,7 +106,7 @@ async def _approval_details(call: UserCall, args: SubmitKyc) -> ApprovalDetails:
     )
 
 
-async def _form(call: UserCall, args: SubmitKyc, approval: Approval) -> str | None:
+async def _form_url(call: UserCall, args: SubmitKyc, approval: Approval) -> str | None:
     """Return the address of the form, or None if the call brings the data."""
     if approval.details.only != "form":
         return None
@@ -117,7 +117,7 @@ async def _form(call: UserCall, args: SubmitKyc, approval: Approval) -> str | No
     return address
 
 
-def _closed(policy: Policy) -> dict[str, dict[str, str]]:
+def _hidden_arguments(policy: Policy) -> dict[str, dict[str, str]]:
     """Remove all identity arguments if the policy keeps identity data away from the model."""
     return {} if policy.identity_through_model else {name: {} for name in IDENTITY}
 
@@ -129,22 +129,22 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
     client = await call.services.partner()
     values = await client.kyc.values(call.user_id)
     return KycRequirements(
-        fields=fields_of(values),
+        fields=kyc_fields(values),
         occupations=occupations_of(values, args.occupation_query),
         occupations_total=len(values.occupations),
         next_steps=[next_step(call, "submit_kyc", _HOW[call.services.policy.identity_through_model])],
     )
 
 
-async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check whether Machines has the application; submitting it again does no harm."""
-    told = known(entries)
+    told = outcome_from_journal(entries)
     if told is not None:
         return told
-    entry = newest(entries)
-    early, client = too_early(call, entry), await call.services.partner()
+    entry = newest_entry(entries)
+    early, client = time_until_conclusive(call, entry), await call.services.partner()
     status = (await client.kyc.status(call.user_id)).status
-    if entry.state != "done" and status in ("not_submitted", *_USER_ACTS):
+    if entry.state != "done" and status in ("not_submitted", *_USER_MUST_ACT):
         return early or NotExecuted("Machines is still waiting for the data. Send it again.")
     return Completed(_submitted(call, status))
 
@@ -155,9 +155,9 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     steps=(4,),
     action_class=ActionClass.IDENTITY,
     approval_details=_approval_details,
-    approval_page=_form,
-    reconcile=_settle,
-    allowed_values=_closed,
+    approval_page=_form_url,
+    reconcile=_reconcile,
+    allowed_values=_hidden_arguments,
     idempotent=False,
 )
 async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
@@ -171,41 +171,41 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
 
 
 @tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ)
-async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStanding:
+async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStatusOutput:
     """Get the identity check's status. If there is a verification_link, give it to the user: only they can act on that
     page. wait_seconds waits for a change. Next: get_agreements once approved."""
     client = await call.services.partner()
     status, _ = await wait_until(
         call,
         lambda: client.kyc.status(call.user_id),
-        lambda found: found.status in ("not_submitted", "approved", *_ENDS),
+        lambda found: found.status in ("not_submitted", "approved", *_FINAL),
         seconds=args.wait_seconds,
         what="the identity check",
     )
-    return _standing(call, status, waited=args.wait_seconds > 0)
+    return _status_output(call, status, waited=args.wait_seconds > 0)
 
 
 def _submitted(call: UserCall, upstream: str) -> KycSubmitted:
     status = clean(upstream, 40)
-    if status in ("approved", *_ENDS):
-        steps = _next(call, status)
+    if status in ("approved", *_FINAL):
+        steps = _next_steps(call, status)
     else:
         steps = [next_step(call, "get_kyc_status", "See what it is waiting for, and the link if the user must act.")]
     return KycSubmitted(status=status, meaning=_meaning(status), next_steps=steps)
 
 
-def _standing(call: UserCall, found: KycStatus, *, waited: bool) -> KycStanding:
+def _status_output(call: UserCall, found: KycStatus, *, waited: bool) -> KycStatusOutput:
     status = clean(found.status, 40)
-    open_ended = status not in ("not_submitted", "approved", *_ENDS)
+    open_ended = status not in ("not_submitted", "approved", *_FINAL)
     link = found.completion_link or found.external_verification_link
-    return KycStanding(
+    return KycStatusOutput(
         status=status,
         meaning=_meaning(status),
         reason=clean_or_none(found.reason, 300),
-        verification_link=clean_or_none(link, 1000) if status not in ("approved", *_ENDS) else None,
+        verification_link=clean_or_none(link, 1000) if status not in ("approved", *_FINAL) else None,
         still_waiting=True if open_ended and waited else None,
         poll_after_seconds=poll_seconds(found) if open_ended else None,
-        next_steps=_next(call, status),
+        next_steps=_next_steps(call, status),
     )
 
 
@@ -213,14 +213,14 @@ def _meaning(status: str) -> str:
     return MEANINGS.get(status, "Unrecognized status. It may change by itself.")
 
 
-def _next(call: UserCall, status: str) -> list[NextStepOutput]:
+def _next_steps(call: UserCall, status: str) -> list[NextStepOutput]:
     if status == "not_submitted":
         return [next_step(call, "get_kyc_requirements", "See which identity data the check needs.")]
     if status == "approved":
         return [next_step(call, "get_agreements", "KYC is approved; show the user the agreements.")]
-    if status in _ENDS:
+    if status in _FINAL:
         return []
     why = "Wait for the check."
-    if status in _USER_ACTS:
+    if status in _USER_MUST_ACT:
         why = "Give the user the verification_link; only they can act there. Then wait for the check."
     return [next_step(call, "get_kyc_status", why, wait_seconds=30)]

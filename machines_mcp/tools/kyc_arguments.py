@@ -117,13 +117,13 @@ class SubmitKyc(UserInput):
     expected_monthly_volume: Volume | None = None
 
     @property
-    def given(self) -> dict[str, Any]:
+    def identity_data(self) -> dict[str, Any]:
         """The identity data that came with the call, by field name."""
         return {name: getattr(self, name) for name in IDENTITY if getattr(self, name) is not None}
 
     @model_validator(mode="after")
     def _all_or_nothing(self) -> SubmitKyc:
-        given = self.given
+        given = self.identity_data
         missing = [name for name in IDENTITY if name not in given and name not in _OPTIONAL]
         if given and missing:
             # The input stays None: an error must not contain identity data.
@@ -140,6 +140,6 @@ IDENTITY = tuple(name for name in SubmitKyc.model_fields if name != "user_id")
 
 def application(args: SubmitKyc) -> KycApplication:
     """Build the body of POST /kyc/applications."""
-    data = args.given
+    data = args.identity_data
     lines = {name.removeprefix("address_"): data.pop(name) for name in list(data) if name.startswith("address_")}
     return partner.KycApplication(**data, address=partner.KycAddress(**lines))

@@ -23,7 +23,7 @@ class Occupation(OutputPart):
     label: str
 
 
-def fields_of(values: KycValues) -> list[KycField]:
+def kyc_fields(values: KycValues) -> list[KycField]:
     """Return the API's fields under our argument names, each with its rule."""
     return [
         KycField(name=clean(field.name, 60), required=field.required, rule=_rule(field))

@@ -18,17 +18,17 @@ DEFAULT_POLL_SECONDS = 5.0
 MIN_POLL_SECONDS = 0.25
 
 
-class Hinted(Protocol):
+class PollableResponse(Protocol):
     """An API response that may suggest when to poll again."""
 
     @property
     def hint(self) -> NextHint | None: ...
 
 
-H = TypeVar("H", bound=Hinted)
+H = TypeVar("H", bound=PollableResponse)
 
 
-def poll_seconds(answer: Hinted) -> float:
+def poll_seconds(answer: PollableResponse) -> float:
     """Return the seconds until the next poll: the API's hint, or 5 without one."""
     if answer.hint is None or answer.hint.poll_after_ms is None:
         return DEFAULT_POLL_SECONDS

@@ -12,21 +12,21 @@ from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.services import UserCall
 
 # Tolerated clock difference: nothing is older than the request that created it.
-CLOCKS_DIFFER_SECONDS = 5 * 60
-NOTHING = NotExecuted("Nothing was sent to Machines, or Machines refused it. Nothing happened.")
+MAX_CLOCK_SKEW_SECONDS = 5 * 60
+NOTHING_HAPPENED = NotExecuted("Nothing was sent to Machines, or Machines refused it. Nothing happened.")
 
 
-def known(entries: Sequence[JournalEntry]) -> NotExecuted | NeedsPerson | None:
+def outcome_from_journal(entries: Sequence[JournalEntry]) -> NotExecuted | NeedsPerson | None:
     """Return the outcome that the journal alone proves; None if Machines must be asked."""
     if not any(entry.may_have_happened for entry in entries):
-        return NOTHING
+        return NOTHING_HAPPENED
     for entry in entries:
         if entry.state == "manual":
             return NeedsPerson(entry.note or "This server can't find out whether this happened.")
     return None
 
 
-def newest(entries: Sequence[JournalEntry]) -> JournalEntry:
+def newest_entry(entries: Sequence[JournalEntry]) -> JournalEntry:
     """Return the newest entry without an answer, else the newest that may have happened. There must be one.
 
     A check can itself be a mutation with an answer; its entry is not the one to reconcile.
@@ -35,7 +35,7 @@ def newest(entries: Sequence[JournalEntry]) -> JournalEntry:
     return (unanswered or [entry for entry in entries if entry.may_have_happened])[-1]
 
 
-def too_early(call: UserCall, entry: JournalEntry) -> RetryLater | None:
+def time_until_conclusive(call: UserCall, entry: JournalEntry) -> RetryLater | None:
     """Return how long until finding nothing is conclusive; None if it already is. Call this before checking."""
     # A result may be old by the time it is judged, so measuring afterwards would count too much time.
     left = call.services.reconcile_seconds - call.services.elapsed(entry)

@@ -17,8 +17,13 @@ from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reco
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.concurrent_requests import ConcurrentRequests
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.card_output import changed, closed, created, label_of
-from machines_mcp.tools.reconcile import CLOCKS_DIFFER_SECONDS, known, newest, too_early
+from machines_mcp.tools.card_output import closed_result, created_result, decrypted_label, updated_result
+from machines_mcp.tools.reconcile import (
+    MAX_CLOCK_SKEW_SECONDS,
+    newest_entry,
+    outcome_from_journal,
+    time_until_conclusive,
+)
 from machines_mcp.tools.services import UserCall
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ RESEND_SECONDS = 23 * 3600
 # Most responses arrive within this time.
 _ANSWER_SECONDS = 5.0
 _PAGE = 100
-_MOST_PAGES = 50
+_MAX_PAGES = 50
 _GONE = "The journal has a card that Machines does not show. Look for it at Machines."
 _EQUAL = "An identical request was also interrupted, and Machines shows a card that either may have created."
 _ALTERED = "No card matches, but one that was later changed or closed may be the card this request created."
@@ -42,39 +47,39 @@ _REFUSED = "No card matches, and Machines refused the same request when it was s
 
 async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Find the card, or send the request again with the same body and key."""
-    told = known(entries)
+    told = outcome_from_journal(entries)
     if told is not None:
         return told
-    entry, client = newest(entries), await call.services.partner()
+    entry, client = newest_entry(entries), await call.services.partner()
     if entry.state == "done" and entry.reference is not None:
         try:
-            return await _made(call, client, await client.cards.get(call.user_id, entry.reference))
+            return await _completed(call, client, await client.cards.get(call.user_id, entry.reference))
         except NotFound:
             return NeedsPerson(_GONE)
-    early = too_early(call, entry)
-    cards = await _all(call, client)
+    early = time_until_conclusive(call, entry)
+    cards = await _all_cards(call, client)
     # After the list: a request that starts later created none of these cards.
     others = await call.services.concurrent_requests(entry)
-    found = [card for card in cards if card.card_id not in others.created and _is_of(card, entry)]
+    found = [card for card in cards if card.card_id not in others.created and _matches_entry(card, entry)]
     if found:
-        return _not_told_apart(entry, others, found) or await _made(call, client, found[0])
+        return _ambiguity(entry, others, found) or await _completed(call, client, found[0])
     if early is not None:
         return early
-    if _altered(entry, others, cards):
+    if _may_be_altered(entry, others, cards):
         return NeedsPerson(_ALTERED)
     if call.services.clock() - entry.sent_at > RESEND_SECONDS:
         return NeedsPerson(_LATE)
     return await _resend(call, client, entry)
 
 
-async def _made(call: UserCall, client: PartnerClient, card: Card) -> Completed:
-    return Completed(created(call, card, await label_of(client, call.user_id, card)), card.card_id)
+async def _completed(call: UserCall, client: PartnerClient, card: Card) -> Completed:
+    return Completed(created_result(call, card, await decrypted_label(client, call.user_id, card)), card.card_id)
 
 
-async def _all(call: UserCall, client: PartnerClient) -> list[Card]:
+async def _all_cards(call: UserCall, client: PartnerClient) -> list[Card]:
     found: list[Card] = []
     cursor: str | None = None
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         page = await client.cards.list(call.user_id, cursor=cursor, limit=_PAGE)
         found += page.cards
         cursor = page.next_cursor
@@ -83,18 +88,18 @@ async def _all(call: UserCall, client: PartnerClient) -> list[Card]:
     return found
 
 
-def _is_of(card: Card, entry: JournalEntry) -> bool:
+def _matches_entry(card: Card, entry: JournalEntry) -> bool:
     body = _body(entry)
     if "encryptedName" in body:
         return _has_name(card, body)
-    return card.encrypted_name is None and _limit(card) == body.get("limit") and not _is_old(card, entry)
+    return card.encrypted_name is None and _limit(card) == body.get("limit") and not _is_older(card, entry)
 
 
-def _is_old(card: Card, entry: JournalEntry) -> bool:
-    return card.created_at is not None and card.created_at.timestamp() < entry.sent_at - CLOCKS_DIFFER_SECONDS
+def _is_older(card: Card, entry: JournalEntry) -> bool:
+    return card.created_at is not None and card.created_at.timestamp() < entry.sent_at - MAX_CLOCK_SKEW_SECONDS
 
 
-def _not_told_apart(
+def _ambiguity(
     entry: JournalEntry, others: ConcurrentRequests, found: Sequence[Card]
 ) -> NeedsPerson | RetryLater | None:
     """Return why the match is ambiguous: several cards match, or an identical request is unresolved too."""
@@ -105,13 +110,13 @@ def _not_told_apart(
     return NeedsPerson(_MANY) if len(found) > 1 else NeedsPerson(_EQUAL) if equal else None
 
 
-def _altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[Card]) -> bool:
+def _may_be_altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[Card]) -> bool:
     """Whether a card of unknown origin was changed or closed since, so that it may no longer match."""
-    known = others.created | {card.card_id for card in cards if _is_old(card, entry)}
-    return any(change.ids.get("cardId", "") not in known and _disguises(change) for change in others.later_changes)
+    known = others.created | {card.card_id for card in cards if _is_older(card, entry)}
+    return any(change.ids.get("cardId", "") not in known and _hides_match(change) for change in others.later_changes)
 
 
-def _disguises(change: JournalEntry) -> bool:
+def _hides_match(change: JournalEntry) -> bool:
     closes = change.operation == "DELETE /cards/{cardId}"
     return closes or (change.operation == "PATCH /cards/{cardId}" and not _body(change).keys() <= {"status"})
 
@@ -134,39 +139,39 @@ async def _resend(call: UserCall, client: PartnerClient, entry: JournalEntry) ->
         if isinstance(error, Conflict) and not isinstance(error, InvalidState | KycRequired):
             return NeedsPerson(_BUSY)
         return NotExecuted(_REFUSED)
-    return await _made(call, client, card)
+    return await _completed(call, client, card)
 
 
 async def reconcile_update(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check whether the card has the requested values."""
-    told = known(entries)
+    told = outcome_from_journal(entries)
     if told is not None:
         return told
-    entry, client = newest(entries), await call.services.partner()
-    early = too_early(call, entry)
+    entry, client = newest_entry(entries), await call.services.partner()
+    early = time_until_conclusive(call, entry)
     card = await _read(call, client, entry)
     if card is None:
         return early or NotExecuted("The card no longer exists.")
-    if entry.state == "done" or is_as_asked(card, entry):
-        return Completed(changed(call, card, await label_of(client, call.user_id, card)), card.card_id)
+    if entry.state == "done" or has_requested_values(card, entry):
+        return Completed(updated_result(call, card, await decrypted_label(client, call.user_id, card)), card.card_id)
     return early or NotExecuted("The card does not have the requested values.")
 
 
 async def reconcile_close(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check whether the card is still open."""
-    told = known(entries)
+    told = outcome_from_journal(entries)
     if told is not None:
         return told
-    entry = newest(entries)
-    early = too_early(call, entry)
+    entry = newest_entry(entries)
+    early = time_until_conclusive(call, entry)
     card = await _read(call, await call.services.partner(), entry)
     status = "no longer shown" if card is None else card.status
     if entry.state == "done" or card is None or card.status == "canceled":
-        return Completed(closed(call, Verbatim(entry.ids["cardId"]), status), entry.ids["cardId"])
+        return Completed(closed_result(call, Verbatim(entry.ids["cardId"]), status), entry.ids["cardId"])
     return early or NotExecuted("The card is still open.")
 
 
-def is_as_asked(card: Card, entry: JournalEntry) -> bool:
+def has_requested_values(card: Card, entry: JournalEntry) -> bool:
     """Whether the card has the values that a `PATCH` requested."""
     body = _body(entry)
     return (

@@ -22,7 +22,7 @@ from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.storage.withdrawals import StartedWithdrawal
-from machines_mcp.tools.reconcile import NOTHING
+from machines_mcp.tools.reconcile import NOTHING_HAPPENED
 from machines_mcp.tools.services import UserCall, next_step
 from machines_mcp.tools.text import clean, clean_or_none, status_label
 
@@ -54,7 +54,7 @@ class WithdrawalCreated(Output):
         return f"The withdrawal of {dollars(self.amount_cents)} has the status {status_label(self.status)}."
 
 
-async def ask(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any]) -> Withdrawal:
+async def request_signature(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any]) -> Withdrawal:
     """Request the signature. While it is `pending`, poll at the API's interval for up to a minute.
 
     Raises:
@@ -72,7 +72,7 @@ async def ask(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any])
             await _record_failure(call, withdrawal_id, error)
         raise
     while answer.status == "pending":
-        pause = _pause(answer)
+        pause = _poll_interval(answer)
         if anyio.current_time() + pause > deadline:
             raise ToolError(Code.OUTCOME_UNKNOWN, message=_NOT_YET, details={"retry_after_seconds": math.ceil(pause)})
         await call.progress(1 - (deadline - anyio.current_time()) / POLL_SECONDS, "the signature")
@@ -82,9 +82,9 @@ async def ask(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any])
 
 
 async def _poll(
-    call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str, before: Withdrawal
+    call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str, previous: Withdrawal
 ) -> Withdrawal:
-    """Poll a withdrawal once; `before` is its newest answer."""
+    """Poll a withdrawal once; `previous` is its newest answer."""
     # The outcome is unknown until the answer is recorded.
     await call.services.withdrawals.record(withdrawal_id, "requested")
     try:
@@ -95,7 +95,7 @@ async def _poll(
             raise
         # The poll had no effect, so the previous answer still holds. It must not be recorded as a refusal.
         await call.services.withdrawals.record(withdrawal_id, "pending")
-        return before
+        return previous
 
 
 async def _send(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str) -> Withdrawal:
@@ -111,49 +111,49 @@ async def _record_failure(call: UserCall, withdrawal_id: Verbatim, error: Partne
 
 async def reconcile_withdrawal(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Decide by the stored row: poll if its newest answer is `pending`, release the quote if nothing was sent."""
-    begun = await call.services.withdrawals.for_approval(approval.id)
-    if begun is None:
-        return NOTHING if not any(entry.may_have_happened for entry in entries) else NeedsPerson(_UNSEEN)
-    match begun.status:
+    started = await call.services.withdrawals.for_approval(approval.id)
+    if started is None:
+        return NOTHING_HAPPENED if not any(entry.may_have_happened for entry in entries) else NeedsPerson(_UNSEEN)
+    match started.status:
         case "not_begun":
-            return NOTHING
+            return NOTHING_HAPPENED
         case "rejected":
             return NotExecuted(_REFUSED)
         case "pending":
-            return await _asked_again(call, begun, entries)
+            return await _poll_again(call, started, entries)
         case "requested" | "unknown":
-            return await _unanswered(call, begun, entries)
-    return Completed(_kept(call, begun))
+            return await _unanswered(call, started, entries)
+    return Completed(_stored_result(call, started))
 
 
-async def _asked_again(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
-    before = partner.Withdrawal.model_validate(begun.answer)
+async def _poll_again(call: UserCall, started: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
+    previous = partner.Withdrawal.model_validate(started.answer)
     key = next((entry.idempotency_key for entry in entries if entry.idempotency_key), call.idempotency_key)
     try:
-        answer = await _poll(call, begun.id, begun.quote.terms, key, before)
+        answer = await _poll(call, started.id, started.quote.terms, key, previous)
     except PartnerError as error:
         return NotExecuted(_REFUSED) if error.outcome_known else NeedsPerson(_UNSEEN)
     if answer.status == "pending":
-        return RetryLater(_pause(answer), _NOT_YET)
-    return Completed(answered(call, begun.id, begun.quote.terms, answer))
+        return RetryLater(_poll_interval(answer), _NOT_YET)
+    return Completed(withdrawal_result(call, started.id, started.quote.terms, answer))
 
 
-async def _unanswered(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _unanswered(call: UserCall, started: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Reconcile a withdrawal whose request may have been sent and has no recorded answer."""
-    if begun.status == "requested" and all(entry.state == "unsent" for entry in entries):
-        if begun.answer is not None:
+    if started.status == "requested" and all(entry.state == "unsent" for entry in entries):
+        if started.answer is not None:
             # The poll was not sent, so the previous answer is still the newest.
-            return await _asked_again(call, begun, entries)
-        await call.services.withdrawals.release(begun.id)
-        return NOTHING
+            return await _poll_again(call, started, entries)
+        await call.services.withdrawals.release(started.id)
+        return NOTHING_HAPPENED
     if entries and all(entry.state == "rejected" for entry in entries):
-        await call.services.withdrawals.record(begun.id, "rejected")
+        await call.services.withdrawals.record(started.id, "rejected")
         return NotExecuted(_REFUSED)
-    await call.services.withdrawals.record(begun.id, "unknown")
+    await call.services.withdrawals.record(started.id, "unknown")
     return NeedsPerson(_UNSEEN)
 
 
-def answered(
+def withdrawal_result(
     call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], answer: Withdrawal
 ) -> WithdrawalCreated:
     """Build the result of `create_withdrawal`."""
@@ -171,28 +171,28 @@ def answered(
     )
 
 
-def _kept(call: UserCall, begun: StartedWithdrawal) -> WithdrawalCreated:
-    if begun.status == "confirmed":
-        return _confirmed(call, begun)
-    return answered(call, begun.id, begun.quote.terms, partner.Withdrawal.model_validate(begun.answer))
+def _stored_result(call: UserCall, started: StartedWithdrawal) -> WithdrawalCreated:
+    if started.status == "confirmed":
+        return _confirmed_result(call, started)
+    return withdrawal_result(call, started.id, started.quote.terms, partner.Withdrawal.model_validate(started.answer))
 
 
-def _confirmed(call: UserCall, begun: StartedWithdrawal) -> WithdrawalCreated:
+def _confirmed_result(call: UserCall, started: StartedWithdrawal) -> WithdrawalCreated:
     """Build the result of a withdrawal that a person confirmed; the API's answer was lost."""
     return WithdrawalCreated(
-        withdrawal_id=begun.id,
+        withdrawal_id=started.id,
         status="confirmed",
-        amount_cents=begun.quote.terms["amount_cents"],
+        amount_cents=started.quote.terms["amount_cents"],
         note=_BY_PERSON,
         next_steps=[next_step(call, "get_balances", "See the remaining balance.")],
     )
 
 
-def _pause(answer: Withdrawal) -> float:
+def _poll_interval(answer: Withdrawal) -> float:
     return max(0.5, answer.retry_after_seconds or PAUSE_SECONDS)
 
 
-def source(terms: Mapping[str, Any]) -> WithdrawalSource | None:
+def withdrawal_source(terms: Mapping[str, Any]) -> WithdrawalSource | None:
     """Return the chain and token to pay from in the API's form; None if neither is given."""
     chain, token = terms["source_chain_id"], terms["source_token_address"]
     return None if chain is None and token is None else partner.WithdrawalSource(chain_id=chain, token_address=token)
@@ -205,6 +205,6 @@ def _order(terms: Mapping[str, Any]) -> WithdrawalOrder:
         network=terms["network"],
         address=terms["address"],
         extra_id=terms["extra_id"],
-        source=source(terms),
+        source=withdrawal_source(terms),
         admin_address=terms["admin_address"],
     )

@@ -16,7 +16,7 @@ from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, tool
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.card_approvals import CardOf
+from machines_mcp.tools.card_approvals import CardInput
 from machines_mcp.tools.services import PageOutcome, Revealed, UserCall, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text
 
@@ -41,20 +41,20 @@ _SHOWN: dict[Sink, Literal["nowhere", "page", "model"]] = {
     "model": "model",
 }
 # Used in the summary sentence.
-_SAID = {
+_RESULT_WORDS = {
     "verified": "decrypted and verified, but not shown",
     "shown": "shown to a person on a page",
     "sealed": "encrypted to the operator's key",
     "released": "returned in this response",
 }
 # The effect of approving, for the person, and the policy settings a sink needs, for the operator.
-_MEANS: dict[Sink, str] = {
+_WHO_SEES_IT: dict[Sink, str] = {
     "none": "nobody sees it",
     "page": "you see it once, on a page on this computer",
     "sealed": "only the holder of the operator's private key can read it",
     "model": "THE AI AND ITS PROVIDER WILL SEE IT, and may keep it",
 }
-_NEEDS: dict[Sink, str] = {
+_POLICY_REQUIREMENTS: dict[Sink, str] = {
     "none": "",
     "page": "page in reveal.sinks",
     "sealed": "sealed in reveal.sinks, and reveal.sealed_key",
@@ -62,7 +62,7 @@ _NEEDS: dict[Sink, str] = {
 }
 
 
-class RevealCard(CardOf):
+class RevealCard(CardInput):
     sink: Sink = Field(default="none", description="Where the card goes")
 
 
@@ -81,22 +81,22 @@ class CardRevealed(Output):
         return self._secret
 
     def summary(self) -> str:
-        return f"The card ending {self.last4} was {_SAID[self.status]}."
+        return f"The card ending {self.last4} was {_RESULT_WORDS[self.status]}."
 
 
-def _effect(args: RevealCard) -> ActionClass:
+def _action_class(args: RevealCard) -> ActionClass:
     # Sink `none` shows the card to nobody, so it counts as a read.
     return ActionClass.READ if args.sink == "none" else ActionClass.REVEAL
 
 
-def _allowed(policy: Policy) -> dict[str, str]:
+def _allowed_sinks(policy: Policy) -> dict[str, str]:
     return {sink: meaning for sink, meaning in _SINKS.items() if sink in policy.sinks}
 
 
 async def _approval_details(call: UserCall, args: RevealCard) -> ApprovalDetails:
-    _need_sink(call, args)
+    _require_sink(call, args)
     last4 = await _last4(call, args)
-    where = _MEANS[args.sink]
+    where = _WHO_SEES_IT[args.sink]
     if args.sink == "model":
         where += ", including the CVC" if call.services.policy.reveal_model_cvc else ", without the CVC"
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
@@ -109,14 +109,14 @@ async def _approval_details(call: UserCall, args: RevealCard) -> ApprovalDetails
     )
 
 
-async def _page(call: UserCall, args: RevealCard, approval: Approval) -> str | None:
+async def _page_url(call: UserCall, args: RevealCard, approval: Approval) -> str | None:
     """Return the address of the vault's page, which asks the person and shows the card; None for other sinks."""
     if args.sink != "page":
         return None
-    return await call.services.page(approval, await _last4(call, args), lambda found: _ended(call, args, found))
+    return await call.services.page(approval, await _last4(call, args), lambda found: _page_outcome(call, args, found))
 
 
-async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Report it as not done: a reveal changes nothing at Machines and can be requested again."""
     return NotExecuted("The reveal was interrupted. No AI has seen the card; a person may have, if it was for them.")
 
@@ -126,16 +126,16 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     toolset="cards",
     steps=(13, 14, 15),
     action_class=(ActionClass.READ, ActionClass.REVEAL),
-    action_class_of=_effect,
+    action_class_of=_action_class,
     approval_details=_approval_details,
-    approval_page=_page,
-    reconcile=_settle,
-    allowed_values=lambda policy: {"sink": _allowed(policy)},
+    approval_page=_page_url,
+    reconcile=_reconcile,
+    allowed_values=lambda policy: {"sink": _allowed_sinks(policy)},
 )
 async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
     """Have a separate process fetch, decrypt and verify a card's number and CVC; sink page shows them to the user. You
     get brand, last four digits and expiry, not the number. This is intended: do not try to get it another way."""
-    _need_sink(call, args)
+    _require_sink(call, args)
     if args.sink == "page":
         # The page itself runs an approved reveal, so this call can only be here if the page is gone.
         raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.gone"})
@@ -144,9 +144,10 @@ async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
     )
 
 
-def _need_sink(call: UserCall, args: RevealCard) -> None:
+def _require_sink(call: UserCall, args: RevealCard) -> None:
     if args.sink not in call.services.policy.sinks:
-        message = f"The operator's policy does not allow sink {args.sink}. The policy would need {_NEEDS[args.sink]}."
+        missing = _POLICY_REQUIREMENTS[args.sink]
+        message = f"The operator's policy does not allow sink {args.sink}. The policy would need {missing}."
         raise ToolError(Code.POLICY_DENIED, message=message, details={"limit": "reveal.sinks"})
 
 
@@ -155,7 +156,7 @@ async def _last4(call: UserCall, args: RevealCard) -> str:
     return clean((await client.cards.get(call.user_id, args.card_id)).last4, 4)
 
 
-def _ended(call: UserCall, args: RevealCard, found: Revealed) -> PageOutcome:
+def _page_outcome(call: UserCall, args: RevealCard, found: Revealed) -> PageOutcome:
     try:
         return PageOutcome(_result(call, args, found).model_dump(mode="json", exclude_none=True), ok=True, code="ok")
     except ToolError as tool_error:
@@ -164,7 +165,7 @@ def _ended(call: UserCall, args: RevealCard, found: Revealed) -> PageOutcome:
 
 def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
     if not found.ok or found.last4 is None or found.expiration_month is None or found.expiration_year is None:
-        raise _failed(found.code)
+        raise _reveal_error(found.code)
     result = CardRevealed(
         card_id=args.card_id,
         status=_STATUS[args.sink],
@@ -182,7 +183,7 @@ def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
     return result
 
 
-def _failed(code: str) -> ToolError:
+def _reveal_error(code: str) -> ToolError:
     step = NextStep("list_cards", "See whether the card still exists and is active.")
     # These codes don't tell how far the page got.
     seen = code in ("deadline", "vault.protocol", "internal")

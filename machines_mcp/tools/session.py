@@ -42,12 +42,14 @@ class SessionCreated(Output):
         return f"Session opened for {self.purpose}."
 
 
-async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Report it as not done: without its token, a session can't be used."""
     return NotExecuted("No session was kept. Create another.")
 
 
-@tool(title="Create a session", toolset="onboarding", steps=(1, 10), action_class=ActionClass.WRITE, reconcile=_settle)
+@tool(
+    title="Create a session", toolset="onboarding", steps=(1, 10), action_class=ActionClass.WRITE, reconcile=_reconcile
+)
 async def create_session(call: UserCall, args: CreateSession) -> SessionCreated:
     """Open a Machines session for a user (user_id is your own id for them) and a purpose. Start the journey with
     purpose kyc. Other tools open the sessions they need. Next: resolve_user."""

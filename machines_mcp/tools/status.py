@@ -11,14 +11,14 @@ from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol.tool import Call, Input, NextStepOutput, Output, OutputPart, tool
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import OpenWithdrawal
-from machines_mcp.tools.error_mapping import where_to_look
+from machines_mcp.tools.error_mapping import outcome_tool
 from machines_mcp.tools.services import Permission, Services
 from machines_mcp.tools.text import pluralize
 
 _PERSON = "Don't repeat it. The user must check Machines and record what happened: machines-mcp doctor --resolve."
 
 # Steps whose tool is disabled are dropped, so a server with part of the journey starts with its own.
-_BEGIN = [
+_START_HERE = [
     NextStepOutput(
         tool="create_session", why="Start or continue the journey for a user.", arguments={"purpose": "kyc"}
     ),
@@ -28,18 +28,18 @@ _BEGIN = [
 ]
 
 
-class StatusOf(Input):
+class GetStatus(Input):
     pass
 
 
-class Waiting(OutputPart):
+class WaitingApproval(OutputPart):
     approval_id: Verbatim
     tool: str
     question: str
     expires_at: datetime
 
 
-class Unresolved(OutputPart):
+class UnresolvedItem(OutputPart):
     """An approved call that started and has no outcome yet, or a withdrawal that is not final."""
 
     withdrawal_id: Verbatim | None = None
@@ -50,7 +50,7 @@ class Unresolved(OutputPart):
     what_to_do: str | None = None
 
 
-class Left(OutputPart):
+class LimitBudget(OutputPart):
     """A limit by its path in the policy: the maximum in cents or calls, and what is left if usage adds up."""
 
     limit: str
@@ -64,9 +64,9 @@ class Status(Output):
     passphrase_set_at: datetime | None = None
     audit_trouble: str | None = None
     permissions: list[Permission]
-    budgets: list[Left]
-    waiting: list[Waiting]
-    unresolved: list[Unresolved]
+    budgets: list[LimitBudget]
+    waiting: list[WaitingApproval]
+    unresolved: list[UnresolvedItem]
 
     def summary(self) -> str:
         waiting, unresolved = pluralize(len(self.waiting), "call"), len(self.unresolved)
@@ -74,7 +74,7 @@ class Status(Output):
 
 
 @tool(title="Status", toolset="always", open_world=False, action_class=ActionClass.READ)
-async def status(call: Call[Services], args: StatusOf) -> Status:
+async def status(call: Call[Services], args: GetStatus) -> Status:
     """Start here. Shows the environment, the user this server acts for (if none, pass user_id in each call), what is
     allowed, needs approval or is denied and why, remaining limits, calls waiting for approval, and unresolved
     calls."""
@@ -88,11 +88,11 @@ async def status(call: Call[Services], args: StatusOf) -> Status:
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=services.audit_trouble(),
         permissions=_permissions(services, decidable=set_at is not None or not policy.needs_passphrase),
-        budgets=[Left(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
+        budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=[_waiting(approval) for approval in found.waiting],
         unresolved=_unresolved(found, unknown),
-        next_steps=_looks(services, unknown)
-        + (_BEGIN if services.policy.rule(ActionClass.WRITE) is Rule.ALLOW else []),
+        next_steps=_checks(services, unknown)
+        + (_START_HERE if services.policy.rule(ActionClass.WRITE) is Rule.ALLOW else []),
     )
 
 
@@ -105,8 +105,8 @@ def _permissions(services: Services, *, decidable: bool) -> list[Permission]:
     ]
 
 
-def _waiting(approval: Approval) -> Waiting:
-    return Waiting(
+def _waiting(approval: Approval) -> WaitingApproval:
+    return WaitingApproval(
         approval_id=Verbatim(approval.id),
         tool=approval.tool,
         question=approval.question,
@@ -114,26 +114,33 @@ def _waiting(approval: Approval) -> Waiting:
     )
 
 
-def _unresolved(found: PendingWork, unknown: list[Approval]) -> list[Unresolved]:
+def _unresolved(found: PendingWork, unknown: list[Approval]) -> list[UnresolvedItem]:
     """List each unresolved item once: a withdrawal is merged with the call that created it."""
     payouts = {each.approval_id: each for each in found.withdrawals if each.approval_id is not None}
     shown = [
-        _begun(approval, payouts.pop(approval.id, None), approval in unknown, approval.id in found.needs_person)
+        _unresolved_call(
+            approval, payouts.pop(approval.id, None), approval in unknown, approval.id in found.needs_person
+        )
         for approval in found.executing
     ]
     left = [each for each in found.withdrawals if each.approval_id is None or each.approval_id in payouts]
-    return shown + [_payout(each) for each in left]
+    return shown + [_unresolved_withdrawal(each) for each in left]
 
 
-def _begun(approval: Approval, payout: OpenWithdrawal | None, unknown: bool, by_hand: bool) -> Unresolved:
+def _unresolved_call(
+    approval: Approval, withdrawal: OpenWithdrawal | None, unknown: bool, needs_person: bool
+) -> UnresolvedItem:
     if not unknown:
         status, advice = "running", "Wait; it is still running."
-    elif by_hand:
+    elif needs_person:
         status, advice = "manual", _PERSON
     else:
-        status, advice = "unknown", f"Repeat the call with its approval_id to find out, or check {_look(approval)}."
-    return Unresolved(
-        withdrawal_id=None if payout is None else payout.id,
+        status, advice = (
+            "unknown",
+            f"Repeat the call with its approval_id to find out, or check {_tool_to_check(approval)}.",
+        )
+    return UnresolvedItem(
+        withdrawal_id=None if withdrawal is None else withdrawal.id,
         approval_id=Verbatim(approval.id),
         tool=approval.tool,
         since=_moment(approval.started_at or approval.created_at),
@@ -142,25 +149,25 @@ def _begun(approval: Approval, payout: OpenWithdrawal | None, unknown: bool, by_
     )
 
 
-def _payout(found: OpenWithdrawal) -> Unresolved:
+def _unresolved_withdrawal(found: OpenWithdrawal) -> UnresolvedItem:
     """Describe a withdrawal without an executing call: the call ended, or an older version created it."""
-    return Unresolved(withdrawal_id=found.id, since=_moment(found.since), status=found.status, what_to_do=_PERSON)
+    return UnresolvedItem(withdrawal_id=found.id, since=_moment(found.since), status=found.status, what_to_do=_PERSON)
 
 
 def _moment(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
-def _looks(services: Services, unknown: list[Approval]) -> list[NextStepOutput]:
+def _checks(services: Services, unknown: list[Approval]) -> list[NextStepOutput]:
     """Return one check per tool and user. A pinned server can only check its own user."""
     mine = [approval for approval in unknown if services.pinned_user in (None, approval.user_id)]
-    places = {(_look(approval), approval.user_id): approval.tool for approval in mine}
+    places = {(_tool_to_check(approval), approval.user_id): approval.tool for approval in mine}
     return [
         NextStepOutput(tool=tool, why=f"See whether {done} took effect.", arguments=services.user_argument(user_id))
         for (tool, user_id), done in places.items()
     ]
 
 
-def _look(approval: Approval) -> str:
-    place = where_to_look(approval.tool)
+def _tool_to_check(approval: Approval) -> str:
+    place = outcome_tool(approval.tool)
     return "get_balances" if place == "status" else place

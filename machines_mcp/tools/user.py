@@ -15,7 +15,7 @@ from machines_mcp.protocol.tool import Completed, NextStepOutput, NotExecuted, O
 from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.reconcile import known, newest, too_early
+from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import UserCall, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text, status_label
 
@@ -45,7 +45,7 @@ class UserResolved(Output):
         return f"The user exists at Machines. Their KYC status is {status_label(self.kyc_status)}."
 
 
-def _effect(args: ResolveUser) -> ActionClass:
+def _action_class(args: ResolveUser) -> ActionClass:
     return ActionClass.IDENTITY if args.wallet_address else ActionClass.WRITE
 
 
@@ -57,18 +57,18 @@ async def _approval_details(call: UserCall, args: ResolveUser) -> ApprovalDetail
     )
 
 
-async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check which wallet is linked; resolving without a wallet changes nothing."""
-    told = known(entries)
+    told = outcome_from_journal(entries)
     if told is not None:
         return told
-    early, client = too_early(call, newest(entries)), await call.services.partner()
+    early, client = time_until_conclusive(call, newest_entry(entries)), await call.services.partner()
     user = await client.users.resolve(call.user_id)
     asked = {fact.value.lower() for fact in approval.details.items if fact.label == _WALLET}
     # The stored address is masked if it resembles sensitive data, so compare it masked.
     linked = masked_text(clean(user.wallet_address or "")).lower()
     if linked in asked:
-        return Completed(_resolved(call, user))
+        return Completed(_output(call, user))
     return early or NotExecuted("Another wallet is linked, or none is.")
 
 
@@ -77,29 +77,29 @@ async def _settle(call: UserCall, approval: Approval, entries: Sequence[JournalE
     toolset="onboarding",
     steps=(2,),
     action_class=(ActionClass.WRITE, ActionClass.IDENTITY),
-    action_class_of=_effect,
+    action_class_of=_action_class,
     approval_details=_approval_details,
-    reconcile=_settle,
+    reconcile=_reconcile,
 )
 async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
     """Create or find the user at Machines and return their KYC status. Give wallet_address only to link or change the
     user's wallet. Next: get_kyc_requirements for a new user, else follow next_steps."""
     client = await call.services.partner()
     user = await client.users.resolve(call.user_id, wallet_address=args.wallet_address, wallet_label=args.wallet_label)
-    return _resolved(call, user)
+    return _output(call, user)
 
 
-def _resolved(call: UserCall, user: User) -> UserResolved:
+def _output(call: UserCall, user: User) -> UserResolved:
     return UserResolved(
         user_id=user.user_id,
         wallet_address=user.wallet_address,
         kyc_status=clean(user.kyc_status, 40),
         created_at=user.created_at,
-        next_steps=[kyc_step(call, user.kyc_status)],
+        next_steps=[kyc_next_step(call, user.kyc_status)],
     )
 
 
-def kyc_step(call: UserCall, status: str) -> NextStepOutput:
+def kyc_next_step(call: UserCall, status: str) -> NextStepOutput:
     """Return the next step for a user with this KYC status."""
     if status == "not_submitted":
         return next_step(call, "get_kyc_requirements", "See which identity data the check needs.")

@@ -16,9 +16,15 @@ from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.withdrawals import Destination, Quote
-from machines_mcp.tools.agreements import need_agreements
-from machines_mcp.tools.assets import AssetsShown, ListAssets, NetworkId, Ticker, shown
-from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated, answered, ask, reconcile_withdrawal, source
+from machines_mcp.tools.agreements import require_agreements
+from machines_mcp.tools.assets import AssetListOutput, ListAssets, NetworkId, Ticker, asset_outputs
+from machines_mcp.tools.reconcile_withdrawals import (
+    WithdrawalCreated,
+    reconcile_withdrawal,
+    request_signature,
+    withdrawal_result,
+    withdrawal_source,
+)
 from machines_mcp.tools.services import UserCall, next_step, user_fact
 from machines_mcp.tools.text import quote_text
 
@@ -75,12 +81,12 @@ class CreateWithdrawal(UserInput):
 
 
 @tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ)
-async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetsShown:
+async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks available for withdrawals. Next: quote_withdrawal."""
     client = await call.services.partner()
-    assets = shown(await client.withdrawals.assets(call.user_id, q=args.query, limit=args.limit))
+    assets = asset_outputs(await client.withdrawals.assets(call.user_id, q=args.query, limit=args.limit))
     follow = next_step(call, "quote_withdrawal", "Get a quote for an amount and destination the user gives.")
-    return AssetsShown(assets=assets, next_steps=[follow] if assets else [])
+    return AssetListOutput(assets=assets, next_steps=[follow] if assets else [])
 
 
 @tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False, action_class=ActionClass.READ)
@@ -113,7 +119,7 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
 
 async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalDetails:
     quote = await _live_quote(call, args.quote_id)
-    await need_agreements(call)
+    await require_agreements(call)
     terms = quote.terms
     memo = f" with memo {quote_text(terms['extra_id'])}" if terms["extra_id"] else ""
     about = terms["estimated_to_amount"]
@@ -129,7 +135,7 @@ async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalD
             Detail("Amount", dollars(terms["amount_cents"])),
             *((Detail("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
             Detail("Network", f"{to.currency} on {to.network}"),
-            Detail("Address", to.address, await _novelty(call, to)),
+            Detail("Address", to.address, await _first_use_warning(call, to)),
             *((Detail("Memo", to.extra_id),) if to.extra_id else ()),
             *((Detail("Sent by the wallet", terms["admin_address"]),) if terms["admin_address"] else ()),
         ),
@@ -138,7 +144,7 @@ async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalD
     )
 
 
-async def _novelty(call: UserCall, to: Destination) -> str | None:
+async def _first_use_warning(call: UserCall, to: Destination) -> str | None:
     """Return a warning if this is the user's first withdrawal to the destination."""
     before = await call.services.withdrawals.times_used(call.user_id, to)
     return "the first withdrawal to this destination" if before == 0 else None
@@ -159,9 +165,9 @@ async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> Withdrawa
     quote = await _live_quote(call, args.quote_id)
     withdrawal_id = await call.services.withdrawals.begin(quote)
     if withdrawal_id is None:
-        raise _dead(quote)
-    answer = await ask(call, withdrawal_id, quote.terms)
-    return answered(call, withdrawal_id, quote.terms, answer)
+        raise _quote_error(quote)
+    answer = await request_signature(call, withdrawal_id, quote.terms)
+    return withdrawal_result(call, withdrawal_id, quote.terms, answer)
 
 
 async def _live_quote(call: UserCall, quote_id: str) -> Quote:
@@ -169,11 +175,11 @@ async def _live_quote(call: UserCall, quote_id: str) -> Quote:
     if quote is None:
         raise ToolError(Code.NOT_FOUND, next_steps=[NextStep("quote_withdrawal", "Get a quote first.")])
     if not call.services.withdrawals.live(quote):
-        raise _dead(quote)
+        raise _quote_error(quote)
     return quote
 
 
-def _dead(quote: Quote) -> ToolError:
+def _quote_error(quote: Quote) -> ToolError:
     if quote.used_by:
         # No next step to a new quote: following it would pay out twice.
         return ToolError(Code.QUOTE_USED)
@@ -192,5 +198,8 @@ def _check_range(amount: int, low: int | None, high: int | None) -> None:
 
 def _route(terms: Any) -> WithdrawalRoute:
     return partner.WithdrawalRoute(
-        currency=terms["currency"], network=terms["network"], extra_id=terms["extra_id"], source=source(terms)
+        currency=terms["currency"],
+        network=terms["network"],
+        extra_id=terms["extra_id"],
+        source=withdrawal_source(terms),
     )

@@ -171,8 +171,8 @@ def withdrawal_resent() -> Sequence[Swap]:
 
     async def again(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
         terms: Mapping[str, Any] = begun.quote.terms
-        answer = await reconcile_withdrawals.ask(call, begun.id, terms)
-        return Completed(reconcile_withdrawals.answered(call, begun.id, terms, answer))
+        answer = await reconcile_withdrawals.request_signature(call, begun.id, terms)
+        return Completed(reconcile_withdrawals.withdrawal_result(call, begun.id, terms, answer))
 
     return [(reconcile_withdrawals, "_unanswered", again)]
 

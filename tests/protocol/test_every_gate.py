@@ -12,7 +12,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.tool import Call, Tool
 from machines_mcp.storage.database import Store
-from machines_mcp.tools.catalog import EFFECTS, TOOLS
+from machines_mcp.tools.catalog import ACTION_CLASSES, TOOLS
 from tests.journeys.stdio import applicant
 from tests.protocol.fakes import House, body, code, house
 from tests.support.clock import Clock
@@ -80,7 +80,7 @@ def test_every_tool_has_its_classes_and_a_call_of_each_here() -> None:
     assert {tool.name: set(tool.action_classes) for tool in TOOLS} == {
         name: set(calls) for name, calls in CALLS.items()
     }
-    assert {name: set(action_classes) for name, action_classes in EFFECTS.items()} == {
+    assert {name: set(action_classes) for name, action_classes in ACTION_CLASSES.items()} == {
         n: set(calls) for n, calls in CALLS.items()
     }
     assert all(CALLS.values())

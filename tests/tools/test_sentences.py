@@ -9,14 +9,14 @@ import pytest
 
 from machines_mcp.protocol.tool import Output
 from machines_mcp.redaction.verbatim import Verbatim
-from machines_mcp.tools.agreements import AgreementsShown
-from machines_mcp.tools.assets import AssetsShown
-from machines_mcp.tools.balances import BalancesShown, TransactionsShown
+from machines_mcp.tools.agreements import AgreementsOutput
+from machines_mcp.tools.assets import AssetListOutput
+from machines_mcp.tools.balances import BalancesOutput, TransactionListOutput
 from machines_mcp.tools.card_output import CardClosed, CardResult
-from machines_mcp.tools.cards import CardsShown
+from machines_mcp.tools.cards import CardListOutput
 from machines_mcp.tools.catalog import TOOLS
-from machines_mcp.tools.deposit_output import DepositQuote, DepositResult, DepositsShown
-from machines_mcp.tools.kyc import KycRequirements, KycStanding, KycSubmitted
+from machines_mcp.tools.deposit_output import DepositListOutput, DepositQuote, DepositResult
+from machines_mcp.tools.kyc import KycRequirements, KycStatusOutput, KycSubmitted
 from machines_mcp.tools.reconcile_withdrawals import WithdrawalCreated
 from machines_mcp.tools.reveal import CardRevealed
 from machines_mcp.tools.session import SessionCreated
@@ -47,18 +47,18 @@ def _made(model: type[Output], **values: Any) -> Output:
 
 
 SENTENCES = [
-    (_made(AgreementsShown, accepted=True, agreements=[]), "The agreements are accepted."),
-    (_made(AgreementsShown, accepted=False, agreements=[]), "0 agreements to accept."),
-    (_made(AssetsShown, assets=[{"currency": "rusd", "networks": []}]), "1 currency available."),
-    (_made(AssetsShown, assets=[]), "0 currencies available."),
+    (_made(AgreementsOutput, accepted=True, agreements=[]), "The agreements are accepted."),
+    (_made(AgreementsOutput, accepted=False, agreements=[]), "0 agreements to accept."),
+    (_made(AssetListOutput, assets=[{"currency": "rusd", "networks": []}]), "1 currency available."),
+    (_made(AssetListOutput, assets=[]), "0 currencies available."),
     (
-        _made(BalancesShown, spending_power_cents=123456, balance_due_cents=50, **MONEY),
+        _made(BalancesOutput, spending_power_cents=123456, balance_due_cents=50, **MONEY),
         "$1,234.56 available to spend; $0.50 due.",
     ),
-    (_made(TransactionsShown, transactions=[]), "0 transactions."),
-    (_made(TransactionsShown, transactions=[], next_cursor=ID), "0 transactions; more on the next page."),
-    (_made(CardsShown, cards=[CARD, CARD | {"status": "locked"}]), "2 cards, 1 active."),
-    (_made(CardsShown, cards=[CARD], next_cursor=ID), "1 card, 1 active; more on the next page."),
+    (_made(TransactionListOutput, transactions=[]), "0 transactions."),
+    (_made(TransactionListOutput, transactions=[], next_cursor=ID), "0 transactions; more on the next page."),
+    (_made(CardListOutput, cards=[CARD, CARD | {"status": "locked"}]), "2 cards, 1 active."),
+    (_made(CardListOutput, cards=[CARD], next_cursor=ID), "1 card, 1 active; more on the next page."),
     (_made(CardResult, **CARD), "The card ending 4242 has the status active."),
     (
         _made(CardResult, **CARD, limit_amount_cents=5000),
@@ -72,10 +72,10 @@ SENTENCES = [
         "The amount is outside the allowed range.",
     ),
     (_made(DepositResult, **DEPOSIT), "The deposit's status is waiting."),
-    (_made(DepositsShown, deposits=[DEPOSIT]), "1 deposit."),
+    (_made(DepositListOutput, deposits=[DEPOSIT]), "1 deposit."),
     (_made(KycRequirements, fields=[], occupations=[], occupations_total=3), "0 fields to fill in."),
     (_made(KycSubmitted, status="in_review", meaning="m"), "The identity check's status is in review."),
-    (_made(KycStanding, status="approved", meaning="m"), "The identity check's status is approved."),
+    (_made(KycStatusOutput, status="approved", meaning="m"), "The identity check's status is approved."),
     (
         _made(CardRevealed, **CARD | {"status": "verified", "shown": "nowhere"}),
         "The card ending 4242 was decrypted and verified, but not shown.",
