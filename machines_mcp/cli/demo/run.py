@@ -21,7 +21,7 @@ from machines_mcp.cli.demo.scenes import SCENES, USER, Results, Scene
 class Narrator(Protocol):
     """Reports the journey as it runs."""
 
-    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None: ...
+    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any], summary: str) -> None: ...
 
     def end(self, ok: bool, seconds: float) -> None: ...
 
@@ -29,7 +29,7 @@ class Narrator(Protocol):
 class JsonNarrator:
     """Prints one line of JSON per call."""
 
-    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
+    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any], summary: str) -> None:
         step: int | list[int] = scene.steps[0] if len(scene.steps) == 1 else list(scene.steps)
         line = {"step": step, "tool": scene.tool, "ok": ok, "ms": ms, "result": result}
         print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -66,7 +66,10 @@ async def _play(narrator: Narrator, folder: str, errlog: Any) -> bool:
             answer = await client.call_tool(scene.tool, scene.arguments(results))
             ms = round((time.monotonic() - begin) * 1000)
             result = answer.structured_content or json.loads(getattr(answer.content[0], "text", "{}"))
-            narrator.scene(scene, not answer.is_error, ms, result)
+            # The first text repeats the result, the second is its summary.
+            failed = f"{result.get('code')}: {result.get('message')}"
+            summary = failed if answer.is_error else getattr(answer.content[1], "text", "")
+            narrator.scene(scene, not answer.is_error, ms, result, summary)
             if answer.is_error:
                 return False
             results[scene.tool] = result

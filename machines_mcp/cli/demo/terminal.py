@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +11,6 @@ from rich.text import Text
 
 from machines_mcp.cli.client_configs.entry import command, config_block
 from machines_mcp.cli.demo.scenes import Scene
-from machines_mcp.redaction.display import dollars
 
 _INTRODUCTION = (
     "The journey as a model sees it: from a new user to a working card, in the 15 steps of the Partner API guide."
@@ -33,16 +31,15 @@ class TerminalNarrator:
         self._card: dict[str, Any] = {}
         self._console.print(Panel(_INTRODUCTION, title="machines-mcp demo", border_style="cyan", padding=(1, 2)))
 
-    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any]) -> None:
-        """Print a call and the most useful fact of its result."""
+    def scene(self, scene: Scene, ok: bool, ms: int, result: dict[str, Any], summary: str) -> None:
+        """Print a call and the summary of its result."""
         self._shown += 1
         steps = "–".join(dict.fromkeys(map(str, (scene.steps[0], scene.steps[-1])))) if scene.steps else "extra"
         mark = ("✓ ", "green") if ok else ("✗ ", "bold red")
         took = f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms} ms"
         head = Text.assemble(mark, (f"{steps:<6}", "dim"), (f"{scene.tool:<22}", "bold"), (f"{took:>7}  ", "dim"))
         head.append(scene.purpose)
-        highlight = _highlight(scene.tool, result) if ok else f"{result['code']}: {result['message']}"
-        below = Text(" " * _INDENT + highlight, "cyan" if ok else "red")
+        below = Text(" " * _INDENT + summary, "cyan" if ok else "red")
         for line in (head, below):
             self._console.print(line, no_wrap=True, overflow="ellipsis", soft_wrap=False)
         if scene.tool == "reveal_card":
@@ -74,57 +71,3 @@ class TerminalNarrator:
         self._console.print(f"[dim]Or: {install} (claude-code, cursor, vscode, codex)[/]\n", soft_wrap=True)
         # Without rich, which would wrap long paths.
         print(config_block("claude-desktop", {}))
-
-
-def _highlight(tool: str, result: dict[str, Any]) -> str:
-    return _HIGHLIGHTS[tool](result)
-
-
-def _kyc(result: dict[str, Any]) -> str:
-    return f"{result['status']}: {result['meaning']}"
-
-
-def _requirements(result: dict[str, Any]) -> str:
-    found = result["occupations"][0]
-    return f"{len(result['fields'])} fields; {found['label']} is {found['code']}"
-
-
-def _agreements(result: dict[str, Any]) -> str:
-    return f"{len(result['agreements'])} agreements, accepted: {'yes' if result['accepted'] else 'not yet'}"
-
-
-def _deposit(result: dict[str, Any]) -> str:
-    return f"{result['status']}: {result['deposit_address']}"
-
-
-def _quote(result: dict[str, Any]) -> str:
-    arrives = f"{result.get('estimated_to_amount')} {result.get('to_currency', '')}"
-    return f"{result['amount']:g} {result['currency']} on {result['network']}: about {arrives} arrives"
-
-
-def _withdrawal(result: dict[str, Any]) -> str:
-    return f"{dollars(result['amount_cents'])} pays out about {result.get('estimated_to_amount')} {result['currency']}"
-
-
-def _card(result: dict[str, Any]) -> str:
-    limit = f"{dollars(result['limit_amount_cents'])} {result['limit_frequency']}"
-    return f"{result.get('brand', 'card')} •••• {result['last4']}, “{result.get('label')}”, {limit}"
-
-
-_HIGHLIGHTS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "create_session": lambda r: ", ".join(r["scopes"]),
-    "resolve_user": lambda r: f"{r['user_id']}: KYC {r['kyc_status']}",
-    "get_kyc_requirements": _requirements,
-    "submit_kyc": _kyc,
-    "get_kyc_status": _kyc,
-    "get_agreements": _agreements,
-    "accept_agreements": _agreements,
-    "list_deposit_assets": lambda r: ", ".join(asset["currency"] for asset in r["assets"]),
-    "quote_deposit": _quote,
-    "create_deposit": _deposit,
-    "get_deposit": _deposit,
-    "get_balances": lambda r: f"{dollars(r['spending_power_cents'])} to spend",
-    "quote_withdrawal": _withdrawal,
-    "create_card": _card,
-    "reveal_card": lambda r: f"{r['status']}, shown {r['shown']}",
-}
