@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.wire import CLIENT, Command
+from machines_mcp.tools.example_identity import IDENTITY
 
 ERA = "2026-07-28"
 PATIENCE = 120.0
@@ -32,13 +33,6 @@ MOST_TRIES = 5
 AT_ONCE = 8
 _TO = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 20}
 _LIMIT = {"limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
-_PERSON = {
-    "first_name": "Grace", "last_name": "Approved", "birth_date": "1986-12-09", "national_id": "TEST-1906",
-    "country_of_issue": "US", "email": "grace@example.com", "address_line1": "2 Harbor Road",
-    "address_city": "Arlington", "address_region": "VA", "address_postal_code": "22201", "address_country_code": "US",
-    "occupation": "15-1132", "annual_salary": "50k–99k", "account_purpose": "testing",
-    "expected_monthly_volume": "under $1k",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -176,7 +170,7 @@ class Load:
         user = User(f"soak-{self._made}")
         for tool, arguments in (
             ("resolve_user", {}),
-            ("submit_kyc", _PERSON),
+            ("submit_kyc", dict(IDENTITY)),
             ("accept_agreements", {}),
             ("create_deposit", {"currency": "rusd", "network": "base", "amount": 500}),
         ):

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
+from machines_mcp.tools.example_identity import IDENTITY
+
 Kind = Literal[
     "kyc", "agreements", "deposit", "card", "limit", "lock", "unlock", "close", "withdrawal", "reveal", "page"
 ]
@@ -29,24 +31,6 @@ ON_CARDS = ("limit", "lock", "unlock", "close", "reveal", "page")
 WEIGHTS: dict[Kind, int] = {
     "card": 40, "withdrawal": 16, "limit": 12, "lock": 6, "unlock": 8, "close": 6, "reveal": 1, "page": 1, "deposit": 6,
 }  # fmt: skip
-
-_PERSON = {
-    "first_name": "Grace",
-    "last_name": "Approved",
-    "birth_date": "1986-12-09",
-    "national_id": "TEST-1906",
-    "country_of_issue": "US",
-    "email": "grace@example.com",
-    "address_line1": "2 Harbor Road",
-    "address_city": "Arlington",
-    "address_region": "VA",
-    "address_postal_code": "22201",
-    "address_country_code": "US",
-    "occupation": "15-1132",
-    "annual_salary": "50k–99k",
-    "account_purpose": "testing",
-    "expected_monthly_volume": "under $1k",
-}
 
 _numbers = count(1)
 
@@ -156,7 +140,7 @@ class Customer:
             return self._call_on(card, kind, number)
         match kind:
             case "kyc":
-                return "submit_kyc", dict(_PERSON), 0
+                return "submit_kyc", dict(IDENTITY), 0
             case "agreements":
                 return "accept_agreements", {}, 0
             case "deposit":

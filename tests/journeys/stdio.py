@@ -16,6 +16,7 @@ import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.context import ClientRequestContext
 
+from machines_mcp.tools.example_identity import IDENTITY
 from tests.support.results import object_text
 from tests.support.waiting import PATIENCE
 
@@ -112,20 +113,4 @@ async def agent(
 
 def applicant(last_name: str = "Approved") -> dict[str, Any]:
     """Return an applicant's data by the form's field names."""
-    return {
-        "first_name": "Grace",
-        "last_name": last_name,
-        "birth_date": "1986-12-09",
-        "national_id": "TEST-1906",
-        "country_of_issue": "US",
-        "email": "grace@example.com",
-        "address_line1": "2 Harbor Road",
-        "address_city": "Arlington",
-        "address_region": "VA",
-        "address_postal_code": "22201",
-        "address_country_code": "US",
-        "occupation": "15-1132",
-        "annual_salary": "50k–99k",
-        "account_purpose": "testing",
-        "expected_monthly_volume": "under $1k",
-    }
+    return {**IDENTITY, "last_name": last_name}

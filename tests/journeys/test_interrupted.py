@@ -13,11 +13,12 @@ import anyio
 import httpx
 import pytest
 
-from machines_mcp.partner import KycAddress, KycApplication, PartnerClient
+from machines_mcp.partner import PartnerClient
 from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
+from machines_mcp.tools.example_identity import example_application
 from tests.protocol.process import ERAS, Era, Served, serving
 from tests.sandbox.running import Sandbox, in_thread
 from tests.support.waiting import PATIENCE
@@ -39,19 +40,6 @@ from machines_mcp.cli.main import main
 main(["serve"])
 """
 MODERN: Era = "2026-07-28"
-APPLICATION = KycApplication(
-    first_name="Ada",
-    last_name="Approved",
-    birth_date="1990-12-10",
-    national_id="CUT-0001",
-    country_of_issue="US",
-    email="ada@example.com",
-    address=KycAddress(line1="1 Main", city="Springfield", region="IL", postal_code="62701", country_code="US"),
-    occupation="15-1132",
-    annual_salary="50k–99k",
-    account_purpose="testing",
-    expected_monthly_volume="under $1k",
-)
 CARD = {"label": "Groceries", "limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
 
 
@@ -134,7 +122,7 @@ async def home(tmp_path: Path, upstream: Sandbox) -> Folder:
     await found.control("/keys", honoured=True)
     async with found.partner() as client:
         await client.users.resolve(found.user)
-        await client.kyc.submit(found.user, APPLICATION)
+        await client.kyc.submit(found.user, example_application())
         await client.agreements.accept(found.user)
     return found
 

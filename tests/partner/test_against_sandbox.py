@@ -12,7 +12,6 @@ import pytest
 
 from machines_mcp.partner import (
     CardLimit,
-    KycAddress,
     KycApplication,
     PartnerClient,
     Withdrawal,
@@ -22,6 +21,7 @@ from machines_mcp.partner import (
 )
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.tools.example_identity import example_application
 from tests.contract.judge import contract
 from tests.sandbox.running import Sandbox, in_thread
 from tests.support.waiting import PATIENCE
@@ -71,21 +71,7 @@ def user() -> str:
 
 
 def application(last_name: str = "Approved") -> KycApplication:
-    return KycApplication(
-        first_name="Ada",
-        last_name=last_name,
-        birth_date="1990-02-28",
-        national_id="12-34-X",
-        country_of_issue="US",
-        email="ada@example.com",
-        address=KycAddress(
-            line1="1 Main Street", city="Springfield", region="IL", postal_code="62701", country_code="US"
-        ),
-        occupation="49-3023",
-        annual_salary="50k–99k",
-        account_purpose="testing",
-        expected_monthly_volume="$1k–$5k",
-    )
+    return example_application(last_name=last_name)
 
 
 async def onboarded(client: PartnerClient, user: str) -> None:

@@ -13,9 +13,9 @@ from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.models.base import ReceivedResponse
-from machines_mcp.partner.models.kyc import KycAddress, KycApplication
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.tools.example_identity import example_application
 from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, Upstream, good, hang_up, refusal, stall_for
 from tests.support.waiting import PATIENCE
 
@@ -104,19 +104,7 @@ async def test_reads_are_not_logged(api: Upstream, kept: PartnerClient, log: Rec
     assert log.begun == []
 
 
-APPLICATION = KycApplication(
-    first_name="Ada",
-    last_name="Approved",
-    birth_date="1990-12-10",
-    national_id="CANARY-0001",
-    country_of_issue="US",
-    email="ada@example.com",
-    address=KycAddress(line1="1 Main", city="Springfield", region="IL", postal_code="62701", country_code="US"),
-    occupation="15-1132",
-    annual_salary="50k–99k",
-    account_purpose="testing",
-    expected_monthly_volume="under $1k",
-)
+APPLICATION = example_application(national_id="CANARY-0001")
 
 
 @pytest.mark.parametrize(

@@ -6,26 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from machines_mcp.tools.example_identity import IDENTITY
+
 USER = "demo-user"
 Results = dict[str, dict[str, Any]]
-
-_IDENTITY = {
-    "first_name": "Ada",
-    "last_name": "Approved",
-    "birth_date": "1990-12-10",
-    "national_id": "DEMO-0001",
-    "country_of_issue": "US",
-    "email": "ada@example.com",
-    "address_line1": "1 Example Street",
-    "address_city": "Springfield",
-    "address_region": "IL",
-    "address_postal_code": "62701",
-    "address_country_code": "US",
-    "occupation": "15-1132",
-    "annual_salary": "50k–99k",
-    "account_purpose": "testing",
-    "expected_monthly_volume": "under $1k",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +26,7 @@ SCENES: tuple[Scene, ...] = (
     Scene((1,), "create_session", "a session for the identity check only", lambda r: {"purpose": "kyc"}),
     Scene((2,), "resolve_user", "register the user at Machines"),
     Scene((3,), "get_kyc_requirements", "the identity data it requires", lambda r: {"occupation_query": "developer"}),
-    Scene((4,), "submit_kyc", "sent after approval", lambda r: dict(_IDENTITY)),
+    Scene((4,), "submit_kyc", "sent after approval", lambda r: dict(IDENTITY)),
     Scene((5, 6), "get_kyc_status", "status of the identity check", lambda r: {"wait_seconds": 10}),
     Scene((7,), "get_agreements", "the terms to accept"),
     Scene((7,), "accept_agreements", "accepted after approval"),

@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from machines_mcp.server.app import App
+from machines_mcp.tools.example_identity import example_application
 
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
@@ -49,24 +50,8 @@ def result_as_json(result: EndpointResult) -> dict[str, Any]:
 
 
 async def _create_user(client: PartnerClient, user_id: str) -> None:
-    from machines_mcp.partner import KycAddress, KycApplication
-
-    address = KycAddress(line1="1 Main Street", city="Springfield", region="IL", postal_code="62701", country_code="US")
-    application = KycApplication(
-        first_name="Probe",
-        last_name="Approved",
-        birth_date="1990-12-10",
-        national_id="PROBE-0001",
-        country_of_issue="US",
-        email="probe@example.com",
-        address=address,
-        occupation="15-1132",
-        annual_salary="50k–99k",
-        account_purpose="testing",
-        expected_monthly_volume="under $1k",
-    )
     await client.users.resolve(user_id)
-    await client.kyc.submit(user_id, application)
+    await client.kyc.submit(user_id, example_application())
     await client.agreements.accept(user_id)
     await client.deposits.create(user_id, "rusd", "base", amount=25)
     await client.cards.create(user_id)
