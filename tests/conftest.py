@@ -10,33 +10,13 @@ import pytest
 import sniffio
 
 from tests.sandbox.running import Sandbox, in_thread
-
-# Each test here starts processes, and both protocol eras of it take twice as long. The dialog, the gate and the leaks,
-# where the eras differ, are tried in both at once; these in the newer by `make test`, in both by `make check`.
-ONE_ERA_FIRST = (
-    "tests/server/test_card_reveals.py",
-    "tests/matrix/",
-    "tests/journeys/test_audit.py",
-    "tests/journeys/test_fifteen_steps.py",
-    "tests/journeys/test_preconditions.py",
-    "tests/journeys/test_process.py",
-    "tests/benchmarks/",
-)
-OLDER_ERA = ("legacy", "2025-11-25")
-# Minutes each. Begun first, so that at the end of `make check` nobody waits long for the last.
-LONGEST = (
-    "tests/packaging/test_versions.py",
-    "tests/mutants/",
-    "tests/crashes/",
-    "tests/leaks/",
-    "tests/machine/test_machine.py",
-    "tests/faults/test_fault_responses.py",
-)
+from tests.support.partition import begin_watch, divide, fail_if_it_started_one, watch_processes
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the processes that tests start be ended: what a shell began in the background ignores Ctrl-C, and so would
     they."""
+    watch_processes()
     if threading.current_thread() is not threading.main_thread():
         return
     for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
@@ -47,13 +27,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the older era of the costly tests to `make check`, and there begin with the longest."""
-    for item in items:
-        if isinstance(item, pytest.Function) and item.nodeid.startswith(ONE_ERA_FIRST):
-            values = item.callspec.params.values() if hasattr(item, "callspec") else ()
-            if any(value in OLDER_ERA for value in values if isinstance(value, str)):
-                item.add_marker(pytest.mark.check)
-    items.sort(key=lambda item: item.get_closest_marker("check") is None or not item.nodeid.startswith(LONGEST))
+    """Divide the tests between `make test` and `make check`."""
+    divide(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    begin_watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Hold the rule that `make test` starts no process."""
+    yield
+    fail_if_it_started_one(item)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +55,13 @@ def _logging_is_the_tests() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("machines_mcp.server.log_config.configure", lambda level: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _quick_passphrases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a passphrase cheap to check, unless a process that does not know of it has to check the same one."""
+    if request.node.get_closest_marker("check") is None and request.node.get_closest_marker("process") is None:
+        monkeypatch.setattr("machines_mcp.permissions.passphrase._N", 2**6)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,7 +79,7 @@ def pytest_fixture_setup() -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    """The embedded Partner API as a process: `base_url`, `partner_key`, `control_url`.
+    """The embedded Partner API, served by a thread: `base_url`, `partner_key`, `control_url`.
 
     It is shared by all tests of the run, so each takes users of its own, and none moves the clock or empties the state:
     what needs that starts one with `tests.sandbox.running.in_thread()`.

@@ -10,12 +10,6 @@ import pytest
 from tests.desk.desks import Browser, Office, browser, office
 
 
-@pytest.fixture(autouse=True)
-def quick_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guess costs a fraction of what it really does: what is tested here is what comes of it."""
-    monkeypatch.setattr("machines_mcp.permissions.passphrase._N", 2**6)
-
-
 @pytest.fixture
 async def found(tmp_path: Path) -> AsyncIterator[Office]:
     """A desk of `sandbox`: every decision needs the passphrase."""

@@ -9,6 +9,7 @@ from tests.journeys.stdio import Agent, Person, applicant
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.process
 async def test_new_user_gets_a_verified_card_in_fifteen_steps(user: Agent, person: Person) -> None:
     first = await user.call("create_session", purpose="kyc")
     assert first["scopes"] == ["kyc.read", "kyc.write"]

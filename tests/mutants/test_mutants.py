@@ -14,6 +14,9 @@ from tests.mutants.mutants import FOLDER, Mutant, apply, mutants
 from tests.mutants.places import landed, parts
 from tests.support.waiting import PATIENCE
 
+# A patch is tried by `git apply`, which takes milliseconds.
+pytestmark = pytest.mark.process
+
 NAMES = sorted(path.stem for path in FOLDER.glob("*.patch"))
 
 

@@ -1,0 +1,108 @@
+"""Which tests `make test` runs, and which are left to `make check`; CI runs both.
+
+`make test` runs in one process: a test that starts another one, a browser or a long run has the marker `check`. Whole
+files get it here, single tests by decorator. `process` exempts a test; a test with neither that starts a process fails.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+CHECK_FILES = (
+    "tests/approval/",
+    "tests/benchmarks/test_measure.py",
+    "tests/benchmarks/test_peers.py",
+    "tests/benchmarks/test_soak.py",
+    "tests/cli/doctor/test_run.py",
+    "tests/cli/test_desk.py",
+    "tests/cli/test_sealed_cards.py",
+    "tests/crashes/test_crashes.py",
+    "tests/examples/",
+    "tests/faults/test_server.py",
+    "tests/faults/test_stops.py",
+    "tests/faults/test_two_servers.py",
+    "tests/journeys/test_audit.py",
+    "tests/journeys/test_desk.py",
+    "tests/journeys/test_fifteen_steps.py",
+    "tests/journeys/test_gates.py",
+    "tests/journeys/test_interrupted.py",
+    "tests/journeys/test_process.py",
+    "tests/journeys/test_second_user.py",
+    "tests/leaks/test_campaign.py",
+    "tests/leaks/test_memory.py",
+    "tests/machine/test_failpoints.py",
+    "tests/machine/test_machine.py",
+    "tests/machine/test_planted_bugs.py",
+    "tests/matrix/test_channels.py",
+    "tests/matrix/test_process.py",
+    "tests/matrix/test_shapes.py",
+    "tests/matrix/test_to_the_letter.py",
+    "tests/matrix/test_traces.py",
+    "tests/outside/",
+    "tests/packaging/test_build.py",
+    "tests/packaging/test_install.py",
+    "tests/packaging/test_start.py",
+    "tests/packaging/test_versions.py",
+    "tests/peers/",
+    "tests/protocol/test_stdio_end.py",
+    "tests/sandbox/test_lease.py",
+    "tests/sandbox/test_process.py",
+    "tests/server/test_card_reveals.py",
+    "tests/server/test_log_config.py",
+    "tests/server/test_sandbox_process.py",
+    "tests/vault/test_client.py",
+    "tests/vault/test_hardening.py",
+    "tests/vault/test_jwe_sink.py",
+    "tests/vault/test_page_client.py",
+    "tests/vault/test_page_worker.py",
+    "tests/vault/test_reveal.py",
+    "tests/vault/test_worker.py",
+)
+CHECK_FIXTURES = frozenset({"served", "there"})
+"""Fixtures that start a server process."""
+# Minutes each. They run first, so that `make check` does not end with one worker waiting for the other.
+LONGEST = (
+    "tests/packaging/test_versions.py",
+    "tests/mutants/",
+    "tests/crashes/",
+    "tests/leaks/",
+    "tests/machine/test_machine.py",
+    "tests/faults/test_answers.py",
+)
+OLDER_ERA = "legacy"
+_STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
+
+_started: list[str] = []
+
+
+def divide(items: list[pytest.Item]) -> None:
+    """Mark what is left to `make check`, and order the longest of it first."""
+    for item in items:
+        fixtures = CHECK_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        exempt = item.get_closest_marker("process") is not None and not item.nodeid.endswith(f"[{OLDER_ERA}]")
+        if (item.nodeid.startswith(CHECK_FILES) or fixtures) and not exempt:
+            item.add_marker(pytest.mark.check)
+    items.sort(key=lambda item: item.get_closest_marker("check") is None or not item.nodeid.startswith(LONGEST))
+
+
+def watch_processes() -> None:
+    """Take down every process that this one starts from now on."""
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if event in _STARTS:
+            _started.append(str(arguments[0]) if arguments else event)
+
+    sys.addaudithook(note)
+
+
+def begin_watch() -> None:
+    """Forget what was started before the next test."""
+    _started.clear()
+
+
+def fail_if_it_started_one(item: pytest.Item) -> None:
+    """Fail a test of `make test` that started a process, in its fixtures or itself."""
+    if _started and item.get_closest_marker("check") is None and item.get_closest_marker("process") is None:
+        pytest.fail(f"started {_started[0]}; mark it `check` (see tests/support/partition.py)", pytrace=False)
