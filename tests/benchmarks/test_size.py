@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 
 from benchmarks.fill import fill
 from benchmarks.measure import Samples
@@ -13,6 +14,7 @@ from benchmarks.upstream import USER, Sandbox
 from tests.support.waiting import PATIENCE
 
 
+@pytest.mark.check
 def test_filled_sandbox_serves_each_user_only_their_rows(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     with Sandbox("--db", str(file)) as sandbox, httpx.Client(trust_env=False, timeout=PATIENCE) as client:

@@ -53,6 +53,7 @@ async def _two_waiting(folder: Path) -> list[str]:
         return [(await user.call("create_card", **wish))["approval_id"] for wish in wishes]
 
 
+@pytest.mark.check
 def test_what_waits_is_offered_where_it_is_decided(tmp_path: Path) -> None:
     found = Context().run(anyio.run, _two_waiting, tmp_path)
     assert offered(tmp_path, "machines-mcp approve ") == found
@@ -60,6 +61,7 @@ def test_what_waits_is_offered_where_it_is_decided(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.check
 def test_the_script_of_a_shell_is_one_that_it_takes(tmp_path: Path, shell: str) -> None:
     result = CliRunner().invoke(main, ["completion", shell])
     assert result.exit_code == 0

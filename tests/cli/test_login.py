@@ -126,6 +126,7 @@ def test_a_folder_that_cannot_be_written_is_said(run: Run, keyring: FakeKeyring,
 
 
 @pytest.mark.parametrize(("confirmed", "stored"), [("production", True), ("yes", False)])
+@pytest.mark.check
 def test_at_a_terminal_the_environment_is_confirmed_and_the_first_passphrase_set(
     tmp_path: Path, confirmed: str, stored: bool
 ) -> None:

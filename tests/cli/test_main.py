@@ -103,6 +103,7 @@ def test_a_failed_check_is_exit_code_1(run: Run) -> None:
     assert CANARY not in result.output
 
 
+@pytest.mark.check
 def test_a_doctor_that_probes_says_it_to_people_and_programs(run: Run) -> None:
     result = run("doctor", "--probe")
     assert result.exit_code == 0

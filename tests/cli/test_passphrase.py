@@ -163,6 +163,7 @@ def talk(env: dict[str, str], *answers: str) -> tuple[int, str]:
         os.close(ours)
 
 
+@pytest.mark.check
 def test_at_a_terminal_it_is_asked_twice_and_never_shown(env: dict[str, str]) -> None:
     status, screen = talk(env, FIRST, FIRST)
     assert status == 0, screen
@@ -175,6 +176,7 @@ def test_at_a_terminal_it_is_asked_twice_and_never_shown(env: dict[str, str]) ->
     assert check(env, SECOND) == "right"
 
 
+@pytest.mark.check
 def test_two_that_differ_are_not_set(env: dict[str, str]) -> None:
     status, screen = talk(env, FIRST, SECOND)
     assert status == 2

@@ -175,6 +175,7 @@ def _serve(policy: Path, folder: Path, **env: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.check
 def test_a_server_does_not_start_with_a_policy_that_is_refused(tmp_path: Path) -> None:
     ended = _serve(_example("sandbox", tmp_path), tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")

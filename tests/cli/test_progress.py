@@ -81,6 +81,7 @@ WAIT += [json.dumps({"user_id": "user-1", "wait_seconds": 50})]
 
 
 @pytest.mark.anyio
+@pytest.mark.check
 async def test_a_wait_is_told_in_lines_and_ends_with_ctrl_c(waiting: Simulator, tmp_path: Path) -> None:
     with anyio.fail_after(PATIENCE):
         async with await anyio.open_process(WAIT, env=environment(tmp_path)) as process:

@@ -415,6 +415,7 @@ def test_without_a_terminal_it_is_refused_in_one_sentence(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal of its own")
+@pytest.mark.check
 async def test_at_a_terminal_it_asks_and_keeps_what_is_typed(env: dict[str, str], tmp_path: Path) -> None:
     approval = await interrupted(env)
     said = await anyio.to_thread.run_sync(_typed, env, ["no", PASSPHRASE])

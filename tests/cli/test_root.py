@@ -140,6 +140,7 @@ def test_a_failure_beside_the_end_is_not_taken_for_it(monkeypatch: pytest.Monkey
     ],
     ids=" ".join,
 )
+@pytest.mark.check
 def test_a_command_whose_output_nobody_reads_ends_quietly(arguments: tuple[str, ...], tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "machines_mcp", *arguments],

@@ -81,6 +81,7 @@ def test_the_page_has_its_steps_and_each_block_has_a_place() -> None:
     ]
 
 
+@pytest.mark.check
 def test_each_block_fits_the_code_and_the_linter(copy: Path) -> None:
     follow(copy)
     changed = [text.splitlines()[0].removeprefix("# ") for text in blocks("python")]

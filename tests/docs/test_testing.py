@@ -40,6 +40,7 @@ def test_every_name_of_the_package_is_on_the_page() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.check
 async def test_the_code_on_the_page_runs() -> None:
     first, faults, decided = CODE
     found: dict[str, Any] = {}

@@ -56,6 +56,7 @@ async def cost(api: Upstream, reads: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.check
 async def test_huge_response_is_neither_held_nor_waited_for(api: Upstream) -> None:
     # A read with a broken connection is retried, so that fault comes last.
     script = sorted(HUGE.values(), key=lambda pair: pair[1] == "ConnectionLost")

@@ -81,6 +81,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "calls"), FAULTS)
+@pytest.mark.check
 async def test_unrecordable_change_is_refused_and_works_again_later(
     server: RunningServer, fault: Callable[[RunningServer], AbstractContextManager[None]], calls: int
 ) -> None:

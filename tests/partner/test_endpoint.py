@@ -102,6 +102,7 @@ def test_plain_http_loads_no_certificates() -> None:
     assert Endpoint("http://127.0.0.1:1").tls().verify_mode.name == "CERT_REQUIRED"
 
 
+@pytest.mark.check
 def test_importing_the_client_loads_nothing_heavy() -> None:
     code = (
         "import sys, machines_mcp.partner, machines_mcp.partner.client\n"
@@ -112,6 +113,7 @@ def test_importing_the_client_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.check
 def test_importing_the_package_loads_no_models() -> None:
     code = "import sys, machines_mcp.partner.errors; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)

@@ -74,6 +74,7 @@ async def test_a_handler_that_is_added_bare_would_be_noticed(home: House) -> Non
 
 
 @pytest.mark.parametrize("era", ERAS)
+@pytest.mark.check
 async def test_whatever_breaks_behind_a_handler_the_client_reads_constant_text(tmp_path: Path, era: Era) -> None:
     async with serving(tmp_path, era, command=ODD_SERVER, ODD_BROKEN="1") as served:
         requests = REQUESTS | IN_ONE_ERA[era]

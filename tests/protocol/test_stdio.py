@@ -190,6 +190,7 @@ async def test_a_tool_that_raises_is_not_quoted(served: Served) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes on the event loop are a POSIX promise")
+@pytest.mark.check
 async def test_a_client_that_stops_reading_is_waited_for_and_gets_everything_afterwards(tmp_path: Path) -> None:
     size, count = 100_000, 60
     asked = [call("2025-11-25", number, "write", {"characters": size}) for number in range(count)]

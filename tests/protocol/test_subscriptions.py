@@ -248,6 +248,7 @@ async def test_no_more_is_watched_than_can_be_looked_at(home: House, monkeypatch
 
 
 @pytest.mark.parametrize("era", WIRE_ERAS)
+@pytest.mark.check
 async def test_a_client_that_leaves_while_it_listens_is_not_waited_for(tmp_path: Path, era: WireEra) -> None:
     async with serving(tmp_path, era) as served:
         if era == "2026-07-28":

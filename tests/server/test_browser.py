@@ -63,12 +63,14 @@ def test_a_page_is_opened_where_somebody_sits_and_nowhere_else(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+@pytest.mark.check
 def test_what_is_opened_is_detached_and_gets_none_of_our_settings(desktop: Path) -> None:
     assert open_page(URL, desktop)
     assert started(desktop, 1) == [[[URL], ["/dev/null"] * 3, [], True]]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+@pytest.mark.check
 def test_one_tab_in_five_minutes_unless_a_person_asks(desktop: Path) -> None:
     assert [open_page(URL, desktop) for _ in range(3)] == [True, False, False]
     note = desktop / "page-opened"
@@ -87,6 +89,7 @@ def test_where_the_folder_can_not_be_written_no_tab_is_opened(desktop: Path) -> 
     assert not open_page(URL, desktop / "missing")
 
 
+@pytest.mark.check
 def test_an_opener_that_can_not_be_started_is_no_failure(desktop: Path) -> None:
     script = desktop / "bin" / "xdg-open"
     script.write_text("#!/no/such/program\n", encoding="utf-8")

@@ -320,6 +320,7 @@ anyio.run(main)
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs an end without warning")
 @pytest.mark.parametrize("after", [1, 2, 7, 25])
+@pytest.mark.check
 def test_killed_writer_leaves_an_intact_chain_with_every_acknowledged_row(tmp_path: Path, after: int) -> None:
     child = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE)
     try:

@@ -162,6 +162,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.check
 async def test_two_processes_lose_no_update(tmp_path: Path) -> None:
     store = Store(tmp_path)
     await store.run(lambda db: db.execute(QUOTE, ("q1",)))

@@ -64,6 +64,7 @@ def test_unknown_process_is_dead(locks: ProcessLocks, stranger: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["kill", "close"])
+@pytest.mark.check
 def test_other_process_is_alive_until_it_ends(locks: ProcessLocks, start_other: Started, end: str) -> None:
     process, owner = start_other()
     assert locks.alive(owner)
@@ -73,6 +74,7 @@ def test_other_process_is_alive_until_it_ends(locks: ProcessLocks, start_other: 
     assert not locks.alive(owner)
 
 
+@pytest.mark.check
 def test_concurrent_checks_do_not_mistake_each_other_for_the_owner(tmp_path: Path, start_other: Started) -> None:
     import fcntl
 
@@ -87,6 +89,7 @@ def test_concurrent_checks_do_not_mistake_each_other_for_the_owner(tmp_path: Pat
         os.close(looking)
 
 
+@pytest.mark.check
 def test_files_of_dead_processes_are_removed_and_live_ones_stay(
     tmp_path: Path, locks: ProcessLocks, start_other: Started
 ) -> None:

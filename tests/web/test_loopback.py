@@ -61,6 +61,7 @@ async def test_it_serves_without_telling_what_it_is(handle_signals: bool) -> Non
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.check
 def test_the_server_is_imported_at_its_first_use() -> None:
     program = (
         "import sys; import machines_mcp.web.asgi, machines_mcp.web.browser_security, machines_mcp.web.form,"

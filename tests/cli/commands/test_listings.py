@@ -35,6 +35,7 @@ async def _waiting(folder: Path) -> dict[str, Any]:
         return await user.call("create_card", **WISH)
 
 
+@pytest.mark.check
 def test_what_waits_is_listed(tmp_path: Path) -> None:
     assert json.loads(run(tmp_path, "approve", "--json").stdout) == []
     asked = Context().run(anyio.run, _waiting, tmp_path)
@@ -64,6 +65,7 @@ def test_how_the_passphrase_stands_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+@pytest.mark.check
 def test_where_the_desk_is_told(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "machines_mcp", "desk", "--json"],

@@ -101,6 +101,7 @@ def test_where_the_key_comes_from_is_said_without_it(system: System, tmp_path: P
 
 
 @pytest.mark.parametrize("settings", [{}, SANDBOX | {"MACHINES_PARTNER_KEY": KEY}], ids=["embedded", "sandbox"])
+@pytest.mark.check
 def test_it_all_fits_on_a_screen(system: System, tmp_path: Path, settings: dict[str, str]) -> None:
     system = this_system()
     for name in CLIENTS:

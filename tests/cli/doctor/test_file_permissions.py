@@ -102,6 +102,7 @@ for line in sys.stdin.read().splitlines():
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.check
 def test_what_another_user_can_is_what_they_get_done(home: Path) -> None:
     foretold: dict[tuple[str, str], bool] = {}
     for number, (case, owned, act) in enumerate(
