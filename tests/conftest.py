@@ -58,10 +58,12 @@ def _logging_is_the_tests() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _quick_passphrases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes a passphrase cheap to check, unless a process that does not know of it has to check the same one."""
-    if request.node.get_closest_marker("check") is None and request.node.get_closest_marker("process") is None:
-        monkeypatch.setattr("machines_mcp.permissions.passphrase._N", 2**6)
+def _quick_passphrases(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Makes a passphrase cheap to check, unless a process that does not know of it may have to check the same one."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("check") is None and request.node.get_closest_marker("process") is None:
+            patch.setattr("machines_mcp.permissions.passphrase._N", 2**6)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.docs.pages import ROOT, said_by
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
