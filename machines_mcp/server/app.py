@@ -26,6 +26,7 @@ from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import CLOSE_SECONDS, policy_for
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal_entry import has_open_work
+from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.state_keys import state_key
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class App:
                 running,
                 ResponseBuilder(registry, stamp),
                 services,
-                digest_key=state_key(settings.state_dir, "approvals"),
+                digest_key=state_key(settings.state_dir, ARGUMENTS_KEY),
                 desk=self.desk_address,
                 expect=self.output_filter.allow,
             )

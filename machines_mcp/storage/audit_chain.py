@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Checkpoint, holds
 from machines_mcp.storage.audit_record import COLUMNS
+from machines_mcp.storage.migrations.stored_names import AUDIT_MAC_NAMES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,6 +24,7 @@ Wrong = Literal["missing", "changed", "added", "truncated", "gone"]
 
 MOST_FAULTS = 10
 
+_MAC_NAMES = tuple(AUDIT_MAC_NAMES.get(name, name) for name in COLUMNS)
 _READ = f"SELECT {', '.join(COLUMNS)}, mac FROM audit ORDER BY seq"  # noqa: S608 - constants only
 
 
@@ -64,12 +66,13 @@ class Finding:
 def chained(key: bytes, before: bytes, values: tuple[Any, ...]) -> bytes:
     """Return the MAC of a row, given the previous MAC and the row's values in the order of `COLUMNS`.
 
-    Columns without a value are left out, so that a later version can add columns and old rows stay valid.
+    It covers each value with its column's first name. Columns without a value are left out, so that a later version can
+    add columns and old rows stay valid.
 
     Raises:
         TypeError: A value is neither text nor a number.
     """
-    row = {name: value for name, value in zip(COLUMNS, values, strict=True) if value is not None}
+    row = {name: value for name, value in zip(_MAC_NAMES, values, strict=True) if value is not None}
     canonical = json.dumps(row, sort_keys=True, separators=(",", ":"))
     return hmac.digest(key, before + canonical.encode("ascii"), "sha256")
 

@@ -29,6 +29,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.server.stdio import QUIET_SECONDS
 from machines_mcp.storage.journal_entry import has_open_work
+from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.catalog import TOOLS
@@ -94,7 +95,7 @@ class Process:
             running,
             ResponseBuilder(registry, {"environment": "machine"}),
             services,
-            digest_key=state_key(self.store.folder, "approvals"),
+            digest_key=state_key(self.store.folder, ARGUMENTS_KEY),
             desk=_no_desk_address,
         )
         self.tasks: set[asyncio.Task[Any]] = set()

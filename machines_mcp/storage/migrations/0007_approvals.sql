@@ -1,4 +1,4 @@
--- Approvals were called intents, their details stakes. The audit's macs cover values, not column names.
+-- Approvals were called intents, their details stakes. The audit's MACs keep the old column names: stored_names.py.
 ALTER TABLE intents RENAME TO approvals;
 ALTER TABLE approvals RENAME COLUMN effect TO action_class;
 ALTER TABLE approvals RENAME COLUMN stakes TO details;

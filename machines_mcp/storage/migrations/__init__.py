@@ -1,0 +1,1 @@
+"""The database's migrations, and names that state folders have kept from earlier versions."""

@@ -1,0 +1,11 @@
+"""Names that are stored in state folders and differ from today's terms. Renaming them would orphan stored state."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ARGUMENTS_KEY: Final = "intents"
+"""The key file for digests of arguments. With another key, no stored approval would match its repeated call."""
+
+AUDIT_MAC_NAMES: Final = {"action_class": "effect", "approval_id": "intent_id"}
+"""The names under which an audit row's MAC covers columns that were renamed. Other names would fail every old row."""
