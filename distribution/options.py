@@ -7,7 +7,7 @@ from typing import Literal
 
 from machines_mcp.partner.environment import Environment
 from machines_mcp.protocol.toolset import TOOLSETS
-from machines_mcp.server.settings_reader import NAMES
+from machines_mcp.server.settings_reader import VARIABLES
 
 
 @dataclass(frozen=True)
@@ -56,5 +56,5 @@ OPTIONS = {
     "MACHINES_TRACE": Option("A file for the shapes of requests and answers, never their values.", kind="file"),
 }
 
-if undescribed := NAMES ^ OPTIONS.keys():
+if undescribed := VARIABLES ^ OPTIONS.keys():
     raise ValueError(f"distribution/options.py and the settings differ: {', '.join(sorted(undescribed))}")

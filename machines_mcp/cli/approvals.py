@@ -12,7 +12,7 @@ from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.display import iso, moment, printable
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
@@ -46,7 +46,7 @@ async def waiting_approvals(settings: Settings) -> list[Approval]:
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
-    async with opened_guard(settings) as guard:
+    async with open_guard(settings) as guard:
         return await guard.channels.waiting()
 
 
@@ -88,7 +88,7 @@ async def decide(
         StoreUnavailable: The state folder can't be used.
         NoInput: No passphrase was typed.
     """
-    async with opened_guard(settings) as guard:
+    async with open_guard(settings) as guard:
         approval = await guard.channels.get(approval_id)
         if approval is None:
             return DecisionResult(False, await _why_not_waiting(guard, approval_id))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from machines_mcp.redaction.display import moment, printable
 from machines_mcp.server.settings import Settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_chain import Fault
 from machines_mcp.storage.audit_log import AuditRow, Checkpoint, Finding
 from machines_mcp.storage.database import StoreUnavailable
@@ -39,7 +39,7 @@ async def matching_rows(settings: Settings, query: AuditQuery) -> list[AuditRow]
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
-    async with opened_guard(settings) as guard:
+    async with open_guard(settings) as guard:
         found = await guard.audit.rows(
             tool=query.tool,
             kind=query.kind,
@@ -88,7 +88,7 @@ async def verify_chain(settings: Settings, head_file: Path | None, write_head: P
         StoreUnavailable: The state folder can't be used.
     """
     _refuse_without_key(settings.state_dir)
-    async with opened_guard(settings) as guard:
+    async with open_guard(settings) as guard:
         path = head_file or guard.policy.head_file
         checkpoint = read_checkpoint(path)
         finding = await guard.audit.verified(checkpoint)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from machines_mcp.cli.prompt import TerminalInput
 from machines_mcp.server import keyring_store
-from machines_mcp.server.partner_key import checked_key
+from machines_mcp.server.partner_key import parse_key
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings
 from machines_mcp.server.settings_reader import read_settings
 
@@ -26,17 +26,19 @@ def login(environment: str, lines: TerminalInput, say: Callable[[str], None]) ->
     Raises:
         LoginFailed: The person did not confirm, or the key can't be stored.
         NoInput: No key was typed.
-        KeyFault: The input can't be a key.
+        PartnerKeyError: The input can't be a key.
     """
     if lines.at_terminal:
         say(f"This stores your partner key for {environment} ({_HOSTS[environment]}).{_money_warning(environment)}")
         if lines.read_answer(f"Type {environment} to confirm") != environment:
             raise LoginFailed("Nothing was stored.")
-    key = checked_key(lines.read_secret("Partner key").expose().strip())
+    key = parse_key(lines.read_secret("Partner key").expose().strip())
     try:
-        where = keyring_store.keep(environment, key)
+        where = keyring_store.store_key(environment, key)
     except OSError:
-        raise LoginFailed(f"{keyring_store.file_of(environment)} can't be written. Check the folder's owner.") from None
+        raise LoginFailed(
+            f"{keyring_store.key_file(environment)} can't be written. Check the folder's owner."
+        ) from None
     return (
         f"The key for {environment} is {where}. A server with MACHINES_ENV={environment} uses it.{_precedence_note()}"
     )
@@ -49,11 +51,13 @@ def logout(environment: str) -> str:
         LoginFailed: The key may still be stored.
     """
     try:
-        was_there = keyring_store.forget(environment)
-    except keyring_store.KeyringSilent as silent:
+        was_there = keyring_store.remove_key(environment)
+    except keyring_store.KeyringUnavailable as silent:
         raise LoginFailed(f"The key may still be stored: {silent}. Unlock it and try again.") from None
     except OSError:
-        raise LoginFailed(f"{keyring_store.file_of(environment)} can't be removed. Check the folder's owner.") from None
+        raise LoginFailed(
+            f"{keyring_store.key_file(environment)} can't be removed. Check the folder's owner."
+        ) from None
     if not was_there:
         return f"No key was stored for {environment}. Nothing was removed."
     return f"The key for {environment} is no longer stored."

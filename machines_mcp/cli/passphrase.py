@@ -10,7 +10,7 @@ from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.permissions.passphrase import MAX_LENGTH, MIN_LENGTH
 from machines_mcp.redaction.display import iso, moment
 from machines_mcp.server.settings import Settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 
 
 class UnusablePassphrase(Exception):
@@ -37,7 +37,7 @@ async def passphrase_status(settings: Settings) -> PassphraseStatus:
     Raises:
         StoreUnavailable: The state folder or the verifier's file can't be used.
     """
-    async with opened_guard(settings) as guard:
+    async with open_guard(settings) as guard:
         verifier = await guard.passphrase.verifier()
         locked = await guard.passphrase.locked()
         return PassphraseStatus(None if verifier is None else verifier.set_at, locked, guard.policy.needs_passphrase)
@@ -64,7 +64,7 @@ async def set_at_terminal(settings: Settings, lines: TerminalInput) -> tuple[boo
         NoInput: No passphrase was typed.
         StoreUnavailable: The state folder or the verifier's file can't be used.
     """
-    async with opened_guard(settings) as guard:
+    async with open_guard(settings) as guard:
         old = lines.read_secret("Current passphrase") if await guard.passphrase.is_set() else None
         if old is not None:
             answer = await guard.passphrase.check(old, "terminal")

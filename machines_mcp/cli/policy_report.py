@@ -14,8 +14,8 @@ from machines_mcp.permissions.policy_explanation import explain_rule, format_cha
 from machines_mcp.permissions.policy_loader import read_policy_file
 from machines_mcp.redaction.display import dollars
 from machines_mcp.server.settings import SettingsError
-from machines_mcp.server.settings_reader import checked_flag, checked_user_id
-from machines_mcp.server.state_folder import policy_in
+from machines_mcp.server.settings_reader import parse_flag, parse_user_id
+from machines_mcp.server.state_folder import load_policy_file
 from machines_mcp.tools.catalog import ACTION_CLASSES
 
 _LIMIT_PATHS = {
@@ -43,11 +43,11 @@ def load_policy(path: Path, env: Mapping[str, str]) -> Policy:
         if env.get("MACHINES_ENV"):
             raise SettingsError("MACHINES_ENV must be embedded, sandbox or production.")
         environment = Environment.EMBEDDED.value  # policy_in refuses the file's value
-    return policy_in(
+    return load_policy_file(
         path.absolute(),
         environment,
-        read_only=checked_flag("MACHINES_READ_ONLY", env.get("MACHINES_READ_ONLY") or None),
-        user_id=checked_user_id(env.get("MACHINES_USER_ID") or None),
+        read_only=parse_flag("MACHINES_READ_ONLY", env.get("MACHINES_READ_ONLY") or None),
+        user_id=parse_user_id(env.get("MACHINES_USER_ID") or None),
     )
 
 

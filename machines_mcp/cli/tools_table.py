@@ -11,7 +11,7 @@ from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.redaction.display import moment
 from machines_mcp.server.app import App
 from machines_mcp.server.settings import Settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 
 BYTES_PER_TOKEN = 4
 
@@ -51,7 +51,7 @@ async def policy_summary(settings: Settings) -> list[str]:
         PolicyError: The policy is invalid.
         StoreUnavailable: The state folder can't be used.
     """
-    async with opened_guard(settings) as guard:
+    async with open_guard(settings) as guard:
         policy, now = guard.policy, time.time()
         left = await guard.store.read(lambda db: budgets(db, policy, now, settings.user_id))
         verifier = await guard.passphrase.verifier()

@@ -23,7 +23,7 @@ from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.partner_connection import EmbeddedApi, PartnerConnection
 from machines_mcp.server.settings import Settings
-from machines_mcp.server.state_folder import CLOSE_SECONDS, policy_for
+from machines_mcp.server.state_folder import CLOSE_SECONDS, load_operator_policy
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
@@ -75,7 +75,7 @@ class App:
         self.output_filter = OutputFilter(lambda code: self.guard.audit.alarm(code))
         if settings.partner_key is not None:
             self.output_filter.add_secret(settings.partner_key)
-        self.policy = policy_for(settings)
+        self.policy = load_operator_policy(settings)
         self.store = Store(settings.state_dir)
         self._standing_yes = standing_yes
         self._loaded: Loaded | None = None

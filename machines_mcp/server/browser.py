@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-PAUSE_SECONDS = 5 * 60
-_NOTE = "page-opened"
+MIN_INTERVAL_SECONDS = 5 * 60
+_LAST_OPENED_FILE = "page-opened"
 
 
 def open_page(url: str, folder: Path, *, at_once: bool = False) -> bool:
@@ -23,8 +23,8 @@ def open_page(url: str, folder: Path, *, at_once: bool = False) -> bool:
 
     Returns False if no tab was opened.
     """
-    command = opener(os.environ, sys.platform)
-    if command is None or not (at_once or _due(folder / _NOTE)):
+    command = browser_command(os.environ, sys.platform)
+    if command is None or not (at_once or _claim_opening(folder / _LAST_OPENED_FILE)):
         return False
     # The browser must not inherit our settings, which include the partner key.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
@@ -40,7 +40,7 @@ def open_page(url: str, folder: Path, *, at_once: bool = False) -> bool:
     return True
 
 
-def opener(environ: Mapping[str, str], platform: str) -> tuple[str, ...] | None:
+def browser_command(environ: Mapping[str, str], platform: str) -> tuple[str, ...] | None:
     """Return the command that opens a URL here, or None without a desktop."""
     if environ.get("CI") or environ.get("SSH_CONNECTION"):
         return None
@@ -52,11 +52,11 @@ def opener(environ: Mapping[str, str], platform: str) -> tuple[str, ...] | None:
     return None if found is None else (found,)
 
 
-def _due(note: Path) -> bool:
+def _claim_opening(note: Path) -> bool:
     """Return whether the last tab is at least five minutes old, and if so, record this one."""
     try:
         age = time.time() - note.stat().st_mtime
-        if 0 <= age < PAUSE_SECONDS:
+        if 0 <= age < MIN_INTERVAL_SECONDS:
             return False
         note.touch(mode=0o600)
     except FileNotFoundError:

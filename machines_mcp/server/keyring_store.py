@@ -21,84 +21,84 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SERVICE = "machines-mcp"
-SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 # The lowest priority that `keyring` recommends. Backends below it store nothing, or store plain text.
-_RECOMMENDED = 1
+_MIN_PRIORITY = 1
 
 
-class KeyringSilent(Exception):
+class KeyringUnavailable(Exception):
     """The keyring did not respond, or it refused. The message is a clause."""
 
 
-def file_of(environment: str) -> Path:
+def key_file(environment: str) -> Path:
     """Return the file for an environment's key, used without a keyring."""
     import platformdirs
 
     return platformdirs.user_config_path(SERVICE, appauthor=False) / "keys" / f"{environment}.key"
 
 
-def from_keyring(environment: str) -> Secret | None:
+def read_keyring(environment: str) -> Secret | None:
     """Return the key that the keyring holds for an environment, or None, within ten seconds per keyring call.
 
     Raises:
-        KeyringSilent: The keyring did not respond or refused.
+        KeyringUnavailable: The keyring did not respond or refused.
     """
     try:
-        backend = _bounded(_backend)
+        backend = _with_timeout(_backend)
         if backend is None:
             return None
-        found = _bounded(lambda: backend.get_password(SERVICE, environment))
-    except KeyringSilent:
+        found = _with_timeout(lambda: backend.get_password(SERVICE, environment))
+    except KeyringUnavailable:
         raise
     except Exception:  # each backend raises its own exceptions
-        raise KeyringSilent("the keyring refused access") from None
+        raise KeyringUnavailable("the keyring refused access") from None
     return Secret(found) if found else None
 
 
-def keep(environment: str, key: Secret) -> str:
+def store_key(environment: str, key: Secret) -> str:
     """Store the key, replacing any earlier one, and return a phrase that says where it is.
 
     Raises:
         OSError: Neither the keyring nor the file could be written.
     """
-    if _kept_by_keyring(environment, key):
-        file_of(environment).unlink(missing_ok=True)
+    if _store_in_keyring(environment, key):
+        key_file(environment).unlink(missing_ok=True)
         return "in the system's keyring"
-    path = file_of(environment)
+    path = key_file(environment)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_in_one_step(path, key.expose().encode() + b"\n")
     return f"in {path}, which only you can read"
 
 
-def forget(environment: str) -> bool:
+def remove_key(environment: str) -> bool:
     """Remove the key, and return whether there was one.
 
     Raises:
-        KeyringSilent: The keyring may still hold one.
+        KeyringUnavailable: The keyring may still hold one.
         OSError: The file could not be removed.
     """
-    path = file_of(environment)
+    path = key_file(environment)
     was_in_file = path.is_file()
     path.unlink(missing_ok=True)
-    if from_keyring(environment) is None:
+    if read_keyring(environment) is None:
         return was_in_file
-    backend = _bounded(_backend)
+    backend = _with_timeout(_backend)
     with contextlib.suppress(Exception):
         if backend is not None:
-            _bounded(lambda: backend.delete_password(SERVICE, environment))
-    if from_keyring(environment) is not None:
-        raise KeyringSilent("the keyring did not delete it")
+            _with_timeout(lambda: backend.delete_password(SERVICE, environment))
+    if read_keyring(environment) is not None:
+        raise KeyringUnavailable("the keyring did not delete it")
     return True
 
 
-def _kept_by_keyring(environment: str, key: Secret) -> bool:
+def _store_in_keyring(environment: str, key: Secret) -> bool:
     """Store the key in the keyring and read it back, because some backends accept a password and store nothing."""
     try:
-        backend = _bounded(_backend)
+        backend = _with_timeout(_backend)
         if backend is None:
             return False
-        _bounded(lambda: backend.set_password(SERVICE, environment, key.expose()))
-        return from_keyring(environment) == key
+        _with_timeout(lambda: backend.set_password(SERVICE, environment, key.expose()))
+        return read_keyring(environment) == key
     except Exception:  # each backend raises its own exceptions; the file is the fallback
         return False
 
@@ -107,10 +107,10 @@ def _backend() -> KeyringBackend | None:
     import keyring
 
     backend = keyring.get_keyring()
-    return backend if backend.priority >= _RECOMMENDED else None
+    return backend if backend.priority >= _MIN_PRIORITY else None
 
 
-def _bounded(work: Callable[[], T]) -> T:
+def _with_timeout(work: Callable[[], T]) -> T:
     outcome: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
@@ -121,9 +121,9 @@ def _bounded(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        value, error = outcome.get(timeout=SECONDS)
+        value, error = outcome.get(timeout=TIMEOUT_SECONDS)
     except queue.Empty:
-        raise KeyringSilent("the keyring did not respond in time") from None
+        raise KeyringUnavailable("the keyring did not respond in time") from None
     if error is not None:
         raise error
     return value  # type: ignore[return-value]  # a T if nothing was raised

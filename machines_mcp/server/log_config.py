@@ -9,10 +9,10 @@ import threading
 from types import TracebackType
 
 # At DEBUG, these log headers, bodies or whole frames.
-_QUIET = ("httpx", "httpcore", "hpack", "asyncio", "mcp", "uvicorn", "opentelemetry")
+_SILENCED_LOGGERS = ("httpx", "httpcore", "hpack", "asyncio", "mcp", "uvicorn", "opentelemetry")
 
 
-class _NoText(logging.Formatter):
+class _ValueFreeFormatter(logging.Formatter):
     """Formats a record as one line, with only the class of an exception, because its text can contain values.
 
     For the same reason, a library's record shows only its file and line.
@@ -29,26 +29,26 @@ class _NoText(logging.Formatter):
 def configure(level: str) -> None:
     """Log our own records at `level`. Log library records and warnings at WARNING, without their text."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_NoText())
+    handler.setFormatter(_ValueFreeFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("machines_mcp").setLevel(level)
-    for name in _QUIET:
+    for name in _SILENCED_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     # Otherwise a record that can't be formatted is printed with its arguments.
     logging.raiseExceptions = False
     # Its dumps bypass this formatter.
     faulthandler.disable()
-    sys.excepthook = _ended
-    sys.unraisablehook = lambda failure: _failed("a finalizer or callback", failure.exc_type)
-    threading.excepthook = lambda failure: _failed("a thread", failure.exc_type)
+    sys.excepthook = _report_crash
+    sys.unraisablehook = lambda failure: _report_failure("a finalizer or callback", failure.exc_type)
+    threading.excepthook = lambda failure: _report_failure("a thread", failure.exc_type)
 
 
-def _ended(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+def _report_crash(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
     sys.stderr.write(f"machines-mcp stopped with {kind.__name__}; set MACHINES_LOG_LEVEL=DEBUG or run doctor\n")
 
 
-def _failed(what: str, kind: type[BaseException]) -> None:
+def _report_failure(what: str, kind: type[BaseException]) -> None:
     sys.stderr.write(f"machines-mcp: {what} failed with {kind.__name__}\n")

@@ -17,7 +17,7 @@ KeySource = Literal["environment", "file", "keyring", "login file"]
 MAX_KEY_FILE = 4096
 
 
-class KeyFault(Exception):
+class PartnerKeyError(Exception):
     """No usable key was found. The message is one sentence that says what to do."""
 
 
@@ -30,18 +30,18 @@ class FoundKey:
     file: Path | None = None
 
 
-def given_key(values: Mapping[str, str]) -> FoundKey | None:
+def configured_key(values: Mapping[str, str]) -> FoundKey | None:
     """Return the key from the settings, given directly or as a file. None if neither is set.
 
     Raises:
-        KeyFault: Both are set, or the value is not a valid key.
+        PartnerKeyError: Both are set, or the value is not a valid key.
     """
     direct, file = values.get("MACHINES_PARTNER_KEY"), values.get("MACHINES_PARTNER_KEY_FILE")
     if direct and file:
-        raise KeyFault("MACHINES_PARTNER_KEY and MACHINES_PARTNER_KEY_FILE are both set; keep one.")
+        raise PartnerKeyError("MACHINES_PARTNER_KEY and MACHINES_PARTNER_KEY_FILE are both set; keep one.")
     if file:
         return FoundKey(_read_key_file(Path(file), "MACHINES_PARTNER_KEY_FILE"), "file", Path(file))
-    return FoundKey(checked_key(direct), "environment") if direct else None
+    return FoundKey(parse_key(direct), "environment") if direct else None
 
 
 def stored_key(environment: str) -> FoundKey:
@@ -50,36 +50,36 @@ def stored_key(environment: str) -> FoundKey:
     Called only if MACHINES_ENV is set and neither key variable is: a stored key alone changes nothing.
 
     Raises:
-        KeyFault: No key is stored, or it can't be read.
+        PartnerKeyError: No key is stored, or it can't be read.
     """
-    from machines_mcp.server.keyring_store import KeyringSilent, file_of, from_keyring
+    from machines_mcp.server.keyring_store import KeyringUnavailable, key_file, read_keyring
 
-    file = file_of(environment)
+    file = key_file(environment)
     if file.exists():
         return FoundKey(_read_key_file(file, str(file)), "login file", file)
     try:
-        found = from_keyring(environment)
-    except KeyringSilent as silent:
-        raise KeyFault(
+        found = read_keyring(environment)
+    except KeyringUnavailable as silent:
+        raise PartnerKeyError(
             f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE, or a key stored by "
             f"machines-mcp login, but {silent}; unlock it."
         ) from None
     if found is None:
-        raise KeyFault(
+        raise PartnerKeyError(
             f"MACHINES_ENV={environment} needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE; or run "
             f"machines-mcp login {environment} once."
         )
-    return FoundKey(checked_key(found.expose()), "keyring")
+    return FoundKey(parse_key(found.expose()), "keyring")
 
 
-def checked_key(value: str) -> Secret:
+def parse_key(value: str) -> Secret:
     """Wrap a partner key after checking its format only.
 
     Raises:
-        KeyFault: It has the wrong length or characters.
+        PartnerKeyError: It has the wrong length or characters.
     """
     if not re.fullmatch(r"[\x21-\x7e]{8,512}", value):
-        raise KeyFault("The partner key must be 8 to 512 printable ASCII characters without spaces.")
+        raise PartnerKeyError("The partner key must be 8 to 512 printable ASCII characters without spaces.")
     return Secret(value)
 
 
@@ -87,12 +87,12 @@ def _read_key_file(path: Path, name: str) -> Secret:
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
-            raise KeyFault(f"{name} is not a regular file.")
+            raise PartnerKeyError(f"{name} is not a regular file.")
         if os.name == "posix" and info.st_mode & 0o077:
-            raise KeyFault(f"{name} can be read by other users; run chmod 600 on it.")
+            raise PartnerKeyError(f"{name} can be read by other users; run chmod 600 on it.")
         with path.open(encoding="ascii") as file:
-            return checked_key(file.read(MAX_KEY_FILE).strip())
+            return parse_key(file.read(MAX_KEY_FILE).strip())
     except UnicodeDecodeError:
-        raise KeyFault(f"{name} does not hold a key: it is not ASCII text.") from None
+        raise PartnerKeyError(f"{name} does not hold a key: it is not ASCII text.") from None
     except OSError:
-        raise KeyFault(f"{name} can't be read; check the path and its permissions.") from None
+        raise PartnerKeyError(f"{name} can't be read; check the path and its permissions.") from None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from machines_mcp.partner.transport import HttpTransport
 
 START_SECONDS = 15.0
-_MOST_BYTES = 10_000
+_MAX_LINE_BYTES = 10_000
 _LEASE_SECONDS = 2.0
 _END_SECONDS = 0.5
 _POLL_SECONDS = 0.01
@@ -98,7 +98,7 @@ class SandboxProcess:
             await lease.aclose()
             return None
         self._held.push_async_callback(lease.aclose)
-        return _endpoint(known)
+        return _as_endpoint(known)
 
     async def _start(self, notes: Path) -> Endpoint:
         command = [sys.executable, "-I", "-m", "machines_mcp.sandbox", "--port", "0", "--leased"]
@@ -107,18 +107,18 @@ class SandboxProcess:
         process = await anyio.to_thread.run_sync(_spawn, command, environment)
         try:
             known = json.loads(await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True))
-            endpoint = _endpoint(known)
+            endpoint = _as_endpoint(known)
             await anyio.to_thread.run_sync(write_in_one_step, notes, json.dumps(known).encode())
         except BaseException:
             # No other server knows this process yet, so it is safe to kill.
             process.kill()
             _reap(process)
             raise
-        self._held.push_async_callback(_let_go, process)
+        self._held.push_async_callback(_release, process)
         return endpoint
 
 
-def _endpoint(known: dict[str, Any]) -> Endpoint:
+def _as_endpoint(known: dict[str, Any]) -> Endpoint:
     return Endpoint(known["base_url"], Secret(known["partner_key"]), known["control_url"])
 
 
@@ -133,10 +133,10 @@ def _first_line(process: subprocess.Popen[bytes]) -> bytes:
     """Read the only line that the simulator prints, once it accepts connections."""
     stdout = cast(IO[bytes], process.stdout)
     with stdout:
-        return stdout.readline(_MOST_BYTES)
+        return stdout.readline(_MAX_LINE_BYTES)
 
 
-async def _let_go(process: subprocess.Popen[bytes]) -> None:
+async def _release(process: subprocess.Popen[bytes]) -> None:
     cast(IO[bytes], process.stdin).close()
     # It stops at once if this was the last lease. Otherwise other servers still use it.
     with anyio.move_on_after(_END_SECONDS):

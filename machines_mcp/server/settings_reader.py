@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from machines_mcp.partner.environment import Environment
 from machines_mcp.protocol.toolset import TOOLSETS
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.server.partner_key import KeyFault, given_key, stored_key
+from machines_mcp.server.partner_key import PartnerKeyError, configured_key, stored_key
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, SettingsError
 
-NAMES = frozenset(
+VARIABLES = frozenset(
     {
         "MACHINES_ENV",
         "MACHINES_PARTNER_KEY",
@@ -56,17 +56,17 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         SettingsError: A variable is unknown, malformed, missing or contradicts another.
     """
     values = {k: v for k, v in (os.environ if env is None else env).items() if k.startswith("MACHINES_") and v != ""}
-    _refuse_unknown(values)
+    _reject_unknown(values)
     try:
-        found = given_key(values)
-        environment = _environment(values, has_key=found is not None)
+        found = configured_key(values)
+        environment = _parse_environment(values, has_key=found is not None)
         if environment is not Environment.EMBEDDED and found is None:
             found = stored_key(environment)
-    except KeyFault as fault:
+    except PartnerKeyError as fault:
         raise SettingsError(str(fault)) from None
     key = found.key if found else None
-    user_id = checked_user_id(values.get("MACHINES_USER_ID"))
-    policy = _policy(values.get("MACHINES_POLICY"))
+    user_id = parse_user_id(values.get("MACHINES_USER_ID"))
+    policy = _parse_policy_path(values.get("MACHINES_POLICY"))
     if environment is not Environment.EMBEDDED and user_id is None and policy is None:
         raise SettingsError(
             f"MACHINES_ENV={environment} needs MACHINES_USER_ID, the one user this server may act for, or a policy "
@@ -75,30 +75,30 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         environment=environment,
         partner_key=key,
-        api_url=_api_url(values.get("MACHINES_API_URL"), environment),
+        api_url=_parse_api_url(values.get("MACHINES_API_URL"), environment),
         user_id=user_id,
         policy=policy,
-        state_dir=_state_dir(values.get("MACHINES_STATE_DIR"), environment, key),
-        toolsets=_toolsets(values.get("MACHINES_TOOLSETS")),
-        read_only=checked_flag("MACHINES_READ_ONLY", values.get("MACHINES_READ_ONLY")),
-        proxy=_proxy(values.get("MACHINES_PROXY")),
-        ca_file=_ca_file(values.get("MACHINES_CA_FILE")),
-        log_level=_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
-        trace=_trace(values.get("MACHINES_TRACE")),
+        state_dir=_parse_state_dir(values.get("MACHINES_STATE_DIR"), environment, key),
+        toolsets=_parse_toolsets(values.get("MACHINES_TOOLSETS")),
+        read_only=parse_flag("MACHINES_READ_ONLY", values.get("MACHINES_READ_ONLY")),
+        proxy=_parse_proxy(values.get("MACHINES_PROXY")),
+        ca_file=_parse_ca_file(values.get("MACHINES_CA_FILE")),
+        log_level=_parse_log_level(values.get("MACHINES_LOG_LEVEL", "WARNING")),
+        trace=_parse_trace_path(values.get("MACHINES_TRACE")),
         partner_key_file=found.file if found else None,
         key_source=found.source if found else None,
     )
 
 
-def _refuse_unknown(values: Mapping[str, str]) -> None:
-    for name in sorted(values.keys() - NAMES):
-        near = difflib.get_close_matches(name, NAMES, n=1)
+def _reject_unknown(values: Mapping[str, str]) -> None:
+    for name in sorted(values.keys() - VARIABLES):
+        near = difflib.get_close_matches(name, VARIABLES, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         # Silently ignoring a misspelt limit would be worse than not starting.
         raise SettingsError(f"This MACHINES_ variable is not a setting: {name[:40]}.{hint}")
 
 
-def _environment(values: Mapping[str, str], *, has_key: bool) -> Environment:
+def _parse_environment(values: Mapping[str, str], *, has_key: bool) -> Environment:
     name = values.get("MACHINES_ENV")
     if name is None:
         if has_key:
@@ -112,7 +112,7 @@ def _environment(values: Mapping[str, str], *, has_key: bool) -> Environment:
     return environment
 
 
-def _api_url(value: str | None, environment: Environment) -> str | None:
+def _parse_api_url(value: str | None, environment: Environment) -> str | None:
     if value is None:
         return {Environment.SANDBOX: SANDBOX_URL, Environment.PRODUCTION: PRODUCTION_URL}.get(environment)
     if environment is not Environment.SANDBOX:
@@ -134,7 +134,7 @@ def _is_local(url: str) -> bool:
         return False
 
 
-def checked_user_id(value: str | None) -> str | None:
+def parse_user_id(value: str | None) -> str | None:
     """Return MACHINES_USER_ID unchanged if it is valid.
 
     Raises:
@@ -145,7 +145,7 @@ def checked_user_id(value: str | None) -> str | None:
     return value
 
 
-def _policy(value: str | None) -> Path | None:
+def _parse_policy_path(value: str | None) -> Path | None:
     if value is None:
         return None
     if not Path(value).is_absolute():
@@ -153,7 +153,7 @@ def _policy(value: str | None) -> Path | None:
     return Path(value)
 
 
-def _state_dir(value: str | None, environment: Environment, key: Secret | None) -> Path:
+def _parse_state_dir(value: str | None, environment: Environment, key: Secret | None) -> Path:
     if value is None:
         import platformdirs
 
@@ -171,7 +171,7 @@ def _state_dir(value: str | None, environment: Environment, key: Secret | None) 
     return root / f"{environment.value}-{fingerprint}"
 
 
-def _toolsets(value: str | None) -> frozenset[str]:
+def _parse_toolsets(value: str | None) -> frozenset[str]:
     if value is None:
         return frozenset(TOOLSETS)
     chosen = frozenset(name.strip() for name in value.split(",") if name.strip())
@@ -180,7 +180,7 @@ def _toolsets(value: str | None) -> frozenset[str]:
     return chosen
 
 
-def checked_flag(name: str, value: str | None) -> bool:
+def parse_flag(name: str, value: str | None) -> bool:
     """Parse a yes-or-no variable; unset means no.
 
     Raises:
@@ -194,7 +194,7 @@ def checked_flag(name: str, value: str | None) -> bool:
     return known[value.lower()]
 
 
-def _proxy(value: str | None) -> str | None:
+def _parse_proxy(value: str | None) -> str | None:
     if value is None:
         return None
     try:
@@ -207,7 +207,7 @@ def _proxy(value: str | None) -> str | None:
     return value
 
 
-def _ca_file(value: str | None) -> Path | None:
+def _parse_ca_file(value: str | None) -> Path | None:
     if value is None:
         return None
     path = Path(value)
@@ -216,13 +216,13 @@ def _ca_file(value: str | None) -> Path | None:
     return path
 
 
-def _log_level(value: str) -> str:
+def _parse_log_level(value: str) -> str:
     if value.upper() not in _LEVELS:
         raise SettingsError(f"MACHINES_LOG_LEVEL must be one of: {', '.join(_LEVELS)}.")
     return value.upper()
 
 
-def _trace(value: str | None) -> Path | None:
+def _parse_trace_path(value: str | None) -> Path | None:
     if value is None:
         return None
     if not Path(value).is_absolute():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 1.0
 
 
-def policy_for(settings: Settings) -> Policy:
+def load_operator_policy(settings: Settings) -> Policy:
     """Load the operator's policy, or the default policy if no file is set.
 
     Raises:
@@ -27,12 +27,12 @@ def policy_for(settings: Settings) -> Policy:
     """
     if settings.policy is None:
         return default_policy(settings.environment.value, read_only=settings.read_only)
-    return policy_in(
+    return load_policy_file(
         settings.policy, settings.environment.value, read_only=settings.read_only, user_id=settings.user_id
     )
 
 
-def policy_in(path: Path, environment: str, *, read_only: bool, user_id: str | None) -> Policy:
+def load_policy_file(path: Path, environment: str, *, read_only: bool, user_id: str | None) -> Policy:
     """Load a policy file and validate it against the existing tools.
 
     Raises:
@@ -42,11 +42,11 @@ def policy_in(path: Path, environment: str, *, read_only: bool, user_id: str | N
     from machines_mcp.tools.catalog import ACTION_CLASSES
 
     return load_policy(
-        path, environment, read_only=read_only, tools=ACTION_CLASSES, key_fault=_key_fault, user_id=user_id
+        path, environment, read_only=read_only, tools=ACTION_CLASSES, key_fault=_sealing_key_error, user_id=user_id
     )
 
 
-def _key_fault(key: bytes) -> str | None:
+def _sealing_key_error(key: bytes) -> str | None:
     from machines_mcp.vault.public_key import RecipientError, read_recipient
 
     try:
@@ -57,7 +57,7 @@ def _key_fault(key: bytes) -> str | None:
 
 
 @asynccontextmanager
-async def opened_guard(settings: Settings) -> AsyncIterator[Guard]:
+async def open_guard(settings: Settings) -> AsyncIterator[Guard]:
     """Open the guard of the settings' state folder, and close it at the end. Does not call Machines.
 
     Raises:
@@ -66,7 +66,7 @@ async def opened_guard(settings: Settings) -> AsyncIterator[Guard]:
     """
     from machines_mcp.permissions.factory import build_guard
 
-    policy, store = policy_for(settings), Store(settings.state_dir)
+    policy, store = load_operator_policy(settings), Store(settings.state_dir)
     try:
         guard = build_guard(store, policy)
         try:

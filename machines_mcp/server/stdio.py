@@ -14,7 +14,7 @@ from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings
 
 STOP_SECONDS = 5.0
-QUIET_SECONDS = 0.5
+RECONCILE_DELAY_SECONDS = 0.5
 
 
 async def serve(settings: Settings) -> None:
@@ -22,32 +22,32 @@ async def serve(settings: Settings) -> None:
     from machines_mcp.protocol.jsonrpc import OutgoingLines
     from machines_mcp.protocol.stdio import serve_stdio
 
-    _leave_no_core()
+    _disable_core_dumps()
     async with opened(settings, opens_pages=True) as app:
         server = app.server()
         with anyio.CancelScope() as scope:
 
             def stop() -> None:
-                _end_at_the_latest()
+                _exit_after_deadline()
                 scope.cancel()
 
             _stop_on_signals(stop)
             async with (
-                serve_stdio(OutgoingLines(app.output_filter), left=_end_at_the_latest, lost=stop) as (reader, writer),
+                serve_stdio(OutgoingLines(app.output_filter), left=_exit_after_deadline, lost=stop) as (reader, writer),
                 anyio.create_task_group() as tasks,
             ):
-                tasks.start_soon(_settle, app)
+                tasks.start_soon(_reconcile, app)
                 await server.run(reader, writer, server.create_initialization_options())
                 tasks.cancel_scope.cancel()
 
 
-async def _settle(app: App) -> None:
+async def _reconcile(app: App) -> None:
     # The client's first requests take priority.
-    await anyio.sleep(QUIET_SECONDS)
+    await anyio.sleep(RECONCILE_DELAY_SECONDS)
     await app.reconcile()
 
 
-def _leave_no_core() -> None:
+def _disable_core_dumps() -> None:
     """Disable core dumps, which would write the partner key and session tokens to a file."""
     if sys.platform != "win32":
         import resource
@@ -63,7 +63,7 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop)
 
 
-def _end_at_the_latest() -> None:
+def _exit_after_deadline() -> None:
     """Exit the process in 5 seconds, even if a running call or the cleanup hangs."""
     import threading
 

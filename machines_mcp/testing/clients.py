@@ -17,7 +17,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
 from machines_mcp.server.partner_connection import EmbeddedApi
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 
 Answer = Literal["accept", "decline", "cancel"]
 """The person's answer to a client dialog."""
@@ -86,7 +86,7 @@ async def set_passphrase(env: Mapping[str, str], passphrase: str) -> None:
     Raises:
         ValueError: It is shorter than 8 or longer than 200 characters, or another one is already set.
     """
-    async with opened_guard(read_settings(env)) as guard:
+    async with open_guard(read_settings(env)) as guard:
         if await guard.passphrase.set(Secret(passphrase)) != "right":
             raise ValueError("another passphrase is already set")
 
@@ -99,7 +99,7 @@ async def decide(env: Mapping[str, str], approval_id: str, *, yes: bool = True, 
     outside `embedded`, `wrong`, `locked` or `unset` for the passphrase. After `granted`, repeat the call with the same
     arguments and the `approval_id` within 5 minutes. It runs once.
     """
-    async with opened_guard(read_settings(env)) as guard:
+    async with open_guard(read_settings(env)) as guard:
         return await (guard.channels.grant if yes else guard.channels.refuse)(
             approval_id, "terminal", Secret(passphrase)
         )

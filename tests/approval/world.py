@@ -22,7 +22,7 @@ from machines_mcp.partner import PartnerClient
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.sandbox_process import SandboxProcess
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import set_passphrase
 from tests.approval.wire import Era, Server, connected
 from tests.desk.desks import Browser
@@ -196,7 +196,7 @@ async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[Wor
             env |= {"MACHINES_POLICY": str(policy)}
         if name == "sandbox":
             await set_passphrase(env, PASSPHRASE)
-        async with opened_guard(read_settings(env)) as guard:
+        async with open_guard(read_settings(env)) as guard:
             await guard.channels.waiting()  # makes the database
         http, browser = [
             await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=PATIENCE)) for _ in range(2)

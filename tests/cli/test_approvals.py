@@ -17,7 +17,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_log import AuditRow
 from machines_mcp.storage.withdrawals import Destination
 
@@ -59,7 +59,7 @@ def ask(
     """The id of a call that waits."""
 
     async def opened() -> str:
-        async with opened_guard(read_settings(env)) as guard:
+        async with open_guard(read_settings(env)) as guard:
             call_request = CallRequest("create_withdrawal", ActionClass.MONEY, "user-1", digest, asked_by)
             return (await guard.approvals.open(call_request, details)).id
 
@@ -68,7 +68,7 @@ def ask(
 
 def row(env: dict[str, str], approval_id: str) -> Approval:
     async def found() -> Approval | None:
-        async with opened_guard(read_settings(env)) as guard:
+        async with open_guard(read_settings(env)) as guard:
             return await guard.approvals.get(approval_id)
 
     approval = anyio.run(found)
@@ -78,7 +78,7 @@ def row(env: dict[str, str], approval_id: str) -> Approval:
 
 def audit(env: dict[str, str], kind: str) -> list[AuditRow]:
     async def read() -> list[AuditRow]:
-        async with opened_guard(read_settings(env)) as guard:
+        async with open_guard(read_settings(env)) as guard:
             return await guard.audit.rows(kind=kind)
 
     return anyio.run(read)

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from machines_mcp.cli.main import main
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.server.keyring_store import file_of, from_keyring
+from machines_mcp.server.keyring_store import key_file, read_keyring
 from tests.support.keyrings import FakeKeyring, at_home
 from tests.support.waiting import PATIENCE
 
@@ -49,15 +49,15 @@ def test_a_line_of_stdin_is_stored_for_the_environment_that_is_named(run: Run) -
         "The key for sandbox is in the system's keyring. A server with MACHINES_ENV=sandbox uses it.",
         "No passphrase is set, so nothing can be approved. Run machines-mcp passphrase with this server's settings.",
     ]
-    assert from_keyring("sandbox") == Secret(KEY)
-    assert from_keyring("production") is None
+    assert read_keyring("sandbox") == Secret(KEY)
+    assert read_keyring("production") is None
 
 
 def test_the_environment_may_come_from_the_settings(run: Run) -> None:
     assert run("login", typed=f"{KEY}\r\n", MACHINES_ENV="production").exit_code == 0
-    assert from_keyring("production") == Secret(KEY)
+    assert read_keyring("production") == Secret(KEY)
     assert run("logout", MACHINES_ENV="production").stdout == "The key for production is no longer stored.\n"
-    assert from_keyring("production") is None
+    assert read_keyring("production") is None
 
 
 @pytest.mark.parametrize("verb", ["login", "logout"])
@@ -102,9 +102,9 @@ def test_a_passphrase_that_is_set_is_not_asked_for(run: Run) -> None:
 def test_logout_says_whether_there_was_one(run: Run, keyring: FakeKeyring) -> None:
     keyring.mood = "forgetful"
     run("login", "sandbox", typed=f"{KEY}\n")
-    assert file_of("sandbox").exists()
+    assert key_file("sandbox").exists()
     assert run("logout", "sandbox").stdout == "The key for sandbox is no longer stored.\n"
-    assert not file_of("sandbox").exists()
+    assert not key_file("sandbox").exists()
     nothing = run("logout", "sandbox")
     assert (nothing.exit_code, nothing.stdout) == (0, "No key was stored for sandbox. Nothing was removed.\n")
 

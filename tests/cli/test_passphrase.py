@@ -22,7 +22,7 @@ from machines_mcp.cli.main import main
 from machines_mcp.permissions.passphrase import Answer
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 from tests.support.waiting import PATIENCE
 
 FIRST, SECOND = "correct horse battery", "staple correct horse"
@@ -54,7 +54,7 @@ def run(env: dict[str, str]) -> Run:
 
 def check(env: dict[str, str], passphrase: str) -> Answer:
     async def checked() -> Answer:
-        async with opened_guard(read_settings(env)) as guard:
+        async with open_guard(read_settings(env)) as guard:
             return await guard.passphrase.check(Secret(passphrase), "terminal")
 
     return anyio.run(checked)

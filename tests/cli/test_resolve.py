@@ -30,7 +30,7 @@ from machines_mcp.protocol.reconciliation import Reconciler
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.journal import CallContext, Journal, call_context
@@ -111,7 +111,7 @@ def embedded(folder: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def guard_of(env: dict[str, str]) -> AsyncIterator[Guard]:
-    async with opened_guard(read_settings(env)) as guard:
+    async with open_guard(read_settings(env)) as guard:
         yield guard
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.server.state_folder import opened_guard
+from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import decide, set_passphrase
 from tests.leaks.browser import Browser
 from tests.leaks.canaries import Canaries
@@ -35,7 +35,7 @@ class Person:
             self._typed = True
             return await decide(self._env, approval_id, passphrase=self._passphrase) == "granted"
         # Open the database for each decision, as the command does, so that it is closed when the next server opens it.
-        async with opened_guard(read_settings(self._env)) as guard:
+        async with open_guard(read_settings(self._env)) as guard:
             return await guard.approvals.grant(approval_id, "terminal")
 
     async def see(self, page: str) -> None:

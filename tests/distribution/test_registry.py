@@ -14,7 +14,7 @@ import pytest
 from distribution.__main__ import files
 from machines_mcp import __version__
 from machines_mcp.server.settings import SettingsError
-from machines_mcp.server.settings_reader import NAMES, read_settings
+from machines_mcp.server.settings_reader import VARIABLES, read_settings
 
 ROOT = Path(__file__).parents[2]
 # Anyone with one of these could act as the partner or as the proxy's user.
@@ -72,7 +72,7 @@ def test_readme_and_project_name_the_entrys_owner(entry: dict[str, Any]) -> None
 def test_every_setting_is_listed_once_and_secrets_are_marked(package: dict[str, Any]) -> None:
     listed = [variable["name"] for variable in package["environmentVariables"]]
     assert len(listed) == len(set(listed))
-    assert set(listed) == NAMES
+    assert set(listed) == VARIABLES
     assert {variable["name"] for variable in package["environmentVariables"] if variable["isSecret"]} == SECRETS
     assert all(variable["description"] for variable in package["environmentVariables"])
 

@@ -27,7 +27,7 @@ from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink
-from machines_mcp.server.stdio import QUIET_SECONDS
+from machines_mcp.server.stdio import RECONCILE_DELAY_SECONDS
 from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.state_keys import state_key
@@ -115,7 +115,7 @@ class Process:
 
     async def reconcile_interrupted(self) -> None:
         """Reconcile interrupted calls in the background, as the server does after its start."""
-        await asyncio.sleep(QUIET_SECONDS)
+        await asyncio.sleep(RECONCILE_DELAY_SECONDS)
         try:
             if await self.store.read(has_open_work):
                 await self.settling.reconcile_all()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.server.browser import PAUSE_SECONDS, open_page, opener
+from machines_mcp.server.browser import MIN_INTERVAL_SECONDS, browser_command, open_page
 
 URL = "http://127.0.0.1:1/kyc/x"
 
@@ -59,7 +59,7 @@ def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_page_is_opened_where_somebody_sits_and_nowhere_else(
     desktop: Path, environ: dict[str, str], platform: str, opens: bool
 ) -> None:
-    assert (opener(environ, platform) is not None) is opens
+    assert (browser_command(environ, platform) is not None) is opens
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
@@ -77,7 +77,7 @@ def test_one_tab_in_five_minutes_unless_a_person_asks(desktop: Path) -> None:
     assert note.stat().st_mode & 0o777 == 0o600
     before = note.stat().st_mtime
     assert open_page(URL, desktop, at_once=True)
-    os.utime(note, (before - PAUSE_SECONDS - 1,) * 2)
+    os.utime(note, (before - MIN_INTERVAL_SECONDS - 1,) * 2)
     assert open_page(URL, desktop)
     other = desktop / "other"
     other.mkdir()

@@ -11,7 +11,7 @@ from keyring.backends import fail, null
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import keyring_store
-from machines_mcp.server.keyring_store import KeyringSilent, file_of, forget, from_keyring, keep
+from machines_mcp.server.keyring_store import KeyringUnavailable, key_file, read_keyring, remove_key, store_key
 from tests.support.keyrings import FakeKeyring, at_home, use
 
 KEY, OTHER = Secret("mk-canary-0123456789"), Secret("mk-other-0123456789")
@@ -23,18 +23,18 @@ class PlainText(FakeKeyring):
 
 @pytest.fixture(autouse=True)
 def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeyring]:
-    monkeypatch.setattr(keyring_store, "SECONDS", 2.0)
+    monkeypatch.setattr(keyring_store, "TIMEOUT_SECONDS", 2.0)
     yield from at_home(tmp_path, monkeypatch)
 
 
 def test_a_keyring_holds_one_key_for_each_environment() -> None:
-    assert keep("sandbox", KEY) == "in the system's keyring"
-    keep("production", OTHER)
-    assert (from_keyring("sandbox"), from_keyring("production")) == (KEY, OTHER)
-    assert not file_of("sandbox").exists()
-    assert forget("sandbox")
-    assert (from_keyring("sandbox"), from_keyring("production")) == (None, OTHER)
-    assert not forget("sandbox")
+    assert store_key("sandbox", KEY) == "in the system's keyring"
+    store_key("production", OTHER)
+    assert (read_keyring("sandbox"), read_keyring("production")) == (KEY, OTHER)
+    assert not key_file("sandbox").exists()
+    assert remove_key("sandbox")
+    assert (read_keyring("sandbox"), read_keyring("production")) == (None, OTHER)
+    assert not remove_key("sandbox")
 
 
 @pytest.mark.parametrize("backend", [null.Keyring, fail.Keyring, PlainText])
@@ -42,50 +42,50 @@ def test_a_keyring_that_keeps_nothing_safely_is_none(
     monkeypatch: pytest.MonkeyPatch, backend: Callable[[], object]
 ) -> None:
     use(monkeypatch, backend())
-    assert from_keyring("sandbox") is None
-    assert str(file_of("sandbox")) in keep("sandbox", KEY)
-    assert file_of("sandbox").read_text(encoding="ascii") == f"{KEY.expose()}\n"
-    assert forget("sandbox")
-    assert not file_of("sandbox").exists()
-    assert not forget("sandbox")
+    assert read_keyring("sandbox") is None
+    assert str(key_file("sandbox")) in store_key("sandbox", KEY)
+    assert key_file("sandbox").read_text(encoding="ascii") == f"{KEY.expose()}\n"
+    assert remove_key("sandbox")
+    assert not key_file("sandbox").exists()
+    assert not remove_key("sandbox")
 
 
 @pytest.mark.parametrize("mood", ["locked", "forgetful", "silent"])
 def test_where_the_keyring_does_not_take_it_a_file_does(
     keyring: FakeKeyring, monkeypatch: pytest.MonkeyPatch, mood: str
 ) -> None:
-    monkeypatch.setattr(keyring_store, "SECONDS", 0.05)
+    monkeypatch.setattr(keyring_store, "TIMEOUT_SECONDS", 0.05)
     keyring.mood = mood
-    keep("sandbox", KEY)
-    assert file_of("sandbox").read_text(encoding="ascii") == f"{KEY.expose()}\n"
+    store_key("sandbox", KEY)
+    assert key_file("sandbox").read_text(encoding="ascii") == f"{KEY.expose()}\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
 def test_the_file_is_its_owners_alone_in_a_folder_of_their_own(keyring: FakeKeyring) -> None:
     keyring.mood = "forgetful"
-    keep("sandbox", KEY)
-    file_of("sandbox").chmod(0o644)
-    keep("sandbox", OTHER)
-    assert file_of("sandbox").stat().st_mode & 0o777 == 0o600
-    assert file_of("sandbox").parent.stat().st_mode & 0o777 == 0o700
-    assert [path.name for path in file_of("sandbox").parent.iterdir()] == ["sandbox.key"]
+    store_key("sandbox", KEY)
+    key_file("sandbox").chmod(0o644)
+    store_key("sandbox", OTHER)
+    assert key_file("sandbox").stat().st_mode & 0o777 == 0o600
+    assert key_file("sandbox").parent.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in key_file("sandbox").parent.iterdir()] == ["sandbox.key"]
 
 
 def test_a_key_that_goes_into_the_keyring_leaves_no_file_behind(keyring: FakeKeyring) -> None:
     keyring.mood = "forgetful"
-    keep("sandbox", KEY)
+    store_key("sandbox", KEY)
     keyring.mood = "well"
-    keep("sandbox", OTHER)
-    assert not file_of("sandbox").exists()
+    store_key("sandbox", OTHER)
+    assert not key_file("sandbox").exists()
 
 
 @pytest.mark.parametrize("mood", ["locked", "clinging", "silent"])
 def test_a_key_that_may_still_be_there_is_not_said_to_be_gone(
     keyring: FakeKeyring, monkeypatch: pytest.MonkeyPatch, mood: str
 ) -> None:
-    keep("sandbox", KEY)
-    monkeypatch.setattr(keyring_store, "SECONDS", 0.05)
+    store_key("sandbox", KEY)
+    monkeypatch.setattr(keyring_store, "TIMEOUT_SECONDS", 0.05)
     keyring.mood = mood
-    with pytest.raises(KeyringSilent) as refused:
-        forget("sandbox")
+    with pytest.raises(KeyringUnavailable) as refused:
+        remove_key("sandbox")
     assert KEY.expose() not in str(refused.value)

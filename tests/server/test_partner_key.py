@@ -10,7 +10,7 @@ import pytest
 from machines_mcp.partner.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import keyring_store
-from machines_mcp.server.keyring_store import file_of, keep
+from machines_mcp.server.keyring_store import key_file, store_key
 from machines_mcp.server.settings import Settings, SettingsError
 from machines_mcp.server.settings_reader import read_settings
 from tests.support.keyrings import FakeKeyring, at_home
@@ -37,16 +37,16 @@ def tool_error(env: dict[str, str]) -> str:
 
 
 def test_a_stored_key_is_found_for_its_environment_alone(keyring: FakeKeyring) -> None:
-    keep("sandbox", Secret(STORED))
+    store_key("sandbox", Secret(STORED))
     assert taken(read_settings(SANDBOX)) == (STORED, "keyring", None)
     assert "run machines-mcp login production once" in tool_error(SANDBOX | {"MACHINES_ENV": "production"})
 
 
 def test_a_stored_file_is_found_without_a_keyring(keyring: FakeKeyring) -> None:
     keyring.mood = "locked"
-    keep("production", Secret(STORED))
+    store_key("production", Secret(STORED))
     keyring.asked = 0
-    file = file_of("production")
+    file = key_file("production")
     assert taken(read_settings(SANDBOX | {"MACHINES_ENV": "production"})) == (STORED, "login file", file)
     assert keyring.asked == 0
 
@@ -56,7 +56,7 @@ def test_a_key_of_the_environment_goes_first_and_asks_no_keyring(
     keyring: FakeKeyring, mood: str, tmp_path: Path
 ) -> None:
     keyring.mood = mood
-    keep("sandbox", Secret(STORED))
+    store_key("sandbox", Secret(STORED))
     keyring.asked = 0
     assert taken(read_settings(SANDBOX | {"MACHINES_PARTNER_KEY": GIVEN})) == (GIVEN, "environment", None)
     file = tmp_path / "key"
@@ -72,8 +72,8 @@ def test_a_stored_key_does_not_touch_a_server_without_an_environment(
     keyring: FakeKeyring, mood: str, env: dict[str, str]
 ) -> None:
     keyring.mood = mood
-    keep("sandbox", Secret(STORED))
-    keep("production", Secret(STORED))
+    store_key("sandbox", Secret(STORED))
+    store_key("production", Secret(STORED))
     keyring.asked = 0
     settings = read_settings(env)
     assert settings.environment is Environment.EMBEDDED
@@ -82,7 +82,7 @@ def test_a_stored_key_does_not_touch_a_server_without_an_environment(
 
 
 def test_a_key_in_the_environment_still_needs_an_environment() -> None:
-    keep("sandbox", Secret(STORED))
+    store_key("sandbox", Secret(STORED))
     assert "set it to sandbox or production" in tool_error({"MACHINES_PARTNER_KEY": GIVEN})
 
 
@@ -90,7 +90,7 @@ def test_a_key_in_the_environment_still_needs_an_environment() -> None:
 def test_a_keyring_that_does_not_say_is_no_keyring_that_says_no(
     keyring: FakeKeyring, monkeypatch: pytest.MonkeyPatch, mood: str, says: str
 ) -> None:
-    monkeypatch.setattr(keyring_store, "SECONDS", 0.05)
+    monkeypatch.setattr(keyring_store, "TIMEOUT_SECONDS", 0.05)
     keyring.mood = mood
     sentence = tool_error(SANDBOX)
     assert "needs MACHINES_PARTNER_KEY or MACHINES_PARTNER_KEY_FILE" in sentence
@@ -99,9 +99,9 @@ def test_a_keyring_that_does_not_say_is_no_keyring_that_says_no(
 
 def test_a_stored_file_that_others_can_read_is_refused(keyring: FakeKeyring) -> None:
     keyring.mood = "forgetful"
-    keep("sandbox", Secret(STORED))
-    file_of("sandbox").chmod(0o644)
-    assert tool_error(SANDBOX) == f"{file_of('sandbox')} can be read by other users; run chmod 600 on it."
+    store_key("sandbox", Secret(STORED))
+    key_file("sandbox").chmod(0o644)
+    assert tool_error(SANDBOX) == f"{key_file('sandbox')} can be read by other users; run chmod 600 on it."
 
 
 def test_a_stored_value_that_is_no_key_is_refused(keyring: FakeKeyring) -> None:

@@ -22,8 +22,10 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POS
 @pytest.fixture(autouse=True)
 def _nobody_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a person has stored on the machine that runs the tests."""
-    monkeypatch.setattr("machines_mcp.server.keyring_store.from_keyring", lambda environment: None)
-    monkeypatch.setattr("machines_mcp.server.keyring_store.file_of", lambda environment: Path("/nowhere") / environment)
+    monkeypatch.setattr("machines_mcp.server.keyring_store.read_keyring", lambda environment: None)
+    monkeypatch.setattr(
+        "machines_mcp.server.keyring_store.key_file", lambda environment: Path("/nowhere") / environment
+    )
 
 
 def _refusal(env: dict[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from machines_mcp.cli.client_configs import toml_edit
 from machines_mcp.cli.client_configs.clients import CLIENTS, Client
 from machines_mcp.cli.client_configs.errors import ConfigError
-from machines_mcp.server.settings_reader import NAMES
+from machines_mcp.server.settings_reader import VARIABLES
 
 NAME = "machines"
 _KEY = "MACHINES_PARTNER_KEY"
@@ -50,7 +50,7 @@ def config_block(name: str, env: Mapping[str, str] | None = None, start: list[st
 
 
 def _forwarded_settings(env: Mapping[str, str]) -> dict[str, str]:
-    settings = {name: env[name] for name in sorted(NAMES) if env.get(name)}
+    settings = {name: env[name] for name in sorted(VARIABLES) if env.get(name)}
     if _KEY in settings:
         raise ConfigError(
             f"{_KEY} is not written to a config, because backups and other programs can read it. Store the key with "

@@ -23,12 +23,12 @@ def login(environment: str | None) -> None:
     """
     from machines_mcp.cli.login import LoginFailed, login, settings_after_login
     from machines_mcp.cli.prompt import NoInput, TerminalInput
-    from machines_mcp.server.partner_key import KeyFault
+    from machines_mcp.server.partner_key import PartnerKeyError
 
     chosen = _chosen(environment)
     try:
         click.echo(login(chosen, TerminalInput(), click.echo))
-    except (LoginFailed, NoInput, KeyFault) as error:
+    except (LoginFailed, NoInput, PartnerKeyError) as error:
         fail(str(error))
     try:
         offer_passphrase(settings_after_login(chosen, os.environ))

@@ -16,7 +16,7 @@ from machines_mcp.permissions.policy import PolicyError
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings, SettingsError
 from machines_mcp.server.settings_reader import read_settings
-from machines_mcp.server.state_folder import policy_for
+from machines_mcp.server.state_folder import load_operator_policy
 from machines_mcp.storage.database import StoreUnavailable
 
 CONNECT_SECONDS = 5.0
@@ -36,7 +36,7 @@ async def run_checks(*, probe: bool = False) -> list[Finding]:
 
     findings += [*partner_key(settings), await _vault(), clients(this_system())]
     try:
-        policy_for(settings)
+        load_operator_policy(settings)
     except PolicyError as error:
         return [*findings, Finding(False, "policy", str(error))]
     async with opened(settings) as app:
