@@ -13,19 +13,21 @@ SUITABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c '$(SUITABLE)' >/dev/null 2>&1 && echo "$$p" && break; done)
 
-# How many processes share the tests; 0: all in one. They wait for other processes half of the time.
-WORKERS ?= 4
+# Processes that share the tests; 0 runs them all in one.
+WORKERS ?= 2
 
-# What failed runs once more, alone: where dozens of processes share two cores, one may come too late. A fault of the
-# code fails again. Anything but failed tests (1) ends it at once.
-again = { test $$? -eq 1 && echo 'Once more, alone: what failed.' && \
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m $(1); }
+# Sizes of `make long`. For example, `make long KILLS=200 MINUTES=1` makes it shorter.
+KILLS ?= 3000
+STEPS ?= 15000
+CALLS ?= 50000
+REVEALS ?= 200
+MINUTES ?= 20
 
 # These variables of the caller's shell would make Python or pip use files outside the virtual environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check docs pictures bundle bench bench-peers bench-guard bench-size lock clean
+.PHONY: help demo test lint types imports unit check long docs pictures bundle bench bench-peers bench-guard bench-size lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -34,7 +36,9 @@ help: ## Show this list
 demo: $(VENV)/.runtime $(VENV)/.project ## Run the full journey on the embedded simulator, step by step
 	@$(BIN)/machines-mcp demo
 
-test: lint types imports unit ## Run the linter, strict types, import rules and tests
+# The four run side by side: the types need one core for most of a minute, or for seconds with mypy's cache.
+test: $(VENV)/.dev $(VENV)/.project ## Run the linter, strict types, import rules and quick tests (4 minutes)
+	@$(MAKE) --no-print-directory --jobs=4 lint types imports unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -47,13 +51,23 @@ imports: $(VENV)/.dev $(VENV)/.project
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/.dev $(VENV)/.project
-	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist loadfile || $(call again,'not check')
+	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist worksteal
 
-check: $(VENV)/.dev $(VENV)/.project ## The longer tests: builds, lowest versions, other Pythons, npm, a browser
+check: $(VENV)/.dev $(VENV)/.project ## Run the other tests: processes, builds, a browser, npm, short campaigns (40 minutes)
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo 'Installing chromium ...' && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi || \
 		echo 'Could not install chromium; the tests in a browser are skipped.' >&2
-	$(BIN)/python -m pytest -m check -rs -n 2 --dist worksteal || $(call again,check)
+	$(BIN)/python -m pytest -m 'check and not long' -rs -n $(WORKERS) --dist worksteal --durations=20
+
+# A quarter of the kills each: with and without idempotency keys upstream, at any moment and at failpoints.
+long: $(VENV)/.dev $(VENV)/.project ## Run the campaigns at full size and the tests on every Python (hours)
+	$(BIN)/python -m pytest -m long -rs -n $(WORKERS) --dist worksteal --durations=20
+	for options in '' --no-keys --points '--no-keys --points'; do \
+		$(BIN)/python -m tests.crashes --kills $$(($(KILLS) / 4)) $$options || exit 1; done
+	$(BIN)/python -m tests.machine --steps $(STEPS)
+	$(BIN)/python -m tests.leaks --calls $(CALLS)
+	$(BIN)/python -m tests.leaks.memory --reveals $(REVEALS)
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 docs: $(VENV)/.dev $(VENV)/.project ## Update the generated parts of the pages
 	$(BIN)/python docs/generate.py

@@ -1,7 +1,8 @@
-"""Which tests `make test` runs, and which are left to `make check`; CI runs both.
+"""Which tests `make test`, `make check` and `make long` run. CI runs the first two.
 
-`make test` runs in one process: a test that starts another one, a browser or a long run has the marker `check`. Whole
-files get it here, single tests by decorator. `process` exempts a test; a test with neither that starts a process fails.
+A test of `make test` starts no process: a test that does, or that takes long, has the marker `check`. Whole files get
+it here, single tests by decorator. `process` exempts a test; a test with neither fails if it starts a process. Tests
+marked `long` run in `make long` only.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def divide(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = CHECK_FIXTURES.intersection(getattr(item, "fixturenames", ()))
         exempt = item.get_closest_marker("process") is not None and not item.nodeid.endswith(f"[{OLDER_ERA}]")
-        if (item.nodeid.startswith(CHECK_FILES) or fixtures) and not exempt:
+        is_long = item.get_closest_marker("long") is not None
+        if is_long or ((item.nodeid.startswith(CHECK_FILES) or fixtures) and not exempt):
             item.add_marker(pytest.mark.check)
     items.sort(key=lambda item: item.get_closest_marker("check") is None or not item.nodeid.startswith(LONGEST))
 
