@@ -24,7 +24,7 @@ class DecryptedCard:
 def decrypt_card(key: Secret, number: EncryptedField, code: EncryptedField, last4: str) -> Iterator[DecryptedCard]:
     """Decrypt and check both fields of a card. `last4` comes from the card record.
 
-    Raises `SealedError` before the block is entered if a field can't be decrypted or isn't this card's.
+    Raises `DecryptionError` before the block is entered if a field can't be decrypted or isn't this card's.
     """
     clear_number = decrypt_field(key, number)
     try:

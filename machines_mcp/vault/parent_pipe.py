@@ -58,7 +58,7 @@ class ParentPipe:
         awaited: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._pending_answer = awaited
         os.write(self._output, event_line(Event(event=event)))
-        # Not `self._awaited`: the thread may already have cleared it.
+        # Not `self._pending_answer`: the thread may already have cleared it.
         return await awaited
 
     def _read_answers(self) -> None:
