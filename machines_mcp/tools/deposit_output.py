@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from machines_mcp.partner.vocabulary import AmountCurrency
+from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.verbatim import Verbatim
-from machines_mcp.tools.polling import poll_seconds
 from machines_mcp.tools.services import UserCall, next_step
 from machines_mcp.tools.text import clean, pluralize, status_label
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
@@ -25,7 +26,7 @@ from machines_mcp.protocol.tool import (
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
-from machines_mcp.tools.polling import poll_seconds, wait_until
+from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
 from machines_mcp.tools.services import UserCall, next_step, user_fact
 from machines_mcp.tools.text import clean, clean_or_none, pluralize, quote_text, status_label
