@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from subprocess import DEVNULL
@@ -182,10 +182,12 @@ class Question:
 
 
 @asynccontextmanager
-async def connected(env: Mapping[str, str], era: Era, *, dialog: bool) -> AsyncIterator[Server]:
+async def connected(
+    env: Mapping[str, str], era: Era, *, dialog: bool, program: Sequence[str] = ("-m", "machines_mcp")
+) -> AsyncIterator[Server]:
     """A server process of its own with these settings, gone with the block."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
-    command = [sys.executable, "-m", "machines_mcp", "serve"]
+    command = [sys.executable, *program, "serve"]
     process = await anyio.open_process(command, env=plain | dict(env), stderr=DEVNULL)
     server = Server(process, era, dialog)
     pump = asyncio.get_running_loop().create_task(server.pump())

@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import Context
@@ -208,18 +209,16 @@ def test_lines_come_one_after_another_with_either_end(monkeypatch: pytest.Monkey
 def test_a_line_that_does_not_come_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "LINE_SECONDS", 0.1)
     lines = piped(monkeypatch, b"", close=False)
-    begun = time.monotonic()
     with pytest.raises(prompt.NoInput):
         lines.read_secret("?")
-    assert time.monotonic() - begun < 5
     sys.stdin.close()
 
 
 def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt, "LINE_SECONDS", 5.0)
-    lines, begun = piped(monkeypatch, b"x" * 50_000, close=False), time.monotonic()
+    # It would wait for the end of the line for ever.
+    monkeypatch.setattr(prompt, "LINE_SECONDS", threading.TIMEOUT_MAX)
+    lines = piped(monkeypatch, b"x" * 50_000, close=False)
     assert len(lines.read_secret("?").expose()) == prompt.MAX_LINE_BYTES
-    assert time.monotonic() - begun < 2
     sys.stdin.close()
 
 

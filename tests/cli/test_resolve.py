@@ -435,7 +435,7 @@ def _typed(env: dict[str, str], lines: list[str]) -> str:
     base = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
     process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=base | env, start_new_session=True)
     os.close(its)
-    said, rest, until = b"", list(lines), time.monotonic() + 60
+    said, rest, until = b"", list(lines), time.monotonic() + PATIENCE
     try:
         while time.monotonic() < until:
             if not select.select([own], [], [], 1.0)[0]:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import ctypes
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
 import psutil
 
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 _PR_SET_CHILD_SUBREAPER = 36
-_POLL_SECONDS = 0.05
 
 
 @dataclass
@@ -33,11 +30,11 @@ class Household:
         lines = [_command(process) for process in processes if process.pid not in self.before]
         return [line for line in lines if line is not None and (not word or word in line.split())]
 
-    async def empty_by(self, end: float, word: str = "") -> list[str]:
-        """Return the processes left at `end` (`time.monotonic`). Returns as soon as there are none."""
-        while (living := self.living(word)) and time.monotonic() < end:  # noqa: ASYNC110 - an end is no event here
-            await anyio.sleep(_POLL_SECONDS)
-        return living
+    async def empty_within(self, seconds: float, word: str = "") -> list[str]:
+        """Return the processes left after so many seconds. Returns as soon as there are none."""
+        with suppress(TimeoutError):
+            await eventually(lambda: not self.living(word), seconds)
+        return self.living(word)
 
     def kill(self) -> None:
         """Kill all of them."""

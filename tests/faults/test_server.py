@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
 import pytest
 
 from tests.faults.running_server import RunningServer, running_server
+from tests.support.waiting import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -75,11 +75,13 @@ async def test_card_not_created_is_created_once_when_certain(server: RunningServ
     refusal = await server.call("create_card", **arguments)
     assert is_actionable(refusal, "create_card")
     assert await server.upstream_state(user_id) == []
-    for _ in range(3):
+
+    async def repeat() -> dict[str, Any] | None:
         answer = await server.call("create_card", **next_call(arguments, refusal))
-        if "card_id" in answer:
-            break
-        await anyio.sleep(answer["retry_after_seconds"])
+        return answer if "card_id" in answer else None
+
+    answer = await eventually_async(repeat)
+    assert answer is not None
     (held,) = await server.upstream_state(user_id)
     assert answer["card_id"] == held["cardId"]
 

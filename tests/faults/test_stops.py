@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
@@ -24,16 +23,13 @@ import pytest
 from tests.faults.processes import Household, household, is_whole, rows
 from tests.faults.running_server import RunningServer, running_server
 from tests.protocol.process import SERVER
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import SHORTER_THAN_A_WAIT, eventually
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform != "linux", reason="only there this process is given what its children leave"),
 ]
 
-END_SECONDS = 6.0
-# Time for other processes that notice the server's exit. The simulator finishes its responses for two seconds.
-FOLLOW_SECONDS = 4.0
 LIMIT = {"limit_frequency": "per30DayPeriod"}
 _PENDING = "SELECT id FROM mutations WHERE state = 'pending'"
 _amounts = itertools.count(1000)
@@ -113,14 +109,11 @@ async def prepare_customer(served: RunningServer) -> Customer:
     return Customer(user_id, card["card_id"], deposit["deposit_id"])
 
 
-async def ended(
-    way: str, served: RunningServer, left: Household, numbers: list[str], within: float = END_SECONDS
-) -> None:
-    """Stop the server this way. It must exit in time, and its processes right after."""
+async def ended(way: str, served: RunningServer, left: Household, numbers: list[str]) -> None:
+    """Stop the server this way. It must exit sooner than its calls would, and its processes right after."""
     await WAYS[way](served, numbers)
-    end = time.monotonic() + within
-    assert await left.empty_by(end, "serve") == []
-    assert await left.empty_by(end + FOLLOW_SECONDS) == []
+    assert await left.empty_within(SHORTER_THAN_A_WAIT, "serve") == []
+    assert await left.empty_within(SHORTER_THAN_A_WAIT) == []
 
 
 def started(way: str, folder: Path, state: Path) -> AbstractAsyncContextManager[RunningServer]:
@@ -188,17 +181,13 @@ async def test_server_exits_in_time_with_its_processes_and_consistent_data(
 async def test_server_can_be_stopped_before_it_is_ready(tmp_path: Path, left: Household, way: str) -> None:
     async with started(way, tmp_path, tmp_path / "state") as served:
         await anyio.sleep(0.4 * random.random())  # noqa: S311
-        # The startup time depends on the machine.
-        await ended(way, served, left, [], within=PATIENCE)
+        await ended(way, served, left, [])
     assert is_whole(tmp_path / "state")
 
 
 async def pending(state: Path) -> list[str]:
     """Return the pending mutations, once there is one."""
-    with anyio.fail_after(PATIENCE):
-        while not (found := rows(state, _PENDING)):  # noqa: ASYNC110 - another process writes it
-            await anyio.sleep(0.02)
-    return [row["id"] for row in found]
+    return [row["id"] for row in await eventually(lambda: rows(state, _PENDING))]
 
 
 @pytest.mark.parametrize("way", in_full(QUICK[:1]))
@@ -241,6 +230,6 @@ async def test_unanswered_mutation_does_not_delay_the_exit_forever(tmp_path: Pat
 async def test_leftover_process_is_detected(left: Household) -> None:
     command = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
     await anyio.run_process([sys.executable, "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found = await left.empty_by(time.monotonic())
+    found = await left.empty_within(0)
     assert len(found) == 1
     assert "time.sleep(60)" in found[0]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.processes import is_whole, rows
 from tests.faults.running_server import RunningServer, running_server
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import eventually
 
 # Two servers and a simulator take too long for `make test`.
 pytestmark = [pytest.mark.anyio, pytest.mark.check]
@@ -110,9 +110,7 @@ async def test_call_running_in_one_server_is_left_to_it(tmp_path: Path) -> None:
         await one.break_next("delay", "POST", "/cards", delaySeconds=3)
         ((tool, arguments),) = calls_of(user_id, 1)
         begun = await one.begin([(tool, arguments)])
-        with anyio.fail_after(PATIENCE):
-            while not (found := rows(state, _BEGUN)):  # noqa: ASYNC110 - another process writes it
-                await anyio.sleep(0.02)
+        found = await eventually(lambda: rows(state, _BEGUN))
         named = arguments | {"approval_id": found[0]["approval_id"]}
         owner = rows(state, _OWNER, named["approval_id"])[0][0]
         meanwhile = await other.calls([(tool, named)] * 3)

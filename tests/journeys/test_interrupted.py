@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from machines_mcp.partner import PartnerClient
+from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
@@ -21,7 +22,7 @@ from machines_mcp.storage.database import Store
 from machines_mcp.tools.example_identity import example_application
 from tests.protocol.process import ERAS, Era, Served, serving
 from tests.sandbox.running import Sandbox, in_thread
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +32,7 @@ _CHILD = """
 import os, signal, sys
 from machines_mcp.storage import failpoints
 from machines_mcp.tools import services
-services.SETTLE_SECONDS = {settle}
+services.RECONCILE_SECONDS = {settle}
 def die(name):
     if name == {point!r}:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -189,14 +190,15 @@ async def test_next_server_reconciles_by_itself(home: Folder) -> None:
     try:
         guard = build_guard(store, default_policy("sandbox", read_only=False))
         async with home.server():
-            with anyio.fail_after(PATIENCE):
-                while True:
-                    approval = await guard.approvals.get(again["approval_id"])
-                    assert approval is not None
-                    if approval.state == "done":
-                        break
-                    assert approval.state == "executing"
-                    await anyio.sleep(0.05)
+
+            async def look() -> Approval | None:
+                approval = await guard.approvals.get(again["approval_id"])
+                assert approval is not None
+                assert approval.state in ("executing", "done")
+                return approval if approval.state == "done" else None
+
+            approval = await eventually_async(look)
+            assert approval is not None
         assert json.loads(approval.outcome or "")["card_id"] == card_id
         assert await guard.journal.unresolved() == []
     finally:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -15,9 +14,9 @@ from typing import IO, Any
 import psutil
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and process groups")
+from tests.support.waiting import SHORTER_THAN_A_WAIT, wait_until
 
-STOP_SECONDS = 6.0
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and process groups")
 
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -59,8 +58,8 @@ class Server:
         assert self.process.stdout is not None
         return dict(json.loads(self.process.stdout.readline()))
 
-    def ended_within(self, seconds: float) -> int:
-        return self.process.wait(seconds)
+    def ended(self) -> int:
+        return self.process.wait(SHORTER_THAN_A_WAIT)
 
 
 @pytest.fixture
@@ -86,15 +85,6 @@ def descendants(state: Path) -> list[str]:
     return [line for line in lines if str(state) in line]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def ready(server: Server) -> None:
     """Wait until the server's simulator runs."""
     server.send(INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -109,7 +99,7 @@ def test_stdout_has_only_protocol_and_stderr_is_empty(start: Callable[..., Serve
     server.send(
         call(2, "no_such_tool"), call(3, "get_card", card_id=7), {"jsonrpc": "2.0", "id": 4, "method": "no/such"}
     )
-    out, err = server.process.communicate(timeout=STOP_SECONDS)
+    out, err = server.process.communicate(timeout=SHORTER_THAN_A_WAIT)
     lines = [json.loads(line) for line in out.splitlines()]
     assert sorted(line["id"] for line in lines) == [2, 3, 4]
     assert all(line["jsonrpc"] == "2.0" for line in lines)
@@ -126,8 +116,8 @@ def test_server_exits_in_time_with_its_simulator(how: str, start: Callable[..., 
         server.process.stdin.close()
     else:
         server.process.send_signal(getattr(signal, how))
-    assert server.ended_within(STOP_SECONDS) == 0
-    assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
+    assert server.ended() == 0
+    wait_until(lambda: not descendants(tmp_path))
 
 
 @pytest.mark.parametrize("how", ["eof", "SIGTERM", "SIGINT"])
@@ -144,15 +134,15 @@ def test_server_exits_in_time_while_a_call_waits(how: str, start: Callable[..., 
         server.process.stdin.close()
     else:
         server.process.send_signal(getattr(signal, how))
-    assert server.ended_within(STOP_SECONDS) == 0
-    assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
+    assert server.ended() == 0
+    wait_until(lambda: not descendants(tmp_path))
 
 
 def test_killed_server_leaves_no_simulator(start: Callable[..., Server], tmp_path: Path) -> None:
     server = start()
     ready(server)
     server.process.kill()
-    assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
+    wait_until(lambda: not descendants(tmp_path))
 
 
 def test_two_servers_share_a_simulator_until_the_last_exits(start: Callable[..., Server], tmp_path: Path) -> None:
@@ -161,16 +151,16 @@ def test_two_servers_share_a_simulator_until_the_last_exits(start: Callable[...,
     ready(second)
     assert len(descendants(tmp_path)) == 1
     first.process.send_signal(signal.SIGTERM)
-    first.ended_within(STOP_SECONDS)
+    first.ended()
     second.send(call(2, "get_kyc_status"))
     assert second.read()["result"]["structuredContent"]["status"] == "not_submitted"
     second.process.kill()
-    assert wait_for(lambda: not descendants(tmp_path)), descendants(tmp_path)
+    wait_until(lambda: not descendants(tmp_path))
 
 
 def test_null_device_as_stdin_ends_the_server_immediately(start: Callable[..., Server]) -> None:
     server = start(stdin=subprocess.DEVNULL)
-    assert server.ended_within(30) == 0
+    assert server.ended() == 0
 
 
 def test_requests_in_a_file_are_all_answered(start: Callable[..., Server], tmp_path: Path) -> None:
@@ -180,7 +170,7 @@ def test_requests_in_a_file_are_all_answered(start: Callable[..., Server], tmp_p
     source.write_text("".join(json.dumps(m) + "\n" for m in script), encoding="utf-8")
     with source.open("rb") as file, (tmp_path / "answers.jsonl").open("wb") as answers:
         server = start(stdin=file, stdout=answers)
-        assert server.ended_within(60) == 0
+        assert server.ended() == 0
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted(line["id"] for line in lines) == list(range(7))
     assert all("result" in line for line in lines)

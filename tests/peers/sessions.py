@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.journeys.stdio import applicant
 from tests.peers.features import LEGACY, MODERN, WHO
 from tests.peers.inspector import PROGRAM, Inspector
 from tests.peers.python_client import Session
+from tests.support.waiting import SHORTER_THAN_A_WAIT
 
 Kind = Literal["python", "sdk", "client", "inspector"]
 Node = Callable[..., Sequence[str]]
@@ -25,7 +25,6 @@ Node = Callable[..., Sequence[str]]
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("session.mjs")
 SESSION_SECONDS = 100
-END_SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ PEERS = (
 
 
 async def observe(peer: Peer, state_dir: Path, node_modules: Path, node: Node) -> dict[str, Any]:
-    """Return what the client observed, and under `left` the processes that outlived it by more than 6 seconds."""
+    """Return what the client observed, and under `left` the processes that outlived it."""
     plan = {
         "package": peer.kind,
         "era": peer.era,
@@ -80,4 +79,4 @@ async def _session(peer: Peer, plan: dict[str, Any], node_modules: Path, node: N
 
 
 async def _left(house: Household) -> list[str]:
-    return await house.empty_by(time.monotonic() + END_SECONDS)
+    return await house.empty_within(SHORTER_THAN_A_WAIT)

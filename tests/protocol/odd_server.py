@@ -1,6 +1,6 @@
 """The real server with tools that misbehave: `python -m tests.protocol.odd_server`, settings as always.
 
-ODD_BROKEN makes every handler raise; ODD_STOP_SECONDS shortens what a server may take to end.
+ODD_BROKEN makes every handler raise; ODD_STOP_SECONDS and ODD_DRAIN_SECONDS set what a server may take to end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import Field
 from machines_mcp.cli.main import main
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol import handlers
+from machines_mcp.protocol import stdio as pipes
 from machines_mcp.protocol.tool import Call, Input, Output, tool
 from machines_mcp.server import app, stdio
 from machines_mcp.tools import catalog
@@ -93,4 +94,6 @@ if __name__ == "__main__":
         app.App.load = broken  # type: ignore[method-assign,assignment]
         vars(handlers)["load_prompts"] = broken
     stdio.STOP_SECONDS = float(os.environ.get("ODD_STOP_SECONDS", stdio.STOP_SECONDS))
+    if "ODD_DRAIN_SECONDS" in os.environ:
+        pipes.PIPE_DRAIN_SECONDS = pipes.FILE_DRAIN_SECONDS = float(os.environ["ODD_DRAIN_SECONDS"])
     main()

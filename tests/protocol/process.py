@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -100,12 +99,19 @@ def started(
 
 
 def run(
-    state_dir: Path, stdin: int | bytes, *, command: Sequence[str] = SERVER, stdout: int = subprocess.PIPE
+    state_dir: Path,
+    stdin: int | bytes,
+    *,
+    command: Sequence[str] = SERVER,
+    stdout: int = subprocess.PIPE,
+    **settings: str,
 ) -> subprocess.CompletedProcess[bytes]:
     """A server that reads to the end of `stdin` (bytes go by a pipe, a descriptor is handed on) and must end."""
     given = stdin if isinstance(stdin, bytes) else None
     source = subprocess.PIPE if isinstance(stdin, bytes) else stdin
-    with started(state_dir, stdin=source, command=command, stdout=stdout, stderr=subprocess.PIPE) as process:
+    with started(
+        state_dir, stdin=source, command=command, stdout=stdout, stderr=subprocess.PIPE, **settings
+    ) as process:
         said, logged = process.communicate(given, timeout=PATIENCE)
         return subprocess.CompletedProcess(process.args, process.returncode, said, logged)
 
@@ -165,12 +171,10 @@ class Served:
         """Make sure that it still answers."""
         assert "result" in await self.ask("tools/list")
 
-    async def ended(self) -> tuple[int, float]:
-        """Its exit code and how many seconds it took from now."""
-        begun = time.monotonic()
+    async def ended(self) -> int:
+        """Its exit code, once it has ended."""
         with anyio.fail_after(PATIENCE):
-            code = await self.process.wait()
-        return code, time.monotonic() - begun
+            return await self.process.wait()
 
     def mark(self) -> tuple[int, int]:
         """Where it is now, for `said_since`."""

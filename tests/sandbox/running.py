@@ -24,8 +24,6 @@ from machines_mcp.sandbox.state import State
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 20.0
-END_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def spawn(*arguments: str, stdin: int = subprocess.PIPE) -> LeasedSandbox:
 def first_line(process: subprocess.Popen[bytes]) -> bytes:
     """Read the first line on stdout, with a timeout."""
     assert process.stdout is not None
-    line, deadline = b"", time.monotonic() + START_SECONDS
+    line, deadline = b"", time.monotonic() + PATIENCE
     while not line.endswith(b"\n"):
         readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
         chunk = os.read(process.stdout.fileno(), 1) if readable else b""
@@ -109,10 +107,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None:
         process.stdin.close()
     try:
-        process.wait(END_SECONDS)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(END_SECONDS)
+        process.wait(PATIENCE)
     if process.stdout is not None:
         process.stdout.close()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from machines_mcp.sandbox import fault_responses
 from machines_mcp.sandbox.faults import KINDS
 from tests.contract.judge import contract
 from tests.sandbox.caller import Caller, User
@@ -146,11 +147,16 @@ def test_oldest_fault_of_a_path_fires_first(user: User) -> None:
     assert [get(user).status_code for _ in range(3)] == [500, 503, 200]
 
 
-def test_delay_fault_delays_the_response(user: User) -> None:
-    arm(user, kind="delay", path="/cards", delaySeconds=1)
-    began = time.monotonic()
+def test_delay_fault_delays_the_response(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(fault_responses, "anyio", SimpleNamespace(sleep=sleep))
+    arm(user, kind="delay", path="/cards", delaySeconds=7)
     assert new_card(user).status_code == 200
-    assert time.monotonic() - began >= 1
+    assert pauses == [7]
     assert cards(user) == 1
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
-from tests.sandbox.running import END_SECONDS, ROOT, LeasedSandbox, first_line, running, spawn
-from tests.support.waiting import PATIENCE
+from tests.sandbox.running import ROOT, LeasedSandbox, first_line, running, spawn
+from tests.support.waiting import PATIENCE, wait_until
 
 HOLDER = """
 import json, socket, subprocess, sys
@@ -27,7 +25,7 @@ sys.stdin.read()
 
 
 def hold(sandbox: LeasedSandbox) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", sandbox.lease_port), timeout=END_SECONDS)
+    return socket.create_connection(("127.0.0.1", sandbox.lease_port), timeout=PATIENCE)
 
 
 def described(line: bytes, process: subprocess.Popen[bytes]) -> LeasedSandbox:
@@ -38,15 +36,28 @@ def described(line: bytes, process: subprocess.Popen[bytes]) -> LeasedSandbox:
 def answers(sandbox: LeasedSandbox) -> bool:
     port = int(sandbox.origin.rsplit(":", 1)[1])
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=END_SECONDS).close()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
     except ConnectionRefusedError:
         return False
     return True
 
 
+def keeps_running(sandbox: LeasedSandbox) -> bool:
+    """Whether the sandbox did not exit because of what its lease has seen so far.
+
+    The lease handles its events in rounds and greets a new holder at the end of one. So everything from before has
+    been handled when a second holder is greeted after the first.
+    """
+    for _ in range(2):
+        with hold(sandbox) as holder:
+            if not holder.makefile("r", encoding="ascii").readline():
+                return False
+    return sandbox.process.poll() is None and answers(sandbox)
+
+
 def is_let_go(connection: socket.socket) -> bool:
     """Whether the sandbox closes the connection after its greeting line."""
-    connection.settimeout(END_SECONDS)
+    connection.settimeout(PATIENCE)
     while received := connection.recv(4096):
         assert b"\n" in received
     return True
@@ -56,7 +67,7 @@ def test_exits_when_stdin_closes_and_nobody_holds_the_lease() -> None:
     with running() as sandbox:
         assert sandbox.process.stdin is not None
         sandbox.process.stdin.close()
-        assert sandbox.process.wait(END_SECONDS) == 0
+        assert sandbox.process.wait(PATIENCE) == 0
 
 
 def test_held_connection_keeps_it_alive_after_stdin_closes() -> None:
@@ -65,11 +76,9 @@ def test_held_connection_keeps_it_alive_after_stdin_closes() -> None:
             assert sandbox.process.stdin is not None
             sandbox.process.stdin.close()
             first.close()
-            # The other holder is still connected. If the lease ignored it, the sandbox would have exited by now.
-            with pytest.raises(subprocess.TimeoutExpired):
-                sandbox.process.wait(0.5)
-            assert answers(sandbox)
-        assert sandbox.process.wait(END_SECONDS) == 0
+            # The other holder is still connected.
+            assert keeps_running(sandbox)
+        assert sandbox.process.wait(PATIENCE) == 0
 
 
 def test_holder_that_connects_as_the_last_one_leaves_keeps_it_alive() -> None:
@@ -80,9 +89,8 @@ def test_holder_that_connects_as_the_last_one_leaves_keeps_it_alive() -> None:
         with hold(sandbox):
             sandbox.process.stdin.close()
             os.kill(sandbox.process.pid, signal.SIGCONT)
-            with pytest.raises(subprocess.TimeoutExpired):
-                sandbox.process.wait(0.5)
-        assert sandbox.process.wait(END_SECONDS) == 0
+            assert keeps_running(sandbox)
+        assert sandbox.process.wait(PATIENCE) == 0
 
 
 def test_each_holder_receives_the_instance_it_holds() -> None:
@@ -95,9 +103,7 @@ def test_each_holder_receives_the_instance_it_holds() -> None:
 def test_open_stdin_keeps_it_alive_when_connections_come_and_go() -> None:
     with running() as sandbox:
         hold(sandbox).close()
-        with pytest.raises(subprocess.TimeoutExpired):
-            sandbox.process.wait(0.5)
-        assert answers(sandbox)
+        assert keeps_running(sandbox)
 
 
 def test_exits_when_its_holder_is_killed() -> None:
@@ -108,18 +114,15 @@ def test_exits_when_its_holder_is_killed() -> None:
         with hold(sandbox) as witness:
             other = hold(sandbox)
             holder.kill()
-            holder.wait(END_SECONDS)
+            holder.wait(PATIENCE)
             assert answers(sandbox)
             other.close()
             witness.shutdown(socket.SHUT_WR)
             assert is_let_go(witness)
-        deadline = time.monotonic() + END_SECONDS
-        while answers(sandbox) and time.monotonic() < deadline:
-            select.select([], [], [], 0.01)
-        assert not answers(sandbox)
+        wait_until(lambda: not answers(sandbox))
     finally:
         holder.kill()
-        holder.wait(END_SECONDS)
+        holder.wait(PATIENCE)
         for pipe in (holder.stdin, holder.stdout):
             if pipe is not None:
                 pipe.close()
@@ -130,16 +133,16 @@ def test_connection_is_the_lease_when_stdin_is_the_null_device() -> None:
     try:
         with hold(sandbox):
             assert answers(sandbox)
-        assert sandbox.process.wait(END_SECONDS) == 0
+        assert sandbox.process.wait(PATIENCE) == 0
     finally:
         sandbox.process.kill()
-        sandbox.process.wait(END_SECONDS)
+        sandbox.process.wait(PATIENCE)
         assert sandbox.process.stdout is not None
         sandbox.process.stdout.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_it_within_two_seconds_while_held_and_busy(number: signal.Signals) -> None:
+def test_signal_ends_it_while_held_and_busy(number: signal.Signals) -> None:
     with running() as sandbox, hold(sandbox):
         port = int(sandbox.origin.rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as talker:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -91,21 +92,30 @@ def test_older_file_gains_missing_tables_and_keeps_its_rows(tmp_path: Path) -> N
     second.db.close()
 
 
-def test_waits_for_a_file_that_another_process_writes(tmp_path: Path) -> None:
+def test_waits_for_a_file_that_another_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "sandbox.db"
     first = State.open(file)
     with ThreadPoolExecutor(1) as pool:
         first.db.execute("BEGIN IMMEDIATE")
         first.insert("users", user_id="u", created_at=0.0, data_key=b"")
 
+        writing = threading.Event()
+
+        def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+            database = connect(*args, **options)
+            database.set_trace_callback(lambda statement: writing.set() if "BEGIN" in statement else None)
+            return database
+
         def opened() -> str:
             second = State.open(file)
             with closing(second.db):
                 return second.partner_key
 
+        connect = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", traced)
         key = pool.submit(opened)
-        # By now it has read the file as it was before this write.
-        time.sleep(0.3)
+        # Now it has read the file as it was before this write, and waits.
+        assert writing.wait(PATIENCE)
         first.db.execute("COMMIT")
         assert key.result(timeout=PATIENCE) == first.partner_key
     first.db.close()

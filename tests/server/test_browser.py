@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.server.browser import MIN_INTERVAL_SECONDS, browser_command, open_page
+from tests.support.waiting import wait_until
 
 URL = "http://127.0.0.1:1/kyc/x"
 
@@ -98,10 +99,6 @@ def test_an_opener_that_can_not_be_started_is_no_failure(desktop: Path) -> None:
 
 def started(folder: Path, count: int) -> list[list[object]]:
     """What the opener noted, once it has been started so often."""
-    import time
-
-    deadline = time.monotonic() + 20
-    while len(files := sorted(folder.glob("started-*.json"))) < count:
-        assert time.monotonic() < deadline, "the opener was not started"
-        time.sleep(0.02)
+    wait_until(lambda: len(list(folder.glob("started-*.json"))) >= count)
+    files = sorted(folder.glob("started-*.json"))
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]

@@ -42,8 +42,7 @@ Bad = type("Bad", (), {{"__del__": lambda self: fail()}})
 Bad()
 
 async def leave():
-    asyncio.get_running_loop().create_task(forget())
-    await asyncio.sleep(0.01)
+    await asyncio.wait([asyncio.get_running_loop().create_task(forget())])
 
 async def forget():
     raise OSError("{CANARY}")

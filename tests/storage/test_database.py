@@ -189,7 +189,7 @@ async def test_event_loop_runs_while_another_server_holds_the_database(tmp_path:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.run, lambda db: db.execute(QUOTE, ("q1",)))
             for _ in range(5):
-                await anyio.sleep(0.01)
+                await anyio.wait_all_tasks_blocked()
                 ticks += 1
             other.execute("COMMIT")
     assert ticks == 5

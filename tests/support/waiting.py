@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 # Seconds. It bounds what hangs: it is generous because 8 other processes may be busy on the same 2 cores.
 PATIENCE = 60.0
+# Seconds. As generous as a bound can be on what must not last as long as a tool call may wait, which is 50.
+SHORTER_THAN_A_WAIT = 40.0
 _POLL_SECONDS = 0.02
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import get_args
+from typing import Any, get_args
 
 import anyio
+import httpx
 import pytest
 
 from machines_mcp.sandbox.faults import KINDS
@@ -91,9 +92,16 @@ async def test_fault_affects_the_next_call_and_is_reset(user: ReadyUser, kind: F
 
 async def test_late_response_is_waited_for(user: ReadyUser) -> None:
     await user.simulator.fault("/agreements", "delay", delay_seconds=1)
-    start = anyio.current_time()
+    (armed,) = await armed_faults(user)
+    assert (armed["kind"], armed["delaySeconds"]) == ("delay", 1)
     assert (await user.call("get_agreements"))["accepted"] is True
-    assert anyio.current_time() - start >= 1
+    assert await armed_faults(user) == []
+
+
+async def armed_faults(user: ReadyUser) -> list[dict[str, Any]]:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+        answer = await http.get(f"{user.simulator.endpoint.control_url}/faults")
+    return list(answer.json()["data"]["faults"])
 
 
 async def test_rate_limit_applies(user: ReadyUser) -> None:
