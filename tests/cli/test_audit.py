@@ -72,10 +72,10 @@ def said(result: Result) -> str:
 
 def test_the_rows_are_shown_aligned_without_columns_that_say_nothing(run: Run, folder: Path) -> None:
     assert run("show").stdout.splitlines() == [
-        "row  time (UTC)           kind      tool          class  verdict  code          by      user    cents",
-        "  1  2027-01-15 08:00:00  call      get_balances  read            ok                    user-1",
-        "  2  2027-01-15 08:00:02  decision  create_card   money  granted                dialog  user-1",
-        "  3  2027-01-15 08:00:04  outcome   create_card   money           ok                    user-2   5000",
+        "row  time (UTC)           kind      tool          class  verdict  code                 by      user    cents",
+        "  1  2027-01-15 08:00:00  call      get_balances  read            ok                           user-1",
+        "  2  2027-01-15 08:00:02  decision  create_card   money  granted                       dialog  user-1",
+        "  3  2027-01-15 08:00:04  outcome   create_card   money           ok                           user-2   5000",
         "  4  2027-01-15 08:00:06  alarm                                   output_filter.exact",
     ]
 
