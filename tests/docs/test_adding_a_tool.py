@@ -9,9 +9,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from machines_mcp.partner.errors import NotFound
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.protocol.errors import Code
+from machines_mcp.protocol.schema import input_schema, output_schema
+from machines_mcp.protocol.tool import Tool
+from machines_mcp.tools.error_mapping import map_error
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "adding-a-tool.md").read_text(encoding="utf-8")
@@ -82,6 +89,7 @@ def test_the_page_has_its_steps_and_each_block_has_a_place() -> None:
 
 
 @pytest.mark.check
+@pytest.mark.check
 def test_each_block_fits_the_code_and_the_linter(copy: Path) -> None:
     follow(copy)
     changed = [text.splitlines()[0].removeprefix("# ") for text in blocks("python")]
@@ -90,6 +98,25 @@ def test_each_block_fits_the_code_and_the_linter(copy: Path) -> None:
         ruff = Path(sys.executable).with_name("ruff")
         done = subprocess.run([ruff, *command, *changed], cwd=copy, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tool_on_the_page_fits_the_interfaces_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("unlock_card")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # pydantic looks its annotations up there
+    exec(compile(blocks("python")[0], "unlock_card.py", "exec"), vars(module))  # noqa: S102
+    tool: Tool = module.unlock_card
+    assert (
+        tool.classify(tool.input_model.model_validate({"user_id": "user-1", "card_id": "card-0001"}))
+        is ActionClass.MONEY
+    )
+    assert tool.approval_details is not None
+    assert tool.reconcile is not None
+    schema = input_schema(tool, pinned=False, asks=True)
+    assert schema["properties"].keys() == {"user_id", "card_id", "approval_id"}
+    assert output_schema(tool)["properties"].keys() == {"card_id", "status", "environment", "next_steps"}
+    error = map_error(NotFound(), tool)
+    assert error is not None
+    assert error.code is Code.NOT_FOUND
 
 
 @pytest.mark.check

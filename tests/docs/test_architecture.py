@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.docs.pages import ROOT, said_by
+from tests.docs.pages import ROOT, generator
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "machines_mcp"
@@ -22,16 +22,16 @@ def sequence() -> str:
 
 def floors() -> dict[str, int]:
     """The layer of each folder, counted from the top."""
-    layers: list[list[str]] = said_by("architecture_page", "p.layer_list()")
+    layers: list[list[str]] = generator("architecture_page").layer_list()
     return {name: number for number, names in enumerate(layers) for name in names}
 
 
 def test_the_generated_blocks_are_current() -> None:
-    assert said_by("architecture_page", "p.page()") == PAGE, "run `make docs`"
+    assert generator("architecture_page").page() == PAGE, "run `make docs`"
 
 
 def test_the_picture_of_the_layers_shows_every_layer_of_the_import_rules() -> None:
-    layers: list[list[str]] = said_by("architecture_page", "p.layer_list()")
+    layers: list[list[str]] = generator("architecture_page").layer_list()
     (picture,) = re.findall(r"```mermaid\n(flowchart TB\n.*?)```", PAGE, re.DOTALL)
     drawn = re.findall(r'subgraph layer\d+\[" "\]\n(.*?)    end\n', picture, re.DOTALL)
     assert [re.findall(r'\["([\w/]+)"\]', part) for part in drawn] == [
@@ -80,4 +80,4 @@ def test_the_map_for_agents_has_the_layers_of_the_import_rules_in_sixty_lines() 
     text = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 60
     listed = [line.split(" | ") for line in re.findall(r"^    ([\w |]+)$", text, re.MULTILINE)]
-    assert listed == said_by("architecture_page", "p.layer_list()")
+    assert listed == generator("architecture_page").layer_list()

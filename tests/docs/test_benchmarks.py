@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.docs.pages import ROOT, said_by
+from tests.docs.pages import ROOT, generator
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 # Both servers in every quantity; the second has no call.
@@ -15,15 +15,13 @@ SERVERS = {
 
 
 def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
-    assert said_by("benchmarks_page", "p.page()") == PAGE.read_text(encoding="utf-8"), "run `make docs`"
+    assert generator("benchmarks_page").page() == PAGE.read_text(encoding="utf-8"), "run `make docs`"
 
 
 def test_a_run_of_peers_is_shown_with_its_command_and_how_busy_the_machine_was() -> None:
     figures = {"protocol": "2025-11-25", "runs": 3, "load": 7.25, "servers": SERVERS}
     run = {"command": "the command", "where": "a machine", "figures": figures}
-    head, _, titles, _, ours, theirs, _, picture = said_by(
-        "benchmarks_page", f"p.peers({ {'peers': run}!r})"
-    ).splitlines()
+    head, _, titles, _, ours, theirs, _, picture = generator("benchmarks_page").peers({"peers": run}).splitlines()
     assert head.startswith("`the command` on a machine; protocol 2025-11-25; 3 rounds; load average 7.2")
     assert titles.startswith("| server | tools | start to the first response, ms |")
     assert ours.startswith("| ours | 24 | 800 | — | 0.50 |")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.record import keep, kept
-from tests.docs.pages import ROOT, said_by
+from tests.docs.pages import ROOT, generator
 
 PAGE = ROOT / "docs" / "reliability.md"
 _MADE = re.compile(r"<!-- (\w+): made by `make docs` -->\n.*?<!-- /\1 -->", re.DOTALL)
@@ -16,7 +16,7 @@ _FIGURE = re.compile(r"\b(?:\d[\d,.]*|no|zero)\s+(?:\w+\s+)?(?:kills?|runs?|seed
 
 
 def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
-    assert said_by("reliability_page", "p.page()") == PAGE.read_text(encoding="utf-8"), "run `make docs`"
+    assert generator("reliability_page").page() == PAGE.read_text(encoding="utf-8"), "run `make docs`"
 
 
 def test_no_figure_stands_beside_the_tables() -> None:
@@ -31,7 +31,7 @@ def test_a_zero_has_its_tries_beside_it_and_anything_else_stands_out(count: int,
     figures = dict.fromkeys(("lost", "doubled", "denied", "wrong", "unsettled", "leaked", "wishes", "crossed"), 1)
     figures |= {"kills": 3000, "lost": count, "manual": 2, "drained": 4, "unsettled": 0}
     run = {"command": "c", "where": "w", "figures": figures}
-    row = said_by("reliability_page", f"p.crashes({ {'crashes': run}!r})").splitlines()[2]
+    row = generator("reliability_page").crashes({"crashes": run}).splitlines()[2]
     assert row.split(" | ")[:5] == ["| any moment", "3,000", "1", "1", shown]
 
 
@@ -44,7 +44,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row_and_others_are_rows_of
     runs = {name: {"command": name, "where": "w", "figures": each} for name, each in zip(names, figures, strict=True)}
     rows = [
         [cell.strip() for cell in row.split("|")[1:-1]]
-        for row in said_by("reliability_page", f"p.crashes({runs!r})").splitlines()[2:4]
+        for row in generator("reliability_page").crashes(runs).splitlines()[2:4]
     ]
     assert [row[:4] + row[-1:] for row in rows] == [
         ["any moment", "3,000", "5", "7", "2"],
