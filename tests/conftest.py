@@ -8,9 +8,14 @@ from collections.abc import Generator, Iterator
 
 import pytest
 import sniffio
+from hypothesis import HealthCheck, settings
 
 from tests.sandbox.running import Sandbox, in_thread
 from tests.support.partition import begin_watch, divide, fail_if_it_started_one, watch_processes
+
+# On a busy machine an example may take any time.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
