@@ -20,6 +20,7 @@ import pytest
 from machines_mcp.partner import CardLimit, EncryptedField
 from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
+from machines_mcp.redaction import scrypt
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from machines_mcp.testing import decide
@@ -184,7 +185,11 @@ async def lost_request(state_dir: Path, sandbox: InProcessSandbox) -> str:
     return made.card_id
 
 
-async def test_the_passphrase_and_the_audit_log_hold(state_dir: Path, sandbox: InProcessSandbox) -> None:
+async def test_the_passphrase_and_the_audit_log_hold(
+    state_dir: Path, sandbox: InProcessSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The previous version stored the passphrase at full cost.
+    monkeypatch.setattr("machines_mcp.permissions.passphrase._N", scrypt.N)
     store = Store(state_dir / "embedded")
     guard = build_guard(store, default_policy("embedded", read_only=False))
     assert await guard.passphrase.check(Secret(PASSPHRASE), "terminal") == "right"
