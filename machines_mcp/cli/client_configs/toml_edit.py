@@ -1,4 +1,4 @@
-"""Add, replace or remove one table in TOML with tomlkit, which keeps the comments and the order of the rest."""
+"""Add, replace or remove one table in TOML with tomlkit, which keeps the comments of the rest."""
 
 from __future__ import annotations
 
