@@ -39,7 +39,14 @@ def test_operations_take_effect_once_over_five_kills() -> None:
     assert report.verdict.states["done"] > 10
 
 
-@pytest.mark.check
+def test_operations_take_effect_once_over_forty_kills() -> None:
+    report = _run(Campaign(40, SEED))
+    assert report.faults == []
+    assert report.kill_counts.kills == 40
+    _assert_enough_activity(report)
+
+
+@pytest.mark.long
 def test_operations_take_effect_once_over_a_hundred_kills() -> None:
     report = _run(Campaign(100, SEED))
     assert report.faults == []
@@ -49,14 +56,13 @@ def test_operations_take_effect_once_over_a_hundred_kills() -> None:
     _assert_enough_activity(report)
 
 
-@pytest.mark.check
-def test_operations_take_effect_once_without_idempotency_keys() -> None:
-    report = _run(Campaign(40, SEED, keys=False))
+@pytest.mark.parametrize("kills", [24, pytest.param(100, marks=pytest.mark.long)])
+def test_operations_take_effect_once_without_idempotency_keys(kills: int) -> None:
+    report = _run(Campaign(kills, SEED, keys=False))
     assert report.faults == []
     _assert_enough_activity(report)
 
 
-@pytest.mark.check
 @pytest.mark.parametrize("naive", [False, True], ids=["repeated by id", "called anew"])
 def test_operations_are_doubled_without_the_journal(naive: bool) -> None:
     report = _run(Campaign(24, SEED, keys=False, journal=False, naive=naive))

@@ -198,7 +198,11 @@ QUICK = {
 
 
 @pytest.mark.parametrize("honours", [True, False], ids=["keys honoured", "keys ignored"])
-@pytest.mark.parametrize("runs", [15, pytest.param(1000, marks=pytest.mark.check)], ids=["a few", "a thousand"])
+@pytest.mark.parametrize(
+    "runs",
+    [15, pytest.param(150, marks=pytest.mark.check), pytest.param(1000, marks=pytest.mark.long)],
+    ids=["a few", "some", "a thousand"],
+)
 async def test_random_faults_never_double_a_card(runs: int, honours: bool) -> None:
     for seed in range(runs):
         # One client per seed, because its retry budget covers all its requests.

@@ -159,8 +159,8 @@ async def judge(served: RunningServer, customer: Customer, said: set[str]) -> No
 
 @pytest.mark.parametrize(
     ("lives", "ways"),
-    [(1, QUICK[1:]), pytest.param(10, tuple(WAYS), marks=pytest.mark.check)],
-    ids=["one", "ten of each way"],
+    [(1, QUICK[1:]), (2, tuple(WAYS)), pytest.param(10, tuple(WAYS), marks=pytest.mark.long)],
+    ids=["one", "two of each way", "ten of each way"],
 )
 async def test_server_exits_in_time_with_its_processes_and_consistent_data(
     tmp_path: Path, left: Household, lives: int, ways: tuple[str, ...]

@@ -77,7 +77,7 @@ def test_no_card_data_is_left_in_memory_after_some_reveals() -> None:
     _assert_nothing_left(_reveal(6), 6)
 
 
-@pytest.mark.check
+@pytest.mark.long
 def test_no_card_data_is_left_in_memory_after_two_hundred_reveals() -> None:
     _assert_nothing_left(_reveal(200), 200)
 

@@ -18,7 +18,7 @@ def test_planted_bug_is_found_quickly(name: str) -> None:
         run(3_000, SOON[name])
 
 
-@pytest.mark.check
+@pytest.mark.long
 @pytest.mark.parametrize("name", PLANTS)
 def test_planted_bug_is_found_from_any_seed(name: str) -> None:
     with planted(name), pytest.raises(InvariantViolated):
