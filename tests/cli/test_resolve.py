@@ -37,11 +37,11 @@ from machines_mcp.storage.journal import CallContext, Journal, call_context
 from machines_mcp.storage.withdrawals import Destination, Withdrawals
 from tests.support.in_process import used_by_all
 from tests.support.waiting import PATIENCE
-from tests.tools.interrupted import lose, settles_soon, unresolved_call
+from tests.tools.interrupted import lose_response, short_reconciliation_wait, unresolved_call
 from tests.tools.simulated import Caller, caller
-from tests.tools.test_reconcile_cards import cards, made_elsewhere
+from tests.tools.test_reconcile_cards import cards, create_foreign_card
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(settles_soon.__name__)]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 
 PASSPHRASE = "correct horse battery"
 ADDRESS = "0x" + "ab" * 20
@@ -337,9 +337,9 @@ async def two_cards(folder: Path) -> AsyncIterator[tuple[Caller, str, dict[str, 
     card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
     async with caller(folder) as c:
         await c.approved()
-        await lose(c, "/cards", done=True)
+        await lose_response(c, "/cards", done=True)
         approval = await unresolved_call(c, "create_card", **card)
-        await made_elsewhere(c, 700)
+        await create_foreign_card(c, 700)
         assert "doctor --resolve" in (await c.call("create_card", **card, approval_id=approval))["message"]
         with used_by_all(c.sandbox):
             yield c, approval, card
@@ -378,7 +378,7 @@ async def test_a_card_that_was_not_made_is_made_on_the_same_approval(tmp_path: P
 async def test_what_machines_can_tell_is_not_asked_of_a_person(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
-        await lose(c, "/cards", done=True)
+        await lose_response(c, "/cards", done=True)
         approval = await unresolved_call(c, "create_card", label="Groceries")
         person = Person([])
         with used_by_all(c.sandbox):

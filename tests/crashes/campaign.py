@@ -100,14 +100,14 @@ class Report:
         kill_counts, rate = self.kill_counts, 60 * self.kill_counts.kills / max(self.seconds, 0.001)
         how = f" ({self.options})" if self.options else ""
         yield f"seed {self.seed}{how}: {kill_counts.kills} kills in {self.seconds:.0f} s, {rate:.0f} a minute"
-        yield f"  {self.folders} state folders, {self.calls} calls, {kill_counts.under_way} of them under way at a kill"
-        yield f"  at a kill {kill_counts.executing} approvals had no outcome, {kill_counts.pending} requests no answer"
-        yield f"  {self.crossed} operations lost {self.cut} answers; all resolved in {self.drained:.1f} s"
+        yield f"  {self.folders} state folders, {self.calls} calls, {kill_counts.under_way} in flight at a kill"
+        yield f"  at a kill {kill_counts.executing} approvals had no outcome, {kill_counts.pending} requests none"
+        yield f"  {self.crossed} operations lost {self.cut} responses; all resolved in {self.drained:.1f} s"
         for line in verdict_lines(self.verdict):
             yield f"  {line}"
         sizes = ", ".join(f"{name} {size:,}" for name, size in sorted(self.findings.bytes.items()))
         yield f"  {len(self.findings.leaks)} leaked of {self.findings.secrets} secrets, in bytes: {sizes}"
-        yield f"  {len(self.findings.unsettled)} unsettled, {self.findings.manual} for a person"
+        yield f"  {len(self.findings.unsettled)} unresolved, {self.findings.manual} for a person"
         yield from _table("kills by the last failpoint passed", kill_counts.phases)
         yield from _table("of those, at their planned failpoint", kill_counts.at_points)
         yield from _table("how requests ended", self.findings.ways)

@@ -82,7 +82,7 @@ def _count(kind: str, operations: list[Operation], there: Marks, verdict: Verdic
         perhaps = sum(operation.state in ("manual", "open") for operation in group)
         found = there[key]
         if found < done:
-            verdict.lost.append(f"{done} {kind} done, {found} there: {_names(group)}")
+            verdict.lost.append(f"{done} {kind} completed, {found} upstream: {_names(group)}")
         if found > len(group):
             # Count only the objects beyond one per operation.
             verdict.doubled += [f"{found} {kind} for {len(group)}: {_names(group)}"] * (found - len(group))
@@ -100,9 +100,9 @@ def _references(operations: list[Operation], facts: Facts, verdict: Verdict) -> 
         card, deposit = facts.cards.get(operation.reference), facts.deposits.get(operation.reference)
         owner = (card.user, card.mark) if card is not None else deposit
         if owner is None:
-            verdict.lost.append(f"{_name(operation)} is not there")
+            verdict.lost.append(f"{_name(operation)} is missing upstream")
         elif owner != (operation.user, operation.mark):
-            verdict.wrong.append(f"{_name(operation)} was given what belongs to {owner}")
+            verdict.wrong.append(f"{_name(operation)} was given an object of {owner}")
     for reference, times in named.items():
         if times > 1:
             verdict.lost.append(f"{reference} was given for {times} operations")
@@ -120,7 +120,7 @@ def _money(operations: list[Operation], facts: Facts, verdict: Verdict) -> None:
         if operation.kind == "withdrawal" and (operation.state in ("manual", "open") or operation.code == "pending")
     )
     if not least <= out <= least + perhaps:
-        verdict.wrong.append(f"{out} cents are signed for, of {least} that were done and {perhaps} that may be")
+        verdict.wrong.append(f"{out} cents are signed, {least} completed and {perhaps} unknown")
 
 
 def _once_for_all(operations: list[Operation], facts: Facts, verdict: Verdict) -> None:

@@ -101,7 +101,7 @@ class KillCounts:
     def note(self, server: ServerProcess, meant_for: str | None) -> None:
         """Count a server that has ended."""
         if not server.killed_by_us and meant_for is None:
-            self.unexpected.append(f"server {server.pid} ended by itself after {server.answers} answers")
+            self.unexpected.append(f"server {server.pid} exited by itself after {server.answers} responses")
         self.kills += 1
         self.under_way += server.unanswered
         self.at_points.update([meant_for] if meant_for is not None and not server.killed_by_us else [])

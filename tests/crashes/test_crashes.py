@@ -63,7 +63,7 @@ def test_operations_take_effect_once_without_idempotency_keys(kills: int) -> Non
     _assert_enough_activity(report)
 
 
-@pytest.mark.parametrize("naive", [False, True], ids=["repeated by id", "called anew"])
+@pytest.mark.parametrize("naive", [False, True], ids=["repeated by id", "started over"])
 def test_operations_are_doubled_without_the_journal(naive: bool) -> None:
     report = _run(Campaign(24, SEED, keys=False, journal=False, naive=naive))
     assert report.verdict.doubled, "the crash loop must detect doubled operations"

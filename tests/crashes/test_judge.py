@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("fcntl", reason="what it judges is forked")
+pytest.importorskip("fcntl", reason="servers are forked")
 
 from tests.crashes.judge import judge
 from tests.crashes.operations import WEIGHTS, Customer, Kind, Operation, State
@@ -29,14 +29,14 @@ class World:
 
     def _perform(self, operation: Operation) -> None:
         self.operations.append(operation)
-        self.do(operation)
+        self.apply(operation)
         operation.settle("done", "ready" if operation.kind == "withdrawal" else "ok", self.reference(operation))
         self.customer.learn(operation)
 
     def reference(self, operation: Operation) -> str:
         return f"{operation.kind}-{operation.number}" if operation.kind in ("card", "deposit", "withdrawal") else ""
 
-    def do(self, operation: Operation, times: str = "") -> None:
+    def apply(self, operation: Operation, times: str = "") -> None:
         """Apply the operation upstream."""
         facts, user, name = self.facts, operation.user, self.reference(operation) + times
         card = facts.cards.get(operation.card.card_id) if operation.card is not None else None
@@ -59,7 +59,7 @@ class World:
                 raised = operation.mark if kind == "limit" else card.raised
                 facts.cards[operation.card.card_id] = replace(card, status=status, raised=raised)
 
-    def undo(self, operation: Operation) -> None:
+    def revert(self, operation: Operation) -> None:
         """Remove the operation's effect upstream."""
         match operation.kind:
             case "kyc":
@@ -95,7 +95,7 @@ def test_operations_done_once_are_no_violation(world: World) -> None:
 
 @pytest.mark.parametrize("kind", ["card", "deposit", "withdrawal", "kyc", "agreements"])
 def test_missing_effect_of_a_completed_operation_is_lost(world: World, kind: Kind) -> None:
-    world.undo(world.last(kind))
+    world.revert(world.last(kind))
     assert judge(world.operations, world.facts).lost
 
 
@@ -103,7 +103,7 @@ def test_missing_effect_of_a_completed_operation_is_lost(world: World, kind: Kin
 @pytest.mark.parametrize("kind", ["card", "deposit", "withdrawal"])
 def test_repeated_effect_is_doubled_whatever_was_reported(world: World, kind: Kind, state: State) -> None:
     operation = world.last(kind)
-    world.do(operation, "-again")
+    world.apply(operation, "-again")
     operation.settle(state, "" if state != "done" else operation.code, operation.reference)
     assert len(judge(world.operations, world.facts).doubled) == 1
 
@@ -122,7 +122,7 @@ def test_operation_left_to_a_person_may_have_an_effect_or_none(world: World, kin
     operation = world.last(kind)
     operation.settle("manual", "outcome.unknown")
     if not there:
-        world.undo(operation)
+        world.revert(operation)
     assert judge(world.operations, world.facts).faults == []
 
 
@@ -153,7 +153,7 @@ def test_unreported_withdrawal_is_found(world: World) -> None:
     world.last("withdrawal").settle("done", "pending", "w")
     assert judge(world.operations, world.facts).faults == []
     world.facts.signed["user-1", 12_345] = 1
-    assert any("signed for" in fault for fault in judge(world.operations, world.facts).wrong)
+    assert any("are signed" in fault for fault in judge(world.operations, world.facts).wrong)
 
 
 CHANGES: list[tuple[str, Callable[[CardSeen], CardSeen]]] = [

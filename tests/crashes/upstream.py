@@ -74,7 +74,7 @@ class Upstream:
             finally:
                 writer.close()
         if status not in (200, 404):
-            raise AssertionError(f"the control said {status} to {path}")
+            raise AssertionError(f"the control API returned {status} for {path}")
         return status == 200
 
     def facts(self, users: set[str]) -> Facts:

@@ -83,14 +83,14 @@ class Workload:
                 self.operations.append(operation)
                 await self._pursue(server, operation)
 
-    def _may(self, kind: Kind) -> bool:
+    def _is_allowed(self, kind: Kind) -> bool:
         return kind not in _MOST or self._begun[kind] < _MOST[kind]
 
     def _allowed(self) -> Mapping[Kind, int]:
-        return {kind: share for kind, share in self._weights.items() if self._may(kind)}
+        return {kind: share for kind, share in self._weights.items() if self._is_allowed(kind)}
 
     async def _take_up(self, server: ServerProcess, operation: Operation) -> None:
-        if self._may(operation.kind):
+        if self._is_allowed(operation.kind):
             self._aside.remove(operation)
             await self._pursue(server, operation)
 

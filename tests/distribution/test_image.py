@@ -24,13 +24,13 @@ BUILD, IMAGE = stages(DOCKERFILE)
 STEP_SECONDS = 300
 
 
-def _of(stage: list[Instruction], word: str) -> list[Instruction]:
+def _instructions(stage: list[Instruction], word: str) -> list[Instruction]:
     return [step for step in stage if step.word == word]
 
 
 def _copies() -> list[str]:
     """Return what is copied out of the build context."""
-    return [source for step in _of(BUILD, "COPY") for source in step.words[:-1]]
+    return [source for step in _instructions(BUILD, "COPY") for source in step.words[:-1]]
 
 
 @pytest.mark.parametrize("source", _copies())
@@ -47,20 +47,20 @@ def test_other_files_are_not_in_the_context(path: str) -> None:
 
 
 def test_every_install_is_hashed_or_offline() -> None:
-    installs = [step.rest for step in _of(BUILD, "RUN") if "pip install" in step.rest]
+    installs = [step.rest for step in _instructions(BUILD, "RUN") if "pip install" in step.rest]
     assert len(installs) == 2
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
     assert not re.search(r"://|index-url|trusted-host", DOCKERFILE)
 
 
 def test_image_runs_as_an_unprivileged_user_with_its_own_folder() -> None:
-    (user,) = _of(IMAGE, "USER")
-    (made,) = _of(IMAGE, "RUN")
+    (user,) = _instructions(IMAGE, "USER")
+    (made,) = _instructions(IMAGE, "RUN")
     assert user.words == ["machines"]
     assert "--uid 10001" in made.rest
     assert "install -d -o machines -g machines -m 0700 /state" in made.rest
-    (volume,) = _of(IMAGE, "VOLUME")
-    (settings,) = _of(IMAGE, "ENV")
+    (volume,) = _instructions(IMAGE, "VOLUME")
+    (settings,) = _instructions(IMAGE, "ENV")
     assert volume.words == ["/state"]
     assert "MACHINES_STATE_DIR=/state" in settings.words
     # The user is set after the last step that needs root and before any command that runs.
@@ -69,14 +69,14 @@ def test_image_runs_as_an_unprivileged_user_with_its_own_folder() -> None:
 
 
 def test_server_receives_signals_directly_and_callers_arguments() -> None:
-    (entry,) = _of(IMAGE, "ENTRYPOINT")
+    (entry,) = _instructions(IMAGE, "ENTRYPOINT")
     assert entry.rest.startswith("[")
     assert entry.words == ["machines-mcp"]
-    assert not _of(IMAGE, "CMD")
+    assert not _instructions(IMAGE, "CMD")
 
 
 def test_both_stages_use_one_supported_python() -> None:
-    (build,), (image,) = _of(BUILD, "FROM"), _of(IMAGE, "FROM")
+    (build,), (image,) = _instructions(BUILD, "FROM"), _instructions(IMAGE, "FROM")
     assert build.words[0] == image.words[0]
     version = re.fullmatch(r"python:3\.(\d+)-slim", image.words[0])
     assert version
@@ -85,7 +85,7 @@ def test_both_stages_use_one_supported_python() -> None:
     )
 
 
-def _built(folder: Path) -> Path:
+def _run_build_stage(folder: Path) -> Path:
     """Run the build stage with `folder` as the root of the file system, and return its /app."""
     place: Path = folder
     for step in BUILD:
@@ -120,11 +120,11 @@ def _run(line: str, folder: Path) -> None:
 
 
 @pytest.mark.check
-@pytest.mark.skipif(sys.platform == "win32", reason="the steps are a POSIX shell's")
+@pytest.mark.skipif(sys.platform == "win32", reason="the build steps need a POSIX shell")
 def test_build_stage_makes_a_server_that_runs_without_the_checkout(tmp_path: Path) -> None:
-    app = _built(tmp_path)
+    app = _run_build_stage(tmp_path)
     shutil.rmtree(tmp_path / "src")
-    (entry,) = _of(IMAGE, "ENTRYPOINT")
+    (entry,) = _instructions(IMAGE, "ENTRYPOINT")
     state, home = tmp_path / "state", tmp_path / "home"
     state.mkdir(mode=0o700)
     home.mkdir()

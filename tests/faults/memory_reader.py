@@ -23,7 +23,7 @@ def peak_bytes() -> int:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise OSError("this system does not say")
+    raise OSError("the peak memory is unavailable on this system")
 
 
 async def main(base_url: str, key: str, reads: int) -> None:

@@ -19,22 +19,22 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass
-class Household:
+class ProcessTree:
     """All processes that this process started and that are not in `before`, including orphans."""
 
     before: frozenset[int]
 
-    def living(self, word: str = "") -> list[str]:
+    def running(self, word: str = "") -> list[str]:
         """Return the command lines of running processes that contain this word."""
         processes = psutil.Process().children(recursive=True)
         lines = [_command(process) for process in processes if process.pid not in self.before]
         return [line for line in lines if line is not None and (not word or word in line.split())]
 
-    async def empty_within(self, seconds: float, word: str = "") -> list[str]:
-        """Return the processes left after so many seconds. Returns as soon as there are none."""
+    async def left_after(self, seconds: float, word: str = "") -> list[str]:
+        """Return the processes left after this many seconds, or earlier once there are none."""
         with suppress(TimeoutError):
-            await eventually(lambda: not self.living(word), seconds)
-        return self.living(word)
+            await eventually(lambda: not self.running(word), seconds)
+        return self.running(word)
 
     def kill(self) -> None:
         """Kill all of them."""
@@ -45,11 +45,11 @@ class Household:
 
 
 @contextmanager
-def household() -> Iterator[Household]:
+def process_tree() -> Iterator[ProcessTree]:
     """Adopt orphaned descendants, instead of the system's first process."""
     assert sys.platform == "linux"
     _set_subreaper(1)
-    found = Household(frozenset(process.pid for process in psutil.Process().children(recursive=True)))
+    found = ProcessTree(frozenset(process.pid for process in psutil.Process().children(recursive=True)))
     try:
         yield found
     finally:

@@ -45,7 +45,7 @@ async def ready(client: PartnerClient) -> PartnerClient:
     return client
 
 
-def hurry(client: PartnerClient, answer: Answer) -> None:
+def set_deadline(client: PartnerClient, answer: Answer) -> None:
     """Set a short deadline if the fault will use all of it, and a long one otherwise."""
     if answer in fault_responses.SLOW.values():
         client.cards._transport._deadline = DEADLINE
@@ -75,7 +75,7 @@ def kind_of(answer: Answer) -> type[errors.PartnerError]:
 @each(UNKNOWN_OUTCOME)
 async def test_read_ends_with_the_error_of_its_fault(api: Upstream, ready: PartnerClient, answer: Answer) -> None:
     api.on("GET", "/cards", answer)
-    hurry(ready, answer)
+    set_deadline(ready, answer)
     error = await failure(ready.cards.list(USER))
     assert type(error) is kind_of(answer)
     assert error.outcome_known
@@ -88,8 +88,8 @@ async def test_mutation_with_unknown_outcome_is_reported_and_exists_once(
 ) -> None:
     held = CardUpstream(api)
     api.on("POST", "/cards", held.creating(answer), held.creating())
-    hurry(ready, answer)
-    error = await failure(ready.cards.create(USER, idempotency_key="intent-0001"))
+    set_deadline(ready, answer)
+    error = await failure(ready.cards.create(USER, idempotency_key="request-0001"))
     assert type(error) is kind_of(answer)
     assert not error.outcome_known
     assert not error.retryable
@@ -100,7 +100,7 @@ async def test_mutation_with_unknown_outcome_is_reported_and_exists_once(
 async def test_rejected_mutation_has_no_effect(api: Upstream, ready: PartnerClient, answer: Answer) -> None:
     held = CardUpstream(api)
     api.on("POST", "/cards", *[answer] * retries.ATTEMPTS, held.creating())
-    error = await failure(ready.cards.create(USER, idempotency_key="intent-0001"))
+    error = await failure(ready.cards.create(USER, idempotency_key="request-0001"))
     assert error.outcome_known
     assert held.cards == []
 
@@ -111,7 +111,7 @@ async def test_mutation_turned_away_a_few_times_exists_once(
 ) -> None:
     held = CardUpstream(api)
     api.on("POST", "/cards", *[answer] * (retries.ATTEMPTS - 1), held.creating())
-    assert (await ready.cards.create(USER, idempotency_key="intent-0001")).card_id == held.cards[0]
+    assert (await ready.cards.create(USER, idempotency_key="request-0001")).card_id == held.cards[0]
     assert len(held.cards) == 1
 
 
@@ -214,7 +214,7 @@ async def test_random_faults_never_double_a_card(runs: int, honours: bool) -> No
                 before = len(held.cards)
                 api.on("POST", "/cards", *script, held.creating())
                 with anyio.fail_after(PATIENCE * 3):
-                    error = await retry_while_retryable(client, f"intent-{number:04}")
+                    error = await retry_while_retryable(client, f"request-{number:04}")
                 made = len(held.cards) - before
                 assert made <= 1, f"seed {seed}: {made} cards of one request"
                 if error is None:

@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a system that tells a program's peak"),
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak memory of a process"),
 ]
 
 MEGABYTE = 1024 * 1024

@@ -20,14 +20,14 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.faults.processes import Household, household, is_whole, rows
+from tests.faults.processes import ProcessTree, is_whole, process_tree, rows
 from tests.faults.running_server import RunningServer, running_server
 from tests.protocol.process import SERVER
 from tests.support.waiting import SHORTER_THAN_A_WAIT, eventually
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(sys.platform != "linux", reason="only there this process is given what its children leave"),
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans"),
 ]
 
 LIMIT = {"limit_frequency": "per30DayPeriod"}
@@ -80,8 +80,8 @@ def in_full(quick: tuple[str, ...]) -> list[Any]:
 
 
 @pytest.fixture
-def left() -> Iterator[Household]:
-    with household() as found:
+def left() -> Iterator[ProcessTree]:
+    with process_tree() as found:
         yield found
 
 
@@ -109,25 +109,25 @@ async def prepare_customer(served: RunningServer) -> Customer:
     return Customer(user_id, card["card_id"], deposit["deposit_id"])
 
 
-async def ended(way: str, served: RunningServer, left: Household, numbers: list[str]) -> None:
+async def ended(way: str, served: RunningServer, left: ProcessTree, numbers: list[str]) -> None:
     """Stop the server this way. It must exit sooner than its calls would, and its processes right after."""
     await WAYS[way](served, numbers)
-    assert await left.empty_within(SHORTER_THAN_A_WAIT, "serve") == []
-    assert await left.empty_within(SHORTER_THAN_A_WAIT) == []
+    assert await left.left_after(SHORTER_THAN_A_WAIT, "serve") == []
+    assert await left.left_after(SHORTER_THAN_A_WAIT) == []
 
 
 def started(way: str, folder: Path, state: Path) -> AbstractAsyncContextManager[RunningServer]:
     return running_server(folder, state, command=PARENT if WAYS[way] is kill else SERVER)
 
 
-async def last_words(served: RunningServer, numbers: list[str]) -> dict[str, dict[str, Any]]:
+async def final_responses(served: RunningServer, numbers: list[str]) -> dict[str, dict[str, Any]]:
     """Collect its last responses."""
     with suppress(anyio.EndOfStream):
         await served.wait_for(numbers)
     return {number: served.answers[number] for number in numbers if number in served.answers}
 
 
-async def run(way: str, folder: Path, state: Path, customer: Customer, left: Household, pause: float) -> set[str]:
+async def run(way: str, folder: Path, state: Path, customer: Customer, left: ProcessTree, pause: float) -> set[str]:
     """Run a server that ends amid its work. Return the cards it confirmed."""
     await anyio.Path(folder).mkdir(mode=0o700)
     async with started(way, folder, state) as served:
@@ -139,7 +139,7 @@ async def run(way: str, folder: Path, state: Path, customer: Customer, left: Hou
             await ended(way, served, left, numbers)
         except AssertionError as error:
             raise AssertionError(f"{way} after {pause:.3f} s") from error
-        answers = (await last_words(served, numbers)).values()
+        answers = (await final_responses(served, numbers)).values()
     assert is_whole(state)
     return {answer["card_id"] for answer in answers if answer.get("limit_amount_cents", 0) >= 1000}
 
@@ -163,7 +163,7 @@ async def judge(served: RunningServer, customer: Customer, said: set[str]) -> No
     ids=["one", "two of each way", "ten of each way"],
 )
 async def test_server_exits_in_time_with_its_processes_and_consistent_data(
-    tmp_path: Path, left: Household, lives: int, ways: tuple[str, ...]
+    tmp_path: Path, left: ProcessTree, lives: int, ways: tuple[str, ...]
 ) -> None:
     choice, state = random.Random(lives), tmp_path / "state"  # noqa: S311
     async with running_server(tmp_path, state) as served:
@@ -178,7 +178,7 @@ async def test_server_exits_in_time_with_its_processes_and_consistent_data(
 
 
 @pytest.mark.parametrize("way", in_full(QUICK))
-async def test_server_can_be_stopped_before_it_is_ready(tmp_path: Path, left: Household, way: str) -> None:
+async def test_server_can_be_stopped_before_it_is_ready(tmp_path: Path, left: ProcessTree, way: str) -> None:
     async with started(way, tmp_path, tmp_path / "state") as served:
         await anyio.sleep(0.4 * random.random())  # noqa: S311
         await ended(way, served, left, [])
@@ -191,7 +191,7 @@ async def pending(state: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("way", in_full(QUICK[:1]))
-async def test_sent_mutation_is_waited_for_and_journaled(tmp_path: Path, left: Household, way: str) -> None:
+async def test_sent_mutation_is_waited_for_and_journaled(tmp_path: Path, left: ProcessTree, way: str) -> None:
     state = tmp_path / "state"
     async with started(way, tmp_path, state) as served:
         customer = await prepare_customer(served)
@@ -203,18 +203,18 @@ async def test_sent_mutation_is_waited_for_and_journaled(tmp_path: Path, left: H
     ((became, reference),) = rows(state, "SELECT state, reference FROM mutations WHERE id = ?", entry)
     assert became == "done"
     async with running_server(tmp_path, state) as served:
-        assert reference in {card["cardId"] for card in await held_by(served, customer)}
-        assert len(await held_by(served, customer)) == 2
+        assert reference in {card["cardId"] for card in await upstream_cards(served, customer)}
+        assert len(await upstream_cards(served, customer)) == 2
 
 
-async def held_by(served: RunningServer, customer: Customer) -> list[dict[str, Any]]:
+async def upstream_cards(served: RunningServer, customer: Customer) -> list[dict[str, Any]]:
     await served.call("list_cards", user_id=customer.user_id)
     return await served.upstream_state(customer.user_id)
 
 
 @pytest.mark.check
 @pytest.mark.parametrize("way", WAYS)
-async def test_unanswered_mutation_does_not_delay_the_exit_forever(tmp_path: Path, left: Household, way: str) -> None:
+async def test_unanswered_mutation_does_not_delay_the_exit_forever(tmp_path: Path, left: ProcessTree, way: str) -> None:
     state = tmp_path / "state"
     async with started(way, tmp_path, state) as served:
         customer = await prepare_customer(served)
@@ -227,9 +227,9 @@ async def test_unanswered_mutation_does_not_delay_the_exit_forever(tmp_path: Pat
     assert became in ("pending", "unknown")
 
 
-async def test_leftover_process_is_detected(left: Household) -> None:
+async def test_leftover_process_is_detected(left: ProcessTree) -> None:
     command = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
     await anyio.run_process([sys.executable, "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found = await left.empty_within(0)
+    found = await left.left_after(0)
     assert len(found) == 1
     assert "time.sleep(60)" in found[0]

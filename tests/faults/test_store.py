@@ -23,7 +23,7 @@ from tests.sandbox.running import end, first_line
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(sys.platform != "linux", reason="limits of a running process, and disks made for a test"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux process limits and mounts"),
 ]
 
 LIMIT = {"limit_amount_cents": 1000, "limit_frequency": "per30DayPeriod"}
@@ -53,7 +53,7 @@ async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @contextmanager
-def no_room(served: RunningServer) -> Iterator[None]:
+def full_disk(served: RunningServer) -> Iterator[None]:
     """Prevent the server's files from growing, as on a full disk."""
     process = psutil.Process(served.served.process.pid)
     before = process.rlimit(psutil.RLIMIT_FSIZE)
@@ -75,7 +75,7 @@ def locked(served: RunningServer) -> Iterator[None]:
 
 # Each call in turn waits for the lock, so one call is enough.
 FAULTS = [
-    pytest.param(no_room, 4, id="a full disk"),
+    pytest.param(full_disk, 4, id="a full disk"),
     pytest.param(locked, 1, id="a lock", marks=pytest.mark.check),
 ]
 

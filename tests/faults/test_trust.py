@@ -51,7 +51,7 @@ def client_of(base_url: str, ca_file: Path) -> PartnerClient:
 
 
 @asynccontextmanager
-async def trap() -> AsyncIterator[tuple[int, bytearray]]:
+async def recording_port() -> AsyncIterator[tuple[int, bytearray]]:
     """Listen on a port and record what arrives."""
     heard = bytearray()
 
@@ -89,7 +89,10 @@ async def test_certificate_that_becomes_invalid_between_calls_gets_no_token(tmp_
 async def test_server_without_tls_gets_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_CONNECT", 0.3)
     authority = Authority(tmp_path)
-    async with trap() as (port, heard), client_of(f"https://{HOST}:{port}/partner/v1", authority.ca_file) as client:
+    async with (
+        recording_port() as (port, heard),
+        client_of(f"https://{HOST}:{port}/partner/v1", authority.ca_file) as client,
+    ):
         # It waits for the rest of a handshake that never comes.
         with anyio.fail_after(PATIENCE), pytest.raises(errors.Unreachable):
             await client.sessions.open(USER, ["cards.read"])
@@ -114,7 +117,7 @@ async def test_server_with_an_obsolete_tls_version_gets_no_key(tmp_path: Path) -
 @pytest.mark.parametrize("scheme", ["http", "https"], ids=["to plain HTTP", "to another host"])
 async def test_redirect_out_of_tls_gets_no_credentials(tmp_path: Path, status: int, scheme: str) -> None:
     authority = Authority(tmp_path)
-    async with trap() as (port, heard), upstream(authority.server(HOST)) as api:
+    async with recording_port() as (port, heard), upstream(authority.server(HOST)) as api:
         async with client_of(api.base_url, authority.ca_file) as client:
             await client.sessions.open(USER, ["cards.read", "cards.write"])
             there = {"Location": f"{scheme}://{HOST}:{port}/partner/v1/cards"}
@@ -141,7 +144,7 @@ async def test_redirect_out_of_tls_gets_no_credentials(tmp_path: Path, status: i
     ids=lambda headers: next(iter(headers)),
 )
 async def test_response_headers_redirect_nothing(api: Upstream, headers: dict[str, str]) -> None:
-    async with trap() as (port, heard):
+    async with recording_port() as (port, heard):
         named = {name: value.format(port=port) for name, value in headers.items()}
         api.on("GET", "/cards", good({"cards": []}, headers=named))
         async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as client:

@@ -34,7 +34,7 @@ def calls_of(user_id: str, cards: int) -> list[Work]:
     return [("create_card", {"user_id": user_id} | limit) for limit in limits]
 
 
-async def at_once(
+async def run_concurrently(
     one: RunningServer, other: RunningServer, works: tuple[list[Work], list[Work]]
 ) -> tuple[list[Answer], list[Answer]]:
     """Send each server its calls concurrently and return the responses."""
@@ -49,7 +49,7 @@ async def at_once(
     return answers[0], answers[1]
 
 
-def again(works: list[Work], answers: list[Answer]) -> list[Work]:
+def calls_to_repeat(works: list[Work], answers: list[Answer]) -> list[Work]:
     """Return the calls that the responses say to repeat."""
     return [
         (tool, arguments | answer["next_steps"][0]["arguments"])
@@ -67,13 +67,13 @@ async def test_concurrent_calls_of_two_servers_all_execute_once(tmp_path: Path, 
         user_id = await one.new_user()
         await one.break_next("after", "POST", "/cards", calls=cards // 2)
         works = calls_of(user_id, cards), calls_of(user_id, cards)
-        first = await at_once(one, other, works)
+        first = await run_concurrently(one, other, works)
         made = {answer["card_id"] for answer in itertools.chain(*first) if "card_id" in answer}
-        unresolved_calls = [again(*each) for each in zip(works, first, strict=True)]
+        unresolved_calls = [calls_to_repeat(*each) for each in zip(works, first, strict=True)]
         assert len(unresolved_calls[0]) + len(unresolved_calls[1]) == cards // 2
         # Each server reconciles the other's unresolved calls, both at the same time.
-        second = await at_once(one, other, (unresolved_calls[1], unresolved_calls[0]))
-        third = await at_once(one, other, (unresolved_calls[0], unresolved_calls[1]))
+        second = await run_concurrently(one, other, (unresolved_calls[1], unresolved_calls[0]))
+        third = await run_concurrently(one, other, (unresolved_calls[0], unresolved_calls[1]))
         found = [answer["card_id"] for answer in itertools.chain(*second)]
         assert Counter(found) == Counter(answer["card_id"] for answer in itertools.chain(*third))
         made |= set(found)
@@ -93,8 +93,8 @@ async def test_one_approval_used_by_both_servers_runs_once(tmp_path: Path) -> No
         await one.break_next("status", "POST", "/cards", status=429, retryAfter=600)
         works = calls_of(user_id, 1)
         turned_away = await one.calls(works)
-        repeated = again(works, turned_away) * 5
-        answers = await at_once(one, other, (repeated, repeated))
+        repeated = calls_to_repeat(works, turned_away) * 5
+        answers = await run_concurrently(one, other, (repeated, repeated))
         (held,) = await one.upstream_state(user_id)
         made = {answer["card_id"] for answer in itertools.chain(*answers) if "card_id" in answer}
         assert made == {held["cardId"]}

@@ -93,7 +93,7 @@ def grant(database: Path) -> None:
         db.close()
 
 
-def look_into(pid: int, name: str) -> None:
+def read_process(pid: int, name: str) -> None:
     with Path(f"/proc/{pid}/{name}").open("rb") as file:
         file.read(1)
 
@@ -124,7 +124,7 @@ def attempts(given: dict[str, Any]) -> dict[str, str]:
             trials[f"{name} {path}"] = partial(look, path)
     for pid in given["processes"]:
         for name in ("environ", "mem", "maps", "fd/0"):
-            trials[f"{name} of {pid}"] = partial(look_into, pid, name)
+            trials[f"{name} of {pid}"] = partial(read_process, pid, name)
         trials[f"signal {pid}"] = partial(os.kill, pid, 0)
     for path in map(Path, given["databases"]):
         trials[f"grant in {path}"] = partial(grant, path)

@@ -34,7 +34,7 @@ async def at_the_desk(address: str, passphrase: str | None = None) -> AsyncItera
         yield person
 
 
-async def asked(model: Agent, tool: str, **arguments: Any) -> dict[str, Any]:
+async def approval_required(model: Agent, tool: str, **arguments: Any) -> dict[str, Any]:
     """Return the error that says where a person decides."""
     with pytest.raises(ToolError) as caught:
         await model.call(tool, arguments)
@@ -52,19 +52,19 @@ async def fill_in(person: Browser, page: str, **more: str) -> None:
 @pytest.mark.parametrize("era", ERAS)
 async def test_call_approved_at_the_desk_runs_when_repeated(tmp_path: Path, era: Era) -> None:
     async with agent(tmp_path, era, dialog=False, who="desk-user") as model:
-        form = await asked(model, "submit_kyc")
+        form = await approval_required(model, "submit_kyc")
         home = re.sub(r"kyc/.*", "", form["page"])
         async with at_the_desk(home) as person:
             await fill_in(person, form["page"])
             assert (await model.call("submit_kyc", approval_id=form["approval_id"]))["status"] == "approved"
-            agreements = await asked(model, "accept_agreements")
+            agreements = await approval_required(model, "accept_agreements")
             assert agreements["desk"] == home
             path = f"/decisions/{agreements['approval_id']}"
             assert "desk-user" in (await person.get(path)).text
             assert (await person.post(path, {"decision": "approve"})).status_code == 303
             done = await model.call("accept_agreements", approval_id=agreements["approval_id"])
             assert done["accepted"] is True
-            card = await asked(model, "create_card", limit_amount_cents=500, limit_frequency="allTime")
+            card = await approval_required(model, "create_card", limit_amount_cents=500, limit_frequency="allTime")
             await person.get()
             assert (await person.post(f"/decisions/{card['approval_id']}", {"decision": "refuse"})).status_code == 303
             again = {"limit_amount_cents": 500, "limit_frequency": "allTime", "approval_id": card["approval_id"]}
@@ -85,12 +85,12 @@ async def test_desk_requires_the_passphrase_outside_the_simulator(tmp_path: Path
     await guard.audit.close()
     await store.close()
     async with agent(tmp_path, "2026-07-28", dialog=False, **settings) as model:
-        form = await asked(model, "submit_kyc")
+        form = await approval_required(model, "submit_kyc")
         home = re.sub(r"kyc/.*", "", form["page"])
         async with at_the_desk(home, PASSPHRASE) as person:
             await fill_in(person, form["page"], passphrase=PASSPHRASE)
             assert (await model.call("submit_kyc", approval_id=form["approval_id"]))["status"] == "approved"
-            agreements = await asked(model, "accept_agreements")
+            agreements = await approval_required(model, "accept_agreements")
             path = f"/decisions/{agreements['approval_id']}"
             await person.get()
             assert (await person.post(path, {"decision": "approve"})).status_code == 422
@@ -107,11 +107,11 @@ async def test_desk_requires_the_passphrase_outside_the_simulator(tmp_path: Path
 async def test_two_servers_of_a_folder_share_a_desk_until_the_first_ends(tmp_path: Path) -> None:
     async with agent(tmp_path, "2026-07-28", dialog=False, who="a") as second:
         async with agent(tmp_path, "2026-07-28", dialog=False, who="a") as first:
-            form = await asked(first, "submit_kyc")
-            other = await asked(second, "submit_kyc")
+            form = await approval_required(first, "submit_kyc")
+            other = await approval_required(second, "submit_kyc")
             assert other["page"] == form["page"]
         # The first has ended, so the second opens its own desk.
-        moved = await asked(second, "submit_kyc")
+        moved = await approval_required(second, "submit_kyc")
         assert moved["approval_id"] == form["approval_id"]
         assert moved["page"] != form["page"]
         async with at_the_desk(re.sub(r"kyc/.*", "", moved["page"])) as person:

@@ -31,7 +31,7 @@ per30DayPeriod = 1_000
 
 
 @pytest.fixture(scope="module")
-async def quiet(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
+async def no_dialog(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
     """Return a server whose client has no dialog, so that a person decides elsewhere."""
     async with environment(tmp_path_factory.mktemp("quiet"), dialog=False) as found:
         yield found
@@ -52,57 +52,57 @@ def walker(g: Environment, meanwhile: Wait = no_event, **more: Any) -> Walker:
     return Walker(g.client, applicant() | CARD | TERMS | {"amount": 100, "user_id": g.user} | more, meanwhile)
 
 
-def says(g: Environment, *, yes: bool) -> Wait:
+def decide_when_asked(g: Environment, *, yes: bool) -> Wait:
     async def decide(answer: Answer) -> None:
         await g.decide(answer, yes=yes)
 
     return decide
 
 
-async def test_pending_call_continues_after_approval(quiet: Environment) -> None:
-    quiet.begin()
-    await quiet.prepare_user()
-    walk = walker(quiet, says(quiet, yes=True))
+async def test_pending_call_continues_after_approval(no_dialog: Environment) -> None:
+    no_dialog.begin()
+    await no_dialog.prepare_user()
+    walk = walker(no_dialog, decide_when_asked(no_dialog, yes=True))
     await walk.walk("create_card", MADE)
     assert (walk.calls, walk.waits) == (["create_card", "create_card"], 1)
 
 
-async def test_pending_call_is_continued_without_another_approval(quiet: Environment) -> None:
-    quiet.begin()
-    await quiet.prepare_user()
-    waiting = await quiet.request_approval("create_card", **CARD)
-    walk = walker(quiet)
+async def test_pending_call_is_continued_without_another_approval(no_dialog: Environment) -> None:
+    no_dialog.begin()
+    await no_dialog.prepare_user()
+    waiting = await no_dialog.request_approval("create_card", **CARD)
+    walk = walker(no_dialog)
     with pytest.raises(WastedCall, match="no end"):
         # No one decides, and each response says to wait for them, with the same id.
         await walk.walk("create_card", MADE)
     assert set(walk.calls) == {"create_card"} and walk.waits == len(walk.calls)
-    assert waiting == await quiet.request_approval("create_card", **CARD)
+    assert waiting == await no_dialog.request_approval("create_card", **CARD)
 
 
-async def test_rejection_ends_the_journey(quiet: Environment) -> None:
-    quiet.begin()
-    await quiet.prepare_user()
-    walk = walker(quiet, says(quiet, yes=False))
+async def test_rejection_ends_the_journey(no_dialog: Environment) -> None:
+    no_dialog.begin()
+    await no_dialog.prepare_user()
+    walk = walker(no_dialog, decide_when_asked(no_dialog, yes=False))
     answer = await walk.walk("create_card", MADE)
     assert (walk.calls, answer["code"]) == (["create_card", "create_card"], "approval.refused")
     assert "unless they want it" in answer["message"]
 
 
-async def test_expired_approval_is_requested_again(quiet: Environment) -> None:
-    quiet.begin()
-    await quiet.prepare_user()
-    late = await quiet.request_approval("create_card", **CARD)
-    quiet.write("UPDATE approvals SET expires_at = 1 WHERE id = ?", late)
-    walk = walker(quiet, says(quiet, yes=True))
+async def test_expired_approval_is_requested_again(no_dialog: Environment) -> None:
+    no_dialog.begin()
+    await no_dialog.prepare_user()
+    late = await no_dialog.request_approval("create_card", **CARD)
+    no_dialog.write("UPDATE approvals SET expires_at = 1 WHERE id = ?", late)
+    walk = walker(no_dialog, decide_when_asked(no_dialog, yes=True))
     await walk.walk("create_card", MADE, approval_id=late)
     assert (walk.calls, walk.waits) == (["create_card"] * 3, 1)
 
 
-async def test_approval_of_other_terms_is_not_used(quiet: Environment) -> None:
-    quiet.begin()
-    await quiet.prepare_user(funded=True)
-    first = await quiet.request_approval("create_withdrawal", quote_id=await quiet.quote())
-    walk = walker(quiet, says(quiet, yes=True), quote_id=await quiet.quote())
+async def test_approval_of_other_terms_is_not_used(no_dialog: Environment) -> None:
+    no_dialog.begin()
+    await no_dialog.prepare_user(funded=True)
+    first = await no_dialog.request_approval("create_withdrawal", quote_id=await no_dialog.quote())
+    walk = walker(no_dialog, decide_when_asked(no_dialog, yes=True), quote_id=await no_dialog.quote())
     answer = await walk.walk("create_withdrawal", {"status": "ready"}, approval_id=first)
     assert (walk.calls, walk.waits, answer["status"]) == (["create_withdrawal"] * 3, 1, "ready")
 

@@ -102,7 +102,7 @@ def answered(result: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(result["content"][0]["text"]))
 
 
-async def killed(served: Served, tool: str, arguments: dict[str, Any]) -> None:
+async def call_until_killed(served: Served, tool: str, arguments: dict[str, Any]) -> None:
     """Make a call during which the server is killed."""
     with pytest.raises(anyio.EndOfStream):
         await served.call(tool, arguments)
@@ -147,7 +147,7 @@ async def test_card_of_a_killed_server_is_created_once_and_returned(
     await home.control("/keys", honoured=keys)
     async with home.server(dies_at=point, era=era) as served:
         again = await home.granted(served, "create_card", CARD)
-        await killed(served, "create_card", again)
+        await call_until_killed(served, "create_card", again)
     async with home.server(era=era) as served:
         told = [answered(await served.call("create_card", again)) for _ in range(2)]
     assert told[0] == told[1]
@@ -184,7 +184,7 @@ async def test_card_with_a_lost_response_is_created_once_and_returned(
 async def test_next_server_reconciles_by_itself(home: Folder) -> None:
     async with home.server(dies_at="request.answered") as served:
         again = await home.granted(served, "create_card", CARD)
-        await killed(served, "create_card", again)
+        await call_until_killed(served, "create_card", again)
     (card_id,) = await home.cards()
     store = home.store()
     try:

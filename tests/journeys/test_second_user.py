@@ -75,7 +75,7 @@ async def second_user(**wanted: Any) -> dict[str, Any]:
     return found
 
 
-def all_of(folder: Path) -> dict[str, list[str]]:
+def attempts_for(folder: Path) -> dict[str, list[str]]:
     """Return an attempt for every file in a folder."""
     paths = [folder, *folder.rglob("*")]
     return {
@@ -122,7 +122,7 @@ async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandb
         with pytest.raises(ToolError) as asked:
             await server.call("resolve_user", user_id="second-user", wallet_address="0x" + "ab" * 20)
         waiting, desk = str(asked.value.body["approval_id"]), str(asked.value.body["desk"])
-        before = lying(home)
+        before = files_in(home)
         assert before > {"state.db", "state.db-wal", "audit.key", "approvals.key", "request-state.key", "desk.json"}
         assert before > {"passphrase.json", "policy.toml", "partner.key", "head.json"}
         # The other user may know the partner key and the passphrase, but has no access.
@@ -133,7 +133,7 @@ async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandb
         port = int(urlsplit(desk).port or 0)
         guess = {"decision": "approve", "passphrase": "not the passphrase"}
         found = await second_user(
-            **{what: all_of(state)[what] + all_of(operator)[what] for what in all_of(state)},
+            **{what: attempts_for(state)[what] + attempts_for(operator)[what] for what in attempts_for(state)},
             processes=servers(state),
             commands=[{"arguments": line, "env": known | outside | own, "input": f"{PASSPHRASE}\n"} for line in lines],
             posts=[(port, f"/decisions/{waiting}", guess), (port, "/sign-in", guess)],
@@ -144,12 +144,12 @@ async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandb
         refused = [2, "The state folder can't be used"]
         assert [[code, said[:30]] for code, said in found["commands"]] == [refused] * len(lines)
         assert all(status >= 300 for status in found["posts"])
-        assert lying(home) == before
+        assert files_in(home) == before
         open_ones = (await server.call("status"))["waiting"]
         assert [approval["approval_id"] for approval in open_ones] == [waiting]
 
 
-def lying(home: Path) -> set[str]:
+def files_in(home: Path) -> set[str]:
     """Return a folder's files by name, without temporary files that replace others."""
     return {path.name for path in home.rglob("*") if not re.search(r"\.[0-9a-f]{16}$", path.name)}
 
@@ -182,11 +182,11 @@ async def test_readable_file_is_detected(home: Path) -> None:
     await store.read(lambda db: None)
     for name in ("state.db", "keys/passphrase.json"):
         open_to_all(folder, folder / name)
-        found = (await second_user(**all_of(folder)))["attempts"]
+        found = (await second_user(**attempts_for(folder)))["attempts"]
         assert found[f"read {folder / name}"] == "done"
         assert found[f"write {folder / name}"] == "PermissionError"
         (folder / name).chmod(0o666)
-        assert (await second_user(**all_of(folder)))["attempts"][f"write {folder / name}"] == "done"
+        assert (await second_user(**attempts_for(folder)))["attempts"][f"write {folder / name}"] == "done"
     await store.close()
 
 
@@ -195,7 +195,7 @@ async def test_accessible_folder_is_detected(home: Path) -> None:
     folder.mkdir()
     (folder / "policy.toml").write_text("", encoding="ascii")
     folder.chmod(0o777)
-    found = (await second_user(**all_of(folder)))["attempts"]
+    found = (await second_user(**attempts_for(folder)))["attempts"]
     assert found[f"list {folder}"] == found[f"join {folder}"] == found[f"replace {folder / 'policy.toml'}"] == "done"
 
 

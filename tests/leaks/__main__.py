@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.leaks.caller import KINDS
-from tests.leaks.campaign import SEGMENT_CALLS, Campaign, simulator
+from tests.leaks.campaign import CALLS_PER_SERVER, Campaign, simulator
 
 
 def main() -> int:
@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.leaks", description=__doc__)
     parser.add_argument("--calls", type=int, default=300, help="how many tool calls")
     parser.add_argument("--seed", type=int, default=None, help="of the secrets and the choices; printed")
-    parser.add_argument("--segment", type=int, default=SEGMENT_CALLS, help="tool calls per server")
+    parser.add_argument("--calls-per-server", type=int, default=CALLS_PER_SERVER, help="tool calls per server")
     parser.add_argument("--only", action="append", choices=list(KINDS), help="only steps of this kind; repeatable")
     parser.add_argument("--keep", type=Path, help="a folder that keeps what the servers left behind")
     parser.add_argument("--outcomes", action="store_true", help="list every outcome with its count and mean time")
@@ -30,7 +30,7 @@ def main() -> int:
             given.calls,
             seed,
             found,
-            segment=given.segment,
+            calls_per_server=given.calls_per_server,
             only=tuple(given.only) if given.only else None,
             keep=given.keep,
             python=given.python,

@@ -150,11 +150,11 @@ class Caller:
                 given.pop("wallet_address", None)
             outcome = await self.call(tool, given)
             if outcome == "approval.required":
-                outcome = await self.agree(self.arguments.known.approvals[-1])
+                outcome = await self.approve_and_repeat(self.arguments.known.approvals[-1])
             if outcome == "ok":
                 return
 
-    async def agree(self, waiting: PendingCall) -> str:
+    async def approve_and_repeat(self, waiting: PendingCall) -> str:
         """Have the person approve if they can, and repeat the call."""
         form = f"/kyc/{waiting.approval_id}"
         if waiting.page is not None and waiting.page.endswith(form):
@@ -229,7 +229,7 @@ class Caller:
         given = self.arguments.valid("reveal_card") | {"sink": self.rng.choice(sinks)}
         outcome = await self.call("reveal_card", given)
         if outcome == "approval.required" and self.arguments.known.approvals[-1].page is not None:
-            outcome = await self.agree(self.arguments.known.approvals[-1])
+            outcome = await self.approve_and_repeat(self.arguments.known.approvals[-1])
         self.upstream.calm.discard(self.user)
         if outcome == "not_found":
             await self.call_until_success("create_card")
@@ -251,7 +251,7 @@ class Caller:
         waiting = [known for known in self.arguments.known.approvals if known.desk is not None]
         if waiting and waiting[-1].desk is not None:
             await self.browser.look(waiting[-1].desk)
-            await self.agree(self.rng.choice(waiting))
+            await self.approve_and_repeat(self.rng.choice(waiting))
 
     async def slow(self) -> None:
         """Make a call with progress reports, or cancel a call midway."""

@@ -28,7 +28,7 @@ from tests.leaks.server import ERAS, POLICY, Era, Server, serving
 from tests.leaks.upstream import SHOWN_WORD, Behavior, Upstream, upstream
 
 CALLERS = 6
-SEGMENT_CALLS = 1500
+CALLS_PER_SERVER = 1500
 # Concurrent servers. One waits while the other's process is busy.
 AT_ONCE = 2
 
@@ -96,7 +96,7 @@ class Report:
         yield f"  {tally.questions} dialogs, {self.at_the_desk} decisions at the desk, {self.cards_seen} cards seen"
         faults, placed = sum(self.faults.values()), sum(self.placed.values())
         yield f"  {faults} faults of {len(self.faults)} kinds; {placed} secrets placed"
-        yield f"  texts of others shown {self.shown} times; {self.masked} masks seen"
+        yield f"  foreign texts shown {self.shown} times; {self.masked} masked values"
         sizes = ", ".join(f"{name} {size:,}" for name, size in sorted(self.bytes.items()))
         yield f"  bytes scanned: {sizes}"
         for note in self.unexpected:
@@ -194,7 +194,7 @@ class Campaign:
     seed: int
     simulator: Simulator
     modes: Sequence[Mode] = MODES
-    segment: int = SEGMENT_CALLS
+    calls_per_server: int = CALLS_PER_SERVER
     only: tuple[str, ...] | None = None
     tools: tuple[str, ...] | None = None
     python: str = sys.executable
@@ -213,14 +213,14 @@ class Campaign:
         ):
             scanners = self.scanners or stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
             pending: list[tuple[Mode, Future[Scanned]]] = []
-            numbers = iter(range(-(-self.calls // self.segment)))
+            numbers = iter(range(-(-self.calls // self.calls_per_server)))
 
             async def work() -> None:
                 for number in numbers:
                     mode = self.modes[number % len(self.modes)]
                     folder = (self.keep or Path(place)) / f"server-{number}"
-                    calls = min(self.segment, self.calls - number * self.segment)
-                    targets = await self._segment(report, mode, number, folder, calls, scanners)
+                    calls = min(self.calls_per_server, self.calls - number * self.calls_per_server)
+                    targets = await self._run_server(report, mode, number, folder, calls, scanners)
                     pending.append((mode, scanners.submit(scan, folder, self.seed, targets, self.seek)))
 
             async with asyncio.TaskGroup() as tasks:
@@ -233,7 +233,7 @@ class Campaign:
                 report.hits += [(str(mode), channel, hit) for channel, hit in hits]
         return report
 
-    async def _segment(
+    async def _run_server(
         self, report: Report, mode: Mode, number: int, folder: Path, calls: int, scanners: Executor
     ) -> bytes:
         """Run one server. Its output stays in `folder`."""
@@ -262,7 +262,7 @@ class Campaign:
 
                 await self._call(server, up, browser, tally, seed, pinned, calls, leaks)
                 if server.ended:
-                    report.unexpected.append(f"server {number} ({mode}) ended by itself")
+                    report.unexpected.append(f"server {number} ({mode}) exited by itself")
                 # Kill half of the servers, so that unflushed data stays in place.
                 await server.end(kill=number % 2 == 0)
                 _keep(server, browser, folder)

@@ -143,7 +143,7 @@ class Found:
         return {name: count for name, count in self.after.items() if name.startswith(FORBIDDEN)}
 
     @property
-    def sees(self) -> bool:
+    def finds_controls(self) -> bool:
         """Whether the search finds what must be there."""
         return all(any(name.startswith(expected) for name in self.after) for expected in EXPECTED)
 
@@ -153,7 +153,7 @@ class Found:
         yield "  " + ", ".join(f"{outcome} {count}" for outcome, count in sorted(self.outcomes.items()))
         yield f"  {self.bytes:,} bytes of the server's memory searched"
         for name, count in sorted(self.after.items()):
-            yield f"  {'LEAK ' if name in self.leaks else 'there, as it must be: '}{name}: {count} copies"
+            yield f"  {'LEAK ' if name in self.leaks else 'present, as required: '}{name}: {count} copies"
         yield f"  copies of number, code, key, card session and its token: {sum(self.leaks.values())}"
 
 
@@ -187,7 +187,7 @@ async def run(
                     sink = "none"
                     outcome = await caller.call("reveal_card", known)
                 if outcome == "approval.required":
-                    outcome = await caller.agree(caller.arguments.known.approvals[-1])
+                    outcome = await caller.approve_and_repeat(caller.arguments.known.approvals[-1])
                 result.outcomes[f"{sink}: {outcome}"] += 1
                 result.reveals += 1
             result.seconds = time.monotonic() - begun
@@ -206,7 +206,7 @@ def main() -> int:
     with simulator() as found:
         result = asyncio.run(run(given.reveals, seed, found))
     print("\n".join(result.lines()))
-    return 0 if result.sees and not result.leaks else 1
+    return 0 if result.finds_controls and not result.leaks else 1
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from tests.leaks.server import ERAS
 QUICK = (Mode(ERAS[0], echo=0.02), Mode(ERAS[1], dialog=False, form=True))
 
 
-def _run(calls: int, segment: int, modes: tuple[Mode, ...], seed: int = 7) -> Report:
+def _run(calls: int, calls_per_server: int, modes: tuple[Mode, ...], seed: int = 7) -> Report:
     with simulator() as found:
-        return asyncio.run(Campaign(calls, seed, found, modes=modes, segment=segment).run())
+        return asyncio.run(Campaign(calls, seed, found, modes=modes, calls_per_server=calls_per_server).run())
 
 
 def _assert_enough_traffic(report: Report, share: float) -> None:

@@ -172,7 +172,7 @@ class Upstream:
         document = _object(body)
         if document is not None:
             self._exchange_secrets(asked, given or {}, user, document)
-            self._betray(asked, document)
+            self._inject(asked, document)
             # Use both spellings where they exist, for strict and lenient parsers.
             body = json.dumps(document, ensure_ascii=self._rng.random() < 0.5).encode()
         return self._response(status, body)
@@ -267,10 +267,10 @@ class Upstream:
             value = self._rng.choice([token for token in self._tokens if token.startswith(value)] or [value])
         return f"Echo {ENCODINGS[self._rng.choice(ECHOED)](value).decode()}"
 
-    def _betray(self, asked: ReceivedRequest, document: dict[str, Any]) -> None:
+    def _inject(self, asked: ReceivedRequest, document: dict[str, Any]) -> None:
         data = document.get("data")
         if isinstance(data, dict):
-            _each(data, self._show)
+            _each(data, self._set_displayed_texts)
             if asked.path == "/transactions" and isinstance(data.get("transactions"), list):
                 data["transactions"] += [self._transaction() for _ in range(2)]
         if not self.mood.strays:
@@ -282,9 +282,9 @@ class Upstream:
         document["next"] = {"suggestedTool": self.stray(), "suggestedArgs": {"a": self.stray()}, "why": self.stray()}
         if polled is not None:
             document["next"]["pollAfterMs"] = polled
-        _each(document, self._litter)
+        _each(document, self._add_unknown_fields)
 
-    def _litter(self, found: dict[str, Any]) -> None:
+    def _add_unknown_fields(self, found: dict[str, Any]) -> None:
         """Add unknown fields, some deep, some with a secret as their name."""
         for name in self._rng.sample(_TEMPTING, 2):
             found.setdefault(name, self.stray())
@@ -292,7 +292,7 @@ class Upstream:
         if self._rng.random() < 0.5:
             found[self.name()] = self._rng.choice([True, None, 7, "x"])
 
-    def _show(self, found: dict[str, Any]) -> None:
+    def _set_displayed_texts(self, found: dict[str, Any]) -> None:
         """Put foreign texts in the fields that tools display."""
         for name, most in (("reason", 290), ("brand", 18), ("label", 75), ("description", 50)):
             if isinstance(found.get(name), str):
@@ -334,7 +334,7 @@ class Upstream:
         code = code or self._rng.choice(["invalid_state", "kyc_required", lower, self.stray()])
         error = {"code": code, "message": self.stray(), "field": self._rng.choice([lower, self.stray(), "currency"])}
         document = {"ok": False, "summary": self.stray(), "errors": [error, self.stray(), {"x": self.stray()}]}
-        _each(document, self._litter)
+        _each(document, self._add_unknown_fields)
         return json.dumps(document).encode()
 
 

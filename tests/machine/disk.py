@@ -28,12 +28,12 @@ class Disk:
         """The share of transactions that fail."""
         self.chance = seeded_random(0)
 
-    def writes(self, db: sqlite3.Connection) -> None:
+    def before_write(self, db: sqlite3.Connection) -> None:
         """Called before a write. If its commit won't be synced, save a copy of what would survive."""
         if self._before is None and not _syncs(db):
             self._before = {path.name: path.read_bytes() for path in self._files()}
 
-    def wrote(self, db: sqlite3.Connection) -> None:
+    def after_write(self, db: sqlite3.Connection) -> None:
         """Called after a commit. A synced commit also syncs the earlier ones."""
         if _syncs(db):
             self._before = None
@@ -103,10 +103,10 @@ class FaultyStore(Store):
             return result
 
         if begin == _WRITE:
-            self._disk.writes(db)
+            self._disk.before_write(db)
         result = super()._transact(failing, begin)
         if begin == _WRITE:
-            self._disk.wrote(db)
+            self._disk.after_write(db)
         return result
 
     def drop(self) -> None:

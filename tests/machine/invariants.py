@@ -67,9 +67,9 @@ def _upstream(world: World, rows: list[Row]) -> Iterator[str]:
         standings = Counter(row.standing for row in by_group.get(group, ()))
         least, most = standings["done"], standings["done"] + standings["open"]
         if there[group] > most:
-            yield f"upstream: {there[group]} of a {group[0]} that {most} approvals can have made"
+            yield f"upstream: {there[group]} objects ({group[0]}), but at most {most} approvals can have created them"
         if there[group] < least and group[0] not in ("change", "close"):
-            yield f"upstream: {there[group]} of a {group[0]} that {least} approvals say they made"
+            yield f"upstream: {there[group]} objects ({group[0]}), but {least} approvals completed"
 
 
 def _money(world: World, rows: list[Row]) -> Iterator[str]:
@@ -79,9 +79,9 @@ def _money(world: World, rows: list[Row]) -> Iterator[str]:
     still_open = sum(row.cents for row in rows if row.standing == "open")
     quotes = Counter(thing.terms for thing in world.upstream.created("withdrawal"))
     if max(quotes.values(), default=0) > 1:
-        yield "money: it went out twice on the terms of one quote"
+        yield "money: one quote paid out twice"
     if not done <= out <= done + still_open:
-        yield f"money: {out} cents went out, {done} are done and {still_open} are open"
+        yield f"money: {out} cents sent, {done} completed, {still_open} unresolved"
 
 
 _NAMES = ("card_id", "withdrawal_id", "deposit_id")
@@ -93,11 +93,11 @@ def _told(world: World, rows: list[Row]) -> Iterator[str]:
     for approval_id, told in world.told.outcomes.items():
         row = by_id.get(approval_id)
         if row is None or row.standing == "nothing":
-            yield "told: a caller heard that it happened, and the intent says that it did not"
+            yield "told: a caller received a success, but the approval did not complete"
         elif row.state == "done" and any(told.get(name) != (row.outcome or {}).get(name) for name in _NAMES):
-            yield "told: a caller heard of another thing than is kept"
+            yield "told: a response differs from the stored outcome"
     if not set(world.told.deposits) <= {thing.id for thing in world.upstream.created("deposit")}:
-        yield "told: a caller heard of a deposit that is not there"
+        yield "told: a response names a missing deposit"
 
 
 def _kept(world: World, rows: list[Row]) -> Iterator[str]:
@@ -106,7 +106,7 @@ def _kept(world: World, rows: list[Row]) -> Iterator[str]:
         if row.state == "done" and row.outcome is not None:
             world.told.kept.setdefault(row.id, row.outcome)
         if row.id in world.told.kept and row.outcome != world.told.kept[row.id]:
-            yield "kept: an outcome that was kept has changed, or is gone"
+            yield "kept: a stored outcome has changed or is missing"
     cards = {thing.id: thing for thing in world.upstream.created("card")}
     named = [
         (row, cards.get(row.outcome["card_id"]))
@@ -114,7 +114,7 @@ def _kept(world: World, rows: list[Row]) -> Iterator[str]:
         if row.group[0] == "card" and row.state == "done" and row.outcome is not None
     ]
     if any(card is None or (card.kind, card.user, card.terms) != row.group for row, card in named):
-        yield "kept: an intent names a card that is not there, or not of its terms"
+        yield "kept: an approval names a missing card or one with other terms"
     if len({card.id for _, card in named if card is not None}) < len(named):
         yield "kept: two approvals name one card"
 
@@ -129,9 +129,9 @@ def _caps(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
             total[day] += row.cents
             of_user[day, row.group[1]] += row.cents
     if any(cents > PER_DAY_CENTS for cents in total.values()):
-        yield f"cap: {max(total.values())} cents on a day that has {PER_DAY_CENTS}"
+        yield f"cap: {max(total.values())} cents on one day, limit {PER_DAY_CENTS}"
     if any(cents > PER_USER_DAY_CENTS for cents in of_user.values()):
-        yield f"cap: {max(of_user.values())} cents of a user on a day that has {PER_USER_DAY_CENTS}"
+        yield f"cap: {max(of_user.values())} cents of one user on one day, limit {PER_USER_DAY_CENTS}"
 
 
 # The audit events that may follow each other for one approval.
@@ -157,27 +157,27 @@ def _audit(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
         word = "asked" if kind == "asked" else verdict
         after = _NEXT.get((states[approval_id], word))
         if after is None:
-            yield f"audit: an intent that is {states[approval_id] or 'not there'} was {word}"
+            yield f"audit: an approval in state {states[approval_id] or 'none'} was {word}"
             return
         states[approval_id] = after
     for row in rows:
         if states.pop(row.id, "") != row.state:
-            yield f"audit: an intent is {row.state}, and the audit says otherwise"
+            yield f"audit: an approval is {row.state}, but the audit disagrees"
     if states:
-        yield "audit: it speaks of an intent that is not there"
+        yield "audit: a row names a missing approval"
 
 
 def _chain(world: World, db: sqlite3.Connection) -> Iterator[str]:
     """The audit chain is intact. Only new records are checked, except after recovery."""
     seen = world.told.head
     if not holds(db, seen):
-        yield f"chain: row {seen.seq} of the audit is gone, or another"
+        yield f"chain: row {seen.seq} of the audit is missing or replaced"
         return
     key, before = state_key(world.disk.folder, "audit"), bytes.fromhex(seen.mac)
     rows = db.execute(f"SELECT {', '.join(COLUMNS)}, mac FROM audit WHERE seq > ? ORDER BY seq", (seen.seq,))  # noqa: S608
     for number, (*values, mac) in enumerate(rows, seen.seq + 1):
         if values[0] != number or chained(key, before, tuple(values)) != mac:
-            yield f"chain: row {number} of the audit does not follow the one before"
+            yield f"chain: row {number} of the audit does not follow its predecessor"
             return
         before = mac
     world.told.head = newest(db)

@@ -101,7 +101,7 @@ class Schedule:
         await standing
         life.check()
 
-    def bury(self, life: Life) -> None:
+    def drop_tasks(self, life: Life) -> None:
         """Drop the stopped tasks of a dead process."""
         for _, whose, standing in self._standing:
             if whose is life and not standing.done():
@@ -112,7 +112,7 @@ class Schedule:
         """Called when nothing runs. Resume one task and return 0, or return the seconds until the next timer."""
         self._turns += 1
         if self._turns > MOST_TURNS:
-            raise Stuck("it goes on for ever")
+            raise Stuck("a task never ends")
         self._standing = [found for found in self._standing if not found[2].done()]
         stalled = timeout is not None and self._stalls and self._chance.random() < self._stalls
         if self._standing and not stalled:
@@ -120,7 +120,7 @@ class Schedule:
             standing.set_result(None)
             return 0.0
         if timeout is None:
-            raise Stuck("nothing can go on")
+            raise Stuck("no task can continue")
         return timeout
 
 

@@ -66,13 +66,13 @@ def _journal(world: World) -> None:
     with reading(world.disk.folder / "state.db") as db:
         query = "SELECT approval_id, state FROM mutations WHERE state IN ('pending', 'unknown') AND settled_by IS NULL"
         if left := [tuple(row) for row in db.execute(query) if row["approval_id"] not in manual]:
-            raise InvariantViolated(f"rest: the journal has left open {left[0][1]}, and no person is called")
+            raise InvariantViolated(f"rest: journal entry {left[0][1]} is open and needs no person")
         twice = "SELECT 1 FROM mutations WHERE state = 'done' AND operation = 'POST /cards'"
         if (
             db.execute(f"{twice} AND reference IS NOT NULL GROUP BY reference HAVING count(*) > 1").fetchone()
             is not None
         ):
-            raise InvariantViolated("rest: two mutations of the journal made one card")
+            raise InvariantViolated("rest: two journal entries created one card")
         finding = verify(db, state_key(world.disk.folder, "audit"))
         if not finding.ok:
             raise InvariantViolated(f"chain: {finding.faults[0]}")

@@ -36,11 +36,11 @@ class SentMutations:
         if asked.method == "POST":
             mine = [row for row in mine if asked.key == f"machines-{row.id}"]
         if not mine:
-            self.wrong.append(f"{asked.method} {asked.path} was sent under no granted intent, or not with its key")
+            self.wrong.append(f"{asked.method} {asked.path} was sent without a consumed approval, or with another key")
         elif not any(row.id in told for row in mine):
-            self.wrong.append(f"{asked.method} {asked.path} was sent before it was in the audit")
+            self.wrong.append(f"{asked.method} {asked.path} was sent before it was audited")
         elif not any((row.id, asked.key) in journaled for row in mine):
-            self.wrong.append(f"{asked.method} {asked.path} was sent before it was in the journal")
+            self.wrong.append(f"{asked.method} {asked.path} was sent before it was journaled")
 
     def group(self, asked: ReceivedRequest) -> Group:
         """Return the group it can belong to."""
@@ -65,4 +65,4 @@ class SentMutations:
             ).fetchone()[0]
             journaled = {tuple(row) for row in db.execute(_PENDING)}
         if asked.key is None or len(self.deposits) > told or (None, asked.key) not in journaled:
-            self.wrong.append("POST /deposits was sent without a key, or before it was in audit and journal")
+            self.wrong.append("POST /deposits was sent without a key, or before it was audited and journaled")

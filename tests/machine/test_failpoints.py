@@ -37,7 +37,7 @@ def granted(tool: str, habits: ApiOptions) -> Iterator[tuple[World, GatedCall]]:
             what.arguments |= LIMIT | {"label": "a label"}
         else:
             made = GatedCall("create_card", {"user_id": "user-1"})
-            _through(world, made)
+            _approve_and_call(world, made)
             what.arguments["card_id"] = world.upstream.created("card")[0].id
             what.arguments |= LIMIT if tool == "update_card" else {}
         world.step([("A", lambda process: ask(world, process, what))])
@@ -47,7 +47,7 @@ def granted(tool: str, habits: ApiOptions) -> Iterator[tuple[World, GatedCall]]:
         world.close()
 
 
-def _through(world: World, what: GatedCall) -> None:
+def _approve_and_call(world: World, what: GatedCall) -> None:
     world.step([("A", lambda process: ask(world, process, what))])
     world.step([("A", lambda process: decide(process, what.id or "", yes=True))])
     world.step([("A", lambda process: call(world, process, what))])
@@ -62,10 +62,10 @@ class KillResults:
     """The number of upstream effects at the time of the kill."""
 
 
-def at_each(tool: str, habits: ApiOptions, fault: Fault | None = None) -> KillResults:
+def kill_at_each(tool: str, habits: ApiOptions, fault: Fault | None = None) -> KillResults:
     """Kill the call at every point, and check the invariants after recovery."""
     ends = KillResults()
-    for at in range(1, points(tool, habits) + 1):
+    for at in range(1, count_points(tool, habits) + 1):
         with granted(tool, habits) as (world, what):
             before = len(world.upstream.things) + len(world.upstream.changes)
             how = Step(kill_at=at, power=True, mutations=(fault,))
@@ -77,7 +77,7 @@ def at_each(tool: str, habits: ApiOptions, fault: Fault | None = None) -> KillRe
     return ends
 
 
-def points(tool: str, habits: ApiOptions) -> int:
+def count_points(tool: str, habits: ApiOptions) -> int:
     """Count the points of such a call."""
     with granted(tool, habits) as (world, what):
         world.step([("A", lambda process: call(world, process, what))])
@@ -86,7 +86,7 @@ def points(tool: str, habits: ApiOptions) -> int:
 
 @pytest.mark.parametrize("tool", ["create_card", "create_withdrawal"])
 def test_call_killed_at_any_point_runs_once_or_needs_a_person(tool: str) -> None:
-    ends = at_each(tool, IGNORED)
+    ends = kill_at_each(tool, IGNORED)
 
     assert ends.created.keys() == {0, 1}
     # Repeated while the approval is valid, a card gets created. A withdrawal that may have left needs a person.
@@ -100,10 +100,10 @@ def test_call_killed_at_any_point_runs_once_or_needs_a_person(tool: str) -> None
 def test_call_with_a_network_fault_and_a_kill_runs_at_most_once(
     tool: str, fault: Fault | None, habits: ApiOptions
 ) -> None:
-    ends = at_each(tool, habits, fault=fault)
+    ends = kill_at_each(tool, habits, fault=fault)
 
     assert ends.states.keys() <= ({"done", "executing"} if tool == "create_withdrawal" else {"done", "failed"})
-    assert sum(ends.states.values()) == points(tool, habits)
+    assert sum(ends.states.values()) == count_points(tool, habits)
 
 
 @pytest.mark.check

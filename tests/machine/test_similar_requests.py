@@ -61,7 +61,7 @@ def cards(world: World) -> int:
 
 
 @contextmanager
-def nothing_written(process: Process, *, journal: bool, outcome: bool) -> Iterator[None]:
+def unwritable(process: Process, *, journal: bool, outcome: bool) -> Iterator[None]:
     """Make the disk fail when the journal records how a request ended, or when its outcome is stored."""
 
     async def fails(*_: object, **__: object) -> None:
@@ -122,7 +122,7 @@ def test_card_of_an_equal_request_in_flight_is_left_to_it() -> None:
 
 def test_card_named_by_an_outcome_is_not_given_to_an_equal_request() -> None:
     with granted(BARE, BARE) as (world, (first, second)):
-        with nothing_written(world.process("A"), journal=True, outcome=False):
+        with unwritable(world.process("A"), journal=True, outcome=False):
             calls(world, first)
         calls(world, second, "never")
         recover_and_check(world)
@@ -134,7 +134,7 @@ def test_card_named_by_an_outcome_is_not_given_to_an_equal_request() -> None:
 @pytest.mark.parametrize("change", ["update_card", "close_card"])
 def test_card_changed_before_reconciliation_is_not_created_again(change: str, card: dict[str, Any], ends: str) -> None:
     with granted(card) as (world, (what,)):
-        with nothing_written(world.process("A"), journal=True, outcome=True):
+        with unwritable(world.process("A"), journal=True, outcome=True):
             calls(world, what)
         made = world.upstream.created("card")[0].id
         new = {"limit_amount_cents": 9_999, "limit_frequency": "allTime"} if change == "update_card" else {}

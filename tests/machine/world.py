@@ -90,12 +90,12 @@ class ResponseLog:
         """Check a response by itself and against earlier ones."""
         self.codes[f"{tool} {answer['code']}"] += 1
         if answer["code"] == "internal":
-            self.wrong.append(f"{tool} failed in a way it did not foresee")
+            self.wrong.append(f"{tool} failed with an internal error")
         if approval_id is None or answer["code"] != "ok":
             return
         self.outcomes.setdefault(approval_id, answer)
         if approval_id in self.kept and not matches(answer, self.kept[approval_id]):
-            self.wrong.append(f"{tool} gave a repeated call another outcome")
+            self.wrong.append(f"{tool} returned another outcome to a repeated call")
 
 
 def matches(answer: dict[str, Any], outcome: dict[str, Any]) -> bool:
@@ -164,25 +164,25 @@ class World:
         finally:
             self.weather.rough = self.disk.failing = 0.0
             self.weather.next_mutations = []
-            self._bury()
+            self._remove_dead()
         for error in found:
             if isinstance(error, BaseException) and not _of_a_crash(error):
                 raise error
-        self._look_back()
+        self._check_background()
         return found
 
     def wait(self, seconds: float, seed: int = 0) -> None:
         """Let time pass, with everything that is due meanwhile."""
         self.schedule.begin(seed, lambda life: None)
         self.loop.run_until_complete(asyncio.sleep(seconds))
-        self._look_back()
+        self._check_background()
 
     def kill(self, name: str, *, power: bool = False) -> None:
         """Kill a process between two steps. A power cut kills every process and loses what was not synced."""
         if name in self._processes or power:
             for victim in self._processes if power else [name]:
                 self._kill(self._processes[victim].life, power=power)
-            self._bury()
+            self._remove_dead()
 
     def close(self) -> None:
         """Release every resource."""
@@ -203,12 +203,12 @@ class World:
         for process in self._processes.values():
             if process.life is life or power:
                 process.die()
-                self.schedule.bury(process.life)
+                self.schedule.drop_tasks(process.life)
                 for task in process.tasks:
                     if task is not _current():
                         task.cancel()
 
-    def _bury(self) -> None:
+    def _remove_dead(self) -> None:
         for name, process in list(self._processes.items()):
             if not process.life.alive:
                 # Unwind its tasks first, because a dead process has no open transaction.
@@ -219,7 +219,7 @@ class World:
             self.disk.cut()
             self._cut = False
 
-    def _look_back(self) -> None:
+    def _check_background(self) -> None:
         """Fail if background work failed unexpectedly."""
         over = [task for task in self._background if task.done()]
         self._background = [task for task in self._background if not task.done()]

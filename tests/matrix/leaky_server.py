@@ -31,48 +31,48 @@ from machines_mcp.tools import resources as journey
 LEAK = os.environ["LEAK"]
 
 
-class Nothing(Input):
+class NoArguments(Input):
     pass
 
 
-class How(Input):
+class FailureInput(Input):
     how: Literal["refusal", "fault", "step", "exception", "group", "protocol"]
 
 
-class Said(Output):
+class TextOutput(Output):
     text: str
     id: Verbatim | None = None
 
 
 @tool(title="Say", toolset="always", action_class=ActionClass.READ)
-async def say(call: Call[Any], args: Nothing) -> Said:
+async def say(call: Call[Any], args: NoArguments) -> TextOutput:
     """Leak it in a text field."""
-    return Said(text=f"it is {LEAK}.")
+    return TextOutput(text=f"it is {LEAK}.")
 
 
 @tool(title="Show", toolset="always", action_class=ActionClass.READ)
-async def show(call: Call[Any], args: Nothing) -> Said:
+async def show(call: Call[Any], args: NoArguments) -> TextOutput:
     """Leak it in a field for ids, as upstream might by mistake, and in the field next to it."""
-    return Said(text=LEAK, id=Verbatim(f"id-{LEAK}"))
+    return TextOutput(text=LEAK, id=Verbatim(f"id-{LEAK}"))
 
 
 @tool(title="Suggest", toolset="always", action_class=ActionClass.READ)
-async def suggest(call: Call[Any], args: Nothing) -> Said:
+async def suggest(call: Call[Any], args: NoArguments) -> TextOutput:
     """Leak it in a next step."""
-    return Said(
+    return TextOutput(
         text="", next_steps=[NextStepOutput(tool="status", why=LEAK, arguments={LEAK: LEAK, "deep": [{"x": LEAK}]})]
     )
 
 
 @tool(title="Tell", toolset="always", action_class=ActionClass.READ)
-async def tell(call: Call[Any], args: Nothing) -> Said:
+async def tell(call: Call[Any], args: NoArguments) -> TextOutput:
     """Leak it in a progress notification."""
     await call.progress(0.5, f"half of {LEAK}")
-    return Said(text="told")
+    return TextOutput(text="told")
 
 
 @tool(title="Fail", toolset="always", action_class=ActionClass.READ)
-async def fail(call: Call[Any], args: How) -> Said:
+async def fail(call: Call[Any], args: FailureInput) -> TextOutput:
     """Leak it in each kind of error."""
     match args.how:
         case "refusal":
@@ -89,18 +89,18 @@ async def fail(call: Call[Any], args: How) -> Said:
             raise LookupError(LEAK)
 
 
-async def _approval_details(call: Call[Any], args: Nothing) -> ApprovalDetails:
+async def _approval_details(call: Call[Any], args: NoArguments) -> ApprovalDetails:
     return ApprovalDetails(question=f"Is it {LEAK}?", items=(Detail("It", LEAK, note=LEAK),))
 
 
 @tool(title="Ask", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)
-async def ask(call: Call[Any], args: Nothing) -> Said:
+async def ask(call: Call[Any], args: NoArguments) -> TextOutput:
     """Leak it in a question."""
-    return Said(text="asked")
+    return TextOutput(text="asked")
 
 
 @tool(title="Noise", toolset="always", action_class=ActionClass.READ)
-async def noise(call: Call[Any], args: Nothing) -> Said:
+async def noise(call: Call[Any], args: NoArguments) -> TextOutput:
     """Leak it on standard error, in every way that a library might."""
     for name in ("some_library", "httpx", "mcp.server", "uvicorn.access", "asyncio"):
         try:
@@ -113,7 +113,7 @@ async def noise(call: Call[Any], args: Nothing) -> Said:
     thread.start()
     await anyio.to_thread.run_sync(thread.join)
     type("Bad", (), {"__del__": lambda self: _break()})()
-    return Said(text="made")
+    return TextOutput(text="made")
 
 
 def _break() -> None:

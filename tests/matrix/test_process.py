@@ -102,7 +102,7 @@ async def test_killed_server_leaves_no_value_behind(tmp_path: Path, era: Era) ->
         assert not cards_in(text), name
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="Linux tells what a process was started with")
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to read a process's arguments")
 async def test_no_process_starts_with_a_secret_and_the_vault_with_nothing(tmp_path: Path) -> None:
     seen: dict[str, tuple[str, str]] = {}
 
@@ -138,7 +138,7 @@ async def test_no_process_starts_with_a_secret_and_the_vault_with_nothing(tmp_pa
     assert {entry.partition("=")[0] for entry in seen["vault"][1].split("\0") if entry} <= {"LC_CTYPE"}
 
 
-@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="the limits of other processes are told on Linux")
+@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="needs /proc to read another process's limits")
 async def test_server_and_simulator_can_not_dump_core(tmp_path: Path) -> None:
     async with serving(tmp_path, "2026-07-28") as served:
         await call(served, "create_session", purpose="kyc")

@@ -37,7 +37,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
     _spans.clear()
 
 
-def said(spans: InMemorySpanExporter) -> str:
+def spans_as_json(spans: InMemorySpanExporter) -> str:
     """Return all spans as JSON, except those of the test's own client."""
     found = [span for span in spans.get_finished_spans() if not _of_the_client(span)]
     return "".join(span.to_json() for span in found)
@@ -50,10 +50,10 @@ def _of_the_client(span: Any) -> bool:
 async def test_span_is_recorded(spans: InMemorySpanExporter) -> None:
     with trace.get_tracer("mcp-python-sdk").start_as_current_span(CANARY):
         pass
-    assert CANARY in said(spans)
+    assert CANARY in spans_as_json(spans)
 
 
-async def _everything(client: Client) -> None:
+async def _call_everything(client: Client) -> None:
     await client.call_tool("pay", {"user_id": CANARY, "amount_cents": 700, "note": CANARY[:20]})
     await client.call_tool("pay", {CANARY: CANARY})
     await client.call_tool("look", {"code": CANARY})
@@ -66,9 +66,9 @@ async def _everything(client: Client) -> None:
 @pytest.mark.parametrize("era", ERAS)
 async def test_span_contains_no_value_of_a_call(home: House, era: Era, spans: InMemorySpanExporter) -> None:
     async with home.client(era, says("accept")) as client:
-        await _everything(client)
+        await _call_everything(client)
     assert home.world.paid
-    assert CANARY not in said(spans)
+    assert CANARY not in spans_as_json(spans)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -80,7 +80,7 @@ async def test_span_contains_no_exception_text(home: House, era: Era, spans: InM
     async with home.client(era, says("accept")) as client:
         await client.call_tool("look", {})
         await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})
-    assert CANARY not in said(spans)
+    assert CANARY not in spans_as_json(spans)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -93,4 +93,4 @@ async def test_span_contains_no_error_text_of_a_client(home: House, era: Era, sp
             with pytest.raises(MCPError):
                 await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})
     assert person.asked
-    assert CANARY not in said(spans)
+    assert CANARY not in spans_as_json(spans)

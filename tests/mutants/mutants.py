@@ -109,7 +109,7 @@ async def _report(mutant: Mutant, python: str, simulator: Simulator, scanners: E
         seed,
         simulator,
         modes=(mutant.mode,),
-        segment=mutant.calls,
+        calls_per_server=mutant.calls,
         only=mutant.steps,
         tools=mutant.tools,
         python=python,

@@ -96,7 +96,7 @@ async def funded(client: PartnerClient, user: str, sandbox: Sandbox, dollars: fl
 async def signed(client: PartnerClient, user: str, order: WithdrawalOrder) -> Withdrawal:
     with anyio.fail_after(PATIENCE):
         while True:
-            withdrawal = await client.withdrawals.create(user, order, idempotency_key=f"intent-{user}")
+            withdrawal = await client.withdrawals.create(user, order, idempotency_key=f"request-{user}")
             if withdrawal.status != "pending":
                 return withdrawal
             assert withdrawal.retry_after_seconds is not None
@@ -153,7 +153,7 @@ async def test_withdrawal_quote_is_pending_and_then_signed(client: PartnerClient
     assert withdrawal.expires_at is not None
     assert withdrawal.execution is not None
     assert withdrawal.execution.call_target
-    assert await client.withdrawals.create(user, order, idempotency_key=f"intent-{user}") == withdrawal
+    assert await client.withdrawals.create(user, order, idempotency_key=f"request-{user}") == withdrawal
 
 
 async def test_each_precondition_has_its_own_error(client: PartnerClient, user: str) -> None:
@@ -185,12 +185,12 @@ async def test_rejected_field_is_named(client: PartnerClient, user: str) -> None
 
 async def test_same_idempotency_key_returns_the_same_card(client: PartnerClient, user: str) -> None:
     await onboarded(client, user)
-    cards = [await client.cards.create(user, idempotency_key=f"intent-{user}") for _ in range(3)]
+    cards = [await client.cards.create(user, idempotency_key=f"request-{user}") for _ in range(3)]
     assert len({card.card_id for card in cards}) == 1
     assert len((await client.cards.list(user)).cards) == 1
     with pytest.raises(errors.Conflict) as caught:
         await client.cards.create(
-            user, limit=CardLimit(amount_cents=1, frequency="allTime"), idempotency_key=f"intent-{user}"
+            user, limit=CardLimit(amount_cents=1, frequency="allTime"), idempotency_key=f"request-{user}"
         )
     assert caught.value.code == "idempotency_conflict"
 

@@ -76,7 +76,7 @@ def test_cases_cover_every_client_method() -> None:
     assert sorted(map(method_of, CASES)) == sorted(methods)
 
 
-def some(examples: int) -> settings:
+def fixed_examples(examples: int) -> settings:
     """Generate the same examples on every run, so that a failure here is reproducible."""
     # Without the explain phase, which takes a minute.
     phases = (Phase.generate, Phase.shrink)
@@ -91,7 +91,7 @@ def some(examples: int) -> settings:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def without_retries_and_closed_in_the_end() -> Iterator[None]:
+def no_retries() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retries, "ATTEMPTS", 1)
         yield
@@ -174,7 +174,7 @@ def has_no_details(error: PartnerError) -> bool:
 def test_every_response_the_contract_allows_is_read(endpoint: Endpoint) -> None:
     api = FakeApi(endpoint)
 
-    @some(10)
+    @fixed_examples(10)
     @given(
         ResponseStrategies(strange=False).response(endpoint.operation)
         | ResponseStrategies(strange=True).response(endpoint.operation)
@@ -202,7 +202,7 @@ def test_any_response_raises_only_our_errors_without_quoting_it(endpoint: Endpoi
     )
     failed = json.dumps({"ok": False, "summary": CANARY, "errors": [{"code": CANARY, "field": CANARY}]}).encode()
 
-    @some(12)
+    @fixed_examples(12)
     @given(statuses, bodies | texts | st.just(failed), st.sampled_from(["", CANARY, "1", "-1", "9" * 40]))
     def check(status: int, content: bytes, retry_after: str) -> None:
         headers = {"Retry-After": retry_after, "Location": f"https://{CANARY}.example/", "X-Canary": CANARY}
@@ -215,12 +215,12 @@ def test_any_response_raises_only_our_errors_without_quoting_it(endpoint: Endpoi
     check()
 
 
-def emptied(value: Any) -> list[Any]:
+def with_parts_emptied(value: Any) -> list[Any]:
     """Return the variants in which one object or list is empty or null."""
     if not isinstance(value, dict | list):
         return []
     places = value.items() if isinstance(value, dict) else enumerate(value)
-    inner: list[Any] = [(key, empty) for key, member in places for empty in emptied(member)]
+    inner: list[Any] = [(key, empty) for key, member in places for empty in with_parts_emptied(member)]
     within = [value | {key: empty} for key, empty in inner] if isinstance(value, dict) else [[e] for _, e in inner]
     return [type(value)(), None, *within]
 
@@ -228,7 +228,7 @@ def emptied(value: Any) -> list[Any]:
 @each_method
 def test_empty_response_gives_a_model_or_our_error(endpoint: Endpoint) -> None:
     api = FakeApi(endpoint)
-    empties = [*emptied(example(endpoint.operation)["body"]), {"ok": True}, {"ok": True, "data": {}}]
+    empties = [*with_parts_emptied(example(endpoint.operation)["body"]), {"ok": True}, {"ok": True, "data": {}}]
     good = [(200, content) for content in [b"", b"[]", b"{", *(json.dumps(body).encode() for body in empties)]]
     for status, content in [*good, *product((204, 404, 500), (b"", b"{}"))]:
         try:
@@ -258,7 +258,7 @@ _FIELDS = st.fixed_dictionaries(
 MOMENTS = st.integers(1_000_000_000, 7_000_000_000)
 
 
-@some(25)
+@fixed_examples(25)
 @given(
     st.none() | st.text(st.characters(exclude_categories=["Cs"])) | _FIELDS,
     st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["controller_v1", "coordinator_v2", "unknown"]),

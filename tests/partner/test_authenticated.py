@@ -18,7 +18,7 @@ USER = "user-1"
 CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
 
 
-def only_for(api: Upstream, tokens: set[str], answer: Answer) -> Answer:
+def accept_only(api: Upstream, tokens: set[str], answer: Answer) -> Answer:
     """Respond 401 to any token that is not among these."""
 
     async def answer_or_refuse(stream: ByteStream) -> None:
@@ -50,13 +50,13 @@ async def test_second_rejection_is_unauthorized_and_drops_that_token(api: Upstre
 
 async def test_caller_supplied_idempotency_key_is_kept(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
-    await client.cards.create(USER, idempotency_key="intent-0001")
-    assert [seen.headers["idempotency-key"] for seen in api.calls] == ["intent-0001"] * 2
+    await client.cards.create(USER, idempotency_key="request-0001")
+    assert [seen.headers["idempotency-key"] for seen in api.calls] == ["request-0001"] * 2
 
 
 async def test_fifty_rejected_calls_mint_one_new_session(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read"])
-    api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-2"}, good({"cards": []})))
+    api.on("GET", "/cards", accept_only(api, {"header.payload.signature-canary-2"}, good({"cards": []})))
     async with anyio.create_task_group() as group:
         for _ in range(50):
             group.start_soon(client.cards.list, USER)
@@ -66,7 +66,7 @@ async def test_fifty_rejected_calls_mint_one_new_session(api: Upstream, client: 
 async def test_cached_session_older_than_the_rejected_one_is_not_tried(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
     await client.sessions.open(USER, ["cards.read"])
-    api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
+    api.on("GET", "/cards", accept_only(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
     await client.cards.list(USER)
     assert len(api.calls) == 2
     assert len(client.sessions.cached(USER)) == 2
@@ -75,7 +75,7 @@ async def test_cached_session_older_than_the_rejected_one_is_not_tried(api: Upst
 async def test_newer_cached_session_from_before_the_call_is_not_tried(api: Upstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read"])
     await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
-    api.on("GET", "/cards", only_for(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
+    api.on("GET", "/cards", accept_only(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
     await client.cards.list(USER)
     assert len(api.calls) == 2
     assert len(api.mints) == 3

@@ -216,7 +216,7 @@ async def test_proxy_carries_encrypted_traffic(authority: Authority) -> None:
         (http(407, b""), errors.Unreachable),
         (http(502, b""), errors.Unreachable),
     ],
-    ids=["says nothing", "hangs up", "speaks no HTTP", "wants a password", "can't get through"],
+    ids=["says nothing", "hangs up", "speaks no HTTP", "requires a password", "can't connect"],
 )
 async def test_mutation_blocked_by_a_proxy_was_not_sent(
     answer: Answer, kind: type[errors.PartnerError], monkeypatch: pytest.MonkeyPatch

@@ -73,9 +73,9 @@ async def test_log_records_before_the_first_byte_and_at_the_end(
     api: Upstream, kept: PartnerClient, log: RecordingLog
 ) -> None:
     api.on("POST", "/cards", good(CARD))
-    await kept.cards.create(USER, idempotency_key="intent-0001")
+    await kept.cards.create(USER, idempotency_key="request-0001")
     (begun,) = log.begun
-    assert (begun.user_id, begun.operation, begun.idempotency_key) == (USER, "POST /cards", "intent-0001")
+    assert (begun.user_id, begun.operation, begun.idempotency_key) == (USER, "POST /cards", "request-0001")
     assert (begun.body, begun.keep_body, dict(begun.ids)) == (b"{}", True, {})
     assert log.seen_before == [0]
     assert log.sent_entries == ["entry-1"]

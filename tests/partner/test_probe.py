@@ -47,7 +47,7 @@ def script(api: Upstream, endpoint: str, *answers: Answer) -> None:
     api.on(method, path.replace("{depositId}", DEPOSIT_ID).replace("{cardId}", CARD_ID), *answers)
 
 
-def well(api: Upstream) -> None:
+def script_success(api: Upstream) -> None:
     """Script every read to respond as in the contract's example."""
     for endpoint, operation in READS.items():
         if endpoint != "POST /sessions":
@@ -71,7 +71,7 @@ def changed(operation: str, change: Callable[[Any], object]) -> Answer:
 
 
 async def test_probe_sends_every_read_and_nothing_else(api: Upstream) -> None:
-    well(api)
+    script_success(api)
     rows = await probed(api)
     assert list(rows) == list(READS)
     assert [row for row in rows.values() if not row.ok or row.status != 200 or row.differences != Differences()] == []
@@ -107,7 +107,7 @@ async def test_probe_sends_every_read_and_nothing_else(api: Upstream) -> None:
 async def test_missing_or_mistyped_field_is_named_and_fails(
     api: Upstream, endpoint: str, change: Callable[[Any], object], found: Differences
 ) -> None:
-    well(api)
+    script_success(api)
     script(api, endpoint, changed(READS[endpoint], change))
     rows = await probed(api)
     assert (rows[endpoint].differences, rows[endpoint].status, rows[endpoint].ok) == (found, 200, False)
@@ -115,7 +115,7 @@ async def test_missing_or_mistyped_field_is_named_and_fails(
 
 
 async def test_unknown_field_is_named_and_does_not_fail(api: Upstream) -> None:
-    well(api)
+    script_success(api)
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update({"design": "canary", "4-canary": 1})))
     rows = await probed(api)
     assert rows["GET /cards"].differences == Differences(extra=("cards[].design", "cards[].?"))
@@ -123,7 +123,7 @@ async def test_unknown_field_is_named_and_does_not_fail(api: Upstream) -> None:
 
 
 async def test_user_without_kyc_gets_only_the_kyc_and_balance_probes(api: Upstream) -> None:
-    well(api)
+    script_success(api)
     script(api, "POST /sessions", refusal(409, "kyc_required"), api.mint())
     script(api, "GET /agreements", refusal(409, "kyc_required"))
     rows = await probed(api)
@@ -156,7 +156,7 @@ async def test_user_without_kyc_gets_only_the_kyc_and_balance_probes(api: Upstre
 async def test_response_without_data_shows_its_code(
     api: Upstream, answer: Answer, status: int, note: str, ok: bool
 ) -> None:
-    well(api)
+    script_success(api)
     script(api, "GET /transactions", answer)
     row = (await probed(api))["GET /transactions"]
     assert (row.status, row.note, row.ok, row.differences) == (status, note, ok, Differences())
@@ -170,7 +170,7 @@ async def test_rejected_key_is_the_only_finding(api: Upstream) -> None:
 
 
 async def test_reads_without_an_id_are_skipped(api: Upstream) -> None:
-    well(api)
+    script_success(api)
     empty = {"GET /deposits/assets": "assets", "GET /deposits": "deposits", "GET /cards": "cards"}
     for endpoint, name in empty.items():
         script(api, endpoint, good({name: []}))
@@ -188,7 +188,7 @@ async def test_reads_without_an_id_are_skipped(api: Upstream) -> None:
 
 
 async def test_probe_stops_when_the_api_stops_responding(api: Upstream) -> None:
-    well(api)
+    script_success(api)
     script(api, "GET /deposits/assets", hang_up)
     rows = await probed(api)
     assert (rows["GET /deposits/assets"].note, rows["GET /deposits/assets"].ok) == ("connection_lost", False)

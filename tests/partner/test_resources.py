@@ -169,7 +169,7 @@ ENDPOINTS = [
     ),
     Endpoint(
         "createWithdrawal",
-        lambda c: c.withdrawals.create(USER, ORDER, idempotency_key="intent-0001"),
+        lambda c: c.withdrawals.create(USER, ORDER, idempotency_key="request-0001"),
         ("withdrawals.write",),
         body={
             "amountCents": 5000,
@@ -228,7 +228,7 @@ def example(operation: str) -> dict[str, Any]:
     return response
 
 
-def same(ours: Any, theirs: Any) -> bool:
+def equals(ours: Any, theirs: Any) -> bool:
     """Whether a model's value equals the JSON's, with nothing lost or changed."""
     if isinstance(ours, Secret):
         return ours.expose() == theirs
@@ -239,9 +239,9 @@ def same(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, Model):
         names = {field.alias or name: name for name, field in type(ours).model_fields.items()}
         said = {key: value for key, value in theirs.items() if key not in LEFT_OUT}
-        return all(same(getattr(ours, names.get(key, key)), value) for key, value in said.items())
+        return all(equals(getattr(ours, names.get(key, key)), value) for key, value in said.items())
     if isinstance(ours, tuple | list):
-        return len(ours) == len(theirs) and all(map(same, ours, theirs))
+        return len(ours) == len(theirs) and all(map(equals, ours, theirs))
     return type(ours) in (type(theirs), float) and bool(ours == theirs)
 
 
@@ -266,7 +266,7 @@ async def test_method_sends_its_arguments_and_returns_the_whole_response(api: Up
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, card_secrets=True) as client:
         with anyio.fail_after(PATIENCE):
             answer = await endpoint.call(client)
-    assert same(answer, only_value(response["body"]["data"]))
+    assert equals(answer, only_value(response["body"]["data"]))
 
     last = api.seen[-1]
     assert (last.method, last.path) == (operation.method, path)
@@ -283,10 +283,10 @@ async def test_every_creation_has_its_own_idempotency_key_by_default(api: Upstre
     api.on("POST", "/cards", http(200, json.dumps(example("createCard")["body"]).encode()))
     await client.cards.create(USER)
     await client.cards.create(USER)
-    await client.cards.create(USER, idempotency_key="intent-0001")
+    await client.cards.create(USER, idempotency_key="request-0001")
     first, second, third = [seen.headers["idempotency-key"] for seen in api.calls]
     assert first != second
-    assert third == "intent-0001"
+    assert third == "request-0001"
 
 
 @pytest.mark.anyio

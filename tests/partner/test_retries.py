@@ -7,7 +7,7 @@ from machines_mcp.partner.request import Request
 from machines_mcp.partner.retries import ATTEMPTS, LONGEST_RETRY_AFTER, RetryBudget, is_retryable
 
 READ = Request.get("/cards")
-KEYED = Request.mutation("POST", "/cards", {}, idempotency_key="intent-0001")
+KEYED = Request.mutation("POST", "/cards", {}, idempotency_key="request-0001")
 KEYLESS = Request.mutation("DELETE", "/cards/{cardId}", ids={"cardId": "card-0001"})
 ASKED = Request.read_by_post("/deposits/range", {})
 LONG = 1e9
@@ -30,7 +30,7 @@ def shared(clock: Clock) -> RetryBudget:
     return RetryBudget(clock)
 
 
-def again(request: Request, error: errors.PartnerError, left: float = LONG) -> bool:
+def is_retried(request: Request, error: errors.PartnerError, left: float = LONG) -> bool:
     return RetryBudget(Clock()).delay(request, error, 1, left) is not None
 
 
@@ -61,10 +61,10 @@ def again(request: Request, error: errors.PartnerError, left: float = LONG) -> b
     ),
 )
 def test_which_failures_are_retried(error: errors.PartnerError, read: bool, keyed: bool) -> None:
-    assert again(READ, error) is read
-    assert again(KEYED, error) is keyed
-    assert not again(KEYLESS, error)
-    assert not again(ASKED, error)
+    assert is_retried(READ, error) is read
+    assert is_retried(KEYED, error) is keyed
+    assert not is_retried(KEYLESS, error)
+    assert not is_retried(ASKED, error)
 
 
 def test_requests_that_are_never_retried_are_known_in_advance() -> None:

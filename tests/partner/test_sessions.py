@@ -39,11 +39,11 @@ class Clock:
         return self.now
 
 
-def opened(api: Upstream, **options: Any) -> PartnerClient:
+def open_client(api: Upstream, **options: Any) -> PartnerClient:
     return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": PATIENCE} | options))
 
 
-def gated(answer: Answer, gate: anyio.Event) -> Answer:
+def after_event(answer: Answer, gate: anyio.Event) -> Answer:
     async def wait_and_answer(stream: ByteStream) -> None:
         await gate.wait()
         await answer(stream)
@@ -76,7 +76,7 @@ async def test_on_secret_receives_each_new_token(api: Upstream) -> None:
     def tell(token: Secret, until: float) -> None:
         told[token.expose()] = until
 
-    async with opened(api, on_secret=tell) as client:
+    async with open_client(api, on_secret=tell) as client:
         await client.sessions.open(USER, ["kyc.read"])
         await client.sessions.open(USER, ["kyc.read"])
         await client.sessions.open(USER, ["kyc.read"], ttl_seconds=7200, fresh=True)
@@ -90,7 +90,7 @@ async def test_token_expiry_uses_the_later_of_both_clocks(api: Upstream, ahead: 
     begun = time.time()
     upstreams = begun + 900 + ahead
     api.on("POST", "/sessions", api.mint(900 + ahead))
-    async with opened(api, on_secret=lambda _, until: told.append(until)) as client:
+    async with open_client(api, on_secret=lambda _, until: told.append(until)) as client:
         await client.sessions.open(USER, ["kyc.read"])
     assert told[0] >= max(upstreams - 1, begun + 899)
 
@@ -176,7 +176,7 @@ async def test_other_calls_do_not_fall_back(api: Upstream, client: PartnerClient
 
 async def test_fifty_concurrent_calls_mint_one_session(api: Upstream, client: PartnerClient) -> None:
     gate = anyio.Event()
-    api.on("POST", "/sessions", gated(api.mint(), gate))
+    api.on("POST", "/sessions", after_event(api.mint(), gate))
     api.on("GET", "/cards", good({"cards": []}))
     async with anyio.create_task_group() as group:
         for _ in range(50):
@@ -215,7 +215,7 @@ async def test_waiters_survive_cancellation_of_the_minting_call(api: Upstream, c
 
 async def test_waiters_for_a_failed_mint_all_fail_after_one_request(api: Upstream, client: PartnerClient) -> None:
     gate = anyio.Event()
-    api.on("POST", "/sessions", gated(refusal(401, "unauthorized"), gate))
+    api.on("POST", "/sessions", after_event(refusal(401, "unauthorized"), gate))
     failures: list[errors.PartnerError] = []
 
     async def call() -> None:
@@ -251,7 +251,7 @@ async def test_waiter_for_anothers_mint_keeps_its_own_deadline(api: Upstream, cl
 
 async def test_stalled_mint_times_out_for_every_waiter(api: Upstream) -> None:
     api.on("POST", "/sessions", stall)
-    async with opened(api, deadline=0.3) as client:
+    async with open_client(api, deadline=0.3) as client:
         outcomes: list[type[BaseException]] = []
 
         async def call() -> None:
@@ -270,7 +270,7 @@ async def test_stalled_mint_times_out_for_every_waiter(api: Upstream) -> None:
 @pytest.mark.parametrize(("passed", "mints"), [(0.0, 1), (0.79, 1), (0.81, 2), (1.5, 2)])
 async def test_session_is_replaced_after_four_fifths_of_its_lifetime(api: Upstream, passed: float, mints: int) -> None:
     clock = Clock()
-    async with opened(api, clock=clock) as client:
+    async with open_client(api, clock=clock) as client:
         await client.sessions.open(USER, ["kyc.read"], ttl_seconds=1000)
         clock.now += 1000 * passed
         assert len(client.sessions.cached(USER)) == 2 - mints
@@ -281,7 +281,7 @@ async def test_session_is_replaced_after_four_fifths_of_its_lifetime(api: Upstre
 async def test_shorter_lifetime_from_the_api_counts(api: Upstream) -> None:
     clock = Clock()
     api.on("POST", "/sessions", api.mint(ttl_seconds=100))
-    async with opened(api, clock=clock) as client:
+    async with open_client(api, clock=clock) as client:
         await client.sessions.open(USER, ["kyc.read"], ttl_seconds=1000)
         clock.now += 90
         assert client.sessions.cached(USER) == []
@@ -290,7 +290,7 @@ async def test_shorter_lifetime_from_the_api_counts(api: Upstream) -> None:
 async def test_fast_clock_does_not_mint_for_every_call(api: Upstream) -> None:
     clock = Clock()
     clock.now += 86_400
-    async with opened(api, clock=clock) as client:
+    async with open_client(api, clock=clock) as client:
         for _ in range(3):
             await client.sessions.open(USER, ["kyc.read"])
     assert len(api.mints) == 1
@@ -317,7 +317,7 @@ async def test_card_secrets_scope_is_refused_before_sending(api: Upstream, clien
 
 async def test_client_created_for_card_secrets_may_read_them(api: Upstream) -> None:
     api.on("POST", "/cards/secrets/session", good({"sessionId": "s", "secretKey": "0" * 32}))
-    async with opened(api, card_secrets=True) as client:
+    async with open_client(api, card_secrets=True) as client:
         await client.cards.secrets_session(USER)
     assert api.mints[0].body["scopes"] == ["cards.secrets.read"]
 
@@ -351,7 +351,7 @@ async def test_invalid_session_arguments_are_rejected_before_sending(
 
 
 async def test_every_scope_of_the_api_can_be_requested(api: Upstream) -> None:
-    async with opened(api, card_secrets=True) as client:
+    async with open_client(api, card_secrets=True) as client:
         session = await client.sessions.open("u" * 120, SCOPES)
     assert set(session.scopes) == SCOPES
 

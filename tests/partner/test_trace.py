@@ -21,16 +21,16 @@ from tests.support.waiting import PATIENCE
 CANARY = "canary"
 NUMBER = 9_412_377
 
-posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 
 
-def poisoned(value: Any) -> Any:
+def with_canaries(value: Any) -> Any:
     """Replace every value with a canary and add a field to every object whose name is a canary."""
     if isinstance(value, dict):
         names = {f"{CANARY}-{NUMBER}": CANARY, f"{NUMBER}{CANARY}": [CANARY], CANARY * 7: {CANARY * 8: 1}, "ü": NUMBER}
-        return {name: poisoned(member) for name, member in value.items()} | names
+        return {name: with_canaries(member) for name, member in value.items()} | names
     if isinstance(value, list):
-        return [poisoned(member) for member in value]
+        return [with_canaries(member) for member in value]
     if isinstance(value, str):
         return f"{CANARY} {value}"
     return value if isinstance(value, bool) or value is None else NUMBER + 0.5
@@ -47,7 +47,7 @@ async def test_trace_of_every_call_to_a_hostile_api_contains_no_value(api: Upstr
         target = operation.template.replace("{depositId}", "deposit-0001").replace("{cardId}", CARD_ID)
         response = example(operation.operation_id)
         if target != "/sessions":
-            body = poisoned(response["body"]) | {"ok": True}
+            body = with_canaries(response["body"]) | {"ok": True}
             headers = {"X-Canary": CANARY, "Set-Cookie": f"a={CANARY}"}
             api.on(operation.method, target, http(response["status"], json.dumps(body).encode(), headers))
     async with PartnerClient(
@@ -60,7 +60,17 @@ async def test_trace_of_every_call_to_a_hostile_api_contains_no_value(api: Upstr
                 except errors.PartnerError as error:
                     assert error.code == "malformed"
     text = path.read_text(encoding="utf-8")
-    sent = [PARTNER_KEY, "signature-canary", USER, CARD_ID, "deposit-0001", "intent-0001", "cursor-0001", "Ada", "us d"]
+    sent = [
+        PARTNER_KEY,
+        "signature-canary",
+        USER,
+        CARD_ID,
+        "deposit-0001",
+        "request-0001",
+        "cursor-0001",
+        "Ada",
+        "us d",
+    ]
     seen = [value for request in api.seen for value in request.headers.values() if len(value) > 8]
     assert [
         value for value in [CANARY, str(NUMBER), *sent, *seen] if value in text.replace("application/json", "")

@@ -429,7 +429,7 @@ async def test_unprocessed_mutation_without_a_free_slot_did_not_happen(
         api.on("GET", "/balances", *[stall] * (concurrency.PER_USER - 1), stall_for(DEADLINE))
         for _ in range(concurrency.PER_USER):
             group.start_soon(time_out_reading, client)
-        group.start_soon(after, api, 1 + concurrency.PER_USER, turned_away)
+        group.start_soon(set_after, api, 1 + concurrency.PER_USER, turned_away)
         error = await failure_of_mutation(api, client, late)
     assert type(error) is errors.RateLimited
     assert error.outcome_known
@@ -441,7 +441,7 @@ async def time_out_reading(client: PartnerClient) -> None:
         await read(client)
 
 
-async def after(api: Upstream, count: int, event: anyio.Event) -> None:
+async def set_after(api: Upstream, count: int, event: anyio.Event) -> None:
     await api.received(count)
     event.set()
 
@@ -491,8 +491,8 @@ async def test_mutation_with_a_key_is_retried_after_a_failed_connect(without_bac
         return httpx.Response(200, json={"ok": True, "data": CARD})
 
     async with PartnerClient(NOWHERE, Secret(PARTNER_KEY), http_transport=httpx.MockTransport(answer)) as client:
-        await client.cards.create(USER, idempotency_key="intent-0001")
-    assert asked == [("sessions", None)] + [("cards", "intent-0001")] * 3
+        await client.cards.create(USER, idempotency_key="request-0001")
+    assert asked == [("sessions", None)] + [("cards", "request-0001")] * 3
 
 
 async def test_short_retry_after_is_honoured(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import anyio
 
-from tests.faults.processes import Household, household
+from tests.faults.processes import ProcessTree, process_tree
 from tests.journeys.stdio import applicant
 from tests.peers.features import LEGACY, MODERN, WHO
 from tests.peers.inspector import PROGRAM, Inspector
@@ -59,7 +59,7 @@ async def observe(peer: Peer, state_dir: Path, node_modules: Path, node: Node) -
         "other": "peer-2",
         "applicant": applicant(),
     }
-    with household() as house:
+    with process_tree() as house:
         seen = await _session(peer, plan, node_modules, node)
         seen["left"] = await _left(house)
     return seen
@@ -78,5 +78,5 @@ async def _session(peer: Peer, plan: dict[str, Any], node_modules: Path, node: N
     return seen
 
 
-async def _left(house: Household) -> list[str]:
-    return await house.empty_within(SHORTER_THAN_A_WAIT)
+async def _left(house: ProcessTree) -> list[str]:
+    return await house.left_after(SHORTER_THAN_A_WAIT)

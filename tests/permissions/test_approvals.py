@@ -43,7 +43,7 @@ async def _open(
     return await approvals.open(CallRequest("pay", ActionClass.MONEY, user, digest), ApprovalDetails(question))
 
 
-async def _now(approvals: ApprovalStore, approval: Approval) -> Approval:
+async def _reloaded(approvals: ApprovalStore, approval: Approval) -> Approval:
     current = await approvals.get(approval.id)
     assert current is not None
     return current
@@ -68,7 +68,7 @@ async def test_dialog_shows_question_warnings_and_client(approvals: ApprovalStor
     items = (Detail("To", "0x1", "the first withdrawal to this destination"), Detail("From", "0x2"))
     call_request = CallRequest("pay", ActionClass.MONEY, "user-1", "d1", "agent 1.0")
     approval = await approvals.open(call_request, ApprovalDetails("Pay?", items=items))
-    assert (await _now(approvals, approval)).dialog.splitlines() == [
+    assert (await _reloaded(approvals, approval)).dialog.splitlines() == [
         "Pay?",
         "To: the first withdrawal to this destination.",
         "Asked by “agent 1.0” (as it calls itself).",
@@ -110,7 +110,7 @@ async def test_approval_can_be_granted_for_fifteen_minutes(approvals: ApprovalSt
     assert await approvals.grant(early.id, "terminal")
     clock.advance(1)
     assert not await approvals.grant(late.id, "terminal")
-    assert approvals.is_expired(await _now(approvals, late))
+    assert approvals.is_expired(await _reloaded(approvals, late))
 
 
 async def test_grant_can_be_used_for_five_minutes(approvals: ApprovalStore, clock: Clock) -> None:
@@ -121,7 +121,7 @@ async def test_grant_can_be_used_for_five_minutes(approvals: ApprovalStore, cloc
     assert await approvals.consume(early)
     clock.advance(1)
     assert not await approvals.consume(late)
-    assert approvals.is_expired(await _now(approvals, late))
+    assert approvals.is_expired(await _reloaded(approvals, late))
 
 
 async def test_rejection_is_final(approvals: ApprovalStore) -> None:
@@ -129,8 +129,8 @@ async def test_rejection_is_final(approvals: ApprovalStore) -> None:
     assert await approvals.refuse(approval.id, "dialog")
     assert not await approvals.grant(approval.id, "terminal")
     assert not await approvals.consume(approval)
-    assert (await _now(approvals, approval)).state == "refused"
-    assert (await _now(approvals, approval)).decided_by == "dialog"
+    assert (await _reloaded(approvals, approval)).state == "refused"
+    assert (await _reloaded(approvals, approval)).decided_by == "dialog"
 
 
 async def test_running_or_finished_call_can_not_be_rejected(approvals: ApprovalStore) -> None:
@@ -173,7 +173,7 @@ async def test_first_outcome_is_kept(approvals: ApprovalStore) -> None:
     await approvals.consume(approval)
     await approvals.finish(approval.id, '"first"', ok=True, code="ok")
     await approvals.finish(approval.id, '"second"', ok=False, code="partner.rejected")
-    current = await _now(approvals, approval)
+    current = await _reloaded(approvals, approval)
     assert (current.state, current.outcome) == ("done", '"first"')
 
 
@@ -198,7 +198,7 @@ async def test_returned_grant_can_be_used_for_its_remaining_time(approvals: Appr
         await approvals.return_grant(approval.id)
     clock.advance(2)
     assert not await approvals.consume(approval)
-    assert approvals.is_expired(await _now(approvals, approval))
+    assert approvals.is_expired(await _reloaded(approvals, approval))
 
 
 @pytest.mark.parametrize("state", ["waiting", "refused", "done"])
@@ -211,7 +211,7 @@ async def test_only_an_executing_grant_can_be_returned(approvals: ApprovalStore,
         await approvals.consume(approval)
         await approvals.finish(approval.id, "{}", ok=True, code="ok")
     await approvals.return_grant(approval.id)
-    assert (await _now(approvals, approval)).state == state
+    assert (await _reloaded(approvals, approval)).state == state
 
 
 # Cooldown
@@ -275,7 +275,7 @@ async def test_allowed_call_is_consumed_immediately_without_a_person(approvals: 
         await approvals.open_granted(call_request, ApprovalDetails("Pay?", amount_cents=5), "policy") for _ in range(2)
     ]
     assert first.id != second.id
-    current = await _now(approvals, first)
+    current = await _reloaded(approvals, first)
     assert (current.state, current.decided_by, current.amount_cents) == ("executing", "policy", 5)
     assert await approvals.waiting() == []
     rows = [row for row in await guard.audit.rows() if row.approval_id == first.id]
@@ -324,7 +324,7 @@ async def test_limit_is_checked_again_when_the_grant_is_used_and_keeps_it(limite
     await store.run(lambda db: db.execute("UPDATE approvals SET amount_cents = 501 WHERE id = ?", (first.id,)))
     with pytest.raises(LimitExceeded, match=r"withdrawals\.per_day_cents"):
         await approvals.consume(second)
-    assert (await _now(approvals, second)).state == "granted"
+    assert (await _reloaded(approvals, second)).state == "granted"
     assert [row.approval_id for row in await limited.audit.rows(kind="call")] == [first.id]
     await store.run(lambda db: db.execute("UPDATE approvals SET amount_cents = 500 WHERE id = ?", (first.id,)))
     assert await approvals.consume(second)
@@ -361,18 +361,18 @@ async def test_each_change_has_an_audit_row_in_the_same_transaction(
     before = "waiting"
     for change, after, line in changes:
         with monkeypatch.context() as broken:
-            broken.setattr(approvals, "_record", _fails)
+            broken.setattr(approvals, "_record", _fail)
             with pytest.raises(StoreUnavailable):
                 await change()
-        assert (await _now(approvals, approval)).state == before
+        assert (await _reloaded(approvals, approval)).state == before
         await change()
-        assert (await _now(approvals, approval)).state == after
+        assert (await _reloaded(approvals, approval)).state == after
         last = (await guard.audit.rows(newest_first=True, limit=1))[0]
         assert (last.kind, last.verdict, last.by, last.approval_id) == (*line, approval.id)
         before = after
     other = await _open(approvals, digest="d2")
     with monkeypatch.context() as broken:
-        broken.setattr(approvals, "_record", _fails)
+        broken.setattr(approvals, "_record", _fail)
         with pytest.raises(StoreUnavailable):
             await _open(approvals, digest="d3")
         with pytest.raises(StoreUnavailable):
@@ -380,5 +380,5 @@ async def test_each_change_has_an_audit_row_in_the_same_transaction(
     assert [waiting.id for waiting in await approvals.waiting()] == [other.id]
 
 
-def _fails(db: object, entry: object) -> None:
+def _fail(db: object, entry: object) -> None:
     raise StoreUnavailable

@@ -31,7 +31,7 @@ def authorizer(guard: Guard) -> Authorizer:
     return guard.authorizer
 
 
-async def _asked(authorizer: Authorizer) -> Approval:
+async def _pending_approval(authorizer: Authorizer) -> Approval:
     authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?"))
     assert authorization.verdict == "waiting"
     assert authorization.approval is not None
@@ -44,14 +44,14 @@ async def test_authorizer_returns_the_policys_rule(authorizer: Authorizer) -> No
 
 
 async def test_id_alone_authorizes_nothing(authorizer: Authorizer) -> None:
-    approval = await _asked(authorizer)
+    approval = await _pending_approval(authorizer)
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "waiting"
 
 
 async def test_grant_runs_once_and_then_returns_its_first_outcome(
     authorizer: Authorizer, approvals: ApprovalStore
 ) -> None:
-    approval = await _asked(authorizer)
+    approval = await _pending_approval(authorizer)
     await approvals.grant(approval.id, "terminal")
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "running"
@@ -73,7 +73,7 @@ async def test_grant_runs_once_and_then_returns_its_first_outcome(
 async def test_granted_id_does_not_authorize_another_call(
     authorizer: Authorizer, approvals: ApprovalStore, other: CallRequest
 ) -> None:
-    approval = await _asked(authorizer)
+    approval = await _pending_approval(authorizer)
     await approvals.grant(approval.id, "terminal")
     assert await authorizer.resume(other, approval.id) == Authorization("mismatch")
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
@@ -87,7 +87,7 @@ async def test_unknown_id_is_a_mismatch(authorizer: Authorizer) -> None:
 async def test_unused_approval_expires(
     authorizer: Authorizer, approvals: ApprovalStore, clock: Clock, granted: bool
 ) -> None:
-    approval = await _asked(authorizer)
+    approval = await _pending_approval(authorizer)
     if granted:
         await approvals.grant(approval.id, "terminal")
     clock.advance(GRANT_SECONDS if granted else OPEN_SECONDS)
@@ -96,21 +96,21 @@ async def test_unused_approval_expires(
 
 
 async def test_rejection_is_final_for_the_call(authorizer: Authorizer) -> None:
-    approval = await _asked(authorizer)
+    approval = await _pending_approval(authorizer)
     assert (await authorizer.decide(approval, yes=False)).verdict == "refused"
     assert (await authorizer.resume(DEMAND, approval.id)).verdict == "refused"
     assert (await authorizer.decide(approval, yes=True)).verdict == "refused"
 
 
 async def test_two_concurrent_approvals_run_once(authorizer: Authorizer, approvals: ApprovalStore) -> None:
-    approval = await _asked(authorizer)
+    approval = await _pending_approval(authorizer)
     await approvals.grant(approval.id, "terminal")
     assert (await authorizer.decide(approval, yes=True)).verdict == "run"
     assert (await authorizer.decide(approval, yes=True)).verdict == "running"
 
 
 async def test_approval_after_the_end_returns_the_first_outcome(authorizer: Authorizer) -> None:
-    approval = await _asked(authorizer)
+    approval = await _pending_approval(authorizer)
     assert (await authorizer.decide(approval, yes=True)).verdict == "run"
     await authorizer.finish(approval, '{"failed": true}', ok=False, code="partner.rejected")
     again = await authorizer.decide(approval, yes=True)
@@ -123,7 +123,7 @@ async def test_approval_after_the_end_returns_the_first_outcome(authorizer: Auth
 async def test_one_of_fifty_concurrent_calls_runs(
     authorizer: Authorizer, approvals: ApprovalStore, by_decision: bool
 ) -> None:
-    approval = await _asked(authorizer)
+    approval = await _pending_approval(authorizer)
     if not by_decision:
         await approvals.grant(approval.id, "terminal")
     verdicts: list[str] = []

@@ -32,23 +32,23 @@ async def other_server(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
     await other.close()
 
 
-async def _taken(guard: Guard, digest: str = "d1") -> Approval:
+async def _consumed(guard: Guard, digest: str = "d1") -> Approval:
     approval = await guard.approvals.open(
         CallRequest("pay", ActionClass.MONEY, "user-1", digest), ApprovalDetails("Pay?")
     )
     await guard.approvals.grant(approval.id, "terminal")
     assert await guard.approvals.consume(approval)
-    return await _now(guard, approval)
+    return await _reloaded(guard, approval)
 
 
-async def _now(guard: Guard, approval: Approval) -> Approval:
+async def _reloaded(guard: Guard, approval: Approval) -> Approval:
     current = await guard.approvals.get(approval.id)
     assert current is not None
     return current
 
 
 async def test_execution_lasts_as_long_as_its_process(guard: Guard, other_server: Guard, clock: Clock) -> None:
-    approval = await _taken(guard)
+    approval = await _consumed(guard)
     clock.advance(10 * EXECUTION_SECONDS)
     assert [one.approvals.running(approval) for one in (guard, other_server)] == [True, True]
     assert await other_server.approvals.executions.interrupted() == []
@@ -59,17 +59,17 @@ async def test_execution_lasts_as_long_as_its_process(guard: Guard, other_server
 
 
 async def test_released_execution_is_interrupted_for_every_server(guard: Guard, other_server: Guard) -> None:
-    left, other = [await _taken(guard, digest) for digest in ("d1", "d2")]
+    left, other = [await _consumed(guard, digest) for digest in ("d1", "d2")]
     await guard.approvals.executions.release(left.id)
     for one in (guard, other_server):
-        assert not one.approvals.running(await _now(one, left))
-        assert one.approvals.running(await _now(one, other))
+        assert not one.approvals.running(await _reloaded(one, left))
+        assert one.approvals.running(await _reloaded(one, other))
 
 
 async def test_release_is_known_locally_even_with_a_full_disk(
     guard: Guard, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approval = await _taken(guard)
+    approval = await _consumed(guard)
 
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
@@ -77,13 +77,13 @@ async def test_release_is_known_locally_even_with_a_full_disk(
     with monkeypatch.context() as patch:
         patch.setattr(store, "_transact", lambda work, begin: Store._transact(store, full, begin))
         await guard.approvals.executions.release(approval.id)
-    assert not guard.approvals.running(await _now(guard, approval))
+    assert not guard.approvals.running(await _reloaded(guard, approval))
     assert await guard.approvals.executions.take_over(approval.id) is not None
-    assert guard.approvals.running(await _now(guard, approval))
+    assert guard.approvals.running(await _reloaded(guard, approval))
 
 
 async def test_one_of_many_takes_over_an_interrupted_call(guard: Guard, other_server: Guard) -> None:
-    approval = await _taken(guard)
+    approval = await _consumed(guard)
     assert await other_server.approvals.executions.take_over(approval.id) is None
     await guard.approvals.executions.release(approval.id)
     taken: list[Guard] = []
@@ -98,21 +98,21 @@ async def test_one_of_many_takes_over_an_interrupted_call(guard: Guard, other_se
                 tasks.start_soon(take, guard)
                 tasks.start_soon(take, other_server)
     assert len(taken) == 1
-    assert [one.approvals.running(await _now(one, approval)) for one in (guard, other_server)] == [True, True]
+    assert [one.approvals.running(await _reloaded(one, approval)) for one in (guard, other_server)] == [True, True]
 
 
 async def test_grant_returned_and_consumed_elsewhere_is_executing(guard: Guard, other_server: Guard) -> None:
-    approval = await _taken(guard)
+    approval = await _consumed(guard)
     await guard.approvals.executions.release(approval.id)
     await other_server.approvals.return_grant(approval.id)
     assert await guard.approvals.consume(approval)
-    assert guard.approvals.running(await _now(guard, approval))
+    assert guard.approvals.running(await _reloaded(guard, approval))
     assert await guard.approvals.executions.take_over(approval.id) is None
 
 
 @pytest.mark.parametrize("ok", [True, False])
 async def test_finished_call_is_not_taken_over(guard: Guard, ok: bool) -> None:
-    approval = await _taken(guard)
+    approval = await _consumed(guard)
     await guard.approvals.finish(approval.id, "{}", ok=ok, code="ok")
     guard.locks.close()
     assert await guard.approvals.executions.take_over(approval.id) is None
@@ -120,9 +120,9 @@ async def test_finished_call_is_not_taken_over(guard: Guard, ok: bool) -> None:
 
 
 async def test_row_without_an_owner_is_judged_by_its_age(guard: Guard, store: Store, clock: Clock) -> None:
-    approval = await _taken(guard)
+    approval = await _consumed(guard)
     await store.run(lambda db: db.execute("UPDATE approvals SET owner = NULL"))
-    old = await _now(guard, approval)
+    old = await _reloaded(guard, approval)
     assert guard.approvals.running(old)
     clock.advance(EXECUTION_SECONDS + 1)
     assert not guard.approvals.running(old)

@@ -23,7 +23,7 @@ TOOLS = {
 }
 HEAD = 'version = 1\nenvironment = "{}"\nusers = "any"\n'
 
-posix_only = pytest.mark.skipif(os.name != "posix", reason="owners and modes are a POSIX promise")
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX owners and modes")
 
 
 @pytest.fixture

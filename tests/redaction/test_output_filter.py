@@ -21,7 +21,7 @@ SECRET = 'mk-test_9f"2\\k+Zq7/LwA0=='
 PLAIN_SECRET = "mst_Qw7rT2pLx9Vb4Nc8Kd1Z"
 
 
-def answer(result: Any, number: int | str = 1) -> str:
+def response_line(result: Any, number: int | str = 1) -> str:
     """Return a line as the SDK writes it, with the result as text and as structured content."""
     content = [{"type": "text", "text": json.dumps(result, separators=(",", ":"), ensure_ascii=False)}]
     message = {"jsonrpc": "2.0", "id": number, "result": {"content": content, "structuredContent": result}}
@@ -40,12 +40,12 @@ def shows(output_filter: OutputFilter, text: str) -> bool:
     """Whether a line with this text is withheld because of an exact secret."""
     raised: list[str] = []
     with patch.object(output_filter, "_on_alarm", raised.append):
-        withheld = output_filter.filtered(answer({"text": text})) is None
+        withheld = output_filter.filtered(response_line({"text": text})) is None
     assert raised == (["output_filter.exact"] if withheld else [])
     return withheld
 
 
-def knowing(*secrets: str) -> OutputFilter:
+def filter_with(*secrets: str) -> OutputFilter:
     output_filter = OutputFilter()
     for secret in secrets:
         output_filter.add_secret(Secret(secret))
@@ -57,7 +57,7 @@ def knowing(*secrets: str) -> OutputFilter:
 def test_known_secret_is_found_in_each_encoding(encode: Callable[[str], str], secret: str) -> None:
     text = f"before {encode(secret)} after"
     assert not shows(OutputFilter(), text)
-    assert shows(knowing(secret), text)
+    assert shows(filter_with(secret), text)
 
 
 def test_there_are_at_least_thirty_encodings() -> None:
@@ -79,7 +79,7 @@ NESTED = [
 @pytest.mark.parametrize(("outer", "inner"), NESTED)
 def test_encoding_within_an_encoding_is_found(outer: str, inner: str) -> None:
     encoded = ENCODINGS[inner](PLAIN_SECRET)
-    assert shows(knowing(PLAIN_SECRET), f"x {ENCODINGS[outer](encoded)} y")
+    assert shows(filter_with(PLAIN_SECRET), f"x {ENCODINGS[outer](encoded)} y")
 
 
 @given(
@@ -90,7 +90,7 @@ def test_encoding_within_an_encoding_is_found(outer: str, inner: str) -> None:
     after=st.binary(max_size=7),
 )
 def test_base64_is_found_regardless_of_the_surrounding_text(secret: str, before: bytes, after: bytes) -> None:
-    output_filter = knowing(secret)
+    output_filter = filter_with(secret)
     around = before + secret.encode() + after
     assert shows(output_filter, base64.b64encode(around).decode())
     assert shows(output_filter, base64.urlsafe_b64encode(around).decode())
@@ -102,24 +102,24 @@ ORDINARY = "status approved user_id quote_0123456789abcdef ABCDEFGHIJKLMNOPQRSTU
 @pytest.mark.parametrize("length", range(12))
 def test_short_secret_does_not_withhold_unrelated_lines(length: int) -> None:
     # A match of a few characters is chance: `AAAA` occurs in most base64.
-    assert not shows(knowing("\x7f" * length), ORDINARY + base64.b64encode(b"\x7f" * 3).decode())
+    assert not shows(filter_with("\x7f" * length), ORDINARY + base64.b64encode(b"\x7f" * 3).decode())
 
 
 @pytest.mark.parametrize("length", range(4, 12))
 def test_short_secret_is_found_in_plain_text(length: int) -> None:
     secret = "q7Zk-w0Xv_9J"[:length]
-    assert shows(knowing(secret), f"see {secret}.")
+    assert shows(filter_with(secret), f"see {secret}.")
 
 
 def test_each_of_a_thousand_secrets_is_found() -> None:
     secrets = [f"{number:04d}-Zr8kQ2wVn5-{number * 7919 % 9973:04d}" for number in range(1000)]
-    output_filter = knowing(*secrets)
+    output_filter = filter_with(*secrets)
     assert all(shows(output_filter, f"x{ENCODINGS['base64'](secret)}") for secret in secrets[::50])
     assert not shows(output_filter, ORDINARY)
 
 
 def test_line_with_non_ascii_letters_is_searched() -> None:
-    assert shows(knowing(PLAIN_SECRET), f"é{PLAIN_SECRET}‰")
+    assert shows(filter_with(PLAIN_SECRET), f"é{PLAIN_SECRET}‰")
 
 
 def test_expired_secret_is_searched_for_five_more_minutes(clock: Clock) -> None:
@@ -203,12 +203,12 @@ def test_temporary_value_that_is_a_secret_stays_a_secret(clock: Clock) -> None:
 def test_too_common_value_withholds_no_line(value: str) -> None:
     output_filter = OutputFilter()
     with output_filter.temporarily(value):
-        assert output_filter.filtered(answer({"text": "TEST-abc 12345 a1b2c3"})) is not None
+        assert output_filter.filtered(response_line({"text": "TEST-abc 12345 a1b2c3"})) is not None
 
 
 def test_pattern_is_masked_and_counted_and_the_rest_is_sent() -> None:
     output_filter, number = OutputFilter(), card_number()
-    found = shown(output_filter.filtered(answer({"a": f"pay with {number}!", "b": "as it is"})))
+    found = shown(output_filter.filtered(response_line({"a": f"pay with {number}!", "b": "as it is"})))
     assert found == {"a": f"pay with •••• {number[-4:]}!", "b": "as it is"}
     assert output_filter.masked == 2
 
@@ -222,7 +222,7 @@ def test_allowed_value_is_shown_whole_and_masked_elsewhere() -> None:
     output_filter, number = OutputFilter(), card_number()
     output_filter.allow(1, [number])
     found = shown(
-        output_filter.filtered(answer({"memo": number, "say": f"memo {number}", "list": [number, f" {number}"]}))
+        output_filter.filtered(response_line({"memo": number, "say": f"memo {number}", "list": [number, f" {number}"]}))
     )
     masked = f"•••• {number[-4:]}"
     assert found == {"memo": number, "say": f"memo {masked}", "list": [number, f" {masked}"]}
@@ -231,16 +231,16 @@ def test_allowed_value_is_shown_whole_and_masked_elsewhere() -> None:
 def test_allowed_value_is_forgotten_after_the_response() -> None:
     output_filter, number = OutputFilter(), card_number()
     output_filter.allow(1, [number])
-    assert shown(output_filter.filtered(answer({"memo": number}))) == {"memo": number}
-    assert shown(output_filter.filtered(answer({"memo": number})))["memo"] == f"•••• {number[-4:]}"
+    assert shown(output_filter.filtered(response_line({"memo": number}))) == {"memo": number}
+    assert shown(output_filter.filtered(response_line({"memo": number})))["memo"] == f"•••• {number[-4:]}"
 
 
 @pytest.mark.parametrize(("asked", "answered"), [(1, 2), (1, "1"), ("1", 1), ("a", "b")])
 def test_allowed_value_applies_to_one_response_only(asked: int | str, answered: int | str) -> None:
     output_filter, number = OutputFilter(), card_number()
     output_filter.allow(asked, [number])
-    assert shown(output_filter.filtered(answer({"memo": number}, answered)))["memo"] != number
-    assert shown(output_filter.filtered(answer({"memo": number}, asked)))["memo"] == number
+    assert shown(output_filter.filtered(response_line({"memo": number}, answered)))["memo"] != number
+    assert shown(output_filter.filtered(response_line({"memo": number}, asked)))["memo"] == number
 
 
 def test_notification_neither_shows_nor_consumes_an_allowed_value() -> None:
@@ -248,7 +248,7 @@ def test_notification_neither_shows_nor_consumes_an_allowed_value() -> None:
     output_filter.allow(1, [number])
     message = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"message": number}}
     assert number not in (output_filter.filtered(json.dumps(message, separators=(",", ":"))) or number)
-    assert shown(output_filter.filtered(answer({"memo": number})))["memo"] == number
+    assert shown(output_filter.filtered(response_line({"memo": number})))["memo"] == number
 
 
 def test_elicitation_shows_an_allowed_value_without_consuming_it() -> None:
@@ -258,15 +258,15 @@ def test_elicitation_shows_an_allowed_value_without_consuming_it() -> None:
         message = {"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {"message": asked}}
         line = json.dumps(message, separators=(",", ":"))
         assert (output_filter.filtered(line) == line) is left
-    assert shown(output_filter.filtered(answer({"memo": number}, 7)))["memo"] == number
+    assert shown(output_filter.filtered(response_line({"memo": number}, 7)))["memo"] == number
     line = line.replace(f"To {number}?", f"Withdraw to {number}?")
     assert output_filter.filtered(line) != line
 
 
 def test_allowed_secret_is_still_withheld() -> None:
-    output_filter = knowing(SECRET)
+    output_filter = filter_with(SECRET)
     output_filter.allow(1, [SECRET])
-    assert output_filter.filtered(answer({"memo": SECRET})) is None
+    assert output_filter.filtered(response_line({"memo": SECRET})) is None
 
 
 def test_unanswered_requests_do_not_accumulate() -> None:
@@ -274,14 +274,14 @@ def test_unanswered_requests_do_not_accumulate() -> None:
     for request in range(MOST_ALLOWED + 10):
         output_filter.allow(request, [number])
     assert len(output_filter._allowed) == MOST_ALLOWED
-    assert shown(output_filter.filtered(answer({"memo": number}, 0)))["memo"] != number
-    assert shown(output_filter.filtered(answer({"memo": number}, 500)))["memo"] == number
+    assert shown(output_filter.filtered(response_line({"memo": number}, 0)))["memo"] != number
+    assert shown(output_filter.filtered(response_line({"memo": number}, 500)))["memo"] == number
 
 
 def test_request_id_and_progress_token_are_unchanged() -> None:
     output_filter, number = OutputFilter(), card_number()
     for chosen in (int(number), number):
-        found = json.loads(output_filter.filtered(answer({"text": number}, chosen)) or "{}")
+        found = json.loads(output_filter.filtered(response_line({"text": number}, chosen)) or "{}")
         assert found["id"] == chosen
         told = {"jsonrpc": "2.0", "method": "notifications/progress"}
         line = json.dumps({**told, "params": {"progressToken": chosen, "message": number}})
@@ -297,7 +297,7 @@ def test_failing_filter_withholds_the_line_and_raises_the_alarm(monkeypatch: pyt
     raised: list[str] = []
     output_filter = OutputFilter(raised.append)
     monkeypatch.setattr(OutputFilter, part, broken)
-    assert output_filter.filtered(answer({"text": card_number()})) is None
+    assert output_filter.filtered(response_line({"text": card_number()})) is None
     assert raised == ["output_filter.failed"]
 
 
@@ -312,7 +312,7 @@ def test_line_is_withheld_even_if_the_alarm_fails(caplog: pytest.LogCaptureFixtu
 
     output_filter = OutputFilter(deaf)
     output_filter.add_secret(Secret(SECRET))
-    assert output_filter.filtered(answer({"text": SECRET})) is None
+    assert output_filter.filtered(response_line({"text": SECRET})) is None
     assert SECRET not in caplog.text
     assert "OSError" in caplog.text
 

@@ -23,43 +23,43 @@ MAKERS = {
 }
 
 
-class Taken(BaseModel):
+class ArgumentModel(BaseModel):
     id: VerbatimField
     memo: Annotated[Verbatim, VerbatimArgument(min_length=2, max_length=4, pattern="^[a-z]+$")] | None = Field(
         default=None, description="A memo"
     )
 
 
-class Given(Output):
+class OutputModel(Output):
     id: Verbatim
     memo: Verbatim | None = None
     label: str = ""
 
 
 def test_argument_validator_makes_a_verbatim_of_a_string() -> None:
-    taken = Taken.model_validate({"id": "41", "memo": "abc"})
+    taken = ArgumentModel.model_validate({"id": "41", "memo": "abc"})
     assert (type(taken.id), type(taken.memo)) == (Verbatim, Verbatim)
     assert taken.model_dump() == {"id": "41", "memo": "abc"}
 
 
 def test_output_field_accepts_only_a_verbatim() -> None:
-    taken = Taken.model_validate({"id": "41"})
-    assert Given(id=taken.id).id == "41"
+    taken = ArgumentModel.model_validate({"id": "41"})
+    assert OutputModel(id=taken.id).id == "41"
     for other in ("41", 41, None, b"41"):
         with pytest.raises(ValidationError):
-            Given.model_validate({"id": other})
+            OutputModel.model_validate({"id": other})
 
 
 @pytest.mark.parametrize("value", ["a\u202eb", "a\nb", "\x1b[31m", "\u200b", "\ue000"])
 def test_output_field_rejects_active_characters(value: str) -> None:
     with pytest.raises(ValidationError):
-        Given(id=Taken.model_validate({"id": value}).id)
+        OutputModel(id=ArgumentModel.model_validate({"id": value}).id)
 
 
 def test_stored_outcome_is_read_back_unchanged() -> None:
-    given = Given(id=Verbatim("41"), memo=Verbatim("m"), label="x")
+    given = OutputModel(id=Verbatim("41"), memo=Verbatim("m"), label="x")
     stored = json.dumps(given.model_dump(mode="json", exclude_none=True))
-    assert collect_verbatim(Given.model_validate_json(stored)) == {"41", "m"}
+    assert collect_verbatim(OutputModel.model_validate_json(stored)) == {"41", "m"}
 
 
 def test_schema_is_that_of_a_string() -> None:
@@ -69,10 +69,10 @@ def test_schema_is_that_of_a_string() -> None:
             default=None, description="A memo"
         )
 
-    ours, plain = Taken.model_json_schema(), Plain.model_json_schema()
+    ours, plain = ArgumentModel.model_json_schema(), Plain.model_json_schema()
     assert ours["properties"] == plain["properties"]
     for mode in ("validation", "serialization"):
-        assert Given.model_json_schema(mode=mode)["properties"]["id"] == {"title": "Id", "type": "string"}
+        assert OutputModel.model_json_schema(mode=mode)["properties"]["id"] == {"title": "Id", "type": "string"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_schema_is_that_of_a_string() -> None:
 )
 def test_broken_rule_is_named_as_for_a_string(memo: object, kind: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        Taken.model_validate({"id": "1", "memo": memo})
+        ArgumentModel.model_validate({"id": "1", "memo": memo})
     assert refused.value.errors()[0]["type"] == kind
 
 
@@ -94,7 +94,7 @@ def test_every_nested_verbatim_is_collected_and_nothing_else() -> None:
     step = NextStepOutput(
         tool="t", why="w", arguments={"id": Verbatim("1"), "name": "n", "deep": [{"x": Verbatim("2")}]}
     )
-    given = Given(id=Verbatim("3"), label="4", next_steps=[step])
+    given = OutputModel(id=Verbatim("3"), label="4", next_steps=[step])
     assert collect_verbatim(given) == {"1", "2", "3"}
     assert collect_verbatim({"a": (Verbatim("5"), "6", 7, None)}) == {"5"}
     assert collect_verbatim("8") == set()

@@ -97,7 +97,7 @@ def first_line(process: subprocess.Popen[bytes]) -> bytes:
         readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
         chunk = os.read(process.stdout.fileno(), 1) if readable else b""
         if not chunk:
-            raise RuntimeError("the sandbox did not say where it is")
+            raise RuntimeError("the sandbox did not print its address")
         line += chunk
     return line
 

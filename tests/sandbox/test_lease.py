@@ -33,7 +33,7 @@ def described(line: bytes, process: subprocess.Popen[bytes]) -> LeasedSandbox:
     return LeasedSandbox(first["base_url"], first["partner_key"], first["control_url"], first["lease_port"], process)
 
 
-def answers(sandbox: LeasedSandbox) -> bool:
+def responds(sandbox: LeasedSandbox) -> bool:
     port = int(sandbox.origin.rsplit(":", 1)[1])
     try:
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
@@ -43,19 +43,19 @@ def answers(sandbox: LeasedSandbox) -> bool:
 
 
 def keeps_running(sandbox: LeasedSandbox) -> bool:
-    """Whether the sandbox did not exit because of what its lease has seen so far.
+    """Whether the sandbox still runs after handling every earlier lease event.
 
-    The lease handles its events in rounds and greets a new holder at the end of one. So everything from before has
+    The lease handles events in rounds and greets a new holder at the end of one. So all earlier events have
     been handled when a second holder is greeted after the first.
     """
     for _ in range(2):
         with hold(sandbox) as holder:
             if not holder.makefile("r", encoding="ascii").readline():
                 return False
-    return sandbox.process.poll() is None and answers(sandbox)
+    return sandbox.process.poll() is None and responds(sandbox)
 
 
-def is_let_go(connection: socket.socket) -> bool:
+def is_released(connection: socket.socket) -> bool:
     """Whether the sandbox closes the connection after its greeting line."""
     connection.settimeout(PATIENCE)
     while received := connection.recv(4096):
@@ -115,11 +115,11 @@ def test_exits_when_its_holder_is_killed() -> None:
             other = hold(sandbox)
             holder.kill()
             holder.wait(PATIENCE)
-            assert answers(sandbox)
+            assert responds(sandbox)
             other.close()
             witness.shutdown(socket.SHUT_WR)
-            assert is_let_go(witness)
-        wait_until(lambda: not answers(sandbox))
+            assert is_released(witness)
+        wait_until(lambda: not responds(sandbox))
     finally:
         holder.kill()
         holder.wait(PATIENCE)
@@ -132,7 +132,7 @@ def test_connection_is_the_lease_when_stdin_is_the_null_device() -> None:
     sandbox = spawn(stdin=subprocess.DEVNULL)
     try:
         with hold(sandbox):
-            assert answers(sandbox)
+            assert responds(sandbox)
         assert sandbox.process.wait(PATIENCE) == 0
     finally:
         sandbox.process.kill()

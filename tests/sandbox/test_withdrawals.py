@@ -25,7 +25,7 @@ def order(cents: int = 5000, **changes: Any) -> dict[str, Any]:
     return {"amountCents": cents, "destination": {"currency": "rusd", "network": "base", "address": ADDRESS}} | changes
 
 
-def elsewhere(**changes: Any) -> dict[str, Any]:
+def other_destination(**changes: Any) -> dict[str, Any]:
     return {"currency": "hbar", "network": "hbar", "address": "0.0.654321", "extraId": "40001"} | changes
 
 
@@ -65,7 +65,11 @@ def test_same_request_is_pending_once_then_ready_and_stays_the_same(user: User) 
     ],
 )
 def test_both_contract_versions_are_executable(user: User, source: Any, path: str, version: str) -> None:
-    body = order(destination=elsewhere()) if source is None else order(destination=elsewhere(), source=source)
+    body = (
+        order(destination=other_destination())
+        if source is None
+        else order(destination=other_destination(), source=source)
+    )
     data = ready(user, body)
     execution, parameters = data["execution"], data["parameters"]
     assert (execution["callPath"], execution["contractVersion"]) == (path, version)
@@ -91,7 +95,7 @@ def test_signature_is_well_formed(user: User) -> None:
 def test_only_a_different_asset_needs_a_relay(user: User) -> None:
     assert ready(user, order(1000), "key-direct")["relay"] is None
     execute(user)
-    data = ready(user, order(1000, destination=elsewhere()), "key-relayed")
+    data = ready(user, order(1000, destination=other_destination()), "key-relayed")
     relay = data["relay"]
     assert data["parameters"][3] == relay["payinAddress"] != "0.0.654321"
     assert (relay["payoutAddress"], relay["payoutExtraId"]) == ("0.0.654321", "40001")
@@ -159,17 +163,17 @@ def test_equal_request_without_a_key_continues_the_pending_one(user: User) -> No
         ({"amountCents": 50.5}, "invalid_request", "amountCents"),
         ({"destination": ...}, "invalid_request", "destination"),
         ({"destination": {"currency": "rusd", "network": "base"}}, "invalid_request", "destination.address"),
-        ({"destination": elsewhere(network="base")}, "chain_not_supported", "destination.network"),
-        ({"destination": elsewhere(currency="doge")}, "invalid_request", "destination.currency"),
-        ({"destination": elsewhere(extraId="")}, "invalid_request", "destination.extraId"),
-        ({"destination": elsewhere(currency="eth", network="base")}, "invalid_request", "destination.extraId"),
-        ({"destination": elsewhere(address="a b")}, "invalid_request", "destination.address"),
+        ({"destination": other_destination(network="base")}, "chain_not_supported", "destination.network"),
+        ({"destination": other_destination(currency="doge")}, "invalid_request", "destination.currency"),
+        ({"destination": other_destination(extraId="")}, "invalid_request", "destination.extraId"),
+        ({"destination": other_destination(currency="eth", network="base")}, "invalid_request", "destination.extraId"),
+        ({"destination": other_destination(address="a b")}, "invalid_request", "destination.address"),
         (
             {"destination": {"currency": "rusd", "network": "base", "address": "0x1"}},
             "invalid_request",
             "destination.address",
         ),
-        ({"destination": elsewhere(), "amountCents": 499}, "invalid_request", "amountCents"),
+        ({"destination": other_destination(), "amountCents": 499}, "invalid_request", "amountCents"),
         ({"source": {"chainId": 1}}, "chain_not_supported", "source.chainId"),
         ({"source": {"tokenAddress": ADDRESS}}, "invalid_request", "source.tokenAddress"),
         ({"source": {"contractId": "another"}}, "invalid_request", "source.contractId"),
@@ -183,10 +187,10 @@ def test_invalid_withdrawal_is_rejected_by_field(user: User, change: dict[str, A
 
 
 def test_source_may_be_named_by_token_or_contract(user: User) -> None:
-    execution = ready(user, order(1000, source={"chainId": ETHEREUM}, destination=elsewhere()), "by-chain-id")[
+    execution = ready(user, order(1000, source={"chainId": ETHEREUM}, destination=other_destination()), "by-chain-id")[
         "execution"
     ]
-    named = order(1000, source={"contractId": execution["contractId"]}, destination=elsewhere())
+    named = order(1000, source={"contractId": execution["contractId"]}, destination=other_destination())
     execute(user)
     assert ready(user, named, "by-contract")["execution"] == execution
     execute(user)

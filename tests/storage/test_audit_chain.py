@@ -72,7 +72,7 @@ def rows_of(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
     return db.execute("SELECT * FROM audit ORDER BY seq").fetchall()
 
 
-def put(db: sqlite3.Connection, row: tuple[Any, ...]) -> None:
+def write_row(db: sqlite3.Connection, row: tuple[Any, ...]) -> None:
     db.execute(f"INSERT INTO audit VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
 
 
@@ -168,8 +168,8 @@ def test_swapped_rows_are_found(written: bytes, pair: tuple[int, int], whole: bo
         a, b = rows[first - 1], rows[second - 1]
         db.execute("DELETE FROM audit WHERE seq IN (?, ?)", pair)
         mine = slice(1, None) if whole else slice(1, -1)  # with or without their MACs
-        put(db, (first, *b[mine], *([] if whole else a[-1:])))
-        put(db, (second, *a[mine], *([] if whole else b[-1:])))
+        write_row(db, (first, *b[mine], *([] if whole else a[-1:])))
+        write_row(db, (second, *a[mine], *([] if whole else b[-1:])))
         found = faults(verify(db, KEY))
         assert found[0] == (first, "changed")
         assert (second, "changed") in found
@@ -191,14 +191,14 @@ def test_inserted_row_is_found(written: bytes, at: int, forged: str) -> None:
         }
         if forged == "copied mac" and at == 0:
             values = (1, *rows[1][1:-1])
-        put(db, (*values, macs[forged]))
+        write_row(db, (*values, macs[forged]))
         assert faults(verify(db, KEY))[0] == (at + 1, "changed")
 
 
 @pytest.mark.parametrize("seq", [0, -1, -(2**63)])
 def test_row_before_the_first_is_found(written: bytes, seq: int) -> None:
     with copy(written) as db:
-        put(db, (seq, *rows_of(db)[0][1:]))
+        write_row(db, (seq, *rows_of(db)[0][1:]))
         assert faults(verify(db, KEY)) == [(seq, "added")]
 
 
@@ -211,7 +211,7 @@ def test_checkpoint_reveals_a_truncated_chain_even_if_it_grew_again(written: byt
         for number in range(left + 1, left + 1 + again):
             last = newest(db)
             values = (number, 5.0, "call", *[None] * 10, "policy-1")
-            put(db, (*values, chained(KEY, bytes.fromhex(last.mac), values)))
+            write_row(db, (*values, chained(KEY, bytes.fromhex(last.mac), values)))
         assert verify(db, KEY).ok
         assert faults(verify(db, KEY, checkpoint)) == [(ROWS, "truncated")]
 
@@ -241,7 +241,7 @@ def test_values_of_another_type_are_found(written: bytes) -> None:
         db.execute("DROP TABLE audit")
         db.execute(f"CREATE TABLE audit (seq INTEGER PRIMARY KEY, {', '.join(COLUMNS[1:])}, mac)")
         for row in rows:
-            put(db, row)
+            write_row(db, row)
         assert verify(db, KEY).ok
         db.execute("UPDATE audit SET tool = CAST('create_card' AS BLOB) WHERE seq = 3")
         db.execute("UPDATE audit SET mac = hex(mac) WHERE seq = 8")
@@ -318,7 +318,7 @@ anyio.run(main)
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs an end without warning")
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("after", [1, 2, 7, 25])
 @pytest.mark.check
 def test_killed_writer_leaves_an_intact_chain_with_every_acknowledged_row(tmp_path: Path, after: int) -> None:

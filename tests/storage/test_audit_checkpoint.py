@@ -40,7 +40,7 @@ async def test_checkpoint_follows_each_committed_row(store: Store, tmp_path: Pat
     assert json.loads(path.read_text(encoding="ascii")).keys() == {"seq", "mac", "at"}
 
 
-@pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 async def test_checkpoint_file_is_private_regardless_of_the_umask(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "head.json"
     before = os.umask(0)

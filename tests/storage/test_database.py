@@ -19,7 +19,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
-posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 
 QUOTE = "INSERT INTO quotes (id, user_id, terms, created_at, expires_at) VALUES (?, 'user-1', '{}', 0, 0)"
 
@@ -271,7 +271,7 @@ async def test_unusable_folder_is_unavailable_and_unchanged(tmp_path: Path, spoi
     assert _contents(tmp_path).items() >= before.items()
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that nobody can write")
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a read-only file system")
 async def test_read_only_disk_is_unavailable() -> None:
     store = Store(Path("/proc/machines-mcp"))
     with pytest.raises(StoreUnavailable):

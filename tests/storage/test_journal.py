@@ -61,7 +61,7 @@ def in_call(approval_id: str | None) -> Iterator[CallContext]:
     call_context.reset(token)
 
 
-async def single_entry(journal: Journal, approval_id: str = "intent-1") -> JournalEntry:
+async def single_entry(journal: Journal, approval_id: str = "approval-1") -> JournalEntry:
     (entry,) = await journal.for_approval(approval_id)
     return entry
 
@@ -69,13 +69,13 @@ async def single_entry(journal: Journal, approval_id: str = "intent-1") -> Journ
 async def test_begun_entry_is_on_disk_with_everything_reconciliation_needs(
     journal: Journal, guard: Guard, clock: Clock, tmp_path: Path
 ) -> None:
-    with in_call("intent-1") as about:
+    with in_call("approval-1") as about:
         entry_id = await journal.begin(CARD)
     assert about.mutations == 1
     entry = await single_entry(journal)
     assert entry == JournalEntry(
         id=entry_id,
-        approval_id="intent-1",
+        approval_id="approval-1",
         tool="create_card",
         user_id="user-1",
         operation="POST /cards",
@@ -99,7 +99,7 @@ async def test_begun_entry_is_on_disk_with_everything_reconciliation_needs(
 
 
 async def test_entry_ends_with_the_known_outcome(journal: Journal, clock: Clock) -> None:
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         entry_id = await journal.begin(CARD)
     clock.advance(2)
     await journal.end(entry_id, "done", reference="card-0001", status=200)
@@ -112,7 +112,7 @@ async def test_entry_ends_with_the_known_outcome(journal: Journal, clock: Clock)
 
 async def test_body_that_may_contain_identity_data_is_not_stored(journal: Journal, tmp_path: Path) -> None:
     canary = b"identity-canary-2718281828"
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         await journal.begin(replace(CARD, body=canary, keep_body=False, operation="POST /kyc/applications"))
     entry = await single_entry(journal)
     assert entry.body is None
@@ -130,16 +130,16 @@ async def test_hash_is_keyed_and_distinguishes_bodies(journal: Journal, tmp_path
         replace(same[0], operation="PATCH /cards/{cardId}"),
         replace(same[0], ids={"cardId": "card-0001"}),
     ]
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         for mutation in (*same, *others):
             await journal.begin(mutation)
-    hashes = [entry.body_hash for entry in await journal.for_approval("intent-1")]
+    hashes = [entry.body_hash for entry in await journal.for_approval("approval-1")]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 1 + len(others)
     strange = Store(tmp_path / "strange")
     try:
         other = build_guard(strange, default_policy("embedded", read_only=False), clock=clock)
-        with in_call("intent-1"):
+        with in_call("approval-1"):
             await other.journal.begin(same[0])
         assert (await single_entry(other.journal)).body_hash != hashes[0]
         other.locks.close()
@@ -149,7 +149,7 @@ async def test_hash_is_keyed_and_distinguishes_bodies(journal: Journal, tmp_path
 
 async def test_same_key_and_body_is_another_attempt(journal: Journal, clock: Clock) -> None:
     begun = clock.now
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         first = await journal.begin(CARD)
         await journal.end(first, "unknown")
         clock.advance(30)
@@ -163,7 +163,7 @@ async def test_same_key_and_body_is_another_attempt(journal: Journal, clock: Clo
 async def test_other_body_under_a_key_with_a_possible_effect_is_rejected(
     journal: Journal, outcome: str, store: Store
 ) -> None:
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         first = await journal.begin(CARD)
         await journal.end(first, outcome)  # type: ignore[arg-type]
         with pytest.raises(KeyReused):
@@ -178,7 +178,7 @@ async def test_other_body_may_follow_a_request_without_effect(
 ) -> None:
     # Each attempt encrypts its label again.
     begun = clock.now
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         entry_id = await journal.begin(CARD)
         await journal.end(entry_id, outcome)  # type: ignore[arg-type]
         clock.advance(60)
@@ -190,19 +190,19 @@ async def test_other_body_may_follow_a_request_without_effect(
 
 
 async def test_each_request_without_a_key_has_its_own_entry(journal: Journal) -> None:
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         for _ in range(2):
             await journal.begin(replace(CARD, idempotency_key=None))
-    assert len(await journal.for_approval("intent-1")) == 2
+    assert len(await journal.for_approval("approval-1")) == 2
 
 
 async def test_mutation_is_rejected_if_it_can_not_be_recorded(journal: Journal, store: Store) -> None:
     await store.run(lambda db: db.execute("PRAGMA query_only = ON"))
-    with in_call("intent-1") as about, pytest.raises(StoreUnavailable):
+    with in_call("approval-1") as about, pytest.raises(StoreUnavailable):
         await journal.begin(CARD)
     assert about.mutations == 0
     await store.read(lambda db: db.execute("PRAGMA query_only = OFF"))
-    assert await journal.for_approval("intent-1") == []
+    assert await journal.for_approval("approval-1") == []
 
 
 async def test_failed_recording_of_the_end_does_not_hide_the_response(
@@ -242,7 +242,7 @@ async def test_unresolved_entries_are_those_no_process_is_executing(
 
 @pytest.mark.parametrize("state", ["done", "rejected", "unknown"])
 async def test_resolved_entry_stays_closed(journal: Journal, store: Store, state: str) -> None:
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         entry_id = await journal.begin(CARD)
         await journal.end(entry_id, "unknown")
     assert await store.read(has_open_work)
@@ -277,7 +277,7 @@ async def test_persons_resolution_closes_an_unknown_entry(
     says: str | None,
     becomes: tuple[str | None, ...],
 ) -> None:
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         entry_id = await journal.begin(CARD)
         await journal.end(entry_id, outcome, reference=reference)
     await store.run(lambda db: journal.resolve_in(db, entry_id, says, "terminal"))
@@ -290,7 +290,7 @@ async def test_clock_changes_do_not_shorten_the_wait_for_a_sent_request(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(anyio, "current_time", lambda: now)
-    with in_call("intent-1"):
+    with in_call("approval-1"):
         entry_id = await journal.begin(CARD)
         now = 2.0
         journal.sent(entry_id)
@@ -312,7 +312,7 @@ async def test_entry_outside_a_call_has_no_approval(journal: Journal) -> None:
     await journal.begin(replace(CARD, user_id=None))
     with in_call(None):
         await journal.begin(replace(CARD, user_id=None, idempotency_key=None))
-    assert await journal.for_approval("intent-1") == []
+    assert await journal.for_approval("approval-1") == []
 
 
 async def test_failpoints_are_passed_in_order(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

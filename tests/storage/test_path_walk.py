@@ -10,7 +10,7 @@ import pytest
 
 from machines_mcp.storage.path_walk import LinkLoop, lets_replace, walk_path
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and modes are POSIX")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX links and modes")
 
 
 @pytest.fixture

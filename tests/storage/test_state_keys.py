@@ -10,7 +10,7 @@ import pytest
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.state_keys import KEY_BYTES, state_key
 
-posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX file modes")
 
 
 def test_key_is_created_on_first_use_and_kept(tmp_path: Path) -> None:

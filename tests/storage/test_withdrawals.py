@@ -111,13 +111,13 @@ async def test_withdrawal_is_found_by_its_approval(withdrawals: Withdrawals, clo
         await withdrawals.quote("user-1", TERMS),
         await withdrawals.quote("user-1", TERMS | {"extra_id": "7"}),
     )
-    first = await begun_for(withdrawals, quote, "intent-1")
+    first = await begun_for(withdrawals, quote, "approval-1")
     assert first is not None
-    await begun_for(withdrawals, other, "intent-2")
-    assert await withdrawals.for_approval("intent-3") is None
+    await begun_for(withdrawals, other, "approval-2")
+    assert await withdrawals.for_approval("approval-3") is None
     await withdrawals.record(first, "pending", {"status": "pending"})
     clock.advance(QUOTE_SECONDS)
-    found = await withdrawals.for_approval("intent-1")
+    found = await withdrawals.for_approval("approval-1")
     assert found is not None
     assert (found.id, found.status, found.answer) == (first, "pending", {"status": "pending"})
     assert found.quote.terms == TERMS
@@ -125,11 +125,11 @@ async def test_withdrawal_is_found_by_its_approval(withdrawals: Withdrawals, clo
 
 async def test_latest_attempt_of_an_approval_counts(withdrawals: Withdrawals) -> None:
     quote = await withdrawals.quote("user-1", TERMS)
-    first = await begun_for(withdrawals, quote, "intent-1")
+    first = await begun_for(withdrawals, quote, "approval-1")
     assert first is not None
     await withdrawals.release(first)
-    second = await begun_for(withdrawals, quote, "intent-1")
-    found = await withdrawals.for_approval("intent-1")
+    second = await begun_for(withdrawals, quote, "approval-1")
+    found = await withdrawals.for_approval("approval-1")
     assert found is not None
     assert (found.id, found.status) == (second, "requested")
 

@@ -18,13 +18,13 @@ SETTLE_SECONDS = 0.6
 
 
 @pytest.fixture
-def settles_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_reconciliation_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the time after which a missing effect counts as not executed. The simulator never acts after its
     response."""
     monkeypatch.setattr(services, "RECONCILE_SECONDS", SETTLE_SECONDS)
 
 
-async def lose(c: Caller, path: str, *, done: bool, method: str = "POST") -> None:
+async def lose_response(c: Caller, path: str, *, done: bool, method: str = "POST") -> None:
     """Lose the next response of `path`. `done`: the request takes effect anyway."""
     await c.control("/faults", kind="after" if done else "drop", path=path, method=method, exact=True)
 

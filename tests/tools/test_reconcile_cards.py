@@ -9,10 +9,10 @@ import pytest
 
 from machines_mcp.partner import CardLimit
 from machines_mcp.tools import services
-from tests.tools.interrupted import lose, settles_soon, state, unresolved_call
+from tests.tools.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
 from tests.tools.simulated import Caller, caller
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(settles_soon.__name__)]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 
 USER = "tool-user"
 CARDS = [
@@ -27,7 +27,7 @@ async def cards(c: Caller) -> list[dict[str, Any]]:
     return list((await c.call("list_cards"))["cards"])
 
 
-async def made_elsewhere(c: Caller, limit_cents: int | None = None, label: str | None = None) -> None:
+async def create_foreign_card(c: Caller, limit_cents: int | None = None, label: str | None = None) -> None:
     """Create a card that this server does not know."""
     async with c.sandbox.client() as client:
         limit = CardLimit(amount_cents=limit_cents, frequency="allTime") if limit_cents else None
@@ -46,7 +46,7 @@ async def test_one_card_is_created_whatever_happened_to_the_request(
         # An equal card, which it could be confused with.
         other = (await c.call("create_card", **card))["card_id"]
         await c.control("/keys", honoured=honoured)
-        await lose(c, "/cards", done=done)
+        await lose_response(c, "/cards", done=done)
         approval = await unresolved_call(c, "create_card", **card)
         assert len(await cards(c)) == (2 if done else 1)
         found = await c.call("create_card", **card, approval_id=approval)
@@ -61,7 +61,7 @@ async def test_one_card_is_created_whatever_happened_to_the_request(
 async def test_card_of_a_killed_server_is_found_by_the_next(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
-        await lose(c, "/cards", done=True)
+        await lose_response(c, "/cards", done=True)
         approval = await unresolved_call(c, "create_card")
         async with caller(tmp_path, sandbox=c.sandbox) as later:
             found = await later.call("create_card", approval_id=approval)
@@ -71,9 +71,9 @@ async def test_card_of_a_killed_server_is_found_by_the_next(tmp_path: Path) -> N
 async def test_label_identifies_a_card_among_similar_ones(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
-        await lose(c, "/cards", done=True)
+        await lose_response(c, "/cards", done=True)
         approval = await unresolved_call(c, "create_card", label="Groceries")
-        await made_elsewhere(c, label="Groceries")
+        await create_foreign_card(c, label="Groceries")
         found = await c.call("create_card", label="Groceries", approval_id=approval)
         assert found["card_id"] == (await cards(c))[1]["card_id"]
         assert len(await cards(c)) == 2
@@ -83,9 +83,9 @@ async def test_ambiguous_card_needs_a_person(tmp_path: Path) -> None:
     card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
     async with caller(tmp_path) as c:
         await c.approved()
-        await lose(c, "/cards", done=True)
+        await lose_response(c, "/cards", done=True)
         approval = await unresolved_call(c, "create_card", **card)
-        await made_elsewhere(c, 700)
+        await create_foreign_card(c, 700)
         for _ in range(2):
             error = await c.call("create_card", **card, approval_id=approval)
             assert (error["code"], error["retryable"]) == ("outcome.unknown", False)
@@ -100,9 +100,9 @@ async def test_card_from_before_the_request_is_not_matched(tmp_path: Path) -> No
     card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
     async with caller(tmp_path) as c:
         await c.approved()
-        await made_elsewhere(c, 700)
+        await create_foreign_card(c, 700)
         (before,) = await cards(c)
-        await lose(c, "/cards", done=False)
+        await lose_response(c, "/cards", done=False)
         approval = await unresolved_call(c, "create_card", **card)
         with state(tmp_path) as db:
             db.execute("UPDATE mutations SET sent_at = sent_at + 3600 WHERE state = 'unknown'")
@@ -118,8 +118,8 @@ async def test_missing_card_is_neither_recreated_nor_denied_too_early(
     async with caller(tmp_path) as c:
         await c.approved()
         card = (await c.call("create_card"))["card_id"]
-        await lose(c, "/cards", done=False)
-        await lose(c, f"/cards/{card}", done=False, method="DELETE")
+        await lose_response(c, "/cards", done=False)
+        await lose_response(c, f"/cards/{card}", done=False, method="DELETE")
         calls = [("create_card", {}), ("close_card", {"card_id": card})]
         asked = [(tool, arguments, await unresolved_call(c, tool, **arguments)) for tool, arguments in calls]
         for tool, arguments, approval in asked:
@@ -133,7 +133,7 @@ async def test_missing_card_is_neither_recreated_nor_denied_too_early(
 async def test_request_is_not_repeated_after_23_hours(tmp_path: Path, hours: float, made: int) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
-        await lose(c, "/cards", done=False)
+        await lose_response(c, "/cards", done=False)
         approval = await unresolved_call(c, "create_card")
         with state(tmp_path) as db:
             back = (hours * 3600, hours * 3600)
@@ -147,9 +147,9 @@ async def test_second_lost_response_is_reconciled_too(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         await c.control("/keys", honoured=False)
-        await lose(c, "/cards", done=False)
+        await lose_response(c, "/cards", done=False)
         approval = await unresolved_call(c, "create_card")
-        await lose(c, "/cards", done=True)
+        await lose_response(c, "/cards", done=True)
         found = await c.call("create_card", approval_id=approval)
         assert [each["card_id"] for each in await cards(c)] == [found["card_id"]]
 
@@ -160,7 +160,7 @@ async def test_card_change_is_read_back(tmp_path: Path, done: bool) -> None:
         await c.approved()
         card = (await c.call("create_card"))["card_id"]
         change = {"card_id": card, "limit_amount_cents": 900, "limit_frequency": "allTime"}
-        await lose(c, f"/cards/{card}", done=done, method="PATCH")
+        await lose_response(c, f"/cards/{card}", done=done, method="PATCH")
         approval = await unresolved_call(c, "update_card", **change)
         assert (await cards(c))[0].get("limit_amount_cents") == (900 if done else None)
         # If nothing happened, the grant is still valid and the same call executes it.
@@ -174,7 +174,7 @@ async def test_card_closing_is_read_back(tmp_path: Path, done: bool) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         card = (await c.call("create_card"))["card_id"]
-        await lose(c, f"/cards/{card}", done=done, method="DELETE")
+        await lose_response(c, f"/cards/{card}", done=done, method="DELETE")
         approval = await unresolved_call(c, "close_card", card_id=card)
         assert (await cards(c))[0]["status"] == ("canceled" if done else "active")
         found = await c.call("close_card", card_id=card, approval_id=approval)

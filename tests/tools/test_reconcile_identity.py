@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.journeys.stdio import applicant
-from tests.tools.interrupted import lose, settles_soon, unresolved_call
+from tests.tools.interrupted import lose_response, short_reconciliation_wait, unresolved_call
 from tests.tools.simulated import caller
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(settles_soon.__name__)]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 
 WALLET = "0x" + "aB" * 20
 ASKS = 'version = 1\nenvironment = "embedded"\n[classes]\nwrite = "ask"\n'
@@ -21,7 +21,7 @@ ASKS = 'version = 1\nenvironment = "embedded"\n[classes]\nwrite = "ask"\n'
 async def test_application_is_submitted_once(tmp_path: Path, done: bool) -> None:
     async with caller(tmp_path) as c:
         await c.call("resolve_user")
-        await lose(c, "/kyc/applications", done=done)
+        await lose_response(c, "/kyc/applications", done=done)
         approval = await unresolved_call(c, "submit_kyc", **applicant())
         assert (await c.call("get_kyc_status"))["status"] == ("approved" if done else "not_submitted")
         # The repeated call submits only what Machines does not have.
@@ -37,7 +37,7 @@ async def test_application_that_waits_for_the_user_can_be_resubmitted(tmp_path: 
     async with caller(tmp_path) as c:
         await c.call("submit_kyc", **applicant() | {"last_name": "Muster"})
         await c.control("/kyc", userId="tool-user", decision="needs_information")
-        await lose(c, "/kyc/applications", done=False)
+        await lose_response(c, "/kyc/applications", done=False)
         approval = await unresolved_call(c, "submit_kyc", **applicant())
         assert (await c.call("submit_kyc", **applicant(), approval_id=approval))["status"] == "approved"
 
@@ -46,7 +46,7 @@ async def test_application_that_waits_for_the_user_can_be_resubmitted(tmp_path: 
 async def test_agreements_are_read_back(tmp_path: Path, done: bool) -> None:
     async with caller(tmp_path) as c:
         await c.call("submit_kyc", **applicant())
-        await lose(c, "/agreements", done=done)
+        await lose_response(c, "/agreements", done=done)
         approval = await unresolved_call(c, "accept_agreements")
         first = (await c.call("get_agreements")).get("accepted_at")
         found = await c.call("accept_agreements", approval_id=approval)
@@ -59,7 +59,7 @@ async def test_agreements_are_read_back(tmp_path: Path, done: bool) -> None:
 async def test_wallet_is_read_back(tmp_path: Path, done: bool, linked: str | None) -> None:
     async with caller(tmp_path) as c:
         await c.call("resolve_user", **({"wallet_address": linked} if linked else {}))
-        await lose(c, "/users/resolve", done=done)
+        await lose_response(c, "/users/resolve", done=done)
         approval = await unresolved_call(c, "resolve_user", wallet_address=WALLET)
         found = await c.call("resolve_user", wallet_address=WALLET, approval_id=approval)
         assert found["wallet_address"] == WALLET.lower()
@@ -77,7 +77,7 @@ async def test_deposit_is_found_or_created_again(tmp_path: Path, done: bool, hon
         await c.approved()
         other = (await c.call("create_deposit", **order))["deposit_id"]
         await c.control("/keys", honoured=honoured)
-        await lose(c, "/deposits", done=done)
+        await lose_response(c, "/deposits", done=done)
         approval = await unresolved_call(c, "create_deposit", **order)
         found = await c.call("create_deposit", **order, approval_id=approval)
         ids = {each["deposit_id"] for each in (await c.call("list_deposits", scope="all"))["deposits"]}
@@ -95,7 +95,7 @@ async def test_ambiguous_deposits_are_not_matched_and_another_is_created(tmp_pat
         approvals = []
         await c.control("/keys", honoured=False)
         for _ in range(2):
-            await lose(c, "/deposits", done=True)
+            await lose_response(c, "/deposits", done=True)
             approvals.append(await unresolved_call(c, "create_deposit", **order))
         assert approvals[0] != approvals[1]
         before = {each["deposit_id"] for each in (await c.call("list_deposits", scope="all"))["deposits"]}

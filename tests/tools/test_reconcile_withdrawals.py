@@ -12,11 +12,11 @@ from machines_mcp.partner.errors import ConnectionLost, PartnerError, RateLimite
 from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.storage.withdrawals import Withdrawals as Rows
 from machines_mcp.tools import reconcile_withdrawals
-from tests.tools.interrupted import lose, settles_soon, state, unresolved_call
+from tests.tools.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
 from tests.tools.simulated import Caller, caller
 from tests.tools.test_money import ADDRESS, funded
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(settles_soon.__name__)]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 
 
 async def quoted(c: Caller) -> dict[str, Any]:
@@ -31,7 +31,7 @@ async def upstream(c: Caller) -> dict[str, int]:
     return {status: user["withdrawals"][status] for status in ("pending", "ready")}
 
 
-class Answers:
+class ScriptedResponses:
     """Scripted responses to the next requests. None keeps the simulator's response; an error follows or replaces it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,8 +55,8 @@ class Answers:
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
-    return Answers(monkeypatch)
+def answers(monkeypatch: pytest.MonkeyPatch) -> ScriptedResponses:
+    return ScriptedResponses(monkeypatch)
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["asked", "not-asked"])
@@ -64,7 +64,7 @@ async def test_lost_first_response_needs_a_person_and_is_not_repeated(tmp_path: 
     async with caller(tmp_path) as c:
         await funded(c)
         quote = await quoted(c)
-        await lose(c, "/withdrawals", done=done)
+        await lose_response(c, "/withdrawals", done=done)
         approval = await unresolved_call(c, "create_withdrawal", **quote)
         before = await upstream(c)
         for _ in range(2):
@@ -79,7 +79,7 @@ async def test_lost_first_response_needs_a_person_and_is_not_repeated(tmp_path: 
 
 
 async def test_pending_withdrawal_is_polled_with_the_same_request_and_key(
-    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     async with caller(tmp_path) as c:
@@ -99,7 +99,7 @@ async def test_pending_withdrawal_is_polled_with_the_same_request_and_key(
 
 
 async def test_pending_withdrawal_is_polled_by_the_next_server(
-    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     async with caller(tmp_path) as c:
@@ -114,7 +114,7 @@ async def test_pending_withdrawal_is_polled_by_the_next_server(
         assert sum((await upstream(c)).values()) == 1
 
 
-async def test_lost_poll_response_needs_a_person(tmp_path: Path, answers: Answers) -> None:
+async def test_lost_poll_response_needs_a_person(tmp_path: Path, answers: ScriptedResponses) -> None:
     answers.next = [None, ConnectionLost(outcome_known=False)]
     async with caller(tmp_path) as c:
         await funded(c)
@@ -127,7 +127,7 @@ async def test_lost_poll_response_needs_a_person(tmp_path: Path, answers: Answer
 
 @pytest.mark.parametrize("failed", [RateLimited(), Unreachable()], ids=["limited", "unreachable"])
 async def test_failed_poll_is_repeated(
-    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch, failed: PartnerError
+    tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch, failed: PartnerError
 ) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     answers.next = [None, failed]
@@ -140,7 +140,9 @@ async def test_failed_poll_is_repeated(
         assert sum((await upstream(c)).values()) == 1
 
 
-async def test_rejected_poll_is_final(tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rejected_poll_is_final(
+    tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     answers.next = [None, Rejected()]
     async with caller(tmp_path) as c:
@@ -190,7 +192,7 @@ async def test_unrecorded_rejection_ends_the_quote(tmp_path: Path, monkeypatch: 
 
 
 async def test_unrecorded_response_is_not_requested_again(
-    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, answers: ScriptedResponses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Rows.record
 

@@ -16,7 +16,7 @@ import machines_mcp
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.doctor.run import run_checks
 from machines_mcp.vault.client import can_start
-from tests.partner.test_probe import READS, changed, script, well
+from tests.partner.test_probe import READS, changed, script, script_success
 from tests.partner.upstream import PARTNER_KEY, Upstream, refusal, upstream
 from tests.sandbox.running import Sandbox
 from tests.support.waiting import PATIENCE
@@ -104,7 +104,7 @@ async def test_the_pinned_user_is_asked_about_as_they_stand(tmp_path: Path, sand
 
 
 async def test_what_the_api_dropped_added_and_mistyped_is_said_without_a_value(tmp_path: Path, api: Upstream) -> None:
-    well(api)
+    script_success(api)
     script(api, "GET /balances", changed("getBalances", lambda d: d["balances"].pop("balanceDue")))
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update(last4=["canary"], new="canary")))
     script(api, "GET /transactions", refusal(500, "canary"))

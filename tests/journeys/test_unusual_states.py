@@ -31,7 +31,7 @@ FROM_AGREEMENTS = f"get_agreements accept_agreements {TO_A_CARD}"
 
 
 @dataclass(frozen=True)
-class Odd:
+class UnusualState:
     """A state, the first call, and the expected calls and final response."""
 
     name: str
@@ -44,18 +44,18 @@ class Odd:
     arguments: tuple[tuple[str, Any], ...] = ()
 
 
-def stands(kyc: str = "approved", **how: bool) -> Arrange:
+def user_at(kyc: str = "approved", **how: bool) -> Arrange:
     async def arrange(g: Environment) -> None:
         await g.prepare_user(kyc, **how)
 
     return arrange
 
 
-async def nothing_yet(g: Environment) -> None:
+async def no_user(g: Environment) -> None:
     """The user is unknown to Machines."""
 
 
-def breaks(kind: str, method: str = "POST", path: str = "/cards", **how: Any) -> Arrange:
+def with_fault(kind: str, method: str = "POST", path: str = "/cards", **how: Any) -> Arrange:
     """Arm a fault for the next calls."""
 
     async def arrange(g: Environment) -> None:
@@ -144,7 +144,7 @@ def within_range(answer: Answer, data: dict[str, Any]) -> None:
         data["amount"] = answer["min_amount"]
 
 
-def mends(field: str, value: Any) -> Told:
+def corrects(field: str, value: Any) -> Told:
     """The user corrects a rejected value."""
 
     def told(answer: Answer, data: dict[str, Any]) -> None:
@@ -155,70 +155,70 @@ def mends(field: str, value: Any) -> Told:
     return told
 
 
-def walks(name: str, begins: str, calls: str, ends: dict[str, Any], arrange: Arrange, **more: Any) -> Odd:
+def state(name: str, begins: str, calls: str, ends: dict[str, Any], arrange: Arrange, **more: Any) -> UnusualState:
     arguments = tuple(more.pop("arguments", {}).items())
-    return Odd(name, begins, calls, ends, arrange, arguments=arguments, **more)
+    return UnusualState(name, begins, calls, ends, arrange, arguments=arguments, **more)
 
 
 CHECKED = ("pending", "manual_review", "needs_information", "needs_verification")
-ODD = [
-    walks(
+STATES = [
+    state(
         "no user yet",
         "create_card",
         f"create_card get_kyc_status get_kyc_requirements submit_kyc {FROM_AGREEMENTS}",
         MADE,
-        nothing_yet,
+        no_user,
     ),
     *(
-        walks(f"KYC {s}", "create_card", "create_card get_kyc_status", {"status": s}, stands(s))
+        state(f"KYC {s}", "create_card", "create_card get_kyc_status", {"status": s}, user_at(s))
         for s in ("denied", "locked", "canceled")
     ),
     *(
-        walks(
+        state(
             f"KYC {s}",
             "create_card",
             f"create_card get_kyc_status get_kyc_status {FROM_AGREEMENTS}",
             MADE,
-            stands(s),
+            user_at(s),
             then=passes,
         )
         for s in CHECKED
     ),
-    walks(
+    state(
         "an application there already",
         "submit_kyc",
         f"submit_kyc get_kyc_status {FROM_AGREEMENTS}",
         MADE,
-        stands(agreed=False),
+        user_at(agreed=False),
     ),
-    walks(
+    state(
         "an occupation that there is not",
         "submit_kyc",
         "submit_kyc get_kyc_requirements submit_kyc",
         {"status": "approved"},
-        nothing_yet,
+        no_user,
         arguments={"occupation": "00-0000"},
-        told=mends("occupation", "15-1132"),
+        told=corrects("occupation", "15-1132"),
     ),
-    walks("agreements missing", "create_card", f"create_card {FROM_AGREEMENTS}", MADE, stands(agreed=False)),
-    walks(
+    state("agreements missing", "create_card", f"create_card {FROM_AGREEMENTS}", MADE, user_at(agreed=False)),
+    state(
         "agreements missing for a deposit",
         "create_deposit",
         f"create_deposit get_agreements accept_agreements {FUNDING.removesuffix(' get_balances')}",
         ARRIVED,
-        stands(agreed=False),
+        user_at(agreed=False),
     ),
-    walks(
+    state(
         "funded and begun again",
         "status",
         "status create_session resolve_user get_agreements get_balances create_session create_card",
         MADE,
-        stands(funded=True),
+        user_at(funded=True),
     ),
-    walks("sessions ended", "create_card", "create_card", MADE, sessions_ended),
-    walks("card locked", "get_card", "get_card update_card", MADE, has_card("locked")),
+    state("sessions ended", "create_card", "create_card", MADE, sessions_ended),
+    state("card locked", "get_card", "get_card update_card", MADE, has_card("locked")),
     *(
-        walks(
+        state(
             f"card closed, {tool}",
             tool,
             f"{tool} list_cards create_card",
@@ -228,106 +228,106 @@ ODD = [
         )
         for tool, arguments in (("get_card", {}), ("reveal_card", {}), ("update_card", {"status": "active"}))
     ),
-    walks("another's card", "get_card", "get_card list_cards create_card", MADE, anothers_card),
-    walks(
+    state("another's card", "get_card", "get_card list_cards create_card", MADE, anothers_card),
+    state(
         "upstream down",
         "create_card",
         "create_card create_card",
         MADE,
-        breaks("status", "GET", "/agreements", status=503, retryAfter=100, calls=9),
+        with_fault("status", "GET", "/agreements", status=503, retryAfter=100, calls=9),
         then=recovers,
     ),
-    walks(
+    state(
         "upstream down, for a read",
         "list_cards",
         "list_cards list_cards create_card",
         MADE,
-        breaks("status", "GET", status=503, retryAfter=100, calls=9),
+        with_fault("status", "GET", status=503, retryAfter=100, calls=9),
         then=recovers,
     ),
-    walks(
+    state(
         "rate limited",
         "create_card",
         "create_card create_card",
         MADE,
-        breaks("status", status=429, retryAfter=100, calls=9),
+        with_fault("status", status=429, retryAfter=100, calls=9),
         then=recovers,
     ),
-    walks("token refused once", "create_card", "create_card", MADE, breaks("status", status=401)),
-    walks(
+    state("token refused once", "create_card", "create_card", MADE, with_fault("status", status=401)),
+    state(
         "key refused",
         "create_card",
         "create_card",
         {"code": "auth.rejected", "next_steps": []},
-        breaks("status", status=401, calls=9),
+        with_fault("status", status=401, calls=9),
     ),
-    walks("outcome unknown", "create_card", "create_card create_card", MADE, breaks("after")),
-    walks(
+    state("outcome unknown", "create_card", "create_card create_card", MADE, with_fault("after")),
+    state(
         "deposit below the range",
         "quote_deposit",
         "quote_deposit quote_deposit create_deposit get_deposit",
         ARRIVED,
-        stands(),
+        user_at(),
         told=within_range,
         arguments={"amount": 0.0001},
     ),
-    walks(
+    state(
         "network that there is not",
         "quote_deposit",
         "quote_deposit list_deposit_assets quote_deposit create_deposit get_deposit",
         ARRIVED,
-        stands(),
+        user_at(),
         arguments={"network": "dogechain"},
     ),
-    walks(
+    state(
         "a withdrawal's network that there is not",
         "quote_withdrawal",
         "quote_withdrawal list_withdrawal_assets quote_withdrawal create_withdrawal",
         READY,
-        stands(funded=True),
+        user_at(funded=True),
         arguments={"network": "dogechain"},
     ),
-    walks(
+    state(
         "dollars for cents",
         "create_card",
         "create_card create_card",
         MADE,
-        stands(),
+        user_at(),
         arguments={"limit_amount_cents": "50.00"},
-        told=mends("limit_amount_cents", 5000),
+        told=corrects("limit_amount_cents", 5000),
     ),
-    walks(
+    state(
         "quote expired",
         "create_withdrawal",
         "create_withdrawal quote_withdrawal create_withdrawal",
         READY,
         quote_expired,
     ),
-    walks(
+    state(
         "quote used",
         "create_withdrawal",
         "create_withdrawal",
         {"code": "quote.used", "next_steps": []},
         quote_used,
     ),
-    walks(
+    state(
         "another's quote",
         "create_withdrawal",
         "create_withdrawal quote_withdrawal create_withdrawal",
         READY,
         anothers_quote,
     ),
-    walks(
+    state(
         "balance too low",
         "create_withdrawal",
         "create_withdrawal get_balances",
         {"spending_power_cents": 0},
         quoted(funded=False),
     ),
-    walks(
+    state(
         "signature pending", "create_withdrawal", "create_withdrawal create_withdrawal", READY, quoted()
     ),
-    walks(
+    state(
         "a live signature there",
         "create_withdrawal",
         "create_withdrawal create_withdrawal",
@@ -345,25 +345,25 @@ IN_VAULT = {"card closed, reveal_card"}
 LONG = {"KYC pending", "KYC manual_review", "KYC needs_verification", "an application there already"}
 
 
-def _marked(odd: Odd) -> Any:
+def _marked(odd: UnusualState) -> Any:
     return pytest.param(odd, id=odd.name, marks=[pytest.mark.check] if odd.name in LONG else [])
 
 
 @pytest.fixture(scope="module")
-async def here(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
+async def in_memory(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
     async with environment(tmp_path_factory.mktemp("odd")) as found:
         yield found
 
 
 @pytest.fixture(scope="module", params=ERAS)
-async def there(
+async def over_stdio(
     request: pytest.FixtureRequest, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Environment]:
     async with environment(tmp_path_factory.mktemp("odd"), request.param) as found:
         yield found
 
 
-async def walk(g: Environment, odd: Odd, begun: Callable[[], None] = lambda: None) -> None:
+async def walk(g: Environment, odd: UnusualState, begun: Callable[[], None] = lambda: None) -> None:
     g.begin()
     given = await odd.arrange(g) or {}
     begun()
@@ -382,19 +382,19 @@ async def walk(g: Environment, odd: Odd, begun: Callable[[], None] = lambda: Non
     assert answer["next_steps"] == [] or "code" not in answer
 
 
-@pytest.mark.parametrize("odd", [_marked(odd) for odd in ODD if odd.name not in IN_VAULT])
+@pytest.mark.parametrize("odd", [_marked(odd) for odd in STATES if odd.name not in IN_VAULT])
 async def test_unusual_state_leads_to_the_goal_or_the_right_end(
-    odd: Odd, here: Environment, monkeypatch: pytest.MonkeyPatch
+    odd: UnusualState, in_memory: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begun() -> None:
         # Finish polls immediately instead of after a minute.
         if "signature" in odd.name:
             monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
 
-    await walk(here, odd, begun)
+    await walk(in_memory, odd, begun)
 
 
 @pytest.mark.check
-@pytest.mark.parametrize("odd", [odd for odd in ODD if odd.name in ON_STDIO | IN_VAULT], ids=lambda odd: odd.name)
-async def test_unusual_state_leads_there_with_a_server_process_too(odd: Odd, there: Environment) -> None:
-    await walk(there, odd)
+@pytest.mark.parametrize("odd", [odd for odd in STATES if odd.name in ON_STDIO | IN_VAULT], ids=lambda odd: odd.name)
+async def test_unusual_state_leads_there_with_a_server_process_too(odd: UnusualState, over_stdio: Environment) -> None:
+    await walk(over_stdio, odd)
