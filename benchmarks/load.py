@@ -137,7 +137,7 @@ class Load:
         self._begun = 0.0
         self._users: list[User] = []
         self.samples: list[Sample] = []
-        self.in_doubt = 0
+        self.unknown_at_first = 0
         """Calls whose outcome was unknown at first."""
         self.settled = 0
         """Those of them that were resolved by repeating the call with its id."""
@@ -187,7 +187,7 @@ class Load:
         self.samples.append(Sample(at - self._begun, tool, (time.monotonic() - at) * 1000, code))
         if code != "outcome.unknown" or "approval_id" not in body:
             return code, body
-        self.in_doubt += 1
+        self.unknown_at_first += 1
         named = {**arguments, "approval_id": body["approval_id"]}
         for _ in range(MOST_TRIES):
             if code != "outcome.unknown" or "approval_id" not in body:

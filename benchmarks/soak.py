@@ -61,7 +61,7 @@ class Figures:
     p50: float = 0.0
     p99: float = 0.0
     errors: Mapping[str, int] = field(default_factory=dict)
-    in_doubt: int = 0
+    unknown_at_first: int = 0
     """Calls whose outcome was unknown at first."""
     settled: int = 0
     """Those of them that repeating with the id resolved, or left to a person."""
@@ -131,7 +131,9 @@ async def soak(minutes: float, rate: float, faults: float, seed: int) -> tuple[F
             watching.cancel()
         spent = _cpu_seconds(speaker.process.pid) - before
         await speaker.close()
-    about = Figures(minutes, rate, faults, seed, armed=breaker.armed, in_doubt=load.in_doubt, settled=load.settled)
+    about = Figures(
+        minutes, rate, faults, seed, armed=breaker.armed, unknown_at_first=load.unknown_at_first, settled=load.settled
+    )
     return _measured(about, load.samples, watch, spent), load.samples, watch
 
 
@@ -219,7 +221,7 @@ def told(figures: Figures) -> str:
         f"{figures.calls} calls in {figures.minutes:g} minutes at {figures.rate:g} a second, {figures.armed} faults\n"
         f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms; {figures.cpu:.1f} ms of CPU per call\n"
         f"memory {figures.memory_first:.1f} MB to {figures.memory_last:.1f} MB, {figures.slope:+.2f} MB an hour\n"
-        f"unresolved at first {figures.in_doubt}, of which {figures.settled} were resolved by repeating the call\n"
+        f"unknown at first {figures.unknown_at_first}, of which repeating the call resolved {figures.settled}\n"
         f"errors: {errors}"
     )
 

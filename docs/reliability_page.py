@@ -117,7 +117,7 @@ def soak(known: Mapping[str, Run]) -> str:
         _row(["resident memory after a quarter of the run", f"{figures['memory_first']:.1f} MB"]),
         _row(["resident memory at the end", f"{figures['memory_last']:.1f} MB"]),
         _row(["growth between the two", f"{figures['slope']:+.2f} MB per hour"]),
-        _row(["calls with an unknown outcome at first", f"{figures['in_doubt']:,}"]),
+        _row(["calls with an unknown outcome at first", f"{figures['unknown_at_first']:,}"]),
         _row(["of these, reconciled by the repeated call", f"{figures['settled']:,}"]),
         _row(["errors", errors]),
         "",

@@ -118,7 +118,7 @@ class Reconciler:
         taken = await self._guard.approvals.executions.take_over(approval.id)
         if taken is None:
             return None
-        failpoint("settling.begun")
+        failpoint("reconciliation.begun")
         try:
             authorization = await self._reconcile(taken)
         except BaseException as error:
@@ -127,7 +127,7 @@ class Reconciler:
                 raise
             logger.error("a call could not be reconciled: %s", type(error).__name__)
             return Authorization("later", taken, seconds=AGAIN_SECONDS)
-        failpoint("settling.ended")
+        failpoint("reconciliation.ended")
         return authorization
 
     async def _reconcile(self, approval: Approval) -> Authorization | None:

@@ -1,6 +1,6 @@
 """Decrypt the fields of `POST /cards/{cardId}/secrets`: AES-128-GCM, no associated data, the tag at the end.
 
-SealedError
+DecryptionError
 └── .fault: Fault        the rule that was broken; never a value
 
 The plaintext exists only in the returned bytearray, so that its owner can wipe it. Wiping is best effort: copies stay

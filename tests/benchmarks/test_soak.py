@@ -58,5 +58,5 @@ def test_short_soak_reports_responses_faults_and_memory() -> None:
     assert {sample.tool for sample in samples} > {"get_balances", "list_cards", "create_card"}
     assert "internal" not in figures.errors
     assert len(watch.samples) > 10
-    assert figures.settled == figures.in_doubt
+    assert figures.settled == figures.unknown_at_first
     assert 20 < figures.memory_last < 500

@@ -24,7 +24,7 @@ from tests.crashes.upstream import upstream
 POINTS = (
     *("approval.opened", "approval.granted", "approval.consumed", "quote.used", "journal.begun", "request.sent"),
     *("request.answered", "journal.ended", "outcome.kept", "audit.appended", "withdrawal.recorded", "vault.started"),
-    *("reveal.taken", "reveal.finished", "settling.begun", "settling.ended"),
+    *("reveal.taken", "reveal.finished", "reconciliation.begun", "reconciliation.ended"),
 )
 KILLS_PER_FOLDER = 30
 # Concurrent state folders. One waits at its end while the others' servers are busy.

@@ -29,7 +29,7 @@ _TOWARDS: dict[str, dict[Kind, int]] = {
 }
 # Passed at most once or twice per server.
 _MOST_PASSED = {"vault.started": 1, "reveal.taken": 1, "reveal.finished": 1}
-_MOST_PASSED |= {"quote.used": 2, "withdrawal.recorded": 2, "settling.begun": 2, "settling.ended": 2}
+_MOST_PASSED |= {"quote.used": 2, "withdrawal.recorded": 2, "reconciliation.begun": 2, "reconciliation.ended": 2}
 
 
 @dataclass(frozen=True)

@@ -514,8 +514,8 @@ async def test_the_points_are_passed(shop: Shop, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(failpoints, "hook", passed.append)
     shop.finds = [Completed(Bought(card_id=Verbatim("card-0001")))]
     await home_of(shop).guard.authorizer.settle(approval)
-    assert [name for name in passed if name.startswith(("settling", "outcome"))] == [
-        "settling.begun",
+    assert [name for name in passed if name.startswith(("reconciliation", "outcome"))] == [
+        "reconciliation.begun",
         "outcome.kept",
-        "settling.ended",
+        "reconciliation.ended",
     ]
