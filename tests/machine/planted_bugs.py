@@ -180,7 +180,7 @@ def withdrawal_resent() -> Sequence[Swap]:
 @_plant
 def resent_at_once() -> Sequence[Swap]:
     """A missing card is created again without waiting for requests in flight."""
-    return [(reconcile_cards, "too_early", lambda call, entry: None)]
+    return [(reconcile_cards, "time_until_conclusive", lambda call, entry: None)]
 
 
 @_plant

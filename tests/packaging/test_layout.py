@@ -56,7 +56,7 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
     return []
 
 
-def test_the_top_of_the_package_has_at_most_fourteen_folders(root: Path) -> None:
+def test_package_has_at_most_fourteen_top_level_folders(root: Path) -> None:
     entries = [path for path in (root / "machines_mcp").iterdir() if path.name != "__pycache__"]
     assert {path.name for path in entries if path.is_file()} == TOP_FILES
     assert len([path for path in entries if path.is_dir()]) <= MOST_FOLDERS
@@ -90,7 +90,7 @@ def test_no_modules_import_each_other_in_a_circle(root: Path) -> None:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.a import Name",
     ],
 )
-def test_a_circle_is_found_however_it_is_imported(source: str) -> None:
+def test_import_circle_is_found_in_every_form(source: str) -> None:
     known = dict.fromkeys(("p", "p.a", "p.b"))
     graph = {"p": set[str](), "p.a": imported("from p.b import other", known), "p.b": imported(source, known)}
     assert set(circle(graph)) == {"p.a", "p.b"}

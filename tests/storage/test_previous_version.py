@@ -102,7 +102,7 @@ async def approve(state_dir: Path, name: str) -> None:
     assert await decide(env, CALLS[name]["approval_id"]) == "granted"
 
 
-async def test_a_waiting_call_is_approved_and_runs_once(state_dir: Path, sandbox: InProcessSandbox) -> None:
+async def test_waiting_call_is_approved_and_runs_once(state_dir: Path, sandbox: InProcessSandbox) -> None:
     async with server(state_dir, sandbox) as c:
         assert (await repeat(c, "waiting"))["code"] == "approval.required"
         await approve(state_dir, "waiting")
@@ -112,13 +112,13 @@ async def test_a_waiting_call_is_approved_and_runs_once(state_dir: Path, sandbox
         assert await labels(c) == [card["label"]]
 
 
-async def test_an_equal_call_finds_the_waiting_approval(state_dir: Path, sandbox: InProcessSandbox) -> None:
+async def test_equal_call_finds_the_waiting_approval(state_dir: Path, sandbox: InProcessSandbox) -> None:
     async with server(state_dir, sandbox) as c:
         asked = await c.call("create_card", **CALLS["waiting"]["arguments"])
     assert (asked["code"], asked["approval_id"]) == ("approval.required", CALLS["waiting"]["approval_id"])
 
 
-async def test_a_granted_call_runs_once(state_dir: Path, sandbox: InProcessSandbox) -> None:
+async def test_granted_call_runs_once(state_dir: Path, sandbox: InProcessSandbox) -> None:
     async with server(state_dir, sandbox) as c:
         card = await repeat(c, "granted")
         assert await repeat(c, "granted") == card
@@ -134,18 +134,18 @@ async def test_other_arguments_do_not_use_the_approval(state_dir: Path, sandbox:
 
 
 @pytest.mark.parametrize("name", ["done", "withdrawn"])
-async def test_a_finished_call_returns_its_first_outcome(state_dir: Path, sandbox: InProcessSandbox, name: str) -> None:
+async def test_finished_call_returns_its_first_outcome(state_dir: Path, sandbox: InProcessSandbox, name: str) -> None:
     async with server(state_dir, sandbox) as c:
         assert await repeat(c, name) == CALLS[name]["outcome"]
         assert await labels(c) == []
 
 
-async def test_a_refused_call_stays_refused(state_dir: Path, sandbox: InProcessSandbox) -> None:
+async def test_rejected_call_stays_rejected(state_dir: Path, sandbox: InProcessSandbox) -> None:
     async with server(state_dir, sandbox) as c:
         assert (await repeat(c, "refused"))["code"] == "approval.refused"
 
 
-async def test_a_waiting_withdrawal_uses_its_quote(state_dir: Path, sandbox: InProcessSandbox) -> None:
+async def test_waiting_withdrawal_uses_its_quote(state_dir: Path, sandbox: InProcessSandbox) -> None:
     async with server(state_dir, sandbox) as c:
         await approve(state_dir, "quoted")
         made = await repeat(c, "quoted")
@@ -154,7 +154,7 @@ async def test_a_waiting_withdrawal_uses_its_quote(state_dir: Path, sandbox: InP
 
 
 @pytest.mark.parametrize("happened", [True, False])
-async def test_an_interrupted_call_is_reconciled(
+async def test_interrupted_call_is_reconciled(
     state_dir: Path, sandbox: InProcessSandbox, monkeypatch: pytest.MonkeyPatch, happened: bool
 ) -> None:
     monkeypatch.setattr(services, "RECONCILE_SECONDS", 0.5)
@@ -185,7 +185,7 @@ async def lost_request(state_dir: Path, sandbox: InProcessSandbox) -> str:
     return made.card_id
 
 
-async def test_the_passphrase_and_the_audit_log_hold(
+async def test_passphrase_and_audit_log_are_kept(
     state_dir: Path, sandbox: InProcessSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The previous version stored the passphrase at full cost.
@@ -202,6 +202,6 @@ async def test_the_passphrase_and_the_audit_log_hold(
     await store.close()
 
 
-def test_the_folder_holds_no_card_number() -> None:
+def test_folder_contains_no_card_number() -> None:
     for file in WRITTEN.iterdir():
         assert cards_in(file.read_text(encoding="utf-8")) == []

@@ -213,7 +213,7 @@ async def test_unrecorded_response_is_not_requested_again(
     assert len(answers.keys) == 2
 
 
-async def test_a_quote_is_used_once_and_is_nobody_elses_and_not_older_than_it_says(tmp_path: Path) -> None:
+async def test_quote_is_used_once_by_its_user_before_it_expires(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await funded(c)
         used, old, foreign = [await quoted(c) for _ in range(3)]
