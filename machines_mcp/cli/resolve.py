@@ -58,7 +58,6 @@ async def resolve(settings: Settings, prompt: Prompt, show: Callable[[str], None
         NoInput: No passphrase was typed.
     """
     async with opened(settings) as app:
-        app.load()
         needs_person = await _reconcile(app, show)
         remaining = [
             unresolved
@@ -83,7 +82,7 @@ async def _reconcile(app: App, show: Callable[[str], None]) -> set[str]:
     for unresolved in await unresolved_calls(app.guard):
         if unresolved.state != "unknown" or unresolved.approval is None:
             continue
-        authorization = await app.guard.authorizer.settle(unresolved.approval)
+        authorization = await app.load().reconciler.reconcile(unresolved.approval)
         if authorization is None:
             show(f"{printable(unresolved.name)}: resolved by asking Machines.")
         elif authorization.verdict == "later":
@@ -203,7 +202,7 @@ async def _store_answer(app: App, unresolved: UnresolvedCall, reference: str | N
     await app.store.run(work)
     if approval is None:
         return
-    authorization = await guard.authorizer.settle(approval)
+    authorization = await app.load().reconciler.reconcile(approval)
     if authorization is not None and authorization.verdict == "manual":
         # The tool can't add to the person's answer.
         refusal = ToolError(

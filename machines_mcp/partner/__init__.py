@@ -16,7 +16,9 @@ def __getattr__(name: str) -> object:
         return sorted(_modules())
     if name not in _modules():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_modules()[name]), name)
+    # Kept, so that only the first access comes here.
+    found = globals()[name] = getattr(import_module(_modules()[name]), name)
+    return found
 
 
 def __dir__() -> list[str]:

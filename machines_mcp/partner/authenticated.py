@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 
@@ -20,25 +20,16 @@ from machines_mcp.partner.transport import Transport
 _ID_ATTRIBUTES = ("card_id", "id")
 
 
+@dataclass(frozen=True, slots=True)
 class AuthenticatedTransport:
     """API access shared by all resources. `deadline` is in seconds per call, including session minting."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        sessions: Sessions,
-        partner: Credential,
-        *,
-        deadline: float,
-        on_answer: OnAnswer | None = None,
-        mutations: MutationLog | None = None,
-    ) -> None:
-        self._transport = transport
-        self._sessions = sessions
-        self._partner = partner
-        self._deadline = deadline
-        self._on_answer = on_answer
-        self._mutations = mutations
+    transport: Transport
+    sessions: Sessions
+    partner: Credential
+    deadline: float
+    on_answer: OnAnswer | None = None
+    mutations: MutationLog | None = None
 
     async def call(
         self, user_id: str, scopes: RequiredScopes, request: Request, model: type[A], *, key: str | None = None
@@ -51,89 +42,92 @@ class AuthenticatedTransport:
             Unauthorized: The API refused the new token too, or the partner key.
             PartnerError: Any other failure.
         """
-        deadline = anyio.current_time() + self._deadline
-        cached = await self._sessions.acquire(user_id, scopes, deadline=deadline)
-
-        async def send(request: Request) -> Envelope:
-            return await self._send_authorized(cached, user_id, scopes, request, deadline)
-
-        return await self._send_logged(user_id, request, send, model, key)
+        deadline = anyio.current_time() + self.deadline
+        if self.mutations is not None and request.mutates:
+            return await self._send_logged(self.mutations, user_id, scopes, request, deadline, model, key)
+        envelope = await self._send_authorized(user_id, scopes, None, request, deadline)
+        if self.on_answer is not None:
+            self.on_answer(ReceivedResponse(request, envelope, model, key))
+        return parse(model, envelope, key=key, mutates=request.mutates)
 
     async def call_as_partner(self, request: Request, model: type[A]) -> A:
         """Send `request` with the partner key. Raises `PartnerError`."""
-        deadline = anyio.current_time() + self._deadline
-
-        async def send(request: Request) -> Envelope:
-            return await self._transport.send(request, self._partner, deadline=deadline)
-
-        return await self._send_logged(None, request, send, model)
+        deadline = anyio.current_time() + self.deadline
+        if self.mutations is not None and request.mutates:
+            return await self._send_logged(self.mutations, None, None, request, deadline, model)
+        envelope = await self.transport.send(request, self.partner, deadline=deadline)
+        if self.on_answer is not None:
+            self.on_answer(ReceivedResponse(request, envelope, model))
+        return parse(model, envelope, mutates=request.mutates)
 
     async def _send_logged(
         self,
+        log: MutationLog,
         user_id: str | None,
+        scopes: RequiredScopes | None,
         request: Request,
-        send: Callable[[Request], Awaitable[Envelope]],
+        deadline: float,
         model: type[A],
         key: str | None = None,
     ) -> A:
-        """Send the request and parse the response. Log a mutation before sending it, and its outcome afterwards."""
-        log = self._mutations
-        if log is None or not request.mutates:
-            return self._parse(ReceivedResponse(request, await send(request), model, key), model)
+        """Send a mutation and parse the response. Log it before sending it, and its outcome afterwards.
+
+        Without `user_id` and `scopes`, it is sent with the partner key.
+        """
+        # Nothing is logged if there is no session: then nothing can be sent.
+        session = None
+        if user_id is not None and scopes is not None:
+            session = user_id, scopes, await self.sessions.acquire(user_id, scopes, deadline=deadline)
+        mutation = Mutation(
+            user_id=user_id,
+            operation=f"{request.method} {request.path}",
+            idempotency_key=request.idempotency_key,
+            body=request.content,
+            keep_body=request.keep_body,
+            ids=request.ids,
+        )
         # Shielded, so that a cancelled caller still gets an outcome logged. The call's deadline still applies.
         with anyio.CancelScope(shield=True):
-            entry = await log.begin(_mutation(user_id, request))
+            entry = await log.begin(mutation)
             try:
-                envelope = await send(replace(request, on_sent=lambda: log.sent(entry)))
-                response = self._parse(ReceivedResponse(request, envelope, model, key), model)
+                request = replace(request, on_sent=partial(log.sent, entry))
+                if session is None:
+                    envelope = await self.transport.send(request, self.partner, deadline=deadline)
+                else:
+                    envelope = await self._send_authorized(*session, request, deadline)
+                if self.on_answer is not None:
+                    self.on_answer(ReceivedResponse(request, envelope, model, key))
+                response = parse(model, envelope, key=key, mutates=True)
             except PartnerError as error:
                 await log.end(entry, _outcome(error), status=error.status)
                 raise
             except BaseException:
                 await log.end(entry, "unknown")
                 raise
-            await log.end(entry, "done", reference=_reference(response), status=envelope.status)
+            ids = (getattr(response, name, None) for name in _ID_ATTRIBUTES)
+            reference = next((value for value in ids if isinstance(value, str)), None)
+            await log.end(entry, "done", reference=reference, status=envelope.status)
         return response
 
-    def _parse(self, received: ReceivedResponse, model: type[A]) -> A:
-        if self._on_answer is not None:
-            self._on_answer(received)
-        return parse(model, received.envelope, key=received.key, mutates=received.request.mutates)
-
     async def _send_authorized(
-        self, cached: CachedSession, user_id: str, scopes: RequiredScopes, request: Request, deadline: float
+        self, user_id: str, scopes: RequiredScopes, cached: CachedSession | None, request: Request, deadline: float
     ) -> Envelope:
-        newest = self._sessions.latest_serial
+        cached = cached or await self.sessions.acquire(user_id, scopes, deadline=deadline)
+        newest = self.sessions.latest_serial
         try:
-            return await self._transport.send(request, cached.credential, deadline=deadline, user_id=user_id)
+            return await self.transport.send(request, cached.credential, deadline=deadline, user_id=user_id)
         except Unauthorized:
-            self._sessions.drop(cached)
+            self.sessions.drop(cached)
         # Use no session minted before this request: whatever voided this token may have voided those too.
-        cached = await self._sessions.acquire(user_id, scopes, deadline=deadline, newer_than=newest)
+        cached = await self.sessions.acquire(user_id, scopes, deadline=deadline, newer_than=newest)
         try:
-            return await self._transport.send(request, cached.credential, deadline=deadline, user_id=user_id)
+            return await self.transport.send(request, cached.credential, deadline=deadline, user_id=user_id)
         except Unauthorized:
-            self._sessions.drop(cached)
+            self.sessions.drop(cached)
             raise
-
-
-def _mutation(user_id: str | None, request: Request) -> Mutation:
-    return Mutation(
-        user_id=user_id,
-        operation=f"{request.method} {request.path}",
-        idempotency_key=request.idempotency_key,
-        body=request.content,
-        keep_body=request.keep_body,
-        ids=request.ids,
-    )
 
 
 def _outcome(error: PartnerError) -> Outcome:
     if not error.outcome_known:
         return "unknown"
     return "unsent" if isinstance(error, TransportError) else "rejected"
-
-
-def _reference(response: object) -> str | None:
-    found = (getattr(response, name, None) for name in _ID_ATTRIBUTES)
-    return next((reference for reference in found if isinstance(reference, str)), None)

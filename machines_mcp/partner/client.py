@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -97,18 +99,64 @@ class PartnerClient:
             on_answer=on_answer,
             clock=clock,
         )
-        channel = AuthenticatedTransport(
+        self._channel = AuthenticatedTransport(
             self._transport, self.sessions, partner, deadline=deadline, on_answer=on_answer, mutations=mutations
         )
-        self.users = Users(channel)
-        self.kyc = Kyc(channel)
-        self.agreements = AgreementsResource(channel)
-        self.deposits = Deposits(channel)
-        self.balances = BalancesResource(channel)
-        self.withdrawals = Withdrawals(channel)
-        self.encryption = Encryption(channel)
-        self.cards = Cards(channel)
-        self.transactions = Transactions(channel)
+
+    @cached_property
+    def users(self) -> Users:
+        """Users: step 2 of the journey."""
+        return Users(self._channel)
+
+    @cached_property
+    def kyc(self) -> Kyc:
+        """Identity checks: steps 3 to 6."""
+        return Kyc(self._channel)
+
+    @cached_property
+    def agreements(self) -> AgreementsResource:
+        """Agreements: step 7."""
+        return AgreementsResource(self._channel)
+
+    @cached_property
+    def deposits(self) -> Deposits:
+        """Deposits: step 8."""
+        return Deposits(self._channel)
+
+    @cached_property
+    def balances(self) -> BalancesResource:
+        """Balances: step 9."""
+        return BalancesResource(self._channel)
+
+    @cached_property
+    def withdrawals(self) -> Withdrawals:
+        """Withdrawals."""
+        return Withdrawals(self._channel)
+
+    @cached_property
+    def encryption(self) -> Encryption:
+        """Encryption of card labels: step 11."""
+        return Encryption(self._channel)
+
+    @cached_property
+    def cards(self) -> Cards:
+        """Cards: steps 12 and later."""
+        return Cards(self._channel)
+
+    @cached_property
+    def transactions(self) -> Transactions:
+        """Transactions: step 9."""
+        return Transactions(self._channel)
+
+    def logging_to(self, mutations: MutationLog) -> PartnerClient:
+        """Return a view of this client that logs to `mutations`. It shares the connections, so only close one of them.
+
+        With it, one client can serve many callers, each with a log that knows who sends.
+        """
+        view = object.__new__(PartnerClient)
+        view._transport, view.sessions = self._transport, self.sessions
+        view._channel = replace(self._channel, mutations=mutations)
+        return view
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""A request, and the state of its attempts."""
+"""A request, and the credential it is sent with."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from machines_mcp.redaction.secret import Secret
-
-if TYPE_CHECKING:
-    from machines_mcp.partner.envelope import HttpResponse
-    from machines_mcp.partner.errors import PartnerError
 
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]{1,8192}")
 
@@ -88,51 +84,6 @@ class Request:
             ids=ids or {},
             keep_body=keep_body,
         )
-
-
-class Attempt:
-    """A request in transit: its body, whether any of it was sent, and the response to the last attempt."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.sent = False
-        self.status: int | None = None
-        self.response: HttpResponse | None = None
-        self.earlier: PartnerError | None = None
-        """The error of the previous attempt, or of the first one that may have taken effect."""
-        self.content = request.content
-
-    @property
-    def outcome_known(self) -> bool:
-        """False once a mutation may have reached the API."""
-        return not (self.request.mutates and (self.sent or self.unknown_outcome is not None))
-
-    @property
-    def unknown_outcome(self) -> PartnerError | None:
-        """The error of an earlier attempt that may have taken effect, whatever happens to later ones."""
-        return None if self.earlier is None or self.earlier.outcome_known else self.earlier
-
-    def record_failure(self, error: PartnerError) -> None:
-        """Record a failed attempt before the next one, of which nothing is sent yet."""
-        self.sent = False
-        self.earlier = self.unknown_outcome or error
-
-    def headers(self, credential: Credential) -> dict[str, str]:
-        """Return the headers specific to this request, including the credential."""
-        headers = {credential.header: credential.prefix + credential.secret.expose()}
-        if self.content is not None:
-            headers["Content-Type"] = "application/json"
-        if self.request.idempotency_key is not None:
-            headers["Idempotency-Key"] = self.request.idempotency_key
-        return headers
-
-    async def on_trace_event(self, event: str, info: Mapping[str, Any]) -> None:
-        """Handle httpx's trace events: set `sent` before the first byte, call `on_sent` after the last."""
-        # Ignore a proxy's CONNECT, which is sent before our own request.
-        if event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
-            self.sent = True
-        elif event == "http11.send_request_body.complete" and self.sent and self.request.on_sent is not None:
-            self.request.on_sent()
 
 
 def is_header_safe(secret: Secret) -> bool:

@@ -34,11 +34,8 @@ class CachedSession:
     key: _Key
     serial: int
     renew_at: float
-
-    @property
-    def credential(self) -> Credential:
-        """The `Authorization` header for calls in this session."""
-        return Credential("Authorization", self.session.session_token, prefix="Bearer ")
+    credential: Credential
+    """The `Authorization` header for calls in this session."""
 
 
 class _PendingMint:
@@ -77,7 +74,8 @@ class Sessions:
         self._clock = clock
         self._cached: dict[_Key, CachedSession] = {}
         self._pending: dict[_Key, _PendingMint] = {}
-        self._serial = 0
+        self.latest_serial = 0
+        """The serial of the latest mint, for any user."""
 
     async def open(
         self,
@@ -105,11 +103,6 @@ class Sessions:
             return (await self._mint(order, deadline)).session
         cached = self._live(_key(order))
         return (cached or await self._mint_once(order, deadline)).session
-
-    @property
-    def latest_serial(self) -> int:
-        """The serial of the latest mint, for any user."""
-        return self._serial
 
     def cached(self, user_id: str) -> list[Session]:
         """Return a user's live sessions, fewest scopes first, without calling the API."""
@@ -190,8 +183,10 @@ class Sessions:
         life = session.expires_at.timestamp() - minted_at
         # By our clock. If the API's clock is so far off that the expiry is in the past, use the requested lifetime.
         life = min(life, order.ttl_seconds) if life > 0 else order.ttl_seconds
-        self._serial += 1
-        cached = CachedSession(session, _key(order), self._serial, minted_at + _USED_SHARE_OF_LIFETIME * life)
+        self.latest_serial += 1
+        renew_at = minted_at + _USED_SHARE_OF_LIFETIME * life
+        credential = Credential("Authorization", session.session_token, prefix="Bearer ")
+        cached = CachedSession(session, _key(order), self.latest_serial, renew_at, credential)
         self._store(cached)
         return cached
 

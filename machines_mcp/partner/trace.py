@@ -7,13 +7,14 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import anyio.to_thread
 
 if TYPE_CHECKING:
-    from machines_mcp.partner.request import Attempt
+    from machines_mcp.partner.envelope import HttpResponse
+    from machines_mcp.partner.request import Request
 
 # Replaces a field name that could itself be a value, such as free text or a number.
 UNNAMED = "?"
@@ -22,6 +23,19 @@ UNNAMED = "?"
 _PLAIN = re.compile(r"(?=.{1,40}\Z)[A-Za-z_]+[0-9]{0,2}")
 _MAX_NODES = 5000
 _WRITE_SECONDS = 1.0
+
+
+class Traced(Protocol):
+    """A request and the response to it, if any came."""
+
+    @property
+    def request(self) -> Request: ...
+    @property
+    def content(self) -> bytes | None: ...
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def response(self) -> HttpResponse | None: ...
 
 
 class Trace:
@@ -35,12 +49,12 @@ class Trace:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    async def record(self, attempt: Attempt, seconds: float) -> None:
+    async def record(self, attempt: Traced, seconds: float) -> None:
         """Append the line of one call, within a second, even if the call was cancelled."""
         with anyio.move_on_after(_WRITE_SECONDS, shield=True):
             await anyio.to_thread.run_sync(self._append, attempt, seconds, abandon_on_cancel=True)
 
-    def _append(self, attempt: Attempt, seconds: float) -> None:
+    def _append(self, attempt: Traced, seconds: float) -> None:
         line = json.dumps(_line(attempt, seconds), separators=(",", ":")).encode() + b"\n"
         try:
             descriptor = open_trace(self._path)
@@ -101,7 +115,7 @@ def _type(value: object) -> str:
     return "number" if isinstance(value, float) else "string"
 
 
-def _line(attempt: Attempt, seconds: float) -> dict[str, Any]:
+def _line(attempt: Traced, seconds: float) -> dict[str, Any]:
     from machines_mcp.partner.envelope import parse_body
 
     request = attempt.request

@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -26,8 +26,8 @@ from machines_mcp.partner.errors import (
     TooLarge,
     Unreachable,
 )
-from machines_mcp.partner.request import Attempt, Credential, Request
-from machines_mcp.partner.retries import RetryBudget, is_retryable
+from machines_mcp.partner.request import Credential, Request
+from machines_mcp.partner.retries import RetryBudget
 from machines_mcp.partner.trace import Trace
 
 if TYPE_CHECKING:
@@ -39,6 +39,52 @@ if TYPE_CHECKING:
 MAX_BYTES = 2 * 1024 * 1024
 
 _MAX_RETRY_AFTER = 86_400.0
+
+
+class Attempt:
+    """A request in transit: its body and target, whether any of it was sent, and the response to the last attempt."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.sent = False
+        self.status: int | None = None
+        self.response: HttpResponse | None = None
+        self.earlier: PartnerError | None = None
+        """The error of the previous attempt, or of the first one that may have taken effect."""
+        self.content = request.content
+        self.target = request.target
+
+    @property
+    def outcome_known(self) -> bool:
+        """False once a mutation may have reached the API."""
+        return not (self.request.mutates and (self.sent or self.unknown_outcome is not None))
+
+    @property
+    def unknown_outcome(self) -> PartnerError | None:
+        """The error of an earlier attempt that may have taken effect, whatever happens to later ones."""
+        return None if self.earlier is None or self.earlier.outcome_known else self.earlier
+
+    def record_failure(self, error: PartnerError) -> None:
+        """Record a failed attempt before the next one, of which nothing is sent yet."""
+        self.sent = False
+        self.earlier = self.unknown_outcome or error
+
+    def headers(self, credential: Credential) -> dict[str, str]:
+        """Return the headers specific to this request, including the credential."""
+        headers = {credential.header: credential.prefix + credential.secret.expose()}
+        if self.content is not None:
+            headers["Content-Type"] = "application/json"
+        if self.request.idempotency_key is not None:
+            headers["Idempotency-Key"] = self.request.idempotency_key
+        return headers
+
+    async def on_trace_event(self, event: str, info: Mapping[str, Any]) -> None:
+        """Handle httpx's trace events: set `sent` before the first byte, call `on_sent` after the last."""
+        # Ignore a proxy's CONNECT, which is sent before our own request.
+        if event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
+            self.sent = True
+        elif event == "http11.send_request_body.complete" and self.sent and self.request.on_sent is not None:
+            self.request.on_sent()
 
 
 class Transport:
@@ -73,7 +119,7 @@ class Transport:
         """Send a request and return its successful response, by `deadline` on the clock of `anyio.current_time`.
 
         Waits for a slot in the total and in the limit of `user_id`. Makes up to four attempts if `RetryBudget` allows
-        them, otherwise one.
+        them, otherwise one. No slot is held during a pause.
 
         Raises:
             PartnerError: Any failure except `ScopeRefused`.
@@ -81,35 +127,25 @@ class Transport:
         attempt = Attempt(request)
         self._retry_budget.record_request()
         with anyio.CancelScope(deadline=deadline):
-            if is_retryable(request):
-                return await self._send_with_retries(attempt, credential, user_id, deadline)
-            async with self._limiter.slot(user_id):
-                return await self._traced_exchange(attempt, credential)
+            for attempts in itertools.count(1):
+                failure: PartnerError
+                try:
+                    async with self._limiter.slot(user_id):
+                        return await self._traced_exchange(attempt, credential)
+                except PartnerError as error:
+                    failure = error
+                pause = self._retry_budget.delay(request, failure, attempts, deadline - anyio.current_time())
+                if pause is None:
+                    # A later attempt that was refused does not show whether an earlier one took effect.
+                    raise attempt.unknown_outcome or failure
+                attempt.record_failure(failure)
+                await anyio.sleep(pause)
         # If only a retry ran out of time, the error before it tells the caller more than a timeout.
         raise (
             attempt.earlier
             if attempt.earlier and attempt.outcome_known
             else TimedOut(outcome_known=attempt.outcome_known)
         )
-
-    async def _send_with_retries(
-        self, attempt: Attempt, credential: Credential, user_id: str | None, deadline: float
-    ) -> Envelope:
-        for attempts in itertools.count(1):
-            failure: PartnerError
-            try:
-                # No slot is held during a pause.
-                async with self._limiter.slot(user_id):
-                    return await self._traced_exchange(attempt, credential)
-            except PartnerError as error:
-                failure = error
-            pause = self._retry_budget.delay(attempt.request, failure, attempts, deadline - anyio.current_time())
-            if pause is None:
-                # A later attempt that was refused does not show whether an earlier one took effect.
-                raise attempt.unknown_outcome or failure
-            attempt.record_failure(failure)
-            await anyio.sleep(pause)
-        raise AssertionError("unreachable")
 
     async def _traced_exchange(self, attempt: Attempt, credential: Credential) -> Envelope:
         if self._trace is None:
@@ -130,7 +166,7 @@ class Transport:
         try:
             async with http.stream(
                 attempt.request.method,
-                self._endpoint.url + attempt.request.target,
+                self._endpoint.url + attempt.target,
                 params=attempt.request.query,
                 content=attempt.content,
                 headers=attempt.headers(credential),

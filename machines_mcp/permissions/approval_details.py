@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.redaction.detectors import masked_text
+from machines_mcp.redaction.detectors import masked_texts
 from machines_mcp.storage.withdrawals import Destination
 
 Channel = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
@@ -58,13 +58,14 @@ class ApprovalDetails:
 
         Text that contains the destination stays unchanged, because money is sent there.
         """
-        followed = (self.destination.address, self.destination.extra_id) if self.destination is not None else ()
-
-        def mask(text: str) -> str:
-            return text if any(part and part in text for part in followed) else masked_text(text)
-
-        items = tuple(replace(item, value=mask(item.value)) for item in self.items)
-        return replace(self, question=mask(self.question), items=items)
+        to = self.destination
+        followed = [] if to is None else [part for part in (to.address, to.extra_id) if part]
+        question, *values = masked_texts([self.question, *(item.value for item in self.items)], followed)
+        items = tuple(
+            item if item.value == value else replace(item, value=value)
+            for item, value in zip(self.items, values, strict=True)
+        )
+        return replace(self, question=question, items=items)
 
     def as_json(self) -> str:
         """Return the canonical JSON stored in the row."""

@@ -5,7 +5,6 @@ Decisions come from the policy and the stored approvals. Call arguments never gr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,15 +17,29 @@ from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 
-Verdict = Literal["run", "repeat", "running", "later", "manual", "waiting", "refused", "expired", "mismatch", "barred"]
+Verdict = Literal[
+    "run",
+    "repeat",
+    "running",
+    "running_on_page",
+    "interrupted",
+    "later",
+    "manual",
+    "waiting",
+    "refused",
+    "expired",
+    "mismatch",
+    "barred",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The result of authorizing a call. `intent` is set if a person decides, `bar` if a limit or cooldown blocks it.
+    """The result of authorizing a call. `approval` is set if a person decides, `limit` if a limit or cooldown bars it.
 
-    For an interrupted call, the verdict is `manual` if a person must resolve it, or `later` if the outcome can't be
-    known for another `seconds`. `why` says what is known so far.
+    `running_on_page`: the call's own page executes it and finishes within seconds. `interrupted`: it started, and no
+    process executes it any more, so it must be reconciled. Reconciling then yields `manual` if a person must resolve
+    it, or `later` if the outcome can't be known for another `seconds`. `why` says what is known so far.
     """
 
     verdict: Verdict
@@ -53,10 +66,6 @@ class Authorizer:
         self._approvals = approvals
         self._channels = channels
         self._standing_yes = standing_yes
-        self.settled: Callable[[str], Awaitable[None]] = _at_once
-        """Waits, for a bounded time, for the outcome of an approval that its own page is executing."""
-        self.settle: Callable[[Approval], Awaitable[Authorization | None]] = _not_known
-        """Reconciles an interrupted call. Returns None if the stored approval now has the outcome."""
 
     def rule(self, action_class: ActionClass, tool: str) -> Rule:
         """Return the policy's rule for a tool's calls of this class."""
@@ -78,7 +87,7 @@ class Authorizer:
         """Authorize a write that needs no approval: check the limits and record it in the audit log.
 
         Raises:
-            Barred: A limit forbids it.
+            LimitExceeded: A limit forbids it.
             StoreUnavailable: The audit log can't be written.
         """
         await self._approvals.admit(call_request)
@@ -93,7 +102,7 @@ class Authorizer:
     ) -> None:
         """Record in the audit log a call that changed nothing, or the outcome of a write.
 
-        Without a `demand`, the call named no tool of ours. The name it used is model text and is not recorded.
+        Without a `call_request`, the call named no tool of ours. The name it used is model text and is not recorded.
         """
         self._audit.note(
             AuditEntry(
@@ -115,13 +124,11 @@ class Authorizer:
             call_request.digest,
         ):
             return Authorization("mismatch")
-        if approval.state == "executing" and approval.details.only is not None:
-            # Its page finishes within seconds, so waiting for it beats reporting an unknown outcome.
-            await self.settled(approval_id)
-            approval = await self._approvals.get(approval_id) or approval
         if approval.state == "executing" and not self._approvals.running(approval):
-            return await self.settle(approval) or await self._reevaluate(approval)
-        return await self._evaluate(approval)
+            return Authorization("interrupted", approval)
+        if approval.state == "executing" and approval.details.only is not None:
+            return Authorization("running_on_page", approval)
+        return await self._evaluate(approval, self._approvals.is_expired(approval))
 
     async def request(self, call_request: CallRequest, details: ApprovalDetails) -> Authorization:
         """Create an approval for the call, or run it now if the policy or the operator has already allowed it."""
@@ -138,14 +145,19 @@ class Authorizer:
             return "operator"
         return "policy" if self.rule(call_request.action_class, call_request.tool) is Rule.ALLOW else None
 
-    async def decide(self, approval: Approval, *, yes: bool) -> Authorization:
-        """Record the person's decision from the dialog. A late or second yes runs nothing."""
+    async def decide(self, approval: Approval, *, yes: bool, asked: bool = True) -> Authorization:
+        """Record the person's decision from the dialog. A late or second yes runs nothing.
+
+        Unless this call `asked`, the dialog may not be allowed to decide this approval. Then it goes on waiting.
+        """
+        if not asked and not await self._channels.can_approve(approval, "dialog"):
+            return Authorization("waiting", approval)
         if not yes:
             await self._channels.refuse(approval.id, "dialog")
             return Authorization("refused", approval)
         if await self._channels.grant(approval.id, "dialog") == "granted":
             return await self._consume(approval)
-        return await self._reevaluate(approval)
+        return await self.reevaluate(approval)
 
     async def return_grant(self, approval: Approval) -> None:
         """Restore a grant whose execution started nothing, so that the same call can use it again."""
@@ -163,18 +175,19 @@ class Authorizer:
         """Store the first outcome of an execution."""
         await self._approvals.finish(approval.id, outcome, ok=ok, code=code)
 
-    async def _reevaluate(self, approval: Approval) -> Authorization:
-        # Another decision came first, or the approval expired: the stored row counts.
-        return await self._evaluate(await self._approvals.get(approval.id) or approval)
+    async def reevaluate(self, approval: Approval) -> Authorization:
+        """Judge the approval by its stored row, after another decision, a reconciliation or its expiry."""
+        approval = await self._approvals.get(approval.id) or approval
+        return await self._evaluate(approval, self._approvals.is_expired(approval))
 
-    async def _evaluate(self, approval: Approval) -> Authorization:
+    async def _evaluate(self, approval: Approval, expired: bool) -> Authorization:
         if approval.state in ("done", "failed"):
             return Authorization("repeat", approval)
         if approval.state == "executing":
             return Authorization("running", approval)
         if approval.state == "refused":
             return Authorization("refused", approval)
-        if self._approvals.is_expired(approval):
+        if expired:
             return Authorization("expired", approval)
         if approval.state == "waiting":
             return Authorization("waiting", approval)
@@ -185,11 +198,3 @@ class Authorizer:
             return Authorization("run" if await self._approvals.consume(approval) else "running", approval)
         except LimitExceeded as bar:
             return Authorization("barred", approval, bar)
-
-
-async def _at_once(approval_id: str) -> None:
-    pass
-
-
-async def _not_known(approval: Approval) -> Authorization | None:
-    return Authorization("manual", approval)

@@ -28,6 +28,7 @@ class ApprovalChannels:
         self._approvals = approvals
         self._policy = policy
         self._passphrase = passphrase
+        self._needs_passphrase = policy.needs_passphrase
 
     async def waiting(self) -> list[Approval]:
         """Return the approvals that a person can decide now, oldest first."""
@@ -42,11 +43,11 @@ class ApprovalChannels:
 
     async def ready(self) -> bool:
         """Return whether anything can be granted. Outside `embedded` this requires a passphrase."""
-        return not self._policy.needs_passphrase or await self._passphrase.is_set()
+        return not self._needs_passphrase or await self._passphrase.is_set()
 
     async def can_approve(self, approval: Approval, channel: Channel) -> bool:
         """Return whether this channel can grant this approval now."""
-        return self._allowed(approval, channel) and await self.ready()
+        return self._allowed(approval, channel) and (not self._needs_passphrase or await self.ready())
 
     async def grant(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
         """Record a yes. The call may then run once within 5 minutes."""
@@ -55,9 +56,8 @@ class ApprovalChannels:
             return "gone"
         if approval.details.only is not None or not self._allowed(approval, channel):
             return "not_allowed"
-        return await self._missing(channel, passphrase) or (
-            "granted" if await self._approvals.grant(approval_id, channel) else "gone"
-        )
+        missing = await self._missing(channel, passphrase) if self._needs_passphrase else None
+        return missing or ("granted" if await self._approvals.grant(approval_id, channel) else "gone")
 
     async def refuse(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
         """Record a no. Any channel may refuse, with the passphrase if the channel asks for one."""
@@ -100,7 +100,7 @@ class ApprovalChannels:
 
     async def _missing(self, channel: Channel, passphrase: Secret | None) -> Literal["wrong", "locked", "unset"] | None:
         """Return why the passphrase check fails, or None if it passes."""
-        if not self._policy.needs_passphrase:
+        if not self._needs_passphrase:
             return None
         if channel not in _ASKED_FOR_THE_PASSPHRASE:
             return None if await self._passphrase.is_set() else "unset"

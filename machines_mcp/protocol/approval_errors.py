@@ -7,9 +7,11 @@ from math import ceil
 from typing import NoReturn
 
 from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.permissions.authorizer import Authorization
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.limits import CLOCK_SET_BACK
+from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.redaction.display import iso
@@ -64,6 +66,13 @@ def not_executed(approval: Approval, why: str) -> ToolError:
     """Return the error for an approved call that did nothing when interrupted; its approval is no longer usable."""
     message = f"Nothing was done, and this approval can no longer be used. {why}"
     return ToolError(Code.APPROVAL_EXPIRED, message=message, next_steps=[NextStep(approval.tool, _ANEW)])
+
+
+def policy_denied(policy: Policy, request: CallRequest) -> ToolError:
+    """Return the error for a call that the policy denies, with the policy's reason."""
+    reason = policy.reason(request.action_class, request.tool)
+    message = f"The operator's policy does not allow this: {reason}. No tool can change that; tell the user."
+    return ToolError(Code.POLICY_DENIED, message=message, details={"class": request.action_class.value})
 
 
 def limit_exceeded(bar: LimitExceeded) -> ToolError:

@@ -42,15 +42,28 @@ _RULES: Mapping[str, str] = {
 _EXAMPLES: Mapping[str, Sequence[str]] = {"integer": ["20"], "number": ["25.5"]}
 
 
-def take_approval_id(tool: Tool, arguments: dict[str, Any], *, asks: bool) -> str | None:
+def parse(
+    tool: Tool, arguments: Mapping[str, Any], *, pinned_user: str | None, closed: Collection[str], asks: bool
+) -> tuple[Input, str | None]:
+    """Return the tool's input model and the `approval_id`, if it is given and the tool takes one (`asks`).
+
+    Raises:
+        ToolError: `input.invalid` with every invalid field.
+    """
+    raw = dict(arguments)
+    approval_id = take_approval_id(raw) if asks else None
+    if closed:
+        _refuse_closed(raw, closed)
+    return validate(tool, raw, pinned_user), approval_id
+
+
+def take_approval_id(arguments: dict[str, Any]) -> str | None:
     """Remove and return `approval_id`, which belongs to the call and not to the tool's input model.
 
     Raises:
         Refusal: `input.invalid`: it is malformed.
     """
-    if "approval_id" not in arguments or not asks:
-        return None
-    value = arguments.pop("approval_id")
+    value = arguments.pop("approval_id", None)
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not _APPROVAL_ID.fullmatch(value):
@@ -80,7 +93,7 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
     raise ToolError(Code.INPUT_INVALID, faults=list(dict.fromkeys(faults)))
 
 
-def refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> None:
+def _refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> None:
     """Refuse arguments that the policy does not accept from the model.
 
     Raises:

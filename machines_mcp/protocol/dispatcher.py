@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval import arguments_digest
-from machines_mcp.permissions.approval_details import CallRequest
+from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.policy import Rule
-from machines_mcp.protocol import elicitation
-from machines_mcp.protocol.approval_errors import limit_exceeded, raise_denied
+from machines_mcp.protocol.approval_errors import limit_exceeded, policy_denied, raise_denied
 from machines_mcp.protocol.approval_flow import ApprovalFlow
-from machines_mcp.protocol.arguments import refuse_closed, take_approval_id, validate
-from machines_mcp.protocol.audit_scope import audited
 from machines_mcp.protocol.errors import Code, ToolError
-from machines_mcp.protocol.execution import ToolRun, ToolRunner
+from machines_mcp.protocol.execution import ToolRunner, as_tool_error
 from machines_mcp.protocol.registry import Registry
-from machines_mcp.protocol.responses import STATUS, ResponseBuilder
-from machines_mcp.protocol.tool import Call, Input, Tool
+from machines_mcp.protocol.responses import STATUS, ResponseBuilder, ToolRun
+from machines_mcp.protocol.tool import Tool
+from machines_mcp.protocol.tool_call import CallReader, ToolCall, unread
 from machines_mcp.redaction.verbatim import collect_verbatim
 from machines_mcp.storage.database import StoreUnavailable
+
+if TYPE_CHECKING:
+    from machines_mcp.protocol.reconciliation import Reconciler
 
 logger = logging.getLogger(__name__)
 
@@ -39,74 +38,85 @@ ToolAnswer = dict[str, Any] | types.InputRequiredResult
 _PLAIN = (ActionClass.READ, ActionClass.WRITE)
 
 
+async def _no_page(approval_id: str) -> None:
+    pass
+
+
 class Dispatcher:
     """Runs tool calls. `desk` starts the desk and returns its address, or None if it can't run.
 
-    `expect` receives, per request id, the values that the response may show verbatim.
+    `page_ended` waits, for a bounded time, until an approval's own page has stored its outcome.
     """
 
     def __init__(
         self,
         registry: Registry,
         authorizer: Authorizer,
-        running: ToolRunner,
-        shaping: ResponseBuilder,
-        services: Any,
+        runner: ToolRunner,
+        reconciler: Reconciler,
+        responses: ResponseBuilder,
         *,
         digest_key: bytes,
         desk: Callable[[], Awaitable[str | None]],
-        expect: Callable[[int | str, Iterable[str]], None] = lambda request_id, values: None,
+        page_ended: Callable[[str], Awaitable[None]] = _no_page,
     ) -> None:
-        self._registry = registry
+        self._tools = registry.tools
+        self._policy = registry.policy
         self._authorizer = authorizer
-        self._running = running
-        self._shaping = shaping
-        self._services = services
-        self._digest_key = digest_key
-        self._expect = expect
-        self._asking = ApprovalFlow(authorizer, running, desk, self._tool_call, self.allow_verbatim)
+        self._runner = runner
+        self._responses = responses
+        self._reader = CallReader(registry, digest_key)
+        self._approvals = ApprovalFlow(authorizer, runner, reconciler, responses, desk, page_ended)
 
     @property
     def users(self) -> Mapping[str, None]:
         """The users of successful calls, oldest first."""
-        return self._running.users
+        return self._runner.users
 
     async def call(self, ctx: Context, params: types.CallToolRequestParams) -> ToolAnswer:
         """Handle `tools/call`. Every outcome becomes a result or an error from the catalogue."""
-        tool_error: ToolError
         try:
-            with audited(self._authorizer, None):
-                tool = self._find(params.name)
-            return await self._call(ctx, tool, params)
-        except ToolError as found:
-            tool_error = found
-        except StoreUnavailable:
-            tool_error = ToolError(Code.STATE_UNAVAILABLE)
+            call = self._read(self._tools.get(params.name), params.arguments or {}, ctx, params)
+            if call.rule is Rule.DENY:
+                self._authorizer.record(call.request, Code.POLICY_DENIED.value)
+                raise policy_denied(self._policy, call.request)
+            if call.rule is Rule.ALLOW and call.request.action_class in _PLAIN:
+                return self._responses.result(call.request_id, await self._run_plain(call))
+            authorization = await self._approvals.authorize(call)
+            if isinstance(authorization, types.InputRequiredResult):
+                return authorization
+            if authorization.verdict == "run" and authorization.approval is not None:
+                ran = await self._runner.execute(call, authorization.approval)
+                return self._responses.result(call.request_id, ran)
+            return await self._answer(call, authorization)
+        except (ToolError, StoreUnavailable) as error:
+            tool_error = as_tool_error(error)
         except Exception as error:
             # Log the class name only: the text of an exception can contain arguments.
             logger.error("a tool call failed: %s", type(error).__name__)
-            tool_error = ToolError(Code.INTERNAL)
-        payload = tool_error.payload()
-        self.allow_verbatim(ctx, collect_verbatim(payload))
-        return self._shaping.error(payload, params.name)
+            tool_error = as_tool_error(error)
+        return self._responses.error(ctx.request_id, tool_error.payload(), params.name)
 
     async def read(self, ctx: Context, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Return the result of a read tool without its next steps, for a resource or a completion.
 
         Raises:
-            Refusal: As for a call; `policy.denied` unless the policy allows the read without approval.
+            ToolError: As for a call; `policy.denied` unless the policy allows the read without approval.
         """
-        tool = self._find(name)
-        with audited(self._authorizer, CallRequest(tool.name, tool.action_classes[0], "", "")):
-            arguments = self._validate(tool, raw)
-        call_request = self._call_request(ctx, tool, arguments)
-        with audited(self._authorizer, call_request):
-            if not tool.read_only or self._authorizer.rule(call_request.action_class, tool.name) is not Rule.ALLOW:
+        tool = self._tools.get(name)
+        if tool is None:
+            raise ToolError(Code.TOOL_UNKNOWN, next_steps=[STATUS])
+        call = self._read(tool, raw, ctx)
+        try:
+            if not tool.read_only or call.rule is not Rule.ALLOW:
                 raise ToolError(Code.POLICY_DENIED)
-            ran = await self._running.run(tool, self._tool_call(ctx, arguments, uuid.uuid4().hex), arguments)
-        self._authorizer.record(call_request, "ok")
-        self.allow_verbatim(ctx, ran.verbatim)
-        return {key: value for key, value in ran.outcome.items() if key != "next_steps"} | self._shaping.stamp
+            ran = await self._runner.run(call)
+        except Exception as error:
+            self._authorizer.record(call.request, as_tool_error(error).code.value)
+            raise
+        self._authorizer.record(call.request, "ok")
+        self._responses.allow(ctx.request_id, ran.verbatim)
+        return {key: value for key, value in ran.outcome.items() if key != "next_steps"} | self._responses.stamp
 
     async def fulfil(
         self, approval_id: str, values: Mapping[str, Any], take: Callable[[], Awaitable[Decision]]
@@ -116,139 +126,83 @@ class Dispatcher:
         The outcome is stored for the repeated call. The values are not stored.
 
         Raises:
-            Refusal: The values are invalid (nothing is decided then), or the call failed.
+            ToolError: The values are invalid (nothing is decided then), or the call failed.
         """
         approval = await self._authorizer.waiting(approval_id)
         if approval is None or approval.details.only != "form":
             return "gone"
-        tool = self._find(approval.tool)
-        # A pinned server takes the user from its settings, as it did when the approval was created.
-        user = {} if self._registry.pinned_user is not None else {"user_id": approval.user_id}
-        arguments = validate(tool, {**values, **user}, self._registry.pinned_user)
-        decision = await take()
-        if decision == "granted":
-            call = self._tool_call(None, arguments, approval.idempotency_key)
-            await self._running.execute(tool, call, arguments, approval)
-        return decision
-
-    def _find(self, name: str) -> Tool:
-        tool = self._registry.tools.get(name)
+        tool = self._tools.get(approval.tool)
         if tool is None:
             raise ToolError(Code.TOOL_UNKNOWN, next_steps=[STATUS])
-        return tool
+        call = self._reader.of_form(tool, approval, values)
+        decision = await take()
+        if decision == "granted":
+            await self._runner.execute(call, approval)
+        return decision
 
-    def _validate(self, tool: Tool, raw: Mapping[str, Any]) -> Input:
+    def allow_verbatim(self, ctx: Context, values: Collection[str]) -> None:
+        """Let the response to this request show these values verbatim."""
+        self._responses.allow(ctx.request_id, values)
+
+    def _read(
+        self,
+        tool: Tool | None,
+        raw: Mapping[str, Any],
+        ctx: Context,
+        params: types.CallToolRequestParams | None = None,
+    ) -> ToolCall:
+        """Read the call. One that can't be read is recorded here, because nothing below hears of it."""
         try:
-            refuse_closed(raw, self._registry.closed_arguments(tool))
-            arguments = validate(tool, raw, self._registry.pinned_user)
-        except ToolError:
-            if self._registry.is_usable(tool):
-                raise
-            # The policy denies this tool, so fixing the arguments would not help.
-            raise self._denied(CallRequest(tool.name, tool.action_classes[0], "", "")) from None
-        user_id = getattr(arguments, "user_id", None)
-        if user_id is not None and not self._authorizer.policy.allows_user(user_id):
-            raise ToolError(Code.NOT_FOUND)
-        return arguments
+            if tool is None:
+                raise ToolError(Code.TOOL_UNKNOWN, next_steps=[STATUS])
+            return self._reader.read(tool, raw, ctx, params)
+        except Exception as error:
+            self._authorizer.record(None if tool is None else unread(tool), as_tool_error(error).code.value)
+            raise
 
-    async def _call(self, ctx: Context, tool: Tool, params: types.CallToolRequestParams) -> ToolAnswer:
-        raw = dict(params.arguments or {})
-        with audited(self._authorizer, CallRequest(tool.name, tool.action_classes[0], "", "")):
-            approval_id = take_approval_id(tool, raw, asks=self._registry.may_ask(tool))
-            arguments = self._validate(tool, raw)
-        call_request = self._call_request(ctx, tool, arguments)
-        rule = self._authorizer.rule(call_request.action_class, tool.name)
-        if rule is Rule.DENY:
-            self._authorizer.record(call_request, Code.POLICY_DENIED.value)
-            raise self._denied(call_request)
-        if rule is Rule.ALLOW and call_request.action_class in _PLAIN:
-            return await self._run_plain(ctx, tool, arguments, call_request)
-        with audited(self._authorizer, call_request):
-            authorization = await self._asking.authorize(ctx, tool, arguments, call_request, params, approval_id)
-        return await self._finish(ctx, tool, arguments, call_request, authorization)
-
-    async def _run_plain(self, ctx: Context, tool: Tool, arguments: Input, call_request: CallRequest) -> ToolAnswer:
+    async def _run_plain(self, call: ToolCall) -> ToolRun:
         """Run a call that needs no approval. A write is in the audit before it is sent, and its outcome after."""
-        if call_request.action_class is ActionClass.WRITE:
-            with audited(self._authorizer, call_request):
-                await self._admit(call_request)
+        writes = call.request.action_class is ActionClass.WRITE
+        if writes:
+            await self._admit(call)
         code = Code.INTERNAL.value
         try:
-            ran = await self._running.run(tool, self._tool_call(ctx, arguments, uuid.uuid4().hex), arguments)
+            ran = await self._runner.run(call)
             code = "ok"
-        except ToolError as tool_error:
-            code = tool_error.code.value
-            raise
-        except StoreUnavailable:
-            code = Code.STATE_UNAVAILABLE.value
+        except Exception as error:
+            code = as_tool_error(error).code.value
             raise
         finally:
-            self._authorizer.record(
-                call_request, code, kind="outcome" if call_request.action_class is ActionClass.WRITE else "call"
-            )
-        return self._result(ctx, ran)
+            # A cancelled call is recorded too.
+            self._authorizer.record(call.request, code, kind="outcome" if writes else "call")
+        return ran
 
-    async def _admit(self, call_request: CallRequest) -> None:
+    async def _admit(self, call: ToolCall) -> None:
         try:
-            await self._authorizer.admit(call_request)
-        except LimitExceeded as bar:
-            raise limit_exceeded(bar) from None
+            try:
+                await self._authorizer.admit(call.request)
+            except LimitExceeded as bar:
+                raise limit_exceeded(bar) from None
+        except Exception as error:
+            self._authorizer.record(call.request, as_tool_error(error).code.value)
+            raise
 
-    async def _finish(
-        self,
-        ctx: Context,
-        tool: Tool,
-        arguments: Input,
-        call_request: CallRequest,
-        authorization: Authorization | types.InputRequiredResult,
-    ) -> ToolAnswer:
-        if isinstance(authorization, types.InputRequiredResult):
-            return authorization
+    async def _answer(self, call: ToolCall, authorization: Authorization) -> ToolAnswer:
+        """Answer a call that does not run: repeat its outcome, or say what is missing."""
         approval = authorization.approval
-        if authorization.verdict == "run" and approval is not None:
-            ran = await self._running.execute(
-                tool, self._tool_call(ctx, arguments, approval.idempotency_key), arguments, approval
-            )
-            return self._result(ctx, ran)
         # Calls that ran or showed a dialog already have an audit row.
-        self._authorizer.record(call_request, authorization.verdict, approval_id=approval.id if approval else None)
+        self._authorizer.record(call.request, authorization.verdict, approval_id=approval.id if approval else None)
         if authorization.verdict == "repeat" and approval is not None:
-            outcome = json.loads(approval.outcome or "null")
-            if approval.state != "done":
-                return self._shaping.error(outcome, tool.name)
-            output = tool.output_model.model_validate_json(approval.outcome or "")
-            self.allow_verbatim(ctx, collect_verbatim(output))
-            return self._shaping.result(outcome, output.summary())
+            return self._repeated(call, approval)
         if authorization.verdict == "waiting" and approval is not None:
-            raise await self._asking.approval_required(ctx, tool, arguments, approval)
-        raise_denied(tool, authorization)
+            raise await self._approvals.required(call, approval)
+        raise_denied(call.tool, authorization)
 
-    def _result(self, ctx: Context, ran: ToolRun) -> ToolAnswer:
-        self.allow_verbatim(ctx, ran.verbatim.union(ran.ephemeral.values()))
-        return self._shaping.result(ran.outcome, ran.summary, ran.ephemeral)
-
-    def allow_verbatim(self, ctx: Context, values: Iterable[str]) -> None:
-        """Let the response to this request show these values verbatim."""
-        if ctx.request_id is not None:
-            self._expect(ctx.request_id, values)
-
-    def _denied(self, call_request: CallRequest) -> ToolError:
-        reason = self._authorizer.policy.reason(call_request.action_class, call_request.tool)
-        message = f"The operator's policy does not allow this: {reason}. No tool can change that; tell the user."
-        return ToolError(Code.POLICY_DENIED, message=message, details={"class": call_request.action_class.value})
-
-    def _call_request(self, ctx: Context, tool: Tool, arguments: Input) -> CallRequest:
-        action_class, user_id = tool.classify(arguments), getattr(arguments, "user_id", "")
-        if action_class is ActionClass.READ and self._authorizer.rule(action_class, tool.name) is Rule.ALLOW:
-            # An allowed read needs no approval, so no digest. Most calls are such reads.
-            return CallRequest(tool.name, action_class, user_id, "")
-        digest = arguments_digest(self._digest_key, arguments.model_dump(mode="json"))
-        return CallRequest(tool.name, action_class, user_id, digest, elicitation.client_name(ctx))
-
-    def _tool_call(self, ctx: Context | None, arguments: Input, key: str) -> Call[Any]:
-        async def progress(fraction: float, message: str) -> None:
-            if ctx is not None:
-                await ctx.session.report_progress(fraction, 1.0, message)
-
-        user_id = getattr(arguments, "user_id", "")
-        return Call(user_id=user_id, idempotency_key=key, services=self._services, progress=progress)
+    def _repeated(self, call: ToolCall, approval: Approval) -> ToolAnswer:
+        """Return the stored outcome of an approval."""
+        outcome = json.loads(approval.outcome or "null")
+        if approval.state != "done":
+            return self._responses.error(call.request_id, outcome, call.tool.name)
+        output = call.tool.output_model.model_validate_json(approval.outcome or "")
+        ran = ToolRun(outcome, output.summary(), {}, frozenset(collect_verbatim(output)))
+        return self._responses.result(call.request_id, ran)

@@ -19,6 +19,8 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, use_span
 ANSWER_SECONDS = 50.0
 
 Answer = Literal["yes", "no", "nothing"]
+Dialog = Literal["result", "request"]
+"""Whether the elicitation goes in the result of the call, or in a request of its own meanwhile (older clients)."""
 
 _KEY, _OPEN = "approve", "open"
 PAGE = "Decide this on a page on this computer. The AI can't see what is shown or typed there."
@@ -33,6 +35,13 @@ def supports_forms(ctx: ServerRequestContext[Any, Any]) -> bool:
     capabilities = ctx.session.client_capabilities
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+def dialog_of(ctx: ServerRequestContext[Any, Any]) -> Dialog | None:
+    """Return how the client shows a dialog, or None if it shows none."""
+    if not supports_forms(ctx):
+        return None
+    return "result" if asks_in_result(ctx) else "request"
 
 
 def supports_urls(ctx: ServerRequestContext[Any, Any]) -> bool:

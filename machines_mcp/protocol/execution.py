@@ -4,108 +4,84 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
 
 from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.executions import EXECUTION_SECONDS
 from machines_mcp.protocol.approval_errors import outcome_unknown
 from machines_mcp.protocol.errors import NOT_BEGUN, Code, NextStep, ToolError
-from machines_mcp.protocol.responses import STATUS
-from machines_mcp.protocol.tool import Call, Input, Output, Tool
-from machines_mcp.redaction.message_masking import MessageMasking
-from machines_mcp.redaction.verbatim import collect_verbatim
+from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
+from machines_mcp.protocol.tool import NeedsPerson, Reconciliation, Tool, ToolContext, no_progress
+from machines_mcp.protocol.tool_call import Context, ToolCall
+from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.journal import CallContext, call_context
+from machines_mcp.storage.journal import CallContext, JournalEntry
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 MOST_USERS = 50
+NO_RECONCILE = "This version can't find out whether it happened."
 # Nothing was changed, so the person can fix the form or send it again.
 _MENDABLE = NOT_BEGUN | {Code.INPUT_INVALID, Code.PARTNER_REJECTED}
 
 
-@dataclass(frozen=True, slots=True)
-class ToolRun:
-    """A tool's result: the outcome to store, its summary, values never stored, and values to show verbatim."""
-
-    outcome: dict[str, Any]
-    summary: str
-    ephemeral: dict[str, str]
-    verbatim: frozenset[str]
-
-
 class ToolRunner:
-    """Runs tools. `explain` maps API errors; `shows` detects secrets in a text, which must not be stored."""
+    """Runs the functions of tools, with the services they need.
+
+    `explain` maps API errors. `output_filter` masks outcomes and finds secrets in them, before they are stored.
+    """
 
     def __init__(
         self,
         authorizer: Authorizer,
+        services: Any,
         explain: Callable[[Exception, Tool], ToolError | None],
-        shows: Callable[[str], bool],
+        output_filter: OutputFilter,
     ) -> None:
         self._authorizer = authorizer
+        self._services = services
         self._explain = explain
-        self.contains_secret = shows
+        self._output_filter = output_filter
         self.users: dict[str, None] = {}
         """The users of successful calls, oldest first; at most 50."""
 
-    async def run(self, tool: Tool, call: Call[Any], arguments: Input) -> ToolRun:
-        """Run the tool.
+    async def run(self, call: ToolCall) -> ToolRun:
+        """Run a call that needs no approval.
 
         Raises:
-            Refusal: An error from the catalogue.
+            ToolError: An error from the catalogue.
         """
-        return await self._run(tool, call, arguments, CallContext(None, tool.name, call.user_id))
+        return await self._run(call, self._context(call))
 
-    async def _run(self, tool: Tool, call: Call[Any], arguments: Input, about: CallContext) -> ToolRun:
-        output: Output = await self.map_errors(tool, tool.run(call, arguments), about)
-        if call.user_id:
-            self.users[call.user_id] = None
-            if len(self.users) > MOST_USERS:
-                del self.users[next(iter(self.users))]
-        return tool_run(output)
-
-    async def map_errors(self, tool: Tool, work: Awaitable[T], about: CallContext | None = None) -> T:
-        """Return the result of `work`, mapping its errors to the catalogue. The journal records it under `about`."""
-        was = call_context.set(about)
-        try:
-            return await work
-        except (ToolError, StoreUnavailable):
-            raise
-        except Exception as error:
-            tool_error = self._explain(error, tool)
-            if tool_error is None:
-                raise
-        finally:
-            call_context.reset(was)
-        raise tool_error
-
-    async def execute(self, tool: Tool, call: Call[Any], arguments: Input, approval: Approval) -> ToolRun:
+    async def execute(self, call: ToolCall, approval: Approval) -> ToolRun:
         """Run an approved call, shielded: a cancellation must not leave its outcome half recorded.
 
         Raises:
-            Refusal: An error from the catalogue. It is the call's outcome, unless that is unresolved.
+            ToolError: An error from the catalogue. It is the call's outcome, unless that is unresolved.
             StoreUnavailable: The state folder can't be used, so no request was sent to Machines.
         """
-        about = CallContext(approval.id, tool.name, call.user_id)
+        context = self._context(call, approval)
         with anyio.CancelScope(shield=True):
             try:
                 with anyio.fail_after(EXECUTION_SECONDS):
-                    ran = await self._run(tool, call, arguments, about)
+                    ran = await self._run(call, context)
             except ToolError as tool_error:
                 raise await self._after_error(approval, tool_error) from None
             except BaseException as error:
                 # The row stays `executing` until the call is reconciled.
                 await self._authorizer.release(approval)
                 sent_nothing = (
-                    isinstance(error, StoreUnavailable) and tool.reconcile is not None and not about.mutations
+                    isinstance(error, StoreUnavailable)
+                    and call.tool.reconcile is not None
+                    and not context.logged_as.begun
                 )
                 if sent_nothing or not isinstance(error, Exception):
                     raise
@@ -114,14 +90,88 @@ class ToolRunner:
             await self.store_outcome(approval, ran)
         return ran
 
+    async def approval_details(self, call: ToolCall) -> ApprovalDetails:
+        """Return what the person is asked, masked.
+
+        Raises:
+            ToolError: The call would fail anyway, or the details contain a secret.
+        """
+        tool = call.tool
+        if tool.approval_details is None:
+            # A write that the policy requires approval for: no limit counts it, and the title is all there is to show.
+            return ApprovalDetails(question=f"Allow this call: {tool.title}?")
+        context = self._context(call)
+        details = (await self._mapped(tool, tool.approval_details(context, call.arguments))).masked()
+        if self._output_filter.contains_secret(details.as_json()):
+            raise ToolError(Code.OUTPUT_BLOCKED)
+        return details
+
+    async def approval_page(self, call: ToolCall, approval: Approval) -> str | None:
+        """Return the address of the approval's own page, opening it if needed; None if it has none.
+
+        Raises:
+            ToolError: The page can't be shown.
+        """
+        page = call.tool.approval_page
+        if page is None:
+            return None
+        return await self._mapped(call.tool, page(self._context(call, approval), call.arguments, approval))
+
+    async def reconcile(
+        self, tool: Tool, approval: Approval, entries: Sequence[JournalEntry], *, read_only: bool
+    ) -> Reconciliation:
+        """Let the tool find out what became of an interrupted call. `read_only`: it must not send it again.
+
+        Raises:
+            ToolError: That can't be found out now.
+            ReadOnly: It would have to be sent again.
+        """
+        if tool.reconcile is None:
+            return NeedsPerson(NO_RECONCILE)
+        user_id = approval.user_id
+        logged_as = CallContext(approval.id, tool.name, user_id, read_only=read_only)
+        context = ToolContext(user_id, approval.idempotency_key, self._services, no_progress, logged_as)
+        return await self._mapped(tool, tool.reconcile(context, approval, entries))
+
+    async def _run(self, call: ToolCall, context: ToolContext[Any]) -> ToolRun:
+        output = await self._mapped(call.tool, call.tool.run(context, call.arguments))
+        if context.user_id:
+            self.users[context.user_id] = None
+            if len(self.users) > MOST_USERS:
+                del self.users[next(iter(self.users))]
+        return tool_run(output)
+
+    def _context(self, call: ToolCall, approval: Approval | None = None) -> ToolContext[Any]:
+        """Return what the tool's functions get. With an approval, its idempotency key and id."""
+        user_id = call.request.user_id
+        return ToolContext(
+            user_id=user_id,
+            idempotency_key=call.idempotency_key if approval is None else approval.idempotency_key,
+            services=self._services,
+            progress=no_progress if call.client is None else partial(_report, call.client),
+            logged_as=CallContext(None if approval is None else approval.id, call.tool.name, user_id),
+        )
+
+    async def _mapped(self, tool: Tool, work: Awaitable[T]) -> T:
+        """Return the result of `work`, mapping its errors to the catalogue."""
+        try:
+            return await work
+        except (ToolError, StoreUnavailable):
+            raise
+        except Exception as error:
+            tool_error = self._explain(error, tool)
+            if tool_error is None:
+                raise
+        raise tool_error
+
     async def store_outcome(self, approval: Approval, ran: ToolRun) -> None:
         """Store the outcome of an approved call, for repeated calls."""
         # What the output filter would mask must not be stored in the state folder either.
-        await self._store(approval, MessageMasking(ran.verbatim).masked(ran.outcome), "ok", ok=True)
+        await self._store(approval, ran.outcome, ran.verbatim, "ok", ok=True)
 
     async def store_error(self, approval: Approval, tool_error: ToolError) -> None:
         """Store an error as the outcome of an approved call."""
-        await self._store(approval, tool_error.payload(), tool_error.code.value, ok=False)
+        await self._store(approval, tool_error.payload(), None, tool_error.code.value, ok=False)
 
     async def _after_error(self, approval: Approval, tool_error: ToolError) -> ToolError:
         if tool_error.code is Code.OUTCOME_UNKNOWN:
@@ -166,9 +216,11 @@ class ToolRunner:
             next_steps=[NextStep(approval.tool, why, {"approval_id": approval.id}), *tool_error.next_steps],
         )
 
-    async def _store(self, approval: Approval, outcome: dict[str, Any], code: str, *, ok: bool) -> None:
-        kept = json.dumps(outcome)
-        if self.contains_secret(kept):
+    async def _store(
+        self, approval: Approval, outcome: dict[str, Any], exempt: Collection[str] | None, code: str, *, ok: bool
+    ) -> None:
+        kept = self._output_filter.storable(outcome, exempt)
+        if kept is None:
             # The output filter withholds this result too. A repeated call gets `outcome.unknown` and a step to status.
             unknown = ToolError(Code.OUTCOME_UNKNOWN, next_steps=[STATUS])
             kept, ok, code = json.dumps(unknown.payload()), False, unknown.code.value
@@ -180,7 +232,12 @@ class ToolRunner:
             logger.error("the outcome of an approved call could not be stored")
 
 
-def tool_run(output: Output) -> ToolRun:
-    """Split a tool's output into what to store, show once and show verbatim."""
-    kept = output.model_dump(mode="json", exclude_none=True)
-    return ToolRun(kept, output.summary(), output.ephemeral(), frozenset(collect_verbatim(output)))
+async def _report(client: Context, fraction: float, message: str) -> None:
+    await client.session.report_progress(fraction, 1.0, message)
+
+
+def as_tool_error(error: Exception) -> ToolError:
+    """Return the error of the catalogue that a call ends with."""
+    if isinstance(error, ToolError):
+        return error
+    return ToolError(Code.STATE_UNAVAILABLE if isinstance(error, StoreUnavailable) else Code.INTERNAL)

@@ -7,7 +7,8 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import mcp_types as types
@@ -26,6 +27,9 @@ from machines_mcp.protocol.prompts import Prompt, load_prompts
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.subscriptions import Subscriptions
+
+if TYPE_CHECKING:
+    from machines_mcp.protocol.reconciliation import Reconciler
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +106,12 @@ class Loaded:
     dispatcher: Dispatcher
     resources: Resources
     completions: Completions
+    reconciler: Reconciler
 
 
 def build_server(identity: Identity, load: Callable[[], Loaded], state_security: RequestStateSecurity) -> Server[Any]:
     """Build the server with all handlers. `load` runs at the first request that needs it, for a fast start."""
+    load = cache(load)
 
     async def list_tools(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=load().registry.listing)
@@ -177,19 +183,22 @@ async def _called(
     try:
         answer = await loaded.dispatcher.call(ctx, params)
     finally:
-        if not loaded.registry.only_reads(params.name) or (params.arguments or {}).get("wait_seconds"):
+        if params.name in loaded.registry.changing or (params.arguments or {}).get("wait_seconds"):
             watching.touch()
-    loaded.resources.link(ctx.protocol_version, params, answer)
-    return await _offered(ctx, params, answer)
+    if params.name in loaded.resources.linking:
+        loaded.resources.link(ctx.protocol_version, params, answer)
+    if isinstance(answer, dict) and "isError" in answer:
+        return await _offered(ctx, params, answer)
+    return answer
 
 
-async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: ToolAnswer) -> ToolAnswer:
+async def _offered(ctx: Context, params: types.CallToolRequestParams, answer: dict[str, Any]) -> ToolAnswer:
     """If a call is decided on its own page, have a client with URL elicitation offer that page once.
 
     The result stays `approval.required`, because opening a page decides nothing.
     """
     repeated = params.request_state is not None or "approval_id" in (params.arguments or {})
-    if repeated or not isinstance(answer, dict) or "isError" not in answer or not elicitation.supports_urls(ctx):
+    if repeated or not elicitation.supports_urls(ctx):
         return answer
     body = json.loads(answer["content"][0]["text"])
     if body["code"] != Code.APPROVAL_REQUIRED.value or "page" not in body:

@@ -1,14 +1,14 @@
 """Reconcile approved calls that were interrupted by a crash, a lost response or a full disk.
 
-Each tool's `settle` finds the outcome, when the server starts and when a call names the approval. At most one task of
-one server reconciles a call at a time. The outcome is stored as if the call had returned it.
+Each tool's `reconcile` finds the outcome, when the server starts and when a call names the approval. At most one task
+of one server reconciles a call at a time. The outcome is stored as if the call had returned it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import anyio
 
@@ -18,11 +18,12 @@ from machines_mcp.permissions.executions import EXECUTION_SECONDS
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.protocol.approval_errors import not_executed
 from machines_mcp.protocol.errors import ToolError
-from machines_mcp.protocol.execution import ToolRunner, tool_run
-from machines_mcp.protocol.tool import Call, Completed, NeedsPerson, NotExecuted, Reconciliation, RetryLater, Tool
+from machines_mcp.protocol.execution import NO_RECONCILE, ToolRunner
+from machines_mcp.protocol.responses import tool_run
+from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reconciliation, RetryLater, Tool
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
-from machines_mcp.storage.journal import CallContext, JournalEntry, ReadOnly
+from machines_mcp.storage.journal import JournalEntry, ReadOnly
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +41,10 @@ _Closed: TypeAlias = Literal["done", "rejected", "manual"]
 class Reconciler:
     """Reconciles interrupted calls. `tools` includes disabled ones, which may have left interrupted calls."""
 
-    def __init__(self, guard: Guard, tools: Mapping[str, Tool], running: ToolRunner, services: Any) -> None:
+    def __init__(self, guard: Guard, tools: Mapping[str, Tool], runner: ToolRunner) -> None:
         self._guard = guard
         self._tools = tools
-        self._running = running
-        self._services = services
+        self._runner = runner
         self._attempts: dict[str, _Attempt] = {}
 
     async def reconcile(self, approval: Approval) -> Authorization | None:
@@ -136,7 +136,7 @@ class Reconciler:
         match settled:
             case Completed(output, reference):
                 await self._close(approval, "done", reference)
-                await self._running.store_outcome(approval, tool_run(output))
+                await self._runner.store_outcome(approval, tool_run(output))
             case NotExecuted(why):
                 await self._close(approval, "rejected")
                 await self._return_or_fail(approval, why)
@@ -155,14 +155,12 @@ class Reconciler:
             # A person was already asked to resolve it, so leave the decision to them.
             return NeedsPerson(waits[0])
         tool = self._tools.get(approval.tool)
-        if tool is None or tool.reconcile is None:
-            return NeedsPerson("This version can't find out whether it happened.")
-        call = Call(approval.user_id, approval.idempotency_key, self._services, _no_progress)
+        if tool is None:
+            return NeedsPerson(NO_RECONCILE)
         # A call allowed under another policy may be looked up, but not sent again.
         other_policy = approval.policy != self._guard.policy.digest
-        about = CallContext(approval.id, tool.name, approval.user_id, read_only=other_policy)
         try:
-            return await self._running.map_errors(tool, tool.reconcile(call, approval, entries), about)
+            return await self._runner.reconcile(tool, approval, entries, read_only=other_policy)
         except ToolError as tool_error:
             logger.warning("a call can't be reconciled now: %s", tool_error.code.value)
             return RetryLater(AGAIN_SECONDS)
@@ -182,7 +180,7 @@ class Reconciler:
         if approval.details.only is None and self._guard.approvals.is_valid(approval):
             await self._guard.authorizer.return_grant(approval)
         else:
-            await self._running.store_error(approval, not_executed(approval, why))
+            await self._runner.store_error(approval, not_executed(approval, why))
 
 
 class _Attempt:
@@ -191,7 +189,3 @@ class _Attempt:
     def __init__(self, authorization: Authorization | None) -> None:
         self.authorization = authorization
         self.over = anyio.Event()
-
-
-async def _no_progress(fraction: float, message: str) -> None:
-    pass

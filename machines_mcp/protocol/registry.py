@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import mcp_types as types
@@ -39,18 +39,27 @@ class Registry:
         )
         return acts or Rule.ASK in rules.values()
 
-    def only_reads(self, name: str) -> bool:
-        """Whether calling this name can't change anything."""
-        tool = self.tools.get(name)
-        return tool is None or tool.read_only
-
     def is_usable(self, tool: Tool) -> bool:
         """Whether the policy allows any call of the tool, with or without approval."""
         return any(self.policy.rule(action_class, tool.name) is not Rule.DENY for action_class in tool.action_classes)
 
-    def closed_arguments(self, tool: Tool) -> frozenset[str]:
-        """Return the arguments for which the policy allows no value."""
-        return frozenset(name for name, values in tool.allowed_values(self.policy).items() if not values)
+    @cached_property
+    def asking(self) -> frozenset[str]:
+        """The names of the tools that take an `approval_id`."""
+        return frozenset(name for name, tool in self.tools.items() if self.may_ask(tool))
+
+    @cached_property
+    def changing(self) -> frozenset[str]:
+        """The names of the tools that can change something."""
+        return frozenset(name for name, tool in self.tools.items() if not tool.read_only)
+
+    @cached_property
+    def closed(self) -> Mapping[str, frozenset[str]]:
+        """The arguments of each tool for which the policy allows no value."""
+        return {
+            name: frozenset(argument for argument, values in tool.allowed_values(self.policy).items() if not values)
+            for name, tool in self.tools.items()
+        }
 
     @cached_property
     def usable_names(self) -> frozenset[str]:
@@ -70,7 +79,7 @@ class Registry:
             input_schema=input_schema(
                 tool,
                 pinned=self.pinned_user is not None,
-                asks=self.may_ask(tool),
+                asks=tool.name in self.asking,
                 choices=tool.allowed_values(self.policy),
             ),
             output_schema=output_schema(tool),

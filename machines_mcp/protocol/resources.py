@@ -54,6 +54,8 @@ class Resources:
         self._dispatcher = dispatcher
         prefix = "" if registry.pinned_user is not None else "users/{user_id}/"
         usable = [r for r in resources if r.tool is None or r.tool in registry.usable_names]
+        self.linking = frozenset(name for r in usable for name in r.linked_by)
+        """The tools whose results can link to a resource."""
         self._by_template = {SCHEME + ("" if r.tool is None else prefix) + r.path: r for r in usable}
 
     def listed(self) -> list[types.Resource]:

@@ -1,37 +1,73 @@
-"""Build `tools/call` results as the objects that the SDK serializes."""
+"""Build `tools/call` results as the objects that the SDK serializes, and allow the values they show verbatim."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
 
 from machines_mcp.protocol.errors import NextStep
 from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.tool import Output
+from machines_mcp.redaction.verbatim import collect_verbatim
 
 STATUS = NextStep("status", "Check the current state and what can be done.")
 _ABSENT = "The next step needs {}, which this server's toolsets or policy disable; tell the user."
 
 
-class ResponseBuilder:
-    """Builds results and errors. `stamp` is added to each: the environment, and `simulated` if nothing is real."""
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """A tool's result: the outcome to store, its summary, values never stored, and values to show verbatim."""
 
-    def __init__(self, registry: Registry, stamp: Mapping[str, Any]) -> None:
+    outcome: dict[str, Any]
+    summary: str
+    ephemeral: dict[str, str]
+    verbatim: frozenset[str]
+
+
+def tool_run(output: Output) -> ToolRun:
+    """Split a tool's output into what to store, show once and show verbatim."""
+    kept = output.model_dump(mode="json", exclude_none=True)
+    return ToolRun(kept, output.summary(), output.ephemeral(), frozenset(collect_verbatim(output)))
+
+
+class ResponseBuilder:
+    """Builds results and errors. `stamp` is added to each: the environment, and `simulated` if nothing is real.
+
+    `expect` receives, per request id, the values that the response may show verbatim.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        stamp: Mapping[str, Any],
+        expect: Callable[[int | str, Iterable[str]], None] = lambda request_id, values: None,
+    ) -> None:
         self._registry = registry
+        self._expect = expect
         self.stamp = dict(stamp)
 
-    def result(self, outcome: Mapping[str, Any], says: str, once: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return a successful result. `once` adds values that the stored outcome does not hold.
+    def allow(self, request_id: int | str | None, values: Collection[str]) -> None:
+        """Let the response to this request, and a question sent before it, show these values verbatim."""
+        if request_id is not None and values:
+            self._expect(request_id, values)
 
-        The first text repeats the object, because some clients read only that. The second, `says`, is for people.
+    def result(self, request_id: int | str | None, ran: ToolRun) -> dict[str, Any]:
+        """Return a successful result.
+
+        The first text repeats the object, because some clients read only that. The second, the summary, is for people.
         """
-        body = self._stamped(dict(outcome) | dict(once or {}))
-        content = [_object(body), _text(says)]
+        body = self._stamped(ran.outcome | ran.ephemeral)
+        content = [_object(body), _text(ran.summary)]
+        if ran.verbatim or ran.ephemeral:
+            self.allow(request_id, ran.verbatim.union(ran.ephemeral.values()))
         return {"resultType": "complete", "content": content, "structuredContent": body}
 
-    def error(self, payload: dict[str, Any], tool: str) -> dict[str, Any]:
+    def error(self, request_id: int | str | None, payload: dict[str, Any], tool: str) -> dict[str, Any]:
         """Return an error result. If none of its next steps is usable, the message says to tell the user."""
+        self.allow(request_id, collect_verbatim(payload))
         steps, usable = payload["next_steps"], self._registry.usable_names
         if steps and not any(step["tool"] in usable for step in steps):
             payload = payload | {"message": f"{payload['message']} {_ABSENT.format(steps[0]['tool'])}"}

@@ -16,7 +16,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.toolset import Toolset
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
-from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.storage.journal import CallContext, JournalEntry
 
 S = TypeVar("S")
 In = TypeVar("In", bound="Input")
@@ -77,8 +77,8 @@ class Output(OutputPart):
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[S]):
-    """The context that a tool's function gets besides its arguments."""
+class ToolContext(Generic[S]):
+    """What a tool's function gets besides its arguments."""
 
     user_id: str
     """The user the call acts for; empty for tools that act for no user."""
@@ -87,6 +87,12 @@ class Call(Generic[S]):
     services: S
     progress: Callable[[float, str], Awaitable[None]]
     """Report the progress of a wait to the client: a fraction (0 to 1) and what the wait is for."""
+    logged_as: CallContext
+    """How the journal records what the call sends: its approval, tool and user."""
+
+
+async def no_progress(fraction: float, message: str) -> None:
+    """Report progress to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ class RetryLater:
 
 
 Reconciliation: TypeAlias = Completed | NotExecuted | NeedsPerson | RetryLater
-Reconcile: TypeAlias = Callable[[Call[Any], Approval, Sequence[JournalEntry]], Awaitable[Reconciliation]]
+Reconcile: TypeAlias = Callable[[ToolContext[Any], Approval, Sequence[JournalEntry]], Awaitable[Reconciliation]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +140,20 @@ class Tool:
     steps: tuple[int, ...]
     input_model: type[Input]
     output_model: type[Output]
-    run: Callable[[Call[Any], Any], Awaitable[Output]]
+    run: Callable[[ToolContext[Any], Any], Awaitable[Output]]
     action_class_of: Callable[[Any], ActionClass]
     action_classes: tuple[ActionClass, ...]
-    approval_details: Callable[[Call[Any], Any], Awaitable[ApprovalDetails]] | None
-    approval_page: Callable[[Call[Any], Any, Approval], Awaitable[str | None]] | None
+    approval_details: Callable[[ToolContext[Any], Any], Awaitable[ApprovalDetails]] | None
+    approval_page: Callable[[ToolContext[Any], Any, Approval], Awaitable[str | None]] | None
     reconcile: Reconcile | None
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]]
     destructive: bool
     idempotent: bool
     open_world: bool
-
-    @property
-    def read_only(self) -> bool:
-        """Whether every call only reads."""
-        return self.action_classes == (ActionClass.READ,)
+    read_only: bool
+    """Whether every call only reads."""
+    per_user: bool
+    """Whether the tool acts for one user."""
 
     def classify(self, arguments: Input) -> ActionClass:
         """Return the action class of this call.
@@ -161,11 +166,6 @@ class Tool:
             raise ValueError("the tool does not declare the action class of this call")
         return action_class
 
-    @property
-    def per_user(self) -> bool:
-        """Whether the tool acts for one user."""
-        return issubclass(self.input_model, UserInput)
-
 
 def tool(
     *,
@@ -174,32 +174,34 @@ def tool(
     action_class: ActionClass | tuple[ActionClass, ...],
     steps: tuple[int, ...] = (),
     action_class_of: Callable[[In], ActionClass] | None = None,
-    approval_details: Callable[[Call[S], In], Awaitable[ApprovalDetails]] | None = None,
-    approval_page: Callable[[Call[S], In, Approval], Awaitable[str | None]] | None = None,
+    approval_details: Callable[[ToolContext[S], In], Awaitable[ApprovalDetails]] | None = None,
+    approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str | None]] | None = None,
     reconcile: Reconcile | None = None,
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
     destructive: bool = False,
     idempotent: bool = True,
     open_world: bool = True,
-) -> Callable[[Callable[[Call[S], In], Awaitable[Out]]], Tool]:
+) -> Callable[[Callable[[ToolContext[S], In], Awaitable[Out]]], Tool]:
     """Make a `Tool` from `async def name(call, args) -> Output`. Its docstring is the description the model reads.
 
-    `effect`: every action class its calls can have. With more than one, `effect_of` computes it from the arguments.
-    `stakes`: returns the approval details and the amounts that limits count, and refuses calls that would fail anyway.
-    `present`: shows a waiting approval on a page of its own and returns the page's address, or None to use the usual
-    channels.
-    `settle`: reconciles an interrupted call from its approval and journal entries. The arguments are not stored.
-    `choices`: the values of an argument that the policy allows, each with its meaning.
+    `action_class`: every action class its calls can have. With more than one, `action_class_of` computes it from the
+    arguments.
+    `approval_details`: returns the approval details and the amounts that limits count, and refuses calls that would
+    fail anyway.
+    `approval_page`: shows a waiting approval on a page of its own and returns the page's address, or None to use the
+    usual channels.
+    `reconcile`: reconciles an interrupted call from its approval and journal entries. The arguments are not stored.
+    `allowed_values`: the values of an argument that the policy allows, each with its meaning.
     """
     action_classes = action_class if isinstance(action_class, tuple) else (action_class,)
     if not action_classes:
         raise TypeError("a tool must declare an action class")
     if (len(action_classes) > 1) != (action_class_of is not None):
-        raise TypeError("effect_of is required with, and only with, several action classes")
+        raise TypeError("action_class_of is required with, and only with, several action classes")
     if any(e not in (ActionClass.READ, ActionClass.WRITE) for e in action_classes) and approval_details is None:
         raise TypeError("a tool that can require approval needs approval details")
 
-    def register(function: Callable[[Call[S], In], Awaitable[Out]]) -> Tool:
+    def register(function: Callable[[ToolContext[S], In], Awaitable[Out]]) -> Tool:
         hints = get_type_hints(function)
         parameters = list(inspect.signature(function).parameters)
         return Tool(
@@ -220,6 +222,8 @@ def tool(
             destructive=destructive,
             idempotent=idempotent,
             open_world=open_world,
+            read_only=action_classes == (ActionClass.READ,),
+            per_user=issubclass(hints[parameters[1]], UserInput),
         )
 
     return register

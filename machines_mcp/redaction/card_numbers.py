@@ -131,7 +131,8 @@ def _is_laid_out(groups: list[tuple[int, int]]) -> bool:
 
 
 def _ascii_digits(text: str) -> str:
-    return "".join(c for c in folded(text) if "0" <= c <= "9")
+    plain = text if text.isascii() else folded(text)
+    return "".join(c for c in plain if "0" <= c <= "9")
 
 
 def _has_issuer(digits: str) -> bool:

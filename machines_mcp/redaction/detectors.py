@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from machines_mcp.redaction.card_numbers import SHORTEST, find_cards, is_no_card
@@ -65,18 +66,25 @@ def may_hold_some(line: str, plain: bytes) -> bool:
 
 def masked_text(text: str) -> str:
     """Return the text with card numbers, security codes and national ids masked."""
-    if not _ANY_DIGITS.search(text) or is_no_card(text):
+    if not _ANY_DIGITS.search(text):
         return text
     if has_escapes(text):
         read = unescaped(text)
         if read != text and masked_text(read) != read:
             # Finding its place in the escaped text is not worth the effort, so hide all of it.
             return HIDDEN
+    if is_no_card(text):
+        return text
     cards = find_cards(text)
     spans = [(card.start, card.end, f"•••• {card.last4}".rstrip()) for card in cards]
     spans += [(*span, HIDDEN) for card in cards for span in _codes_near(text, card.start, card.end)]
     spans += [(*found.span("number"), HIDDEN) for rule in _CONTEXT for found in rule.finditer(text)]
     return _replaced(text, spans) if spans else text
+
+
+def masked_texts(texts: Iterable[str], exempt: Collection[str] = ()) -> list[str]:
+    """Return each text masked, except those that contain one of the `exempt` parts."""
+    return [text if any(part in text for part in exempt) else masked_text(text) for text in texts]
 
 
 def _codes_near(text: str, start: int, end: int) -> list[tuple[int, int]]:

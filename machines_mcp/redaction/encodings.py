@@ -97,6 +97,23 @@ def _character(found: re.Match[str]) -> str:
     return chr(number) if number < 0x110000 else ""
 
 
+def readings(text: str, plain: bytes | None, depth: int) -> tuple[list[str], list[bytes]]:
+    """Return the text with what it encodes, up to `depth` levels, and all of that squeezed, escapes decoded and not.
+
+    `plain` is the text squeezed, if the caller has it.
+    """
+    texts, squeezes = [text], [squeezed(text) if plain is None else plain]
+    read = unescaped(text)
+    if read != text:
+        squeezes.append(squeezed(read))
+    if depth:
+        for inner in set(decoded(read)):
+            more, squeezed_more = readings(inner, None, depth - 1)
+            texts += more
+            squeezes += squeezed_more
+    return texts, squeezes
+
+
 def decoded(text: str) -> Iterator[str]:
     """Yield the decoded content of long hex, base64 and base32 runs in a text, if it is ASCII."""
     for raw in set(text.encode("ascii", _FOLD).translate(_RUNS).split()):

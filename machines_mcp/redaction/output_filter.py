@@ -15,13 +15,14 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from machines_mcp.redaction.detectors import may_hold_some
-from machines_mcp.redaction.encodings import decoded, forms, literals, squeezed, unescaped
+from machines_mcp.redaction.encodings import forms, literals, readings, squeezed
 from machines_mcp.redaction.message_masking import MessageMasking
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.secret_index import SecretIndex
@@ -115,13 +116,27 @@ class OutputFilter:
         """Whether the text contains a known secret and so must not be stored. Raises the same alarms as `inspect`."""
         try:
             self._forget_expired()
-            found = self._contains_secret(text, squeezed(text), DEPTH)
+            found = self._contains_secret(text)
         except Exception:
             self._raise_alarm("output_filter.failed")
             return True
         if found:
             self._raise_alarm("output_filter.exact")
         return found
+
+    def storable(self, outcome: dict[str, Any], exempt: Collection[str] | None) -> str | None:
+        """Return an outcome as JSON with likely secrets masked, or None if it contains a known secret.
+
+        Values in `exempt` are not masked; with None, nothing is. Raises the same alarms as `filtered`.
+        """
+        text = json.dumps(outcome)
+        try:
+            if exempt is not None and may_hold_some(text, squeezed(text)):
+                text = json.dumps(MessageMasking(exempt).masked(outcome))
+        except Exception:
+            self._raise_alarm("output_filter.failed")
+            return None
+        return None if self.contains_secret(text) else text
 
     def filtered(self, line: str) -> str | None:
         """Return the line with likely secrets masked, or None if it must not be sent.
@@ -135,7 +150,7 @@ class OutputFilter:
                 logger.warning("a line of more than 256 KB was withheld")
                 return None
             plain = squeezed(line)
-            if self._contains_secret(line, plain, DEPTH):
+            if self._contains_secret(line, plain):
                 self._raise_alarm("output_filter.exact")
                 return None
             return self._with_masks(line, exempt) if may_hold_some(line, plain) else line
@@ -143,18 +158,12 @@ class OutputFilter:
             self._raise_alarm("output_filter.failed")  # the filter failed, so the line is unchecked
             return None
 
-    def _contains_secret(self, text: str, plain: bytes, depth: int) -> bool:
+    def _contains_secret(self, text: str, plain: bytes | None = None) -> bool:
         """Whether the text contains a known secret, in clear or in a common encoding. `plain` is the text squeezed."""
-        if self._secrets.found_in(plain) or any(
-            literal in text for known in self._literals.values() for literal in known
-        ):
+        texts, squeezes = readings(text, plain, DEPTH)
+        if any(self._secrets.found_in(squeeze) for squeeze in squeezes):
             return True
-        read = unescaped(text)
-        if read != text and self._secrets.found_in(squeezed(read)):
-            return True
-        return depth > 0 and any(
-            self._contains_secret(inner, squeezed(inner), depth - 1) for inner in set(decoded(read))
-        )
+        return any(literal in read for known in self._literals.values() for literal in known for read in texts)
 
     def _with_masks(self, line: str, exempt: frozenset[str]) -> str:
         masking = MessageMasking(exempt)

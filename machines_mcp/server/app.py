@@ -31,14 +31,10 @@ from machines_mcp.storage.state_keys import state_key
 
 if TYPE_CHECKING:
     from machines_mcp.desk.dependencies import TakeDecision
-    from machines_mcp.permissions.approval import Approval
     from machines_mcp.permissions.decision import Decision
     from machines_mcp.permissions.factory import Guard
-    from machines_mcp.protocol.reconciliation import Reconciler
-    from machines_mcp.redaction.sink import Sink
     from machines_mcp.server.card_reveals import CardReveals
     from machines_mcp.server.desk import ServerDesk
-    from machines_mcp.tools.services import Outcome, Revealed
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +75,6 @@ class App:
         self.store = Store(settings.state_dir)
         self._standing_yes = standing_yes
         self._loaded: Loaded | None = None
-        self._settling: Reconciler | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.connection = PartnerConnection(
             settings, self.output_filter, lambda: self.guard.journal, self._closing.append, embedded
@@ -120,27 +115,18 @@ class App:
             from machines_mcp.tools.catalog import TOOLS
             from machines_mcp.tools.error_mapping import map_error
             from machines_mcp.tools.resources import RESOURCES
-            from machines_mcp.tools.services import RECONCILE_SECONDS, Services, permissions
+            from machines_mcp.tools.services import Services, State, permissions
 
             settings = self.settings
-            services = Services(
-                partner=self.connection.client,
-                reveal=self._reveal,
-                page=self._page,
-                form=self._form,
-                policy=self.policy,
-                permissions=permissions(self.policy),
-                pending=PendingWorkReader(self.store, policy=self.policy, user_id=settings.user_id),
-                passphrase_set_at=self._passphrase_set_at,
-                audit_trouble=self.guard.audit.trouble,
-                running=self.guard.approvals.running,
+            state = State(
+                guard=self.guard,
+                output_filter=self.output_filter,
                 withdrawals=Withdrawals(self.store),
-                temporarily_secret=self.output_filter.temporarily,
+                pending=PendingWorkReader(self.store, policy=self.policy, user_id=settings.user_id),
+                permissions=permissions(self.policy),
                 pinned_user=settings.user_id,
-                concurrent_requests=self.guard.journal.concurrent_requests,
-                elapsed=self.guard.journal.elapsed,
-                reconcile_seconds=RECONCILE_SECONDS,
             )
+            services = Services(self.connection, state, lambda: self.reveals, lambda: self.desk)
             environment = settings.environment.value
             registry = Registry(
                 TOOLS,
@@ -151,25 +137,25 @@ class App:
             stamp: dict[str, Any] = {"environment": environment}
             if settings.simulated:
                 stamp["simulated"] = True
-            running = ToolRunner(self.guard.authorizer, map_error, self.output_filter.contains_secret)
+            runner = ToolRunner(self.guard.authorizer, services, map_error, self.output_filter)
             # All tools, because a disabled one may have left interrupted calls.
-            self._settling = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, running, services)
-            self.guard.authorizer.settle = self._settling.reconcile
+            reconciler = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, runner)
             dispatcher = Dispatcher(
                 registry,
                 self.guard.authorizer,
-                running,
-                ResponseBuilder(registry, stamp),
-                services,
+                runner,
+                reconciler,
+                ResponseBuilder(registry, stamp, self.output_filter.allow),
                 digest_key=state_key(settings.state_dir, ARGUMENTS_KEY),
                 desk=self.desk_address,
-                expect=self.output_filter.allow,
+                page_ended=self._page_ended,
             )
             self._loaded = Loaded(
                 registry,
                 dispatcher,
                 Resources(RESOURCES, registry, dispatcher),
                 Completions(dispatcher, settings.user_id),
+                reconciler,
             )
         return self._loaded
 
@@ -178,9 +164,7 @@ class App:
         try:
             if not await self.store.read(has_open_work):
                 return
-            self.load()
-            if self._settling is not None:
-                await self._settling.reconcile_all()
+            await self.load().reconciler.reconcile_all()
         except StoreUnavailable:
             logger.error("the state folder can't be used, so interrupted calls were not reconciled")
         except Exception as error:
@@ -206,14 +190,10 @@ class App:
         self._closing.append(desk.desk.close)
         return desk
 
-    async def _reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
-        return await self.reveals.reveal(user_id, card_id, last4, sink)
-
-    async def _page(self, approval: Approval, last4: str, outcome: Outcome) -> str:
-        return await self.reveals.page(approval, last4, outcome)
-
-    async def _form(self, approval_id: str) -> str | None:
-        return await self.desk.address(f"kyc/{approval_id}")
+    async def _page_ended(self, approval_id: str) -> None:
+        # Without a page opened by this process, there is none to wait for.
+        if "reveals" in self.__dict__:
+            await self.reveals.settled(approval_id)
 
     async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> Decision:
         return await self.load().dispatcher.fulfil(approval_id, values, take)
@@ -221,11 +201,6 @@ class App:
     async def desk_address(self) -> str | None:
         """Return the desk's address. Starts the desk at the first call."""
         return await self.desk.address()
-
-    async def _passphrase_set_at(self) -> float | None:
-        # Without need for a passphrase, do not look for its file at each status call.
-        verifier = await self.guard.passphrase.verifier() if self.policy.needs_passphrase else None
-        return None if verifier is None else verifier.set_at
 
     async def close(self) -> None:
         """Close everything, newest first, each within a second."""

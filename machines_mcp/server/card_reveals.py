@@ -16,7 +16,7 @@ from machines_mcp.server.browser import open_page
 from machines_mcp.server.partner_connection import path_text
 from machines_mcp.server.reveal_page import RevealPage, record_reveal, to_revealed
 from machines_mcp.tools.services import Outcome, Revealed
-from machines_mcp.vault import client, page_client
+from machines_mcp.vault import client
 from machines_mcp.vault.public_key import Recipient, RecipientError, read_recipient
 from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
 
@@ -50,7 +50,6 @@ class CardReveals:
         self._opens_pages = opens_pages
         self._turn = anyio.Lock()
         self._pages: dict[str, RevealPage] = {}
-        guard.authorizer.settled = self.settled
 
     async def reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
         """Reveal one card to any sink except `page`. The vault process has ended when this returns.
@@ -94,11 +93,8 @@ class CardReveals:
 
     async def close(self) -> None:
         """Cancel every open page and wait for it to end."""
-        pages = [page for page in self._pages.values() if page.task is not None]
-        for page in pages:
-            if page.task is not None:
-                page.task.cancel()
-        await asyncio.gather(*(page.task for page in pages if page.task is not None), return_exceptions=True)
+        tasks = [task for page in self._pages.values() if (task := page.cancel()) is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _open(self, approval: Approval, last4: str, outcome: Outcome) -> RevealPage:
         self._pages = {known: page for known, page in self._pages.items() if not page.has_exited}
@@ -115,12 +111,12 @@ class CardReveals:
         needs = {"page": order, "deadline_seconds": PAGE_SECONDS}
         request = await self._request(approval.user_id, approval.card_id or "", last4, "page", **needs)
         page = RevealPage(self._guard, approval, order.handle, outcome)
-        page.task = asyncio.get_running_loop().create_task(page_client.show_card(request, page))
+        page.start(request)
         self._pages[approval.id] = page
         with anyio.move_on_after(START_SECONDS):
             await page.ready.wait()
         if not page.port:
-            page.task.cancel()
+            page.cancel()
             raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.not_started"})
         if self._opens_pages:
             open_page(page.address, self._settings.state_dir)

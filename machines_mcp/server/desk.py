@@ -62,6 +62,10 @@ class ServerDesk:
             open_page(home + path, self._state_dir)
         return home + path
 
+    async def form(self, approval_id: str) -> str | None:
+        """Return the address of an approval's form; None if the desk can't start."""
+        return await self.address(f"kyc/{approval_id}")
+
     async def _kyc_values(self, user_id: str) -> KycValues:
         return await (await self._partner()).kyc.values(user_id)
 

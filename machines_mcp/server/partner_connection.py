@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,13 +12,14 @@ import anyio
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
+from machines_mcp.storage.journal import CallLog
 
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
     from machines_mcp.partner.models.base import OnAnswer
     from machines_mcp.partner.transport import HttpTransport
     from machines_mcp.server.sandbox_process import Endpoint
-    from machines_mcp.storage.journal import Journal
+    from machines_mcp.storage.journal import CallContext, Journal
 
 
 class EmbeddedApi(Protocol):
@@ -46,21 +48,27 @@ class PartnerConnection:
     ) -> None:
         self._settings = settings
         self._output_filter = output_filter
-        self._journal = journal
+        self._load_journal = journal
         self._on_close = on_close
         self._embedded = embedded
         self._lock = anyio.Lock()
         self._client: PartnerClient | None = None
         self._address: tuple[str, Secret] | None = None
 
-    async def client(self) -> PartnerClient:
-        """Return the shared client of the Partner API. In `embedded` mode this starts the simulator."""
-        if self._client is not None:
-            return self._client
-        async with self._lock:
-            if self._client is None:
-                self._client = await self.another()
-            return self._client
+    @cached_property
+    def _journal(self) -> Journal:
+        return self._load_journal()
+
+    async def client(self, logged_as: CallContext | None = None) -> PartnerClient:
+        """Return the shared client of the Partner API. In `embedded` mode this starts the simulator.
+
+        With `logged_as`, the journal records its mutations as sent by that call.
+        """
+        if self._client is None:
+            async with self._lock:
+                if self._client is None:
+                    self._client = await self.another()
+        return self._client if logged_as is None else self._client.logging_to(CallLog(self._journal, logged_as))
 
     async def another(self, *, on_answer: OnAnswer | None = None) -> PartnerClient:
         """Return another client. `on_answer` is as in `PartnerClient`."""
@@ -78,7 +86,7 @@ class PartnerConnection:
             trace=path_text(self._settings.trace),
             on_secret=self._output_filter.add_secret,
             on_answer=on_answer,
-            mutations=self._journal(),
+            mutations=self._journal,
         )
         self._on_close(client.aclose)
         return client

@@ -14,11 +14,13 @@ from machines_mcp.storage.audit_record import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.tools.services import Outcome, Revealed
+from machines_mcp.vault import page_client
 from machines_mcp.vault.reply import PlaintextReply, SealedReply, VaultReply
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
     from machines_mcp.permissions.factory import Guard
+    from machines_mcp.vault.request import VaultRequest
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,17 @@ class RevealPage:
         self.has_reply = False
         self.ready = anyio.Event()
         self.ended = anyio.Event()
-        self.task: asyncio.Task[VaultReply] | None = None
+        self._task: asyncio.Task[VaultReply] | None = None
+
+    def start(self, request: VaultRequest) -> None:
+        """Start the vault that serves the page."""
+        self._task = asyncio.get_running_loop().create_task(page_client.show_card(request, self))
+
+    def cancel(self) -> asyncio.Task[VaultReply] | None:
+        """Cancel the page, and return its task if it was started."""
+        if self._task is not None:
+            self._task.cancel()
+        return self._task
 
     @property
     def address(self) -> str:
@@ -46,7 +58,7 @@ class RevealPage:
     @property
     def has_exited(self) -> bool:
         """Whether the vault process has ended."""
-        return self.task is None or self.task.done()
+        return self._task is None or self._task.done()
 
     def on_listening(self, port: int) -> None:
         self.port = port

@@ -12,7 +12,8 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
 
@@ -25,7 +26,6 @@ from machines_mcp.storage.journal_entry import (
     JournalEntry,
     PendingMutation,
     State,
-    call_context,
     insert,
     kept_body,
     request_hash,
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from machines_mcp.storage.database import Store
     from machines_mcp.storage.process_locks import ProcessLocks
 
-__all__ = ["CallContext", "Journal", "JournalEntry", "KeyReused", "ReadOnly", "State", "call_context"]
+__all__ = ["CallContext", "CallLog", "Journal", "JournalEntry", "KeyReused", "ReadOnly", "State"]
 
 logger = logging.getLogger(__name__)
+
+Outcome: TypeAlias = Literal["done", "rejected", "unknown", "unsent"]
 
 
 class KeyReused(Exception):
@@ -48,11 +50,14 @@ class KeyReused(Exception):
 
 
 class ReadOnly(Exception):
-    """The current task is read-only and must not send a mutation."""
+    """The call is read-only and must not send a mutation."""
 
 
 class Journal:
-    """The mutations of one state folder; the partner client's `MutationLog`. `key` keys the hashes of the bodies."""
+    """The mutations of one state folder. `key` keys the hashes of the bodies.
+
+    As a client's `MutationLog`, it records mutations of no call. A `CallLog` records those of one.
+    """
 
     def __init__(
         self, store: Store, key: bytes, locks: ProcessLocks, *, clock: Callable[[], float] = time.time
@@ -67,21 +72,20 @@ class Journal:
         """The attempt number of each unanswered mutation, and when this process sent it or first saw it, on the
         monotonic clock."""
 
-    async def begin(self, mutation: PendingMutation) -> str:
-        """Record a mutation before it is sent, and return its id.
+    async def begin(self, mutation: PendingMutation, about: CallContext | None = None) -> str:
+        """Record a mutation, sent by the call `about`, before it is sent. Return its id.
 
         Raises:
             StoreUnavailable: It can't be recorded, so it must not be sent.
             KeyReused: Its key was used for another mutation, which may have happened.
-            OnlyLook: The current task must not send mutations.
+            ReadOnly: The call must not send mutations.
         """
-        about = call_context.get()
         if about is not None and about.read_only:
             raise ReadOnly
-        body_hash = request_hash(self._key, mutation)
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> tuple[str, int]:
+            body_hash = request_hash(self._key, mutation)
             key = mutation.idempotency_key
             for known in [] if key is None else selected(db, "idempotency_key = ?", key):
                 return self._again(db, known, mutation, body_hash, now), known.attempts + 1
@@ -91,7 +95,7 @@ class Journal:
         self._lost.discard(entry_id)
         self._sent[entry_id] = attempt, anyio.current_time()
         if about is not None:
-            about.mutations += 1
+            about.begun.append(entry_id)
         failpoint("journal.begun")
         return entry_id
 
@@ -103,7 +107,7 @@ class Journal:
     async def end(
         self,
         entry_id: str,
-        outcome: Literal["done", "rejected", "unknown", "unsent"],
+        outcome: Outcome,
         *,
         reference: str | None = None,
         status: int | None = None,
@@ -200,3 +204,30 @@ class Journal:
             (kept_body(mutation), body_hash, self._locks.own(), sent_at, now, entry.id),
         )
         return entry.id
+
+
+@dataclass(frozen=True, slots=True)
+class CallLog:
+    """The `MutationLog` of one call."""
+
+    journal: Journal
+    call: CallContext
+
+    async def begin(self, mutation: PendingMutation) -> str:
+        """As `Journal.begin`, for this call."""
+        return await self.journal.begin(mutation, self.call)
+
+    def sent(self, entry_id: str) -> None:
+        """As `Journal.sent`."""
+        self.journal.sent(entry_id)
+
+    async def end(
+        self,
+        entry_id: str,
+        outcome: Outcome,
+        *,
+        reference: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """As `Journal.end`."""
+        await self.journal.end(entry_id, outcome, reference=reference, status=status)

@@ -6,8 +6,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -17,21 +16,18 @@ State = Literal["pending", "done", "rejected", "unknown", "unsent", "manual"]
 NOTHING_HAPPENED = ("rejected", "unsent")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class CallContext:
-    """The call this task is running: its approval (if any), tool and user. `begun` counts its mutations so far.
+    """The call that sends mutations: its approval (if any), tool and user. `begun` lists its journal entries so far.
 
-    `only_look`: the task must not send mutations.
+    `read_only`: the call must not send any.
     """
 
     approval_id: str | None
     tool: str
     user_id: str
     read_only: bool = False
-    mutations: int = 0
-
-
-call_context: ContextVar[CallContext | None] = ContextVar("doing", default=None)
+    begun: list[str] = field(default_factory=list)
 
 
 class PendingMutation(Protocol):
@@ -89,7 +85,7 @@ class JournalEntry:
 
 # Rows without a known outcome. The owner of a pending row shows whether it is still in progress.
 OPEN = "state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
-_COLUMNS = tuple(field.name for field in fields(JournalEntry))
+_COLUMNS = tuple(each.name for each in fields(JournalEntry))
 
 
 def insert(

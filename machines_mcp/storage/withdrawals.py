@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.failpoints import failpoint
-from machines_mcp.storage.journal_entry import call_context
 
 if TYPE_CHECKING:
     import sqlite3
@@ -141,13 +140,11 @@ class Withdrawals:
 
         return await self._store.read(work)
 
-    async def begin(self, quote: Quote) -> Verbatim | None:
+    async def begin(self, quote: Quote, approval_id: str | None) -> Verbatim | None:
         """Use up the quote for a new withdrawal and return its id; None if the quote was used or has expired.
 
         Like a journal entry, the row stores the id of the approval being executed.
         """
-        about = call_context.get()
-        approval_id = None if about is None else about.approval_id
         now = self._clock()
         new_id = Verbatim(f"wd_{secrets.token_hex(16)}")
 

@@ -53,7 +53,7 @@ class AgreementsOutput(Output):
 
 
 async def _approval_details(call: UserCall, args: GetAgreements) -> ApprovalDetails:
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     found = await client.agreements.get(call.user_id)
     lines = [
         f"{quote_text(a.text, 600)} {' '.join(quote_text(link.url, 300) for link in a.links)}" for a in found.agreements
@@ -69,7 +69,7 @@ async def _approval_details(call: UserCall, args: GetAgreements) -> ApprovalDeta
 async def get_agreements(call: UserCall, args: GetAgreements) -> AgreementsOutput:
     """Get the agreements and whether the user accepted them; requires an approved identity check. Show the user the
     texts and links before accepting. Next: accept_agreements, or funding if already accepted."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     found = await client.agreements.get(call.user_id)
     # A user who accepted earlier may already have a balance.
     first_steps = (
@@ -83,7 +83,10 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     told = outcome_from_journal(entries)
     if told is not None:
         return told
-    early, client = time_until_conclusive(call, newest_entry(entries)), await call.services.partner()
+    early, client = (
+        time_until_conclusive(call, newest_entry(entries)),
+        await call.services.partner.client(call.logged_as),
+    )
     found = await client.agreements.get(call.user_id)
     return (
         Completed(_output(call, found)) if found.accepted else early or NotExecuted("The agreements are not accepted.")
@@ -101,7 +104,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
 async def accept_agreements(call: UserCall, args: GetAgreements) -> AgreementsOutput:
     """Accept all agreements for the user, after they have read them; single ones can't be accepted. Requires approval.
     Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     return _output(call, await client.agreements.accept(call.user_id))
 
 
@@ -132,7 +135,7 @@ async def require_agreements(call: UserCall) -> None:
     Raises:
         Refusal: KYC is not approved, or the agreements are not accepted.
     """
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     try:
         found = await client.agreements.get(call.user_id)
     except InvalidState:

@@ -100,7 +100,7 @@ def update_class(args: UpdateCard) -> ActionClass:
 
 async def update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
     """Describe the changes to the card, which is looked up."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
     changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
     changes += [f"give it {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
@@ -118,7 +118,7 @@ async def update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
 
 async def close_details(call: UserCall, args: CardInput) -> ApprovalDetails:
     """Describe the card to close, which is looked up."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
     last4 = clean(card.last4, 4)
     return ApprovalDetails(

@@ -66,10 +66,10 @@ class CardListOutput(Output):
 async def create_card(call: UserCall, args: CreateCard) -> CardResult:
     """Issue a virtual card with a spending limit the user chose and an optional label. Requires approval and accepted
     agreements. Next: reveal_card."""
-    client = await call.services.partner()
+    limit, client = args.limit(), await call.services.partner.client(call.logged_as)
     name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
     card = await client.cards.create(
-        call.user_id, encrypted_name=name, limit=args.limit(), idempotency_key=call.idempotency_key
+        call.user_id, encrypted_name=name, limit=limit, idempotency_key=call.idempotency_key
     )
     return created_result(call, card, clean(args.label, 60) if args.label else None)
 
@@ -77,7 +77,7 @@ async def create_card(call: UserCall, args: CreateCard) -> CardResult:
 @tool(title="List cards", toolset="cards", action_class=ActionClass.READ)
 async def list_cards(call: UserCall, args: ListCards) -> CardListOutput:
     """List the user's cards with label, last four digits, status and limit."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
     labels: dict[str, str] = {}
     slots = anyio.CapacityLimiter(6)
@@ -108,7 +108,7 @@ async def list_cards(call: UserCall, args: ListCards) -> CardListOutput:
 async def get_card(call: UserCall, args: CardInput) -> CardResult:
     """Get one card: label, last four digits, expiry, status and limit, never the number. For the number, use
     reveal_card."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
     steps = []
     if card.status == "active":
@@ -131,7 +131,7 @@ async def get_card(call: UserCall, args: CardInput) -> CardResult:
 async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     """Lock, unlock, relabel or set the limit of a card. Use it to lock a lost card. Locking and relabelling happen at
     once; unlocking or setting a limit requires approval."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     name = await client.encryption.encrypt(call.user_id, args.label) if args.label else None
     card = await client.cards.update(
         call.user_id, args.card_id, status=args.status, limit=args.limit(), encrypted_name=name
@@ -150,6 +150,6 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
 async def close_card(call: UserCall, args: CardInput) -> CardClosed:
     """Permanently close a card; this can't be undone. To block it temporarily, lock it with update_card instead.
     Requires approval."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     gone = await client.cards.delete(call.user_id, args.card_id)
     return closed_result(call, gone.card_id, gone.status)

@@ -73,7 +73,7 @@ class ListDeposits(UserInput):
 @tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ)
 async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks that can fund the account. Next: quote_deposit."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     assets = asset_outputs(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
     first = next(((asset.currency, asset.networks[0].id) for asset in assets if asset.networks), (None, None))
     why = "See the allowed range and an estimate, once the user chose currency, network and amount."
@@ -85,7 +85,7 @@ async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetListOutp
 async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
     """Get the allowed range for a deposit and an estimate of what would arrive, in currency units (not cents). Changes
     nothing and locks no rate. Next: create_deposit."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     limits = await client.deposits.range(call.user_id, args.currency, args.network)
     estimate = None
     fits = args.amount_currency == "usd" or _is_within(args.amount, limits.min_amount, limits.max_amount)
@@ -112,10 +112,10 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     told = outcome_from_journal(entries)
     if told is not None:
         return told
-    entry, client = newest_entry(entries), await call.services.partner()
+    entry, client = newest_entry(entries), await call.services.partner.client(call.logged_as)
     asked = json.loads(entry.body or "{}")
     there = (await client.deposits.list(call.user_id, scope="all")).deposits
-    taken = (await call.services.concurrent_requests(entry)).created
+    taken = (await call.services.state.guard.journal.concurrent_requests(entry)).created
     since = entry.sent_at - MAX_CLOCK_SKEW_SECONDS
     found = [
         deposit
@@ -143,7 +143,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
 async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
     """Get an address to send the currency to, and a memo if the network needs one. Pass both on unchanged: a deposit
     without its memo can be lost. Moves no money itself. Next: get_deposit."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     deposit = await client.deposits.create(
         call.user_id, args.currency, args.network, amount=args.amount, idempotency_key=call.idempotency_key
     )
@@ -154,7 +154,7 @@ async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
 async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
     """Get one deposit. wait_seconds waits until it arrives or ends. Next: get_balances once completed; the balance
     updates within minutes."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     deposit, _ = await wait_until(
         call,
         lambda: client.deposits.get(call.user_id, args.deposit_id),
@@ -168,7 +168,7 @@ async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
 @tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ)
 async def list_deposits(call: UserCall, args: ListDeposits) -> DepositListOutput:
     """List the user's deposits: the recent active ones, or all. To wait for one, use get_deposit."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     found = await client.deposits.list(call.user_id, scope=args.scope)
     waiting = [d for d in found.deposits if d.status not in ENDED]
     steps = (

@@ -111,7 +111,7 @@ async def _form_url(call: UserCall, args: SubmitKyc, approval: Approval) -> str 
     """Return the address of the form, or None if the call brings the data."""
     if approval.details.only != "form":
         return None
-    address = await call.services.form(approval.id)
+    address = await call.services.forms.form(approval.id)
     if address is None:
         message = "The form can't be shown: no port is free on this machine. Nothing was sent; tell the operator."
         raise ToolError(Code.STATE_UNAVAILABLE, message=message)
@@ -127,13 +127,13 @@ def _hidden_arguments(policy: Policy) -> dict[str, dict[str, str]]:
 async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycRequirements:
     """List the identity data that submit_kyc needs and its rules, and search for occupation codes. Shows requirements
     only, never stored values. Next: submit_kyc."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     values = await client.kyc.values(call.user_id)
     return KycRequirements(
         fields=kyc_fields(values),
         occupations=occupations_of(values, args.occupation_query),
         occupations_total=len(values.occupations),
-        next_steps=[next_step(call, "submit_kyc", _HOW[call.services.policy.identity_through_model])],
+        next_steps=[next_step(call, "submit_kyc", _HOW[call.services.state.policy.identity_through_model])],
     )
 
 
@@ -143,7 +143,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     if told is not None:
         return told
     entry = newest_entry(entries)
-    early, client = time_until_conclusive(call, entry), await call.services.partner()
+    early, client = time_until_conclusive(call, entry), await call.services.partner.client(call.logged_as)
     status = (await client.kyc.status(call.user_id)).status
     if entry.state != "done" and status in ("not_submitted", *_USER_MUST_ACT):
         return early or NotExecuted("Machines is still waiting for the data. Send it again.")
@@ -165,9 +165,9 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
     """Submit the user's identity data. Give all of it exactly as the user gave it (rules: get_kyc_requirements), or
     none: then the user fills in a form on this machine. Requires approval. The data is forwarded, not stored. Next:
     get_kyc_status."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     filled = application(args)
-    with call.services.temporarily_secret(filled.national_id):
+    with call.services.state.output_filter.temporarily(filled.national_id):
         return _submitted(call, (await client.kyc.submit(call.user_id, filled)).status)
 
 
@@ -175,7 +175,7 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
 async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStatusOutput:
     """Get the identity check's status. If there is a verification_link, give it to the user: only they can act on that
     page. wait_seconds waits for a change. Next: get_agreements once approved."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     status, _ = await wait_until(
         call,
         lambda: client.kyc.status(call.user_id),

@@ -38,5 +38,5 @@ def newest_entry(entries: Sequence[JournalEntry]) -> JournalEntry:
 def time_until_conclusive(call: UserCall, entry: JournalEntry) -> RetryLater | None:
     """Return how long until finding nothing is conclusive; None if it already is. Call this before checking."""
     # A result may be old by the time it is judged, so measuring afterwards would count too much time.
-    left = call.services.reconcile_seconds - call.services.elapsed(entry)
+    left = call.services.state.reconcile_seconds - call.services.state.guard.journal.elapsed(entry)
     return RetryLater(left) if left > 0 else None

@@ -50,7 +50,7 @@ async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence
     told = outcome_from_journal(entries)
     if told is not None:
         return told
-    entry, client = newest_entry(entries), await call.services.partner()
+    entry, client = newest_entry(entries), await call.services.partner.client(call.logged_as)
     if entry.state == "done" and entry.reference is not None:
         try:
             return await _completed(call, client, await client.cards.get(call.user_id, entry.reference))
@@ -59,7 +59,7 @@ async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence
     early = time_until_conclusive(call, entry)
     cards = await _all_cards(call, client)
     # After the list: a request that starts later created none of these cards.
-    others = await call.services.concurrent_requests(entry)
+    others = await call.services.state.guard.journal.concurrent_requests(entry)
     found = [card for card in cards if card.card_id not in others.created and _matches_entry(card, entry)]
     if found:
         return _ambiguity(entry, others, found) or await _completed(call, client, found[0])
@@ -67,7 +67,7 @@ async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence
         return early
     if _may_be_altered(entry, others, cards):
         return NeedsPerson(_ALTERED)
-    if call.services.clock() - entry.sent_at > RESEND_SECONDS:
+    if call.services.state.clock() - entry.sent_at > RESEND_SECONDS:
         return NeedsPerson(_LATE)
     return await _resend(call, client, entry)
 
@@ -135,7 +135,7 @@ async def _resend(call: UserCall, client: PartnerClient, entry: JournalEntry) ->
         )
     except PartnerError as error:
         if not error.outcome_known:
-            return RetryLater(call.services.reconcile_seconds)
+            return RetryLater(call.services.state.reconcile_seconds)
         if isinstance(error, Conflict) and not isinstance(error, InvalidState | KycRequired):
             return NeedsPerson(_BUSY)
         return NotExecuted(_REFUSED)
@@ -147,7 +147,7 @@ async def reconcile_update(call: UserCall, approval: Approval, entries: Sequence
     told = outcome_from_journal(entries)
     if told is not None:
         return told
-    entry, client = newest_entry(entries), await call.services.partner()
+    entry, client = newest_entry(entries), await call.services.partner.client(call.logged_as)
     early = time_until_conclusive(call, entry)
     card = await _read(call, client, entry)
     if card is None:
@@ -164,7 +164,7 @@ async def reconcile_close(call: UserCall, approval: Approval, entries: Sequence[
         return told
     entry = newest_entry(entries)
     early = time_until_conclusive(call, entry)
-    card = await _read(call, await call.services.partner(), entry)
+    card = await _read(call, await call.services.partner.client(call.logged_as), entry)
     status = "no longer shown" if card is None else card.status
     if entry.state == "done" or card is None or card.status == "canceled":
         return Completed(closed_result(call, Verbatim(entry.ids["cardId"]), status), entry.ids["cardId"])

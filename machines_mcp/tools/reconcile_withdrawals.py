@@ -7,9 +7,9 @@ was sent since. Anything else needs a person: money is never requested again on 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 
@@ -29,6 +29,8 @@ from machines_mcp.tools.text import clean, clean_or_none, status_label
 if TYPE_CHECKING:
     from machines_mcp.partner import Withdrawal, WithdrawalOrder, WithdrawalSource
 
+
+_Send: TypeAlias = "Callable[[], Awaitable[Withdrawal]]"
 
 POLL_SECONDS = 60.0
 # Used if the API gives no delay.
@@ -63,11 +65,12 @@ async def request_signature(call: UserCall, withdrawal_id: Verbatim, terms: Mapp
     """
     deadline = anyio.current_time() + POLL_SECONDS
     try:
-        answer = await _send(call, withdrawal_id, terms, call.idempotency_key)
+        send = await _sender(call, withdrawal_id, terms, call.idempotency_key)
+        answer = await send()
     except PartnerError as error:
         if error.retryable:
             # The approval can be used again, and it was given for this quote.
-            await call.services.withdrawals.release(withdrawal_id)
+            await call.services.state.withdrawals.release(withdrawal_id)
         else:
             await _record_failure(call, withdrawal_id, error)
         raise
@@ -77,41 +80,45 @@ async def request_signature(call: UserCall, withdrawal_id: Verbatim, terms: Mapp
             raise ToolError(Code.OUTCOME_UNKNOWN, message=_NOT_YET, details={"retry_after_seconds": math.ceil(pause)})
         await call.progress(1 - (deadline - anyio.current_time()) / POLL_SECONDS, "the signature")
         await anyio.sleep(pause)
-        answer = await _poll(call, withdrawal_id, terms, call.idempotency_key, answer)
+        answer = await _poll(call, withdrawal_id, send, answer)
     return answer
 
 
-async def _poll(
-    call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str, previous: Withdrawal
-) -> Withdrawal:
+async def _poll(call: UserCall, withdrawal_id: Verbatim, send: _Send, previous: Withdrawal) -> Withdrawal:
     """Poll a withdrawal once; `previous` is its newest answer."""
     # The outcome is unknown until the answer is recorded.
-    await call.services.withdrawals.record(withdrawal_id, "requested")
+    await call.services.state.withdrawals.record(withdrawal_id, "requested")
     try:
-        return await _send(call, withdrawal_id, terms, key)
+        return await send()
     except PartnerError as error:
         if not error.retryable:
             await _record_failure(call, withdrawal_id, error)
             raise
         # The poll had no effect, so the previous answer still holds. It must not be recorded as a refusal.
-        await call.services.withdrawals.record(withdrawal_id, "pending")
+        await call.services.state.withdrawals.record(withdrawal_id, "pending")
         return previous
 
 
-async def _send(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str) -> Withdrawal:
-    client = await call.services.partner()
-    answer = await client.withdrawals.create(call.user_id, _order(terms), idempotency_key=key)
-    await call.services.withdrawals.record(withdrawal_id, answer.status, answer.model_dump(mode="json"))
-    return answer
+async def _sender(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str) -> _Send:
+    """Return a function that sends the order and records the answer. It sends the same order each time."""
+    order, client = _order(terms), await call.services.partner.client(call.logged_as)
+    api, recorded = client.withdrawals, call.services.state.withdrawals
+
+    async def send() -> Withdrawal:
+        answer = await api.create(call.user_id, order, idempotency_key=key)
+        await recorded.record(withdrawal_id, answer.status, answer.model_dump(mode="json"))
+        return answer
+
+    return send
 
 
 async def _record_failure(call: UserCall, withdrawal_id: Verbatim, error: PartnerError) -> None:
-    await call.services.withdrawals.record(withdrawal_id, "rejected" if error.outcome_known else "unknown")
+    await call.services.state.withdrawals.record(withdrawal_id, "rejected" if error.outcome_known else "unknown")
 
 
 async def reconcile_withdrawal(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Decide by the stored row: poll if its newest answer is `pending`, release the quote if nothing was sent."""
-    started = await call.services.withdrawals.for_approval(approval.id)
+    started = await call.services.state.withdrawals.for_approval(approval.id)
     if started is None:
         return NOTHING_HAPPENED if not any(entry.may_have_happened for entry in entries) else NeedsPerson(_UNSEEN)
     match started.status:
@@ -129,8 +136,9 @@ async def reconcile_withdrawal(call: UserCall, approval: Approval, entries: Sequ
 async def _poll_again(call: UserCall, started: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
     previous = partner.Withdrawal.model_validate(started.answer)
     key = next((entry.idempotency_key for entry in entries if entry.idempotency_key), call.idempotency_key)
+    send = await _sender(call, started.id, started.quote.terms, key)
     try:
-        answer = await _poll(call, started.id, started.quote.terms, key, previous)
+        answer = await _poll(call, started.id, send, previous)
     except PartnerError as error:
         return NotExecuted(_REFUSED) if error.outcome_known else NeedsPerson(_UNSEEN)
     if answer.status == "pending":
@@ -144,12 +152,12 @@ async def _unanswered(call: UserCall, started: StartedWithdrawal, entries: Seque
         if started.answer is not None:
             # The poll was not sent, so the previous answer is still the newest.
             return await _poll_again(call, started, entries)
-        await call.services.withdrawals.release(started.id)
+        await call.services.state.withdrawals.release(started.id)
         return NOTHING_HAPPENED
     if entries and all(entry.state == "rejected" for entry in entries):
-        await call.services.withdrawals.record(started.id, "rejected")
+        await call.services.state.withdrawals.record(started.id, "rejected")
         return NotExecuted(_REFUSED)
-    await call.services.withdrawals.record(started.id, "unknown")
+    await call.services.state.withdrawals.record(started.id, "unknown")
     return NeedsPerson(_UNSEEN)
 
 

@@ -98,7 +98,7 @@ async def _approval_details(call: UserCall, args: RevealCard) -> ApprovalDetails
     last4 = await _last4(call, args)
     where = _WHO_SEES_IT[args.sink]
     if args.sink == "model":
-        where += ", including the CVC" if call.services.policy.reveal_model_cvc else ", without the CVC"
+        where += ", including the CVC" if call.services.state.policy.reveal_model_cvc else ", without the CVC"
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
     return ApprovalDetails(
         question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? If you approve: {where}.",
@@ -113,7 +113,9 @@ async def _page_url(call: UserCall, args: RevealCard, approval: Approval) -> str
     """Return the address of the vault's page, which asks the person and shows the card; None for other sinks."""
     if args.sink != "page":
         return None
-    return await call.services.page(approval, await _last4(call, args), lambda found: _page_outcome(call, args, found))
+    return await call.services.reveals.page(
+        approval, await _last4(call, args), lambda found: _page_outcome(call, args, found)
+    )
 
 
 async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
@@ -140,19 +142,19 @@ async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
         # The page itself runs an approved reveal, so this call can only be here if the page is gone.
         raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.gone"})
     return _result(
-        call, args, await call.services.reveal(call.user_id, args.card_id, await _last4(call, args), args.sink)
+        call, args, await call.services.reveals.reveal(call.user_id, args.card_id, await _last4(call, args), args.sink)
     )
 
 
 def _require_sink(call: UserCall, args: RevealCard) -> None:
-    if args.sink not in call.services.policy.sinks:
+    if args.sink not in call.services.state.policy.sinks:
         missing = _POLICY_REQUIREMENTS[args.sink]
         message = f"The operator's policy does not allow sink {args.sink}. The policy would need {missing}."
         raise ToolError(Code.POLICY_DENIED, message=message, details={"limit": "reveal.sinks"})
 
 
 async def _last4(call: UserCall, args: RevealCard) -> str:
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     return clean((await client.cards.get(call.user_id, args.card_id)).last4, 4)
 
 

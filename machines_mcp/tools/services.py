@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
@@ -14,16 +13,17 @@ from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.permissions.policy_explanation import explain_rule
-from machines_mcp.protocol.tool import Call, NextStepOutput, OutputPart
+from machines_mcp.protocol.tool import NextStepOutput, OutputPart, ToolContext
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink
-from machines_mcp.storage.concurrent_requests import ConcurrentRequests
-from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.storage.journal import CallContext
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
     from machines_mcp.partner import PartnerClient
+    from machines_mcp.permissions.factory import Guard
+    from machines_mcp.redaction.output_filter import OutputFilter
 
 
 # Twice the timeout of one response.
@@ -80,46 +80,84 @@ def _permission(policy: Policy, action: str, action_class: ActionClass, tool: st
     return Permission(action=action, rule=rule.value, reason=reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """Everything that tools can use besides their arguments."""
+class Partner(Protocol):
+    """The connection to the Partner API."""
 
-    partner: Callable[[], Awaitable[PartnerClient]]
-    """Return the client; in `embedded`, the first call starts the simulator."""
-    reveal: Callable[[str, str, str, Sink], Awaitable[Revealed]]
-    """(user, card id, last4, sink): run steps 13 to 15 in a vault process, for any sink except `page`."""
-    page: Callable[[Approval, str, Outcome], Awaitable[str]]
-    """(approval, last4, outcome): return the address of its vault page, opening the page if needed."""
-    form: Callable[[str], Awaitable[str | None]]
-    """(approval id): return the address of its form at the desk; None if no desk can run."""
-    policy: Policy
+    async def client(self, logged_as: CallContext) -> PartnerClient:
+        """Return the client, whose mutations are journaled as sent by this call. In `embedded`, start the simulator."""
+
+
+class Reveals(Protocol):
+    """Starts vaults, and tracks their pages."""
+
+    async def reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
+        """Run steps 13 to 15 in a vault process, for any sink except `page`."""
+
+    async def page(self, approval: Approval, last4: str, outcome: Outcome) -> str:
+        """Return the address of the approval's vault page, opening it if needed."""
+
+
+class Forms(Protocol):
+    """The forms at the desk."""
+
+    async def form(self, approval_id: str) -> str | None:
+        """Return the address of the approval's form; None if no desk can run."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What this server knows and stores, and the rules for it."""
+
+    guard: Guard
+    output_filter: OutputFilter
+    withdrawals: Withdrawals
+    pending: PendingWorkReader
     permissions: tuple[Permission, ...]
     """The policy's rules, as `status` shows them."""
-    pending: PendingWorkReader
-    passphrase_set_at: Callable[[], Awaitable[float | None]]
-    """When the passphrase was set, in seconds since the epoch; None if there is none or none is needed."""
-    audit_trouble: Callable[[], str | None]
-    """Why the audit log is currently unwritable, for the operator; None if it is healthy."""
-    running: Callable[[Approval], bool]
-    """Whether an approved call that started may still finish."""
-    withdrawals: Withdrawals
-    temporarily_secret: Callable[[str], AbstractContextManager[None]]
-    """While the context is open, block every output line that contains this value."""
     pinned_user: str | None
-    concurrent_requests: Callable[[JournalEntry], Awaitable[ConcurrentRequests]]
-    """Return the other requests that could have created what this journal entry asked for."""
-    elapsed: Callable[[JournalEntry], float]
-    """Return the minimum seconds since the entry was sent, by a monotonic clock."""
     reconcile_seconds: float = RECONCILE_SECONDS
     """Seconds for which a sent request may still take effect. If Machines shows nothing after that, it did not."""
     clock: Callable[[], float] = time.time
+
+    @property
+    def policy(self) -> Policy:
+        """The operator's policy."""
+        return self.guard.policy
+
+    async def passphrase_set_at(self) -> float | None:
+        """Return when the passphrase was set, in seconds since the epoch; None if there is none or none is needed."""
+        # Without need for a passphrase, do not look for its file at each status call.
+        verifier = await self.guard.passphrase.verifier() if self.policy.needs_passphrase else None
+        return None if verifier is None else verifier.set_at
 
     def user_argument(self, user_id: str) -> dict[str, Any]:
         """Return `user_id` as a next-step argument; nothing if the server is pinned to one user."""
         return {} if self.pinned_user is not None or not user_id else {"user_id": user_id}
 
 
-UserCall: TypeAlias = Call[Services]
+class Services:
+    """Everything that tools can use besides their arguments. Reveals and forms load when a call needs them."""
+
+    def __init__(
+        self, partner: Partner, state: State, reveals: Callable[[], Reveals], forms: Callable[[], Forms]
+    ) -> None:
+        self.partner = partner
+        self.state = state
+        self._load_reveals = reveals
+        self._load_forms = forms
+
+    @property
+    def reveals(self) -> Reveals:
+        """The vaults."""
+        return self._load_reveals()
+
+    @property
+    def forms(self) -> Forms:
+        """The desk's forms."""
+        return self._load_forms()
+
+
+UserCall: TypeAlias = ToolContext[Services]
 
 
 def user_fact(call: UserCall) -> Detail:
@@ -130,4 +168,4 @@ def user_fact(call: UserCall) -> Detail:
 def next_step(call: UserCall, tool: str, why: str, **arguments: Any) -> NextStepOutput:
     """Build a next step for the same user. Arguments that are None are left for the caller to fill in."""
     known = {name: value for name, value in arguments.items() if value is not None}
-    return NextStepOutput(tool=tool, why=why, arguments=call.services.user_argument(call.user_id) | known)
+    return NextStepOutput(tool=tool, why=why, arguments=call.services.state.user_argument(call.user_id) | known)

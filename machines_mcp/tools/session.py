@@ -53,7 +53,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
 async def create_session(call: UserCall, args: CreateSession) -> SessionCreated:
     """Open a Machines session for a user (user_id is your own id for them) and a purpose. Start the journey with
     purpose kyc. Other tools open the sessions they need. Next: resolve_user."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     session = await client.sessions.open(call.user_id, SCOPES[args.purpose])
     follow = {
         "kyc": next_step(call, "resolve_user", "Create or find the user at Machines."),

@@ -8,11 +8,11 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.pending import PendingWork
 from machines_mcp.permissions.policy import Rule
-from machines_mcp.protocol.tool import Call, Input, NextStepOutput, Output, OutputPart, tool
+from machines_mcp.protocol.tool import Input, NextStepOutput, Output, OutputPart, ToolContext, tool
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.withdrawals import OpenWithdrawal
 from machines_mcp.tools.error_mapping import outcome_tool
-from machines_mcp.tools.services import Permission, Services
+from machines_mcp.tools.services import Permission, Services, State
 from machines_mcp.tools.text import pluralize
 
 _PERSON = "Don't repeat it. The user must check Machines and record what happened: machines-mcp doctor --resolve."
@@ -74,34 +74,34 @@ class Status(Output):
 
 
 @tool(title="Status", toolset="always", open_world=False, action_class=ActionClass.READ)
-async def status(call: Call[Services], args: GetStatus) -> Status:
+async def status(call: ToolContext[Services], args: GetStatus) -> Status:
     """Start here. Shows the environment, the user this server acts for (if none, pass user_id in each call), what is
     allowed, needs approval or is denied and why, remaining limits, calls waiting for approval, and unresolved
     calls."""
-    services = call.services
-    found = await services.pending.snapshot()
-    unknown = [approval for approval in found.executing if not services.running(approval)]
-    policy, set_at = services.policy, await services.passphrase_set_at()
+    state = call.services.state
+    found = await state.pending.snapshot()
+    unknown = [approval for approval in found.executing if not state.guard.approvals.running(approval)]
+    policy, set_at = state.policy, await state.passphrase_set_at()
     return Status(
-        user_id=Verbatim(services.pinned_user) if services.pinned_user else None,
+        user_id=Verbatim(state.pinned_user) if state.pinned_user else None,
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
-        audit_trouble=services.audit_trouble(),
-        permissions=_permissions(services, decidable=set_at is not None or not policy.needs_passphrase),
+        audit_trouble=state.guard.audit.trouble(),
+        permissions=_permissions(state, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=[_waiting(approval) for approval in found.waiting],
         unresolved=_unresolved(found, unknown),
-        next_steps=_checks(services, unknown)
-        + (_START_HERE if services.policy.rule(ActionClass.WRITE) is Rule.ALLOW else []),
+        next_steps=_checks(state, unknown)
+        + (_START_HERE if state.policy.rule(ActionClass.WRITE) is Rule.ALLOW else []),
     )
 
 
-def _permissions(services: Services, *, decidable: bool) -> list[Permission]:
+def _permissions(state: State, *, decidable: bool) -> list[Permission]:
     if decidable:
-        return list(services.permissions)
+        return list(state.permissions)
     why = "approvals are disabled until the operator sets the passphrase (machines-mcp passphrase)"
     return [
-        found.model_copy(update={"reason": why}) if found.rule == Rule.ASK else found for found in services.permissions
+        found.model_copy(update={"reason": why}) if found.rule == Rule.ASK else found for found in state.permissions
     ]
 
 
@@ -158,12 +158,12 @@ def _moment(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
-def _checks(services: Services, unknown: list[Approval]) -> list[NextStepOutput]:
+def _checks(state: State, unknown: list[Approval]) -> list[NextStepOutput]:
     """Return one check per tool and user. A pinned server can only check its own user."""
-    mine = [approval for approval in unknown if services.pinned_user in (None, approval.user_id)]
+    mine = [approval for approval in unknown if state.pinned_user in (None, approval.user_id)]
     places = {(_tool_to_check(approval), approval.user_id): approval.tool for approval in mine}
     return [
-        NextStepOutput(tool=tool, why=f"See whether {done} took effect.", arguments=services.user_argument(user_id))
+        NextStepOutput(tool=tool, why=f"See whether {done} took effect.", arguments=state.user_argument(user_id))
         for (tool, user_id), done in places.items()
     ]
 

@@ -62,7 +62,10 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     told = outcome_from_journal(entries)
     if told is not None:
         return told
-    early, client = time_until_conclusive(call, newest_entry(entries)), await call.services.partner()
+    early, client = (
+        time_until_conclusive(call, newest_entry(entries)),
+        await call.services.partner.client(call.logged_as),
+    )
     user = await client.users.resolve(call.user_id)
     asked = {fact.value.lower() for fact in approval.details.items if fact.label == _WALLET}
     # The stored address is masked if it resembles sensitive data, so compare it masked.
@@ -84,7 +87,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
 async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
     """Create or find the user at Machines and return their KYC status. Give wallet_address only to link or change the
     user's wallet. Next: get_kyc_requirements for a new user, else follow next_steps."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     user = await client.users.resolve(call.user_id, wallet_address=args.wallet_address, wallet_label=args.wallet_label)
     return _output(call, user)
 

@@ -83,7 +83,7 @@ class CreateWithdrawal(UserInput):
 @tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ)
 async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks available for withdrawals. Next: quote_withdrawal."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     assets = asset_outputs(await client.withdrawals.assets(call.user_id, q=args.query, limit=args.limit))
     follow = next_step(call, "quote_withdrawal", "Get a quote for an amount and destination the user gives.")
     return AssetListOutput(assets=assets, next_steps=[follow] if assets else [])
@@ -93,7 +93,7 @@ async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetListO
 async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQuote:
     """Quote a withdrawal to a destination the user gave. Valid for 10 minutes and these exact terms; the amount that
     arrives is an estimate. Moves no money. Next: create_withdrawal with quote_id."""
-    client = await call.services.partner()
+    client = await call.services.partner.client(call.logged_as)
     route = _route(args.model_dump())
     limits = await client.withdrawals.range(call.user_id, route)
     _check_range(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
@@ -102,7 +102,7 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
         raise ToolError(Code.INPUT_INVALID, faults=[FieldError("extra_id", rule)])
     estimate = await client.withdrawals.estimate(call.user_id, route, args.amount_cents)
     terms = args.model_dump(exclude={"user_id"}) | {"estimated_to_amount": estimate.estimated_to_amount}
-    quote = await call.services.withdrawals.quote(call.user_id, terms)
+    quote = await call.services.state.withdrawals.quote(call.user_id, terms)
     return WithdrawalQuote(
         quote_id=quote.id,
         expires_at=datetime.fromtimestamp(quote.expires_at, UTC),
@@ -120,19 +120,20 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
 async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalDetails:
     quote = await _live_quote(call, args.quote_id)
     await require_agreements(call)
-    terms = quote.terms
+    terms, user = quote.terms, user_fact(call)
+    amount = dollars(terms["amount_cents"])
     memo = f" with memo {quote_text(terms['extra_id'])}" if terms["extra_id"] else ""
     about = terms["estimated_to_amount"]
     estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
     return ApprovalDetails(
         question=(
-            f"Withdraw {dollars(terms['amount_cents'])} for the user {quote_text(call.user_id, 120)} as {to.currency}"
+            f"Withdraw {amount} for the user {quote_text(call.user_id, 120)} as {to.currency}"
             f" on {to.network} to {quote_text(to.address)}{memo}?{estimate}"
         ),
         items=(
-            user_fact(call),
-            Detail("Amount", dollars(terms["amount_cents"])),
+            user,
+            Detail("Amount", amount),
             *((Detail("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
             Detail("Network", f"{to.currency} on {to.network}"),
             Detail("Address", to.address, await _first_use_warning(call, to)),
@@ -146,7 +147,7 @@ async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalD
 
 async def _first_use_warning(call: UserCall, to: Destination) -> str | None:
     """Return a warning if this is the user's first withdrawal to the destination."""
-    before = await call.services.withdrawals.times_used(call.user_id, to)
+    before = await call.services.state.withdrawals.times_used(call.user_id, to)
     return "the first withdrawal to this destination" if before == 0 else None
 
 
@@ -163,7 +164,7 @@ async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> Withdrawa
     """Request the signature that lets the user's wallet withdraw on a quote's terms. Requires approval; the request is
     sent only after it. Each quote works once. The wallet still has to send the transaction."""
     quote = await _live_quote(call, args.quote_id)
-    withdrawal_id = await call.services.withdrawals.begin(quote)
+    withdrawal_id = await call.services.state.withdrawals.begin(quote, call.logged_as.approval_id)
     if withdrawal_id is None:
         raise _quote_error(quote)
     answer = await request_signature(call, withdrawal_id, quote.terms)
@@ -171,10 +172,10 @@ async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> Withdrawa
 
 
 async def _live_quote(call: UserCall, quote_id: str) -> Quote:
-    quote = await call.services.withdrawals.find_quote(call.user_id, quote_id)
+    quote = await call.services.state.withdrawals.find_quote(call.user_id, quote_id)
     if quote is None:
         raise ToolError(Code.NOT_FOUND, next_steps=[NextStep("quote_withdrawal", "Get a quote first.")])
-    if not call.services.withdrawals.live(quote):
+    if not call.services.state.withdrawals.live(quote):
         raise _quote_error(quote)
     return quote
 

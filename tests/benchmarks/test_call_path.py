@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -82,9 +83,20 @@ def test_table_names_each_call_and_its_share() -> None:
     assert table(figures).splitlines()[-1] == "| `get_balances` | 50 | 30 | 60% |"
 
 
+def _share(figures: dict[str, dict[str, int]], before: dict[str, dict[str, int]], tool: str) -> float:
+    return figures[tool]["switches"] / before[tool]["switches"]
+
+
+def test_recorded_calls_take_at_most_sixty_percent_of_the_switches_before() -> None:
+    recorded = json.loads(call_path.FIGURES.read_text(encoding="utf-8"))
+    assert all(_share(recorded["after"], recorded["before"], tool) <= call_path.SHARE for tool in recorded["before"])
+
+
 @pytest.mark.check
-def test_each_call_is_traced_from_the_handlers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call_path.main(["--runs", "1", "--path"]) == 0
-    ways = [line for line in capsys.readouterr().out.splitlines() if " > " in line]
-    assert [way.split(":")[0] for way in ways] == ["create_card", "create_withdrawal", "get_balances"]
-    assert all("protocol/handlers.py" in way and "partner/transport.py" in way for way in ways)
+def test_each_call_is_traced_and_takes_at_most_sixty_percent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_path.main(["--path"]) == 0
+    *paths, figures = capsys.readouterr().out.split("\n\n")
+    assert [line.split(":")[0] for line in paths] == ["create_card", "create_withdrawal", "get_balances"]
+    assert all("protocol/handlers.py" in line and "partner/transport.py" in line for line in paths)
+    before = json.loads(call_path.FIGURES.read_text(encoding="utf-8"))["before"]
+    assert all(_share(json.loads(figures), before, tool) <= call_path.SHARE for tool in before)

@@ -33,7 +33,7 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.journal import CallContext, Journal, call_context
+from machines_mcp.storage.journal import CallContext, Journal
 from machines_mcp.storage.withdrawals import Destination, Withdrawals
 from tests.support.in_process import used_by_all
 from tests.support.waiting import PATIENCE
@@ -124,13 +124,10 @@ async def interrupted(env: dict[str, str], digest: str = "d1") -> Approval:
             CallRequest("create_withdrawal", ActionClass.MONEY, "user-1", digest, "agent 1.0"), DETAILS, "operator"
         )
         rows = Withdrawals(guard.store)
-        token = call_context.set(CallContext(approval.id, "create_withdrawal", "user-1"))
-        try:
-            assert await rows.begin(await rows.quote("user-1", TERMS)) is not None
-            key = approval.idempotency_key
-            entry = await guard.journal.begin(Mutation("user-1", "POST /withdrawals", key, b"{}", False, {}))
-        finally:
-            call_context.reset(token)
+        about = CallContext(approval.id, "create_withdrawal", "user-1")
+        assert await rows.begin(await rows.quote("user-1", TERMS), approval.id) is not None
+        key = approval.idempotency_key
+        entry = await guard.journal.begin(Mutation("user-1", "POST /withdrawals", key, b"{}", False, {}), about)
         await guard.journal.end(entry, "unknown")
         await guard.approvals.executions.release(approval.id)
     return approval

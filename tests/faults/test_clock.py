@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -128,7 +129,7 @@ async def test_clock_does_not_move_a_deadline(api: Upstream, jump: float) -> Non
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, clock=clock) as client:
         await client.sessions.open("user-1", ["cards.read"])
         api.on("GET", "/cards", jump_and_stall)
-        client.cards._transport._deadline = 0.1
+        client._channel = replace(client._channel, deadline=0.1)
         with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut):
             await client.cards.list("user-1")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -48,7 +49,8 @@ async def ready(client: PartnerClient) -> PartnerClient:
 def set_deadline(client: PartnerClient, answer: Answer) -> None:
     """Set a short deadline if the fault will use all of it, and a long one otherwise."""
     if answer in fault_responses.SLOW.values():
-        client.cards._transport._deadline = DEADLINE
+        client._channel = replace(client._channel, deadline=DEADLINE)
+        client.__dict__.pop("cards", None)
 
 
 async def failure(work: Any) -> errors.PartnerError:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from machines_mcp.partner.request import Attempt
+from machines_mcp.partner.transport import Attempt
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.approval_rows import find
@@ -122,12 +122,12 @@ def journal_after() -> Sequence[Swap]:
     begin, end = Journal.begin, Journal.end
     begun: dict[str, Any] = {}
 
-    async def later(self: Journal, mutation: Any) -> str:
-        begun[str(len(begun))] = mutation
+    async def later(self: Journal, mutation: Any, about: Any = None) -> str:
+        begun[str(len(begun))] = mutation, about
         return str(len(begun) - 1)
 
     async def now(self: Journal, entry_id: str, outcome: Any, **more: Any) -> None:
-        await end(self, await begin(self, begun[entry_id]), outcome, **more)
+        await end(self, await begin(self, *begun[entry_id]), outcome, **more)
 
     return [(Journal, "begin", later), (Journal, "end", now)]
 
@@ -147,7 +147,7 @@ def quote_released_while_unresolved() -> Sequence[Swap]:
     """The quote of an unresolved withdrawal may be used again."""
 
     async def release(call: UserCall, withdrawal_id: Any, error: Exception) -> None:
-        await call.services.withdrawals.release(withdrawal_id)
+        await call.services.state.withdrawals.release(withdrawal_id)
 
     return [(reconcile_withdrawals, "_record_failure", release)]
 
@@ -157,10 +157,10 @@ def quote_used_twice() -> Sequence[Swap]:
     """A quote is checked and used in two transactions."""
     whole = Withdrawals.begin
 
-    async def begin(self: Withdrawals, quote: Any) -> Any:
+    async def begin(self: Withdrawals, quote: Any, approval_id: str | None) -> Any:
         free = "UPDATE quotes SET used_by = NULL WHERE id = ?"
         await self._store.run(lambda db: db.execute(free, (quote.id,)))
-        return await whole(self, quote)
+        return await whole(self, quote, approval_id)
 
     return [(Withdrawals, "begin", begin)]
 

@@ -7,15 +7,13 @@ import contextvars
 import json
 import os
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import mcp_types as types
 
 from machines_mcp.partner import PartnerClient
-from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
@@ -26,15 +24,15 @@ from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.redaction.sink import Sink
 from machines_mcp.server.stdio import RECONCILE_DELAY_SECONDS
+from machines_mcp.storage.journal import CallContext, CallLog
 from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.error_mapping import map_error
-from machines_mcp.tools.services import RECONCILE_SECONDS, Revealed, Services, permissions
+from machines_mcp.tools.services import Services, State, permissions
 from tests.machine.disk import Disk, FaultyStore
 from tests.machine.loop import Life, Schedule, living
 from tests.machine.network import BASE, Network, NetworkFaults
@@ -83,18 +81,14 @@ class Process:
             mutations=self.guard.journal,
         )
         registry = Registry(TOOLS, around.policy, toolsets=_TOOLSETS, pinned_user=None)
-        running, services = (
-            ToolRunner(self.guard.authorizer, map_error, OutputFilter().contains_secret),
-            self._services(around),
-        )
-        self.settling = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, running, services)
-        self.guard.authorizer.settle = self.settling.reconcile
+        runner = ToolRunner(self.guard.authorizer, self._services(around), map_error, OutputFilter())
+        self.settling = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, runner)
         self.dispatcher = Dispatcher(
             registry,
             self.guard.authorizer,
-            running,
+            runner,
+            self.settling,
             ResponseBuilder(registry, {"environment": "machine"}),
-            services,
             digest_key=state_key(self.store.folder, ARGUMENTS_KEY),
             desk=_no_desk_address,
         )
@@ -124,25 +118,16 @@ class Process:
             self.gave_up = error
 
     def _services(self, around: SharedEnvironment) -> Services:
-        return Services(
-            partner=self._partner,
-            reveal=_no_vault,
-            page=_no_page,
-            form=_no_form_address,
-            policy=around.policy,
-            permissions=permissions(around.policy),
-            pending=PendingWorkReader(self.store, around.clock, policy=around.policy),
-            passphrase_set_at=_never_set,
-            audit_trouble=self.guard.audit.trouble,
-            running=self.guard.approvals.running,
+        state = State(
+            guard=self.guard,
+            output_filter=OutputFilter(),
             withdrawals=Withdrawals(self.store, around.clock),
-            temporarily_secret=lambda _: nullcontext(),
+            pending=PendingWorkReader(self.store, around.clock, policy=around.policy),
+            permissions=permissions(around.policy),
             pinned_user=None,
-            concurrent_requests=self.guard.journal.concurrent_requests,
-            elapsed=self.guard.journal.elapsed,
-            reconcile_seconds=RECONCILE_SECONDS,
             clock=around.clock,
         )
+        return Services(self, state, _nothing_to_show, _nothing_to_show)
 
     async def call(self, tool: str, arguments: dict[str, Any], dialog: Dialog | None = None) -> dict[str, Any]:
         """Return the response to a `tools/call`. `dialog` answers the question about that approval."""
@@ -168,8 +153,9 @@ class Process:
                 # The lock is released with the process, but its file remains.
                 os.close(self.guard.locks._own[1])
 
-    async def _partner(self) -> PartnerClient:
-        return self._client
+    async def client(self, logged_as: CallContext) -> PartnerClient:
+        """Return the client, whose mutations are journaled as sent by this call."""
+        return self._client.logging_to(CallLog(self.guard.journal, logged_as))
 
 
 def _context() -> Any:
@@ -185,17 +171,5 @@ async def _no_desk_address() -> str | None:
     return None
 
 
-async def _no_form_address(approval_id: str) -> str | None:
-    return None
-
-
-async def _never_set() -> float | None:
-    return None
-
-
-async def _no_vault(user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
-    raise NotImplementedError
-
-
-async def _no_page(approval: Approval, last4: str, outcome: Any) -> str:
+def _nothing_to_show() -> NoReturn:
     raise NotImplementedError

@@ -21,7 +21,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol import completion, handlers, prompts, resources
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
-from machines_mcp.protocol.tool import Call, Input, NextStepOutput, Output, tool
+from machines_mcp.protocol.tool import Input, NextStepOutput, Output, ToolContext, tool
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.server import app, log_config
@@ -45,19 +45,19 @@ class TextOutput(Output):
 
 
 @tool(title="Say", toolset="always", action_class=ActionClass.READ)
-async def say(call: Call[Any], args: NoArguments) -> TextOutput:
+async def say(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a text field."""
     return TextOutput(text=f"it is {LEAK}.")
 
 
 @tool(title="Show", toolset="always", action_class=ActionClass.READ)
-async def show(call: Call[Any], args: NoArguments) -> TextOutput:
+async def show(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a field for ids, as upstream might by mistake, and in the field next to it."""
     return TextOutput(text=LEAK, id=Verbatim(f"id-{LEAK}"))
 
 
 @tool(title="Suggest", toolset="always", action_class=ActionClass.READ)
-async def suggest(call: Call[Any], args: NoArguments) -> TextOutput:
+async def suggest(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a next step."""
     return TextOutput(
         text="", next_steps=[NextStepOutput(tool="status", why=LEAK, arguments={LEAK: LEAK, "deep": [{"x": LEAK}]})]
@@ -65,14 +65,14 @@ async def suggest(call: Call[Any], args: NoArguments) -> TextOutput:
 
 
 @tool(title="Tell", toolset="always", action_class=ActionClass.READ)
-async def tell(call: Call[Any], args: NoArguments) -> TextOutput:
+async def tell(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a progress notification."""
     await call.progress(0.5, f"half of {LEAK}")
     return TextOutput(text="told")
 
 
 @tool(title="Fail", toolset="always", action_class=ActionClass.READ)
-async def fail(call: Call[Any], args: FailureInput) -> TextOutput:
+async def fail(call: ToolContext[Any], args: FailureInput) -> TextOutput:
     """Leak it in each kind of error."""
     match args.how:
         case "refusal":
@@ -89,18 +89,18 @@ async def fail(call: Call[Any], args: FailureInput) -> TextOutput:
             raise LookupError(LEAK)
 
 
-async def _approval_details(call: Call[Any], args: NoArguments) -> ApprovalDetails:
+async def _approval_details(call: ToolContext[Any], args: NoArguments) -> ApprovalDetails:
     return ApprovalDetails(question=f"Is it {LEAK}?", items=(Detail("It", LEAK, note=LEAK),))
 
 
 @tool(title="Ask", toolset="always", action_class=ActionClass.MONEY, approval_details=_approval_details)
-async def ask(call: Call[Any], args: NoArguments) -> TextOutput:
+async def ask(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it in a question."""
     return TextOutput(text="asked")
 
 
 @tool(title="Noise", toolset="always", action_class=ActionClass.READ)
-async def noise(call: Call[Any], args: NoArguments) -> TextOutput:
+async def noise(call: ToolContext[Any], args: NoArguments) -> TextOutput:
     """Leak it on standard error, in every way that a library might."""
     for name in ("some_library", "httpx", "mcp.server", "uvicorn.access", "asyncio"):
         try:

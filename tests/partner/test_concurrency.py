@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -109,7 +110,7 @@ async def test_one_users_stalled_calls_do_not_block_another_user(api: Upstream, 
 async def test_waiting_for_a_slot_keeps_the_deadline_and_sends_nothing(api: Upstream) -> None:
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as client, AsyncExitStack() as held:
         await client.sessions.open("one", ["cards.write"])
-        client.cards._transport._deadline = 0.1
+        client._channel = replace(client._channel, deadline=0.1)
         for _ in range(concurrency.PER_USER):
             await held.enter_async_context(client._transport._limiter.slot("one"))
         with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut) as caught:

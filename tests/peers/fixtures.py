@@ -18,12 +18,12 @@ from machines_mcp.protocol import elicitation, handlers, resources
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.prompts import Prompt, load_prompts
 from machines_mcp.protocol.resources import Resource
-from machines_mcp.protocol.tool import Call, Input, Output, Tool, tool
+from machines_mcp.protocol.tool import Input, Output, Tool, ToolContext, tool
 from machines_mcp.server.app import App
 from machines_mcp.tools import catalog
 from machines_mcp.tools import resources as of_tools
 
-AnyCall = Call[Any]
+AnyCall = ToolContext[Any]
 
 
 class NoArguments(Input):

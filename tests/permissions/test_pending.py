@@ -27,7 +27,7 @@ async def test_own_writes_are_visible_immediately(store: Store, clock: Clock) ->
     assert await overview.snapshot() == module.PendingWork([], [], [])
     approval = await approvals.open(DEMAND, ApprovalDetails("Pay?"))
     assert (await overview.snapshot()).waiting == [approval]
-    begun = await withdrawals.begin(await withdrawals.quote("user-1", {}))
+    begun = await withdrawals.begin(await withdrawals.quote("user-1", {}), None)
     assert [(each.id, each.status) for each in (await overview.snapshot()).withdrawals] == [(begun, "requested")]
     await approvals.grant(approval.id, "terminal")
     assert (await overview.snapshot()).waiting == []

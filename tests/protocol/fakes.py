@@ -31,7 +31,7 @@ from machines_mcp.protocol.reconciliation import Reconciler
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resource, Resources
 from machines_mcp.protocol.responses import ResponseBuilder
-from machines_mcp.protocol.tool import Call, Cents, Input, Output, OutputPart, Tool, UserInput, tool
+from machines_mcp.protocol.tool import Cents, Input, Output, OutputPart, Tool, ToolContext, UserInput, tool
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import Store
 from tests.support.clock import Clock
@@ -65,7 +65,7 @@ class World:
     on_question: Callable[[], Awaitable[None]] = _nothing
 
 
-WorldCall = Call[World]
+WorldCall = ToolContext[World]
 
 
 class Pay(UserInput):
@@ -246,16 +246,13 @@ def house(
     rules = policy or default_policy("embedded", read_only=False)
     guard, world = build_guard(store, rules, clock=clock), World()
     registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
-    running, shaping = (
-        ToolRunner(guard.authorizer, explain, OutputFilter().contains_secret),
-        ResponseBuilder(registry, {"environment": "test"}),
-    )
-    settling = Reconciler(guard, {tool.name: tool for tool in tools}, running, world)
-    guard.authorizer.settle = settling.reconcile
-    dispatcher = Dispatcher(registry, guard.authorizer, running, shaping, world, digest_key=KEY, desk=_no_desk)
+    runner = ToolRunner(guard.authorizer, world, explain, OutputFilter())
+    responses = ResponseBuilder(registry, {"environment": "test"})
+    settling = Reconciler(guard, {tool.name: tool for tool in tools}, runner)
+    dispatcher = Dispatcher(registry, guard.authorizer, runner, settling, responses, digest_key=KEY, desk=_no_desk)
     identity = Identity("Test", "0", "Instructions.")
     loaded = Loaded(
-        registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user)
+        registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user), settling
     )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
     return House(world, guard, server, settling, loaded.resources)

@@ -17,7 +17,7 @@ from machines_mcp.cli.main import main
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol import handlers
 from machines_mcp.protocol import stdio as pipes
-from machines_mcp.protocol.tool import Call, Input, Output, tool
+from machines_mcp.protocol.tool import Input, Output, ToolContext, tool
 from machines_mcp.server import app, stdio
 from machines_mcp.tools import catalog
 
@@ -41,7 +41,7 @@ class Done(Output):
 
 
 @tool(title="Chatter", toolset="always", action_class=ActionClass.READ)
-async def chatter(call: Call[Any], args: Nothing) -> Done:
+async def chatter(call: ToolContext[Any], args: Nothing) -> Done:
     """Write to standard output in every way there is, and read standard input."""
     line = '{"jsonrpc":"2.0","id":1,"result":{"stray":true}}'
     print(line, flush=True)
@@ -56,14 +56,14 @@ async def chatter(call: Call[Any], args: Nothing) -> Done:
 
 
 @tool(title="Sleep", toolset="always", action_class=ActionClass.READ)
-async def sleep(call: Call[Any], args: Seconds) -> Done:
+async def sleep(call: ToolContext[Any], args: Seconds) -> Done:
     """Answer after a while."""
     await anyio.sleep(args.seconds)
     return Done(text="slept")
 
 
 @tool(title="Hold", toolset="always", action_class=ActionClass.WRITE)
-async def hold(call: Call[Any], args: Seconds) -> Done:
+async def hold(call: ToolContext[Any], args: Seconds) -> Done:
     """Let nothing end this for a while."""
     with anyio.CancelScope(shield=True):
         await anyio.sleep(args.seconds)
@@ -71,13 +71,13 @@ async def hold(call: Call[Any], args: Seconds) -> Done:
 
 
 @tool(title="Write", toolset="always", action_class=ActionClass.READ)
-async def write(call: Call[Any], args: Size) -> Done:
+async def write(call: ToolContext[Any], args: Size) -> Done:
     """Answer with much."""
     return Done(text="x" * args.characters)
 
 
 @tool(title="Boom", toolset="always", action_class=ActionClass.READ)
-async def boom(call: Call[Any], args: Nothing) -> Done:
+async def boom(call: ToolContext[Any], args: Nothing) -> Done:
     """Fail."""
     raise ValueError(CANARY)
 

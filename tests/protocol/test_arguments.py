@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from machines_mcp.protocol.arguments import take_approval_id, validate
+from machines_mcp.protocol.arguments import parse, take_approval_id, validate
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.tool import Tool
 from tests.protocol.fakes import look, note, pay
@@ -134,25 +134,26 @@ def test_no_digits_of_a_caller_come_back(value: str) -> None:
 
 def test_an_approval_id_is_taken_out_of_the_arguments_of_a_tool_that_asks() -> None:
     arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
-    assert take_approval_id(pay, arguments, asks=True) == "0" * 32
+    assert take_approval_id(arguments) == "0" * 32
     assert arguments == GOOD
 
 
 @pytest.mark.parametrize("empty", ["", None])
 def test_an_empty_approval_id_is_none(empty: str | None) -> None:
     arguments: dict[str, Any] = GOOD | {"approval_id": empty}
-    assert take_approval_id(pay, arguments, asks=True) is None
+    assert take_approval_id(arguments) is None
     assert arguments == GOOD
 
 
 def test_where_nobody_is_asked_it_is_left_to_be_refused_as_unknown() -> None:
     arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
-    assert take_approval_id(note, arguments, asks=False) is None
-    assert list(_faults(note, arguments)) == ["approval_id"]
+    with pytest.raises(ToolError) as refused:
+        parse(note, arguments, pinned_user=None, closed=(), asks=False)
+    assert [fault.field for fault in refused.value.fields] == ["approval_id"]
 
 
 @pytest.mark.parametrize("given_id", ["0" * 31, "0" * 33, "g" * 32, "0" * 32 + "\n", 5, 0, False, [], {}])
 def test_a_malformed_approval_id_is_refused(given_id: object) -> None:
     with pytest.raises(ToolError) as refused:
-        take_approval_id(pay, GOOD | {"approval_id": given_id}, asks=True)
+        take_approval_id(GOOD | {"approval_id": given_id})
     assert [fault.field for fault in refused.value.fields] == ["approval_id"]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.errors import Code, ToolError
-from machines_mcp.protocol.tool import Call, Output, OutputPart, UserInput, tool
+from machines_mcp.protocol.tool import Output, OutputPart, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
 from tests.support.clock import Clock
@@ -44,14 +44,14 @@ class Assets(Output):
 
 
 @tool(title="Cards", toolset="cards", action_class=ActionClass.READ)
-async def list_cards(call: Call[World], args: Page) -> Cards:
+async def list_cards(call: ToolContext[World], args: Page) -> Cards:
     """List cards."""
     await call.services.before()
     return Cards(cards=[CardOf(card_id=f"{call.user_id}-card{n:03}") for n in range(150)])
 
 
 @tool(title="Assets", toolset="funding", action_class=ActionClass.READ)
-async def list_deposit_assets(call: Call[World], args: Page) -> Assets:
+async def list_deposit_assets(call: ToolContext[World], args: Page) -> Assets:
     """List assets."""
     return Assets(
         assets=[

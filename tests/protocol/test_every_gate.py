@@ -10,7 +10,7 @@ import pytest
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy, Rule
-from machines_mcp.protocol.tool import Call, Tool
+from machines_mcp.protocol.tool import Tool, ToolContext
 from machines_mcp.storage.database import Store
 from machines_mcp.tools.catalog import ACTION_CLASSES, TOOLS
 from tests.journeys.stdio import applicant
@@ -66,11 +66,11 @@ def watched(tool: Tool, reached: list[str]) -> Tool:
     """The tool, but its function only notes that it was called, its stakes ask nothing of Machines, and nothing finds
     out what became of a call: by the journal all that was done here was done by nobody."""
 
-    async def run(call: Call[Any], args: Any) -> Any:
+    async def run(call: ToolContext[Any], args: Any) -> Any:
         reached.append(tool.name)
         raise Ran
 
-    async def details(call: Call[Any], args: Any) -> ApprovalDetails:
+    async def details(call: ToolContext[Any], args: Any) -> ApprovalDetails:
         return ApprovalDetails("May it?")
 
     return replace(tool, run=run, approval_details=details, approval_page=None, reconcile=None)

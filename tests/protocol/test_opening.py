@@ -11,7 +11,7 @@ from mcp.client.context import ClientRequestContext
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
-from machines_mcp.protocol.tool import Call, Output, UserInput, tool
+from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, TOOLS, Era, House, World, body, house
 from tests.support.clock import Clock
@@ -25,11 +25,11 @@ class Shown(Output):
     shown: bool
 
 
-async def _approval_details(call: Call[World], args: UserInput) -> ApprovalDetails:
+async def _approval_details(call: ToolContext[World], args: UserInput) -> ApprovalDetails:
     return ApprovalDetails(question="Show it?", only="page")
 
 
-async def _present(call: Call[World], args: UserInput, approval: Approval) -> str | None:
+async def _present(call: ToolContext[World], args: UserInput, approval: Approval) -> str | None:
     call.services.asked += 1
     return PAGE
 
@@ -41,7 +41,7 @@ async def _present(call: Call[World], args: UserInput, approval: Approval) -> st
     approval_details=_approval_details,
     approval_page=_present,
 )
-async def show(call: Call[World], args: UserInput) -> Shown:
+async def show(call: ToolContext[World], args: UserInput) -> Shown:
     """Show something on a page."""
     return Shown(shown=True)
 

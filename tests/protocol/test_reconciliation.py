@@ -18,7 +18,6 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.protocol import reconciliation
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import (
-    Call,
     Cents,
     Completed,
     NeedsPerson,
@@ -27,13 +26,14 @@ from machines_mcp.protocol.tool import (
     Reconciliation,
     RetryLater,
     Tool,
+    ToolContext,
     UserInput,
     tool,
 )
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.storage.journal import CallContext, JournalEntry
 from machines_mcp.storage.journal_entry import has_open_work
 from tests.protocol.fakes import MODERN, TOOLS, House, UpstreamError, World, body, code, house
 from tests.storage.test_journal import Card, in_call
@@ -66,11 +66,13 @@ class Shop:
     finds: list[Reconciliation | Exception] = field(default_factory=list)
     """What each look finds; the last stays."""
     during_look: Callable[[], Awaitable[None]] | None = None
+    looking: CallContext | None = None
+    """The call of the last look."""
 
-    async def send(self, key: str | None, state: Any = None) -> str:
+    async def send(self, key: str | None, state: Any = None, *, about: CallContext | None = None) -> str:
         """Journal a mutation; with a state, end it."""
         assert self.home is not None
-        entry_id = await self.home.guard.journal.begin(Card(idempotency_key=key))
+        entry_id = await self.home.guard.journal.begin(Card(idempotency_key=key), about)
         if state is not None:
             await self.home.guard.journal.end(entry_id, state)
         return entry_id
@@ -78,11 +80,14 @@ class Shop:
     def tool(self) -> Tool:
         shop = self
 
-        async def details(call: Call[World], args: Order) -> ApprovalDetails:
+        async def details(call: ToolContext[World], args: Order) -> ApprovalDetails:
             return ApprovalDetails(question="Buy it?", amount_cents=args.amount_cents)
 
-        async def settle(call: Call[World], approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+        async def settle(
+            call: ToolContext[World], approval: Approval, entries: Sequence[JournalEntry]
+        ) -> Reconciliation:
             shop.looks.append((call.user_id, call.idempotency_key, entries))
+            shop.looking = call.logged_as
             if shop.during_look is not None:
                 await shop.during_look()
             found = shop.finds.pop(0) if len(shop.finds) > 1 else shop.finds[0]
@@ -91,10 +96,10 @@ class Shop:
             return found
 
         @tool(title="Buy", toolset="cards", action_class=ActionClass.MONEY, approval_details=details, reconcile=settle)
-        async def buy(call: Call[World], args: Order) -> Bought:
+        async def buy(call: ToolContext[World], args: Order) -> Bought:
             """Buy it."""
             shop.runs += 1
-            entry_id = await shop.send(call.idempotency_key)
+            entry_id = await shop.send(call.idempotency_key, about=call.logged_as)
             if shop.during_run is not None:
                 await shop.during_run()
             assert shop.home is not None
@@ -139,8 +144,7 @@ async def interrupted(
     await home.approvals.grant(approval.id, "terminal")
     assert await home.approvals.consume(approval)
     if sent is not None:
-        with in_call(approval.id):
-            await shop.send(approval.idempotency_key, sent)
+        await shop.send(approval.idempotency_key, sent, about=in_call(approval.id))
     await home.guard.store.run(
         lambda db: db.execute("UPDATE approvals SET owner = ? WHERE id = ?", (owner, approval.id))
     )
@@ -212,7 +216,7 @@ async def test_what_only_a_page_can_grant_has_failed_for_its_page_is_gone(shop: 
     home = home_of(shop)
     shop.finds = [NotExecuted("Nothing was shown.")]
     approval = await interrupted(shop, sent=None, only="page")
-    await home.guard.authorizer.settle(approval)
+    await home.settling.reconcile(approval)
     assert (await now(home, approval)).state == "failed"
 
 
@@ -220,7 +224,7 @@ async def test_what_is_known_not_to_have_happened_is_closed_so(shop: Shop) -> No
     home = home_of(shop)
     shop.finds = [NotExecuted("The card is as it was.")]
     approval = await interrupted(shop)
-    await home.guard.authorizer.settle(approval)
+    await home.settling.reconcile(approval)
     assert await states(home, approval) == ["rejected"]
 
 
@@ -228,11 +232,11 @@ async def test_what_a_look_sends_stands_under_the_intent(shop: Shop) -> None:
     home = home_of(shop)
 
     async def send() -> None:
-        await shop.send("another-key", "done")
+        await shop.send("another-key", "done", about=shop.looking)
 
     shop.during_look, shop.finds = send, [Completed(Bought(card_id=Verbatim("card-0001")))]
     approval = await interrupted(shop)
-    await home.guard.authorizer.settle(approval)
+    await home.settling.reconcile(approval)
     assert await states(home, approval) == ["done", "done"]
 
 
@@ -291,11 +295,11 @@ async def test_a_look_that_fails_settles_nothing_and_the_next_one_may(
     home = home_of(shop)
     shop.finds = [error, Completed(Bought(card_id=Verbatim("card-0001")))]
     approval = await interrupted(shop)
-    authorization = await home.guard.authorizer.settle(approval)
+    authorization = await home.settling.reconcile(approval)
     assert authorization is not None
     assert authorization.verdict == "later"
     assert not home.approvals.running(await now(home, approval))
-    assert await home.guard.authorizer.settle(approval) is None
+    assert await home.settling.reconcile(approval) is None
     assert (await now(home, approval)).state == "done"
     assert "canary" not in caplog.text
 
@@ -347,7 +351,7 @@ async def test_two_servers_over_one_folder_look_one_at_a_time(shop: Shop, store:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(home_of(shop).settling.reconcile, approval)
                 await begun.wait()
-                await home_of(other).guard.authorizer.settle(approval)
+                await home_of(other).settling.reconcile(approval)
                 assert other.looks == []
                 assert home_of(other).approvals.running(await now(home_of(other), approval))
                 go_on.set()
@@ -370,7 +374,7 @@ async def test_who_gives_up_waiting_does_not_cut_it_short_once_more(shop: Shop) 
     shop.during_look, shop.finds = cancel, [Completed(Bought(card_id=Verbatim("card-0001")))]
     approval = await interrupted(shop)
     with anyio.fail_after(PATIENCE), scope:
-        await home.guard.authorizer.settle(approval)
+        await home.settling.reconcile(approval)
     assert begun.is_set()
     assert (await now(home, approval)).state == "done"
 
@@ -380,7 +384,7 @@ async def test_what_was_taken_before_there_was_a_journal_is_for_a_person(shop: S
     shop.finds = [NotExecuted("Nothing was sent.")]
     approval = await interrupted(shop, sent=None, owner=None)
     clock.advance(EXECUTION_SECONDS + 1)
-    authorization = await home.guard.authorizer.settle(approval)
+    authorization = await home.settling.reconcile(approval)
     assert authorization is not None
     assert authorization.verdict == "manual"
     assert shop.looks == []
@@ -409,7 +413,7 @@ async def test_a_journal_that_can_not_be_written_refuses_and_the_grant_is_good_s
     home = home_of(shop)
     shop.finds = [NotExecuted("Nothing was sent.")]
 
-    async def full(mutation: object) -> str:
+    async def full(mutation: object, about: object) -> str:
         raise StoreUnavailable
 
     async with home.client(MODERN) as client:
@@ -428,15 +432,15 @@ async def test_what_another_policy_let_through_is_looked_for_and_not_sent_again(
     await home.guard.store.run(lambda db: db.execute("UPDATE approvals SET policy = 'another'"))
 
     async def send() -> None:
-        await shop.send("another-key", "done")
+        await shop.send("another-key", "done", about=shop.looking)
 
     shop.during_look = send
-    authorization = await home.guard.authorizer.settle(await now(home, sends))
+    authorization = await home.settling.reconcile(await now(home, sends))
     assert authorization is not None
     assert authorization.verdict == "manual"
     assert await states(home, sends) == ["manual"]
     shop.during_look = None
-    assert await home.guard.authorizer.settle(await now(home, looks)) is None
+    assert await home.settling.reconcile(await now(home, looks)) is None
     assert (await now(home, looks)).state == "done"
 
 
@@ -475,8 +479,7 @@ async def test_the_start_closes_what_nobody_waits_for(shop: Shop, store: Store) 
     home = home_of(shop)
     plain = await shop.send("plain-1")
     ended = await interrupted(shop, sent=None)
-    with in_call(ended.id):
-        of_ended = await shop.send("machines-x")
+    of_ended = await shop.send("machines-x", about=in_call(ended.id))
     await home.approvals.finish(ended.id, "{}", ok=True, code="ok")
     manual = await shop.send("plain-2")
     await home.guard.journal.close(manual, "manual", note="Look.")
@@ -513,7 +516,7 @@ async def test_the_points_are_passed(shop: Shop, monkeypatch: pytest.MonkeyPatch
     passed: list[str] = []
     monkeypatch.setattr(failpoints, "hook", passed.append)
     shop.finds = [Completed(Bought(card_id=Verbatim("card-0001")))]
-    await home_of(shop).guard.authorizer.settle(approval)
+    await home_of(shop).settling.reconcile(approval)
     assert [name for name in passed if name.startswith(("reconciliation", "outcome"))] == [
         "reconciliation.begun",
         "outcome.kept",

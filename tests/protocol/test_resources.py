@@ -11,7 +11,7 @@ from pydantic import Field
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.resources import Resource, address
-from machines_mcp.protocol.tool import Call, Output, UserInput, tool
+from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
 from tests.support.clock import Clock
@@ -31,7 +31,7 @@ class ThingShown(Output):
 
 
 @tool(title="Thing", toolset="cards", action_class=ActionClass.READ)
-async def thing(call: Call[World], args: Thing) -> ThingShown:
+async def thing(call: ToolContext[World], args: Thing) -> ThingShown:
     """Show a thing."""
     await call.services.before()
     return ThingShown(owner=call.user_id, thing=args.thing_id)

@@ -19,7 +19,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol import subscriptions
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.resources import Resource
-from machines_mcp.protocol.tool import Call, Output, UserInput, tool
+from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
 from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
 from tests.protocol.process import ERAS as WIRE_ERAS
@@ -48,7 +48,7 @@ class PaidShown(Output):
 
 
 @tool(title="Paid", toolset="always", action_class=ActionClass.READ)
-async def paid(call: Call[World], args: PaidOf) -> PaidShown:
+async def paid(call: ToolContext[World], args: PaidOf) -> PaidShown:
     """Count what a user paid."""
     await call.services.before()
     return PaidShown(paid=sum(who == call.user_id for who, _, _ in call.services.paid))
@@ -59,7 +59,7 @@ class AwaitedOf(UserInput):
 
 
 @tool(title="Await", toolset="always", action_class=ActionClass.READ)
-async def awaited(call: Call[World], args: AwaitedOf) -> PaidShown:
+async def awaited(call: ToolContext[World], args: AwaitedOf) -> PaidShown:
     """Count what a user paid, after a wait."""
     return PaidShown(paid=args.wait_seconds)
 

@@ -6,16 +6,16 @@ import pytest
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails
-from machines_mcp.protocol.tool import Call, Input, Output, UserInput, tool
+from machines_mcp.protocol.tool import Input, Output, ToolContext, UserInput, tool
 
 
-async def act(call: Call[Any], args: UserInput) -> Output:
+async def act(call: ToolContext[Any], args: UserInput) -> Output:
     """First line
     and its second."""
     return Output()
 
 
-async def ask(call: Call[Any], args: UserInput) -> ApprovalDetails:
+async def ask(call: ToolContext[Any], args: UserInput) -> ApprovalDetails:
     return ApprovalDetails("Act?")
 
 
@@ -32,7 +32,7 @@ def test_a_tool_is_what_its_function_says_of_itself() -> None:
 
 
 def test_a_tool_that_acts_for_nobody_takes_no_user() -> None:
-    async def look(call: Call[Any], args: Input) -> Output:
+    async def look(call: ToolContext[Any], args: Input) -> Output:
         return Output()
 
     made = tool(title="Look", toolset="always", action_class=ActionClass.READ)(look)
@@ -57,9 +57,9 @@ def test_a_tool_that_can_ask_needs_its_stakes(action_class: ActionClass) -> None
 
 
 def test_several_classes_need_a_rule_that_tells_which_and_one_class_takes_none() -> None:
-    with pytest.raises(TypeError, match="effect_of"):
+    with pytest.raises(TypeError, match="action_class_of"):
         tool(title="Act", toolset="cards", action_class=(ActionClass.WRITE, ActionClass.MONEY), approval_details=ask)
-    with pytest.raises(TypeError, match="effect_of"):
+    with pytest.raises(TypeError, match="action_class_of"):
         tool(
             title="Act",
             toolset="cards",

@@ -9,7 +9,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.storage.database import Store
-from machines_mcp.storage.journal import CallContext, JournalEntry, call_context
+from machines_mcp.storage.journal import CallContext, JournalEntry
 from tests.storage.test_journal import CARD, Card
 
 pytestmark = pytest.mark.anyio
@@ -19,11 +19,8 @@ async def executing_request(guard: Guard, key: str, card: Card = CARD) -> tuple[
     """Return an executing approval and the id of its journal entry."""
     call_request = CallRequest("create_card", ActionClass.MONEY, card.user_id or "", key)
     approval = await guard.approvals.open_granted(call_request, ApprovalDetails(question="?"), "operator")
-    token = call_context.set(CallContext(approval.id, "create_card", card.user_id or ""))
-    try:
-        return approval, await guard.journal.begin(replace(card, idempotency_key=key))
-    finally:
-        call_context.reset(token)
+    about = CallContext(approval.id, "create_card", card.user_id or "")
+    return approval, await guard.journal.begin(replace(card, idempotency_key=key), about)
 
 
 async def entry_of(guard: Guard, approval: Approval) -> JournalEntry:

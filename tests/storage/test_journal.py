@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.journal import CallContext, Journal, JournalEntry, KeyReused, call_context
+from machines_mcp.storage.journal import CallContext, Journal, JournalEntry, KeyReused
 from machines_mcp.storage.journal_entry import has_open_work
 from tests.support.clock import Clock
 
@@ -52,13 +52,9 @@ async def other_server(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
     await other.close()
 
 
-@contextmanager
-def in_call(approval_id: str | None) -> Iterator[CallContext]:
-    """Run the block in the context of this approval."""
-    about = CallContext(approval_id, "create_card", "user-1")
-    token = call_context.set(about)
-    yield about
-    call_context.reset(token)
+def in_call(approval_id: str | None) -> CallContext:
+    """Return the context of a call for this approval."""
+    return CallContext(approval_id, "create_card", "user-1")
 
 
 async def single_entry(journal: Journal, approval_id: str = "approval-1") -> JournalEntry:
@@ -69,9 +65,9 @@ async def single_entry(journal: Journal, approval_id: str = "approval-1") -> Jou
 async def test_begun_entry_is_on_disk_with_everything_reconciliation_needs(
     journal: Journal, guard: Guard, clock: Clock, tmp_path: Path
 ) -> None:
-    with in_call("approval-1") as about:
-        entry_id = await journal.begin(CARD)
-    assert about.mutations == 1
+    call = in_call("approval-1")
+    entry_id = await journal.begin(CARD, call)
+    assert call.begun == [entry_id]
     entry = await single_entry(journal)
     assert entry == JournalEntry(
         id=entry_id,
@@ -99,8 +95,8 @@ async def test_begun_entry_is_on_disk_with_everything_reconciliation_needs(
 
 
 async def test_entry_ends_with_the_known_outcome(journal: Journal, clock: Clock) -> None:
-    with in_call("approval-1"):
-        entry_id = await journal.begin(CARD)
+    call = in_call("approval-1")
+    entry_id = await journal.begin(CARD, call)
     clock.advance(2)
     await journal.end(entry_id, "done", reference="card-0001", status=200)
     entry = await single_entry(journal)
@@ -112,8 +108,8 @@ async def test_entry_ends_with_the_known_outcome(journal: Journal, clock: Clock)
 
 async def test_body_that_may_contain_identity_data_is_not_stored(journal: Journal, tmp_path: Path) -> None:
     canary = b"identity-canary-2718281828"
-    with in_call("approval-1"):
-        await journal.begin(replace(CARD, body=canary, keep_body=False, operation="POST /kyc/applications"))
+    call = in_call("approval-1")
+    await journal.begin(replace(CARD, body=canary, keep_body=False, operation="POST /kyc/applications"), call)
     entry = await single_entry(journal)
     assert entry.body is None
     assert len(entry.body_hash) == 64
@@ -130,17 +126,17 @@ async def test_hash_is_keyed_and_distinguishes_bodies(journal: Journal, tmp_path
         replace(same[0], operation="PATCH /cards/{cardId}"),
         replace(same[0], ids={"cardId": "card-0001"}),
     ]
-    with in_call("approval-1"):
-        for mutation in (*same, *others):
-            await journal.begin(mutation)
+    call = in_call("approval-1")
+    for mutation in (*same, *others):
+        await journal.begin(mutation, call)
     hashes = [entry.body_hash for entry in await journal.for_approval("approval-1")]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 1 + len(others)
     strange = Store(tmp_path / "strange")
     try:
         other = build_guard(strange, default_policy("embedded", read_only=False), clock=clock)
-        with in_call("approval-1"):
-            await other.journal.begin(same[0])
+        call = in_call("approval-1")
+        await other.journal.begin(same[0], call)
         assert (await single_entry(other.journal)).body_hash != hashes[0]
         other.locks.close()
     finally:
@@ -149,11 +145,11 @@ async def test_hash_is_keyed_and_distinguishes_bodies(journal: Journal, tmp_path
 
 async def test_same_key_and_body_is_another_attempt(journal: Journal, clock: Clock) -> None:
     begun = clock.now
-    with in_call("approval-1"):
-        first = await journal.begin(CARD)
-        await journal.end(first, "unknown")
-        clock.advance(30)
-        assert await journal.begin(CARD) == first
+    call = in_call("approval-1")
+    first = await journal.begin(CARD, call)
+    await journal.end(first, "unknown")
+    clock.advance(30)
+    assert await journal.begin(CARD, call) == first
     entry = await single_entry(journal)
     assert (entry.attempts, entry.state, entry.ended_at) == (2, "pending", None)
     assert (entry.created_at, entry.sent_at, entry.last_sent_at) == (begun, begun, begun + 30)
@@ -163,11 +159,11 @@ async def test_same_key_and_body_is_another_attempt(journal: Journal, clock: Clo
 async def test_other_body_under_a_key_with_a_possible_effect_is_rejected(
     journal: Journal, outcome: str, store: Store
 ) -> None:
-    with in_call("approval-1"):
-        first = await journal.begin(CARD)
-        await journal.end(first, outcome)  # type: ignore[arg-type]
-        with pytest.raises(KeyReused):
-            await journal.begin(OTHER_BODY)
+    call = in_call("approval-1")
+    first = await journal.begin(CARD, call)
+    await journal.end(first, outcome)  # type: ignore[arg-type]
+    with pytest.raises(KeyReused):
+        await journal.begin(OTHER_BODY, call)
     entry = await single_entry(journal)
     assert (entry.attempts, entry.state, entry.body) == (1, outcome, (CARD.body or b"").decode())
 
@@ -178,11 +174,11 @@ async def test_other_body_may_follow_a_request_without_effect(
 ) -> None:
     # Each attempt encrypts its label again.
     begun = clock.now
-    with in_call("approval-1"):
-        entry_id = await journal.begin(CARD)
-        await journal.end(entry_id, outcome)  # type: ignore[arg-type]
-        clock.advance(60)
-        assert await journal.begin(OTHER_BODY) == entry_id
+    call = in_call("approval-1")
+    entry_id = await journal.begin(CARD, call)
+    await journal.end(entry_id, outcome)  # type: ignore[arg-type]
+    clock.advance(60)
+    assert await journal.begin(OTHER_BODY, call) == entry_id
     entry = await single_entry(journal)
     assert (entry.attempts, entry.state, entry.body) == (2, "pending", (OTHER_BODY.body or b"").decode())
     # An unsent request can't have arrived before now.
@@ -190,17 +186,18 @@ async def test_other_body_may_follow_a_request_without_effect(
 
 
 async def test_each_request_without_a_key_has_its_own_entry(journal: Journal) -> None:
-    with in_call("approval-1"):
-        for _ in range(2):
-            await journal.begin(replace(CARD, idempotency_key=None))
+    call = in_call("approval-1")
+    for _ in range(2):
+        await journal.begin(replace(CARD, idempotency_key=None), call)
     assert len(await journal.for_approval("approval-1")) == 2
 
 
 async def test_mutation_is_rejected_if_it_can_not_be_recorded(journal: Journal, store: Store) -> None:
     await store.run(lambda db: db.execute("PRAGMA query_only = ON"))
-    with in_call("approval-1") as about, pytest.raises(StoreUnavailable):
-        await journal.begin(CARD)
-    assert about.mutations == 0
+    call = in_call("approval-1")
+    with pytest.raises(StoreUnavailable):
+        await journal.begin(CARD, call)
+    assert call.begun == []
     await store.read(lambda db: db.execute("PRAGMA query_only = OFF"))
     assert await journal.for_approval("approval-1") == []
 
@@ -208,8 +205,8 @@ async def test_mutation_is_rejected_if_it_can_not_be_recorded(journal: Journal, 
 async def test_failed_recording_of_the_end_does_not_hide_the_response(
     journal: Journal, store: Store, other_server: Guard, guard: Guard
 ) -> None:
-    with in_call(None):
-        entry_id = await journal.begin(CARD)
+    call = in_call(None)
+    entry_id = await journal.begin(CARD, call)
     assert await journal.unresolved() == []
     await store.run(lambda db: db.execute("PRAGMA query_only = ON"))
     await journal.end(entry_id, "done", reference="card-0001")
@@ -242,9 +239,9 @@ async def test_unresolved_entries_are_those_no_process_is_executing(
 
 @pytest.mark.parametrize("state", ["done", "rejected", "unknown"])
 async def test_resolved_entry_stays_closed(journal: Journal, store: Store, state: str) -> None:
-    with in_call("approval-1"):
-        entry_id = await journal.begin(CARD)
-        await journal.end(entry_id, "unknown")
+    call = in_call("approval-1")
+    entry_id = await journal.begin(CARD, call)
+    await journal.end(entry_id, "unknown")
     assert await store.read(has_open_work)
     await journal.close(entry_id, "manual", note="Look there.")
     manual = await single_entry(journal)
@@ -277,9 +274,9 @@ async def test_persons_resolution_closes_an_unknown_entry(
     says: str | None,
     becomes: tuple[str | None, ...],
 ) -> None:
-    with in_call("approval-1"):
-        entry_id = await journal.begin(CARD)
-        await journal.end(entry_id, outcome, reference=reference)
+    call = in_call("approval-1")
+    entry_id = await journal.begin(CARD, call)
+    await journal.end(entry_id, outcome, reference=reference)
     await store.run(lambda db: journal.resolve_in(db, entry_id, says, "terminal"))
     entry = await single_entry(journal)
     assert (entry.state, entry.reference, entry.settled_by) == becomes
@@ -290,28 +287,28 @@ async def test_clock_changes_do_not_shorten_the_wait_for_a_sent_request(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(anyio, "current_time", lambda: now)
-    with in_call("approval-1"):
-        entry_id = await journal.begin(CARD)
-        now = 2.0
-        journal.sent(entry_id)
-        now = 5.0
-        await journal.end(entry_id, "unknown")
-        entry = await single_entry(journal)
-        clock.advance(3600)
-        # Another process counts from the moment it first sees the entry.
-        assert (journal.elapsed(entry), other_server.journal.elapsed(entry)) == (3.0, 0.0)
-        now = 9.0
-        assert (journal.elapsed(entry), other_server.journal.elapsed(entry)) == (7.0, 4.0)
-        await other_server.journal.begin(CARD)
-        now = 10.0
-        again = await single_entry(journal)
-        assert (journal.elapsed(again), other_server.journal.elapsed(again)) == (0.0, 1.0)
+    call = in_call("approval-1")
+    entry_id = await journal.begin(CARD, call)
+    now = 2.0
+    journal.sent(entry_id)
+    now = 5.0
+    await journal.end(entry_id, "unknown")
+    entry = await single_entry(journal)
+    clock.advance(3600)
+    # Another process counts from the moment it first sees the entry.
+    assert (journal.elapsed(entry), other_server.journal.elapsed(entry)) == (3.0, 0.0)
+    now = 9.0
+    assert (journal.elapsed(entry), other_server.journal.elapsed(entry)) == (7.0, 4.0)
+    await other_server.journal.begin(CARD, call)
+    now = 10.0
+    again = await single_entry(journal)
+    assert (journal.elapsed(again), other_server.journal.elapsed(again)) == (0.0, 1.0)
 
 
 async def test_entry_outside_a_call_has_no_approval(journal: Journal) -> None:
     await journal.begin(replace(CARD, user_id=None))
-    with in_call(None):
-        await journal.begin(replace(CARD, user_id=None, idempotency_key=None))
+    call = in_call(None)
+    await journal.begin(replace(CARD, user_id=None, idempotency_key=None), call)
     assert await journal.for_approval("approval-1") == []
 
 

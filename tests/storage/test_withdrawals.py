@@ -4,7 +4,6 @@ import anyio
 import pytest
 
 from machines_mcp.storage.database import Store
-from machines_mcp.storage.journal import CallContext, call_context
 from machines_mcp.storage.withdrawals import QUOTE_SECONDS, Destination, Quote, Withdrawals, open_withdrawals
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
@@ -24,11 +23,7 @@ async def shown(store: Store) -> list[tuple[str, str]]:
 
 
 async def begun_for(withdrawals: Withdrawals, quote: Quote, approval_id: str) -> str | None:
-    about = call_context.set(CallContext(approval_id, "create_withdrawal", "user-1"))
-    try:
-        return await withdrawals.begin(quote)
-    finally:
-        call_context.reset(about)
+    return await withdrawals.begin(quote, approval_id)
 
 
 async def test_quote_is_returned_unchanged_to_its_user_only(withdrawals: Withdrawals) -> None:
@@ -46,7 +41,7 @@ async def test_quote_lives_ten_minutes(withdrawals: Withdrawals, store: Store, c
     assert withdrawals.live(quote)
     clock.advance(1)
     assert not withdrawals.live(quote)
-    assert await withdrawals.begin(quote) is None
+    assert await withdrawals.begin(quote, None) is None
     assert await store.read(open_withdrawals) == []
 
 
@@ -55,7 +50,7 @@ async def test_one_of_many_withdrawals_on_a_quote_begins(withdrawals: Withdrawal
     begun: list[str] = []
 
     async def begin() -> None:
-        new_id = await withdrawals.begin(quote)
+        new_id = await withdrawals.begin(quote, None)
         if new_id is not None:
             begun.append(new_id)
 
@@ -76,7 +71,7 @@ async def test_one_of_many_withdrawals_on_a_quote_begins(withdrawals: Withdrawal
 async def test_withdrawal_stays_open_until_its_outcome_is_known(
     withdrawals: Withdrawals, store: Store, status: str, is_open: bool
 ) -> None:
-    new_id = await withdrawals.begin(await withdrawals.quote("user-1", TERMS))
+    new_id = await withdrawals.begin(await withdrawals.quote("user-1", TERMS), None)
     assert new_id is not None
     assert await shown(store) == [(new_id, "requested")]
     await withdrawals.record(new_id, status)
@@ -84,7 +79,7 @@ async def test_withdrawal_stays_open_until_its_outcome_is_known(
 
 
 async def test_later_status_does_not_erase_a_recorded_execution(withdrawals: Withdrawals, store: Store) -> None:
-    new_id = await withdrawals.begin(await withdrawals.quote("user-1", TERMS))
+    new_id = await withdrawals.begin(await withdrawals.quote("user-1", TERMS), None)
     assert new_id is not None
     await withdrawals.record(new_id, "ready", {"chain_id": 8453})
     await withdrawals.record(new_id, "sent")
@@ -96,14 +91,14 @@ async def test_released_quote_can_be_reused_and_its_first_attempt_is_closed(
     withdrawals: Withdrawals, store: Store
 ) -> None:
     quote, other = await withdrawals.quote("user-1", TERMS), await withdrawals.quote("user-1", TERMS)
-    first, held = await withdrawals.begin(quote), await withdrawals.begin(other)
+    first, held = await withdrawals.begin(quote, None), await withdrawals.begin(other, None)
     assert first is not None
     await withdrawals.release(first)
     assert await shown(store) == [(held, "requested")]
-    second = await withdrawals.begin(quote)
+    second = await withdrawals.begin(quote, None)
     assert second not in (None, first)
-    assert await withdrawals.begin(quote) is None
-    assert await withdrawals.begin(other) is None
+    assert await withdrawals.begin(quote, None) is None
+    assert await withdrawals.begin(other, None) is None
 
 
 async def test_withdrawal_is_found_by_its_approval(withdrawals: Withdrawals, clock: Clock) -> None:
@@ -139,7 +134,7 @@ async def test_destination_counts_as_used_if_money_may_have_gone_there(
     withdrawals: Withdrawals, status: str, times: int
 ) -> None:
     terms = TERMS | {"network": "base"}
-    begun = await withdrawals.begin(await withdrawals.quote("user-1", terms))
+    begun = await withdrawals.begin(await withdrawals.quote("user-1", terms), None)
     assert begun is not None
     await withdrawals.record(begun, status)
     assert await withdrawals.times_used("user-1", Destination("usdc", "base", "0xabc")) == times

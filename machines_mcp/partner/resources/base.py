@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import dataclass
 
 from machines_mcp.partner.authenticated import AuthenticatedTransport
 from machines_mcp.partner.models.base import refuse_value
@@ -12,11 +13,11 @@ _RECORD_ID = re.compile(r"[A-Za-z0-9._~-]{8,128}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
 
 
+@dataclass(frozen=True)
 class Resource:
     """A group of endpoints."""
 
-    def __init__(self, transport: AuthenticatedTransport) -> None:
-        self._transport = transport
+    _transport: AuthenticatedTransport
 
 
 def path_id(value: str, field: str) -> str:

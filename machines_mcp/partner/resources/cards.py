@@ -45,8 +45,8 @@ class Cards(Resource):
             InvalidState: The agreements are not accepted.
             PartnerError: `outcome_known` is False if a card may have been created.
         """
-        order = CreateCardBody(encrypted_name=_sealed(encrypted_name), limit=limit)
-        key = idempotency_key_or_new(idempotency_key)
+        name, key = _sealed(encrypted_name), idempotency_key_or_new(idempotency_key)
+        order = CreateCardBody(encrypted_name=name, limit=limit)
         request = Request.mutation("POST", "/cards", order.to_json(), idempotency_key=key, keep_body=True)
         return await self._transport.call(user_id, CARDS_WRITE, request, Card)
 

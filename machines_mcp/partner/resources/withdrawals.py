@@ -58,7 +58,6 @@ class Withdrawals(Resource):
             InvalidState: The agreements are not accepted.
             PartnerError: `outcome_known` is False if a signature may have been created.
         """
-        request = Request.mutation(
-            "POST", "/withdrawals", order.to_json(), idempotency_key=idempotency_key_or_new(idempotency_key)
-        )
+        key = idempotency_key_or_new(idempotency_key)
+        request = Request.mutation("POST", "/withdrawals", order.to_json(), idempotency_key=key)
         return await self._transport.call(user_id, WITHDRAWALS_WRITE, request, Withdrawal)

@@ -1,0 +1,117 @@
+"""One validated tool call. It is made once and passed down, and each part below gets its own view of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval import Approval, arguments_digest
+from machines_mcp.permissions.approval_details import CallRequest
+from machines_mcp.permissions.policy import Rule
+from machines_mcp.protocol import elicitation
+from machines_mcp.protocol.approval_errors import policy_denied
+from machines_mcp.protocol.arguments import parse, validate
+from machines_mcp.protocol.errors import Code, ToolError
+from machines_mcp.protocol.registry import Registry
+from machines_mcp.protocol.tool import Input, Tool
+
+Context = ServerRequestContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A validated call.
+
+    The parts below get views of it: authorization its `request`, the tool's functions a `ToolContext`, and the journal
+    a `CallContext`.
+    """
+
+    tool: Tool
+    arguments: Input
+    request: CallRequest
+    rule: Rule
+    """The policy's rule for the call."""
+    idempotency_key: str
+    """Unique to the call. An approved call uses its approval's key instead."""
+    client: Context | None = None
+    """The client's request, for dialogs and progress; None if a form made the call."""
+    dialog: elicitation.Dialog | None = None
+    """How the client shows a dialog; None if it shows none, or the call needs none."""
+    request_id: int | str | None = None
+    """The id of that request; None if it expects no response."""
+    approval_id: str | None = None
+    """The approval that the call continues."""
+    answer: elicitation.Answer | None = None
+    """The dialog's answer that came with the call."""
+
+
+class CallReader:
+    """Makes calls of requests. `digest_key` keys the digest by which a repeated call finds its approval."""
+
+    def __init__(self, registry: Registry, digest_key: bytes) -> None:
+        self._registry = registry
+        self._digest_key = digest_key
+
+    def read(
+        self, tool: Tool, raw: Mapping[str, Any], client: Context, params: types.CallToolRequestParams | None = None
+    ) -> ToolCall:
+        """Return the call that a client's request makes.
+
+        Raises:
+            ToolError: The arguments are invalid, the policy denies the tool, or it doesn't allow the user.
+        """
+        registry, policy = self._registry, self._registry.policy
+        try:
+            arguments, approval_id = parse(
+                tool,
+                raw,
+                pinned_user=registry.pinned_user,
+                closed=registry.closed[tool.name],
+                asks=tool.name in registry.asking,
+            )
+        except ToolError:
+            if tool.name in registry.usable_names:
+                raise
+            # The policy denies this tool, so fixing the arguments would not help.
+            raise policy_denied(policy, unread(tool)) from None
+        action_class, user_id = tool.classify(arguments), getattr(arguments, "user_id", "")
+        if user_id and not policy.allows_user(user_id):
+            raise ToolError(Code.NOT_FOUND)
+        rule, key, request_id = policy.rule(action_class, tool.name), uuid.uuid4().hex, client.request_id
+        if action_class is ActionClass.READ and rule is Rule.ALLOW:
+            # An allowed read needs no approval, so no digest. Most calls are such reads.
+            request = CallRequest(tool.name, action_class, user_id, "")
+            return ToolCall(tool, arguments, request, rule, key, client, request_id=request_id)
+        digest = arguments_digest(self._digest_key, arguments.model_dump(mode="json"))
+        request = CallRequest(tool.name, action_class, user_id, digest, elicitation.client_name(client))
+        answer, dialog = None, elicitation.dialog_of(client)
+        if params is not None and params.request_state is not None:
+            approval_id, answer = params.request_state, elicitation.read_answer(params)
+        return ToolCall(tool, arguments, request, rule, key, client, dialog, request_id, approval_id, answer)
+
+    def of_form(self, tool: Tool, approval: Approval, values: Mapping[str, Any]) -> ToolCall:
+        """Return the call that an approval waits for, with the values from its form.
+
+        Raises:
+            ToolError: `input.invalid`.
+        """
+        # A pinned server takes the user from its settings, as it did when the approval was created.
+        pinned = self._registry.pinned_user
+        user = {} if pinned is not None else {"user_id": approval.user_id}
+        arguments = validate(tool, {**values, **user}, pinned)
+        action_class = ActionClass(approval.action_class)
+        user_id = getattr(arguments, "user_id", "")
+        request = CallRequest(tool.name, action_class, user_id, approval.digest, approval.asked_by)
+        rule = self._registry.policy.rule(action_class, tool.name)
+        return ToolCall(tool, arguments, request, rule, approval.idempotency_key, approval_id=approval.id)
+
+
+def unread(tool: Tool) -> CallRequest:
+    """Return what is known of a call before its arguments are valid, for the audit log."""
+    return CallRequest(tool.name, tool.action_classes[0], "", "")
