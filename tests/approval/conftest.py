@@ -1,4 +1,4 @@
-"""Worlds that the tests of a module share; each test takes users of its own."""
+"""Share the worlds of a module between its tests. Each test creates its own users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.approval.wire import ERAS, Era
-from tests.approval.world import WAYS, Name, Way, World, world
+from tests.approval.world import CHANNELS, Channel, Name, World, world
 from tests.sandbox.running import Sandbox
 
 USABLE: tuple[Name, ...] = ("embedded", "sandbox")
@@ -17,24 +17,24 @@ MODERN: Era = ERAS[1]
 
 
 def _soon(era: Era, name: Name) -> bool:
-    """Whether `make test` runs it: each era and each world, but not each with each, which is for `make check`."""
+    """Return whether `make test` runs the case. It runs each era and each world once; `make check` runs every pair."""
     return (era == MODERN) == (name == "sandbox")
 
 
-def _case(era: Era, name: Name, *more: Way) -> object:
+def _case(era: Era, name: Name, *more: Channel) -> object:
     return pytest.param(era, name, *more, marks=[] if _soon(era, name) else [pytest.mark.check])
 
 
 everywhere = pytest.mark.parametrize(("era", "name"), [_case(era, name) for era in ERAS for name in USABLE])
-"""In both eras and both worlds where something can be granted."""
-by_every_way = pytest.mark.parametrize(
-    ("era", "name", "way"), [_case(era, name, way) for era in ERAS for name in USABLE for way in WAYS]
+"""Both eras, in both worlds that can grant approvals."""
+every_channel = pytest.mark.parametrize(
+    ("era", "name", "channel"), [_case(era, name, channel) for era in ERAS for name in USABLE for channel in CHANNELS]
 )
-"""The same, by each way of a person to decide elsewhere."""
+"""The same, for each channel outside the dialog."""
 
 
 class Worlds:
-    """The worlds of a module, each made when first needed."""
+    """The worlds of a module, each created on first use."""
 
     def __init__(self, stack: AsyncExitStack, folders: pytest.TempPathFactory, sandbox: Sandbox) -> None:
         self._stack, self._folders, self._sandbox = stack, folders, sandbox

@@ -1,4 +1,4 @@
-"""A person decides in the client's dialog, judged by the cards that were made and not by what was answered."""
+"""Approvals in the client's dialog. Each test counts the created cards, not only the responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from machines_mcp.protocol.elicitation import ANSWER_SECONDS
 from tests.approval.conftest import CARD, MODERN, USABLE, Worlds, everywhere
-from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, Era, Problem, Question, body, code, connected
+from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, Era, ErrorResponse, Question, body, code, connected
 from tests.approval.world import Name, World
 from tests.support.waiting import PATIENCE, SHORTER_THAN_A_WAIT
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def asked(world: World, era: Era) -> tuple[str, Question]:
-    """A new user, and the question whether a card may be made for them."""
+    """Create a user and return the question that a card request puts to the person."""
     user_id = await world.user()
     return user_id, await (await world.server(era)).question("create_card", CARD | {"user_id": user_id})
 
 
 @everywhere
-async def test_a_yes_makes_one_card(worlds: Worlds, era: Era, name: Name) -> None:
+async def test_accepting_creates_one_card(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     assert await world.cards(user_id) == 0
@@ -38,7 +38,7 @@ async def test_a_yes_makes_one_card(worlds: Worlds, era: Era, name: Name) -> Non
     [(DECLINE, "approval.refused"), (CANCEL, "approval.required")],
     ids=["decline", "cancel"],
 )
-async def test_a_no_makes_none_and_is_not_undone_by_a_later_yes(
+async def test_declining_or_cancelling_creates_no_card(
     worlds: Worlds, era: Era, name: Name, answer: dict[str, Any], said: str
 ) -> None:
     world = await worlds.named(name)
@@ -62,26 +62,26 @@ MALFORMED: list[Any] = [
     {"action": "accept", "content": {"approve": {"action": "accept"}}},
 ]
 NO_OBJECT: list[Any] = ["accept", True, 1, None, [], ["accept"], [ACCEPT]]
-"""In the older era such a line is no JSON-RPC at all, so the question is open until it times out."""
+"""In 2025-11-25 such a line is not JSON-RPC, so the question stays open until it times out."""
 
 
 @everywhere
-async def test_a_malformed_answer_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
+async def test_a_malformed_answer_creates_no_card(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
-    for answer in [*MALFORMED, Problem()] if era != MODERN else MALFORMED + NO_OBJECT:
+    for answer in [*MALFORMED, ErrorResponse()] if era != MODERN else MALFORMED + NO_OBJECT:
         user_id, question = await asked(world, era)
         assert code(await question.answer(answer)) not in ("ok", "approval.refused"), answer
         assert await world.cards(user_id) == 0, answer
 
 
 @everywhere
-async def test_a_client_without_a_dialog_is_not_asked_and_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
+async def test_a_client_without_a_dialog_cannot_approve_by_itself(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     server, user_id = await world.server(era, dialog=False), await world.user()
     given = CARD | {"user_id": user_id}
     required = body(await server.call("create_card", given))
     assert required["code"] == "approval.required"
-    # It says yes all the same, by every name it could think of.
+    # The client sends an acceptance anyway, under every key it could guess.
     for more in (
         {"inputResponses": {"approve": ACCEPT}},
         {"inputResponses": {"approve": ACCEPT}, "requestState": required["approval_id"]},
@@ -94,7 +94,7 @@ async def test_a_client_without_a_dialog_is_not_asked_and_makes_none(worlds: Wor
 
 
 @everywhere
-async def test_a_yes_that_comes_too_late_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
+async def test_accepting_after_expiry_creates_no_card(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     world.change("UPDATE approvals SET expires_at = expires_at - 900 WHERE user_id = ?", user_id)
@@ -103,11 +103,11 @@ async def test_a_yes_that_comes_too_late_makes_none(worlds: Worlds, era: Era, na
 
 
 @everywhere
-async def test_a_yes_to_a_call_that_was_given_up_makes_none(worlds: Worlds, era: Era, name: Name) -> None:
+async def test_accepting_after_the_call_was_cancelled_creates_no_card(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     if era == MODERN:
-        # There the question is an answer, so there is no call left to give up: nobody comes back with it.
+        # In 2026-07-28 the question is the response, so there is no open call to cancel.
         assert question.call.done()
     else:
         number = question.server.number_of(question.call)
@@ -119,7 +119,7 @@ async def test_a_yes_to_a_call_that_was_given_up_makes_none(worlds: Worlds, era:
 
 
 @everywhere
-async def test_one_yes_given_over_and_over_makes_one(worlds: Worlds, era: Era, name: Name) -> None:
+async def test_repeating_an_acceptance_creates_one_card(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     before = world.sent("POST", "/cards")
@@ -136,7 +136,7 @@ async def test_one_yes_given_over_and_over_makes_one(worlds: Worlds, era: Era, n
 
 
 @everywhere
-async def test_fifty_yeses_at_once_make_one(worlds: Worlds, era: Era, name: Name) -> None:
+async def test_fifty_concurrent_acceptances_create_one_card(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id = await world.user()
     given, server = CARD | {"user_id": user_id}, await world.server(era)
@@ -161,7 +161,7 @@ async def test_fifty_yeses_at_once_make_one(worlds: Worlds, era: Era, name: Name
     ],
     ids=str,
 )
-async def test_a_yes_is_worth_nothing_to_changed_arguments(worlds: Worlds, name: Name, changed: dict[str, Any]) -> None:
+async def test_an_acceptance_is_bound_to_its_arguments(worlds: Worlds, name: Name, changed: dict[str, Any]) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, MODERN)
     question.arguments = {k: v for k, v in (dict(question.arguments) | changed).items() if v is not None}
@@ -170,7 +170,7 @@ async def test_a_yes_is_worth_nothing_to_changed_arguments(worlds: Worlds, name:
 
 
 @pytest.mark.parametrize("name", USABLE)
-async def test_a_yes_is_worth_nothing_to_another_user_tool_or_server(worlds: Worlds, name: Name) -> None:
+async def test_an_acceptance_is_bound_to_its_user_tool_and_server(worlds: Worlds, name: Name) -> None:
     world, foreign = await worlds.named(name), await worlds.named("sandbox" if name == "embedded" else "embedded")
     (user_id, question), other = await asked(world, MODERN), await world.user()
     for tool, changed in (("create_card", other), ("update_card", user_id)):
@@ -183,7 +183,7 @@ async def test_a_yes_is_worth_nothing_to_another_user_tool_or_server(worlds: Wor
 
 
 @pytest.mark.parametrize("name", USABLE)
-async def test_a_yes_with_a_state_that_nobody_gave_makes_none(worlds: Worlds, name: Name) -> None:
+async def test_a_forged_request_state_creates_no_card(worlds: Worlds, name: Name) -> None:
     world = await worlds.named(name)
     user_id, question = await asked(world, MODERN)
     sealed = question.state
@@ -197,7 +197,7 @@ async def test_a_yes_with_a_state_that_nobody_gave_makes_none(worlds: Worlds, na
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_without_a_passphrase_set_no_dialog_is_shown_and_no_yes_counts(worlds: Worlds, era: Era) -> None:
+async def test_without_a_passphrase_no_dialog_is_shown(worlds: Worlds, era: Era) -> None:
     world = await worlds.named("unset")
     server, user_id = await world.server(era), await world.user()
     given = CARD | {"user_id": user_id}
@@ -209,7 +209,7 @@ async def test_without_a_passphrase_set_no_dialog_is_shown_and_no_yes_counts(wor
     assert await world.cards(user_id) == 0
 
 
-async def test_a_yes_sealed_before_the_passphrase_was_gone_does_not_count(worlds: Worlds) -> None:
+async def test_an_acceptance_fails_if_the_passphrase_was_removed(worlds: Worlds) -> None:
     world = await worlds.named("sandbox")
     user_id, question = await asked(world, MODERN)
     verifier = world.database.parent / "keys" / "passphrase.json"
@@ -236,9 +236,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.parametrize("name", USABLE)
-async def test_a_question_that_nobody_answers_ends_after_fifty_seconds_and_makes_none(
-    worlds: Worlds, name: Name
-) -> None:
+async def test_an_unanswered_question_times_out_after_fifty_seconds(worlds: Worlds, name: Name) -> None:
     assert ANSWER_SECONDS == 50
     world = await worlds.named(name)
     user_id = await world.user()

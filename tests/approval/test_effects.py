@@ -1,6 +1,7 @@
-"""What each class of call changes at the partner's side: nothing on a no, on no answer and on a question; all on a yes.
+"""The upstream changes of each class of call: none before acceptance, the expected ones after it.
 
-The picture is all that the simulator's control shows of the user, so that a change that nobody thought of shows too.
+Each test compares everything that the simulator's control interface shows of the user, so it also detects unexpected
+changes.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ async def _card(world: World, user_id: str) -> str:
 
 
 async def submit_kyc(world: World) -> tuple[str, Arguments]:
-    return await world.stranger(), applicant()
+    return await world.new_user(), applicant()
 
 
 async def resolve_user(world: World) -> tuple[str, Arguments]:
-    return await world.stranger(), {"wallet_address": WALLET}
+    return await world.new_user(), {"wallet_address": WALLET}
 
 
 async def accept_agreements(world: World) -> tuple[str, Arguments]:
-    return await world.stranger(approved=True), {}
+    return await world.new_user(approved=True), {}
 
 
 async def create_card(world: World) -> tuple[str, Arguments]:
@@ -73,24 +74,24 @@ CHANGES: dict[str, tuple[Prepare, str]] = {
 
 @everywhere
 @pytest.mark.parametrize("tool", CHANGES)
-async def test_only_a_yes_changes_anything(worlds: Worlds, era: Era, name: Name, tool: str) -> None:
+async def test_only_an_acceptance_changes_upstream_state(worlds: Worlds, era: Era, name: Name, tool: str) -> None:
     world, server = await worlds.named(name), await (await worlds.named(name)).server(era)
     prepare, changed = CHANGES[tool]
     user_id, given = await prepare(world)
     given |= {"user_id": user_id}
-    before = await world.picture(user_id)
+    before = await world.upstream_state(user_id)
     for no, said in ((DECLINE, "approval.refused"), (CANCEL, "approval.required")):
         question = await server.question(tool, given)
-        assert await world.picture(user_id) == before
+        assert await world.upstream_state(user_id) == before
         assert code(await question.answer(no)) == said
-        assert await world.picture(user_id) == before
+        assert await world.upstream_state(user_id) == before
     question = await server.question(tool, given)
     assert code(await question.answer(ACCEPT)) == "ok"
-    after = await world.picture(user_id)
+    after = await world.upstream_state(user_id)
     assert {key for key in after if after[key] != before[key]} >= {changed}
     mute = await world.server(era, dialog=False)
     user_id, given = await prepare(world)
     given |= {"user_id": user_id}
-    before = await world.picture(user_id)
+    before = await world.upstream_state(user_id)
     assert code(await mute.call(tool, given)) == "approval.required"
-    assert await world.picture(user_id) == before
+    assert await world.upstream_state(user_id) == before

@@ -1,4 +1,4 @@
-"""A client in raw lines: it can say what no well-made client says, to a real server process, in both eras."""
+"""A client in raw lines for a server process, in both eras. It can send messages that a correct client never sends."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _CLIENT = {"name": "matrix", "version": "1.0"}
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A JSON-RPC error in place of an answer to a question (2025-11-25)."""
+class ErrorResponse:
+    """A JSON-RPC error in place of a response to the question (2025-11-25)."""
 
     code: int = -1
     message: str = "nobody is there"
@@ -37,13 +37,13 @@ class Problem:
 
 @dataclass
 class Server:
-    """A server process and what it has sent. `dialog`: whether this client declares one."""
+    """A server process and its messages. `dialog`: whether this client declares elicitation."""
 
     process: Process
     era: Era
     dialog: bool
     asked: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
-    """The questions that came as requests of the server (2025-11-25), in their order."""
+    """The questions that the server sent as requests (2025-11-25), in order."""
     _waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _next: int = 0
 
@@ -52,7 +52,7 @@ class Server:
         await self.process.stdin.send(json.dumps({"jsonrpc": "2.0"} | dict(message)).encode() + b"\n")
 
     async def request(self, method: str, params: Mapping[str, Any]) -> asyncio.Future[dict[str, Any]]:
-        """Send a request; the future gets the whole answer."""
+        """Send a request and return a future of the whole response."""
         self._next += 1
         number, given = self._next, dict(params)
         if self.era == "2026-07-28":
@@ -66,26 +66,26 @@ class Server:
         return found
 
     def number_of(self, call: asyncio.Future[dict[str, Any]]) -> int:
-        """The id of a request that is not answered yet."""
+        """Return the id of an unanswered request."""
         return next(number for number, waiting in self._waiting.items() if waiting is call)
 
     async def begin(self, tool: str, arguments: Mapping[str, Any], **more: Any) -> asyncio.Future[dict[str, Any]]:
-        """Call a tool without waiting; `more` stands beside the arguments (`requestState`, `inputResponses`)."""
+        """Start a tool call. `more` goes next to the arguments (`requestState`, `inputResponses`)."""
         return await self.request("tools/call", {"name": tool, "arguments": dict(arguments)} | more)
 
     async def call(self, tool: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-        """Call a tool and wait for the whole answer."""
+        """Call a tool and return the whole response."""
         answer = await self.begin(tool, arguments, **more)
         with anyio.fail_after(PATIENCE):
             return await answer
 
     async def question(self, tool: str, arguments: Mapping[str, Any]) -> Question:
-        """Call a tool, which must put a question to the person."""
+        """Call a tool and return the question that it must put to the person."""
         (asked,) = await self.questions(tool, arguments, 1)
         return asked
 
     async def questions(self, tool: str, arguments: Mapping[str, Any], count: int) -> list[Question]:
-        """So many equal calls at once, each of which must put a question to the person."""
+        """Start `count` equal calls at once and return their questions."""
         calls = [await self.begin(tool, arguments) for _ in range(count)]
         with anyio.fail_after(PATIENCE):
             if self.era == "2025-11-25":
@@ -116,14 +116,14 @@ class Server:
         return asking.result()
 
     async def greet(self) -> None:
-        """What comes before all else in the older era."""
+        """Send the handshake of 2025-11-25."""
         if self.era == "2025-11-25":
             hello = {"protocolVersion": self.era, "capabilities": self._capabilities(), "clientInfo": _CLIENT}
             await (await self.request("initialize", hello))
             await self.send({"method": "notifications/initialized"})
 
     async def pump(self) -> None:
-        """Take what the server sends until it ends."""
+        """Read the server's messages until the stream ends."""
         assert self.process.stdout is not None
         rest = b""
         try:
@@ -135,7 +135,7 @@ class Server:
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(ConnectionError("the server has ended"))
-                    # Looked at once: a call that nobody awaits any more must not trouble a later test.
+                    # Retrieve the exception now, so that an abandoned call does not disturb a later test.
                     waiting.exception()
 
     def _take(self, message: dict[str, Any]) -> None:
@@ -152,7 +152,7 @@ class Server:
 
 @dataclass
 class Question:
-    """A question to the person, and the call that waits for it."""
+    """A question to the person, and the call that waits for the response."""
 
     server: Server
     tool: str
@@ -163,11 +163,11 @@ class Question:
     state: str = ""
 
     async def begin(self, answer: Any) -> asyncio.Future[dict[str, Any]]:
-        """Answer in the way of the era; the future gets what becomes of the call."""
+        """Respond in the era's form and return a future of the call's result."""
         if self.server.era == "2026-07-28":
             responses = {"approve": answer}
             return await self.server.begin(self.tool, self.arguments, requestState=self.state, inputResponses=responses)
-        if isinstance(answer, Problem):
+        if isinstance(answer, ErrorResponse):
             said: dict[str, Any] = {"error": {"code": answer.code, "message": answer.message}}
         else:
             said = {"result": answer}
@@ -175,7 +175,7 @@ class Question:
         return self.call
 
     async def answer(self, answer: Any) -> dict[str, Any]:
-        """As `begin`, and wait."""
+        """Respond and wait for the call's result."""
         call = await self.begin(answer)
         with anyio.fail_after(PATIENCE):
             return await call
@@ -185,7 +185,7 @@ class Question:
 async def connected(
     env: Mapping[str, str], era: Era, *, dialog: bool, program: Sequence[str] = ("-m", "machines_mcp")
 ) -> AsyncIterator[Server]:
-    """A server process of its own with these settings, gone with the block."""
+    """Start a server process with these settings and end it with the block."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
     command = [sys.executable, *program, "serve"]
     process = await anyio.open_process(command, env=plain | dict(env), stderr=DEVNULL)
@@ -205,7 +205,7 @@ async def connected(
 
 
 def body(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The object that a tool's answer carries; a protocol error stands for itself."""
+    """Return the object in a tool's result, or the protocol error."""
     if "error" in answer:
         return {"code": f"jsonrpc {answer['error']['code']}"}
     result = answer["result"]
@@ -216,5 +216,5 @@ def body(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def code(answer: Mapping[str, Any]) -> str:
-    """The error's code, `ok`, or `asked` where a question came back."""
+    """Return the error's code, `ok`, or `asked` for a question."""
     return str(body(answer).get("code", "ok"))

@@ -1,4 +1,4 @@
-"""A world to approve things in: servers over one state folder, and what the partner's side shows of each user."""
+"""An environment for approval tests: servers that share a state folder, and the upstream state of each user."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ PASSPHRASE = "correct horse battery"
 WALLET = "0x" + "5a" * 20
 TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}
 
-Way = Literal["terminal", "desk"]
+Channel = Literal["terminal", "desk"]
 Name = Literal["embedded", "sandbox", "unset"]
-WAYS: tuple[Way, ...] = ("terminal", "desk")
+CHANNELS: tuple[Channel, ...] = ("terminal", "desk")
 
 _numbers = itertools.count(1)
 
@@ -58,7 +58,7 @@ class World:
         return read_settings(self.env).state_dir / "state.db"
 
     async def server(self, era: Era, *, dialog: bool = True) -> Server:
-        """The server for clients of this kind; started when first needed."""
+        """Return the server for this kind of client, starting it on first use."""
         found = self.servers.get((era, dialog))
         if found is None:
             found = await self.stack.enter_async_context(connected(self.env, era, dialog=dialog))
@@ -66,16 +66,16 @@ class World:
         return found
 
     async def user(self, *, funded: bool = False) -> str:
-        """A new user whose check is passed and who has accepted the agreements."""
-        user_id = await self.stranger()
+        """Create a user who passed the identity check and accepted the agreements."""
+        user_id = await self.new_user()
         await self.resolved(user_id)
         if funded:
             deposit = await self.client.deposits.create(user_id, "rusd", "base", amount=100)
             await self._control("/deposits", depositId=deposit.id)
         return user_id
 
-    async def stranger(self, *, approved: bool = False) -> str:
-        """A new user who has done nothing yet; or whose identity check is passed."""
+    async def new_user(self, *, approved: bool = False) -> str:
+        """Create a user without any history. `approved`: the identity check is passed."""
         user_id = f"{self.name}-{os.getpid()}-{next(_numbers)}"
         await self.client.users.resolve(user_id)
         if approved:
@@ -83,19 +83,19 @@ class World:
         return user_id
 
     async def resolved(self, user_id: str) -> None:
-        """The same user in this world: as far as cards need."""
+        """Create the same user in this world, up to the steps that a card needs."""
         await self.client.users.resolve(user_id)
         await self._control("/kyc", userId=user_id, decision="approved")
         await self.client.agreements.accept(user_id)
 
     async def waiting(self, user_id: str) -> list[str]:
-        """The ids of what waits for the user, read where no client can."""
+        """Return the ids of the user's waiting approvals, read from the database."""
         with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as db:
             rows = db.execute("SELECT id FROM approvals WHERE user_id = ? AND state = 'waiting'", (user_id,))
             return [str(row[0]) for row in rows]
 
-    async def picture(self, user_id: str) -> dict[str, Any]:
-        """All that the partner's side shows of the user: what a call did, whatever it answered."""
+    async def upstream_state(self, user_id: str) -> dict[str, Any]:
+        """Return everything that upstream shows of the user."""
         cursor: dict[str, str] = {}
         while True:
             answer = await self.http.get(self.control_url, params={"limit": "200"} | cursor)
@@ -107,19 +107,19 @@ class World:
             cursor = {"cursor": data["nextCursor"]}
 
     async def cards(self, user_id: str) -> int:
-        """How many cards were made for the user."""
-        return len((await self.picture(user_id))["cards"])
+        """Return the number of the user's cards."""
+        return len((await self.upstream_state(user_id))["cards"])
 
     def sent(self, method: str, path: str) -> int:
-        """How many such requests the servers have sent: the partner's side makes one card of all with one key."""
+        """Count such requests in the trace. The card count hides repeats, because upstream deduplicates by key."""
         trace = Path(self.env["MACHINES_TRACE"])
         lines = trace.read_text(encoding="ascii").splitlines() if trace.exists() else []
         return sum((found["method"], found["path"]) == (method, path) for found in map(json.loads, lines))
 
-    async def decide(self, way: Way, asked: Mapping[str, Any], decision: str, typed: str = PASSPHRASE) -> bool:
-        """Have a person decide what `approval.required` asked for; whether it was taken."""
+    async def decide(self, channel: Channel, asked: Mapping[str, Any], decision: str, typed: str = PASSPHRASE) -> bool:
+        """Decide an approval as a person would. Return whether the decision was accepted."""
         approval_id = str(asked["approval_id"])
-        if way == "terminal":
+        if channel == "terminal":
             status, said = await self.terminal("approve" if decision == "approve" else "deny", approval_id, typed)
             assert status in (0, 1), said
             return status == 0
@@ -132,7 +132,7 @@ class World:
         return answer.status_code == 303
 
     async def terminal(self, *arguments: str) -> tuple[int, str]:
-        """A command in a process of its own, the last argument on its stdin: its exit code and what it said."""
+        """Run a command with its last argument on stdin. Return its exit code and its output."""
         *line, typed = arguments
         plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
         command = [sys.executable, "-m", "machines_mcp", *line]
@@ -143,7 +143,7 @@ class World:
         return done.returncode, (done.stdout + done.stderr).decode()
 
     async def desk(self) -> str:
-        """The address of the desk, by the operator's command."""
+        """Return the desk's address from the operator's command."""
         line = [sys.executable, "-m", "machines_mcp", "desk"]
         plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
         process = await anyio.open_process(line, env=plain | dict(self.env), stderr=DEVNULL)
@@ -156,12 +156,12 @@ class World:
         return "http://" + said.partition("http://")[2].split()[0]
 
     def change(self, statement: str, *values: object) -> None:
-        """Change the database under the servers: for what only time would do."""
+        """Change the database under the servers, to simulate the passing of time."""
         with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as db, db:
             db.execute(statement, values)
 
     def forget_refusals(self) -> None:
-        """As after half an hour: no tool is paused by what other tests refused, no wrong try counts."""
+        """Clear cooldowns and wrong passphrase attempts that other tests caused."""
         self.change("UPDATE approvals SET decided_at = decided_at - 3600 WHERE state = 'refused'")
         self.change("DELETE FROM passphrase_tries")
 
@@ -178,7 +178,7 @@ async def _end(process: Process) -> None:
 
 @asynccontextmanager
 async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[World]:
-    """A world of its own: `embedded` with its own simulator, the others on `sandbox`, `unset` without a passphrase."""
+    """Open a world: `embedded` with its own simulator, the others on `sandbox`, `unset` without a passphrase."""
     env = {"MACHINES_STATE_DIR": str(folder / "state"), "MACHINES_ENV": "embedded"}
     env["MACHINES_TRACE"] = str(folder / "trace")
     async with AsyncExitStack() as stack:
@@ -197,7 +197,7 @@ async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[Wor
         if name == "sandbox":
             await set_passphrase(env, PASSPHRASE)
         async with open_guard(read_settings(env)) as guard:
-            await guard.channels.waiting()  # makes the database
+            await guard.channels.waiting()  # creates the database
         http, browser = [
             await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=PATIENCE)) for _ in range(2)
         ]

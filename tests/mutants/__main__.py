@@ -1,4 +1,4 @@
-"""`python -m tests.mutants [NAME ...]`: apply each planted leak to a copy; the leak suite must find it."""
+"""`python -m tests.mutants [NAME ...]`: apply each planted leak to a copy and check that the leak suite finds it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AT_ONCE = 3
 
 
 async def run_all(chosen: list[Mutant], seed: int) -> list[Verdict]:
-    """Three at a time, on one simulator, all of the package as it is now."""
+    """Run three mutants at a time against one simulator, on a snapshot of the package."""
     waiting = iter(chosen)
     verdicts: list[Verdict] = []
     with (
@@ -40,7 +40,7 @@ async def run_all(chosen: list[Mutant], seed: int) -> list[Verdict]:
 
 
 def main() -> int:
-    """Run them; 1 where one was missed."""
+    """Run the chosen mutants. Return 1 if the suite missed one."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="which; without any, all")
     parser.add_argument("--seed", type=int, default=11)

@@ -1,8 +1,7 @@
-"""A copy of the package that a server and all its children run, whatever the environment says.
+"""Copy the package for a server and all its children, independent of the environment.
 
-The vault is started with `-I`: it takes modules from its interpreter's own folders alone. So a copy comes with an
-interpreter: a virtual environment of four small files, whose site folder names the copy first and then what the
-interpreter at hand has.
+The vault starts with `-I`, so it imports only from its interpreter's own folders. Each copy therefore has its own
+virtual environment of four small files. Its site folder lists the copy first, then the current interpreter's paths.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def copy_package(folder: Path, source: Path = ROOT) -> Path:
-    """The package and its prompts, with the bytecode they have, below `folder`."""
+    """Copy the package and its prompts, including bytecode, below `folder`."""
     tree = folder / "tree"
     for name in ("machines_mcp", "prompts"):
-        # Times are kept, so the bytecode still fits and only what a patch touches is compiled.
+        # Copying keeps the modification times, so only patched modules are compiled again.
         shutil.copytree(source / name, tree / name, ignore=shutil.ignore_patterns("*.db", "node_modules"))
     return tree
 
 
 def interpreter(folder: Path, tree: Path) -> str:
-    """A Python that finds `tree` before all else, in isolated mode too."""
+    """Create a Python that imports from `tree` first, also in isolated mode."""
     place = folder / "venv"
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     site = place / "lib" / version / "site-packages"

@@ -1,4 +1,4 @@
-"""Planted leaks: patches of the package, each opening one channel to one kind of secret, and what finds them."""
+"""Planted leaks: each patch opens one channel to one kind of secret, and the leak suite must find it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from tests.support.waiting import PATIENCE
 
 FOLDER = Path(__file__).parent
 _SHARES = {"faults": 0.3, "echo": 0.25}
-# What leads to a leak is drawn by lot, and how far a run comes by then depends on the machine.
+# The steps are random, and a run's progress depends on the machine's speed.
 _SEEDS = 3
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A patch, and by its first lines: the channel that must show a secret, which it is, and the steps that lead there.
+    """A patch. Its first lines name the leaking channel, the secret, and the steps that reach the leak.
 
-    The steps are kinds of `tests.leaks.caller`, and `tools` those that are called: what reaches a mutant is what every
-    leak test runs.
+    `steps` are kinds of `tests.leaks.caller`. `tools` are the tools to call. Every leak test runs the same steps.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Mutant:
 
     @classmethod
     def read(cls, path: Path) -> Mutant:
-        """The mutant in a file."""
+        """Read a mutant from a file."""
         head = path.read_text(encoding="utf-8").partition("\n\n")[0]
         fields = dict(line.split(": ", 1) for line in head.splitlines())
         era, *marks = fields["Mode"].split()
@@ -60,7 +59,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the leak suite said of a mutant."""
+    """The leak suite's result for a mutant."""
 
     mutant: Mutant
     report: Report
@@ -68,26 +67,26 @@ class Verdict:
 
     @property
     def found(self) -> list[str]:
-        """The secrets that were found in the channel that was opened; a database's is its log's, too."""
+        """The secrets found in the opened channel. A database's channel includes its write-ahead log."""
         return sorted(
             {hit.canary.name for _, channel, hit in self.report.hits if channel.startswith(self.mutant.channel)}
         )
 
 
 def mutants() -> list[Mutant]:
-    """All of them, by name."""
+    """Return all mutants by name."""
     return [Mutant.read(path) for path in sorted(FOLDER.glob("*.patch"))]
 
 
 def apply(patch: Path, tree: Path, *, check: bool = False) -> str:
-    """Apply a patch to a tree, or only look whether it would; what git has against it, nothing where it went well."""
+    """Apply a patch to a tree, or only check it. Return git's error, or "" on success."""
     command = ["git", "apply", "--unidiff-zero", "-p1", *(["--check"] if check else []), str(patch)]
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=PATIENCE, check=False)
     return done.stderr.strip() if done.returncode else ""
 
 
 async def run(mutant: Mutant, source: Path, simulator: Simulator, scanners: Executor, seed: int) -> Verdict:
-    """Run the leak suite's steps against a mutated copy of the tree `source`; with other seeds where none was found."""
+    """Run the leak suite's steps against a mutated copy of `source`. If they find no secret, try other seeds."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"machines-mutant-{mutant.name}-") as place:
         tree = copy_package(Path(place), source)
@@ -123,7 +122,7 @@ async def _report(mutant: Mutant, python: str, simulator: Simulator, scanners: E
 
 
 def line(verdict: Verdict) -> str:
-    """What a person reads of one."""
+    """Return the report line of one verdict."""
     mutant = verdict.mutant
     mark = "found " if verdict.found else "MISSED"
     told = ", ".join(verdict.found) or "\n".join([mutant.secret, *verdict.report.unexpected])
@@ -131,7 +130,7 @@ def line(verdict: Verdict) -> str:
 
 
 def summary(verdicts: list[Verdict]) -> str:
-    """How many of how many."""
+    """Return how many of the planted leaks were found."""
     missed = [verdict.mutant.name for verdict in verdicts if not verdict.found]
     return (
         f"{len(verdicts) - len(missed)} of {len(verdicts)} planted leaks found, missed: {', '.join(missed) or 'none'}"

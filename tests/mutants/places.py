@@ -1,4 +1,4 @@
-"""Where the parts of a patch land: git puts one that is a few lines wide wherever its lines are found again."""
+"""Find where the hunks of a patch land. git applies a short hunk wherever its lines match."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SCOPE = re.compile(r"\s*(?:async def|def|class) (\w+)")
 
 @dataclass
 class Part:
-    """A hunk: the function or class that its header names, and how the file reads there with it.
+    """A hunk: the function or class in its header, and the lines after it is applied.
 
-    `at` is the line of `lines` that it changes first.
+    `at` is the index in `lines` of the first change.
     """
 
     file: str
@@ -25,7 +25,7 @@ class Part:
 
 
 def parts(patch: Path) -> Iterator[Part]:
-    """The hunks of a patch."""
+    """Yield the hunks of a patch."""
     file, part = "", None
     for line in patch.read_text(encoding="utf-8").splitlines():
         if line.startswith(("--- ", "+++ ", "diff ")):
@@ -47,7 +47,7 @@ def parts(patch: Path) -> Iterator[Part]:
 
 
 def landed(part: Part, tree: Path) -> set[str]:
-    """The innermost function or class before each place that reads so, in a patched tree; "" before the first."""
+    """Return the last function or class before each match in a patched tree, or "" before the first."""
     text = (tree / part.file).read_text(encoding="utf-8").splitlines()
     size = len(part.lines)
     places = (start for start in range(len(text) - size + 1) if text[start : start + size] == part.lines)

@@ -14,27 +14,27 @@ from tests.mutants.mutants import FOLDER, Mutant, apply, mutants
 from tests.mutants.places import landed, parts
 from tests.support.waiting import PATIENCE
 
-# A patch is tried by `git apply`, which takes milliseconds.
+# `git apply` takes milliseconds.
 pytestmark = pytest.mark.process
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.patch"))
 
 
-def test_there_are_at_least_forty_planted_leaks_for_a_dozen_channels() -> None:
+def test_at_least_forty_planted_leaks_cover_eight_channels() -> None:
     found = mutants()
     assert len(found) >= 40
     assert len({mutant.channel for mutant in found}) >= 8
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_patch_applies_and_names_steps_that_there_are(name: str) -> None:
+def test_each_patch_applies_and_names_known_steps(name: str) -> None:
     mutant = Mutant.read(FOLDER / f"{name}.patch")
     assert apply(mutant.patch, ROOT, check=True) == ""
     assert set(mutant.steps) <= set(KINDS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_patch_lands_in_the_functions_it_names(tmp_path: Path, name: str) -> None:
+def test_each_patch_lands_in_the_functions_it_names(tmp_path: Path, name: str) -> None:
     patch = FOLDER / f"{name}.patch"
     for file in {part.file for part in parts(patch)}:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def test_a_patch_lands_in_the_functions_it_names(tmp_path: Path, name: str) -> N
     assert [(part.file, part.name) for part in parts(patch) if landed(part, tmp_path) != {part.name}] == []
 
 
-def test_a_patch_that_lands_elsewhere_is_seen(tmp_path: Path) -> None:
+def test_a_patch_that_lands_elsewhere_is_detected(tmp_path: Path) -> None:
     patch, code = tmp_path / "a.patch", tmp_path / "a.py"
     patch.write_text("--- a/a.py\n+++ b/a.py\n@@ -2,1 +2,2 @@ asked\n     done()\n+    leak()\n", encoding="utf-8")
     code.write_text("def asked():\n    other()\n\n\ndef refused():\n    done()\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Card numbers in a text, found without the guard's own rules: for scans of what was written."""
+"""Find card numbers in a text without using the output filter's rules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _ISSUER = re.compile(r"4|5[0-9]|2[2-7]|3[0-9]|6|81|82")
 
 
 def cards_in(text: str) -> list[str]:
-    """The numbers of 13 to 19 digits of an issuer's range that pass the Luhn check."""
+    """Return the numbers of 13 to 19 digits within an issuer's range that pass the Luhn check."""
     runs = (re.sub(r"\D", "", found[0]) for found in _RUN.finditer(text))
     return [n for n in runs if len(set(n)) > 2 and _ISSUER.match(n) and check_digit(n[:-1]) == n[-1]]

@@ -1,4 +1,4 @@
-"""Clocks that move only when a test moves them."""
+"""Clocks that advance only when a test advances them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Clock:
-    """Seconds since the epoch; call it to read it."""
+    """A clock in seconds since the epoch. Call it to read the time."""
 
     now: float = 1_800_000_000.0
 
@@ -30,7 +30,7 @@ class _ShiftedTime:
 
 
 def advance_loop_clock(seconds: float) -> None:
-    """Move the running event loop's clock ahead. Every deadline that this passes expires in the loop's next round."""
+    """Advance the running event loop's clock. Deadlines that this passes expire in the loop's next iteration."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop.time, _ShiftedTime):
         loop.time = _ShiftedTime(loop.time)  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The ways to write a secret down that a line is searched for, written without a look at how the guard does it."""
+"""Encodings of a secret to search for, implemented independently of the output filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator in this process: the server under test reaches it through an ASGI transport, without a socket."""
+"""The simulator in this process. The server under test reaches it through an ASGI transport, without a socket."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from machines_mcp.sandbox.fault_responses import TRANSPORT
 from machines_mcp.sandbox.state import State
 from machines_mcp.server.sandbox_process import Endpoint
 
-# The discard port: a request that does not go through the transport fails.
+# The discard port: a request that bypasses the transport fails.
 ORIGIN = "http://127.0.0.1:9"
 
 
 class InProcessTransport(httpx.AsyncBaseTransport):
-    """Answers requests with an ASGI application.
+    """Sends requests to an ASGI application.
 
-    Unlike `httpx.ASGITransport` it lets the application close the connection within a response, applies the read
-    timeout, and lets a request that has begun finish although its client went away, as a server does.
+    Unlike `httpx.ASGITransport` it lets the application close the connection within a response and applies the read
+    timeout. A request continues after its client disconnects, as on a real server.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -68,7 +68,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         await self._app(scope, exchange.receive, exchange.send)
 
     async def aclose(self) -> None:
-        """Do nothing: the clients that share the transport close before it."""
+        """Do nothing, because clients that share the transport close earlier."""
 
     async def stop(self) -> None:
         """Cancel the requests that are still running."""
@@ -79,7 +79,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
 
 
 class _Exchange(httpx.AsyncByteStream):
-    """One request and its response. For the application it is also the connection, which it may close."""
+    """One request and its response. The application also uses it as the connection, which it may close."""
 
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
@@ -113,7 +113,7 @@ class _Exchange(httpx.AsyncByteStream):
 
 
 class InProcessSandbox:
-    """A simulator that one server or several reach through `http_transport`."""
+    """A simulator that one or more servers reach through `http_transport`."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -126,10 +126,10 @@ class InProcessSandbox:
         return Endpoint(self.base_url, self.partner_key, self.control_url)
 
     async def close(self) -> None:
-        """Do nothing: it ends with its block, not with one of its servers."""
+        """Do nothing. The simulator ends with its block, not with a server."""
 
     async def stop(self) -> None:
-        """End what it is still doing for requests."""
+        """Cancel the simulator's running requests."""
         await self._transport.stop()
 
     def client(self, **options: Any) -> PartnerClient:
@@ -137,11 +137,11 @@ class InProcessSandbox:
         return PartnerClient(self.base_url, self.partner_key, http_transport=self.http_transport, **options)
 
     def http(self) -> httpx.AsyncClient:
-        """Return an HTTP client for the control and the pages."""
+        """Return an HTTP client for the control interface and the pages."""
         return httpx.AsyncClient(transport=self.http_transport)
 
     async def control(self, path: str, /, **body: Any) -> dict[str, Any]:
-        """Cause an event that no caller of the API can cause."""
+        """Trigger an event that API callers cannot trigger."""
         async with self.http() as http:
             answer = await http.post(self.control_url + path, json=body)
         assert answer.is_success, answer.text
@@ -150,7 +150,7 @@ class InProcessSandbox:
 
 @asynccontextmanager
 async def in_process_sandbox(database: Path | None = None) -> AsyncIterator[InProcessSandbox]:
-    """Yield a simulator; with `database`, it keeps its state for the next one."""
+    """Yield a simulator. `database` persists its state for the next one."""
     state = State.open(database)
     with closing(state.db):
         made = InProcessSandbox(state)
@@ -162,7 +162,7 @@ async def in_process_sandbox(database: Path | None = None) -> AsyncIterator[InPr
 
 @contextmanager
 def used_by_all(sandbox: InProcessSandbox) -> Iterator[None]:
-    """Make every `embedded` server that opens within the block use `sandbox`, for code that opens one by itself."""
+    """Make every `embedded` server that opens within the block use `sandbox`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("machines_mcp.server.sandbox_process.SandboxProcess", lambda folder: sandbox)
         yield

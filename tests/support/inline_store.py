@@ -1,6 +1,6 @@
-"""The real store without its thread, over a database in memory, and coroutines run without an event loop.
+"""The store without its thread, over an in-memory database. Coroutines run without an event loop.
 
-For tests that run thousands of transactions one after another.
+It serves tests that run thousands of sequential transactions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class InlineStore(Store):
-    """Runs each transaction at once. Its folder holds keys and locks; the rows are in memory."""
+    """Runs each transaction immediately. Its folder holds keys and locks; the rows are in memory."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self.writes += 1

@@ -1,4 +1,4 @@
-"""A keyring in memory, as good or as bad as a test wants it."""
+"""An in-memory keyring with configurable failures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.waiting import PATIENCE
 
 
 class FakeKeyring:
-    """Keeps what it is given; `mood` makes it refuse, keep nothing or never answer.
+    """Stores passwords. `mood` makes it refuse, discard passwords or never respond.
 
-    Not one of keyring's own classes: it would find those by itself and take one for the system's.
+    It does not subclass a keyring backend, because keyring would then discover it and use it as the system's.
     """
 
     priority = 5.0
@@ -50,12 +50,12 @@ class FakeKeyring:
 
 
 def use(patch: pytest.MonkeyPatch, backend: object) -> None:
-    """Make it the system's keyring."""
+    """Install this as the system's keyring."""
     patch.setattr(keyring, "get_keyring", lambda: backend)
 
 
 def at_home(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[FakeKeyring]:
-    """A person's folders there and a keyring of theirs, for a fixture."""
+    """Redirect the person's folders and keyring, for a fixture."""
     patch.setenv("HOME", str(folder))
     patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     backend = FakeKeyring()

@@ -1,4 +1,4 @@
-"""Serve connections on loopback and close every one of them at the end."""
+"""Serve connections on loopback and close all of them at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anyio.streams.tls import TLSStream
 
 
 def accepted_socket(client: socket.socket) -> socket.socket:
-    """Return a duplicate of the socket at the other end of a connection, which a server in this process accepted."""
+    """Return a duplicate of the peer's socket, which a server in this process accepted."""
     for descriptor in map(int, os.listdir("/dev/fd")):
         try:
             found = socket.socket(fileno=os.dup(descriptor))
@@ -37,10 +37,10 @@ _CLOSED = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, a
 async def serve_connections(
     handler: Handler, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
-    """Serve each connection with `handler` and yield the port. A handler may end by the errors of a closed stream.
+    """Serve each connection with `handler` and yield the port. A handler may raise the errors of a closed stream.
 
-    `Listener.serve` of anyio loses a connection that it accepts at the moment it is cancelled: nobody closes its
-    socket, which is a ResourceWarning. Here the listener closes first, then every handler that has begun.
+    `Listener.serve` of anyio leaks a connection that it accepts while being cancelled, which is a ResourceWarning.
+    Here the listener closes first, then every running handler.
     """
     (listener,) = (await anyio.create_tcp_listener(local_host=host, local_port=port)).listeners
     assert isinstance(listener, SocketListener)

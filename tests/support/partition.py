@@ -1,8 +1,8 @@
-"""Which tests `make test`, `make check` and `make long` run. CI runs the first two.
+"""Select the tests of `make test`, `make check` and `make long`. CI runs the first two.
 
-A test of `make test` starts no process: a test that does, or that takes long, has the marker `check`. Whole files get
-it here, single tests by decorator. `process` exempts a test; a test with neither fails if it starts a process. Tests
-marked `long` run in `make long` only.
+Tests of `make test` start no process. Tests that start one, or are slow, have the marker `check`. This module marks
+whole files; decorators mark single tests. `process` exempts a test from the rule. A test with neither marker fails if
+it starts a process. Tests marked `long` run in `make long` only.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ CHECK_FILES = (
 )
 CHECK_FIXTURES = frozenset({"served", "there"})
 """Fixtures that start a server process."""
-# Minutes each. They run first, so that `make check` does not end with one worker waiting for the other.
+# Minutes each. They run first, so that `make check` does not end with one idle worker.
 LONGEST = (
     "tests/packaging/test_versions.py",
     "tests/mutants/",
@@ -82,7 +82,7 @@ _started: list[str] = []
 
 
 def divide(items: list[pytest.Item]) -> None:
-    """Mark what is left to `make check`, and order the longest of it first."""
+    """Mark the tests of `make check`, and order the longest first."""
     for item in items:
         fixtures = CHECK_FIXTURES.intersection(getattr(item, "fixturenames", ()))
         exempt = item.get_closest_marker("process") is not None and not item.nodeid.endswith(f"[{OLDER_ERA}]")
@@ -93,7 +93,7 @@ def divide(items: list[pytest.Item]) -> None:
 
 
 def watch_processes() -> None:
-    """Take down every process that this one starts from now on."""
+    """Record every process that this one starts from now on."""
 
     def note(event: str, arguments: tuple[object, ...]) -> None:
         if event in _STARTS:
@@ -103,11 +103,11 @@ def watch_processes() -> None:
 
 
 def begin_watch() -> None:
-    """Forget what was started before the next test."""
+    """Clear the record before the next test."""
     _started.clear()
 
 
 def fail_if_it_started_one(item: pytest.Item) -> None:
-    """Fail a test of `make test` that started a process, in its fixtures or itself."""
+    """Fail a test of `make test` if it or its fixtures started a process."""
     if _started and item.get_closest_marker("check") is None and item.get_closest_marker("process") is None:
         pytest.fail(f"started {_started[0]}; mark it `check` (see tests/support/partition.py)", pytrace=False)

@@ -1,4 +1,4 @@
-"""The form of a tool's result, wherever one is read: the object as text, a sentence on it, links."""
+"""The form of a tool's result: the object as text, a summary, links."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 import mcp_types as types
 
-# A sentence that names no id: those have dashes and underlines, or more letters and digits than a word.
+# A summary names no ids: those have dashes and underscores, or more letters and digits than a word.
 _SENTENCE = re.compile(r"(?!.*[\w-]{20})[A-Z0-9$][A-Za-z0-9 $.,;:'()]{3,120}\.")
 
 
 def object_text(answer: types.CallToolResult) -> str:
-    """The text that holds the object of a result. An error has nothing beside it, and no client reads less."""
+    """Return the text that holds the result's object. An error has no other content."""
     first, *rest = answer.content
     assert isinstance(first, types.TextContent)
     if answer.is_error:

@@ -1,4 +1,4 @@
-"""Fixtures for tests of permissions, storage and redaction: a clock, a store and a guard of their own."""
+"""Fixtures for tests of permissions, storage and redaction: a clock, a store and a guard."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 @pytest.fixture
 def guard(store: Store, clock: Clock) -> Guard:
-    """All parts of the guard, in `embedded` without a policy file."""
+    """Build all parts of the guard, in `embedded` without a policy file."""
     return build_guard(store, default_policy("embedded", read_only=False), clock=clock)

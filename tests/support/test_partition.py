@@ -1,4 +1,4 @@
-"""The lists of tests for `make check` name files that exist."""
+"""The lists of tests for `make check` name existing files."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("path", [*CHECK_FILES, *LONGEST])
-def test_listed_path_exists(path: str) -> None:
+def test_listed_paths_exist(path: str) -> None:
     assert (ROOT / path).exists()

@@ -1,4 +1,4 @@
-"""Wait for events, with one bound for all tests. No test asserts how long something took."""
+"""Wait for events, with one bound for all tests. Tests do not assert durations."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import anyio
 
 T = TypeVar("T")
 
-# Seconds. It bounds what hangs: it is generous because 8 other processes may be busy on the same 2 cores.
+# Seconds. The bound is generous because 8 other processes may be busy on the same 2 cores.
 PATIENCE = 60.0
-# Seconds. As generous as a bound can be on what must not last as long as a tool call may wait, which is 50.
+# Seconds. The largest bound below 50 seconds, the limit of a tool call's wait.
 SHORTER_THAN_A_WAIT = 40.0
 _POLL_SECONDS = 0.02
 
