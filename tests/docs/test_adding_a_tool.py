@@ -103,7 +103,9 @@ def test_each_block_fits_the_code_and_the_linter(copy: Path) -> None:
 def test_the_tool_on_the_page_fits_the_interfaces_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("unlock_card")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # pydantic looks its annotations up there
-    exec(compile(blocks("python")[0], "unlock_card.py", "exec"), vars(module))  # noqa: S102
+    code, tests = blocks("python")
+    exec(compile(code, "unlock_card.py", "exec"), vars(module))  # noqa: S102
+    exec(compile(tests, "test_unlock_card.py", "exec"), {"__name__": "test_unlock_card"})  # noqa: S102
     tool: Tool = module.unlock_card
     assert (
         tool.classify(tool.input_model.model_validate({"user_id": "user-1", "card_id": "card-0001"}))
