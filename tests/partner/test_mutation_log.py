@@ -250,3 +250,15 @@ async def test_internal_error_is_recorded_as_unknown(api: Upstream, log: Recordi
 async def test_client_works_without_a_log(api: Upstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", good(CARD))
     assert (await client.cards.create(USER)).card_id == "card-0001"
+
+
+async def test_views_of_a_client_log_apart_and_share_its_sessions(
+    api: Upstream, kept: PartnerClient, log: RecordingLog
+) -> None:
+    api.on("POST", "/cards", good(CARD))
+    logs = [RecordingLog(api), RecordingLog(api)]
+    for number, own in enumerate(logs):
+        await kept.logging_to(own).cards.create(USER, idempotency_key=f"request-000{number}")
+    assert [[begun.idempotency_key for begun in own.begun] for own in logs] == [["request-0000"], ["request-0001"]]
+    assert log.begun == []
+    assert len([seen for seen in api.seen if seen.path == "/sessions"]) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import anyio
 import pytest
@@ -149,3 +150,38 @@ async def test_operator_approved_call_runs_immediately_and_is_recorded(store: St
     current = await approvals.get(authorization.approval.id)
     assert current is not None
     assert (current.state, current.decided_by) == ("executing", "operator")
+
+
+async def test_released_execution_is_interrupted_and_calls_nothing(
+    authorizer: Authorizer, approvals: ApprovalStore
+) -> None:
+    approval = await _pending_approval(authorizer)
+    await approvals.grant(approval.id, "terminal")
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "run"
+    await authorizer.release(approval)
+    found = await authorizer.resume(DEMAND, approval.id)
+    assert (found.verdict, found.approval and found.approval.state) == ("interrupted", "executing")
+    # After a reconciliation without an outcome, whoever took it over is at work on it.
+    assert (await authorizer.reevaluate(approval)).verdict == "running"
+
+
+@pytest.mark.parametrize("only", ["page", "form"])
+async def test_execution_on_its_own_page_has_a_verdict_of_its_own(
+    authorizer: Authorizer, approvals: ApprovalStore, only: Literal["page", "form"]
+) -> None:
+    authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?", only=only))
+    approval = authorization.approval
+    assert approval is not None
+    assert await approvals.grant_and_consume(approval, only)
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "running_on_page"
+    await authorizer.release(approval)
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "interrupted"
+
+
+async def test_unasked_decision_of_a_dialog_that_may_not_decide_changes_nothing(store: Store, clock: Clock) -> None:
+    rules = replace(default_policy("embedded", read_only=False), dialog=frozenset())
+    authorizer = build_guard(store, rules, clock=clock).authorizer
+    approval = await _pending_approval(authorizer)
+    for yes in (True, False):
+        assert (await authorizer.decide(approval, yes=yes, asked=False)).verdict == "waiting"
+    assert (await authorizer.resume(DEMAND, approval.id)).verdict == "waiting"

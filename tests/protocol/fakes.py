@@ -232,6 +232,10 @@ async def _no_desk() -> str | None:
     return None
 
 
+async def _no_page(approval_id: str) -> None:
+    pass
+
+
 def house(
     store: Store,
     clock: Clock,
@@ -241,6 +245,7 @@ def house(
     pinned_user: str | None = None,
     key: bytes = KEY,
     resources: Sequence[Resource] = (),
+    page_ended: Callable[[str], Awaitable[None]] | None = None,
 ) -> House:
     """Wire a server over these tools as the composition root does."""
     rules = policy or default_policy("embedded", read_only=False)
@@ -249,7 +254,16 @@ def house(
     runner = ToolRunner(guard.authorizer, world, explain, OutputFilter())
     responses = ResponseBuilder(registry, {"environment": "test"})
     settling = Reconciler(guard, {tool.name: tool for tool in tools}, runner)
-    dispatcher = Dispatcher(registry, guard.authorizer, runner, settling, responses, digest_key=KEY, desk=_no_desk)
+    dispatcher = Dispatcher(
+        registry,
+        guard.authorizer,
+        runner,
+        settling,
+        responses,
+        digest_key=KEY,
+        desk=_no_desk,
+        page_ended=page_ended or _no_page,
+    )
     identity = Identity("Test", "0", "Instructions.")
     loaded = Loaded(
         registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user), settling

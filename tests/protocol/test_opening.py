@@ -99,3 +99,23 @@ async def test_nothing_is_offered_for_a_call_that_is_decided_elsewhere_or_fails(
         assert (await client.call_tool("look", {"deep": True})).is_error
         assert not (await client.call_tool("look", {})).is_error
     assert person.offered == []
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+async def test_call_waits_for_its_own_page_and_gets_its_outcome(store: Store, clock: Clock, finishes: bool) -> None:
+    waited: list[str] = []
+
+    async def page_ended(approval_id: str) -> None:
+        waited.append(approval_id)
+        if finishes:
+            await server.approvals.finish(approval_id, '{"shown": true, "next_steps": []}', ok=True, code="ok")
+
+    server = house(store, clock, tools=(*TOOLS, show), page_ended=page_ended)
+    asked = await _show(server, "2026-07-28", None)
+    approval = await server.approvals.get(asked["approval_id"])
+    assert approval is not None
+    assert await server.approvals.grant_and_consume(approval, "page")
+    found = await _show(server, "2026-07-28", None, approval_id=approval.id)
+    assert waited == [approval.id]
+    # Without an outcome after the wait, the call is reported as running.
+    assert found.get("code", found.get("shown")) == (True if finishes else "outcome.unknown")

@@ -334,3 +334,34 @@ def test_text_with_a_secret_must_not_be_stored() -> None:
     assert not output_filter.contains_secret("an ordinary text")
     assert output_filter.contains_secret(f"to be kept: {base64.b64encode(b'kept-token-canary-1234').decode()}")
     assert alarms == ["output_filter.exact"]
+
+
+def test_storable_outcome_is_masked_except_for_exempt_values() -> None:
+    number, other = card_number(), card_number()
+    outcome = {"note": f"paid with {number}", "id": other, "next_steps": []}
+    kept = OutputFilter().storable(outcome, {other})
+    assert kept is not None
+    assert number not in kept
+    assert json.loads(kept)["id"] == other
+    assert OutputFilter().storable(outcome, None) == json.dumps(outcome)
+    plain = {"status": "ready", "amount_cents": 2500, "next_steps": []}
+    assert OutputFilter().storable(plain, ()) == json.dumps(plain)
+
+
+def test_outcome_with_a_secret_is_not_storable() -> None:
+    alarms: list[str] = []
+    output_filter = OutputFilter(alarms.append)
+    output_filter.add_secret(Secret(SECRET))
+    for exempt in (None, (), (SECRET,)):
+        assert output_filter.storable({"note": SECRET}, exempt) is None
+    assert alarms == ["output_filter.exact"] * 3
+
+
+def test_outcome_is_not_storable_if_masking_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Any:
+        raise RuntimeError
+
+    alarms: list[str] = []
+    monkeypatch.setattr(module, "may_hold_some", broken)
+    assert OutputFilter(alarms.append).storable({"note": "x"}, ()) is None
+    assert alarms == ["output_filter.failed"]

@@ -294,3 +294,27 @@ async def test_every_statement_of_every_migration_runs(store: Store) -> None:
     wanted -= sum(line.startswith(("DROP TABLE", "DROP INDEX")) for line in lines)
     made = "SELECT COUNT(*) FROM sqlite_master WHERE sql IS NOT NULL"
     assert await store.read(lambda db: db.execute(made).fetchone()[0]) == wanted > 0
+
+
+async def test_end_of_a_transaction_is_told_once_and_to_that_transaction_only(store: Store) -> None:
+    ends: list[bool] = []
+
+    def told(db: sqlite3.Connection, committed: bool) -> None:
+        assert not db.in_transaction
+        ends.append(committed)
+
+    def work(db: sqlite3.Connection) -> None:
+        store.at_end(told)
+        store.at_end(told)
+
+    def fails(db: sqlite3.Connection) -> None:
+        store.at_end(told)
+        raise LookupError
+
+    await store.run(work)
+    assert ends == [True]
+    with pytest.raises(LookupError):
+        await store.run(fails)
+    assert ends == [True, False]
+    await store.run(lambda db: None)
+    assert ends == [True, False]

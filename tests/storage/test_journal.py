@@ -14,7 +14,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.journal import CallContext, Journal, JournalEntry, KeyReused
+from machines_mcp.storage.journal import CallContext, CallLog, Journal, JournalEntry, KeyReused, ReadOnly
 from machines_mcp.storage.journal_entry import has_open_work
 from tests.support.clock import Clock
 
@@ -326,3 +326,34 @@ async def test_entry_is_synced_to_disk_before_sending(store: Store, journal: Jou
     # 2 is FULL: each commit waits for the disk. A power cut can't be tested here.
     await journal.begin(CARD)
     assert await store.read(lambda db: int(db.execute("PRAGMA synchronous").fetchone()[0])) == 2
+
+
+async def test_a_calls_log_records_its_mutations_as_sent_by_it(journal: Journal) -> None:
+    call = in_call("approval-1")
+    log = CallLog(journal, call)
+    entry_id = await log.begin(CARD)
+    log.sent(entry_id)
+    await log.end(entry_id, "done", reference="card-0001", status=200)
+    entry = await single_entry(journal)
+    assert (entry.id, entry.tool, entry.state, entry.reference) == (entry_id, "create_card", "done", "card-0001")
+    assert call.begun == [entry_id]
+
+
+async def test_read_only_call_sends_no_mutation(journal: Journal) -> None:
+    call = CallContext("approval-1", "create_card", "user-1", read_only=True)
+    with pytest.raises(ReadOnly):
+        await CallLog(journal, call).begin(CARD)
+    assert (await journal.for_approval("approval-1"), call.begun) == ([], [])
+
+
+async def test_concurrent_calls_do_not_share_their_context(journal: Journal) -> None:
+    calls = [in_call(f"approval-{number}") for number in range(5)]
+
+    async def send(call: CallContext) -> None:
+        await CallLog(journal, call).begin(replace(CARD, idempotency_key=f"key-{call.approval_id}"))
+
+    async with anyio.create_task_group() as tasks:
+        for call in calls:
+            tasks.start_soon(send, call)
+    for call in calls:
+        assert [entry.id for entry in await journal.for_approval(str(call.approval_id))] == call.begun
