@@ -1,4 +1,4 @@
-"""A desk that needs the passphrase, and one where nothing is real."""
+"""Desks of `sandbox` and `embedded`, and a signed-in browser."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk.desks import Browser, Office, browser, office
+from tests.desk.desks import Browser, RunningDesk, browser, running_desk
 
 
 @pytest.fixture
-async def found(tmp_path: Path) -> AsyncIterator[Office]:
-    """A desk of `sandbox`: every decision needs the passphrase."""
-    async with office(tmp_path / "state") as opened:
+async def found(tmp_path: Path) -> AsyncIterator[RunningDesk]:
+    """A desk of `sandbox`, where every decision needs the passphrase."""
+    async with running_desk(tmp_path / "state") as opened:
         yield opened
 
 
 @pytest.fixture
-async def simulated(tmp_path: Path) -> AsyncIterator[Office]:
-    """A desk of `embedded`, where nobody has to show who they are."""
-    async with office(tmp_path / "state", "embedded") as opened:
+async def simulated(tmp_path: Path) -> AsyncIterator[RunningDesk]:
+    """A desk of `embedded`, which needs no passphrase."""
+    async with running_desk(tmp_path / "state", "embedded") as opened:
         yield opened
 
 
 @pytest.fixture
-async def person(found: Office) -> AsyncIterator[Browser]:
-    """Somebody who is signed in at the desk that needs the passphrase."""
+async def person(found: RunningDesk) -> AsyncIterator[Browser]:
+    """A browser signed in at the `sandbox` desk."""
     async with browser(found) as opened:
         yield opened

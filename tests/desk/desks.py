@@ -1,4 +1,4 @@
-"""A desk under test: the real guard over a folder of its own, a partner made of notes, and somebody with a browser."""
+"""A desk under test: the production guard over a temporary folder, a fake partner, and an HTTP client."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _JOBS = {"15-1132": "Software Developers", "15-1141": "Database Administrators",
 
 
 def kyc_values(*more: dict[str, Any], **changes: Any) -> KycValues:
-    """The form as the API gives it, with `more` fields."""
+    """Return the form as the API sends it, with `more` fields."""
     jobs = [{"code": code, "label": label} for code, label in _JOBS.items()]
     jobs += [{"code": f"99-{number:04}", "label": f"Worker of the kind {number}"} for number in range(30)]
     form = {
@@ -62,8 +62,8 @@ def kyc_values(*more: dict[str, Any], **changes: Any) -> KycValues:
 
 
 @dataclass
-class Partner:
-    """What the desk is handed of the rooms it does not know: it notes what reached it."""
+class FakePartner:
+    """A fake of the desk's partner callbacks. It records what it receives."""
 
     values: KycValues = field(default_factory=kyc_values)
     error: Exception | None = None
@@ -75,7 +75,7 @@ class Partner:
             raise self.error
         return self.values
 
-    async def fulfil(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> FormResult:
+    async def submit_form(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> FormResult:
         if self.answer is not None and self.answer.decision == "faulty":
             return self.answer
         decision = await take()
@@ -85,19 +85,19 @@ class Partner:
 
 
 @dataclass
-class Office:
-    """The desk and everything behind it."""
+class RunningDesk:
+    """The desk and its dependencies."""
 
     guard: Guard
     desk: Desk
-    partner: Partner
+    partner: FakePartner
     clock: Clock
     address: str = ""
 
     async def ask(
         self, action_class: ActionClass = ActionClass.MONEY, details: ApprovalDetails | None = None, **more: Any
     ) -> Approval:
-        """Somebody asks for something."""
+        """Open an approval."""
         given = {"tool": "create_withdrawal", "user_id": "user-1", "digest": "d", "asked_by": "Test Client 1.0"} | more
         return await self.guard.approvals.open(CallRequest(action_class=action_class, **given), details or withdrawal())
 
@@ -111,7 +111,7 @@ ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
 
 
 def withdrawal(cents: int = 12_050, address: str = ADDRESS, **more: Any) -> ApprovalDetails:
-    """What a withdrawal puts at stake."""
+    """Return the approval details of a withdrawal."""
     given: dict[str, Any] = {
         "question": f"Withdraw ${cents / 100:,.2f} for the user “user-1” as usdc on base to “{address}”?",
         "items": (
@@ -127,14 +127,14 @@ def withdrawal(cents: int = 12_050, address: str = ADDRESS, **more: Any) -> Appr
 
 
 def identity_form() -> ApprovalDetails:
-    """What the identity check asks for, where a person is to type it here."""
+    """Return the approval details of an identity check that the person fills in at the desk."""
     return ApprovalDetails(
         question="Fill in the identity form of the user “user-1”?", items=(Detail("User", "user-1"),), only="form"
     )
 
 
 @asynccontextmanager
-async def office(
+async def running_desk(
     folder: Path,
     environment: str = "sandbox",
     *,
@@ -142,19 +142,19 @@ async def office(
     clock: Clock | None = None,
     key: bytes = b"k",
     passphrase: str | None = PASSPHRASE,
-) -> AsyncIterator[Office]:
-    """A desk that ends with the block; outside `embedded` with its passphrase set."""
+) -> AsyncIterator[RunningDesk]:
+    """Run a desk for the block, outside `embedded` with its passphrase set."""
     clock = clock or Clock()
     store = Store(folder)
     guard = build_guard(store, policy or default_policy(environment, read_only=False), clock=clock)
-    partner = Partner()
+    partner = FakePartner()
     rooms = DeskDependencies(
         environment=environment,
         guard=guard,
         key=key,
         titles={tool.name: tool.title for tool in TOOLS},
         kyc_values=partner.kyc_values,
-        submit_form=partner.fulfil,
+        submit_form=partner.submit_form,
         clock=clock,
     )
     desk = Desk(rooms)
@@ -164,7 +164,7 @@ async def office(
                 await guard.passphrase.set(Secret(passphrase))
             found = await desk.address()
             assert found is not None
-            yield Office(guard, desk, partner, clock, found)
+            yield RunningDesk(guard, desk, partner, clock, found)
     finally:
         await desk.close()
         await guard.audit.close()
@@ -172,7 +172,7 @@ async def office(
 
 
 class _Forms(HTMLParser):
-    """The forms of a page: action, and the fields that a browser would send as they stand."""
+    """The forms of a page: each action, with the fields that a browser would submit unchanged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class _Forms(HTMLParser):
 
 
 def forms(page: str) -> dict[str, dict[str, str]]:
-    """The forms on a page, by where they go."""
+    """Return the forms on a page by action."""
     parser = _Forms()
     parser.feed(page)
     return parser.forms
@@ -207,7 +207,7 @@ def forms(page: str) -> dict[str, dict[str, str]]:
 
 @dataclass
 class Browser:
-    """Sends what browsers send; what a test gives takes its place, and an empty header is left out."""
+    """Sends a browser's headers. A test's headers override them; an empty one is omitted."""
 
     address: str
     http: httpx.AsyncClient
@@ -223,7 +223,7 @@ class Browser:
         return answer
 
     async def post(self, path: str, form: Mapping[str, str] | None = None, **headers: str) -> httpx.Response:
-        """Send the form of the page that was seen last, with changes."""
+        """Submit the form of the last page, with changes."""
         fields = forms(self.page).get(path, {}) | dict(form or {})
         browser = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
         answer = await self.http.post(self.origin + path, data=fields, headers=_sent(browser, headers))
@@ -242,8 +242,8 @@ def _sent(usual: dict[str, str], given: Mapping[str, str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def browser(found: Office, *, signed_in: bool = True) -> AsyncIterator[Browser]:
-    """A browser at the desk."""
+async def browser(found: RunningDesk, *, signed_in: bool = True) -> AsyncIterator[Browser]:
+    """Open a browser at the desk."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
         opened = Browser(found.address, http)
         if signed_in and found.guard.policy.needs_passphrase:

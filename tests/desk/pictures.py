@@ -1,6 +1,6 @@
-"""Pictures of the desk's pages: `python -m tests.desk.pictures [folder] [--all]`.
+"""Take pictures of the desk's pages: `python -m tests.desk.pictures [folder] [--all]`.
 
-Without `--all` those that the documents show; with it every page in both schemes and three widths.
+Without `--all`, only those in the documentation; with it, every page in both schemes and three widths.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from tests.desk.desks import PASSPHRASE, Office
-from tests.desk.scenes import afternoon, waiting
+from tests.desk.desks import PASSPHRASE, RunningDesk
+from tests.desk.scenes import busy_desk, waiting
 from tests.sandbox.browser import Tab, chromium, tab
 
 FOLDER = Path("docs/pictures")
@@ -50,10 +50,10 @@ SOME = {
 }
 
 
-class Visitor:
-    """Somebody in a browser without scripts, by the DevTools protocol."""
+class PageDriver:
+    """A person in a browser without scripts, driven by the DevTools protocol."""
 
-    def __init__(self, page: Tab, found: Office, ids: dict[str, str]) -> None:
+    def __init__(self, page: Tab, found: RunningDesk, ids: dict[str, str]) -> None:
         self._tab, self._home, self._ids = page, found.address.rstrip("/"), ids
 
     def sign_in(self) -> None:
@@ -62,7 +62,7 @@ class Visitor:
         self.press("form[action='/sign-in'] button", "document.querySelector('nav[aria-label=Desk]')")
 
     def go(self, name: str, width: int, dark: bool) -> None:
-        """To a page, as it is looked at."""
+        """Open a page in the state that the picture shows."""
         self._tab.call("Emulation.setScrollbarsHidden", hidden=True)
         self._tab.open(self._home + self.path(name), width=width, dark=dark)
         if name == "kyc-faults":
@@ -75,7 +75,7 @@ class Visitor:
         self._tab.until(f"document.readyState === 'complete' && !!({until})")
 
     def shoot(self, file: Path, width: int, *, whole: bool) -> None:
-        """The page, or what of it makes a picture that can be looked at."""
+        """Take a picture of the page, cut to a readable height unless `whole`."""
         tall = self._tab.evaluate("document.documentElement.scrollHeight")
         height = tall if whole else min(tall, 1_400 if width == PHONE else 1_100)
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
@@ -89,23 +89,23 @@ class Visitor:
 
 
 async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[Path]:
-    """The pictures, as files of the folder."""
+    """Write the pictures into the folder and return their paths."""
     program = chromium()
     if program is None:
         raise SystemExit("Chromium is not installed.")
     made = []
     with tempfile.TemporaryDirectory() as scratch:
-        async with afternoon(Path(scratch) / "state") as found:
+        async with busy_desk(Path(scratch) / "state") as found:
             with tab(program, Path(scratch) / "profile") as page:
 
-                def shoot(visitor: Visitor, name: str, width: int, dark: bool) -> Path:
-                    visitor.go(name, width, dark)
+                def shoot(driver: PageDriver, name: str, width: int, dark: bool) -> Path:
+                    driver.go(name, width, dark)
                     size = {WIDE: "wide", PHONE: "phone"}.get(width, str(width))
                     file = folder / f"desk-{name}-{size}-{'dark' if dark else 'light'}.png"
-                    visitor.shoot(file, width, whole=wanted is ALL)
+                    driver.shoot(file, width, whole=wanted is ALL)
                     return file
 
-                early = Visitor(page, found, {})
+                early = PageDriver(page, found, {})
                 for name, width, dark in wanted:
                     if name == "sign-in":
                         made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
@@ -114,10 +114,10 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
                     if name == "empty":
                         made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
                 ids = {name: approval.id for name, approval in (await waiting(found)).items()}
-                visitor = Visitor(page, found, ids)
+                driver = PageDriver(page, found, ids)
                 for name, width, dark in wanted:
                     if name not in ("sign-in", "empty"):
-                        made.append(await anyio.to_thread.run_sync(shoot, visitor, name, width, dark))
+                        made.append(await anyio.to_thread.run_sync(shoot, driver, name, width, dark))
     return made
 
 

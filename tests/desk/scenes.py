@@ -1,4 +1,4 @@
-"""A desk on an ordinary afternoon: requests of every kind that wait, two weeks behind it, and a limit of a day."""
+"""A desk with waiting approvals of every kind, two weeks of history, and a daily limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.audit_log import AuditEntry
-from tests.desk.desks import Office, identity_form, office, withdrawal
+from tests.desk.desks import RunningDesk, identity_form, running_desk, withdrawal
 from tests.support.clock import Clock
 
 USER = "user_7Qm2cT9"
@@ -42,15 +42,15 @@ def card() -> ApprovalDetails:
 
 
 @asynccontextmanager
-async def afternoon(folder: Path, environment: str = "sandbox") -> AsyncIterator[Office]:
-    """The desk; its clock stands still."""
+async def busy_desk(folder: Path, environment: str = "sandbox") -> AsyncIterator[RunningDesk]:
+    """Run the desk with a stopped clock."""
     clock = Clock(1_799_852_400.0 - 13 * _DAY)
     policy = replace(
         default_policy(environment, read_only=False),
         source="/etc/machines/policy.toml",
         limits=Limits(unbounded_cards=True, per_day_cents=CAP_CENTS, per_call_cents=45_000),
     )
-    async with office(folder, environment, policy=policy, clock=clock) as found:
+    async with running_desk(folder, environment, policy=policy, clock=clock) as found:
         for number, cents in enumerate(_PAID):
             if cents:
                 await _paid(found, cents, number)
@@ -59,8 +59,8 @@ async def afternoon(folder: Path, environment: str = "sandbox") -> AsyncIterator
         yield found
 
 
-async def waiting(found: Office) -> dict[str, Approval]:
-    """A request of every kind, all of them waiting."""
+async def waiting(found: RunningDesk) -> dict[str, Approval]:
+    """Open one approval of every kind and return them by name."""
     agent: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER}
     items_of = items(
         Detail("Amount", "$120.50"),
@@ -87,7 +87,7 @@ async def waiting(found: Office) -> dict[str, Approval]:
     return {"money": money, "identity": identity, "card": issued, "reveal": shown}
 
 
-async def _paid(found: Office, cents: int, number: int) -> None:
+async def _paid(found: RunningDesk, cents: int, number: int) -> None:
     approvals = found.guard.approvals
     more: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER, "digest": f"paid-{number}"}
     approval = await found.ask(details=withdrawal(cents), **more)
@@ -97,7 +97,7 @@ async def _paid(found: Office, cents: int, number: int) -> None:
     await approvals.finish(approval.id, "{}", ok=True, code="ok")
 
 
-async def _alarms(found: Office) -> None:
+async def _alarms(found: RunningDesk) -> None:
     audit, approvals = found.guard.audit, found.guard.approvals
     refused = await found.ask(details=withdrawal(30_000), user_id=USER, digest="no", asked_by="Claude Desktop 1.9.2")
     await approvals.refuse(refused.id, "desk")

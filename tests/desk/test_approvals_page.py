@@ -1,4 +1,4 @@
-"""Deciding at the desk: what a person reads, and what counts as their yes and no."""
+"""Test decisions at the desk: what the page shows, and what counts as approval or refusal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
-from tests.desk.desks import ADDRESS, PASSPHRASE, Browser, Office, browser, forms, identity_form, withdrawal
+from tests.desk.desks import ADDRESS, PASSPHRASE, Browser, RunningDesk, browser, forms, identity_form, withdrawal
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_person_reads_all_that_is_at_stake(found: Office, person: Browser) -> None:
+async def test_the_page_shows_all_approval_details(found: RunningDesk, person: Browser) -> None:
     approval = await found.ask()
     page = (await person.get()).text
     for text in (
@@ -31,7 +31,9 @@ async def test_a_person_reads_all_that_is_at_stake(found: Office, person: Browse
 
 
 @pytest.mark.parametrize(("decision", "state"), [("approve", "granted"), ("refuse", "refused")])
-async def test_the_passphrase_decides_once(found: Office, person: Browser, decision: str, state: str) -> None:
+async def test_the_passphrase_decides_an_approval_once(
+    found: RunningDesk, person: Browser, decision: str, state: str
+) -> None:
     approval = await found.ask()
     await person.get()
     path = f"/decisions/{approval.id}"
@@ -46,8 +48,8 @@ async def test_the_passphrase_decides_once(found: Office, person: Browser, decis
 
 @pytest.mark.parametrize("decision", ["approve", "refuse"])
 @pytest.mark.parametrize(("passphrase", "status"), [(None, 422), ("", 422), ("wrong wrong wrong", 403)])
-async def test_a_session_alone_decides_nothing(
-    found: Office, person: Browser, decision: str, passphrase: str | None, status: int
+async def test_a_session_without_the_passphrase_decides_nothing(
+    found: RunningDesk, person: Browser, decision: str, passphrase: str | None, status: int
 ) -> None:
     approval = await found.ask()
     await person.get()
@@ -58,7 +60,7 @@ async def test_a_session_alone_decides_nothing(
     assert await found.state(approval) == "waiting"
 
 
-async def test_five_wrong_tries_lock_and_even_the_right_one_is_not_looked_at(found: Office, person: Browser) -> None:
+async def test_five_wrong_passphrases_lock_out_even_the_right_one(found: RunningDesk, person: Browser) -> None:
     approval = await found.ask()
     await person.get()
     form = forms(person.page)[f"/decisions/{approval.id}"] | {"decision": "approve"}
@@ -70,7 +72,7 @@ async def test_five_wrong_tries_lock_and_even_the_right_one_is_not_looked_at(fou
     assert (await person.post(f"/decisions/{approval.id}", form | {"passphrase": PASSPHRASE})).status_code == 429
 
 
-async def test_guesses_that_come_together_are_counted_one_by_one(found: Office, person: Browser) -> None:
+async def test_concurrent_guesses_are_counted_individually(found: RunningDesk, person: Browser) -> None:
     approval = await found.ask()
     await person.get()
     path = f"/decisions/{approval.id}"
@@ -86,19 +88,19 @@ async def test_guesses_that_come_together_are_counted_one_by_one(found: Office, 
     assert sorted(codes) == [403] * 4 + [429] * 4
 
 
-async def test_what_has_expired_is_not_shown_and_can_not_be_decided(found: Office, person: Browser) -> None:
+async def test_an_expired_approval_is_hidden_and_undecidable(found: RunningDesk, person: Browser) -> None:
     approval = await found.ask()
     await person.get()
     form = forms(person.page)[f"/decisions/{approval.id}"] | {"decision": "approve", "passphrase": PASSPHRASE}
     found.clock.advance(15 * 60 + 1)
     answer = await person.post(f"/decisions/{approval.id}", form)
     assert answer.status_code == 409
-    assert await found.state(approval) == "waiting"  # nothing was recorded: it is only too late
+    assert await found.state(approval) == "waiting"  # nothing is recorded: the approval has expired
     assert f"/decisions/{approval.id}" not in forms((await person.get()).text)
     assert "Expired" in (await person.get(f"/decisions/{approval.id}")).text
 
 
-async def test_in_the_simulator_nobody_is_asked_for_a_passphrase_and_the_page_says_why(simulated: Office) -> None:
+async def test_the_simulator_needs_no_passphrase_and_says_why(simulated: RunningDesk) -> None:
     approval = await simulated.ask()
     async with browser(simulated) as person:
         assert 'type="password"' not in person.page
@@ -110,8 +112,8 @@ async def test_in_the_simulator_nobody_is_asked_for_a_passphrase_and_the_page_sa
 
 
 @pytest.mark.parametrize("only", ["form", "page"])
-async def test_what_another_page_decides_is_not_approved_here_but_can_be_refused(
-    found: Office, person: Browser, only: str
+async def test_an_approval_of_another_page_can_only_be_refused_here(
+    found: RunningDesk, person: Browser, only: str
 ) -> None:
     details = identity_form() if only == "form" else ApprovalDetails(question="Show it?", sink="page", only="page")
     approval = await found.ask(ActionClass.IDENTITY if only == "form" else ActionClass.REVEAL, details)
@@ -126,7 +128,7 @@ async def test_what_another_page_decides_is_not_approved_here_but_can_be_refused
     assert await found.state(approval) == "refused"
 
 
-async def test_what_came_from_outside_is_text_and_never_markup(found: Office, person: Browser) -> None:
+async def test_external_text_is_escaped(found: RunningDesk, person: Browser) -> None:
     evil = "<script>alert(1)</script>\"'><img src=x>"
     await found.ask(details=withdrawal(question=evil, items=(Detail(evil, evil, evil),)), asked_by=evil)
     page = (await person.get()).text
@@ -134,7 +136,7 @@ async def test_what_came_from_outside_is_text_and_never_markup(found: Office, pe
     assert page.count("&lt;script&gt;") == 5
 
 
-async def test_every_state_is_told_for_what_it_is(found: Office, person: Browser) -> None:
+async def test_the_page_names_every_approval_state(found: RunningDesk, person: Browser) -> None:
     done, failed, running = [await found.ask(digest=str(n)) for n in range(3)]
     for approval in (done, failed, running):
         await found.guard.approvals.grant(approval.id, "desk")

@@ -1,4 +1,4 @@
-"""The audit's page: found by tool, kind, user and day, in pages, in words, and the chart beside it."""
+"""Test the audit page: filters, pagination, descriptions and the chart."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from machines_mcp.permissions.daily_totals import DailyTotal
 from machines_mcp.permissions.limits import DAY_SECONDS
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.audit_log import AuditEntry
-from tests.desk.desks import Browser, Office, browser, office, withdrawal
+from tests.desk.desks import Browser, RunningDesk, browser, running_desk, withdrawal
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
 
 def numbers(page: str) -> list[int]:
-    """The rows that the page shows, by their numbers."""
+    """Return the row numbers on the page."""
     return [int(number) for number in re.findall(r"<small>#(\d+)</small>", page)]
 
 
-async def filled(found: Office) -> None:
-    """Rows 1 to 5 over two days; before them none but of the passphrase that was set."""
+async def filled(found: RunningDesk) -> None:
+    """A desk with audit rows 1 to 5 over two days, after the row for setting the passphrase."""
     audit = found.guard.audit
     await audit.append(AuditEntry("call", tool="get_balances", action_class="read", user_id="user-1", code="ok"))
     await audit.append(
@@ -53,7 +53,7 @@ async def filled(found: Office) -> None:
         ("?before=zzz&kind=nonsense", [4, 3, 2, 1]),
     ],
 )
-async def test_rows_are_found_by_what_they_are_of(simulated: Office, query: str, rows: list[int]) -> None:
+async def test_rows_are_filtered_by_tool_kind_user_and_day(simulated: RunningDesk, query: str, rows: list[int]) -> None:
     await filled(simulated)
     async with browser(simulated) as person:
         page = (await person.get(f"/audit{query}")).text
@@ -62,14 +62,14 @@ async def test_rows_are_found_by_what_they_are_of(simulated: Office, query: str,
             assert "match this filter" in page
 
 
-async def test_a_day_that_does_not_exist_is_named_and_finds_nothing(person: Browser) -> None:
+async def test_an_invalid_day_is_reported_and_matches_no_rows(person: Browser) -> None:
     for day in ("2027-02-30", "yesterday", "20270115", "2027-W01-1"):
         answer = await person.get(f"/audit?day={day}")
         assert answer.status_code == 422 and "Enter a valid day" in answer.text
         assert numbers(answer.text) == []
 
 
-async def test_pages_lead_on_and_keep_the_filter(simulated: Office) -> None:
+async def test_pagination_keeps_the_filter(simulated: RunningDesk) -> None:
     for number in range(120):
         await simulated.guard.audit.append(
             AuditEntry("call", tool="get_card", action_class="read", user_id=f"user-{number % 2}")
@@ -88,7 +88,7 @@ async def test_pages_lead_on_and_keep_the_filter(simulated: Office) -> None:
         assert 'href="/audit?user=user-1">Newest<' in page
 
 
-async def test_rows_are_told_in_words(found: Office, person: Browser) -> None:
+async def test_rows_are_described_in_words(found: RunningDesk, person: Browser) -> None:
     approval = await found.ask()
     await found.guard.approvals.grant(approval.id, "terminal")
     await found.guard.approvals.consume(approval)
@@ -113,7 +113,7 @@ async def test_rows_are_told_in_words(found: Office, person: Browser) -> None:
         assert words in page, words
 
 
-async def test_rows_that_somebody_spoiled_can_still_be_looked_at(simulated: Office) -> None:
+async def test_corrupted_rows_are_still_displayed(simulated: RunningDesk) -> None:
     await filled(simulated)
     spoil = "UPDATE audit SET tool = CAST(x'ff3c' AS TEXT), at = 1e300, verdict = '<b>', decided_by = 'x' WHERE seq = 2"
     await simulated.guard.store.run(lambda db: db.execute(spoil))
@@ -123,9 +123,9 @@ async def test_rows_that_somebody_spoiled_can_still_be_looked_at(simulated: Offi
     assert "<b>" not in answer.text and "?</time>" in answer.text
 
 
-async def test_the_chart_shows_what_left_beside_the_limit_and_the_table_says_the_same(tmp_path: Path) -> None:
+async def test_the_chart_and_its_table_show_withdrawals_and_the_limit(tmp_path: Path) -> None:
     policy = replace(default_policy("embedded", read_only=False), limits=Limits(per_day_cents=20_000))
-    async with office(tmp_path / "state", "embedded", policy=policy) as found, browser(found) as person:
+    async with running_desk(tmp_path / "state", "embedded", policy=policy) as found, browser(found) as person:
         for cents in (15_000, 5_000):
             approval = await found.ask(details=withdrawal(cents), digest=str(cents))
             if cents == 15_000:
@@ -140,7 +140,7 @@ async def test_the_chart_shows_what_left_beside_the_limit_and_the_table_says_the
         assert page.count('class="paid"') == page.count('class="open"') == 2
 
 
-def test_bars_stand_on_one_floor_in_one_scale_and_within_the_picture() -> None:
+def test_chart_bars_share_a_baseline_and_scale_and_fit_the_picture() -> None:
     spent = [DailyTotal(n * DAY_SECONDS, cents, 50 if n == 2 else 0) for n, cents in enumerate((0, 400, 100))]
     drawn = build_chart(spent, 250, width=300, height=200)
     nothing, most, today = drawn.bars
@@ -153,11 +153,11 @@ def test_bars_stand_on_one_floor_in_one_scale_and_within_the_picture() -> None:
 
 
 @pytest.mark.parametrize("cap", [None, 0, 1, 10**9])
-def test_a_chart_of_nothing_is_drawn_all_the_same(cap: int | None) -> None:
+def test_an_empty_chart_is_drawn(cap: int | None) -> None:
     drawn = build_chart([DailyTotal(n * DAY_SECONDS, 0) for n in range(14)], cap, width=720, height=220)
     assert len(drawn.bars) == 14 and all(bar.height == 0 for bar in drawn.bars)
     assert (drawn.cap_y is None) is (cap is None)
 
 
-def test_the_clock_of_the_tests_is_where_the_days_above_say() -> None:
+def test_the_test_clock_starts_on_the_expected_day() -> None:
     assert Clock().now // DAY_SECONDS == 20_833  # 15 January 2027

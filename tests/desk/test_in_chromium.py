@@ -1,4 +1,4 @@
-"""The desk's pages in a real browser: readable, whole at every width, usable by keyboard alone and without scripts."""
+"""Test the desk's pages in Chromium: contrast, layout at every width, keyboard use, and no scripts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from tests.desk.desks import PASSPHRASE, Office, office
-from tests.desk.pictures import Visitor
-from tests.desk.scenes import afternoon, waiting
+from tests.desk.desks import PASSPHRASE, RunningDesk, running_desk
+from tests.desk.pictures import PageDriver
+from tests.desk.scenes import busy_desk, waiting
 from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
 
 pytestmark = [
@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 PAGES = ("home", "decision", "decided", "kyc", "kyc-faults", "audit", "missing")
-# Within the reach of a keyboard: what takes the focus, in the order of the page.
+# The focusable elements, in page order.
 FOCUSED = "[document.activeElement.tagName, document.activeElement.id, document.activeElement.textContent.trim()]"
 SMALL = """[...document.querySelectorAll('a, button, summary, select, input:not([type=hidden])')]
   .filter((one) => one.tabIndex >= 0 && one.offsetHeight && one.offsetHeight < 24)
@@ -55,7 +55,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core, from npm."""
+    """Return the source of axe-core, from npm."""
     npm, ci = shutil.which("npm"), bool(os.environ.get("CI"))
     if npm is None and not ci:
         pytest.skip("npm is not installed, so axe-core can't be had")
@@ -70,29 +70,31 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-async def found(tmp_path: Path) -> AsyncIterator[Office]:
-    async with afternoon(tmp_path / "state") as opened:
+async def found(tmp_path: Path) -> AsyncIterator[RunningDesk]:
+    async with busy_desk(tmp_path / "state") as opened:
         yield opened
 
 
 @pytest.fixture
-async def person(found: Office, page: Tab) -> Visitor:
-    """Somebody who is signed in and has requests of every kind before them."""
+async def person(found: RunningDesk, page: Tab) -> PageDriver:
+    """A signed-in browser with waiting approvals of every kind."""
     ids = {name: approval.id for name, approval in (await waiting(found)).items()}
     (refused,) = [approval for approval in await found.guard.approvals.recent(30) if approval.state == "refused"]
-    visitor = Visitor(page, found, ids | {"refused": refused.id})
-    await seen(lambda: visitor.sign_in())
-    return visitor
+    driver = PageDriver(page, found, ids | {"refused": refused.id})
+    await in_thread(lambda: driver.sign_in())
+    return driver
 
 
-async def seen(look: Callable[[], Any]) -> Any:
-    """What a look of the driver, which blocks, comes back with."""
+async def in_thread(look: Callable[[], Any]) -> Any:
+    """Run a blocking browser check in a thread and return its result."""
     return await anyio.to_thread.run_sync(look)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 360, 1280])
-async def test_every_page_is_readable_and_whole(person: Visitor, page: Tab, width: int, dark: bool) -> None:
+async def test_every_page_has_readable_contrast_and_no_overflow(
+    person: PageDriver, page: Tab, width: int, dark: bool
+) -> None:
     def look(name: str) -> tuple[Any, ...]:
         person.go(name, width, dark)
         return (
@@ -103,16 +105,14 @@ async def test_every_page_is_readable_and_whole(person: Visitor, page: Tab, widt
         )
 
     for name in PAGES:
-        whole, (ratio, whose), small, ground = await seen(lambda name=name: look(name))  # type: ignore[misc]
+        whole, (ratio, whose), small, ground = await in_thread(lambda name=name: look(name))  # type: ignore[misc]
         assert whole <= width, name
         assert ratio >= 4.5, (name, whose)
         assert small == [], name
         assert ground == ("rgb(16, 18, 21)" if dark else "rgb(244, 245, 247)")
 
 
-async def test_every_page_has_its_landmarks_its_language_one_heading_and_a_name_for_every_field(
-    person: Visitor, page: Tab
-) -> None:
+async def test_every_page_has_landmarks_language_one_h1_and_labels(person: PageDriver, page: Tab) -> None:
     def look(name: str) -> tuple[Any, ...]:
         person.go(name, 1280, False)
         count = "[document.querySelectorAll('main').length, document.querySelectorAll('h1').length]"
@@ -121,14 +121,14 @@ async def test_every_page_has_its_landmarks_its_language_one_heading_and_a_name_
         return tuple(page.evaluate(one) for one in (count, levels, language, NAMELESS, UNTIED, TWICE))
 
     for name in PAGES:
-        count, levels, language, nameless, untied, twice = await seen(lambda name=name: look(name))  # type: ignore[misc]
+        count, levels, language, nameless, untied, twice = await in_thread(lambda name=name: look(name))  # type: ignore[misc]
         assert count == [1, 1], name
         assert all(after - before <= 1 for before, after in itertools.pairwise(levels)), (name, levels)
         assert (language, nameless, untied, twice) == ("en true", [], [], 0), name
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-async def test_axe_finds_nothing(person: Visitor, page: Tab, axe: str, dark: bool) -> None:
+async def test_axe_finds_no_violations(person: PageDriver, page: Tab, axe: str, dark: bool) -> None:
     run = (
         "axe.run(document, {resultTypes: ['violations']}).then((found) => ({count: found.passes.length,"
         " bad: found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)])}))"
@@ -141,12 +141,12 @@ async def test_axe_finds_nothing(person: Visitor, page: Tab, axe: str, dark: boo
         return dict(answer["result"]["value"])
 
     for name in PAGES:
-        judged = await seen(lambda name=name: look(name))  # type: ignore[misc]
+        judged = await in_thread(lambda name=name: look(name))  # type: ignore[misc]
         assert judged["bad"] == [], name
         assert judged["count"] > 15, name
 
 
-async def test_a_keyboard_alone_approves(found: Office, person: Visitor, page: Tab) -> None:
+async def test_an_approval_needs_only_the_keyboard(found: RunningDesk, person: PageDriver, page: Tab) -> None:
     (money,) = [approval for approval in await found.guard.approvals.waiting() if approval.tool == "create_withdrawal"]
 
     def walk() -> list[Any]:
@@ -160,7 +160,7 @@ async def test_a_keyboard_alone_approves(found: Office, person: Visitor, page: T
                 page.press("Tab", 9)
                 if page.evaluate("document.activeElement.id") == f"p-{money.id}":
                     break
-            # The width alone says nothing: it stays where the style is `none`.
+            # The width alone is not enough: it keeps its value when the style is `none`.
             outline = page.evaluate("getComputedStyle(document.activeElement).outline")
             page.call("Input.insertText", text=PASSPHRASE)
             page.press("Enter", 13, "\r")
@@ -169,15 +169,13 @@ async def test_a_keyboard_alone_approves(found: Office, person: Visitor, page: T
         finally:
             page.call("Emulation.setScriptExecutionDisabled", value=False)
 
-    first, outline = await seen(walk)
+    first, outline = await in_thread(walk)
     assert first == ["A", "", "Skip to content"]
     assert "solid 3px" in outline, outline
     assert await found.state(money) == "granted"
 
 
-async def test_a_keyboard_alone_searches_an_occupation_and_sends_the_form(
-    found: Office, person: Visitor, page: Tab
-) -> None:
+async def test_the_identity_form_needs_only_the_keyboard(found: RunningDesk, person: PageDriver, page: Tab) -> None:
     typed = {
         "first_name": "Grace",
         "last_name": "Hopper",
@@ -228,7 +226,7 @@ async def test_a_keyboard_alone_searches_an_occupation_and_sends_the_form(
         finally:
             page.call("Emulation.setScriptExecutionDisabled", value=False)
 
-    said = await seen(walk)
+    said = await in_thread(walk)
     assert said["kept"] == "grace@example.com"
     assert "Wrong passphrase." in said["problems"] and "One field" in said["problems"], said
     assert said["focus"] == "problems"
@@ -241,7 +239,7 @@ async def test_a_keyboard_alone_searches_an_occupation_and_sends_the_form(
 
 @contextmanager
 def another_site(markup: str) -> Iterator[str]:
-    """A page of another program on this machine, which to a browser is of the same site."""
+    """A page of another program on this machine, which a browser treats as same-site."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -261,17 +259,15 @@ def another_site(markup: str) -> Iterator[str]:
         thread.join()
 
 
-async def test_another_page_of_this_machine_can_neither_frame_it_nor_press_its_buttons(
-    tmp_path: Path, page: Tab
-) -> None:
-    # Without a passphrase to stop it: what is seen here is what the browser and the door do.
-    async with office(tmp_path / "state", "embedded") as found:
+async def test_another_local_page_can_neither_frame_nor_submit_the_desk(tmp_path: Path, page: Tab) -> None:
+    # Without a passphrase, so only the browser and the request guard protect the desk.
+    async with running_desk(tmp_path / "state", "embedded") as found:
         approval = await found.ask()
         path = f"decisions/{approval.id}"
         form = f"<form method=post action={found.address}{path}><input name=decision value=approve></form>"
 
         def press() -> str:
-            page.open(found.address + path, width=800, dark=False)  # a visit, so that there is a cookie
+            page.open(found.address + path, width=800, dark=False)  # A visit, so that the browser has a cookie.
             with another_site(form) as evil:
                 page.open(evil, width=800, dark=False)
                 page.evaluate("document.forms[0].submit()")
@@ -284,6 +280,6 @@ async def test_another_page_of_this_machine_can_neither_frame_it_nor_press_its_b
                 (child,) = page.call("Page.getFrameTree")["frameTree"]["childFrames"]
                 return child["frame"].get("unreachableUrl")
 
-        assert "own pages can submit its forms" in await seen(press)
-        assert await seen(frame) == f"{found.address}{path}"
+        assert "own pages can submit its forms" in await in_thread(press)
+        assert await in_thread(frame) == f"{found.address}{path}"
         assert await found.state(approval) == "waiting"

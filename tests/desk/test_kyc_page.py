@@ -1,4 +1,4 @@
-"""The identity form: what it asks, what it says of what was typed, and where that goes."""
+"""Test the identity form: its fields, its validation, and where the values go."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from machines_mcp.desk.dependencies import FormResult
 from machines_mcp.partner.errors import TimedOut
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from tests.desk.desks import PASSPHRASE, Browser, Office, browser, forms, identity_form, kyc_values
+from tests.desk.desks import PASSPHRASE, Browser, RunningDesk, browser, forms, identity_form, kyc_values
 
 pytestmark = pytest.mark.anyio
 
-# Distinct in every byte that matters, so that a search for them finds them and nothing else.
+# Every value is distinct, so a search for one finds only that value.
 TYPED = {
     "first_name": "Zyxgrace",
     "last_name": "Zyxhopper",
@@ -35,13 +35,13 @@ TYPED = {
 }
 
 
-async def asked(found: Office) -> Approval:
+async def open_form_approval(found: RunningDesk) -> Approval:
     return await found.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc")
 
 
-async def test_the_form_has_the_fields_and_lists_of_the_api(found: Office, person: Browser) -> None:
+async def test_the_form_has_the_fields_and_lists_of_the_api_schema(found: RunningDesk, person: Browser) -> None:
     found.partner.values = kyc_values({"name": "taxResidence", "required": False, "type": "string"})
-    approval = await asked(found)
+    approval = await open_form_approval(found)
     page = (await person.get(f"/kyc/{approval.id}")).text
     fields = forms(page)[f"/kyc/{approval.id}"]
     assert fields.keys() >= TYPED.keys() - {"occupation"} | {
@@ -55,8 +55,8 @@ async def test_the_form_has_the_fields_and_lists_of_the_api(found: Office, perso
     assert page.count("(optional)") == 4
 
 
-async def test_what_was_typed_reaches_the_tool_once_and_nothing_else(found: Office, person: Browser) -> None:
-    approval = await asked(found)
+async def test_submitted_values_reach_the_tool_once_without_extras(found: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(found)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     form = forms(person.page)[path] | TYPED | {"passphrase": PASSPHRASE, "action": "send", "address_line2": " "}
@@ -70,10 +70,8 @@ async def test_what_was_typed_reaches_the_tool_once_and_nothing_else(found: Offi
     assert "no longer open" in (await person.get(f"/decisions/{approval.id}")).text
 
 
-async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost(
-    found: Office, person: Browser
-) -> None:
-    approval = await asked(found)
+async def test_occupation_search_works_without_scripts_and_keeps_input(found: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(found)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     typed = {k: v for k, v in TYPED.items() if k != "occupation"}
@@ -114,10 +112,10 @@ async def test_words_find_occupations_without_a_script_and_nothing_typed_is_lost
         ("address_city", "a\u202eb", "not in the right format"),
     ],
 )
-async def test_a_fault_stands_at_its_field_and_costs_no_try(
-    found: Office, person: Browser, name: str, value: str, says: str
+async def test_a_field_error_appears_at_its_field_and_costs_no_attempt(
+    found: RunningDesk, person: Browser, name: str, value: str, says: str
 ) -> None:
-    approval = await asked(found)
+    approval = await open_form_approval(found)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     answer = await person.post(path, TYPED | {"passphrase": "wrong wrong wrong", "action": "send", name: value})
@@ -132,8 +130,8 @@ async def test_a_fault_stands_at_its_field_and_costs_no_try(
     assert found.partner.sent == []
 
 
-async def test_a_fault_that_only_the_tool_finds_comes_back_to_its_field(found: Office, person: Browser) -> None:
-    approval = await asked(found)
+async def test_a_field_error_from_the_tool_appears_at_its_field(found: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(found)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     found.partner.answer = FormResult("faulty", (("address_city", "must have at most 100 characters"),), "Mend it.")
@@ -145,10 +143,8 @@ async def test_a_fault_that_only_the_tool_finds_comes_back_to_its_field(found: O
     assert await found.state(approval) == "waiting"
 
 
-async def test_without_the_right_passphrase_nothing_is_sent_and_nothing_typed_is_lost(
-    found: Office, person: Browser
-) -> None:
-    approval = await asked(found)
+async def test_a_wrong_passphrase_sends_nothing_and_keeps_the_input(found: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(found)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     for passphrase, status in (("", 422), ("not it at all", 403)):
@@ -162,21 +158,21 @@ async def test_without_the_right_passphrase_nothing_is_sent_and_nothing_typed_is
     assert found.partner.sent == [] and await found.state(approval) == "waiting"
 
 
-async def test_only_an_intent_that_asks_for_the_form_has_one(found: Office, person: Browser) -> None:
+async def test_only_an_approval_that_needs_the_form_has_one(found: RunningDesk, person: Browser) -> None:
     approval = await found.ask()
     answer = await person.get(f"/kyc/{approval.id}")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/decisions/{approval.id}")
 
 
-async def test_where_machines_can_not_be_asked_for_the_form_that_is_said(found: Office, person: Browser) -> None:
-    approval = await asked(found)
+async def test_an_unavailable_form_definition_is_reported(found: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(found)
     found.partner.error = TimedOut()
     answer = await person.get(f"/kyc/{approval.id}")
     assert answer.status_code == 502 and "Try again" in answer.text
 
 
-async def test_in_the_simulator_the_form_needs_no_passphrase(simulated: Office) -> None:
-    approval = await asked(simulated)
+async def test_the_simulator_form_needs_no_passphrase(simulated: RunningDesk) -> None:
+    approval = await open_form_approval(simulated)
     async with browser(simulated) as person:
         page = (await person.get(f"/kyc/{approval.id}")).text
         assert "Your passphrase" not in page and "a real person" in page
@@ -184,8 +180,8 @@ async def test_in_the_simulator_the_form_needs_no_passphrase(simulated: Office) 
     assert simulated.partner.sent == [TYPED]
 
 
-async def test_a_call_that_went_wrong_after_the_yes_says_so(found: Office, person: Browser) -> None:
-    approval = await asked(found)
+async def test_a_call_that_fails_after_approval_is_reported(found: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(found)
     await person.get(f"/kyc/{approval.id}")
     found.partner.answer = FormResult("failed", (), "Machines did not accept the request; nothing was changed.")
     answer = await person.post(f"/kyc/{approval.id}", TYPED | {"passphrase": PASSPHRASE, "action": "send"})
@@ -193,16 +189,16 @@ async def test_a_call_that_went_wrong_after_the_yes_says_so(found: Office, perso
     assert "but the call failed. Machines did not accept" in (await person.get(answer.headers["location"])).text
 
 
-async def test_what_was_typed_is_in_no_file_no_log_and_no_other_page(
-    found: Office, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+async def test_form_values_appear_in_no_file_log_or_other_page(
+    found: RunningDesk, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    approval = await asked(found)
+    approval = await open_form_approval(found)
     path = f"/kyc/{approval.id}"
     async with browser(found) as person:
         await person.get(path)
         faulty = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send", "email": "zyxnot"})
-        assert "Zyxhopper" in faulty.text  # the control: there it must be, and is found
+        assert "Zyxhopper" in faulty.text  # The control: the search finds the values in the form itself.
         assert (await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})).status_code == 303
         pages = [(await person.get(where)).text for where in ("/", path, f"/decisions/{approval.id}")]
     pages.append("".join(f"{k}: {v}" for k, v in faulty.headers.items()))

@@ -1,4 +1,4 @@
-"""What another site, a rebound name or a program without the passphrase can do at the desk: nothing."""
+"""Test that another site, a rebound name or a program without the passphrase can do nothing at the desk."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import httpx
 import pytest
 
 from machines_mcp.desk.request_guard import MAX_BODY_BYTES
-from tests.desk.desks import PASSPHRASE, Browser, Office, browser, forms
+from tests.desk.desks import PASSPHRASE, Browser, RunningDesk, browser, forms
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def ready(found: Office, person: Browser) -> tuple[str, dict[str, str]]:
-    """The form of a waiting request, filled in rightly: all that is missing is a request that may send it."""
+async def ready(found: RunningDesk, person: Browser) -> tuple[str, dict[str, str]]:
+    """Return a complete form of a waiting approval. Only the request's origin remains to be checked."""
     approval = await found.ask()
     await person.get()
     path = f"/decisions/{approval.id}"
     return path, forms(person.page)[path] | {"decision": "approve", "passphrase": PASSPHRASE}
 
 
-async def undecided(found: Office) -> bool:
+async def undecided(found: RunningDesk) -> bool:
     return [approval.state for approval in await found.guard.approvals.recent(9)] == ["waiting"]
 
 
@@ -50,21 +50,21 @@ async def undecided(found: Office) -> bool:
         ({"Content_Type": "application/json"}, 403),
     ],
 )
-async def test_a_form_from_elsewhere_decides_nothing(
-    found: Office, person: Browser, ready: tuple[str, dict[str, str]], headers: dict[str, str], status: int
+async def test_a_form_from_another_origin_decides_nothing(
+    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], headers: dict[str, str], status: int
 ) -> None:
     port = str(urlsplit(found.address).port)
     changed: dict[str, Any] = {name: value.replace("{port}", port) for name, value in headers.items()}
     answer = await person.post(*ready, **changed)
     assert answer.status_code == status
     assert await undecided(found)
-    # The same without the change goes through: it was the change that stopped it.
+    # Without the change, the same request succeeds.
     assert (await person.post(*ready)).status_code == 303
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "another form", "another session"])
-async def test_a_form_without_its_own_token_decides_nothing(
-    found: Office, person: Browser, ready: tuple[str, dict[str, str]], token: str
+async def test_a_form_without_its_csrf_token_decides_nothing(
+    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], token: str
 ) -> None:
     path, form = ready
     if token == "another form":
@@ -76,8 +76,8 @@ async def test_a_form_without_its_own_token_decides_nothing(
     assert await undecided(found)
 
 
-async def test_a_form_without_a_cookie_decides_nothing(
-    found: Office, person: Browser, ready: tuple[str, dict[str, str]]
+async def test_a_form_without_a_session_cookie_decides_nothing(
+    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
 ) -> None:
     kept, person.http.cookies = person.http.cookies, httpx.Cookies()
     assert (await person.post(*ready)).status_code == 403
@@ -86,7 +86,7 @@ async def test_a_form_without_a_cookie_decides_nothing(
     assert (await person.post(*ready)).status_code == 303
 
 
-async def test_without_a_cookie_nothing_is_shown_but_the_way_in(found: Office) -> None:
+async def test_without_a_session_every_page_shows_only_the_sign_in(found: RunningDesk) -> None:
     approval = await found.ask()
     async with browser(found, signed_in=False) as stranger:
         for path in ("/", "/audit", f"/decisions/{approval.id}", f"/kyc/{approval.id}", "/decisions/" + "0" * 32):
@@ -96,7 +96,9 @@ async def test_without_a_cookie_nothing_is_shown_but_the_way_in(found: Office) -
             assert "set-cookie" not in answer.headers
 
 
-async def test_nothing_is_decided_by_looking(found: Office, person: Browser, ready: tuple[str, dict[str, str]]) -> None:
+async def test_a_get_request_decides_nothing(
+    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
+) -> None:
     path, form = ready
     query = str(httpx.QueryParams(form))
     assert (await person.get(f"{path}?{query}")).status_code == 200
@@ -104,8 +106,8 @@ async def test_nothing_is_decided_by_looking(found: Office, person: Browser, rea
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"])
-async def test_other_methods_are_closed(
-    found: Office, person: Browser, ready: tuple[str, dict[str, str]], method: str
+async def test_other_methods_are_refused(
+    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], method: str
 ) -> None:
     headers = {"Origin": person.origin, "Sec-Fetch-Site": "same-origin"}
     for path in ("/audit", ready[0]):
@@ -128,7 +130,7 @@ async def test_other_methods_are_closed(
         ("POST", "/desk.css", 405, "GET"),
     ],
 )
-async def test_what_is_not_there_is_told_plainly(
+async def test_an_unknown_path_or_method_gets_an_error_page(
     person: Browser, method: str, path: str, status: int, allow: str | None
 ) -> None:
     headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
@@ -149,8 +151,8 @@ async def test_what_is_not_there_is_told_plainly(
         ({"Host": "rebound.example.com"}, 421),
     ],
 )
-async def test_no_other_page_can_take_this_one_in(
-    found: Office, person: Browser, headers: dict[str, str], status: int
+async def test_no_other_site_can_embed_the_desk(
+    found: RunningDesk, person: Browser, headers: dict[str, str], status: int
 ) -> None:
     await found.ask()
     answer = await person.get("/", **headers)
@@ -158,7 +160,7 @@ async def test_no_other_page_can_take_this_one_in(
     assert "Withdraw" not in answer.text
 
 
-async def test_a_link_in_a_chat_leads_in_and_says_how_to_go_on(found: Office) -> None:
+async def test_a_link_from_another_site_opens_the_sign_in(found: RunningDesk) -> None:
     linked = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
     async with browser(found, signed_in=False) as person:
         answer = await person.get("/audit", **linked)
@@ -166,7 +168,7 @@ async def test_a_link_in_a_chat_leads_in_and_says_how_to_go_on(found: Office) ->
         assert '<a href="/audit">Already signed in? Continue.</a>' in answer.text
 
 
-async def test_every_answer_forbids_what_is_not_needed(found: Office, person: Browser) -> None:
+async def test_every_response_carries_restrictive_headers(found: RunningDesk, person: Browser) -> None:
     approval = await found.ask()
     answers = [await person.get(path) for path in ("/", "/audit", "/desk.css", f"/decisions/{approval.id}", "/nowhere")]
     answers += [await person.get("/", Host="x"), await person.post("/sign-in", {"token": "x"})]
@@ -177,19 +179,19 @@ async def test_every_answer_forbids_what_is_not_needed(found: Office, person: Br
         assert "script" not in policy and "base-uri 'none'" in policy
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
-        # Nothing goes to another site; `no-referrer` would take the origin from our own forms, too.
+        # Not `no-referrer`: it would also remove the origin from the desk's own forms.
         assert answer.headers["referrer-policy"] == "same-origin"
         assert not {"server", "access-control-allow-origin"} & set(answer.headers)
         assert "<script" not in answer.text and " style=" not in answer.text
 
 
-async def test_a_body_that_is_too_long_is_not_read(
-    found: Office, person: Browser, ready: tuple[str, dict[str, str]]
+async def test_an_oversized_body_is_not_read(
+    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
 ) -> None:
     path, form = ready
     assert (await person.post(path, form | {"more": "x" * MAX_BODY_BYTES})).status_code == 413
     assert await undecided(found)
-    # Whatever it says of its length, and in however many pieces.
+    # Whatever its Content-Length, and in any number of chunks.
     port = urlsplit(found.address).port
 
     def pieces() -> bytes:
@@ -211,8 +213,8 @@ async def test_a_body_that_is_too_long_is_not_read(
     "body",
     [b"", b"token", b"token=%ff", b"\xff", b"token=a&token=b", b"&".join(b"f%d=1" % n for n in range(99)), b"a=%zz"],
 )
-async def test_a_body_that_is_no_form_of_ours_is_refused(
-    found: Office, person: Browser, body: bytes, ready: Any
+async def test_a_body_that_is_not_a_valid_form_is_refused(
+    found: RunningDesk, person: Browser, body: bytes, ready: Any
 ) -> None:
     headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"}
     answer = await person.http.post(person.origin + ready[0], content=body, headers=headers)
@@ -220,8 +222,8 @@ async def test_a_body_that_is_no_form_of_ours_is_refused(
     assert await undecided(found)
 
 
-async def test_a_page_that_fails_says_so_without_what_it_was_working_on(
-    found: Office, person: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_failing_page_reports_an_error_without_data(
+    found: RunningDesk, person: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fails(*_: object) -> None:
         raise ValueError("zyx-secret")

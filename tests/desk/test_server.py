@@ -1,4 +1,4 @@
-"""The desk's life: started when needed, shared by servers of one state folder, proven, and gone with its server."""
+"""Test the desk's lifecycle: started on demand, shared by servers of one state folder, verified, and stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH
 from machines_mcp.desk.server import ADDRESS_FILE
 from machines_mcp.permissions.policy import Limits, default_policy
-from tests.desk.desks import Office, office
+from tests.desk.desks import RunningDesk, running_desk
 from tests.support.loopback import accepted_socket, serve_connections
 from tests.support.waiting import PATIENCE
 
@@ -30,7 +30,7 @@ def notes(folder: Path) -> dict[str, object]:
     return dict(json.loads((folder / ADDRESS_FILE).read_text(encoding="ascii")))
 
 
-async def test_its_notes_say_where_it_is_to_this_user_alone(tmp_path: Path, found: Office) -> None:
+async def test_the_desk_file_names_the_address_and_is_private(tmp_path: Path, found: RunningDesk) -> None:
     file = tmp_path / "state" / ADDRESS_FILE
     said = notes(file.parent)
     assert (said["address"], said["pid"]) == (found.address, os.getpid())
@@ -40,22 +40,22 @@ async def test_its_notes_say_where_it_is_to_this_user_alone(tmp_path: Path, foun
     assert await found.desk.address() == found.address
 
 
-async def test_it_ends_with_its_server_and_takes_its_notes_along(tmp_path: Path) -> None:
-    async with office(tmp_path / "state") as found:
+async def test_the_desk_stops_with_its_server_and_removes_its_file(tmp_path: Path) -> None:
+    async with running_desk(tmp_path / "state") as found:
         port = int(str(notes(tmp_path / "state")["port"]))
         with anyio.fail_after(PATIENCE):
             await found.desk.close()
         await found.desk.close()
         assert not (tmp_path / "state" / ADDRESS_FILE).exists()
-        # Another program may have taken the port meanwhile; a desk it is not.
+        # Another program may have taken the port meanwhile, but that is not a desk.
         with suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError), anyio.move_on_after(3):
             async with await anyio.connect_tcp("127.0.0.1", port) as stream:
                 await stream.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
                 assert b"content-security-policy" not in (await stream.receive()).lower()
 
 
-async def test_it_ends_in_time_though_a_client_holds_its_connection(tmp_path: Path) -> None:
-    async with office(tmp_path / "state") as found:
+async def test_the_desk_stops_despite_an_open_connection(tmp_path: Path) -> None:
+    async with running_desk(tmp_path / "state") as found:
         port = int(str(notes(tmp_path / "state")["port"]))
         stream = await anyio.connect_tcp("127.0.0.1", port)
         await stream.send(b"POST / HTTP/1.1\r\n")
@@ -64,30 +64,30 @@ async def test_it_ends_in_time_though_a_client_holds_its_connection(tmp_path: Pa
         await stream.aclose()
 
 
-async def test_a_second_server_gives_the_address_of_the_first(tmp_path: Path, found: Office) -> None:
-    async with office(tmp_path / "state") as second:
+async def test_a_second_server_returns_the_address_of_the_first_desk(tmp_path: Path, found: RunningDesk) -> None:
+    async with running_desk(tmp_path / "state") as second:
         assert second.address == found.address
-        # It is not the second's to end.
+        # The second server must not stop the desk of the first.
         await second.desk.close()
         assert notes(tmp_path / "state")["address"] == found.address
         assert await second.desk.find() == found.address
 
 
 @pytest.mark.parametrize("other", ["key", "policy", "environment"])
-async def test_a_desk_of_another_folder_or_policy_is_not_taken_for_ours(
-    tmp_path: Path, found: Office, other: str
+async def test_a_desk_of_another_folder_or_policy_is_not_accepted(
+    tmp_path: Path, found: RunningDesk, other: str
 ) -> None:
     policy = default_policy("sandbox", read_only=False)
     if other == "policy":
         policy = replace(policy, limits=Limits(per_day_cents=1))
     environment, key = ("embedded" if other == "environment" else "sandbox"), (b"z" if other == "key" else b"k")
-    async with office(tmp_path / "state", environment, policy=policy, key=key) as second:
+    async with running_desk(tmp_path / "state", environment, policy=policy, key=key) as second:
         assert second.address != found.address
 
 
 @asynccontextmanager
 async def impostor(answer: bytes) -> AsyncIterator[int]:
-    """A program that has the port by now, and answers so."""
+    """Run a program that has taken the desk's port and sends these responses."""
 
     async def serve(stream: ByteStream) -> None:
         await stream.receive()
@@ -110,28 +110,28 @@ async def impostor(answer: bytes) -> AsyncIterator[int]:
     ],
     ids=["wrong", "empty", "endless", "silent"],
 )
-async def test_whoever_has_the_port_by_now_is_not_taken_for_a_desk(tmp_path: Path, answer: bytes) -> None:
+async def test_an_impostor_on_the_desks_port_is_not_accepted(tmp_path: Path, answer: bytes) -> None:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
     async with impostor(answer) as port:
         (folder / ADDRESS_FILE).write_text(json.dumps({"address": f"http://127.0.0.1:{port}/", "port": port, "pid": 1}))
         with anyio.fail_after(PATIENCE):
-            async with office(folder) as found:
+            async with running_desk(folder) as found:
                 assert found.address != f"http://127.0.0.1:{port}/"
                 assert notes(folder)["address"] == found.address
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"port": "x"}', '{"port": -1}', '{"port": 99999}', '{"port": null}'])
-async def test_notes_that_make_no_sense_are_written_anew(tmp_path: Path, text: str) -> None:
+async def test_an_invalid_desk_file_is_replaced(tmp_path: Path, text: str) -> None:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
     (folder / ADDRESS_FILE).write_text(text)
-    async with office(folder) as found:
+    async with running_desk(folder) as found:
         assert notes(folder)["address"] == found.address
 
 
 @pytest.mark.parametrize("challenge", ["", "x", "0" * 63, "0" * 65, "G" * 64])
-async def test_it_proves_itself_only_to_a_real_question(found: Office, challenge: str) -> None:
+async def test_the_desk_proves_itself_only_to_a_valid_challenge(found: RunningDesk, challenge: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         answer = await http.get(found.address + PROOF_PATH[1:], headers={CHALLENGE: challenge} if challenge else {})
         assert answer.status_code == 404
@@ -142,8 +142,8 @@ async def test_it_proves_itself_only_to_a_real_question(found: Office, challenge
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="looks for the socket among this process's descriptors")
-async def test_answers_are_sent_at_once(found: Office) -> None:
-    """Nagle's algorithm would hold the second of two small writes back until the first is acknowledged (40 ms)."""
+async def test_responses_are_sent_without_delay(found: RunningDesk) -> None:
+    """Nagle's algorithm would delay the second of two small writes until the first is acknowledged (40 ms)."""
     async with await anyio.connect_tcp("127.0.0.1", int(found.address.rstrip("/").rpartition(":")[2])) as client:
         await client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await client.receive()

@@ -1,4 +1,4 @@
-"""Signing in: what the passphrase opens, for how long, and that it opens no more than a look."""
+"""Test signing in: what the passphrase opens, and for how long."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.desk.sessions import IDLE_SECONDS, MAX_SESSIONS, Sessions
-from tests.desk.desks import PASSPHRASE, Office, browser, forms, office
+from tests.desk.desks import PASSPHRASE, RunningDesk, browser, forms, running_desk
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_passphrase_signs_in_with_a_cookie_that_scripts_and_sites_do_not_get(found: Office) -> None:
+async def test_signing_in_sets_an_httponly_samesite_session_cookie(found: RunningDesk) -> None:
     async with browser(found, signed_in=False) as person:
         answer = await person.sign_in()
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
@@ -24,7 +24,7 @@ async def test_the_passphrase_signs_in_with_a_cookie_that_scripts_and_sites_do_n
 
 
 @pytest.mark.parametrize(("passphrase", "status"), [("", 422), ("wrong wrong wrong", 403)])
-async def test_anything_else_does_not(found: Office, passphrase: str, status: int) -> None:
+async def test_a_missing_or_wrong_passphrase_does_not_sign_in(found: RunningDesk, passphrase: str, status: int) -> None:
     async with browser(found, signed_in=False) as person:
         answer = await person.sign_in(passphrase)
         assert answer.status_code == status
@@ -32,7 +32,7 @@ async def test_anything_else_does_not(found: Office, passphrase: str, status: in
         assert (await person.get()).status_code == 401
 
 
-async def test_five_wrong_tries_at_the_way_in_lock_the_decisions_too(found: Office) -> None:
+async def test_five_wrong_sign_ins_lock_decisions_too(found: RunningDesk) -> None:
     approval = await found.ask()
     async with browser(found) as person, browser(found, signed_in=False) as stranger:
         codes = [(await stranger.sign_in("not it at all")).status_code for _ in range(5)]
@@ -43,8 +43,8 @@ async def test_five_wrong_tries_at_the_way_in_lock_the_decisions_too(found: Offi
         assert await found.state(approval) == "waiting"
 
 
-async def test_where_no_passphrase_is_set_nobody_comes_in_and_it_is_said_why(tmp_path: Path) -> None:
-    async with office(tmp_path / "state", passphrase=None) as found, browser(found, signed_in=False) as person:
+async def test_sign_in_without_a_set_passphrase_is_refused_with_the_reason(tmp_path: Path) -> None:
+    async with running_desk(tmp_path / "state", passphrase=None) as found, browser(found, signed_in=False) as person:
         answer = await person.sign_in("anything at all")
         assert answer.status_code == 409
         assert "machines-mcp passphrase" in answer.text
@@ -61,8 +61,8 @@ async def test_where_no_passphrase_is_set_nobody_comes_in_and_it_is_said_why(tmp
         ("/sign-out", "/"),
     ],
 )
-async def test_signing_in_leads_where_the_person_was_going_and_to_no_other_site(
-    found: Office, path: str, leads: str
+async def test_sign_in_redirects_to_the_requested_page_but_no_other_site(
+    found: RunningDesk, path: str, leads: str
 ) -> None:
     async with browser(found, signed_in=False) as person:
         await person.get()
@@ -70,7 +70,7 @@ async def test_signing_in_leads_where_the_person_was_going_and_to_no_other_site(
         assert (answer.status_code, answer.headers["location"]) == (303, leads)
 
 
-async def test_signing_out_ends_the_session_and_not_only_the_cookie(found: Office) -> None:
+async def test_signing_out_ends_the_session_on_the_server(found: RunningDesk) -> None:
     async with browser(found) as person:
         kept = dict(person.http.cookies)
         assert (await person.post("/sign-out")).status_code == 303
@@ -78,7 +78,7 @@ async def test_signing_out_ends_the_session_and_not_only_the_cookie(found: Offic
         assert (await person.get()).status_code == 401
 
 
-async def test_in_the_simulator_a_second_tab_does_not_spoil_the_first(simulated: Office) -> None:
+async def test_a_second_simulator_tab_keeps_the_first_one_working(simulated: RunningDesk) -> None:
     approval = await simulated.ask()
     async with browser(simulated) as first, browser(simulated) as second:
         await second.get()
@@ -87,7 +87,7 @@ async def test_in_the_simulator_a_second_tab_does_not_spoil_the_first(simulated:
         assert "/sign-out" not in forms(second.page)
 
 
-def test_a_session_ends_after_half_an_hour_without_use_and_not_before() -> None:
+def test_a_session_ends_after_exactly_thirty_idle_minutes() -> None:
     assert IDLE_SECONDS == 30 * 60
     clock = Clock(0.0)
     sessions = Sessions(1, shared=False, clock=clock)
@@ -99,7 +99,7 @@ def test_a_session_ends_after_half_an_hour_without_use_and_not_before() -> None:
     assert sessions.find(cookies) is None
 
 
-def test_the_session_that_was_idle_longest_makes_room() -> None:
+def test_a_new_session_evicts_the_longest_idle_one() -> None:
     clock = Clock(0.0)
     sessions = Sessions(1, shared=False, clock=clock)
     opened = []
@@ -110,5 +110,5 @@ def test_the_session_that_was_idle_longest_makes_room() -> None:
     assert found == [False, *[True] * MAX_SESSIONS]
 
 
-def test_two_desks_do_not_share_a_cookie() -> None:
+def test_two_desks_use_different_cookie_names() -> None:
     assert Sessions(1, shared=False).cookie != Sessions(2, shared=False).cookie

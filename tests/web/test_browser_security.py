@@ -1,4 +1,4 @@
-"""Which requests count as a page's own, and the headers that keep other sites out of it."""
+"""Test which requests count as same-origin, and the security headers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def request(*headers: tuple[str, str]) -> Scope:
         (["127.0.0.1:4711", "example.com"], False),
     ],
 )
-def test_only_its_own_address_is_its_host(hosts: list[str], own: bool) -> None:
+def test_only_the_exact_loopback_address_is_the_own_host(hosts: list[str], own: bool) -> None:
     assert OWN_PAGES.has_own_host(request(*(("host", host) for host in hosts))) is own
 
 
@@ -58,7 +58,7 @@ def test_only_its_own_address_is_its_host(hosts: list[str], own: bool) -> None:
         ([("origin", OWN), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")], False),
     ],
 )
-def test_only_its_own_page_submits_a_form(headers: list[tuple[str, str]], own: bool) -> None:
+def test_only_a_same_origin_request_submits_a_form(headers: list[tuple[str, str]], own: bool) -> None:
     assert OWN_PAGES.is_own_submission(request(*headers)) is own
 
 
@@ -75,7 +75,7 @@ def test_only_its_own_page_submits_a_form(headers: list[tuple[str, str]], own: b
         ([("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "document")], False),
     ],
 )
-def test_a_person_navigates_and_other_sites_embed(headers: list[tuple[str, str]], navigation: bool) -> None:
+def test_cross_site_requests_are_allowed_only_as_navigation(headers: list[tuple[str, str]], navigation: bool) -> None:
     assert is_navigation(request(*headers)) is navigation
 
 
@@ -83,12 +83,12 @@ def test_a_person_navigates_and_other_sites_embed(headers: list[tuple[str, str]]
     ("origins", "present", "other"),
     [([], False, False), ([OWN], True, False), (["null"], True, True), (["https://example.com"], True, True)],
 )
-def test_an_origin_is_absent_own_or_another(origins: list[str], present: bool, other: bool) -> None:
+def test_an_origin_header_is_absent_own_or_foreign(origins: list[str], present: bool, other: bool) -> None:
     scope = request(*(("origin", origin) for origin in origins))
     assert (has_origin(scope), not OWN_PAGES.has_no_other_origin(scope)) == (present, other)
 
 
-def test_the_headers_block_every_source_that_is_not_named() -> None:
+def test_security_headers_block_every_unnamed_source() -> None:
     headers = dict(security_headers(sources="style-src 'self'", referrer="same-origin", permissions="camera=()"))
     assert headers == {
         b"content-security-policy": (
@@ -104,5 +104,5 @@ def test_the_headers_block_every_source_that_is_not_named() -> None:
 
 
 @pytest.mark.parametrize(("given", "equal"), [("token", True), ("tokem", False), ("", False), ("t\udcff", False)])
-def test_any_text_can_be_compared_with_a_token(given: str, equal: bool) -> None:
+def test_any_text_compares_with_a_token_in_constant_time(given: str, equal: bool) -> None:
     assert constant_time_equal(given, "token") is equal
