@@ -14,9 +14,9 @@ import anyio
 import pytest
 
 from machines_mcp.partner import PartnerClient, PartnerError, errors
-from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.sandbox.running import Sandbox
+from tests.support.client_methods import client_methods
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -30,21 +30,11 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def methods() -> list[str]:
-    client = PartnerClient("https://api.example/partner/v1", Secret("partner-key"))
-    return [
-        f"{resource}.{name}"
-        for resource, part in vars(client).items()
-        if not resource.startswith("_")
-        for name, _ in inspect.getmembers(part, inspect.iscoroutinefunction)
-        if not name.startswith("_") and name != "acquire"
-    ]
-
-
 def test_every_method_stands_there_with_its_path() -> None:
     documented = {name: api for name, api, _ in rows("Methods")}
-    waits = [name for name in methods() if name.endswith(".wait")]
-    assert sorted(documented) == sorted(set(methods()) - set(waits))
+    methods = client_methods()
+    waits = [name for name in methods if name.endswith(".wait")]
+    assert sorted(documented) == sorted(set(methods) - set(waits))
     assert sorted(re.findall(r"`(\w+\.wait)\(", PAGE)) == sorted(waits)
     assert sorted(documented.values()) == sorted(f"{op.method} {op.template}" for op in contract().operations)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import traceback
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from machines_mcp.partner.models.base import ResponseModel as Model
 from machines_mcp.redaction.secret import Secret
 from tests.partner.schema import CANARY, JSON, ResponseStrategies, malformed
 from tests.partner.test_resources import ENDPOINTS, LEFT_OUT, USER, Endpoint, example
+from tests.support.client_methods import client_methods
 from tests.support.waiting import PATIENCE
 
 # One event loop for all examples, since each sends one request.
@@ -64,16 +64,7 @@ each_method = pytest.mark.parametrize("endpoint", CASES, ids=method_of)
 
 
 def test_cases_cover_every_client_method() -> None:
-    client = PartnerClient(BASE_URL, Secret("partner-key"))
-    methods = [
-        f"{resource}.{name}"
-        for resource, part in vars(client).items()
-        if not resource.startswith("_")
-        for name, _ in inspect.getmembers(part, inspect.iscoroutinefunction)
-        # Mints tokens for other calls. Its responses are those of `sessions.open`.
-        if not name.startswith("_") and name != "acquire"
-    ]
-    assert sorted(map(method_of, CASES)) == sorted(methods)
+    assert sorted(map(method_of, CASES)) == sorted(client_methods())
 
 
 def fixed_examples(examples: int) -> settings:
