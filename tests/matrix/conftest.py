@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.protocol.conftest import clock, home, store
+from tests.protocol.conftest import clock, harness, store
 
-__all__ = ["clock", "home", "store"]
+__all__ = ["clock", "harness", "store"]

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.protocol.fakes import ERAS, Era, House, Person, says
+from tests.protocol.fakes import ERAS, Era, Harness, Person, answering
 
 pytestmark = pytest.mark.anyio
 
@@ -64,29 +64,29 @@ async def _call_everything(client: Client) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_span_contains_no_value_of_a_call(home: House, era: Era, spans: InMemorySpanExporter) -> None:
-    async with home.client(era, says("accept")) as client:
+async def test_span_contains_no_value_of_a_call(harness: Harness, era: Era, spans: InMemorySpanExporter) -> None:
+    async with harness.client(era, answering("accept")) as client:
         await _call_everything(client)
-    assert home.world.paid
+    assert harness.world.paid
     assert CANARY not in spans_as_json(spans)
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_span_contains_no_exception_text(home: House, era: Era, spans: InMemorySpanExporter) -> None:
+async def test_span_contains_no_exception_text(harness: Harness, era: Era, spans: InMemorySpanExporter) -> None:
     async def fail() -> None:
         raise LookupError(CANARY)
 
-    home.world.before = home.world.on_question = fail
-    async with home.client(era, says("accept")) as client:
+    harness.world.before = harness.world.on_question = fail
+    async with harness.client(era, answering("accept")) as client:
         await client.call_tool("look", {})
         await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})
     assert CANARY not in spans_as_json(spans)
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_span_contains_no_error_text_of_a_client(home: House, era: Era, spans: InMemorySpanExporter) -> None:
+async def test_span_contains_no_error_text_of_a_client(harness: Harness, era: Era, spans: InMemorySpanExporter) -> None:
     person = Person(types.ErrorData(code=-32000, message=CANARY, data={"why": CANARY}))
-    async with home.client(era, person) as client:
+    async with harness.client(era, person) as client:
         if era == "legacy":
             await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})
         else:

@@ -1,4 +1,4 @@
-"""A server of fake tools over a store of its own for each test, and a real process per protocol era for all."""
+"""Provide a server of fake tools with its own store for each test, and one shared server process per era."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import House, house
+from tests.protocol.fakes import Harness, build_harness
 from tests.protocol.process import ERAS, ODD_SERVER, Era, Served, serving
 from tests.support.clock import Clock
 
@@ -26,13 +26,13 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def home(store: Store, clock: Clock) -> House:
-    return house(store, clock)
+def harness(store: Store, clock: Clock) -> Harness:
+    return build_harness(store, clock)
 
 
 @pytest.fixture(scope="session", params=ERAS)
 async def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    """The real server, with odd tools beside its own. It is shared: a test leaves nothing of its own unread."""
+    """The server process, with odd tools next to its own. Tests share it, so each must read all its responses."""
     era: Era = request.param
     async with serving(tmp_path_factory.mktemp(f"served-{era}"), era, command=ODD_SERVER) as running:
         yield running

@@ -1,4 +1,4 @@
-"""A server of a few small tools, its world, and clients that answer its dialogs as a test wants."""
+"""A server of a few small tools, the state they act on, and clients with scripted dialog responses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ALL_TOOLSETS = frozenset({"onboarding", "funding", "withdrawals", "cards", "obse
 
 
 class UpstreamError(Exception):
-    """Stands for an error of the partner's client."""
+    """An error of the Partner API client."""
 
 
 async def _nothing() -> None:
@@ -55,7 +55,7 @@ async def _nothing() -> None:
 
 @dataclass
 class World:
-    """What the tools do, and what a test lets happen to them meanwhile."""
+    """The calls that the tools made, and the hooks that run during them."""
 
     paid: list[tuple[str, str, int]] = field(default_factory=list)
     """User, idempotency key and cents of each payment."""
@@ -155,11 +155,11 @@ class Change(Pay):
     harmless: bool = False
 
 
-def _change_effect(args: Change) -> ActionClass:
+def _change_class(args: Change) -> ActionClass:
     return ActionClass.WRITE if args.harmless else ActionClass.MONEY
 
 
-async def _change_stakes(call: WorldCall, args: Change) -> ApprovalDetails:
+async def _change_details(call: WorldCall, args: Change) -> ApprovalDetails:
     return await _approval_details(call, args)
 
 
@@ -167,8 +167,8 @@ async def _change_stakes(call: WorldCall, args: Change) -> ApprovalDetails:
     title="Change",
     toolset="cards",
     action_class=(ActionClass.WRITE, ActionClass.MONEY),
-    action_class_of=_change_effect,
-    approval_details=_change_stakes,
+    action_class_of=_change_class,
+    approval_details=_change_details,
 )
 async def change(call: WorldCall, args: Change) -> Paid:
     """Asks a person or not, by its arguments."""
@@ -179,7 +179,7 @@ TOOLS: tuple[Tool, ...] = (look, note, pay, tip, change)
 
 
 def explain(error: Exception, tool: Tool) -> ToolError | None:
-    """What the composition root knows of upstream's errors."""
+    """Map upstream errors to tool errors, as the composition root does."""
     if isinstance(error, UpstreamError):
         return ToolError(Code.PARTNER_UNAVAILABLE, next_steps=[NextStep("look", f"{tool.name} failed; look around.")])
     return None
@@ -187,7 +187,7 @@ def explain(error: Exception, tool: Tool) -> ToolError | None:
 
 @dataclass
 class Person:
-    """Answers every dialog the same, after `during`, and remembers what was asked."""
+    """Gives the same response to every dialog, after `during`, and records the questions."""
 
     answer: types.ElicitResult | types.ErrorData
     during: Callable[[], Awaitable[None]] = _nothing
@@ -201,14 +201,14 @@ class Person:
         return self.answer
 
 
-def says(action: Literal["accept", "decline", "cancel"]) -> Person:
-    """A person with one answer."""
+def answering(action: Literal["accept", "decline", "cancel"]) -> Person:
+    """Return a person who always gives this response."""
     return Person(types.ElicitResult(action=action, content={} if action == "accept" else None))
 
 
 @dataclass
-class House:
-    """One server's parts, for a test to look into."""
+class Harness:
+    """The parts of one server, for tests to inspect."""
 
     world: World
     guard: Guard
@@ -222,7 +222,7 @@ class House:
 
     @asynccontextmanager
     async def client(self, era: Era, person: Person | None = None) -> AsyncIterator[Client]:
-        """A client in memory. Without a person it has no dialog."""
+        """Connect a client in memory. Without a person it declares no dialog."""
         with anyio.fail_after(PATIENCE):
             async with Client(self.server, mode=era, elicitation_callback=person) as client:
                 yield client
@@ -236,7 +236,7 @@ async def _no_page(approval_id: str) -> None:
     pass
 
 
-def house(
+def build_harness(
     store: Store,
     clock: Clock,
     *,
@@ -246,7 +246,7 @@ def house(
     key: bytes = KEY,
     resources: Sequence[Resource] = (),
     page_ended: Callable[[str], Awaitable[None]] | None = None,
-) -> House:
+) -> Harness:
     """Wire a server over these tools as the composition root does."""
     rules = policy or default_policy("embedded", read_only=False)
     guard, world = build_guard(store, rules, clock=clock), World()
@@ -269,11 +269,11 @@ def house(
         registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user), settling
     )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
-    return House(world, guard, server, settling, loaded.resources)
+    return Harness(world, guard, server, settling, loaded.resources)
 
 
 def body(answer: types.CallToolResult | types.InputRequiredResult) -> dict[str, Any]:
-    """The JSON object that a tool's answer carries, checked for its form."""
+    """Return the JSON object in a tool's result, after checking the result's form."""
     assert isinstance(answer, types.CallToolResult)
     found = json.loads(object_text(answer))
     assert isinstance(found, dict)
@@ -287,6 +287,6 @@ def body(answer: types.CallToolResult | types.InputRequiredResult) -> dict[str, 
 
 
 def code(answer: types.CallToolResult | types.InputRequiredResult) -> str:
-    """The error's code, or `ok`."""
+    """Return the error's code, or `ok`."""
     found = body(answer)
     return str(found["code"]) if answer.model_dump().get("is_error") else "ok"

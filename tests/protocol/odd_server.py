@@ -1,6 +1,6 @@
-"""The real server with tools that misbehave: `python -m tests.protocol.odd_server`, settings as always.
+"""The server with misbehaving tools: `python -m tests.protocol.odd_server`, with the usual settings.
 
-ODD_BROKEN makes every handler raise; ODD_STOP_SECONDS and ODD_DRAIN_SECONDS set what a server may take to end.
+ODD_BROKEN makes every handler raise. ODD_STOP_SECONDS and ODD_DRAIN_SECONDS set the server's shutdown limits.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ async def boom(call: ToolContext[Any], args: Nothing) -> Done:
 
 
 def broken(*_: object) -> Any:
-    """Stands for any part behind a handler."""
+    """Stands for any dependency of a handler, and raises."""
     raise LookupError(CANARY)
 
 

@@ -1,4 +1,4 @@
-"""A server process spoken to in raw lines, as a client would or would not."""
+"""A server process driven by raw lines, valid or not."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"n
 
 
 def environment(state_dir: Path, **settings: str) -> dict[str, str]:
-    """What a server is started with: nothing of the caller's settings."""
+    """Return a server's environment, without the caller's settings."""
     ours = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(state_dir), "MACHINES_LOG_LEVEL": "DEBUG"}
     return {k: v for k, v in os.environ.items() if not k.startswith("MACHINES_")} | ours | settings
 
 
 def request(era: Era, number: int | str, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A request in the form of the era."""
+    """Build a request in the era's form."""
     given = dict(params or {})
     if era == "2026-07-28":
         given["_meta"] = _ENVELOPE
@@ -46,12 +46,12 @@ def request(era: Era, number: int | str, method: str, params: Mapping[str, Any] 
 
 
 def call(era: Era, number: int | str, tool: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A tool call."""
+    """Build a tool call."""
     return request(era, number, "tools/call", {"name": tool, "arguments": dict(arguments or {})})
 
 
 def greeting(era: Era) -> list[dict[str, Any]]:
-    """What comes before all else."""
+    """Return the handshake messages of the era."""
     if era == "2026-07-28":
         return []
     hello = {"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": _HELLO}
@@ -59,12 +59,12 @@ def greeting(era: Era) -> list[dict[str, Any]]:
 
 
 def lines(*messages: Mapping[str, Any] | bytes) -> bytes:
-    """The messages as they stand on the wire."""
+    """Encode messages as lines."""
     return b"".join((m if isinstance(m, bytes) else json.dumps(m).encode()) + b"\n" for m in messages)
 
 
 def answered(output: bytes) -> dict[int | str | None, dict[str, Any]]:
-    """The answers of a finished server by their ids, each line checked to be one message."""
+    """Return a finished server's responses by id, after checking that each line is one message."""
     found: dict[int | str | None, dict[str, Any]] = {}
     for line in output.splitlines():
         message = json.loads(line)
@@ -85,7 +85,7 @@ def started(
     stderr: int | None = None,
     **settings: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server without a client; it does not outlive the block."""
+    """Start a server without a client, and kill it at the end of the block."""
     env = environment(state_dir, **settings)
     process = subprocess.Popen([sys.executable, *command], stdin=stdin, stdout=stdout, stderr=stderr, env=env)
     try:
@@ -106,7 +106,7 @@ def run(
     stdout: int = subprocess.PIPE,
     **settings: str,
 ) -> subprocess.CompletedProcess[bytes]:
-    """A server that reads to the end of `stdin` (bytes go by a pipe, a descriptor is handed on) and must end."""
+    """Run a server until `stdin` ends. Bytes go through a pipe; a descriptor is passed on."""
     given = stdin if isinstance(stdin, bytes) else None
     source = subprocess.PIPE if isinstance(stdin, bytes) else stdin
     with started(
@@ -118,7 +118,7 @@ def run(
 
 @dataclass
 class Served:
-    """A running server and all that it has said so far."""
+    """A running server and its output so far."""
 
     process: Process
     era: Era
@@ -128,22 +128,22 @@ class Served:
     _taken: int = 0
 
     async def send(self, *messages: Mapping[str, Any] | bytes) -> None:
-        """Whole lines."""
+        """Send messages, one per line."""
         await self.send_bytes(lines(*messages))
 
     async def send_bytes(self, data: bytes) -> None:
-        """Anything."""
+        """Send bytes as they are."""
         assert self.process.stdin is not None
         with anyio.fail_after(PATIENCE):
             await self.process.stdin.send(data)
 
     async def hang_up(self) -> None:
-        """End its standard input."""
+        """Close the server's standard input."""
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
 
     async def message(self) -> dict[str, Any]:
-        """The next line that was not taken yet."""
+        """Return the next unread line of the output."""
         assert self.process.stdout is not None
         with anyio.fail_after(PATIENCE):
             while (end := self.stdout.find(b"\n", self._taken)) < 0:
@@ -153,7 +153,7 @@ class Served:
         return found
 
     async def ask(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request and take lines up to its answer."""
+        """Send a request and skip lines until its response."""
         self._next += 1
         number = f"ask-{self._next}"
         await self.send(request(self.era, number, method, params))
@@ -162,36 +162,36 @@ class Served:
         return found
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Call a tool and give its answer, which must not be a protocol error."""
+        """Call a tool and return its result. A protocol error fails the test."""
         found = await self.ask("tools/call", {"name": tool, "arguments": dict(arguments or {})})
         assert "error" not in found, found
         return dict(found["result"])
 
     async def lives(self) -> None:
-        """Make sure that it still answers."""
+        """Check that the server still responds."""
         assert "result" in await self.ask("tools/list")
 
     async def ended(self) -> int:
-        """Its exit code, once it has ended."""
+        """Return the exit code once the server has ended."""
         with anyio.fail_after(PATIENCE):
             return await self.process.wait()
 
     def mark(self) -> tuple[int, int]:
-        """Where it is now, for `said_since`."""
+        """Return the current positions in both outputs, for `said_since`."""
         return len(self.stdout), self.stderr.stat().st_size
 
     def said_since(self, mark: tuple[int, int]) -> str:
-        """What it has said since on both of its outputs."""
+        """Return both outputs since the mark."""
         return (self.stdout[mark[0] :] + self.stderr.read_bytes()[mark[1] :]).decode()
 
     def said_on_stderr(self) -> str:
-        """All that it logged."""
+        """Return the server's whole log."""
         return self.stderr.read_text(encoding="utf-8")
 
 
 @asynccontextmanager
 async def serving(folder: Path, era: Era, *, command: Sequence[str] = SERVER, **settings: str) -> AsyncIterator[Served]:
-    """A server, greeted, and gone at the end of the block."""
+    """Start a server, complete the handshake, and end it with the block."""
     log = folder / "stderr"
     with log.open("wb") as stderr:
         process = await anyio.open_process(

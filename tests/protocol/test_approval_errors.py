@@ -9,7 +9,7 @@ from machines_mcp.protocol.errors import Code
 
 
 @pytest.mark.parametrize(
-    ("bar", "says", "details"),
+    ("bar", "text", "details"),
     [
         (
             LimitExceeded("withdrawals.per_day_cents"),
@@ -24,11 +24,9 @@ from machines_mcp.protocol.errors import Code
         ),
     ],
 )
-def test_what_stands_against_a_call_is_told_and_can_not_be_got_around(
-    bar: LimitExceeded, says: str, details: dict[str, str]
-) -> None:
+def test_each_refusal_reason_is_reported_and_enforced(bar: LimitExceeded, text: str, details: dict[str, str]) -> None:
     tool_error = limit_exceeded(bar)
     assert tool_error.code is Code.POLICY_DENIED
-    assert says in tool_error.message
+    assert text in tool_error.message
     assert tool_error.details == details
     assert tool_error.payload()["retryable"] is False

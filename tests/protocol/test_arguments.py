@@ -69,32 +69,32 @@ def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) ->
         (look, {"": 1}, {"(unnamed)": "is not an argument of this tool; leave it out"}),
     ],
 )
-def test_every_fault_is_named_by_field_and_rule(tool: Tool, arguments: dict[str, Any], faults: dict[str, str]) -> None:
+def test_each_fault_names_its_field_and_rule(tool: Tool, arguments: dict[str, Any], faults: dict[str, str]) -> None:
     assert _faults(tool, arguments) == faults
 
 
-def test_all_faults_are_named_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     faults = _faults(pay, {"amount_cents": 0, "note": 1, "kind": "x", "user": "u"})
     assert list(faults) == ["user_id", "amount_cents", "note", "kind", "user"]
 
 
-def test_good_arguments_become_the_tools_model() -> None:
+def test_valid_arguments_become_the_tools_model() -> None:
     assert validate(pay, GOOD, None).model_dump() == GOOD | {"note": None, "kind": "gift"}
 
 
 @pytest.mark.parametrize("deep", [True, "true", "True", " TRUE "])
-def test_a_yes_in_letters_is_one(deep: object) -> None:
+def test_a_boolean_may_be_given_in_letters(deep: object) -> None:
     assert validate(look, {"deep": deep, "ratio": "0.5"}, None).model_dump()["deep"] is True
     assert validate(look, {"deep": "False"}, None).model_dump()["deep"] is False
 
 
-def test_a_pinned_server_fills_in_its_user_and_refuses_any_given_one() -> None:
+def test_a_pinned_server_fills_in_its_user_and_refuses_others() -> None:
     assert validate(pay, {"amount_cents": 5}, "user-9").model_dump()["user_id"] == "user-9"
     for given_user in ("user-9", "user-1", None, ["x"]):
         assert list(_faults(pay, {"amount_cents": 5, "user_id": given_user}, "user-9")) == ["user_id"]
 
 
-def test_a_tool_without_a_user_takes_none_from_a_pinned_server() -> None:
+def test_a_tool_without_a_user_gets_none_from_a_pinned_server() -> None:
     assert "user_id" not in validate(look, {}, "user-9").model_dump()
     assert list(_faults(look, {"user_id": "x"}, "user-9")) == ["user_id"]
 
@@ -111,7 +111,7 @@ FIELDS = st.sampled_from(["user_id", "amount_cents", "note", "kind", "words", "r
 
 @settings(max_examples=50)
 @given(tool=st.sampled_from([pay, look, note]), arguments=st.dictionaries(FIELDS, JUNK, max_size=5))
-def test_any_junk_ends_in_a_model_or_in_faults(tool: Tool, arguments: dict[str, Any]) -> None:
+def test_random_input_yields_a_model_or_faults(tool: Tool, arguments: dict[str, Any]) -> None:
     try:
         validate(tool, arguments, None)
     except ToolError as refused:
@@ -120,7 +120,7 @@ def test_any_junk_ends_in_a_model_or_in_faults(tool: Tool, arguments: dict[str, 
 
 
 @given(value=st.text(st.characters(min_codepoint=0x30, max_codepoint=0x39), min_size=9, max_size=30))
-def test_no_digits_of_a_caller_come_back(value: str) -> None:
+def test_faults_repeat_none_of_the_callers_digits(value: str) -> None:
     junk: dict[str, Any] = {
         "user_id": [value],
         "amount_cents": value + "x",
@@ -132,20 +132,20 @@ def test_no_digits_of_a_caller_come_back(value: str) -> None:
     assert value not in json.dumps([fault for fault in _faults(pay, junk).items()])
 
 
-def test_an_approval_id_is_taken_out_of_the_arguments_of_a_tool_that_asks() -> None:
+def test_an_approval_id_is_separated_from_the_arguments() -> None:
     arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
     assert take_approval_id(arguments) == "0" * 32
     assert arguments == GOOD
 
 
 @pytest.mark.parametrize("empty", ["", None])
-def test_an_empty_approval_id_is_none(empty: str | None) -> None:
+def test_an_empty_approval_id_counts_as_absent(empty: str | None) -> None:
     arguments: dict[str, Any] = GOOD | {"approval_id": empty}
     assert take_approval_id(arguments) is None
     assert arguments == GOOD
 
 
-def test_where_nobody_is_asked_it_is_left_to_be_refused_as_unknown() -> None:
+def test_a_tool_that_never_asks_rejects_an_approval_id() -> None:
     arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
     with pytest.raises(ToolError) as refused:
         parse(note, arguments, pinned_user=None, closed=(), asks=False)

@@ -10,7 +10,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import Output, OutputPart, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
+from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, Harness, World, build_harness
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -61,73 +61,73 @@ async def list_deposit_assets(call: ToolContext[World], args: Page) -> Assets:
     )
 
 
-def _home(store: Store, clock: Clock, pinned: str | None = None) -> House:
-    return house(store, clock, tools=(*TOOLS, list_cards, list_deposit_assets), pinned_user=pinned)
+def _harness(store: Store, clock: Clock, pinned: str | None = None) -> Harness:
+    return build_harness(store, clock, tools=(*TOOLS, list_cards, list_deposit_assets), pinned_user=pinned)
 
 
 @pytest.fixture
-def home(store: Store, clock: Clock) -> House:
-    return _home(store, clock)
+def harness(store: Store, clock: Clock) -> Harness:
+    return _harness(store, clock)
 
 
-async def _complete(home: House, name: str, typed: str = "", era: Era = MODERN, **given: str) -> types.Completion:
-    async with home.client(era) as client:
+async def _complete(harness: Harness, name: str, typed: str = "", era: Era = MODERN, **given: str) -> types.Completion:
+    async with harness.client(era) as client:
         found = await client.complete(PROMPT, {"name": name, "value": typed}, context_arguments=given or None)
     return found.completion
 
 
-async def _met(home: House, *users: str) -> None:
-    async with home.client(MODERN) as client:
+async def _met(harness: Harness, *users: str) -> None:
+    async with harness.client(MODERN) as client:
         for user in users:
             await client.call_tool("note", {"user_id": user, "amount_cents": 1})
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_users_are_those_that_calls_went_well_for(home: House, era: Era) -> None:
-    await _met(home, "anna", "bob", "Ann")
-    async with home.client(MODERN) as client:
+async def test_users_of_successful_calls_are_suggested(harness: Harness, era: Era) -> None:
+    await _met(harness, "anna", "bob", "Ann")
+    async with harness.client(MODERN) as client:
         await client.call_tool("note", {"user_id": "andrea", "amount_cents": 0})
-    assert (await _complete(home, "user_id", era=era)).values == ["anna", "bob", "Ann"]
-    assert (await _complete(home, "user_id", "an", era=era)).values == ["anna", "Ann"]
+    assert (await _complete(harness, "user_id", era=era)).values == ["anna", "bob", "Ann"]
+    assert (await _complete(harness, "user_id", "an", era=era)).values == ["anna", "Ann"]
 
 
-async def test_of_many_users_the_oldest_are_forgotten(home: House) -> None:
-    await _met(home, *(f"user-{number}" for number in range(60)))
-    values = (await _complete(home, "user_id")).values
+async def test_the_oldest_users_are_dropped_beyond_the_limit(harness: Harness) -> None:
+    await _met(harness, *(f"user-{number}" for number in range(60)))
+    values = (await _complete(harness, "user_id")).values
     assert values == [f"user-{number}" for number in range(10, 60)]
 
 
-async def test_a_pinned_server_knows_one_user(store: Store, clock: Clock) -> None:
-    home = _home(store, clock, "user-9")
-    assert (await _complete(home, "user_id")).values == ["user-9"]
-    assert (await _complete(home, "card_id", "USER-9-card00", user_id="other")).values[0] == "user-9-card000"
+async def test_a_pinned_server_suggests_only_its_user(store: Store, clock: Clock) -> None:
+    harness = _harness(store, clock, "user-9")
+    assert (await _complete(harness, "user_id")).values == ["user-9"]
+    assert (await _complete(harness, "card_id", "USER-9-card00", user_id="other")).values[0] == "user-9-card000"
 
 
-async def test_cards_are_the_given_users_or_the_first_ones(home: House) -> None:
-    assert (await _complete(home, "card_id")).values == []
-    await _met(home, "anna", "bob")
-    assert (await _complete(home, "card_id", "anna-card14")).values[0] == "anna-card140"
-    found = await _complete(home, "card_id", user_id="bob")
+async def test_cards_are_those_of_the_given_user_or_the_first_user(harness: Harness) -> None:
+    assert (await _complete(harness, "card_id")).values == []
+    await _met(harness, "anna", "bob")
+    assert (await _complete(harness, "card_id", "anna-card14")).values[0] == "anna-card140"
+    found = await _complete(harness, "card_id", user_id="bob")
     assert len(found.values) == 100
     assert (found.total, found.has_more) == (150, True)
     assert found.values[0] == "bob-card000"
 
 
-async def test_networks_follow_from_the_currency(home: House) -> None:
-    assert (await _complete(home, "currency", "usd", user_id="u")).values == ["USDC", "USDT"]
-    assert (await _complete(home, "network", user_id="u", currency="usdt")).values == ["tron", "base"]
-    assert (await _complete(home, "network", user_id="u")).values == ["base", "polygon", "tron"]
+async def test_networks_depend_on_the_currency(harness: Harness) -> None:
+    assert (await _complete(harness, "currency", "usd", user_id="u")).values == ["USDC", "USDT"]
+    assert (await _complete(harness, "network", user_id="u", currency="usdt")).values == ["tron", "base"]
+    assert (await _complete(harness, "network", user_id="u")).values == ["base", "polygon", "tron"]
 
 
-async def test_limits_are_a_fixed_choice_and_an_unknown_name_has_no_values(home: House) -> None:
-    assert (await _complete(home, "limit", "50")).values == ["50 dollars a month"]
-    assert (await _complete(home, "surprise", user_id="u")).values == []
+async def test_limits_are_fixed_and_unknown_names_have_no_values(harness: Harness) -> None:
+    assert (await _complete(harness, "limit", "50")).values == ["50 dollars a month"]
+    assert (await _complete(harness, "surprise", user_id="u")).values == []
 
 
-async def test_what_can_not_be_looked_up_has_no_values(home: House) -> None:
+async def test_a_failed_lookup_yields_no_values(harness: Harness) -> None:
     async def refuse() -> Any:
         raise ToolError(Code.KYC_NOT_APPROVED)
 
-    home.world.before = refuse
-    assert (await _complete(home, "card_id", user_id="u")).values == []
-    assert (await _complete(home, "card_id", user_id=" not plain ")).values == []
+    harness.world.before = refuse
+    assert (await _complete(harness, "card_id", user_id="u")).values == []
+    assert (await _complete(harness, "card_id", user_id=" not plain ")).values == []

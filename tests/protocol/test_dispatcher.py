@@ -1,4 +1,4 @@
-"""One call, from raw arguments to its answer: what is asked, what runs, how often, and what is said of it."""
+"""Tool calls from raw arguments to result: the question, the number of executions, and the response."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tests.protocol.fakes import (
     ERAS,
     MODERN,
     Era,
-    House,
+    Harness,
     Person,
     UpstreamError,
+    answering,
     body,
+    build_harness,
     change,
     code,
-    house,
     look,
-    says,
 )
 from tests.support.clock import Clock
 
@@ -47,8 +47,8 @@ CANARY = "canary-7f3a"
 both_eras = pytest.mark.parametrize("era", ERAS)
 
 
-async def _only_intent(home: House) -> Approval:
-    (approval,) = await home.approvals.waiting()
+async def _only_approval(harness: Harness) -> Approval:
+    (approval,) = await harness.approvals.waiting()
     return approval
 
 
@@ -58,19 +58,19 @@ async def _approval_id(client: Client, **changed: Any) -> str:
     return str(body(answer)["approval_id"])
 
 
-# A dialog
+# Dialog
 
 
 @both_eras
-async def test_a_yes_runs_the_call_once_and_the_question_is_the_stored_one(home: House, era: Era) -> None:
-    person = says("accept")
+async def test_accepting_runs_the_call_once_and_shows_the_stored_question(harness: Harness, era: Era) -> None:
+    person = answering("accept")
     stored: list[str] = []
 
     async def look_it_up() -> None:
-        stored.append((await _only_intent(home)).dialog)
+        stored.append((await _only_approval(harness)).dialog)
 
     person.during = look_it_up
-    async with home.client(era, person) as client:
+    async with harness.client(era, person) as client:
         answer = await client.call_tool("pay", {**ARGUMENTS, "note": "thanks"})
     assert body(answer) == {
         "receipt": 1,
@@ -80,17 +80,17 @@ async def test_a_yes_runs_the_call_once_and_the_question_is_the_stored_one(home:
         "environment": "test",
     }
     assert person.asked == stored == ["Pay 500 cents for user-1?\nAsked by “mcp 0.1.0” (as it calls itself)."]
-    assert len(home.world.paid) == 1
+    assert len(harness.world.paid) == 1
 
 
 @both_eras
-async def test_each_call_without_an_id_is_asked_anew(home: House, era: Era) -> None:
-    person = says("accept")
-    async with home.client(era, person) as client:
+async def test_each_call_without_an_id_asks_again(harness: Harness, era: Era) -> None:
+    person = answering("accept")
+    async with harness.client(era, person) as client:
         receipts = [body(await client.call_tool("pay", {**ARGUMENTS}))["receipt"] for _ in range(2)]
     assert receipts == [1, 2]
     assert len(person.asked) == 2
-    keys = {key for _, key, _ in home.world.paid}
+    keys = {key for _, key, _ in harness.world.paid}
     assert len(keys) == 2
 
 
@@ -103,107 +103,107 @@ async def test_each_call_without_an_id_is_asked_anew(home: House, era: Era) -> N
     ],
     ids=["decline", "cancel"],
 )
-async def test_anything_but_a_yes_runs_nothing(
-    home: House, era: Era, answer: types.ElicitResult, expected: str
+async def test_any_response_but_acceptance_runs_nothing(
+    harness: Harness, era: Era, answer: types.ElicitResult, expected: str
 ) -> None:
-    async with home.client(era, Person(answer)) as client:
+    async with harness.client(era, Person(answer)) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == expected
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
-async def test_a_client_program_that_fails_to_ask_has_approved_nothing(home: House) -> None:
+async def test_a_client_that_fails_to_ask_approves_nothing(harness: Harness) -> None:
     broken = Person(types.ErrorData(code=-32603, message="accept"))
-    async with home.client("legacy", broken) as client:
+    async with harness.client("legacy", broken) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.required"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
-async def test_a_dialog_without_an_answer_in_time_becomes_a_waiting_approval(
-    home: House, monkeypatch: pytest.MonkeyPatch
+async def test_an_unanswered_dialog_leaves_a_waiting_approval(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("machines_mcp.protocol.elicitation.ANSWER_SECONDS", 0.05)
-    slow = says("accept")
+    slow = answering("accept")
     slow.during = anyio.Event().wait
-    async with home.client("legacy", slow) as client:
+    async with harness.client("legacy", slow) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.required"
-    assert home.world.paid == []
-    assert (await _only_intent(home)).state == "waiting"
+    assert harness.world.paid == []
+    assert (await _only_approval(harness)).state == "waiting"
 
 
 @both_eras
-async def test_a_yes_that_comes_too_late_runs_nothing(home: House, clock: Clock, era: Era) -> None:
-    person = says("accept")
+async def test_accepting_after_expiry_runs_nothing(harness: Harness, clock: Clock, era: Era) -> None:
+    person = answering("accept")
 
     async def dawdle() -> None:
         clock.advance(OPEN_SECONDS)
 
     person.during = dawdle
-    async with home.client(era, person) as client:
+    async with harness.client(era, person) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.expired"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
 @both_eras
-async def test_a_yes_to_what_was_refused_elsewhere_meanwhile_runs_nothing(home: House, era: Era) -> None:
-    person = says("accept")
+async def test_accepting_after_a_refusal_elsewhere_runs_nothing(harness: Harness, era: Era) -> None:
+    person = answering("accept")
 
     async def refuse() -> None:
-        await home.approvals.refuse((await _only_intent(home)).id, "terminal")
+        await harness.approvals.refuse((await _only_approval(harness)).id, "terminal")
 
     person.during = refuse
-    async with home.client(era, person) as client:
+    async with harness.client(era, person) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.refused"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
 @both_eras
-async def test_a_question_that_is_refused_beforehand_asks_nobody(home: House, era: Era) -> None:
-    person = says("accept")
+async def test_a_call_refused_before_the_question_asks_nobody(harness: Harness, era: Era) -> None:
+    person = answering("accept")
 
     async def refuse() -> None:
         raise ToolError(Code.KYC_NOT_APPROVED)
 
-    home.world.on_question = refuse
-    async with home.client(era, person) as client:
+    harness.world.on_question = refuse
+    async with harness.client(era, person) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "kyc.not_approved"
     assert person.asked == []
-    assert await home.approvals.waiting() == []
+    assert await harness.approvals.waiting() == []
 
 
-# An approval elsewhere
+# Approval outside the dialog
 
 
 @both_eras
-async def test_without_a_dialog_the_approval_is_given_elsewhere_and_used_once(home: House, era: Era) -> None:
-    async with home.client(era) as client:
+async def test_an_approval_outside_the_dialog_is_used_once(harness: Harness, era: Era) -> None:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
         again = {**ARGUMENTS, "approval_id": approval}
         assert code(await client.call_tool("pay", again)) == "approval.required"
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         first = body(await client.call_tool("pay", again))
         second = body(await client.call_tool("pay", again))
     assert first == second
     assert first["receipt"] == 1
-    assert home.world.paid == [("user-1", f"machines-{approval}", 500)]
+    assert harness.world.paid == [("user-1", f"machines-{approval}", 500)]
 
 
 @both_eras
-async def test_while_a_call_waits_its_equal_gets_the_same_id(home: House, era: Era) -> None:
-    async with home.client(era) as client:
+async def test_an_equal_call_gets_the_waiting_approvals_id(harness: Harness, era: Era) -> None:
+    async with harness.client(era) as client:
         first = await _approval_id(client)
         assert await _approval_id(client) == first
         assert await _approval_id(client, amount_cents=501) != first
 
 
 @both_eras
-async def test_what_a_person_refused_stays_refused(home: House, era: Era) -> None:
-    async with home.client(era) as client:
+async def test_a_refusal_is_final(harness: Harness, era: Era) -> None:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.refuse(approval, "terminal")
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.refuse(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         answers = [await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval}) for _ in range(2)]
     assert [code(answer) for answer in answers] == ["approval.refused"] * 2
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
 @pytest.mark.parametrize(
@@ -217,67 +217,67 @@ async def test_what_a_person_refused_stays_refused(home: House, era: Era) -> Non
     ids=lambda changed: next(iter(changed)),
 )
 @both_eras
-async def test_a_granted_id_is_worth_nothing_with_changed_arguments(
-    home: House, era: Era, changed: dict[str, Any]
-) -> None:
-    async with home.client(era) as client:
+async def test_a_granted_id_is_bound_to_its_arguments(harness: Harness, era: Era, changed: dict[str, Any]) -> None:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         other = await client.call_tool("pay", {**ARGUMENTS, **changed, "approval_id": approval})
         assert code(other) == "approval.mismatch"
-        assert home.world.paid == []
+        assert harness.world.paid == []
         assert code(await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})) == "ok"
 
 
 @both_eras
-async def test_a_granted_id_is_worth_nothing_to_another_tool_and_an_invented_one_to_all(home: House, era: Era) -> None:
-    async with home.client(era) as client:
+async def test_a_granted_id_is_bound_to_its_tool_and_an_invented_id_fails(harness: Harness, era: Era) -> None:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         for tool, given in (("tip", approval), ("change", approval), ("pay", "0" * 32)):
             answer = await client.call_tool(tool, {**ARGUMENTS, "approval_id": given})
             assert code(answer) == "approval.mismatch"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
 @both_eras
 @pytest.mark.parametrize("given", [CANARY, "A" * 32, 7, True, ["0" * 32], {"id": "0" * 32}])
-async def test_a_malformed_approval_id_is_refused_without_being_repeated(home: House, era: Era, given: object) -> None:
-    async with home.client(era, says("accept")) as client:
+async def test_a_malformed_approval_id_is_refused_without_being_repeated(
+    harness: Harness, era: Era, given: object
+) -> None:
+    async with harness.client(era, answering("accept")) as client:
         answer = await client.call_tool("pay", {**ARGUMENTS, "approval_id": given})
     assert code(answer) == "input.invalid"
     assert [fault["field"] for fault in body(answer)["fields"]] == ["approval_id"]
     assert CANARY not in json.dumps(body(answer))
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
-async def test_an_approval_id_is_no_argument_of_a_tool_that_never_asks(home: House) -> None:
-    async with home.client(MODERN) as client:
+async def test_a_tool_that_never_asks_has_no_approval_id_argument(harness: Harness) -> None:
+    async with harness.client(MODERN) as client:
         answer = await client.call_tool("look", {"approval_id": "0" * 32})
     assert code(answer) == "input.invalid"
 
 
 @both_eras
 @pytest.mark.parametrize(("granted", "seconds"), [(False, OPEN_SECONDS), (True, GRANT_SECONDS)])
-async def test_an_approval_that_was_not_given_or_used_in_time_is_asked_anew(
-    home: House, clock: Clock, era: Era, granted: bool, seconds: float
+async def test_an_approval_not_given_or_used_in_time_is_requested_again(
+    harness: Harness, clock: Clock, era: Era, granted: bool, seconds: float
 ) -> None:
-    async with home.client(era) as client:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
         if granted:
-            await home.approvals.grant(approval, "terminal")
+            await harness.approvals.grant(approval, "terminal")
         clock.advance(seconds)
         assert code(await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})) == "approval.expired"
         assert await _approval_id(client) != approval
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
 @both_eras
-async def test_of_fifty_repeats_at_once_one_runs(home: House, era: Era) -> None:
+async def test_fifty_concurrent_repeats_run_once(harness: Harness, era: Era) -> None:
     codes: list[str] = []
-    async with home.client(era) as client:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
 
         async def repeat() -> None:
             codes.append(code(await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})))
@@ -285,7 +285,7 @@ async def test_of_fifty_repeats_at_once_one_runs(home: House, era: Era) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(repeat)
-        assert len(home.world.paid) == 1
+        assert len(harness.world.paid) == 1
         assert len(codes) == 50
         assert set(codes) <= {"ok", "outcome.unknown"}
         assert codes.count("ok") >= 1
@@ -295,32 +295,32 @@ async def test_of_fifty_repeats_at_once_one_runs(home: House, era: Era) -> None:
 
 @both_eras
 @pytest.mark.parametrize("change", ["mismatch", "expired", "refused"])
-async def test_an_answer_about_an_approval_repeats_no_argument(
-    home: House, clock: Clock, era: Era, change: str
+async def test_responses_about_approvals_repeat_no_argument(
+    harness: Harness, clock: Clock, era: Era, change: str
 ) -> None:
-    async with home.client(era) as client:
+    async with harness.client(era) as client:
         approval = await _approval_id(client, note=CANARY)
         if change == "expired":
             clock.advance(OPEN_SECONDS)
         if change == "refused":
-            await home.approvals.refuse(approval, "terminal")
+            await harness.approvals.refuse(approval, "terminal")
         given = CANARY.upper() if change == "mismatch" else CANARY
         answer = await client.call_tool("pay", {**ARGUMENTS, "note": given, "approval_id": approval})
     assert code(answer) == f"approval.{change}"
     assert CANARY not in json.dumps(body(answer)).lower()
 
 
-# The sealed state of 2026-07-28
+# Sealed request state (2026-07-28)
 
 
 class Rounds:
-    """A client program that sends what it likes in place of what its person said."""
+    """A client that sends arbitrary responses in place of the person's."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
 
     async def first(self, tool: str = "pay", **changed: Any) -> types.InputRequiredResult:
-        """The round that asks."""
+        """Send the call and return the question."""
         found = await self.client.session.call_tool(tool, {**ARGUMENTS, **changed}, allow_input_required=True)
         assert isinstance(found, types.InputRequiredResult)
         assert found.input_requests is not None
@@ -329,7 +329,7 @@ class Rounds:
     async def then(
         self, state: str | None, responses: Mapping[str, Any] | None, tool: str = "pay", **changed: Any
     ) -> types.CallToolResult | types.InputRequiredResult:
-        """The round that answers, in raw JSON."""
+        """Send the response in raw JSON."""
         params: dict[str, Any] = {"name": tool, "arguments": {**ARGUMENTS, **changed}, "requestState": state}
         if responses is not None:
             params["inputResponses"] = responses
@@ -340,18 +340,18 @@ class Rounds:
 ACCEPT: Mapping[str, Any] = {"approve": {"action": "accept", "content": {}}}
 
 
-async def test_the_same_sealed_yes_sent_three_times_runs_once_and_is_answered_alike(home: House) -> None:
-    async with home.client(MODERN, says("accept")) as client:
+async def test_a_sealed_acceptance_sent_three_times_runs_once_with_one_result(harness: Harness) -> None:
+    async with harness.client(MODERN, answering("accept")) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
         answers = [body(await rounds.then(asked.request_state, ACCEPT)) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
-    assert len(home.world.paid) == 1
+    assert len(harness.world.paid) == 1
 
 
-async def test_fifty_sealed_yeses_at_once_run_once(home: House) -> None:
+async def test_fifty_concurrent_sealed_acceptances_run_once(harness: Harness) -> None:
     codes: list[str] = []
-    async with home.client(MODERN, says("accept")) as client:
+    async with harness.client(MODERN, answering("accept")) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
 
@@ -361,22 +361,22 @@ async def test_fifty_sealed_yeses_at_once_run_once(home: House) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(repeat)
-    assert len(home.world.paid) == 1
+    assert len(harness.world.paid) == 1
     assert len(codes) == 50
     assert set(codes) <= {"ok", "outcome.unknown"}
 
 
-async def test_a_sealed_no_is_not_turned_into_a_yes_by_sending_it_again(home: House) -> None:
-    async with home.client(MODERN, says("accept")) as client:
+async def test_a_sealed_refusal_cannot_be_changed_to_an_acceptance(harness: Harness) -> None:
+    async with harness.client(MODERN, answering("accept")) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
         assert code(await rounds.then(asked.request_state, {"approve": {"action": "decline"}})) == "approval.refused"
         assert code(await rounds.then(asked.request_state, ACCEPT)) == "approval.refused"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
-async def test_a_sealed_no_after_the_yes_changes_nothing(home: House) -> None:
-    async with home.client(MODERN, says("accept")) as client:
+async def test_a_sealed_refusal_after_acceptance_changes_nothing(harness: Harness) -> None:
+    async with harness.client(MODERN, answering("accept")) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
         first = body(await rounds.then(asked.request_state, ACCEPT))
@@ -394,21 +394,24 @@ async def test_a_sealed_no_after_the_yes_changes_nothing(home: House) -> None:
     ],
     ids=["none", "empty", "another question", "cancel", "another kind"],
 )
-async def test_a_state_without_a_yes_to_its_question_runs_nothing(
-    home: House, responses: dict[str, Any] | None
+async def test_a_state_without_an_accepted_question_runs_nothing(
+    harness: Harness, responses: dict[str, Any] | None
 ) -> None:
-    async with home.client(MODERN, says("accept")) as client:
+    async with harness.client(MODERN, answering("accept")) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
         assert code(await rounds.then(asked.request_state, responses)) == "approval.required"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
-async def test_a_sealed_yes_is_bound_to_the_arguments_the_tool_and_the_folders_key(
-    home: House, store: Store, clock: Clock
+async def test_a_sealed_acceptance_is_bound_to_its_arguments_tool_and_key(
+    harness: Harness, store: Store, clock: Clock
 ) -> None:
-    other = house(store, clock, key=b"o" * 32)
-    async with home.client(MODERN, says("accept")) as client, other.client(MODERN, says("accept")) as stranger:
+    other = build_harness(store, clock, key=b"o" * 32)
+    async with (
+        harness.client(MODERN, answering("accept")) as client,
+        other.client(MODERN, answering("accept")) as stranger,
+    ):
         rounds = Rounds(client)
         state = (await rounds.first()).request_state
         assert state is not None
@@ -423,41 +426,41 @@ async def test_a_sealed_yes_is_bound_to_the_arguments_the_tool_and_the_folders_k
             with pytest.raises(MCPError) as refused:
                 await attempt
             assert refused.value.error.code == types.INVALID_PARAMS
-    assert home.world.paid == other.world.paid == []
+    assert harness.world.paid == other.world.paid == []
 
 
-async def test_servers_that_share_a_folder_and_its_key_know_each_others_questions(
-    home: House, store: Store, clock: Clock
+async def test_servers_that_share_a_folder_accept_each_others_state(
+    harness: Harness, store: Store, clock: Clock
 ) -> None:
-    twin = house(store, clock)
-    async with home.client(MODERN, says("accept")) as client, twin.client(MODERN, says("accept")) as other:
+    twin = build_harness(store, clock)
+    async with harness.client(MODERN, answering("accept")) as client, twin.client(MODERN, answering("accept")) as other:
         state = (await Rounds(client).first()).request_state
         assert code(await Rounds(other).then(state, ACCEPT)) == "ok"
         assert code(await Rounds(client).then(state, ACCEPT)) == "ok"
-    assert len(home.world.paid) + len(twin.world.paid) == 1
+    assert len(harness.world.paid) + len(twin.world.paid) == 1
 
 
 @both_eras
-async def test_a_bare_id_is_no_sealed_state(home: House, era: Era) -> None:
-    async with home.client(era) as client:
+async def test_a_bare_approval_id_is_not_a_sealed_state(harness: Harness, era: Era) -> None:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
         with pytest.raises(MCPError) as refused:
             await Rounds(client).then(approval, ACCEPT)
     assert refused.value.error.code == types.INVALID_PARAMS
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
-# The policy
+# Policy
 
 
 @both_eras
 @pytest.mark.parametrize(("tool", "extra"), [("pay", {}), ("note", {}), ("change", {"harmless": True})])
-async def test_what_the_policy_denies_is_neither_asked_nor_run(
+async def test_a_denied_call_neither_asks_nor_runs(
     store: Store, clock: Clock, era: Era, tool: str, extra: dict[str, Any]
 ) -> None:
-    home = house(store, clock, policy=default_policy("embedded", read_only=True))
-    person = says("accept")
-    async with home.client(era, person) as client:
+    harness = build_harness(store, clock, policy=default_policy("embedded", read_only=True))
+    person = answering("accept")
+    async with harness.client(era, person) as client:
         answer = await client.call_tool(tool, {**ARGUMENTS, **extra})
         listed = {found.name for found in (await client.list_tools()).tools}
     assert code(answer) == "policy.denied"
@@ -465,15 +468,15 @@ async def test_what_the_policy_denies_is_neither_asked_nor_run(
     assert body(answer)["retryable"] is False
     assert listed == {"look"}
     assert person.asked == []
-    assert home.world.asked == 0
-    assert home.world.paid == []
+    assert harness.world.asked == 0
+    assert harness.world.paid == []
 
 
-async def test_a_denied_class_can_not_be_approved_either(store: Store, clock: Clock, home: House) -> None:
-    async with home.client(MODERN) as client:
+async def test_a_denied_class_cannot_be_approved(store: Store, clock: Clock, harness: Harness) -> None:
+    async with harness.client(MODERN) as client:
         approval = await _approval_id(client)
-    await home.approvals.grant(approval, "terminal")
-    strict = house(store, clock, policy=Policy({ActionClass.READ: Rule.ALLOW}, "no"))
+    await harness.approvals.grant(approval, "terminal")
+    strict = build_harness(store, clock, policy=Policy({ActionClass.READ: Rule.ALLOW}, "no"))
     async with strict.client(MODERN) as client:
         answer = await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})
     assert code(answer) == "policy.denied"
@@ -481,50 +484,48 @@ async def test_a_denied_class_can_not_be_approved_either(store: Store, clock: Cl
 
 
 @both_eras
-async def test_the_class_of_a_call_follows_from_its_arguments(home: House, era: Era) -> None:
-    async with home.client(era) as client:
+async def test_the_class_of_a_call_follows_from_its_arguments(harness: Harness, era: Era) -> None:
+    async with harness.client(era) as client:
         assert code(await client.call_tool("change", {**ARGUMENTS, "harmless": True})) == "ok"
         assert code(await client.call_tool("change", {**ARGUMENTS, "harmless": False})) == "approval.required"
-    assert len(home.world.paid) == 1
+    assert len(harness.world.paid) == 1
 
 
 @both_eras
 @pytest.mark.parametrize("declared", [change, look], ids=lambda tool: tool.name)
-async def test_a_class_that_the_tool_does_not_declare_is_refused(
-    store: Store, clock: Clock, era: Era, declared: Tool
-) -> None:
-    # All classes are allowed, so only the declaration stands in the way.
+async def test_an_undeclared_class_is_refused(store: Store, clock: Clock, era: Era, declared: Tool) -> None:
+    # The policy allows all classes, so only the tool's declaration refuses the call.
     free = Policy(dict.fromkeys(ActionClass, Rule.ALLOW), "")
     astray = replace(declared, action_class_of=lambda _: ActionClass.DESTROY)
-    home = house(store, clock, policy=free, tools=[astray])
+    harness = build_harness(store, clock, policy=free, tools=[astray])
     arguments: Mapping[str, Any] = ARGUMENTS if declared is change else {}
-    async with home.client(era, says("accept")) as client:
+    async with harness.client(era, answering("accept")) as client:
         answer = await client.call_tool(astray.name, {**arguments})
     assert code(answer) == "internal"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
 @both_eras
-async def test_a_pinned_server_acts_for_its_user_and_takes_no_other(store: Store, clock: Clock, era: Era) -> None:
-    home = house(store, clock, pinned_user="user-9")
-    async with home.client(era) as client:
+async def test_a_pinned_server_refuses_other_users(store: Store, clock: Clock, era: Era) -> None:
+    harness = build_harness(store, clock, pinned_user="user-9")
+    async with harness.client(era) as client:
         assert code(await client.call_tool("note", {"amount_cents": 5})) == "ok"
         for given in ("user-9", "user-1", None):
             answer = await client.call_tool("note", {"amount_cents": 5, "user_id": given})
             assert code(answer) == "input.invalid"
             assert body(answer)["fields"][0]["field"] == "user_id"
-    assert [user for user, _, _ in home.world.paid] == ["user-9"]
+    assert [user for user, _, _ in harness.world.paid] == ["user-9"]
 
 
-async def test_calls_that_nobody_is_asked_for_have_a_key_each(home: House) -> None:
-    async with home.client(MODERN) as client:
+async def test_each_call_without_approval_has_its_own_idempotency_key(harness: Harness) -> None:
+    async with harness.client(MODERN) as client:
         for _ in range(3):
             await client.call_tool("note", {**ARGUMENTS})
-    assert len({key for _, key, _ in home.world.paid}) == 3
+    assert len({key for _, key, _ in harness.world.paid}) == 3
 
 
 @both_eras
-async def test_progress_reaches_the_client(home: House, era: Era) -> None:
+async def test_progress_reaches_the_client(harness: Harness, era: Era) -> None:
     seen: list[tuple[float, float | None, str | None]] = []
     heard = anyio.Event()
 
@@ -532,13 +533,13 @@ async def test_progress_reaches_the_client(home: House, era: Era) -> None:
         seen.append((progress, total, message))
         heard.set()
 
-    home.world.after = heard.wait
-    async with home.client(era) as client:
+    harness.world.after = heard.wait
+    async with harness.client(era) as client:
         await client.call_tool("look", {}, progress_callback=listen)
     assert seen == [(0.5, 1.0, "half way")]
 
 
-# What goes wrong
+# Failures
 
 
 async def _raise(error: BaseException) -> None:
@@ -550,10 +551,10 @@ def _raising(error: BaseException) -> Callable[[], Awaitable[None]]:
 
 
 @both_eras
-async def test_an_unknown_tool_is_named_neither_in_the_answer_nor_in_the_log(
-    home: House, era: Era, caplog: pytest.LogCaptureFixture
+async def test_an_unknown_tools_name_appears_in_no_response_or_log(
+    harness: Harness, era: Era, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with home.client(era) as client:
+    async with harness.client(era) as client:
         answer = await client.call_tool(CANARY, {CANARY: CANARY})
     assert code(answer) == "tool.unknown"
     assert CANARY not in json.dumps(body(answer)) + caplog.text
@@ -571,16 +572,16 @@ FAILURES: list[tuple[BaseException, str]] = [
 
 @both_eras
 @pytest.mark.parametrize(("error", "expected"), FAILURES, ids=lambda value: type(value).__name__)
-async def test_an_exception_becomes_an_error_of_the_catalogue_without_its_text(
-    home: House, era: Era, error: BaseException, expected: str, caplog: pytest.LogCaptureFixture
+async def test_an_exception_becomes_a_catalogue_error_without_its_text(
+    harness: Harness, era: Era, error: BaseException, expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    home.world.before = _raising(error)
-    async with home.client(era) as client:
+    harness.world.before = _raising(error)
+    async with harness.client(era) as client:
         answer = await client.call_tool("note", {**ARGUMENTS})
     assert code(answer) == expected
     assert CANARY not in json.dumps(body(answer)) + caplog.text
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
 @pytest.mark.parametrize(
@@ -588,12 +589,12 @@ async def test_an_exception_becomes_an_error_of_the_catalogue_without_its_text(
 )
 @pytest.mark.parametrize("tool", ["note", "pay"])
 async def test_a_tool_cannot_end_the_server(
-    home: House, tool: str, error: BaseException, caplog: pytest.LogCaptureFixture
+    harness: Harness, tool: str, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # A library that lets a CancelledError slip, or calls sys.exit, must cost its call and no more.
+    # A library that leaks a CancelledError, or calls sys.exit, must fail its call only.
     caplog.set_level(logging.DEBUG)
-    home.world.before = _raising(error)
-    async with home.client("legacy", says("accept")) as client:
+    harness.world.before = _raising(error)
+    async with harness.client("legacy", answering("accept")) as client:
         with pytest.raises(MCPError) as refused:
             await client.call_tool(tool, {**ARGUMENTS})
         assert refused.value.error.code == types.INTERNAL_ERROR
@@ -603,36 +604,38 @@ async def test_a_tool_cannot_end_the_server(
 
 @both_eras
 @pytest.mark.parametrize("final", [Code.PARTNER_REJECTED, Code.QUOTE_EXPIRED])
-async def test_a_known_failure_of_a_granted_call_is_its_outcome(home: House, era: Era, final: Code) -> None:
-    home.world.before = _raising(ToolError(final))
-    async with home.client(era) as client:
+async def test_a_definite_failure_of_a_granted_call_is_stored_as_its_outcome(
+    harness: Harness, era: Era, final: Code
+) -> None:
+    harness.world.before = _raising(ToolError(final))
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         first = body(await client.call_tool("pay", again))
-        home.world.before = _raising(AssertionError("it ran again"))
+        harness.world.before = _raising(AssertionError("it ran again"))
         second = body(await client.call_tool("pay", again))
     assert first["code"] == final.value
     assert first == second
 
 
 @both_eras
-async def test_that_nobody_knows_is_no_outcome_and_names_the_call_that_finds_out(home: House, era: Era) -> None:
-    home.world.after = _raising(
+async def test_an_unknown_outcome_is_not_stored_and_names_the_next_call(harness: Harness, era: Era) -> None:
+    harness.world.after = _raising(
         ToolError(Code.OUTCOME_UNKNOWN, next_steps=[NextStep("look", "See whether it happened.")])
     )
-    async with home.client(era) as client:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         first = body(await client.call_tool("pay", again))
-        kept = await home.approvals.get(approval)
+        kept = await harness.approvals.get(approval)
     assert (first["code"], first["approval_id"], first["retryable"]) == ("outcome.unknown", approval, True)
     assert [step["tool"] for step in first["next_steps"]] == ["pay", "look"]
     assert first["next_steps"][0]["arguments"] == {"approval_id": approval}
     assert kept is not None
     assert (kept.state, kept.outcome) == ("executing", None)
-    assert not home.approvals.running(kept)
+    assert not harness.approvals.running(kept)
 
 
 PASSING = [UpstreamError(CANARY), ToolError(Code.RATE_LIMITED, details={"retry_after_seconds": 3})]
@@ -640,66 +643,64 @@ PASSING = [UpstreamError(CANARY), ToolError(Code.RATE_LIMITED, details={"retry_a
 
 @both_eras
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
-async def test_a_granted_call_that_was_not_begun_runs_at_its_repetition_under_the_same_key(
-    home: House, era: Era, error: Exception
+async def test_a_granted_call_that_sent_nothing_runs_on_repeat_with_the_same_key(
+    harness: Harness, era: Era, error: Exception
 ) -> None:
-    home.world.before = _raising(error)
-    async with home.client(era) as client:
+    harness.world.before = _raising(error)
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         refused = [body(await client.call_tool("pay", again)) for _ in range(2)]
-        home.world.before = home.world.after
+        harness.world.before = harness.world.after
         done = [body(await client.call_tool("pay", again)) for _ in range(2)]
     assert refused[0] == refused[1]
     assert refused[0]["retryable"] is True
     step = refused[0]["next_steps"][0]
     assert (step["tool"], step["arguments"]) == ("pay", {"approval_id": approval})
     assert done[0] == done[1]
-    assert home.world.paid == [("user-1", f"machines-{approval}", 500)]
+    assert harness.world.paid == [("user-1", f"machines-{approval}", 500)]
 
 
 @both_eras
-async def test_what_was_approved_in_a_dialog_and_not_begun_is_repeated_without_a_second_dialog(
-    home: House, era: Era
-) -> None:
-    home.world.before = _raising(UpstreamError(CANARY))
-    person = says("accept")
-    async with home.client(era, person) as client:
+async def test_an_approved_call_that_sent_nothing_repeats_without_a_dialog(harness: Harness, era: Era) -> None:
+    harness.world.before = _raising(UpstreamError(CANARY))
+    person = answering("accept")
+    async with harness.client(era, person) as client:
         refused = body(await client.call_tool("pay", {**ARGUMENTS}))
-        home.world.before = home.world.after
+        harness.world.before = harness.world.after
         again = {**ARGUMENTS, "approval_id": refused["approval_id"]}
         assert code(await client.call_tool("pay", {**again, "amount_cents": 501})) == "approval.mismatch"
         assert code(await client.call_tool("pay", again)) == "ok"
-    assert len(person.asked) == len(home.world.paid) == 1
+    assert len(person.asked) == len(harness.world.paid) == 1
 
 
 @both_eras
-async def test_a_grant_that_was_given_back_lasts_no_longer_than_before(home: House, clock: Clock, era: Era) -> None:
-    home.world.before = _raising(UpstreamError(CANARY))
-    async with home.client(era) as client:
+async def test_a_returned_grant_keeps_its_original_expiry(harness: Harness, clock: Clock, era: Era) -> None:
+    harness.world.before = _raising(UpstreamError(CANARY))
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         clock.advance(GRANT_SECONDS - 1)
         assert code(await client.call_tool("pay", again)) == "partner.unavailable"
         clock.advance(1)
         assert code(await client.call_tool("pay", again)) == "approval.expired"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
 @both_eras
-async def test_a_grant_that_can_not_be_given_back_is_used_up(
-    home: House, era: Era, monkeypatch: pytest.MonkeyPatch
+async def test_a_grant_that_cannot_be_returned_is_used_up(
+    harness: Harness, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(self: Authorizer, approval: Approval) -> None:
         raise StoreUnavailable
 
     monkeypatch.setattr(Authorizer, "return_grant", full)
-    home.world.before = _raising(UpstreamError(CANARY))
-    async with home.client(era) as client:
+    harness.world.before = _raising(UpstreamError(CANARY))
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         refused = body(await client.call_tool("pay", again))
         assert (refused["code"], "approval_id" in refused) == ("partner.unavailable", False)
@@ -708,63 +709,65 @@ async def test_a_grant_that_can_not_be_given_back_is_used_up(
 
 @both_eras
 @pytest.mark.parametrize("error", [ValueError(CANARY), StoreUnavailable(CANARY)])
-async def test_a_granted_call_that_failed_unforeseen_may_have_happened_and_says_so(
-    home: House, era: Era, error: Exception
+async def test_an_unexpected_failure_of_a_granted_call_is_outcome_unknown(
+    harness: Harness, era: Era, error: Exception
 ) -> None:
-    home.world.after = _raising(error)
-    async with home.client(era) as client:
+    harness.world.after = _raising(error)
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         codes = [code(await client.call_tool("pay", again)) for _ in range(3)]
     assert codes == ["outcome.unknown"] * 3
-    assert len(home.world.paid) == 1
+    assert len(harness.world.paid) == 1
 
 
 @both_eras
-async def test_a_granted_call_that_takes_too_long_is_unknown_and_never_repeated(
-    home: House, era: Era, monkeypatch: pytest.MonkeyPatch
+async def test_a_granted_call_that_times_out_is_unknown_and_never_repeated(
+    harness: Harness, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "EXECUTION_SECONDS", 0.05)
-    home.world.after = anyio.Event().wait
-    async with home.client(era) as client:
+    harness.world.after = anyio.Event().wait
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         codes = [code(await client.call_tool("pay", again)) for _ in range(2)]
     assert codes == ["outcome.unknown"] * 2
-    assert len(home.world.paid) == 1
+    assert len(harness.world.paid) == 1
 
 
 @both_eras
-async def test_what_was_done_is_said_even_if_it_cannot_be_written_down(
-    home: House, era: Era, monkeypatch: pytest.MonkeyPatch
+async def test_a_result_is_returned_even_if_it_cannot_be_stored(
+    harness: Harness, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(self: Authorizer, approval: Approval, outcome: str, *, ok: bool, code: str) -> None:
         raise StoreUnavailable
 
     monkeypatch.setattr(Authorizer, "finish", full)
-    async with home.client(era) as client:
+    async with harness.client(era) as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         assert body(await client.call_tool("pay", again))["receipt"] == 1
         assert code(await client.call_tool("pay", again)) == "outcome.unknown"
-    assert len(home.world.paid) == 1
+    assert len(harness.world.paid) == 1
 
 
 @both_eras
-async def test_without_the_store_nothing_that_needs_a_person_runs(home: House, store: Store, era: Era) -> None:
-    async with home.client(era, says("accept")) as client:
+async def test_a_call_that_needs_approval_fails_without_the_store(harness: Harness, store: Store, era: Era) -> None:
+    async with harness.client(era, answering("accept")) as client:
         await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "state.unavailable"
-    assert home.world.paid == []
+    assert harness.world.paid == []
 
 
-# A client that gives up
+# Cancellation
 
 
-async def test_a_cancelled_call_stops_at_once_and_is_no_failure(home: House, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_cancelled_call_stops_at_once_without_logging_a_failure(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
     begun, stopped = anyio.Event(), anyio.Event()
 
     async def wait() -> None:
@@ -774,55 +777,55 @@ async def test_a_cancelled_call_stops_at_once_and_is_no_failure(home: House, cap
         finally:
             stopped.set()
 
-    home.world.before = wait
-    async with home.client("legacy") as client:
+    harness.world.before = wait
+    async with harness.client("legacy") as client:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "note", {**ARGUMENTS})
             await begun.wait()
             tasks.cancel_scope.cancel()
         await stopped.wait()
         assert code(await client.call_tool("look", {"deep": True})) == "input.invalid"
-    assert home.world.paid == []
+    assert harness.world.paid == []
     assert caplog.text == ""
 
 
-async def test_a_granted_call_that_is_cancelled_comes_to_its_end_and_keeps_its_outcome(home: House) -> None:
+async def test_a_cancelled_granted_call_completes_and_keeps_its_outcome(harness: Harness) -> None:
     begun, go = anyio.Event(), anyio.Event()
 
     async def wait() -> None:
         begun.set()
         await go.wait()
 
-    home.world.before = wait
-    async with home.client("legacy") as client:
+    harness.world.before = wait
+    async with harness.client("legacy") as client:
         approval = await _approval_id(client)
-        await home.approvals.grant(approval, "terminal")
+        await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "pay", again)
             await begun.wait()
             tasks.cancel_scope.cancel()
-        # The server has heard of the cancellation once it answers what was sent after it.
+        # The server has handled the cancellation once it responds to a later request.
         assert code(await client.call_tool("pay", again)) == "outcome.unknown"
         go.set()
         while (found := await client.call_tool("pay", again)).is_error:
             assert code(found) == "outcome.unknown"
     assert body(found)["receipt"] == 1
-    assert len(home.world.paid) == 1
+    assert len(harness.world.paid) == 1
 
 
-async def test_a_call_that_is_cancelled_while_its_dialog_is_open_runs_nothing(home: House) -> None:
-    asked, person = anyio.Event(), says("accept")
+async def test_a_call_cancelled_during_its_dialog_runs_nothing(harness: Harness) -> None:
+    asked, person = anyio.Event(), answering("accept")
 
     async def hang() -> None:
         asked.set()
         await anyio.sleep_forever()
 
     person.during = hang
-    async with home.client("legacy", person) as client:
+    async with harness.client("legacy", person) as client:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "pay", {**ARGUMENTS})
             await asked.wait()
             tasks.cancel_scope.cancel()
-        assert (await _only_intent(home)).state == "waiting"
-    assert home.world.paid == []
+        assert (await _only_approval(harness)).state == "waiting"
+    assert harness.world.paid == []

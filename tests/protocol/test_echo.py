@@ -1,4 +1,4 @@
-"""Arguments that are refused come back nowhere: not in the answer, not in the log, in neither protocol era."""
+"""Refused arguments appear in no response and no log, in either protocol era."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NAMES = [tool.name for tool in TOOLS]
 
 
 def _card_number(chance: Random) -> str:
-    """Sixteen digits that pass the Luhn check."""
+    """Generate sixteen digits that pass the Luhn check."""
     digits = [4, *(chance.randrange(10) for _ in range(14))]
     doubled = (d * 2 - 9 * (d > 4) if position % 2 == 0 else d for position, d in enumerate(digits))
     return "".join(map(str, digits)) + str(-sum(doubled) % 10)
 
 
 def _wrong(schema: dict[str, Any], canary: str, number: str) -> Iterator[Any]:
-    """Values for a field of this schema that break a rule of it, each with something of ours in it."""
+    """Yield invalid values for a field of this schema, each containing the canary or the number."""
     if schema["type"] == "string":
         yield from (int(number), [canary], {canary: number}, canary * 400)
         if "pattern" in schema or "enum" in schema:
@@ -36,7 +36,7 @@ def _wrong(schema: dict[str, Any], canary: str, number: str) -> Iterator[Any]:
 
 def _junk(tool: dict[str, Any], canary: str, number: str) -> Iterator[dict[str, Any]]:
     fields = tool["inputSchema"]["properties"]
-    # An unknown name in each makes sure that none of them is a call that fits.
+    # An unknown name in each call ensures that none of them is valid.
     unknown: dict[str, Any] = {number: canary, f"{canary} {number}": {canary: [number]}, canary: number, "": canary}
     yield unknown
     yield unknown | {"approval_id": f"{canary}{number}", "_meta": {canary: number}}
@@ -74,6 +74,6 @@ async def test_no_invalid_argument_is_repeated(served: Served, listed: dict[str,
     assert canary.lower() not in said.lower()
 
 
-async def test_all_of_it_was_refused_before_a_simulator_was_needed(served: Served) -> None:
+async def test_invalid_calls_are_refused_before_the_simulator_starts(served: Served) -> None:
     await served.call("submit_kyc", {"national_id": "1"})
     assert not list((served.stderr.parent / "state").rglob("sandbox*"))

@@ -1,4 +1,4 @@
-"""What a client's declaration and its answers mean; how the asking goes is shown in test_dispatch."""
+"""Client capabilities and dialog responses. test_dispatcher covers the exchange of messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _declaring(elicitation: dict[str, Any] | None) -> Any:
         ({"form": {}, "url": {}}, True),
     ],
 )
-def test_a_form_is_asked_where_it_was_declared_barely_or_by_name(declared: dict[str, Any] | None, can: bool) -> None:
+def test_a_form_requires_the_bare_or_named_capability(declared: dict[str, Any] | None, can: bool) -> None:
     assert elicitation.supports_forms(_declaring(declared)) is can
 
 
@@ -45,11 +45,11 @@ def test_a_form_is_asked_where_it_was_declared_barely_or_by_name(declared: dict[
     ("declared", "can"),
     [(None, False), ({}, False), ({"form": {}}, False), ({"url": {}}, True), ({"form": {}, "url": {}}, True)],
 )
-def test_a_page_is_offered_only_where_that_was_declared_by_name(declared: dict[str, Any] | None, can: bool) -> None:
+def test_a_page_requires_the_named_capability(declared: dict[str, Any] | None, can: bool) -> None:
     assert elicitation.supports_urls(_declaring(declared)) is can
 
 
-def test_a_client_that_declared_nothing_at_all_has_no_dialog() -> None:
+def test_a_client_without_capabilities_has_no_dialog() -> None:
     assert not elicitation.supports_forms(_Context(_Session(None)))  # type: ignore[arg-type]
 
 
@@ -71,12 +71,12 @@ def test_the_era_decides_how_the_question_travels(version: str, by_result: bool)
         ({"approve": {"roots": []}}, "nothing"),
     ],
 )
-def test_only_a_yes_to_our_question_is_a_yes(responses: dict[str, Any] | None, answer: str) -> None:
+def test_only_acceptance_of_our_question_counts_as_acceptance(responses: dict[str, Any] | None, answer: str) -> None:
     params = types.CallToolRequestParams.model_validate({"name": "pay", "inputResponses": responses}, by_name=False)
     assert elicitation.read_answer(params) == answer
 
 
-def test_the_question_carries_the_intent_and_nothing_to_fill_in() -> None:
+def test_the_question_shows_the_approval_and_has_no_fields() -> None:
     result = elicitation.question_result("Pay?", "an-id").model_dump(by_alias=True, exclude_none=True)
     assert result["requestState"] == "an-id"
     (asked,) = result["inputRequests"].values()

@@ -8,7 +8,7 @@ from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 
 
 @pytest.mark.parametrize("code", Code)
-def test_every_code_has_one_plain_sentence_and_says_whether_to_try_again(code: Code) -> None:
+def test_every_code_has_one_sentence_and_a_retryable_flag(code: Code) -> None:
     body = ToolError(code).payload()
     assert body["code"] == code.value
     assert re.fullmatch(r"[A-Z][^{}%]{10,200}\.", body["message"])
@@ -18,11 +18,11 @@ def test_every_code_has_one_plain_sentence_and_says_whether_to_try_again(code: C
 
 
 @pytest.mark.parametrize("code", [Code.OUTCOME_UNKNOWN, Code.POLICY_DENIED, Code.APPROVAL_REFUSED, Code.INTERNAL])
-def test_what_must_not_be_repeated_is_not_called_retryable(code: Code) -> None:
+def test_codes_that_must_not_be_repeated_are_not_retryable(code: Code) -> None:
     assert ToolError(code).payload()["retryable"] is False
 
 
-def test_faults_details_and_steps_stand_in_their_places() -> None:
+def test_faults_details_and_steps_have_their_own_fields() -> None:
     tool_error = ToolError(
         Code.INPUT_INVALID,
         faults=[FieldError("amount_cents", "is required")],
@@ -39,5 +39,5 @@ def test_faults_details_and_steps_stand_in_their_places() -> None:
     }
 
 
-def test_as_an_exception_it_says_its_code_and_no_more() -> None:
+def test_the_exception_text_is_only_its_code() -> None:
     assert str(ToolError(Code.NOT_FOUND, message="Something else.")) == "not_found"

@@ -1,4 +1,4 @@
-"""Every tool passes the one gate, for each class that its calls can have: one that is added is missed here first."""
+"""Every tool passes the authorizer, for each class of its calls. A tool missing from this module fails the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from machines_mcp.protocol.tool import Tool, ToolContext
 from machines_mcp.storage.database import Store
 from machines_mcp.tools.catalog import ACTION_CLASSES, TOOLS
 from tests.journeys.stdio import applicant
-from tests.protocol.fakes import House, body, code, house
+from tests.protocol.fakes import Harness, body, build_harness, code
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -53,18 +53,20 @@ CALLS: dict[str, dict[ActionClass, dict[str, Any]]] = {
 
 
 class Ran(Exception):
-    """The tool's own function was reached."""
+    """The tool's own function was called."""
 
 
 @pytest.fixture
 def reached() -> list[str]:
-    """The tools whose functions were called."""
+    """The names of the tools whose functions were called."""
     return []
 
 
 def watched(tool: Tool, reached: list[str]) -> Tool:
-    """The tool, but its function only notes that it was called, its stakes ask nothing of Machines, and nothing finds
-    out what became of a call: by the journal all that was done here was done by nobody."""
+    """Return the tool with a function that only records the call and raises.
+
+    Its approval details send no request, and it has no reconciliation, so the journal shows that nothing was sent.
+    """
 
     async def run(call: ToolContext[Any], args: Any) -> Any:
         reached.append(tool.name)
@@ -76,7 +78,7 @@ def watched(tool: Tool, reached: list[str]) -> Tool:
     return replace(tool, run=run, approval_details=details, approval_page=None, reconcile=None)
 
 
-def test_every_tool_has_its_classes_and_a_call_of_each_here() -> None:
+def test_every_tool_and_class_has_a_call_here() -> None:
     assert {tool.name: set(tool.action_classes) for tool in TOOLS} == {
         name: set(calls) for name, calls in CALLS.items()
     }
@@ -87,10 +89,10 @@ def test_every_tool_has_its_classes_and_a_call_of_each_here() -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-def test_the_class_of_a_call_is_what_it_does(tool: Tool) -> None:
+def test_the_class_of_a_call_matches_its_effect(tool: Tool) -> None:
     for action_class, arguments in CALLS[tool.name].items():
         assert tool.classify(tool.input_model(**arguments)) is action_class
-    # What only looks is said to; what can do more never is.
+    # A tool is read-only exactly if it has no class but READ.
     assert tool.read_only == (set(tool.action_classes) == {ActionClass.READ})
 
 
@@ -101,16 +103,16 @@ CASES = [
 ]
 
 
-def home(store: Store, clock: Clock, tool: Tool, rule: Rule, reached: list[str]) -> House:
+def harness(store: Store, clock: Clock, tool: Tool, rule: Rule, reached: list[str]) -> Harness:
     rules = Policy(dict.fromkeys(ActionClass, rule), identity_through_model=True)
-    return house(store, clock, tools=[watched(tool, reached)], policy=rules)
+    return build_harness(store, clock, tools=[watched(tool, reached)], policy=rules)
 
 
 @pytest.mark.parametrize(("tool", "action_class"), CASES)
-async def test_what_the_policy_denies_is_not_reached_with_whatever_id(
+async def test_a_denied_call_is_not_reached_with_any_id(
     tool: Tool, action_class: ActionClass, store: Store, clock: Clock, reached: list[str]
 ) -> None:
-    found = home(store, clock, tool, Rule.DENY, reached)
+    found = harness(store, clock, tool, Rule.DENY, reached)
     async with found.client("2026-07-28") as client:
         given = CALLS[tool.name][action_class]
         assert code(await client.call_tool(tool.name, given)) == "policy.denied"
@@ -119,10 +121,10 @@ async def test_what_the_policy_denies_is_not_reached_with_whatever_id(
 
 
 @pytest.mark.parametrize(("tool", "action_class"), CASES)
-async def test_what_the_policy_asks_about_is_reached_once_and_only_after_a_yes(
+async def test_a_call_that_asks_is_reached_once_and_only_after_approval(
     tool: Tool, action_class: ActionClass, store: Store, clock: Clock, reached: list[str]
 ) -> None:
-    found = home(store, clock, tool, Rule.ASK, reached)
+    found = harness(store, clock, tool, Rule.ASK, reached)
     async with found.client("2026-07-28") as client:
         given = CALLS[tool.name][action_class]
         asked = await client.call_tool(tool.name, given)
@@ -137,10 +139,10 @@ async def test_what_the_policy_asks_about_is_reached_once_and_only_after_a_yes(
 
 
 @pytest.mark.parametrize(("tool", "action_class"), CASES)
-async def test_what_the_policy_allows_is_in_the_audit_before_it_is_reached(
+async def test_an_allowed_call_is_audited_before_it_is_reached(
     tool: Tool, action_class: ActionClass, store: Store, clock: Clock, reached: list[str]
 ) -> None:
-    found = home(store, clock, tool, Rule.ALLOW, reached)
+    found = harness(store, clock, tool, Rule.ALLOW, reached)
     given = CALLS[tool.name][action_class]
     async with found.client("2026-07-28") as client:
         await client.call_tool(tool.name, given)
@@ -148,7 +150,7 @@ async def test_what_the_policy_allows_is_in_the_audit_before_it_is_reached(
         before = [row for row in await found.guard.audit.rows(kind="call") if row.verdict == "executing"]
         assert len(before) == (action_class is not ActionClass.READ)
         reached.clear()
-        # Nothing can be written any more, so nothing that changes anything may be done.
+        # The database is now read-only, so calls that change anything must be refused.
         await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
         answer = await client.call_tool(tool.name, given)
     if action_class is ActionClass.READ:

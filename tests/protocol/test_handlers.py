@@ -1,4 +1,4 @@
-"""Every handler of the server object goes through the one wrapper; what is behind it can fail as it likes."""
+"""Every handler of the server object runs in one wrapper, which contains any failure behind it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mcp.server.lowlevel import Server
 from mcp.server.lowlevel.server import HandlerEntry
 
 from machines_mcp.protocol.handlers import contained
-from tests.protocol.fakes import MODERN, House
+from tests.protocol.fakes import MODERN, Harness
 from tests.protocol.odd_server import CANARY
 from tests.protocol.process import ERAS, ODD_SERVER, Era, serving
 
 pytestmark = pytest.mark.anyio
 
 OF_THE_SDK = {"ping"}
-# They look at nothing that could fail.
+# These depend on nothing that could fail.
 WITH_NOTHING_BEHIND = {"server/discover", "resources/unsubscribe"}
-# A request for each handler of ours that gets as far as the handler.
+# A request for each of our handlers that reaches the handler.
 REQUESTS: dict[str, dict[str, Any]] = {
     "tools/list": {},
     "tools/call": {"name": "status", "arguments": {}},
@@ -43,7 +43,7 @@ IN_ONE_ERA: dict[Era, dict[str, dict[str, Any]]] = {
 
 
 def _handlers(server: Server[Any]) -> dict[str, Callable[..., Any]]:
-    """Whatever is registered, for requests and notifications, by method."""
+    """Return all registered handlers of requests and notifications, by method."""
     tables = [table for table in vars(server).values() if isinstance(table, dict)]
     return {
         method: entry.handler for table in tables for method, entry in table.items() if isinstance(entry, HandlerEntry)
@@ -54,28 +54,28 @@ def _is_contained(handler: Callable[..., Any]) -> bool:
     return handler.__code__ is contained(handler).__code__
 
 
-async def test_every_handler_but_the_sdks_own_is_contained(home: House) -> None:
-    found = _handlers(home.server)
+async def test_every_handler_except_the_sdks_own_is_contained(harness: Harness) -> None:
+    found = _handlers(harness.server)
     assert found.keys() > OF_THE_SDK
     assert [method for method in found.keys() - OF_THE_SDK if not _is_contained(found[method])] == []
 
 
-async def test_every_contained_handler_is_seen_to_fail_below(home: House) -> None:
+async def test_every_contained_handler_has_a_failure_case(harness: Harness) -> None:
     tried = REQUESTS.keys() | {method for requests in IN_ONE_ERA.values() for method in requests}
-    assert _handlers(home.server).keys() - OF_THE_SDK == tried | WITH_NOTHING_BEHIND
+    assert _handlers(harness.server).keys() - OF_THE_SDK == tried | WITH_NOTHING_BEHIND
 
 
-async def test_a_handler_that_is_added_bare_would_be_noticed(home: House) -> None:
+async def test_a_bare_handler_is_detected(harness: Harness) -> None:
     async def bare(ctx: Any, params: Any) -> types.EmptyResult:
         return types.EmptyResult()
 
-    home.server.add_request_handler("x/bare", types.RequestParams, bare)
-    assert not _is_contained(_handlers(home.server)["x/bare"])
+    harness.server.add_request_handler("x/bare", types.RequestParams, bare)
+    assert not _is_contained(_handlers(harness.server)["x/bare"])
 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.check
-async def test_whatever_breaks_behind_a_handler_the_client_reads_constant_text(tmp_path: Path, era: Era) -> None:
+async def test_a_failure_behind_a_handler_yields_constant_text(tmp_path: Path, era: Era) -> None:
     async with serving(tmp_path, era, command=ODD_SERVER, ODD_BROKEN="1") as served:
         requests = REQUESTS | IN_ONE_ERA[era]
         for method, params in requests.items():
@@ -84,12 +84,12 @@ async def test_whatever_breaks_behind_a_handler_the_client_reads_constant_text(t
         assert served.said_on_stderr().count("LookupError") == len(requests)
 
 
-async def test_a_protocol_error_of_a_handler_keeps_its_code_and_loses_its_text(home: House) -> None:
+async def test_a_handlers_protocol_error_keeps_its_code_and_loses_its_text(harness: Harness) -> None:
     async def refuse(ctx: Any, params: Any) -> types.EmptyResult:
         raise MCPError(code=-32602, message=CANARY, data={"given": CANARY})
 
-    home.server.add_request_handler("x/refuse", types.RequestParams, contained(refuse))
-    async with home.client(MODERN) as client:
+    harness.server.add_request_handler("x/refuse", types.RequestParams, contained(refuse))
+    async with harness.client(MODERN) as client:
         with pytest.raises(MCPError) as refused:
             await client.session.send_request(
                 types.Request[types.RequestParams, str](method="x/refuse", params=types.RequestParams()),
@@ -99,8 +99,8 @@ async def test_a_protocol_error_of_a_handler_keeps_its_code_and_loses_its_text(h
     assert CANARY not in refused.value.error.model_dump_json()
 
 
-async def test_lists_are_for_their_caller_alone_and_not_kept(home: House) -> None:
-    async with home.client(MODERN) as client:
+async def test_lists_are_private_and_not_cached(harness: Harness) -> None:
+    async with harness.client(MODERN) as client:
         listed = await client.list_tools()
         prompts = await client.list_prompts()
         resources = await client.list_resources()
@@ -109,8 +109,8 @@ async def test_lists_are_for_their_caller_alone_and_not_kept(home: House) -> Non
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_the_server_says_who_it_is_and_only_what_it_can(home: House, mode: str) -> None:
-    async with Client(home.server, mode=mode) as client:
+async def test_the_server_declares_its_name_and_only_its_capabilities(harness: Harness, mode: str) -> None:
+    async with Client(harness.server, mode=mode) as client:
         can = client.server_capabilities
     for part in (can.tools, can.prompts, can.resources):
         assert part is not None
@@ -121,10 +121,10 @@ async def test_the_server_says_who_it_is_and_only_what_it_can(home: House, mode:
     assert can.logging is None
 
 
-async def test_the_server_has_a_picture_that_is_asked_of_nobody_and_costs_little(home: House) -> None:
-    async with home.client("legacy") as client:
+async def test_the_servers_icon_is_inline_and_small(harness: Harness) -> None:
+    async with harness.client("legacy") as client:
         assert client.server_info is not None
         (icon,) = client.server_info.icons or []
     assert icon.src.startswith("data:image/svg+xml,")
-    # Every answer of 2026-07-28 carries it.
+    # Every response of 2026-07-28 contains it.
     assert len(icon.src) < 250

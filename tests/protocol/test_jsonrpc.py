@@ -39,18 +39,18 @@ def _line(**message: Any) -> str:
         (_line(method="notifications/progress", params={"result": 1, "id": 1}), "notification"),
     ],
 )
-def test_a_line_is_known_by_its_head(line: str, expected: str) -> None:
+def test_the_head_of_a_line_gives_its_kind(line: str, expected: str) -> None:
     assert kind(line) == expected
 
 
-def test_a_result_without_secrets_leaves_as_it_is(wire: OutgoingLines) -> None:
+def test_a_result_without_secrets_is_unchanged(wire: OutgoingLines) -> None:
     line = _line(id=1, result={"content": [{"type": "text", "text": "unchanged é"}]})
     assert wire.outgoing(line) == line
 
 
 @pytest.mark.parametrize("code", [-32700, -32600, -32601, -32602, -32603, -32000, -32020, 0, 1, -32042, 99999])
 @pytest.mark.parametrize("data", [None, CANARY, {"requested": CANARY}, [CANARY]])
-def test_an_error_keeps_its_id_and_a_known_code_and_nothing_else(wire: OutgoingLines, code: int, data: object) -> None:
+def test_an_error_keeps_only_its_id_and_a_known_code(wire: OutgoingLines, code: int, data: object) -> None:
     sent = json.loads(wire.outgoing(_line(id="x", error={"code": code, "message": CANARY, "data": data})))
     assert sent.keys() == {"jsonrpc", "id", "error"}
     assert sent["id"] == "x"
@@ -95,7 +95,7 @@ def test_an_unsupported_version_is_repeated_only_if_it_looks_like_one(
         (None, {}),
     ],
 )
-def test_a_missing_capability_is_told_by_known_names_alone(
+def test_a_missing_capability_is_reported_by_known_names_only(
     wire: OutgoingLines, required: object, shown: object
 ) -> None:
     data = {"requiredCapabilities": required, "more": CANARY}
@@ -105,28 +105,28 @@ def test_a_missing_capability_is_told_by_known_names_alone(
 
 
 @pytest.mark.parametrize("data", [None, CANARY, [CANARY]])
-def test_a_missing_capability_without_its_data_is_still_in_form(wire: OutgoingLines, data: object) -> None:
+def test_a_missing_capability_without_data_is_still_valid(wire: OutgoingLines, data: object) -> None:
     sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32021, "message": CANARY, "data": data})))
     assert sent["error"]["data"] == {"requiredCapabilities": {}}
 
 
-def test_an_answer_with_a_secret_is_withheld_and_the_caller_told(wire: OutgoingLines) -> None:
+def test_a_response_with_a_secret_is_replaced_by_an_error(wire: OutgoingLines) -> None:
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": f"here: {SECRET}"})))
     assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "output.blocked"}}
 
 
-def test_an_id_that_is_the_secret_is_not_repeated_either(wire: OutgoingLines) -> None:
+def test_an_id_that_contains_the_secret_is_not_repeated(wire: OutgoingLines) -> None:
     assert json.loads(wire.outgoing(_line(id=SECRET, result={})))["id"] is None
     assert SECRET not in wire.outgoing(_line(id=SECRET, error={"code": -32601, "message": ""}))
 
 
 @pytest.mark.parametrize("message", [{"method": "notifications/progress"}, {"id": 1, "method": "elicitation/create"}])
-def test_what_is_no_answer_is_dropped_if_it_shows_a_secret(wire: OutgoingLines, message: dict[str, Any]) -> None:
+def test_a_request_or_notification_with_a_secret_is_dropped(wire: OutgoingLines, message: dict[str, Any]) -> None:
     assert wire.outgoing(_line(**message, params={"message": "fine"}))
     assert wire.outgoing(_line(**message, params={"message": SECRET})) == ""
 
 
-def test_a_guard_that_fails_has_not_looked(monkeypatch: pytest.MonkeyPatch, wire: OutgoingLines) -> None:
+def test_a_failing_output_filter_withholds_the_line(monkeypatch: pytest.MonkeyPatch, wire: OutgoingLines) -> None:
     def broken(text: str) -> bytes:
         raise RuntimeError
 
@@ -136,7 +136,7 @@ def test_a_guard_that_fails_has_not_looked(monkeypatch: pytest.MonkeyPatch, wire
     assert wire.outgoing(_line(method="notifications/progress", params={"message": "fine"})) == ""
 
 
-def test_an_answer_that_is_too_long_to_be_looked_at_is_refused(wire: OutgoingLines) -> None:
+def test_a_response_too_long_to_search_is_withheld(wire: OutgoingLines) -> None:
     sent = json.loads(wire.outgoing(_line(id=7, result={"text": "x" * MAX_LINE})))
     assert sent == {"jsonrpc": "2.0", "id": 7, "error": {"code": -32603, "message": "output.blocked"}}
 
@@ -149,13 +149,13 @@ def test_an_answer_that_is_too_long_to_be_looked_at_is_refused(wire: OutgoingLin
         ({"method": "notifications/progress"}, "params"),
     ],
 )
-def test_whatever_leaves_is_masked(wire: OutgoingLines, head: dict[str, Any], part: str) -> None:
+def test_every_outgoing_message_is_masked(wire: OutgoingLines, head: dict[str, Any], part: str) -> None:
     number = card_number()
     sent = json.loads(wire.outgoing(_line(**head, **{part: {"message": f"the card {number}"}})))
     assert sent[part] == {"message": f"the card •••• {number[-4:]}"}
 
 
-def test_an_error_that_repeats_versions_is_masked_as_well(wire: OutgoingLines) -> None:
+def test_an_error_that_repeats_versions_is_masked(wire: OutgoingLines) -> None:
     data = {"supported": [card_number()], "requested": "2031-01-01"}
     sent = json.loads(wire.outgoing(_line(id=1, error={"code": -32022, "message": "", "data": data})))
     assert sent["error"]["data"]["supported"][0].startswith("•••• ")
@@ -182,6 +182,6 @@ def test_an_invalid_request_is_answered_with_its_id_if_it_has_one(message: objec
     assert sent == {"jsonrpc": "2.0", "id": known, "error": {"code": -32600, "message": "Invalid request"}}
 
 
-def test_the_answer_to_what_is_no_json_is_a_line() -> None:
+def test_the_response_to_invalid_json_is_one_line() -> None:
     assert json.loads(PARSE_ERROR)["error"]["code"] == -32700
     assert PARSE_ERROR.endswith("\n")

@@ -1,4 +1,4 @@
-"""Where a page of its own decides a call, a client that can send the person there does so; that decides nothing."""
+"""Offering an approval page through the client. The client's response to the offer decides nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, TOOLS, Era, House, World, body, house
+from tests.protocol.fakes import ERAS, TOOLS, Era, Harness, World, body, build_harness
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -47,12 +47,12 @@ async def show(call: ToolContext[World], args: UserInput) -> Shown:
 
 
 @pytest.fixture
-def home(store: Store, clock: Clock) -> House:
-    return house(store, clock, tools=(*TOOLS, show))
+def harness(store: Store, clock: Clock) -> Harness:
+    return build_harness(store, clock, tools=(*TOOLS, show))
 
 
 class Person:
-    """Is offered pages, and says the same to each."""
+    """Gives the same response to every offered page."""
 
     def __init__(self, answer: Literal["accept", "decline", "cancel"]) -> None:
         self.answer = answer
@@ -65,37 +65,37 @@ class Person:
         return types.ElicitResult(action=self.answer)
 
 
-async def _show(home: House, era: Era, person: Any, **more: str) -> dict[str, Any]:
-    async with home.client(era, person) as client:
+async def _show(harness: Harness, era: Era, person: Any, **more: str) -> dict[str, Any]:
+    async with harness.client(era, person) as client:
         return body(await client.call_tool("show", {"user_id": "anna", **more}))
 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("answer", ["accept", "decline", "cancel"])
-async def test_the_page_is_offered_once_and_what_the_client_answers_decides_nothing(
-    home: House, era: Era, answer: Literal["accept", "decline", "cancel"]
+async def test_the_page_is_offered_once_and_the_clients_response_decides_nothing(
+    harness: Harness, era: Era, answer: Literal["accept", "decline", "cancel"]
 ) -> None:
     person = Person(answer)
-    found = await _show(home, era, person)
+    found = await _show(harness, era, person)
     assert (found["code"], found["page"]) == ("approval.required", PAGE)
-    again = await _show(home, era, person, approval_id=found["approval_id"])
+    again = await _show(harness, era, person, approval_id=found["approval_id"])
     assert again["code"] == "approval.required"
     assert person.offered == [PAGE]
-    (waiting,) = await home.approvals.waiting()
+    (waiting,) = await harness.approvals.waiting()
     assert waiting.state == "waiting"
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_client_without_the_dialog_gets_the_address_in_the_answer(home: House, era: Era) -> None:
-    found = await _show(home, era, None)
+async def test_a_client_without_the_dialog_gets_the_address_in_the_response(harness: Harness, era: Era) -> None:
+    found = await _show(harness, era, None)
     assert (found["code"], found["page"]) == ("approval.required", PAGE)
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_nothing_is_offered_for_a_call_that_is_decided_elsewhere_or_fails(home: House, era: Era) -> None:
+async def test_no_page_is_offered_for_a_failed_call_or_one_decided_elsewhere(harness: Harness, era: Era) -> None:
     person = Person("accept")
     offered: Any = person
-    async with home.client(era, offered) as client:
+    async with harness.client(era, offered) as client:
         assert (await client.call_tool("look", {"deep": True})).is_error
         assert not (await client.call_tool("look", {})).is_error
     assert person.offered == []
@@ -110,7 +110,7 @@ async def test_call_waits_for_its_own_page_and_gets_its_outcome(store: Store, cl
         if finishes:
             await server.approvals.finish(approval_id, '{"shown": true, "next_steps": []}', ok=True, code="ok")
 
-    server = house(store, clock, tools=(*TOOLS, show), page_ended=page_ended)
+    server = build_harness(store, clock, tools=(*TOOLS, show), page_ended=page_ended)
     asked = await _show(server, "2026-07-28", None)
     approval = await server.approvals.get(asked["approval_id"])
     assert approval is not None

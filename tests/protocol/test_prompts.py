@@ -10,12 +10,12 @@ from machines_mcp.tools.catalog import TOOLS
 NAMES = ["fund_account", "issue_card", "lost_card", "onboard_user", "withdraw"]
 
 
-def test_the_prompts_are_those_of_the_folder_in_the_order_of_their_names() -> None:
+def test_prompts_follow_the_order_of_their_file_names() -> None:
     assert list(load_prompts()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_prompt_has_a_title_a_description_and_fills_in_all_its_places(name: str) -> None:
+def test_a_prompt_has_a_title_and_description_and_fills_its_placeholders(name: str) -> None:
     prompt = load_prompts()[name]
     assert prompt.title
     assert prompt.description.endswith(".")
@@ -27,22 +27,22 @@ def test_a_prompt_has_a_title_a_description_and_fills_in_all_its_places(name: st
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_place_without_a_value_asks_for_it(name: str) -> None:
+def test_a_placeholder_without_a_value_asks_for_it(name: str) -> None:
     assert "(ask for the user id)" in load_prompts()[name].render({"user_id": "  "})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_long_value_is_cut(name: str) -> None:
+def test_a_long_value_is_truncated(name: str) -> None:
     assert "x" * 201 not in load_prompts()[name].render({"user_id": "x" * 5000})
 
 
-def test_a_value_is_not_itself_filled_in() -> None:
+def test_a_value_is_not_expanded_again() -> None:
     text = load_prompts()["issue_card"].render({"user_id": "{limit}", "limit": "five dollars"})
     assert text.count("five dollars") == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_prompt_needs_every_tool_that_it_names_and_each_exists(name: str) -> None:
+def test_every_tool_that_a_prompt_names_exists_and_is_required(name: str) -> None:
     prompt = load_prompts()[name]
     named = set(re.findall(r"`([a-z]+_?[a-z_]*)`", prompt.text)) - {"next_steps", "status"}
     assert named <= set(prompt.needs) <= {tool.name for tool in TOOLS}
@@ -50,7 +50,7 @@ def test_a_prompt_needs_every_tool_that_it_names_and_each_exists(name: str) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_prompt_is_offered_where_none_of_its_tools_is_absent(name: str) -> None:
+def test_a_prompt_is_offered_only_if_all_its_tools_are_available(name: str) -> None:
     every = {tool.name for tool in TOOLS}
     prompt = load_prompts()[name]
     assert prompt.fits(every)

@@ -14,15 +14,15 @@ def _registry(policy: Policy = NORMAL, toolsets: frozenset[str] = ALL_TOOLSETS) 
     return Registry(TOOLS, policy, toolsets=toolsets, pinned_user=None)
 
 
-def test_the_tools_stand_in_the_order_they_were_given() -> None:
+def test_tools_keep_their_given_order() -> None:
     assert [tool.name for tool in _registry().listing] == ["look", "note", "pay", "tip", "change"]
 
 
-def test_a_toolset_that_was_not_chosen_is_not_there_but_always_is() -> None:
+def test_unselected_toolsets_are_absent_except_always() -> None:
     assert list(_registry(toolsets=frozenset({"observe"})).tools) == ["look", "note"]
 
 
-def test_what_the_policy_refuses_altogether_is_not_listed_but_known() -> None:
+def test_denied_tools_are_known_but_not_listed() -> None:
     registry = _registry(STRICT)
     assert [tool.name for tool in registry.listing] == ["look"]
     assert "pay" in registry.tools
@@ -39,7 +39,7 @@ def test_what_the_policy_refuses_altogether_is_not_listed_but_known() -> None:
         ({ActionClass.READ: Rule.ASK}, False, False),
     ],
 )
-def test_a_tool_of_two_classes_takes_an_id_if_one_may_need_it_and_is_usable_if_one_is(
+def test_a_two_class_tool_takes_an_id_if_either_asks_and_lists_if_either_may(
     rules: dict[ActionClass, Rule], asks: bool, usable: bool
 ) -> None:
     registry = _registry(Policy(rules, "because"))

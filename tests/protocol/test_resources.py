@@ -13,7 +13,7 @@ from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.resources import Resource, address
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
+from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, Harness, World, build_harness
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -47,20 +47,20 @@ RESOURCES = (
 
 
 @pytest.fixture
-def home(store: Store, clock: Clock) -> House:
-    return house(store, clock, tools=(*TOOLS, thing), resources=RESOURCES)
+def harness(store: Store, clock: Clock) -> Harness:
+    return build_harness(store, clock, tools=(*TOOLS, thing), resources=RESOURCES)
 
 
-async def _read(home: House, uri: str, era: Era = MODERN) -> str:
-    async with home.client(era) as client:
+async def _read(harness: Harness, uri: str, era: Era = MODERN) -> str:
+    async with harness.client(era) as client:
         (content,) = (await client.read_resource(uri)).contents
     assert isinstance(content, types.TextResourceContents)
     assert content.uri == uri
     return content.text
 
 
-async def _refused(home: House, uri: str, era: Era = MODERN) -> int:
-    async with home.client(era) as client:
+async def _refused(harness: Harness, uri: str, era: Era = MODERN) -> int:
+    async with harness.client(era) as client:
         with pytest.raises(MCPError) as refused:
             await client.read_resource(uri)
     assert CANARY not in refused.value.error.model_dump_json()
@@ -68,11 +68,9 @@ async def _refused(home: House, uri: str, era: Era = MODERN) -> int:
 
 
 @pytest.mark.parametrize("pinned", [None, "user-9"])
-async def test_an_address_names_the_user_only_where_there_can_be_several(
-    store: Store, clock: Clock, pinned: str | None
-) -> None:
-    home = house(store, clock, tools=(*TOOLS, thing), resources=RESOURCES, pinned_user=pinned)
-    async with home.client(MODERN) as client:
+async def test_a_uri_names_the_user_unless_the_server_is_pinned(store: Store, clock: Clock, pinned: str | None) -> None:
+    harness = build_harness(store, clock, tools=(*TOOLS, thing), resources=RESOURCES, pinned_user=pinned)
+    async with harness.client(MODERN) as client:
         listed = {found.uri for found in (await client.list_resources()).resources}
         templates = {found.uri_template for found in (await client.list_resource_templates()).resource_templates}
     if pinned is None:
@@ -86,15 +84,15 @@ async def test_an_address_names_the_user_only_where_there_can_be_several(
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_a_read_tool_answers_stands_at_its_address(home: House, era: Era) -> None:
-    assert await _read(home, "machines://map", era) == "# Map"
-    text = await _read(home, "machines://users/user%201/things/a%2Fb", era)
+async def test_a_resource_returns_its_read_tools_result(harness: Harness, era: Era) -> None:
+    assert await _read(harness, "machines://map", era) == "# Map"
+    text = await _read(harness, "machines://users/user%201/things/a%2Fb", era)
     assert json.loads(text) == {"owner": "user 1", "thing": "a/b", "environment": "test"}
 
 
-async def test_a_filled_address_leads_back_to_what_filled_it(home: House) -> None:
+async def test_an_expanded_uri_resolves_to_its_values(harness: Harness) -> None:
     uri = address("machines://users/{user_id}/things/{thing_id}", user_id="a/b ü?", thing_id="x y")
-    assert json.loads(await _read(home, uri)) == {"owner": "a/b ü?", "thing": "x y", "environment": "test"}
+    assert json.loads(await _read(harness, uri)) == {"owner": "a/b ü?", "thing": "x y", "environment": "test"}
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -113,34 +111,34 @@ async def test_a_filled_address_leads_back_to_what_filled_it(home: House) -> Non
         "machines://users/u/gone",
     ],
 )
-async def test_an_address_that_leads_nowhere_is_refused_without_being_repeated(home: House, era: Era, uri: str) -> None:
-    assert await _refused(home, uri, era) == types.INVALID_PARAMS
+async def test_an_unknown_uri_is_refused_without_being_repeated(harness: Harness, era: Era, uri: str) -> None:
+    assert await _refused(harness, uri, era) == types.INVALID_PARAMS
 
 
-async def test_a_resource_of_a_tool_that_does_more_than_read_is_never_had(home: House) -> None:
-    assert await _refused(home, "machines://users/u/payments") == types.INVALID_PARAMS
-    assert home.world.paid == []
-    assert await home.approvals.waiting() == []
+async def test_only_read_tools_have_resources(harness: Harness) -> None:
+    assert await _refused(harness, "machines://users/u/payments") == types.INVALID_PARAMS
+    assert harness.world.paid == []
+    assert await harness.approvals.waiting() == []
 
 
-async def test_what_the_policy_asks_or_denies_is_not_had_by_its_address(store: Store, clock: Clock) -> None:
+async def test_a_resource_is_refused_if_its_tool_is_denied_or_asks(store: Store, clock: Clock) -> None:
     for rules in ({ActionClass.READ: Rule.ASK}, {ActionClass.WRITE: Rule.ALLOW}):
-        home = house(store, clock, policy=Policy(rules, "no"), tools=(*TOOLS, thing), resources=RESOURCES)
-        assert await _refused(home, "machines://users/u/things/a") == types.INVALID_PARAMS
+        harness = build_harness(store, clock, policy=Policy(rules, "no"), tools=(*TOOLS, thing), resources=RESOURCES)
+        assert await _refused(harness, "machines://users/u/things/a") == types.INVALID_PARAMS
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_failure_behind_an_address_is_constant_text(home: House, era: Era) -> None:
+async def test_a_failure_behind_a_resource_yields_constant_text(harness: Harness, era: Era) -> None:
     async def fail() -> Any:
         raise ValueError(CANARY)
 
-    home.world.before = fail
-    assert await _refused(home, "machines://users/u/things/a", era) == types.INTERNAL_ERROR
+    harness.world.before = fail
+    assert await _refused(harness, "machines://users/u/things/a", era) == types.INTERNAL_ERROR
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_result_names_the_address_of_what_it_speaks_of(home: House, era: Era) -> None:
-    async with home.client(era) as client:
+async def test_a_result_links_to_the_resource_it_describes(harness: Harness, era: Era) -> None:
+    async with harness.client(era) as client:
         linked = await client.call_tool("note", {"user_id": "a b", "amount_cents": 1, "note": "x/y"})
         lacking = await client.call_tool("note", {"user_id": "a b", "amount_cents": 1})
         failed = await client.call_tool("note", {"user_id": "a b", "amount_cents": 0, "note": "x"})
@@ -151,10 +149,8 @@ async def test_a_result_names_the_address_of_what_it_speaks_of(home: House, era:
 
 
 @pytest.mark.parametrize(("revision", "linked"), [("2025-03-26", False), ("2025-06-18", True), ("2026-07-28", True)])
-async def test_a_client_that_is_older_than_links_gets_none(
-    store: Store, clock: Clock, revision: str, linked: bool
-) -> None:
-    resources = house(store, clock, tools=(*TOOLS, thing), resources=RESOURCES).resources
+async def test_a_client_that_predates_links_gets_none(store: Store, clock: Clock, revision: str, linked: bool) -> None:
+    resources = build_harness(store, clock, tools=(*TOOLS, thing), resources=RESOURCES).resources
     answer: dict[str, Any] = {"content": [], "structuredContent": {"note": "x"}}
     called = types.CallToolRequestParams(name="note", arguments={"user_id": "u"})
     resources.link(revision, called, answer)

@@ -31,7 +31,7 @@ class Everything(Input):
     kind: Literal["a", "b"] | None = None
 
 
-def test_everything_that_clients_stumble_over_is_gone_and_all_else_is_there() -> None:
+def test_schemas_omit_unsupported_keywords_and_keep_the_rest() -> None:
     street = {
         "type": "object",
         "properties": {
@@ -58,7 +58,7 @@ def test_everything_that_clients_stumble_over_is_gone_and_all_else_is_there() ->
     }
 
 
-def test_results_are_open_at_every_depth() -> None:
+def test_results_allow_extra_fields_at_every_depth() -> None:
     def closed(node: Any) -> bool:
         if isinstance(node, dict):
             return node.get("additionalProperties") is False or any(map(closed, node.values()))
@@ -68,7 +68,7 @@ def test_results_are_open_at_every_depth() -> None:
     assert not closed(flat_schema(Everything, "serialization"))
 
 
-def test_a_model_without_fields_is_still_an_object() -> None:
+def test_a_model_without_fields_is_an_object_schema() -> None:
     class Nothing(BaseModel):
         pass
 
@@ -77,7 +77,7 @@ def test_a_model_without_fields_is_still_an_object() -> None:
 
 @pytest.mark.parametrize("asks", [True, False])
 @pytest.mark.parametrize("pinned", [True, False])
-def test_user_and_approval_are_arguments_where_they_mean_something(pinned: bool, asks: bool) -> None:
+def test_user_and_approval_are_arguments_only_if_they_apply(pinned: bool, asks: bool) -> None:
     schema = input_schema(pay, pinned=pinned, asks=asks)
     assert ("user_id" in schema["properties"]) is not pinned
     assert ("user_id" in schema["required"]) is not pinned
@@ -86,11 +86,11 @@ def test_user_and_approval_are_arguments_where_they_mean_something(pinned: bool,
     assert schema["additionalProperties"] is False
 
 
-def test_a_tool_without_required_arguments_has_no_empty_list_of_them() -> None:
+def test_a_tool_without_required_arguments_has_no_empty_required_list() -> None:
     assert "required" not in input_schema(look, pinned=True, asks=False)
 
 
-def test_one_tools_schema_is_not_changed_by_making_anothers() -> None:
+def test_building_one_schema_does_not_change_another() -> None:
     before = input_schema(change, pinned=False, asks=False)
     input_schema(change, pinned=True, asks=True)
     assert input_schema(change, pinned=False, asks=False) == before

@@ -1,4 +1,4 @@
-"""What the server takes from its client and what it says, as a process of its own."""
+"""The server process's handling of valid and invalid input lines."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ NOT_RPC: list[tuple[bytes, int | str | None]] = [
 ]
 
 
-async def test_a_line_that_is_no_message_gets_constant_text_and_costs_no_more(served: Served) -> None:
+async def test_an_invalid_line_gets_constant_text_and_the_server_continues(served: Served) -> None:
     mark = served.mark()
     for line in NOT_JSON:
         await served.send(line)
@@ -106,7 +106,7 @@ REFUSED: list[tuple[str, dict[str, Any], set[int]]] = [
 MESSAGES = {-32601: "Method not found", -32602: "Invalid params", -32022: "Unsupported protocol version"}
 
 
-async def test_a_request_that_is_refused_is_repeated_nowhere(served: Served) -> None:
+async def test_a_refused_request_is_repeated_nowhere(served: Served) -> None:
     mark = served.mark()
     for method, params, codes in REFUSED:
         error = (await served.ask(method, params))["error"]
@@ -119,7 +119,7 @@ async def test_a_request_that_is_refused_is_repeated_nowhere(served: Served) -> 
     assert CANARY not in served.said_since(mark)
 
 
-async def test_an_approval_can_not_be_claimed_by_a_state_of_any_spelling(served: Served) -> None:
+async def test_an_approval_id_is_no_request_state_in_any_spelling(served: Served) -> None:
     linking = {"user_id": "user-1", "wallet_address": "0x" + "1" * 40}
     asked = json.loads((await served.call("resolve_user", linking))["content"][0]["text"])
     assert asked["code"] == "approval.required"
@@ -133,8 +133,8 @@ async def test_an_approval_can_not_be_claimed_by_a_state_of_any_spelling(served:
             assert json.loads(found["result"]["content"][0]["text"])["code"] == "approval.required"
 
 
-async def test_a_version_nobody_speaks_is_refused_with_those_we_speak(served: Served) -> None:
-    # The handshake of the older era settles the version once; a request that names one does not belong there.
+async def test_an_unsupported_version_is_refused_with_the_supported_ones(served: Served) -> None:
+    # In 2025-11-25 the handshake sets the version, so a request that names one is invalid.
     handshake = served.era == "2025-11-25"
     for version, shown in (("2031-01-01", "2031-01-01"), (CANARY, "unknown"), ("4" * 16, "unknown")):
         asked = request("2026-07-28", "v", "tools/list")
@@ -149,14 +149,14 @@ async def test_a_version_nobody_speaks_is_refused_with_those_we_speak(served: Se
 
 
 @pytest.mark.parametrize("size", [5_000_000, 13_000_000])
-async def test_a_huge_line_is_refused_once_and_what_follows_is_served(served: Served, size: int) -> None:
+async def test_a_huge_line_is_refused_once_and_later_lines_are_served(served: Served, size: int) -> None:
     head = b'{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"status","arguments":{"x":"'
     await served.send(head + b"x" * size + b'"}}}', call(served.era, "next", "status"))
     assert (await served.message())["error"]["code"] == -32700
     assert (await served.message())["id"] == "next"
 
 
-async def test_lines_may_come_in_pieces_in_heaps_and_with_carriage_returns(served: Served) -> None:
+async def test_lines_may_arrive_in_pieces_in_batches_and_with_crlf(served: Served) -> None:
     whole = lines(call(served.era, "pieces", "status"))
     for position in range(0, len(whole), 7):
         await served.send_bytes(whole[position : position + 7])
@@ -168,14 +168,14 @@ async def test_lines_may_come_in_pieces_in_heaps_and_with_carriage_returns(serve
     assert (await served.message())["id"] == 'é\u2028"\\'
 
 
-async def test_two_hundred_calls_at_once_are_all_answered(served: Served) -> None:
+async def test_two_hundred_concurrent_calls_are_all_answered(served: Served) -> None:
     await served.send(*(call(served.era, number, "status") for number in range(200)))
     found = [await served.message() for _ in range(200)]
     assert sorted(message["id"] for message in found) == list(range(200))
     assert not any(message["result"].get("isError") for message in found)
 
 
-async def test_whatever_a_tool_prints_stays_off_the_wire(served: Served) -> None:
+async def test_a_tools_prints_stay_off_the_wire(served: Served) -> None:
     mark = served.mark()
     assert _text(await served.call("chatter")) == "0 bytes of standard input"
     await served.lives()
@@ -183,7 +183,7 @@ async def test_whatever_a_tool_prints_stays_off_the_wire(served: Served) -> None
     assert served.said_since(mark).count("stray") == 5
 
 
-async def test_a_tool_that_raises_is_not_quoted(served: Served) -> None:
+async def test_a_tools_exception_text_is_not_repeated(served: Served) -> None:
     mark = served.mark()
     result = await served.call("boom")
     assert json.loads(result["content"][0]["text"])["code"] == "internal"
@@ -194,7 +194,7 @@ async def test_a_tool_that_raises_is_not_quoted(served: Served) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes on the event loop are a POSIX promise")
 @pytest.mark.check
-async def test_a_client_that_stops_reading_is_waited_for_and_gets_everything_afterwards(tmp_path: Path) -> None:
+async def test_a_client_that_pauses_reading_gets_everything_afterwards(tmp_path: Path) -> None:
     size, count = 100_000, 60
     asked = [call("2025-11-25", number, "write", {"characters": size}) for number in range(count)]
     async with serving(tmp_path, "2025-11-25", command=ODD_SERVER) as served:
@@ -205,7 +205,7 @@ async def test_a_client_that_stops_reading_is_waited_for_and_gets_everything_aft
         with anyio.move_on_after(1.0):
             for line in asked:
                 sent += 1
-                # The blanks fill the pipe, so that a server which has stopped reading is noticed.
+                # The blanks fill the pipe, so the test notices when the server stops reading.
                 await served.send_bytes(b" " * 15_000 + lines(line))
         assert sent < count
         assert process.memory_info().rss - before < 8_000_000

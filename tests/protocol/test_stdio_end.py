@@ -1,4 +1,4 @@
-"""How the server ends: with its input, with its client, by a signal; and what it still says before."""
+"""How the server ends: by end of input, by client exit or by a signal, and the responses it still sends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.anyio
 
 OLD: Era = "2025-11-25"
 END_SECONDS = 6.0
-# No time limit of the server's own ends it before the event that a test waits for.
+# The server's own time limits exceed the test's, so only the awaited event ends it.
 LIMITS = "600"
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="pipes on the event loop are a POSIX promise")
@@ -68,7 +68,7 @@ def test_a_file_of_calls_is_answered_to_its_last_line(tmp_path: Path, era: Era, 
     assert all("result" in message for message in found.values())
 
 
-def test_lines_of_a_file_that_get_no_answer_do_not_hold_up_its_end(tmp_path: Path) -> None:
+def test_lines_without_a_response_do_not_delay_the_end(tmp_path: Path) -> None:
     cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 0}}
     data = lines(
         *greeting(OLD),
@@ -86,7 +86,7 @@ def test_lines_of_a_file_that_get_no_answer_do_not_hold_up_its_end(tmp_path: Pat
     assert {json.loads(line)["id"] for line in done.stdout.splitlines()} == {"hello", None, 1}
 
 
-def test_a_cancelled_request_that_never_was_leaves_the_others_their_answers(tmp_path: Path) -> None:
+def test_cancelling_an_unknown_request_affects_no_other_response(tmp_path: Path) -> None:
     nobody = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "nobody"}}
     sent = lines(*greeting(OLD), call(OLD, 1, "sleep", {"seconds": 0.5}), nobody, nobody)
     done = run(tmp_path / "state", sent, command=ODD_SERVER, ODD_STOP_SECONDS=LIMITS, ODD_DRAIN_SECONDS=LIMITS)
@@ -94,8 +94,8 @@ def test_a_cancelled_request_that_never_was_leaves_the_others_their_answers(tmp_
     assert "result" in answered(done.stdout)[1]
 
 
-def test_a_slow_reader_of_a_server_that_has_ended_has_lost_nothing(tmp_path: Path) -> None:
-    # The pipe holds 64 kB; what stands behind it in the process must not go with the process.
+def test_a_slow_reader_of_an_ended_server_loses_nothing(tmp_path: Path) -> None:
+    # The pipe holds 64 kB. The server must deliver the rest before it exits.
     sizes = [9000] * 20 + [120_000] * 4
     calls = (call(OLD, number, "write", {"characters": size}) for number, size in enumerate(sizes))
     data = lines(*greeting(OLD), *calls)
@@ -112,12 +112,12 @@ def test_a_slow_reader_of_a_server_that_has_ended_has_lost_nothing(tmp_path: Pat
     assert answered(output).keys() == {"hello", *range(24)}
 
 
-def test_nothing_to_read_is_a_quiet_end(tmp_path: Path) -> None:
+def test_empty_input_ends_the_server_quietly(tmp_path: Path) -> None:
     done = run(tmp_path / "state", subprocess.DEVNULL)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-async def test_a_client_that_hangs_up_still_gets_what_is_nearly_done(tmp_path: Path) -> None:
+async def test_a_client_that_hangs_up_gets_responses_that_are_nearly_done(tmp_path: Path) -> None:
     async with serving(tmp_path, OLD, command=ODD_SERVER, ODD_STOP_SECONDS=LIMITS, ODD_DRAIN_SECONDS=LIMITS) as served:
         await served.lives()
         await served.send(call(OLD, "late", "sleep", {"seconds": 0.5}))
@@ -126,12 +126,12 @@ async def test_a_client_that_hangs_up_still_gets_what_is_nearly_done(tmp_path: P
         assert await served.ended() == 0
 
 
-def test_what_a_server_takes_to_end_is_within_the_promise() -> None:
+def test_shutdown_limits_are_within_the_documented_bound() -> None:
     assert STOP_SECONDS <= END_SECONDS - 0.5
     assert stdio.PIPE_DRAIN_SECONDS < STOP_SECONDS
 
 
-async def test_what_hangs_after_the_last_line_of_a_file_is_waited_for_and_then_left() -> None:
+async def test_a_call_that_hangs_after_the_last_line_is_abandoned() -> None:
     class Nowhere:
         async def write(self, data: bytes) -> None:
             pass
@@ -170,9 +170,7 @@ HANGING: dict[str, list[dict[str, Any]]] = {
 
 @posix_only
 @pytest.mark.parametrize("calls", HANGING.values(), ids=HANGING.keys())
-async def test_no_call_keeps_a_server_alive_that_its_client_has_left(
-    tmp_path: Path, calls: list[dict[str, Any]]
-) -> None:
+async def test_no_call_keeps_a_server_alive_after_its_client_left(tmp_path: Path, calls: list[dict[str, Any]]) -> None:
     async with serving(tmp_path, OLD, command=ODD_SERVER, ODD_STOP_SECONDS="1") as served:
         await served.lives()
         await served.send(*calls)
@@ -182,7 +180,7 @@ async def test_no_call_keeps_a_server_alive_that_its_client_has_left(
 
 @posix_only
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-async def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, name: str) -> None:
+async def test_a_signal_ends_the_server_during_any_hanging_call(tmp_path: Path, name: str) -> None:
     async with serving(tmp_path, OLD, command=ODD_SERVER, ODD_STOP_SECONDS="0.5") as served:
         await served.send(call(OLD, "never", "hold", {"seconds": 600}))
         await served.lives()
@@ -191,7 +189,7 @@ async def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, name: str) -> Non
 
 
 @posix_only
-def test_a_terminal_that_nobody_types_at_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_an_idle_terminal_does_not_delay_the_end(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     try:
         with started(
@@ -208,8 +206,8 @@ def test_a_terminal_that_nobody_types_at_does_not_hold_up_the_end(tmp_path: Path
 
 
 @posix_only
-def test_a_client_that_dies_is_followed_without_a_word(tmp_path: Path) -> None:
-    # Its input stays open in some other process, as it does when a client is killed.
+def test_a_server_follows_a_dead_client_without_output(tmp_path: Path) -> None:
+    # Another process keeps the input open, as happens when a client is killed.
     with started(tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, command=ODD_SERVER) as served:
         assert served.stdin is not None
         assert served.stdout is not None

@@ -1,4 +1,4 @@
-"""Who watches an address is told when it reads differently, in the way of their era, and of nothing else."""
+"""A subscriber is notified when its resource's content changes, in the form of its era, and of nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.resources import Resource
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, House, World, house
+from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, Harness, World, build_harness
 from tests.protocol.process import ERAS as WIRE_ERAS
 from tests.protocol.process import ODD_SERVER, request, serving
 from tests.protocol.process import Era as WireEra
@@ -30,7 +30,7 @@ from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.anyio,
-    # The way of the older era, which the SDK calls old.
+    # The SDK's name for 2025-11-25.
     pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),
 ]
 
@@ -71,13 +71,13 @@ RESOURCES = (
 
 
 @pytest.fixture
-def home(store: Store, clock: Clock) -> House:
-    return house(store, clock, tools=(*TOOLS, paid, awaited), resources=RESOURCES)
+def harness(store: Store, clock: Clock) -> Harness:
+    return build_harness(store, clock, tools=(*TOOLS, paid, awaited), resources=RESOURCES)
 
 
 @dataclass
 class Watcher:
-    """A client that watches addresses, and what it was told of."""
+    """A client that subscribes to resources, and its notifications."""
 
     client: Client
     told: Any
@@ -91,7 +91,7 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watcher(home: House, era: Era, *addresses: str) -> AsyncIterator[Watcher]:
+async def watcher(harness: Harness, era: Era, *addresses: str) -> AsyncIterator[Watcher]:
     with anyio.fail_after(PATIENCE):
         if era == LEGACY:
             send, receive = anyio.create_memory_object_stream[str](100)
@@ -100,13 +100,13 @@ async def watcher(home: House, era: Era, *addresses: str) -> AsyncIterator[Watch
                 if isinstance(message, types.ResourceUpdatedNotification):
                     await send.send(message.params.uri)
 
-            async with send, receive, Client(home.server, mode=era, message_handler=handle) as client:
+            async with send, receive, Client(harness.server, mode=era, message_handler=handle) as client:
                 for uri in addresses:
                     await client.subscribe_resource(uri)
                 yield Watcher(client, receive.receive)
             return
         async with (
-            Client(home.server, mode=era) as client,
+            Client(harness.server, mode=era) as client,
             client.listen(resource_subscriptions=list(addresses)) as stream,
         ):
 
@@ -119,16 +119,16 @@ async def watcher(home: House, era: Era, *addresses: str) -> AsyncIterator[Watch
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_call_that_changes_what_is_watched_is_told_of_at_once(home: House, era: Era) -> None:
-    async with watcher(home, era, PAID, MAP) as watching:
+async def test_a_call_that_changes_a_resource_notifies_at_once(harness: Harness, era: Era) -> None:
+    async with watcher(harness, era, PAID, MAP) as watching:
         await watching.pay()
         assert await watching.next() == PAID
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_reads_the_same_is_not_told_of(home: House, era: Era) -> None:
+async def test_unchanged_content_sends_no_notification(harness: Harness, era: Era) -> None:
     other = "machines://users/bob/paid/all"
-    async with watcher(home, era, PAID, other, MAP) as watching:
+    async with watcher(harness, era, PAID, other, MAP) as watching:
         await watching.pay("bob")
         assert await watching.next() == other
         await watching.pay("bob")
@@ -136,15 +136,15 @@ async def test_what_reads_the_same_is_not_told_of(home: House, era: Era) -> None
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_change_by_nobody_here_is_found_after_a_wait_and_not_after_a_read(home: House, era: Era) -> None:
+async def test_an_outside_change_is_noticed_after_a_waiting_call_not_after_a_read(harness: Harness, era: Era) -> None:
     read: list[None] = []
 
     async def count() -> None:
         read.append(None)
 
-    async with watcher(home, era, PAID) as found:
-        home.world.before = count
-        home.world.paid.append(("anna", "elsewhere", 1))
+    async with watcher(harness, era, PAID) as found:
+        harness.world.before = count
+        harness.world.paid.append(("anna", "elsewhere", 1))
         await found.client.call_tool("awaited", {"user_id": "bob"})
         await anyio.wait_all_tasks_blocked()
         assert read == []
@@ -153,7 +153,7 @@ async def test_a_change_by_nobody_here_is_found_after_a_wait_and_not_after_a_rea
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_what_can_not_be_read_for_a_while_is_told_of_when_it_has_changed(home: House, era: Era) -> None:
+async def test_a_change_is_reported_after_failed_reads(harness: Harness, era: Era) -> None:
     failed = anyio.Event()
 
     async def fail() -> None:
@@ -167,34 +167,34 @@ async def test_what_can_not_be_read_for_a_while_is_told_of_when_it_has_changed(h
     async def nothing() -> None:
         pass
 
-    async with watcher(home, era, PAID) as found:
-        home.world.paid.append(("anna", "elsewhere", 1))
+    async with watcher(harness, era, PAID) as found:
+        harness.world.paid.append(("anna", "elsewhere", 1))
         for failure in (fail, refuse):
-            failed, home.world.before = anyio.Event(), failure
+            failed, harness.world.before = anyio.Event(), failure
             await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
             with anyio.fail_after(PATIENCE):
                 await failed.wait()
-        home.world.before = nothing
+        harness.world.before = nothing
         await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
         assert await found.next() == PAID
 
 
-async def test_an_address_that_leads_nowhere_can_not_be_watched(home: House) -> None:
+async def test_an_unknown_uri_cannot_be_subscribed_to(harness: Harness) -> None:
     nowhere = "machines://users/anna/nothing"
-    async with watcher(home, LEGACY) as found:
+    async with watcher(harness, LEGACY) as found:
         with pytest.raises(MCPError) as refused:
             await found.client.subscribe_resource(nowhere)
     assert refused.value.error.code == types.INVALID_PARAMS
     async with (
-        Client(home.server, mode=MODERN) as client,
+        Client(harness.server, mode=MODERN) as client,
         client.listen(tools_list_changed=True, resource_subscriptions=[nowhere, PAID]) as stream,
     ):
         assert stream.honored.resource_subscriptions == [PAID]
         assert not stream.honored.tools_list_changed
 
 
-async def test_who_unsubscribes_is_told_nothing_more(home: House) -> None:
-    async with watcher(home, LEGACY, PAID, MAP) as found:
+async def test_unsubscribing_stops_notifications(harness: Harness) -> None:
+    async with watcher(harness, LEGACY, PAID, MAP) as found:
         await found.client.unsubscribe_resource(PAID)
         await found.client.unsubscribe_resource("machines://users/anna/never")
         read: list[None] = []
@@ -202,17 +202,17 @@ async def test_who_unsubscribes_is_told_nothing_more(home: House) -> None:
         async def count() -> None:
             read.append(None)
 
-        home.world.before = count
+        harness.world.before = count
         other = "machines://users/bob/paid/all"
         await found.client.subscribe_resource(other)
         await found.pay()
         await found.pay("bob")
         assert await found.next() == other
-        # The two notes, the subscription, and a look at bob's address after each note at most.
+        # Two notes and the subscription, plus at most one read of bob's resource after each note.
         assert len(read) <= 5
 
 
-async def test_of_two_who_begin_to_watch_at_once_one_may_leave(home: House) -> None:
+async def test_concurrent_subscribers_are_independent(harness: Harness) -> None:
     reads, both, opened = [0], anyio.Event(), anyio.Event()
     told: list[object] = []
 
@@ -227,9 +227,9 @@ async def test_of_two_who_begin_to_watch_at_once_one_may_leave(home: House) -> N
             opened.set()
             told.append(await anext(stream))
 
-    home.world.before = together
+    harness.world.before = together
     with anyio.fail_after(PATIENCE):
-        async with Client(home.server, mode=MODERN) as client, anyio.create_task_group() as tasks:
+        async with Client(harness.server, mode=MODERN) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(stays, client)
             async with client.listen(resource_subscriptions=[PAID]):
                 await opened.wait()
@@ -237,9 +237,9 @@ async def test_of_two_who_begin_to_watch_at_once_one_may_leave(home: House) -> N
     assert told == [ResourceUpdated(PAID)]
 
 
-async def test_no_more_is_watched_than_can_be_looked_at(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_subscriptions_are_limited_in_number(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriptions, "MOST", 1)
-    async with watcher(home, LEGACY, PAID) as found:
+    async with watcher(harness, LEGACY, PAID) as found:
         await found.client.subscribe_resource(PAID)
         with pytest.raises(MCPError):
             await found.client.subscribe_resource(MAP)
@@ -249,8 +249,8 @@ async def test_no_more_is_watched_than_can_be_looked_at(home: House, monkeypatch
 
 @pytest.mark.parametrize("era", WIRE_ERAS)
 @pytest.mark.check
-async def test_a_client_that_leaves_while_it_listens_is_not_waited_for(tmp_path: Path, era: WireEra) -> None:
-    # With such limits, a server that waited would not end before the test gives up.
+async def test_a_client_that_leaves_while_listening_does_not_delay_the_end(tmp_path: Path, era: WireEra) -> None:
+    # With these limits, a server that waited would not end before the test's own limit.
     limits = {"ODD_STOP_SECONDS": "600", "ODD_DRAIN_SECONDS": "600"}
     async with serving(tmp_path, era, command=ODD_SERVER, **limits) as served:
         if era == "2026-07-28":

@@ -23,7 +23,7 @@ def by_arguments(args: UserInput) -> ActionClass:
     return ActionClass.MONEY
 
 
-def test_a_tool_is_what_its_function_says_of_itself() -> None:
+def test_a_tool_takes_its_name_and_description_from_its_function() -> None:
     made = tool(title="Act", toolset="cards", action_class=ActionClass.WRITE)(act)
     assert (made.name, made.description) == ("act", "First line and its second.")
     assert (made.input_model, made.output_model) == (UserInput, Output)
@@ -31,7 +31,7 @@ def test_a_tool_is_what_its_function_says_of_itself() -> None:
     assert not made.read_only
 
 
-def test_a_tool_that_acts_for_nobody_takes_no_user() -> None:
+def test_a_tool_without_a_user_needs_no_user_id() -> None:
     async def look(call: ToolContext[Any], args: Input) -> Output:
         return Output()
 
@@ -48,7 +48,7 @@ def test_a_tool_without_a_class_is_refused() -> None:
 
 
 @pytest.mark.parametrize("action_class", sorted(set(ActionClass) - {ActionClass.READ, ActionClass.WRITE}))
-def test_a_tool_that_can_ask_needs_its_stakes(action_class: ActionClass) -> None:
+def test_a_tool_that_can_ask_needs_approval_details(action_class: ActionClass) -> None:
     with pytest.raises(TypeError, match="approval details"):
         tool(title="Act", toolset="cards", action_class=action_class)
     assert (
@@ -56,7 +56,7 @@ def test_a_tool_that_can_ask_needs_its_stakes(action_class: ActionClass) -> None
     )
 
 
-def test_several_classes_need_a_rule_that_tells_which_and_one_class_takes_none() -> None:
+def test_several_classes_need_a_classifier_and_one_class_takes_none() -> None:
     with pytest.raises(TypeError, match="action_class_of"):
         tool(title="Act", toolset="cards", action_class=(ActionClass.WRITE, ActionClass.MONEY), approval_details=ask)
     with pytest.raises(TypeError, match="action_class_of"):
@@ -69,7 +69,7 @@ def test_several_classes_need_a_rule_that_tells_which_and_one_class_takes_none()
         )
 
 
-def test_reading_among_other_classes_is_not_read_only() -> None:
+def test_a_tool_with_a_class_besides_reading_is_not_read_only() -> None:
     made = tool(
         title="Act",
         toolset="cards",
@@ -91,7 +91,7 @@ def test_a_plain_user_id_may_be_anything_else(given: str) -> None:
     assert UserInput.model_validate({"user_id": given}).user_id == given
 
 
-def test_every_toolset_but_always_can_be_chosen_in_the_settings() -> None:
+def test_settings_can_select_every_toolset_except_always() -> None:
     from machines_mcp.protocol.toolset import TOOLSETS
 
     assert TOOLSETS == ("onboarding", "funding", "withdrawals", "cards", "observe")
