@@ -1,4 +1,4 @@
-"""Card numbers and sealed secrets for the tests, made while they run so that none stands in a file."""
+"""Card numbers and sealed secrets, generated at run time so that none is stored in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Sealed:
 
 
 def card_number(length: int = 16) -> str:
-    """Random digits with a right check digit."""
+    """Return random digits with a valid check digit."""
     body = "9" + "".join(secrets.choice("0123456789") for _ in range(length - 2))
     return body + check_digit(body)
 
@@ -30,14 +30,14 @@ def check_digit(body: str) -> str:
 
 
 def seal(key_hex: str, plaintext: bytes, *, iv_bytes: int = 12) -> Sealed:
-    """What the API sends for a plaintext, by another implementation of the cipher than the one under test."""
+    """Encrypt a plaintext as the API does, with a different AES implementation than the one under test."""
     iv = os.urandom(iv_bytes)
     ciphertext, tag = AES.new(bytes.fromhex(key_hex), AES.MODE_GCM, nonce=iv).encrypt_and_digest(plaintext)
     return Sealed(encode(ciphertext + tag), encode(iv))
 
 
 def unseal(key_hex: str, data: str, iv: str) -> str:
-    """The plaintext of a field, again by the other implementation."""
+    """Decrypt a field with that other implementation."""
     raw = base64.b64decode(data)
     cipher = AES.new(bytes.fromhex(key_hex), AES.MODE_GCM, nonce=base64.b64decode(iv))
     return cipher.decrypt_and_verify(raw[:-16], raw[-16:]).decode()

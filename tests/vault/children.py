@@ -1,4 +1,4 @@
-"""Children that stand in for the vault, and the line on which a test hears from one and notices its end."""
+"""Child processes that stand in for the vault, and a connection through which a test watches one."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ line.sendall(json.dumps({{"pid": os.getpid(), "environ": dict(os.environ), "argv
 
 
 def program(source: str) -> tuple[str, ...]:
-    """The command of a child that runs this source, isolated as the vault is."""
+    """Return the command of a child that runs this source, isolated like the vault."""
     return (sys.executable, "-I", "-c", source)
 
 
 def dies_with(parent: subprocess.Popen[bytes], pid: int) -> bool:
-    """Kill the parent, and say whether the process `pid` dies of it, however it is stuck; Linux only."""
+    """Kill the parent and return whether the process `pid` dies too, even if it is stuck. Linux only."""
     opened = os.pidfd_open(pid)
     try:
         parent.kill()
-        # Readable once that process is gone.
+        # Readable once that process has exited.
         return bool(select.select([opened], [], [], PATIENCE / 2)[0])
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -50,12 +50,12 @@ def dies_with(parent: subprocess.Popen[bytes], pid: int) -> bool:
 
 @dataclass
 class Line:
-    """A child's connection to the test. The operating system closes it whenever and however the child dies."""
+    """A child's connection to the test. The operating system closes it when the child dies."""
 
     stream: ByteStream
 
     async def report(self) -> dict[str, Any]:
-        """The child's first line."""
+        """Return the child's first line."""
         reader = BufferedByteReceiveStream(self.stream)
         return dict(json.loads(await reader.receive_until(b"\n", 65_536)))
 
@@ -70,17 +70,17 @@ class Line:
 
 @dataclass
 class Switchboard:
-    """A loopback port that accepts and never answers: a slow host, or the other end of a child's line."""
+    """A loopback port that accepts and never responds: a slow host, or the other end of a child's line."""
 
     port: int
     _lines: anyio.abc.ObjectReceiveStream[ByteStream]
 
     async def line(self) -> Line:
-        """The next connection."""
+        """Return the next connection."""
         return Line(await self._lines.receive())
 
     def reporting(self, rest: str) -> tuple[str, ...]:
-        """The command of a child that reports itself, then does the rest."""
+        """Return the command of a child that reports itself and then runs `rest`."""
         return program(_REPORT.format(port=self.port, rest=rest))
 
 

@@ -11,7 +11,7 @@ from tests.vault.simulator import Card, Simulator, simulator
 
 @pytest.fixture
 def request_for_nobody() -> VaultRequest:
-    """A sound request to a port that nothing listens on (9 is discard's)."""
+    """A valid request to a port without a listener (9 is discard's)."""
     return VaultRequest(
         base_url="http://127.0.0.1:9/partner/v1",
         partner_key=Secret("key-under-test"),

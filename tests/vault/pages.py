@@ -1,4 +1,4 @@
-"""A page of the vault under test, in this process or in a vault, and an HTTP client that speaks as a browser."""
+"""A vault page under test, in this process or in a vault, and an HTTP client that acts like a browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PASSPHRASE = "correct horse battery"
 HANDLE = "the-handle-of-this-page-1"
-# Nothing listens there: only the transport leads to a page in this process.
+# The port has no listener: only the transport reaches a page in this process.
 PORT = 9
 
 
@@ -40,7 +40,7 @@ def verifier(passphrase: str = PASSPHRASE) -> Verifier:
 
 
 def page_request(base_url: str, partner_key: str, card: Card, **changes: Any) -> VaultRequest:
-    """A request for a page for this card; changes are fields of the order or of the request."""
+    """Return a request for a page for this card. Changes are fields of the page options or of the request."""
     order: dict[str, Any] = {
         "handle": HANDLE,
         "asked_by": "Test Client 1.0",
@@ -63,7 +63,7 @@ def page_request(base_url: str, partner_key: str, card: Card, **changes: Any) ->
 
 @dataclass
 class Notes:
-    """What the vault asked and told, and what it is answered."""
+    """Records the vault's events, and holds the responses to them."""
 
     locks_at: int = 5
     go: bool = True
@@ -88,7 +88,7 @@ class Notes:
         return self.go
 
     async def end(self) -> VaultReply:
-        """The one reply, once it is there."""
+        """Wait for the one reply and return it."""
         with anyio.fail_after(PATIENCE):
             await self.over.wait()
         (reply,) = self.replies
@@ -102,7 +102,7 @@ class Notes:
 
 @dataclass
 class OpenPage:
-    """The page as a browser uses it, which sends what browsers send."""
+    """The page as a browser uses it, with a browser's headers."""
 
     notes: Notes
     http: httpx.AsyncClient
@@ -137,7 +137,7 @@ class OpenPage:
 
 
 class _ParentPipe:
-    """The vault's side of the pipe to its parent, with `notes` as the parent."""
+    """The vault's end of the pipe to its parent, with `notes` as the parent."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
@@ -151,7 +151,7 @@ class _ParentPipe:
 
 @asynccontextmanager
 async def opened(request: VaultRequest, notes: Notes | None = None) -> AsyncIterator[OpenPage]:
-    """Yield the page as an ASGI application of this process, looked at once."""
+    """Yield the page as an ASGI application of this process, after one GET."""
     notes = notes or Notes()
     notes.on_listening(PORT)
     app = CardPage(request, cast("ParentPipe", _ParentPipe(notes)), PORT)
@@ -174,7 +174,7 @@ async def opened(request: VaultRequest, notes: Notes | None = None) -> AsyncIter
 async def opened_in_vault(
     request: VaultRequest, notes: Notes | None = None, *, command: tuple[str, ...] = COMMAND
 ) -> AsyncIterator[OpenPage]:
-    """Yield the page of a vault, looked at once; the vault is gone when the block has ended."""
+    """Yield the page of a vault process, after one GET. The vault is gone when the block ends."""
     notes = notes or Notes()
     with anyio.fail_after(100.0):
         async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:

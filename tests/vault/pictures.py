@@ -1,8 +1,8 @@
-"""Pictures of the vault's page: `python -m tests.vault.pictures [folder] [--all]`.
+"""Take pictures of the vault's page: `python -m tests.vault.pictures [folder] [--all]`.
 
-Without `--all` those that the documents show; with it every state in both schemes, wide and narrow.
+Without `--all`, only those in the documentation; with it, every state in both schemes, wide and narrow.
 
-No card's number is in one: where the card is open, its digits are replaced before they are blurred.
+No picture contains a card number: its digits are replaced before they are blurred.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 WIDTH, PHONE = 760, 360
 KEPT = ("ask-desktop-light", "wrong-phone-light", "ask-phone-dark", "card-desktop-dark", "card-phone-light")
 
-# Zeros first, so that not even the blur was made of a number.
+# Zeros first, so that even the blur is not made from a card number.
 _BLUR = """(() => { for (const one of document.querySelectorAll('.face .group, .face div:not(.number) dd')) {
   one.textContent = one.textContent.replace(/[0-9]/g, '0'); one.style.filter = 'blur(6px)'; } })()"""
 _WHOLE = "Math.ceil(document.querySelector('main').getBoundingClientRect().bottom + 32)"

@@ -1,4 +1,4 @@
-"""A page of the vault before a real browser; the server's side has a loop of its own, so that the test may block."""
+"""A vault page in Chromium. The server's side has its own event loop, so the test may block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.sandbox.browser import Tab
 from tests.vault.pages import HANDLE, PASSPHRASE, Notes, page_request
 from tests.vault.simulator import Card, Simulator
 
-# What the page shows where a person looks.
+# The text that the page displays.
 TEXT = "document.body.innerText"
 ASKED = "document.querySelector('form [name=decision]') !== null"
 SHOWN = "document.getElementById('card') !== null"
@@ -25,7 +25,7 @@ ENDED = f"document.readyState === 'complete' && !({ASKED}) && !({SHOWN})"
 
 @dataclass
 class SeenPage:
-    """The page, its address, and the tab it is open in."""
+    """The page, its address, and its tab."""
 
     tab: Tab
     notes: Notes
@@ -40,7 +40,7 @@ class SeenPage:
         self.tab.open(self.url, width=width, dark=dark)
 
     def type(self, text: str) -> None:
-        """Type into the field that has the focus, once it has: that comes a moment after the page is complete."""
+        """Type into the input with the focus. The page sets the focus shortly after it has loaded."""
         self.tab.until("document.activeElement !== null && document.activeElement.tagName === 'INPUT'")
         self.tab.call("Input.insertText", text=text)
         self.tab.until(f"document.activeElement.value.endsWith({json.dumps(text)})")
@@ -49,13 +49,13 @@ class SeenPage:
         self.tab.press("Enter", 13, "\r")
 
     def answer(self, passphrase: str = PASSPHRASE) -> None:
-        """Type the passphrase and press Enter; then it is shown."""
+        """Type the passphrase, press Enter and wait for the card."""
         self.type(passphrase)
         self.enter()
         self.tab.until(SHOWN)
 
     def shows_number(self) -> bool:
-        """Whether the number stands anywhere on the page, seen or not."""
+        """Return whether the page contains the number, visible or not."""
         whole = "document.documentElement.outerHTML + document.documentElement.textContent"
         text = str(self.tab.evaluate(whole))
         plain = "".join(character for character in text if character.isdigit())
@@ -67,7 +67,7 @@ class SeenPage:
 
 @contextmanager
 def seen(tab: Tab, api: Simulator, card: Card, **changes: Any) -> Iterator[SeenPage]:
-    """A page for this card; the vault is gone when the block has ended."""
+    """Serve a page for this card. The vault is gone when the block ends."""
     request = page_request(api.base_url, api.partner_key, card, **changes)
     with start_blocking_portal() as portal:
         notes = Notes()

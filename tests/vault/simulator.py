@@ -1,4 +1,4 @@
-"""The project's own simulator, with users and cards in it, and a wiretap between it and the vault."""
+"""The project's simulator with users and cards, and a wiretap between it and the vault."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FORM = {
 
 @dataclass(frozen=True)
 class Card:
-    """A card that the simulator made, and its secrets as the test itself opened them."""
+    """A card of the simulator, and its secrets as the test decrypted them."""
 
     user_id: str
     card_id: str
@@ -58,14 +58,14 @@ class Simulator:
     http: httpx.Client
 
     def card(self, user_id: str) -> Card:
-        """A new user who went all the way to an active card."""
+        """Create a user with an active card."""
         kyc = self._session(user_id, "kyc.read", "kyc.write")
         self._post("/kyc/applications", FORM, kyc)
         self._post("/agreements", {"accepted": True}, kyc)
         return self.another_card(user_id)
 
     def another_card(self, user_id: str) -> Card:
-        """One more card of a user who has one."""
+        """Add a card to a user who has one."""
         cards = self._session(user_id, "cards.read", "cards.write", "cards.secrets.read")
         card = self._post("/cards", {"limit": {"amountCents": 5000, "frequency": "allTime"}}, cards)
         session = self._post("/cards/secrets/session", {}, cards)
@@ -76,7 +76,7 @@ class Simulator:
         return Card(user_id, card["cardId"], card["last4"], number, code, expiry)
 
     def close(self, card: Card) -> None:
-        """Close a card for good."""
+        """Close a card permanently."""
         session = self._session(card.user_id, "cards.read", "cards.write")
         answer = self.http.delete(f"{self.base_url}/cards/{card.card_id}", headers=session)
         assert answer.is_success, answer.status_code
@@ -100,18 +100,18 @@ def simulator() -> Iterator[Simulator]:
 
 @dataclass
 class Wiretap:
-    """A relay to the simulator that keeps what passes."""
+    """A relay to the simulator that records all traffic."""
 
     base_url: str
     heard: bytearray = field(default_factory=bytearray)
 
     @property
     def posts(self) -> int:
-        """How many calls passed; all that the vault makes are of this method."""
+        """Return the number of calls. The vault makes only POST requests."""
         return self.heard.count(b"POST ")
 
     def secrets(self) -> list[str]:
-        """Every token, key and id of a session that passed."""
+        """Return every token, key and session id in the traffic."""
         found = re.findall(rb'"(sessionToken|secretKey|sessionId)":\s*"([^"]+)"', bytes(self.heard))
         assert {name for name, _ in found} == {b"sessionToken", b"secretKey", b"sessionId"}
         return [value.decode() for _, value in found]

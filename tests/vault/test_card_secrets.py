@@ -47,7 +47,7 @@ async def _code(upstream: Upstream, **changes: Any) -> Code:
     return reply.code
 
 
-async def test_a_sound_card_is_verified(upstream: Upstream) -> None:
+async def test_a_valid_card_is_verified(upstream: Upstream) -> None:
     with anyio.fail_after(PATIENCE):
         assert await reveal(_request(upstream)) == VaultReply(
             status="verified",
@@ -60,7 +60,7 @@ async def test_a_sound_card_is_verified(upstream: Upstream) -> None:
         )
 
 
-async def test_the_session_can_do_nothing_but_read_card_secrets_and_lasts_a_minute(upstream: Upstream) -> None:
+async def test_the_session_only_reads_card_secrets_and_lasts_a_minute(upstream: Upstream) -> None:
     with anyio.fail_after(PATIENCE):
         await reveal(_request(upstream))
     paths = [path for path, _, _ in upstream.seen]
@@ -77,16 +77,14 @@ async def test_the_session_can_do_nothing_but_read_card_secrets_and_lasts_a_minu
     ("sent", "told"),
     [("Visa", "VISA"), (None, None), ("4 8 15 16 23 42", None), ("VISA\n", None), ("V" * 21, None)],
 )
-async def test_a_brand_is_told_only_where_it_looks_like_one(
-    upstream: Upstream, sent: str | None, told: str | None
-) -> None:
+async def test_only_a_plausible_brand_is_reported(upstream: Upstream, sent: str | None, told: str | None) -> None:
     upstream.change_secrets(brand=sent)
     with anyio.fail_after(PATIENCE):
         reply = await reveal(_request(upstream))
     assert (reply.code, reply.brand) == ("verified", told)
 
 
-async def test_a_card_without_optional_facts_is_verified_all_the_same(upstream: Upstream) -> None:
+async def test_a_card_without_optional_fields_is_verified(upstream: Upstream) -> None:
     upstream.change_secrets(brand=None, last4=None, keyId=None)
     with anyio.fail_after(PATIENCE):
         assert (await reveal(_request(upstream))).status == "verified"
@@ -105,17 +103,17 @@ async def test_another_cards_number_is_a_mismatch(upstream: Upstream) -> None:
     assert await _code(upstream) == "secrets.mismatch"
 
 
-async def test_secrets_of_another_session_are_unauthentic(upstream: Upstream) -> None:
+async def test_secrets_of_another_session_fail_authentication(upstream: Upstream) -> None:
     upstream.change("/cards/secrets/session", secretKey=new_key())
     assert await _code(upstream) == "secrets.unauthentic"
 
 
-async def test_number_and_code_in_each_others_place_are_malformed(upstream: Upstream) -> None:
+async def test_swapped_number_and_code_are_malformed(upstream: Upstream) -> None:
     upstream.change_secrets(**upstream.sealed(upstream.code, upstream.number))
     assert await _code(upstream) == "secrets.malformed"
 
 
-async def test_a_code_that_is_none_is_malformed(upstream: Upstream) -> None:
+async def test_an_invalid_code_is_malformed(upstream: Upstream) -> None:
     upstream.change_secrets(encryptedCvc=as_json(seal(upstream.key, b"12345")))
     assert await _code(upstream) == "secrets.malformed"
 
@@ -128,14 +126,12 @@ async def test_a_key_of_another_length_is_malformed(upstream: Upstream) -> None:
 @pytest.mark.parametrize(
     "expiry", [{"expirationMonth": 13}, {"expirationMonth": 0}, {"expirationYear": 20311231}], ids=str
 )
-async def test_an_expiry_that_is_none_is_malformed(upstream: Upstream, expiry: dict[str, int]) -> None:
+async def test_an_invalid_expiry_is_malformed(upstream: Upstream, expiry: dict[str, int]) -> None:
     upstream.change_secrets(**expiry)
     assert await _code(upstream) == "secrets.malformed"
 
 
-async def test_a_trace_has_the_shapes_of_the_calls_and_no_value_even_of_a_hostile_upstream(
-    upstream: Upstream, tmp_path: Path
-) -> None:
+async def test_a_trace_of_a_hostile_upstream_has_shapes_but_no_values(upstream: Upstream, tmp_path: Path) -> None:
     hostile = {upstream.number: upstream.code, upstream.code: [upstream.number], "pan": upstream.number}
     for path in upstream.answers:
         upstream.change(path, **hostile)
@@ -143,7 +139,7 @@ async def test_a_trace_has_the_shapes_of_the_calls_and_no_value_even_of_a_hostil
     with anyio.fail_after(PATIENCE):
         assert (await reveal(_request(upstream, trace=str(trace)))).status == "verified"
     lines = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
-    # Both are numbers, and may be any.
+    # Both are numbers of any value.
     assert [(line.pop("status"), line.pop("ms") >= 0) for line in lines] == [(200, True)] * 3
     assert [line["path"] for line in lines] == ["/sessions", "/cards/secrets/session", "/cards/{cardId}/secrets"]
     assert lines[2]["response"]["data"]["encryptedPan"] == {"data": "string", "iv": "string"}
@@ -172,14 +168,14 @@ def _refusal(code: str) -> bytes:
         (SECRETS, 500, _refusal("internal"), "partner.unavailable"),
     ],
 )
-async def test_what_upstream_refuses_becomes_one_code(
+async def test_every_upstream_refusal_maps_to_one_code(
     upstream: Upstream, path: str, status: int, body: bytes, code: Code
 ) -> None:
     upstream.answers[path] = status, body
     assert await _code(upstream) == code
 
 
-async def test_an_upstream_that_writes_the_number_everywhere_brings_none_of_it_out(upstream: Upstream) -> None:
+async def test_a_card_number_in_every_upstream_field_stays_out_of_the_reply(upstream: Upstream) -> None:
     upstream.change_secrets(brand=upstream.number, keyId=upstream.number, pan=upstream.number, cvc=upstream.code)
     with anyio.fail_after(PATIENCE):
         line = reply_line(await reveal(_request(upstream))).decode()

@@ -32,7 +32,7 @@ GOOD = reply_line(VERIFIED)
 READ = "import os, sys; sys.stdin.readline(); "
 
 
-def _says(*parts: bytes, then: str = "") -> tuple[str, ...]:
+def _child_that_writes(*parts: bytes, then: str = "") -> tuple[str, ...]:
     writes = "".join(f"os.write(1, {part!r}); " for part in parts)
     return program(READ + writes + then)
 
@@ -44,8 +44,8 @@ async def _code(request: VaultRequest, command: tuple[str, ...], deadline: float
     return reply.code
 
 
-async def _to_the_deadline(request: VaultRequest, board: Switchboard, rest: str) -> tuple[Line, dict[str, Any]]:
-    """A child that has reported, then done the rest, and was at work when its deadline came."""
+async def _run_to_deadline(request: VaultRequest, board: Switchboard, rest: str) -> tuple[Line, dict[str, Any]]:
+    """Return a child that was still busy with `rest` at its deadline, and its report."""
     found: list[tuple[Line, dict[str, Any]]] = []
 
     async def reach_the_deadline() -> None:
@@ -60,40 +60,40 @@ async def _to_the_deadline(request: VaultRequest, board: Switchboard, rest: str)
 
 
 @pytest.mark.parametrize("parts", [(GOOD,), (GOOD[:7], GOOD[7:])], ids=["whole", "in pieces"])
-async def test_one_closed_reply_is_passed_on(request_for_nobody: VaultRequest, parts: tuple[bytes, ...]) -> None:
+async def test_one_valid_reply_is_returned(request_for_nobody: VaultRequest, parts: tuple[bytes, ...]) -> None:
     with anyio.fail_after(PATIENCE):
-        assert await reveal(request_for_nobody, command=_says(*parts)) == VERIFIED
+        assert await reveal(request_for_nobody, command=_child_that_writes(*parts)) == VERIFIED
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(_says(), id="nothing"),
-        pytest.param(_says(b"garbage\n"), id="garbage"),
-        pytest.param(_says(b"\xff\x00\n"), id="bytes"),
-        pytest.param(_says(GOOD[:-1]), id="no newline"),
-        pytest.param(_says(GOOD[:20]), id="half a line"),
-        pytest.param(_says(GOOD, GOOD), id="two lines"),
-        pytest.param(_says(b"\n", GOOD), id="a line before"),
-        pytest.param(_says(GOOD, b"9"), id="a byte after"),
-        pytest.param(_says(b" " * 5_000), id="too much"),
-        pytest.param(_says(GOOD, b"9" * 5_000), id="too much after a reply"),
+        pytest.param(_child_that_writes(), id="nothing"),
+        pytest.param(_child_that_writes(b"garbage\n"), id="garbage"),
+        pytest.param(_child_that_writes(b"\xff\x00\n"), id="bytes"),
+        pytest.param(_child_that_writes(GOOD[:-1]), id="no newline"),
+        pytest.param(_child_that_writes(GOOD[:20]), id="half a line"),
+        pytest.param(_child_that_writes(GOOD, GOOD), id="two lines"),
+        pytest.param(_child_that_writes(b"\n", GOOD), id="a line before"),
+        pytest.param(_child_that_writes(GOOD, b"9"), id="a byte after"),
+        pytest.param(_child_that_writes(b" " * 5_000), id="too much"),
+        pytest.param(_child_that_writes(GOOD, b"9" * 5_000), id="too much after a reply"),
         pytest.param(program(READ + "[os.write(1, b'9' * 4096) for _ in iter(int, 1)]"), id="no end"),
-        pytest.param(_says(GOOD.replace(b"0421", b"0422")), id="another card"),
-        pytest.param(_says(GOOD.replace(b'"0421"', b'"0421","number":"9"')), id="a field more"),
-        pytest.param(_says(GOOD, then="os._exit(1)"), id="a reply and a bad exit"),
-        pytest.param(_says(GOOD, then="os.kill(os.getpid(), 9)"), id="a reply and a kill"),
+        pytest.param(_child_that_writes(GOOD.replace(b"0421", b"0422")), id="another card"),
+        pytest.param(_child_that_writes(GOOD.replace(b'"0421"', b'"0421","number":"9"')), id="a field more"),
+        pytest.param(_child_that_writes(GOOD, then="os._exit(1)"), id="a reply and a bad exit"),
+        pytest.param(_child_that_writes(GOOD, then="os.kill(os.getpid(), 9)"), id="a reply and a kill"),
         pytest.param(program("raise SystemExit(0)"), id="the request unread"),
         pytest.param((sys.executable, "-I", "-m", "machines_mcp.no_such_module"), id="no such module"),
     ],
 )
-async def test_a_child_that_says_anything_else_is_refused(
+async def test_any_other_output_of_the_child_is_a_protocol_error(
     request_for_nobody: VaultRequest, command: tuple[str, ...]
 ) -> None:
     assert await _code(request_for_nobody, command) == "vault.protocol"
 
 
-async def test_the_real_vault_starts() -> None:
+async def test_the_vault_starts() -> None:
     assert await can_start()
 
 
@@ -102,12 +102,12 @@ async def test_the_real_vault_starts() -> None:
     [
         pytest.param((sys.executable, "-I", "-m", "machines_mcp.no_such_module"), id="no such module"),
         pytest.param(("/no/such/interpreter",), id="no such interpreter"),
-        pytest.param(_says(), id="nothing"),
-        pytest.param(_says(GOOD), id="a card that nobody asked for"),
-        pytest.param(_says(reply_line(failed("internal")), then="os._exit(1)"), id="a bad exit"),
+        pytest.param(_child_that_writes(), id="nothing"),
+        pytest.param(_child_that_writes(GOOD), id="a card that nobody asked for"),
+        pytest.param(_child_that_writes(reply_line(failed("internal")), then="os._exit(1)"), id="a bad exit"),
     ],
 )
-async def test_what_does_not_answer_as_the_vault_does_is_no_vault(command: tuple[str, ...]) -> None:
+async def test_a_program_that_does_not_answer_like_the_vault_cannot_start(command: tuple[str, ...]) -> None:
     assert not await can_start(command=command)
 
 
@@ -117,11 +117,11 @@ async def test_a_vault_that_hangs_does_not_start(monkeypatch: pytest.MonkeyPatch
         assert not await can_start(command=program("import time; time.sleep(60)"))
 
 
-async def test_a_child_that_can_not_be_started_is_a_failure(request_for_nobody: VaultRequest) -> None:
+async def test_a_command_that_cannot_start_fails_the_reveal(request_for_nobody: VaultRequest) -> None:
     assert await _code(request_for_nobody, ("/no/such/python",)) == "internal"
 
 
-async def test_a_child_that_dies_before_it_is_told_anything_is_refused(
+async def test_a_child_that_dies_before_the_request_is_a_protocol_error(
     request_for_nobody: VaultRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def open_and_outlive(*args: Any, **options: Any) -> Process:
@@ -146,9 +146,9 @@ async def test_a_child_that_dies_before_it_is_told_anything_is_refused(
         ),
     ],
 )
-async def test_at_the_deadline_the_child_is_killed_and_reaped(request_for_nobody: VaultRequest, rest: str) -> None:
+async def test_the_child_is_killed_and_reaped_at_the_deadline(request_for_nobody: VaultRequest, rest: str) -> None:
     async with switchboard() as board:
-        child, report = await _to_the_deadline(request_for_nobody, board, rest)
+        child, report = await _run_to_deadline(request_for_nobody, board, rest)
         with anyio.fail_after(PATIENCE):
             await child.closed()
         with pytest.raises(ProcessLookupError):
@@ -174,7 +174,7 @@ async def test_cancellation_kills_and_reaps_the_child(request_for_nobody: VaultR
             os.kill(report["pid"], 0)
 
 
-async def test_a_violation_ends_the_child_before_the_deadline(request_for_nobody: VaultRequest) -> None:
+async def test_a_protocol_violation_ends_the_child_before_the_deadline(request_for_nobody: VaultRequest) -> None:
     async with switchboard() as board:
         command = board.reporting("os.write(1, b'9' * 5000); time.sleep(600)")
         assert await _code(request_for_nobody, command) == "vault.protocol"
@@ -183,24 +183,24 @@ async def test_a_violation_ends_the_child_before_the_deadline(request_for_nobody
             await child.closed()
 
 
-async def test_the_child_gets_no_environment_no_secret_argument_and_no_descriptor(
+async def test_the_child_inherits_no_environment_secret_or_descriptor(
     request_for_nobody: VaultRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MACHINES_PARTNER_KEY", "key-in-the-environment")
     inheritable = os.open(os.devnull, os.O_RDONLY)
     os.set_inheritable(inheritable, True)
     async with switchboard() as board:
-        _, report = await _to_the_deadline(request_for_nobody, board, "time.sleep(600)")
+        _, report = await _run_to_deadline(request_for_nobody, board, "time.sleep(600)")
     os.close(inheritable)
-    # Python itself sets the one name, where it takes UTF-8 for the missing locale.
+    # Python itself sets this one name when it coerces a missing locale to UTF-8.
     assert set(report["environ"]) <= {"LC_CTYPE"}
     assert "key-under-test" not in str(report["argv"])
     assert report["session"] == report["pid"]
-    # The three standard ones, the line to this test, and the one that lists them.
+    # The three standard descriptors, the line to this test, and the one that lists them.
     assert len(report["descriptors"]) == 5
 
 
-async def test_the_request_reaches_the_child_whole(request_for_nobody: VaultRequest) -> None:
+async def test_the_child_receives_the_complete_request(request_for_nobody: VaultRequest) -> None:
     echo = program(
         "import json, os; line = os.read(0, 65536); request = json.loads(line); "
         "expected = {'partner_key': 'key-under-test', 'last4': '0421', 'user_id': 'user-1', 'deadline_seconds': 20.0}; "
@@ -211,7 +211,7 @@ async def test_the_request_reaches_the_child_whole(request_for_nobody: VaultRequ
         assert await reveal(request_for_nobody, command=echo) == VERIFIED
 
 
-def test_the_servers_side_loads_neither_cipher_nor_http_client() -> None:
+def test_the_vault_client_loads_neither_cipher_nor_http_client() -> None:
     source = (
         "import sys, machines_mcp.vault.client; "
         "print(sorted({'httpx', 'cryptography', 'machines_mcp.partner'} & set(sys.modules)))"

@@ -19,13 +19,13 @@ def _fault(number: bytes, code: bytes, last4: str) -> DecryptionFault:
 
 @pytest.mark.parametrize("length", range(13, 20))
 @pytest.mark.parametrize("code", [b"012", b"0123"])
-def test_a_sound_card_is_open_inside_the_block(length: int, code: bytes) -> None:
+def test_a_valid_card_is_decrypted_inside_the_block(length: int, code: bytes) -> None:
     number = card_number(length)
     with decrypt_card(Secret(KEY), seal(KEY, number.encode()), seal(KEY, code), number[-4:]) as card:
         assert (card.number.decode(), bytes(card.cvc)) == (number, code)
 
 
-def test_the_buffers_are_zeros_after_the_block_even_when_it_raises() -> None:
+def test_the_buffers_are_zeroed_after_the_block_even_on_an_exception() -> None:
     seen: list[DecryptedCard] = []
     with (
         pytest.raises(ZeroDivisionError),
@@ -37,7 +37,7 @@ def test_the_buffers_are_zeros_after_the_block_even_when_it_raises() -> None:
     assert seen[0].cvc == bytes(3)
 
 
-def test_an_open_card_does_not_print_itself() -> None:
+def test_a_decrypted_card_does_not_print_its_number() -> None:
     with decrypt_card(Secret(KEY), seal(KEY, NUMBER.encode()), seal(KEY, b"123"), NUMBER[-4:]) as card:
         assert NUMBER not in f"{card} {card!r}"
 
@@ -47,7 +47,7 @@ def _wrong_check_digit() -> str:
 
 
 def _transposed() -> str:
-    """Two unequal neighbours swapped, the slip that the check digit is for (but for 0 and 9)."""
+    """Swap two unequal neighbours. The check digit detects all such swaps except 0 and 9."""
     body = "9" + "12" * 7
     return "9" + "21" + "12" * 6 + check_digit(body)
 
@@ -70,7 +70,7 @@ def _transposed() -> str:
         pytest.param(_transposed(), DecryptionFault.CHECK_DIGIT, id="two digits swapped"),
     ],
 )
-def test_a_number_that_is_none_is_refused(number: str, fault: DecryptionFault) -> None:
+def test_an_invalid_number_is_refused(number: str, fault: DecryptionFault) -> None:
     assert _fault(number.encode(), b"123", number[-4:]) is fault
 
 
@@ -94,9 +94,9 @@ def test_another_cards_number_is_refused(last4: str) -> None:
         pytest.param(NUMBER, id="number in the code's place"),
     ],
 )
-def test_a_code_that_is_none_is_refused(code: str) -> None:
+def test_an_invalid_code_is_refused(code: str) -> None:
     assert _fault(NUMBER.encode(), code.encode(), NUMBER[-4:]) is DecryptionFault.CODE
 
 
-def test_number_and_code_swapped_are_refused() -> None:
+def test_swapped_number_and_code_are_refused() -> None:
     assert _fault(b"123", NUMBER.encode(), NUMBER[-4:]) is DecryptionFault.NUMBER

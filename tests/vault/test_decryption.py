@@ -11,7 +11,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.decryption import MAX_PLAINTEXT_BYTES, DecryptionError, DecryptionFault, decrypt_field, wipe
 from tests.vault.cards import Sealed, encode, new_key, seal
 
-# Test cases 2 and 3 of the GCM specification (McGrew and Viega), as NIST took it over: AES-128, no associated data.
+# Test cases 2 and 3 of the GCM specification (McGrew and Viega), adopted by NIST: AES-128, no associated data.
 ZEROS = bytes(16).hex()
 NIST_VECTORS = [
     pytest.param(
@@ -36,7 +36,7 @@ NIST_VECTORS = [
 
 
 @pytest.mark.parametrize(("key", "iv", "plaintext", "ciphertext", "tag"), NIST_VECTORS)
-def test_the_known_answers_of_the_gcm_specification_come_out(
+def test_decryption_matches_the_gcm_specification_test_cases(
     key: str, iv: str, plaintext: str, ciphertext: str, tag: str
 ) -> None:
     field = Sealed(encode(bytes.fromhex(ciphertext + tag)), encode(bytes.fromhex(iv)))
@@ -44,7 +44,7 @@ def test_the_known_answers_of_the_gcm_specification_come_out(
 
 
 @given(st.binary(min_size=16, max_size=16), st.binary(min_size=1, max_size=MAX_PLAINTEXT_BYTES), st.booleans())
-def test_what_another_implementation_sealed_is_opened(key: bytes, plaintext: bytes, capitals: bool) -> None:
+def test_decryption_opens_the_output_of_another_implementation(key: bytes, plaintext: bytes, capitals: bool) -> None:
     key_hex = key.hex().upper() if capitals else key.hex()
     assert decrypt_field(Secret(key_hex), seal(key_hex, plaintext)) == plaintext
 
@@ -55,7 +55,7 @@ RAW = base64.b64decode(FIELD.data)
 
 
 def _stray_bits(text: str) -> str:
-    """The same bytes by another spelling: the last letter before the padding carries bits that nothing reads."""
+    """Return another base64 spelling of the same bytes: the last letter before the padding has unused bits set."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     stem = text.rstrip("=")
     return stem[:-1] + alphabet[alphabet.index(stem[-1]) + 1] + "=" * (len(text) - len(stem))
@@ -113,9 +113,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("key", "field", "fault"), MALFORMED)
-def test_malformed_secrets_are_refused_by_rule_and_without_a_value(
-    key: str, field: Sealed, fault: DecryptionFault
-) -> None:
+def test_malformed_secrets_are_refused_without_their_values(key: str, field: Sealed, fault: DecryptionFault) -> None:
     with pytest.raises(DecryptionError) as caught:
         decrypt_field(Secret(key), field)
     assert caught.value.fault is fault
@@ -123,7 +121,7 @@ def test_malformed_secrets_are_refused_by_rule_and_without_a_value(
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-def test_wiping_leaves_zeros_in_the_same_buffer() -> None:
+def test_wiping_zeroes_the_buffer_in_place() -> None:
     buffer = bytearray(b"12345")
     view = memoryview(buffer)
     wipe(buffer)

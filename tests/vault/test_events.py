@@ -9,14 +9,14 @@ from machines_mcp.vault.request import VaultError
 @pytest.mark.parametrize(
     "event", [Event(event="listening", port=1), Event(event="wrong"), Event(event="right")], ids=str
 )
-def test_a_sound_event_survives_the_way(event: Event) -> None:
+def test_a_valid_event_round_trips(event: Event) -> None:
     assert parse_event(event_line(event)) == event
 
 
 @pytest.mark.parametrize(
     "answer", [Answer(locked=True), Answer(locked=False), Answer(go=True), Answer(go=False)], ids=str
 )
-def test_a_sound_answer_survives_the_way(answer: Answer) -> None:
+def test_a_valid_answer_round_trips(answer: Answer) -> None:
     assert parse_answer(answer_line(answer)) == answer
 
 
@@ -36,6 +36,6 @@ def test_a_sound_answer_survives_the_way(answer: Answer) -> None:
         b'{"go":true,"why":"x"}\n',
     ],
 )
-def test_an_answer_that_breaks_the_schema_is_refused(line: bytes) -> None:
+def test_an_answer_that_violates_the_schema_is_refused(line: bytes) -> None:
     with pytest.raises(VaultError):
         parse_answer(line)

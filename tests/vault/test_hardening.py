@@ -37,26 +37,26 @@ def _run(source: str, **options: object) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(program(CONFINED + source), capture_output=True, timeout=PATIENCE, check=False, **options)  # type: ignore[call-overload]
 
 
-def test_only_the_reply_leaves() -> None:
+def test_only_the_reply_reaches_an_output() -> None:
     done = _run(STRAY_OUTPUT)
     assert (done.stdout, done.stderr) == (b"the reply", b"")
     assert done.returncode == 1
 
 
-def test_stray_output_is_there_without_confinement() -> None:
+def test_stray_output_appears_without_confinement() -> None:
     done = _run(STRAY_OUTPUT.replace("hardening.take_output()", "1"))
     assert all(b"stray " + kind in done.stdout + done.stderr for kind in (b"print", b"error", b"1", b"2", b"traceback"))
 
 
 @posix_only
-def test_the_reply_keeps_its_descriptor_where_standard_error_was_closed() -> None:
+def test_the_reply_keeps_its_descriptor_when_stderr_is_closed() -> None:
     shell = ("/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *program(CONFINED + STRAY_OUTPUT))
     done = subprocess.run(shell, stdout=subprocess.PIPE, timeout=PATIENCE, check=False)
     assert done.stdout == b"the reply"
 
 
 @posix_only
-def test_an_abort_leaves_no_core(tmp_path: Path) -> None:
+def test_an_abort_writes_no_core_file(tmp_path: Path) -> None:
     limits = "import resource; hardening.forbid_dumps(); print(resource.getrlimit(resource.RLIMIT_CORE), flush=True); "
     done = _run(limits + "os.abort()", cwd=tmp_path)
     assert done.stdout == b"(0, 0)\n"
@@ -66,7 +66,7 @@ def test_an_abort_leaves_no_core(tmp_path: Path) -> None:
 
 @linux_only
 @pytest.mark.parametrize(("confine", "dumpable"), [("hardening.forbid_dumps()", 0), ("", 1)], ids=["confined", "not"])
-def test_others_of_the_same_user_can_not_look_into_the_process(confine: str, dumpable: int) -> None:
+def test_processes_of_the_same_user_cannot_inspect_the_process(confine: str, dumpable: int) -> None:
     done = _run(
         confine + "\nimport ctypes; PR_GET_DUMPABLE = 3; print(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))"
     )
@@ -74,7 +74,7 @@ def test_others_of_the_same_user_can_not_look_into_the_process(confine: str, dum
 
 
 @pytest.mark.parametrize("busy", ["time.sleep(600)", "while True: pass", "os.read(0, 1)"])
-def test_the_process_ends_at_its_deadline_whatever_it_does(busy: str) -> None:
+def test_the_process_exits_at_its_deadline(busy: str) -> None:
     child = subprocess.Popen(program(CONFINED + f"hardening.end_within(0.1)\n{busy}"), stdin=subprocess.PIPE)
     with child:
         try:
@@ -84,7 +84,7 @@ def test_the_process_ends_at_its_deadline_whatever_it_does(busy: str) -> None:
 
 
 @pytest.mark.parametrize("last_words", [b"", b"more"], ids=["end of file", "a byte more"])
-def test_the_process_ends_with_its_parent_or_at_a_second_request(last_words: bytes) -> None:
+def test_the_process_exits_with_its_parent_or_on_further_input(last_words: bytes) -> None:
     source = CONFINED + "hardening.end_with_parent(); os.write(1, b'up'); time.sleep(600)"
     child = subprocess.Popen(program(source), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with child:
@@ -103,8 +103,8 @@ def test_the_process_ends_with_its_parent_or_at_a_second_request(last_words: byt
 
 
 @posix_only
-def test_the_process_ends_at_its_deadline_even_where_no_other_thread_may_run() -> None:
-    # The engine of regular expressions holds on to the interpreter for as long as it matches.
+def test_the_deadline_holds_while_one_thread_blocks_the_interpreter() -> None:
+    # The regular expression engine holds the interpreter lock while it matches.
     stuck = "import re; re.match('(a*)*b', 'a' * 64)"
     child = subprocess.Popen(program(CONFINED + f"hardening.end_within(0.1)\n{stuck}"))
     with child:
@@ -128,6 +128,6 @@ def test_a_stopped_process_dies_with_its_parent() -> None:
 
 @linux_only
 @pytest.mark.parametrize(("confine", "bound"), [("hardening.forbid_dumps()", 1), ("", 0)], ids=["confined", "not"])
-def test_no_program_that_the_process_starts_gains_rights(confine: str, bound: int) -> None:
+def test_programs_started_by_the_process_gain_no_privileges(confine: str, bound: int) -> None:
     asked = "import ctypes; PR_GET_NO_NEW_PRIVS = 39; print(ctypes.CDLL(None).prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0))"
     assert _run(f"{confine}\n{asked}").stdout == b"%d\n" % bound

@@ -1,4 +1,4 @@
-"""A card sealed by the real child, opened by another implementation than the one that sealed it."""
+"""Test cards sealed by the vault, decrypted with an independent implementation."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ def _public(key: ECKey | OKPKey) -> EllipticKey | MontgomeryKey:
     return read_recipient(json.dumps(key.as_dict(private=False)))
 
 
-def _raw(text: str) -> bytes:
+def _base64url_bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _opened(token: str, private: dict[str, Any]) -> dict[str, Any]:
-    """RFC 7518 4.6 by hand, for P-256: agree on a secret, derive the key, unwrap the content's, decrypt."""
+    """Decrypt by hand after RFC 7518 4.6, for P-256: derive the shared key, unwrap the content key, decrypt."""
     head, wrapped, iv, content, tag = token.split(".")
-    header = json.loads(_raw(head))
+    header = json.loads(_base64url_bytes(head))
     assert (header["alg"], header["enc"]) == ("ECDH-ES+A256KW", "A256GCM")
 
     def number(key: dict[str, Any], name: str) -> int:
-        return int.from_bytes(_raw(key[name]), "big")
+        return int.from_bytes(_base64url_bytes(key[name]), "big")
 
     theirs = ec.EllipticCurvePublicNumbers(number(header["epk"], "x"), number(header["epk"], "y"), ec.SECP256R1())
     ours = ec.derive_private_key(number(private, "d"), ec.SECP256R1())
     agreed = ours.exchange(ec.ECDH(), theirs.public_key())
     name = header["alg"].encode()
     info = len(name).to_bytes(4, "big") + name + b"\0" * 8 + (256).to_bytes(4, "big")
-    key = aes_key_unwrap(hashlib.sha256(b"\0\0\0\1" + agreed + info).digest(), _raw(wrapped))
-    cipher = AES.new(key, AES.MODE_GCM, nonce=_raw(iv))
+    key = aes_key_unwrap(hashlib.sha256(b"\0\0\0\1" + agreed + info).digest(), _base64url_bytes(wrapped))
+    cipher = AES.new(key, AES.MODE_GCM, nonce=_base64url_bytes(iv))
     cipher.update(head.encode())
-    return dict(json.loads(cipher.decrypt_and_verify(_raw(content), _raw(tag))))
+    return dict(json.loads(cipher.decrypt_and_verify(_base64url_bytes(content), _base64url_bytes(tag))))
 
 
 def _whole(card: Card) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _whole(card: Card) -> dict[str, Any]:
     }
 
 
-async def test_only_the_holder_of_the_key_can_read_it(api: Simulator, card: Card) -> None:
+async def test_only_the_private_key_decrypts_the_card(api: Simulator, card: Card) -> None:
     key = ECKey.generate_key("P-256", private=True)
     reply = await _reveal(api, card, sink="sealed", recipient=_public(key))
     assert isinstance(reply, SealedReply)
@@ -91,11 +91,11 @@ async def test_only_the_holder_of_the_key_can_read_it(api: Simulator, card: Card
 
 
 @pytest.mark.parametrize("curve", ["P-384", "P-521", "X25519"])
-async def test_every_kind_of_key_is_sealed_to(api: Simulator, card: Card, curve: Any) -> None:
+async def test_a_card_is_sealed_to_every_supported_key_type(api: Simulator, card: Card, curve: Any) -> None:
     key = OKPKey.generate_key(curve) if curve == "X25519" else ECKey.generate_key(curve)
     reply = await _reveal(api, card, sink="sealed", recipient=_public(key))
     assert isinstance(reply, SealedReply)
-    assert json.loads(_raw(reply.jwe.split(".")[0]))["kid"] == key.thumbprint()
+    assert json.loads(_base64url_bytes(reply.jwe.split(".")[0]))["kid"] == key.thumbprint()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ async def test_every_kind_of_key_is_sealed_to(api: Simulator, card: Card, curve:
         pytest.param(MontgomeryKey(kty="OKP", crv="X25519", x="A" * 43), id="a point of low order"),
     ],
 )
-async def test_for_a_key_that_is_none_nothing_is_fetched(
+async def test_an_unusable_key_prevents_every_upstream_call(
     api: Simulator, card: Card, recipient: EllipticKey | MontgomeryKey
 ) -> None:
     async with wiretap(api) as tap:
@@ -114,7 +114,7 @@ async def test_for_a_key_that_is_none_nothing_is_fetched(
         assert (reply, tap.posts) == (failed("recipient.unusable"), 0)
 
 
-async def test_the_model_gets_the_number_and_the_code_only_where_that_is_said(api: Simulator, card: Card) -> None:
+async def test_the_model_gets_the_number_and_only_on_request_the_code(api: Simulator, card: Card) -> None:
     for with_code in (False, True):
         reply = await _reveal(api, card, sink="model", with_code=with_code)
         assert isinstance(reply, PlaintextReply)
@@ -124,7 +124,7 @@ async def test_the_model_gets_the_number_and_the_code_only_where_that_is_said(ap
 
 
 @pytest.mark.parametrize("sink", ["none", "sealed"])
-async def test_a_child_can_not_answer_with_more_than_its_sink_has(request_for_nobody: VaultRequest, sink: Any) -> None:
+async def test_a_reply_with_more_than_its_sink_allows_is_refused(request_for_nobody: VaultRequest, sink: Any) -> None:
     loose = PlaintextReply(
         status="released",
         code="released",

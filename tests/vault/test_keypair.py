@@ -32,14 +32,14 @@ def _seal(public: Path, content: Any, algorithm: str = ALGORITHM, encryption: st
     return jwe.encrypt_compact(header, json.dumps(content).encode(), key, algorithms=[algorithm, encryption])
 
 
-def test_a_pair_is_made_that_a_card_can_be_sealed_to_and_read_with(tmp_path: Path) -> None:
+def test_a_new_key_pair_seals_and_unseals_a_card(tmp_path: Path) -> None:
     public = make_key_pair(tmp_path / "key")
     assert public == tmp_path / "key.pub"
     assert read_recipient(public.read_bytes()).crv == "P-256"
     assert unseal(tmp_path / "key", _seal(public, CARD)).model_dump() == CARD
 
 
-def test_the_private_key_is_its_owners_alone_and_not_in_the_public_file(tmp_path: Path) -> None:
+def test_the_private_key_is_owner_only_and_not_in_the_public_file(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         public = make_key_pair(tmp_path / "key")
@@ -54,7 +54,7 @@ def test_the_private_key_is_its_owners_alone_and_not_in_the_public_file(tmp_path
 
 @pytest.mark.parametrize("there", ["key", "key.pub"])
 @pytest.mark.parametrize("as_link", [False, True], ids=["file", "link"])
-def test_nothing_is_overwritten_and_nothing_half_made_stays(tmp_path: Path, there: str, as_link: bool) -> None:
+def test_existing_files_are_kept_and_no_partial_file_remains(tmp_path: Path, there: str, as_link: bool) -> None:
     if as_link:
         (tmp_path / there).symlink_to(tmp_path / "elsewhere")
     else:
@@ -65,25 +65,25 @@ def test_nothing_is_overwritten_and_nothing_half_made_stays(tmp_path: Path, ther
     assert as_link or (tmp_path / there).read_text("ascii") == "old"
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(KeyPairError, match="can't be written there"):
         make_key_pair(tmp_path / "no" / "key")
 
 
-def _spoilt(token: str, part: int) -> str:
+def _altered(token: str, part: int) -> str:
     parts = token.split(".")
     parts[part] = ("A" if parts[part][0] != "A" else "B") + parts[part][1:]
     return ".".join(parts)
 
 
 @pytest.mark.parametrize("part", range(5))
-def test_a_sealed_card_that_was_altered_is_not_opened(tmp_path: Path, part: int) -> None:
+def test_an_altered_sealed_card_is_refused(tmp_path: Path, part: int) -> None:
     public = make_key_pair(tmp_path / "key")
     with pytest.raises(KeyPairError, match="can't decrypt it"):
-        unseal(tmp_path / "key", _spoilt(_seal(public, CARD), part))
+        unseal(tmp_path / "key", _altered(_seal(public, CARD), part))
 
 
-def test_another_key_does_not_open_it(tmp_path: Path) -> None:
+def test_another_private_key_is_refused(tmp_path: Path) -> None:
     make_key_pair(tmp_path / "one")
     public = make_key_pair(tmp_path / "other")
     with pytest.raises(KeyPairError, match="can't decrypt it"):
@@ -91,14 +91,14 @@ def test_another_key_does_not_open_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "encryption"), [("ECDH-ES", "A256GCM"), ("ECDH-ES+A256KW", "A128GCM")])
-def test_only_the_one_way_to_seal_is_taken(tmp_path: Path, algorithm: str, encryption: str) -> None:
+def test_other_jwe_algorithms_are_refused(tmp_path: Path, algorithm: str, encryption: str) -> None:
     public = make_key_pair(tmp_path / "key")
     with pytest.raises(KeyPairError, match="can't decrypt it"):
         unseal(tmp_path / "key", _seal(public, CARD, algorithm, encryption))
 
 
 @pytest.mark.parametrize("token", ["", "a.b.c", "a.b.c.d.e.f", "a.b.c.d.é", "a." * 5000 + "e", "a.b.c.d.e\n"])
-def test_what_is_no_jwe_is_said(tmp_path: Path, token: str) -> None:
+def test_text_that_is_not_a_jwe_is_reported(tmp_path: Path, token: str) -> None:
     make_key_pair(tmp_path / "key")
     with pytest.raises(KeyPairError, match="not a compact JWE"):
         unseal(tmp_path / "key", token)
@@ -118,7 +118,7 @@ def test_what_is_no_jwe_is_said(tmp_path: Path, token: str) -> None:
         CARD | {"expiration_month": 13},
     ],
 )
-def test_what_was_sealed_and_is_no_card_is_not_shown(tmp_path: Path, content: Any) -> None:
+def test_sealed_content_that_is_not_a_card_is_not_shown(tmp_path: Path, content: Any) -> None:
     public = make_key_pair(tmp_path / "key")
     with pytest.raises(KeyPairError, match="does not contain a card") as caught:
         unseal(tmp_path / "key", _seal(public, content))
@@ -135,14 +135,14 @@ def test_what_was_sealed_and_is_no_card_is_not_shown(tmp_path: Path, content: An
         ('{"kty":"RSA"}', "does not contain a JWK"),
     ],
 )
-def test_a_file_that_holds_no_key_is_said(tmp_path: Path, text: str | None, reason: str) -> None:
+def test_a_file_without_a_key_is_reported(tmp_path: Path, text: str | None, reason: str) -> None:
     if text is not None:
         (tmp_path / "key").write_text(text, "ascii")
     with pytest.raises(KeyPairError, match=reason):
         unseal(tmp_path / "key", "a.b.c.d.e")
 
 
-def test_the_public_key_opens_nothing(tmp_path: Path) -> None:
+def test_the_public_key_cannot_unseal(tmp_path: Path) -> None:
     public = make_key_pair(tmp_path / "key")
     with pytest.raises(KeyPairError, match="Use the private one"):
         unseal(public, _seal(public, CARD))

@@ -1,4 +1,4 @@
-"""The vault's page as a browser meets it, with a wiretap between it and the real simulator."""
+"""Test the vault's page over HTTP, with a wiretap between it and the simulator."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Opens = Callable[[VaultRequest], AbstractAsyncContextManager[OpenPage]]
 in_both = pytest.mark.parametrize(
     "opens", [opened, pytest.param(opened_in_vault, marks=pytest.mark.check)], ids=["in process", "in a vault"]
 )
-"""The page as an application of this process, and as a vault serves it."""
+"""Open the page in this process, and in a vault process."""
 
 
 def _shown(answer: httpx.Response) -> list[str]:
-    """What the face of the card has in it: number, expiry and code."""
+    """Return the displayed number, expiry and code of the card."""
     cells = re.findall(r"<dd>(.*?)</dd>", answer.text, re.DOTALL)
     return [re.sub(r"<[^>]+>", "", cell).strip() for cell in cells]
 
 
-def _whole(card: Card) -> list[str]:
+def _displayed_fields(card: Card) -> list[str]:
     month, year = card.expiry
     return [card.number, f"{month:02}/{year % 100}", card.code]
 
@@ -67,13 +67,13 @@ async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Ca
         assert _tells(asked, card.user_id)
         assert (tap.posts, page.notes.asked) == (0, 0)
         shown = await page.press()
-        assert _shown(shown) == _whole(card)
+        assert _shown(shown) == _displayed_fields(card)
         assert await page.notes.end() == _reply(card)
         assert tap.posts == 3
         assert page.notes.asked == 1
 
 
-async def test_nobody_sees_it_a_second_time(api: Simulator, card: Card) -> None:
+async def test_the_card_is_not_shown_a_second_time(api: Simulator, card: Card) -> None:
     async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
         await page.press()
         for answer in (await page.get(), await page.press(), await page.press("wrong")):
@@ -83,7 +83,7 @@ async def test_nobody_sees_it_a_second_time(api: Simulator, card: Card) -> None:
         assert (tap.posts, page.notes.asked, len(page.notes.replies)) == (3, 1, 1)
 
 
-async def test_of_many_presses_at_once_one_shows_the_card(api: Simulator, card: Card) -> None:
+async def test_only_one_of_many_concurrent_submissions_shows_the_card(api: Simulator, card: Card) -> None:
     async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
         answers: list[httpx.Response] = []
 
@@ -97,30 +97,30 @@ async def test_of_many_presses_at_once_one_shows_the_card(api: Simulator, card: 
         assert tap.posts == 3
 
 
-async def test_without_a_verifier_the_button_alone_shows_it(api: Simulator, card: Card) -> None:
+async def test_without_a_verifier_the_button_shows_the_card(api: Simulator, card: Card) -> None:
     order = {"verifier": None, "environment": "embedded"}
     async with opened(page_request(api.base_url, api.partner_key, card, **order)) as page:
         asked = await page.get()
         assert 'name="passphrase"' not in asked.text
         assert _tells(asked, "Nothing here is real")
-        assert _shown(await page.press(None)) == _whole(card)
+        assert _shown(await page.press(None)) == _displayed_fields(card)
 
 
 @pytest.mark.parametrize("passphrase", ["", "correct horse batterz", "CORRECT HORSE BATTERY", PASSPHRASE + " "])
-async def test_a_wrong_passphrase_fetches_nothing_and_can_be_tried_again(
+async def test_a_wrong_passphrase_fetches_nothing_and_allows_a_retry(
     api: Simulator, card: Card, passphrase: str
 ) -> None:
     async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
         wrong = await page.press(passphrase)
         assert (wrong.status_code, tap.posts, page.notes.asked) == (403, 0, 0)
-        # An empty field is no try.
+        # An empty field is not an attempt.
         assert page.notes.wrongs == (1 if passphrase else 0)
         assert _tells(wrong, "Wrong passphrase." if passphrase else "Type your passphrase first.")
         assert page.notes.replies == []
-        assert _shown(await page.press()) == _whole(card)
+        assert _shown(await page.press()) == _displayed_fields(card)
 
 
-async def test_a_try_too_many_locks_the_page_for_the_right_passphrase_too(api: Simulator, card: Card) -> None:
+async def test_too_many_attempts_lock_out_even_the_right_passphrase(api: Simulator, card: Card) -> None:
     request = page_request(api.base_url, api.partner_key, card)
     async with wiretap(api) as tap, opened(request, Notes(locks_at=2)) as page:
         assert (await page.press("wrong")).status_code == 403
@@ -132,7 +132,7 @@ async def test_a_try_too_many_locks_the_page_for_the_right_passphrase_too(api: S
         assert (page.notes.asked, tap.posts) == (0, 0)
 
 
-async def test_a_person_can_refuse_with_the_passphrase(api: Simulator, card: Card) -> None:
+async def test_the_passphrase_can_refuse_the_reveal(api: Simulator, card: Card) -> None:
     async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
         assert (await page.press("wrong", "refuse")).status_code == 403
         assert page.notes.replies == []
@@ -143,14 +143,14 @@ async def test_a_person_can_refuse_with_the_passphrase(api: Simulator, card: Car
 
 
 @pytest.mark.parametrize("decision", ["", "SHOW", "yes"])
-async def test_only_the_word_show_shows(api: Simulator, card: Card, decision: str) -> None:
+async def test_only_the_decision_show_shows_the_card(api: Simulator, card: Card, decision: str) -> None:
     async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
         await page.press(decision=decision)
         assert (await page.notes.end()).code == "page.refused"
         assert tap.posts == 0
 
 
-async def test_where_the_server_says_no_nothing_is_fetched(api: Simulator, card: Card) -> None:
+async def test_a_refusal_by_the_server_fetches_nothing(api: Simulator, card: Card) -> None:
     async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card), Notes(go=False)) as page:
         gone = await page.press()
         assert (gone.status_code, _tells(gone, "This request is no longer open")) == (410, True)
@@ -158,7 +158,7 @@ async def test_where_the_server_says_no_nothing_is_fetched(api: Simulator, card:
         assert tap.posts == 0
 
 
-async def test_what_upstream_refuses_is_told_to_person_and_server(api: Simulator, card: Card) -> None:
+async def test_an_upstream_refusal_is_reported_to_person_and_server(api: Simulator, card: Card) -> None:
     async with opened(page_request(api.base_url, "no-such-key", card)) as page:
         answer = await page.press()
         assert (answer.status_code, _shown(answer)) == (410, [])
@@ -166,7 +166,7 @@ async def test_what_upstream_refuses_is_told_to_person_and_server(api: Simulator
         assert await page.notes.end() == failed("partner.rejected")
 
 
-async def test_another_cards_number_is_not_shown(api: Simulator, card: Card) -> None:
+async def test_the_number_of_another_card_is_not_shown(api: Simulator, card: Card) -> None:
     other = str((int(card.last4) + 1) % 10_000).zfill(4)
     async with opened(page_request(api.base_url, api.partner_key, card, last4=other)) as page:
         answer = await page.press()
@@ -175,7 +175,7 @@ async def test_another_cards_number_is_not_shown(api: Simulator, card: Card) -> 
 
 
 @pytest.mark.check
-async def test_an_upstream_that_never_answers_ends_with_the_page(api: Simulator, card: Card) -> None:
+async def test_a_silent_upstream_times_out_with_the_page(api: Simulator, card: Card) -> None:
     async with switchboard() as board:
         slow = page_request(f"http://127.0.0.1:{board.port}/partner/v1", api.partner_key, card, deadline_seconds=8.0)
         async with opened_in_vault(slow) as page:
@@ -186,7 +186,7 @@ async def test_an_upstream_that_never_answers_ends_with_the_page(api: Simulator,
 
 
 @pytest.mark.check
-async def test_a_page_that_nobody_answers_ends_by_itself(api: Simulator, card: Card) -> None:
+async def test_an_unanswered_page_closes_at_its_deadline(api: Simulator, card: Card) -> None:
     request = page_request(api.base_url, api.partner_key, card, deadline_seconds=6.0)
     async with wiretap(api) as tap, opened_in_vault(request) as page:
         assert await page.notes.end() == failed("page.unused")
@@ -196,12 +196,12 @@ async def test_a_page_that_nobody_answers_ends_by_itself(api: Simulator, card: C
 
 
 @pytest.mark.check
-async def test_every_answer_keeps_others_out_and_leaves_nothing_behind(api: Simulator, card: Card) -> None:
+async def test_every_response_forbids_embedding_and_caching(api: Simulator, card: Card) -> None:
     async with opened_in_vault(page_request(api.base_url, api.partner_key, card)) as page:
         answers = [await page.get(), await page.post({}), await page.press("wrong"), await page.press()]
         answers += [await page.press(), await page.http.get(page.origin)]
     assert [answer.status_code for answer in answers] == [200, 403, 403, 200, 410, 404]
-    # The two with a form: a page that sends no referrer sends no origin with its form either.
+    # Both with a form: a page without a referrer sends its form without an origin, too.
     policies = [answer.headers["referrer-policy"] for answer in answers]
     assert policies == ["same-origin", "no-referrer", "same-origin", "no-referrer", "no-referrer", "no-referrer"]
     for answer in answers:
@@ -224,7 +224,7 @@ async def test_every_answer_keeps_others_out_and_leaves_nothing_behind(api: Simu
     assert answers[3].headers["referrer-policy"] == "no-referrer"
 
 
-async def test_what_comes_from_outside_is_shown_as_text(api: Simulator, card: Card) -> None:
+async def test_external_text_is_escaped_on_the_page(api: Simulator, card: Card) -> None:
     markup = "<script>alert(1)</script><b>\"'&"
     async with opened(page_request(api.base_url, api.partner_key, card, asked_by=markup)) as page:
         asked = (await page.get()).text
@@ -232,7 +232,7 @@ async def test_what_comes_from_outside_is_shown_as_text(api: Simulator, card: Ca
         assert markup in unescape(asked)
 
 
-# Who is turned away, and how: the headers, the form or the path of each, and what they get.
+# Each refused request: its headers, form or path, and its status.
 async def _attacks(page: OpenPage) -> dict[str, httpx.Response]:
     form = page.form()
     no_token = {name: value for name, value in form.items() if name != "token"}
@@ -275,17 +275,15 @@ async def _attacks(page: OpenPage) -> dict[str, httpx.Response]:
 
 
 @in_both
-async def test_who_has_no_business_there_gets_nothing_and_nothing_is_fetched(
-    api: Simulator, card: Card, opens: Opens
-) -> None:
+async def test_refused_requests_get_no_data_and_fetch_nothing(api: Simulator, card: Card, opens: Opens) -> None:
     async with wiretap(api) as tap, opens(page_request(tap.base_url, api.partner_key, card)) as page:
         for name, answer in (await _attacks(page)).items():
             assert (name, answer.status_code) == (name, int(name[:3]))
             assert (name, _tells(answer, card.user_id)) == (name, "curl" in name)
         assert (tap.posts, page.notes.asked, page.notes.replies) == (0, 0, [])
-        # A guess counts once; what never came near the passphrase doesn't.
+        # Only the one guess counts: the others never reached the passphrase check.
         assert page.notes.wrongs == 1
-        assert _shown(await page.press()) == _whole(card)
+        assert _shown(await page.press()) == _displayed_fields(card)
 
 
 @pytest.mark.parametrize(
@@ -297,13 +295,15 @@ async def test_who_has_no_business_there_gets_nothing_and_nothing_is_fetched(
     ],
     ids=["a link in a chat", "typed", "reloaded"],
 )
-async def test_a_person_comes_by_a_link_or_by_typing(api: Simulator, card: Card, headers: dict[str, str]) -> None:
+async def test_the_page_opens_from_a_link_or_a_typed_address(
+    api: Simulator, card: Card, headers: dict[str, str]
+) -> None:
     async with opened(page_request(api.base_url, api.partner_key, card)) as page:
         assert (await page.get(**headers)).status_code == 200
 
 
 @pytest.mark.check
-async def test_who_hangs_up_before_the_fetch_is_not_fetched_for(api: Simulator, card: Card) -> None:
+async def test_a_disconnect_before_the_fetch_prevents_it(api: Simulator, card: Card) -> None:
     async with wiretap(api) as tap, opened_in_vault(page_request(tap.base_url, api.partner_key, card)) as page:
         body = "&".join(
             f"{name}={value}" for name, value in (page.form() | {"passphrase": "correct+horse+battery"}).items()
@@ -314,6 +314,6 @@ async def test_who_hangs_up_before_the_fetch_is_not_fetched_for(api: Simulator, 
         )
         async with await anyio.connect_tcp("127.0.0.1", page.notes.port) as stream:
             await stream.send((head + body).encode())
-        # Presses stand in line: this one is judged after that, and finds the page as it was.
+        # Submissions are queued: this one is checked afterwards and finds the page unchanged.
         assert (await page.press("wrong")).status_code == 403
         assert (tap.posts, page.notes.asked) == (0, 0)

@@ -1,4 +1,4 @@
-"""The server's side of a page, against children that say what no vault would."""
+"""Test the server's side of a page against children that break the protocol."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hear(): return sys.stdin.readline()
 
 
 def _script(*steps: bytes | str) -> tuple[str, ...]:
-    """A child that says each bytes and runs each str; `hear()` waits for one answer."""
+    """Return a child that writes each bytes and runs each str. `hear()` waits for one answer."""
     lines = [f"say({step!r})" if isinstance(step, bytes) else step for step in steps]
     return program(_CHILD + "\n".join(lines))
 
@@ -48,7 +48,7 @@ def request_for_page(request_for_nobody: VaultRequest) -> VaultRequest:
     return request_for_nobody.model_copy(update={"sink": "page", "page": order})
 
 
-async def _ends(
+async def _final_reply(
     request: VaultRequest, notes: Notes, command: tuple[str, ...], deadline: float = PATIENCE
 ) -> VaultReply:
     with anyio.fail_after(PATIENCE + 5):
@@ -58,12 +58,12 @@ async def _ends(
 
 
 async def _code(request: VaultRequest, *steps: bytes | str, notes: Notes | None = None) -> Code:
-    reply = await _ends(request, notes or Notes(), _script(*steps))
+    reply = await _final_reply(request, notes or Notes(), _script(*steps))
     assert reply == failed(reply.code)
     return reply.code
 
 
-async def test_a_whole_conversation_is_followed(request_for_page: VaultRequest) -> None:
+async def test_a_complete_conversation_ends_in_its_reply(request_for_page: VaultRequest) -> None:
     notes = Notes()
     command = _script(
         UP,
@@ -74,11 +74,11 @@ async def test_a_whole_conversation_is_followed(request_for_page: VaultRequest) 
         "sound = (first, second) == ('{\"locked\":false}\\n', '{\"go\":true}\\n')",
         f"say({GOOD!r} if sound else b'')",
     )
-    assert await _ends(request_for_page, notes, command) == SHOWN
+    assert await _final_reply(request_for_page, notes, command) == SHOWN
     assert (notes.port, notes.wrongs, notes.asked) == (4711, 1, 1)
 
 
-async def test_what_became_of_it_is_told_before_the_child_is_gone(request_for_page: VaultRequest) -> None:
+async def test_the_reply_is_reported_before_the_child_exits(request_for_page: VaultRequest) -> None:
     async with switchboard() as board, anyio.create_task_group() as tasks:
         notes = Notes()
         talk = f"os.write(1, {UP + RIGHT!r}); sys.stdin.readline(); sys.stdin.readline(); os.write(1, {GOOD!r})"
@@ -118,41 +118,39 @@ async def test_what_became_of_it_is_told_before_the_child_is_gone(request_for_pa
         pytest.param([UP, "[say(b'9' * 4096) for _ in iter(int, 1)]"], id="no end"),
     ],
 )
-async def test_a_child_that_says_anything_else_is_refused(
-    request_for_page: VaultRequest, steps: list[bytes | str]
-) -> None:
+async def test_any_other_event_is_a_protocol_error(request_for_page: VaultRequest, steps: list[bytes | str]) -> None:
     assert await _code(request_for_page, *steps) == "vault.protocol"
 
 
-async def test_shown_after_a_no_is_refused(request_for_page: VaultRequest) -> None:
+async def test_a_shown_reply_after_a_refusal_is_a_protocol_error(request_for_page: VaultRequest) -> None:
     steps = UP, RIGHT, "hear()", GOOD
     assert await _code(request_for_page, *steps, notes=Notes(go=False)) == "vault.protocol"
 
 
-async def test_shown_of_another_card_is_refused(request_for_page: VaultRequest) -> None:
+async def test_a_shown_reply_for_another_card_is_a_protocol_error(request_for_page: VaultRequest) -> None:
     steps = UP, RIGHT, "hear()", GOOD.replace(b"0421", b"0422")
     assert await _code(request_for_page, *steps) == "vault.protocol"
 
 
-async def test_a_locked_page_asks_no_more(request_for_page: VaultRequest) -> None:
+async def test_a_locked_page_that_asks_again_is_a_protocol_error(request_for_page: VaultRequest) -> None:
     notes = Notes(locks_at=1)
     assert await _code(request_for_page, UP, WRONG, "hear()", RIGHT, UNUSED, notes=notes) == "vault.protocol"
     assert (notes.wrongs, notes.asked) == (1, 0)
 
 
-async def test_a_page_that_guesses_without_end_is_stopped(request_for_page: VaultRequest) -> None:
+async def test_a_page_that_guesses_endlessly_is_stopped(request_for_page: VaultRequest) -> None:
     notes = Notes(locks_at=10**6)
     loop = f"for _ in range({MAX_WRONG_PASSPHRASES + 5}): say({WRONG!r}); hear()"
     assert await _code(request_for_page, UP, loop, UNUSED, notes=notes) == "vault.protocol"
     assert notes.wrongs == MAX_WRONG_PASSPHRASES
 
 
-async def test_what_follows_a_reply_does_not_change_it(request_for_page: VaultRequest) -> None:
+async def test_output_after_a_reply_does_not_change_it(request_for_page: VaultRequest) -> None:
     assert await _code(request_for_page, UP, UNUSED, b"more\n") == "page.unused"
 
 
-async def test_a_child_that_can_not_be_started_is_a_failure(request_for_page: VaultRequest) -> None:
-    assert await _ends(request_for_page, Notes(), ("/no/such/python",)) == failed("internal")
+async def test_a_command_that_cannot_start_fails_the_page(request_for_page: VaultRequest) -> None:
+    assert await _final_reply(request_for_page, Notes(), ("/no/such/python",)) == failed("internal")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ async def test_a_child_that_can_not_be_started_is_a_failure(request_for_page: Va
         pytest.param(f"os.write(1, {UP + RIGHT!r}); time.sleep(600)", id="a fetch that is stuck"),
     ],
 )
-async def test_at_the_deadline_the_child_is_killed_and_reaped(request_for_page: VaultRequest, rest: str) -> None:
+async def test_a_page_is_killed_and_reaped_at_the_deadline(request_for_page: VaultRequest, rest: str) -> None:
     async with switchboard() as board:
         found: list[tuple[Line, dict[str, Any]]] = []
 
@@ -176,7 +174,7 @@ async def test_at_the_deadline_the_child_is_killed_and_reaped(request_for_page: 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reach_the_deadline)
             command = board.reporting(rest)
-            assert await _ends(request_for_page, Notes(), command, deadline=PATIENCE / 2) == failed("deadline")
+            assert await _final_reply(request_for_page, Notes(), command, deadline=PATIENCE / 2) == failed("deadline")
         ((child, report),) = found
         with anyio.fail_after(PATIENCE):
             await child.closed()
@@ -184,7 +182,7 @@ async def test_at_the_deadline_the_child_is_killed_and_reaped(request_for_page: 
             os.kill(report["pid"], 0)
 
 
-async def test_cancellation_kills_the_child_and_is_told(request_for_page: VaultRequest) -> None:
+async def test_cancellation_kills_the_child_and_reports_it(request_for_page: VaultRequest) -> None:
     async with switchboard() as board:
         notes = Notes()
         with anyio.fail_after(PATIENCE):

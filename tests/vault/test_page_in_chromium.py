@@ -1,4 +1,4 @@
-"""The vault's page in a real browser: seen once, hidden by itself, by keyboard alone, light and dark, on a phone."""
+"""Test the vault's page in Chromium: shown once, hidden automatically, by keyboard, light, dark and on a phone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def page(browser: Tab, api: Simulator, card: Card) -> Iterator[SeenPage]:
         yield opened
 
 
-def test_a_keyboard_alone_gets_past_a_wrong_passphrase_and_hides_the_card(page: SeenPage, card: Card) -> None:
+def test_the_keyboard_alone_retries_the_passphrase_and_hides_the_card(page: SeenPage, card: Card) -> None:
     assert page.tab.evaluate(FOCUSED) == "passphrase"
     page.type("wrong one")
     page.enter()
@@ -55,13 +55,13 @@ def test_a_keyboard_alone_gets_past_a_wrong_passphrase_and_hides_the_card(page: 
     assert (page.shows_number(), page.reply().status, page.notes.wrongs) == (False, "shown", 1)
 
 
-def test_the_number_is_copied_without_gaps(page: SeenPage, card: Card) -> None:
+def test_the_number_is_copied_without_spaces(page: SeenPage, card: Card) -> None:
     page.answer()
     copied = "(getSelection().selectAllChildren(document.querySelector('.number dd')), getSelection().toString())"
     assert page.tab.evaluate(copied) == card.number
 
 
-def test_a_reload_shows_that_it_was_shown(page: SeenPage) -> None:
+def test_a_reload_says_that_the_card_was_already_shown(page: SeenPage) -> None:
     page.answer()
     page.tab.call("Page.reload")
     page.tab.until(ENDED)
@@ -69,7 +69,7 @@ def test_a_reload_shows_that_it_was_shown(page: SeenPage) -> None:
     assert not page.shows_number()
 
 
-def test_the_way_back_does_not_show_it_again(page: SeenPage) -> None:
+def test_the_back_button_does_not_show_the_card_again(page: SeenPage) -> None:
     page.answer()
     page.tab.call("Page.navigate", url="about:blank")
     page.tab.until("location.href === 'about:blank'")
@@ -78,9 +78,9 @@ def test_the_way_back_does_not_show_it_again(page: SeenPage) -> None:
     assert not page.shows_number()
 
 
-def test_it_hides_itself_after_thirty_seconds(page: SeenPage) -> None:
+def test_the_card_hides_itself_after_thirty_seconds(page: SeenPage) -> None:
     page.answer()
-    # The page goes by the clock, so the clock is what the test moves.
+    # The page measures time by the clock, so the test moves the clock.
     page.tab.evaluate("(() => { const now = Date.now; Date.now = () => now() + 29000; })()")
     page.tab.until("document.getElementById('left').textContent === '1'")
     assert page.shows_number()
@@ -89,7 +89,7 @@ def test_it_hides_itself_after_thirty_seconds(page: SeenPage) -> None:
     assert (page.shows_number(), "The card is hidden" in page.tab.evaluate(TEXT)) == (False, True)
 
 
-def test_refusing_is_a_button_away(page: SeenPage) -> None:
+def test_the_refuse_button_refuses_the_reveal(page: SeenPage) -> None:
     page.type("correct horse battery")
     page.tab.press("Tab", 9)
     page.tab.press("Tab", 9)
@@ -100,7 +100,7 @@ def test_refusing_is_a_button_away(page: SeenPage) -> None:
     assert page.reply().code == "page.refused"
 
 
-def test_without_scripts_it_works_and_leaves_the_card_by_itself(browser: Tab, api: Simulator, card: Card) -> None:
+def test_the_page_works_and_hides_the_card_without_scripts(browser: Tab, api: Simulator, card: Card) -> None:
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
         with seen(browser, api, card) as page:
@@ -119,7 +119,9 @@ def test_without_scripts_it_works_and_leaves_the_card_by_itself(browser: Tab, ap
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 360, 1280])
-def test_it_is_readable_and_whole(browser: Tab, api: Simulator, card: Card, width: int, dark: bool) -> None:
+def test_the_page_is_readable_without_overflow(
+    browser: Tab, api: Simulator, card: Card, width: int, dark: bool
+) -> None:
     long = "Client-" * 11
     with seen(browser, api, card, asked_by=long, environment="embedded") as page:
         page.open(width=width, dark=dark)
@@ -131,7 +133,7 @@ def test_it_is_readable_and_whole(browser: Tab, api: Simulator, card: Card, widt
         _readable(page.tab, width, ground)
         page.answer()
         _readable(page.tab, width, ground)
-        # One line, as on the card.
+        # On one line, as on the card.
         assert page.tab.evaluate("document.querySelector('.number dd').getClientRects().length") == 1
         number = "document.querySelector('.number dd')"
         assert page.tab.evaluate(f"{number}.offsetHeight < 2 * parseFloat(getComputedStyle({number}).fontSize)")
@@ -149,7 +151,7 @@ def _readable(browser: Tab, width: int, ground: str) -> None:
     assert min(browser.evaluate(heights), default=44) >= 44
 
 
-def test_the_time_that_is_left_runs_down(page: SeenPage) -> None:
+def test_the_remaining_time_counts_down(page: SeenPage) -> None:
     left = "Number(/in ([0-9]+) s/.exec(document.body.innerText)[1])"
     begun = page.tab.evaluate(left)
     page.tab.until(f"{left} < {begun}")

@@ -1,4 +1,4 @@
-"""The real child of a page, seen from outside: what it gives up, and what ends it."""
+"""Test the page's child process from outside: what it exposes, and what ends it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @contextmanager
 def _child(api: Simulator, card: Card, **changes: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A child that listens, and the port; nobody answers its questions but the test."""
+    """Start a child that listens, and yield it and its port. Only the test answers its questions."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": {}}
     with subprocess.Popen(COMMAND, **pipes) as child:
         try:
@@ -41,20 +41,20 @@ def _child(api: Simulator, card: Card, **changes: Any) -> Iterator[tuple[subproc
 
 
 def _rest(child: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
-    """How it ended, and what it said since."""
+    """Return its exit code and the rest of its two outputs."""
     assert child.stdout is not None
     assert child.stderr is not None
     return child.wait(PATIENCE), child.stdout.read(), child.stderr.read()
 
 
-def test_it_says_where_it_is_and_no_more(api: Simulator, card: Card) -> None:
+def test_the_child_prints_only_its_port_and_reply(api: Simulator, card: Card) -> None:
     with _child(api, card, deadline_seconds=4.0) as (child, port):
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 404
         code, said, errors = _rest(child)
     assert (code, json.loads(said)["code"], errors) == (0, "page.unused", b"")
 
 
-def test_nobody_but_this_machine_can_reach_it(api: Simulator, card: Card) -> None:
+def test_the_page_listens_only_on_loopback(api: Simulator, card: Card) -> None:
     with _child(api, card) as (_, port):
         listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
         assert f"0100007F:{port:04X}" in listening
@@ -62,7 +62,7 @@ def test_nobody_but_this_machine_can_reach_it(api: Simulator, card: Card) -> Non
 
 
 @pytest.mark.parametrize("last_words", [b"", b"more\n", b'{"go":true}\n'], ids=["end of file", "more", "unasked"])
-def test_it_ends_with_its_parent_or_at_an_answer_to_nothing(api: Simulator, card: Card, last_words: bytes) -> None:
+def test_the_child_exits_with_its_parent_or_on_an_unasked_answer(api: Simulator, card: Card, last_words: bytes) -> None:
     with _child(api, card) as (child, _):
         assert child.stdin is not None
         if last_words:
@@ -73,7 +73,7 @@ def test_it_ends_with_its_parent_or_at_an_answer_to_nothing(api: Simulator, card
         assert _rest(child) == (1, b"", b"")
 
 
-def test_where_the_server_never_answers_no_card_is_shown(api: Simulator, card: Card) -> None:
+def test_a_silent_server_prevents_the_reveal(api: Simulator, card: Card) -> None:
     with _child(api, card, deadline_seconds=5.0) as (child, port):
         url = f"http://127.0.0.1:{port}/the-handle-of-this-page-1"
         with httpx.Client(trust_env=False, timeout=PATIENCE) as http:
@@ -92,7 +92,7 @@ def test_where_the_server_never_answers_no_card_is_shown(api: Simulator, card: C
 def test_a_stopped_page_dies_with_its_server(api: Simulator, card: Card) -> None:
     server = (
         "import os, subprocess, sys\n"
-        # A session of its own, as the server gives it one: else the system would end a stopped orphan by itself.
+        # In its own session, like the server's child. Otherwise the system itself would end a stopped orphan.
         f"pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={{}}, start_new_session=True)\n"
         f"child = subprocess.Popen({COMMAND!r}, **pipes)\n"
         "child.stdin.write(sys.stdin.buffer.readline()); child.stdin.flush(); child.stdout.readline()\n"
@@ -107,14 +107,14 @@ def test_a_stopped_page_dies_with_its_server(api: Simulator, card: Card) -> None
 
 
 @linux_only
-def test_it_has_no_environment_no_core_and_no_open_output(api: Simulator, card: Card) -> None:
+def test_the_child_has_no_environment_core_file_or_open_output(api: Simulator, card: Card) -> None:
     with _child(api, card) as (child, _):
         proc = Path(f"/proc/{child.pid}")
         assert proc.joinpath("cmdline").read_bytes().split(b"\0")[:-1] == [part.encode() for part in COMMAND]
         limits = proc.joinpath("limits").read_text("ascii")
         (core,) = [line.split()[4:6] for line in limits.splitlines() if "core file" in line]
         assert core == ["0", "0"]
-        # Not dumpable: where the reader isn't root, the system shows neither.
+        # Not dumpable: the system shows both only to root.
         try:
             assert proc.joinpath("environ").read_bytes() == b""
             assert [os.readlink(proc / "fd" / str(number)) for number in (1, 2)] == [os.devnull] * 2

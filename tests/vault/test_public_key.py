@@ -22,7 +22,7 @@ PUBLIC = {name: value for name, value in PRIVATE.items() if name != "d"}
         pytest.param(OKPKey.generate_key("X25519").as_dict(private=False), id="X25519"),
     ],
 )
-def test_a_public_key_is_taken_without_its_notes(key: dict[str, Any]) -> None:
+def test_a_public_key_is_read_without_its_metadata(key: dict[str, Any]) -> None:
     found = read_recipient(json.dumps(key | {"kid": "one", "use": "enc", "alg": "ECDH-ES+A256KW"}))
     assert found.model_dump() == {name: key[name] for name in ("kty", "crv", "x", "y") if name in key}
 
@@ -44,10 +44,10 @@ def test_a_public_key_is_taken_without_its_notes(key: dict[str, Any]) -> None:
         (json.dumps(PUBLIC | {"x5u": "https://example.com"}), "not a public JWK"),
         (json.dumps(PUBLIC) + " " * 5000, "too long for a key"),
     ],
-    # The keys are new in each process, and the processes that share the tests must agree on the names.
+    # The keys differ in each process, but parallel test processes must agree on the ids.
     ids=lambda value: value if len(value) < 40 else "",
 )
-def test_anything_else_is_refused_without_its_text(text: str, reason: str) -> None:
+def test_any_other_text_is_refused_without_quoting_it(text: str, reason: str) -> None:
     with pytest.raises(RecipientError, match=reason) as caught:
         read_recipient(text)
     assert str(PRIVATE["d"]) not in str(caught.value)

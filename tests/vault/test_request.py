@@ -35,7 +35,7 @@ def _line(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
-def test_a_sound_request_is_read_and_its_key_stays_hidden() -> None:
+def test_a_valid_request_is_parsed_with_its_key_hidden() -> None:
     request = parse_request(_line(REQUEST))
     assert request.partner_key.expose() == "key-under-test"
     assert "key-under-test" not in repr(request)
@@ -73,7 +73,7 @@ def test_a_sound_request_is_read_and_its_key_stays_hidden() -> None:
     ],
     ids=str,
 )
-def test_a_request_that_breaks_the_schema_is_refused_without_its_values(change: dict[str, Any]) -> None:
+def test_a_request_that_violates_the_schema_is_refused_without_values(change: dict[str, Any]) -> None:
     with pytest.raises(VaultError) as caught:
         parse_request(_line(REQUEST | change))
     assert caught.value.args == ("the vault's protocol was violated",)
@@ -81,12 +81,12 @@ def test_a_request_that_breaks_the_schema_is_refused_without_its_values(change: 
 
 
 @pytest.mark.parametrize("field", [name for name in REQUEST if name not in ("proxy", "ca_file")])
-def test_a_request_without_a_field_is_refused(field: str) -> None:
+def test_a_request_with_a_missing_field_is_refused(field: str) -> None:
     with pytest.raises(VaultError):
         parse_request(_line({name: value for name, value in REQUEST.items() if name != field}))
 
 
-def test_a_request_can_not_be_serialised_by_accident(request_for_nobody: VaultRequest) -> None:
+def test_a_request_cannot_be_serialised_by_accident(request_for_nobody: VaultRequest) -> None:
     with pytest.raises(Exception, match="can't be serialised"):
         request_for_nobody.model_dump_json()
 
@@ -94,7 +94,7 @@ def test_a_request_can_not_be_serialised_by_accident(request_for_nobody: VaultRe
 @pytest.mark.parametrize(
     "message", [VERIFIED, VERIFIED | {"brand": None}, FAILED], ids=["verified", "no brand", "failed"]
 )
-def test_a_sound_reply_survives_the_way(message: dict[str, Any]) -> None:
+def test_a_valid_reply_round_trips(message: dict[str, Any]) -> None:
     assert parse_reply(_line(message)).model_dump() == message
     assert reply_line(parse_reply(_line(message))) == _line(message)
 
@@ -131,7 +131,7 @@ def test_a_sound_reply_survives_the_way(message: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_a_reply_that_breaks_the_schema_is_refused(message: dict[str, Any]) -> None:
+def test_a_reply_that_violates_the_schema_is_refused(message: dict[str, Any]) -> None:
     with pytest.raises(VaultError):
         parse_reply(_line(message))
 
@@ -156,12 +156,12 @@ def test_a_reply_that_breaks_the_schema_is_refused(message: dict[str, Any]) -> N
     ],
     ids=str,
 )
-def test_a_second_spelling_of_a_reply_is_refused(line: bytes) -> None:
+def test_a_non_canonical_reply_is_refused(line: bytes) -> None:
     with pytest.raises(VaultError):
         parse_reply(line)
 
 
-def test_a_failure_names_its_code_and_no_card() -> None:
+def test_a_failure_carries_its_code_and_no_card() -> None:
     assert failed("deadline") == VaultReply(status="failed", code="deadline", sink="none")
 
 
@@ -180,5 +180,5 @@ def test_a_failure_names_its_code_and_no_card() -> None:
         ("ВИЗА", None),
     ],
 )
-def test_a_brand_is_capitals_or_nothing(brand: str | None, clean: str | None) -> None:
+def test_a_brand_is_uppercase_or_none(brand: str | None, clean: str | None) -> None:
     assert clean_brand(brand) == clean

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-# A server in small: one reveal by the real module, its reply on stdout, whatever else it or the vault says on stderr.
+# A minimal server: one reveal by the production module, its reply on stdout, and all other output on stderr.
 SERVER = """
 import sys, json, anyio
 from machines_mcp.vault.client import COMMAND, reveal
@@ -102,55 +102,55 @@ async def _output(process: Process) -> tuple[bytes, bytes]:
 
 
 def _leaks(output: bytes, secrets: list[str]) -> list[str]:
-    """The secrets that stand in the output: as they are, backwards, in hex, in base64."""
+    """Return the secrets that the output contains, verbatim, reversed, in hex or in base64."""
     text = output.decode("latin-1")
     compact = text.translate(str.maketrans("", "", " -_.\n"))
 
     def spellings(secret: str) -> list[str]:
         raw = secret.encode()
-        # Whole groups of three at each alignment, so that neighbours don't matter.
+        # Whole groups of three bytes at each alignment, so that the surrounding bytes don't matter.
         base64s = [base64.b64encode(b"\0" * pad + raw)[4 if pad else 0 : -4].decode() for pad in range(3)]
         return [secret, secret[::-1], raw.hex(), raw.hex().upper(), *base64s]
 
     return [secret for secret in secrets if any(form in text or form in compact for form in spellings(secret))]
 
 
-async def test_a_real_card_is_verified(api: Simulator, card: Card) -> None:
+async def test_a_card_of_the_simulator_is_verified(api: Simulator, card: Card) -> None:
     assert await _reveal(api, card) == _verified(card)
 
 
-async def test_a_record_with_other_last_digits_is_a_mismatch(api: Simulator, card: Card) -> None:
+async def test_a_record_with_different_last_digits_is_a_mismatch(api: Simulator, card: Card) -> None:
     other = str((int(card.last4) + 1) % 10_000).zfill(4)
     assert await _reveal(api, card, last4=other) == failed("secrets.mismatch")
 
 
-async def test_another_users_card_is_not_found(api: Simulator, card: Card) -> None:
+async def test_the_card_of_another_user_is_not_found(api: Simulator, card: Card) -> None:
     stranger = api.card("user-2")
     assert await _reveal(api, stranger, user_id=card.user_id) == failed("card.not_found")
 
 
-async def test_a_card_that_is_none_is_not_found(api: Simulator, card: Card) -> None:
+async def test_an_unknown_card_is_not_found(api: Simulator, card: Card) -> None:
     assert await _reveal(api, card, card_id="no-such-card") == failed("card.not_found")
 
 
-async def test_a_key_that_is_none_is_rejected(api: Simulator, card: Card) -> None:
+async def test_an_unknown_partner_key_is_rejected(api: Simulator, card: Card) -> None:
     assert await _reveal(api, card, partner_key="no-such-key") == failed("partner.rejected")
 
 
-async def test_a_host_that_is_not_there_is_unavailable(api: Simulator, card: Card) -> None:
-    # Bound and never listened on, so that nobody else takes the port meanwhile.
+async def test_an_unreachable_host_is_unavailable(api: Simulator, card: Card) -> None:
+    # Bound but never listening, so that no other program takes the port meanwhile.
     async with await anyio.create_udp_socket(local_host="127.0.0.1") as udp:
         port = udp.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610
         assert await _reveal(api, card, base_url=f"http://127.0.0.1:{port}/partner/v1") == failed("partner.unavailable")
 
 
-async def test_a_host_that_never_answers_meets_the_deadline(api: Simulator, card: Card) -> None:
+async def test_a_silent_host_reaches_the_deadline(api: Simulator, card: Card) -> None:
     async with switchboard() as board:
         slow = f"http://127.0.0.1:{board.port}/partner/v1"
         assert await _reveal(api, card, base_url=slow, deadline_seconds=4.0) == failed("deadline")
 
 
-async def test_nothing_secret_leaves_by_the_reply_or_by_standard_error(api: Simulator, card: Card) -> None:
+async def test_no_secret_appears_in_the_reply_or_on_stderr(api: Simulator, card: Card) -> None:
     async with wiretap(api) as tap, _server(_fields(api, card, base_url=tap.base_url)) as server:
         stdout, stderr = await _output(server)
     assert stdout == reply_line(_verified(card))
@@ -160,7 +160,7 @@ async def test_nothing_secret_leaves_by_the_reply_or_by_standard_error(api: Simu
     assert _leaks(stdout + stderr, secrets) == []
 
 
-async def test_the_vaults_calls_join_the_trace_without_any_secret(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_the_vaults_calls_are_traced_without_secrets(api: Simulator, card: Card, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     trace.write_bytes(b'{"path":"/balances"}\n')
     async with wiretap(api) as tap:
@@ -170,7 +170,7 @@ async def test_the_vaults_calls_join_the_trace_without_any_secret(api: Simulator
     paths = ["/balances", "/sessions", "/cards/secrets/session", "/cards/{cardId}/secrets"]
     assert [line["path"] for line in lines] == paths
     assert _leaks(trace.read_bytes(), secrets) == []
-    # Three digits may also be milliseconds.
+    # The milliseconds may equal the three-digit code.
     for line in lines:
         line.pop("ms", None)
     assert card.code not in json.dumps(lines)
@@ -180,7 +180,7 @@ async def test_the_vaults_calls_join_the_trace_without_any_secret(api: Simulator
     "spelling",
     ["{0}", "{0[0]} {0[1]}{0[2]}-{rest}", "{reverse}", "{hex}", "{base64}", "x{base64}", "{shifted}"],
 )
-async def test_a_planted_leak_on_standard_error_is_found(api: Simulator, card: Card, spelling: str) -> None:
+async def test_a_planted_leak_on_stderr_is_found(api: Simulator, card: Card, spelling: str) -> None:
     number = card.number
     leak = spelling.format(
         number,
@@ -196,7 +196,7 @@ async def test_a_planted_leak_on_standard_error_is_found(api: Simulator, card: C
     assert _leaks(stdout + stderr, [number]) == [number]
 
 
-async def test_a_number_in_the_reply_is_refused_and_goes_no_further(api: Simulator, card: Card) -> None:
+async def test_a_card_number_in_the_reply_is_refused_and_not_forwarded(api: Simulator, card: Card) -> None:
     sound = reply_line(_verified(card))
     for planted in (
         sound.replace(b'"VISA"', f'"{card.number}"'.encode()),
@@ -211,22 +211,20 @@ async def test_a_number_in_the_reply_is_refused_and_goes_no_further(api: Simulat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no kill -9")
-async def test_a_killed_server_takes_the_vault_with_it(api: Simulator, card: Card) -> None:
+async def test_the_vault_dies_with_a_killed_server(api: Simulator, card: Card) -> None:
     async with switchboard() as board:
         fields = _fields(api, card, base_url=f"http://127.0.0.1:{board.port}/partner/v1", deadline_seconds=120.0)
         async with _server(fields) as server:
             with anyio.fail_after(PATIENCE):
                 child = await board.line()
             server.send_signal(signal.SIGKILL)
-            # Sooner than the vault would give up waiting for an answer.
+            # Sooner than the vault's own deadline.
             with anyio.fail_after(PATIENCE):
                 await child.closed()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_the_system_shows_neither_environment_nor_secret_arguments_of_the_vault(
-    api: Simulator, card: Card
-) -> None:
+async def test_proc_shows_no_environment_or_secret_arguments_of_the_vault(api: Simulator, card: Card) -> None:
     async with switchboard() as board:
         fields = _fields(api, card, base_url=f"http://127.0.0.1:{board.port}/partner/v1")
         async with _server(fields) as server:
@@ -239,7 +237,7 @@ async def test_the_system_shows_neither_environment_nor_secret_arguments_of_the_
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_the_vault_waits_for_upstream_without_output_and_without_core_files(api: Simulator, card: Card) -> None:
+async def test_a_waiting_vault_has_no_open_output_and_no_core_files(api: Simulator, card: Card) -> None:
     async with switchboard() as board:
         fields = _fields(api, card, base_url=f"http://127.0.0.1:{board.port}/partner/v1")
         async with _server(fields) as server:
@@ -258,7 +256,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _confinement(pid: int) -> tuple[str, str, list[str]] | None:
-    """Where the two outputs lead and the limits of a core file, None where the system doesn't tell."""
+    """Return the targets of both outputs and the core file limits, or None if the system hides them."""
     limits = Path(f"/proc/{pid}/limits")
     try:
         outputs = [os.readlink(f"/proc/{pid}/fd/{number}") for number in (1, 2)]

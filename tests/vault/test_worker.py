@@ -16,7 +16,7 @@ from tests.vault.children import switchboard
 pytestmark = pytest.mark.anyio
 
 REQUEST = {
-    # Nothing listens on the port of discard.
+    # Port 9 (discard) has no listener.
     "base_url": "http://127.0.0.1:9/partner/v1",
     "partner_key": "key-under-test",
     "user_id": "user-1",
@@ -38,12 +38,12 @@ LINE = json.dumps(REQUEST).encode() + b"\n"
         pytest.param(LINE.rjust(MAX_REQUEST_BYTES + 1), id="too long"),
     ],
 )
-def test_a_request_that_is_none_ends_in_one_closed_reply(line: bytes) -> None:
+def test_an_invalid_request_gets_one_fixed_reply(line: bytes) -> None:
     done = subprocess.run(COMMAND, input=line, capture_output=True, timeout=PATIENCE, check=False, env={})
     assert (done.stdout, done.stderr, done.returncode) == (reply_line(failed("internal")), b"", 0)
 
 
-async def test_a_request_as_long_as_it_may_be_is_served() -> None:
+async def test_a_request_of_the_maximum_length_is_served() -> None:
     async with await anyio.open_process(COMMAND) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -52,12 +52,12 @@ async def test_a_request_as_long_as_it_may_be_is_served() -> None:
             assert await child.stdout.receive() == reply_line(failed("partner.unavailable"))
 
 
-async def test_the_child_ends_at_its_own_deadline_without_a_reply() -> None:
+async def test_the_child_exits_at_its_own_deadline_without_a_reply() -> None:
     async with switchboard() as board, await anyio.open_process(COMMAND) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         slow = REQUEST | {"base_url": f"http://127.0.0.1:{board.port}/partner/v1", "deadline_seconds": 1.0}
-        # Did it only give up waiting for the answer, it would say so.
+        # A mere HTTP timeout would send a reply.
         with anyio.fail_after(PATIENCE):
             await child.stdin.send(json.dumps(slow).encode() + b"\n")
             with pytest.raises(anyio.EndOfStream):
@@ -65,7 +65,7 @@ async def test_the_child_ends_at_its_own_deadline_without_a_reply() -> None:
             assert await child.wait() == 1
 
 
-def test_the_child_loads_no_more_than_it_needs() -> None:
+def test_the_child_loads_no_unneeded_libraries() -> None:
     source = (
         "import sys; from machines_mcp.vault import worker; worker.serve = lambda: None; "
         "from machines_mcp.vault.__main__ import main; main(); import httpx; "

@@ -1,4 +1,4 @@
-"""A partner API of three endpoints whose every answer the test decides: for what the sandbox would never send."""
+"""A partner API of three endpoints with scripted responses, for cases the sandbox never produces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CARD_ID = "card-under-test"
 
 
 class Upstream:
-    """Answers are `data` objects by path, or a whole `(status, body)`; requests are kept as `(path, headers, body)`."""
+    """Responses are `data` objects by path, or `(status, body)`. Requests are kept as `(path, headers, body)`."""
 
     def __init__(self) -> None:
         self.key = new_key()
@@ -45,12 +45,12 @@ class Upstream:
         }
 
     def sealed(self, number: str, code: str) -> dict[str, Any]:
-        """Both fields as the API sends them."""
+        """Return both fields as the API sends them."""
         fields = {"encryptedPan": number, "encryptedCvc": code}
         return {name: as_json(seal(self.key, text.encode())) for name, text in fields.items()}
 
     def change(self, path: str, **data: Any) -> None:
-        """Alter fields of an answer; a field given as None is left out."""
+        """Change fields of a response. None removes a field."""
         answer = self.answers[path]
         assert isinstance(answer, dict)
         answer.update(data)
