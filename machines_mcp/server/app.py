@@ -115,7 +115,7 @@ class App:
             from machines_mcp.tools.catalog import TOOLS
             from machines_mcp.tools.error_mapping import map_error
             from machines_mcp.tools.resources import RESOURCES
-            from machines_mcp.tools.services import Services, State, permissions
+            from machines_mcp.tools.services import RECONCILE_SECONDS, Services, State, permissions
 
             settings = self.settings
             state = State(
@@ -125,6 +125,7 @@ class App:
                 pending=PendingWorkReader(self.store, policy=self.policy, user_id=settings.user_id),
                 permissions=permissions(self.policy),
                 pinned_user=settings.user_id,
+                reconcile_seconds=RECONCILE_SECONDS,
             )
             services = Services(self.connection, state, lambda: self.reveals, lambda: self.desk)
             environment = settings.environment.value

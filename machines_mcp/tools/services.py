@@ -115,7 +115,7 @@ class State:
     permissions: tuple[Permission, ...]
     """The policy's rules, as `status` shows them."""
     pinned_user: str | None
-    reconcile_seconds: float = RECONCILE_SECONDS
+    reconcile_seconds: float
     """Seconds for which a sent request may still take effect. If Machines shows nothing after that, it did not."""
     clock: Callable[[], float] = time.time
 

@@ -32,7 +32,7 @@ from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.catalog import TOOLS
 from machines_mcp.tools.error_mapping import map_error
-from machines_mcp.tools.services import Services, State, permissions
+from machines_mcp.tools.services import RECONCILE_SECONDS, Services, State, permissions
 from tests.machine.disk import Disk, FaultyStore
 from tests.machine.loop import Life, Schedule, living
 from tests.machine.network import BASE, Network, NetworkFaults
@@ -125,6 +125,7 @@ class Process:
             pending=PendingWorkReader(self.store, around.clock, policy=around.policy),
             permissions=permissions(around.policy),
             pinned_user=None,
+            reconcile_seconds=RECONCILE_SECONDS,
             clock=around.clock,
         )
         return Services(self, state, _nothing_to_show, _nothing_to_show)
