@@ -1,4 +1,4 @@
-"""What `approve` and `deny` show, what they ask for and how they end: 0 decided, 1 refused to decide, 2 not tried."""
+"""Test `approve` and `deny`: output, prompts and exit codes (0 decided, 1 not decided, 2 not attempted)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """A server's settings where everything is real enough to need a passphrase."""
+    """Settings of a server that requires a passphrase."""
     return {
         "MACHINES_ENV": "sandbox",
         "MACHINES_PARTNER_KEY": "mk-0123456789",
@@ -56,7 +56,7 @@ def run(env: dict[str, str]) -> Run:
 def ask(
     env: dict[str, str], details: ApprovalDetails = DETAILS, digest: str = "d1", asked_by: str = "agent 1.0"
 ) -> str:
-    """The id of a call that waits."""
+    """Open a waiting approval and return its id."""
 
     async def opened() -> str:
         async with open_guard(read_settings(env)) as guard:
@@ -97,7 +97,9 @@ def refused(result: Result) -> str:
 @pytest.mark.parametrize(
     ("command", "state", "says"), [("approve", "granted", "Approved."), ("deny", "refused", "Refused.")]
 )
-def test_the_right_passphrase_decides(run: Run, env: dict[str, str], command: str, state: str, says: str) -> None:
+def test_the_right_passphrase_decides_an_approval(
+    run: Run, env: dict[str, str], command: str, state: str, says: str
+) -> None:
     set_passphrase(env)
     approval_id = ask(env)
     result = run(command, approval_id, typed=PASSPHRASE + "\n")
@@ -109,7 +111,7 @@ def test_the_right_passphrase_decides(run: Run, env: dict[str, str], command: st
 
 
 @pytest.mark.parametrize("command", ["approve", "deny"])
-def test_a_wrong_passphrase_decides_nothing_and_is_in_the_audit(run: Run, env: dict[str, str], command: str) -> None:
+def test_a_wrong_passphrase_decides_nothing_and_is_audited(run: Run, env: dict[str, str], command: str) -> None:
     set_passphrase(env)
     approval_id = ask(env)
     result = run(command, approval_id, typed="not this one\n")
@@ -119,7 +121,7 @@ def test_a_wrong_passphrase_decides_nothing_and_is_in_the_audit(run: Run, env: d
     assert [(entry.verdict, entry.by) for entry in audit(env, "decision")] == [("wrong", "terminal")]
 
 
-def test_five_wrong_ones_lock_and_then_the_right_one_is_not_tried(run: Run, env: dict[str, str]) -> None:
+def test_five_wrong_passphrases_lock_out_even_the_right_one(run: Run, env: dict[str, str]) -> None:
     set_passphrase(env)
     approval_id = ask(env)
     said = [refused(run("approve", approval_id, typed="wrong\n")) for _ in range(5)]
@@ -132,16 +134,14 @@ def test_five_wrong_ones_lock_and_then_the_right_one_is_not_tried(run: Run, env:
 
 
 @pytest.mark.parametrize("command", ["approve", "deny"])
-def test_without_a_passphrase_set_nothing_is_decided_and_none_is_asked_for(
-    run: Run, env: dict[str, str], command: str
-) -> None:
+def test_without_a_set_passphrase_nothing_can_be_decided(run: Run, env: dict[str, str], command: str) -> None:
     approval_id = ask(env)
     assert "No passphrase is set" in refused(run(command, approval_id, typed=PASSPHRASE + "\n"))
     assert row(env, approval_id).state == "waiting"
 
 
 @pytest.mark.parametrize("typed", ["", "\n"])
-def test_no_passphrase_typed_is_no_wrong_try(run: Run, env: dict[str, str], typed: str) -> None:
+def test_an_empty_passphrase_is_not_a_wrong_attempt(run: Run, env: dict[str, str], typed: str) -> None:
     set_passphrase(env)
     approval_id = ask(env)
     result = run("approve", approval_id, typed=typed)
@@ -150,7 +150,7 @@ def test_no_passphrase_typed_is_no_wrong_try(run: Run, env: dict[str, str], type
     assert audit(env, "decision") == []
 
 
-def test_in_embedded_the_command_is_the_decision(run: Run, env: dict[str, str]) -> None:
+def test_in_embedded_the_command_alone_decides(run: Run, env: dict[str, str]) -> None:
     embedded = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": env["MACHINES_STATE_DIR"]}
     approval_id = ask(embedded)
     assert run("approve", approval_id, **embedded, MACHINES_PARTNER_KEY=None, MACHINES_USER_ID=None).exit_code == 0
@@ -158,7 +158,7 @@ def test_in_embedded_the_command_is_the_decision(run: Run, env: dict[str, str]) 
 
 
 @pytest.mark.parametrize("arguments", [(), ("ID",)], ids=["all", "one"])
-def test_what_is_at_stake_is_shown_before_anything_is_asked(
+def test_approval_details_are_shown_before_the_prompt(
     run: Run, env: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
     set_passphrase(env)
@@ -176,7 +176,7 @@ def _hour(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
 
 
-def test_all_that_waits_is_listed_and_what_does_not_is_not(run: Run, env: dict[str, str]) -> None:
+def test_only_waiting_approvals_are_listed(run: Run, env: dict[str, str]) -> None:
     assert run("approve").stdout.startswith("No approvals are waiting")
     set_passphrase(env)
     ids = [ask(env, digest=digest) for digest in ("d1", "d2", "d3")]
@@ -185,7 +185,7 @@ def test_all_that_waits_is_listed_and_what_does_not_is_not(run: Run, env: dict[s
     assert [found in shown for found in ids] == [True, False, True]
 
 
-def test_what_a_row_holds_moves_no_cursor(run: Run, env: dict[str, str]) -> None:
+def test_control_characters_are_removed_from_the_listing(run: Run, env: dict[str, str]) -> None:
     ask(env, ApprovalDetails("Pay?\x1b[2J\u202e", items=(Detail("To\x07", "x\x1b]0;y", "z\x9b"),)))
     shown = run("approve").stdout
     assert all(character.isprintable() or character == "\n" for character in shown)
@@ -193,13 +193,13 @@ def test_what_a_row_holds_moves_no_cursor(run: Run, env: dict[str, str]) -> None
 
 @pytest.mark.parametrize("wrong", ["x", "", "0123456789ABCDEF" * 2, "0123456789abcdef" * 2 + "0", "../" * 10])
 @pytest.mark.parametrize("command", ["approve", "deny"])
-def test_what_is_no_id_is_not_looked_for(run: Run, command: str, wrong: str) -> None:
+def test_an_invalid_id_is_refused(run: Run, command: str, wrong: str) -> None:
     result = run(command, wrong)
     assert result.exit_code == 2
     assert result.stderr.startswith("ID must be the 32 characters")
 
 
-def test_an_id_that_waits_no_more_is_told_what_became_of_it(run: Run, env: dict[str, str]) -> None:
+def test_a_decided_approval_reports_its_decision(run: Run, env: dict[str, str]) -> None:
     set_passphrase(env)
     approval_id = ask(env)
     assert "No approval has this id" in refused(run("approve", "0" * 32))
@@ -208,9 +208,7 @@ def test_an_id_that_waits_no_more_is_told_what_became_of_it(run: Run, env: dict[
     assert "Already approved" in refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
 
 
-def test_under_another_policy_nothing_is_decided_and_the_way_out_is_said(
-    run: Run, env: dict[str, str], tmp_path: Path
-) -> None:
+def test_another_policy_decides_nothing_and_names_the_setting(run: Run, env: dict[str, str], tmp_path: Path) -> None:
     set_passphrase(env)
     approval_id = ask(env)
     policy = tmp_path / "policy.toml"
@@ -224,7 +222,7 @@ def test_under_another_policy_nothing_is_decided_and_the_way_out_is_said(
 
 
 @pytest.mark.parametrize(("only", "where"), [("page", "on its own page"), ("form", "at the desk")])
-def test_what_its_own_page_grants_is_not_granted_here_but_can_be_refused(
+def test_an_approval_of_its_own_page_can_only_be_denied_here(
     run: Run, env: dict[str, str], only: str, where: str
 ) -> None:
     set_passphrase(env)
@@ -235,7 +233,7 @@ def test_what_its_own_page_grants_is_not_granted_here_but_can_be_refused(
     assert row(env, approval_id).state == "refused"
 
 
-def test_the_helpers_for_tests_of_agents_decide_as_the_commands_do(env: dict[str, str]) -> None:
+def test_the_public_testing_helpers_decide_like_the_commands(env: dict[str, str]) -> None:
     async def story() -> list[str]:
         await testing.set_passphrase(env, PASSPHRASE)
         with pytest.raises(ValueError, match="another passphrase"):

@@ -1,4 +1,4 @@
-"""What `audit show` and `audit verify` say, and how they end: 0 whole, 1 tampered with, 2 not to be told."""
+"""Test `audit show` and `audit verify`: output and exit codes (0 intact, 1 tampered, 2 unknown)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A state folder whose audit has four rows, two seconds apart."""
+    """A state folder with four audit rows, two seconds apart."""
     found = tmp_path / "state" / "embedded"
 
     async def write() -> None:
@@ -70,7 +70,7 @@ def said(result: Result) -> str:
     return line
 
 
-def test_the_rows_are_shown_aligned_without_columns_that_say_nothing(run: Run, folder: Path) -> None:
+def test_rows_are_shown_aligned_without_empty_columns(run: Run, folder: Path) -> None:
     assert run("show").stdout.splitlines() == [
         "row  time (UTC)           kind      tool          class  verdict  code                 by      user    cents",
         "  1  2027-01-15 08:00:00  call      get_balances  read            ok                           user-1",
@@ -80,7 +80,7 @@ def test_the_rows_are_shown_aligned_without_columns_that_say_nothing(run: Run, f
     ]
 
 
-def test_where_there_is_nothing_to_show_that_is_said(run: Run) -> None:
+def test_an_empty_audit_is_reported(run: Run) -> None:
     assert run("show").stdout == "No rows.\n"
     assert run("show", "--json").stdout == "[]\n"
 
@@ -99,22 +99,22 @@ def test_where_there_is_nothing_to_show_that_is_said(run: Run) -> None:
         (("--tool", "create_card", "--user", "user-1"), [2]),
     ],
 )
-def test_rows_are_chosen_and_the_newest_is_last(run: Run, folder: Path, wanted: tuple[str], numbers: list[int]) -> None:
+def test_rows_are_filtered_with_the_newest_last(run: Run, folder: Path, wanted: tuple[str], numbers: list[int]) -> None:
     rows = json.loads(run("show", "--json", *wanted).stdout)
     assert [row["seq"] for row in rows] == numbers
 
 
 @pytest.mark.parametrize("since", ["yesterday", "", "-5", "2027-13-01", "99999999999", "٣"])
-def test_a_time_that_is_none_is_said_in_one_sentence(run: Run, since: str) -> None:
+def test_an_invalid_time_is_reported_in_one_sentence(run: Run, since: str) -> None:
     assert "--since must be" in said(run("show", f"--since={since}"))
 
 
-def test_seconds_back_are_taken_from_now() -> None:
+def test_a_number_of_seconds_counts_back_from_now() -> None:
     assert since_time("3600", 10_000.0) == 6400.0
     assert since_time("1970-01-01", 10_000.0) == 0.0
 
 
-def test_what_somebody_put_into_a_row_does_not_act_on_the_terminal(run: Run, folder: Path) -> None:
+def test_control_characters_in_a_row_are_not_printed(run: Run, folder: Path) -> None:
     tamper(folder, "UPDATE audit SET tool = char(27) || '[2J' || char(10) || char(8238) || 'x', at = 1e300")
     shown = run("show").stdout
     assert "?[2J??x" in shown
@@ -122,7 +122,7 @@ def test_what_somebody_put_into_a_row_does_not_act_on_the_terminal(run: Run, fol
     assert moment(1e300) == "?"
 
 
-def test_a_whole_chain_is_exit_code_0(run: Run, folder: Path) -> None:
+def test_an_intact_chain_exits_with_0(run: Run, folder: Path) -> None:
     result = run("verify")
     assert result.exit_code == 0
     assert result.stdout == (
@@ -130,7 +130,7 @@ def test_a_whole_chain_is_exit_code_0(run: Run, folder: Path) -> None:
     )
 
 
-def test_no_rows_at_all_are_whole(run: Run) -> None:
+def test_an_audit_without_rows_is_intact(run: Run) -> None:
     assert run("verify").exit_code == 0
 
 
@@ -144,7 +144,7 @@ def test_no_rows_at_all_are_whole(run: Run) -> None:
         ("DROP TABLE audit", "the audit table is missing"),
     ],
 )
-def test_what_was_tampered_with_is_exit_code_1_and_says_where(
+def test_tampering_exits_with_1_and_names_the_row(
     run: Run, folder: Path, tmp_path: Path, statement: str, where: str
 ) -> None:
     tamper(folder, statement)
@@ -154,12 +154,12 @@ def test_what_was_tampered_with_is_exit_code_1_and_says_where(
     assert not (tmp_path / "head").exists()
 
 
-def test_several_places_are_counted(run: Run, folder: Path) -> None:
+def test_several_tampered_rows_are_counted(run: Run, folder: Path) -> None:
     tamper(folder, "UPDATE audit SET code = 'x' WHERE seq IN (1, 3)")
     assert "row 1 was changed, swapped or inserted, and 1 more" in run("verify").stdout
 
 
-def test_a_head_shows_that_the_end_was_cut(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_reveals_truncation(run: Run, folder: Path, tmp_path: Path) -> None:
     head = tmp_path / "head.json"
     assert run("verify", "--write-head", str(head)).exit_code == 0
     assert Checkpoint.read(head).seq == 4
@@ -171,7 +171,7 @@ def test_a_head_shows_that_the_end_was_cut(run: Run, folder: Path, tmp_path: Pat
     assert "the checkpoint names row 4, which is missing or different" in result.stdout
 
 
-def test_a_head_shows_that_the_whole_database_was_replaced(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_reveals_a_replaced_database(run: Run, folder: Path, tmp_path: Path) -> None:
     head = tmp_path / "head.json"
     assert run("verify", "--write-head", str(head)).exit_code == 0
     for file in folder.glob("state.db*"):
@@ -179,7 +179,7 @@ def test_a_head_shows_that_the_whole_database_was_replaced(run: Run, folder: Pat
     assert run("verify", "--head", str(head)).exit_code == 1
 
 
-def test_a_head_that_is_not_there_or_none_is_not_to_be_told(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_or_invalid_checkpoint_exits_with_2(run: Run, folder: Path, tmp_path: Path) -> None:
     assert "The checkpoint is missing" in said(run("verify", "--head", str(tmp_path / "head")))
     assert "The checkpoint can't be read or is invalid" in said(run("verify", "--head", str(tmp_path)))
     (tmp_path / "head").write_text("{}", encoding="ascii")
@@ -187,14 +187,14 @@ def test_a_head_that_is_not_there_or_none_is_not_to_be_told(run: Run, folder: Pa
     assert "The checkpoint can't be written" in said(run("verify", "--write-head", str(tmp_path / "no" / "head")))
 
 
-def test_without_its_key_nothing_is_judged_and_no_key_is_made(run: Run, folder: Path) -> None:
+def test_a_missing_audit_key_exits_with_2_and_is_not_recreated(run: Run, folder: Path) -> None:
     key = folder / "keys" / "audit.key"
     key.unlink()
     assert "The audit key is missing" in said(run("verify"))
     assert not key.exists()
 
 
-def test_a_state_folder_that_cannot_be_used_is_not_to_be_told(run: Run, folder: Path) -> None:
+def test_an_unusable_state_folder_exits_with_2(run: Run, folder: Path) -> None:
     (folder / "state.db").write_bytes(b"no database" * 1000)
     assert "The state folder can't be used" in said(run("verify"))
     assert "The state folder can't be used" in said(run("show"))

@@ -1,4 +1,4 @@
-"""What a shell is offered: commands, the tools, and what waits; never an error, and nothing made on the way."""
+"""Test shell completion: commands, tools and waiting approvals, without errors or new files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def offered(folder: Path, line: str, **settings: str) -> list[str]:
-    """What bash is offered at the end of the line, which begins with the program."""
+    """Return bash's completions at the end of this command line."""
     words = line.split(" ")
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)} | settings
     env |= {"_MACHINES_MCP_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
@@ -29,19 +29,19 @@ def offered(folder: Path, line: str, **settings: str) -> list[str]:
     return [found.partition(",")[2] for found in result.stdout.split()]
 
 
-def test_the_commands_are_offered(tmp_path: Path) -> None:
+def test_commands_are_completed(tmp_path: Path) -> None:
     assert offered(tmp_path, "machines-mcp ") == sorted(main.commands)
     assert offered(tmp_path, "machines-mcp audit ") == ["show", "verify"]
 
 
-def test_the_tools_are_offered_where_one_is_called(tmp_path: Path) -> None:
+def test_tools_are_completed_as_arguments(tmp_path: Path) -> None:
     assert offered(tmp_path, "machines-mcp call ") == [tool.name for tool in TOOLS]
     assert offered(tmp_path, "machines-mcp call get_d") == ["get_deposit"]
     assert offered(tmp_path, "machines-mcp audit show --tool close") == ["close_card"]
 
 
 @pytest.mark.parametrize("command", ["approve", "deny"])
-def test_where_nothing_waits_nothing_is_offered_and_nothing_made(tmp_path: Path, command: str) -> None:
+def test_without_waiting_approvals_nothing_is_completed_or_created(tmp_path: Path, command: str) -> None:
     assert offered(tmp_path / "state", f"machines-mcp {command} ") == []
     assert list(tmp_path.iterdir()) == []
     assert offered(tmp_path, f"machines-mcp {command} ", MACHINES_ENV="nonsense") == []
@@ -54,7 +54,7 @@ async def _two_waiting(folder: Path) -> list[str]:
 
 
 @pytest.mark.check
-def test_what_waits_is_offered_where_it_is_decided(tmp_path: Path) -> None:
+def test_waiting_approvals_are_completed_for_approve_and_deny(tmp_path: Path) -> None:
     found = Context().run(anyio.run, _two_waiting, tmp_path)
     assert offered(tmp_path, "machines-mcp approve ") == found
     assert offered(tmp_path, f"machines-mcp deny {found[1][:8]}") == [found[1]]
@@ -62,7 +62,7 @@ def test_what_waits_is_offered_where_it_is_decided(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.check
-def test_the_script_of_a_shell_is_one_that_it_takes(tmp_path: Path, shell: str) -> None:
+def test_each_shell_accepts_its_completion_script(tmp_path: Path, shell: str) -> None:
     result = CliRunner().invoke(main, ["completion", shell])
     assert result.exit_code == 0
     assert "_MACHINES_MCP_COMPLETE" in result.stdout

@@ -1,4 +1,4 @@
-"""`machines-mcp desk`, and what a server loads before anybody needs the desk."""
+"""Test `machines-mcp desk`, and that a server imports the desk only when needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command where no server runs, and the address that it prints."""
+    """Run the command without a server, and yield the process and the address it prints."""
     command = [sys.executable, "-m", "machines_mcp", "desk"]
     process = subprocess.Popen(
         command, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -39,7 +39,7 @@ def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.mark.skipif(os.name != "posix", reason="ends it by a signal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_where_no_server_runs_the_command_is_the_desk_until_it_is_stopped(tmp_path: Path, number: int) -> None:
+def test_the_command_serves_the_desk_until_it_is_stopped(tmp_path: Path, number: int) -> None:
     with serving(tmp_path) as (process, address):
         assert "Machines desk" in httpx.get(address, trust_env=False).text
         again = subprocess.run(
@@ -56,7 +56,7 @@ def test_where_no_server_runs_the_command_is_the_desk_until_it_is_stopped(tmp_pa
         assert not (tmp_path / "embedded" / "desk.json").exists()
 
 
-def test_nothing_of_the_desk_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
+def test_the_desk_is_not_imported_before_it_is_needed(tmp_path: Path) -> None:
     look = """
 import json, sys
 from machines_mcp.server.app import App

@@ -1,4 +1,4 @@
-"""`machines-mcp login` and `logout`: what they ask, store and say, and that the key shows nowhere."""
+"""Test `machines-mcp login` and `logout`: prompts, storage and output, which never contains the key."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Run:
     return command
 
 
-def test_a_line_of_stdin_is_stored_for_the_environment_that_is_named(run: Run) -> None:
+def test_login_stores_a_line_of_stdin_for_the_named_environment(run: Run) -> None:
     result = run("login", "sandbox", typed=f"{KEY}\n")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
@@ -53,7 +53,7 @@ def test_a_line_of_stdin_is_stored_for_the_environment_that_is_named(run: Run) -
     assert read_keyring("production") is None
 
 
-def test_the_environment_may_come_from_the_settings(run: Run) -> None:
+def test_the_environment_can_come_from_the_settings(run: Run) -> None:
     assert run("login", typed=f"{KEY}\r\n", MACHINES_ENV="production").exit_code == 0
     assert read_keyring("production") == Secret(KEY)
     assert run("logout", MACHINES_ENV="production").stdout == "The key for production is no longer stored.\n"
@@ -62,7 +62,7 @@ def test_the_environment_may_come_from_the_settings(run: Run) -> None:
 
 @pytest.mark.parametrize("verb", ["login", "logout"])
 @pytest.mark.parametrize("settings", [{}, {"MACHINES_ENV": "embedded"}, {"MACHINES_ENV": KEY}])
-def test_without_an_environment_nothing_is_done(
+def test_login_without_an_environment_does_nothing(
     run: Run, keyring: FakeKeyring, verb: str, settings: dict[str, str]
 ) -> None:
     result = run(verb, typed=f"{KEY}\n", **settings)
@@ -74,7 +74,7 @@ def test_without_an_environment_nothing_is_done(
 @pytest.mark.parametrize(
     ("typed", "says"), [("", "no input"), ("short\n", "8 to 512 printable"), (f"{KEY} {KEY}\n", "8 to 512")]
 )
-def test_what_is_no_key_is_not_stored(run: Run, keyring: FakeKeyring, typed: str, says: str) -> None:
+def test_an_invalid_key_is_not_stored(run: Run, keyring: FakeKeyring, typed: str, says: str) -> None:
     result = run("login", "sandbox", typed=typed)
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr
@@ -87,19 +87,19 @@ def test_a_key_is_never_an_argument(run: Run, keyring: FakeKeyring) -> None:
     assert keyring.asked == 0
 
 
-def test_a_key_that_goes_first_is_said(run: Run) -> None:
+def test_a_key_that_takes_precedence_is_reported(run: Run) -> None:
     result = run("login", "sandbox", typed=f"{KEY}\n", MACHINES_PARTNER_KEY=OTHER)
     assert result.exit_code == 0
     assert "MACHINES_PARTNER_KEY is set here and takes precedence." in result.stdout
 
 
-def test_a_passphrase_that_is_set_is_not_asked_for(run: Run) -> None:
+def test_login_does_not_ask_for_a_passphrase_that_is_set(run: Run) -> None:
     real = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1", "MACHINES_PARTNER_KEY": KEY}
     assert run("passphrase", typed="correct horse battery\n", **real).exit_code == 0
     assert "No passphrase" not in run("login", "sandbox", typed=f"{KEY}\n").stdout
 
 
-def test_logout_says_whether_there_was_one(run: Run, keyring: FakeKeyring) -> None:
+def test_logout_reports_whether_a_key_was_stored(run: Run, keyring: FakeKeyring) -> None:
     keyring.mood = "forgetful"
     run("login", "sandbox", typed=f"{KEY}\n")
     assert key_file("sandbox").exists()
@@ -109,7 +109,7 @@ def test_logout_says_whether_there_was_one(run: Run, keyring: FakeKeyring) -> No
     assert (nothing.exit_code, nothing.stdout) == (0, "No key was stored for sandbox. Nothing was removed.\n")
 
 
-def test_a_keyring_that_does_not_let_go_is_said(run: Run, keyring: FakeKeyring) -> None:
+def test_a_keyring_that_refuses_deletion_is_reported(run: Run, keyring: FakeKeyring) -> None:
     run("login", "sandbox", typed=f"{KEY}\n")
     keyring.mood = "locked"
     result = run("logout", "sandbox")
@@ -117,7 +117,7 @@ def test_a_keyring_that_does_not_let_go_is_said(run: Run, keyring: FakeKeyring) 
     assert result.stderr == ("The key may still be stored: the keyring refused access. Unlock it and try again.\n")
 
 
-def test_a_folder_that_cannot_be_written_is_said(run: Run, keyring: FakeKeyring, tmp_path: Path) -> None:
+def test_an_unwritable_key_folder_is_reported(run: Run, keyring: FakeKeyring, tmp_path: Path) -> None:
     keyring.mood = "forgetful"
     (tmp_path / "config").touch()
     result = run("login", "sandbox", typed=f"{KEY}\n")
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_said(run: Run, keyring: FakeKeyring,
 
 @pytest.mark.parametrize(("confirmed", "stored"), [("production", True), ("yes", False)])
 @pytest.mark.check
-def test_at_a_terminal_the_environment_is_confirmed_and_the_first_passphrase_set(
+def test_login_at_a_terminal_confirms_and_sets_the_first_passphrase(
     tmp_path: Path, confirmed: str, stored: bool
 ) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")} | {
@@ -151,7 +151,7 @@ def test_at_a_terminal_the_environment_is_confirmed_and_the_first_passphrase_set
 
 
 def _at_a_terminal(arguments: list[str], env: dict[str, str], answers: list[tuple[str, str]]) -> tuple[str, int]:
-    """What the command showed, and its exit code, when each prompt was answered as it came."""
+    """Answer each prompt in turn, and return the screen and the exit code."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "machines_mcp", *arguments]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
@@ -166,7 +166,7 @@ def _at_a_terminal(arguments: list[str], env: dict[str, str], answers: list[tupl
                 continue
             try:
                 piece = os.read(ours, 4096)
-            except OSError:  # what Linux says at the end
+            except OSError:  # Linux reports the end this way.
                 break
             if not piece:
                 break

@@ -1,4 +1,4 @@
-"""What the commands say and how they end: 0 done, 1 a tool or a check failed, 2 not even tried."""
+"""Test the commands' output and exit codes (0 done, 1 a tool or check failed, 2 not attempted)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def run(tmp_path: Path) -> Run:
 
     def command(*arguments: str, **settings: str) -> Result:
         env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path / "state")} | settings
-        # In a context of its own: that of the tests may say that a loop is running, which a command must not see.
+        # In a new context: the tests' own one may say that an event loop is running, which the command must not see.
         return Context().run(CliRunner().invoke, main, list(arguments), env=env)
 
     return command
 
 
-def _one_sentence(result: Result) -> str:
+def _refusal(result: Result) -> str:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert CANARY not in result.stderr
@@ -44,16 +44,16 @@ COMMANDS += [("passphrase",), ("passphrase", "--status")]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_settings_that_refuse_are_said_in_one_sentence(run: Run, command: tuple[str, ...]) -> None:
-    assert "MACHINES_ENV must be" in _one_sentence(run(*command, MACHINES_ENV=CANARY))
+def test_invalid_settings_are_reported_in_one_sentence(run: Run, command: tuple[str, ...]) -> None:
+    assert "MACHINES_ENV must be" in _refusal(run(*command, MACHINES_ENV=CANARY))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_state_folder_that_cannot_be_used_is_said_in_one_sentence(
+def test_an_unusable_state_folder_is_reported_in_one_sentence(
     run: Run, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "state").write_text("a file where the folder should be", encoding="utf-8")
-    assert "The state folder can't be used" in _one_sentence(run(*command))
+    assert "The state folder can't be used" in _refusal(run(*command))
 
 
 def test_a_call_prints_its_structured_result(run: Run) -> None:
@@ -71,7 +71,7 @@ def test_a_call_prints_its_structured_result(run: Run) -> None:
         (CANARY, {}, "tool.unknown"),
     ],
 )
-def test_a_tools_error_is_printed_and_is_exit_code_1(run: Run, tool: str, arguments: dict[str, Any], code: str) -> None:
+def test_a_tool_error_is_printed_and_exits_with_1(run: Run, tool: str, arguments: dict[str, Any], code: str) -> None:
     result = run("call", tool, json.dumps(arguments))
     assert result.exit_code == 1
     assert json.loads(result.stdout)["code"] == code
@@ -79,24 +79,24 @@ def test_a_tools_error_is_printed_and_is_exit_code_1(run: Run, tool: str, argume
 
 
 @pytest.mark.parametrize("arguments", ["", "{", "[]", "null", '"x"', CANARY, "[" * 100_000])
-def test_arguments_that_are_no_json_object_are_not_tried(run: Run, arguments: str) -> None:
-    assert "must be one JSON object" in _one_sentence(run("call", "status", arguments))
+def test_arguments_that_are_not_a_json_object_are_refused(run: Run, arguments: str) -> None:
+    assert "must be one JSON object" in _refusal(run("call", "status", arguments))
 
 
-def test_approving_in_advance_is_for_the_simulator_alone(run: Run) -> None:
+def test_approve_in_advance_works_only_with_the_simulator(run: Run) -> None:
     real = {"MACHINES_ENV": "sandbox", "MACHINES_PARTNER_KEY": "mk-0123456789", "MACHINES_USER_ID": "user-1"}
-    refused = _one_sentence(run("call", "status", "--approve", **real))
+    refused = _refusal(run("call", "status", "--approve", **real))
     assert "--approve works with MACHINES_ENV=embedded only" in refused
 
 
-def test_the_tools_are_listed_for_people_and_programs(run: Run) -> None:
+def test_tools_are_listed_as_text_and_json(run: Run) -> None:
     rows = json.loads(run("tools", "--json").stdout)
     assert len(rows) == 24
     shown = run("tools").stdout
     assert all(row["tool"] in shown for row in rows)
 
 
-def test_a_failed_check_is_exit_code_1(run: Run) -> None:
+def test_a_failed_check_exits_with_1(run: Run) -> None:
     result = run("doctor", MACHINES_ENV=CANARY)
     assert result.exit_code == 1
     assert "FAIL  settings: MACHINES_ENV must be" in result.stdout
@@ -104,7 +104,7 @@ def test_a_failed_check_is_exit_code_1(run: Run) -> None:
 
 
 @pytest.mark.check
-def test_a_doctor_that_probes_says_it_to_people_and_programs(run: Run) -> None:
+def test_probe_results_are_printed_as_text_and_json(run: Run) -> None:
     result = run("doctor", "--probe")
     assert result.exit_code == 0
     assert "ok    GET /cards/{cardId}: 200\n" in result.stdout
@@ -122,10 +122,10 @@ def test_a_doctor_that_probes_says_it_to_people_and_programs(run: Run) -> None:
     }
 
 
-def test_what_nobody_knows_is_a_usage_error(run: Run) -> None:
+def test_unknown_input_is_a_usage_error(run: Run) -> None:
     for command in (("nonsense",), ("call",), ("install", "nonsense"), ("call", "status", "{}", "--nonsense")):
         assert run(*command).exit_code == 2
 
 
-def test_the_version_is_the_packages(run: Run) -> None:
+def test_the_version_is_the_package_version(run: Run) -> None:
     assert run("--version").stdout == f"machines-mcp, version {__version__}\n"

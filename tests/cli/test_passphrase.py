@@ -1,4 +1,4 @@
-"""`machines-mcp passphrase`: what it asks and says, and how it ends: 0 set, 1 refused, 2 not even tried."""
+"""Test `machines-mcp passphrase`: prompts, output and exit codes (0 set, 1 refused, 2 not attempted)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check(env: dict[str, str], passphrase: str) -> Answer:
     return anyio.run(checked)
 
 
-def test_the_first_one_is_set_and_its_date_is_said(run: Run, env: dict[str, str]) -> None:
+def test_the_first_passphrase_is_set_and_its_date_reported(run: Run, env: dict[str, str]) -> None:
     result = run("--status")
     assert (result.exit_code, result.stderr) == (1, "No passphrase is set.\n")
     result = run(typed=[FIRST])
@@ -74,7 +74,7 @@ def test_the_first_one_is_set_and_its_date_is_said(run: Run, env: dict[str, str]
     assert status.stdout.startswith(f"A passphrase was set at {today} ")
 
 
-def test_it_is_changed_with_the_old_one(run: Run, env: dict[str, str]) -> None:
+def test_changing_the_passphrase_requires_the_old_one(run: Run, env: dict[str, str]) -> None:
     run(typed=[FIRST])
     refused = run(typed=[SECOND, SECOND])
     assert (refused.exit_code, refused.stdout) == (1, "")
@@ -86,7 +86,7 @@ def test_it_is_changed_with_the_old_one(run: Run, env: dict[str, str]) -> None:
     assert check(env, SECOND) == "right"
 
 
-def test_five_wrong_old_ones_lock_the_change_too(run: Run, env: dict[str, str]) -> None:
+def test_five_wrong_old_passphrases_lock_the_change(run: Run, env: dict[str, str]) -> None:
     run(typed=[FIRST])
     said = [run(typed=[SECOND, SECOND]).stderr for _ in range(5)]
     assert "Too many wrong passphrases." in said[4]
@@ -97,7 +97,7 @@ def test_five_wrong_old_ones_lock_the_change_too(run: Run, env: dict[str, str]) 
 
 
 @pytest.mark.parametrize("new", ["short", "1234567", "x" * 201])
-def test_one_that_is_too_short_or_too_long_is_refused_with_the_rule(run: Run, env: dict[str, str], new: str) -> None:
+def test_a_passphrase_of_the_wrong_length_is_refused_with_the_rule(run: Run, env: dict[str, str], new: str) -> None:
     result = run(typed=[new])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "A passphrase must have 8 to 200 characters. Nothing was set.\n"
@@ -105,7 +105,7 @@ def test_one_that_is_too_short_or_too_long_is_refused_with_the_rule(run: Run, en
 
 
 @pytest.mark.parametrize("typed", [[], [""], [FIRST]])
-def test_nothing_typed_is_said_and_changes_nothing(run: Run, env: dict[str, str], typed: list[str]) -> None:
+def test_empty_input_is_reported_and_changes_nothing(run: Run, env: dict[str, str], typed: list[str]) -> None:
     if typed == [FIRST]:
         run(typed=[FIRST])
     before = check(env, FIRST)
@@ -115,7 +115,7 @@ def test_nothing_typed_is_said_and_changes_nothing(run: Run, env: dict[str, str]
     assert check(env, FIRST) == before
 
 
-def test_a_file_that_is_broken_is_named_and_the_way_out(run: Run, env: dict[str, str]) -> None:
+def test_a_corrupt_passphrase_file_is_named_with_the_fix(run: Run, env: dict[str, str]) -> None:
     run(typed=[FIRST])
     file = read_settings(env).state_dir / "keys" / "passphrase.json"
     file.write_text("{", encoding="ascii")
@@ -125,7 +125,7 @@ def test_a_file_that_is_broken_is_named_and_the_way_out(run: Run, env: dict[str,
         assert "then set a new passphrase" in result.stderr
 
 
-def test_it_is_no_argument_and_no_variable(run: Run, env: dict[str, str]) -> None:
+def test_a_passphrase_is_neither_an_argument_nor_a_variable(run: Run, env: dict[str, str]) -> None:
     assert run(FIRST).exit_code == 2
     env["MACHINES_PASSPHRASE"] = FIRST
     result = run()
@@ -137,7 +137,7 @@ def test_it_is_no_argument_and_no_variable(run: Run, env: dict[str, str]) -> Non
 
 
 def talk(env: dict[str, str], *answers: str) -> tuple[int, str]:
-    """Answer each prompt of a real process at a real terminal: its exit code, and all that stood on the screen."""
+    """Answer each prompt of a process at a pseudo-terminal, and return its exit code and the whole screen."""
     ours, theirs = pty.openpty()
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
     command = [sys.executable, "-m", "machines_mcp", "passphrase"]
@@ -165,7 +165,7 @@ def talk(env: dict[str, str], *answers: str) -> tuple[int, str]:
 
 
 @pytest.mark.check
-def test_at_a_terminal_it_is_asked_twice_and_never_shown(env: dict[str, str]) -> None:
+def test_a_terminal_prompts_twice_and_shows_no_passphrase(env: dict[str, str]) -> None:
     status, screen = talk(env, FIRST, FIRST)
     assert status == 0, screen
     assert screen.count("<typed>") == 2
@@ -178,7 +178,7 @@ def test_at_a_terminal_it_is_asked_twice_and_never_shown(env: dict[str, str]) ->
 
 
 @pytest.mark.check
-def test_two_that_differ_are_not_set(env: dict[str, str]) -> None:
+def test_differing_new_passphrases_are_not_set(env: dict[str, str]) -> None:
     status, screen = talk(env, FIRST, SECOND)
     assert status == 2
     assert "passphrases differ" in screen
@@ -197,7 +197,7 @@ def piped(monkeypatch: pytest.MonkeyPatch, content: bytes, *, close: bool = True
     return prompt.TerminalInput()
 
 
-def test_lines_come_one_after_another_with_either_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdin_lines_may_end_with_lf_or_crlf(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = piped(monkeypatch, "one\r\n zwei \n\n\xff".encode("latin-1"))
     assert [lines.read_secret("?").expose() for _ in range(2)] == ["one", " zwei "]
     with pytest.raises(prompt.NoInput, match="New one"):
@@ -206,7 +206,7 @@ def test_lines_come_one_after_another_with_either_end(monkeypatch: pytest.Monkey
     sys.stdin.close()
 
 
-def test_a_line_that_does_not_come_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_stdin_line_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "LINE_SECONDS", 0.1)
     lines = piped(monkeypatch, b"", close=False)
     with pytest.raises(prompt.NoInput):
@@ -214,15 +214,15 @@ def test_a_line_that_does_not_come_is_not_waited_for_without_end(monkeypatch: py
     sys.stdin.close()
 
 
-def test_an_endless_line_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    # It would wait for the end of the line for ever.
+def test_an_endless_stdin_line_is_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without the limit, it would wait forever for the end of the line.
     monkeypatch.setattr(prompt, "LINE_SECONDS", threading.TIMEOUT_MAX)
     lines = piped(monkeypatch, b"x" * 50_000, close=False)
     assert len(lines.read_secret("?").expose()) == prompt.MAX_LINE_BYTES
     sys.stdin.close()
 
 
-def test_a_process_without_a_stdin_has_typed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_stdin_has_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(prompt.NoInput):
         prompt.TerminalInput().read_secret("?")

@@ -19,7 +19,7 @@ CANARY = "canary-7f3a-9c21"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("MACHINES_")]:
         monkeypatch.delenv(name)
 
@@ -43,7 +43,7 @@ def _report(path: Path, **env: str) -> dict[str, Any]:
     return found
 
 
-def test_it_says_of_every_tool_and_class_what_may_be_done_and_why(tmp_path: Path) -> None:
+def test_the_report_lists_every_tool_and_class_with_rule_and_reason(tmp_path: Path) -> None:
     rows = _report(_example("production", tmp_path))["tools"]
     assert [(row["tool"], row["class"]) for row in rows] == [
         (tool.name, str(e)) for tool in TOOLS for e in tool.action_classes
@@ -59,7 +59,7 @@ def test_it_says_of_every_tool_and_class_what_may_be_done_and_why(tmp_path: Path
     )
 
 
-def test_it_says_who_may_grant_what_and_which_limits_hold(tmp_path: Path) -> None:
+def test_the_report_lists_channels_and_limits(tmp_path: Path) -> None:
     found = _report(_example("sandbox", tmp_path))
     assert found["grants"]["money"] == ["desk", "terminal"]
     assert found["grants"]["consent"] == ["desk", "dialog", "terminal"]
@@ -74,7 +74,7 @@ def test_it_says_who_may_grant_what_and_which_limits_hold(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["embedded", "sandbox", "production", "open"])
-def test_a_person_reads_the_same(name: str, tmp_path: Path) -> None:
+def test_the_text_report_matches_the_json_report(name: str, tmp_path: Path) -> None:
     path = _example(name, tmp_path)
     found, text = _report(path), _check(str(path)).output
     assert f"digest {found['digest'][:12]}" in text
@@ -84,7 +84,7 @@ def test_a_person_reads_the_same(name: str, tmp_path: Path) -> None:
         assert limit in text
 
 
-def test_it_judges_for_the_environment_that_is_set(tmp_path: Path) -> None:
+def test_the_check_applies_to_the_current_environment(tmp_path: Path) -> None:
     path = _example("open", tmp_path)
     assert _check(str(path)).exit_code == 0
     for environment in ("sandbox", "production"):
@@ -95,7 +95,7 @@ def test_it_judges_for_the_environment_that_is_set(tmp_path: Path) -> None:
     assert (refused.exit_code, refused.stderr) == (2, "MACHINES_ENV must be embedded, sandbox or production.\n")
 
 
-def test_it_judges_for_the_user_and_the_mode_that_are_set(tmp_path: Path) -> None:
+def test_the_check_applies_to_the_current_user_and_mode(tmp_path: Path) -> None:
     path = _example("sandbox", tmp_path)
     assert "users does not include MACHINES_USER_ID" in _check(str(path), MACHINES_USER_ID="user-9").stderr
     assert _check(str(path), MACHINES_USER_ID="user-1").exit_code == 0
@@ -113,7 +113,9 @@ def test_it_judges_for_the_user_and_the_mode_that_are_set(tmp_path: Path) -> Non
         ("", "version is missing"),
     ],
 )
-def test_what_is_refused_ends_with_2_and_one_sentence(tmp_path: Path, options: list[str], text: str, says: str) -> None:
+def test_an_invalid_policy_exits_with_2_and_one_sentence(
+    tmp_path: Path, options: list[str], text: str, says: str
+) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(text, encoding="utf-8")
     path.chmod(0o600)
@@ -124,7 +126,7 @@ def test_what_is_refused_ends_with_2_and_one_sentence(tmp_path: Path, options: l
     assert refused.stderr.count("\n") == 1
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_policy_file_is_reported(tmp_path: Path) -> None:
     refused = _check(str(tmp_path / CANARY))
     assert (refused.exit_code, refused.stderr) == (
         2,
@@ -132,7 +134,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_path_from_here_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_policy_path_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _example("embedded", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert _check("policy-embedded.toml").exit_code == 0
@@ -146,7 +148,7 @@ def test_a_path_from_here_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("key.pub", ""),
     ],
 )
-def test_a_card_is_sealed_to_a_public_key_alone(tmp_path: Path, name: str, says: str) -> None:
+def test_only_a_public_key_is_accepted_for_sealing(tmp_path: Path, name: str, says: str) -> None:
     path = tmp_path / "policy.toml"
     text = f'version = 1\nenvironment = "embedded"\n[reveal]\nsealed_key = "{tmp_path / name}"\n'
     path.write_text(text, encoding="utf-8")
@@ -160,7 +162,7 @@ def test_a_card_is_sealed_to_a_public_key_alone(tmp_path: Path, name: str, says:
     assert says in result.stderr
 
 
-# A server that gets such a policy
+# A server with such a policy
 
 
 def _serve(policy: Path, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -176,14 +178,14 @@ def _serve(policy: Path, folder: Path, **env: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.check
-def test_a_server_does_not_start_with_a_policy_that_is_refused(tmp_path: Path) -> None:
+def test_a_server_with_an_invalid_policy_does_not_start(tmp_path: Path) -> None:
     ended = _serve(_example("sandbox", tmp_path), tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "In the policy, environment does not match MACHINES_ENV, which is embedded.\n"
     assert _serve(_example("embedded", tmp_path), tmp_path).returncode == 0
 
 
-def test_production_starts_and_reads_alone_where_it_has_no_policy(tmp_path: Path) -> None:
+def test_production_without_a_policy_is_read_only(tmp_path: Path) -> None:
     key = {"MACHINES_ENV": "production", "MACHINES_PARTNER_KEY": "mk-test-0123456789", "MACHINES_USER_ID": "user-1"}
     env = key | {"MACHINES_STATE_DIR": str(tmp_path)}
     shown = CliRunner().invoke(main, ["tools", "--json"], env=env)

@@ -1,4 +1,4 @@
-"""A wait is told on stderr: a bar at a terminal, lines elsewhere, and it can be stopped."""
+"""Test progress on stderr: a bar at a terminal, lines elsewhere, and interruption."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATES = ((0.0, "the deposit"), (0.5, "the deposit"))
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
-    """What a terminal gets of a wait."""
+    """Return what a terminal receives during a wait."""
     for name, value in ({"TERM": "xterm-256color", "COLUMNS": "80"} | settings).items():
         monkeypatch.setenv(name, value)
 
@@ -41,13 +41,13 @@ def drawn(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
     with open(theirs, "w", encoding="utf-8") as stream:
         Context().run(anyio.run, wait, stream)
     seen = b""
-    with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # that is its end
+    with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # the terminal was closed
         while piece := terminal.read(4096):
             seen += piece
     return seen.decode()
 
 
-def test_a_terminal_gets_a_bar_that_is_gone_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_a_bar_and_erases_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     seen = drawn(monkeypatch)
     assert "Waiting for the deposit" in seen
@@ -55,20 +55,20 @@ def test_a_terminal_gets_a_bar_that_is_gone_again(monkeypatch: pytest.MonkeyPatc
     assert seen.rstrip("\r\n").endswith("\x1b[2K")
 
 
-def test_a_terminal_without_colour_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_without_colour_gets_a_plain_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = drawn(monkeypatch, NO_COLOR="1")
     assert "Waiting for the deposit" in seen
     assert not COLOUR.search(seen)
 
 
-def test_a_terminal_that_moves_no_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = drawn(monkeypatch, TERM="dumb")
     assert seen.splitlines() == [f"Waiting for the deposit: {n}% of the wait time has passed" for n in (0, 50)]
 
 
 @pytest.fixture
 async def waiting(tmp_path: Path) -> AsyncIterator[Simulator]:
-    """A simulator whose one user's identity check does not end by itself."""
+    """A simulator with one user whose identity check stays pending."""
     async with simulator(tmp_path) as found:
         async with PartnerClient(found.endpoint.base_url, found.endpoint.partner_key) as partner:
             await partner.users.resolve("user-1")
@@ -82,7 +82,7 @@ WAIT += [json.dumps({"user_id": "user-1", "wait_seconds": 50})]
 
 @pytest.mark.anyio
 @pytest.mark.check
-async def test_a_wait_is_told_in_lines_and_ends_with_ctrl_c(waiting: Simulator, tmp_path: Path) -> None:
+async def test_a_wait_prints_lines_and_ends_on_ctrl_c(waiting: Simulator, tmp_path: Path) -> None:
     with anyio.fail_after(PATIENCE):
         async with await anyio.open_process(WAIT, env=environment(tmp_path)) as process:
             assert process.stderr is not None
@@ -99,7 +99,7 @@ async def test_a_wait_is_told_in_lines_and_ends_with_ctrl_c(waiting: Simulator, 
 
 @pytest.mark.check
 @pytest.mark.anyio
-async def test_a_wait_at_a_terminal_ends_with_the_result_alone(waiting: Simulator, tmp_path: Path) -> None:
+async def test_a_wait_at_a_terminal_ends_with_only_the_result(waiting: Simulator, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     with anyio.fail_after(PATIENCE):
         async with await anyio.open_process(

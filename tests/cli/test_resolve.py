@@ -1,4 +1,4 @@
-"""What a person is asked about calls that nobody else can tell of, and what becomes of their answer."""
+"""Test `doctor --resolve`: what a person is resolve_calls about unresolved calls, and the effect of each answer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ DETAILS = ApprovalDetails(
 
 @dataclass
 class Person:
-    """Types these lines, seen and unseen, and reads what is shown."""
+    """Types these answers and passphrases, and records everything shown."""
 
     types: list[str]
     passphrases: list[str] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Person:
         return "\n".join(self.reads)
 
 
-async def asked(env: dict[str, str], person: Person) -> resolve.ResolveResult:
+async def resolve_calls(env: dict[str, str], person: Person) -> resolve.ResolveResult:
     with anyio.fail_after(PATIENCE):
         found = await resolve.resolve(read_settings(env), person, person.reads.append)
     assert not person.types and not person.passphrases
@@ -95,7 +95,7 @@ async def asked(env: dict[str, str], person: Person) -> resolve.ResolveResult:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """A server's settings where a passphrase is needed, and where Machines can't be reached."""
+    """Settings of a server that requires a passphrase and cannot reach Machines."""
     return {
         "MACHINES_ENV": "sandbox",
         "MACHINES_PARTNER_KEY": "mk-0123456789",
@@ -116,7 +116,7 @@ async def guard_of(env: dict[str, str]) -> AsyncIterator[Guard]:
 
 
 async def interrupted(env: dict[str, str], digest: str = "d1") -> Approval:
-    """A withdrawal that was sent, by a process that is gone now, and of whose answer nothing is known."""
+    """Create a withdrawal sent by a dead process, with an unknown result."""
     async with guard_of(env) as guard:
         if not await guard.passphrase.is_set():
             await guard.passphrase.set(Secret(PASSPHRASE))
@@ -133,10 +133,10 @@ async def interrupted(env: dict[str, str], digest: str = "d1") -> Approval:
     return approval
 
 
-async def became(
+async def state_of(
     env: dict[str, str], approval_id: str
 ) -> tuple[str, dict[str, Any] | None, str, list[tuple[Any, ...]]]:
-    """State and outcome of the intent, the withdrawal's status, and of the journal state, reference and by whom."""
+    """Return the approval's state and outcome, the withdrawal's status, and the journal entries."""
     async with guard_of(env) as guard:
         approval, begun = (
             await guard.approvals.get(approval_id),
@@ -155,9 +155,9 @@ async def decisions(env: dict[str, str]) -> list[tuple[Any, ...]]:
         return [(row.verdict, row.by, row.approval_id, row.amount_cents) for row in rows if row.code == "resolved"]
 
 
-async def test_what_was_asked_is_shown_in_full_and_later_changes_nothing(env: dict[str, str]) -> None:
+async def test_all_details_are_shown_and_later_changes_nothing(env: dict[str, str]) -> None:
     approval, person = await interrupted(env), Person(["later"])
-    found = await asked(env, person)
+    found = await resolve_calls(env, person)
     assert (found.ok, found.message) == (True, "0 of 1 resolved.")
     for shown in (
         approval.id,
@@ -170,33 +170,33 @@ async def test_what_was_asked_is_shown_in_full_and_later_changes_nothing(env: di
     ):
         assert shown in person.read
     assert "response was lost" in person.read
-    state, outcome, withdrawal, entries = await became(env, approval.id)
+    state, outcome, withdrawal, entries = await state_of(env, approval.id)
     assert (state, outcome, withdrawal, entries) == ("executing", None, "unknown", [("manual", None, None)])
     assert await decisions(env) == []
 
 
-async def test_what_happened_is_the_outcome_and_stands_in_journal_and_audit(env: dict[str, str]) -> None:
+async def test_yes_sets_the_outcome_and_is_journaled_and_audited(env: dict[str, str]) -> None:
     approval, person = await interrupted(env), Person(["yes", HASH], [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 1 resolved."
-    state, outcome, withdrawal, entries = await became(env, approval.id)
+    assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
+    state, outcome, withdrawal, entries = await state_of(env, approval.id)
     assert (state, withdrawal, entries) == ("done", "confirmed", [("done", HASH, "terminal")])
     assert outcome is not None
     assert (outcome["status"], outcome["amount_cents"]) == ("confirmed", 500)
     assert await decisions(env) == [("happened", "terminal", approval.id, 500)]
-    assert (await asked(env, Person([]))).message == resolve.NOTHING
+    assert (await resolve_calls(env, Person([]))).message == resolve.NOTHING
 
 
-async def test_what_did_not_happen_is_told_as_that_and_its_quote_is_not_used_again(env: dict[str, str]) -> None:
+async def test_no_rejects_the_withdrawal_and_its_quote_is_not_reused(env: dict[str, str]) -> None:
     approval, person = await interrupted(env), Person(["no"], [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 1 resolved."
-    state, _, withdrawal, entries = await became(env, approval.id)
-    # The grant is not five minutes old, so the call may use it again: it finds its quote used.
+    assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
+    state, _, withdrawal, entries = await state_of(env, approval.id)
+    # The approval is under five minutes old, so the call may reuse it and finds the quote used.
     assert (state, withdrawal, entries) == ("granted", "rejected", [("rejected", None, "terminal")])
     assert await decisions(env) == [("not_happened", "terminal", approval.id, 500)]
 
 
 async def answered_only_in_the_journal(env: dict[str, str]) -> Approval:
-    """A withdrawal whose server died between the journal's row of its answer (`pending`) and its own."""
+    """Create a withdrawal whose server died after the journal recorded its response, but before its own row did."""
     approval = await interrupted(env)
     async with guard_of(env) as guard:
         await guard.store.run(lambda db: db.execute("UPDATE mutations SET state = 'done', status = 200"))
@@ -207,7 +207,7 @@ async def answered_only_in_the_journal(env: dict[str, str]) -> Approval:
     ("typed", "withdrawal", "entry"),
     [(["yes", HASH], "confirmed", ("done", HASH, "terminal")), (["no"], "rejected", ("rejected", None, "terminal"))],
 )
-async def test_an_answer_that_only_the_journal_has_is_asked_about(
+async def test_a_response_known_only_to_the_journal_is_asked_about(
     env: dict[str, str], typed: list[str], withdrawal: str, entry: tuple[str | None, ...]
 ) -> None:
     approval = await answered_only_in_the_journal(env)
@@ -216,22 +216,20 @@ async def test_an_answer_that_only_the_journal_has_is_asked_about(
             approval.id
         ]
     person = Person(typed, [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 1 resolved."
+    assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     assert ADDRESS in person.read
-    _, _, status, entries = await became(env, approval.id)
+    _, _, status, entries = await state_of(env, approval.id)
     assert (status, entries) == (withdrawal, [entry])
 
 
 @pytest.mark.parametrize("at", ["append_in", "record_in", "resolve_in"])
-async def test_an_answer_is_kept_whole_or_not_at_all(
-    env: dict[str, str], at: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_answer_is_stored_atomically(env: dict[str, str], at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     approval = await interrupted(env)
 
     def fails(*_: object) -> None:
         raise sqlite3.OperationalError
 
-    class Unlucky(Person):
+    class PersonWithFailingStore(Person):
         def read_secret(self, what: str) -> Secret:
             for part in (AuditLog, Withdrawals, Journal):
                 if hasattr(part, at):
@@ -239,14 +237,14 @@ async def test_an_answer_is_kept_whole_or_not_at_all(
             return super().read_secret(what)
 
     with pytest.raises(StoreUnavailable):
-        await asked(env, Unlucky(["yes", HASH], [PASSPHRASE]))
+        await resolve_calls(env, PersonWithFailingStore(["yes", HASH], [PASSPHRASE]))
     monkeypatch.undo()
-    assert await became(env, approval.id) == ("executing", None, "unknown", [("manual", None, None)])
+    assert await state_of(env, approval.id) == ("executing", None, "unknown", [("manual", None, None)])
     assert await decisions(env) == []
-    assert (await asked(env, Person(["no"], [PASSPHRASE]))).message == "1 of 1 resolved."
+    assert (await resolve_calls(env, Person(["no"], [PASSPHRASE]))).message == "1 of 1 resolved."
 
 
-async def test_what_a_person_said_before_a_crash_is_not_asked_again(
+async def test_an_answer_given_before_a_crash_is_not_asked_again(
     env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     approval = await interrupted(env)
@@ -259,13 +257,13 @@ async def test_what_a_person_said_before_a_crash_is_not_asked_again(
     settle: Any = Reconciler.reconcile
     monkeypatch.setattr(Reconciler, "reconcile", dies)
     with pytest.raises(KeyboardInterrupt):
-        await asked(env, Person(["yes", HASH], [PASSPHRASE]))
+        await resolve_calls(env, Person(["yes", HASH], [PASSPHRASE]))
     monkeypatch.undo()
-    assert (await became(env, approval.id))[0] == "executing"
+    assert (await state_of(env, approval.id))[0] == "executing"
     person = Person([])
-    assert (await asked(env, person)).message == resolve.NOTHING
+    assert (await resolve_calls(env, person)).message == resolve.NOTHING
     assert "resolved by asking Machines" in person.read
-    state, outcome, withdrawal, _ = await became(env, approval.id)
+    state, outcome, withdrawal, _ = await state_of(env, approval.id)
     assert (state, (outcome or {})["status"], withdrawal) == ("done", "confirmed", "confirmed")
     assert len(await decisions(env)) == 1
 
@@ -273,42 +271,42 @@ async def test_what_a_person_said_before_a_crash_is_not_asked_again(
 @pytest.mark.parametrize(
     ("typed", "says"), [("not this one", "Wrong passphrase."), (PASSPHRASE.upper(), "Wrong passphrase.")]
 )
-async def test_a_wrong_passphrase_changes_nothing(env: dict[str, str], typed: str, says: str) -> None:
+async def test_a_wrong_passphrase_resolves_nothing(env: dict[str, str], typed: str, says: str) -> None:
     approval = await interrupted(env)
-    found = await asked(env, Person(["no"], [typed]))
+    found = await resolve_calls(env, Person(["no"], [typed]))
     assert not found.ok
     assert says in found.message
-    assert (await became(env, approval.id))[0] == "executing"
+    assert (await state_of(env, approval.id))[0] == "executing"
     assert await decisions(env) == []
 
 
 @pytest.mark.parametrize(
     "reference", ["", "abc", "4111 1111", "4111-1111-1111-1111", "1234567890", "x y z w", "a" * 129]
 )
-async def test_what_is_no_id_is_not_kept(env: dict[str, str], reference: str) -> None:
+async def test_an_invalid_reference_is_not_stored(env: dict[str, str], reference: str) -> None:
     approval = await interrupted(env)
     person = Person(["yes", reference])
-    await asked(env, person)
+    await resolve_calls(env, person)
     assert "That is not an id" in person.read
-    assert (await became(env, approval.id))[0] == "executing"
+    assert (await state_of(env, approval.id))[0] == "executing"
 
 
-async def test_each_is_asked_about_and_a_wrong_word_is_asked_for_again(env: dict[str, str]) -> None:
+async def test_each_call_is_asked_about_and_unclear_answers_repeat(env: dict[str, str]) -> None:
     first, second = await interrupted(env, "d1"), await interrupted(env, "d2")
     person = Person(["what?", "no", "perhaps", "maybe", "dunno"], [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 2 resolved."
-    assert (await became(env, first.id))[2] == "rejected"
-    assert (await became(env, second.id))[2] == "unknown"
+    assert (await resolve_calls(env, person)).message == "1 of 2 resolved."
+    assert (await state_of(env, first.id))[2] == "rejected"
+    assert (await state_of(env, second.id))[2] == "unknown"
 
 
-async def test_a_call_from_before_the_journal_ends_with_what_the_person_says(env: dict[str, str]) -> None:
+async def test_a_call_from_before_the_journal_ends_as_the_person_says(env: dict[str, str]) -> None:
     ids = [(await interrupted(env, digest)).id for digest in ("d1", "d2")]
     async with guard_of(env) as guard:
         await guard.store.run(lambda db: db.execute("UPDATE approvals SET owner = NULL, started_at = started_at - 120"))
         await guard.store.run(lambda db: db.execute("DELETE FROM mutations"))
         await guard.store.run(lambda db: db.execute("UPDATE withdrawals SET approval_id = NULL, status = 'ready'"))
     person = Person(["yes", HASH, "no"], [PASSPHRASE, PASSPHRASE])
-    assert (await asked(env, person)).message == "2 of 2 resolved."
+    assert (await resolve_calls(env, person)).message == "2 of 2 resolved."
     assert "before the journal existed" in person.read
     async with guard_of(env) as guard:
         found = [await guard.approvals.get(each) for each in ids]
@@ -318,19 +316,19 @@ async def test_a_call_from_before_the_journal_ends_with_what_the_person_says(env
     ]
 
 
-async def test_a_withdrawal_whose_call_has_ended_is_asked_about_too(env: dict[str, str]) -> None:
+async def test_a_withdrawal_of_an_ended_call_is_asked_about(env: dict[str, str]) -> None:
     approval = await interrupted(env)
     async with guard_of(env) as guard:
         await guard.approvals.finish(approval.id, '{"code": "outcome.unknown"}', ok=False, code="outcome.unknown")
     person = Person(["yes", HASH], [PASSPHRASE])
-    assert (await asked(env, person)).message == "1 of 1 resolved."
+    assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     assert f"to {ADDRESS}" in person.read
-    assert (await became(env, approval.id))[2] == "confirmed"
+    assert (await state_of(env, approval.id))[2] == "confirmed"
 
 
 @asynccontextmanager
 async def two_cards(folder: Path) -> AsyncIterator[tuple[Caller, str, dict[str, Any]]]:
-    """A card whose answer was lost, and another that it could be."""
+    """Create a card whose response was lost, and another that matches it."""
     card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
     async with caller(folder) as c:
         await c.approved()
@@ -342,49 +340,49 @@ async def two_cards(folder: Path) -> AsyncIterator[tuple[Caller, str, dict[str, 
             yield c, approval, card
 
 
-async def test_the_card_that_a_person_names_is_the_outcome(tmp_path: Path) -> None:
+async def test_the_card_named_by_the_person_is_the_outcome(tmp_path: Path) -> None:
     async with two_cards(tmp_path) as (c, approval, card):
         chosen = (await cards(c))[1]["card_id"]
         person = Person(["yes", chosen])
-        assert (await asked(embedded(tmp_path), person)).message == "1 of 1 resolved."
+        assert (await resolve_calls(embedded(tmp_path), person)).message == "1 of 1 resolved."
         assert "More than one card" in person.read
         found = await c.call("create_card", **card, approval_id=approval)
         assert found["card_id"] == chosen
         assert len(await cards(c)) == 2
 
 
-async def test_a_card_that_machines_does_not_have_or_that_is_anothers_is_not_taken(tmp_path: Path) -> None:
+async def test_an_unknown_card_or_one_of_another_call_is_refused(tmp_path: Path) -> None:
     async with two_cards(tmp_path) as (c, approval, card):
         other = (await c.call("create_card"))["card_id"]
         for reference, says in (("no-such-card", "no such card"), (other, "Another call created that card")):
             person = Person(["yes", reference])
-            assert (await asked(embedded(tmp_path), person)).message == "0 of 1 resolved."
+            assert (await resolve_calls(embedded(tmp_path), person)).message == "0 of 1 resolved."
             assert says in person.read
         assert (await c.call("create_card", **card, approval_id=approval))["code"] == "outcome.unknown"
 
 
-async def test_a_card_that_was_not_made_is_made_on_the_same_approval(tmp_path: Path) -> None:
+async def test_a_card_not_yet_created_is_created_on_the_same_approval(tmp_path: Path) -> None:
     async with two_cards(tmp_path) as (c, approval, card):
-        assert (await asked(embedded(tmp_path), Person(["no"]))).message == "1 of 1 resolved."
+        assert (await resolve_calls(embedded(tmp_path), Person(["no"]))).message == "1 of 1 resolved."
         await c.control("/keys", honoured=False)
         made = await c.call("create_card", **card, approval_id=approval)
         assert len(await cards(c)) == 3
         assert made["card_id"] == (await cards(c))[0]["card_id"]
 
 
-async def test_what_machines_can_tell_is_not_asked_of_a_person(tmp_path: Path) -> None:
+async def test_a_call_that_machines_can_resolve_is_not_asked_about(tmp_path: Path) -> None:
     async with caller(tmp_path) as c:
         await c.approved()
         await lose_response(c, "/cards", done=True)
         approval = await unresolved_call(c, "create_card", label="Groceries")
         person = Person([])
         with used_by_all(c.sandbox):
-            assert (await asked(embedded(tmp_path), person)).message == resolve.NOTHING
+            assert (await resolve_calls(embedded(tmp_path), person)).message == resolve.NOTHING
         assert "resolved by asking Machines" in person.read
         assert (await c.call("create_card", label="Groceries", approval_id=approval))["label"] == "Groceries"
 
 
-async def test_the_doctor_explains_each_and_fails_where_a_person_must_say(env: dict[str, str]) -> None:
+async def test_the_doctor_explains_each_call_and_fails_if_a_person_must_act(env: dict[str, str]) -> None:
     approval = await interrupted(env)
 
     async def row() -> tuple[bool, str]:
@@ -396,16 +394,16 @@ async def test_the_doctor_explains_each_and_fails_where_a_person_must_say(env: d
     assert ok
     assert f"create_withdrawal {approval.id} for user-1, since 20" in says
     assert "was interrupted" in says
-    await asked(env, Person(["later"]))
+    await resolve_calls(env, Person(["later"]))
     ok, says = await row()
     assert not ok
     assert "response was lost" in says
     assert says.endswith("Check at Machines, then run machines-mcp doctor --resolve.")
-    await asked(env, Person(["no"], [PASSPHRASE]))
+    await resolve_calls(env, Person(["no"], [PASSPHRASE]))
     assert await row() == (True, "no unresolved calls")
 
 
-def test_without_a_terminal_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_resolve_without_a_terminal_is_refused_in_one_sentence(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["doctor", "--resolve"], input="yes\n", env=embedded(tmp_path))
     assert (result.exit_code, result.stderr) == (2, resolve.NO_TERMINAL + "\n")
     assert not (tmp_path / "embedded").exists()
@@ -413,16 +411,16 @@ def test_without_a_terminal_it_is_refused_in_one_sentence(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal of its own")
 @pytest.mark.check
-async def test_at_a_terminal_it_asks_and_keeps_what_is_typed(env: dict[str, str], tmp_path: Path) -> None:
+async def test_resolve_at_a_terminal_asks_and_stores_the_answer(env: dict[str, str], tmp_path: Path) -> None:
     approval = await interrupted(env)
     said = await anyio.to_thread.run_sync(_typed, env, ["no", PASSPHRASE])
     assert "1 of 1 resolved." in said
     assert PASSPHRASE not in said
-    assert (await became(env, approval.id))[2] == "rejected"
+    assert (await state_of(env, approval.id))[2] == "rejected"
 
 
 def _typed(env: dict[str, str], lines: list[str]) -> str:
-    """What the command says at a terminal where these lines are typed, each after the next question."""
+    """Type each line after the next question at a terminal, and return the output."""
     import pty
     import select
     import time

@@ -1,4 +1,4 @@
-"""Whatever is typed, a command ends in one sentence; so it does at Ctrl-C, and quietly when nobody reads on."""
+"""Test that bad input ends in one sentence, and that Ctrl-C and a closed output end cleanly."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ BAD: list[tuple[str, ...]] = [
 ]
 
 
-def ended(arguments: tuple[str, ...], folder: Path) -> Result:
+def run_command(arguments: tuple[str, ...], folder: Path) -> Result:
     (folder / "binary").write_bytes(bytes(range(256)))
     given = [argument.replace("{folder}", str(folder)) for argument in arguments]
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder / "state")}
@@ -87,8 +87,8 @@ def ended(arguments: tuple[str, ...], folder: Path) -> Result:
 
 
 @pytest.mark.parametrize("arguments", BAD, ids=lambda arguments: " ".join(arguments)[:60])
-def test_bad_input_is_said_in_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    result = ended(arguments, tmp_path)
+def test_bad_input_is_reported_in_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    result = run_command(arguments, tmp_path)
     assert isinstance(result.exception, SystemExit)
     assert (result.exit_code, result.stdout) in ((1, ""), (2, ""))
     (line,) = result.stderr.splitlines()
@@ -96,7 +96,7 @@ def test_bad_input_is_said_in_one_sentence(arguments: tuple[str, ...], tmp_path:
     assert line.endswith(".")
 
 
-def test_every_command_that_takes_an_argument_is_tried_with_a_bad_one() -> None:
+def test_every_command_with_arguments_has_a_bad_input_case() -> None:
     tried = {
         path for path in ALL for arguments in BAD if arguments[: len(path)] == path and "--nonsense" not in arguments
     }
@@ -104,31 +104,31 @@ def test_every_command_that_takes_an_argument_is_tried_with_a_bad_one() -> None:
     assert takes <= tried
 
 
-def test_a_group_without_a_command_says_what_there_is(tmp_path: Path) -> None:
+def test_a_group_without_a_command_lists_its_commands(tmp_path: Path) -> None:
     for group in ("policy", "audit"):
-        result = ended((group,), tmp_path)
+        result = run_command((group,), tmp_path)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "Commands:" in result.stderr
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_command_that_is_stopped_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrapped: bool) -> None:
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrapped: bool) -> None:
     def stop() -> None:
         if wrapped:
             raise BaseExceptionGroup("tasks", [BaseExceptionGroup("tasks", [KeyboardInterrupt()])])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run.demo, "callback", lambda as_json: stop())
-    result = ended(("demo",), tmp_path)
+    result = run_command(("demo",), tmp_path)
     assert (result.exit_code, result.stdout, result.stderr.split()) == (130, "", ["Stopped."])
 
 
-def test_a_failure_beside_the_end_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_another_error_in_a_closed_output_group_is_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail() -> None:
         raise BaseExceptionGroup("tasks", [BrokenPipeError(), RuntimeError()])
 
     monkeypatch.setattr(run.demo, "callback", lambda as_json: fail())
-    assert isinstance(ended(("demo",), tmp_path).exception, BaseExceptionGroup)
+    assert isinstance(run_command(("demo",), tmp_path).exception, BaseExceptionGroup)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_failure_beside_the_end_is_not_taken_for_it(monkeypatch: pytest.Monkey
     ids=" ".join,
 )
 @pytest.mark.check
-def test_a_command_whose_output_nobody_reads_ends_quietly(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_command_with_a_closed_output_ends_quietly(arguments: tuple[str, ...], tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "machines_mcp", *arguments],
         cwd=ROOT,

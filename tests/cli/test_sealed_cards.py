@@ -1,4 +1,4 @@
-"""`machines-mcp keypair` and `unseal`, as a person and as a program use them."""
+"""Test `machines-mcp keypair` and `unseal`, for people and for programs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sealed(key: Path) -> str:
     return jwe.encrypt_compact({"alg": names[0], "enc": names[1]}, json.dumps(CARD).encode(), public, algorithms=names)
 
 
-def test_a_pair_is_told_with_what_to_do_with_each(tmp_path: Path) -> None:
+def test_keypair_prints_both_files_and_their_use(tmp_path: Path) -> None:
     done = _run("keypair", str(tmp_path / "key"))
     assert f"Private key: {tmp_path / 'key'} " in done.stdout
     assert "reveal.sealed_key" in done.stdout
@@ -55,20 +55,20 @@ def test_a_pair_is_told_with_what_to_do_with_each(tmp_path: Path) -> None:
     assert "not overwritten" in again.stderr
 
 
-def test_a_card_is_not_printed_where_nobody_reads(key: Path, sealed: str) -> None:
+def test_a_card_is_not_printed_outside_a_terminal(key: Path, sealed: str) -> None:
     done = _run("unseal", str(key), sealed)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "The card is only printed to a terminal. For a program, add --json.\n"
 
 
 @pytest.mark.parametrize("way", ["argument", "stdin", "dash"])
-def test_a_program_reads_it_as_json(key: Path, sealed: str, way: str) -> None:
+def test_unseal_prints_a_card_as_json(key: Path, sealed: str, way: str) -> None:
     given = {"argument": [sealed], "stdin": [], "dash": ["-"]}[way]
     done = _run("unseal", "--json", str(key), *given, input=sealed + "\n")
     assert (done.returncode, json.loads(done.stdout)) == (0, CARD)
 
 
-def test_a_person_reads_it_at_a_terminal(key: Path, sealed: str) -> None:
+def test_unseal_prints_a_card_at_a_terminal(key: Path, sealed: str) -> None:
     ours, theirs = pty.openpty()
     command = (sys.executable, "-m", "machines_mcp", "unseal", str(key))
     done = subprocess.run(command, input=sealed.encode(), stdout=theirs, timeout=PATIENCE, check=False)
@@ -81,6 +81,6 @@ def test_a_person_reads_it_at_a_terminal(key: Path, sealed: str) -> None:
     assert "CVC      042" in shown
 
 
-def test_what_can_not_be_opened_is_one_sentence(key: Path, sealed: str) -> None:
+def test_a_card_that_cannot_be_unsealed_is_reported_in_one_sentence(key: Path, sealed: str) -> None:
     done = _run("unseal", "--json", str(key), sealed[:-4] + "AAAA")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

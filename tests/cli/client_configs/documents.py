@@ -1,4 +1,4 @@
-"""Configs as people keep them, made at random: each with what it holds."""
+"""Random client configs with comments and irregular spacing, each with its value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 OLD = '{"old": ["entry", 1]}'
-# Nothing stands within it, so that what is not ours is all outside.
+# No spaces inside, so that all generated text is outside our entry.
 HELD = f'"machines": {OLD}'
 NAMES = st.text(st.characters(codec="utf-8"), max_size=4).filter(lambda name: name not in ("mcpServers", "machines"))
 _SPACE = st.lists(st.sampled_from([" ", "\t", "\n", "\r\n", '// , } "\n', "/* { , */"]), max_size=3).map("".join)
@@ -21,7 +21,7 @@ _VALUES = st.recursive(
 
 @dataclass(frozen=True)
 class Document:
-    """The text of a config, and its value."""
+    """The text of a config, and its parsed value."""
 
     text: str
     value: dict[str, Any]
@@ -29,18 +29,18 @@ class Document:
 
 @st.composite
 def documents(draw: st.DrawFn, *, held: bool) -> Document:
-    """With our entry in it, which then is `OLD`, or without."""
+    """Draw a config, with our entry (`OLD`) if `held`."""
     value: dict[str, Any] = draw(st.dictionaries(NAMES, _VALUES, max_size=3))
     if held or draw(st.booleans()):
         servers = draw(st.dictionaries(NAMES, st.dictionaries(NAMES, _LEAVES, max_size=2), max_size=2))
-        value = _mixed(draw, value | {"mcpServers": _mixed(draw, servers | ({"machines": OLD} if held else {}))})
+        value = _shuffled(draw, value | {"mcpServers": _shuffled(draw, servers | ({"machines": OLD} if held else {}))})
     text = draw(st.sampled_from(["", "\ufeff"])) + draw(_SPACE) + _text(draw, value, "") + draw(_SPACE)
     if held:
         value["mcpServers"]["machines"] = json.loads(OLD)
     return Document(text, value)
 
 
-def _mixed(draw: st.DrawFn, value: dict[str, Any]) -> dict[str, Any]:
+def _shuffled(draw: st.DrawFn, value: dict[str, Any]) -> dict[str, Any]:
     return {name: value[name] for name in draw(st.permutations(sorted(value)))}
 
 

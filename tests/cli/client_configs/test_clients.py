@@ -1,4 +1,4 @@
-"""Where each client looks for its config, on each system."""
+"""Test the config path of each client on each system."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ WINDOWS = System(
         (System("win32", {"USERPROFILE": r"C:\U"}), "vscode", r"C:\U\AppData\Roaming\Code\User\mcp.json"),
     ],
 )
-def test_a_config_is_where_the_client_looks_for_it(system: System, name: str, path: str) -> None:
+def test_each_client_has_its_own_config_path(system: System, name: str, path: str) -> None:
     assert str(CLIENTS[name].locate(system)) == path
 
 
-def test_without_a_home_in_the_environment_the_systems_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_home_variable_falls_back_to_the_system_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/home/of-the-system"))
     assert config_path(CLIENTS["cursor"], System("linux", {})) == Path("/home/of-the-system/.cursor/mcp.json")
 
 
-def test_claude_desktop_as_a_windows_package_has_a_config_of_its_own(tmp_path: Path) -> None:
+def test_the_windows_package_of_claude_desktop_has_its_own_config(tmp_path: Path) -> None:
     roaming, local = tmp_path / "Roaming", tmp_path / "Local"
     system = System("win32", {"APPDATA": roaming.as_posix(), "LOCALAPPDATA": local.as_posix()})
     desktop = CLIENTS["claude-desktop"]

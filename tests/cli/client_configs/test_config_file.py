@@ -1,4 +1,4 @@
-"""A config is replaced in one step or not at all, and what stood there is kept for its owner alone."""
+"""Test that a config is replaced atomically, with a private backup of the old file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_what_stood_there_is_kept_beside_it_with_its_date(tmp_path: Path) -> None:
+def test_replacing_a_config_keeps_a_dated_backup_next_to_it(tmp_path: Path) -> None:
     path = tmp_path / "mcp.json"
     path.write_bytes(b"{}\r\n")
     backup = read(path).replace('{"a": "\u00e9"}\r\n')
@@ -33,7 +33,7 @@ def test_what_stood_there_is_kept_beside_it_with_its_date(tmp_path: Path) -> Non
 
 @posix_only
 @pytest.mark.parametrize("before", [0o600, 0o644, 0o664])
-def test_the_mode_stays_and_the_copy_is_its_owners(tmp_path: Path, before: int) -> None:
+def test_the_file_mode_is_kept_and_the_backup_is_private(tmp_path: Path, before: int) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("{}", encoding="utf-8")
     path.chmod(before)
@@ -43,7 +43,7 @@ def test_the_mode_stays_and_the_copy_is_its_owners(tmp_path: Path, before: int) 
 
 
 @posix_only
-def test_a_new_one_is_its_owners_in_a_folder_made_for_it(tmp_path: Path) -> None:
+def test_a_new_config_is_private_and_its_folder_is_created(tmp_path: Path) -> None:
     path = tmp_path / "Code" / "User" / "mcp.json"
     assert read(path).text == ""
     assert read(path).replace("{}") is None
@@ -53,7 +53,7 @@ def test_a_new_one_is_its_owners_in_a_folder_made_for_it(tmp_path: Path) -> None
 
 @posix_only
 @pytest.mark.parametrize("there", [True, False])
-def test_a_link_stays_one(tmp_path: Path, there: bool) -> None:
+def test_a_symbolic_link_is_preserved(tmp_path: Path, there: bool) -> None:
     target, path = tmp_path / "dotfiles" / "mcp.json", tmp_path / "mcp.json"
     target.parent.mkdir()
     if there:
@@ -74,22 +74,22 @@ def test_a_change_by_another_program_is_not_overwritten(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == '{"theirs": 1}'
 
 
-def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_file_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mcp.json"
     path.write_text("{}", encoding="utf-8")
     file = read(path)
 
-    def full(descriptor: int) -> None:
+    def disk_full(descriptor: int) -> None:
         raise OSError
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(ConfigError, match="can't be written"):
         file.replace("{ }")
     assert path.read_text(encoding="utf-8") == "{}"
     assert not [left for left in tmp_path.iterdir() if left.name.startswith(".")]
 
 
-def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
+def test_a_config_that_is_not_utf8_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"{\n\xff}")
     with pytest.raises(ConfigError, match="line 2: not valid UTF-8"):
         _ = read(tmp_path / "a").text
@@ -101,7 +101,7 @@ def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigError, match="not a regular file"):
         read(tmp_path / "pipe")

@@ -1,4 +1,4 @@
-"""What stands in a client's config for us: never a key, and nothing that depends on where the client is started."""
+"""Test our entry in a client's config: it never contains a key, and uses only absolute paths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = "mk-canary-0123456789"
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_the_block_is_the_clients_own_format(name: str) -> None:
+def test_the_config_block_has_the_clients_format(name: str) -> None:
     client = CLIENTS[name]
     text = config_block(name, {}, ["/opt/machines-mcp"])
     held = tomllib.loads(text) if name == "codex" else json.loads(text)
@@ -32,7 +32,7 @@ def test_the_block_is_the_clients_own_format(name: str) -> None:
     assert ("startup_timeout_sec" in found[1]) is (name == "codex")
 
 
-def test_settings_are_carried_and_paths_made_absolute() -> None:
+def test_settings_are_copied_with_absolute_paths() -> None:
     env = {
         "MACHINES_ENV": "sandbox",
         "MACHINES_PARTNER_KEY_FILE": "keys/partner.key",
@@ -57,14 +57,14 @@ def test_settings_are_carried_and_paths_made_absolute() -> None:
         ({"MACHINES_USER_ID": f"${{{KEY}}}"}, "MACHINES_USER_ID contains ${"),
     ],
 )
-def test_what_does_not_belong_into_a_config_is_refused(env: dict[str, str], says: str) -> None:
+def test_settings_with_secrets_or_placeholders_are_refused(env: dict[str, str], says: str) -> None:
     with pytest.raises(ConfigError) as refused:
         entry(CLIENTS["vscode"], {"MACHINES_ENV": "sandbox"} | env)
     assert says in str(refused.value)
     assert KEY not in str(refused.value)
 
 
-def test_the_command_is_the_script_beside_this_python_or_this_python(
+def test_the_command_is_the_installed_script_or_else_this_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

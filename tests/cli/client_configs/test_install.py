@@ -1,4 +1,4 @@
-"""`machines-mcp install` and `uninstall`: what they change, what they keep, what they say, and what they refuse."""
+"""Test `machines-mcp install` and `uninstall`: what they change, keep, print and refuse."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(home: Path) -> Run:
     return command
 
 
-def place(name: str) -> Path:
+def path_of(name: str) -> Path:
     return config_path(CLIENTS[name], System(sys.platform, os.environ))
 
 
@@ -54,8 +54,8 @@ def config(name: str) -> str:
     return TOML if name == "codex" else JSON.replace("GROUP", CLIENTS[name].servers_key)
 
 
-def written(name: str) -> Path:
-    path = place(name)
+def write_config(name: str) -> Path:
+    path = path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(config(name), encoding="utf-8", newline="")
     return path
@@ -71,8 +71,8 @@ def servers(name: str, text: str) -> Any:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_the_entry_goes_in_and_out_of_every_clients_config_and_all_else_stays(run: Run, name: str) -> None:
-    path = written(name)
+def test_install_and_uninstall_keep_the_rest_of_every_config(run: Run, name: str) -> None:
+    path = write_config(name)
     result = run("install", name)
     assert (result.exit_code, result.stderr) == (0, "")
     (backup,) = backups(path)
@@ -105,35 +105,35 @@ def test_a_client_without_a_config_gets_one(run: Run, name: str) -> None:
     result = run("install", name)
     assert result.exit_code == 0
     assert "Backup" not in result.stdout
-    assert set(servers(name, place(name).read_text(encoding="utf-8"))) == {"machines"}
-    assert backups(place(name)) == []
+    assert set(servers(name, path_of(name).read_text(encoding="utf-8"))) == {"machines"}
+    assert backups(path_of(name)) == []
     assert run("uninstall", name).exit_code == 0
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_an_entry_that_differs_is_replaced_and_that_is_said(run: Run, name: str) -> None:
+def test_a_different_entry_is_replaced_and_reported(run: Run, name: str) -> None:
     run("install", name)
     result = run("install", name, MACHINES_USER_ID="user-1")
     assert "replacing another entry named machines" in result.stdout
-    (backup,) = backups(place(name))
+    (backup,) = backups(path_of(name))
     assert "user-1" not in backup.read_text(encoding="utf-8")
-    found = servers(name, place(name).read_text(encoding="utf-8"))["machines"]
+    found = servers(name, path_of(name).read_text(encoding="utf-8"))["machines"]
     assert found["env"] == {"MACHINES_ENV": "embedded", "MACHINES_USER_ID": "user-1"}
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_print_only_shows(run: Run, home: Path, name: str) -> None:
+def test_print_writes_no_file(run: Run, home: Path, name: str) -> None:
     result = run("install", name, "--print")
     assert result.exit_code == 0
-    assert result.stderr == f"For {place(name)}:\n"
+    assert result.stderr == f"For {path_of(name)}:\n"
     assert set(servers(name, result.stdout)) == {"machines"}
     assert not home.exists()
 
 
 @pytest.mark.parametrize("name", CLIENTS)
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
-def test_what_cannot_be_read_is_named_with_its_line_and_left_alone(run: Run, verb: str, name: str) -> None:
-    path = written(name)
+def test_an_unreadable_config_is_reported_with_its_line_and_kept(run: Run, verb: str, name: str) -> None:
+    path = write_config(name)
     broken = config(name).replace('"x"', KEY)
     path.write_text(broken, encoding="utf-8")
     result = run(verb, name)
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_named_with_its_line_and_left_alone(run: Run, ver
     assert backups(path) == []
 
 
-def test_a_key_is_never_written(run: Run, home: Path, tmp_path: Path) -> None:
+def test_a_partner_key_is_never_written(run: Run, home: Path, tmp_path: Path) -> None:
     real = {"MACHINES_ENV": "sandbox", "MACHINES_USER_ID": "user-1", "MACHINES_STATE_DIR": str(tmp_path / "state")}
     refused = run("install", "cursor", MACHINES_PARTNER_KEY=KEY, **real)
     assert refused.exit_code == 2
@@ -158,12 +158,12 @@ def test_a_key_is_never_written(run: Run, home: Path, tmp_path: Path) -> None:
     taken = run("install", "cursor", MACHINES_PARTNER_KEY_FILE=str(file), **real)
     assert taken.exit_code == 0
     assert "No passphrase is set" in taken.stdout
-    text = place("cursor").read_text(encoding="utf-8")
+    text = path_of("cursor").read_text(encoding="utf-8")
     assert servers("cursor", text)["machines"]["env"] == real | {"MACHINES_PARTNER_KEY_FILE": str(file)}
     assert KEY not in text
 
 
-def test_settings_that_a_server_would_refuse_are_not_installed(run: Run, home: Path) -> None:
+def test_invalid_server_settings_are_not_installed(run: Run, home: Path) -> None:
     result = run("install", "cursor", MACHINES_ENV="sandbox")
     assert result.exit_code == 2
     assert "needs MACHINES_PARTNER_KEY" in result.stderr
@@ -179,7 +179,7 @@ def test_settings_that_a_server_would_refuse_are_not_installed(run: Run, home: P
         ("codex", ".codex/config.toml"),
     ],
 )
-def test_a_projects_config_is_in_its_folder(
+def test_a_project_config_is_in_the_project_folder(
     run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, path: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -189,7 +189,7 @@ def test_a_projects_config_is_in_its_folder(
     assert "Removed machines-mcp from" in run("uninstall", name, "--project").stdout
 
 
-def test_claude_desktop_has_no_projects(run: Run) -> None:
+def test_claude_desktop_has_no_project_config(run: Run) -> None:
     result = run("install", "claude-desktop", "--project")
     assert (result.exit_code, result.stderr) == (
         2,

@@ -1,4 +1,4 @@
-"""JSON as editors read it: comments and trailing commas, and a line for what is wrong."""
+"""Test JSON with comments and trailing commas, and the line of each syntax error."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ VALUES = st.recursive(
 
 @settings(max_examples=40, deadline=None)
 @given(value=VALUES, indent=st.sampled_from([None, 2]), plain=st.booleans())
-def test_all_json_is_read_as_it_is(value: Any, indent: int | None, plain: bool) -> None:
+def test_plain_json_is_parsed_unchanged(value: Any, indent: int | None, plain: bool) -> None:
     node = parse(json.dumps(value, indent=indent, ensure_ascii=plain))
     assert node is not None
     assert node.value == value
 
 
-def test_comments_and_trailing_commas_are_passed_over() -> None:
+def test_comments_and_trailing_commas_are_ignored() -> None:
     node = parse('\ufeff// a\n{"b": [1, /* } */ 2,], // "c": 3\n "d//": "/* e */",\r\n}/**/\n')
     assert node is not None
     assert node.value == {"b": [1, 2], "d//": "/* e */"}
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\ufeff", "// a", "/* a\n*/\n"])
-def test_what_holds_nothing_is_nothing(text: str) -> None:
+def test_a_document_without_a_value_is_none(text: str) -> None:
     assert parse(text) is None
 
 
@@ -63,7 +63,7 @@ def test_what_holds_nothing_is_nothing(text: str) -> None:
         ("\n" + "[" * 10_000, 2),
     ],
 )
-def test_what_is_not_json_is_refused_with_its_line(text: str, line: int) -> None:
+def test_invalid_json_is_refused_with_its_line(text: str, line: int) -> None:
     with pytest.raises(Unreadable) as refused:
         parse(text)
     assert refused.value.line == line

@@ -1,4 +1,4 @@
-"""One entry goes in and out of JSON with comments, and every byte that is not its own stays."""
+"""Test that editing one entry of JSON with comments preserves every other byte."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def comments(text: str) -> list[str]:
     return [found["comment"] for found in _COMMENT_OR_STRING.finditer(text) if found["comment"]]
 
 
-def _alike(one: str, other: str) -> int:
-    """How many characters are the same from the beginning."""
+def _common_prefix(one: str, other: str) -> int:
+    """Return the length of the common prefix."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
@@ -36,18 +36,18 @@ def with_entry(value: dict[str, Any]) -> dict[str, Any]:
 @few
 @given(document=documents(held=False))
 @example(document=Document('{"mcpServers": {"a": {} // b\n}}', {"mcpServers": {"a": {}}}))
-def test_what_is_put_in_adds_a_comma_at_most_and_itself(document: Document) -> None:
+def test_an_insertion_adds_only_the_entry_and_at_most_a_comma(document: Document) -> None:
     old, new = document.text, set_entry(document.text, PATH, ENTRY)
     assert read_values(new) == with_entry(document.value)
-    same = _alike(old, new)
-    behind = _alike(old[same:][::-1], new[same:][::-1])
+    same = _common_prefix(old, new)
+    behind = _common_prefix(old[same:][::-1], new[same:][::-1])
     was, inserted = old[same : len(old) - behind], new[same : len(new) - behind]
     assert not was or (inserted[0] == "," and inserted[1:].startswith(was))
 
 
 @few
 @given(document=documents(held=True))
-def test_what_differs_is_replaced_where_it_stands(document: Document) -> None:
+def test_a_different_entry_is_replaced_in_place(document: Document) -> None:
     before, after = document.text.split(OLD)
     new = set_entry(document.text, PATH, ENTRY)
     assert read_values(new) == with_entry(document.value)
@@ -58,39 +58,39 @@ def test_what_differs_is_replaced_where_it_stands(document: Document) -> None:
 @few
 @given(document=documents(held=True))
 @example(document=Document(f'{{"mcpServers": {{ // a\n"machines": {OLD}, "b": 1}}}}', {"mcpServers": {"b": 1}}))
-def test_what_is_taken_out_leaves_all_else(document: Document) -> None:
+def test_a_removal_keeps_all_other_values_and_comments(document: Document) -> None:
     new = remove_entry(document.text, PATH)
     servers = {name: value for name, value in document.value["mcpServers"].items() if name != "machines"}
     assert read_values(new) == document.value | {"mcpServers": servers}
     assert comments(new) == comments(document.text)
-    # Space and a comma go along, nothing else.
+    # Only whitespace and one comma are removed with it.
     before, after = document.text.split(HELD)
     assert re.sub(r"[\s,]", "", new) == re.sub(r"[\s,]", "", before + after)
 
 
 @few
 @given(document=documents(held=False))
-def test_what_was_put_in_beside_others_can_be_taken_out_as_if_it_had_not_been(document: Document) -> None:
+def test_a_removal_undoes_an_insertion_next_to_other_entries(document: Document) -> None:
     if document.value.get("mcpServers"):
         assert remove_entry(set_entry(document.text, PATH, ENTRY), PATH) == document.text
     assert remove_entry(document.text, PATH) == document.text
 
 
-def test_the_entry_looks_like_its_neighbours() -> None:
+def test_the_entry_uses_the_indentation_of_its_neighbours() -> None:
     old = '{\r\n\t"mcpServers": {\r\n\t\t"a": {}, // b\r\n\t},\r\n}\r\n'
     new = '\r\n\t\t"machines": {\r\n\t\t\t"command": "c"\r\n\t\t},'
     assert set_entry(old, PATH, {"command": "c"}) == old.replace("// b", "// b" + new)
     assert set_entry('{"a": {}}', PATH, {"command": "c"}) == '{"a": {}, "mcpServers": {"machines": {"command": "c"}}}'
 
 
-def test_a_comment_stays_with_what_it_is_about() -> None:
+def test_a_comment_stays_with_its_entry() -> None:
     new = set_entry('{\n  "mcpServers": {\n    "a": {} // about a\n    // and more\n  } // all\n}', PATH, {})
     assert new == ('{\n  "mcpServers": {\n    "a": {}, // about a\n    // and more\n    "machines": {}\n  } // all\n}')
     assert remove_entry(new.replace("{}\n  }", "{} // about ours\n  }"), PATH).endswith("// about ours\n  } // all\n}")
 
 
 @pytest.mark.parametrize("text", ["", "\ufeff", "// mine\n", "{}", "{ }\n", "{\n}\n", '{"mcpServers": {}}'])
-def test_an_empty_config_gets_the_entry_alone(text: str) -> None:
+def test_an_empty_config_gets_only_the_entry(text: str) -> None:
     new = set_entry(text, PATH, ENTRY)
     assert read_values(new) == {"mcpServers": {"machines": ENTRY}}
     assert comments(new) == comments(text)
@@ -106,7 +106,7 @@ def test_an_empty_config_gets_the_entry_alone(text: str) -> None:
         ('{"mcpServers": {"machines": 1,\n"machines": 2}}', 2, "machines is defined twice"),
     ],
 )
-def test_what_has_no_one_place_for_the_entry_is_refused(text: str, line: int, says: str) -> None:
+def test_a_config_without_one_place_for_the_entry_is_refused(text: str, line: int, says: str) -> None:
     with pytest.raises(Unreadable, match=says) as refused:
         set_entry(text, PATH, ENTRY)
     assert refused.value.line == line

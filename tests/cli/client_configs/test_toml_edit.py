@@ -1,4 +1,4 @@
-"""One table goes in and out of TOML, and every value and comment that is not its own stays."""
+"""Test that editing one TOML table preserves every other value and comment."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BLOCK = set_entry("", PATH, ENTRY)
 
 
 def lines(text: str) -> list[str]:
-    """What the text says, comments as well. tomlkit may move a table next to others of its group."""
+    """Return the sorted lines, including comments. tomlkit may move a table next to others of its group."""
     return sorted(line for line in text.splitlines() if line)
 
 
@@ -47,9 +47,9 @@ few = settings(max_examples=40, deadline=None)
 
 @st.composite
 def configs(draw: st.DrawFn, ours: str = "") -> tuple[str, str]:
-    """A config with our table, as given, somewhere among others, and the same without it."""
+    """Draw a config with our table `ours` among others, and the same config without it."""
     chosen = draw(st.lists(st.sampled_from(OTHERS), unique=True))
-    chosen.sort(key=lambda part: part.startswith("["))  # what belongs to no table comes first
+    chosen.sort(key=lambda part: part.startswith("["))  # top-level keys come before any table
     first = next((at for at, part in enumerate(chosen) if part.startswith("[")), len(chosen))
     at = draw(st.integers(first, len(chosen)))
     parts = [draw(GAPS) + part for part in chosen]
@@ -59,7 +59,7 @@ def configs(draw: st.DrawFn, ours: str = "") -> tuple[str, str]:
 
 @few
 @given(config=configs())
-def test_what_is_put_in_stands_at_the_end_and_can_be_taken_out(config: tuple[str, str]) -> None:
+def test_an_insertion_goes_to_the_end_and_a_removal_undoes_it(config: tuple[str, str]) -> None:
     old, _ = config
     new = set_entry(old, PATH, ENTRY)
     assert new.startswith(old)
@@ -74,7 +74,7 @@ def test_what_is_put_in_stands_at_the_end_and_can_be_taken_out(config: tuple[str
 @pytest.mark.parametrize("ours", OURS)
 @few
 @given(data=st.data())
-def test_what_differs_is_replaced_and_all_else_is_kept(ours: str, data: st.DataObject) -> None:
+def test_a_different_table_is_replaced_and_the_rest_is_kept(ours: str, data: st.DataObject) -> None:
     old, rest = data.draw(configs(ours))
     new = set_entry(old, PATH, ENTRY)
     assert read_values(new) == read_values(rest) | {
@@ -86,14 +86,14 @@ def test_what_differs_is_replaced_and_all_else_is_kept(ours: str, data: st.DataO
 @pytest.mark.parametrize("ours", OURS)
 @few
 @given(data=st.data())
-def test_what_is_taken_out_leaves_all_else(ours: str, data: st.DataObject) -> None:
+def test_a_removal_keeps_all_other_tables_and_comments(ours: str, data: st.DataObject) -> None:
     old, rest = data.draw(configs(ours))
     new = remove_entry(old, PATH)
     assert read_values(new) == read_values(rest)
     assert lines(new) == lines(rest)
 
 
-def test_a_comment_below_the_entry_stays_below_what_replaces_it() -> None:
+def test_a_comment_below_the_table_stays_below_its_replacement() -> None:
     others = '# about other\n[mcp_servers.other]\ncommand = "x" # theirs\n'
     assert set_entry(OURS[0] + "\n" + others, PATH, ENTRY) == BLOCK + "\n" + others
     assert remove_entry("a = 1\n\n" + OURS[0] + "\n" + others, PATH).split() == ("a = 1\n" + others).split()
@@ -113,7 +113,7 @@ def test_a_byte_order_mark_is_kept() -> None:
         'mcp_servers.other.command = "x" # dotted\nmcp_servers.machines.command = "old"\n[z]\nk = 1 # z\n',
     ],
 )
-def test_other_forms_are_changed_too(text: str) -> None:
+def test_inline_and_dotted_tables_are_edited(text: str) -> None:
     new = set_entry(text, PATH, ENTRY)
     assert read_values(new)["mcp_servers"] == {"other": {"command": "x"}, "machines": ENTRY}
     taken = remove_entry(new, PATH)
@@ -123,7 +123,7 @@ def test_other_forms_are_changed_too(text: str) -> None:
         assert kept.split("#")[1] in taken
 
 
-def test_lines_end_as_they_did() -> None:
+def test_line_endings_are_preserved() -> None:
     old = "a = 1\r\n"
     new = set_entry(old, PATH, ENTRY)
     assert "\n" not in new.replace("\r\n", "")
@@ -134,7 +134,7 @@ def test_lines_end_as_they_did() -> None:
     ("text", "line"),
     [("a = 1\nb = \n", 2), ("[a\n", 1), ('a = 1\nb = """\n\n', 4), ("a = 1\na = 2\n", 2), ("mcp_servers = 1\n", 1)],
 )
-def test_what_is_no_toml_is_refused_with_its_line(text: str, line: int) -> None:
+def test_invalid_toml_is_refused_with_its_line(text: str, line: int) -> None:
     with pytest.raises(Unreadable) as refused:
         set_entry(text, PATH, ENTRY)
     assert refused.value.line == line

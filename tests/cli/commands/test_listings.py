@@ -1,4 +1,4 @@
-"""What people read as a list, programs read as JSON."""
+"""Test that listings for people are also available as JSON."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def run(folder: Path, *arguments: str, **settings: str) -> Result:
     return Context().run(CliRunner().invoke, main, list(arguments), env=env)
 
 
-async def _waiting(folder: Path) -> dict[str, Any]:
+async def _waiting_approval(folder: Path) -> dict[str, Any]:
     async with ready_user(answer=None, state_dir=folder, balance_cents=0) as user:
         return await user.call("create_card", **WISH)
 
 
 @pytest.mark.check
-def test_what_waits_is_listed(tmp_path: Path) -> None:
+def test_waiting_approvals_are_listed_as_json(tmp_path: Path) -> None:
     assert json.loads(run(tmp_path, "approve", "--json").stdout) == []
-    asked = Context().run(anyio.run, _waiting, tmp_path)
+    asked = Context().run(anyio.run, _waiting_approval, tmp_path)
     (row,) = json.loads(run(tmp_path, "approve", "--json").stdout)
     assert row["approval_id"] == asked["approval_id"]
     assert (row["tool"], row["class"], row["user_id"], row["only"]) == ("create_card", "money", "user-1", None)
@@ -50,7 +50,7 @@ def test_what_waits_is_listed(tmp_path: Path) -> None:
     assert json.loads(run(tmp_path, "approve", "--json").stdout) == []
 
 
-def test_how_the_passphrase_stands_is_told(tmp_path: Path) -> None:
+def test_passphrase_status_is_available_as_json(tmp_path: Path) -> None:
     result = run(tmp_path, "passphrase", "--status", "--json", **REAL)
     assert (result.exit_code, json.loads(result.stdout)) == (
         1,
@@ -66,7 +66,7 @@ def test_how_the_passphrase_stands_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
 @pytest.mark.check
-def test_where_the_desk_is_told(tmp_path: Path) -> None:
+def test_the_desk_address_is_printed_as_json(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "machines_mcp", "desk", "--json"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What the doctor says of the key and of the clients, and that it fits on a screen."""
+"""Test the doctor's findings about the partner key and the clients, and that they fit on a screen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _install(system: System, name: str) -> Path:
     return path
 
 
-def test_a_machine_without_clients_is_well(system: System) -> None:
+def test_a_machine_without_configured_clients_passes(system: System) -> None:
     config_path(CLIENTS["cursor"], system).parent.mkdir()
     config_path(CLIENTS["cursor"], system).write_text('{"mcpServers": {}}', encoding="utf-8")
     finding = clients(system)
@@ -40,7 +40,7 @@ def test_a_machine_without_clients_is_well(system: System) -> None:
     assert finding.message == "no client is configured yet; run machines-mcp install"
 
 
-def test_each_client_that_starts_us_is_named(system: System, tmp_path: Path) -> None:
+def test_each_client_that_starts_this_server_is_named(system: System, tmp_path: Path) -> None:
     _install(system, "codex")
     path = _install(system, "vscode")
     other = tmp_path / "other-machines-mcp"
@@ -57,10 +57,10 @@ def test_each_client_that_starts_us_is_named(system: System, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("gone", ["/nowhere/machines-mcp", "machines-mcp", "", None, 7])
-def test_a_client_that_names_no_command_there_is_fails(
+def test_a_client_with_a_missing_command_fails(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: object
 ) -> None:
-    # That the shell finds one by this name is no help to a desktop program.
+    # A desktop program does not search the shell's PATH.
     (tmp_path / "machines-mcp").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     _install(system, "codex")
@@ -74,14 +74,14 @@ def test_a_client_that_names_no_command_there_is_fails(
     assert finding.message == f"Cursor runs a command that does not exist: {named}; run machines-mcp install cursor"
 
 
-def test_a_config_that_cannot_be_read_is_named(system: System) -> None:
+def test_an_unreadable_client_config_is_named(system: System) -> None:
     path = _install(system, "codex")
     path.write_text(f"a = {KEY}", encoding="utf-8")
     finding = clients(system)
     assert (finding.ok, finding.message) == (True, f"Codex's config can't be read: {path}")
 
 
-def test_where_the_key_comes_from_is_said_without_it(system: System, tmp_path: Path) -> None:
+def test_the_source_of_the_key_is_named_without_the_key(system: System, tmp_path: Path) -> None:
     assert partner_key(read_settings({})) == []
     file = tmp_path / "partner.key"
     file.write_text(KEY, encoding="ascii")
@@ -102,11 +102,11 @@ def test_where_the_key_comes_from_is_said_without_it(system: System, tmp_path: P
 
 @pytest.mark.parametrize("settings", [{}, SANDBOX | {"MACHINES_PARTNER_KEY": KEY}], ids=["embedded", "sandbox"])
 @pytest.mark.check
-def test_it_all_fits_on_a_screen(system: System, tmp_path: Path, settings: dict[str, str]) -> None:
+def test_the_findings_fit_on_a_screen(system: System, tmp_path: Path, settings: dict[str, str]) -> None:
     system = this_system()
     for name in CLIENTS:
         _install(system, name)
-    # An address of this machine at which nobody listens: nothing else is asked.
+    # A loopback port without a listener. The doctor contacts no other address.
     local = {"MACHINES_API_URL": "http://127.0.0.1:9/partner/v1"} if settings else {}
     env = {"MACHINES_STATE_DIR": str(tmp_path / "state")} | settings | local
     result = Context().run(CliRunner().invoke, main, ["doctor"], env=env)

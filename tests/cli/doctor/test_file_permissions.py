@@ -1,4 +1,4 @@
-"""What is said of who can read and write a file is what the operating system lets them do."""
+"""Test that the reported file access matches what the operating system allows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ME = frozenset({os.geteuid()} if os.name == "posix" else set())
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A folder that everybody can pass through."""
+    """A folder that every user can traverse."""
     made = Path(tempfile.mkdtemp(prefix="machines-access-"))
     made.chmod(0o711)
     (made / "a").mkdir(mode=0o700)
@@ -34,7 +34,7 @@ def home() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def shaped(home: Path, home_mode: int, folder: int, file: int) -> Path:
+def file_with_modes(home: Path, home_mode: int, folder: int, file: int) -> Path:
     (home / "a" / "file").chmod(file)
     (home / "a").chmod(folder)
     home.chmod(home_mode)
@@ -42,7 +42,7 @@ def shaped(home: Path, home_mode: int, folder: int, file: int) -> Path:
 
 
 CASES = [
-    # home, folder, file, who reads, who writes
+    # modes of home, folder and file; who reads; who writes
     (0o711, 0o700, 0o600, "only", "only"),
     (0o711, 0o700, 0o666, "only", "only"),
     (0o711, 0o755, 0o600, "only", "only"),
@@ -61,22 +61,22 @@ CASES = [
 
 
 @pytest.mark.parametrize(("home_mode", "folder", "file", "reads", "writes"), CASES)
-def test_modes_on_the_whole_way_say_who_can(
+def test_access_depends_on_the_modes_of_the_whole_path(
     home: Path, home_mode: int, folder: int, file: int, reads: str, writes: str
 ) -> None:
-    path = shaped(home, home_mode, folder, file)
+    path = file_with_modes(home, home_mode, folder, file)
     for act, expected in zip(ACTS, (reads, writes), strict=True):
         found = describe_access(path, act)
         assert found == (f"only {user_name(os.geteuid())}" if expected == "only" else expected)
         assert is_private(path, act, uids=ME) == (expected == "only")
 
 
-def test_what_belongs_to_somebody_else_is_not_private(home: Path) -> None:
-    path = shaped(home, 0o711, 0o700, 0o600)
+def test_a_file_of_another_user_is_not_private(home: Path) -> None:
+    path = file_with_modes(home, 0o711, 0o700, 0o600)
     assert not is_private(path, "read", uids=frozenset({NOBODY}))
 
 
-# Becomes the other user and says, for each line of path and act, whether they get it done.
+# Becomes the other user and prints, for each line of action and path, whether the action succeeds.
 _NOBODY_TRIES = """
 import os, sys
 
@@ -103,7 +103,7 @@ for line in sys.stdin.read().splitlines():
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.check
-def test_what_another_user_can_is_what_they_get_done(home: Path) -> None:
+def test_predicted_access_matches_what_another_user_can_do(home: Path) -> None:
     foretold: dict[tuple[str, str], bool] = {}
     for number, (case, owned, act) in enumerate(
         itertools.product(CASES, [(), ("a",), ("a", "a/file"), ("a/file",)], ACTS)
@@ -111,7 +111,7 @@ def test_what_another_user_can_is_what_they_get_done(home: Path) -> None:
         own = home / str(number)
         (own / "a").mkdir(parents=True)
         (own / "a" / "file").write_bytes(b"")
-        path = shaped(own, *case[:3])
+        path = file_with_modes(own, *case[:3])
         for name in owned:
             os.chown(own / name, NOBODY, NOBODY)
         foretold[act, str(path)] = has_access(NOBODY, path, act)
@@ -123,10 +123,10 @@ def test_what_another_user_can_is_what_they_get_done(home: Path) -> None:
     assert set(foretold.values()) == {True, False}
 
 
-def test_root_can_everything(home: Path) -> None:
-    assert has_access(0, shaped(home, 0o711, 0o700, 0o600), "write")
+def test_root_has_all_access(home: Path) -> None:
+    assert has_access(0, file_with_modes(home, 0o711, 0o700, 0o600), "write")
 
 
-def test_a_user_without_a_name_is_named_by_number() -> None:
+def test_a_user_without_a_name_is_shown_by_number() -> None:
     assert user_name(4_000_000) == "uid 4000000"
     assert not has_access(4_000_000, Path("/"), "write")

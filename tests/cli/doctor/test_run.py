@@ -1,4 +1,4 @@
-"""What is examined, and that neither a value nor a secret is said about it."""
+"""Test the doctor's checks, and that findings contain no values and no secrets."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def probed(tmp_path: Path, base_url: str, key: str, user_id: str) -> list[
         return [finding for finding in await run_checks(probe=True) if finding.check in READS]
 
 
-async def test_the_simulator_is_as_the_client_expects(tmp_path: Path) -> None:
+async def test_the_simulator_passes_every_probe(tmp_path: Path) -> None:
     with environment(tmp_path, MACHINES_ENV="embedded"), anyio.fail_after(PATIENCE):
         findings = await run_checks(probe=True)
     rows = [finding.as_json() for finding in findings if finding.check in READS]
@@ -63,10 +63,10 @@ async def test_the_simulator_is_as_the_client_expects(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("installed_for_user", "cure"), [(True, "Install with pipx"), (False, "-I -m machines_mcp.vault")]
 )
-async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
+async def test_a_vault_that_cannot_start_is_reported_with_the_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed_for_user: bool, cure: str
 ) -> None:
-    # What an isolated interpreter finds of a package that is in the user's site-packages alone: nothing.
+    # Like a package that is only in the user's site-packages: an isolated interpreter cannot find it.
     missing = (sys.executable, "-I", "-m", "machines_mcp.no_such_module")
     assert can_start.__kwdefaults__ is not None
     monkeypatch.setitem(can_start.__kwdefaults__, "command", missing)
@@ -79,7 +79,7 @@ async def test_a_vault_that_does_not_start_is_said_with_what_to_do(
     assert cure in found.message
 
 
-async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream) -> None:
+async def test_without_the_probe_no_request_is_sent(tmp_path: Path, api: Upstream) -> None:
     settings = {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": api.base_url, "MACHINES_USER_ID": USER}
     with environment(tmp_path, MACHINES_PARTNER_KEY=PARTNER_KEY, **settings), anyio.fail_after(PATIENCE):
         said = [finding.check for finding in await run_checks()]
@@ -96,14 +96,14 @@ async def test_without_the_probe_nothing_is_asked(tmp_path: Path, api: Upstream)
     assert api.seen == []
 
 
-async def test_the_pinned_user_is_asked_about_as_they_stand(tmp_path: Path, sandbox: Sandbox) -> None:
+async def test_the_probe_reads_the_pinned_user_in_its_current_state(tmp_path: Path, sandbox: Sandbox) -> None:
     findings = await probed(tmp_path, sandbox.base_url, sandbox.partner_key, "user-of-the-doctor")
     assert all(finding.ok for finding in findings)
     codes = {finding.check: finding.detail["status"] for finding in findings}
     assert (codes["GET /kyc/status"], codes["GET /agreements"], codes["GET /cards"]) == (200, 409, None)
 
 
-async def test_what_the_api_dropped_added_and_mistyped_is_said_without_a_value(tmp_path: Path, api: Upstream) -> None:
+async def test_api_schema_differences_are_reported_without_values(tmp_path: Path, api: Upstream) -> None:
     script_success(api)
     script(api, "GET /balances", changed("getBalances", lambda d: d["balances"].pop("balanceDue")))
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update(last4=["canary"], new="canary")))

@@ -1,4 +1,4 @@
-"""What the doctor says of what protects: policy, passphrase, audit, files, caller, desk."""
+"""Test the doctor's findings about the safeguards: policy, passphrase, audit, files, caller and desk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POLICY = "version = 1\nenvironment = 'sandbox'\naudit.head_file = '{head}'\n[cla
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A folder of this user's that others can pass through, as a home can be."""
+    """A folder of this user that others can traverse, as home folders often are."""
     made = Path(tempfile.mkdtemp(prefix="machines-doctor-"))
     made.chmod(0o711)
     (made / "partner.key").write_text("key-of-the-tests", encoding="ascii")
@@ -44,7 +44,7 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def nobody_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_sudo_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_UID", raising=False)
 
 
@@ -71,7 +71,7 @@ async def found(made: App, what: str) -> Finding:
     return finding
 
 
-async def test_a_new_folder_in_embedded_is_well(home: Path) -> None:
+async def test_a_new_embedded_state_folder_passes(home: Path) -> None:
     async with app(home, **EMBEDDED) as made:
         await made.store.read(lambda db: None)
         findings = await check_safeguards(made)
@@ -81,14 +81,14 @@ async def test_a_new_folder_in_embedded_is_well(home: Path) -> None:
     assert [finding.message for finding in findings if not finding.ok] == []
 
 
-async def test_the_policy_in_force_is_named_with_its_digest(home: Path) -> None:
+async def test_the_active_policy_is_named_with_its_digest(home: Path) -> None:
     async with app(home) as made:
         assert (await found(made, "policy")).message == (
             f"no file, defaults for sandbox, digest {made.policy.digest[:12]}"
         )
 
 
-async def test_without_a_passphrase_nothing_can_be_approved(home: Path) -> None:
+async def test_a_missing_passphrase_is_reported(home: Path) -> None:
     async with app(home) as made:
         finding = await found(made, "passphrase")
         assert (finding.ok, finding.message) == (
@@ -101,19 +101,19 @@ async def test_without_a_passphrase_nothing_can_be_approved(home: Path) -> None:
         assert finding.message.startswith("set 20")
 
 
-async def test_where_nothing_is_asked_no_passphrase_is_missed(home: Path) -> None:
+async def test_a_read_only_server_needs_no_passphrase(home: Path) -> None:
     async with app(home, MACHINES_READ_ONLY="true") as made:
         assert (await found(made, "passphrase")).ok
 
 
-async def test_a_passphrase_file_that_is_broken_is_named(home: Path) -> None:
+async def test_a_corrupt_passphrase_file_fails(home: Path) -> None:
     async with app(home) as made:
         await made.guard.passphrase.set(Secret("correct horse battery"))
         (made.settings.state_dir / "keys" / "passphrase.json").write_text("{", encoding="ascii")
         assert not (await found(made, "passphrase")).ok
 
 
-async def test_the_audit_is_verified_and_tried_without_a_row_being_left(home: Path) -> None:
+async def test_the_audit_check_verifies_and_leaves_no_row(home: Path) -> None:
     async with app(home) as made:
         await made.guard.audit.append(AuditEntry("call", tool="create_card"))
         finding = await found(made, "audit")
@@ -130,7 +130,7 @@ async def test_the_audit_is_verified_and_tried_without_a_row_being_left(home: Pa
         ("DELETE FROM audit WHERE seq = 1", "rows are missing, starting at row 1"),
     ],
 )
-async def test_an_audit_that_was_tampered_with_is_no_good(home: Path, statement: str, says: str) -> None:
+async def test_a_tampered_audit_fails(home: Path, statement: str, says: str) -> None:
     async with app(home) as made:
         for _ in range(2):
             await made.guard.audit.append(AuditEntry("call", tool="create_card"))
@@ -141,7 +141,7 @@ async def test_an_audit_that_was_tampered_with_is_no_good(home: Path, statement:
     assert says in finding.message
 
 
-async def test_an_audit_whose_end_was_cut_is_found_by_the_head_of_the_policy(home: Path) -> None:
+async def test_the_policys_checkpoint_reveals_a_truncated_audit(home: Path) -> None:
     policy, head = home / "policy.toml", home / "head.json"
     policy.write_text(POLICY.format(head=head), encoding="utf-8")
     policy.chmod(0o600)
@@ -159,7 +159,7 @@ async def test_an_audit_whose_end_was_cut_is_found_by_the_head_of_the_policy(hom
         assert "is invalid" in (await found(made, "audit")).message
 
 
-async def test_an_audit_that_cannot_be_written_is_no_good(home: Path) -> None:
+async def test_an_unwritable_audit_fails(home: Path) -> None:
     async with app(home) as made:
         await made.store.read(lambda db: db.execute("PRAGMA query_only = ON"))
         finding = await found(made, "audit")
@@ -167,7 +167,7 @@ async def test_an_audit_that_cannot_be_written_is_no_good(home: Path) -> None:
     assert "no row can be written" in finding.message
 
 
-async def test_files_of_this_user_alone_are_well_and_others_are_named(home: Path) -> None:
+async def test_private_files_pass_and_exposed_files_are_named(home: Path) -> None:
     async with app(home) as made:
         finding = await found(made, "files")
         assert (finding.ok, finding.message) == (
@@ -186,7 +186,7 @@ async def test_files_of_this_user_alone_are_well_and_others_are_named(home: Path
         assert f"{home / 'partner.key'}: everybody can write it" in finding.detail["exposed"]
 
 
-async def test_programs_of_the_servers_own_user_are_said_to_be_unprotected_against(home: Path) -> None:
+async def test_programs_of_the_same_user_are_reported_as_unprotected(home: Path) -> None:
     async with app(home) as made:
         finding = await found(made, "caller")
         assert finding.ok
@@ -194,7 +194,7 @@ async def test_programs_of_the_servers_own_user_are_said_to_be_unprotected_again
         assert "sudo -n -u machines" in finding.message
 
 
-async def test_a_caller_by_sudo_is_told_what_they_can_reach(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sudo_caller_learns_which_files_they_can_reach(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", SOMEBODY)
     async with app(home) as made:
         finding = await found(made, "caller")
@@ -206,7 +206,7 @@ async def test_a_caller_by_sudo_is_told_what_they_can_reach(home: Path, monkeypa
         assert f"can reach {home / 'partner.key'}" in finding.message
 
 
-async def test_a_caller_by_sudo_who_hands_over_the_key_has_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sudo_caller_who_passes_the_key_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", SOMEBODY)
     async with app(home, MACHINES_PARTNER_KEY_FILE="", MACHINES_PARTNER_KEY="key-of-the-tests") as made:
         finding = await found(made, "caller")
@@ -214,7 +214,7 @@ async def test_a_caller_by_sudo_who_hands_over_the_key_has_it(home: Path, monkey
     assert "in the environment" in finding.message
 
 
-async def test_a_desk_counts_only_where_it_proves_to_be_this_folders(home: Path) -> None:
+async def test_only_a_verified_desk_of_this_folder_counts_as_running(home: Path) -> None:
     async with app(home, **EMBEDDED) as made, app(home, **EMBEDDED) as other:
         assert "not running" in (await found(made, "desk")).message
         address = await other.desk_address()
