@@ -1,4 +1,4 @@
-"""The generators of the pages. They lie in `docs/` and import each other from there."""
+"""Import the generators of the pages, which live in `docs/` and import each other from there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ ROOT = Path(__file__).parents[2]
 
 
 def generator(name: str) -> Any:
-    """A module of `docs/`."""
+    """Import a module of `docs/`."""
     with mock.patch.object(sys, "path", [str(ROOT / "docs"), *sys.path]):
         return importlib.import_module(name)

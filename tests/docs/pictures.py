@@ -1,4 +1,4 @@
-"""A picture of the demo: `python -m tests.docs.pictures [folder]`, from a real run in a terminal."""
+"""Take the demo's picture from a run in a terminal: `python -m tests.docs.pictures [folder]`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "pictures"
 COLUMNS, ROWS = 100, 60
 RUN_SECONDS = 120
-# What follows has the paths of whoever runs it.
+# The text after this line contains paths of the local machine.
 END = "Use it in Claude Desktop"
 TITLE = "machines-mcp demo"
-# As rich draws it, without the font that it would fetch from elsewhere; at 21 px the lines of a box meet.
+# rich's drawing without the font that it would download. At 21 px the lines of a box meet.
 DRAWING = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{ font-family: "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 21px;
@@ -42,8 +42,8 @@ DRAWING = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="ht
 PAGE = "<!doctype html><meta charset=utf-8><style>body{margin:0} svg{display:block}</style>"
 
 
-def seen() -> str:
-    """What a terminal shows of the demo, as the bytes that it got."""
+def terminal_output() -> str:
+    """Run the demo in a terminal and return its output, including escape codes."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     kept = {
@@ -54,7 +54,7 @@ def seen() -> str:
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, env=env, cwd=ROOT) as process:
         os.close(theirs)
         found = b""
-        with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # that is its end
+        with open(ours, "rb", buffering=0) as terminal, suppress(OSError):  # The read fails at the end of the terminal.
             while piece := terminal.read(4096):
                 found += piece
         if process.wait(RUN_SECONDS):
@@ -63,7 +63,7 @@ def seen() -> str:
 
 
 def drawing(shown: str) -> str:
-    """It as SVG, up to where paths of this machine begin."""
+    """Draw the output as SVG, up to the first path of the local machine."""
     lines = Text.from_ansi(shown).split("\n")
     last = next(number for number, line in enumerate(lines) if END in line.plain)
     console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True, legacy_windows=False)
@@ -73,14 +73,14 @@ def drawing(shown: str) -> str:
 
 
 def take(folder: Path) -> Path:
-    """The picture, as a file of the folder."""
+    """Save the picture in the folder and return its path."""
     program = chromium()
     if program is None:
         raise SystemExit("Chromium is not installed.")
     file = folder / "demo.png"
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch) / "demo.html"
-        page.write_text(PAGE + drawing(seen()), encoding="utf-8")
+        page.write_text(PAGE + drawing(terminal_output()), encoding="utf-8")
         with tab(program, Path(scratch) / "profile") as browser:
             browser.open(page.as_uri(), width=1240, dark=True)
             height = browser.evaluate("document.querySelector('svg').getBoundingClientRect().height")

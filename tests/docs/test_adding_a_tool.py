@@ -1,4 +1,4 @@
-"""Docs/adding-a-tool.md works as it says: a copy of the repository in which it was followed passes its checks."""
+"""The steps in docs/adding-a-tool.md work: a copy of the repository that follows them passes its checks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def blocks(language: str) -> list[str]:
 
 
 def step(number: int) -> list[str]:
-    """The commands of a step."""
+    """Return the commands of a step."""
     section = re.split(r"^## \d+\. ", PAGE, flags=re.MULTILINE)[number]
     return [line for kind, text in BLOCK.findall(section) if kind == "" for line in text.splitlines()]
 
@@ -55,7 +55,7 @@ def follow(folder: Path) -> None:
 
 
 def applied(hunk: str, code: str, name: str) -> str:
-    """The code after a hunk: its lines stand there, once, and the added ones are put between them."""
+    """Apply a hunk to code that contains its context exactly once."""
     lines = hunk.splitlines(keepends=True)
     before = "".join(line[1:] for line in lines if line[0] != "+")
     after = "".join(line[1:] for line in lines if line[0] != "-")
@@ -74,7 +74,7 @@ def copy(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_page_has_its_steps_and_each_block_has_a_place() -> None:
+def test_the_page_has_ten_steps_and_names_the_file_of_each_block() -> None:
     assert re.findall(r"^## (\d+)\. ", PAGE, re.MULTILINE) == [str(number) for number in range(1, 11)]
     assert len(blocks("python")) == 2
     assert [text.splitlines()[0].removeprefix("--- ") for text in blocks("diff")] == [
@@ -90,7 +90,7 @@ def test_the_page_has_its_steps_and_each_block_has_a_place() -> None:
 
 @pytest.mark.check
 @pytest.mark.check
-def test_each_block_fits_the_code_and_the_linter(copy: Path) -> None:
+def test_each_block_applies_and_passes_the_linter(copy: Path) -> None:
     follow(copy)
     changed = [text.splitlines()[0].removeprefix("# ") for text in blocks("python")]
     changed += [text.splitlines()[0].removeprefix("--- ") for text in blocks("diff")]
@@ -100,9 +100,9 @@ def test_each_block_fits_the_code_and_the_linter(copy: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_tool_on_the_page_fits_the_interfaces_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_tool_fits_the_current_interfaces(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("unlock_card")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # pydantic looks its annotations up there
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # pydantic resolves annotations there.
     code, tests = blocks("python")
     exec(compile(code, "unlock_card.py", "exec"), vars(module))  # noqa: S102
     exec(compile(tests, "test_unlock_card.py", "exec"), {"__name__": "test_unlock_card"})  # noqa: S102
@@ -122,7 +122,7 @@ def test_the_tool_on_the_page_fits_the_interfaces_of_the_code(monkeypatch: pytes
 
 
 @pytest.mark.check
-def test_a_tool_that_was_added_as_the_page_says_passes_the_checks_of_the_catalogue(copy: Path) -> None:
+def test_a_tool_added_by_the_steps_passes_the_catalogue_checks(copy: Path) -> None:
     follow(copy)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MACHINES_", "PYTEST_"))}
     for command in [*step(8), *step(9)]:

@@ -1,4 +1,4 @@
-"""Docs/architecture.md shows the code as it is: its layers, its modules, and the way of a call."""
+"""Docs/architecture.md shows the current layers, modules and call sequence."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def sequence() -> str:
     return str(diagram)
 
 
-def floors() -> dict[str, int]:
-    """The layer of each folder, counted from the top."""
+def layer_of_folder() -> dict[str, int]:
+    """Return the layer of each folder, counted from the top."""
     layers: list[list[str]] = generator("architecture_page").layer_list()
     return {name: number for number, names in enumerate(layers) for name in names}
 
@@ -30,7 +30,7 @@ def test_the_generated_blocks_are_current() -> None:
     assert generator("architecture_page").page() == PAGE, "run `make docs`"
 
 
-def test_the_picture_of_the_layers_shows_every_layer_of_the_import_rules() -> None:
+def test_the_layer_diagram_matches_the_import_rules() -> None:
     layers: list[list[str]] = generator("architecture_page").layer_list()
     (picture,) = re.findall(r"```mermaid\n(flowchart TB\n.*?)```", PAGE, re.DOTALL)
     drawn = re.findall(r'subgraph layer\d+\[" "\]\n(.*?)    end\n', picture, re.DOTALL)
@@ -40,14 +40,14 @@ def test_the_picture_of_the_layers_shows_every_layer_of_the_import_rules() -> No
     assert re.findall(r"layer(\d+) --> layer(\d+)", picture) == [(str(n), str(n + 1)) for n in range(len(layers) - 1)]
 
 
-def test_every_folder_of_the_package_has_a_section_and_every_module_a_row() -> None:
+def test_every_folder_has_a_section_and_every_module_a_row() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - NOT_FOLDERS
     assert set(re.findall(r"<!-- modules (\w+): made", PAGE)) == folders
     assert {name for name in re.findall(r"^### (\w+)$", PAGE, re.MULTILINE)} == folders
-    assert "| |" not in PAGE.replace(" |  |", " | |"), "a module without a docstring"
+    assert "| |" not in PAGE.replace(" |  |", " | |"), "a module has no docstring"
 
 
-def test_the_sequence_names_modules_that_exist() -> None:
+def test_the_sequence_names_existing_modules() -> None:
     modules = PARTICIPANT.findall(sequence())
     assert len(modules) >= 8
     for _, path in modules:
@@ -57,7 +57,7 @@ def test_the_sequence_names_modules_that_exist() -> None:
         assert (PACKAGE / path).is_file(), path
 
 
-def test_every_arrow_of_the_sequence_is_between_participants() -> None:
+def test_every_arrow_of_the_sequence_connects_participants() -> None:
     known = {name for name, _ in PARTICIPANT.findall(sequence())} | {"client"}
     arrows = ARROW.findall(sequence())
     assert len(arrows) >= 12
@@ -65,18 +65,18 @@ def test_every_arrow_of_the_sequence_is_between_participants() -> None:
 
 
 @pytest.mark.parametrize(("call", "caller", "callee"), [(">>", 0, 2), ("->>", 2, 0)])
-def test_a_call_goes_down_the_layers_and_its_answer_up(call: str, caller: int, callee: int) -> None:
+def test_calls_go_down_the_layers_and_responses_up(call: str, caller: int, callee: int) -> None:
     folder = {name: path.partition("/")[0] for name, path in PARTICIPANT.findall(sequence())}
-    level = floors()
+    level = layer_of_folder()
     for arrow in ARROW.findall(sequence()):
         if arrow[1] == f"-{call}" and "client" not in arrow:
             above, below = folder[arrow[caller]], folder[arrow[callee]]
-            # A tool's functions are handed to the protocol as callbacks, so protocol may call one layer up.
+            # The protocol gets a tool's functions as callbacks, so it may call one layer up.
             if above != "protocol" or below != "tools":
                 assert level[above] <= level[below], arrow
 
 
-def test_the_map_for_agents_has_the_layers_of_the_import_rules_in_sixty_lines() -> None:
+def test_agents_md_lists_the_layers_within_sixty_lines() -> None:
     text = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 60
     listed = [line.split(" | ") for line in re.findall(r"^    ([\w |]+)$", text, re.MULTILINE)]

@@ -1,4 +1,4 @@
-"""Docs/benchmarks.md tells of runs that were made: its tables are those of the kept figures."""
+"""The tables of docs/benchmarks.md match the stored figures."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import json
 from tests.docs.pages import ROOT, generator
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-# Both servers in every quantity; the second has no call.
+# Both servers have every quantity, except that the second has no calls.
 SERVERS = {
     "ours": {"tools": 24, "start": {"value": 800.0}, "calls": {"value": 0.5}},
     "theirs": {"tools": 3, "start": {"value": 1600.0, "ratio": 2.0, "low": 1.9, "high": 2.1}},
 }
 
 
-def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
+def test_the_page_matches_the_stored_figures() -> None:
     assert generator("benchmarks_page").page() == PAGE.read_text(encoding="utf-8"), "run `make docs`"
 
 
-def test_a_run_of_peers_is_shown_with_its_command_and_how_busy_the_machine_was() -> None:
+def test_a_run_of_peers_shows_its_command_and_the_machines_load() -> None:
     figures = {"protocol": "2025-11-25", "runs": 3, "load": 7.25, "servers": SERVERS}
     run = {"command": "the command", "where": "a machine", "figures": figures}
     head, _, titles, _, ours, theirs, _, picture = generator("benchmarks_page").peers({"peers": run}).splitlines()
@@ -29,7 +29,7 @@ def test_a_run_of_peers_is_shown_with_its_command_and_how_busy_the_machine_was()
     assert picture.endswith("(pictures/benchmarks.png)")
 
 
-def test_the_picture_stands_beside_the_run_that_it_shows() -> None:
+def test_the_picture_exists_next_to_the_stored_runs() -> None:
     kept = json.loads((ROOT / "docs" / "benchmarks.json").read_text(encoding="utf-8"))
     assert set(kept) == {"bare", "peers"}
     assert (ROOT / "docs" / "pictures" / "benchmarks.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""What docs/client.md says of the client is what the client is, and its examples run."""
+"""Docs/client.md lists the client's methods, errors and options, and its examples run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the table below a heading."""
+    """Return the cells of the table below a heading."""
     section = PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_every_method_stands_there_with_its_path() -> None:
+def test_every_method_is_listed_with_its_path() -> None:
     documented = {name: api for name, api, _ in rows("Methods")}
     methods = client_methods()
     waits = [name for name in methods if name.endswith(".wait")]
@@ -39,12 +39,12 @@ def test_every_method_stands_there_with_its_path() -> None:
     assert sorted(documented.values()) == sorted(f"{op.method} {op.template}" for op in contract().operations)
 
 
-def test_every_error_stands_there() -> None:
+def test_every_error_is_listed() -> None:
     kinds = [name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, PartnerError)]
     assert sorted(row[0] for row in rows("Errors")) == sorted(set(kinds) - {"PartnerError"})
 
 
-def test_every_option_stands_there() -> None:
+def test_every_option_is_listed() -> None:
     options = [name for row in rows("Making one") for name in row[0].split(", ")]
     keywords = [p.name for p in inspect.signature(PartnerClient).parameters.values() if p.kind is p.KEYWORD_ONLY]
     assert sorted(options) == sorted(keywords)
@@ -61,7 +61,7 @@ async def test_the_code_on_the_page_runs(sandbox: Sandbox) -> None:
         assert await spendable_cents(sandbox.base_url, sandbox.partner_key) == 0
 
 
-def test_the_journey_of_the_example_ends_well_and_shows_no_card() -> None:
+def test_the_example_journey_succeeds_and_shows_no_card_number() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", ROOT / "examples" / "journey.py"],
@@ -82,7 +82,7 @@ def test_the_journey_of_the_example_ends_well_and_shows_no_card() -> None:
     )
 
 
-def test_the_journey_of_the_example_takes_thirty_lines() -> None:
+def test_the_example_journey_takes_at_most_thirty_lines() -> None:
     text = (ROOT / "examples" / "journey.py").read_text(encoding="utf-8")
     docstring = (ast.get_docstring(ast.parse(text), clean=False) or "").count("\n") + 1
     assert len([line for line in text.splitlines()[docstring:] if line.strip()]) <= 30

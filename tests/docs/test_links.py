@@ -1,4 +1,4 @@
-"""Links in the pages lead somewhere, and the paths that they name exist."""
+"""Links and paths in the pages exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)#\s]+)?(?:#([^)\s]+))?\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 GENERATED = re.compile(r"<!-- (\w+(?: \w+)?): made by `make docs` -->.*?<!-- /\1 -->", re.DOTALL)
 PATH = re.compile(r"`((?:[\w.]+/)+(?:[\w.]+\.(?:py|md|yaml|sql|toml|json))?)`")
-# Where a path in a page may start.
+# Base folders of the paths in a page.
 BASES = (ROOT, ROOT / "machines_mcp")
 
 

@@ -1,4 +1,4 @@
-"""The pictures that the documents show are there, and the one of the demo can be taken anew."""
+"""The pictures in the documents exist, and the demo's picture can be taken again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = [(page, name) for page in PAGES for name in re.findall(r"!\[[^\]]+\]\(([
 
 
 @pytest.mark.parametrize(("page", "name"), SHOWN, ids=lambda value: Path(value).name)
-def test_a_picture_that_a_document_shows_is_there(page: Path, name: str) -> None:
+def test_a_picture_in_a_document_exists(page: Path, name: str) -> None:
     assert size(page.parent / name) > (300, 300)
 
 
@@ -26,7 +26,7 @@ def test_the_readme_shows_the_demo_the_desk_and_the_vault() -> None:
     assert named >= {"demo", "desk", "vault"}
 
 
-def test_the_picture_of_the_demo_ends_before_the_paths_of_a_machine_and_fetches_nothing() -> None:
+def test_the_demo_picture_has_no_local_paths_and_downloads_nothing() -> None:
     drawn = drawing(f"\x1b[32mAll well\x1b[0m\n\n\x1b[1m{END}:\x1b[0m put this\n/somewhere/bin\n")
     assert "All&#160;well" in drawn
     assert "somewhere" not in drawn
@@ -35,14 +35,14 @@ def test_the_picture_of_the_demo_ends_before_the_paths_of_a_machine_and_fetches_
 
 @pytest.mark.check
 @pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)")
-def test_the_picture_of_the_demo_is_taken_from_a_run(tmp_path: Path) -> None:
+def test_the_demo_picture_is_taken_from_a_run(tmp_path: Path) -> None:
     width, height = size(take(tmp_path))
     assert width == 1240
-    assert height > 1000, "the run was not seen whole"
+    assert height > 1000, "the picture is cut off"
 
 
 def size(file: Path) -> tuple[int, int]:
-    """Width and height in pixels."""
+    """Return a PNG file's width and height in pixels."""
     begin = file.read_bytes()[:24]
     assert begin[:8] == PNG
     width, height = struct.unpack(">II", begin[16:])

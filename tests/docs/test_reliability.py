@@ -1,4 +1,4 @@
-"""Docs/reliability.md tells of runs that were made: its tables are those of the kept figures, with none beside them."""
+"""The tables of docs/reliability.md match the stored figures, and its prose states no figures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MADE = re.compile(r"<!-- (\w+): made by `make docs` -->\n.*?<!-- /\1 -->", re.D
 _FIGURE = re.compile(r"\b(?:\d[\d,.]*|no|zero)\s+(?:\w+\s+)?(?:kills?|runs?|seeds?|lost|doubled|leaked|wishes)\b")
 
 
-def test_the_page_has_the_figures_of_the_runs_that_were_kept() -> None:
+def test_the_page_matches_the_stored_figures() -> None:
     assert generator("reliability_page").page() == PAGE.read_text(encoding="utf-8"), "run `make docs`"
 
 
-def test_no_figure_stands_beside_the_tables() -> None:
+def test_the_prose_states_no_figures() -> None:
     prose = _MADE.sub("", PAGE.read_text(encoding="utf-8"))
     assert len(_MADE.findall(PAGE.read_text(encoding="utf-8"))) == 4
     assert _FIGURE.findall(prose) == []
@@ -27,7 +27,7 @@ def test_no_figure_stands_beside_the_tables() -> None:
 
 
 @pytest.mark.parametrize(("count", "shown"), [(0, "0 (< 0.1 %)"), (7, "**7**")])
-def test_a_zero_has_its_tries_beside_it_and_anything_else_stands_out(count: int, shown: str) -> None:
+def test_a_zero_shows_its_bound_and_other_counts_are_bold(count: int, shown: str) -> None:
     figures = dict.fromkeys(("lost", "doubled", "denied", "wrong", "unsettled", "leaked", "wishes", "crossed"), 1)
     figures |= {"kills": 3000, "lost": count, "manual": 2, "drained": 4, "unsettled": 0}
     run = {"command": "c", "where": "w", "figures": figures}
@@ -35,7 +35,7 @@ def test_a_zero_has_its_tries_beside_it_and_anything_else_stands_out(count: int,
     assert row.split(" | ")[:5] == ["| any moment", "3,000", "1", "1", shown]
 
 
-def test_runs_that_differ_in_their_seed_alone_are_one_row_and_others_are_rows_of_their_own() -> None:
+def test_runs_that_differ_only_in_their_seed_share_a_row() -> None:
     names = ("crashes, seed 1", "crashes, seed 2", "crashes, no journal, naive client, seed 1")
     counts = ("kills", "wishes", "crossed", "lost", "doubled", "denied", "wrong", "unsettled", "leaked", "manual")
     figures = [dict.fromkeys(counts, 0) | {"drained": 4} | more for more in (
@@ -53,7 +53,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row_and_others_are_rows_of
     assert [row[5] for row in rows] == ["0 (< 0.1 %)", "**9**"]
 
 
-def test_a_run_takes_the_place_of_the_one_before_it_under_its_name(tmp_path: Path) -> None:
+def test_a_run_replaces_the_previous_one_of_its_name(tmp_path: Path) -> None:
     file = tmp_path / "runs.json"
     assert kept(file) == {}
     keep(file, "crashes", "first", {"kills": 1})

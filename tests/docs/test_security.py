@@ -1,4 +1,4 @@
-"""What docs/security.md names as its proof is there."""
+"""The tests that docs/security.md cites exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 _CITED = re.compile(r"`(tests/[a-z_0-9/]*(?:\.py)?)(?:::([a-z_0-9]+))?`")
 
 
-def test_every_test_that_the_page_cites_is_there() -> None:
+def test_every_cited_test_exists() -> None:
     cited = _CITED.findall((ROOT / "docs" / "security.md").read_text(encoding="utf-8"))
     assert len(cited) > 20
     for path, name in cited:

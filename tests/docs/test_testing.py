@@ -1,4 +1,4 @@
-"""What docs/testing.md says of the helpers is what they are, and the code on the page runs."""
+"""Docs/testing.md lists the testing helpers, and its code runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names(heading: str) -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
 
 
-def test_every_helper_stands_there() -> None:
+def test_every_helper_is_listed() -> None:
     functions = [name for name in testing.__all__ if inspect.isfunction(getattr(testing, name))]
     of_user = {field.name for field in dataclasses.fields(ReadyUser)}
     of_user |= {name for name in vars(ReadyUser) if not name.startswith("_")}
@@ -35,7 +35,7 @@ def test_every_helper_stands_there() -> None:
 
 def test_every_name_of_the_package_is_on_the_page() -> None:
     for name in testing.__all__:
-        if name not in ("Answer", "Era"):  # their values are
+        if name not in ("Answer", "Era"):  # The page lists their values instead.
             assert f"`{name}`" in PAGE, name
 
 
@@ -56,7 +56,7 @@ async def test_the_code_on_the_page_runs() -> None:
 
 
 async def run(code: str, **given: Any) -> None:
-    """The lines as the body of an async function."""
+    """Run the lines as the body of an async function."""
     body = "\n".join(f"    {line}" for line in dedent(code).splitlines())
     found: dict[str, Any] = dict(given)
     exec(compile(f"async def lines():\n{body}", "testing.md", "exec"), found)  # noqa: S102

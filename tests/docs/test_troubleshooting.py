@@ -1,4 +1,4 @@
-"""Each message that the README explains is one that the code says."""
+"""The messages in the README's troubleshooting section exist in the code."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _FIRST_CELL = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 _PLACE = re.compile(r"\{[^{}]*\}")
 
 
-def _quoted() -> list[str]:
+def _explained() -> list[str]:
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Troubleshooting\n")[1].split("\n## ")[0]
     return _FIRST_CELL.findall(section)
 
 
-def _said() -> Iterator[str]:
-    """The texts of the code, with … for what is filled in."""
+def _strings() -> Iterator[str]:
+    """Yield the strings of the code, with … for each placeholder."""
     yield (ROOT / "Makefile").read_text(encoding="utf-8")
     for path in (ROOT / "machines_mcp").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -31,18 +31,18 @@ def _said() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def said() -> list[str]:
-    return list(_said())
+def strings() -> list[str]:
+    return list(_strings())
 
 
-def test_there_are_messages_to_look_for() -> None:
-    assert len(_quoted()) >= 20
-    assert len(set(_quoted())) == len(_quoted())
+def test_the_readme_explains_at_least_twenty_messages() -> None:
+    assert len(_explained()) >= 20
+    assert len(set(_explained())) == len(_explained())
 
 
-@pytest.mark.parametrize("message", _quoted())
-def test_a_message_that_is_explained_is_one_that_is_said(message: str, said: list[str]) -> None:
-    # … stands for what differs from case to case, or for a rest that is left out.
+@pytest.mark.parametrize("message", _explained())
+def test_each_explained_message_exists_in_the_code(message: str, strings: list[str]) -> None:
+    # … stands for a variable part or for an omitted end.
     wanted = re.compile(".*".join(re.escape(part) for part in message.split("…")), re.DOTALL)
-    assert any(wanted.search(text) for text in said)
+    assert any(wanted.search(text) for text in strings)
     assert len(message.replace("…", "")) > 20

@@ -1,4 +1,4 @@
-"""The life of a server's parts."""
+"""The lifecycle of the application's parts."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def disk() -> Iterator[threading.Event]:
-    """Until it is set the store's thread hangs; set at the latest when the test is over."""
+    """Blocks the store's thread until set. The fixture sets it at the end of the test."""
     free = threading.Event()
     yield free
     free.set()
 
 
-async def test_closing_does_not_wait_for_a_disk_that_hangs(
+async def test_closing_does_not_wait_for_a_hanging_disk(
     tmp_path: Path, disk: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_module, "CLOSE_SECONDS", 0.05)
@@ -49,7 +49,7 @@ async def test_closing_does_not_wait_for_a_disk_that_hangs(
             await app.close()
         assert not over.is_set()
         disk.set()
-    # What was under way came to its end, and the database was closed after it.
+    # The running transaction completed, and then the database was closed.
     with anyio.fail_after(PATIENCE):
         while not _closed(connections[0]):
             await anyio.lowlevel.checkpoint()

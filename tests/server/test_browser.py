@@ -1,4 +1,4 @@
-"""Opening a page: on a desktop alone, seldom, detached, and without our settings."""
+"""Opening a page in the browser: only on a desktop, at a limited rate, detached, and without our settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ URL = "http://127.0.0.1:1/kyc/x"
 
 @pytest.fixture
 def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A desktop whose opener notes how it was started; the folder that it writes to."""
+    """Simulate a desktop whose opener records how it was started. Return the folder of the records."""
     tools = tmp_path / "bin"
     tools.mkdir()
     script = tools / "xdg-open"
@@ -57,7 +57,7 @@ def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"CI": "1"}, "win32", False),
     ],
 )
-def test_a_page_is_opened_where_somebody_sits_and_nowhere_else(
+def test_a_page_opens_only_on_a_local_desktop(
     desktop: Path, environ: dict[str, str], platform: str, opens: bool
 ) -> None:
     assert (browser_command(environ, platform) is not None) is opens
@@ -65,14 +65,14 @@ def test_a_page_is_opened_where_somebody_sits_and_nowhere_else(
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 @pytest.mark.check
-def test_what_is_opened_is_detached_and_gets_none_of_our_settings(desktop: Path) -> None:
+def test_the_opener_is_detached_and_gets_none_of_our_settings(desktop: Path) -> None:
     assert open_page(URL, desktop)
     assert started(desktop, 1) == [[[URL], ["/dev/null"] * 3, [], True]]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
 @pytest.mark.check
-def test_one_tab_in_five_minutes_unless_a_person_asks(desktop: Path) -> None:
+def test_one_tab_opens_per_five_minutes_unless_a_person_asks(desktop: Path) -> None:
     assert [open_page(URL, desktop) for _ in range(3)] == [True, False, False]
     note = desktop / "page-opened"
     assert note.stat().st_mode & 0o777 == 0o600
@@ -86,19 +86,19 @@ def test_one_tab_in_five_minutes_unless_a_person_asks(desktop: Path) -> None:
     assert len(started(desktop, 4)) == 4
 
 
-def test_where_the_folder_can_not_be_written_no_tab_is_opened(desktop: Path) -> None:
+def test_an_unwritable_folder_opens_no_tab(desktop: Path) -> None:
     assert not open_page(URL, desktop / "missing")
 
 
 @pytest.mark.check
-def test_an_opener_that_can_not_be_started_is_no_failure(desktop: Path) -> None:
+def test_an_opener_that_cannot_start_is_no_failure(desktop: Path) -> None:
     script = desktop / "bin" / "xdg-open"
     script.write_text("#!/no/such/program\n", encoding="utf-8")
     assert not open_page(URL, desktop)
 
 
 def started(folder: Path, count: int) -> list[list[object]]:
-    """What the opener noted, once it has been started so often."""
+    """Return the opener's records, after it was started `count` times."""
     wait_until(lambda: len(list(folder.glob("started-*.json"))) >= count)
     files = sorted(folder.glob("started-*.json"))
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]

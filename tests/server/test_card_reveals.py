@@ -1,4 +1,4 @@
-"""Reveals from the call to the card: a real server, a real vault, the real simulator, and a person at the page."""
+"""Card reveals from the call to the card, with a server, a vault, the simulator, and a person at the page."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def card(api: Simulator) -> Card:
 
 
 @dataclass
-class Desk:
-    """An agent's client, the server behind it, and what passes between that and the Partner API."""
+class RevealSession:
+    """An agent's client, the server behind it, and the traffic between the server and the Partner API."""
 
     app: App
     client: Client
@@ -65,21 +65,21 @@ class Desk:
         return dict(json.loads(getattr(answer.content[0], "text", "")))
 
     async def ended(self, asked: dict[str, Any]) -> None:
-        """Until the end of the page is in its intent."""
+        """Wait until the approval stores the outcome of the page."""
         with anyio.fail_after(PATIENCE):
             await self.app.reveals.ended(asked["approval_id"])
 
     @property
-    def fetched(self) -> int:
-        """How often a card's secrets were asked for."""
+    def secret_requests(self) -> int:
+        """The number of requests for a card's secrets."""
         return self.tap.heard.count(b"/secrets HTTP")
 
     @property
     def vaults(self) -> list[psutil.Process]:
         return [child for child in psutil.Process().children() if "machines_mcp.vault" in child.cmdline()]
 
-    def kept(self) -> bytes:
-        """All that the server left in its folder."""
+    def stored_bytes(self) -> bytes:
+        """Return the contents of all files that the server left in its folder."""
         folder = Path(self.settings["MACHINES_STATE_DIR"])
         return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
@@ -105,7 +105,7 @@ async def browser(url: str) -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def desk(
+async def open_session(
     api: Simulator,
     card: Card,
     folder: Path,
@@ -113,8 +113,8 @@ async def desk(
     passphrase: str | None = PASSPHRASE,
     policy: str = "",
     dialog: bool = False,
-) -> AsyncIterator[Desk]:
-    """A server of the environment `sandbox` over the simulator, with the person's passphrase."""
+) -> AsyncIterator[RevealSession]:
+    """Open a `sandbox` server against the simulator, with the person's passphrase."""
     async with wiretap(api) as tap:
         settings = {
             "MACHINES_ENV": "sandbox",
@@ -135,23 +135,23 @@ async def desk(
             opened_app(read_settings(settings)) as app,
             Client(app.server(), elicitation_callback=person if dialog else None) as client,
         ):
-            yield Desk(app, client, tap, card, person, settings)
+            yield RevealSession(app, client, tap, card, person, settings)
 
 
-async def test_a_person_sees_the_card_and_the_model_hears_that_they_did(
+async def test_a_person_sees_the_card_and_the_model_learns_only_that(
     api: Simulator, card: Card, tmp_path: Path
 ) -> None:
-    async with desk(api, card, tmp_path) as at:
-        asked = await at.reveal("page")
+    async with open_session(api, card, tmp_path) as session:
+        asked = await session.reveal("page")
         assert (asked["code"], asked["retryable"]) == ("approval.required", True)
         assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+/[A-Za-z0-9_-]{22}", asked["page"])
-        waiting = await at.reveal("page", asked["approval_id"])
-        assert (waiting["code"], waiting["page"], at.fetched) == ("approval.required", asked["page"], 0)
+        waiting = await session.reveal("page", asked["approval_id"])
+        assert (waiting["code"], waiting["page"], session.secret_requests) == ("approval.required", asked["page"], 0)
         async with browser(asked["page"]) as person:
             shown = await person.press()
         assert card.number in re.sub("<[^>]+>", "", shown.text)
-        await at.ended(asked)
-        told = await at.reveal("page", asked["approval_id"])
+        await session.ended(asked)
+        told = await session.reveal("page", asked["approval_id"])
         month, year = card.expiry
         assert {name: told[name] for name in ("status", "shown", "last4", "expiration_month", "expiration_year")} == {
             "status": "shown",
@@ -160,151 +160,143 @@ async def test_a_person_sees_the_card_and_the_model_hears_that_they_did(
             "expiration_month": month,
             "expiration_year": year,
         }
-        assert at.fetched == 1
-        # Once more and it is the same answer, not another card shown.
-        assert await at.reveal("page", asked["approval_id"]) == told
-        assert at.fetched == 1
-        assert card.number.encode() not in at.kept()
+        assert session.secret_requests == 1
+        # A repeated call returns the stored result and shows no further card.
+        assert await session.reveal("page", asked["approval_id"]) == told
+        assert session.secret_requests == 1
+        assert card.number.encode() not in session.stored_bytes()
         assert card.number not in json.dumps([asked, waiting, told])
 
 
-async def test_a_call_that_comes_while_the_card_is_fetched_waits_for_what_becomes_of_it(
-    api: Simulator, card: Card, tmp_path: Path
-) -> None:
-    async with desk(api, card, tmp_path) as at:
-        asked = await at.reveal("page")
+async def test_a_call_during_the_fetch_waits_for_the_outcome(api: Simulator, card: Card, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session:
+        asked = await session.reveal("page")
         taken = anyio.Event()
-        take = at.app.guard.channels.grant_and_consume
+        take = session.app.guard.channels.grant_and_consume
 
-        async def told_take(*given: Any) -> Any:
+        async def signalling_grant(*given: Any) -> Any:
             decision = await take(*given)
             taken.set()
             return decision
 
-        object.__setattr__(at.app.guard.channels, "grant_and_consume", told_take)
+        object.__setattr__(session.app.guard.channels, "grant_and_consume", signalling_grant)
         async with browser(asked["page"]) as person, anyio.create_task_group() as tasks:
             tasks.start_soon(person.press)
             with anyio.fail_after(PATIENCE):
                 await taken.wait()
-            assert (await at.reveal("page", asked["approval_id"]))["status"] == "shown"
+            assert (await session.reveal("page", asked["approval_id"]))["status"] == "shown"
 
 
-async def test_calls_that_come_together_open_one_page(api: Simulator, card: Card, tmp_path: Path) -> None:
-    async with desk(api, card, tmp_path) as at:
+async def test_concurrent_calls_open_one_page(api: Simulator, card: Card, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session:
         answers: list[dict[str, Any]] = []
 
         async def ask() -> None:
-            answers.append(await at.reveal("page"))
+            answers.append(await session.reveal("page"))
 
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(ask)
         assert len({(answer["page"], answer["approval_id"]) for answer in answers}) == 1
-        assert len(at.vaults) == 1
+        assert len(session.vaults) == 1
 
 
-async def test_no_dialog_desk_or_terminal_can_grant_what_the_page_asks(
-    api: Simulator, card: Card, tmp_path: Path
-) -> None:
-    async with desk(api, card, tmp_path, dialog=True) as at:
-        asked = await at.reveal("page")
-        # Its client can open a page, so it was offered the one; nothing was asked in a dialog.
-        assert (asked["code"], at.person.asked) == ("approval.required", [PAGE])
-        assert await decide(at.settings, asked["approval_id"], passphrase=PASSPHRASE) == "not_allowed"
-        assert (await at.reveal("page", asked["approval_id"]))["code"] == "approval.required"
-        assert at.fetched == 0
+async def test_a_reveal_on_the_page_can_be_approved_only_there(api: Simulator, card: Card, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path, dialog=True) as session:
+        asked = await session.reveal("page")
+        # The client can open pages, so the server offered one. It asked nothing in a dialog.
+        assert (asked["code"], session.person.asked) == ("approval.required", [PAGE])
+        assert await decide(session.settings, asked["approval_id"], passphrase=PASSPHRASE) == "not_allowed"
+        assert (await session.reveal("page", asked["approval_id"]))["code"] == "approval.required"
+        assert session.secret_requests == 0
 
 
 @pytest.mark.parametrize("way", ["page", "terminal"])
-async def test_a_refusal_is_told_and_ends_it(api: Simulator, card: Card, tmp_path: Path, way: str) -> None:
-    async with desk(api, card, tmp_path) as at:
-        asked = await at.reveal("page")
+async def test_a_refusal_is_reported_and_final(api: Simulator, card: Card, tmp_path: Path, way: str) -> None:
+    async with open_session(api, card, tmp_path) as session:
+        asked = await session.reveal("page")
         async with browser(asked["page"]) as person:
             if way == "page":
                 await person.press(decision="refuse")
             else:
-                await decide(at.settings, asked["approval_id"], yes=False, passphrase=PASSPHRASE)
+                await decide(session.settings, asked["approval_id"], yes=False, passphrase=PASSPHRASE)
                 assert "no longer open" in (await person.press()).text
-        await at.ended(asked)
-        assert (await at.reveal("page", asked["approval_id"]))["code"] == "approval.refused"
-        assert at.fetched == 0
+        await session.ended(asked)
+        assert (await session.reveal("page", asked["approval_id"]))["code"] == "approval.refused"
+        assert session.secret_requests == 0
 
 
-async def test_five_wrong_passphrases_lock_the_page_and_the_next_one(
-    api: Simulator, card: Card, tmp_path: Path
-) -> None:
-    async with desk(api, card, tmp_path) as at:
-        asked = await at.reveal("page")
+async def test_five_wrong_passphrases_lock_the_page_and_later_calls(api: Simulator, card: Card, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session:
+        asked = await session.reveal("page")
         async with browser(asked["page"]) as person:
             assert [(await person.press("wrong one")).status_code for _ in range(5)] == [403] * 4 + [410]
-        await at.app.guard.audit.flush()
-        again = await at.reveal("page", asked["approval_id"])
+        await session.app.guard.audit.flush()
+        again = await session.reveal("page", asked["approval_id"])
         assert (again["code"], "page" in again, "locked" in again["message"]) == ("approval.required", False, True)
-        assert await decide(at.settings, asked["approval_id"], yes=False, passphrase=PASSPHRASE) == "locked"
-        assert at.fetched == 0
+        assert await decide(session.settings, asked["approval_id"], yes=False, passphrase=PASSPHRASE) == "locked"
+        assert session.secret_requests == 0
 
 
-async def test_a_passphrase_that_was_locked_elsewhere_opens_no_page_that_is_open(
-    api: Simulator, card: Card, tmp_path: Path
-) -> None:
-    async with desk(api, card, tmp_path) as at:
-        asked = await at.reveal("page")
+async def test_a_passphrase_locked_elsewhere_closes_open_pages(api: Simulator, card: Card, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session:
+        asked = await session.reveal("page")
         for _ in range(5):
-            await at.app.guard.passphrase.check(Secret("wrong one"), "desk")
+            await session.app.guard.passphrase.check(Secret("wrong one"), "desk")
         async with browser(asked["page"]) as person:
             assert "no longer open" in (await person.press()).text
-        assert at.fetched == 0
+        assert session.secret_requests == 0
 
 
-async def test_without_a_passphrase_no_vault_is_started(api: Simulator, card: Card, tmp_path: Path) -> None:
-    async with desk(api, card, tmp_path, passphrase=None) as at:
-        asked = await at.reveal("page")
-        assert (asked["code"], "page" in asked, at.vaults) == ("approval.required", False, [])
+async def test_without_a_passphrase_no_vault_starts(api: Simulator, card: Card, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path, passphrase=None) as session:
+        asked = await session.reveal("page")
+        assert (asked["code"], "page" in asked, session.vaults) == ("approval.required", False, [])
         assert "machines-mcp passphrase" in asked["where"]
 
 
-async def test_a_page_that_closed_unused_is_opened_anew(
+async def test_an_expired_page_is_replaced_on_the_next_call(
     api: Simulator, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(card_reveals, "PAGE_SECONDS", 5.0)
-    async with desk(api, card, tmp_path) as at:
-        asked = await at.reveal("page")
-        await at.ended(asked)
-        again = await at.reveal("page", asked["approval_id"])
+    async with open_session(api, card, tmp_path) as session:
+        asked = await session.reveal("page")
+        await session.ended(asked)
+        again = await session.reveal("page", asked["approval_id"])
         assert (again["code"], again["page"] != asked["page"]) == ("approval.required", True)
-        assert at.fetched == 0
+        assert session.secret_requests == 0
 
 
-async def test_three_pages_are_open_at_most(api: Simulator, card: Card, tmp_path: Path) -> None:
-    async with desk(api, card, tmp_path) as at:
+async def test_at_most_three_pages_are_open(api: Simulator, card: Card, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session:
         cards = [api.another_card(card.user_id) for _ in range(4)]
-        answers = [await at.reveal("page", card=one) for one in cards]
+        answers = [await session.reveal("page", card=one) for one in cards]
         assert [answer["code"] for answer in answers] == ["approval.required"] * 3 + ["rate.limited"]
-        assert len(at.vaults) == 3
+        assert len(session.vaults) == 3
 
 
-async def test_the_end_of_the_server_ends_its_pages_and_leaves_no_intent_half_done(
+async def test_a_stopped_server_closes_its_pages_and_leaves_approvals_waiting(
     api: Simulator, card: Card, tmp_path: Path
 ) -> None:
-    async with desk(api, card, tmp_path) as at:
-        asked = await at.reveal("page")
-        (vault,) = at.vaults
+    async with open_session(api, card, tmp_path) as session:
+        asked = await session.reveal("page")
+        (vault,) = session.vaults
     assert not vault.is_running()
-    async with opened_app(read_settings(at.settings)) as app:
+    async with opened_app(read_settings(session.settings)) as app:
         approval = await app.guard.approvals.get(asked["approval_id"])
         assert approval is not None
         assert approval.state == "waiting"
 
 
-async def test_a_fetch_that_fails_is_told_to_the_model_by_its_code(api: Simulator, card: Card, tmp_path: Path) -> None:
-    async with desk(api, card, tmp_path) as at:
+async def test_a_failed_fetch_is_reported_by_its_code(api: Simulator, card: Card, tmp_path: Path) -> None:
+    async with open_session(api, card, tmp_path) as session:
         other = api.another_card(card.user_id)
-        asked = await at.reveal("page", card=other)
+        asked = await session.reveal("page", card=other)
         api.close(other)
         async with browser(asked["page"]) as person:
             assert other.number not in (await person.press()).text
-        await at.ended(asked)
-        told = await at.reveal("page", asked["approval_id"], card=other)
+        await session.ended(asked)
+        told = await session.reveal("page", asked["approval_id"], card=other)
         assert (told["code"], told["reason"]) == ("reveal.failed", "partner.rejected")
 
 
@@ -312,37 +304,37 @@ NEEDS = [("page", "reveal.sinks"), ("sealed", "reveal.sealed_key"), ("model", "r
 
 
 @pytest.mark.parametrize(("sink", "keys"), NEEDS)
-async def test_a_sink_that_is_not_allowed_is_refused_with_what_the_operator_would_have_to_do(
+async def test_a_disallowed_sink_is_refused_with_the_setting_to_change(
     api: Simulator, card: Card, tmp_path: Path, sink: str, keys: str
 ) -> None:
     policy = '[classes]\nread = "allow"\nreveal = "ask"\n[reveal]\nsinks = ["none"]\n'
-    async with desk(api, card, tmp_path, policy=policy, dialog=True) as at:
-        listed = {tool.name: tool for tool in (await at.client.list_tools()).tools}
+    async with open_session(api, card, tmp_path, policy=policy, dialog=True) as session:
+        listed = {tool.name: tool for tool in (await session.client.list_tools()).tools}
         assert listed["reveal_card"].input_schema["properties"]["sink"]["enum"] == ["none"]
-        refused = await at.reveal(sink)
-        assert (refused["code"], refused["limit"], at.person.asked) == ("policy.denied", "reveal.sinks", [])
+        refused = await session.reveal(sink)
+        assert (refused["code"], refused["limit"], session.person.asked) == ("policy.denied", "reveal.sinks", [])
         assert keys in refused["message"]
-        assert (await at.app.guard.channels.waiting(), at.fetched) == ([], 0)
-        assert (await at.reveal("none"))["status"] == "verified"
+        assert (await session.app.guard.channels.waiting(), session.secret_requests) == ([], 0)
+        assert (await session.reveal("none"))["status"] == "verified"
 
 
-async def test_a_sealed_card_opens_for_the_operators_key_and_is_given_once(
+async def test_a_sealed_card_opens_with_the_operators_key_and_is_given_once(
     api: Simulator, card: Card, tmp_path: Path
 ) -> None:
     public = make_key_pair(tmp_path / "key")
     policy = f'[classes]\nread = "allow"\nreveal = "ask"\n[reveal]\nsinks = ["sealed"]\nsealed_key = "{public}"\n'
-    async with desk(api, card, tmp_path, policy=policy) as at:
-        asked = await at.reveal("sealed")
-        assert (asked["code"], at.fetched) == ("approval.required", 0)
-        assert await decide(at.settings, asked["approval_id"], passphrase="wrong one") == "wrong"
-        assert await decide(at.settings, asked["approval_id"], passphrase=PASSPHRASE) == "granted"
-        told = await at.reveal("sealed", asked["approval_id"])
-        assert (told["status"], told["shown"], at.fetched) == ("sealed", "nowhere", 1)
+    async with open_session(api, card, tmp_path, policy=policy) as session:
+        asked = await session.reveal("sealed")
+        assert (asked["code"], session.secret_requests) == ("approval.required", 0)
+        assert await decide(session.settings, asked["approval_id"], passphrase="wrong one") == "wrong"
+        assert await decide(session.settings, asked["approval_id"], passphrase=PASSPHRASE) == "granted"
+        told = await session.reveal("sealed", asked["approval_id"])
+        assert (told["status"], told["shown"], session.secret_requests) == ("sealed", "nowhere", 1)
         opened = unseal(tmp_path / "key", told["jwe"])
         assert (opened.pan, opened.cvc, opened.card_id) == (card.number, card.code, card.card_id)
-        again = await at.reveal("sealed", asked["approval_id"])
-        assert (again["status"], "jwe" in again, at.fetched) == ("sealed", False, 1)
-        assert told["jwe"].encode() not in at.kept()
+        again = await session.reveal("sealed", asked["approval_id"])
+        assert (again["status"], "jwe" in again, session.secret_requests) == ("sealed", False, 1)
+        assert told["jwe"].encode() not in session.stored_bytes()
         assert card.number not in json.dumps([asked, told, again])
 
 
@@ -367,51 +359,53 @@ model = true
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("with_code", [False, True], ids=["number", "number and code"])
-async def test_the_model_gets_the_card_once_and_only_as_the_operator_and_a_person_said(
+async def test_the_model_gets_the_card_once_after_opt_in_and_approval(
     tmp_path: Path, era: Era, with_code: bool
 ) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(MODEL + f"model_cvc = {str(with_code).lower()}\n", encoding="utf-8")
     policy.chmod(0o600)
-    async with agent(tmp_path / "state", era, who="user-1", MACHINES_POLICY=str(policy)) as at:
-        await at.to_funded()
-        card = await at.call("create_card", limit_amount_cents=5000, limit_frequency="allTime")
-        at.person.asked.clear()
-        told = await at.call("reveal_card", card_id=card["card_id"], sink="model")
-        (question,) = at.person.asked
+    async with agent(tmp_path / "state", era, who="user-1", MACHINES_POLICY=str(policy)) as session:
+        await session.to_funded()
+        card = await session.call("create_card", limit_amount_cents=5000, limit_frequency="allTime")
+        session.person.asked.clear()
+        told = await session.call("reveal_card", card_id=card["card_id"], sink="model")
+        (question,) = session.person.asked
         assert "THE AI AND ITS PROVIDER WILL SEE IT" in question
         assert ("including the CVC" if with_code else "without the CVC") in question
         assert (told["status"], told["shown"]) == ("released", "model")
         assert re.fullmatch(r"[0-9]{16}", told["pan"])
         assert told["pan"].endswith(card["last4"])
         assert ("cvc" in told) == with_code
-        at.person.answer = "decline"
-        assert await at.refusal("reveal_card", card_id=card["card_id"], sink="model") == ("approval.refused", None)
+        session.person.answer = "decline"
+        assert await session.refusal("reveal_card", card_id=card["card_id"], sink="model") == ("approval.refused", None)
     kept = b"".join(path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file())
     assert told["pan"].encode() not in kept
     assert sys.getsizeof(kept) > 1000
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_over_stdio_the_page_outlives_the_call_and_goes_with_the_server(tmp_path: Path, era: Era) -> None:
-    async with agent(tmp_path / "state", era, who="user-1") as at:
-        await at.to_funded()
-        card = await at.call("create_card", limit_amount_cents=5000, limit_frequency="allTime")
-        at.person.asked.clear()
+async def test_over_stdio_the_page_outlives_the_call_and_ends_with_the_server(tmp_path: Path, era: Era) -> None:
+    async with agent(tmp_path / "state", era, who="user-1") as session:
+        await session.to_funded()
+        card = await session.call("create_card", limit_amount_cents=5000, limit_frequency="allTime")
+        session.person.asked.clear()
         with pytest.raises(ToolError) as caught:
-            await at.call("reveal_card", card_id=card["card_id"], sink="page")
+            await session.call("reveal_card", card_id=card["card_id"], sink="page")
         asked = caught.value.body
-        # Its client can open a page, so it was offered the one.
-        assert (asked["code"], at.person.asked) == ("approval.required", [PAGE])
+        # The client can open pages, so the server offered one.
+        assert (asked["code"], session.person.asked) == ("approval.required", [PAGE])
         async with browser(asked["page"]) as person:
             shown = await person.press(None)
         assert card["last4"] in re.sub("<[^>]+>", "", shown.text)
         with anyio.fail_after(PATIENCE):
-            told = await at.call("reveal_card", card_id=card["card_id"], sink="page", approval_id=asked["approval_id"])
+            told = await session.call(
+                "reveal_card", card_id=card["card_id"], sink="page", approval_id=asked["approval_id"]
+            )
         assert (told["status"], told["shown"]) == ("shown", "page")
-        other = await at.call("create_card", limit_amount_cents=100, limit_frequency="allTime")
+        other = await session.call("create_card", limit_amount_cents=100, limit_frequency="allTime")
         with pytest.raises(ToolError) as caught:
-            await at.call("reveal_card", card_id=other["card_id"], sink="page")
+            await session.call("reveal_card", card_id=other["card_id"], sink="page")
     async with browser(caught.value.body["page"]) as person:
         with pytest.raises(httpx.ConnectError):
             await person.press(None)

@@ -1,4 +1,4 @@
-"""Where login keeps a key: in the keyring if that proves to hold it, else in a file for its owner; never in both."""
+"""Storage of the login key: in the keyring if that works, otherwise in a private file, never in both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKey
     yield from at_home(tmp_path, monkeypatch)
 
 
-def test_a_keyring_holds_one_key_for_each_environment() -> None:
+def test_a_keyring_holds_one_key_per_environment() -> None:
     assert store_key("sandbox", KEY) == "in the system's keyring"
     store_key("production", OTHER)
     assert (read_keyring("sandbox"), read_keyring("production")) == (KEY, OTHER)
@@ -38,9 +38,7 @@ def test_a_keyring_holds_one_key_for_each_environment() -> None:
 
 
 @pytest.mark.parametrize("backend", [null.Keyring, fail.Keyring, PlainText])
-def test_a_keyring_that_keeps_nothing_safely_is_none(
-    monkeypatch: pytest.MonkeyPatch, backend: Callable[[], object]
-) -> None:
+def test_an_unsafe_keyring_backend_is_not_used(monkeypatch: pytest.MonkeyPatch, backend: Callable[[], object]) -> None:
     use(monkeypatch, backend())
     assert read_keyring("sandbox") is None
     assert str(key_file("sandbox")) in store_key("sandbox", KEY)
@@ -51,7 +49,7 @@ def test_a_keyring_that_keeps_nothing_safely_is_none(
 
 
 @pytest.mark.parametrize("mood", ["locked", "forgetful", "silent"])
-def test_where_the_keyring_does_not_take_it_a_file_does(
+def test_a_file_holds_the_key_if_the_keyring_does_not(
     keyring: FakeKeyring, monkeypatch: pytest.MonkeyPatch, mood: str
 ) -> None:
     monkeypatch.setattr(keyring_store, "TIMEOUT_SECONDS", 0.05)
@@ -61,7 +59,7 @@ def test_where_the_keyring_does_not_take_it_a_file_does(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX promise")
-def test_the_file_is_its_owners_alone_in_a_folder_of_their_own(keyring: FakeKeyring) -> None:
+def test_the_file_and_its_folder_are_private_to_their_owner(keyring: FakeKeyring) -> None:
     keyring.mood = "forgetful"
     store_key("sandbox", KEY)
     key_file("sandbox").chmod(0o644)
@@ -71,7 +69,7 @@ def test_the_file_is_its_owners_alone_in_a_folder_of_their_own(keyring: FakeKeyr
     assert [path.name for path in key_file("sandbox").parent.iterdir()] == ["sandbox.key"]
 
 
-def test_a_key_that_goes_into_the_keyring_leaves_no_file_behind(keyring: FakeKeyring) -> None:
+def test_storing_a_key_in_the_keyring_removes_the_file(keyring: FakeKeyring) -> None:
     keyring.mood = "forgetful"
     store_key("sandbox", KEY)
     keyring.mood = "well"
@@ -80,7 +78,7 @@ def test_a_key_that_goes_into_the_keyring_leaves_no_file_behind(keyring: FakeKey
 
 
 @pytest.mark.parametrize("mood", ["locked", "clinging", "silent"])
-def test_a_key_that_may_still_be_there_is_not_said_to_be_gone(
+def test_removal_reports_failure_if_the_key_may_remain(
     keyring: FakeKeyring, monkeypatch: pytest.MonkeyPatch, mood: str
 ) -> None:
     store_key("sandbox", KEY)

@@ -1,4 +1,4 @@
-"""What ends on stderr, as a process of its own: clients write it to files."""
+"""Logging to stderr in a separate process. Clients write stderr to files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ fail()
 """
 
 
-def test_no_text_of_an_exception_and_no_word_of_a_library_is_logged() -> None:
+def test_exception_texts_and_library_messages_are_not_logged() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE, check=False, encoding="utf-8"
     )
@@ -71,7 +71,7 @@ def test_no_text_of_an_exception_and_no_word_of_a_library_is_logged() -> None:
     assert logged[7].startswith("machines-mcp stopped with LookupError")
 
 
-def test_the_level_is_that_of_our_own_lines() -> None:
+def test_the_log_level_applies_to_our_own_loggers() -> None:
     program = PROGRAM.replace('"INFO"', '"CRITICAL"')
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -92,7 +92,7 @@ def _run(program: str, *options: str, **environment: str) -> subprocess.Complete
     )
 
 
-def test_a_record_that_can_not_be_formatted_is_not_printed_with_its_arguments() -> None:
+def test_a_record_that_cannot_be_formatted_is_logged_without_arguments() -> None:
     program = f"""
 import logging
 from machines_mcp.server.log_config import configure
@@ -107,8 +107,8 @@ logging.getLogger("some_library").warning("%d of them", "{CANARY}")
     assert "some_library" in done.stderr
 
 
-def test_a_library_at_debug_says_where_it_was_and_nothing_else() -> None:
-    # What raises a library's level afterwards: its own settings, or a person who looks for a fault.
+def test_a_library_at_debug_level_logs_only_its_code_location() -> None:
+    # A library's own settings, or a person who debugs, may raise its level afterwards.
     program = f"""
 import asyncio, logging, httpx
 from machines_mcp.server.log_config import configure
@@ -139,7 +139,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("options", [["-X", "faulthandler"], ["-X", "dev"]])
-def test_the_printer_of_crashes_is_off_whoever_switched_it_on(options: list[str]) -> None:
+def test_faulthandler_is_off_even_if_enabled_by_options(options: list[str]) -> None:
     program = """
 import faulthandler
 from machines_mcp.server.log_config import configure
@@ -152,7 +152,7 @@ assert not faulthandler.is_enabled()
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_nothing_is_printed_but_by_the_one_handler() -> None:
+def test_the_root_handler_is_the_only_one() -> None:
     program = """
 import logging
 import machines_mcp.server.app, machines_mcp.partner, httpx, starlette.applications, uvicorn, mcp, jinja2, rich, joserfc

@@ -1,4 +1,4 @@
-"""Which key a server takes: that of the environment, of a file named there, or of login, in this order."""
+"""The source of the partner key, in order: the environment, a file named there, or login."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def tool_error(env: dict[str, str]) -> str:
     return str(refused.value)
 
 
-def test_a_stored_key_is_found_for_its_environment_alone(keyring: FakeKeyring) -> None:
+def test_a_stored_key_is_used_for_its_environment_only(keyring: FakeKeyring) -> None:
     store_key("sandbox", Secret(STORED))
     assert taken(read_settings(SANDBOX)) == (STORED, "keyring", None)
     assert "run machines-mcp login production once" in tool_error(SANDBOX | {"MACHINES_ENV": "production"})
 
 
-def test_a_stored_file_is_found_without_a_keyring(keyring: FakeKeyring) -> None:
+def test_a_stored_file_is_used_without_a_keyring(keyring: FakeKeyring) -> None:
     keyring.mood = "locked"
     store_key("production", Secret(STORED))
     keyring.asked = 0
@@ -52,7 +52,7 @@ def test_a_stored_file_is_found_without_a_keyring(keyring: FakeKeyring) -> None:
 
 
 @pytest.mark.parametrize("mood", ["well", "locked"])
-def test_a_key_of_the_environment_goes_first_and_asks_no_keyring(
+def test_a_key_in_the_environment_takes_precedence_over_the_keyring(
     keyring: FakeKeyring, mood: str, tmp_path: Path
 ) -> None:
     keyring.mood = mood
@@ -68,9 +68,7 @@ def test_a_key_of_the_environment_goes_first_and_asks_no_keyring(
 
 @pytest.mark.parametrize("env", [{}, {"MACHINES_ENV": "embedded"}, {"MACHINES_ENV": ""}])
 @pytest.mark.parametrize("mood", ["well", "locked"])
-def test_a_stored_key_does_not_touch_a_server_without_an_environment(
-    keyring: FakeKeyring, mood: str, env: dict[str, str]
-) -> None:
+def test_a_stored_key_is_ignored_without_an_environment(keyring: FakeKeyring, mood: str, env: dict[str, str]) -> None:
     keyring.mood = mood
     store_key("sandbox", Secret(STORED))
     store_key("production", Secret(STORED))
@@ -87,7 +85,7 @@ def test_a_key_in_the_environment_still_needs_an_environment() -> None:
 
 
 @pytest.mark.parametrize(("mood", "says"), [("locked", "refused access"), ("silent", "did not respond in time")])
-def test_a_keyring_that_does_not_say_is_no_keyring_that_says_no(
+def test_a_failing_keyring_is_reported(
     keyring: FakeKeyring, monkeypatch: pytest.MonkeyPatch, mood: str, says: str
 ) -> None:
     monkeypatch.setattr(keyring_store, "TIMEOUT_SECONDS", 0.05)
@@ -104,6 +102,6 @@ def test_a_stored_file_that_others_can_read_is_refused(keyring: FakeKeyring) -> 
     assert tool_error(SANDBOX) == f"{key_file('sandbox')} can be read by other users; run chmod 600 on it."
 
 
-def test_a_stored_value_that_is_no_key_is_refused(keyring: FakeKeyring) -> None:
+def test_a_malformed_stored_key_is_refused(keyring: FakeKeyring) -> None:
     keyring.held["machines-mcp", "sandbox"] = "no key"
     assert "8 to 512 printable" in tool_error(SANDBOX)

@@ -1,4 +1,4 @@
-"""The simulator that servers share: who starts it lets go of it, and takes note of its end whenever that comes."""
+"""The simulator process that servers share: its last user ends it, and its parent reaps it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ pytestmark = [
 
 
 def children() -> set[int]:
-    """The processes that this one started and has not taken note of the end of: alive, or ended (zombies)."""
+    """Return this process's children that are alive or not yet reaped (zombies)."""
     found: set[int] = set()
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):  # The thread ended meanwhile.
             found.update(int(child) for child in (task / "children").read_text().split())
     return found
 
@@ -47,14 +47,14 @@ async def opened(folder: Path) -> AsyncIterator[SandboxProcess]:
             await sandbox.close()
 
 
-async def test_the_last_to_let_go_ends_it(tmp_path: Path) -> None:
+async def test_the_last_user_to_close_ends_the_simulator(tmp_path: Path) -> None:
     before = children()
     async with opened(tmp_path):
         (process,) = children() - before
     await until_gone(process)
 
 
-async def test_who_started_it_may_go_first_and_it_is_taken_note_of_when_it_ends(tmp_path: Path) -> None:
+async def test_the_server_that_started_it_may_close_first_and_still_reaps_it(tmp_path: Path) -> None:
     before = children()
     async with opened(tmp_path) as first:
         (process,) = children() - before
@@ -69,7 +69,7 @@ async def test_who_started_it_may_go_first_and_it_is_taken_note_of_when_it_ends(
 
 
 @pytest.mark.parametrize("script", ["import time; time.sleep(600)", "print('no JSON')", "print('{}')", "pass"])
-async def test_one_that_does_not_say_where_it_is_is_no_simulator_and_is_ended(
+async def test_a_process_that_reports_no_address_is_rejected_and_ended(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
@@ -91,7 +91,7 @@ async def test_one_that_does_not_say_where_it_is_is_no_simulator_and_is_ended(
     assert not (tmp_path / "sandbox.json").exists()
 
 
-async def test_notes_of_one_that_is_gone_lead_nowhere(tmp_path: Path) -> None:
+async def test_the_address_file_of_a_dead_simulator_is_ignored(tmp_path: Path) -> None:
     async with opened(tmp_path) as sandbox:
         first = await sandbox.endpoint()
     notes = json.loads((tmp_path / "sandbox.json").read_text(encoding="utf-8"))

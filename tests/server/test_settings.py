@@ -21,7 +21,7 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POS
 
 @pytest.fixture(autouse=True)
 def _nobody_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a person has stored on the machine that runs the tests."""
+    """Hide keys that are stored on the machine that runs the tests."""
     monkeypatch.setattr("machines_mcp.server.keyring_store.read_keyring", lambda environment: None)
     monkeypatch.setattr(
         "machines_mcp.server.keyring_store.key_file", lambda environment: Path("/nowhere") / environment
@@ -38,7 +38,7 @@ def _refusal(env: dict[str, str]) -> str:
     return sentence
 
 
-def test_nothing_set_is_the_simulator() -> None:
+def test_without_settings_the_server_uses_the_simulator() -> None:
     settings = read_settings({})
     assert settings.environment is Environment.EMBEDDED
     assert settings.simulated
@@ -48,12 +48,12 @@ def test_nothing_set_is_the_simulator() -> None:
     assert settings.log_level == "WARNING"
 
 
-def test_an_empty_variable_is_one_that_is_not_set() -> None:
+def test_an_empty_variable_counts_as_unset() -> None:
     names = ("MACHINES_ENV", "MACHINES_PARTNER_KEY", "MACHINES_API_URL", "MACHINES_POLICY", "MACHINES_READ_ONLY")
     assert read_settings(dict.fromkeys(names, "")) == read_settings({})
 
 
-def test_the_sandbox_is_one_host_and_one_user() -> None:
+def test_sandbox_has_one_host_and_one_user() -> None:
     settings = read_settings(SANDBOX)
     assert not settings.simulated
     assert settings.api_url == SANDBOX_URL
@@ -62,14 +62,14 @@ def test_the_sandbox_is_one_host_and_one_user() -> None:
     assert settings.partner_key.expose() == KEY
 
 
-def test_production_is_one_host_and_nothing_else() -> None:
+def test_production_has_one_host() -> None:
     settings = read_settings(SANDBOX | {"MACHINES_ENV": "production"})
     assert (settings.environment, settings.api_url) == (Environment.PRODUCTION, PRODUCTION_URL)
     assert not settings.simulated
 
 
 @pytest.mark.parametrize("environment", ["sandbox", "production"])
-def test_a_policy_may_say_who_the_users_are(environment: str) -> None:
+def test_a_policy_may_replace_the_user_setting(environment: str) -> None:
     env = {"MACHINES_ENV": environment, "MACHINES_PARTNER_KEY": KEY, "MACHINES_POLICY": "/etc/machines/policy.toml"}
     settings = read_settings(env)
     assert (settings.user_id, settings.policy) == (None, Path("/etc/machines/policy.toml"))
@@ -116,7 +116,7 @@ def test_a_policy_may_say_who_the_users_are(environment: str) -> None:
         ({"MACHINES_PROXY": "http://"}, "must be an http or https URL"),
     ],
 )
-def test_what_is_missing_unknown_or_contradictory_refuses_to_start(env: dict[str, str], says: str) -> None:
+def test_missing_unknown_or_contradictory_settings_refuse_to_start(env: dict[str, str], says: str) -> None:
     sentence = _refusal(env)
     assert says in sentence
     assert len(sentence) < 200
@@ -126,7 +126,7 @@ def test_what_is_missing_unknown_or_contradictory_refuses_to_start(env: dict[str
     "user_id",
     ["", " ", "x" * 121, " user", "user ", "a\nb", "a\tb", "a\x7fb", "a\u202eb", "a\u200bb", "a\u2028b", "\ud800"],
 )
-def test_a_user_id_that_no_tool_would_take_is_refused_at_the_start(user_id: str) -> None:
+def test_a_user_id_that_no_tool_accepts_is_refused_at_startup(user_id: str) -> None:
     if user_id:
         assert "MACHINES_USER_ID" in _refusal({"MACHINES_USER_ID": user_id})
     else:
@@ -134,7 +134,7 @@ def test_a_user_id_that_no_tool_would_take_is_refused_at_the_start(user_id: str)
 
 
 @given(user_id=st.text(min_size=1, max_size=130))
-def test_settings_and_tools_agree_on_what_a_user_id_is(user_id: str) -> None:
+def test_settings_and_tools_accept_the_same_user_ids(user_id: str) -> None:
     from machines_mcp.protocol.tool import UserInput
 
     try:
@@ -145,7 +145,7 @@ def test_settings_and_tools_agree_on_what_a_user_id_is(user_id: str) -> None:
         assert read_settings({"MACHINES_USER_ID": user_id}).user_id == user_id
 
 
-# Where the key may go
+# API URLs
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_settings_and_tools_agree_on_what_a_user_id_is(user_id: str) -> None:
         ("http://[::1]:8080/x", "http://[::1]:8080/x"),
     ],
 )
-def test_an_api_on_this_machine_may_be_named(url: str, kept: str) -> None:
+def test_a_loopback_api_url_is_accepted(url: str, kept: str) -> None:
     assert read_settings(SANDBOX | {"MACHINES_API_URL": url}).api_url == kept
 
 
@@ -219,24 +219,24 @@ def test_an_api_on_this_machine_may_be_named(url: str, kept: str) -> None:
         CANARY,
     ],
 )
-def test_no_url_takes_the_key_off_this_machine(url: str) -> None:
+def test_an_unsafe_api_url_is_refused(url: str) -> None:
     assert "MACHINES_API_URL must be" in _refusal(SANDBOX | {"MACHINES_API_URL": url})
 
 
 @pytest.mark.parametrize("environment", [None, "embedded", "production"])
-def test_only_the_sandbox_takes_another_url(environment: str | None) -> None:
+def test_only_sandbox_accepts_another_url(environment: str | None) -> None:
     env = {"MACHINES_API_URL": "http://127.0.0.1:1"} | (SANDBOX if environment == "production" else {})
     if environment:
         env["MACHINES_ENV"] = environment
     assert "works only with MACHINES_ENV=sandbox" in _refusal(env)
 
 
-def test_the_hosts_are_those_of_the_api() -> None:
+def test_the_default_hosts_are_those_of_the_api() -> None:
     assert PRODUCTION_URL == "https://api.machines.cash/partner/v1"
     assert SANDBOX_URL == "https://dev-api.machines.cash/partner/v1"
 
 
-# The key's file
+# Key file
 
 
 def _with_file(path: Path) -> dict[str, str]:
@@ -259,14 +259,14 @@ def test_the_key_may_come_from_a_file(key_file: Path) -> None:
 
 @posix_only
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o644, 0o610, 0o601])
-def test_a_key_file_that_others_can_reach_is_refused(key_file: Path, mode: int) -> None:
+def test_a_key_file_that_others_can_access_is_refused(key_file: Path, mode: int) -> None:
     key_file.chmod(mode)
     assert "run chmod 600" in _refusal(_with_file(key_file))
 
 
 @posix_only
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
-def test_a_key_file_for_its_owner_alone_is_taken(key_file: Path, mode: int) -> None:
+def test_a_private_key_file_is_accepted(key_file: Path, mode: int) -> None:
     key_file.chmod(mode)
     assert read_settings(_with_file(key_file)).partner_key is not None
 
@@ -283,12 +283,12 @@ def test_a_key_file_for_its_owner_alone_is_taken(key_file: Path, mode: int) -> N
     ],
     ids=["empty", "short", "two lines", "byte order mark", "UTF-16", "huge"],
 )
-def test_a_file_that_holds_no_key_is_refused(key_file: Path, content: bytes, says: str) -> None:
+def test_a_file_without_a_valid_key_is_refused(key_file: Path, content: bytes, says: str) -> None:
     key_file.write_bytes(content)
     assert says in _refusal(_with_file(key_file))
 
 
-def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     assert "can't be read" in _refusal(_with_file(tmp_path / "missing"))
     assert "not a regular file" in _refusal(_with_file(tmp_path))
 
@@ -299,10 +299,10 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> Non
     assert "not a regular file" in _refusal(_with_file(tmp_path / "pipe"))
 
 
-# The state folder
+# State folder
 
 
-def test_each_environment_and_key_has_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_each_environment_and_key_has_its_own_folder(tmp_path: Path) -> None:
     given = {"MACHINES_STATE_DIR": str(tmp_path)}
     folders = {
         read_settings(env | given).state_dir
@@ -315,7 +315,7 @@ def test_each_environment_and_key_has_a_folder_of_its_own(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_one_the_state_goes_where_the_system_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_state_folder_follows_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     folder = read_settings({}).state_dir
@@ -324,17 +324,17 @@ def test_without_one_the_state_goes_where_the_system_keeps_it(monkeypatch: pytes
     assert read_settings({"MACHINES_STATE_DIR": "~/here"}).state_dir == tmp_path / "here" / "embedded"
 
 
-# The rest
+# Other settings
 
 
 @pytest.mark.parametrize(
     ("value", "flag"), [("1", True), ("true", True), ("YES", True), ("0", False), ("False", False), ("no", False)]
 )
-def test_a_flag_is_plainly_yes_or_no(value: str, flag: bool) -> None:
+def test_a_flag_takes_the_usual_spellings(value: str, flag: bool) -> None:
     assert read_settings({"MACHINES_READ_ONLY": value}).read_only is flag
 
 
-def test_toolsets_levels_proxy_and_certificates_are_taken_as_given(tmp_path: Path) -> None:
+def test_toolsets_log_level_proxy_and_certificates_are_read(tmp_path: Path) -> None:
     certificates = tmp_path / "ca.pem"
     certificates.write_text("", encoding="ascii")
     settings = read_settings(
@@ -351,19 +351,19 @@ def test_toolsets_levels_proxy_and_certificates_are_taken_as_given(tmp_path: Pat
     assert settings.ca_file == certificates
 
 
-def test_the_key_and_the_proxys_password_do_not_show_in_the_settings() -> None:
+def test_the_repr_hides_the_key_and_the_proxy_password() -> None:
     shown = repr(read_settings(SANDBOX | {"MACHINES_PROXY": f"http://user:{CANARY}@proxy.example:3128"}))
     assert KEY not in shown
     assert CANARY not in shown
 
 
-def test_the_environment_of_the_process_is_what_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_environment_is_the_default_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MACHINES_USER_ID", "user-of-the-process")
     assert read_settings().user_id == "user-of-the-process"
 
 
 @posix_only
-def test_the_trace_is_a_file_of_its_owner(tmp_path: Path) -> None:
+def test_the_trace_is_a_private_file(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     assert read_settings({"MACHINES_TRACE": str(path)}).trace == path
     assert path.stat().st_mode & 0o777 == 0o600
