@@ -139,9 +139,7 @@ async def test_fifty_concurrent_repeats_create_one_card(worlds: Worlds, era: Era
 
 
 @everywhere
-async def test_concurrent_approvals_in_the_dialog_and_at_the_desk_create_one_card(
-    worlds: Worlds, era: Era, name: Name
-) -> None:
+async def test_approving_in_the_dialog_and_at_the_desk_creates_one_card(worlds: Worlds, era: Era, name: Name) -> None:
     world = await worlds.named(name)
     user_id, server = await world.user(), await world.server(era)
     question = await server.question("create_card", CARD | {"user_id": user_id})

@@ -72,7 +72,7 @@ def drawing(shown: str) -> str:
     return console.export_svg(title=TITLE, code_format=DRAWING, unique_id="demo")
 
 
-def take(folder: Path) -> Path:
+def take_picture(folder: Path) -> Path:
     """Save the picture in the folder and return its path."""
     program = chromium()
     if program is None:
@@ -93,7 +93,7 @@ def take(folder: Path) -> Path:
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    file = take(folder)
+    file = take_picture(folder)
     print(f"{file}  {file.stat().st_size:,} bytes")
 
 

@@ -50,11 +50,11 @@ def follow(folder: Path) -> None:
         file = folder / first.removeprefix("--- ").strip()
         code = file.read_text(encoding="utf-8")
         for hunk in hunks:
-            code = applied(hunk, code, file.name)
+            code = apply_hunk(hunk, code, file.name)
         file.write_text(code, encoding="utf-8")
 
 
-def applied(hunk: str, code: str, name: str) -> str:
+def apply_hunk(hunk: str, code: str, name: str) -> str:
     """Apply a hunk to code that contains its context exactly once."""
     lines = hunk.splitlines(keepends=True)
     before = "".join(line[1:] for line in lines if line[0] != "+")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pictures import END, ROOT, drawing, take
+from tests.docs.pictures import END, ROOT, drawing, take_picture
 from tests.sandbox.browser import chromium
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -36,7 +36,7 @@ def test_the_demo_picture_has_no_local_paths_and_downloads_nothing() -> None:
 @pytest.mark.check
 @pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)")
 def test_the_demo_picture_is_taken_from_a_run(tmp_path: Path) -> None:
-    width, height = size(take(tmp_path))
+    width, height = size(take_picture(tmp_path))
     assert width == 1240
     assert height > 1000, "the picture is cut off"
 

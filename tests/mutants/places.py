@@ -12,7 +12,7 @@ _SCOPE = re.compile(r"\s*(?:async def|def|class) (\w+)")
 
 
 @dataclass
-class Part:
+class Hunk:
     """A hunk: the function or class in its header, and the lines after it is applied.
 
     `at` is the index in `lines` of the first change.
@@ -24,34 +24,34 @@ class Part:
     at: int | None = None
 
 
-def parts(patch: Path) -> Iterator[Part]:
+def hunks(patch: Path) -> Iterator[Hunk]:
     """Yield the hunks of a patch."""
-    file, part = "", None
+    file, hunk = "", None
     for line in patch.read_text(encoding="utf-8").splitlines():
         if line.startswith(("--- ", "+++ ", "diff ")):
             file = line.removeprefix("+++ b/")
-            if part is not None:
-                yield part
-            part = None
+            if hunk is not None:
+                yield hunk
+            hunk = None
         elif found := _HUNK.match(line):
-            if part is not None:
-                yield part
-            part = Part(file, found["name"])
-        elif part is not None:
-            if line[:1] in ("+", "-") and part.at is None:
-                part.at = len(part.lines)
+            if hunk is not None:
+                yield hunk
+            hunk = Hunk(file, found["name"])
+        elif hunk is not None:
+            if line[:1] in ("+", "-") and hunk.at is None:
+                hunk.at = len(hunk.lines)
             if line[:1] != "-":
-                part.lines.append(line[1:])
-    if part is not None:
-        yield part
+                hunk.lines.append(line[1:])
+    if hunk is not None:
+        yield hunk
 
 
-def landed(part: Part, tree: Path) -> set[str]:
+def scopes_of_matches(hunk: Hunk, tree: Path) -> set[str]:
     """Return the last function or class before each match in a patched tree, or "" before the first."""
-    text = (tree / part.file).read_text(encoding="utf-8").splitlines()
-    size = len(part.lines)
-    places = (start for start in range(len(text) - size + 1) if text[start : start + size] == part.lines)
-    return {_scope(text[: start + (part.at or 0)]) for start in places}
+    text = (tree / hunk.file).read_text(encoding="utf-8").splitlines()
+    size = len(hunk.lines)
+    places = (start for start in range(len(text) - size + 1) if text[start : start + size] == hunk.lines)
+    return {_scope(text[: start + (hunk.at or 0)]) for start in places}
 
 
 def _scope(before: list[str]) -> str:

@@ -11,7 +11,7 @@ from tests.leaks.caller import KINDS
 from tests.mutants.__main__ import run_all
 from tests.mutants.copies import ROOT, copy_package, interpreter
 from tests.mutants.mutants import FOLDER, Mutant, apply, mutants
-from tests.mutants.places import landed, parts
+from tests.mutants.places import hunks, scopes_of_matches
 from tests.support.waiting import PATIENCE
 
 # `git apply` takes milliseconds.
@@ -36,11 +36,11 @@ def test_each_patch_applies_and_names_known_steps(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_patch_lands_in_the_functions_it_names(tmp_path: Path, name: str) -> None:
     patch = FOLDER / f"{name}.patch"
-    for file in {part.file for part in parts(patch)}:
+    for file in {hunk.file for hunk in hunks(patch)}:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
     assert apply(patch, tmp_path) == ""
-    assert [(part.file, part.name) for part in parts(patch) if landed(part, tmp_path) != {part.name}] == []
+    assert [(hunk.file, hunk.name) for hunk in hunks(patch) if scopes_of_matches(hunk, tmp_path) != {hunk.name}] == []
 
 
 def test_a_patch_that_lands_elsewhere_is_detected(tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_a_patch_that_lands_elsewhere_is_detected(tmp_path: Path) -> None:
     patch.write_text("--- a/a.py\n+++ b/a.py\n@@ -2,1 +2,2 @@ asked\n     done()\n+    leak()\n", encoding="utf-8")
     code.write_text("def asked():\n    other()\n\n\ndef refused():\n    done()\n", encoding="utf-8")
     assert apply(patch, tmp_path) == ""
-    (part,) = parts(patch)
-    assert (part.name, landed(part, tmp_path)) == ("asked", {"refused"})
+    (hunk,) = hunks(patch)
+    assert (hunk.name, scopes_of_matches(hunk, tmp_path)) == ("asked", {"refused"})
 
 
 def test_a_server_and_its_vault_run_the_copy(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ async def _complete(harness: Harness, name: str, typed: str = "", era: Era = MOD
     return found.completion
 
 
-async def _met(harness: Harness, *users: str) -> None:
+async def _call_for_users(harness: Harness, *users: str) -> None:
     async with harness.client(MODERN) as client:
         for user in users:
             await client.call_tool("note", {"user_id": user, "amount_cents": 1})
@@ -84,7 +84,7 @@ async def _met(harness: Harness, *users: str) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_users_of_successful_calls_are_suggested(harness: Harness, era: Era) -> None:
-    await _met(harness, "anna", "bob", "Ann")
+    await _call_for_users(harness, "anna", "bob", "Ann")
     async with harness.client(MODERN) as client:
         await client.call_tool("note", {"user_id": "andrea", "amount_cents": 0})
     assert (await _complete(harness, "user_id", era=era)).values == ["anna", "bob", "Ann"]
@@ -92,7 +92,7 @@ async def test_users_of_successful_calls_are_suggested(harness: Harness, era: Er
 
 
 async def test_the_oldest_users_are_dropped_beyond_the_limit(harness: Harness) -> None:
-    await _met(harness, *(f"user-{number}" for number in range(60)))
+    await _call_for_users(harness, *(f"user-{number}" for number in range(60)))
     values = (await _complete(harness, "user_id")).values
     assert values == [f"user-{number}" for number in range(10, 60)]
 
@@ -105,7 +105,7 @@ async def test_a_pinned_server_suggests_only_its_user(store: Store, clock: Clock
 
 async def test_cards_are_those_of_the_given_user_or_the_first_user(harness: Harness) -> None:
     assert (await _complete(harness, "card_id")).values == []
-    await _met(harness, "anna", "bob")
+    await _call_for_users(harness, "anna", "bob")
     assert (await _complete(harness, "card_id", "anna-card14")).values[0] == "anna-card140"
     found = await _complete(harness, "card_id", user_id="bob")
     assert len(found.values) == 100

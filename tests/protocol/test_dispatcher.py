@@ -432,12 +432,15 @@ async def test_a_sealed_acceptance_is_bound_to_its_arguments_tool_and_key(
 async def test_servers_that_share_a_folder_accept_each_others_state(
     harness: Harness, store: Store, clock: Clock
 ) -> None:
-    twin = build_harness(store, clock)
-    async with harness.client(MODERN, answering("accept")) as client, twin.client(MODERN, answering("accept")) as other:
+    second_server = build_harness(store, clock)
+    async with (
+        harness.client(MODERN, answering("accept")) as client,
+        second_server.client(MODERN, answering("accept")) as other,
+    ):
         state = (await Rounds(client).first()).request_state
         assert code(await Rounds(other).then(state, ACCEPT)) == "ok"
         assert code(await Rounds(client).then(state, ACCEPT)) == "ok"
-    assert len(harness.world.paid) + len(twin.world.paid) == 1
+    assert len(harness.world.paid) + len(second_server.world.paid) == 1
 
 
 @both_eras

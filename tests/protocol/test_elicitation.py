@@ -22,7 +22,7 @@ class _Context:
     protocol_version: str = "2025-11-25"
 
 
-def _declaring(elicitation: dict[str, Any] | None) -> Any:
+def _client_with(elicitation: dict[str, Any] | None) -> Any:
     given = {} if elicitation is None else {"elicitation": elicitation}
     return _Context(_Session(types.ClientCapabilities.model_validate(given)))
 
@@ -38,7 +38,7 @@ def _declaring(elicitation: dict[str, Any] | None) -> Any:
     ],
 )
 def test_a_form_requires_the_bare_or_named_capability(declared: dict[str, Any] | None, can: bool) -> None:
-    assert elicitation.supports_forms(_declaring(declared)) is can
+    assert elicitation.supports_forms(_client_with(declared)) is can
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_form_requires_the_bare_or_named_capability(declared: dict[str, Any] |
     [(None, False), ({}, False), ({"form": {}}, False), ({"url": {}}, True), ({"form": {}, "url": {}}, True)],
 )
 def test_a_page_requires_the_named_capability(declared: dict[str, Any] | None, can: bool) -> None:
-    assert elicitation.supports_urls(_declaring(declared)) is can
+    assert elicitation.supports_urls(_client_with(declared)) is can
 
 
 def test_a_client_without_capabilities_has_no_dialog() -> None:

@@ -52,7 +52,7 @@ CALLS: dict[str, dict[ActionClass, dict[str, Any]]] = {
 }
 
 
-class Ran(Exception):
+class ToolReached(Exception):
     """The tool's own function was called."""
 
 
@@ -62,7 +62,7 @@ def reached() -> list[str]:
     return []
 
 
-def watched(tool: Tool, reached: list[str]) -> Tool:
+def recording_calls(tool: Tool, reached: list[str]) -> Tool:
     """Return the tool with a function that only records the call and raises.
 
     Its approval details send no request, and it has no reconciliation, so the journal shows that nothing was sent.
@@ -70,7 +70,7 @@ def watched(tool: Tool, reached: list[str]) -> Tool:
 
     async def run(call: ToolContext[Any], args: Any) -> Any:
         reached.append(tool.name)
-        raise Ran
+        raise ToolReached
 
     async def details(call: ToolContext[Any], args: Any) -> ApprovalDetails:
         return ApprovalDetails("May it?")
@@ -105,7 +105,7 @@ CASES = [
 
 def harness(store: Store, clock: Clock, tool: Tool, rule: Rule, reached: list[str]) -> Harness:
     rules = Policy(dict.fromkeys(ActionClass, rule), identity_through_model=True)
-    return build_harness(store, clock, tools=[watched(tool, reached)], policy=rules)
+    return build_harness(store, clock, tools=[recording_calls(tool, reached)], policy=rules)
 
 
 @pytest.mark.parametrize(("tool", "action_class"), CASES)

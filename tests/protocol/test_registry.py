@@ -39,7 +39,7 @@ def test_denied_tools_are_known_but_not_listed() -> None:
         ({ActionClass.READ: Rule.ASK}, False, False),
     ],
 )
-def test_a_two_class_tool_takes_an_id_if_either_asks_and_lists_if_either_may(
+def test_a_tool_with_two_classes_is_usable_if_either_is_allowed(
     rules: dict[ActionClass, Rule], asks: bool, usable: bool
 ) -> None:
     registry = _registry(Policy(rules, "because"))

@@ -136,7 +136,7 @@ async def test_unchanged_content_sends_no_notification(harness: Harness, era: Er
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_an_outside_change_is_noticed_after_a_waiting_call_not_after_a_read(harness: Harness, era: Era) -> None:
+async def test_an_outside_change_is_noticed_only_after_a_waiting_call(harness: Harness, era: Era) -> None:
     read: list[None] = []
 
     async def count() -> None:

@@ -24,7 +24,7 @@ def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKey
     yield from at_home(tmp_path, monkeypatch)
 
 
-def taken(settings: Settings) -> tuple[str | None, str | None, Path | None]:
+def key_used(settings: Settings) -> tuple[str | None, str | None, Path | None]:
     key = settings.partner_key
     return (key.expose() if key else None, settings.key_source, settings.partner_key_file)
 
@@ -38,7 +38,7 @@ def tool_error(env: dict[str, str]) -> str:
 
 def test_a_stored_key_is_used_for_its_environment_only(keyring: FakeKeyring) -> None:
     store_key("sandbox", Secret(STORED))
-    assert taken(read_settings(SANDBOX)) == (STORED, "keyring", None)
+    assert key_used(read_settings(SANDBOX)) == (STORED, "keyring", None)
     assert "run machines-mcp login production once" in tool_error(SANDBOX | {"MACHINES_ENV": "production"})
 
 
@@ -47,7 +47,7 @@ def test_a_stored_file_is_used_without_a_keyring(keyring: FakeKeyring) -> None:
     store_key("production", Secret(STORED))
     keyring.asked = 0
     file = key_file("production")
-    assert taken(read_settings(SANDBOX | {"MACHINES_ENV": "production"})) == (STORED, "login file", file)
+    assert key_used(read_settings(SANDBOX | {"MACHINES_ENV": "production"})) == (STORED, "login file", file)
     assert keyring.asked == 0
 
 
@@ -58,11 +58,11 @@ def test_a_key_in_the_environment_takes_precedence_over_the_keyring(
     keyring.mood = mood
     store_key("sandbox", Secret(STORED))
     keyring.asked = 0
-    assert taken(read_settings(SANDBOX | {"MACHINES_PARTNER_KEY": GIVEN})) == (GIVEN, "environment", None)
+    assert key_used(read_settings(SANDBOX | {"MACHINES_PARTNER_KEY": GIVEN})) == (GIVEN, "environment", None)
     file = tmp_path / "key"
     file.write_text(GIVEN, encoding="ascii")
     file.chmod(0o600)
-    assert taken(read_settings(SANDBOX | {"MACHINES_PARTNER_KEY_FILE": str(file)})) == (GIVEN, "file", file)
+    assert key_used(read_settings(SANDBOX | {"MACHINES_PARTNER_KEY_FILE": str(file)})) == (GIVEN, "file", file)
     assert keyring.asked == 0
 
 
@@ -75,7 +75,7 @@ def test_a_stored_key_is_ignored_without_an_environment(keyring: FakeKeyring, mo
     keyring.asked = 0
     settings = read_settings(env)
     assert settings.environment is Environment.EMBEDDED
-    assert taken(settings) == (None, None, None)
+    assert key_used(settings) == (None, None, None)
     assert keyring.asked == 0
 
 

@@ -20,7 +20,7 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are a POS
 
 
 @pytest.fixture(autouse=True)
-def _nobody_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_stored_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide keys that are stored on the machine that runs the tests."""
     monkeypatch.setattr("machines_mcp.server.keyring_store.read_keyring", lambda environment: None)
     monkeypatch.setattr(
