@@ -65,7 +65,7 @@ class PageRenderer:
 
     def redirect(self, request: SessionRequest, notice: str, path: str = "/") -> Response:
         """Redirect to another page, which shows `notice` once."""
-        request.session.notice = notice
+        request.session.leave_notice(notice)
         return RedirectResponse(path, 303)
 
     def _token_for_path(self, session: Session | None) -> Callable[[str], str]:

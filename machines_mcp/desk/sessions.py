@@ -27,6 +27,10 @@ class Session:
     last_used: float
     notice: str = ""
 
+    def leave_notice(self, notice: str) -> None:
+        """Have the next page show this sentence."""
+        self.notice = notice
+
     def take_notice(self) -> str:
         """Return the pending sentence and clear it."""
         notice, self.notice = self.notice, ""

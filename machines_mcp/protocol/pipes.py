@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import anyio.to_thread
 
@@ -75,7 +75,6 @@ async def open_sink(fd: int, lost: Callable[[], None]) -> Sink:
     transport, sink = await asyncio.get_running_loop().connect_write_pipe(lambda: _PipeSink(lost), pipe)
     # A write ends only when the pipe has all of it: buffered bytes would be lost when the process exits.
     transport.set_write_buffer_limits(high=0)
-    sink.transport = transport
     return sink
 
 
@@ -99,7 +98,7 @@ class _FileSink:
 class _PipeSink(asyncio.BaseProtocol):
     """Writes to a pipe or socket on the event loop, and tracks whether it is full or closed."""
 
-    transport: asyncio.WriteTransport
+    _transport: asyncio.WriteTransport
 
     def __init__(self, lost: Callable[[], None]) -> None:
         self._free = asyncio.Event()
@@ -110,12 +109,15 @@ class _PipeSink(asyncio.BaseProtocol):
     async def write(self, data: bytes) -> None:
         """Write the bytes, or drop them if the other end is closed."""
         if not self._gone:
-            self.transport.write(data)
+            self._transport.write(data)
             await self.ready()
 
     async def ready(self) -> None:
         if not self._free.is_set():
             await self._free.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def pause_writing(self) -> None:
         self._free.clear()
