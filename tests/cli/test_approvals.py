@@ -66,7 +66,7 @@ def ask(
     return anyio.run(opened)
 
 
-def row(env: dict[str, str], approval_id: str) -> Approval:
+def stored_approval(env: dict[str, str], approval_id: str) -> Approval:
     async def found() -> Approval | None:
         async with open_guard(read_settings(env)) as guard:
             return await guard.approvals.get(approval_id)
@@ -105,7 +105,10 @@ def test_the_right_passphrase_decides_an_approval(
     result = run(command, approval_id, typed=PASSPHRASE + "\n")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].startswith(says)
-    assert (row(env, approval_id).state, row(env, approval_id).decided_by) == (state, "terminal")
+    assert (stored_approval(env, approval_id).state, stored_approval(env, approval_id).decided_by) == (
+        state,
+        "terminal",
+    )
     (decision,) = audit(env, "decision")
     assert (decision.verdict, decision.by, decision.approval_id) == (state, "terminal", approval_id)
 
@@ -117,7 +120,7 @@ def test_a_wrong_passphrase_decides_nothing_and_is_audited(run: Run, env: dict[s
     result = run(command, approval_id, typed="not this one\n")
     assert "Wrong passphrase." in refused(result)
     assert "not this one" not in result.output
-    assert row(env, approval_id).state == "waiting"
+    assert stored_approval(env, approval_id).state == "waiting"
     assert [(entry.verdict, entry.by) for entry in audit(env, "decision")] == [("wrong", "terminal")]
 
 
@@ -129,7 +132,7 @@ def test_five_wrong_passphrases_lock_out_even_the_right_one(run: Run, env: dict[
     assert said[4] == refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
     assert said[4] == refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
     assert "Too many wrong passphrases." in said[4]
-    assert row(env, approval_id).state == "waiting"
+    assert stored_approval(env, approval_id).state == "waiting"
     assert [entry.code for entry in audit(env, "alarm")] == ["passphrase.locked"]
 
 
@@ -137,7 +140,7 @@ def test_five_wrong_passphrases_lock_out_even_the_right_one(run: Run, env: dict[
 def test_without_a_set_passphrase_nothing_can_be_decided(run: Run, env: dict[str, str], command: str) -> None:
     approval_id = ask(env)
     assert "No passphrase is set" in refused(run(command, approval_id, typed=PASSPHRASE + "\n"))
-    assert row(env, approval_id).state == "waiting"
+    assert stored_approval(env, approval_id).state == "waiting"
 
 
 @pytest.mark.parametrize("typed", ["", "\n"])
@@ -154,7 +157,7 @@ def test_in_embedded_the_command_alone_decides(run: Run, env: dict[str, str]) ->
     embedded = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": env["MACHINES_STATE_DIR"]}
     approval_id = ask(embedded)
     assert run("approve", approval_id, **embedded, MACHINES_PARTNER_KEY=None, MACHINES_USER_ID=None).exit_code == 0
-    assert row(embedded, approval_id).state == "granted"
+    assert stored_approval(embedded, approval_id).state == "granted"
 
 
 @pytest.mark.parametrize("arguments", [(), ("ID",)], ids=["all", "one"])
@@ -167,7 +170,7 @@ def test_approval_details_are_shown_before_the_prompt(
     for shown in (approval_id, "create_withdrawal", "class money", "agent 1.0", "Withdraw $5.00", "user-1", ADDRESS):
         assert shown in result.stdout
     assert f"{ADDRESS}  (the first withdrawal to this destination)" in result.stdout
-    approval = row(env, approval_id)
+    approval = stored_approval(env, approval_id)
     assert approval.expires_at - approval.created_at == 900
     assert f"open until {_hour(approval.expires_at)} UTC" in result.stdout
 
@@ -218,7 +221,7 @@ def test_another_policy_decides_nothing_and_names_the_setting(run: Run, env: dic
         result = run(command, approval_id, typed=PASSPHRASE + "\n", MACHINES_POLICY=str(policy))
         assert "MACHINES_POLICY" in refused(result)
     assert "No approvals are waiting" in run("approve", MACHINES_POLICY=str(policy)).stdout
-    assert row(env, approval_id).state == "waiting"
+    assert stored_approval(env, approval_id).state == "waiting"
 
 
 @pytest.mark.parametrize(("only", "where"), [("page", "on its own page"), ("form", "at the desk")])
@@ -228,9 +231,9 @@ def test_an_approval_of_its_own_page_can_only_be_denied_here(
     set_passphrase(env)
     approval_id = ask(env, ApprovalDetails("Show the card?", only=only, sink="page" if only == "page" else None))  # type: ignore[arg-type]
     assert where in refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
-    assert row(env, approval_id).state == "waiting"
+    assert stored_approval(env, approval_id).state == "waiting"
     assert run("deny", approval_id, typed=PASSPHRASE + "\n").exit_code == 0
-    assert row(env, approval_id).state == "refused"
+    assert stored_approval(env, approval_id).state == "refused"
 
 
 def test_the_public_testing_helpers_decide_like_the_commands(env: dict[str, str]) -> None:

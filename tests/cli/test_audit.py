@@ -63,7 +63,7 @@ def tamper(folder: Path, statement: str) -> None:
         db.execute(statement)
 
 
-def said(result: Result) -> str:
+def error_line(result: Result) -> str:
     assert result.exit_code == 2
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -106,7 +106,7 @@ def test_rows_are_filtered_with_the_newest_last(run: Run, folder: Path, wanted: 
 
 @pytest.mark.parametrize("since", ["yesterday", "", "-5", "2027-13-01", "99999999999", "٣"])
 def test_an_invalid_time_is_reported_in_one_sentence(run: Run, since: str) -> None:
-    assert "--since must be" in said(run("show", f"--since={since}"))
+    assert "--since must be" in error_line(run("show", f"--since={since}"))
 
 
 def test_a_number_of_seconds_counts_back_from_now() -> None:
@@ -180,21 +180,21 @@ def test_a_checkpoint_reveals_a_replaced_database(run: Run, folder: Path, tmp_pa
 
 
 def test_a_missing_or_invalid_checkpoint_exits_with_2(run: Run, folder: Path, tmp_path: Path) -> None:
-    assert "The checkpoint is missing" in said(run("verify", "--head", str(tmp_path / "head")))
-    assert "The checkpoint can't be read or is invalid" in said(run("verify", "--head", str(tmp_path)))
+    assert "The checkpoint is missing" in error_line(run("verify", "--head", str(tmp_path / "head")))
+    assert "The checkpoint can't be read or is invalid" in error_line(run("verify", "--head", str(tmp_path)))
     (tmp_path / "head").write_text("{}", encoding="ascii")
-    assert "The checkpoint can't be read or is invalid" in said(run("verify", "--head", str(tmp_path / "head")))
-    assert "The checkpoint can't be written" in said(run("verify", "--write-head", str(tmp_path / "no" / "head")))
+    assert "The checkpoint can't be read or is invalid" in error_line(run("verify", "--head", str(tmp_path / "head")))
+    assert "The checkpoint can't be written" in error_line(run("verify", "--write-head", str(tmp_path / "no" / "head")))
 
 
 def test_a_missing_audit_key_exits_with_2_and_is_not_recreated(run: Run, folder: Path) -> None:
     key = folder / "keys" / "audit.key"
     key.unlink()
-    assert "The audit key is missing" in said(run("verify"))
+    assert "The audit key is missing" in error_line(run("verify"))
     assert not key.exists()
 
 
 def test_an_unusable_state_folder_exits_with_2(run: Run, folder: Path) -> None:
     (folder / "state.db").write_bytes(b"no database" * 1000)
-    assert "The state folder can't be used" in said(run("verify"))
-    assert "The state folder can't be used" in said(run("show"))
+    assert "The state folder can't be used" in error_line(run("verify"))
+    assert "The state folder can't be used" in error_line(run("show"))

@@ -136,7 +136,7 @@ def test_a_passphrase_is_neither_an_argument_nor_a_variable(run: Run, env: dict[
 # A terminal
 
 
-def talk(env: dict[str, str], *answers: str) -> tuple[int, str]:
+def run_at_terminal(env: dict[str, str], *answers: str) -> tuple[int, str]:
     """Answer each prompt of a process at a pseudo-terminal, and return its exit code and the whole screen."""
     ours, theirs = pty.openpty()
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
@@ -166,12 +166,12 @@ def talk(env: dict[str, str], *answers: str) -> tuple[int, str]:
 
 @pytest.mark.check
 def test_a_terminal_prompts_twice_and_shows_no_passphrase(env: dict[str, str]) -> None:
-    status, screen = talk(env, FIRST, FIRST)
+    status, screen = run_at_terminal(env, FIRST, FIRST)
     assert status == 0, screen
     assert screen.count("<typed>") == 2
     assert FIRST not in screen
     assert check(env, FIRST) == "right"
-    status, screen = talk(env, FIRST, SECOND, SECOND)
+    status, screen = run_at_terminal(env, FIRST, SECOND, SECOND)
     assert status == 0, screen
     assert FIRST not in screen and SECOND not in screen
     assert check(env, SECOND) == "right"
@@ -179,7 +179,7 @@ def test_a_terminal_prompts_twice_and_shows_no_passphrase(env: dict[str, str]) -
 
 @pytest.mark.check
 def test_differing_new_passphrases_are_not_set(env: dict[str, str]) -> None:
-    status, screen = talk(env, FIRST, SECOND)
+    status, screen = run_at_terminal(env, FIRST, SECOND)
     assert status == 2
     assert "passphrases differ" in screen
     assert check(env, FIRST) == "unset"
@@ -188,7 +188,7 @@ def test_differing_new_passphrases_are_not_set(env: dict[str, str]) -> None:
 # Lines of stdin
 
 
-def piped(monkeypatch: pytest.MonkeyPatch, content: bytes, *, close: bool = True) -> prompt.TerminalInput:
+def pipe_to_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes, *, close: bool = True) -> prompt.TerminalInput:
     reader, writer = os.pipe()
     os.write(writer, content)
     if close:
@@ -198,7 +198,7 @@ def piped(monkeypatch: pytest.MonkeyPatch, content: bytes, *, close: bool = True
 
 
 def test_stdin_lines_may_end_with_lf_or_crlf(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = piped(monkeypatch, "one\r\n zwei \n\n\xff".encode("latin-1"))
+    lines = pipe_to_stdin(monkeypatch, "one\r\n zwei \n\n\xff".encode("latin-1"))
     assert [lines.read_secret("?").expose() for _ in range(2)] == ["one", " zwei "]
     with pytest.raises(prompt.NoInput, match="New one"):
         lines.read_secret("New one")
@@ -208,7 +208,7 @@ def test_stdin_lines_may_end_with_lf_or_crlf(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_waiting_for_a_stdin_line_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt, "LINE_SECONDS", 0.1)
-    lines = piped(monkeypatch, b"", close=False)
+    lines = pipe_to_stdin(monkeypatch, b"", close=False)
     with pytest.raises(prompt.NoInput):
         lines.read_secret("?")
     sys.stdin.close()
@@ -217,7 +217,7 @@ def test_waiting_for_a_stdin_line_times_out(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_endless_stdin_line_is_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
     # Without the limit, it would wait forever for the end of the line.
     monkeypatch.setattr(prompt, "LINE_SECONDS", threading.TIMEOUT_MAX)
-    lines = piped(monkeypatch, b"x" * 50_000, close=False)
+    lines = pipe_to_stdin(monkeypatch, b"x" * 50_000, close=False)
     assert len(lines.read_secret("?").expose()) == prompt.MAX_LINE_BYTES
     sys.stdin.close()
 

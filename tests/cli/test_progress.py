@@ -27,7 +27,7 @@ COLOUR = re.compile(r"\x1b\[[\d;]*(?:3[0-9]|9[0-7])[\d;]*m")
 STATES = ((0.0, "the deposit"), (0.5, "the deposit"))
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
+def screen_during_wait(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
     """Return what a terminal receives during a wait."""
     for name, value in ({"TERM": "xterm-256color", "COLUMNS": "80"} | settings).items():
         monkeypatch.setenv(name, value)
@@ -49,20 +49,20 @@ def drawn(monkeypatch: pytest.MonkeyPatch, **settings: str) -> str:
 
 def test_a_terminal_shows_a_bar_and_erases_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    seen = drawn(monkeypatch)
+    seen = screen_during_wait(monkeypatch)
     assert "Waiting for the deposit" in seen
     assert COLOUR.search(seen)
     assert seen.rstrip("\r\n").endswith("\x1b[2K")
 
 
 def test_a_terminal_without_colour_gets_a_plain_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = drawn(monkeypatch, NO_COLOR="1")
+    seen = screen_during_wait(monkeypatch, NO_COLOR="1")
     assert "Waiting for the deposit" in seen
     assert not COLOUR.search(seen)
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = drawn(monkeypatch, TERM="dumb")
+    seen = screen_during_wait(monkeypatch, TERM="dumb")
     assert seen.splitlines() == [f"Waiting for the deposit: {n}% of the wait time has passed" for n in (0, 50)]
 
 

@@ -1,4 +1,4 @@
-"""Test `doctor --resolve`: what a person is resolve_calls about unresolved calls, and the effect of each answer."""
+"""Test `doctor --resolve`: what a person is asked about unresolved calls, and the effect of each answer."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def guard_of(env: dict[str, str]) -> AsyncIterator[Guard]:
         yield guard
 
 
-async def interrupted(env: dict[str, str], digest: str = "d1") -> Approval:
+async def interrupted_withdrawal(env: dict[str, str], digest: str = "d1") -> Approval:
     """Create a withdrawal sent by a dead process, with an unknown result."""
     async with guard_of(env) as guard:
         if not await guard.passphrase.is_set():
@@ -156,7 +156,7 @@ async def decisions(env: dict[str, str]) -> list[tuple[Any, ...]]:
 
 
 async def test_all_details_are_shown_and_later_changes_nothing(env: dict[str, str]) -> None:
-    approval, person = await interrupted(env), Person(["later"])
+    approval, person = await interrupted_withdrawal(env), Person(["later"])
     found = await resolve_calls(env, person)
     assert (found.ok, found.message) == (True, "0 of 1 resolved.")
     for shown in (
@@ -176,7 +176,7 @@ async def test_all_details_are_shown_and_later_changes_nothing(env: dict[str, st
 
 
 async def test_yes_sets_the_outcome_and_is_journaled_and_audited(env: dict[str, str]) -> None:
-    approval, person = await interrupted(env), Person(["yes", HASH], [PASSPHRASE])
+    approval, person = await interrupted_withdrawal(env), Person(["yes", HASH], [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     state, outcome, withdrawal, entries = await state_of(env, approval.id)
     assert (state, withdrawal, entries) == ("done", "confirmed", [("done", HASH, "terminal")])
@@ -187,7 +187,7 @@ async def test_yes_sets_the_outcome_and_is_journaled_and_audited(env: dict[str, 
 
 
 async def test_no_rejects_the_withdrawal_and_its_quote_is_not_reused(env: dict[str, str]) -> None:
-    approval, person = await interrupted(env), Person(["no"], [PASSPHRASE])
+    approval, person = await interrupted_withdrawal(env), Person(["no"], [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     state, _, withdrawal, entries = await state_of(env, approval.id)
     # The approval is under five minutes old, so the call may reuse it and finds the quote used.
@@ -197,7 +197,7 @@ async def test_no_rejects_the_withdrawal_and_its_quote_is_not_reused(env: dict[s
 
 async def answered_only_in_the_journal(env: dict[str, str]) -> Approval:
     """Create a withdrawal whose server died after the journal recorded its response, but before its own row did."""
-    approval = await interrupted(env)
+    approval = await interrupted_withdrawal(env)
     async with guard_of(env) as guard:
         await guard.store.run(lambda db: db.execute("UPDATE mutations SET state = 'done', status = 200"))
     return approval
@@ -224,7 +224,7 @@ async def test_a_response_known_only_to_the_journal_is_asked_about(
 
 @pytest.mark.parametrize("at", ["append_in", "record_in", "resolve_in"])
 async def test_an_answer_is_stored_atomically(env: dict[str, str], at: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    approval = await interrupted(env)
+    approval = await interrupted_withdrawal(env)
 
     def fails(*_: object) -> None:
         raise sqlite3.OperationalError
@@ -247,7 +247,7 @@ async def test_an_answer_is_stored_atomically(env: dict[str, str], at: str, monk
 async def test_an_answer_given_before_a_crash_is_not_asked_again(
     env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approval = await interrupted(env)
+    approval = await interrupted_withdrawal(env)
 
     async def dies(self: Reconciler, approval: Approval) -> None:
         if (await self._guard.journal.for_approval(approval.id))[0].settled_by is not None:
@@ -272,7 +272,7 @@ async def test_an_answer_given_before_a_crash_is_not_asked_again(
     ("typed", "says"), [("not this one", "Wrong passphrase."), (PASSPHRASE.upper(), "Wrong passphrase.")]
 )
 async def test_a_wrong_passphrase_resolves_nothing(env: dict[str, str], typed: str, says: str) -> None:
-    approval = await interrupted(env)
+    approval = await interrupted_withdrawal(env)
     found = await resolve_calls(env, Person(["no"], [typed]))
     assert not found.ok
     assert says in found.message
@@ -284,7 +284,7 @@ async def test_a_wrong_passphrase_resolves_nothing(env: dict[str, str], typed: s
     "reference", ["", "abc", "4111 1111", "4111-1111-1111-1111", "1234567890", "x y z w", "a" * 129]
 )
 async def test_an_invalid_reference_is_not_stored(env: dict[str, str], reference: str) -> None:
-    approval = await interrupted(env)
+    approval = await interrupted_withdrawal(env)
     person = Person(["yes", reference])
     await resolve_calls(env, person)
     assert "That is not an id" in person.read
@@ -292,7 +292,7 @@ async def test_an_invalid_reference_is_not_stored(env: dict[str, str], reference
 
 
 async def test_each_call_is_asked_about_and_unclear_answers_repeat(env: dict[str, str]) -> None:
-    first, second = await interrupted(env, "d1"), await interrupted(env, "d2")
+    first, second = await interrupted_withdrawal(env, "d1"), await interrupted_withdrawal(env, "d2")
     person = Person(["what?", "no", "perhaps", "maybe", "dunno"], [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 2 resolved."
     assert (await state_of(env, first.id))[2] == "rejected"
@@ -300,7 +300,7 @@ async def test_each_call_is_asked_about_and_unclear_answers_repeat(env: dict[str
 
 
 async def test_a_call_from_before_the_journal_ends_as_the_person_says(env: dict[str, str]) -> None:
-    ids = [(await interrupted(env, digest)).id for digest in ("d1", "d2")]
+    ids = [(await interrupted_withdrawal(env, digest)).id for digest in ("d1", "d2")]
     async with guard_of(env) as guard:
         await guard.store.run(lambda db: db.execute("UPDATE approvals SET owner = NULL, started_at = started_at - 120"))
         await guard.store.run(lambda db: db.execute("DELETE FROM mutations"))
@@ -317,7 +317,7 @@ async def test_a_call_from_before_the_journal_ends_as_the_person_says(env: dict[
 
 
 async def test_a_withdrawal_of_an_ended_call_is_asked_about(env: dict[str, str]) -> None:
-    approval = await interrupted(env)
+    approval = await interrupted_withdrawal(env)
     async with guard_of(env) as guard:
         await guard.approvals.finish(approval.id, '{"code": "outcome.unknown"}', ok=False, code="outcome.unknown")
     person = Person(["yes", HASH], [PASSPHRASE])
@@ -383,7 +383,7 @@ async def test_a_call_that_machines_can_resolve_is_not_asked_about(tmp_path: Pat
 
 
 async def test_the_doctor_explains_each_call_and_fails_if_a_person_must_act(env: dict[str, str]) -> None:
-    approval = await interrupted(env)
+    approval = await interrupted_withdrawal(env)
 
     async def row() -> tuple[bool, str]:
         async with opened(read_settings(env)) as app:
@@ -412,14 +412,14 @@ def test_resolve_without_a_terminal_is_refused_in_one_sentence(tmp_path: Path) -
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal of its own")
 @pytest.mark.check
 async def test_resolve_at_a_terminal_asks_and_stores_the_answer(env: dict[str, str], tmp_path: Path) -> None:
-    approval = await interrupted(env)
-    said = await anyio.to_thread.run_sync(_typed, env, ["no", PASSPHRASE])
+    approval = await interrupted_withdrawal(env)
+    said = await anyio.to_thread.run_sync(_run_at_terminal, env, ["no", PASSPHRASE])
     assert "1 of 1 resolved." in said
     assert PASSPHRASE not in said
     assert (await state_of(env, approval.id))[2] == "rejected"
 
 
-def _typed(env: dict[str, str], lines: list[str]) -> str:
+def _run_at_terminal(env: dict[str, str], lines: list[str]) -> str:
     """Type each line after the next question at a terminal, and return the output."""
     import pty
     import select

@@ -11,7 +11,7 @@ from tests.desk.desks import Browser, RunningDesk, browser, running_desk
 
 
 @pytest.fixture
-async def found(tmp_path: Path) -> AsyncIterator[RunningDesk]:
+async def desk(tmp_path: Path) -> AsyncIterator[RunningDesk]:
     """A desk of `sandbox`, where every decision needs the passphrase."""
     async with running_desk(tmp_path / "state") as opened:
         yield opened
@@ -25,7 +25,7 @@ async def simulated(tmp_path: Path) -> AsyncIterator[RunningDesk]:
 
 
 @pytest.fixture
-async def person(found: RunningDesk) -> AsyncIterator[Browser]:
+async def person(desk: RunningDesk) -> AsyncIterator[Browser]:
     """A browser signed in at the `sandbox` desk."""
-    async with browser(found) as opened:
+    async with browser(desk) as opened:
         yield opened

@@ -242,11 +242,11 @@ def _sent(usual: dict[str, str], given: Mapping[str, str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def browser(found: RunningDesk, *, signed_in: bool = True) -> AsyncIterator[Browser]:
+async def browser(desk: RunningDesk, *, signed_in: bool = True) -> AsyncIterator[Browser]:
     """Open a browser at the desk."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        opened = Browser(found.address, http)
-        if signed_in and found.guard.policy.needs_passphrase:
+        opened = Browser(desk.address, http)
+        if signed_in and desk.guard.policy.needs_passphrase:
             assert (await opened.sign_in()).status_code == 303
         await opened.get()
         yield opened

@@ -53,8 +53,8 @@ SOME = {
 class PageDriver:
     """A person in a browser without scripts, driven by the DevTools protocol."""
 
-    def __init__(self, page: Tab, found: RunningDesk, ids: dict[str, str]) -> None:
-        self._tab, self._home, self._ids = page, found.address.rstrip("/"), ids
+    def __init__(self, page: Tab, desk: RunningDesk, ids: dict[str, str]) -> None:
+        self._tab, self._home, self._ids = page, desk.address.rstrip("/"), ids
 
     def sign_in(self) -> None:
         self._tab.open(f"{self._home}/", width=WIDE, dark=False)
@@ -95,7 +95,7 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
         raise SystemExit("Chromium is not installed.")
     made = []
     with tempfile.TemporaryDirectory() as scratch:
-        async with busy_desk(Path(scratch) / "state") as found:
+        async with busy_desk(Path(scratch) / "state") as desk:
             with tab(program, Path(scratch) / "profile") as page:
 
                 def shoot(driver: PageDriver, name: str, width: int, dark: bool) -> Path:
@@ -105,7 +105,7 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
                     driver.shoot(file, width, whole=wanted is ALL)
                     return file
 
-                early = PageDriver(page, found, {})
+                early = PageDriver(page, desk, {})
                 for name, width, dark in wanted:
                     if name == "sign-in":
                         made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
@@ -113,8 +113,8 @@ async def take(folder: Path, wanted: tuple[tuple[str, int, bool], ...]) -> list[
                 for name, width, dark in wanted:
                     if name == "empty":
                         made.append(await anyio.to_thread.run_sync(shoot, early, name, width, dark))
-                ids = {name: approval.id for name, approval in (await waiting(found)).items()}
-                driver = PageDriver(page, found, ids)
+                ids = {name: approval.id for name, approval in (await waiting(desk)).items()}
+                driver = PageDriver(page, desk, ids)
                 for name, width, dark in wanted:
                     if name not in ("sign-in", "empty"):
                         made.append(await anyio.to_thread.run_sync(shoot, driver, name, width, dark))

@@ -50,16 +50,16 @@ async def busy_desk(folder: Path, environment: str = "sandbox") -> AsyncIterator
         source="/etc/machines/policy.toml",
         limits=Limits(unbounded_cards=True, per_day_cents=CAP_CENTS, per_call_cents=45_000),
     )
-    async with running_desk(folder, environment, policy=policy, clock=clock) as found:
+    async with running_desk(folder, environment, policy=policy, clock=clock) as desk:
         for number, cents in enumerate(_PAID):
             if cents:
-                await _paid(found, cents, number)
+                await _paid(desk, cents, number)
             clock.advance(_DAY if number < len(_PAID) - 1 else 60)
-        await _alarms(found)
-        yield found
+        await _alarms(desk)
+        yield desk
 
 
-async def waiting(found: RunningDesk) -> dict[str, Approval]:
+async def waiting(desk: RunningDesk) -> dict[str, Approval]:
     """Open one approval of every kind and return them by name."""
     agent: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER}
     items_of = items(
@@ -72,36 +72,36 @@ async def waiting(found: RunningDesk) -> dict[str, Approval]:
         f"Withdraw $120.50 for the user “{USER}” as usdc on base to “0x52908400098527886E0F7030069857D2E4169EE7”?"
         " About 119.84 usdc will arrive (an estimate)."
     )
-    money = await found.ask(details=withdrawal(items=items_of, question=question), **agent)
-    found.clock.advance(35)
+    money = await desk.ask(details=withdrawal(items=items_of, question=question), **agent)
+    desk.clock.advance(35)
     form = replace(
         identity_form(),
         question=f"Fill in the identity form of the user “{USER}” and send it to Machines?",
         items=items(),
     )
-    identity = await found.ask(ActionClass.IDENTITY, form, tool="submit_kyc", digest="k", **agent)
-    found.clock.advance(20)
-    issued = await found.ask(ActionClass.MONEY, card(), tool="create_card", digest="c", **agent)
-    shown = await found.ask(ActionClass.REVEAL, reveal(), tool="reveal_card", digest="r", **agent)
-    found.clock.advance(80)
+    identity = await desk.ask(ActionClass.IDENTITY, form, tool="submit_kyc", digest="k", **agent)
+    desk.clock.advance(20)
+    issued = await desk.ask(ActionClass.MONEY, card(), tool="create_card", digest="c", **agent)
+    shown = await desk.ask(ActionClass.REVEAL, reveal(), tool="reveal_card", digest="r", **agent)
+    desk.clock.advance(80)
     return {"money": money, "identity": identity, "card": issued, "reveal": shown}
 
 
-async def _paid(found: RunningDesk, cents: int, number: int) -> None:
-    approvals = found.guard.approvals
+async def _paid(desk: RunningDesk, cents: int, number: int) -> None:
+    approvals = desk.guard.approvals
     more: dict[str, Any] = {"asked_by": "Claude Desktop 1.9.2", "user_id": USER, "digest": f"paid-{number}"}
-    approval = await found.ask(details=withdrawal(cents), **more)
+    approval = await desk.ask(details=withdrawal(cents), **more)
     await approvals.grant(approval.id, "terminal" if number % 3 else "desk")
     await approvals.consume(approval)
-    found.clock.advance(2)
+    desk.clock.advance(2)
     await approvals.finish(approval.id, "{}", ok=True, code="ok")
 
 
-async def _alarms(found: RunningDesk) -> None:
-    audit, approvals = found.guard.audit, found.guard.approvals
-    refused = await found.ask(details=withdrawal(30_000), user_id=USER, digest="no", asked_by="Claude Desktop 1.9.2")
+async def _alarms(desk: RunningDesk) -> None:
+    audit, approvals = desk.guard.audit, desk.guard.approvals
+    refused = await desk.ask(details=withdrawal(30_000), user_id=USER, digest="no", asked_by="Claude Desktop 1.9.2")
     await approvals.refuse(refused.id, "desk")
-    broken = await found.ask(
+    broken = await desk.ask(
         ActionClass.MONEY, card(), tool="create_card", digest="b", user_id=USER, asked_by="codex 0.60"
     )
     await approvals.grant(broken.id, "dialog")
@@ -111,4 +111,4 @@ async def _alarms(found: RunningDesk) -> None:
         action_class = "destroy" if tool == "close_card" else "read"
         await audit.append(AuditEntry(kind="call", tool=tool, action_class=action_class, user_id=USER, code=code))
     await audit.append(AuditEntry(kind="alarm", code="output_filter.exact"))
-    found.clock.advance(600)
+    desk.clock.advance(600)

@@ -24,14 +24,14 @@ def numbers(page: str) -> list[int]:
     return [int(number) for number in re.findall(r"<small>#(\d+)</small>", page)]
 
 
-async def filled(found: RunningDesk) -> None:
+async def filled(desk: RunningDesk) -> None:
     """A desk with audit rows 1 to 5 over two days, after the row for setting the passphrase."""
-    audit = found.guard.audit
+    audit = desk.guard.audit
     await audit.append(AuditEntry("call", tool="get_balances", action_class="read", user_id="user-1", code="ok"))
     await audit.append(
         AuditEntry("call", tool="close_card", action_class="destroy", user_id="user-2", code="policy.denied")
     )
-    found.clock.advance(DAY_SECONDS)
+    desk.clock.advance(DAY_SECONDS)
     await audit.append(AuditEntry("alarm", code="output_filter.exact"))
     await audit.append(AuditEntry("call", tool="get_balances", action_class="read", user_id="user-2", code="ok"))
 
@@ -88,12 +88,12 @@ async def test_pagination_keeps_the_filter(simulated: RunningDesk) -> None:
         assert 'href="/audit?user=user-1">Newest<' in page
 
 
-async def test_rows_are_described_in_words(found: RunningDesk, person: Browser) -> None:
-    approval = await found.ask()
-    await found.guard.approvals.grant(approval.id, "terminal")
-    await found.guard.approvals.consume(approval)
-    await found.guard.approvals.finish(approval.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
-    await filled(found)
+async def test_rows_are_described_in_words(desk: RunningDesk, person: Browser) -> None:
+    approval = await desk.ask()
+    await desk.guard.approvals.grant(approval.id, "terminal")
+    await desk.guard.approvals.consume(approval)
+    await desk.guard.approvals.finish(approval.id, '{"code": "partner.rejected"}', ok=False, code="partner.rejected")
+    await filled(desk)
     page = (await person.get("/audit")).text
     for words in (
         "Approval requested",
@@ -125,12 +125,12 @@ async def test_corrupted_rows_are_still_displayed(simulated: RunningDesk) -> Non
 
 async def test_the_chart_and_its_table_show_withdrawals_and_the_limit(tmp_path: Path) -> None:
     policy = replace(default_policy("embedded", read_only=False), limits=Limits(per_day_cents=20_000))
-    async with running_desk(tmp_path / "state", "embedded", policy=policy) as found, browser(found) as person:
+    async with running_desk(tmp_path / "state", "embedded", policy=policy) as desk, browser(desk) as person:
         for cents in (15_000, 5_000):
-            approval = await found.ask(details=withdrawal(cents), digest=str(cents))
+            approval = await desk.ask(details=withdrawal(cents), digest=str(cents))
             if cents == 15_000:
-                await found.guard.approvals.grant(approval.id, "desk")
-                await found.guard.approvals.consume(approval)
+                await desk.guard.approvals.grant(approval.id, "desk")
+                await desk.guard.approvals.consume(approval)
         page = (await person.get("/audit")).text
         assert "$200.00 of $200.00 used today" in page
         assert page.count("daily limit: $200.00") == 2

@@ -70,17 +70,17 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-async def found(tmp_path: Path) -> AsyncIterator[RunningDesk]:
+async def desk(tmp_path: Path) -> AsyncIterator[RunningDesk]:
     async with busy_desk(tmp_path / "state") as opened:
         yield opened
 
 
 @pytest.fixture
-async def person(found: RunningDesk, page: Tab) -> PageDriver:
+async def person(desk: RunningDesk, page: Tab) -> PageDriver:
     """A signed-in browser with waiting approvals of every kind."""
-    ids = {name: approval.id for name, approval in (await waiting(found)).items()}
-    (refused,) = [approval for approval in await found.guard.approvals.recent(30) if approval.state == "refused"]
-    driver = PageDriver(page, found, ids | {"refused": refused.id})
+    ids = {name: approval.id for name, approval in (await waiting(desk)).items()}
+    (refused,) = [approval for approval in await desk.guard.approvals.recent(30) if approval.state == "refused"]
+    driver = PageDriver(page, desk, ids | {"refused": refused.id})
     await in_thread(lambda: driver.sign_in())
     return driver
 
@@ -146,8 +146,8 @@ async def test_axe_finds_no_violations(person: PageDriver, page: Tab, axe: str, 
         assert judged["count"] > 15, name
 
 
-async def test_an_approval_needs_only_the_keyboard(found: RunningDesk, person: PageDriver, page: Tab) -> None:
-    (money,) = [approval for approval in await found.guard.approvals.waiting() if approval.tool == "create_withdrawal"]
+async def test_an_approval_needs_only_the_keyboard(desk: RunningDesk, person: PageDriver, page: Tab) -> None:
+    (money,) = [approval for approval in await desk.guard.approvals.waiting() if approval.tool == "create_withdrawal"]
 
     def walk() -> list[Any]:
         page.call("Emulation.setScriptExecutionDisabled", value=True)
@@ -172,10 +172,10 @@ async def test_an_approval_needs_only_the_keyboard(found: RunningDesk, person: P
     first, outline = await in_thread(walk)
     assert first == ["A", "", "Skip to content"]
     assert "solid 3px" in outline, outline
-    assert await found.state(money) == "granted"
+    assert await desk.state(money) == "granted"
 
 
-async def test_the_identity_form_needs_only_the_keyboard(found: RunningDesk, person: PageDriver, page: Tab) -> None:
+async def test_the_identity_form_needs_only_the_keyboard(desk: RunningDesk, person: PageDriver, page: Tab) -> None:
     typed = {
         "first_name": "Grace",
         "last_name": "Hopper",
@@ -231,7 +231,7 @@ async def test_the_identity_form_needs_only_the_keyboard(found: RunningDesk, per
     assert "Wrong passphrase." in said["problems"] and "One field" in said["problems"], said
     assert said["focus"] == "problems"
     assert said["end"].startswith("Sent to Machines.")
-    (sent,) = found.partner.sent
+    (sent,) = desk.partner.sent
     choices = {"annual_salary": "<40k", "account_purpose": "everyday spend", "expected_monthly_volume": "under $1k"}
     assert sent == typed | choices | {"birth_date": "1906-12-09", "occupation": "15-1132"}
     assert not any(value in json.dumps(said["history"]) for value in typed.values())
@@ -261,25 +261,25 @@ def another_site(markup: str) -> Iterator[str]:
 
 async def test_another_local_page_can_neither_frame_nor_submit_the_desk(tmp_path: Path, page: Tab) -> None:
     # Without a passphrase, so only the browser and the request guard protect the desk.
-    async with running_desk(tmp_path / "state", "embedded") as found:
-        approval = await found.ask()
+    async with running_desk(tmp_path / "state", "embedded") as desk:
+        approval = await desk.ask()
         path = f"decisions/{approval.id}"
-        form = f"<form method=post action={found.address}{path}><input name=decision value=approve></form>"
+        form = f"<form method=post action={desk.address}{path}><input name=decision value=approve></form>"
 
         def press() -> str:
-            page.open(found.address + path, width=800, dark=False)  # A visit, so that the browser has a cookie.
+            page.open(desk.address + path, width=800, dark=False)  # A visit, so that the browser has a cookie.
             with another_site(form) as evil:
                 page.open(evil, width=800, dark=False)
                 page.evaluate("document.forms[0].submit()")
-                page.until(f"location.href.startsWith({found.address!r}) && document.readyState === 'complete'")
+                page.until(f"location.href.startsWith({desk.address!r}) && document.readyState === 'complete'")
                 return str(page.evaluate("document.body.innerText"))
 
         def frame() -> Any:
-            with another_site(f"<iframe src='{found.address}{path}'></iframe>") as evil:
+            with another_site(f"<iframe src='{desk.address}{path}'></iframe>") as evil:
                 page.open(evil, width=800, dark=False)
                 (child,) = page.call("Page.getFrameTree")["frameTree"]["childFrames"]
                 return child["frame"].get("unreachableUrl")
 
         assert "own pages can submit its forms" in await in_thread(press)
-        assert await in_thread(frame) == f"{found.address}{path}"
-        assert await found.state(approval) == "waiting"
+        assert await in_thread(frame) == f"{desk.address}{path}"
+        assert await desk.state(approval) == "waiting"

@@ -35,13 +35,13 @@ TYPED = {
 }
 
 
-async def open_form_approval(found: RunningDesk) -> Approval:
-    return await found.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc")
+async def open_form_approval(desk: RunningDesk) -> Approval:
+    return await desk.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc")
 
 
-async def test_the_form_has_the_fields_and_lists_of_the_api_schema(found: RunningDesk, person: Browser) -> None:
-    found.partner.values = kyc_values({"name": "taxResidence", "required": False, "type": "string"})
-    approval = await open_form_approval(found)
+async def test_the_form_has_the_fields_and_lists_of_the_api_schema(desk: RunningDesk, person: Browser) -> None:
+    desk.partner.values = kyc_values({"name": "taxResidence", "required": False, "type": "string"})
+    approval = await open_form_approval(desk)
     page = (await person.get(f"/kyc/{approval.id}")).text
     fields = forms(page)[f"/kyc/{approval.id}"]
     assert fields.keys() >= TYPED.keys() - {"occupation"} | {
@@ -55,23 +55,23 @@ async def test_the_form_has_the_fields_and_lists_of_the_api_schema(found: Runnin
     assert page.count("(optional)") == 4
 
 
-async def test_submitted_values_reach_the_tool_once_without_extras(found: RunningDesk, person: Browser) -> None:
-    approval = await open_form_approval(found)
+async def test_submitted_values_reach_the_tool_once_without_extras(desk: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     form = forms(person.page)[path] | TYPED | {"passphrase": PASSPHRASE, "action": "send", "address_line2": " "}
     sent = await person.post(path, form)
     assert (sent.status_code, sent.headers["location"]) == (303, f"/decisions/{approval.id}")
-    assert found.partner.sent == [TYPED]
-    assert await found.state(approval) == "executing"
+    assert desk.partner.sent == [TYPED]
+    assert await desk.state(approval) == "executing"
     again = await person.post(path, form)
     assert again.status_code == 303
-    assert found.partner.sent == [TYPED]
+    assert desk.partner.sent == [TYPED]
     assert "no longer open" in (await person.get(f"/decisions/{approval.id}")).text
 
 
-async def test_occupation_search_works_without_scripts_and_keeps_input(found: RunningDesk, person: Browser) -> None:
-    approval = await open_form_approval(found)
+async def test_occupation_search_works_without_scripts_and_keeps_input(desk: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     typed = {k: v for k, v in TYPED.items() if k != "occupation"}
@@ -89,7 +89,7 @@ async def test_occupation_search_works_without_scripts_and_keeps_input(found: Ru
     assert forms(chosen.text)[path]["occupation"] == "15-1132"
     assert "19 more match" in chosen.text
     assert "No occupation matches" in (await person.post(path, typed | {"occupation_search": "qqqq"})).text
-    assert found.partner.sent == [] and await found.state(approval) == "waiting"
+    assert desk.partner.sent == [] and await desk.state(approval) == "waiting"
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ async def test_occupation_search_works_without_scripts_and_keeps_input(found: Ru
     ],
 )
 async def test_a_field_error_appears_at_its_field_and_costs_no_attempt(
-    found: RunningDesk, person: Browser, name: str, value: str, says: str
+    desk: RunningDesk, person: Browser, name: str, value: str, says: str
 ) -> None:
-    approval = await open_form_approval(found)
+    approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     answer = await person.post(path, TYPED | {"passphrase": "wrong wrong wrong", "action": "send", name: value})
@@ -126,25 +126,25 @@ async def test_a_field_error_appears_at_its_field_and_costs_no_attempt(
     assert "wrong wrong" not in answer.text
     kept = forms(answer.text)[path]
     assert {k: v for k, v in kept.items() if k in TYPED and k != name} == {k: v for k, v in TYPED.items() if k != name}
-    assert not await found.guard.passphrase.locked() and await found.state(approval) == "waiting"
-    assert found.partner.sent == []
+    assert not await desk.guard.passphrase.locked() and await desk.state(approval) == "waiting"
+    assert desk.partner.sent == []
 
 
-async def test_a_field_error_from_the_tool_appears_at_its_field(found: RunningDesk, person: Browser) -> None:
-    approval = await open_form_approval(found)
+async def test_a_field_error_from_the_tool_appears_at_its_field(desk: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
-    found.partner.answer = FormResult("faulty", (("address_city", "must have at most 100 characters"),), "Mend it.")
+    desk.partner.answer = FormResult("faulty", (("address_city", "must have at most 100 characters"),), "Mend it.")
     answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 422 and "City must have at most 100 characters." in answer.text
-    found.partner.answer = FormResult("faulty", (("tax_id", "is required"),), "The arguments don't fit.")
+    desk.partner.answer = FormResult("faulty", (("tax_id", "is required"),), "The arguments don't fit.")
     answer = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 422 and "The form was not sent" in answer.text and "don&#39;t fit" in answer.text
-    assert await found.state(approval) == "waiting"
+    assert await desk.state(approval) == "waiting"
 
 
-async def test_a_wrong_passphrase_sends_nothing_and_keeps_the_input(found: RunningDesk, person: Browser) -> None:
-    approval = await open_form_approval(found)
+async def test_a_wrong_passphrase_sends_nothing_and_keeps_the_input(desk: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
     for passphrase, status in (("", 422), ("not it at all", 403)):
@@ -155,18 +155,18 @@ async def test_a_wrong_passphrase_sends_nothing_and_keeps_the_input(found: Runni
     codes = [(await person.post(path, TYPED | {"passphrase": "no", "action": "send"})).status_code for _ in range(4)]
     assert codes == [403, 403, 403, 429]
     assert (await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})).status_code == 429
-    assert found.partner.sent == [] and await found.state(approval) == "waiting"
+    assert desk.partner.sent == [] and await desk.state(approval) == "waiting"
 
 
-async def test_only_an_approval_that_needs_the_form_has_one(found: RunningDesk, person: Browser) -> None:
-    approval = await found.ask()
+async def test_only_an_approval_that_needs_the_form_has_one(desk: RunningDesk, person: Browser) -> None:
+    approval = await desk.ask()
     answer = await person.get(f"/kyc/{approval.id}")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/decisions/{approval.id}")
 
 
-async def test_an_unavailable_form_definition_is_reported(found: RunningDesk, person: Browser) -> None:
-    approval = await open_form_approval(found)
-    found.partner.error = TimedOut()
+async def test_an_unavailable_form_definition_is_reported(desk: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(desk)
+    desk.partner.error = TimedOut()
     answer = await person.get(f"/kyc/{approval.id}")
     assert answer.status_code == 502 and "Try again" in answer.text
 
@@ -180,29 +180,29 @@ async def test_the_simulator_form_needs_no_passphrase(simulated: RunningDesk) ->
     assert simulated.partner.sent == [TYPED]
 
 
-async def test_a_call_that_fails_after_approval_is_reported(found: RunningDesk, person: Browser) -> None:
-    approval = await open_form_approval(found)
+async def test_a_call_that_fails_after_approval_is_reported(desk: RunningDesk, person: Browser) -> None:
+    approval = await open_form_approval(desk)
     await person.get(f"/kyc/{approval.id}")
-    found.partner.answer = FormResult("failed", (), "Machines did not accept the request; nothing was changed.")
+    desk.partner.answer = FormResult("failed", (), "Machines did not accept the request; nothing was changed.")
     answer = await person.post(f"/kyc/{approval.id}", TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 303
     assert "but the call failed. Machines did not accept" in (await person.get(answer.headers["location"])).text
 
 
 async def test_form_values_appear_in_no_file_log_or_other_page(
-    found: RunningDesk, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    desk: RunningDesk, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    approval = await open_form_approval(found)
+    approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
-    async with browser(found) as person:
+    async with browser(desk) as person:
         await person.get(path)
         faulty = await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send", "email": "zyxnot"})
         assert "Zyxhopper" in faulty.text  # The control: the search finds the values in the form itself.
         assert (await person.post(path, TYPED | {"passphrase": PASSPHRASE, "action": "send"})).status_code == 303
         pages = [(await person.get(where)).text for where in ("/", path, f"/decisions/{approval.id}")]
     pages.append("".join(f"{k}: {v}" for k, v in faulty.headers.items()))
-    await found.guard.audit.flush()
+    await desk.guard.audit.flush()
     files = _all_files(tmp_path)
     written = files.decode("latin-1") + caplog.text + "".join(capfd.readouterr()) + "".join(pages)
     assert len(files) > 10_000 and "http" in caplog.text.lower()

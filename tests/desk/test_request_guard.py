@@ -18,16 +18,16 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def ready(found: RunningDesk, person: Browser) -> tuple[str, dict[str, str]]:
+async def ready(desk: RunningDesk, person: Browser) -> tuple[str, dict[str, str]]:
     """Return a complete form of a waiting approval. Only the request's origin remains to be checked."""
-    approval = await found.ask()
+    approval = await desk.ask()
     await person.get()
     path = f"/decisions/{approval.id}"
     return path, forms(person.page)[path] | {"decision": "approve", "passphrase": PASSPHRASE}
 
 
-async def undecided(found: RunningDesk) -> bool:
-    return [approval.state for approval in await found.guard.approvals.recent(9)] == ["waiting"]
+async def undecided(desk: RunningDesk) -> bool:
+    return [approval.state for approval in await desk.guard.approvals.recent(9)] == ["waiting"]
 
 
 @pytest.mark.parametrize(
@@ -51,44 +51,44 @@ async def undecided(found: RunningDesk) -> bool:
     ],
 )
 async def test_a_form_from_another_origin_decides_nothing(
-    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], headers: dict[str, str], status: int
+    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], headers: dict[str, str], status: int
 ) -> None:
-    port = str(urlsplit(found.address).port)
+    port = str(urlsplit(desk.address).port)
     changed: dict[str, Any] = {name: value.replace("{port}", port) for name, value in headers.items()}
     answer = await person.post(*ready, **changed)
     assert answer.status_code == status
-    assert await undecided(found)
+    assert await undecided(desk)
     # Without the change, the same request succeeds.
     assert (await person.post(*ready)).status_code == 303
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "another form", "another session"])
 async def test_a_form_without_its_csrf_token_decides_nothing(
-    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], token: str
+    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], token: str
 ) -> None:
     path, form = ready
     if token == "another form":
         token = forms(person.page)["/sign-out"]["token"]
     if token == "another session":
-        async with browser(found) as other:
+        async with browser(desk) as other:
             token = forms(other.page)[path]["token"]
     assert (await person.post(path, form | {"token": token})).status_code == 403
-    assert await undecided(found)
+    assert await undecided(desk)
 
 
 async def test_a_form_without_a_session_cookie_decides_nothing(
-    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
+    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
 ) -> None:
     kept, person.http.cookies = person.http.cookies, httpx.Cookies()
     assert (await person.post(*ready)).status_code == 403
-    assert await undecided(found)
+    assert await undecided(desk)
     person.http.cookies = kept
     assert (await person.post(*ready)).status_code == 303
 
 
-async def test_without_a_session_every_page_shows_only_the_sign_in(found: RunningDesk) -> None:
-    approval = await found.ask()
-    async with browser(found, signed_in=False) as stranger:
+async def test_without_a_session_every_page_shows_only_the_sign_in(desk: RunningDesk) -> None:
+    approval = await desk.ask()
+    async with browser(desk, signed_in=False) as stranger:
         for path in ("/", "/audit", f"/decisions/{approval.id}", f"/kyc/{approval.id}", "/decisions/" + "0" * 32):
             answer = await stranger.get(path)
             assert answer.status_code == 401
@@ -97,23 +97,23 @@ async def test_without_a_session_every_page_shows_only_the_sign_in(found: Runnin
 
 
 async def test_a_get_request_decides_nothing(
-    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
+    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
 ) -> None:
     path, form = ready
     query = str(httpx.QueryParams(form))
     assert (await person.get(f"{path}?{query}")).status_code == 200
-    assert await undecided(found)
+    assert await undecided(desk)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"])
 async def test_other_methods_are_refused(
-    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], method: str
+    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], method: str
 ) -> None:
     headers = {"Origin": person.origin, "Sec-Fetch-Site": "same-origin"}
     for path in ("/audit", ready[0]):
         answer = await person.http.request(method, person.origin + path, headers=headers, data=ready[1])
         assert answer.status_code == 405
-    assert await undecided(found)
+    assert await undecided(desk)
 
 
 @pytest.mark.parametrize(
@@ -152,24 +152,24 @@ async def test_an_unknown_path_or_method_gets_an_error_page(
     ],
 )
 async def test_no_other_site_can_embed_the_desk(
-    found: RunningDesk, person: Browser, headers: dict[str, str], status: int
+    desk: RunningDesk, person: Browser, headers: dict[str, str], status: int
 ) -> None:
-    await found.ask()
+    await desk.ask()
     answer = await person.get("/", **headers)
     assert answer.status_code == status
     assert "Withdraw" not in answer.text
 
 
-async def test_a_link_from_another_site_opens_the_sign_in(found: RunningDesk) -> None:
+async def test_a_link_from_another_site_opens_the_sign_in(desk: RunningDesk) -> None:
     linked = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
-    async with browser(found, signed_in=False) as person:
+    async with browser(desk, signed_in=False) as person:
         answer = await person.get("/audit", **linked)
         assert answer.status_code == 401
         assert '<a href="/audit">Already signed in? Continue.</a>' in answer.text
 
 
-async def test_every_response_carries_restrictive_headers(found: RunningDesk, person: Browser) -> None:
-    approval = await found.ask()
+async def test_every_response_carries_restrictive_headers(desk: RunningDesk, person: Browser) -> None:
+    approval = await desk.ask()
     answers = [await person.get(path) for path in ("/", "/audit", "/desk.css", f"/decisions/{approval.id}", "/nowhere")]
     answers += [await person.get("/", Host="x"), await person.post("/sign-in", {"token": "x"})]
     for answer in answers:
@@ -186,13 +186,13 @@ async def test_every_response_carries_restrictive_headers(found: RunningDesk, pe
 
 
 async def test_an_oversized_body_is_not_read(
-    found: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
+    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
 ) -> None:
     path, form = ready
     assert (await person.post(path, form | {"more": "x" * MAX_BODY_BYTES})).status_code == 413
-    assert await undecided(found)
+    assert await undecided(desk)
     # Whatever its Content-Length, and in any number of chunks.
-    port = urlsplit(found.address).port
+    port = urlsplit(desk.address).port
 
     def pieces() -> bytes:
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {person.origin}\r\n"
@@ -214,22 +214,22 @@ async def test_an_oversized_body_is_not_read(
     [b"", b"token", b"token=%ff", b"\xff", b"token=a&token=b", b"&".join(b"f%d=1" % n for n in range(99)), b"a=%zz"],
 )
 async def test_a_body_that_is_not_a_valid_form_is_refused(
-    found: RunningDesk, person: Browser, body: bytes, ready: Any
+    desk: RunningDesk, person: Browser, body: bytes, ready: Any
 ) -> None:
     headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"}
     answer = await person.http.post(person.origin + ready[0], content=body, headers=headers)
     assert answer.status_code == 403
-    assert await undecided(found)
+    assert await undecided(desk)
 
 
 async def test_a_failing_page_reports_an_error_without_data(
-    found: RunningDesk, person: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    desk: RunningDesk, person: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fails(*_: object) -> None:
         raise ValueError("zyx-secret")
 
-    monkeypatch.setattr(found.guard.channels, "_intents", None, raising=False)
-    monkeypatch.setattr(type(found.guard.channels), "waiting", fails)
+    monkeypatch.setattr(desk.guard.channels, "_intents", None, raising=False)
+    monkeypatch.setattr(type(desk.guard.channels), "waiting", fails)
     answer = await person.get()
     assert answer.status_code == 500
     assert "zyx-secret" not in answer.text + caplog.text

@@ -30,22 +30,22 @@ def notes(folder: Path) -> dict[str, object]:
     return dict(json.loads((folder / ADDRESS_FILE).read_text(encoding="ascii")))
 
 
-async def test_the_desk_file_names_the_address_and_is_private(tmp_path: Path, found: RunningDesk) -> None:
+async def test_the_desk_file_names_the_address_and_is_private(tmp_path: Path, desk: RunningDesk) -> None:
     file = tmp_path / "state" / ADDRESS_FILE
     said = notes(file.parent)
-    assert (said["address"], said["pid"]) == (found.address, os.getpid())
+    assert (said["address"], said["pid"]) == (desk.address, os.getpid())
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert found.address.startswith("http://127.0.0.1:")
-    assert await found.desk.address() == found.address
+    assert desk.address.startswith("http://127.0.0.1:")
+    assert await desk.desk.address() == desk.address
 
 
 async def test_the_desk_stops_with_its_server_and_removes_its_file(tmp_path: Path) -> None:
-    async with running_desk(tmp_path / "state") as found:
+    async with running_desk(tmp_path / "state") as desk:
         port = int(str(notes(tmp_path / "state")["port"]))
         with anyio.fail_after(PATIENCE):
-            await found.desk.close()
-        await found.desk.close()
+            await desk.desk.close()
+        await desk.desk.close()
         assert not (tmp_path / "state" / ADDRESS_FILE).exists()
         # Another program may have taken the port meanwhile, but that is not a desk.
         with suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError), anyio.move_on_after(3):
@@ -55,34 +55,34 @@ async def test_the_desk_stops_with_its_server_and_removes_its_file(tmp_path: Pat
 
 
 async def test_the_desk_stops_despite_an_open_connection(tmp_path: Path) -> None:
-    async with running_desk(tmp_path / "state") as found:
+    async with running_desk(tmp_path / "state") as desk:
         port = int(str(notes(tmp_path / "state")["port"]))
         stream = await anyio.connect_tcp("127.0.0.1", port)
         await stream.send(b"POST / HTTP/1.1\r\n")
         with anyio.fail_after(PATIENCE):
-            await found.desk.close()
+            await desk.desk.close()
         await stream.aclose()
 
 
-async def test_a_second_server_returns_the_address_of_the_first_desk(tmp_path: Path, found: RunningDesk) -> None:
+async def test_a_second_server_returns_the_address_of_the_first_desk(tmp_path: Path, desk: RunningDesk) -> None:
     async with running_desk(tmp_path / "state") as second:
-        assert second.address == found.address
+        assert second.address == desk.address
         # The second server must not stop the desk of the first.
         await second.desk.close()
-        assert notes(tmp_path / "state")["address"] == found.address
-        assert await second.desk.find() == found.address
+        assert notes(tmp_path / "state")["address"] == desk.address
+        assert await second.desk.find() == desk.address
 
 
 @pytest.mark.parametrize("other", ["key", "policy", "environment"])
 async def test_a_desk_of_another_folder_or_policy_is_not_accepted(
-    tmp_path: Path, found: RunningDesk, other: str
+    tmp_path: Path, desk: RunningDesk, other: str
 ) -> None:
     policy = default_policy("sandbox", read_only=False)
     if other == "policy":
         policy = replace(policy, limits=Limits(per_day_cents=1))
     environment, key = ("embedded" if other == "environment" else "sandbox"), (b"z" if other == "key" else b"k")
     async with running_desk(tmp_path / "state", environment, policy=policy, key=key) as second:
-        assert second.address != found.address
+        assert second.address != desk.address
 
 
 @asynccontextmanager
@@ -116,9 +116,9 @@ async def test_an_impostor_on_the_desks_port_is_not_accepted(tmp_path: Path, ans
     async with impostor(answer) as port:
         (folder / ADDRESS_FILE).write_text(json.dumps({"address": f"http://127.0.0.1:{port}/", "port": port, "pid": 1}))
         with anyio.fail_after(PATIENCE):
-            async with running_desk(folder) as found:
-                assert found.address != f"http://127.0.0.1:{port}/"
-                assert notes(folder)["address"] == found.address
+            async with running_desk(folder) as desk:
+                assert desk.address != f"http://127.0.0.1:{port}/"
+                assert notes(folder)["address"] == desk.address
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"port": "x"}', '{"port": -1}', '{"port": 99999}', '{"port": null}'])
@@ -126,25 +126,25 @@ async def test_an_invalid_desk_file_is_replaced(tmp_path: Path, text: str) -> No
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
     (folder / ADDRESS_FILE).write_text(text)
-    async with running_desk(folder) as found:
-        assert notes(folder)["address"] == found.address
+    async with running_desk(folder) as desk:
+        assert notes(folder)["address"] == desk.address
 
 
 @pytest.mark.parametrize("challenge", ["", "x", "0" * 63, "0" * 65, "G" * 64])
-async def test_the_desk_proves_itself_only_to_a_valid_challenge(found: RunningDesk, challenge: str) -> None:
+async def test_the_desk_proves_itself_only_to_a_valid_challenge(desk: RunningDesk, challenge: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.get(found.address + PROOF_PATH[1:], headers={CHALLENGE: challenge} if challenge else {})
+        answer = await http.get(desk.address + PROOF_PATH[1:], headers={CHALLENGE: challenge} if challenge else {})
         assert answer.status_code == 404
         one, two = [
-            (await http.get(found.address + PROOF_PATH[1:], headers={CHALLENGE: digit * 64})).text for digit in "01"
+            (await http.get(desk.address + PROOF_PATH[1:], headers={CHALLENGE: digit * 64})).text for digit in "01"
         ]
     assert len(one) == len(two) == 64 and one != two
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="looks for the socket among this process's descriptors")
-async def test_responses_are_sent_without_delay(found: RunningDesk) -> None:
+async def test_responses_are_sent_without_delay(desk: RunningDesk) -> None:
     """Nagle's algorithm would delay the second of two small writes until the first is acknowledged (40 ms)."""
-    async with await anyio.connect_tcp("127.0.0.1", int(found.address.rstrip("/").rpartition(":")[2])) as client:
+    async with await anyio.connect_tcp("127.0.0.1", int(desk.address.rstrip("/").rpartition(":")[2])) as client:
         await client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await client.receive()
         with accepted_socket(client.extra(SocketAttribute.raw_socket)) as accepted:  # noqa: S610

@@ -13,8 +13,8 @@ from tests.support.clock import Clock
 pytestmark = pytest.mark.anyio
 
 
-async def test_signing_in_sets_an_httponly_samesite_session_cookie(found: RunningDesk) -> None:
-    async with browser(found, signed_in=False) as person:
+async def test_signing_in_sets_an_httponly_samesite_session_cookie(desk: RunningDesk) -> None:
+    async with browser(desk, signed_in=False) as person:
         answer = await person.sign_in()
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         cookie = answer.headers["set-cookie"]
@@ -24,27 +24,27 @@ async def test_signing_in_sets_an_httponly_samesite_session_cookie(found: Runnin
 
 
 @pytest.mark.parametrize(("passphrase", "status"), [("", 422), ("wrong wrong wrong", 403)])
-async def test_a_missing_or_wrong_passphrase_does_not_sign_in(found: RunningDesk, passphrase: str, status: int) -> None:
-    async with browser(found, signed_in=False) as person:
+async def test_a_missing_or_wrong_passphrase_does_not_sign_in(desk: RunningDesk, passphrase: str, status: int) -> None:
+    async with browser(desk, signed_in=False) as person:
         answer = await person.sign_in(passphrase)
         assert answer.status_code == status
         assert "set-cookie" not in answer.headers and "wrong wrong" not in answer.text
         assert (await person.get()).status_code == 401
 
 
-async def test_five_wrong_sign_ins_lock_decisions_too(found: RunningDesk) -> None:
-    approval = await found.ask()
-    async with browser(found) as person, browser(found, signed_in=False) as stranger:
+async def test_five_wrong_sign_ins_lock_decisions_too(desk: RunningDesk) -> None:
+    approval = await desk.ask()
+    async with browser(desk) as person, browser(desk, signed_in=False) as stranger:
         codes = [(await stranger.sign_in("not it at all")).status_code for _ in range(5)]
         assert codes == [403, 403, 403, 403, 429]
         await person.get()
         answer = await person.post(f"/decisions/{approval.id}", {"decision": "approve", "passphrase": PASSPHRASE})
         assert answer.status_code == 429
-        assert await found.state(approval) == "waiting"
+        assert await desk.state(approval) == "waiting"
 
 
 async def test_sign_in_without_a_set_passphrase_is_refused_with_the_reason(tmp_path: Path) -> None:
-    async with running_desk(tmp_path / "state", passphrase=None) as found, browser(found, signed_in=False) as person:
+    async with running_desk(tmp_path / "state", passphrase=None) as desk, browser(desk, signed_in=False) as person:
         answer = await person.sign_in("anything at all")
         assert answer.status_code == 409
         assert "machines-mcp passphrase" in answer.text
@@ -62,16 +62,16 @@ async def test_sign_in_without_a_set_passphrase_is_refused_with_the_reason(tmp_p
     ],
 )
 async def test_sign_in_redirects_to_the_requested_page_but_no_other_site(
-    found: RunningDesk, path: str, leads: str
+    desk: RunningDesk, path: str, leads: str
 ) -> None:
-    async with browser(found, signed_in=False) as person:
+    async with browser(desk, signed_in=False) as person:
         await person.get()
         answer = await person.post("/sign-in", {"passphrase": PASSPHRASE, "path": path})
         assert (answer.status_code, answer.headers["location"]) == (303, leads)
 
 
-async def test_signing_out_ends_the_session_on_the_server(found: RunningDesk) -> None:
-    async with browser(found) as person:
+async def test_signing_out_ends_the_session_on_the_server(desk: RunningDesk) -> None:
+    async with browser(desk) as person:
         kept = dict(person.http.cookies)
         assert (await person.post("/sign-out")).status_code == 303
         person.http.cookies.update(kept)

@@ -10,7 +10,7 @@ from tests.vault.simulator import Card, Simulator, simulator
 
 
 @pytest.fixture
-def request_for_nobody() -> VaultRequest:
+def request_to_closed_port() -> VaultRequest:
     """A valid request to a port without a listener (9 is discard's)."""
     return VaultRequest(
         base_url="http://127.0.0.1:9/partner/v1",

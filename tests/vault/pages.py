@@ -62,7 +62,7 @@ def page_request(base_url: str, partner_key: str, card: Card, **changes: Any) ->
 
 
 @dataclass
-class Notes:
+class PageEvents:
     """Records the vault's events, and holds the responses to them."""
 
     locks_at: int = 5
@@ -104,7 +104,7 @@ class Notes:
 class OpenPage:
     """The page as a browser uses it, with a browser's headers."""
 
-    notes: Notes
+    notes: PageEvents
     http: httpx.AsyncClient
     token: str = ""
     handle: str = HANDLE
@@ -139,7 +139,7 @@ class OpenPage:
 class _ParentPipe:
     """The vault's end of the pipe to its parent, with `notes` as the parent."""
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, notes: PageEvents) -> None:
         self._notes = notes
 
     async def report_wrong_passphrase(self) -> bool:
@@ -150,9 +150,9 @@ class _ParentPipe:
 
 
 @asynccontextmanager
-async def opened(request: VaultRequest, notes: Notes | None = None) -> AsyncIterator[OpenPage]:
+async def open_page(request: VaultRequest, notes: PageEvents | None = None) -> AsyncIterator[OpenPage]:
     """Yield the page as an ASGI application of this process, after one GET."""
-    notes = notes or Notes()
+    notes = notes or PageEvents()
     notes.on_listening(PORT)
     app = CardPage(request, cast("ParentPipe", _ParentPipe(notes)), PORT)
 
@@ -171,11 +171,11 @@ async def opened(request: VaultRequest, notes: Notes | None = None) -> AsyncIter
 
 
 @asynccontextmanager
-async def opened_in_vault(
-    request: VaultRequest, notes: Notes | None = None, *, command: tuple[str, ...] = COMMAND
+async def open_page_in_vault(
+    request: VaultRequest, notes: PageEvents | None = None, *, command: tuple[str, ...] = COMMAND
 ) -> AsyncIterator[OpenPage]:
     """Yield the page of a vault process, after one GET. The vault is gone when the block ends."""
-    notes = notes or Notes()
+    notes = notes or PageEvents()
     with anyio.fail_after(100.0):
         async with anyio.create_task_group() as tasks, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.sandbox.browser import Tab, chromium, tab
-from tests.vault.seen import SHOWN, SeenPage, seen
+from tests.vault.browser_page import SHOWN, BrowserPage, browser_page
 from tests.vault.simulator import Simulator, simulator
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
@@ -41,7 +41,7 @@ def draw(folder: Path, *, every: bool) -> None:
 
 def _draw_one(folder: Path, browser: Tab, api: Simulator, width: int, dark: bool) -> None:
     name = f"{'phone' if width == PHONE else 'desktop'}-{'dark' if dark else 'light'}"
-    with seen(
+    with browser_page(
         browser, api, api.card(f"grace-{width}-{int(dark)}"), asked_by="Claude Code 2.1", environment="embedded"
     ) as page:
         browser.call("Emulation.setScrollbarsHidden", hidden=True)
@@ -59,7 +59,7 @@ def _draw_one(folder: Path, browser: Tab, api: Simulator, width: int, dark: bool
         _shoot(page, folder / f"vault-hidden-{name}.png", width)
 
 
-def _shoot(page: SeenPage, file: Path, width: int) -> None:
+def _shoot(page: BrowserPage, file: Path, width: int) -> None:
     height = page.tab.evaluate(_WHOLE)
     page.tab.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
     if "card" in file.stem and page.shows_number():

@@ -60,9 +60,9 @@ async def _run_to_deadline(request: VaultRequest, board: Switchboard, rest: str)
 
 
 @pytest.mark.parametrize("parts", [(GOOD,), (GOOD[:7], GOOD[7:])], ids=["whole", "in pieces"])
-async def test_one_valid_reply_is_returned(request_for_nobody: VaultRequest, parts: tuple[bytes, ...]) -> None:
+async def test_one_valid_reply_is_returned(request_to_closed_port: VaultRequest, parts: tuple[bytes, ...]) -> None:
     with anyio.fail_after(PATIENCE):
-        assert await reveal(request_for_nobody, command=_child_that_writes(*parts)) == VERIFIED
+        assert await reveal(request_to_closed_port, command=_child_that_writes(*parts)) == VERIFIED
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ async def test_one_valid_reply_is_returned(request_for_nobody: VaultRequest, par
     ],
 )
 async def test_any_other_output_of_the_child_is_a_protocol_error(
-    request_for_nobody: VaultRequest, command: tuple[str, ...]
+    request_to_closed_port: VaultRequest, command: tuple[str, ...]
 ) -> None:
-    assert await _code(request_for_nobody, command) == "vault.protocol"
+    assert await _code(request_to_closed_port, command) == "vault.protocol"
 
 
 async def test_the_vault_starts() -> None:
@@ -117,12 +117,12 @@ async def test_a_vault_that_hangs_does_not_start(monkeypatch: pytest.MonkeyPatch
         assert not await can_start(command=program("import time; time.sleep(60)"))
 
 
-async def test_a_command_that_cannot_start_fails_the_reveal(request_for_nobody: VaultRequest) -> None:
-    assert await _code(request_for_nobody, ("/no/such/python",)) == "internal"
+async def test_a_command_that_cannot_start_fails_the_reveal(request_to_closed_port: VaultRequest) -> None:
+    assert await _code(request_to_closed_port, ("/no/such/python",)) == "internal"
 
 
 async def test_a_child_that_dies_before_the_request_is_a_protocol_error(
-    request_for_nobody: VaultRequest, monkeypatch: pytest.MonkeyPatch
+    request_to_closed_port: VaultRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def open_and_outlive(*args: Any, **options: Any) -> Process:
         process = await open_process(*args, **options)
@@ -131,7 +131,7 @@ async def test_a_child_that_dies_before_the_request_is_a_protocol_error(
 
     open_process = anyio.open_process
     monkeypatch.setattr(anyio, "open_process", open_and_outlive)
-    assert await _code(request_for_nobody, program("")) == "vault.protocol"
+    assert await _code(request_to_closed_port, program("")) == "vault.protocol"
 
 
 @pytest.mark.parametrize(
@@ -146,23 +146,23 @@ async def test_a_child_that_dies_before_the_request_is_a_protocol_error(
         ),
     ],
 )
-async def test_the_child_is_killed_and_reaped_at_the_deadline(request_for_nobody: VaultRequest, rest: str) -> None:
+async def test_the_child_is_killed_and_reaped_at_the_deadline(request_to_closed_port: VaultRequest, rest: str) -> None:
     async with switchboard() as board:
-        child, report = await _run_to_deadline(request_for_nobody, board, rest)
+        child, report = await _run_to_deadline(request_to_closed_port, board, rest)
         with anyio.fail_after(PATIENCE):
             await child.closed()
         with pytest.raises(ProcessLookupError):
             os.kill(report["pid"], 0)
 
 
-async def test_cancellation_kills_and_reaps_the_child(request_for_nobody: VaultRequest) -> None:
+async def test_cancellation_kills_and_reaps_the_child(request_to_closed_port: VaultRequest) -> None:
     async with switchboard() as board:
         with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
                 command = board.reporting("time.sleep(600)")
 
                 async def reveal_for_long() -> None:
-                    await reveal(request_for_nobody, command=command)
+                    await reveal(request_to_closed_port, command=command)
                     pytest.fail("the reveal ended by itself")
 
                 tasks.start_soon(reveal_for_long)
@@ -174,23 +174,23 @@ async def test_cancellation_kills_and_reaps_the_child(request_for_nobody: VaultR
             os.kill(report["pid"], 0)
 
 
-async def test_a_protocol_violation_ends_the_child_before_the_deadline(request_for_nobody: VaultRequest) -> None:
+async def test_a_protocol_violation_ends_the_child_before_the_deadline(request_to_closed_port: VaultRequest) -> None:
     async with switchboard() as board:
         command = board.reporting("os.write(1, b'9' * 5000); time.sleep(600)")
-        assert await _code(request_for_nobody, command) == "vault.protocol"
+        assert await _code(request_to_closed_port, command) == "vault.protocol"
         with anyio.fail_after(PATIENCE):
             child = await board.line()
             await child.closed()
 
 
 async def test_the_child_inherits_no_environment_secret_or_descriptor(
-    request_for_nobody: VaultRequest, monkeypatch: pytest.MonkeyPatch
+    request_to_closed_port: VaultRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MACHINES_PARTNER_KEY", "key-in-the-environment")
     inheritable = os.open(os.devnull, os.O_RDONLY)
     os.set_inheritable(inheritable, True)
     async with switchboard() as board:
-        _, report = await _run_to_deadline(request_for_nobody, board, "time.sleep(600)")
+        _, report = await _run_to_deadline(request_to_closed_port, board, "time.sleep(600)")
     os.close(inheritable)
     # Python itself sets this one name when it coerces a missing locale to UTF-8.
     assert set(report["environ"]) <= {"LC_CTYPE"}
@@ -200,7 +200,7 @@ async def test_the_child_inherits_no_environment_secret_or_descriptor(
     assert len(report["descriptors"]) == 5
 
 
-async def test_the_child_receives_the_complete_request(request_for_nobody: VaultRequest) -> None:
+async def test_the_child_receives_the_complete_request(request_to_closed_port: VaultRequest) -> None:
     echo = program(
         "import json, os; line = os.read(0, 65536); request = json.loads(line); "
         "expected = {'partner_key': 'key-under-test', 'last4': '0421', 'user_id': 'user-1', 'deadline_seconds': 20.0}; "
@@ -208,7 +208,7 @@ async def test_the_child_receives_the_complete_request(request_for_nobody: Vault
         f"os.write(1, {GOOD!r} if sound else b'')"
     )
     with anyio.fail_after(PATIENCE):
-        assert await reveal(request_for_nobody, command=echo) == VERIFIED
+        assert await reveal(request_to_closed_port, command=echo) == VERIFIED
 
 
 def test_the_vault_client_loads_neither_cipher_nor_http_client() -> None:

@@ -48,7 +48,7 @@ def _base64url_bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _opened(token: str, private: dict[str, Any]) -> dict[str, Any]:
+def _decrypt(token: str, private: dict[str, Any]) -> dict[str, Any]:
     """Decrypt by hand after RFC 7518 4.6, for P-256: derive the shared key, unwrap the content key, decrypt."""
     head, wrapped, iv, content, tag = token.split(".")
     header = json.loads(_base64url_bytes(head))
@@ -68,7 +68,7 @@ def _opened(token: str, private: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(cipher.decrypt_and_verify(_base64url_bytes(content), _base64url_bytes(tag))))
 
 
-def _whole(card: Card) -> dict[str, Any]:
+def _card_fields(card: Card) -> dict[str, Any]:
     month, year = card.expiry
     return {
         "pan": card.number,
@@ -84,7 +84,7 @@ async def test_only_the_private_key_decrypts_the_card(api: Simulator, card: Card
     key = ECKey.generate_key("P-256", private=True)
     reply = await _reveal(api, card, sink="sealed", recipient=_public(key))
     assert isinstance(reply, SealedReply)
-    assert _opened(reply.jwe, dict(key.as_dict(private=True))) == _whole(card)
+    assert _decrypt(reply.jwe, dict(key.as_dict(private=True))) == _card_fields(card)
     line = reply_line(reply).decode()
     assert card.number not in line
     assert len(line) < MAX_REPLY_BYTES
@@ -124,7 +124,9 @@ async def test_the_model_gets_the_number_and_only_on_request_the_code(api: Simul
 
 
 @pytest.mark.parametrize("sink", ["none", "sealed"])
-async def test_a_reply_with_more_than_its_sink_allows_is_refused(request_for_nobody: VaultRequest, sink: Any) -> None:
+async def test_a_reply_with_more_than_its_sink_allows_is_refused(
+    request_to_closed_port: VaultRequest, sink: Any
+) -> None:
     loose = PlaintextReply(
         status="released",
         code="released",
@@ -136,7 +138,7 @@ async def test_a_reply_with_more_than_its_sink_allows_is_refused(request_for_nob
         cvc=None,
     )
     key = _public(ECKey.generate_key("P-256"))
-    request = request_for_nobody.model_copy(update={"sink": sink, "recipient": key if sink == "sealed" else None})
+    request = request_to_closed_port.model_copy(update={"sink": sink, "recipient": key if sink == "sealed" else None})
     command = program(f"import os, sys; sys.stdin.readline(); os.write(1, {reply_line(loose)!r})")
     with anyio.fail_after(PATIENCE + 5):
         assert await reveal(request, command=command) == failed("vault.protocol")

@@ -15,7 +15,7 @@ from machines_mcp.vault.reply import VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
 from tests.support.waiting import PATIENCE
 from tests.vault.children import switchboard
-from tests.vault.pages import HANDLE, PASSPHRASE, Notes, OpenPage, opened, opened_in_vault, page_request
+from tests.vault.pages import HANDLE, PASSPHRASE, OpenPage, PageEvents, open_page, open_page_in_vault, page_request
 from tests.vault.simulator import Card, Simulator, wiretap
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ OTHER = "http://127.0.0.1:1"
 
 Opens = Callable[[VaultRequest], AbstractAsyncContextManager[OpenPage]]
 in_both = pytest.mark.parametrize(
-    "opens", [opened, pytest.param(opened_in_vault, marks=pytest.mark.check)], ids=["in process", "in a vault"]
+    "opens", [open_page, pytest.param(open_page_in_vault, marks=pytest.mark.check)], ids=["in process", "in a vault"]
 )
 """Open the page in this process, and in a vault process."""
 
@@ -53,7 +53,7 @@ def _reply(card: Card) -> VaultReply:
     )
 
 
-def _tells(answer: httpx.Response, sentence: str) -> bool:
+def _contains(answer: httpx.Response, sentence: str) -> bool:
     return sentence in unescape(re.sub(r"\s+", " ", answer.text))
 
 
@@ -62,9 +62,9 @@ async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Ca
     async with wiretap(api) as tap, opens(page_request(tap.base_url, api.partner_key, card)) as page:
         asked = await page.get()
         assert asked.status_code == 200
-        assert _tells(asked, f"Show the card ending {card.last4}?")
-        assert _tells(asked, "Test Client 1.0")
-        assert _tells(asked, card.user_id)
+        assert _contains(asked, f"Show the card ending {card.last4}?")
+        assert _contains(asked, "Test Client 1.0")
+        assert _contains(asked, card.user_id)
         assert (tap.posts, page.notes.asked) == (0, 0)
         shown = await page.press()
         assert _shown(shown) == _displayed_fields(card)
@@ -74,17 +74,17 @@ async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Ca
 
 
 async def test_the_card_is_not_shown_a_second_time(api: Simulator, card: Card) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+    async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         await page.press()
         for answer in (await page.get(), await page.press(), await page.press("wrong")):
             assert (answer.status_code, _shown(answer)) == (410, [])
-            assert _tells(answer, "This card was already shown")
+            assert _contains(answer, "This card was already shown")
             assert card.number not in answer.text
         assert (tap.posts, page.notes.asked, len(page.notes.replies)) == (3, 1, 1)
 
 
 async def test_only_one_of_many_concurrent_submissions_shows_the_card(api: Simulator, card: Card) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+    async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         answers: list[httpx.Response] = []
 
         async def press() -> None:
@@ -99,10 +99,10 @@ async def test_only_one_of_many_concurrent_submissions_shows_the_card(api: Simul
 
 async def test_without_a_verifier_the_button_shows_the_card(api: Simulator, card: Card) -> None:
     order = {"verifier": None, "environment": "embedded"}
-    async with opened(page_request(api.base_url, api.partner_key, card, **order)) as page:
+    async with open_page(page_request(api.base_url, api.partner_key, card, **order)) as page:
         asked = await page.get()
         assert 'name="passphrase"' not in asked.text
-        assert _tells(asked, "Nothing here is real")
+        assert _contains(asked, "Nothing here is real")
         assert _shown(await page.press(None)) == _displayed_fields(card)
 
 
@@ -110,22 +110,22 @@ async def test_without_a_verifier_the_button_shows_the_card(api: Simulator, card
 async def test_a_wrong_passphrase_fetches_nothing_and_allows_a_retry(
     api: Simulator, card: Card, passphrase: str
 ) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+    async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         wrong = await page.press(passphrase)
         assert (wrong.status_code, tap.posts, page.notes.asked) == (403, 0, 0)
         # An empty field is not an attempt.
         assert page.notes.wrongs == (1 if passphrase else 0)
-        assert _tells(wrong, "Wrong passphrase." if passphrase else "Type your passphrase first.")
+        assert _contains(wrong, "Wrong passphrase." if passphrase else "Type your passphrase first.")
         assert page.notes.replies == []
         assert _shown(await page.press()) == _displayed_fields(card)
 
 
 async def test_too_many_attempts_lock_out_even_the_right_passphrase(api: Simulator, card: Card) -> None:
     request = page_request(api.base_url, api.partner_key, card)
-    async with wiretap(api) as tap, opened(request, Notes(locks_at=2)) as page:
+    async with wiretap(api) as tap, open_page(request, PageEvents(locks_at=2)) as page:
         assert (await page.press("wrong")).status_code == 403
         locked = await page.press("wrong")
-        assert (locked.status_code, _tells(locked, "Locked for 15 minutes")) == (410, True)
+        assert (locked.status_code, _contains(locked, "Locked for 15 minutes")) == (410, True)
         assert await page.notes.end() == failed("page.locked")
         with suppress(httpx.TransportError):
             assert (await page.press()).status_code == 410
@@ -133,44 +133,47 @@ async def test_too_many_attempts_lock_out_even_the_right_passphrase(api: Simulat
 
 
 async def test_the_passphrase_can_refuse_the_reveal(api: Simulator, card: Card) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+    async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         assert (await page.press("wrong", "refuse")).status_code == 403
         assert page.notes.replies == []
         refused = await page.press(decision="refuse")
-        assert (refused.status_code, _tells(refused, "Refused")) == (200, True)
+        assert (refused.status_code, _contains(refused, "Refused")) == (200, True)
         assert await page.notes.end() == failed("page.refused")
         assert (page.notes.asked, tap.posts) == (0, 0)
 
 
 @pytest.mark.parametrize("decision", ["", "SHOW", "yes"])
 async def test_only_the_decision_show_shows_the_card(api: Simulator, card: Card, decision: str) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card)) as page:
+    async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         await page.press(decision=decision)
         assert (await page.notes.end()).code == "page.refused"
         assert tap.posts == 0
 
 
 async def test_a_refusal_by_the_server_fetches_nothing(api: Simulator, card: Card) -> None:
-    async with wiretap(api) as tap, opened(page_request(tap.base_url, api.partner_key, card), Notes(go=False)) as page:
+    async with (
+        wiretap(api) as tap,
+        open_page(page_request(tap.base_url, api.partner_key, card), PageEvents(go=False)) as page,
+    ):
         gone = await page.press()
-        assert (gone.status_code, _tells(gone, "This request is no longer open")) == (410, True)
+        assert (gone.status_code, _contains(gone, "This request is no longer open")) == (410, True)
         assert await page.notes.end() == failed("page.gone")
         assert tap.posts == 0
 
 
 async def test_an_upstream_refusal_is_reported_to_person_and_server(api: Simulator, card: Card) -> None:
-    async with opened(page_request(api.base_url, "no-such-key", card)) as page:
+    async with open_page(page_request(api.base_url, "no-such-key", card)) as page:
         answer = await page.press()
         assert (answer.status_code, _shown(answer)) == (410, [])
-        assert _tells(answer, "The card could not be loaded from Machines")
+        assert _contains(answer, "The card could not be loaded from Machines")
         assert await page.notes.end() == failed("partner.rejected")
 
 
 async def test_the_number_of_another_card_is_not_shown(api: Simulator, card: Card) -> None:
     other = str((int(card.last4) + 1) % 10_000).zfill(4)
-    async with opened(page_request(api.base_url, api.partner_key, card, last4=other)) as page:
+    async with open_page(page_request(api.base_url, api.partner_key, card, last4=other)) as page:
         answer = await page.press()
-        assert _tells(answer, "The card failed the checks")
+        assert _contains(answer, "The card failed the checks")
         assert (card.number in answer.text, await page.notes.end()) == (False, failed("secrets.mismatch"))
 
 
@@ -178,9 +181,9 @@ async def test_the_number_of_another_card_is_not_shown(api: Simulator, card: Car
 async def test_a_silent_upstream_times_out_with_the_page(api: Simulator, card: Card) -> None:
     async with switchboard() as board:
         slow = page_request(f"http://127.0.0.1:{board.port}/partner/v1", api.partner_key, card, deadline_seconds=8.0)
-        async with opened_in_vault(slow) as page:
+        async with open_page_in_vault(slow) as page:
             answer = await page.press()
-            assert _tells(answer, "The card could not be loaded from Machines")
+            assert _contains(answer, "The card could not be loaded from Machines")
             assert await page.notes.end() == failed("partner.unavailable")
             await page.notes.gone.wait()
 
@@ -188,7 +191,7 @@ async def test_a_silent_upstream_times_out_with_the_page(api: Simulator, card: C
 @pytest.mark.check
 async def test_an_unanswered_page_closes_at_its_deadline(api: Simulator, card: Card) -> None:
     request = page_request(api.base_url, api.partner_key, card, deadline_seconds=6.0)
-    async with wiretap(api) as tap, opened_in_vault(request) as page:
+    async with wiretap(api) as tap, open_page_in_vault(request) as page:
         assert await page.notes.end() == failed("page.unused")
         with anyio.fail_after(PATIENCE):
             await page.notes.gone.wait()
@@ -197,7 +200,7 @@ async def test_an_unanswered_page_closes_at_its_deadline(api: Simulator, card: C
 
 @pytest.mark.check
 async def test_every_response_forbids_embedding_and_caching(api: Simulator, card: Card) -> None:
-    async with opened_in_vault(page_request(api.base_url, api.partner_key, card)) as page:
+    async with open_page_in_vault(page_request(api.base_url, api.partner_key, card)) as page:
         answers = [await page.get(), await page.post({}), await page.press("wrong"), await page.press()]
         answers += [await page.press(), await page.http.get(page.origin)]
     assert [answer.status_code for answer in answers] == [200, 403, 403, 200, 410, 404]
@@ -226,7 +229,7 @@ async def test_every_response_forbids_embedding_and_caching(api: Simulator, card
 
 async def test_external_text_is_escaped_on_the_page(api: Simulator, card: Card) -> None:
     markup = "<script>alert(1)</script><b>\"'&"
-    async with opened(page_request(api.base_url, api.partner_key, card, asked_by=markup)) as page:
+    async with open_page(page_request(api.base_url, api.partner_key, card, asked_by=markup)) as page:
         asked = (await page.get()).text
         assert markup not in asked
         assert markup in unescape(asked)
@@ -279,7 +282,7 @@ async def test_refused_requests_get_no_data_and_fetch_nothing(api: Simulator, ca
     async with wiretap(api) as tap, opens(page_request(tap.base_url, api.partner_key, card)) as page:
         for name, answer in (await _attacks(page)).items():
             assert (name, answer.status_code) == (name, int(name[:3]))
-            assert (name, _tells(answer, card.user_id)) == (name, "curl" in name)
+            assert (name, _contains(answer, card.user_id)) == (name, "curl" in name)
         assert (tap.posts, page.notes.asked, page.notes.replies) == (0, 0, [])
         # Only the one guess counts: the others never reached the passphrase check.
         assert page.notes.wrongs == 1
@@ -298,13 +301,13 @@ async def test_refused_requests_get_no_data_and_fetch_nothing(api: Simulator, ca
 async def test_the_page_opens_from_a_link_or_a_typed_address(
     api: Simulator, card: Card, headers: dict[str, str]
 ) -> None:
-    async with opened(page_request(api.base_url, api.partner_key, card)) as page:
+    async with open_page(page_request(api.base_url, api.partner_key, card)) as page:
         assert (await page.get(**headers)).status_code == 200
 
 
 @pytest.mark.check
 async def test_a_disconnect_before_the_fetch_prevents_it(api: Simulator, card: Card) -> None:
-    async with wiretap(api) as tap, opened_in_vault(page_request(tap.base_url, api.partner_key, card)) as page:
+    async with wiretap(api) as tap, open_page_in_vault(page_request(tap.base_url, api.partner_key, card)) as page:
         body = "&".join(
             f"{name}={value}" for name, value in (page.form() | {"passphrase": "correct+horse+battery"}).items()
         )

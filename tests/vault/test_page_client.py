@@ -15,7 +15,7 @@ from machines_mcp.vault.request import PageOptions, VaultRequest
 from tests.support.clock import advance_loop_clock
 from tests.support.waiting import PATIENCE
 from tests.vault.children import Line, program, switchboard
-from tests.vault.pages import Notes, verifier
+from tests.vault.pages import PageEvents, verifier
 
 pytestmark = pytest.mark.anyio
 
@@ -43,13 +43,13 @@ def _script(*steps: bytes | str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def request_for_page(request_for_nobody: VaultRequest) -> VaultRequest:
+def request_for_page(request_to_closed_port: VaultRequest) -> VaultRequest:
     order = PageOptions(handle="h" * 22, asked_by="", environment=Environment.SANDBOX, verifier=verifier())
-    return request_for_nobody.model_copy(update={"sink": "page", "page": order})
+    return request_to_closed_port.model_copy(update={"sink": "page", "page": order})
 
 
 async def _final_reply(
-    request: VaultRequest, notes: Notes, command: tuple[str, ...], deadline: float = PATIENCE
+    request: VaultRequest, notes: PageEvents, command: tuple[str, ...], deadline: float = PATIENCE
 ) -> VaultReply:
     with anyio.fail_after(PATIENCE + 5):
         reply = await show_card(request.model_copy(update={"deadline_seconds": deadline}), notes, command=command)
@@ -57,14 +57,14 @@ async def _final_reply(
     return reply
 
 
-async def _code(request: VaultRequest, *steps: bytes | str, notes: Notes | None = None) -> Code:
-    reply = await _final_reply(request, notes or Notes(), _script(*steps))
+async def _code(request: VaultRequest, *steps: bytes | str, notes: PageEvents | None = None) -> Code:
+    reply = await _final_reply(request, notes or PageEvents(), _script(*steps))
     assert reply == failed(reply.code)
     return reply.code
 
 
 async def test_a_complete_conversation_ends_in_its_reply(request_for_page: VaultRequest) -> None:
-    notes = Notes()
+    notes = PageEvents()
     command = _script(
         UP,
         WRONG,
@@ -80,7 +80,7 @@ async def test_a_complete_conversation_ends_in_its_reply(request_for_page: Vault
 
 async def test_the_reply_is_reported_before_the_child_exits(request_for_page: VaultRequest) -> None:
     async with switchboard() as board, anyio.create_task_group() as tasks:
-        notes = Notes()
+        notes = PageEvents()
         talk = f"os.write(1, {UP + RIGHT!r}); sys.stdin.readline(); sys.stdin.readline(); os.write(1, {GOOD!r})"
         rest = f"{talk}; time.sleep(600)"
         with anyio.fail_after(PATIENCE):
@@ -124,7 +124,7 @@ async def test_any_other_event_is_a_protocol_error(request_for_page: VaultReques
 
 async def test_a_shown_reply_after_a_refusal_is_a_protocol_error(request_for_page: VaultRequest) -> None:
     steps = UP, RIGHT, "hear()", GOOD
-    assert await _code(request_for_page, *steps, notes=Notes(go=False)) == "vault.protocol"
+    assert await _code(request_for_page, *steps, notes=PageEvents(go=False)) == "vault.protocol"
 
 
 async def test_a_shown_reply_for_another_card_is_a_protocol_error(request_for_page: VaultRequest) -> None:
@@ -133,13 +133,13 @@ async def test_a_shown_reply_for_another_card_is_a_protocol_error(request_for_pa
 
 
 async def test_a_locked_page_that_asks_again_is_a_protocol_error(request_for_page: VaultRequest) -> None:
-    notes = Notes(locks_at=1)
+    notes = PageEvents(locks_at=1)
     assert await _code(request_for_page, UP, WRONG, "hear()", RIGHT, UNUSED, notes=notes) == "vault.protocol"
     assert (notes.wrongs, notes.asked) == (1, 0)
 
 
 async def test_a_page_that_guesses_endlessly_is_stopped(request_for_page: VaultRequest) -> None:
-    notes = Notes(locks_at=10**6)
+    notes = PageEvents(locks_at=10**6)
     loop = f"for _ in range({MAX_WRONG_PASSPHRASES + 5}): say({WRONG!r}); hear()"
     assert await _code(request_for_page, UP, loop, UNUSED, notes=notes) == "vault.protocol"
     assert notes.wrongs == MAX_WRONG_PASSPHRASES
@@ -150,7 +150,7 @@ async def test_output_after_a_reply_does_not_change_it(request_for_page: VaultRe
 
 
 async def test_a_command_that_cannot_start_fails_the_page(request_for_page: VaultRequest) -> None:
-    assert await _final_reply(request_for_page, Notes(), ("/no/such/python",)) == failed("internal")
+    assert await _final_reply(request_for_page, PageEvents(), ("/no/such/python",)) == failed("internal")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,9 @@ async def test_a_page_is_killed_and_reaped_at_the_deadline(request_for_page: Vau
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reach_the_deadline)
             command = board.reporting(rest)
-            assert await _final_reply(request_for_page, Notes(), command, deadline=PATIENCE / 2) == failed("deadline")
+            assert await _final_reply(request_for_page, PageEvents(), command, deadline=PATIENCE / 2) == failed(
+                "deadline"
+            )
         ((child, report),) = found
         with anyio.fail_after(PATIENCE):
             await child.closed()
@@ -184,7 +186,7 @@ async def test_a_page_is_killed_and_reaped_at_the_deadline(request_for_page: Vau
 
 async def test_cancellation_kills_the_child_and_reports_it(request_for_page: VaultRequest) -> None:
     async with switchboard() as board:
-        notes = Notes()
+        notes = PageEvents()
         with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as tasks:
                 command = board.reporting(f"os.write(1, {UP!r}); time.sleep(600)")

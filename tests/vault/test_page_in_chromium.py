@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
+from tests.vault.browser_page import ASKED, ENDED, SHOWN, TEXT, BrowserPage, browser_page
 from tests.vault.pages import HANDLE
-from tests.vault.seen import ASKED, ENDED, SHOWN, TEXT, SeenPage, seen
 from tests.vault.simulator import Card, Simulator
 
 pytestmark = [
@@ -23,18 +23,18 @@ FOCUSED = "document.activeElement.id || document.activeElement.value || document
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
     program = chromium()
     assert program is not None
-    with tab(program, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
+    with tab(program, tmp_path_factory.mktemp("profile")) as open_page:
+        yield open_page
 
 
 @pytest.fixture
-def page(browser: Tab, api: Simulator, card: Card) -> Iterator[SeenPage]:
-    with seen(browser, api, card) as opened:
-        opened.open()
-        yield opened
+def page(browser: Tab, api: Simulator, card: Card) -> Iterator[BrowserPage]:
+    with browser_page(browser, api, card) as open_page:
+        open_page.open()
+        yield open_page
 
 
-def test_the_keyboard_alone_retries_the_passphrase_and_hides_the_card(page: SeenPage, card: Card) -> None:
+def test_the_keyboard_alone_retries_the_passphrase_and_hides_the_card(page: BrowserPage, card: Card) -> None:
     assert page.tab.evaluate(FOCUSED) == "passphrase"
     page.type("wrong one")
     page.enter()
@@ -55,13 +55,13 @@ def test_the_keyboard_alone_retries_the_passphrase_and_hides_the_card(page: Seen
     assert (page.shows_number(), page.reply().status, page.notes.wrongs) == (False, "shown", 1)
 
 
-def test_the_number_is_copied_without_spaces(page: SeenPage, card: Card) -> None:
+def test_the_number_is_copied_without_spaces(page: BrowserPage, card: Card) -> None:
     page.answer()
     copied = "(getSelection().selectAllChildren(document.querySelector('.number dd')), getSelection().toString())"
     assert page.tab.evaluate(copied) == card.number
 
 
-def test_a_reload_says_that_the_card_was_already_shown(page: SeenPage) -> None:
+def test_a_reload_says_that_the_card_was_already_shown(page: BrowserPage) -> None:
     page.answer()
     page.tab.call("Page.reload")
     page.tab.until(ENDED)
@@ -69,7 +69,7 @@ def test_a_reload_says_that_the_card_was_already_shown(page: SeenPage) -> None:
     assert not page.shows_number()
 
 
-def test_the_back_button_does_not_show_the_card_again(page: SeenPage) -> None:
+def test_the_back_button_does_not_show_the_card_again(page: BrowserPage) -> None:
     page.answer()
     page.tab.call("Page.navigate", url="about:blank")
     page.tab.until("location.href === 'about:blank'")
@@ -78,7 +78,7 @@ def test_the_back_button_does_not_show_the_card_again(page: SeenPage) -> None:
     assert not page.shows_number()
 
 
-def test_the_card_hides_itself_after_thirty_seconds(page: SeenPage) -> None:
+def test_the_card_hides_itself_after_thirty_seconds(page: BrowserPage) -> None:
     page.answer()
     # The page measures time by the clock, so the test moves the clock.
     page.tab.evaluate("(() => { const now = Date.now; Date.now = () => now() + 29000; })()")
@@ -89,7 +89,7 @@ def test_the_card_hides_itself_after_thirty_seconds(page: SeenPage) -> None:
     assert (page.shows_number(), "The card is hidden" in page.tab.evaluate(TEXT)) == (False, True)
 
 
-def test_the_refuse_button_refuses_the_reveal(page: SeenPage) -> None:
+def test_the_refuse_button_refuses_the_reveal(page: BrowserPage) -> None:
     page.type("correct horse battery")
     page.tab.press("Tab", 9)
     page.tab.press("Tab", 9)
@@ -103,7 +103,7 @@ def test_the_refuse_button_refuses_the_reveal(page: SeenPage) -> None:
 def test_the_page_works_and_hides_the_card_without_scripts(browser: Tab, api: Simulator, card: Card) -> None:
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
-        with seen(browser, api, card) as page:
+        with browser_page(browser, api, card) as page:
             page.open()
             page.answer()
             assert browser.evaluate("document.querySelector('.number dd').textContent") == card.number
@@ -123,7 +123,7 @@ def test_the_page_is_readable_without_overflow(
     browser: Tab, api: Simulator, card: Card, width: int, dark: bool
 ) -> None:
     long = "Client-" * 11
-    with seen(browser, api, card, asked_by=long, environment="embedded") as page:
+    with browser_page(browser, api, card, asked_by=long, environment="embedded") as page:
         page.open(width=width, dark=dark)
         ground = "rgb(16, 18, 21)" if dark else "rgb(244, 245, 247)"
         _readable(page.tab, width, ground)
@@ -151,7 +151,7 @@ def _readable(browser: Tab, width: int, ground: str) -> None:
     assert min(browser.evaluate(heights), default=44) >= 44
 
 
-def test_the_remaining_time_counts_down(page: SeenPage) -> None:
+def test_the_remaining_time_counts_down(page: BrowserPage) -> None:
     left = "Number(/in ([0-9]+) s/.exec(document.body.innerText)[1])"
     begun = page.tab.evaluate(left)
     page.tab.until(f"{left} < {begun}")

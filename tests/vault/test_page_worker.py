@@ -40,7 +40,7 @@ def _child(api: Simulator, card: Card, **changes: Any) -> Iterator[tuple[subproc
             child.kill()
 
 
-def _rest(child: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
+def _exit_and_outputs(child: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
     """Return its exit code and the rest of its two outputs."""
     assert child.stdout is not None
     assert child.stderr is not None
@@ -50,7 +50,7 @@ def _rest(child: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
 def test_the_child_prints_only_its_port_and_reply(api: Simulator, card: Card) -> None:
     with _child(api, card, deadline_seconds=4.0) as (child, port):
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 404
-        code, said, errors = _rest(child)
+        code, said, errors = _exit_and_outputs(child)
     assert (code, json.loads(said)["code"], errors) == (0, "page.unused", b"")
 
 
@@ -70,7 +70,7 @@ def test_the_child_exits_with_its_parent_or_on_an_unasked_answer(api: Simulator,
             child.stdin.flush()
         else:
             child.stdin.close()
-        assert _rest(child) == (1, b"", b"")
+        assert _exit_and_outputs(child) == (1, b"", b"")
 
 
 def test_a_silent_server_prevents_the_reveal(api: Simulator, card: Card) -> None:
@@ -82,7 +82,7 @@ def test_a_silent_server_prevents_the_reveal(api: Simulator, card: Card) -> None
             with suppress(httpx.TransportError):
                 answer = http.post(f"{url}/decide", data=form, headers={"Origin": f"http://127.0.0.1:{port}"})
                 assert answer.status_code == 500
-        code, said, errors = _rest(child)
+        code, said, errors = _exit_and_outputs(child)
     assert (code, errors) == (0, b"")
     assert said.splitlines()[0] == b'{"event":"right"}'
     assert card.number.encode() not in said

@@ -86,9 +86,9 @@ def test_a_request_with_a_missing_field_is_refused(field: str) -> None:
         parse_request(_line({name: value for name, value in REQUEST.items() if name != field}))
 
 
-def test_a_request_cannot_be_serialised_by_accident(request_for_nobody: VaultRequest) -> None:
+def test_a_request_cannot_be_serialised_by_accident(request_to_closed_port: VaultRequest) -> None:
     with pytest.raises(Exception, match="can't be serialised"):
-        request_for_nobody.model_dump_json()
+        request_to_closed_port.model_dump_json()
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def environment(tmp_path: Path, **settings: str) -> Iterator[None]:
         yield
 
 
-async def probed(tmp_path: Path, base_url: str, key: str, user_id: str) -> list[Finding]:
+async def probe_findings(tmp_path: Path, base_url: str, key: str, user_id: str) -> list[Finding]:
     settings = {
         "MACHINES_ENV": "sandbox",
         "MACHINES_API_URL": base_url,
@@ -97,7 +97,7 @@ async def test_without_the_probe_no_request_is_sent(tmp_path: Path, api: Upstrea
 
 
 async def test_the_probe_reads_the_pinned_user_in_its_current_state(tmp_path: Path, sandbox: Sandbox) -> None:
-    findings = await probed(tmp_path, sandbox.base_url, sandbox.partner_key, "user-of-the-doctor")
+    findings = await probe_findings(tmp_path, sandbox.base_url, sandbox.partner_key, "user-of-the-doctor")
     assert all(finding.ok for finding in findings)
     codes = {finding.check: finding.detail["status"] for finding in findings}
     assert (codes["GET /kyc/status"], codes["GET /agreements"], codes["GET /cards"]) == (200, 409, None)
@@ -108,7 +108,7 @@ async def test_api_schema_differences_are_reported_without_values(tmp_path: Path
     script(api, "GET /balances", changed("getBalances", lambda d: d["balances"].pop("balanceDue")))
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update(last4=["canary"], new="canary")))
     script(api, "GET /transactions", refusal(500, "canary"))
-    findings = await probed(tmp_path, api.base_url, PARTNER_KEY, USER)
+    findings = await probe_findings(tmp_path, api.base_url, PARTNER_KEY, USER)
     assert [(finding.check, finding.message) for finding in findings if not finding.ok] == [
         ("GET /balances", "200; missing balances.balanceDue"),
         ("GET /cards", "200; mistyped cards[].last4; extra cards[].new"),

@@ -13,7 +13,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from machines_mcp.vault.page_client import show_card
 from machines_mcp.vault.reply import VaultReply
 from tests.sandbox.browser import Tab
-from tests.vault.pages import HANDLE, PASSPHRASE, Notes, page_request
+from tests.vault.pages import HANDLE, PASSPHRASE, PageEvents, page_request
 from tests.vault.simulator import Card, Simulator
 
 # The text that the page displays.
@@ -24,11 +24,11 @@ ENDED = f"document.readyState === 'complete' && !({ASKED}) && !({SHOWN})"
 
 
 @dataclass
-class SeenPage:
+class BrowserPage:
     """The page, its address, and its tab."""
 
     tab: Tab
-    notes: Notes
+    notes: PageEvents
     portal: BlockingPortal
     card: Card
 
@@ -66,14 +66,14 @@ class SeenPage:
 
 
 @contextmanager
-def seen(tab: Tab, api: Simulator, card: Card, **changes: Any) -> Iterator[SeenPage]:
+def browser_page(tab: Tab, api: Simulator, card: Card, **changes: Any) -> Iterator[BrowserPage]:
     """Serve a page for this card. The vault is gone when the block ends."""
     request = page_request(api.base_url, api.partner_key, card, **changes)
     with start_blocking_portal() as portal:
-        notes = Notes()
+        notes = PageEvents()
         running = portal.start_task_soon(lambda: show_card(request, notes))
         try:
             portal.call(notes.open.wait)
-            yield SeenPage(tab, notes, portal, card)
+            yield BrowserPage(tab, notes, portal, card)
         finally:
             running.cancel()
