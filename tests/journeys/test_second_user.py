@@ -24,6 +24,7 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from tests.journeys.second_user import NOBODY
 from tests.journeys.stdio import ToolError, agent, applicant
 from tests.sandbox.running import ROOT, Sandbox
@@ -123,7 +124,14 @@ async def test_another_user_reads_changes_and_approves_nothing(home: Path, sandb
             await server.call("resolve_user", user_id="second-user", wallet_address="0x" + "ab" * 20)
         waiting, desk = str(asked.value.body["approval_id"]), str(asked.value.body["desk"])
         before = files_in(home)
-        assert before > {"state.db", "state.db-wal", "audit.key", "approvals.key", "request-state.key", "desk.json"}
+        assert before > {
+            "state.db",
+            "state.db-wal",
+            "audit.key",
+            f"{ARGUMENTS_KEY}.key",
+            "request-state.key",
+            "desk.json",
+        }
         assert before > {"passphrase.json", "policy.toml", "partner.key", "head.json"}
         # The other user may know the partner key and the passphrase, but has no access.
         known = settings | {"MACHINES_PARTNER_KEY": sandbox.partner_key, "MACHINES_STATE_DIR": str(state)}

@@ -16,7 +16,7 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="no such limit o
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 STRAY_OUTPUT = """
-reply = hardening.take_output()
+reply = hardening.claim_output()
 print("stray print", flush=True)
 print("stray error", file=sys.stderr, flush=True)
 os.write(1, b"stray 1")
@@ -44,7 +44,7 @@ def test_only_the_reply_reaches_an_output() -> None:
 
 
 def test_stray_output_appears_without_confinement() -> None:
-    done = _run(STRAY_OUTPUT.replace("hardening.take_output()", "1"))
+    done = _run(STRAY_OUTPUT.replace("hardening.claim_output()", "1"))
     assert all(b"stray " + kind in done.stdout + done.stderr for kind in (b"print", b"error", b"1", b"2", b"traceback"))
 
 
