@@ -61,7 +61,7 @@ def take_approval_id(arguments: dict[str, Any]) -> str | None:
     """Remove and return `approval_id`, which belongs to the call and not to the tool's input model.
 
     Raises:
-        Refusal: `input.invalid`: it is malformed.
+        ToolError: `input.invalid`: it is malformed.
     """
     value = arguments.pop("approval_id", None)
     if value is None or value == "":
@@ -76,7 +76,7 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
     """Return the tool's input model, built from raw arguments.
 
     Raises:
-        Refusal: `input.invalid` with every invalid field.
+        ToolError: `input.invalid` with every invalid field.
     """
     raw = dict(arguments)
     if tool.per_user and pinned_user is not None:
@@ -97,7 +97,7 @@ def _refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> Non
     """Refuse arguments that the policy does not accept from the model.
 
     Raises:
-        Refusal: `input.invalid` with each of those fields.
+        ToolError: `input.invalid` with each of those fields.
     """
     rule = "is not accepted from you; call without it, and the user types it into a form on this machine"
     faults = [FieldError(name, rule) for name in arguments if name in closed]

@@ -1,8 +1,8 @@
 """A string type that redaction must never alter: ids, addresses, memos, calldata, hashes.
 
-One in fifty random 16-digit numbers could be a card number, and money is sent to these values. The guard shows them
-unaltered, but only in output fields of this type. A validator must have made the value from the API's own field, from
-a checked argument, or from our own data. A plain `str` is rejected.
+One in fifty random 16-digit numbers could be a card number, and money is sent to these values. The output filter
+shows them unaltered, but only in output fields of this type. A validator must have made the value from the API's own
+field, from a checked argument, or from our own data. A plain `str` is rejected.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Verbatim(str):
 
 
 class VerbatimArgument:
-    """Makes an `Verbatim` from a string that follows these rules. The JSON schema is that of such a string.
+    """Makes a `Verbatim` from a string that follows these rules. The JSON schema is that of such a string.
 
     `Annotated[Verbatim, VerbatimArgument(max_length=120)]` is an argument.
     """
@@ -73,7 +73,7 @@ def collect_verbatim(value: Any) -> set[str]:
     return found
 
 
-# The most common values in a model. None of them contains an `Verbatim`.
+# The most common values in a model. None of them contains a `Verbatim`.
 _LEAVES = frozenset({str, int, float, bool, type(None), datetime})
 
 

@@ -55,7 +55,7 @@ class CardReveals:
         """Reveal one card to any sink except `page`. The vault process has ended when this returns.
 
         Raises:
-            Refusal: The operator's public key can't be used.
+            ToolError: The operator's public key can't be used.
         """
         needs: dict[str, Any] = {"deadline_seconds": REVEAL_SECONDS}
         if sink == "sealed":
@@ -72,7 +72,7 @@ class CardReveals:
         The page stores its result, converted by `outcome`, with the approval.
 
         Raises:
-            Refusal: The passphrase is locked, too many pages are open, or the vault didn't start.
+            ToolError: The passphrase is locked, too many pages are open, or the vault didn't start.
         """
         async with self._turn:
             page = self._pages.get(approval.id)

@@ -133,7 +133,7 @@ async def require_agreements(call: UserCall) -> None:
     """Refuse before approval what the API would refuse afterwards.
 
     Raises:
-        Refusal: KYC is not approved, or the agreements are not accepted.
+        ToolError: KYC is not approved, or the agreements are not accepted.
     """
     client = await call.services.partner.client(call.logged_as)
     try:

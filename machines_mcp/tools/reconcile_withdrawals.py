@@ -60,7 +60,7 @@ async def request_signature(call: UserCall, withdrawal_id: Verbatim, terms: Mapp
     """Request the signature. While it is `pending`, poll at the API's interval for up to a minute.
 
     Raises:
-        Refusal: `outcome.unknown` after a minute; repeating the call continues polling.
+        ToolError: `outcome.unknown` after a minute; repeating the call continues polling.
         PartnerError: The request failed. Unless it can be retried, the failure is recorded.
     """
     deadline = anyio.current_time() + POLL_SECONDS
