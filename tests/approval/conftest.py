@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.approval.wire import ERAS, Era
-from tests.approval.world import CHANNELS, Channel, Name, World, world
+from tests.approval.world import CHANNELS, Channel, Installation, Name, world
 from tests.sandbox.running import Sandbox
 
 USABLE: tuple[Name, ...] = ("embedded", "sandbox")
@@ -38,9 +38,9 @@ class Worlds:
 
     def __init__(self, stack: AsyncExitStack, folders: pytest.TempPathFactory, sandbox: Sandbox) -> None:
         self._stack, self._folders, self._sandbox = stack, folders, sandbox
-        self._made: dict[Name, World] = {}
+        self._made: dict[Name, Installation] = {}
 
-    async def named(self, name: Name) -> World:
+    async def named(self, name: Name) -> Installation:
         if name not in self._made:
             made = world(name, self._folders.mktemp(name), self._sandbox)
             self._made[name] = await self._stack.enter_async_context(made)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.approval.conftest import CARD, MODERN, Worlds, every_channel, everywhere
 from tests.approval.wire import ERAS, Era, body, code
-from tests.approval.world import CHANNELS, Channel, Name, World
+from tests.approval.world import CHANNELS, Channel, Installation, Name
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 class CardRequest:
     """A new user for whom a client without a dialog requested a card."""
 
-    def __init__(self, world: World, era: Era, user_id: str, required: dict[str, Any]) -> None:
+    def __init__(self, world: Installation, era: Era, user_id: str, required: dict[str, Any]) -> None:
         self.world, self.era, self.user_id, self.required = world, era, user_id, required
 
     async def repeat(self, **changed: Any) -> dict[str, Any]:

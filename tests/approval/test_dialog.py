@@ -11,13 +11,13 @@ import pytest
 from machines_mcp.protocol.elicitation import ANSWER_SECONDS
 from tests.approval.conftest import CARD, MODERN, USABLE, Worlds, everywhere
 from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, Era, ErrorResponse, Question, body, code, connected
-from tests.approval.world import Name, World
+from tests.approval.world import Installation, Name
 from tests.support.waiting import PATIENCE, SHORTER_THAN_A_WAIT
 
 pytestmark = pytest.mark.anyio
 
 
-async def asked(world: World, era: Era) -> tuple[str, Question]:
+async def asked(world: Installation, era: Era) -> tuple[str, Question]:
     """Create a user and return the question that a card request puts to the person."""
     user_id = await world.user()
     return user_id, await (await world.server(era)).question("create_card", CARD | {"user_id": user_id})

@@ -13,7 +13,7 @@ import pytest
 
 from tests.approval.conftest import Worlds, everywhere
 from tests.approval.wire import ACCEPT, CANCEL, DECLINE, Era, code
-from tests.approval.world import TERMS, WALLET, Name, World
+from tests.approval.world import TERMS, WALLET, Installation, Name
 from tests.journeys.stdio import applicant
 
 pytestmark = pytest.mark.anyio
@@ -21,46 +21,46 @@ pytestmark = pytest.mark.anyio
 Arguments = dict[str, Any]
 
 
-async def _card(world: World, user_id: str) -> str:
+async def _card(world: Installation, user_id: str) -> str:
     return (await world.client.cards.create(user_id, idempotency_key=f"test-{user_id}")).card_id
 
 
-async def submit_kyc(world: World) -> tuple[str, Arguments]:
+async def submit_kyc(world: Installation) -> tuple[str, Arguments]:
     return await world.new_user(), applicant()
 
 
-async def resolve_user(world: World) -> tuple[str, Arguments]:
+async def resolve_user(world: Installation) -> tuple[str, Arguments]:
     return await world.new_user(), {"wallet_address": WALLET}
 
 
-async def accept_agreements(world: World) -> tuple[str, Arguments]:
+async def accept_agreements(world: Installation) -> tuple[str, Arguments]:
     return await world.new_user(approved=True), {}
 
 
-async def create_card(world: World) -> tuple[str, Arguments]:
+async def create_card(world: Installation) -> tuple[str, Arguments]:
     return await world.user(), {"label": "Groceries", "limit_amount_cents": 5000, "limit_frequency": "per24HourPeriod"}
 
 
-async def update_card(world: World) -> tuple[str, Arguments]:
+async def update_card(world: Installation) -> tuple[str, Arguments]:
     user_id = await world.user()
     card_id = await _card(world, user_id)
     await world.client.cards.update(user_id, card_id, status="locked")
     return user_id, {"card_id": card_id, "status": "active"}
 
 
-async def close_card(world: World) -> tuple[str, Arguments]:
+async def close_card(world: Installation) -> tuple[str, Arguments]:
     user_id = await world.user()
     return user_id, {"card_id": await _card(world, user_id)}
 
 
-async def create_withdrawal(world: World) -> tuple[str, Arguments]:
+async def create_withdrawal(world: Installation) -> tuple[str, Arguments]:
     user_id = await world.user(funded=True)
     server = await world.server("2026-07-28")
     quote = await server.call("quote_withdrawal", TERMS | {"user_id": user_id})
     return user_id, {"quote_id": quote["result"]["structuredContent"]["quote_id"]}
 
 
-Prepare = Callable[[World], Awaitable[tuple[str, Arguments]]]
+Prepare = Callable[[Installation], Awaitable[tuple[str, Arguments]]]
 CHANGES: dict[str, tuple[Prepare, str]] = {
     "submit_kyc": (submit_kyc, "kycStatus"),
     "resolve_user": (resolve_user, "wallet"),

@@ -36,7 +36,7 @@ class ErrorResponse:
 
 
 @dataclass
-class Server:
+class StdioServer:
     """A server process and its messages. `dialog`: whether this client declares elicitation."""
 
     process: Process
@@ -154,7 +154,7 @@ class Server:
 class Question:
     """A question to the person, and the call that waits for the response."""
 
-    server: Server
+    server: StdioServer
     tool: str
     arguments: Mapping[str, Any]
     call: asyncio.Future[dict[str, Any]]
@@ -184,12 +184,12 @@ class Question:
 @asynccontextmanager
 async def connected(
     env: Mapping[str, str], era: Era, *, dialog: bool, program: Sequence[str] = ("-m", "machines_mcp")
-) -> AsyncIterator[Server]:
+) -> AsyncIterator[StdioServer]:
     """Start a server process with these settings and end it with the block."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MACHINES_")}
     command = [sys.executable, *program, "serve"]
     process = await anyio.open_process(command, env=plain | dict(env), stderr=DEVNULL)
-    server = Server(process, era, dialog)
+    server = StdioServer(process, era, dialog)
     pump = asyncio.get_running_loop().create_task(server.pump())
     try:
         with anyio.fail_after(PATIENCE):

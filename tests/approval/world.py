@@ -24,8 +24,8 @@ from machines_mcp.server.sandbox_process import SandboxProcess
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import set_passphrase
-from tests.approval.wire import Era, Server, connected
-from tests.desk.desks import Browser
+from tests.approval.wire import Era, StdioServer, connected
+from tests.desk.desks import FakeBrowser
 from tests.sandbox.running import Sandbox
 from tests.support.waiting import PATIENCE
 
@@ -41,7 +41,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class World:
+class Installation:
     """One state folder, its servers and its Partner API."""
 
     name: Name
@@ -51,13 +51,13 @@ class World:
     browser: httpx.AsyncClient
     client: PartnerClient
     stack: AsyncExitStack
-    servers: dict[tuple[Era, bool], Server] = field(default_factory=dict)
+    servers: dict[tuple[Era, bool], StdioServer] = field(default_factory=dict)
 
     @property
     def database(self) -> Path:
         return read_settings(self.env).state_dir / "state.db"
 
-    async def server(self, era: Era, *, dialog: bool = True) -> Server:
+    async def server(self, era: Era, *, dialog: bool = True) -> StdioServer:
         """Return the server for this kind of client, starting it on first use."""
         found = self.servers.get((era, dialog))
         if found is None:
@@ -123,7 +123,7 @@ class World:
             status, said = await self.terminal("approve" if decision == "approve" else "deny", approval_id, typed)
             assert status in (0, 1), said
             return status == 0
-        browser = Browser(str(asked["desk"]), self.browser)
+        browser = FakeBrowser(str(asked["desk"]), self.browser)
         if (await browser.get(f"/decisions/{approval_id}")).status_code == 401:
             if (await browser.sign_in()).status_code != 303:
                 return False
@@ -177,7 +177,7 @@ async def _end(process: Process) -> None:
 
 
 @asynccontextmanager
-async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[World]:
+async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[Installation]:
     """Open a world: `embedded` with its own simulator, the others on `sandbox`, `unset` without a passphrase."""
     env = {"MACHINES_STATE_DIR": str(folder / "state"), "MACHINES_ENV": "embedded"}
     env["MACHINES_TRACE"] = str(folder / "trace")
@@ -202,4 +202,4 @@ async def world(name: Name, folder: Path, sandbox: Sandbox) -> AsyncIterator[Wor
             await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=PATIENCE)) for _ in range(2)
         ]
         client = await stack.enter_async_context(PartnerClient(base_url, key))
-        yield World(name, env, control_url, http, browser, client, stack)
+        yield Installation(name, env, control_url, http, browser, client, stack)

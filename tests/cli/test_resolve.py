@@ -38,7 +38,7 @@ from machines_mcp.storage.withdrawals import Destination, Withdrawals
 from tests.support.in_process import used_by_all
 from tests.support.waiting import PATIENCE
 from tests.tools.interrupted import lose_response, short_reconciliation_wait, unresolved_call
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 from tests.tools.test_reconcile_cards import cards, create_foreign_card
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
@@ -66,7 +66,7 @@ DETAILS = ApprovalDetails(
 
 
 @dataclass
-class Person:
+class Typist:
     """Types these answers and passphrases, and records everything shown."""
 
     types: list[str]
@@ -86,7 +86,7 @@ class Person:
         return "\n".join(self.reads)
 
 
-async def resolve_calls(env: dict[str, str], person: Person) -> resolve.ResolveResult:
+async def resolve_calls(env: dict[str, str], person: Typist) -> resolve.ResolveResult:
     with anyio.fail_after(PATIENCE):
         found = await resolve.resolve(read_settings(env), person, person.reads.append)
     assert not person.types and not person.passphrases
@@ -156,7 +156,7 @@ async def decisions(env: dict[str, str]) -> list[tuple[Any, ...]]:
 
 
 async def test_all_details_are_shown_and_later_changes_nothing(env: dict[str, str]) -> None:
-    approval, person = await interrupted_withdrawal(env), Person(["later"])
+    approval, person = await interrupted_withdrawal(env), Typist(["later"])
     found = await resolve_calls(env, person)
     assert (found.ok, found.message) == (True, "0 of 1 resolved.")
     for shown in (
@@ -176,18 +176,18 @@ async def test_all_details_are_shown_and_later_changes_nothing(env: dict[str, st
 
 
 async def test_yes_sets_the_outcome_and_is_journaled_and_audited(env: dict[str, str]) -> None:
-    approval, person = await interrupted_withdrawal(env), Person(["yes", HASH], [PASSPHRASE])
+    approval, person = await interrupted_withdrawal(env), Typist(["yes", HASH], [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     state, outcome, withdrawal, entries = await state_of(env, approval.id)
     assert (state, withdrawal, entries) == ("done", "confirmed", [("done", HASH, "terminal")])
     assert outcome is not None
     assert (outcome["status"], outcome["amount_cents"]) == ("confirmed", 500)
     assert await decisions(env) == [("happened", "terminal", approval.id, 500)]
-    assert (await resolve_calls(env, Person([]))).message == resolve.NOTHING
+    assert (await resolve_calls(env, Typist([]))).message == resolve.NOTHING
 
 
 async def test_no_rejects_the_withdrawal_and_its_quote_is_not_reused(env: dict[str, str]) -> None:
-    approval, person = await interrupted_withdrawal(env), Person(["no"], [PASSPHRASE])
+    approval, person = await interrupted_withdrawal(env), Typist(["no"], [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     state, _, withdrawal, entries = await state_of(env, approval.id)
     # The approval is under five minutes old, so the call may reuse it and finds the quote used.
@@ -215,7 +215,7 @@ async def test_a_response_known_only_to_the_journal_is_asked_about(
         assert [(unresolved.approval and unresolved.approval.id) for unresolved in await unresolved_calls(guard)] == [
             approval.id
         ]
-    person = Person(typed, [PASSPHRASE])
+    person = Typist(typed, [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     assert ADDRESS in person.read
     _, _, status, entries = await state_of(env, approval.id)
@@ -229,7 +229,7 @@ async def test_an_answer_is_stored_atomically(env: dict[str, str], at: str, monk
     def fails(*_: object) -> None:
         raise sqlite3.OperationalError
 
-    class PersonWithFailingStore(Person):
+    class PersonWithFailingStore(Typist):
         def read_secret(self, what: str) -> Secret:
             for part in (AuditLog, Withdrawals, Journal):
                 if hasattr(part, at):
@@ -241,7 +241,7 @@ async def test_an_answer_is_stored_atomically(env: dict[str, str], at: str, monk
     monkeypatch.undo()
     assert await state_of(env, approval.id) == ("executing", None, "unknown", [("manual", None, None)])
     assert await decisions(env) == []
-    assert (await resolve_calls(env, Person(["no"], [PASSPHRASE]))).message == "1 of 1 resolved."
+    assert (await resolve_calls(env, Typist(["no"], [PASSPHRASE]))).message == "1 of 1 resolved."
 
 
 async def test_an_answer_given_before_a_crash_is_not_asked_again(
@@ -257,10 +257,10 @@ async def test_an_answer_given_before_a_crash_is_not_asked_again(
     settle: Any = Reconciler.reconcile
     monkeypatch.setattr(Reconciler, "reconcile", dies)
     with pytest.raises(KeyboardInterrupt):
-        await resolve_calls(env, Person(["yes", HASH], [PASSPHRASE]))
+        await resolve_calls(env, Typist(["yes", HASH], [PASSPHRASE]))
     monkeypatch.undo()
     assert (await state_of(env, approval.id))[0] == "executing"
-    person = Person([])
+    person = Typist([])
     assert (await resolve_calls(env, person)).message == resolve.NOTHING
     assert "resolved by asking Machines" in person.read
     state, outcome, withdrawal, _ = await state_of(env, approval.id)
@@ -273,7 +273,7 @@ async def test_an_answer_given_before_a_crash_is_not_asked_again(
 )
 async def test_a_wrong_passphrase_resolves_nothing(env: dict[str, str], typed: str, says: str) -> None:
     approval = await interrupted_withdrawal(env)
-    found = await resolve_calls(env, Person(["no"], [typed]))
+    found = await resolve_calls(env, Typist(["no"], [typed]))
     assert not found.ok
     assert says in found.message
     assert (await state_of(env, approval.id))[0] == "executing"
@@ -285,7 +285,7 @@ async def test_a_wrong_passphrase_resolves_nothing(env: dict[str, str], typed: s
 )
 async def test_an_invalid_reference_is_not_stored(env: dict[str, str], reference: str) -> None:
     approval = await interrupted_withdrawal(env)
-    person = Person(["yes", reference])
+    person = Typist(["yes", reference])
     await resolve_calls(env, person)
     assert "That is not an id" in person.read
     assert (await state_of(env, approval.id))[0] == "executing"
@@ -293,7 +293,7 @@ async def test_an_invalid_reference_is_not_stored(env: dict[str, str], reference
 
 async def test_each_call_is_asked_about_and_unclear_answers_repeat(env: dict[str, str]) -> None:
     first, second = await interrupted_withdrawal(env, "d1"), await interrupted_withdrawal(env, "d2")
-    person = Person(["what?", "no", "perhaps", "maybe", "dunno"], [PASSPHRASE])
+    person = Typist(["what?", "no", "perhaps", "maybe", "dunno"], [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 2 resolved."
     assert (await state_of(env, first.id))[2] == "rejected"
     assert (await state_of(env, second.id))[2] == "unknown"
@@ -305,7 +305,7 @@ async def test_a_call_from_before_the_journal_ends_as_the_person_says(env: dict[
         await guard.store.run(lambda db: db.execute("UPDATE approvals SET owner = NULL, started_at = started_at - 120"))
         await guard.store.run(lambda db: db.execute("DELETE FROM mutations"))
         await guard.store.run(lambda db: db.execute("UPDATE withdrawals SET approval_id = NULL, status = 'ready'"))
-    person = Person(["yes", HASH, "no"], [PASSPHRASE, PASSPHRASE])
+    person = Typist(["yes", HASH, "no"], [PASSPHRASE, PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "2 of 2 resolved."
     assert "before the journal existed" in person.read
     async with guard_of(env) as guard:
@@ -320,14 +320,14 @@ async def test_a_withdrawal_of_an_ended_call_is_asked_about(env: dict[str, str])
     approval = await interrupted_withdrawal(env)
     async with guard_of(env) as guard:
         await guard.approvals.finish(approval.id, '{"code": "outcome.unknown"}', ok=False, code="outcome.unknown")
-    person = Person(["yes", HASH], [PASSPHRASE])
+    person = Typist(["yes", HASH], [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     assert f"to {ADDRESS}" in person.read
     assert (await state_of(env, approval.id))[2] == "confirmed"
 
 
 @asynccontextmanager
-async def two_cards(folder: Path) -> AsyncIterator[tuple[Caller, str, dict[str, Any]]]:
+async def two_cards(folder: Path) -> AsyncIterator[tuple[ToolCaller, str, dict[str, Any]]]:
     """Create a card whose response was lost, and another that matches it."""
     card = {"limit_amount_cents": 700, "limit_frequency": "allTime"}
     async with caller(folder) as c:
@@ -343,7 +343,7 @@ async def two_cards(folder: Path) -> AsyncIterator[tuple[Caller, str, dict[str, 
 async def test_the_card_named_by_the_person_is_the_outcome(tmp_path: Path) -> None:
     async with two_cards(tmp_path) as (c, approval, card):
         chosen = (await cards(c))[1]["card_id"]
-        person = Person(["yes", chosen])
+        person = Typist(["yes", chosen])
         assert (await resolve_calls(embedded(tmp_path), person)).message == "1 of 1 resolved."
         assert "More than one card" in person.read
         found = await c.call("create_card", **card, approval_id=approval)
@@ -355,7 +355,7 @@ async def test_an_unknown_card_or_one_of_another_call_is_refused(tmp_path: Path)
     async with two_cards(tmp_path) as (c, approval, card):
         other = (await c.call("create_card"))["card_id"]
         for reference, says in (("no-such-card", "no such card"), (other, "Another call created that card")):
-            person = Person(["yes", reference])
+            person = Typist(["yes", reference])
             assert (await resolve_calls(embedded(tmp_path), person)).message == "0 of 1 resolved."
             assert says in person.read
         assert (await c.call("create_card", **card, approval_id=approval))["code"] == "outcome.unknown"
@@ -363,7 +363,7 @@ async def test_an_unknown_card_or_one_of_another_call_is_refused(tmp_path: Path)
 
 async def test_a_card_not_yet_created_is_created_on_the_same_approval(tmp_path: Path) -> None:
     async with two_cards(tmp_path) as (c, approval, card):
-        assert (await resolve_calls(embedded(tmp_path), Person(["no"]))).message == "1 of 1 resolved."
+        assert (await resolve_calls(embedded(tmp_path), Typist(["no"]))).message == "1 of 1 resolved."
         await c.control("/keys", honoured=False)
         made = await c.call("create_card", **card, approval_id=approval)
         assert len(await cards(c)) == 3
@@ -375,7 +375,7 @@ async def test_a_call_that_machines_can_resolve_is_not_asked_about(tmp_path: Pat
         await c.approved()
         await lose_response(c, "/cards", done=True)
         approval = await unresolved_call(c, "create_card", label="Groceries")
-        person = Person([])
+        person = Typist([])
         with used_by_all(c.sandbox):
             assert (await resolve_calls(embedded(tmp_path), person)).message == resolve.NOTHING
         assert "resolved by asking Machines" in person.read
@@ -394,12 +394,12 @@ async def test_the_doctor_explains_each_call_and_fails_if_a_person_must_act(env:
     assert ok
     assert f"create_withdrawal {approval.id} for user-1, since 20" in says
     assert "was interrupted" in says
-    await resolve_calls(env, Person(["later"]))
+    await resolve_calls(env, Typist(["later"]))
     ok, says = await row()
     assert not ok
     assert "response was lost" in says
     assert says.endswith("Check at Machines, then run machines-mcp doctor --resolve.")
-    await resolve_calls(env, Person(["no"], [PASSPHRASE]))
+    await resolve_calls(env, Typist(["no"], [PASSPHRASE]))
     assert await row() == (True, "no unresolved calls")
 
 

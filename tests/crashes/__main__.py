@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.record import keep
-from tests.crashes.campaign import KILLS_PER_FOLDER, Campaign
+from tests.crashes.campaign import KILLS_PER_FOLDER, CrashCampaign
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
-    campaign = Campaign(
+    campaign = CrashCampaign(
         *(given.kills, seed),
         keys=not given.no_keys,
         journal=not given.no_journal,

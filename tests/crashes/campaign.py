@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.crashes.folder_findings import FolderFindings
 from tests.crashes.folder_run import SETTLED_WITHIN, FolderRun
-from tests.crashes.judge import Verdict, judge
+from tests.crashes.judge import CrashVerdict, judge
 from tests.crashes.judge import lines as verdict_lines
 from tests.crashes.kill_plan import KillCounts, Plan
 from tests.crashes.operations import names
@@ -32,7 +32,7 @@ AT_ONCE = 4
 
 
 @dataclass
-class Report:
+class CrashReport:
     """The counts and findings of a campaign."""
 
     seed: int
@@ -47,7 +47,7 @@ class Report:
     crossed: int = 0
     """Operations that were interrupted by a kill."""
     kill_counts: KillCounts = field(default_factory=KillCounts)
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: CrashVerdict = field(default_factory=CrashVerdict)
     findings: FolderFindings = field(default_factory=FolderFindings)
     codes: Counter[str] = field(default_factory=Counter)
     strange: list[str] = field(default_factory=list)
@@ -123,7 +123,7 @@ def _table(title: str, counts: Counter[str]) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Campaign:
+class CrashCampaign:
     """A campaign. `keys`: upstream honors idempotency keys. `labelled`: every kill is at a failpoint."""
 
     kills: int
@@ -135,9 +135,9 @@ class Campaign:
     kills_per_folder: int = KILLS_PER_FOLDER
     keep: Path | None = None
 
-    async def run(self) -> Report:
+    async def run(self) -> CrashReport:
         """Run the campaign."""
-        report, begun = Report(self.seed, self._options()), time.monotonic()
+        report, begun = CrashReport(self.seed, self._options()), time.monotonic()
         numbers = iter(range(-(-self.kills // self.kills_per_folder)))
         users = names(self.seed)
         with tempfile.TemporaryDirectory(prefix="machines-crashes-") as scratch:
@@ -169,7 +169,7 @@ class Campaign:
         return ", ".join(marks)
 
 
-def _add(report: Report, folder_run: FolderRun, findings: FolderFindings, verdict: Verdict) -> None:
+def _add(report: CrashReport, folder_run: FolderRun, findings: FolderFindings, verdict: CrashVerdict) -> None:
     report.folders += 1
     report.drained = max(report.drained, folder_run.drained)
     report.calls += sum(operation.calls for operation in folder_run.operations)

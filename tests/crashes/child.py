@@ -56,7 +56,7 @@ LOADED = (
 
 
 @dataclass(frozen=True)
-class Order:
+class StartOrder:
     """How to start a server: its environment, and the failpoint whose `nth` pass kills it, if any.
 
     `fresh` starts a new interpreter, as a client does, instead of only forking. `journal` False disables the journal.
@@ -73,7 +73,7 @@ class Order:
         return json.dumps(asdict(self))
 
 
-def serve(order: Order) -> NoReturn:
+def serve(order: StartOrder) -> NoReturn:
     """Become the server."""
     for name in [name for name in os.environ if name.startswith("MACHINES_")]:
         del os.environ[name]
@@ -89,7 +89,7 @@ def serve(order: Order) -> NoReturn:
     os._exit(0)
 
 
-def _hook(order: Order) -> Callable[[str], None]:
+def _hook(order: StartOrder) -> Callable[[str], None]:
     passed = 0
 
     def told(name: str) -> None:
@@ -138,7 +138,7 @@ def fork_server(channel: socket.socket) -> None:
         if pid == 0:
             channel.close()
             _become(descriptors)
-            order = Order(**json.loads(line))
+            order = StartOrder(**json.loads(line))
             if order.fresh:
                 os.execv(sys.executable, [sys.executable, "-m", "tests.crashes.child", order.line()])  # noqa: S606
             serve(order)
@@ -169,4 +169,4 @@ if __name__ == "__main__":
     if sys.argv[1].isdigit():
         fork_server(socket.socket(fileno=int(sys.argv[1])))
     else:
-        serve(Order(**json.loads(sys.argv[1])))
+        serve(StartOrder(**json.loads(sys.argv[1])))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.crashes.operations import DESTINATION, Operation
+from tests.crashes.operations import DESTINATION, CrashOperation
 from tests.crashes.server_process import ServerGone, ServerProcess
 
 UNKNOWN = "outcome.unknown"
@@ -35,7 +35,7 @@ class Client:
         self.codes: Counter[str] = Counter()
         self.strange: list[str] = []
 
-    async def pursue(self, server: ServerProcess, operation: Operation) -> None:
+    async def pursue(self, server: ServerProcess, operation: CrashOperation) -> None:
         """Call until the operation is resolved, or its outcome is unknown and it stays open.
 
         Raises:
@@ -52,7 +52,7 @@ class Client:
                 raise
         self.strange.append(f"{operation.tool} was never resolved: {operation.code}")
 
-    async def _step(self, server: ServerProcess, operation: Operation) -> bool:
+    async def _step(self, server: ServerProcess, operation: CrashOperation) -> bool:
         """Make one call. Return whether another is needed."""
         if (
             operation.kind == "withdrawal"
@@ -73,7 +73,7 @@ class Client:
         self.codes[f"{operation.tool} {code}"] += 1
         return await self._judge(operation, code, body)
 
-    async def _judge(self, operation: Operation, code: str, body: dict[str, Any]) -> bool:
+    async def _judge(self, operation: CrashOperation, code: str, body: dict[str, Any]) -> bool:
         operation.code = code
         if code == "ok":
             found = next((str(body[name]) for name in _REFERENCES if name in body), "")
@@ -98,7 +98,7 @@ class Client:
         operation.settle("not done", code)
         return False
 
-    async def _ask(self, operation: Operation, body: dict[str, Any]) -> bool:
+    async def _ask(self, operation: CrashOperation, body: dict[str, Any]) -> bool:
         operation.key = {"approval_id": body["approval_id"]}
         if "page" in body:
             operation.granted = True
@@ -107,7 +107,7 @@ class Client:
         operation.granted = await self._grant(body["approval_id"])
         return operation.granted
 
-    async def _quote(self, server: ServerProcess, operation: Operation) -> bool:
+    async def _quote(self, server: ServerProcess, operation: CrashOperation) -> bool:
         terms = {"user_id": operation.user, "amount_cents": operation.mark} | DESTINATION
         result = await server.call("quote_withdrawal", terms)
         body = json.loads(result["content"][0]["text"])
@@ -118,16 +118,16 @@ class Client:
         operation.arguments["quote_id"] = body["quote_id"]
         return True
 
-    def _forget(self, operation: Operation) -> None:
+    def _forget(self, operation: CrashOperation) -> None:
         operation.key, operation.granted = None, False
         operation.arguments.pop("quote_id", None)
 
 
-def _id(operation: Operation) -> dict[str, Any]:
+def _id(operation: CrashOperation) -> dict[str, Any]:
     return operation.key if operation.key is not None and "approval_id" in operation.key else {}
 
 
-def _answers(operation: Operation) -> dict[str, Any]:
+def _answers(operation: CrashOperation) -> dict[str, Any]:
     return operation.key if operation.key is not None and "requestState" in operation.key else {}
 
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from machines_mcp.server.settings_reader import read_settings
-from tests.crashes.child import Order
+from tests.crashes.child import StartOrder
 from tests.crashes.client import Client
 from tests.crashes.folder_findings import FolderFindings, at_kill, check_folder, unsettled
 from tests.crashes.kill_plan import KillCounts, Plan, PlannedKill, planned_kills
-from tests.crashes.operations import Operation
-from tests.crashes.person import Person
+from tests.crashes.operations import CrashOperation
+from tests.crashes.person import StateFolderApprover
 from tests.crashes.server_process import ForkServer, start_server
-from tests.crashes.upstream import Upstream
+from tests.crashes.upstream import PersistentUpstream
 from tests.crashes.workload import Workload
 from tests.leaks.canaries import Canaries
 from tests.leaks.server import POLICY, public_key
@@ -31,7 +31,7 @@ class FolderRun:
     """`names` supplies the users."""
 
     def __init__(
-        self, folder: Path, plan: Plan, seed: int, forks: ForkServer, up: Upstream, names: Iterator[str]
+        self, folder: Path, plan: Plan, seed: int, forks: ForkServer, up: PersistentUpstream, names: Iterator[str]
     ) -> None:
         self.folder, self.plan, self.kill_counts = folder, plan, KillCounts()
         self.drained = 0.0
@@ -47,13 +47,13 @@ class FolderRun:
             "MACHINES_LOG_LEVEL": "INFO",
         }
         self._canaries = Canaries(seed)
-        self._person = Person(self._env, self._canaries)
+        self._person = StateFolderApprover(self._env, self._canaries)
         self.client = Client(self._person.grant, self._person.see, naive=plan.naive)
         self._workload = Workload(self.client, up, names, rng)
         self._planned_kills = planned_kills(plan, rng)
 
     @property
-    def operations(self) -> list[Operation]:
+    def operations(self) -> list[CrashOperation]:
         """Every operation so far."""
         return self._workload.operations
 
@@ -82,7 +82,7 @@ class FolderRun:
         await self._person.set_passphrase()
 
     async def _run_until_killed(self, planned: PlannedKill) -> None:
-        order = Order(self._env, planned.point, planned.nth, fresh=planned.fresh, journal=self.plan.journal)
+        order = StartOrder(self._env, planned.point, planned.nth, fresh=planned.fresh, journal=self.plan.journal)
         loop = asyncio.get_running_loop()
 
         def on_answer(answers: int) -> None:
@@ -107,7 +107,7 @@ class FolderRun:
         """Start a server that is not killed. It must resolve every open operation."""
         self._workload.abandon_unapproved()
         server = await start_server(
-            self._fork_server, Order(self._env, journal=self.plan.journal), self.folder, lambda _: None
+            self._fork_server, StartOrder(self._env, journal=self.plan.journal), self.folder, lambda _: None
         )
         while time.monotonic() - server.began < SETTLED_WITHIN:
             if not await self._workload.retry_open(server):

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tests.crashes.operations import Operation
+from tests.crashes.operations import CrashOperation
 from tests.crashes.upstream import Facts, Marks
 
 T = TypeVar("T")
 
 
 @dataclass
-class Verdict:
+class CrashVerdict:
     """Violations by kind, and counts."""
 
     lost: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Verdict:
         groups = ("lost", "doubled", "denied", "open", "wrong")
         return [f"{group}: {fault}" for group in groups for fault in getattr(self, group)]
 
-    def add(self, other: Verdict) -> None:
+    def add(self, other: CrashVerdict) -> None:
         """Add another verdict to this one."""
         for group in ("lost", "doubled", "denied", "open", "wrong"):
             getattr(self, group).extend(getattr(other, group))
@@ -46,9 +46,9 @@ class Verdict:
         self.states += other.states
 
 
-def judge(operations: Iterable[Operation], facts: Facts) -> Verdict:
+def judge(operations: Iterable[CrashOperation], facts: Facts) -> CrashVerdict:
     """Compare each operation with its effect upstream."""
-    operations, verdict = list(operations), Verdict()
+    operations, verdict = list(operations), CrashVerdict()
     verdict.operations = len(operations)
     verdict.states.update(operation.state for operation in operations)
     verdict.open += [_name(operation) for operation in operations if operation.state == "open"]
@@ -70,9 +70,9 @@ def _marks(facts: Facts) -> dict[str, Marks]:
     }
 
 
-def _count(kind: str, operations: list[Operation], there: Marks, verdict: Verdict) -> None:
+def _count(kind: str, operations: list[CrashOperation], there: Marks, verdict: CrashVerdict) -> None:
     """Check each mark: as many objects as completed operations, plus at most those with an unknown outcome."""
-    groups: defaultdict[tuple[str, int], list[Operation]] = defaultdict(list)
+    groups: defaultdict[tuple[str, int], list[CrashOperation]] = defaultdict(list)
     for operation in operations:
         groups[operation.user, operation.mark].append(operation)
     for key in there.keys() - groups.keys():
@@ -90,7 +90,7 @@ def _count(kind: str, operations: list[Operation], there: Marks, verdict: Verdic
             verdict.denied += [f"{found} {kind} there, {done} done: {_names(group)}"] * (found - done - perhaps)
 
 
-def _references(operations: list[Operation], facts: Facts, verdict: Verdict) -> None:
+def _references(operations: list[CrashOperation], facts: Facts, verdict: CrashVerdict) -> None:
     """Check that each returned reference exists, belongs to its operation and was returned once."""
     named: Counter[str] = Counter()
     for operation in operations:
@@ -108,7 +108,7 @@ def _references(operations: list[Operation], facts: Facts, verdict: Verdict) -> 
             verdict.lost.append(f"{reference} was given for {times} operations")
 
 
-def _money(operations: list[Operation], facts: Facts, verdict: Verdict) -> None:
+def _money(operations: list[CrashOperation], facts: Facts, verdict: CrashVerdict) -> None:
     """Check that money sent is the sum of completed withdrawals, plus at most those with an unknown outcome."""
     out = sum(cents * times for (_, cents), times in facts.signed.items())
     least = sum(
@@ -123,7 +123,7 @@ def _money(operations: list[Operation], facts: Facts, verdict: Verdict) -> None:
         verdict.wrong.append(f"{out} cents are signed, {least} completed and {perhaps} unknown")
 
 
-def _once_for_all(operations: list[Operation], facts: Facts, verdict: Verdict) -> None:
+def _once_for_all(operations: list[CrashOperation], facts: Facts, verdict: CrashVerdict) -> None:
     """Check one-time effects: KYC and agreements."""
     for kind, there in (("kyc", facts.approved), ("agreements", facts.agreed)):
         told = {operation.user for operation in operations if operation.kind == kind and operation.state == "done"}
@@ -136,7 +136,7 @@ def _once_for_all(operations: list[Operation], facts: Facts, verdict: Verdict) -
         verdict.denied += [f"{kind} of {user}" for user in sorted(there - told - perhaps)]
 
 
-def _cards(operations: list[Operation], facts: Facts, verdict: Verdict) -> None:
+def _cards(operations: list[CrashOperation], facts: Facts, verdict: CrashVerdict) -> None:
     """Check that each card matches its last change."""
     cards = {operation.card.card_id: operation.card for operation in operations if operation.card is not None}
     for card_id, card in cards.items():
@@ -156,22 +156,22 @@ def _cards(operations: list[Operation], facts: Facts, verdict: Verdict) -> None:
             )
 
 
-def _after(operation: Operation, before: set[T], new: T | None) -> set[T]:
+def _after(operation: CrashOperation, before: set[T], new: T | None) -> set[T]:
     if new is None or operation.state == "not done":
         return before
     return {new} if operation.state == "done" else before | {new}
 
 
-def _names(operations: Iterable[Operation]) -> str:
+def _names(operations: Iterable[CrashOperation]) -> str:
     return "; ".join(_name(operation) for operation in operations)
 
 
-def _name(operation: Operation) -> str:
+def _name(operation: CrashOperation) -> str:
     ended = f"{operation.state}, {operation.code or 'no answer'}, {operation.calls} calls"
     return f"{operation.kind} {operation.number} of {operation.user} ({ended})"
 
 
-def lines(verdict: Verdict) -> Iterator[str]:
+def lines(verdict: CrashVerdict) -> Iterator[str]:
     """Format the verdict for a person."""
     made = ", ".join(f"{count} {kind}s" for kind, count in sorted(verdict.made.items()))
     states = ", ".join(f"{count} {state}" for state, count in sorted(verdict.states.items()))

@@ -36,7 +36,7 @@ _numbers = count(1)
 
 
 @dataclass
-class Operation:
+class CrashOperation:
     """One operation that must take effect once.
 
     `key` identifies it in a repeated call: the sealed dialog state with the person's answer, or the approval id.
@@ -49,8 +49,8 @@ class Operation:
     tool: str
     arguments: dict[str, Any]
     mark: int
-    owner: Customer
-    card: Card | None = None
+    owner: CrashCustomer
+    card: CardHistory | None = None
     plain: bool = False
     by_dialog: bool = True
     key: dict[str, Any] | None = None
@@ -70,7 +70,7 @@ class Operation:
 
 
 @dataclass
-class Card:
+class CardHistory:
     """A user's card: its id, and the changes requested since its creation."""
 
     card_id: str
@@ -78,9 +78,9 @@ class Card:
     raised: int = 0
     locked: bool = False
     closed: bool = False
-    busy: Operation | None = None
+    busy: CrashOperation | None = None
     """The operation with an open outcome. Until it is resolved, the card gets no other."""
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[CrashOperation] = field(default_factory=list)
 
     @property
     def free(self) -> bool:
@@ -88,13 +88,13 @@ class Card:
 
 
 @dataclass
-class Customer:
+class CrashCustomer:
     """A user: onboarding first, then random operations, until another user takes over."""
 
     user: str
     rng: random.Random
-    operations: list[Operation] = field(default_factory=list)
-    cards: list[Card] = field(default_factory=list)
+    operations: list[CrashOperation] = field(default_factory=list)
+    cards: list[CardHistory] = field(default_factory=list)
     balance: int = 0
     resolved: bool = False
     left: int = 30
@@ -104,7 +104,7 @@ class Customer:
         """Whether onboarding waits for an unresolved operation."""
         return any(operation.state in ("open", "manual") for operation in self.operations[:3])
 
-    def next(self, weights: Mapping[Kind, int]) -> Operation:
+    def next(self, weights: Mapping[Kind, int]) -> CrashOperation:
         """Return the next operation."""
         for kind in ("kyc", "agreements", "deposit"):
             if not any(operation.kind == kind and operation.state == "done" for operation in self.operations):
@@ -117,14 +117,14 @@ class Customer:
             if card is not None or kind in ("card", "deposit") or (kind == "withdrawal" and self.balance >= 100_00):
                 return self._new_operation(kind, card)
 
-    def _card_for(self, kind: Kind) -> Card | None:
+    def _card_for(self, kind: Kind) -> CardHistory | None:
         fit = [card for card in self.cards if card.free and (kind == "unlock") == card.locked and kind in ON_CARDS]
         return self.rng.choice(fit) if fit else None
 
-    def _new_operation(self, kind: Kind, card: Card | None) -> Operation:
+    def _new_operation(self, kind: Kind, card: CardHistory | None) -> CrashOperation:
         number = next(_numbers)
         tool, arguments, mark = self._call(kind, number, card)
-        operation = Operation(number, kind, self.user, tool, {"user_id": self.user, **arguments}, mark, self, card)
+        operation = CrashOperation(number, kind, self.user, tool, {"user_id": self.user, **arguments}, mark, self, card)
         # Locking, and a reveal without a sink, need no approval.
         operation.plain = kind == "lock" or (kind == "reveal" and arguments["sink"] == "none")
         operation.by_dialog = self.rng.random() < 0.85
@@ -134,7 +134,7 @@ class Customer:
             card.operations.append(operation)
         return operation
 
-    def _call(self, kind: Kind, number: int, card: Card | None) -> tuple[str, dict[str, Any], int]:
+    def _call(self, kind: Kind, number: int, card: CardHistory | None) -> tuple[str, dict[str, Any], int]:
         """Return the tool, its arguments and the mark."""
         if card is not None:
             return self._call_on(card, kind, number)
@@ -152,7 +152,7 @@ class Customer:
                 mark = self._card_mark(number)
                 return "create_card", _limit(mark * STEP) | self._label(number, 0.6), mark
 
-    def _call_on(self, card: Card, kind: Kind, number: int) -> tuple[str, dict[str, Any], int]:
+    def _call_on(self, card: CardHistory, kind: Kind, number: int) -> tuple[str, dict[str, Any], int]:
         about = {"card_id": card.card_id}
         match kind:
             case "limit":
@@ -174,13 +174,13 @@ class Customer:
         before = [operation.mark for operation in self.operations if operation.kind == "card"]
         return self.rng.choice(before) if before and self.rng.random() < TWINS else number
 
-    def learn(self, operation: Operation) -> None:
+    def learn(self, operation: CrashOperation) -> None:
         """Apply a completed operation to the user's state."""
         if operation.state != "done":
             return
         match operation.kind:
             case "card":
-                self.cards.append(Card(operation.reference, operation.mark))
+                self.cards.append(CardHistory(operation.reference, operation.mark))
             case "deposit":
                 self.balance += operation.mark
             case "withdrawal":

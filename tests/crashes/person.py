@@ -8,11 +8,11 @@ from contextlib import suppress
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import decide, set_passphrase
-from tests.leaks.browser import Browser
+from tests.leaks.browser import RecordingBrowser
 from tests.leaks.canaries import Canaries
 
 
-class Person:
+class StateFolderApprover:
     """Approves in the state folder of servers with these settings. Only the first approval uses the passphrase.
 
     The others use the same code without it. Hashing takes 0.1 s, which would dominate the client's time and does not
@@ -22,7 +22,7 @@ class Person:
     def __init__(self, env: Mapping[str, str], canaries: Canaries) -> None:
         self._env = env
         self._passphrase = canaries.passphrase
-        self._browser = Browser(canaries)
+        self._browser = RecordingBrowser(canaries)
         self._typed = False
 
     async def set_passphrase(self) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.crashes.child import Order
+from tests.crashes.child import StartOrder
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ class ForkServer:
         self._channel = channel
         self._one = asyncio.Lock()
 
-    async def fork(self, order: Order, descriptors: list[int]) -> int:
+    async def fork(self, order: StartOrder, descriptors: list[int]) -> int:
         """Fork a server with these four descriptors and return its process id."""
         loop = asyncio.get_running_loop()
         async with self._one:
@@ -179,7 +179,7 @@ class ServerProcess:
 
 
 async def start_server(
-    forks: ForkServer, order: Order, folder: Path, on_answer: Callable[[int], None]
+    forks: ForkServer, order: StartOrder, folder: Path, on_answer: Callable[[int], None]
 ) -> ServerProcess:
     """Start a server over the folder that the order's environment names."""
     loop = asyncio.get_running_loop()

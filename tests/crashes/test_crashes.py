@@ -8,18 +8,18 @@ import pytest
 
 pytest.importorskip("fcntl", reason="servers are forked")
 
-from tests.crashes.campaign import POINTS, Campaign, Report
+from tests.crashes.campaign import POINTS, CrashCampaign, CrashReport
 
 SEED = 11
 
 
-def _run(campaign: Campaign) -> Report:
+def _run(campaign: CrashCampaign) -> CrashReport:
     report = asyncio.run(campaign.run())
     print("\n".join(report.lines()))
     return report
 
 
-def _assert_enough_activity(report: Report) -> None:
+def _assert_enough_activity(report: CrashReport) -> None:
     """Check that the run had enough activity for the absence of violations to count."""
     kill_counts = report.kill_counts
     assert kill_counts.under_way > 2 * kill_counts.kills, "calls must be in flight at the kills"
@@ -32,7 +32,7 @@ def _assert_enough_activity(report: Report) -> None:
 
 
 def test_operations_take_effect_once_over_five_kills() -> None:
-    report = _run(Campaign(5, SEED))
+    report = _run(CrashCampaign(5, SEED))
     assert report.faults == []
     assert report.kill_counts.kills == 5
     assert report.kill_counts.under_way > 5
@@ -40,7 +40,7 @@ def test_operations_take_effect_once_over_five_kills() -> None:
 
 
 def test_operations_take_effect_once_over_forty_kills() -> None:
-    report = _run(Campaign(40, SEED))
+    report = _run(CrashCampaign(40, SEED))
     assert report.faults == []
     assert report.kill_counts.kills == 40
     _assert_enough_activity(report)
@@ -48,7 +48,7 @@ def test_operations_take_effect_once_over_forty_kills() -> None:
 
 @pytest.mark.long
 def test_operations_take_effect_once_over_a_hundred_kills() -> None:
-    report = _run(Campaign(100, SEED))
+    report = _run(CrashCampaign(100, SEED))
     assert report.faults == []
     assert report.kill_counts.kills == 100
     assert set(POINTS) - report.kill_counts.passed.keys() == set(), "every failpoint must be passed"
@@ -58,12 +58,12 @@ def test_operations_take_effect_once_over_a_hundred_kills() -> None:
 
 @pytest.mark.parametrize("kills", [24, pytest.param(100, marks=pytest.mark.long)])
 def test_operations_take_effect_once_without_idempotency_keys(kills: int) -> None:
-    report = _run(Campaign(kills, SEED, keys=False))
+    report = _run(CrashCampaign(kills, SEED, keys=False))
     assert report.faults == []
     _assert_enough_activity(report)
 
 
 @pytest.mark.parametrize("naive", [False, True], ids=["repeated by id", "started over"])
 def test_operations_are_doubled_without_the_journal(naive: bool) -> None:
-    report = _run(Campaign(24, SEED, keys=False, journal=False, naive=naive))
+    report = _run(CrashCampaign(24, SEED, keys=False, journal=False, naive=naive))
     assert report.verdict.doubled, "the crash loop must detect doubled operations"

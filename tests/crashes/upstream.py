@@ -48,7 +48,7 @@ class Facts:
     agreed: set[str] = field(default_factory=set)
 
 
-class Upstream:
+class PersistentUpstream:
     """A running sandbox with its state in a file."""
 
     def __init__(self, sandbox: Sandbox, file: Path) -> None:
@@ -112,8 +112,8 @@ class Upstream:
 
 
 @contextmanager
-def upstream(folder: Path) -> Iterator[Upstream]:
+def upstream(folder: Path) -> Iterator[PersistentUpstream]:
     """Run a sandbox with its state in `folder` until the block ends."""
     file = folder / "sandbox.db"
     with running("--db", str(file)) as sandbox:
-        yield Upstream(sandbox, file)
+        yield PersistentUpstream(sandbox, file)

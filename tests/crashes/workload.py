@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from tests.crashes.client import Client
 from tests.crashes.kill_plan import WORKERS
-from tests.crashes.operations import Customer, Kind, Operation
+from tests.crashes.operations import CrashCustomer, CrashOperation, Kind
 from tests.crashes.server_process import ServerGone, ServerProcess
-from tests.crashes.upstream import Upstream
+from tests.crashes.upstream import PersistentUpstream
 
 # Limits per server. Each starts a vault process, and a server serves at most two card pages.
 _MOST: dict[Kind, int] = {"page": 2, "reveal": 1}
@@ -26,11 +26,11 @@ _OTHERS = 0.05
 class Workload:
     """`names` supplies the users. `operations` holds every operation."""
 
-    def __init__(self, client: Client, up: Upstream, names: Iterator[str], rng: random.Random) -> None:
-        self.operations: list[Operation] = []
+    def __init__(self, client: Client, up: PersistentUpstream, names: Iterator[str], rng: random.Random) -> None:
+        self.operations: list[CrashOperation] = []
         self._client, self._up, self._names, self._rng = client, up, names, rng
         self._customers = [self._new_customer() for _ in range(WORKERS)]
-        self._aside: list[Operation] = []
+        self._aside: list[CrashOperation] = []
         self._weights: Mapping[Kind, int] = {}
         self._begun: Counter[Kind] = Counter()
 
@@ -89,20 +89,20 @@ class Workload:
     def _allowed(self) -> Mapping[Kind, int]:
         return {kind: share for kind, share in self._weights.items() if self._is_allowed(kind)}
 
-    async def _take_up(self, server: ServerProcess, operation: Operation) -> None:
+    async def _take_up(self, server: ServerProcess, operation: CrashOperation) -> None:
         if self._is_allowed(operation.kind):
             self._aside.remove(operation)
             await self._pursue(server, operation)
 
-    def _customer(self, place: int) -> Customer:
+    def _customer(self, place: int) -> CrashCustomer:
         if self._customers[place].left <= 0 or self._customers[place].stuck:
             self._customers[place] = self._new_customer()
         return self._customers[place]
 
-    def _new_customer(self) -> Customer:
-        return Customer(next(self._names), random.Random(self._rng.random()))  # noqa: S311
+    def _new_customer(self) -> CrashCustomer:
+        return CrashCustomer(next(self._names), random.Random(self._rng.random()))  # noqa: S311
 
-    async def _pursue(self, server: ServerProcess, operation: Operation) -> None:
+    async def _pursue(self, server: ServerProcess, operation: CrashOperation) -> None:
         self._begun[operation.kind] += 1
         if operation.kind == "withdrawal":
             # Confirm the last signature first, because the next withdrawal is not signed while one is live.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desk.desks import Browser, RunningDesk, browser, running_desk
+from tests.desk.desks import FakeBrowser, RunningDesk, browser, running_desk
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def simulated(tmp_path: Path) -> AsyncIterator[RunningDesk]:
 
 
 @pytest.fixture
-async def person(desk: RunningDesk) -> AsyncIterator[Browser]:
+async def person(desk: RunningDesk) -> AsyncIterator[FakeBrowser]:
     """A browser signed in at the `sandbox` desk."""
     async with browser(desk) as opened:
         yield opened

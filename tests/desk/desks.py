@@ -206,7 +206,7 @@ def forms(page: str) -> dict[str, dict[str, str]]:
 
 
 @dataclass
-class Browser:
+class FakeBrowser:
     """Sends a browser's headers. A test's headers override them; an empty one is omitted."""
 
     address: str
@@ -242,10 +242,10 @@ def _sent(usual: dict[str, str], given: Mapping[str, str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def browser(desk: RunningDesk, *, signed_in: bool = True) -> AsyncIterator[Browser]:
+async def browser(desk: RunningDesk, *, signed_in: bool = True) -> AsyncIterator[FakeBrowser]:
     """Open a browser at the desk."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        opened = Browser(desk.address, http)
+        opened = FakeBrowser(desk.address, http)
         if signed_in and desk.guard.policy.needs_passphrase:
             assert (await opened.sign_in()).status_code == 303
         await opened.get()

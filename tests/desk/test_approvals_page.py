@@ -7,12 +7,12 @@ import pytest
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
-from tests.desk.desks import ADDRESS, PASSPHRASE, Browser, RunningDesk, browser, forms, identity_form, withdrawal
+from tests.desk.desks import ADDRESS, PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, withdrawal
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_page_shows_all_approval_details(desk: RunningDesk, person: Browser) -> None:
+async def test_the_page_shows_all_approval_details(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     page = (await person.get()).text
     for text in (
@@ -32,7 +32,7 @@ async def test_the_page_shows_all_approval_details(desk: RunningDesk, person: Br
 
 @pytest.mark.parametrize(("decision", "state"), [("approve", "granted"), ("refuse", "refused")])
 async def test_the_passphrase_decides_an_approval_once(
-    desk: RunningDesk, person: Browser, decision: str, state: str
+    desk: RunningDesk, person: FakeBrowser, decision: str, state: str
 ) -> None:
     approval = await desk.ask()
     await person.get()
@@ -49,7 +49,7 @@ async def test_the_passphrase_decides_an_approval_once(
 @pytest.mark.parametrize("decision", ["approve", "refuse"])
 @pytest.mark.parametrize(("passphrase", "status"), [(None, 422), ("", 422), ("wrong wrong wrong", 403)])
 async def test_a_session_without_the_passphrase_decides_nothing(
-    desk: RunningDesk, person: Browser, decision: str, passphrase: str | None, status: int
+    desk: RunningDesk, person: FakeBrowser, decision: str, passphrase: str | None, status: int
 ) -> None:
     approval = await desk.ask()
     await person.get()
@@ -60,7 +60,7 @@ async def test_a_session_without_the_passphrase_decides_nothing(
     assert await desk.state(approval) == "waiting"
 
 
-async def test_five_wrong_passphrases_lock_out_even_the_right_one(desk: RunningDesk, person: Browser) -> None:
+async def test_five_wrong_passphrases_lock_out_even_the_right_one(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     await person.get()
     form = forms(person.page)[f"/decisions/{approval.id}"] | {"decision": "approve"}
@@ -72,7 +72,7 @@ async def test_five_wrong_passphrases_lock_out_even_the_right_one(desk: RunningD
     assert (await person.post(f"/decisions/{approval.id}", form | {"passphrase": PASSPHRASE})).status_code == 429
 
 
-async def test_concurrent_guesses_are_counted_individually(desk: RunningDesk, person: Browser) -> None:
+async def test_concurrent_guesses_are_counted_individually(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     await person.get()
     path = f"/decisions/{approval.id}"
@@ -88,7 +88,7 @@ async def test_concurrent_guesses_are_counted_individually(desk: RunningDesk, pe
     assert sorted(codes) == [403] * 4 + [429] * 4
 
 
-async def test_an_expired_approval_is_hidden_and_undecidable(desk: RunningDesk, person: Browser) -> None:
+async def test_an_expired_approval_is_hidden_and_undecidable(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     await person.get()
     form = forms(person.page)[f"/decisions/{approval.id}"] | {"decision": "approve", "passphrase": PASSPHRASE}
@@ -113,7 +113,7 @@ async def test_the_simulator_needs_no_passphrase_and_says_why(simulated: Running
 
 @pytest.mark.parametrize("only", ["form", "page"])
 async def test_an_approval_of_another_page_can_only_be_refused_here(
-    desk: RunningDesk, person: Browser, only: str
+    desk: RunningDesk, person: FakeBrowser, only: str
 ) -> None:
     details = identity_form() if only == "form" else ApprovalDetails(question="Show it?", sink="page", only="page")
     approval = await desk.ask(ActionClass.IDENTITY if only == "form" else ActionClass.REVEAL, details)
@@ -128,7 +128,7 @@ async def test_an_approval_of_another_page_can_only_be_refused_here(
     assert await desk.state(approval) == "refused"
 
 
-async def test_external_text_is_escaped(desk: RunningDesk, person: Browser) -> None:
+async def test_external_text_is_escaped(desk: RunningDesk, person: FakeBrowser) -> None:
     evil = "<script>alert(1)</script>\"'><img src=x>"
     await desk.ask(details=withdrawal(question=evil, items=(Detail(evil, evil, evil),)), asked_by=evil)
     page = (await person.get()).text
@@ -136,7 +136,7 @@ async def test_external_text_is_escaped(desk: RunningDesk, person: Browser) -> N
     assert page.count("&lt;script&gt;") == 5
 
 
-async def test_the_page_names_every_approval_state(desk: RunningDesk, person: Browser) -> None:
+async def test_the_page_names_every_approval_state(desk: RunningDesk, person: FakeBrowser) -> None:
     done, failed, running = [await desk.ask(digest=str(n)) for n in range(3)]
     for approval in (done, failed, running):
         await desk.guard.approvals.grant(approval.id, "desk")

@@ -13,7 +13,7 @@ from machines_mcp.permissions.daily_totals import DailyTotal
 from machines_mcp.permissions.limits import DAY_SECONDS
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.audit_log import AuditEntry
-from tests.desk.desks import Browser, RunningDesk, browser, running_desk, withdrawal
+from tests.desk.desks import FakeBrowser, RunningDesk, browser, running_desk, withdrawal
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +62,7 @@ async def test_rows_are_filtered_by_tool_kind_user_and_day(simulated: RunningDes
             assert "match this filter" in page
 
 
-async def test_an_invalid_day_is_reported_and_matches_no_rows(person: Browser) -> None:
+async def test_an_invalid_day_is_reported_and_matches_no_rows(person: FakeBrowser) -> None:
     for day in ("2027-02-30", "yesterday", "20270115", "2027-W01-1"):
         answer = await person.get(f"/audit?day={day}")
         assert answer.status_code == 422 and "Enter a valid day" in answer.text
@@ -88,7 +88,7 @@ async def test_pagination_keeps_the_filter(simulated: RunningDesk) -> None:
         assert 'href="/audit?user=user-1">Newest<' in page
 
 
-async def test_rows_are_described_in_words(desk: RunningDesk, person: Browser) -> None:
+async def test_rows_are_described_in_words(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     await desk.guard.approvals.grant(approval.id, "terminal")
     await desk.guard.approvals.consume(approval)

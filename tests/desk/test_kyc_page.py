@@ -11,7 +11,7 @@ from machines_mcp.desk.dependencies import FormResult
 from machines_mcp.partner.errors import TimedOut
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from tests.desk.desks import PASSPHRASE, Browser, RunningDesk, browser, forms, identity_form, kyc_values
+from tests.desk.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, kyc_values
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ async def open_form_approval(desk: RunningDesk) -> Approval:
     return await desk.ask(ActionClass.IDENTITY, identity_form(), tool="submit_kyc")
 
 
-async def test_the_form_has_the_fields_and_lists_of_the_api_schema(desk: RunningDesk, person: Browser) -> None:
+async def test_the_form_has_the_fields_and_lists_of_the_api_schema(desk: RunningDesk, person: FakeBrowser) -> None:
     desk.partner.values = kyc_values({"name": "taxResidence", "required": False, "type": "string"})
     approval = await open_form_approval(desk)
     page = (await person.get(f"/kyc/{approval.id}")).text
@@ -55,7 +55,7 @@ async def test_the_form_has_the_fields_and_lists_of_the_api_schema(desk: Running
     assert page.count("(optional)") == 4
 
 
-async def test_submitted_values_reach_the_tool_once_without_extras(desk: RunningDesk, person: Browser) -> None:
+async def test_submitted_values_reach_the_tool_once_without_extras(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
@@ -70,7 +70,7 @@ async def test_submitted_values_reach_the_tool_once_without_extras(desk: Running
     assert "no longer open" in (await person.get(f"/decisions/{approval.id}")).text
 
 
-async def test_occupation_search_works_without_scripts_and_keeps_input(desk: RunningDesk, person: Browser) -> None:
+async def test_occupation_search_works_without_scripts_and_keeps_input(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
@@ -113,7 +113,7 @@ async def test_occupation_search_works_without_scripts_and_keeps_input(desk: Run
     ],
 )
 async def test_a_field_error_appears_at_its_field_and_costs_no_attempt(
-    desk: RunningDesk, person: Browser, name: str, value: str, says: str
+    desk: RunningDesk, person: FakeBrowser, name: str, value: str, says: str
 ) -> None:
     approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
@@ -130,7 +130,7 @@ async def test_a_field_error_appears_at_its_field_and_costs_no_attempt(
     assert desk.partner.sent == []
 
 
-async def test_a_field_error_from_the_tool_appears_at_its_field(desk: RunningDesk, person: Browser) -> None:
+async def test_a_field_error_from_the_tool_appears_at_its_field(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
@@ -143,7 +143,7 @@ async def test_a_field_error_from_the_tool_appears_at_its_field(desk: RunningDes
     assert await desk.state(approval) == "waiting"
 
 
-async def test_a_wrong_passphrase_sends_nothing_and_keeps_the_input(desk: RunningDesk, person: Browser) -> None:
+async def test_a_wrong_passphrase_sends_nothing_and_keeps_the_input(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await open_form_approval(desk)
     path = f"/kyc/{approval.id}"
     await person.get(path)
@@ -158,13 +158,13 @@ async def test_a_wrong_passphrase_sends_nothing_and_keeps_the_input(desk: Runnin
     assert desk.partner.sent == [] and await desk.state(approval) == "waiting"
 
 
-async def test_only_an_approval_that_needs_the_form_has_one(desk: RunningDesk, person: Browser) -> None:
+async def test_only_an_approval_that_needs_the_form_has_one(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     answer = await person.get(f"/kyc/{approval.id}")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/decisions/{approval.id}")
 
 
-async def test_an_unavailable_form_definition_is_reported(desk: RunningDesk, person: Browser) -> None:
+async def test_an_unavailable_form_definition_is_reported(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await open_form_approval(desk)
     desk.partner.error = TimedOut()
     answer = await person.get(f"/kyc/{approval.id}")
@@ -180,7 +180,7 @@ async def test_the_simulator_form_needs_no_passphrase(simulated: RunningDesk) ->
     assert simulated.partner.sent == [TYPED]
 
 
-async def test_a_call_that_fails_after_approval_is_reported(desk: RunningDesk, person: Browser) -> None:
+async def test_a_call_that_fails_after_approval_is_reported(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await open_form_approval(desk)
     await person.get(f"/kyc/{approval.id}")
     desk.partner.answer = FormResult("failed", (), "Machines did not accept the request; nothing was changed.")

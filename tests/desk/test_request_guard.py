@@ -11,14 +11,14 @@ import httpx
 import pytest
 
 from machines_mcp.desk.request_guard import MAX_BODY_BYTES
-from tests.desk.desks import PASSPHRASE, Browser, RunningDesk, browser, forms
+from tests.desk.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def ready(desk: RunningDesk, person: Browser) -> tuple[str, dict[str, str]]:
+async def ready(desk: RunningDesk, person: FakeBrowser) -> tuple[str, dict[str, str]]:
     """Return a complete form of a waiting approval. Only the request's origin remains to be checked."""
     approval = await desk.ask()
     await person.get()
@@ -51,7 +51,7 @@ async def undecided(desk: RunningDesk) -> bool:
     ],
 )
 async def test_a_form_from_another_origin_decides_nothing(
-    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], headers: dict[str, str], status: int
+    desk: RunningDesk, person: FakeBrowser, ready: tuple[str, dict[str, str]], headers: dict[str, str], status: int
 ) -> None:
     port = str(urlsplit(desk.address).port)
     changed: dict[str, Any] = {name: value.replace("{port}", port) for name, value in headers.items()}
@@ -64,7 +64,7 @@ async def test_a_form_from_another_origin_decides_nothing(
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "another form", "another session"])
 async def test_a_form_without_its_csrf_token_decides_nothing(
-    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], token: str
+    desk: RunningDesk, person: FakeBrowser, ready: tuple[str, dict[str, str]], token: str
 ) -> None:
     path, form = ready
     if token == "another form":
@@ -77,7 +77,7 @@ async def test_a_form_without_its_csrf_token_decides_nothing(
 
 
 async def test_a_form_without_a_session_cookie_decides_nothing(
-    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
+    desk: RunningDesk, person: FakeBrowser, ready: tuple[str, dict[str, str]]
 ) -> None:
     kept, person.http.cookies = person.http.cookies, httpx.Cookies()
     assert (await person.post(*ready)).status_code == 403
@@ -97,7 +97,7 @@ async def test_without_a_session_every_page_shows_only_the_sign_in(desk: Running
 
 
 async def test_a_get_request_decides_nothing(
-    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
+    desk: RunningDesk, person: FakeBrowser, ready: tuple[str, dict[str, str]]
 ) -> None:
     path, form = ready
     query = str(httpx.QueryParams(form))
@@ -107,7 +107,7 @@ async def test_a_get_request_decides_nothing(
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"])
 async def test_other_methods_are_refused(
-    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]], method: str
+    desk: RunningDesk, person: FakeBrowser, ready: tuple[str, dict[str, str]], method: str
 ) -> None:
     headers = {"Origin": person.origin, "Sec-Fetch-Site": "same-origin"}
     for path in ("/audit", ready[0]):
@@ -131,7 +131,7 @@ async def test_other_methods_are_refused(
     ],
 )
 async def test_an_unknown_path_or_method_gets_an_error_page(
-    person: Browser, method: str, path: str, status: int, allow: str | None
+    person: FakeBrowser, method: str, path: str, status: int, allow: str | None
 ) -> None:
     headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
     request = person.http.build_request(method, person.origin, headers=headers)
@@ -152,7 +152,7 @@ async def test_an_unknown_path_or_method_gets_an_error_page(
     ],
 )
 async def test_no_other_site_can_embed_the_desk(
-    desk: RunningDesk, person: Browser, headers: dict[str, str], status: int
+    desk: RunningDesk, person: FakeBrowser, headers: dict[str, str], status: int
 ) -> None:
     await desk.ask()
     answer = await person.get("/", **headers)
@@ -168,7 +168,7 @@ async def test_a_link_from_another_site_opens_the_sign_in(desk: RunningDesk) -> 
         assert '<a href="/audit">Already signed in? Continue.</a>' in answer.text
 
 
-async def test_every_response_carries_restrictive_headers(desk: RunningDesk, person: Browser) -> None:
+async def test_every_response_carries_restrictive_headers(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     answers = [await person.get(path) for path in ("/", "/audit", "/desk.css", f"/decisions/{approval.id}", "/nowhere")]
     answers += [await person.get("/", Host="x"), await person.post("/sign-in", {"token": "x"})]
@@ -186,7 +186,7 @@ async def test_every_response_carries_restrictive_headers(desk: RunningDesk, per
 
 
 async def test_an_oversized_body_is_not_read(
-    desk: RunningDesk, person: Browser, ready: tuple[str, dict[str, str]]
+    desk: RunningDesk, person: FakeBrowser, ready: tuple[str, dict[str, str]]
 ) -> None:
     path, form = ready
     assert (await person.post(path, form | {"more": "x" * MAX_BODY_BYTES})).status_code == 413
@@ -214,7 +214,7 @@ async def test_an_oversized_body_is_not_read(
     [b"", b"token", b"token=%ff", b"\xff", b"token=a&token=b", b"&".join(b"f%d=1" % n for n in range(99)), b"a=%zz"],
 )
 async def test_a_body_that_is_not_a_valid_form_is_refused(
-    desk: RunningDesk, person: Browser, body: bytes, ready: Any
+    desk: RunningDesk, person: FakeBrowser, body: bytes, ready: Any
 ) -> None:
     headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"}
     answer = await person.http.post(person.origin + ready[0], content=body, headers=headers)
@@ -223,7 +223,7 @@ async def test_a_body_that_is_not_a_valid_form_is_refused(
 
 
 async def test_a_failing_page_reports_an_error_without_data(
-    desk: RunningDesk, person: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    desk: RunningDesk, person: FakeBrowser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fails(*_: object) -> None:
         raise ValueError("zyx-secret")

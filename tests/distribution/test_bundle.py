@@ -24,7 +24,7 @@ from machines_mcp import __version__
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.tools.catalog import TOOLS
-from tests.packaging.environments import Environment
+from tests.packaging.environments import VirtualEnvironment
 
 ROOT = Path(__file__).parents[2]
 PACKER = "@anthropic-ai/mcpb@2.1.2"
@@ -80,7 +80,7 @@ def test_bundle_project_pins_the_locked_versions() -> None:
 @pytest.fixture(scope="session")
 def uv(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the uv version that the repository locks."""
-    environment = Environment(tmp_path_factory.mktemp("uv") / "venv")
+    environment = VirtualEnvironment(tmp_path_factory.mktemp("uv") / "venv")
     environment.install_lock(ROOT / "locks" / "lock.txt")
     return str(environment.bin / "uv")
 

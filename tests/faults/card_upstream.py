@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from anyio.abc import ByteStream
 
-from tests.partner.upstream import Answer, SeenRequest, Upstream, good
+from tests.partner.upstream import Answer, ScriptedUpstream, SeenRequest, good
 
 
 @dataclass
 class CardUpstream:
     """The created cards, in order. `honours`: a repeated key creates no second card."""
 
-    api: Upstream
+    api: ScriptedUpstream
     honours: bool = False
     cards: list[str] = field(default_factory=list)
     _by_key: dict[str, str] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from tests.faults.card_upstream import CardUpstream
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal
+from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, refusal
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -96,7 +96,7 @@ async def test_clock_jumps_never_extend_a_grant_beyond_the_tolerance(guard: Guar
 
 @pytest.mark.parametrize("jump", [-YEAR, -DAY, -1.0, DAY, YEAR], ids=lambda jump: f"{jump:+.0f} s")
 async def test_calls_continue_after_a_jump_and_an_expired_token_is_replaced(
-    api: Upstream, clock: Clock, jump: float
+    api: ScriptedUpstream, clock: Clock, jump: float
 ) -> None:
     held, tokens = CardUpstream(api), set[str]()
 
@@ -119,7 +119,7 @@ async def test_calls_continue_after_a_jump_and_an_expired_token_is_replaced(
 
 
 @pytest.mark.parametrize("jump", [-YEAR, -DAY, DAY, YEAR], ids=lambda jump: f"{jump:+.0f} s")
-async def test_clock_does_not_move_a_deadline(api: Upstream, jump: float) -> None:
+async def test_clock_does_not_move_a_deadline(api: ScriptedUpstream, jump: float) -> None:
     clock = Clock()
 
     async def jump_and_stall(stream: ByteStream) -> None:
@@ -135,7 +135,7 @@ async def test_clock_does_not_move_a_deadline(api: Upstream, jump: float) -> Non
 
 
 @pytest.mark.parametrize("off", [-DAY, DAY], ids=["slow by a day", "fast by a day"])
-async def test_retry_after_date_is_bounded_despite_a_wrong_clock(api: Upstream, off: float) -> None:
+async def test_retry_after_date_is_bounded_despite_a_wrong_clock(api: ScriptedUpstream, off: float) -> None:
     clock = Clock(1_735_689_600.0 + off)
     # One minute after 1 January 2025 by upstream's clock.
     busy = refusal(429, headers={"Retry-After": "Wed, 01 Jan 2025 00:01:00 GMT"})

@@ -21,7 +21,7 @@ from machines_mcp.partner.concurrency import PER_USER
 from machines_mcp.redaction.secret import Secret
 from tests.faults import fault_responses
 from tests.faults.card_upstream import CardUpstream
-from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, Upstream, good, http, refusal, upstream
+from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, ScriptedUpstream, good, http, refusal, upstream
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +75,9 @@ def kind_of(answer: Answer) -> type[errors.PartnerError]:
 
 
 @each(UNKNOWN_OUTCOME)
-async def test_read_ends_with_the_error_of_its_fault(api: Upstream, ready: PartnerClient, answer: Answer) -> None:
+async def test_read_ends_with_the_error_of_its_fault(
+    api: ScriptedUpstream, ready: PartnerClient, answer: Answer
+) -> None:
     api.on("GET", "/cards", answer)
     set_deadline(ready, answer)
     error = await failure(ready.cards.list(USER))
@@ -86,7 +88,7 @@ async def test_read_ends_with_the_error_of_its_fault(api: Upstream, ready: Partn
 
 @each(UNKNOWN_OUTCOME)
 async def test_mutation_with_unknown_outcome_is_reported_and_exists_once(
-    api: Upstream, ready: PartnerClient, answer: Answer
+    api: ScriptedUpstream, ready: PartnerClient, answer: Answer
 ) -> None:
     held = CardUpstream(api)
     api.on("POST", "/cards", held.creating(answer), held.creating())
@@ -99,7 +101,7 @@ async def test_mutation_with_unknown_outcome_is_reported_and_exists_once(
 
 
 @each(HARMLESS)
-async def test_rejected_mutation_has_no_effect(api: Upstream, ready: PartnerClient, answer: Answer) -> None:
+async def test_rejected_mutation_has_no_effect(api: ScriptedUpstream, ready: PartnerClient, answer: Answer) -> None:
     held = CardUpstream(api)
     api.on("POST", "/cards", *[answer] * retries.ATTEMPTS, held.creating())
     error = await failure(ready.cards.create(USER, idempotency_key="request-0001"))
@@ -109,7 +111,7 @@ async def test_rejected_mutation_has_no_effect(api: Upstream, ready: PartnerClie
 
 @each(fault_responses.TURNED_AWAY)
 async def test_mutation_turned_away_a_few_times_exists_once(
-    api: Upstream, ready: PartnerClient, answer: Answer
+    api: ScriptedUpstream, ready: PartnerClient, answer: Answer
 ) -> None:
     held = CardUpstream(api)
     api.on("POST", "/cards", *[answer] * (retries.ATTEMPTS - 1), held.creating())
@@ -118,7 +120,9 @@ async def test_mutation_turned_away_a_few_times_exists_once(
 
 
 @each(fault_responses.TURNED_AWAY_FOR_LONG)
-async def test_long_retry_after_is_reported_immediately(api: Upstream, ready: PartnerClient, answer: Answer) -> None:
+async def test_long_retry_after_is_reported_immediately(
+    api: ScriptedUpstream, ready: PartnerClient, answer: Answer
+) -> None:
     api.on("POST", "/cards", answer)
     error = await failure(ready.cards.create(USER))
     assert type(error) is errors.RateLimited
@@ -127,13 +131,13 @@ async def test_long_retry_after_is_reported_immediately(api: Upstream, ready: Pa
     assert len(api.calls) == 1
 
 
-async def test_content_type_of_a_response_does_not_matter(api: Upstream, ready: PartnerClient) -> None:
+async def test_content_type_of_a_response_does_not_matter(api: ScriptedUpstream, ready: PartnerClient) -> None:
     for content_type in ("text/plain", "text/html; charset=latin-1", "", "application/xml"):
         api.on("GET", "/cards", http(200, fault_responses.OK, {"Content-Type": content_type}))
         assert (await ready.cards.list(USER)).cards == ()
 
 
-async def test_extra_bytes_are_not_taken_for_the_next_response(api: Upstream, ready: PartnerClient) -> None:
+async def test_extra_bytes_are_not_taken_for_the_next_response(api: ScriptedUpstream, ready: PartnerClient) -> None:
     held = CardUpstream(api)
 
     async def two_answers(stream: ByteStream) -> None:
@@ -154,7 +158,7 @@ def _joined(*bodies: bytes) -> Answer:
     return answer
 
 
-async def test_fifty_calls_with_an_expired_token_refresh_it_once(api: Upstream) -> None:
+async def test_fifty_calls_with_an_expired_token_refresh_it_once(api: ScriptedUpstream) -> None:
     held, expired = CardUpstream(api), "header.payload.signature-canary-1"
 
     def under_a_good_token(answer: Answer) -> Answer:

@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from tests.faults import fault_responses, memory_reader
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http
+from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, http
 from tests.support.waiting import PATIENCE
 
 pytestmark = [
@@ -47,7 +47,7 @@ async def refused(stream: ByteStream, head: bytes) -> None:
         await stream.send(b"x" * 65536)
 
 
-async def cost(api: Upstream, reads: int) -> dict[str, Any]:
+async def cost(api: ScriptedUpstream, reads: int) -> dict[str, Any]:
     """Return the cost of this many reads in a separate client process."""
     command = [sys.executable, "-m", "tests.faults.memory_reader", api.base_url, PARTNER_KEY, str(reads)]
     with anyio.fail_after(PATIENCE):
@@ -57,7 +57,7 @@ async def cost(api: Upstream, reads: int) -> dict[str, Any]:
 
 
 @pytest.mark.check
-async def test_huge_response_is_neither_held_nor_waited_for(api: Upstream) -> None:
+async def test_huge_response_is_neither_held_nor_waited_for(api: ScriptedUpstream) -> None:
     # A read with a broken connection is retried, so that fault comes last.
     script = sorted(HUGE.values(), key=lambda pair: pair[1] == "ConnectionLost")
     api.on(

@@ -86,7 +86,7 @@ def left() -> Iterator[ProcessTree]:
 
 
 @dataclass
-class Customer:
+class UserWithCard:
     """A user with a card and an unpaid deposit."""
 
     user_id: str
@@ -102,11 +102,11 @@ class Customer:
         return [*reveals, *cards, wait, ("list_cards", mine), ("get_balances", mine)]
 
 
-async def prepare_customer(served: RunningServer) -> Customer:
+async def prepare_customer(served: RunningServer) -> UserWithCard:
     user_id = await served.new_user()
     card = await served.call("create_card", user_id=user_id, limit_amount_cents=999, **LIMIT)
     deposit = await served.call("create_deposit", user_id=user_id, currency="rusd", network="base", amount=5)
-    return Customer(user_id, card["card_id"], deposit["deposit_id"])
+    return UserWithCard(user_id, card["card_id"], deposit["deposit_id"])
 
 
 async def ended(way: str, served: RunningServer, left: ProcessTree, numbers: list[str]) -> None:
@@ -127,7 +127,7 @@ async def final_responses(served: RunningServer, numbers: list[str]) -> dict[str
     return {number: served.answers[number] for number in numbers if number in served.answers}
 
 
-async def run(way: str, folder: Path, state: Path, customer: Customer, left: ProcessTree, pause: float) -> set[str]:
+async def run(way: str, folder: Path, state: Path, customer: UserWithCard, left: ProcessTree, pause: float) -> set[str]:
     """Run a server that ends amid its work. Return the cards it confirmed."""
     await anyio.Path(folder).mkdir(mode=0o700)
     async with started(way, folder, state) as served:
@@ -144,7 +144,7 @@ async def run(way: str, folder: Path, state: Path, customer: Customer, left: Pro
     return {answer["card_id"] for answer in answers if answer.get("limit_amount_cents", 0) >= 1000}
 
 
-async def judge(served: RunningServer, customer: Customer, said: set[str]) -> None:
+async def judge(served: RunningServer, customer: UserWithCard, said: set[str]) -> None:
     """Check that no confirmed card is missing or doubled."""
     cards: list[dict[str, Any]] = []
     page: dict[str, Any] = {}
@@ -207,7 +207,7 @@ async def test_sent_mutation_is_waited_for_and_journaled(tmp_path: Path, left: P
         assert len(await upstream_cards(served, customer)) == 2
 
 
-async def upstream_cards(served: RunningServer, customer: Customer) -> list[dict[str, Any]]:
+async def upstream_cards(served: RunningServer, customer: UserWithCard) -> list[dict[str, Any]]:
     await served.call("list_cards", user_id=customer.user_id)
     return await served.upstream_state(customer.user_id)
 

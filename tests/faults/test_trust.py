@@ -21,7 +21,7 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, connections, errors, retries
 from machines_mcp.redaction.secret import Secret
 from tests.partner.certificates import DAY, HOUR, MINUTES, Authority
-from tests.partner.upstream import PARTNER_KEY, Upstream, good, http, upstream
+from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, good, http, upstream
 from tests.support.loopback import serve_connections
 from tests.support.waiting import PATIENCE
 
@@ -143,7 +143,7 @@ async def test_redirect_out_of_tls_gets_no_credentials(tmp_path: Path, status: i
     ],
     ids=lambda headers: next(iter(headers)),
 )
-async def test_response_headers_redirect_nothing(api: Upstream, headers: dict[str, str]) -> None:
+async def test_response_headers_redirect_nothing(api: ScriptedUpstream, headers: dict[str, str]) -> None:
     async with recording_port() as (port, heard):
         named = {name: value.format(port=port) for name, value in headers.items()}
         api.on("GET", "/cards", good({"cards": []}, headers=named))

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.journeys.stdio import ERAS, Agent, Person, agent
+from tests.journeys.stdio import ERAS, Agent, agent
+from tests.support.approver import FakeApprover
 
 _numbers = itertools.count(1)
 
@@ -42,6 +43,6 @@ def other(shared: Agent) -> Agent:
 
 
 @pytest.fixture
-def person(shared: Agent) -> Person:
+def person(shared: Agent) -> FakeApprover:
     """Return the person who answers the dialogs."""
     return shared.person

@@ -20,7 +20,8 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import decide
-from tests.journeys.stdio import Era, Person, server
+from tests.journeys.stdio import Era, server
+from tests.support.approver import FakeApprover
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.waiting import PATIENCE
 
@@ -34,7 +35,7 @@ class Environment:
     """A server with its simulator. `user` is the current user; `begin` switches to a new one."""
 
     client: Client
-    person: Person
+    person: FakeApprover
     env: dict[str, str]
     user: str = ""
     partner: PartnerClient | None = None
@@ -103,7 +104,7 @@ async def environment(
 ) -> AsyncIterator[Environment]:
     """Run an in-memory server over a simulator in this process or, with `era`, a process over stdio."""
     env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)} | settings
-    person, sandbox = Person(), None
+    person, sandbox = FakeApprover(), None
     answers = person if dialog else None
     async with AsyncExitStack() as stack:
         if era is None:

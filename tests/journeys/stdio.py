@@ -6,17 +6,16 @@ import json
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
-import mcp_types as types
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
-from mcp.client.context import ClientRequestContext
 
 from machines_mcp.tools.example_identity import IDENTITY
+from tests.support.approver import FakeApprover
 from tests.support.results import object_text
 from tests.support.waiting import PATIENCE
 
@@ -42,25 +41,11 @@ class ToolError(Exception):
 
 
 @dataclass
-class Person:
-    """Gives the same answer to every dialog and records the questions."""
-
-    answer: Literal["accept", "decline", "cancel"] = "accept"
-    asked: list[str] = field(default_factory=list)
-
-    async def __call__(
-        self, context: ClientRequestContext, params: types.ElicitRequestParams
-    ) -> types.ElicitResult | types.ErrorData:
-        self.asked.append(params.message)
-        return types.ElicitResult(action=self.answer, content={} if self.answer == "accept" else None)
-
-
-@dataclass
 class Agent:
     """Calls tools, for `who` if given, and returns their structured results."""
 
     client: Client
-    person: Person
+    person: FakeApprover
     who: str | None = None
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -105,7 +90,7 @@ async def agent(
     state_dir: Path, era: Era, *, dialog: bool = True, who: str | None = None, **settings: str
 ) -> AsyncIterator[Agent]:
     """Return an agent on its own server, with or without a dialog."""
-    person = Person()
+    person = FakeApprover()
     transport = stdio_client(server(state_dir, **settings))
     async with Client(transport, mode=era, elicitation_callback=person if dialog else None) as client:
         yield Agent(client, person, who)

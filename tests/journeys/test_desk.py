@@ -16,7 +16,7 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
-from tests.desk.desks import PASSPHRASE, Browser
+from tests.desk.desks import PASSPHRASE, FakeBrowser
 from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.sandbox.running import Sandbox
 from tests.support.waiting import PATIENCE
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def at_the_desk(address: str, passphrase: str | None = None) -> AsyncIterator[Browser]:
+async def at_the_desk(address: str, passphrase: str | None = None) -> AsyncIterator[FakeBrowser]:
     """Return a person with a browser, signed in if the desk requires the passphrase."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        person = Browser(address, http)
+        person = FakeBrowser(address, http)
         if passphrase is not None:
             assert (await person.sign_in(passphrase)).status_code == 303
         yield person
@@ -42,7 +42,7 @@ async def approval_required(model: Agent, tool: str, **arguments: Any) -> dict[s
     return caught.value.body
 
 
-async def fill_in(person: Browser, page: str, **more: str) -> None:
+async def fill_in(person: FakeBrowser, page: str, **more: str) -> None:
     """Submit the identity form."""
     path = page.removeprefix(person.origin)
     await person.get(path)

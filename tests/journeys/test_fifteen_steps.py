@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.journeys.stdio import Agent, Person, applicant
+from tests.journeys.stdio import Agent, applicant
+from tests.support.approver import FakeApprover
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.process
-async def test_new_user_gets_a_verified_card_in_fifteen_steps(user: Agent, person: Person) -> None:
+async def test_new_user_gets_a_verified_card_in_fifteen_steps(user: Agent, person: FakeApprover) -> None:
     first = await user.call("create_session", purpose="kyc")
     assert first["scopes"] == ["kyc.read", "kyc.write"]
     assert (await user.call("resolve_user"))["kyc_status"] == "not_submitted"
@@ -48,7 +49,7 @@ async def test_new_user_gets_a_verified_card_in_fifteen_steps(user: Agent, perso
     assert all(str(user.who) in question for question in person.asked)
 
 
-async def test_withdrawal_follows_its_quote_after_approval(user: Agent, person: Person) -> None:
+async def test_withdrawal_follows_its_quote_after_approval(user: Agent, person: FakeApprover) -> None:
     await user.to_funded()
     address = "0x" + "ab" * 20
     terms = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": address}
@@ -60,7 +61,7 @@ async def test_withdrawal_follows_its_quote_after_approval(user: Agent, person: 
     assert (await user.call("get_balances"))["spending_power_cents"] == 75_00
 
 
-async def test_cards_lock_immediately_and_unlock_and_close_after_approval(user: Agent, person: Person) -> None:
+async def test_cards_lock_immediately_and_unlock_and_close_after_approval(user: Agent, person: FakeApprover) -> None:
     await user.to_funded()
     card = await user.call("create_card")
     person.asked.clear()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.stdio import ERAS, Agent, Era, Person, ToolError, agent, applicant
+from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
+from tests.support.approver import FakeApprover
 
 pytestmark = pytest.mark.anyio
 
@@ -14,7 +15,7 @@ ADDRESS = "0x" + "cd" * 20
 TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": ADDRESS}
 
 
-async def test_before_kyc_every_dependent_call_says_so(user: Agent, person: Person) -> None:
+async def test_before_kyc_every_dependent_call_says_so(user: Agent, person: FakeApprover) -> None:
     await user.call("resolve_user")
     shut = ("kyc.not_approved", "get_kyc_status")
     assert await user.refusal("get_agreements") == shut
@@ -26,7 +27,7 @@ async def test_before_kyc_every_dependent_call_says_so(user: Agent, person: Pers
     assert person.asked == []
 
 
-async def test_before_the_agreements_money_and_card_calls_say_so(user: Agent, person: Person) -> None:
+async def test_before_the_agreements_money_and_card_calls_say_so(user: Agent, person: FakeApprover) -> None:
     await user.call("submit_kyc", applicant())
     person.asked.clear()
     shut = ("agreements.not_accepted", "get_agreements")
@@ -47,7 +48,7 @@ async def test_quote_works_once_and_for_its_user_only(user: Agent, other: Agent)
     assert (await user.call("get_balances"))["spending_power_cents"] == 75_00
 
 
-async def test_another_users_resources_are_not_found(user: Agent, other: Agent, person: Person) -> None:
+async def test_another_users_resources_are_not_found(user: Agent, other: Agent, person: FakeApprover) -> None:
     for each in (user, other):
         await each.call("submit_kyc", applicant())
         await each.call("accept_agreements")
@@ -62,7 +63,7 @@ async def test_another_users_resources_are_not_found(user: Agent, other: Agent, 
 
 
 @pytest.mark.parametrize("answer", ["decline", "cancel"])
-async def test_anything_but_an_approval_changes_nothing(answer: str, user: Agent, person: Person) -> None:
+async def test_anything_but_an_approval_changes_nothing(answer: str, user: Agent, person: FakeApprover) -> None:
     person.answer = "decline" if answer == "decline" else "cancel"
     code, _ = await user.refusal("submit_kyc", **applicant())
     assert code == ("approval.refused" if answer == "decline" else "approval.required")

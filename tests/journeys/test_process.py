@@ -34,7 +34,7 @@ def call(number: int, tool: str, **arguments: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
 
 
-class Server:
+class PipedServer:
     """A server process with pipes."""
 
     def __init__(self, state: Path, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> None:
@@ -63,11 +63,11 @@ class Server:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
+def start(tmp_path: Path) -> Iterator[Callable[..., PipedServer]]:
+    servers: list[PipedServer] = []
 
-    def run(stdin: int | IO[bytes] = subprocess.PIPE, stdout: int | IO[bytes] = subprocess.PIPE) -> Server:
-        servers.append(Server(tmp_path, stdin, stdout))
+    def run(stdin: int | IO[bytes] = subprocess.PIPE, stdout: int | IO[bytes] = subprocess.PIPE) -> PipedServer:
+        servers.append(PipedServer(tmp_path, stdin, stdout))
         return servers[-1]
 
     yield run
@@ -85,7 +85,7 @@ def descendants(state: Path) -> list[str]:
     return [line for line in lines if str(state) in line]
 
 
-def ready(server: Server) -> None:
+def ready(server: PipedServer) -> None:
     """Wait until the server's simulator runs."""
     server.send(INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"})
     assert server.read()["id"] == 0
@@ -93,7 +93,7 @@ def ready(server: Server) -> None:
     assert server.read()["result"]["structuredContent"]["purpose"] == "kyc"
 
 
-def test_stdout_has_only_protocol_and_stderr_is_empty(start: Callable[..., Server]) -> None:
+def test_stdout_has_only_protocol_and_stderr_is_empty(start: Callable[..., PipedServer]) -> None:
     server = start()
     ready(server)
     server.send(
@@ -107,7 +107,7 @@ def test_stdout_has_only_protocol_and_stderr_is_empty(start: Callable[..., Serve
 
 
 @pytest.mark.parametrize("how", ["eof", "SIGTERM", "SIGINT"])
-def test_server_exits_in_time_with_its_simulator(how: str, start: Callable[..., Server], tmp_path: Path) -> None:
+def test_server_exits_in_time_with_its_simulator(how: str, start: Callable[..., PipedServer], tmp_path: Path) -> None:
     server = start()
     ready(server)
     assert descendants(tmp_path)
@@ -121,7 +121,7 @@ def test_server_exits_in_time_with_its_simulator(how: str, start: Callable[..., 
 
 
 @pytest.mark.parametrize("how", ["eof", "SIGTERM", "SIGINT"])
-def test_server_exits_in_time_while_a_call_waits(how: str, start: Callable[..., Server], tmp_path: Path) -> None:
+def test_server_exits_in_time_while_a_call_waits(how: str, start: Callable[..., PipedServer], tmp_path: Path) -> None:
     server = start()
     ready(server)
     server.send(call(2, "get_kyc_status", wait_seconds=50), call(3, "status"))
@@ -138,14 +138,14 @@ def test_server_exits_in_time_while_a_call_waits(how: str, start: Callable[..., 
     wait_until(lambda: not descendants(tmp_path))
 
 
-def test_killed_server_leaves_no_simulator(start: Callable[..., Server], tmp_path: Path) -> None:
+def test_killed_server_leaves_no_simulator(start: Callable[..., PipedServer], tmp_path: Path) -> None:
     server = start()
     ready(server)
     server.process.kill()
     wait_until(lambda: not descendants(tmp_path))
 
 
-def test_two_servers_share_a_simulator_until_the_last_exits(start: Callable[..., Server], tmp_path: Path) -> None:
+def test_two_servers_share_a_simulator_until_the_last_exits(start: Callable[..., PipedServer], tmp_path: Path) -> None:
     first, second = start(), start()
     ready(first)
     ready(second)
@@ -158,12 +158,12 @@ def test_two_servers_share_a_simulator_until_the_last_exits(start: Callable[...,
     wait_until(lambda: not descendants(tmp_path))
 
 
-def test_null_device_as_stdin_ends_the_server_immediately(start: Callable[..., Server]) -> None:
+def test_null_device_as_stdin_ends_the_server_immediately(start: Callable[..., PipedServer]) -> None:
     server = start(stdin=subprocess.DEVNULL)
     assert server.ended() == 0
 
 
-def test_requests_in_a_file_are_all_answered(start: Callable[..., Server], tmp_path: Path) -> None:
+def test_requests_in_a_file_are_all_answered(start: Callable[..., PipedServer], tmp_path: Path) -> None:
     script = [INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"}]
     script += [call(n, "status") for n in range(1, 6)] + [call(6, "create_session", purpose="kyc")]
     source = tmp_path / "requests.jsonl"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.leaks.caller import KINDS
-from tests.leaks.campaign import CALLS_PER_SERVER, Campaign, simulator
+from tests.leaks.campaign import CALLS_PER_SERVER, LeakCampaign, simulator
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
     with simulator() as found:
-        campaign = Campaign(
+        campaign = LeakCampaign(
             given.calls,
             seed,
             found,

@@ -21,7 +21,7 @@ _OPTION = re.compile(r'<option value="([^"]+)"')
 
 
 @dataclass(frozen=True)
-class Page:
+class DeskResponse:
     """A response: its status, redirect target, cookie and text."""
 
     status: int
@@ -31,7 +31,7 @@ class Page:
 
 
 @dataclass
-class Browser:
+class RecordingBrowser:
     """`pages` holds everything the desk has shown. Card pages are meant for the person and are not kept."""
 
     canaries: Canaries
@@ -81,19 +81,19 @@ class Browser:
         self.cards_seen += seen
         return seen
 
-    async def _open(self, desk: str, path: str) -> Page:
+    async def _open(self, desk: str, path: str) -> DeskResponse:
         page = await self._visit(desk, path)
         if page.status != 401:
             return page
         await self._send(desk, page, "/sign-in", {"passphrase": self.canaries.passphrase})
         return await self._visit(desk, path)
 
-    async def _visit(self, desk: str, path: str) -> Page:
+    async def _visit(self, desk: str, path: str) -> DeskResponse:
         page = await self._request("GET", desk.rstrip("/") + path)
         self.pages += page.text.encode()
         return page
 
-    async def _send(self, desk: str, page: Page, action: str, fields: Mapping[str, str]) -> Page | None:
+    async def _send(self, desk: str, page: DeskResponse, action: str, fields: Mapping[str, str]) -> DeskResponse | None:
         found = next((form for form in _FORM.finditer(page.text) if form[1] == action), None)
         if found is None:
             return None
@@ -102,7 +102,7 @@ class Browser:
         self.pages += answer.text.encode()
         return answer
 
-    async def _request(self, method: str, address: str, form: Mapping[str, str] | None = None) -> Page:
+    async def _request(self, method: str, address: str, form: Mapping[str, str] | None = None) -> DeskResponse:
         url = urlsplit(address)
         body = urlencode(form).encode() if form is not None else b""
         lines = [f"{method} {url.path or '/'} HTTP/1.1", f"Host: {url.netloc}", "Connection: close"]
@@ -122,4 +122,4 @@ class Browser:
         cookie = re.search(r"^set-cookie: *([^;\r\n]+)", head, re.MULTILINE | re.IGNORECASE)
         if cookie is not None:
             self._cookies[url.netloc] = cookie[1]
-        return Page(int(head.split(" ")[1]), headers.get("location", ""), cookie[1] if cookie else "", text)
+        return DeskResponse(int(head.split(" ")[1]), headers.get("location", ""), cookie[1] if cookie else "", text)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.leaks.arguments import Arguments, PendingCall
-from tests.leaks.browser import Browser
+from tests.leaks.browser import RecordingBrowser
 from tests.leaks.canaries import Canaries
-from tests.leaks.server import Answer, Server
-from tests.leaks.upstream import Upstream
+from tests.leaks.server import Answer, RecordedServer
+from tests.leaks.upstream import ProxyUpstream
 
 JOURNEY = ("create_session", "resolve_user", "submit_kyc", "get_kyc_status", "accept_agreements", "create_deposit")
 # A reveal starts a process, so reveals are rare; otherwise they would take up the whole run.
@@ -59,7 +59,7 @@ class Listing:
     prompts: tuple[tuple[str, tuple[str, ...]], ...]
 
     @classmethod
-    async def of(cls, server: Server) -> Listing:
+    async def of(cls, server: RecordedServer) -> Listing:
         """Request the lists."""
         tools = (await server.send_request("tools/list", {}))["result"]["tools"]
         prompts = (await server.send_request("prompts/list", {}))["result"]["prompts"]
@@ -70,7 +70,7 @@ class Listing:
 
 
 @dataclass
-class Person:
+class RandomApprover:
     """The person who answers dialogs: nearly always yes, seldom no (which starts a cooldown), sometimes nonsense."""
 
     rng: random.Random
@@ -99,20 +99,20 @@ class Person:
         return {"result": {"action": "accept", "content": {}}}
 
 
-class Caller:
+class RandomCaller:
     """Calls `server` for one user. `only` limits the kinds of calls (see `KINDS`) and `tools` the tools; None means
     all."""
 
     def __init__(
         self,
-        server: Server,
-        upstream: Upstream,
+        server: RecordedServer,
+        upstream: ProxyUpstream,
         rng: random.Random,
         offer: Listing,
         tally: Tally,
         *,
         user: str,
-        browser: Browser,
+        browser: RecordingBrowser,
         pinned: bool = False,
         only: tuple[str, ...] | None = None,
         tools: tuple[str, ...] | None = None,
@@ -351,20 +351,20 @@ class Caller:
             await self.send_request(method, {})
 
 
-KINDS: dict[str, tuple[float, Callable[[Caller], Awaitable[None]]]] = {
-    "valid": (56, Caller.valid),
-    "odd": (10, Caller.odd),
-    "wrong": (14, Caller.wrong),
-    "reveal": (1, Caller.reveal),
-    "approval": (5, Caller.approval),
-    "approve": (0.7, Caller.approve),
-    "slow": (0.7, Caller.slow),
-    "resource": (4, Caller.resource),
-    "prompt": (2, Caller.prompt),
-    "completion": (3, Caller.completion),
-    "unknown": (3, Caller.unknown),
-    "malformed": (3, Caller.malformed),
-    "catalogue": (0.3, Caller.catalogue),
+KINDS: dict[str, tuple[float, Callable[[RandomCaller], Awaitable[None]]]] = {
+    "valid": (56, RandomCaller.valid),
+    "odd": (10, RandomCaller.odd),
+    "wrong": (14, RandomCaller.wrong),
+    "reveal": (1, RandomCaller.reveal),
+    "approval": (5, RandomCaller.approval),
+    "approve": (0.7, RandomCaller.approve),
+    "slow": (0.7, RandomCaller.slow),
+    "resource": (4, RandomCaller.resource),
+    "prompt": (2, RandomCaller.prompt),
+    "completion": (3, RandomCaller.completion),
+    "unknown": (3, RandomCaller.unknown),
+    "malformed": (3, RandomCaller.malformed),
+    "catalogue": (0.3, RandomCaller.catalogue),
 }
 """The relative frequency and the method of each kind of step."""
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
 
-from tests.leaks.browser import Browser
-from tests.leaks.caller import Caller, Listing, Person, Tally
+from tests.leaks.browser import RecordingBrowser
+from tests.leaks.caller import Listing, RandomApprover, RandomCaller, Tally
 from tests.leaks.canaries import Canaries
 from tests.leaks.scanner import Hit, Scanner
-from tests.leaks.server import ERAS, POLICY, Era, Server, serving
-from tests.leaks.upstream import SHOWN_WORD, Behavior, Upstream, upstream
+from tests.leaks.server import ERAS, POLICY, Era, RecordedServer, serving
+from tests.leaks.upstream import SHOWN_WORD, Behavior, ProxyUpstream, upstream
 
 CALLERS = 6
 CALLS_PER_SERVER = 1500
@@ -67,7 +67,7 @@ MODES = (
 
 
 @dataclass
-class Report:
+class LeakReport:
     """The counts and findings of a campaign."""
 
     seed: int
@@ -110,7 +110,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Simulator:
+class SimulatorAddress:
     """The address and partner key of a simulator."""
 
     url: str
@@ -118,14 +118,14 @@ class Simulator:
 
 
 @contextmanager
-def simulator() -> Iterator[Simulator]:
+def simulator() -> Iterator[SimulatorAddress]:
     """Run the project's simulator as a process until the block ends."""
     command = (sys.executable, "-m", "machines_mcp.sandbox", "--port", "0", "--leased")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         try:
             begin = json.loads(process.stdout.readline())
-            yield Simulator(begin["base_url"], begin["partner_key"])
+            yield SimulatorAddress(begin["base_url"], begin["partner_key"])
         finally:
             process.kill()
 
@@ -175,7 +175,7 @@ def _unsealed(folder: Path) -> Iterator[bytes]:
                 yield codec.unseal(token.decode())
 
 
-def _keep(server: Server, browser: Browser, folder: Path) -> None:
+def _keep(server: RecordedServer, browser: RecordingBrowser, folder: Path) -> None:
     """Write the output, desk pages and process details so far next to the state."""
     (folder / "stdout").write_bytes(server.stdout)
     (folder / "desk").write_bytes(browser.pages)
@@ -183,7 +183,7 @@ def _keep(server: Server, browser: Browser, folder: Path) -> None:
 
 
 @dataclass
-class Campaign:
+class LeakCampaign:
     """A campaign. `modes` are used in turn; `only` and `tools` limit the callers to some steps and tools.
 
     `seek` is the beginning of a channel's name. With it, only those channels are searched, and a server stops as soon
@@ -192,7 +192,7 @@ class Campaign:
 
     calls: int
     seed: int
-    simulator: Simulator
+    simulator: SimulatorAddress
     modes: Sequence[Mode] = MODES
     calls_per_server: int = CALLS_PER_SERVER
     only: tuple[str, ...] | None = None
@@ -203,9 +203,9 @@ class Campaign:
     scanners: Executor | None = None
     seek: str = ""
 
-    async def run(self) -> Report:
+    async def run(self) -> LeakReport:
         """Run the campaign and scan in a second process."""
-        report = Report(self.seed)
+        report = LeakReport(self.seed)
         begun = time.monotonic()
         with (
             tempfile.TemporaryDirectory(prefix="machines-leaks-") as place,
@@ -234,16 +234,16 @@ class Campaign:
         return report
 
     async def _run_server(
-        self, report: Report, mode: Mode, number: int, folder: Path, calls: int, scanners: Executor
+        self, report: LeakReport, mode: Mode, number: int, folder: Path, calls: int, scanners: Executor
     ) -> bytes:
         """Run one server. Its output stays in `folder`."""
         seed = self.seed * 100_003 + number
         mood = Behavior(faults=mode.faults, fault=mode.fault, echo=mode.echo)
-        made = Upstream(Canaries(self.seed), self.simulator.url, self.simulator.key, seed, mood)
+        made = ProxyUpstream(Canaries(self.seed), self.simulator.url, self.simulator.key, seed, mood)
         tally = Tally()
         async with upstream(made) as up:
-            person = Person(random.Random(seed), up.canaries, tally)  # noqa: S311
-            browser = Browser(up.canaries)
+            person = RandomApprover(random.Random(seed), up.canaries, tally)  # noqa: S311
+            browser = RecordingBrowser(up.canaries)
             pinned = f"user-{seed}" if mode.pinned else None
             async with serving(
                 *(folder, mode.era, up),
@@ -280,9 +280,9 @@ class Campaign:
 
     async def _call(
         self,
-        server: Server,
-        up: Upstream,
-        browser: Browser,
+        server: RecordedServer,
+        up: ProxyUpstream,
+        browser: RecordingBrowser,
         tally: Tally,
         seed: int,
         pinned: str | None,
@@ -300,7 +300,7 @@ class Campaign:
             nonlocal found, look_at
             rng = random.Random(seed * 31 + place)  # noqa: S311
             user = pinned or f"user-{seed}-{place}"
-            caller = Caller(
+            caller = RandomCaller(
                 *(server, up, rng, offer, tally),
                 user=user,
                 browser=browser,

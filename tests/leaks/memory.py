@@ -28,12 +28,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.leaks.browser import Browser
-from tests.leaks.caller import Caller, Listing, Person, Tally
-from tests.leaks.campaign import Simulator, simulator
+from tests.leaks.browser import RecordingBrowser
+from tests.leaks.caller import Listing, RandomApprover, RandomCaller, Tally
+from tests.leaks.campaign import SimulatorAddress, simulator
 from tests.leaks.canaries import Canaries
 from tests.leaks.server import ERAS, serving
-from tests.leaks.upstream import Upstream, upstream
+from tests.leaks.upstream import ProxyUpstream, upstream
 
 CHUNK = 8 * 1024 * 1024
 OVERLAP = 256
@@ -158,21 +158,23 @@ class Found:
 
 
 async def run(
-    reveals: int, seed: int, found: Simulator, *, python: str = sys.executable, tree: Path | None = None
+    reveals: int, seed: int, found: SimulatorAddress, *, python: str = sys.executable, tree: Path | None = None
 ) -> Found:
     """Reveal a card `reveals` times through one server, then search its memory."""
     result = Found(seed)
-    made = Upstream(Canaries(seed), found.url, found.key, seed)
+    made = ProxyUpstream(Canaries(seed), found.url, found.key, seed)
     needles = MemorySearch(made.canaries)
     rng, tally = random.Random(seed), Tally()  # noqa: S311
-    person = Person(rng, made.canaries, tally, always="accept")
+    person = RandomApprover(rng, made.canaries, tally, always="accept")
     with tempfile.TemporaryDirectory(prefix="machines-memory-") as place:
         async with (
             upstream(made) as up,
             serving(Path(place), ERAS[1], up, on_question=person, python=python, tree=tree) as server,
         ):
-            browser = Browser(up.canaries)
-            caller = Caller(server, up, rng, await Listing.of(server), tally, user=f"user-{seed}", browser=browser)
+            browser = RecordingBrowser(up.canaries)
+            caller = RandomCaller(
+                server, up, rng, await Listing.of(server), tally, user=f"user-{seed}", browser=browser
+            )
             await caller.journey()
             result.before, _ = await asyncio.to_thread(search, server.process.pid, needles)
             begun = time.monotonic()

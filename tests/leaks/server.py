@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from machines_mcp.server.settings_reader import read_settings
 from tests.leaks.canaries import Canaries
-from tests.leaks.upstream import Upstream
+from tests.leaks.upstream import ProxyUpstream
 from tests.support.waiting import PATIENCE
 
 Era = Literal["2025-11-25", "2026-07-28"]
@@ -48,7 +48,7 @@ Answer = dict[str, Any]
 
 
 @dataclass
-class Server:
+class RecordedServer:
     """A running server. `stdout` is its whole output; `on_question` answers the server's own requests."""
 
     process: Process
@@ -236,7 +236,7 @@ def _tree(pid: int) -> list[int]:
 async def serving(
     folder: Path,
     era: Era,
-    upstream: Upstream,
+    upstream: ProxyUpstream,
     *,
     on_question: Callable[[str], Answer],
     dialog: bool = True,
@@ -246,7 +246,7 @@ async def serving(
     policy: str = POLICY,
     arguments: Sequence[str] = ("serve",),
     **settings: str,
-) -> AsyncIterator[Server]:
+) -> AsyncIterator[RecordedServer]:
     """Run a server with this upstream, a fresh state folder and maximum verbosity, and kill it when the block ends.
 
     The state folder is `folder/state`, its log is in `folder/stderr` and its trace in `folder/trace`. `python` runs it,
@@ -263,7 +263,7 @@ async def serving(
             cwd=tree or folder,
             limit=1 << 20,
         )
-    server = Server(process, era, folder, dialog, on_question)
+    server = RecordedServer(process, era, folder, dialog, on_question)
     try:
         async with asyncio.timeout(PATIENCE):
             await server.greet()
@@ -273,7 +273,7 @@ async def serving(
 
 
 def prepared(
-    folder: Path, upstream: Upstream, *, pinned: str | None = None, policy: str = POLICY, **settings: str
+    folder: Path, upstream: ProxyUpstream, *, pinned: str | None = None, policy: str = POLICY, **settings: str
 ) -> dict[str, str]:
     """Return a server's environment after writing the files it names: key, policy and passphrase."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from tests.leaks.campaign import MODES, Campaign, Mode, Report, simulator
+from tests.leaks.campaign import MODES, LeakCampaign, LeakReport, Mode, simulator
 from tests.leaks.server import ERAS
 
 QUICK = (Mode(ERAS[0], echo=0.02), Mode(ERAS[1], dialog=False, form=True))
 
 
-def _run(calls: int, calls_per_server: int, modes: tuple[Mode, ...], seed: int = 7) -> Report:
+def _run(calls: int, calls_per_server: int, modes: tuple[Mode, ...], seed: int = 7) -> LeakReport:
     with simulator() as found:
-        return asyncio.run(Campaign(calls, seed, found, modes=modes, calls_per_server=calls_per_server).run())
+        return asyncio.run(LeakCampaign(calls, seed, found, modes=modes, calls_per_server=calls_per_server).run())
 
 
-def _assert_enough_traffic(report: Report, share: float) -> None:
+def _assert_enough_traffic(report: LeakReport, share: float) -> None:
     """Check that the run produced enough traffic for the absence of secrets to count."""
     told = "\n".join(report.lines())
     assert report.tally.reached > share * report.tally.calls, told

@@ -58,7 +58,7 @@ class Behavior:
 
 
 @dataclass(frozen=True)
-class ReceivedRequest:
+class ProxiedRequest:
     """One request."""
 
     method: str
@@ -72,7 +72,7 @@ class ReceivedRequest:
 
 
 @dataclass
-class Upstream:
+class ProxyUpstream:
     """The proxy. `requests` counts by user; `targets` holds every requested path and query."""
 
     canaries: Canaries
@@ -155,7 +155,7 @@ class Upstream:
 
     # Requests.
 
-    async def _answer(self, asked: ReceivedRequest) -> bytes:
+    async def _answer(self, asked: ProxiedRequest) -> bytes:
         self.targets += asked.target.encode("latin-1", "replace") + b"\n"
         given = _object(asked.body)
         user = self._user(asked, given)
@@ -177,11 +177,11 @@ class Upstream:
             body = json.dumps(document, ensure_ascii=self._rng.random() < 0.5).encode()
         return self._response(status, body)
 
-    def _user(self, asked: ReceivedRequest, given: dict[str, Any] | None) -> str:
+    def _user(self, asked: ProxiedRequest, given: dict[str, Any] | None) -> str:
         bearer = asked.headers.get("authorization", "").removeprefix("Bearer ")
         return self._tokens[bearer][1] if bearer in self._tokens else str((given or {}).get("userId", "?"))
 
-    async def _done(self, asked: ReceivedRequest, given: dict[str, Any] | None) -> tuple[int, bytes]:
+    async def _done(self, asked: ProxiedRequest, given: dict[str, Any] | None) -> tuple[int, bytes]:
         passed = ("content-type", "idempotency-key")
         headers: dict[str, str] = {name: asked.headers[name] for name in passed if name in asked.headers}
         if asked.headers.get("x-partner-key") == self.canaries.partner_key:
@@ -196,7 +196,7 @@ class Upstream:
         return await self.forward(asked.method, asked.target, headers, body)
 
     def _exchange_secrets(
-        self, asked: ReceivedRequest, given: dict[str, Any], user: str, document: dict[str, Any]
+        self, asked: ProxiedRequest, given: dict[str, Any], user: str, document: dict[str, Any]
     ) -> None:
         """Replace the simulator's secrets by the run's canaries."""
         data = document.get("data")
@@ -267,7 +267,7 @@ class Upstream:
             value = self._rng.choice([token for token in self._tokens if token.startswith(value)] or [value])
         return f"Echo {ENCODINGS[self._rng.choice(ECHOED)](value).decode()}"
 
-    def _inject(self, asked: ReceivedRequest, document: dict[str, Any]) -> None:
+    def _inject(self, asked: ProxiedRequest, document: dict[str, Any]) -> None:
         data = document.get("data")
         if isinstance(data, dict):
             _each(data, self._set_displayed_texts)
@@ -342,32 +342,32 @@ class _HangUp(Exception):
     pass
 
 
-def _status(upstream: Upstream) -> bytes:
+def _status(upstream: ProxyUpstream) -> bytes:
     status = upstream._rng.choice(_STATUSES)
     more = [f"Retry-After: {upstream._rng.choice(['0', '1', _header_safe(upstream.stray())])}"]
     return upstream._response(status, upstream._error_body(), *more)
 
 
-def _html(upstream: Upstream) -> bytes:
+def _html(upstream: ProxyUpstream) -> bytes:
     page = f"<html><title>{upstream.stray()}</title><pre>{upstream.stray()}</pre></html>".encode()
     return upstream._response(upstream._rng.choice([200, 502]), page, kind="text/html")
 
 
-def _redirect(upstream: Upstream) -> bytes:
+def _redirect(upstream: ProxyUpstream) -> bytes:
     where = f"Location: http://127.0.0.1:9/?token={_header_safe(upstream.stray())}"
     return upstream._response(upstream._rng.choice([301, 302, 307, 308]), upstream._error_body(), where)
 
 
-def _not_ok(upstream: Upstream) -> bytes:
+def _not_ok(upstream: ProxyUpstream) -> bytes:
     return upstream._response(200, upstream._error_body())
 
 
-def _half(upstream: Upstream) -> bytes:
+def _half(upstream: ProxyUpstream) -> bytes:
     body = json.dumps({"ok": True, "data": {"a": upstream.stray()}}).encode()
     return upstream._response(200, body[: len(body) - 3])
 
 
-def _odd_json(upstream: Upstream) -> bytes:
+def _odd_json(upstream: ProxyUpstream) -> bytes:
     stray = json.dumps(upstream.stray())
     bodies = (
         f'{{"ok": true, "data": {{"a": {stray}, "a": {stray}}}}}',
@@ -382,7 +382,7 @@ def _odd_json(upstream: Upstream) -> bytes:
     return upstream._response(200, upstream._rng.choice(bodies).encode())
 
 
-def _wrong_types(upstream: Upstream) -> bytes:
+def _wrong_types(upstream: ProxyUpstream) -> bytes:
     names = (
         "cardId",
         "status",
@@ -402,28 +402,28 @@ def _wrong_types(upstream: Upstream) -> bytes:
     return upstream._response(200, json.dumps({"ok": True, "data": data}).encode())
 
 
-def _compressed(upstream: Upstream) -> bytes:
+def _compressed(upstream: ProxyUpstream) -> bytes:
     return upstream._response(200, gzip.compress(upstream._error_body()), "Content-Encoding: gzip")
 
 
-def _bad_header(upstream: Upstream) -> bytes:
+def _bad_header(upstream: ProxyUpstream) -> bytes:
     return upstream._response(200, b"{}", f"No colon {_header_safe(upstream.stray())}")
 
 
-def _bad_status(upstream: Upstream) -> bytes:
+def _bad_status(upstream: ProxyUpstream) -> bytes:
     return f"HTTP/1.1 abc {_header_safe(upstream.stray())}\r\n\r\n".encode()
 
 
-def _bad_chunk(upstream: Upstream) -> bytes:
+def _bad_chunk(upstream: ProxyUpstream) -> bytes:
     stray = _header_safe(upstream.stray())
     return f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{stray}\r\n{stray}".encode()
 
 
-def _drop(upstream: Upstream) -> bytes:
+def _drop(upstream: ProxyUpstream) -> bytes:
     raise _HangUp
 
 
-_FAULTS: tuple[Callable[[Upstream], bytes], ...] = (
+_FAULTS: tuple[Callable[[ProxyUpstream], bytes], ...] = (
     *(_status, _status, _status, _not_ok, _html, _redirect, _half, _odd_json, _wrong_types),
     *(_compressed, _bad_header, _bad_status, _bad_chunk, _drop),
 )
@@ -436,7 +436,7 @@ ECHOED = (
 
 
 @asynccontextmanager
-async def upstream(made: Upstream) -> AsyncIterator[Upstream]:
+async def upstream(made: ProxyUpstream) -> AsyncIterator[ProxyUpstream]:
     """Serve the proxy until the block ends."""
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
@@ -455,11 +455,11 @@ async def closed(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def _read_request(reader: asyncio.StreamReader) -> ReceivedRequest:
+async def _read_request(reader: asyncio.StreamReader) -> ProxiedRequest:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     headers = _headers(head)
     method, target, _ = head.split(" ", 2)
-    return ReceivedRequest(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
+    return ProxiedRequest(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
 
 
 def _headers(head: str) -> dict[str, str]:

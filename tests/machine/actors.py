@@ -10,7 +10,7 @@ import anyio
 
 from machines_mcp.storage.database import StoreUnavailable
 from tests.machine.process import Dialog, Process
-from tests.machine.world import GatedCall, World
+from tests.machine.world import GatedCall, VirtualWorld
 
 Act: TypeAlias = Callable[[Process], Awaitable[Any]]
 Kind = Literal[
@@ -30,7 +30,7 @@ USERS = ("user-1", "user-2")
 SUMS = (1_000, 2_500, 5_000, 12_000)
 
 
-def act(world: World, kind: Kind, pick: int) -> Act:
+def act(world: VirtualWorld, kind: Kind, pick: int) -> Act:
     """Return an action. `pick` chooses the user, the amount, the call, and whether a new call is approved
     immediately."""
     user = USERS[pick % 2]
@@ -40,7 +40,7 @@ def act(world: World, kind: Kind, pick: int) -> Act:
     return first if pick % 4 < 2 else lambda process: ask_approve_and_call(world, process, first)
 
 
-def _new(world: World, kind: Kind, pick: int, user: str) -> Act | None:
+def _new(world: VirtualWorld, kind: Kind, pick: int, user: str) -> Act | None:
     match kind:
         case "card":
             return lambda process: new_card(world, process, user)
@@ -59,7 +59,7 @@ def _new(world: World, kind: Kind, pick: int, user: str) -> Act | None:
             return None
 
 
-async def ask_approve_and_call(world: World, process: Process, first: Act) -> None:
+async def ask_approve_and_call(world: VirtualWorld, process: Process, first: Act) -> None:
     """Request, approve and call again without a pause."""
     before = len(world.told.asks)
     await first(process)
@@ -69,14 +69,14 @@ async def ask_approve_and_call(world: World, process: Process, first: Act) -> No
         await call(world, process, what)
 
 
-async def new_card(world: World, process: Process, user: str) -> None:
+async def new_card(world: VirtualWorld, process: Process, user: str) -> None:
     """Request a card with unique terms."""
     number = world.unique_number()
     limit = {"limit_amount_cents": 1_000 + number, "limit_frequency": "per7DayPeriod"}
     await ask(world, process, GatedCall("create_card", {"user_id": user, "label": f"card {number}"} | limit))
 
 
-async def pay(world: World, process: Process, user: str, cents: int) -> None:
+async def pay(world: VirtualWorld, process: Process, user: str, cents: int) -> None:
     """Quote a withdrawal to a unique destination and request it."""
     terms = {"amount_cents": cents, "currency": "usdc", "network": "base", "address": f"0x{world.unique_number():040x}"}
     quoted = await process.call("quote_withdrawal", {"user_id": user} | terms)
@@ -84,7 +84,7 @@ async def pay(world: World, process: Process, user: str, cents: int) -> None:
         await ask(world, process, GatedCall("create_withdrawal", {"user_id": user, "quote_id": quoted["quote_id"]}))
 
 
-async def double(world: World, process: Process, user: str, cents: int) -> None:
+async def double(world: VirtualWorld, process: Process, user: str, cents: int) -> None:
     """Approve two requests for one quote and call both at once."""
     asks = world.told.asks
     before = len(asks)
@@ -98,7 +98,7 @@ async def double(world: World, process: Process, user: str, cents: int) -> None:
             tasks.start_soon(call, world, process, asks[-1])
 
 
-async def deposit(world: World, process: Process, user: str) -> None:
+async def deposit(world: VirtualWorld, process: Process, user: str) -> None:
     """Create a deposit, which needs no approval."""
     found = await process.call(
         "create_deposit",
@@ -109,7 +109,7 @@ async def deposit(world: World, process: Process, user: str) -> None:
     world.told.judge("create_deposit", found)
 
 
-async def change(world: World, process: Process, kind: Literal["limit", "close"], pick: int) -> None:
+async def change(world: VirtualWorld, process: Process, kind: Literal["limit", "close"], pick: int) -> None:
     """Request another limit for a card, or close it."""
     # Cards that a response named.
     known = {told.get("card_id") for told in world.told.outcomes.values()}
@@ -125,7 +125,7 @@ async def change(world: World, process: Process, kind: Literal["limit", "close"]
         await ask(world, process, GatedCall("update_card", whose | limit))
 
 
-async def ask(world: World, process: Process, what: GatedCall) -> None:
+async def ask(world: VirtualWorld, process: Process, what: GatedCall) -> None:
     """Call without an approval id, which creates an approval."""
     found = await process.call(what.tool, what.arguments)
     world.told.judge(what.tool, found)
@@ -134,7 +134,7 @@ async def ask(world: World, process: Process, what: GatedCall) -> None:
         world.told.asks.append(what)
 
 
-async def act_on_known_call(world: World, process: Process, kind: Kind, pick: int) -> None:
+async def act_on_known_call(world: VirtualWorld, process: Process, kind: Kind, pick: int) -> None:
     """Act on a call made earlier."""
     asks = world.told.asks
     if not asks:
@@ -162,7 +162,7 @@ async def decide(process: Process, approval_id: str, *, yes: bool) -> None:
         await (process.guard.channels.grant if yes else process.guard.channels.refuse)(approval_id, "terminal")
 
 
-async def call(world: World, process: Process, what: GatedCall, dialog: Dialog | None = None) -> None:
+async def call(world: VirtualWorld, process: Process, what: GatedCall, dialog: Dialog | None = None) -> None:
     """Repeat the call with its approval id."""
     assert what.id is not None
     arguments = what.arguments if dialog is not None else what.arguments | {"approval_id": what.id}

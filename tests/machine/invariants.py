@@ -11,7 +11,7 @@ from machines_mcp.storage.audit_checkpoint import holds, newest
 from machines_mcp.storage.audit_record import COLUMNS
 from machines_mcp.storage.state_keys import state_key
 from tests.machine.state_rows import Group, Row, approvals, reading
-from tests.machine.world import PER_DAY_CENTS, PER_USER_DAY_CENTS, World
+from tests.machine.world import PER_DAY_CENTS, PER_USER_DAY_CENTS, VirtualWorld
 
 DAY = 86_400.0
 
@@ -20,7 +20,7 @@ class InvariantViolated(AssertionError):
     """An invariant was violated."""
 
 
-def check(world: World) -> None:
+def check(world: VirtualWorld) -> None:
     """Check every invariant.
 
     Raises:
@@ -54,7 +54,7 @@ def by_resource(rows: list[Row]) -> dict[Group, list[Row]]:
     return groups
 
 
-def _upstream(world: World, rows: list[Row]) -> Iterator[str]:
+def _upstream(world: VirtualWorld, rows: list[Row]) -> Iterator[str]:
     """Each upstream object belongs to exactly one approval, and each completed approval to one object."""
     there = Counter((t.kind, t.user, t.terms) for t in world.upstream.things if t.kind != "deposit")
     # A change that a later one replaced looks like one that never happened.
@@ -72,7 +72,7 @@ def _upstream(world: World, rows: list[Row]) -> Iterator[str]:
             yield f"upstream: {there[group]} objects ({group[0]}), but {least} approvals completed"
 
 
-def _money(world: World, rows: list[Row]) -> Iterator[str]:
+def _money(world: VirtualWorld, rows: list[Row]) -> Iterator[str]:
     """Money sent upstream is the sum of completed withdrawals plus some unresolved ones."""
     out = sum(thing.cents for thing in world.upstream.created("withdrawal"))
     done = sum(row.cents for row in rows if row.standing == "done")
@@ -87,7 +87,7 @@ def _money(world: World, rows: list[Row]) -> Iterator[str]:
 _NAMES = ("card_id", "withdrawal_id", "deposit_id")
 
 
-def _told(world: World, rows: list[Row]) -> Iterator[str]:
+def _told(world: VirtualWorld, rows: list[Row]) -> Iterator[str]:
     """Earlier responses remain true."""
     by_id = {row.id: row for row in rows}
     for approval_id, told in world.told.outcomes.items():
@@ -100,7 +100,7 @@ def _told(world: World, rows: list[Row]) -> Iterator[str]:
         yield "told: a response names a missing deposit"
 
 
-def _kept(world: World, rows: list[Row]) -> Iterator[str]:
+def _kept(world: VirtualWorld, rows: list[Row]) -> Iterator[str]:
     """A stored outcome never changes and names a resource that no other approval names."""
     for row in rows:
         if row.state == "done" and row.outcome is not None:
@@ -167,7 +167,7 @@ def _audit(db: sqlite3.Connection, rows: list[Row]) -> Iterator[str]:
         yield "audit: a row names a missing approval"
 
 
-def _chain(world: World, db: sqlite3.Connection) -> Iterator[str]:
+def _chain(world: VirtualWorld, db: sqlite3.Connection) -> Iterator[str]:
     """The audit chain is intact. Only new records are checked, except after recovery."""
     seen = world.told.head
     if not holds(db, seen):

@@ -13,7 +13,7 @@ from tests.machine.actors import KINDS, Kind, act
 from tests.machine.invariants import check
 from tests.machine.recovery import recover_and_check
 from tests.machine.upstream import ApiOptions
-from tests.machine.world import NAMES, Step, World
+from tests.machine.world import NAMES, Step, VirtualWorld
 
 _SEEDS = st.integers(0, 2**20)
 _ACTS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(KINDS), st.integers(0, 15)), min_size=1, max_size=5)
@@ -39,12 +39,12 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         Machine.runs += 1
-        self.world: World | None = None
+        self.world: VirtualWorld | None = None
         self.failed = False
 
     @initialize(habits=_HABITS)
     def begin(self, habits: ApiOptions) -> None:
-        self.world = World(habits)
+        self.world = VirtualWorld(habits)
 
     @rule(acts=_ACTS, seed=_SEEDS)
     def fair(self, acts: list[tuple[str, Kind, int]], seed: int) -> None:
@@ -134,6 +134,6 @@ class Machine(RuleBasedStateMachine):
             self.failed = True
             raise
 
-    def _world(self) -> World:
+    def _world(self) -> VirtualWorld:
         assert self.world is not None
         return self.world

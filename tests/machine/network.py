@@ -10,7 +10,7 @@ from typing import Any, Literal
 import httpx
 
 from tests.machine.loop import Life, Schedule, seeded_random
-from tests.machine.upstream import ApiError, ReceivedRequest, Upstream
+from tests.machine.upstream import ApiError, VirtualRequest, VirtualUpstream
 
 Fault = Literal[
     "refused", "lost", "never", "late", "broken", "before_5xx", "after_5xx", "busy", "busy_in", "slow", "forgotten"
@@ -38,14 +38,14 @@ class NetworkFaults:
         self.next_mutations: list[Fault | None] = []
         """Faults of the next mutations, regardless of the share."""
 
-    def fault(self, asked: ReceivedRequest) -> Fault | None:
+    def fault(self, asked: VirtualRequest) -> Fault | None:
         if mutates(asked) and self.next_mutations:
             return self.next_mutations.pop(0)
         share = self.rough if mutates(asked) else self.rough / 4
         return self.chance.choice(FAULTS) if share and self.chance.random() < share else None
 
 
-def mutates(asked: ReceivedRequest) -> bool:
+def mutates(asked: VirtualRequest) -> bool:
     """Whether the request can change relevant state."""
     path = asked.path.strip("/")
     return asked.method in ("PATCH", "DELETE") or (
@@ -53,16 +53,16 @@ def mutates(asked: ReceivedRequest) -> bool:
     )
 
 
-class Network(httpx.AsyncBaseTransport):
+class VirtualNetwork(httpx.AsyncBaseTransport):
     """The connection of one process lifetime to upstream. `sent` is called with each mutation as it leaves."""
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: VirtualUpstream,
         weather: NetworkFaults,
         life: Life,
         schedule: Schedule,
-        sent: Callable[[ReceivedRequest], None],
+        sent: Callable[[VirtualRequest], None],
     ) -> None:
         self._upstream = upstream
         self._weather = weather
@@ -100,9 +100,9 @@ class Network(httpx.AsyncBaseTransport):
             return httpx.Response(200, content=b'{"ok": true, "data": {')
         return _envelope(503, "unavailable") if fault == "after_5xx" else response
 
-    def _read(self, request: httpx.Request) -> ReceivedRequest:
+    def _read(self, request: httpx.Request) -> VirtualRequest:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return ReceivedRequest(
+        return VirtualRequest(
             method=request.method,
             path=request.url.path.removeprefix(BASE),
             query=dict(request.url.params),
@@ -111,7 +111,7 @@ class Network(httpx.AsyncBaseTransport):
             body=json.loads(request.content) if request.content else {},
         )
 
-    def _effect(self, asked: ReceivedRequest) -> httpx.Response:
+    def _effect(self, asked: VirtualRequest) -> httpx.Response:
         if not asked.user and asked.path != "/sessions":
             return _envelope(401, "unauthorized")
         try:

@@ -35,8 +35,8 @@ from machines_mcp.tools.error_mapping import map_error
 from machines_mcp.tools.services import RECONCILE_SECONDS, Services, State, permissions
 from tests.machine.disk import Disk, FaultyStore
 from tests.machine.loop import Life, Schedule, living
-from tests.machine.network import BASE, Network, NetworkFaults
-from tests.machine.upstream import ReceivedRequest, Upstream
+from tests.machine.network import BASE, NetworkFaults, VirtualNetwork
+from tests.machine.upstream import VirtualRequest, VirtualUpstream
 
 T = TypeVar("T")
 
@@ -58,11 +58,11 @@ class SharedEnvironment:
 
     disk: Disk
     schedule: Schedule
-    upstream: Upstream
+    upstream: VirtualUpstream
     weather: NetworkFaults
     policy: Policy
     clock: Callable[[], float]
-    sent: Callable[[ReceivedRequest], None]
+    sent: Callable[[VirtualRequest], None]
 
 
 class Process:
@@ -72,7 +72,7 @@ class Process:
         self.life = Life(name)
         self.store = FaultyStore(around.disk, self.life, around.schedule)
         self.guard: Guard = build_guard(self.store, around.policy, clock=around.clock)
-        network = Network(around.upstream, around.weather, self.life, around.schedule, around.sent)
+        network = VirtualNetwork(around.upstream, around.weather, self.life, around.schedule, around.sent)
         self._client = PartnerClient(
             f"http://127.0.0.1{BASE}",
             _KEY,

@@ -11,14 +11,14 @@ from tests.machine.actors import Act, call
 from tests.machine.invariants import InvariantViolated, check
 from tests.machine.process import Process
 from tests.machine.state_rows import Row, approvals, reading
-from tests.machine.world import NAMES, GatedCall, World
+from tests.machine.world import NAMES, GatedCall, VirtualWorld
 
 _ASKED_AGAIN = 6
 SOON = 60.0
 """Seconds after a start within which everything that can be reconciled is."""
 
 
-def recover_and_check(world: World, seed: int = 0) -> None:
+def recover_and_check(world: VirtualWorld, seed: int = 0) -> None:
     """Let the world recover and check the result.
 
     Raises:
@@ -41,12 +41,12 @@ def recover_and_check(world: World, seed: int = 0) -> None:
     _journal(world)
 
 
-def _executing(world: World) -> list[Row]:
+def _executing(world: VirtualWorld) -> list[Row]:
     with reading(world.disk.folder / "state.db") as db:
         return [row for row in approvals(db) if row.state == "executing"]
 
 
-def _again(world: World, what: GatedCall) -> Act:
+def _again(world: VirtualWorld, what: GatedCall) -> Act:
     return lambda process: call(world, process, what)
 
 
@@ -54,13 +54,13 @@ async def _do_nothing(process: Process) -> None:
     pass
 
 
-async def _reconcile(world: World, row: Row, process: Process) -> Authorization | None:
+async def _reconcile(world: VirtualWorld, row: Row, process: Process) -> Authorization | None:
     approval = await process.guard.approvals.get(row.id)
     assert approval is not None
     return await process.settling.reconcile(approval)
 
 
-def _journal(world: World) -> None:
+def _journal(world: VirtualWorld) -> None:
     """Check that open journal entries are those a person must resolve, and that each resource has one mutation."""
     manual = {row.id for row in _executing(world)}
     with reading(world.disk.folder / "state.db") as db:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.machine.state_rows import Group, approvals, reading
-from tests.machine.upstream import ReceivedRequest, card_terms, deposit_terms, pay_terms
+from tests.machine.upstream import VirtualRequest, card_terms, deposit_terms, pay_terms
 
 _PENDING = "SELECT approval_id, idempotency_key FROM mutations WHERE state = 'pending'"
 
@@ -22,7 +22,7 @@ class SentMutations:
         self.wrong: list[str] = []
         self.deposits: set[str] = set()
 
-    def note(self, asked: ReceivedRequest) -> None:
+    def note(self, asked: VirtualRequest) -> None:
         """Check a mutation that is leaving now."""
         if asked.path == "/deposits":
             self._deposit(asked)
@@ -42,7 +42,7 @@ class SentMutations:
         elif not any((row.id, asked.key) in journaled for row in mine):
             self.wrong.append(f"{asked.method} {asked.path} was sent before it was journaled")
 
-    def group(self, asked: ReceivedRequest) -> Group:
+    def group(self, asked: VirtualRequest) -> Group:
         """Return the group it can belong to."""
         card = asked.path.rpartition("/")[2]
         match asked.method, asked.path:
@@ -56,7 +56,7 @@ class SentMutations:
             case _:
                 return "close", card, ""
 
-    def _deposit(self, asked: ReceivedRequest) -> None:
+    def _deposit(self, asked: VirtualRequest) -> None:
         """Check that a deposit, which needs no approval, is in the audit before it leaves."""
         self.deposits.add(f"{asked.key} {deposit_terms(asked.body.get('amount'))}")
         with reading(self._path) as db:

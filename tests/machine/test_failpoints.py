@@ -16,7 +16,7 @@ from tests.machine.process import Process
 from tests.machine.recovery import recover_and_check
 from tests.machine.state_rows import approvals, reading
 from tests.machine.upstream import ApiOptions
-from tests.machine.world import GatedCall, Step, World
+from tests.machine.world import GatedCall, Step, VirtualWorld
 
 IGNORED = ApiOptions(honours_keys=False)
 HONOURED = ApiOptions(honours_keys=True, signs_after=0.0)
@@ -24,9 +24,9 @@ LIMIT = {"limit_amount_cents": 1_234, "limit_frequency": "allTime"}
 
 
 @contextmanager
-def granted(tool: str, habits: ApiOptions) -> Iterator[tuple[World, GatedCall]]:
+def granted(tool: str, habits: ApiOptions) -> Iterator[tuple[VirtualWorld, GatedCall]]:
     """Return a world in which such a call was requested and approved."""
-    world = World(habits)
+    world = VirtualWorld(habits)
     try:
         what = GatedCall(tool, {"user_id": "user-1"})
         if tool == "create_withdrawal":
@@ -47,7 +47,7 @@ def granted(tool: str, habits: ApiOptions) -> Iterator[tuple[World, GatedCall]]:
         world.close()
 
 
-def _approve_and_call(world: World, what: GatedCall) -> None:
+def _approve_and_call(world: VirtualWorld, what: GatedCall) -> None:
     world.step([("A", lambda process: ask(world, process, what))])
     world.step([("A", lambda process: decide(process, what.id or "", yes=True))])
     world.step([("A", lambda process: call(world, process, what))])
@@ -111,10 +111,10 @@ def test_deposit_killed_at_any_point_is_already_in_audit_and_journal() -> None:
     passed, at = 1, 0
     while at < passed:
         at += 1
-        world = World(IGNORED)
+        world = VirtualWorld(IGNORED)
         try:
 
-            async def act(process: Process, world: World = world) -> None:
+            async def act(process: Process, world: VirtualWorld = world) -> None:
                 await deposit(world, process, "user-1")
 
             world.step([("A", act)], Step(kill_at=at, power=True))

@@ -19,7 +19,7 @@ from tests.machine.process import Process
 from tests.machine.recovery import recover_and_check
 from tests.machine.state_rows import approvals, reading
 from tests.machine.upstream import ApiOptions
-from tests.machine.world import GatedCall, Step, World
+from tests.machine.world import GatedCall, Step, VirtualWorld
 
 IGNORED = ApiOptions(honours_keys=False, dates_cards=False)
 LIMIT = {"limit_amount_cents": 1_234, "limit_frequency": "allTime"}
@@ -30,9 +30,9 @@ LATE = 1
 
 
 @contextmanager
-def granted(*cards: dict[str, Any]) -> Iterator[tuple[World, list[GatedCall]]]:
+def granted(*cards: dict[str, Any]) -> Iterator[tuple[VirtualWorld, list[GatedCall]]]:
     """Return a world in which these cards were requested and approved in turn."""
-    world = World(IGNORED)
+    world = VirtualWorld(IGNORED)
     asks = [GatedCall("create_card", card) for card in cards]
     try:
         for what in asks:
@@ -42,21 +42,21 @@ def granted(*cards: dict[str, Any]) -> Iterator[tuple[World, list[GatedCall]]]:
         world.close()
 
 
-def approve(world: World, what: GatedCall) -> None:
+def approve(world: VirtualWorld, what: GatedCall) -> None:
     world.step([("A", lambda process: ask(world, process, what))])
     world.step([("A", lambda process: decide(process, what.id or "", yes=True))])
 
 
-def calls(world: World, what: GatedCall, fault: Fault | None = None, *, name: str = "A", seed: int = 0) -> None:
+def calls(world: VirtualWorld, what: GatedCall, fault: Fault | None = None, *, name: str = "A", seed: int = 0) -> None:
     world.step([(name, lambda process: call(world, process, what))], Step(seed, mutations=(fault,)))
 
 
-def states(world: World) -> list[str]:
+def states(world: VirtualWorld) -> list[str]:
     with reading(world.disk.folder / "state.db") as db:
         return [row.state for row in approvals(db)]
 
 
-def cards(world: World) -> int:
+def cards(world: VirtualWorld) -> int:
     return len(world.upstream.created("card"))
 
 

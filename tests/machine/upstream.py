@@ -54,7 +54,7 @@ class ApiError(Exception):
 
 
 @dataclass
-class ReceivedRequest:
+class VirtualRequest:
     """A received request."""
 
     method: str
@@ -65,7 +65,7 @@ class ReceivedRequest:
     body: Json
 
 
-class Upstream:
+class VirtualUpstream:
     """The partner's side. `clock` is in seconds since the epoch."""
 
     def __init__(self, habits: ApiOptions, clock: Callable[[], float]) -> None:
@@ -83,7 +83,7 @@ class Upstream:
         """Return every resource of a kind, oldest first."""
         return [thing for thing in self.things if thing.kind == kind]
 
-    def respond(self, asked: ReceivedRequest) -> Json:
+    def respond(self, asked: VirtualRequest) -> Json:
         """Execute a request and return its response.
 
         Raises:
@@ -115,7 +115,7 @@ class Upstream:
         """Decrypt a label."""
         return None if field is None else self._labels[field["ct"]]
 
-    def create_once(self, asked: ReceivedRequest, kind: str, terms: str, make: Callable[[], Resource]) -> Resource:
+    def create_once(self, asked: VirtualRequest, kind: str, terms: str, make: Callable[[], Resource]) -> Resource:
         """Return the resource already created under the key, if keys are honored; otherwise create one."""
         place = (kind, asked.user, asked.key or "")
         if self.habits.honours_keys and asked.key is not None and place in self._by_key:
@@ -152,7 +152,7 @@ def deposit_terms(amount: float | None) -> str:
     return _terms(amount=amount)
 
 
-def _session(up: Upstream, asked: ReceivedRequest) -> Json:
+def _session(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     token = f"token.{up.new_id('session')}"
     up.tokens[token] = asked.body["userId"]
     until = datetime.fromtimestamp(up.clock() + asked.body.get("ttlSeconds", 900), UTC)
@@ -165,19 +165,19 @@ def _session(up: Upstream, asked: ReceivedRequest) -> Json:
     }
 
 
-def _agreements(up: Upstream, asked: ReceivedRequest) -> Json:
+def _agreements(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     return {"agreements": [{"id": "agreement-1", "text": "All of it.", "links": []}], "accepted": True}
 
 
-def _encrypt(up: Upstream, asked: ReceivedRequest) -> Json:
+def _encrypt(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     return {"value": up.encrypted(asked.body["value"])}
 
 
-def _decrypt(up: Upstream, asked: ReceivedRequest) -> Json:
+def _decrypt(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     return {"value": up.label(asked.body["value"])}
 
 
-def _create_card(up: Upstream, asked: ReceivedRequest) -> Json:
+def _create_card(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     name, limit = asked.body.get("encryptedName"), asked.body.get("limit")
     terms = card_terms(limit, up.label(name))
 
@@ -200,18 +200,18 @@ def _create_card(up: Upstream, asked: ReceivedRequest) -> Json:
     return up.create_once(asked, "card", terms, make).shown
 
 
-def _list_cards(up: Upstream, asked: ReceivedRequest) -> Json:
+def _list_cards(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     start, most = int(asked.query.get("cursor", 0)), min(PAGE, int(asked.query.get("limit", PAGE)))
     cards = up.listed("card", asked.user)
     more = str(start + most) if len(cards) > start + most else None
     return {"cards": [card.shown for card in cards[start : start + most]], "nextCursor": more}
 
 
-def _get(up: Upstream, asked: ReceivedRequest, card: Resource) -> Json:
+def _get(up: VirtualUpstream, asked: VirtualRequest, card: Resource) -> Json:
     return card.shown
 
 
-def _patch(up: Upstream, asked: ReceivedRequest, card: Resource) -> Json:
+def _patch(up: VirtualUpstream, asked: VirtualRequest, card: Resource) -> Json:
     if card.shown["status"] == "canceled":
         raise ApiError(409, "conflict")
     card.shown |= asked.body
@@ -219,7 +219,7 @@ def _patch(up: Upstream, asked: ReceivedRequest, card: Resource) -> Json:
     return card.shown
 
 
-def _delete(up: Upstream, asked: ReceivedRequest, card: Resource) -> Json:
+def _delete(up: VirtualUpstream, asked: VirtualRequest, card: Resource) -> Json:
     if card.shown["status"] == "canceled":
         raise ApiError(404, "not_found")
     card.shown["status"] = "canceled"
@@ -227,12 +227,12 @@ def _delete(up: Upstream, asked: ReceivedRequest, card: Resource) -> Json:
     return {"cardId": card.id, "status": "canceled"}
 
 
-def _range(up: Upstream, asked: ReceivedRequest) -> Json:
+def _range(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     bounds = {"minAmountCents": 1, "maxAmountCents": 10_000_000}
     return {"range": _route() | bounds}
 
 
-def _estimate(up: Upstream, asked: ReceivedRequest) -> Json:
+def _estimate(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     return {"estimate": _route() | {"estimatedToAmount": asked.body["amountCents"] / 100}}
 
 
@@ -240,7 +240,7 @@ def _route() -> Json:
     return {"fromCurrency": "rusd", "fromNetwork": "base", "toCurrency": "usdc", "toNetwork": "base"}
 
 
-def _withdraw(up: Upstream, asked: ReceivedRequest) -> Json:
+def _withdraw(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     cents = asked.body["amountCents"]
     terms = pay_terms(cents, asked.body["destination"])
 
@@ -267,7 +267,7 @@ def _unsigned(thing: Resource) -> bool:
     return bool(thing.shown["status"] == "pending")
 
 
-def _create_deposit(up: Upstream, asked: ReceivedRequest) -> Json:
+def _create_deposit(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     terms = deposit_terms(asked.body.get("amount"))
 
     def make() -> Resource:
@@ -285,11 +285,11 @@ def _create_deposit(up: Upstream, asked: ReceivedRequest) -> Json:
     return {"deposit": up.create_once(asked, "deposit", terms, make).shown}
 
 
-def _list_deposits(up: Upstream, asked: ReceivedRequest) -> Json:
+def _list_deposits(up: VirtualUpstream, asked: VirtualRequest) -> Json:
     return {"deposits": [deposit.shown for deposit in up.listed("deposit", asked.user)]}
 
 
-_PLAIN: dict[tuple[str, str], Callable[[Upstream, ReceivedRequest], Json]] = {
+_PLAIN: dict[tuple[str, str], Callable[[VirtualUpstream, VirtualRequest], Json]] = {
     ("POST", "sessions"): _session,
     ("GET", "agreements"): _agreements,
     ("POST", "encryption/encrypt"): _encrypt,

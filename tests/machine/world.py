@@ -30,7 +30,7 @@ from tests.machine.loop import Life, ProcessKilled, Schedule, VirtualLoop, seede
 from tests.machine.network import Fault, NetworkFaults
 from tests.machine.process import Process, SharedEnvironment
 from tests.machine.sent_mutations import SentMutations
-from tests.machine.upstream import ApiOptions, Upstream
+from tests.machine.upstream import ApiOptions, VirtualUpstream
 
 NOON = 1_800_014_400.0
 """Seconds since the epoch, at noon UTC."""
@@ -103,7 +103,7 @@ def matches(answer: dict[str, Any], outcome: dict[str, Any]) -> bool:
     return all(answer.get(name) == value for name, value in outcome.items() if name != "next_steps")
 
 
-class World:
+class VirtualWorld:
     """The complete state of one run. Must be closed."""
 
     def __init__(self, habits: ApiOptions | None = None, *, seed: int = 0) -> None:
@@ -113,7 +113,7 @@ class World:
         self.set_back = 0.0
         self.weather = NetworkFaults()
         self.disk = Disk(self.root / "state")
-        self.upstream = Upstream(habits or ApiOptions(), self.upstream_clock)
+        self.upstream = VirtualUpstream(habits or ApiOptions(), self.upstream_clock)
         self.sends = SentMutations(self.disk.folder / "state.db", self.upstream.label)
         self.told = ResponseLog()
         self.numbers = 0

@@ -16,7 +16,7 @@ from tests.journeys.stdio import applicant
 from tests.partner.test_against_sandbox import onboarded
 from tests.sandbox.running import Sandbox
 from tests.support.cards_in import cards_in
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield asked
 
 
-async def _journey(found: Caller) -> None:
+async def _journey(found: ToolCaller) -> None:
     await found.call("create_session", purpose="kyc")
     await found.call("get_kyc_requirements", occupation_query="engineer")
     await found.approved()

@@ -13,7 +13,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.protocol.fakes import ERAS, Era, Harness, Person, answering
+from tests.protocol.fakes import ERAS, Era, Harness
+from tests.support.approver import FakeApprover
 
 pytestmark = pytest.mark.anyio
 
@@ -65,9 +66,9 @@ async def _call_everything(client: Client) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_span_contains_no_value_of_a_call(harness: Harness, era: Era, spans: InMemorySpanExporter) -> None:
-    async with harness.client(era, answering("accept")) as client:
+    async with harness.client(era, FakeApprover()) as client:
         await _call_everything(client)
-    assert harness.world.paid
+    assert harness.upstream.paid
     assert CANARY not in spans_as_json(spans)
 
 
@@ -76,8 +77,8 @@ async def test_span_contains_no_exception_text(harness: Harness, era: Era, spans
     async def fail() -> None:
         raise LookupError(CANARY)
 
-    harness.world.before = harness.world.on_question = fail
-    async with harness.client(era, answering("accept")) as client:
+    harness.upstream.before = harness.upstream.on_question = fail
+    async with harness.client(era, FakeApprover()) as client:
         await client.call_tool("look", {})
         await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})
     assert CANARY not in spans_as_json(spans)
@@ -85,7 +86,7 @@ async def test_span_contains_no_exception_text(harness: Harness, era: Era, spans
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_span_contains_no_error_text_of_a_client(harness: Harness, era: Era, spans: InMemorySpanExporter) -> None:
-    person = Person(types.ErrorData(code=-32000, message=CANARY, data={"why": CANARY}))
+    person = FakeApprover(types.ErrorData(code=-32000, message=CANARY, data={"why": CANARY}))
     async with harness.client(era, person) as client:
         if era == "legacy":
             await client.call_tool("pay", {"user_id": "u", "amount_cents": 700})

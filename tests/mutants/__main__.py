@@ -12,15 +12,15 @@ from pathlib import Path
 
 from tests.leaks.campaign import simulator
 from tests.mutants.copies import copy_package
-from tests.mutants.mutants import Mutant, Verdict, line, mutants, run, summary
+from tests.mutants.mutants import Mutant, MutantVerdict, line, mutants, run, summary
 
 AT_ONCE = 3
 
 
-async def run_all(chosen: list[Mutant], seed: int) -> list[Verdict]:
+async def run_all(chosen: list[Mutant], seed: int) -> list[MutantVerdict]:
     """Run three mutants at a time against one simulator, on a snapshot of the package."""
     waiting = iter(chosen)
-    verdicts: list[Verdict] = []
+    verdicts: list[MutantVerdict] = []
     with (
         tempfile.TemporaryDirectory(prefix="machines-mutants-") as place,
         simulator() as found,

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.leaks.campaign import Campaign, Mode, Report, Simulator
+from tests.leaks.campaign import LeakCampaign, LeakReport, Mode, SimulatorAddress
 from tests.leaks.server import ERAS
 from tests.mutants.copies import copy_package, interpreter
 from tests.support.waiting import PATIENCE
@@ -58,11 +58,11 @@ class Mutant:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MutantVerdict:
     """The leak suite's result for a mutant."""
 
     mutant: Mutant
-    report: Report
+    report: LeakReport
     seconds: float
 
     @property
@@ -85,25 +85,29 @@ def apply(patch: Path, tree: Path, *, check: bool = False) -> str:
     return done.stderr.strip() if done.returncode else ""
 
 
-async def run(mutant: Mutant, source: Path, simulator: Simulator, scanners: Executor, seed: int) -> Verdict:
+async def run(
+    mutant: Mutant, source: Path, simulator: SimulatorAddress, scanners: Executor, seed: int
+) -> MutantVerdict:
     """Run the leak suite's steps against a mutated copy of `source`. If they find no secret, try other seeds."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"machines-mutant-{mutant.name}-") as place:
         tree = copy_package(Path(place), source)
         fault = apply(mutant.patch, tree)
         if fault:
-            return Verdict(mutant, Report(seed, unexpected=[fault]), 0.0)
+            return MutantVerdict(mutant, LeakReport(seed, unexpected=[fault]), 0.0)
         python = interpreter(Path(place), tree)
         for again in range(_SEEDS):
             report = await _report(mutant, python, simulator, scanners, seed + again)
-            verdict = Verdict(mutant, report, time.monotonic() - begun)
+            verdict = MutantVerdict(mutant, report, time.monotonic() - begun)
             if verdict.found:
                 break
     return verdict
 
 
-async def _report(mutant: Mutant, python: str, simulator: Simulator, scanners: Executor, seed: int) -> Report:
-    campaign = Campaign(
+async def _report(
+    mutant: Mutant, python: str, simulator: SimulatorAddress, scanners: Executor, seed: int
+) -> LeakReport:
+    campaign = LeakCampaign(
         mutant.calls,
         seed,
         simulator,
@@ -118,10 +122,10 @@ async def _report(mutant: Mutant, python: str, simulator: Simulator, scanners: E
     try:
         return await campaign.run()
     except Exception as error:
-        return Report(seed, unexpected=["".join(traceback.format_exception(error))])
+        return LeakReport(seed, unexpected=["".join(traceback.format_exception(error))])
 
 
-def line(verdict: Verdict) -> str:
+def line(verdict: MutantVerdict) -> str:
     """Return the report line of one verdict."""
     mutant = verdict.mutant
     mark = "found " if verdict.found else "MISSED"
@@ -129,7 +133,7 @@ def line(verdict: Verdict) -> str:
     return f"{mark} {verdict.seconds:5.1f} s  {mutant.name} ({mutant.channel}): {told}"
 
 
-def summary(verdicts: list[Verdict]) -> str:
+def summary(verdicts: list[MutantVerdict]) -> str:
     """Return how many of the planted leaks were found."""
     missed = [verdict.mutant.name for verdict in verdicts if not verdict.found]
     return (

@@ -21,7 +21,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.contract.judge import CONTRACT_FILE, Operation, contract
-from tests.sandbox.caller import ALL_SCOPES, KYC_SCOPES, Caller, example, kyc_form
+from tests.sandbox.caller import ALL_SCOPES, KYC_SCOPES, SandboxClient, example, kyc_form
 from tests.sandbox.running import in_thread
 from tests.support.waiting import PATIENCE
 
@@ -123,23 +123,23 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def caller() -> Iterator[Caller]:
+def caller() -> Iterator[SandboxClient]:
     """Return the control of a separate sandbox, because the journey moves its clock."""
     with in_thread() as started:
-        caller = Caller(started)
+        caller = SandboxClient(started)
         yield caller
         caller.close()
 
 
 @pytest.fixture
-def partner(caller: Caller, generated: None) -> Iterator[GeneratedClient]:
+def partner(caller: SandboxClient, generated: None) -> Iterator[GeneratedClient]:
     """Return the generated client with the partner key."""
     client = GeneratedClient(caller.sandbox.base_url, "X-Partner-Key", caller.sandbox.partner_key, "")
     yield client
     client.close()
 
 
-def session(caller: Caller, partner: GeneratedClient, user_id: str, scopes: tuple[str, ...]) -> GeneratedClient:
+def session(caller: SandboxClient, partner: GeneratedClient, user_id: str, scopes: tuple[str, ...]) -> GeneratedClient:
     """Return a client with a session that the generated client minted."""
     opened = partner.call("createSession", body={"userId": user_id, "scopes": list(scopes)})
     assert [scope.value if hasattr(scope, "value") else scope for scope in opened.scopes] == list(scopes)
@@ -147,7 +147,7 @@ def session(caller: Caller, partner: GeneratedClient, user_id: str, scopes: tupl
     return partner.as_user(caller.sandbox.base_url, opened.session_token)
 
 
-def test_every_operation_of_the_contract_works_in_the_journey(caller: Caller, partner: GeneratedClient) -> None:
+def test_every_operation_of_the_contract_works_in_the_journey(caller: SandboxClient, partner: GeneratedClient) -> None:
     user_id = f"second-{uuid.uuid4().hex[:8]}"
     become_a_cardholder(session(caller, partner, user_id, KYC_SCOPES), partner, user_id)
     user = session(caller, partner, user_id, ALL_SCOPES)
@@ -175,7 +175,7 @@ def become_a_cardholder(user: GeneratedClient, partner: GeneratedClient, user_id
     assert isinstance(accepted.accepted_at, datetime.datetime)
 
 
-def fund(caller: Caller, user: GeneratedClient) -> None:
+def fund(caller: SandboxClient, user: GeneratedClient) -> None:
     route = {"currency": "rusd", "network": "base"}
     (asset,) = (asset for asset in user.call("listDepositAssets").assets if asset.ticker == route["currency"])
     assert route["network"] in {network.id for network in asset.networks}
@@ -214,13 +214,13 @@ def read_the_secrets(user: GeneratedClient, card_id: str) -> None:
     assert number.endswith(secrets.last4)
 
 
-def spend(caller: Caller, user: GeneratedClient, card_id: str) -> None:
+def spend(caller: SandboxClient, user: GeneratedClient, card_id: str) -> None:
     caller.control("/spend", {"cardId": card_id, "amountCents": 12_34, "merchantName": "Corner Shop"})
     (spent,) = user.call("listTransactions", card_id=uuid.UUID(card_id), type_="spend,fee").transactions
     assert (spent.amount_cents, spent.merchant_name, spent.type_.value) == (12_34, "Corner Shop", "spend")
 
 
-def withdraw(caller: Caller, user: GeneratedClient) -> None:
+def withdraw(caller: SandboxClient, user: GeneratedClient) -> None:
     """Repeat with the same key, advancing the sandbox's clock as the response says, until it is signed."""
     order = example("createWithdrawal")["body"]
     place = {name: order["destination"][name] for name in ("currency", "network")}
@@ -241,7 +241,7 @@ def withdraw(caller: Caller, user: GeneratedClient) -> None:
     assert answer.execution.call_target
 
 
-def test_error_is_parsed(caller: Caller, partner: GeneratedClient) -> None:
+def test_error_is_parsed(caller: SandboxClient, partner: GeneratedClient) -> None:
     user = session(caller, partner, caller.ready_user().user_id, ALL_SCOPES)
     refused = user.send("getCard", "no-such-card")
     assert (type(refused).__name__, refused.errors[0].code) == ("ErrorReply", "not_found")
@@ -249,7 +249,7 @@ def test_error_is_parsed(caller: Caller, partner: GeneratedClient) -> None:
     assert (type(asked).__name__, asked.errors[0].code) == ("ErrorReply", "kyc_required")
 
 
-def test_open_responses_form_is_parsed(caller: Caller, partner: GeneratedClient) -> None:
+def test_open_responses_form_is_parsed(caller: SandboxClient, partner: GeneratedClient) -> None:
     user = session(caller, partner, caller.ready_user().user_id, ALL_SCOPES)
     wrapped = user.send("getBalances", x_open_responses=user.models.GetBalancesXOpenResponses.VALUE_0)
     assert (type(wrapped).__name__, wrapped.status.value) == ("OpenResponse", "completed")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.contract.judge import CONTRACT_FILE, contract
-from tests.sandbox.caller import Caller
+from tests.sandbox.caller import SandboxClient
 from tests.sandbox.running import ROOT, running
 
 pytestmark = pytest.mark.check
@@ -32,15 +32,15 @@ DAY = 86_400
 
 
 @pytest.fixture
-def caller() -> Iterator[Caller]:
+def caller() -> Iterator[SandboxClient]:
     """Return a caller of a separate sandbox."""
     with running() as started:
-        caller = Caller(started)
+        caller = SandboxClient(started)
         yield caller
         caller.close()
 
 
-def drive(caller: Caller, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def drive(caller: SandboxClient, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run schemathesis over HTTP against the caller's sandbox, as a partner with a ready user."""
     user = caller.funded_user(5_000)
     environment = {
@@ -68,7 +68,7 @@ def served(har: Path) -> dict[str, set[int]]:
     return seen
 
 
-def test_generated_calls_never_break_the_contract(caller: Caller, tmp_path: Path) -> None:
+def test_generated_calls_never_break_the_contract(caller: SandboxClient, tmp_path: Path) -> None:
     har = tmp_path / "calls.har"
     done = drive(caller, tmp_path, "--max-examples", str(EXAMPLES), "--report-har-path", str(har))
     assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
@@ -88,7 +88,7 @@ def test_generated_calls_never_break_the_contract(caller: Caller, tmp_path: Path
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_sandbox_that_breaks_the_contract_is_detected(
-    caller: Caller, tmp_path: Path, fault: dict[str, object], finding: str
+    caller: SandboxClient, tmp_path: Path, fault: dict[str, object], finding: str
 ) -> None:
     caller.control("/faults", {"path": "/balances", "calls": 1000, **fault})
     done = drive(caller, tmp_path, "--include-path", "/balances", "--max-examples", "3", "--phases", "fuzzing")

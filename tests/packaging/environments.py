@@ -15,7 +15,7 @@ from tests.support.waiting import PATIENCE
 INSTALL_SECONDS = 300
 
 
-class Environment:
+class VirtualEnvironment:
     """A new virtual environment, filled from a lock only."""
 
     def __init__(self, folder: Path, python: str = sys.executable) -> None:

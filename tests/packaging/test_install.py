@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.packaging.environments import Environment
+from tests.packaging.environments import VirtualEnvironment
 
 pytestmark = pytest.mark.check
 
@@ -20,15 +20,15 @@ DEMO_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def installed(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    environment = Environment(tmp_path_factory.mktemp("installed") / "venv")
+def installed(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> VirtualEnvironment:
+    environment = VirtualEnvironment(tmp_path_factory.mktemp("installed") / "venv")
     environment.install_lock(root / "locks" / "runtime.txt")
     environment.install_project(str(wheel))
     return environment
 
 
 @pytest.fixture(scope="module")
-def demo(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+def demo(installed: VirtualEnvironment, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """Run `machines-mcp demo --json` with an empty home, outside the checkout and without the caller's settings."""
     home = tmp_path_factory.mktemp("home")
     return subprocess.run(

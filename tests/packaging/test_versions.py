@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.environments import Environment, find_python
+from tests.packaging.environments import VirtualEnvironment, find_python
 
 pytestmark = pytest.mark.check
 
@@ -32,7 +32,7 @@ JOURNEY = "test_new_user_gets_a_verified_card_in_fifteen_steps"
 MINORS = [11, 12, 13, 14]
 
 
-def _run_suite(environment: Environment, root: Path, folder: Path, *options: str) -> None:
+def _run_suite(environment: VirtualEnvironment, root: Path, folder: Path, *options: str) -> None:
     """Run the tests of the checkout in `environment`, except those that do not depend on versions."""
     command = [str(environment.bin / "python"), "-m", "pytest", "-v", "-m", "not long"]
     command += [f"--ignore=tests/{name}" for name in ELSEWHERE] + ["--ignore-glob=*_in_chromium.py"]
@@ -50,7 +50,7 @@ def _run_suite(environment: Environment, root: Path, folder: Path, *options: str
 
 
 def _run_with_lowest_versions(root: Path, tmp_path: Path) -> None:
-    environment = Environment(tmp_path / "venv")
+    environment = VirtualEnvironment(tmp_path / "venv")
     environment.install_lock(root / "locks" / "lowest.txt")
     environment.install_project("--editable", str(root))
 
@@ -59,7 +59,7 @@ def _run_with_lowest_versions(root: Path, tmp_path: Path) -> None:
 
 
 def _run_with_python(python: str, root: Path, tmp_path: Path) -> None:
-    environment = Environment(tmp_path / "venv", python)
+    environment = VirtualEnvironment(tmp_path / "venv", python)
     environment.install_lock(root / "locks" / "dev.txt")
     environment.install_project("--editable", str(root))
 

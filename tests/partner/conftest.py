@@ -8,19 +8,19 @@ import pytest
 
 from machines_mcp.partner import PartnerClient
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Upstream, upstream
+from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, upstream
 from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[Upstream]:
+async def api() -> AsyncIterator[ScriptedUpstream]:
     """Serve a scripted upstream."""
     async with upstream() as server:
         yield server
 
 
 @pytest.fixture
-async def client(api: Upstream) -> AsyncIterator[PartnerClient]:
+async def client(api: ScriptedUpstream) -> AsyncIterator[PartnerClient]:
     """Return a client for it, with a deadline long enough for a busy machine."""
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as partner:
         yield partner

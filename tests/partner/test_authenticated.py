@@ -8,7 +8,7 @@ from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, connections, errors
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, refusal, stall_for
+from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, refusal, stall_for
 from tests.support.clock import advance_loop_clock
 from tests.support.waiting import PATIENCE
 
@@ -18,7 +18,7 @@ USER = "user-1"
 CARD = {"cardId": "card-0001", "status": "active", "last4": "0001", "expirationMonth": 1, "expirationYear": 2030}
 
 
-def accept_only(api: Upstream, tokens: set[str], answer: Answer) -> Answer:
+def accept_only(api: ScriptedUpstream, tokens: set[str], answer: Answer) -> Answer:
     """Respond 401 to any token that is not among these."""
 
     async def answer_or_refuse(stream: ByteStream) -> None:
@@ -27,7 +27,9 @@ def accept_only(api: Upstream, tokens: set[str], answer: Answer) -> Answer:
     return answer_or_refuse
 
 
-async def test_rejected_token_is_replaced_and_the_request_resent_once(api: Upstream, client: PartnerClient) -> None:
+async def test_rejected_token_is_replaced_and_the_request_resent_once(
+    api: ScriptedUpstream, client: PartnerClient
+) -> None:
     api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
     card = await client.cards.create(USER)
     assert card.card_id == "card-0001"
@@ -38,7 +40,9 @@ async def test_rejected_token_is_replaced_and_the_request_resent_once(api: Upstr
     assert len(api.mints) == 2
 
 
-async def test_second_rejection_is_unauthorized_and_drops_that_token(api: Upstream, client: PartnerClient) -> None:
+async def test_second_rejection_is_unauthorized_and_drops_that_token(
+    api: ScriptedUpstream, client: PartnerClient
+) -> None:
     api.on("POST", "/cards", refusal(401, "token_expired"))
     with pytest.raises(errors.Unauthorized) as caught:
         await client.cards.create(USER)
@@ -48,13 +52,13 @@ async def test_second_rejection_is_unauthorized_and_drops_that_token(api: Upstre
     assert client.sessions.cached(USER) == []
 
 
-async def test_caller_supplied_idempotency_key_is_kept(api: Upstream, client: PartnerClient) -> None:
+async def test_caller_supplied_idempotency_key_is_kept(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
     await client.cards.create(USER, idempotency_key="request-0001")
     assert [seen.headers["idempotency-key"] for seen in api.calls] == ["request-0001"] * 2
 
 
-async def test_fifty_rejected_calls_mint_one_new_session(api: Upstream, client: PartnerClient) -> None:
+async def test_fifty_rejected_calls_mint_one_new_session(api: ScriptedUpstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read"])
     api.on("GET", "/cards", accept_only(api, {"header.payload.signature-canary-2"}, good({"cards": []})))
     async with anyio.create_task_group() as group:
@@ -63,7 +67,9 @@ async def test_fifty_rejected_calls_mint_one_new_session(api: Upstream, client: 
     assert len(api.mints) == 2
 
 
-async def test_cached_session_older_than_the_rejected_one_is_not_tried(api: Upstream, client: PartnerClient) -> None:
+async def test_cached_session_older_than_the_rejected_one_is_not_tried(
+    api: ScriptedUpstream, client: PartnerClient
+) -> None:
     await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
     await client.sessions.open(USER, ["cards.read"])
     api.on("GET", "/cards", accept_only(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
@@ -72,7 +78,9 @@ async def test_cached_session_older_than_the_rejected_one_is_not_tried(api: Upst
     assert len(client.sessions.cached(USER)) == 2
 
 
-async def test_newer_cached_session_from_before_the_call_is_not_tried(api: Upstream, client: PartnerClient) -> None:
+async def test_newer_cached_session_from_before_the_call_is_not_tried(
+    api: ScriptedUpstream, client: PartnerClient
+) -> None:
     await client.sessions.open(USER, ["cards.read"])
     await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
     api.on("GET", "/cards", accept_only(api, {"header.payload.signature-canary-3"}, good({"cards": []})))
@@ -81,7 +89,7 @@ async def test_newer_cached_session_from_before_the_call_is_not_tried(api: Upstr
     assert len(api.mints) == 3
 
 
-async def test_rejected_session_is_not_used_for_other_calls(api: Upstream, client: PartnerClient) -> None:
+async def test_rejected_session_is_not_used_for_other_calls(api: ScriptedUpstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["cards.read", "cards.write"])
     api.on("GET", "/cards", refusal(401, "unauthorized"), good({"cards": []}))
     api.on("POST", "/cards", good(CARD))
@@ -90,7 +98,7 @@ async def test_rejected_session_is_not_used_for_other_calls(api: Upstream, clien
     assert [seen.token[-1] for seen in api.calls] == ["1", "2", "3"]
 
 
-async def test_late_rejection_does_not_drop_the_new_session(api: Upstream, client: PartnerClient) -> None:
+async def test_late_rejection_does_not_drop_the_new_session(api: ScriptedUpstream, client: PartnerClient) -> None:
     gate = anyio.Event()
 
     async def late(stream: ByteStream) -> None:
@@ -108,14 +116,14 @@ async def test_late_rejection_does_not_drop_the_new_session(api: Upstream, clien
     assert len(client.sessions.cached(USER)) == 1
 
 
-async def test_missing_scope_does_not_mint_a_session(api: Upstream, client: PartnerClient) -> None:
+async def test_missing_scope_does_not_mint_a_session(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/cards", refusal(403, "forbidden"))
     with pytest.raises(errors.Forbidden):
         await client.cards.list(USER)
     assert len(api.mints) == 1
 
 
-async def test_rejected_partner_key_is_not_retried(api: Upstream, client: PartnerClient) -> None:
+async def test_rejected_partner_key_is_not_retried(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("POST", "/users/resolve", refusal(401, "unauthorized"))
     with pytest.raises(errors.Unauthorized):
         await client.users.resolve(USER)
@@ -123,7 +131,7 @@ async def test_rejected_partner_key_is_not_retried(api: Upstream, client: Partne
 
 
 async def test_second_attempt_gets_the_remaining_time_of_the_first(
-    api: Upstream, monkeypatch: pytest.MonkeyPatch
+    api: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow_refusal(stream: ByteStream) -> None:
         advance_loop_clock(120)
@@ -148,7 +156,7 @@ async def test_second_attempt_gets_the_remaining_time_of_the_first(
 )
 @pytest.mark.parametrize("data", [{}, {"cardId": 5}, {"cards": 5}, {"range": []}], ids=str)
 async def test_malformed_data_makes_only_a_mutations_outcome_unknown(
-    api: Upstream, client: PartnerClient, method: str, path: str, call: Any, known: bool, data: dict[str, Any]
+    api: ScriptedUpstream, client: PartnerClient, method: str, path: str, call: Any, known: bool, data: dict[str, Any]
 ) -> None:
     api.on(method, path, good(data))
     with pytest.raises(errors.Malformed) as caught:

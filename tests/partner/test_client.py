@@ -14,7 +14,7 @@ import machines_mcp.partner
 from machines_mcp.partner import KycAddress, KycApplication, PartnerClient, errors
 from machines_mcp.partner.request import Credential, Request
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, http, refusal
+from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, http, refusal
 from tests.support.waiting import PATIENCE
 
 USER = "user-1"
@@ -55,7 +55,7 @@ def test_unsupported_address_is_rejected_immediately() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("key", [PARTNER_KEY, Secret(PARTNER_KEY)], ids=["plain", "secret"])
-async def test_plain_string_key_is_stored_as_a_secret(api: Upstream, key: str | Secret) -> None:
+async def test_plain_string_key_is_stored_as_a_secret(api: ScriptedUpstream, key: str | Secret) -> None:
     async with PartnerClient(api.base_url, key) as client:
         await client.sessions.open(USER, ["kyc.read"])
         kept = [part for thing in (client, client.sessions, client.users) for part in vars(thing).values()]
@@ -65,7 +65,7 @@ async def test_plain_string_key_is_stored_as_a_secret(api: Upstream, key: str | 
 
 
 @pytest.mark.anyio
-async def test_unused_client_opens_no_connection(api: Upstream) -> None:
+async def test_unused_client_opens_no_connection(api: ScriptedUpstream) -> None:
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY)):
         pass
     assert api.connections == 0
@@ -124,7 +124,7 @@ ENDINGS: dict[str, Answer] = {
 @pytest.mark.anyio
 @pytest.mark.parametrize("answer", ENDINGS.values(), ids=ENDINGS)
 async def test_no_error_or_log_contains_credentials_or_upstream_text(
-    api: Upstream, client: PartnerClient, answer: Answer, caplog: pytest.LogCaptureFixture
+    api: ScriptedUpstream, client: PartnerClient, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.on("GET", "/cards", answer)
     with caplog.at_level(logging.DEBUG), pytest.raises(errors.PartnerError) as caught:
@@ -141,7 +141,7 @@ async def test_no_error_or_log_contains_credentials_or_upstream_text(
 
 @pytest.mark.anyio
 async def test_log_of_a_successful_call_contains_no_secrets_or_body(
-    api: Upstream, caplog: pytest.LogCaptureFixture
+    api: ScriptedUpstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.on("POST", "/cards/secrets/session", good({"sessionId": "canary", "secretKey": "canary"}))
     api.on("POST", "/cards/card-0001/secrets", good(CARD_SECRETS))

@@ -10,7 +10,7 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, concurrency, errors
 from machines_mcp.partner.concurrency import RequestLimiter
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Upstream, good, stall
+from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, good, stall
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +74,9 @@ async def test_cancelled_waiter_gives_its_slot_to_the_next() -> None:
     assert shared._users == {}
 
 
-async def test_client_sends_at_most_as_many_requests_as_it_has_slots(api: Upstream, client: PartnerClient) -> None:
+async def test_client_sends_at_most_as_many_requests_as_it_has_slots(
+    api: ScriptedUpstream, client: PartnerClient
+) -> None:
     gate, under_way, most = anyio.Event(), 0, 0
 
     async def answer(stream: ByteStream) -> None:
@@ -95,7 +97,7 @@ async def test_client_sends_at_most_as_many_requests_as_it_has_slots(api: Upstre
     assert len(api.calls) == 60
 
 
-async def test_one_users_stalled_calls_do_not_block_another_user(api: Upstream, client: PartnerClient) -> None:
+async def test_one_users_stalled_calls_do_not_block_another_user(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/cards", stall)
     api.on("GET", "/deposits", good({"deposits": []}))
     async with anyio.create_task_group() as group:
@@ -107,7 +109,7 @@ async def test_one_users_stalled_calls_do_not_block_another_user(api: Upstream, 
     assert len([seen for seen in api.calls if seen.path == "/cards"]) == concurrency.PER_USER
 
 
-async def test_waiting_for_a_slot_keeps_the_deadline_and_sends_nothing(api: Upstream) -> None:
+async def test_waiting_for_a_slot_keeps_the_deadline_and_sends_nothing(api: ScriptedUpstream) -> None:
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE) as client, AsyncExitStack() as held:
         await client.sessions.open("one", ["cards.write"])
         client._channel = replace(client._channel, deadline=0.1)

@@ -16,7 +16,7 @@ from tests.partner.upstream import (
     DEADLINE,
     PARTNER_KEY,
     Answer,
-    Upstream,
+    ScriptedUpstream,
     good,
     hang_up,
     http,
@@ -166,7 +166,7 @@ async def test_unusable_ca_file_is_reported_before_sending(tmp_path: Path, conte
 class Proxy:
     """An HTTP proxy that supports CONNECT to one host."""
 
-    def __init__(self, api: Upstream) -> None:
+    def __init__(self, api: ScriptedUpstream) -> None:
         self._api = api
         self.url = ""
         self.heads: list[bytes] = []

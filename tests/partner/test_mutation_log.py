@@ -16,7 +16,7 @@ from machines_mcp.partner.models.base import ReceivedResponse
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.tools.example_identity import example_application
-from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, Upstream, good, hang_up, refusal, stall_for
+from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, refusal, stall_for
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ class FullLog(Exception):
 class RecordingLog:
     """Records its calls and how many requests upstream had received at each."""
 
-    api: Upstream
+    api: ScriptedUpstream
     begun: list[Mutation] = field(default_factory=list)
     ended: list[tuple[str, Outcome, str | None, int | None]] = field(default_factory=list)
     seen_before: list[int] = field(default_factory=list)
@@ -58,19 +58,19 @@ class RecordingLog:
 
 
 @pytest.fixture
-def log(api: Upstream) -> RecordingLog:
+def log(api: ScriptedUpstream) -> RecordingLog:
     return RecordingLog(api)
 
 
 @pytest.fixture
-async def kept(api: Upstream, log: RecordingLog) -> AsyncIterator[PartnerClient]:
+async def kept(api: ScriptedUpstream, log: RecordingLog) -> AsyncIterator[PartnerClient]:
     """Return a client with a log."""
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, mutations=log) as client:
         yield client
 
 
 async def test_log_records_before_the_first_byte_and_at_the_end(
-    api: Upstream, kept: PartnerClient, log: RecordingLog
+    api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog
 ) -> None:
     api.on("POST", "/cards", good(CARD))
     await kept.cards.create(USER, idempotency_key="request-0001")
@@ -82,7 +82,7 @@ async def test_log_records_before_the_first_byte_and_at_the_end(
     assert log.ended == [("entry-1", "done", "card-0001", 200)]
 
 
-async def test_unrecorded_mutation_is_not_sent(api: Upstream, kept: PartnerClient, log: RecordingLog) -> None:
+async def test_unrecorded_mutation_is_not_sent(api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog) -> None:
     log.full = True
     for change in (
         kept.cards.create(USER),
@@ -97,7 +97,7 @@ async def test_unrecorded_mutation_is_not_sent(api: Upstream, kept: PartnerClien
     assert log.ended == []
 
 
-async def test_reads_are_not_logged(api: Upstream, kept: PartnerClient, log: RecordingLog) -> None:
+async def test_reads_are_not_logged(api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog) -> None:
     api.on("GET", "/cards", good({"cards": []}))
     await kept.cards.list(USER)
     await kept.sessions.open(USER, ["cards.read"])
@@ -152,7 +152,7 @@ async def test_only_bodies_without_identity_data_are_logged(
     ids=["invalid", "conflict", "failure", "malformed", "lost"],
 )
 async def test_end_records_the_known_outcome(
-    api: Upstream, kept: PartnerClient, log: RecordingLog, answer: Answer, outcome: Outcome, status: int | None
+    api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog, answer: Answer, outcome: Outcome, status: int | None
 ) -> None:
     api.on("POST", "/cards", answer)
     with pytest.raises(errors.PartnerError):
@@ -182,7 +182,7 @@ async def test_request_that_never_left_is_recorded_unsent(log: RecordingLog) -> 
     assert log.ended == [("entry-1", "unsent", None, None)]
 
 
-async def test_failed_session_begins_no_mutation(api: Upstream, kept: PartnerClient, log: RecordingLog) -> None:
+async def test_failed_session_begins_no_mutation(api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog) -> None:
     api.on("POST", "/sessions", refusal(401, "unauthorized"))
     with pytest.raises(errors.Unauthorized):
         await kept.cards.create(USER)
@@ -190,7 +190,7 @@ async def test_failed_session_begins_no_mutation(api: Upstream, kept: PartnerCli
 
 
 async def test_replaced_token_does_not_log_a_second_mutation(
-    api: Upstream, kept: PartnerClient, log: RecordingLog
+    api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog
 ) -> None:
     api.on("POST", "/cards", refusal(401, "unauthorized"), good(CARD))
     await kept.cards.create(USER)
@@ -199,7 +199,9 @@ async def test_replaced_token_does_not_log_a_second_mutation(
     assert log.sent_entries == ["entry-1", "entry-1"]
 
 
-async def test_cancellation_after_sending_is_recorded(api: Upstream, kept: PartnerClient, log: RecordingLog) -> None:
+async def test_cancellation_after_sending_is_recorded(
+    api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog
+) -> None:
     released = anyio.Event()
 
     async def when_released(stream: ByteStream) -> None:
@@ -224,7 +226,7 @@ async def test_cancellation_after_sending_is_recorded(api: Upstream, kept: Partn
     assert log.ended == [("entry-1", "done", "card-0001", 200)]
 
 
-async def test_logging_keeps_the_calls_deadline(api: Upstream, log: RecordingLog) -> None:
+async def test_logging_keeps_the_calls_deadline(api: ScriptedUpstream, log: RecordingLog) -> None:
     api.on("POST", "/cards", stall_for(DEADLINE))
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=DEADLINE, mutations=log) as client:
         with anyio.fail_after(PATIENCE), pytest.raises(errors.TimedOut) as caught:
@@ -233,7 +235,7 @@ async def test_logging_keeps_the_calls_deadline(api: Upstream, log: RecordingLog
     assert log.ended == [("entry-1", "unknown", None, None)]
 
 
-async def test_internal_error_is_recorded_as_unknown(api: Upstream, log: RecordingLog) -> None:
+async def test_internal_error_is_recorded_as_unknown(api: ScriptedUpstream, log: RecordingLog) -> None:
     def broken(answered: ReceivedResponse) -> None:
         if answered.request.mutates:
             raise ZeroDivisionError
@@ -247,13 +249,13 @@ async def test_internal_error_is_recorded_as_unknown(api: Upstream, log: Recordi
     assert log.ended == [("entry-1", "unknown", None, None)]
 
 
-async def test_client_works_without_a_log(api: Upstream, client: PartnerClient) -> None:
+async def test_client_works_without_a_log(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", good(CARD))
     assert (await client.cards.create(USER)).card_id == "card-0001"
 
 
 async def test_views_of_a_client_log_apart_and_share_its_sessions(
-    api: Upstream, kept: PartnerClient, log: RecordingLog
+    api: ScriptedUpstream, kept: PartnerClient, log: RecordingLog
 ) -> None:
     api.on("POST", "/cards", good(CARD))
     logs = [RecordingLog(api), RecordingLog(api)]

@@ -14,7 +14,7 @@ from machines_mcp.partner.schema_diff import Differences
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import USER, example
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, hang_up, http, refusal
+from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, http, refusal
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -42,12 +42,12 @@ DEPOSIT_ID = example("listDeposits")["body"]["data"]["deposits"][0]["id"]
 CARD_ID = example("listCards")["body"]["data"]["cards"][0]["cardId"]
 
 
-def script(api: Upstream, endpoint: str, *answers: Answer) -> None:
+def script(api: ScriptedUpstream, endpoint: str, *answers: Answer) -> None:
     method, path = endpoint.split(" ")
     api.on(method, path.replace("{depositId}", DEPOSIT_ID).replace("{cardId}", CARD_ID), *answers)
 
 
-def script_success(api: Upstream) -> None:
+def script_success(api: ScriptedUpstream) -> None:
     """Script every read to respond as in the contract's example."""
     for endpoint, operation in READS.items():
         if endpoint != "POST /sessions":
@@ -55,7 +55,7 @@ def script_success(api: Upstream) -> None:
             script(api, endpoint, http(response["status"], json.dumps(response["body"]).encode()))
 
 
-async def probed(api: Upstream) -> dict[str, EndpointResult]:
+async def probed(api: ScriptedUpstream) -> dict[str, EndpointResult]:
     probe = Probe()
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, on_answer=probe.record) as client:
         with anyio.fail_after(PATIENCE):
@@ -70,7 +70,7 @@ def changed(operation: str, change: Callable[[Any], object]) -> Answer:
     return good(data)
 
 
-async def test_probe_sends_every_read_and_nothing_else(api: Upstream) -> None:
+async def test_probe_sends_every_read_and_nothing_else(api: ScriptedUpstream) -> None:
     script_success(api)
     rows = await probed(api)
     assert list(rows) == list(READS)
@@ -105,7 +105,7 @@ async def test_probe_sends_every_read_and_nothing_else(api: Upstream) -> None:
     ],
 )  # fmt: skip
 async def test_missing_or_mistyped_field_is_named_and_fails(
-    api: Upstream, endpoint: str, change: Callable[[Any], object], found: Differences
+    api: ScriptedUpstream, endpoint: str, change: Callable[[Any], object], found: Differences
 ) -> None:
     script_success(api)
     script(api, endpoint, changed(READS[endpoint], change))
@@ -114,7 +114,7 @@ async def test_missing_or_mistyped_field_is_named_and_fails(
     assert list(rows) == list(READS)
 
 
-async def test_unknown_field_is_named_and_does_not_fail(api: Upstream) -> None:
+async def test_unknown_field_is_named_and_does_not_fail(api: ScriptedUpstream) -> None:
     script_success(api)
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update({"design": "canary", "4-canary": 1})))
     rows = await probed(api)
@@ -122,7 +122,7 @@ async def test_unknown_field_is_named_and_does_not_fail(api: Upstream) -> None:
     assert all(row.ok for row in rows.values())
 
 
-async def test_user_without_kyc_gets_only_the_kyc_and_balance_probes(api: Upstream) -> None:
+async def test_user_without_kyc_gets_only_the_kyc_and_balance_probes(api: ScriptedUpstream) -> None:
     script_success(api)
     script(api, "POST /sessions", refusal(409, "kyc_required"), api.mint())
     script(api, "GET /agreements", refusal(409, "kyc_required"))
@@ -154,7 +154,7 @@ async def test_user_without_kyc_gets_only_the_kyc_and_balance_probes(api: Upstre
     ],
 )
 async def test_response_without_data_shows_its_code(
-    api: Upstream, answer: Answer, status: int, note: str, ok: bool
+    api: ScriptedUpstream, answer: Answer, status: int, note: str, ok: bool
 ) -> None:
     script_success(api)
     script(api, "GET /transactions", answer)
@@ -162,14 +162,14 @@ async def test_response_without_data_shows_its_code(
     assert (row.status, row.note, row.ok, row.differences) == (status, note, ok, Differences())
 
 
-async def test_rejected_key_is_the_only_finding(api: Upstream) -> None:
+async def test_rejected_key_is_the_only_finding(api: ScriptedUpstream) -> None:
     script(api, "POST /sessions", refusal(401))
     assert list((await probed(api)).values()) == [
         EndpointResult("POST /sessions", 401, note="unauthorized", failed=True),
     ]
 
 
-async def test_reads_without_an_id_are_skipped(api: Upstream) -> None:
+async def test_reads_without_an_id_are_skipped(api: ScriptedUpstream) -> None:
     script_success(api)
     empty = {"GET /deposits/assets": "assets", "GET /deposits": "deposits", "GET /cards": "cards"}
     for endpoint, name in empty.items():
@@ -187,7 +187,7 @@ async def test_reads_without_an_id_are_skipped(api: Upstream) -> None:
     assert all(row.ok for row in rows.values())
 
 
-async def test_probe_stops_when_the_api_stops_responding(api: Upstream) -> None:
+async def test_probe_stops_when_the_api_stops_responding(api: ScriptedUpstream) -> None:
     script_success(api)
     script(api, "GET /deposits/assets", hang_up)
     rows = await probed(api)

@@ -25,7 +25,7 @@ from machines_mcp.partner.models.base import ResponseModel as Model
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.verbatim import Verbatim
 from tests.contract.judge import EXAMPLES, contract
-from tests.partner.upstream import PARTNER_KEY, Upstream, good, http
+from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, good, http
 from tests.support.waiting import PATIENCE
 
 USER = "user-1"
@@ -258,7 +258,9 @@ def test_every_operation_of_the_contract_has_a_method() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.operation)
-async def test_method_sends_its_arguments_and_returns_the_whole_response(api: Upstream, endpoint: Endpoint) -> None:
+async def test_method_sends_its_arguments_and_returns_the_whole_response(
+    api: ScriptedUpstream, endpoint: Endpoint
+) -> None:
     operation = next(op for op in contract().operations if op.operation_id == endpoint.operation)
     path = operation.template.replace("{depositId}", "deposit-0001").replace("{cardId}", CARD_ID)
     response = example(endpoint.operation)
@@ -279,7 +281,9 @@ async def test_method_sends_its_arguments_and_returns_the_whole_response(api: Up
 
 
 @pytest.mark.anyio
-async def test_every_creation_has_its_own_idempotency_key_by_default(api: Upstream, client: PartnerClient) -> None:
+async def test_every_creation_has_its_own_idempotency_key_by_default(
+    api: ScriptedUpstream, client: PartnerClient
+) -> None:
     api.on("POST", "/cards", http(200, json.dumps(example("createCard")["body"]).encode()))
     await client.cards.create(USER)
     await client.cards.create(USER)
@@ -290,14 +294,14 @@ async def test_every_creation_has_its_own_idempotency_key_by_default(api: Upstre
 
 
 @pytest.mark.anyio
-async def test_card_without_options_has_an_empty_body(api: Upstream, client: PartnerClient) -> None:
+async def test_card_without_options_has_an_empty_body(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("POST", "/cards", http(200, json.dumps(example("createCard")["body"]).encode()))
     await client.cards.create(USER)
     assert api.calls[0].body == {}
 
 
 @pytest.mark.anyio
-async def test_next_step_is_beside_the_result_and_in_no_dump(api: Upstream, client: PartnerClient) -> None:
+async def test_next_step_is_beside_the_result_and_in_no_dump(api: ScriptedUpstream, client: PartnerClient) -> None:
     balances = example("getBalances")["body"]["data"]
     hint = {"pollAfterMs": 1500, "suggestedTool": "get_deposit", "suggestedArgs": {"id": "x"}, "new": 1}
     api.on("GET", "/balances", good(balances, next=hint), good(balances, next={"pollAfterMs": "soon"}), good(balances))
@@ -361,7 +365,7 @@ REFUSED: list[tuple[str, Callable[[PartnerClient], Awaitable[Any]], str]] = [
 @pytest.mark.anyio
 @pytest.mark.parametrize(("call", "field"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 async def test_invalid_arguments_are_rejected_before_sending(
-    api: Upstream, client: PartnerClient, call: Callable[[PartnerClient], Awaitable[Any]], field: str
+    api: ScriptedUpstream, client: PartnerClient, call: Callable[[PartnerClient], Awaitable[Any]], field: str
 ) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         await call(client)
@@ -373,7 +377,9 @@ async def test_invalid_arguments_are_rejected_before_sending(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("session_id", ["", "two words", "line\n", "ü", "x" * 8193])
-async def test_invalid_secrets_session_is_not_sent(api: Upstream, client: PartnerClient, session_id: str) -> None:
+async def test_invalid_secrets_session_is_not_sent(
+    api: ScriptedUpstream, client: PartnerClient, session_id: str
+) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         await client.cards.secrets(USER, CARD_ID, Secret(session_id))
     assert caught.value.field == "session_id"

@@ -5,6 +5,7 @@ import pytest
 from machines_mcp.partner import errors, retries
 from machines_mcp.partner.request import Request
 from machines_mcp.partner.retries import ATTEMPTS, LONGEST_RETRY_AFTER, RetryBudget, is_retryable
+from tests.support.clock import Clock
 
 READ = Request.get("/cards")
 KEYED = Request.mutation("POST", "/cards", {}, idempotency_key="request-0001")
@@ -13,16 +14,9 @@ ASKED = Request.read_by_post("/deposits/range", {})
 LONG = 1e9
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.scopes import CARDS_READ, SCOPES
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, Upstream, good, http, refusal, stall
+from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, http, refusal, stall
+from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -29,17 +30,7 @@ BALANCES = {
 NOT_SCOPES = ["balances.read", "", "kyc.*", "KYC.READ"]
 
 
-class Clock:
-    """A clock in seconds that a test advances."""
-
-    def __init__(self) -> None:
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def open_client(api: Upstream, **options: Any) -> PartnerClient:
+def open_client(api: ScriptedUpstream, **options: Any) -> PartnerClient:
     return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": PATIENCE} | options))
 
 
@@ -51,12 +42,12 @@ def after_event(answer: Answer, gate: anyio.Event) -> Answer:
     return wait_and_answer
 
 
-async def mint_received_and_waited_for(api: Upstream) -> None:
+async def mint_received_and_waited_for(api: ScriptedUpstream) -> None:
     await api.received(1)
     await anyio.wait_all_tasks_blocked()
 
 
-async def test_session_shows_its_scopes_and_hides_its_token(api: Upstream, client: PartnerClient) -> None:
+async def test_session_shows_its_scopes_and_hides_its_token(api: ScriptedUpstream, client: PartnerClient) -> None:
     before = time.time()
     session = await client.sessions.open(USER, ["kyc.write", "kyc.read"], ttl_seconds=120, label="audit")
     after = time.time()
@@ -70,7 +61,7 @@ async def test_session_shows_its_scopes_and_hides_its_token(api: Upstream, clien
     assert body == {"userId": USER, "scopes": ["kyc.read", "kyc.write"], "ttlSeconds": 120, "sessionLabel": "audit"}
 
 
-async def test_on_secret_receives_each_new_token(api: Upstream) -> None:
+async def test_on_secret_receives_each_new_token(api: ScriptedUpstream) -> None:
     told: dict[str, float] = {}
 
     def tell(token: Secret, until: float) -> None:
@@ -85,7 +76,7 @@ async def test_on_secret_receives_each_new_token(api: Upstream) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])
-async def test_token_expiry_uses_the_later_of_both_clocks(api: Upstream, ahead: float) -> None:
+async def test_token_expiry_uses_the_later_of_both_clocks(api: ScriptedUpstream, ahead: float) -> None:
     told: list[float] = []
     begun = time.time()
     upstreams = begun + 900 + ahead
@@ -95,13 +86,13 @@ async def test_token_expiry_uses_the_later_of_both_clocks(api: Upstream, ahead: 
     assert told[0] >= max(upstreams - 1, begun + 899)
 
 
-async def test_scope_order_does_not_matter(api: Upstream, client: PartnerClient) -> None:
+async def test_scope_order_does_not_matter(api: ScriptedUpstream, client: PartnerClient) -> None:
     first = await client.sessions.open(USER, ["kyc.read", "kyc.write"])
     assert await client.sessions.open(USER, ["kyc.write", "kyc.read", "kyc.read"]) is first
     assert len(api.mints) == 1
 
 
-async def test_other_scopes_or_users_get_another_session(api: Upstream, client: PartnerClient) -> None:
+async def test_other_scopes_or_users_get_another_session(api: ScriptedUpstream, client: PartnerClient) -> None:
     sessions = [
         await client.sessions.open(USER, ["kyc.read", "kyc.write"]),
         await client.sessions.open(USER, ["kyc.read"]),
@@ -112,14 +103,14 @@ async def test_other_scopes_or_users_get_another_session(api: Upstream, client: 
     assert [session.user_id for session in client.sessions.cached("user-2")] == ["user-2"]
 
 
-async def test_fresh_session_replaces_the_cached_one(api: Upstream, client: PartnerClient) -> None:
+async def test_fresh_session_replaces_the_cached_one(api: ScriptedUpstream, client: PartnerClient) -> None:
     await client.sessions.open(USER, ["kyc.read"])
     fresh = await client.sessions.open(USER, ["kyc.read"], fresh=True)
     assert fresh.session_id == "session-2"
     assert client.sessions.cached(USER) == [fresh]
 
 
-async def test_call_uses_the_smallest_session_that_covers_it(api: Upstream, client: PartnerClient) -> None:
+async def test_call_uses_the_smallest_session_that_covers_it(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/cards", good({"cards": []}))
     await client.sessions.open(USER, ["cards.read", "cards.write", "kyc.read"])
     await client.sessions.open(USER, ["cards.read", "kyc.read"])
@@ -129,7 +120,7 @@ async def test_call_uses_the_smallest_session_that_covers_it(api: Upstream, clie
     assert len(api.mints) == 3
 
 
-async def test_uncovered_call_mints_only_its_own_scopes(api: Upstream, client: PartnerClient) -> None:
+async def test_uncovered_call_mints_only_its_own_scopes(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/cards", good({"cards": []}))
     await client.sessions.open(USER, ["kyc.read", "kyc.write"])
     await client.sessions.open("user-2", ["cards.read"])
@@ -137,20 +128,22 @@ async def test_uncovered_call_mints_only_its_own_scopes(api: Upstream, client: P
     assert api.mints[-1].body == {"userId": USER, "scopes": ["cards.read"], "ttlSeconds": 900}
 
 
-async def test_balances_accept_any_session(api: Upstream, client: PartnerClient) -> None:
+async def test_balances_accept_any_session(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES))
     await client.sessions.open(USER, ["kyc.read"])
     await client.balances.get(USER)
     assert len(api.mints) == 1
 
 
-async def test_balances_mint_deposits_read_without_a_session(api: Upstream, client: PartnerClient) -> None:
+async def test_balances_mint_deposits_read_without_a_session(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES))
     await client.balances.get(USER)
     assert api.mints[0].body["scopes"] == ["deposits.read"]
 
 
-async def test_balances_fall_back_to_kyc_read_before_kyc_is_approved(api: Upstream, client: PartnerClient) -> None:
+async def test_balances_fall_back_to_kyc_read_before_kyc_is_approved(
+    api: ScriptedUpstream, client: PartnerClient
+) -> None:
     api.on("POST", "/sessions", refusal(409, "conflict", message="KYC required"), api.mint())
     api.on("GET", "/balances", good(BALANCES))
     await client.balances.get(USER)
@@ -159,7 +152,9 @@ async def test_balances_fall_back_to_kyc_read_before_kyc_is_approved(api: Upstre
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
-async def test_balances_do_not_fall_back_on_other_errors(api: Upstream, client: PartnerClient, status: int) -> None:
+async def test_balances_do_not_fall_back_on_other_errors(
+    api: ScriptedUpstream, client: PartnerClient, status: int
+) -> None:
     api.on("POST", "/sessions", refusal(status), api.mint())
     with pytest.raises(errors.ApiError) as caught:
         await client.balances.get(USER)
@@ -167,14 +162,14 @@ async def test_balances_do_not_fall_back_on_other_errors(api: Upstream, client: 
     assert len(api.seen) == 1
 
 
-async def test_other_calls_do_not_fall_back(api: Upstream, client: PartnerClient) -> None:
+async def test_other_calls_do_not_fall_back(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("POST", "/sessions", refusal(409, "kyc_required"))
     with pytest.raises(errors.KycRequired):
         await client.cards.list(USER)
     assert len(api.seen) == 1
 
 
-async def test_fifty_concurrent_calls_mint_one_session(api: Upstream, client: PartnerClient) -> None:
+async def test_fifty_concurrent_calls_mint_one_session(api: ScriptedUpstream, client: PartnerClient) -> None:
     gate = anyio.Event()
     api.on("POST", "/sessions", after_event(api.mint(), gate))
     api.on("GET", "/cards", good({"cards": []}))
@@ -187,7 +182,7 @@ async def test_fifty_concurrent_calls_mint_one_session(api: Upstream, client: Pa
     assert len(api.calls) == 50
 
 
-async def test_waiters_survive_cancellation_of_the_minting_call(api: Upstream, client: PartnerClient) -> None:
+async def test_waiters_survive_cancellation_of_the_minting_call(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("POST", "/sessions", stall, api.mint())
     api.on("GET", "/cards", good({"cards": []}))
     leader = anyio.CancelScope()
@@ -213,7 +208,9 @@ async def test_waiters_survive_cancellation_of_the_minting_call(api: Upstream, c
     assert len(api.mints) == 1
 
 
-async def test_waiters_for_a_failed_mint_all_fail_after_one_request(api: Upstream, client: PartnerClient) -> None:
+async def test_waiters_for_a_failed_mint_all_fail_after_one_request(
+    api: ScriptedUpstream, client: PartnerClient
+) -> None:
     gate = anyio.Event()
     api.on("POST", "/sessions", after_event(refusal(401, "unauthorized"), gate))
     failures: list[errors.PartnerError] = []
@@ -235,7 +232,7 @@ async def test_waiters_for_a_failed_mint_all_fail_after_one_request(api: Upstrea
     assert {failure.status for failure in failures} == {401}
 
 
-async def test_waiter_for_anothers_mint_keeps_its_own_deadline(api: Upstream, client: PartnerClient) -> None:
+async def test_waiter_for_anothers_mint_keeps_its_own_deadline(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("POST", "/sessions", stall)
     now = anyio.current_time()
     with anyio.fail_after(PATIENCE):
@@ -249,7 +246,7 @@ async def test_waiter_for_anothers_mint_keeps_its_own_deadline(api: Upstream, cl
     assert len(api.seen) == 1
 
 
-async def test_stalled_mint_times_out_for_every_waiter(api: Upstream) -> None:
+async def test_stalled_mint_times_out_for_every_waiter(api: ScriptedUpstream) -> None:
     api.on("POST", "/sessions", stall)
     async with open_client(api, deadline=0.3) as client:
         outcomes: list[type[BaseException]] = []
@@ -268,8 +265,10 @@ async def test_stalled_mint_times_out_for_every_waiter(api: Upstream) -> None:
 
 
 @pytest.mark.parametrize(("passed", "mints"), [(0.0, 1), (0.79, 1), (0.81, 2), (1.5, 2)])
-async def test_session_is_replaced_after_four_fifths_of_its_lifetime(api: Upstream, passed: float, mints: int) -> None:
-    clock = Clock()
+async def test_session_is_replaced_after_four_fifths_of_its_lifetime(
+    api: ScriptedUpstream, passed: float, mints: int
+) -> None:
+    clock = Clock(time.time())
     async with open_client(api, clock=clock) as client:
         await client.sessions.open(USER, ["kyc.read"], ttl_seconds=1000)
         clock.now += 1000 * passed
@@ -278,8 +277,8 @@ async def test_session_is_replaced_after_four_fifths_of_its_lifetime(api: Upstre
     assert len(api.mints) == mints
 
 
-async def test_shorter_lifetime_from_the_api_counts(api: Upstream) -> None:
-    clock = Clock()
+async def test_shorter_lifetime_from_the_api_counts(api: ScriptedUpstream) -> None:
+    clock = Clock(time.time())
     api.on("POST", "/sessions", api.mint(ttl_seconds=100))
     async with open_client(api, clock=clock) as client:
         await client.sessions.open(USER, ["kyc.read"], ttl_seconds=1000)
@@ -287,8 +286,8 @@ async def test_shorter_lifetime_from_the_api_counts(api: Upstream) -> None:
         assert client.sessions.cached(USER) == []
 
 
-async def test_fast_clock_does_not_mint_for_every_call(api: Upstream) -> None:
-    clock = Clock()
+async def test_fast_clock_does_not_mint_for_every_call(api: ScriptedUpstream) -> None:
+    clock = Clock(time.time())
     clock.now += 86_400
     async with open_client(api, clock=clock) as client:
         for _ in range(3):
@@ -296,14 +295,14 @@ async def test_fast_clock_does_not_mint_for_every_call(api: Upstream) -> None:
     assert len(api.mints) == 1
 
 
-async def test_cache_is_bounded(api: Upstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cache_is_bounded(api: ScriptedUpstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("machines_mcp.partner.sessions._MAX_CACHED", 3)
     for number in range(5):
         await client.sessions.open(f"user-{number}", ["kyc.read"])
     assert [len(client.sessions.cached(f"user-{number}")) for number in range(5)] == [0, 0, 1, 1, 1]
 
 
-async def test_card_secrets_scope_is_refused_before_sending(api: Upstream, client: PartnerClient) -> None:
+async def test_card_secrets_scope_is_refused_before_sending(api: ScriptedUpstream, client: PartnerClient) -> None:
     with pytest.raises(errors.ScopeRefused):
         await client.sessions.open(USER, ["cards.read", "cards.secrets.read"])
     with pytest.raises(errors.ScopeRefused):
@@ -315,7 +314,7 @@ async def test_card_secrets_scope_is_refused_before_sending(api: Upstream, clien
     assert api.connections == 0
 
 
-async def test_client_created_for_card_secrets_may_read_them(api: Upstream) -> None:
+async def test_client_created_for_card_secrets_may_read_them(api: ScriptedUpstream) -> None:
     api.on("POST", "/cards/secrets/session", good({"sessionId": "s", "secretKey": "0" * 32}))
     async with open_client(api, card_secrets=True) as client:
         await client.cards.secrets_session(USER)
@@ -341,7 +340,7 @@ async def test_client_created_for_card_secrets_may_read_them(api: Upstream) -> N
     ],
 )
 async def test_invalid_session_arguments_are_rejected_before_sending(
-    api: Upstream, client: PartnerClient, arguments: dict[str, Any], field: str
+    api: ScriptedUpstream, client: PartnerClient, arguments: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         await client.sessions.open(**({"user_id": USER, "scopes": ["kyc.read"]} | arguments))
@@ -350,7 +349,7 @@ async def test_invalid_session_arguments_are_rejected_before_sending(
     assert api.connections == 0
 
 
-async def test_every_scope_of_the_api_can_be_requested(api: Upstream) -> None:
+async def test_every_scope_of_the_api_can_be_requested(api: ScriptedUpstream) -> None:
     async with open_client(api, card_secrets=True) as client:
         session = await client.sessions.open("u" * 120, SCOPES)
     assert set(session.scopes) == SCOPES
@@ -374,7 +373,7 @@ async def test_every_scope_of_the_api_can_be_requested(api: Upstream) -> None:
     ids=str,
 )
 async def test_unusable_session_is_malformed_and_not_quoted(
-    api: Upstream, client: PartnerClient, change: dict[str, Any]
+    api: ScriptedUpstream, client: PartnerClient, change: dict[str, Any]
 ) -> None:
     session = {"sessionToken": "a.canary.c", "sessionId": "s", "userId": USER, "scopes": ["kyc.read"]}
     api.on("POST", "/sessions", good(session | {"expiresAt": "2026-01-16T16:47:52.000Z"} | change))
@@ -384,7 +383,7 @@ async def test_unusable_session_is_malformed_and_not_quoted(
     assert client.sessions.cached(USER) == []
 
 
-async def test_rejected_partner_key_is_not_tried_again(api: Upstream, client: PartnerClient) -> None:
+async def test_rejected_partner_key_is_not_tried_again(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("POST", "/sessions", http(401, b""))
     with pytest.raises(errors.Unauthorized):
         await client.cards.list(USER)

@@ -15,7 +15,7 @@ from machines_mcp.partner.trace import UNNAMED, shape
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import CARD_ID, ENDPOINTS, USER, example
-from tests.partner.upstream import PARTNER_KEY, Upstream, hang_up, http, refusal
+from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, hang_up, http, refusal
 from tests.support.waiting import PATIENCE
 
 CANARY = "canary"
@@ -41,7 +41,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.anyio
-async def test_trace_of_every_call_to_a_hostile_api_contains_no_value(api: Upstream, tmp_path: Path) -> None:
+async def test_trace_of_every_call_to_a_hostile_api_contains_no_value(api: ScriptedUpstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     for operation in contract().operations:
         target = operation.template.replace("{depositId}", "deposit-0001").replace("{cardId}", CARD_ID)
@@ -83,7 +83,7 @@ async def test_trace_of_every_call_to_a_hostile_api_contains_no_value(api: Upstr
 
 
 @pytest.mark.anyio
-async def test_line_describes_the_request_and_the_response(api: Upstream, tmp_path: Path) -> None:
+async def test_line_describes_the_request_and_the_response(api: ScriptedUpstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     api.on("GET", "/cards", http(200, json.dumps(example("listCards.empty")["body"]).encode()))
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, trace=str(path)) as client:
@@ -100,7 +100,7 @@ async def test_line_describes_the_request_and_the_response(api: Upstream, tmp_pa
 
 
 @pytest.mark.anyio
-async def test_failures_are_traced(api: Upstream, tmp_path: Path) -> None:
+async def test_failures_are_traced(api: ScriptedUpstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     api.on("GET", "/balances", refusal(404), http(200, b"not JSON, " + CANARY.encode()), hang_up)
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, trace=str(path)) as client:
@@ -117,7 +117,7 @@ async def test_failures_are_traced(api: Upstream, tmp_path: Path) -> None:
 
 @posix_only
 @pytest.mark.anyio
-async def test_file_is_private_and_appended_to(api: Upstream, tmp_path: Path) -> None:
+async def test_file_is_private_and_appended_to(api: ScriptedUpstream, tmp_path: Path) -> None:
     path = tmp_path / "trace"
     for _ in range(2):
         async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, trace=str(path)) as client:
@@ -128,7 +128,7 @@ async def test_file_is_private_and_appended_to(api: Upstream, tmp_path: Path) ->
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/nowhere/at/all", "/", "\0"])
-async def test_unwritable_trace_fails_no_call(api: Upstream, path: str) -> None:
+async def test_unwritable_trace_fails_no_call(api: ScriptedUpstream, path: str) -> None:
     async with PartnerClient(api.base_url, Secret(PARTNER_KEY), deadline=PATIENCE, trace=path) as client:
         assert (await client.sessions.open(USER, ["kyc.read"])).user_id == USER
 

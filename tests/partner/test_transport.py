@@ -17,7 +17,7 @@ from tests.partner.upstream import (
     DEADLINE,
     PARTNER_KEY,
     Answer,
-    Upstream,
+    ScriptedUpstream,
     drip,
     good,
     hang_up,
@@ -63,7 +63,7 @@ def without_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "_PAUSES", (0.0,) * len(retries._PAUSES))
 
 
-def client_of(api: Upstream, **options: Any) -> PartnerClient:
+def client_of(api: ScriptedUpstream, **options: Any) -> PartnerClient:
     return PartnerClient(api.base_url, Secret(PARTNER_KEY), **({"deadline": DEADLINE} | options))
 
 
@@ -83,14 +83,14 @@ async def mutate(client: PartnerClient) -> Card:
         return await client.cards.create(USER)
 
 
-async def failure_of_read(api: Upstream, client: PartnerClient, *answers: Answer) -> errors.PartnerError:
+async def failure_of_read(api: ScriptedUpstream, client: PartnerClient, *answers: Answer) -> errors.PartnerError:
     api.on("GET", "/balances", *answers)
     with pytest.raises(errors.PartnerError) as caught:
         await read(client)
     return caught.value
 
 
-async def failure_of_mutation(api: Upstream, client: PartnerClient, *answers: Answer) -> errors.PartnerError:
+async def failure_of_mutation(api: ScriptedUpstream, client: PartnerClient, *answers: Answer) -> errors.PartnerError:
     api.on("POST", "/cards", *answers)
     with pytest.raises(errors.PartnerError) as caught:
         await mutate(client)
@@ -120,7 +120,7 @@ SLOW: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
-async def test_slow_response_ends_at_the_deadline(api: Upstream, answer: Answer, deadline_alone: None) -> None:
+async def test_slow_response_ends_at_the_deadline(api: ScriptedUpstream, answer: Answer, deadline_alone: None) -> None:
     async with client_of(api) as client:
         error = await failure_of_read(api, client, answer)
     assert type(error) is errors.TimedOut
@@ -128,7 +128,9 @@ async def test_slow_response_ends_at_the_deadline(api: Upstream, answer: Answer,
 
 
 @pytest.mark.parametrize("answer", SLOW.values(), ids=SLOW)
-async def test_unanswered_mutation_has_an_unknown_outcome(api: Upstream, answer: Answer, deadline_alone: None) -> None:
+async def test_unanswered_mutation_has_an_unknown_outcome(
+    api: ScriptedUpstream, answer: Answer, deadline_alone: None
+) -> None:
     async with client_of(api) as client:
         error = await failure_of_mutation(api, client, answer)
     assert type(error) is errors.TimedOut
@@ -136,14 +138,14 @@ async def test_unanswered_mutation_has_an_unknown_outcome(api: Upstream, answer:
     assert not error.retryable
 
 
-async def test_silent_attempt_times_out_before_the_deadline(api: Upstream) -> None:
+async def test_silent_attempt_times_out_before_the_deadline(api: ScriptedUpstream) -> None:
     async with client_of(api, deadline=2 * PATIENCE) as client:
         error = await failure_of_mutation(api, client, stall_for(connections._READ))
     assert type(error) is errors.TimedOut
     assert not error.outcome_known
 
 
-async def test_deadline_includes_minting_the_session(api: Upstream, deadline_alone: None) -> None:
+async def test_deadline_includes_minting_the_session(api: ScriptedUpstream, deadline_alone: None) -> None:
     api.on("POST", "/sessions", stall_for(DEADLINE))
     async with client_of(api) as client:
         error = await failure_of_mutation(api, client, good(CARD))
@@ -152,7 +154,7 @@ async def test_deadline_includes_minting_the_session(api: Upstream, deadline_alo
     assert api.calls == []
 
 
-async def test_cancellation_is_not_an_api_error(api: Upstream, client: PartnerClient) -> None:
+async def test_cancellation_is_not_an_api_error(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", stall)
     async with anyio.create_task_group() as group:
         group.start_soon(read, client)
@@ -173,7 +175,7 @@ BROKEN: dict[str, Answer] = {
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
 async def test_broken_response_is_a_lost_connection(
-    api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, answer: Answer
 ) -> None:
     error = await failure_of_read(api, client, answer)
     assert type(error) is errors.ConnectionLost
@@ -183,7 +185,7 @@ async def test_broken_response_is_a_lost_connection(
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
 async def test_mutation_with_a_broken_response_has_an_unknown_outcome(
-    api: Upstream, client: PartnerClient, answer: Answer
+    api: ScriptedUpstream, client: PartnerClient, answer: Answer
 ) -> None:
     error = await failure_of_mutation(api, client, answer)
     assert type(error) is errors.ConnectionLost
@@ -191,7 +193,7 @@ async def test_mutation_with_a_broken_response_has_an_unknown_outcome(
     assert [seen.path for seen in api.calls] == ["/cards"]
 
 
-async def test_refused_connection_means_nothing_was_sent(api: Upstream, without_backoff: None) -> None:
+async def test_refused_connection_means_nothing_was_sent(api: ScriptedUpstream, without_backoff: None) -> None:
     # Bound and not listening, so that no other program gets the port.
     with closing(socket.socket()) as bound:
         bound.bind(("127.0.0.1", 0))
@@ -205,13 +207,15 @@ async def test_refused_connection_means_nothing_was_sent(api: Upstream, without_
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "GZIP"])
-async def test_compressed_response_is_rejected_unread(api: Upstream, client: PartnerClient, encoding: str) -> None:
+async def test_compressed_response_is_rejected_unread(
+    api: ScriptedUpstream, client: PartnerClient, encoding: str
+) -> None:
     error = await failure_of_read(api, client, good(BALANCES, headers={"Content-Encoding": encoding}))
     assert type(error) is errors.Malformed
     assert api.calls[-1].headers["accept-encoding"] == "identity"
 
 
-async def test_identity_encoded_response_is_read(api: Upstream, client: PartnerClient) -> None:
+async def test_identity_encoded_response_is_read(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES, headers={"Content-Encoding": "Identity"}))
     assert (await read(client)).spending_power == 9500
 
@@ -224,13 +228,13 @@ LARGE: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("answer", LARGE.values(), ids=LARGE)
-async def test_response_over_the_size_limit_is_not_read_to_the_end(api: Upstream, answer: Answer) -> None:
+async def test_response_over_the_size_limit_is_not_read_to_the_end(api: ScriptedUpstream, answer: Answer) -> None:
     async with client_of(api, max_bytes=1000) as client:
         error = await failure_of_read(api, client, answer)
     assert type(error) is errors.TooLarge
 
 
-async def test_mutation_with_an_oversized_response_has_an_unknown_outcome(api: Upstream) -> None:
+async def test_mutation_with_an_oversized_response_has_an_unknown_outcome(api: ScriptedUpstream) -> None:
     async with client_of(api, max_bytes=1000) as client:
         error = await failure_of_mutation(api, client, endless)
     assert type(error) is errors.TooLarge
@@ -246,14 +250,16 @@ async def test_mutation_with_an_oversized_response_has_an_unknown_outcome(api: U
     ],
     ids=["huge", "compressed", "HTML"],
 )
-async def test_error_status_counts_when_its_body_is_unusable(api: Upstream, answer: Answer) -> None:
+async def test_error_status_counts_when_its_body_is_unusable(api: ScriptedUpstream, answer: Answer) -> None:
     async with client_of(api, max_bytes=1000) as client:
         error = await failure_of_read(api, client, answer)
     assert type(error) is errors.NotFound
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirect_is_an_error_and_gets_no_credentials(api: Upstream, client: PartnerClient, status: int) -> None:
+async def test_redirect_is_an_error_and_gets_no_credentials(
+    api: ScriptedUpstream, client: PartnerClient, status: int
+) -> None:
     async with upstream() as trap:
         there = {"Location": f"{trap.base_url}/balances"}
         error = await failure_of_read(api, client, http(status, b"", there))
@@ -267,7 +273,7 @@ async def test_redirect_is_an_error_and_gets_no_credentials(api: Upstream, clien
         assert trap.connections == 0
 
 
-async def test_each_call_carries_only_its_own_credential(api: Upstream, client: PartnerClient) -> None:
+async def test_each_call_carries_only_its_own_credential(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES))
     await read(client)
     mint, call = api.seen
@@ -277,7 +283,7 @@ async def test_each_call_carries_only_its_own_credential(api: Upstream, client: 
     assert "x-partner-key" not in call.headers
 
 
-async def test_cookies_are_not_sent_with_the_next_call(api: Upstream, client: PartnerClient) -> None:
+async def test_cookies_are_not_sent_with_the_next_call(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES, headers={"Set-Cookie": "session=of-one-user; Path=/"}))
     await read(client)
     await read(client)
@@ -285,7 +291,7 @@ async def test_cookies_are_not_sent_with_the_next_call(api: Upstream, client: Pa
 
 
 async def test_environment_does_not_affect_the_connection(
-    api: Upstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    api: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n", encoding="utf-8")
@@ -303,7 +309,7 @@ async def test_environment_does_not_affect_the_connection(
 
 
 async def test_connections_are_pooled_and_the_client_is_built_once(
-    api: Upstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch
+    api: ScriptedUpstream, client: PartnerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[None] = []
     build = connections.Connections._build
@@ -325,14 +331,14 @@ async def test_connections_are_pooled_and_the_client_is_built_once(
 
 
 async def test_read_survives_a_pooled_connection_closed_by_the_server(
-    api: Upstream, client: PartnerClient, without_backoff: None
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None
 ) -> None:
     api.on("GET", "/balances", hang_up, then_close(http(200, b'{"ok":', {"Content-Length": "500"})), good(BALANCES))
     assert (await read(client)).spending_power == 9500
     assert len(api.calls) == 3
 
 
-async def test_mutation_uses_a_new_connection(api: Upstream, client: PartnerClient) -> None:
+async def test_mutation_uses_a_new_connection(api: ScriptedUpstream, client: PartnerClient) -> None:
     api.on("GET", "/balances", good(BALANCES))
     api.on("POST", "/cards", good(CARD))
     await client.sessions.open(USER, ["cards.write", "deposits.read"])
@@ -344,7 +350,7 @@ async def test_mutation_uses_a_new_connection(api: Upstream, client: PartnerClie
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_read_is_attempted_four_times(
-    api: Upstream, client: PartnerClient, without_backoff: None, status: int
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, status: int
 ) -> None:
     api.on("GET", "/balances", *[refusal(status)] * 3, good(BALANCES))
     assert (await read(client)).spending_power == 9500
@@ -360,7 +366,7 @@ async def test_read_is_attempted_four_times(
     ids=["500", "502", "400", "404", "409", "HTML"],
 )
 async def test_read_is_not_retried_after_other_failures(
-    api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, answer: Answer
 ) -> None:
     await failure_of_read(api, client, answer)
     assert len(api.calls) == 1
@@ -375,7 +381,7 @@ TURNED_AWAY: dict[str, Answer] = {
 
 @pytest.mark.parametrize("answer", TURNED_AWAY.values(), ids=TURNED_AWAY)
 async def test_unprocessed_mutation_with_a_key_is_resent_unchanged(
-    api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, answer: Answer
 ) -> None:
     api.on("POST", "/cards", answer, answer, good(CARD))
     assert (await mutate(client)).card_id == "card-0001"
@@ -385,7 +391,7 @@ async def test_unprocessed_mutation_with_a_key_is_resent_unchanged(
 
 @pytest.mark.parametrize("answer", TURNED_AWAY.values(), ids=TURNED_AWAY)
 async def test_mutation_without_a_key_is_sent_once(
-    api: Upstream, client: PartnerClient, without_backoff: None, answer: Answer
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, answer: Answer
 ) -> None:
     api.on("DELETE", "/cards/card-0001", answer)
     with pytest.raises(errors.ApiError):
@@ -395,7 +401,7 @@ async def test_mutation_without_a_key_is_sent_once(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_mutation_with_unknown_outcome_is_sent_once(
-    api: Upstream, client: PartnerClient, without_backoff: None, status: int
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, status: int
 ) -> None:
     error = await failure_of_mutation(api, client, refusal(status), good(CARD))
     assert not error.outcome_known
@@ -403,7 +409,7 @@ async def test_mutation_with_unknown_outcome_is_sent_once(
 
 
 async def test_later_error_does_not_settle_an_earlier_attempt(
-    api: Upstream, client: PartnerClient, without_backoff: None
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None
 ) -> None:
     error = await failure_of_mutation(api, client, refusal(503, headers={"Retry-After": "0"}), refusal(409))
     assert type(error) is errors.ServerError
@@ -414,7 +420,7 @@ async def test_later_error_does_not_settle_an_earlier_attempt(
 
 
 async def test_unprocessed_mutation_without_a_free_slot_did_not_happen(
-    api: Upstream, without_backoff: None, deadline_alone: None
+    api: ScriptedUpstream, without_backoff: None, deadline_alone: None
 ) -> None:
     turned_away = anyio.Event()
 
@@ -441,14 +447,14 @@ async def time_out_reading(client: PartnerClient) -> None:
         await read(client)
 
 
-async def set_after(api: Upstream, count: int, event: anyio.Event) -> None:
+async def set_after(api: ScriptedUpstream, count: int, event: anyio.Event) -> None:
     await api.received(count)
     event.set()
 
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_post_query_is_sent_once(
-    api: Upstream, client: PartnerClient, without_backoff: None, status: int
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, status: int
 ) -> None:
     api.on("POST", "/deposits/range", refusal(status))
     with pytest.raises(errors.ApiError) as caught:
@@ -458,7 +464,7 @@ async def test_post_query_is_sent_once(
 
 
 async def test_session_mint_is_retried_when_the_api_is_busy(
-    api: Upstream, client: PartnerClient, without_backoff: None
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None
 ) -> None:
     api.on("POST", "/sessions", refusal(503), refusal(429), api.mint())
     api.on("POST", "/cards", good(CARD))
@@ -496,7 +502,7 @@ async def test_mutation_with_a_key_is_retried_after_a_failed_connect(without_bac
 
 
 async def test_short_retry_after_is_honoured(
-    api: Upstream, client: PartnerClient, without_backoff: None, monkeypatch: pytest.MonkeyPatch
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
 
@@ -519,7 +525,7 @@ async def test_short_retry_after_is_honoured(
     ],
 )
 async def test_retry_after_beyond_the_deadline_is_reported_without_waiting(
-    api: Upstream, header: str, seconds: float
+    api: ScriptedUpstream, header: str, seconds: float
 ) -> None:
     # 2025-01-01T00:00:00Z
     async with client_of(api, clock=lambda: 1735689600.0) as client:
@@ -533,7 +539,7 @@ async def test_retry_after_beyond_the_deadline_is_reported_without_waiting(
     "header", [None, "soon", "-5", "1e3", "99999999999999999999", "\u0663", "Wed, 99 Foo 2025 00:00:00 GMT", "nan"]
 )
 async def test_invalid_retry_after_is_ignored(
-    api: Upstream, client: PartnerClient, without_backoff: None, header: str | None
+    api: ScriptedUpstream, client: PartnerClient, without_backoff: None, header: str | None
 ) -> None:
     headers = {} if header is None else {"Retry-After": header}
     error = await failure_of_read(api, client, refusal(429, headers=headers))
@@ -541,14 +547,14 @@ async def test_invalid_retry_after_is_ignored(
     assert len(api.calls) == retries.ATTEMPTS
 
 
-async def test_past_retry_after_means_now(api: Upstream, client: PartnerClient, without_backoff: None) -> None:
+async def test_past_retry_after_means_now(api: ScriptedUpstream, client: PartnerClient, without_backoff: None) -> None:
     past = {"Retry-After": "Wed, 01 Jan 2020 00:00:00 GMT"}
     error = await failure_of_mutation(api, client, refusal(429, headers=past))
     assert error.retry_after == 0
 
 
 async def test_retry_that_would_miss_the_deadline_is_not_started(
-    api: Upstream, monkeypatch: pytest.MonkeyPatch
+    api: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "_PAUSES", (2 * PATIENCE,) * 3)
     monkeypatch.setattr("random.uniform", lambda low, high: high)

@@ -11,7 +11,7 @@ from machines_mcp.partner import Deposit, KycStatus, NextHint, PartnerClient, er
 from machines_mcp.partner.models.base import ResponseModel
 from machines_mcp.partner.waiting import wait_until_settled
 from tests.partner.test_resources import USER, example
-from tests.partner.upstream import Upstream, good, refusal
+from tests.partner.upstream import ScriptedUpstream, good, refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ DEPOSIT = {"id": "deposit-0001", "fromCurrency": "rusd", "fromNetwork": "base"}
 KYC = {"isTermsOfServiceAccepted": False}
 
 
-class Clock:
+class SleepClock:
     """A clock that only sleeping advances. `pauses` are in seconds."""
 
     def __init__(self) -> None:
@@ -33,8 +33,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> SleepClock:
+    clock = SleepClock()
     # Patch only this module's `anyio`, so that call deadlines keep using the monotonic clock.
     time = SimpleNamespace(sleep=clock.sleep, current_time=lambda: clock.now)
     monkeypatch.setattr("machines_mcp.partner.waiting.anyio", time)
@@ -65,7 +65,7 @@ def statuses(*statuses: str, poll_after_ms: int | None = None) -> Callable[[], A
     ],
 )
 async def test_polling_interval_follows_the_api_within_bounds(
-    clock: Clock, poll_after_ms: int | None, seconds: float, pauses: list[float]
+    clock: SleepClock, poll_after_ms: int | None, seconds: float, pauses: list[float]
 ) -> None:
     shares: list[float] = []
 
@@ -79,7 +79,7 @@ async def test_polling_interval_follows_the_api_within_bounds(
     assert shares == [pytest.approx(sum(pauses[:n]) / seconds) for n in range(len(pauses))]
 
 
-async def test_settled_status_is_fetched_once(clock: Clock) -> None:
+async def test_settled_status_is_fetched_once(clock: SleepClock) -> None:
     assert (await wait_until_settled(statuses("finished", "pending"), seconds=60)).status == "finished"
     assert clock.pauses == []
 
@@ -101,7 +101,7 @@ def test_unknown_status_is_not_settled(model: type[ResponseModel], status: str, 
 
 
 async def test_client_waits_fetch_until_the_status_is_settled(
-    api: Upstream, client: PartnerClient, clock: Clock
+    api: ScriptedUpstream, client: PartnerClient, clock: SleepClock
 ) -> None:
     deposit, kyc = example("getDeposit")["body"]["data"]["deposit"], example("getKycStatus")["body"]["data"]
     answers = [good({"deposit": deposit | {"status": status}}) for status in ("pending", "completed")]
@@ -113,7 +113,7 @@ async def test_client_waits_fetch_until_the_status_is_settled(
     assert clock.pauses == [5.0, 5.0]
 
 
-async def test_error_ends_a_wait(api: Upstream, client: PartnerClient, clock: Clock) -> None:
+async def test_error_ends_a_wait(api: ScriptedUpstream, client: PartnerClient, clock: SleepClock) -> None:
     kyc = example("getKycStatus")["body"]["data"] | {"status": "pending"}
     api.on("GET", "/kyc/status", good(kyc), refusal(403))
     with pytest.raises(errors.Forbidden):

@@ -42,7 +42,7 @@ class SeenRequest:
 
 
 @dataclass
-class Upstream:
+class ScriptedUpstream:
     """Mints tokens unless scripted otherwise. All other responses are scripted; the last one repeats."""
 
     port: int = 0
@@ -122,9 +122,9 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
+async def upstream(tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedUpstream]:
     """Serve an upstream. On exit, fail if a request violated the contract."""
-    server = Upstream(scheme="http" if tls is None else "https")
+    server = ScriptedUpstream(scheme="http" if tls is None else "https")
     async with serve_connections(server.serve, tls=tls) as server.port:
         yield server
     assert server.violations() == []

@@ -11,26 +11,12 @@ from typing import Any
 import anyio
 import mcp_types as types
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
-from mcp.client.context import ClientRequestContext
 from mcp.shared.exceptions import MCPDeprecationWarning
+
+from tests.support.approver import FakeApprover
 
 Seen = dict[str, Any]
 Plan = Mapping[str, Any]
-
-
-class Person:
-    """Answers dialogs and records them."""
-
-    def __init__(self, seen: Seen) -> None:
-        self.seen = seen
-        self.answer: Any = "accept"
-
-    async def __call__(self, context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
-        if isinstance(params, types.ElicitRequestURLParams):
-            self.seen["opened"].append(params.url)
-            return types.ElicitResult(action="accept")
-        self.seen["asked"].append(params.message)
-        return types.ElicitResult(action=self.answer, content={} if self.answer == "accept" else None)
 
 
 class Session:
@@ -38,8 +24,8 @@ class Session:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.seen: Seen = {"asked": [], "opened": [], "changed": []}
-        self.person = Person(self.seen)
+        self.person = FakeApprover()
+        self.seen: Seen = {"asked": self.person.asked, "changed": []}
         self.told = anyio.Event()
 
     async def run(self) -> Seen:
@@ -66,6 +52,7 @@ class Session:
                 await self._errors(client)
                 left = time.monotonic()
         self.seen["closed_in_ms"] = (time.monotonic() - left) * 1000
+        self.seen["opened"] = [page.url for page in self.person.offered]
         return self.seen
 
     async def _message(self, message: object) -> None:

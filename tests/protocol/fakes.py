@@ -11,7 +11,6 @@ from typing import Any, Literal
 import anyio
 import mcp_types as types
 from mcp import Client
-from mcp.client.context import ClientRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateSecurity
 from pydantic import Field, model_validator
@@ -34,6 +33,7 @@ from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.protocol.tool import Cents, Input, Output, OutputPart, Tool, ToolContext, UserInput, tool
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import Store
+from tests.support.approver import FakeApprover
 from tests.support.clock import Clock
 from tests.support.results import object_text
 from tests.support.waiting import PATIENCE
@@ -54,7 +54,7 @@ async def _nothing() -> None:
 
 
 @dataclass
-class World:
+class FakeUpstream:
     """The calls that the tools made, and the hooks that run during them."""
 
     paid: list[tuple[str, str, int]] = field(default_factory=list)
@@ -65,7 +65,7 @@ class World:
     on_question: Callable[[], Awaitable[None]] = _nothing
 
 
-WorldCall = ToolContext[World]
+FakeUpstreamCall = ToolContext[FakeUpstream]
 
 
 class Pay(UserInput):
@@ -80,7 +80,7 @@ class Paid(Output):
     note: str | None = None
 
 
-async def _approval_details(call: WorldCall, args: Pay) -> ApprovalDetails:
+async def _approval_details(call: FakeUpstreamCall, args: Pay) -> ApprovalDetails:
     call.services.asked += 1
     await call.services.on_question()
     return ApprovalDetails(
@@ -88,19 +88,19 @@ async def _approval_details(call: WorldCall, args: Pay) -> ApprovalDetails:
     )
 
 
-async def _pay(call: WorldCall, args: Pay) -> Paid:
-    world = call.services
-    await world.before()
-    world.paid.append((call.user_id, call.idempotency_key, args.amount_cents))
-    receipt = len(world.paid)
-    await world.after()
+async def _pay(call: FakeUpstreamCall, args: Pay) -> Paid:
+    upstream = call.services
+    await upstream.before()
+    upstream.paid.append((call.user_id, call.idempotency_key, args.amount_cents))
+    receipt = len(upstream.paid)
+    await upstream.after()
     return Paid(receipt=receipt, amount_cents=args.amount_cents, note=args.note)
 
 
 @tool(
     title="Pay", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, destructive=True
 )
-async def pay(call: WorldCall, args: Pay) -> Paid:
+async def pay(call: FakeUpstreamCall, args: Pay) -> Paid:
     """Pay somebody."""
     return await _pay(call, args)
 
@@ -108,18 +108,18 @@ async def pay(call: WorldCall, args: Pay) -> Paid:
 @tool(
     title="Tip", toolset="funding", action_class=ActionClass.MONEY, approval_details=_approval_details, destructive=True
 )
-async def tip(call: WorldCall, args: Pay) -> Paid:
+async def tip(call: FakeUpstreamCall, args: Pay) -> Paid:
     """Pay somebody too, by another name."""
     return await _pay(call, args)
 
 
 @tool(title="Note", toolset="observe", action_class=ActionClass.WRITE, idempotent=False)
-async def note(call: WorldCall, args: Pay) -> Paid:
+async def note(call: FakeUpstreamCall, args: Pay) -> Paid:
     """Write down a payment; nobody is asked."""
     return await _pay(call, args)
 
 
-class Line(OutputPart):
+class LookedLine(OutputPart):
     name: str
     count: int | None = None
 
@@ -138,17 +138,17 @@ class Nested(Input):
 
 
 class Looked(Output):
-    lines: list[Line]
-    first: Line | None = None
+    lines: list[LookedLine]
+    first: LookedLine | None = None
 
 
 @tool(title="Look", toolset="always", action_class=ActionClass.READ, open_world=False)
-async def look(call: WorldCall, args: Nested) -> Looked:
+async def look(call: FakeUpstreamCall, args: Nested) -> Looked:
     """Look around."""
     await call.services.before()
     await call.progress(0.5, "half way")
     await call.services.after()
-    return Looked(lines=[Line(name="one"), Line(name="two", count=2)])
+    return Looked(lines=[LookedLine(name="one"), LookedLine(name="two", count=2)])
 
 
 class Change(Pay):
@@ -159,7 +159,7 @@ def _change_class(args: Change) -> ActionClass:
     return ActionClass.WRITE if args.harmless else ActionClass.MONEY
 
 
-async def _change_details(call: WorldCall, args: Change) -> ApprovalDetails:
+async def _change_details(call: FakeUpstreamCall, args: Change) -> ApprovalDetails:
     return await _approval_details(call, args)
 
 
@@ -170,7 +170,7 @@ async def _change_details(call: WorldCall, args: Change) -> ApprovalDetails:
     action_class_of=_change_class,
     approval_details=_change_details,
 )
-async def change(call: WorldCall, args: Change) -> Paid:
+async def change(call: FakeUpstreamCall, args: Change) -> Paid:
     """Asks a person or not, by its arguments."""
     return await _pay(call, args)
 
@@ -186,31 +186,10 @@ def explain(error: Exception, tool: Tool) -> ToolError | None:
 
 
 @dataclass
-class Person:
-    """Gives the same response to every dialog, after `during`, and records the questions."""
-
-    answer: types.ElicitResult | types.ErrorData
-    during: Callable[[], Awaitable[None]] = _nothing
-    asked: list[str] = field(default_factory=list)
-
-    async def __call__(
-        self, context: ClientRequestContext, params: types.ElicitRequestParams
-    ) -> types.ElicitResult | types.ErrorData:
-        self.asked.append(params.message)
-        await self.during()
-        return self.answer
-
-
-def answering(action: Literal["accept", "decline", "cancel"]) -> Person:
-    """Return a person who always gives this response."""
-    return Person(types.ElicitResult(action=action, content={} if action == "accept" else None))
-
-
-@dataclass
 class Harness:
     """The parts of one server, for tests to inspect."""
 
-    world: World
+    upstream: FakeUpstream
     guard: Guard
     server: Server[Any]
     settling: Reconciler
@@ -221,7 +200,7 @@ class Harness:
         return self.guard.approvals
 
     @asynccontextmanager
-    async def client(self, era: Era, person: Person | None = None) -> AsyncIterator[Client]:
+    async def client(self, era: Era, person: FakeApprover | None = None) -> AsyncIterator[Client]:
         """Connect a client in memory. Without a person it declares no dialog."""
         with anyio.fail_after(PATIENCE):
             async with Client(self.server, mode=era, elicitation_callback=person) as client:
@@ -249,9 +228,9 @@ def build_harness(
 ) -> Harness:
     """Wire a server over these tools as the composition root does."""
     rules = policy or default_policy("embedded", read_only=False)
-    guard, world = build_guard(store, rules, clock=clock), World()
+    guard, upstream = build_guard(store, rules, clock=clock), FakeUpstream()
     registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
-    runner = ToolRunner(guard.authorizer, world, explain, OutputFilter())
+    runner = ToolRunner(guard.authorizer, upstream, explain, OutputFilter())
     responses = ResponseBuilder(registry, {"environment": "test"})
     settling = Reconciler(guard, {tool.name: tool for tool in tools}, runner)
     dispatcher = Dispatcher(
@@ -269,7 +248,7 @@ def build_harness(
         registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user), settling
     )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
-    return Harness(world, guard, server, settling, loaded.resources)
+    return Harness(upstream, guard, server, settling, loaded.resources)
 
 
 def body(answer: types.CallToolResult | types.InputRequiredResult) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import Output, OutputPart, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, Harness, World, build_harness
+from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -44,14 +44,14 @@ class Assets(Output):
 
 
 @tool(title="Cards", toolset="cards", action_class=ActionClass.READ)
-async def list_cards(call: ToolContext[World], args: Page) -> Cards:
+async def list_cards(call: ToolContext[FakeUpstream], args: Page) -> Cards:
     """List cards."""
     await call.services.before()
     return Cards(cards=[CardOf(card_id=f"{call.user_id}-card{n:03}") for n in range(150)])
 
 
 @tool(title="Assets", toolset="funding", action_class=ActionClass.READ)
-async def list_deposit_assets(call: ToolContext[World], args: Page) -> Assets:
+async def list_deposit_assets(call: ToolContext[FakeUpstream], args: Page) -> Assets:
     """List assets."""
     return Assets(
         assets=[
@@ -128,6 +128,6 @@ async def test_a_failed_lookup_yields_no_values(harness: Harness) -> None:
     async def refuse() -> Any:
         raise ToolError(Code.KYC_NOT_APPROVED)
 
-    harness.world.before = refuse
+    harness.upstream.before = refuse
     assert (await _complete(harness, "card_id", user_id="u")).values == []
     assert (await _complete(harness, "card_id", user_id=" not plain ")).values == []

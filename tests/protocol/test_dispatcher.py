@@ -28,15 +28,14 @@ from tests.protocol.fakes import (
     MODERN,
     Era,
     Harness,
-    Person,
     UpstreamError,
-    answering,
     body,
     build_harness,
     change,
     code,
     look,
 )
+from tests.support.approver import FakeApprover
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +62,7 @@ async def _approval_id(client: Client, **changed: Any) -> str:
 
 @both_eras
 async def test_accepting_runs_the_call_once_and_shows_the_stored_question(harness: Harness, era: Era) -> None:
-    person = answering("accept")
+    person = FakeApprover()
     stored: list[str] = []
 
     async def look_it_up() -> None:
@@ -80,17 +79,17 @@ async def test_accepting_runs_the_call_once_and_shows_the_stored_question(harnes
         "environment": "test",
     }
     assert person.asked == stored == ["Pay 500 cents for user-1?\nAsked by “mcp 0.1.0” (as it calls itself)."]
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 @both_eras
 async def test_each_call_without_an_id_asks_again(harness: Harness, era: Era) -> None:
-    person = answering("accept")
+    person = FakeApprover()
     async with harness.client(era, person) as client:
         receipts = [body(await client.call_tool("pay", {**ARGUMENTS}))["receipt"] for _ in range(2)]
     assert receipts == [1, 2]
     assert len(person.asked) == 2
-    keys = {key for _, key, _ in harness.world.paid}
+    keys = {key for _, key, _ in harness.upstream.paid}
     assert len(keys) == 2
 
 
@@ -106,33 +105,33 @@ async def test_each_call_without_an_id_asks_again(harness: Harness, era: Era) ->
 async def test_any_response_but_acceptance_runs_nothing(
     harness: Harness, era: Era, answer: types.ElicitResult, expected: str
 ) -> None:
-    async with harness.client(era, Person(answer)) as client:
+    async with harness.client(era, FakeApprover(answer)) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == expected
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 async def test_a_client_that_fails_to_ask_approves_nothing(harness: Harness) -> None:
-    broken = Person(types.ErrorData(code=-32603, message="accept"))
+    broken = FakeApprover(types.ErrorData(code=-32603, message="accept"))
     async with harness.client("legacy", broken) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.required"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 async def test_an_unanswered_dialog_leaves_a_waiting_approval(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("machines_mcp.protocol.elicitation.ANSWER_SECONDS", 0.05)
-    slow = answering("accept")
+    slow = FakeApprover()
     slow.during = anyio.Event().wait
     async with harness.client("legacy", slow) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.required"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
     assert (await _only_approval(harness)).state == "waiting"
 
 
 @both_eras
 async def test_accepting_after_expiry_runs_nothing(harness: Harness, clock: Clock, era: Era) -> None:
-    person = answering("accept")
+    person = FakeApprover()
 
     async def dawdle() -> None:
         clock.advance(OPEN_SECONDS)
@@ -140,12 +139,12 @@ async def test_accepting_after_expiry_runs_nothing(harness: Harness, clock: Cloc
     person.during = dawdle
     async with harness.client(era, person) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.expired"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @both_eras
 async def test_accepting_after_a_refusal_elsewhere_runs_nothing(harness: Harness, era: Era) -> None:
-    person = answering("accept")
+    person = FakeApprover()
 
     async def refuse() -> None:
         await harness.approvals.refuse((await _only_approval(harness)).id, "terminal")
@@ -153,17 +152,17 @@ async def test_accepting_after_a_refusal_elsewhere_runs_nothing(harness: Harness
     person.during = refuse
     async with harness.client(era, person) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.refused"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @both_eras
 async def test_a_call_refused_before_the_question_asks_nobody(harness: Harness, era: Era) -> None:
-    person = answering("accept")
+    person = FakeApprover()
 
     async def refuse() -> None:
         raise ToolError(Code.KYC_NOT_APPROVED)
 
-    harness.world.on_question = refuse
+    harness.upstream.on_question = refuse
     async with harness.client(era, person) as client:
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "kyc.not_approved"
     assert person.asked == []
@@ -184,7 +183,7 @@ async def test_an_approval_outside_the_dialog_is_used_once(harness: Harness, era
         second = body(await client.call_tool("pay", again))
     assert first == second
     assert first["receipt"] == 1
-    assert harness.world.paid == [("user-1", f"machines-{approval}", 500)]
+    assert harness.upstream.paid == [("user-1", f"machines-{approval}", 500)]
 
 
 @both_eras
@@ -203,7 +202,7 @@ async def test_a_refusal_is_final(harness: Harness, era: Era) -> None:
         await harness.approvals.grant(approval, "terminal")
         answers = [await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval}) for _ in range(2)]
     assert [code(answer) for answer in answers] == ["approval.refused"] * 2
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @pytest.mark.parametrize(
@@ -223,7 +222,7 @@ async def test_a_granted_id_is_bound_to_its_arguments(harness: Harness, era: Era
         await harness.approvals.grant(approval, "terminal")
         other = await client.call_tool("pay", {**ARGUMENTS, **changed, "approval_id": approval})
         assert code(other) == "approval.mismatch"
-        assert harness.world.paid == []
+        assert harness.upstream.paid == []
         assert code(await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})) == "ok"
 
 
@@ -235,7 +234,7 @@ async def test_a_granted_id_is_bound_to_its_tool_and_an_invented_id_fails(harnes
         for tool, given in (("tip", approval), ("change", approval), ("pay", "0" * 32)):
             answer = await client.call_tool(tool, {**ARGUMENTS, "approval_id": given})
             assert code(answer) == "approval.mismatch"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @both_eras
@@ -243,12 +242,12 @@ async def test_a_granted_id_is_bound_to_its_tool_and_an_invented_id_fails(harnes
 async def test_a_malformed_approval_id_is_refused_without_being_repeated(
     harness: Harness, era: Era, given: object
 ) -> None:
-    async with harness.client(era, answering("accept")) as client:
+    async with harness.client(era, FakeApprover()) as client:
         answer = await client.call_tool("pay", {**ARGUMENTS, "approval_id": given})
     assert code(answer) == "input.invalid"
     assert [fault["field"] for fault in body(answer)["fields"]] == ["approval_id"]
     assert CANARY not in json.dumps(body(answer))
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 async def test_a_tool_that_never_asks_has_no_approval_id_argument(harness: Harness) -> None:
@@ -269,7 +268,7 @@ async def test_an_approval_not_given_or_used_in_time_is_requested_again(
         clock.advance(seconds)
         assert code(await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})) == "approval.expired"
         assert await _approval_id(client) != approval
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @both_eras
@@ -285,7 +284,7 @@ async def test_fifty_concurrent_repeats_run_once(harness: Harness, era: Era) -> 
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(repeat)
-        assert len(harness.world.paid) == 1
+        assert len(harness.upstream.paid) == 1
         assert len(codes) == 50
         assert set(codes) <= {"ok", "outcome.unknown"}
         assert codes.count("ok") >= 1
@@ -341,17 +340,17 @@ ACCEPT: Mapping[str, Any] = {"approve": {"action": "accept", "content": {}}}
 
 
 async def test_a_sealed_acceptance_sent_three_times_runs_once_with_one_result(harness: Harness) -> None:
-    async with harness.client(MODERN, answering("accept")) as client:
+    async with harness.client(MODERN, FakeApprover()) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
         answers = [body(await rounds.then(asked.request_state, ACCEPT)) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 async def test_fifty_concurrent_sealed_acceptances_run_once(harness: Harness) -> None:
     codes: list[str] = []
-    async with harness.client(MODERN, answering("accept")) as client:
+    async with harness.client(MODERN, FakeApprover()) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
 
@@ -361,22 +360,22 @@ async def test_fifty_concurrent_sealed_acceptances_run_once(harness: Harness) ->
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(repeat)
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
     assert len(codes) == 50
     assert set(codes) <= {"ok", "outcome.unknown"}
 
 
 async def test_a_sealed_refusal_cannot_be_changed_to_an_acceptance(harness: Harness) -> None:
-    async with harness.client(MODERN, answering("accept")) as client:
+    async with harness.client(MODERN, FakeApprover()) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
         assert code(await rounds.then(asked.request_state, {"approve": {"action": "decline"}})) == "approval.refused"
         assert code(await rounds.then(asked.request_state, ACCEPT)) == "approval.refused"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 async def test_a_sealed_refusal_after_acceptance_changes_nothing(harness: Harness) -> None:
-    async with harness.client(MODERN, answering("accept")) as client:
+    async with harness.client(MODERN, FakeApprover()) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
         first = body(await rounds.then(asked.request_state, ACCEPT))
@@ -397,11 +396,11 @@ async def test_a_sealed_refusal_after_acceptance_changes_nothing(harness: Harnes
 async def test_a_state_without_an_accepted_question_runs_nothing(
     harness: Harness, responses: dict[str, Any] | None
 ) -> None:
-    async with harness.client(MODERN, answering("accept")) as client:
+    async with harness.client(MODERN, FakeApprover()) as client:
         rounds = Rounds(client)
         asked = await rounds.first()
         assert code(await rounds.then(asked.request_state, responses)) == "approval.required"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 async def test_a_sealed_acceptance_is_bound_to_its_arguments_tool_and_key(
@@ -409,8 +408,8 @@ async def test_a_sealed_acceptance_is_bound_to_its_arguments_tool_and_key(
 ) -> None:
     other = build_harness(store, clock, key=b"o" * 32)
     async with (
-        harness.client(MODERN, answering("accept")) as client,
-        other.client(MODERN, answering("accept")) as stranger,
+        harness.client(MODERN, FakeApprover()) as client,
+        other.client(MODERN, FakeApprover()) as stranger,
     ):
         rounds = Rounds(client)
         state = (await rounds.first()).request_state
@@ -426,7 +425,7 @@ async def test_a_sealed_acceptance_is_bound_to_its_arguments_tool_and_key(
             with pytest.raises(MCPError) as refused:
                 await attempt
             assert refused.value.error.code == types.INVALID_PARAMS
-    assert harness.world.paid == other.world.paid == []
+    assert harness.upstream.paid == other.upstream.paid == []
 
 
 async def test_servers_that_share_a_folder_accept_each_others_state(
@@ -434,13 +433,13 @@ async def test_servers_that_share_a_folder_accept_each_others_state(
 ) -> None:
     second_server = build_harness(store, clock)
     async with (
-        harness.client(MODERN, answering("accept")) as client,
-        second_server.client(MODERN, answering("accept")) as other,
+        harness.client(MODERN, FakeApprover()) as client,
+        second_server.client(MODERN, FakeApprover()) as other,
     ):
         state = (await Rounds(client).first()).request_state
         assert code(await Rounds(other).then(state, ACCEPT)) == "ok"
         assert code(await Rounds(client).then(state, ACCEPT)) == "ok"
-    assert len(harness.world.paid) + len(second_server.world.paid) == 1
+    assert len(harness.upstream.paid) + len(second_server.upstream.paid) == 1
 
 
 @both_eras
@@ -450,7 +449,7 @@ async def test_a_bare_approval_id_is_not_a_sealed_state(harness: Harness, era: E
         with pytest.raises(MCPError) as refused:
             await Rounds(client).then(approval, ACCEPT)
     assert refused.value.error.code == types.INVALID_PARAMS
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 # Policy
@@ -462,7 +461,7 @@ async def test_a_denied_call_neither_asks_nor_runs(
     store: Store, clock: Clock, era: Era, tool: str, extra: dict[str, Any]
 ) -> None:
     harness = build_harness(store, clock, policy=default_policy("embedded", read_only=True))
-    person = answering("accept")
+    person = FakeApprover()
     async with harness.client(era, person) as client:
         answer = await client.call_tool(tool, {**ARGUMENTS, **extra})
         listed = {found.name for found in (await client.list_tools()).tools}
@@ -471,8 +470,8 @@ async def test_a_denied_call_neither_asks_nor_runs(
     assert body(answer)["retryable"] is False
     assert listed == {"look"}
     assert person.asked == []
-    assert harness.world.asked == 0
-    assert harness.world.paid == []
+    assert harness.upstream.asked == 0
+    assert harness.upstream.paid == []
 
 
 async def test_a_denied_class_cannot_be_approved(store: Store, clock: Clock, harness: Harness) -> None:
@@ -483,7 +482,7 @@ async def test_a_denied_class_cannot_be_approved(store: Store, clock: Clock, har
     async with strict.client(MODERN) as client:
         answer = await client.call_tool("pay", {**ARGUMENTS, "approval_id": approval})
     assert code(answer) == "policy.denied"
-    assert strict.world.paid == []
+    assert strict.upstream.paid == []
 
 
 @both_eras
@@ -491,7 +490,7 @@ async def test_the_class_of_a_call_follows_from_its_arguments(harness: Harness, 
     async with harness.client(era) as client:
         assert code(await client.call_tool("change", {**ARGUMENTS, "harmless": True})) == "ok"
         assert code(await client.call_tool("change", {**ARGUMENTS, "harmless": False})) == "approval.required"
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 @both_eras
@@ -502,10 +501,10 @@ async def test_an_undeclared_class_is_refused(store: Store, clock: Clock, era: E
     astray = replace(declared, action_class_of=lambda _: ActionClass.DESTROY)
     harness = build_harness(store, clock, policy=free, tools=[astray])
     arguments: Mapping[str, Any] = ARGUMENTS if declared is change else {}
-    async with harness.client(era, answering("accept")) as client:
+    async with harness.client(era, FakeApprover()) as client:
         answer = await client.call_tool(astray.name, {**arguments})
     assert code(answer) == "internal"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @both_eras
@@ -517,14 +516,14 @@ async def test_a_pinned_server_refuses_other_users(store: Store, clock: Clock, e
             answer = await client.call_tool("note", {"amount_cents": 5, "user_id": given})
             assert code(answer) == "input.invalid"
             assert body(answer)["fields"][0]["field"] == "user_id"
-    assert [user for user, _, _ in harness.world.paid] == ["user-9"]
+    assert [user for user, _, _ in harness.upstream.paid] == ["user-9"]
 
 
 async def test_each_call_without_approval_has_its_own_idempotency_key(harness: Harness) -> None:
     async with harness.client(MODERN) as client:
         for _ in range(3):
             await client.call_tool("note", {**ARGUMENTS})
-    assert len({key for _, key, _ in harness.world.paid}) == 3
+    assert len({key for _, key, _ in harness.upstream.paid}) == 3
 
 
 @both_eras
@@ -536,7 +535,7 @@ async def test_progress_reaches_the_client(harness: Harness, era: Era) -> None:
         seen.append((progress, total, message))
         heard.set()
 
-    harness.world.after = heard.wait
+    harness.upstream.after = heard.wait
     async with harness.client(era) as client:
         await client.call_tool("look", {}, progress_callback=listen)
     assert seen == [(0.5, 1.0, "half way")]
@@ -579,12 +578,12 @@ async def test_an_exception_becomes_a_catalogue_error_without_its_text(
     harness: Harness, era: Era, error: BaseException, expected: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    harness.world.before = _raising(error)
+    harness.upstream.before = _raising(error)
     async with harness.client(era) as client:
         answer = await client.call_tool("note", {**ARGUMENTS})
     assert code(answer) == expected
     assert CANARY not in json.dumps(body(answer)) + caplog.text
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @pytest.mark.parametrize(
@@ -596,8 +595,8 @@ async def test_a_tool_cannot_end_the_server(
 ) -> None:
     # A library that leaks a CancelledError, or calls sys.exit, must fail its call only.
     caplog.set_level(logging.DEBUG)
-    harness.world.before = _raising(error)
-    async with harness.client("legacy", answering("accept")) as client:
+    harness.upstream.before = _raising(error)
+    async with harness.client("legacy", FakeApprover()) as client:
         with pytest.raises(MCPError) as refused:
             await client.call_tool(tool, {**ARGUMENTS})
         assert refused.value.error.code == types.INTERNAL_ERROR
@@ -610,13 +609,13 @@ async def test_a_tool_cannot_end_the_server(
 async def test_a_definite_failure_of_a_granted_call_is_stored_as_its_outcome(
     harness: Harness, era: Era, final: Code
 ) -> None:
-    harness.world.before = _raising(ToolError(final))
+    harness.upstream.before = _raising(ToolError(final))
     async with harness.client(era) as client:
         approval = await _approval_id(client)
         await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         first = body(await client.call_tool("pay", again))
-        harness.world.before = _raising(AssertionError("it ran again"))
+        harness.upstream.before = _raising(AssertionError("it ran again"))
         second = body(await client.call_tool("pay", again))
     assert first["code"] == final.value
     assert first == second
@@ -624,7 +623,7 @@ async def test_a_definite_failure_of_a_granted_call_is_stored_as_its_outcome(
 
 @both_eras
 async def test_an_unknown_outcome_is_not_stored_and_names_the_next_call(harness: Harness, era: Era) -> None:
-    harness.world.after = _raising(
+    harness.upstream.after = _raising(
         ToolError(Code.OUTCOME_UNKNOWN, next_steps=[NextStep("look", "See whether it happened.")])
     )
     async with harness.client(era) as client:
@@ -649,38 +648,38 @@ PASSING = [UpstreamError(CANARY), ToolError(Code.RATE_LIMITED, details={"retry_a
 async def test_a_granted_call_that_sent_nothing_runs_on_repeat_with_the_same_key(
     harness: Harness, era: Era, error: Exception
 ) -> None:
-    harness.world.before = _raising(error)
+    harness.upstream.before = _raising(error)
     async with harness.client(era) as client:
         approval = await _approval_id(client)
         await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         refused = [body(await client.call_tool("pay", again)) for _ in range(2)]
-        harness.world.before = harness.world.after
+        harness.upstream.before = harness.upstream.after
         done = [body(await client.call_tool("pay", again)) for _ in range(2)]
     assert refused[0] == refused[1]
     assert refused[0]["retryable"] is True
     step = refused[0]["next_steps"][0]
     assert (step["tool"], step["arguments"]) == ("pay", {"approval_id": approval})
     assert done[0] == done[1]
-    assert harness.world.paid == [("user-1", f"machines-{approval}", 500)]
+    assert harness.upstream.paid == [("user-1", f"machines-{approval}", 500)]
 
 
 @both_eras
 async def test_an_approved_call_that_sent_nothing_repeats_without_a_dialog(harness: Harness, era: Era) -> None:
-    harness.world.before = _raising(UpstreamError(CANARY))
-    person = answering("accept")
+    harness.upstream.before = _raising(UpstreamError(CANARY))
+    person = FakeApprover()
     async with harness.client(era, person) as client:
         refused = body(await client.call_tool("pay", {**ARGUMENTS}))
-        harness.world.before = harness.world.after
+        harness.upstream.before = harness.upstream.after
         again = {**ARGUMENTS, "approval_id": refused["approval_id"]}
         assert code(await client.call_tool("pay", {**again, "amount_cents": 501})) == "approval.mismatch"
         assert code(await client.call_tool("pay", again)) == "ok"
-    assert len(person.asked) == len(harness.world.paid) == 1
+    assert len(person.asked) == len(harness.upstream.paid) == 1
 
 
 @both_eras
 async def test_a_returned_grant_keeps_its_original_expiry(harness: Harness, clock: Clock, era: Era) -> None:
-    harness.world.before = _raising(UpstreamError(CANARY))
+    harness.upstream.before = _raising(UpstreamError(CANARY))
     async with harness.client(era) as client:
         approval = await _approval_id(client)
         await harness.approvals.grant(approval, "terminal")
@@ -689,7 +688,7 @@ async def test_a_returned_grant_keeps_its_original_expiry(harness: Harness, cloc
         assert code(await client.call_tool("pay", again)) == "partner.unavailable"
         clock.advance(1)
         assert code(await client.call_tool("pay", again)) == "approval.expired"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @both_eras
@@ -700,7 +699,7 @@ async def test_a_grant_that_cannot_be_returned_is_used_up(
         raise StoreUnavailable
 
     monkeypatch.setattr(Authorizer, "return_grant", full)
-    harness.world.before = _raising(UpstreamError(CANARY))
+    harness.upstream.before = _raising(UpstreamError(CANARY))
     async with harness.client(era) as client:
         approval = await _approval_id(client)
         await harness.approvals.grant(approval, "terminal")
@@ -715,14 +714,14 @@ async def test_a_grant_that_cannot_be_returned_is_used_up(
 async def test_an_unexpected_failure_of_a_granted_call_is_outcome_unknown(
     harness: Harness, era: Era, error: Exception
 ) -> None:
-    harness.world.after = _raising(error)
+    harness.upstream.after = _raising(error)
     async with harness.client(era) as client:
         approval = await _approval_id(client)
         await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         codes = [code(await client.call_tool("pay", again)) for _ in range(3)]
     assert codes == ["outcome.unknown"] * 3
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 @both_eras
@@ -730,14 +729,14 @@ async def test_a_granted_call_that_times_out_is_unknown_and_never_repeated(
     harness: Harness, era: Era, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "EXECUTION_SECONDS", 0.05)
-    harness.world.after = anyio.Event().wait
+    harness.upstream.after = anyio.Event().wait
     async with harness.client(era) as client:
         approval = await _approval_id(client)
         await harness.approvals.grant(approval, "terminal")
         again = {**ARGUMENTS, "approval_id": approval}
         codes = [code(await client.call_tool("pay", again)) for _ in range(2)]
     assert codes == ["outcome.unknown"] * 2
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 @both_eras
@@ -754,15 +753,15 @@ async def test_a_result_is_returned_even_if_it_cannot_be_stored(
         again = {**ARGUMENTS, "approval_id": approval}
         assert body(await client.call_tool("pay", again))["receipt"] == 1
         assert code(await client.call_tool("pay", again)) == "outcome.unknown"
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 @both_eras
 async def test_a_call_that_needs_approval_fails_without_the_store(harness: Harness, store: Store, era: Era) -> None:
-    async with harness.client(era, answering("accept")) as client:
+    async with harness.client(era, FakeApprover()) as client:
         await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "state.unavailable"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 # Cancellation
@@ -780,7 +779,7 @@ async def test_a_cancelled_call_stops_at_once_without_logging_a_failure(
         finally:
             stopped.set()
 
-    harness.world.before = wait
+    harness.upstream.before = wait
     async with harness.client("legacy") as client:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "note", {**ARGUMENTS})
@@ -788,7 +787,7 @@ async def test_a_cancelled_call_stops_at_once_without_logging_a_failure(
             tasks.cancel_scope.cancel()
         await stopped.wait()
         assert code(await client.call_tool("look", {"deep": True})) == "input.invalid"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
     assert caplog.text == ""
 
 
@@ -799,7 +798,7 @@ async def test_a_cancelled_granted_call_completes_and_keeps_its_outcome(harness:
         begun.set()
         await go.wait()
 
-    harness.world.before = wait
+    harness.upstream.before = wait
     async with harness.client("legacy") as client:
         approval = await _approval_id(client)
         await harness.approvals.grant(approval, "terminal")
@@ -814,11 +813,11 @@ async def test_a_cancelled_granted_call_completes_and_keeps_its_outcome(harness:
         while (found := await client.call_tool("pay", again)).is_error:
             assert code(found) == "outcome.unknown"
     assert body(found)["receipt"] == 1
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 async def test_a_call_cancelled_during_its_dialog_runs_nothing(harness: Harness) -> None:
-    asked, person = anyio.Event(), answering("accept")
+    asked, person = anyio.Event(), FakeApprover()
 
     async def hang() -> None:
         asked.set()
@@ -831,4 +830,4 @@ async def test_a_call_cancelled_during_its_dialog_runs_nothing(harness: Harness)
             await asked.wait()
             tasks.cancel_scope.cancel()
         assert (await _only_approval(harness)).state == "waiting"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import mcp_types as types
 import pytest
-from mcp.client.context import ClientRequestContext
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, TOOLS, Era, Harness, World, body, build_harness
+from tests.protocol.fakes import ERAS, TOOLS, Era, FakeUpstream, Harness, body, build_harness
+from tests.support.approver import FakeApprover
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -25,11 +24,11 @@ class Shown(Output):
     shown: bool
 
 
-async def _approval_details(call: ToolContext[World], args: UserInput) -> ApprovalDetails:
+async def _approval_details(call: ToolContext[FakeUpstream], args: UserInput) -> ApprovalDetails:
     return ApprovalDetails(question="Show it?", only="page")
 
 
-async def _present(call: ToolContext[World], args: UserInput, approval: Approval) -> str | None:
+async def _present(call: ToolContext[FakeUpstream], args: UserInput, approval: Approval) -> str | None:
     call.services.asked += 1
     return PAGE
 
@@ -41,7 +40,7 @@ async def _present(call: ToolContext[World], args: UserInput, approval: Approval
     approval_details=_approval_details,
     approval_page=_present,
 )
-async def show(call: ToolContext[World], args: UserInput) -> Shown:
+async def show(call: ToolContext[FakeUpstream], args: UserInput) -> Shown:
     """Show something on a page."""
     return Shown(shown=True)
 
@@ -51,21 +50,7 @@ def harness(store: Store, clock: Clock) -> Harness:
     return build_harness(store, clock, tools=(*TOOLS, show))
 
 
-class Person:
-    """Gives the same response to every offered page."""
-
-    def __init__(self, answer: Literal["accept", "decline", "cancel"]) -> None:
-        self.answer = answer
-        self.offered: list[str] = []
-
-    async def __call__(self, context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
-        assert isinstance(params, types.ElicitRequestURLParams)
-        assert params.message.startswith("Decide this on a page on this computer")
-        self.offered.append(params.url)
-        return types.ElicitResult(action=self.answer)
-
-
-async def _show(harness: Harness, era: Era, person: Any, **more: str) -> dict[str, Any]:
+async def _show(harness: Harness, era: Era, person: FakeApprover | None, **more: str) -> dict[str, Any]:
     async with harness.client(era, person) as client:
         return body(await client.call_tool("show", {"user_id": "anna", **more}))
 
@@ -75,12 +60,14 @@ async def _show(harness: Harness, era: Era, person: Any, **more: str) -> dict[st
 async def test_the_page_is_offered_once_and_the_clients_response_decides_nothing(
     harness: Harness, era: Era, answer: Literal["accept", "decline", "cancel"]
 ) -> None:
-    person = Person(answer)
+    person = FakeApprover(answer)
     found = await _show(harness, era, person)
     assert (found["code"], found["page"]) == ("approval.required", PAGE)
     again = await _show(harness, era, person, approval_id=found["approval_id"])
     assert again["code"] == "approval.required"
-    assert person.offered == [PAGE]
+    (offer,) = person.offered
+    assert offer.url == PAGE
+    assert offer.message.startswith("Decide this on a page on this computer")
     (waiting,) = await harness.approvals.waiting()
     assert waiting.state == "waiting"
 
@@ -93,9 +80,8 @@ async def test_a_client_without_the_dialog_gets_the_address_in_the_response(harn
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_no_page_is_offered_for_a_failed_call_or_one_decided_elsewhere(harness: Harness, era: Era) -> None:
-    person = Person("accept")
-    offered: Any = person
-    async with harness.client(era, offered) as client:
+    person = FakeApprover()
+    async with harness.client(era, person) as client:
         assert (await client.call_tool("look", {"deep": True})).is_error
         assert not (await client.call_tool("look", {})).is_error
     assert person.offered == []

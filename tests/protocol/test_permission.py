@@ -14,7 +14,8 @@ from mcp import Client
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, Era, Harness, answering, body, build_harness, code
+from tests.protocol.fakes import ERAS, MODERN, Era, Harness, body, build_harness, code
+from tests.support.approver import FakeApprover
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -46,14 +47,14 @@ async def lines(harness: Harness) -> list[tuple[str, str | None, str | None, str
 async def test_an_allowed_payment_is_an_approval_that_counts_toward_limits(
     store: Store, clock: Clock, era: Era
 ) -> None:
-    harness, person = build_harness(store, clock, policy=allowing(limits=limited(1000))), answering("accept")
+    harness, person = build_harness(store, clock, policy=allowing(limits=limited(1000))), FakeApprover()
     async with harness.client(era, person) as client:
         assert [code(await client.call_tool("pay", {**ARGUMENTS})) for _ in range(2)] == ["ok", "ok"]
         over = await client.call_tool("pay", {**ARGUMENTS})
         assert code(over) == "policy.denied"
         assert body(over)["limit"] == "withdrawals.per_day_cents"
     assert person.asked == []
-    assert len({key for _, key, _ in harness.world.paid}) == 2
+    assert len({key for _, key, _ in harness.upstream.paid}) == 2
     approvals = await harness.approvals.recent(10)
     assert [(approval.state, approval.decided_by, approval.amount_cents) for approval in approvals] == [
         ("done", "policy", 500)
@@ -74,9 +75,9 @@ async def test_an_allowed_payment_returns_its_first_result_for_its_id(store: Sto
         for _ in range(3):
             # A call with the id repeats the payment's result; a call without one is another payment.
             assert body(await client.call_tool("change", {**ARGUMENTS, "approval_id": approval.id})) == first
-        assert len(harness.world.paid) == 1
+        assert len(harness.upstream.paid) == 1
         assert code(await client.call_tool("change", {**ARGUMENTS})) == "ok"
-    assert len(harness.world.paid) == 2
+    assert len(harness.upstream.paid) == 2
 
 
 async def test_concurrent_allowed_payments_stay_within_the_limit(store: Store, clock: Clock) -> None:
@@ -90,7 +91,7 @@ async def test_concurrent_allowed_payments_stay_within_the_limit(store: Store, c
         for _ in range(20):
             tasks.start_soon(pay, client)
     assert sorted(codes) == ["ok"] * 5 + ["policy.denied"] * 15
-    assert len(harness.world.paid) == 5
+    assert len(harness.upstream.paid) == 5
 
 
 # Limits and cooldowns
@@ -99,12 +100,12 @@ async def test_concurrent_allowed_payments_stay_within_the_limit(store: Store, c
 @both_eras
 async def test_an_exceeded_limit_prevents_the_question(store: Store, clock: Clock, era: Era) -> None:
     rules = replace(default_policy("embedded", read_only=False), limits=limited(499))
-    harness, person = build_harness(store, clock, policy=rules), answering("accept")
+    harness, person = build_harness(store, clock, policy=rules), FakeApprover()
     async with harness.client(era, person) as client:
         answer = await client.call_tool("pay", {**ARGUMENTS})
     assert (code(answer), body(answer)["limit"]) == ("policy.denied", "withdrawals.per_day_cents")
     assert person.asked == []
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @both_eras
@@ -120,12 +121,12 @@ async def test_a_limit_used_up_after_approval_denies_the_call(store: Store, cloc
         await store.run(lambda db: db.execute("UPDATE approvals SET amount_cents = 501 WHERE id = ?", (ids[0],)))
         answer = await client.call_tool("pay", {**ARGUMENTS, "note": "two", "approval_id": ids[1]})
     assert (code(answer), body(answer)["limit"]) == ("policy.denied", "withdrawals.per_day_cents")
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 @both_eras
 async def test_three_refusals_pause_the_tool_and_report_until_when(harness: Harness, clock: Clock, era: Era) -> None:
-    person = answering("decline")
+    person = FakeApprover("decline")
     async with harness.client(era, person) as client:
         for _ in range(3):
             assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.refused"
@@ -136,7 +137,7 @@ async def test_three_refusals_pause_the_tool_and_report_until_when(harness: Harn
         assert code(await client.call_tool("tip", {**ARGUMENTS})) == "approval.refused"
         clock.advance(15 * 60)
         assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.refused"
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
 
 
 # Client name
@@ -158,7 +159,7 @@ async def test_the_clients_name_is_stored_as_far_as_it_is_plain_text(
     harness: Harness, era: Era, name: str, version: str, known: str
 ) -> None:
     info = types.Implementation(name=name, version=version)
-    person = answering("cancel")
+    person = FakeApprover("cancel")
     with anyio.fail_after(PATIENCE):
         async with Client(harness.server, mode=era, client_info=info, elicitation_callback=person) as client:
             await client.call_tool("pay", {**ARGUMENTS})
@@ -180,8 +181,8 @@ async def test_a_change_is_audited_before_it_is_made(harness: Harness) -> None:
     async def look() -> None:
         seen.append([line for line in await lines(harness) if line[0] == "call"])
 
-    harness.world.before = look
-    async with harness.client(MODERN, answering("accept")) as client:
+    harness.upstream.before = look
+    async with harness.client(MODERN, FakeApprover()) as client:
         await client.call_tool("note", {**ARGUMENTS})
         await client.call_tool("pay", {**ARGUMENTS})
     first, second = seen
@@ -206,10 +207,10 @@ async def test_a_change_that_cannot_be_audited_is_not_made(harness: Harness, sto
             await harness.guard.channels.grant(given["approval_id"], "terminal")
         await store.read(lambda db: db.execute("PRAGMA query_only = ON"))
         assert code(await client.call_tool(tool, given)) == "state.unavailable"
-        assert harness.world.paid == []
+        assert harness.upstream.paid == []
         await store.read(lambda db: db.execute("PRAGMA query_only = OFF"))
         assert code(await client.call_tool(tool, given)) == "ok"
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 async def test_repeated_and_refused_calls_have_their_own_rows(harness: Harness) -> None:
@@ -233,4 +234,4 @@ async def test_repeated_and_refused_calls_have_their_own_rows(harness: Harness) 
         ("call", None, "input.invalid", None),
         ("call", None, "ok", None),
     ]
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1

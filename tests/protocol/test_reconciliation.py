@@ -35,8 +35,8 @@ from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal import CallContext, JournalEntry
 from machines_mcp.storage.journal_entry import has_open_work
-from tests.protocol.fakes import MODERN, TOOLS, Harness, UpstreamError, World, body, build_harness, code
-from tests.storage.test_journal import Card, in_call
+from tests.protocol.fakes import MODERN, TOOLS, FakeUpstream, Harness, UpstreamError, body, build_harness, code
+from tests.storage.test_journal import CardMutation, in_call
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -72,7 +72,7 @@ class BuyTool:
     async def send(self, key: str | None, state: Any = None, *, about: CallContext | None = None) -> str:
         """Journal a mutation. With a state, end it."""
         assert self.harness is not None
-        entry_id = await self.harness.guard.journal.begin(Card(idempotency_key=key), about)
+        entry_id = await self.harness.guard.journal.begin(CardMutation(idempotency_key=key), about)
         if state is not None:
             await self.harness.guard.journal.end(entry_id, state)
         return entry_id
@@ -80,11 +80,11 @@ class BuyTool:
     def tool(self) -> Tool:
         buy_tool = self
 
-        async def details(call: ToolContext[World], args: Order) -> ApprovalDetails:
+        async def details(call: ToolContext[FakeUpstream], args: Order) -> ApprovalDetails:
             return ApprovalDetails(question="Buy it?", amount_cents=args.amount_cents)
 
         async def settle(
-            call: ToolContext[World], approval: Approval, entries: Sequence[JournalEntry]
+            call: ToolContext[FakeUpstream], approval: Approval, entries: Sequence[JournalEntry]
         ) -> Reconciliation:
             buy_tool.reconciliations.append((call.user_id, call.idempotency_key, entries))
             buy_tool.reconciled_as = call.logged_as
@@ -96,7 +96,7 @@ class BuyTool:
             return found
 
         @tool(title="Buy", toolset="cards", action_class=ActionClass.MONEY, approval_details=details, reconcile=settle)
-        async def buy(call: ToolContext[World], args: Order) -> Bought:
+        async def buy(call: ToolContext[FakeUpstream], args: Order) -> Bought:
             """Buy it."""
             buy_tool.runs += 1
             entry_id = await buy_tool.send(call.idempotency_key, about=call.logged_as)
@@ -396,7 +396,7 @@ async def test_a_tool_without_reconciliation_needs_a_person(store: Store, clock:
     async def fail() -> None:
         raise ValueError
 
-    harness.world.after = fail
+    harness.upstream.after = fail
     async with harness.client(MODERN) as client:
         asked = body(await client.call_tool("pay", ARGUMENTS))
         await harness.approvals.grant(asked["approval_id"], "terminal")
@@ -404,7 +404,7 @@ async def test_a_tool_without_reconciliation_needs_a_person(store: Store, clock:
         told = [body(await client.call_tool("pay", again)) for _ in range(2)]
     assert [each["code"] for each in told] == ["outcome.unknown"] * 2
     assert "doctor --resolve" in told[1]["message"]
-    assert len(harness.world.paid) == 1
+    assert len(harness.upstream.paid) == 1
 
 
 async def test_an_unwritable_journal_refuses_the_call_and_keeps_the_grant(

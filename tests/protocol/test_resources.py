@@ -13,7 +13,7 @@ from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.resources import Resource, address
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, Harness, World, build_harness
+from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ class ThingShown(Output):
 
 
 @tool(title="Thing", toolset="cards", action_class=ActionClass.READ)
-async def thing(call: ToolContext[World], args: Thing) -> ThingShown:
+async def thing(call: ToolContext[FakeUpstream], args: Thing) -> ThingShown:
     """Show a thing."""
     await call.services.before()
     return ThingShown(owner=call.user_id, thing=args.thing_id)
@@ -117,7 +117,7 @@ async def test_an_unknown_uri_is_refused_without_being_repeated(harness: Harness
 
 async def test_only_read_tools_have_resources(harness: Harness) -> None:
     assert await _refused(harness, "machines://users/u/payments") == types.INVALID_PARAMS
-    assert harness.world.paid == []
+    assert harness.upstream.paid == []
     assert await harness.approvals.waiting() == []
 
 
@@ -132,7 +132,7 @@ async def test_a_failure_behind_a_resource_yields_constant_text(harness: Harness
     async def fail() -> Any:
         raise ValueError(CANARY)
 
-    harness.world.before = fail
+    harness.upstream.before = fail
     assert await _refused(harness, "machines://users/u/things/a", era) == types.INTERNAL_ERROR
 
 

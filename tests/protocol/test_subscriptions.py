@@ -21,7 +21,7 @@ from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.resources import Resource
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, Harness, World, build_harness
+from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
 from tests.protocol.process import ERAS as WIRE_ERAS
 from tests.protocol.process import ODD_SERVER, request, serving
 from tests.protocol.process import Era as WireEra
@@ -48,7 +48,7 @@ class PaidShown(Output):
 
 
 @tool(title="Paid", toolset="always", action_class=ActionClass.READ)
-async def paid(call: ToolContext[World], args: PaidOf) -> PaidShown:
+async def paid(call: ToolContext[FakeUpstream], args: PaidOf) -> PaidShown:
     """Count what a user paid."""
     await call.services.before()
     return PaidShown(paid=sum(who == call.user_id for who, _, _ in call.services.paid))
@@ -59,7 +59,7 @@ class AwaitedOf(UserInput):
 
 
 @tool(title="Await", toolset="always", action_class=ActionClass.READ)
-async def awaited(call: ToolContext[World], args: AwaitedOf) -> PaidShown:
+async def awaited(call: ToolContext[FakeUpstream], args: AwaitedOf) -> PaidShown:
     """Count what a user paid, after a wait."""
     return PaidShown(paid=args.wait_seconds)
 
@@ -143,8 +143,8 @@ async def test_an_outside_change_is_noticed_only_after_a_waiting_call(harness: H
         read.append(None)
 
     async with watcher(harness, era, PAID) as found:
-        harness.world.before = count
-        harness.world.paid.append(("anna", "elsewhere", 1))
+        harness.upstream.before = count
+        harness.upstream.paid.append(("anna", "elsewhere", 1))
         await found.client.call_tool("awaited", {"user_id": "bob"})
         await anyio.wait_all_tasks_blocked()
         assert read == []
@@ -168,13 +168,13 @@ async def test_a_change_is_reported_after_failed_reads(harness: Harness, era: Er
         pass
 
     async with watcher(harness, era, PAID) as found:
-        harness.world.paid.append(("anna", "elsewhere", 1))
+        harness.upstream.paid.append(("anna", "elsewhere", 1))
         for failure in (fail, refuse):
-            failed, harness.world.before = anyio.Event(), failure
+            failed, harness.upstream.before = anyio.Event(), failure
             await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
             with anyio.fail_after(PATIENCE):
                 await failed.wait()
-        harness.world.before = nothing
+        harness.upstream.before = nothing
         await found.client.call_tool("awaited", {"user_id": "bob", "wait_seconds": 1})
         assert await found.next() == PAID
 
@@ -202,7 +202,7 @@ async def test_unsubscribing_stops_notifications(harness: Harness) -> None:
         async def count() -> None:
             read.append(None)
 
-        harness.world.before = count
+        harness.upstream.before = count
         other = "machines://users/bob/paid/all"
         await found.client.subscribe_resource(other)
         await found.pay()
@@ -227,7 +227,7 @@ async def test_concurrent_subscribers_are_independent(harness: Harness) -> None:
             opened.set()
             told.append(await anext(stream))
 
-    harness.world.before = together
+    harness.upstream.before = together
     with anyio.fail_after(PATIENCE):
         async with Client(harness.server, mode=MODERN) as client, anyio.create_task_group() as tasks:
             tasks.start_soon(stays, client)

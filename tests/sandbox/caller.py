@@ -49,7 +49,7 @@ class Reply:
         return message
 
 
-class Caller:
+class SandboxClient:
     """One keep-alive connection to a sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -139,7 +139,7 @@ class User:
 
     user_id: str
     token: str
-    caller: Caller
+    caller: SandboxClient
 
     def call(self, method: str, path: str, body: object = None, **more: Any) -> Reply:
         return self.caller.call(method, path, body, token=self.token, **more)

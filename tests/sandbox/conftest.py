@@ -6,25 +6,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sandbox.caller import Caller
+from tests.sandbox.caller import SandboxClient
 from tests.sandbox.running import Sandbox, in_thread
 
 
 @pytest.fixture(scope="session")
-def partner(sandbox: Sandbox) -> Iterator[Caller]:
+def partner(sandbox: Sandbox) -> Iterator[SandboxClient]:
     """Return a caller of the shared sandbox."""
-    caller = Caller(sandbox)
+    caller = SandboxClient(sandbox)
     yield caller
     caller.close()
 
 
 @pytest.fixture(scope="session")
-def own_sandbox() -> Iterator[Caller]:
+def own_sandbox() -> Iterator[SandboxClient]:
     """Return a caller of a sandbox that only this folder's tests use: its clock may move and its state may be reset.
 
     Both changes persist. Each test creates its own users and compares time differences, never absolute times.
     """
     with in_thread() as started:
-        caller = Caller(started)
+        caller = SandboxClient(started)
         yield caller
         caller.close()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.caller import KYC_SCOPES, Caller
+from tests.sandbox.caller import KYC_SCOPES, SandboxClient
 
 
-def test_agreements_require_kyc(partner: Caller) -> None:
+def test_agreements_require_kyc(partner: SandboxClient) -> None:
     token = partner.session(partner.new_user(), *KYC_SCOPES)
     assert partner.call("GET", "/agreements", token=token).error == (409, "invalid_state", None)
     assert partner.call("POST", "/agreements", {"accepted": True}, token=token).error == (409, "invalid_state", None)
 
 
-def test_acceptance_is_visible_everywhere_and_keeps_its_first_time(partner: Caller) -> None:
+def test_acceptance_is_visible_everywhere_and_keeps_its_first_time(partner: SandboxClient) -> None:
     token = partner.session(partner.approved_user(), *KYC_SCOPES)
     before = partner.call("GET", "/agreements", token=token).data
     assert (before["accepted"], before["acceptedAt"]) == (False, None)
@@ -27,13 +27,13 @@ def test_acceptance_is_visible_everywhere_and_keeps_its_first_time(partner: Call
 
 
 @pytest.mark.parametrize("value", [False, None, 1, "true"])
-def test_values_other_than_true_are_rejected(partner: Caller, value: object) -> None:
+def test_values_other_than_true_are_rejected(partner: SandboxClient, value: object) -> None:
     token = partner.session(partner.approved_user(), *KYC_SCOPES)
     reply = partner.call("POST", "/agreements", {"accepted": value}, token=token)
     assert reply.error == (400, "invalid_request", "accepted")
 
 
-def test_every_link_opens_a_page_of_the_sandbox(partner: Caller) -> None:
+def test_every_link_opens_a_page_of_the_sandbox(partner: SandboxClient) -> None:
     token = partner.session(partner.approved_user(), *KYC_SCOPES)
     for agreement in partner.call("GET", "/agreements", token=token).data["agreements"]:
         for link in agreement["links"]:

@@ -9,11 +9,11 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 
 @pytest.fixture
-def user(partner: Caller) -> User:
+def user(partner: SandboxClient) -> User:
     return partner.ready_user()
 
 
@@ -69,13 +69,13 @@ def test_every_session_has_its_own_key(user: User) -> None:
         decrypted(secrets_of(user, card_id, first).data["encryptedPan"], other_key)
 
 
-def test_session_of_another_user_is_rejected(partner: Caller, user: User) -> None:
+def test_session_of_another_user_is_rejected(partner: SandboxClient, user: User) -> None:
     foreign, _ = new_session(partner.ready_user())
     for session_id in (foreign, "unknown", "", None):
         assert secrets_of(user, user.new_card(), session_id).error == (400, "invalid_request", "sessionId")
 
 
-def test_session_ends_after_five_minutes(own_sandbox: Caller) -> None:
+def test_session_ends_after_five_minutes(own_sandbox: SandboxClient) -> None:
     user = own_sandbox.ready_user()
     card_id, (session_id, _) = user.new_card(), new_session(user)
     own_sandbox.control("/clock", {"advanceSeconds": 290})

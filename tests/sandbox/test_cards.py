@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 LABEL = {"v": 1, "iv": "Qz4f2m7Hk1P9x0ab", "ct": "bGFiZWwgb2YgdGhlIGV4YW1wbGUgd2l0aCB0YWc"}
 LIMIT = {"amountCents": 2500, "frequency": "per30DayPeriod"}
 
 
 @pytest.fixture
-def user(partner: Caller) -> User:
+def user(partner: SandboxClient) -> User:
     return partner.ready_user()
 
 
@@ -35,7 +35,7 @@ def test_card_needs_no_body(user: User, raw: bytes | None) -> None:
     assert (card["encryptedName"], card["limit"]) == (None, None)
 
 
-def test_cards_are_listed_newest_first_by_page_for_their_user_only(partner: Caller, user: User) -> None:
+def test_cards_are_listed_newest_first_by_page_for_their_user_only(partner: SandboxClient, user: User) -> None:
     assert user.call("GET", "/cards").data == {"cards": []}
     assert user.call("GET", "/cards").body["summary"] == "no cards"
     made = [user.new_card() for _ in range(5)]

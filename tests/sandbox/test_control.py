@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from machines_mcp.sandbox.control import CONTROLS as SERVED
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 CONTROLS = [
     ("GET", "", None),
@@ -31,7 +31,7 @@ def test_every_control_is_tested_from_another_origin() -> None:
     assert [(method, path) for method, path, _ in CONTROLS] == [(method, path) for method, path, _ in SERVED]
 
 
-def control(partner: Caller, path: str, body: Any) -> Any:
+def control(partner: SandboxClient, path: str, body: Any) -> Any:
     return partner.raw("POST", "/control" + path, json=body)
 
 
@@ -40,7 +40,7 @@ def pay(user: User, card_id: str, cents: int) -> tuple[bool, str | None]:
     return data["approved"], data["reason"]
 
 
-def test_summary_shows_the_progress_of_each_user(partner: Caller) -> None:
+def test_summary_shows_the_progress_of_each_user(partner: SandboxClient) -> None:
     user = partner.funded_user(25)
     card_id = user.new_card()
     (seen,) = (entry for entry in partner.control("")["users"] if entry["userId"] == user.user_id)
@@ -64,14 +64,14 @@ def test_summary_shows_the_progress_of_each_user(partner: Caller) -> None:
     ],
 )
 def test_invalid_control_is_rejected_by_field(
-    partner: Caller, path: str, body: Any, status: int, field: str | None
+    partner: SandboxClient, path: str, body: Any, status: int, field: str | None
 ) -> None:
     response = control(partner, path, body)
     assert response.status_code == status
     assert response.json()["errors"][0].get("field") == field
 
 
-def test_card_pays_while_active_and_funded(partner: Caller) -> None:
+def test_card_pays_while_active_and_funded(partner: SandboxClient) -> None:
     user = partner.funded_user(10)
     card_id = user.new_card()
     assert pay(user, card_id, 1001) == (False, "insufficient_balance")
@@ -94,7 +94,7 @@ def test_card_pays_while_active_and_funded(partner: Caller) -> None:
         ("perYearPeriod", 365),
     ],
 )
-def test_limit_counts_spending_in_its_window(own_sandbox: Caller, frequency: str, window: int) -> None:
+def test_limit_counts_spending_in_its_window(own_sandbox: SandboxClient, frequency: str, window: int) -> None:
     user = own_sandbox.funded_user(100)
     card_id = user.new_card(limit={"amountCents": 1000, "frequency": frequency})
     assert pay(user, card_id, 1001) == (False, "card_limit")
@@ -106,7 +106,7 @@ def test_limit_counts_spending_in_its_window(own_sandbox: Caller, frequency: str
         assert pay(user, card_id, 700) == (True, None)
 
 
-def test_all_time_limit_never_resets(own_sandbox: Caller) -> None:
+def test_all_time_limit_never_resets(own_sandbox: SandboxClient) -> None:
     user = own_sandbox.funded_user(100)
     card_id = user.new_card(limit={"amountCents": 1000, "frequency": "allTime"})
     assert pay(user, card_id, 700) == (True, None)
@@ -115,7 +115,7 @@ def test_all_time_limit_never_resets(own_sandbox: Caller) -> None:
     assert pay(user, card_id, 300) == (True, None)
 
 
-def test_reset_forgets_users_and_sessions_and_keeps_the_partner_key(own_sandbox: Caller) -> None:
+def test_reset_forgets_users_and_sessions_and_keeps_the_partner_key(own_sandbox: SandboxClient) -> None:
     user = own_sandbox.funded_user(10)
     user.new_card()
     own_sandbox.control("/reset", {})
@@ -125,7 +125,7 @@ def test_reset_forgets_users_and_sessions_and_keeps_the_partner_key(own_sandbox:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CONTROLS)
-def test_page_of_another_origin_is_refused(partner: Caller, method: str, path: str, body: Any) -> None:
+def test_page_of_another_origin_is_refused(partner: SandboxClient, method: str, path: str, body: Any) -> None:
     for headers in (
         {"Host": "evil.example"},
         {"Host": "127.0.0.1"},

@@ -12,43 +12,43 @@ import httpx
 import pytest
 
 from machines_mcp.sandbox.control_page import FORM
-from tests.sandbox.caller import KYC_SCOPES, Caller, User, kyc_form
+from tests.sandbox.caller import KYC_SCOPES, SandboxClient, User, kyc_form
 from tests.sandbox.test_pages import Outline
 
 HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
 
 
 @pytest.fixture
-def board(own_sandbox: Caller) -> Iterator[Caller]:
+def board(own_sandbox: SandboxClient) -> Iterator[SandboxClient]:
     own_sandbox.control("/reset", {})
     yield own_sandbox
     own_sandbox.control("/reset", {})
 
 
-def get_page(board: Caller) -> str:
+def get_page(board: SandboxClient) -> str:
     response = board.raw("GET", "/control", headers=HTML)
     assert response.status_code == 200
     return response.text
 
 
-def press(board: Caller, action: str, *, origin: str | None = None, **fields: str) -> httpx.Response:
+def press(board: SandboxClient, action: str, *, origin: str | None = None, **fields: str) -> httpx.Response:
     headers = {"Origin": origin or board.sandbox.origin, "Content-Type": FORM} | HTML
     return board.raw("POST", f"/control/{action}", content=urlencode(fields), headers=headers)
 
 
-def waiting_user(board: Caller) -> str:
+def waiting_user(board: SandboxClient) -> str:
     user_id = board.new_user()
     board.call("POST", "/kyc/applications", kyc_form(lastName="Smith"), token=board.session(user_id, *KYC_SCOPES))
     return user_id
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
-def test_program_gets_json(board: Caller, accept: str | None) -> None:
+def test_program_gets_json(board: SandboxClient, accept: str | None) -> None:
     headers = {} if accept is None else {"Accept": accept}
     assert board.raw("GET", "/control", headers=headers).json()["data"]["users"] == []
 
 
-def test_page_shows_users_cards_deposits_and_pending_reviews(board: Caller) -> None:
+def test_page_shows_users_cards_deposits_and_pending_reviews(board: SandboxClient) -> None:
     empty = get_page(board)
     assert "Nobody is waiting." in empty
     user: User = board.funded_user(12)
@@ -60,7 +60,7 @@ def test_page_shows_users_cards_deposits_and_pending_reviews(board: Caller) -> N
         assert text in page
 
 
-def test_every_button_triggers_its_event(board: Caller) -> None:
+def test_every_button_triggers_its_event(board: SandboxClient) -> None:
     waiting, user = waiting_user(board), board.funded_user(100)
     card_id = user.new_card()
     deposit = user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50}).data["deposit"]
@@ -105,7 +105,7 @@ def test_every_button_triggers_its_event(board: Caller) -> None:
     assert board.control("")["users"] == []
 
 
-def test_invalid_input_is_reported_on_the_page(board: Caller) -> None:
+def test_invalid_input_is_reported_on_the_page(board: SandboxClient) -> None:
     response = press(board, "faults", path="cards", kind="drop", calls="1")
     assert response.status_code == 400
     assert "Nothing changed: path: must match the documented pattern" in response.text
@@ -122,21 +122,21 @@ def test_invalid_input_is_reported_on_the_page(board: Caller) -> None:
         {},
     ],
 )
-def test_form_of_another_page_is_refused(board: Caller, headers: dict[str, str]) -> None:
+def test_form_of_another_page_is_refused(board: SandboxClient, headers: dict[str, str]) -> None:
     user_id = waiting_user(board)
     data = {"userId": user_id, "decision": "approved"}
     assert board.raw("POST", "/control/kyc", data=data, headers=headers).status_code == 403
     assert board.control("")["users"][0]["kycStatus"] == "needs_verification"
 
 
-def test_partner_supplied_names_are_shown_as_text(board: Caller) -> None:
+def test_partner_supplied_names_are_shown_as_text(board: SandboxClient) -> None:
     board.session("<script>alert(1)</script>\"'&", "kyc.read")
     page = get_page(board)
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_page_has_no_scripts_or_requests_and_labels_every_field(board: Caller) -> None:
+def test_page_has_no_scripts_or_requests_and_labels_every_field(board: SandboxClient) -> None:
     board.funded_user(5).new_card()
     waiting_user(board)
     response = board.raw("GET", "/control", headers=HTML)
@@ -157,7 +157,7 @@ def test_page_has_no_scripts_or_requests_and_labels_every_field(board: Caller) -
     assert len(identifiers) == len(set(identifiers))
 
 
-def many_users(board: Caller, count: int) -> list[str]:
+def many_users(board: SandboxClient, count: int) -> list[str]:
     """Create this many users and return them oldest first."""
     ids = [f"{board.new_user()}-end" for _ in range(count)]
     for user_id in ids:
@@ -165,7 +165,7 @@ def many_users(board: Caller, count: int) -> list[str]:
     return ids
 
 
-def test_program_gets_the_newest_users_and_a_cursor(board: Caller) -> None:
+def test_program_gets_the_newest_users_and_a_cursor(board: SandboxClient) -> None:
     ids, seen, left_off, cursor = many_users(board, 7), [], [], None
     for _ in range(3):
         params = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
@@ -176,7 +176,7 @@ def test_program_gets_the_newest_users_and_a_cursor(board: Caller) -> None:
     assert (seen, left_off, cursor) == (ids[::-1], [4, 1, 0], None)
 
 
-def test_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(board: Caller) -> None:
+def test_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(board: SandboxClient) -> None:
     user = board.funded_user(10)
     made = [user.new_card() for _ in range(3)]
     user.call("POST", "/deposits", {"currency": "xrp", "network": "ripple", "amount": 50})
@@ -201,12 +201,12 @@ def test_summary_lists_the_newest_cards_and_deposits_and_counts_the_rest(board: 
         ({"cursor": "not base64!"}, "cursor"),
     ],
 )
-def test_invalid_page_query_is_rejected_by_field(board: Caller, query: dict[str, str], field: str) -> None:
+def test_invalid_page_query_is_rejected_by_field(board: SandboxClient, query: dict[str, str], field: str) -> None:
     response = board.raw("GET", "/control", params=query)
     assert (response.status_code, response.json()["errors"][0]["field"]) == (400, field)
 
 
-def test_page_shows_the_newest_users_and_links_to_the_rest(board: Caller) -> None:
+def test_page_shows_the_newest_users_and_links_to_the_rest(board: SandboxClient) -> None:
     waiting = waiting_user(board)
     ids = many_users(board, 60)
     first = get_page(board)
@@ -222,7 +222,7 @@ def test_page_shows_the_newest_users_and_links_to_the_rest(board: Caller) -> Non
     assert newest["href"] == "/control"
 
 
-def test_link_to_the_next_page_keeps_the_page_size(board: Caller) -> None:
+def test_link_to_the_next_page_keeps_the_page_size(board: SandboxClient) -> None:
     ids = many_users(board, 3)
     response = board.raw("GET", "/control", params={"limit": "1"}, headers=HTML)
     (older,) = Outline(response.text).all("a")
@@ -231,6 +231,6 @@ def test_link_to_the_next_page_keeps_the_page_size(board: Caller) -> None:
 
 
 @pytest.mark.parametrize(("kind", "delay"), [("delay", 2), ("drop", 0)])
-def test_delay_field_applies_only_to_a_delay(board: Caller, kind: str, delay: int) -> None:
+def test_delay_field_applies_only_to_a_delay(board: SandboxClient, kind: str, delay: int) -> None:
     assert press(board, "faults", path="/cards", kind=kind, delaySeconds="2", calls="1").status_code == 303
     assert [fault["delaySeconds"] for fault in board.control("/faults")["faults"]] == [delay]

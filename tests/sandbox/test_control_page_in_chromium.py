@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
-from tests.sandbox.caller import KYC_SCOPES, Caller, kyc_form
+from tests.sandbox.caller import KYC_SCOPES, SandboxClient, kyc_form
 from tests.sandbox.running import in_thread
 
 pytestmark = [
@@ -18,9 +18,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def board() -> Iterator[Caller]:
+def board() -> Iterator[SandboxClient]:
     with in_thread() as started:
-        caller = Caller(started)
+        caller = SandboxClient(started)
         for _ in range(50):
             caller.session(caller.new_user(), "kyc.read")
         user = caller.funded_user(40)
@@ -39,7 +39,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
         yield opened
 
 
-def pending_user(board: Caller) -> str:
+def pending_user(board: SandboxClient) -> str:
     """Create a user who waits for a KYC decision."""
     user_id = board.new_user()
     board.call("POST", "/kyc/applications", kyc_form(lastName="Smith"), token=board.session(user_id, *KYC_SCOPES))
@@ -49,7 +49,7 @@ def pending_user(board: Caller) -> str:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_page_is_readable_and_fits_the_screen(
-    board: Caller, browser: Tab, tmp_path: Path, width: int, dark: bool
+    board: SandboxClient, browser: Tab, tmp_path: Path, width: int, dark: bool
 ) -> None:
     pending_user(board)
     browser.open(board.sandbox.control_url, width=width, dark=dark)
@@ -68,7 +68,7 @@ def test_page_is_readable_and_fits_the_screen(
     assert min(browser.evaluate(heights)) >= 44
 
 
-def test_user_can_be_approved_by_keyboard_alone(board: Caller, browser: Tab) -> None:
+def test_user_can_be_approved_by_keyboard_alone(board: SandboxClient, browser: Tab) -> None:
     user_id = pending_user(board)
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     browser.open(board.sandbox.control_url, width=390, dark=False)

@@ -9,13 +9,13 @@ import pytest
 
 from machines_mcp.sandbox.addresses import new_address
 from machines_mcp.sandbox.deposits import MOST_LISTED
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 DIRECT = {("rusd", "base"), ("usdc", "ethereum"), ("rusd", "solana")}
 
 
 @pytest.fixture(scope="module")
-def user(partner: Caller) -> User:
+def user(partner: SandboxClient) -> User:
     return partner.ready_user()
 
 
@@ -118,7 +118,9 @@ def test_invalid_deposit_is_rejected_by_field(
         (("xrp", "ripple"), ["pending", "confirming", "exchanging", "completed"]),
     ],
 )
-def test_deposit_completes_within_three_seconds(own_sandbox: Caller, route: tuple[str, str], stages: list[str]) -> None:
+def test_deposit_completes_within_three_seconds(
+    own_sandbox: SandboxClient, route: tuple[str, str], stages: list[str]
+) -> None:
     user = own_sandbox.ready_user()
     body = {"currency": route[0], "network": route[1], "amount": 50}
     reply = user.call("POST", "/deposits", body)
@@ -135,7 +137,7 @@ def test_deposit_completes_within_three_seconds(own_sandbox: Caller, route: tupl
     assert user.balances()["spendingPower"] == (5000 if route[0] == "rusd" else 9900)
 
 
-def test_completed_deposit_raises_the_balance_and_adds_a_transaction(partner: Caller) -> None:
+def test_completed_deposit_raises_the_balance_and_adds_a_transaction(partner: SandboxClient) -> None:
     user = partner.ready_user()
     deposit = user.call("POST", "/deposits", {"currency": "rusd", "network": "base", "amount": 12.34}).data["deposit"]
     assert user.balances()["spendingPower"] == 0
@@ -152,14 +154,14 @@ def test_completed_deposit_raises_the_balance_and_adds_a_transaction(partner: Ca
     assert (entry["type"], entry["amountCents"], entry["status"]) == ("collateral", 1234, "posted")
 
 
-def test_deposit_without_an_amount_brings_a_hundred_dollars(partner: Caller) -> None:
+def test_deposit_without_an_amount_brings_a_hundred_dollars(partner: SandboxClient) -> None:
     user = partner.ready_user()
     deposit = user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]
     partner.control("/deposits", {"depositId": deposit["id"]})
     assert user.balances()["spendingPower"] == 10_000
 
 
-def test_active_list_drops_deposits_completed_an_hour_ago(own_sandbox: Caller) -> None:
+def test_active_list_drops_deposits_completed_an_hour_ago(own_sandbox: SandboxClient) -> None:
     user = own_sandbox.ready_user()
     first = user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]["id"]
     own_sandbox.control("/clock", {"advanceSeconds": 3700})
@@ -174,7 +176,7 @@ def test_active_list_drops_deposits_completed_an_hour_ago(own_sandbox: Caller) -
 
 
 @pytest.mark.parametrize("scope", ["active", "all"])
-def test_list_is_limited_to_the_newest_200(partner: Caller, scope: str) -> None:
+def test_list_is_limited_to_the_newest_200(partner: SandboxClient, scope: str) -> None:
     user = partner.ready_user()
     made = [
         user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]["id"]
@@ -197,7 +199,7 @@ def test_list_is_limited_to_the_newest_200(partner: Caller, scope: str) -> None:
     ],
 )
 def test_direct_deposit_requires_a_wallet_of_the_chains_family(
-    partner: Caller, chain: str | None, network: str, code: str | None
+    partner: SandboxClient, chain: str | None, network: str, code: str | None
 ) -> None:
     user = partner.ready_user()
     if chain:
@@ -209,7 +211,7 @@ def test_direct_deposit_requires_a_wallet_of_the_chains_family(
         assert reply.data["deposit"]["fromNetwork"] == network
 
 
-def test_solana_deposit_goes_to_the_devnet_contract(partner: Caller) -> None:
+def test_solana_deposit_goes_to_the_devnet_contract(partner: SandboxClient) -> None:
     user = partner.ready_user()
     link(user, "solana")
     route = {"currency": "rusd", "network": "solana"}
@@ -223,7 +225,7 @@ def test_solana_deposit_goes_to_the_devnet_contract(partner: Caller) -> None:
     assert user.balances()["spendingPower"] == 750
 
 
-def test_exchanged_deposit_goes_to_the_linked_wallets_contract(partner: Caller) -> None:
+def test_exchanged_deposit_goes_to_the_linked_wallets_contract(partner: SandboxClient) -> None:
     user = partner.ready_user()
     route = {"currency": "hbar", "network": "hbar"}
     assert user.call("POST", "/deposits/range", route).data["range"]["toNetwork"] == "base"

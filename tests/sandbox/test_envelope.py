@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.contract.judge import contract
-from tests.sandbox.caller import Caller
+from tests.sandbox.caller import SandboxClient
 
 # The documented methods of each documented path.
 SERVED = {
@@ -19,12 +19,12 @@ SERVED = {
 
 @pytest.mark.parametrize("path", ["/nothing", "/cards/secrets/session/x", "/sessions/", "/kyc/schema", "/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_unknown_path_is_not_found_in_the_envelope(partner: Caller, method: str, path: str) -> None:
+def test_unknown_path_is_not_found_in_the_envelope(partner: SandboxClient, method: str, path: str) -> None:
     assert partner.call(method, path).error == (404, "not_found", None)
 
 
 @pytest.mark.parametrize("path", sorted(SERVED))
-def test_wrong_method_is_rejected_with_the_allowed_methods(partner: Caller, path: str) -> None:
+def test_wrong_method_is_rejected_with_the_allowed_methods(partner: SandboxClient, path: str) -> None:
     allowed = SERVED[path] | ({"HEAD"} if "GET" in SERVED[path] else set())
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"):
         if method in allowed:
@@ -36,7 +36,7 @@ def test_wrong_method_is_rejected_with_the_allowed_methods(partner: Caller, path
 
 @pytest.mark.parametrize("flag", ["1", "true"])
 @pytest.mark.parametrize("call_id", ["call-of-the-caller", None])
-def test_open_responses_mode_wraps_a_success(partner: Caller, flag: str, call_id: str | None) -> None:
+def test_open_responses_mode_wraps_a_success(partner: SandboxClient, flag: str, call_id: str | None) -> None:
     headers = {"X-Open-Responses": flag} | ({"X-Open-Responses-Call-Id": call_id} if call_id else {})
     reply = partner.ready_user().call("POST", "/cards", {}, headers=_authorized(partner, headers))
     message, output = reply.body["output"]
@@ -46,22 +46,22 @@ def test_open_responses_mode_wraps_a_success(partner: Caller, flag: str, call_id
     assert json.loads(output["output"])["data"]["status"] == "active"
 
 
-def _authorized(partner: Caller, headers: dict[str, str]) -> dict[str, str]:
+def _authorized(partner: SandboxClient, headers: dict[str, str]) -> dict[str, str]:
     return {"Authorization": f"Bearer {partner.ready_user().token}"} | headers
 
 
-def test_open_responses_mode_wraps_an_error_and_keeps_its_status(partner: Caller) -> None:
+def test_open_responses_mode_wraps_an_error_and_keeps_its_status(partner: SandboxClient) -> None:
     reply = partner.call("GET", "/balances", headers={"X-Open-Responses": "1"})
     assert (reply.status, reply.body["status"], reply.body["error"]["code"]) == (401, "failed", "unauthorized")
     partner.call("GET", "/nothing", headers={"X-Open-Responses": "0"})
 
 
-def test_other_flag_values_are_ignored(partner: Caller) -> None:
+def test_other_flag_values_are_ignored(partner: SandboxClient) -> None:
     reply = partner.call("GET", "/balances", headers={"X-Open-Responses": "yes"})
     assert reply.error == (401, "unauthorized", None)
 
 
-def test_open_responses_mode_does_not_change_idempotency(partner: Caller) -> None:
+def test_open_responses_mode_does_not_change_idempotency(partner: SandboxClient) -> None:
     user = partner.ready_user()
     headers = {"Idempotency-Key": "the-same-key"}
     first = user.call("POST", "/cards", {}, headers=headers).data

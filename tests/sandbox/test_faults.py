@@ -12,11 +12,11 @@ import pytest
 from machines_mcp.sandbox import fault_responses
 from machines_mcp.sandbox.faults import KINDS
 from tests.contract.judge import contract
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 
 @pytest.fixture
-def user(own_sandbox: Caller) -> Iterator[User]:
+def user(own_sandbox: SandboxClient) -> Iterator[User]:
     yield own_sandbox.ready_user()
     own_sandbox.control("/faults/clear", {})
 
@@ -126,7 +126,7 @@ def test_fault_matches_an_id_of_any_characters(user: User, name: str) -> None:
     ],
 )
 def test_unreachable_fault_is_rejected_with_similar_paths(
-    own_sandbox: Caller, order: dict[str, Any], field: str, named: str
+    own_sandbox: SandboxClient, order: dict[str, Any], field: str, named: str
 ) -> None:
     response = own_sandbox.raw("POST", "/control/faults", json={"kind": "drop"} | order)
     (error,) = response.json()["errors"]
@@ -218,7 +218,7 @@ def test_wrong_type_fault_breaks_the_contract_in_every_value(user: User) -> None
         ({"kind": "drop", "path": "/cards", "exact": "yes"}, "exact"),
     ],
 )
-def test_invalid_fault_is_rejected_by_field(own_sandbox: Caller, order: dict[str, Any], field: str) -> None:
+def test_invalid_fault_is_rejected_by_field(own_sandbox: SandboxClient, order: dict[str, Any], field: str) -> None:
     response = own_sandbox.raw("POST", "/control/faults", json=order)
     assert (response.status_code, response.json()["errors"][0].get("field")) == (400, field)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contract.judge import Operation, contract
-from tests.sandbox.caller import Caller, User, example
+from tests.sandbox.caller import SandboxClient, User, example
 
 WITH_BODY = [operation for operation in contract().operations if "requestBody" in operation.body]
 BAD_JSON = {
@@ -34,7 +34,7 @@ ODD_VALUES: tuple[Any, ...] = (
 
 
 @pytest.fixture(scope="module")
-def user(partner: Caller) -> User:
+def user(partner: SandboxClient) -> User:
     return partner.funded_user(100)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 KEY = {"Idempotency-Key": "a-key-of-this-test"}
 DEPOSIT = {"currency": "rusd", "network": "base", "amount": 10}
@@ -19,7 +19,7 @@ CREATES = [
 
 
 @pytest.fixture
-def user(partner: Caller) -> User:
+def user(partner: SandboxClient) -> User:
     return partner.ready_user()
 
 
@@ -51,7 +51,7 @@ def test_request_without_a_key_or_with_another_key_is_repeated(user: User, path:
     assert len(count(user, path)) == 4
 
 
-def test_key_belongs_to_one_user_and_one_operation(partner: Caller, user: User) -> None:
+def test_key_belongs_to_one_user_and_one_operation(partner: SandboxClient, user: User) -> None:
     first = user.call("POST", "/cards", {}, headers=KEY).data
     assert user.call("POST", "/deposits", DEPOSIT, headers=KEY).status == 200
     assert partner.ready_user().call("POST", "/cards", {}, headers=KEY).data["cardId"] != first["cardId"]
@@ -70,7 +70,7 @@ def test_keys_of_minimum_and_maximum_length_are_accepted(user: User, key: str) -
     assert user.call("POST", "/cards", {}, headers={"Idempotency-Key": key}).status == 200
 
 
-def test_error_is_not_stored_for_a_key(partner: Caller) -> None:
+def test_error_is_not_stored_for_a_key(partner: SandboxClient) -> None:
     user_id = partner.approved_user()
     user = User(user_id, partner.session(user_id), partner)
     assert user.call("POST", "/cards", {}, headers=KEY).status == 409
@@ -78,9 +78,9 @@ def test_error_is_not_stored_for_a_key(partner: Caller) -> None:
     assert user.call("POST", "/cards", {}, headers=KEY).status == 200
 
 
-def test_concurrent_requests_with_one_key_create_one_card(partner: Caller, user: User) -> None:
+def test_concurrent_requests_with_one_key_create_one_card(partner: SandboxClient, user: User) -> None:
     def create(_: int) -> str:
-        caller = Caller(partner.sandbox)
+        caller = SandboxClient(partner.sandbox)
         try:
             card_id: str = caller.call("POST", "/cards", {}, token=user.token, headers=KEY).data["cardId"]
             return card_id
@@ -93,7 +93,7 @@ def test_concurrent_requests_with_one_key_create_one_card(partner: Caller, user:
 
 
 @pytest.fixture
-def keyless(own_sandbox: Caller) -> Iterator[User]:
+def keyless(own_sandbox: SandboxClient) -> Iterator[User]:
     own_sandbox.control("/keys", {"honoured": False})
     yield own_sandbox.funded_user(100)
     own_sandbox.control("/keys", {"honoured": True})

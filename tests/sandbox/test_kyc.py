@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.caller import KYC_SCOPES, Caller, example, kyc_form
+from tests.sandbox.caller import KYC_SCOPES, SandboxClient, example, kyc_form
 
 EN_DASH = "\N{EN DASH}"
 STATUSES = ("pending", "manual_review", "needs_information", "needs_verification", "approved", "denied", "locked")
 
 
-def submit(partner: Caller, **changes: object) -> Any:
+def submit(partner: SandboxClient, **changes: object) -> Any:
     token = partner.session(partner.new_user(), *KYC_SCOPES)
     return partner.call("POST", "/kyc/applications", kyc_form(**changes), token=token)
 
 
-def test_values_are_the_documented_ones(partner: Caller) -> None:
+def test_values_are_the_documented_ones(partner: SandboxClient) -> None:
     data = partner.call("GET", "/kyc/values", token=partner.session(partner.new_user(), "kyc.read")).data
     assert data["annualSalary"] == ["<40k", f"50k{EN_DASH}99k", f"100k{EN_DASH}149k", "150k+"]
     assert data["expectedMonthlyVolume"] == ["under $1k", f"$1k{EN_DASH}$5k", f"$5k{EN_DASH}$20k", "$20k+"]
@@ -33,7 +33,7 @@ def test_values_are_the_documented_ones(partner: Caller) -> None:
 
 
 @pytest.mark.parametrize("last_name", ["approved", "Approved", "TestApproved", "un-APPROVED-yet"])
-def test_magic_last_name_is_approved_immediately(partner: Caller, last_name: str) -> None:
+def test_magic_last_name_is_approved_immediately(partner: SandboxClient, last_name: str) -> None:
     reply = submit(partner, lastName=last_name)
     assert reply.data["status"] == "approved"
     assert reply.data["isActive"] is True
@@ -42,14 +42,14 @@ def test_magic_last_name_is_approved_immediately(partner: Caller, last_name: str
 
 
 @pytest.mark.parametrize("name", ["annualSalary", "expectedMonthlyVolume", "accountPurpose", "occupation"])
-def test_every_listed_value_is_accepted(partner: Caller, name: str) -> None:
+def test_every_listed_value_is_accepted(partner: SandboxClient, name: str) -> None:
     values = partner.call("GET", "/kyc/values", token=partner.session(partner.new_user(), "kyc.read")).data
     listed = [item["code"] for item in values["occupations"]] if name == "occupation" else values[name]
     for value in listed:
         assert submit(partner, **{name: value}).status == 200
 
 
-def test_only_optional_fields_may_be_omitted(partner: Caller) -> None:
+def test_only_optional_fields_may_be_omitted(partner: SandboxClient) -> None:
     address = {name: value for name, value in kyc_form()["address"].items() if name != "line2"}
     assert submit(partner, phoneCountryCode=..., phoneNumber=..., address=address).status == 200
     for name in set(kyc_form()) - {"phoneCountryCode", "phoneNumber"}:
@@ -93,25 +93,25 @@ def test_only_optional_fields_may_be_omitted(partner: Caller) -> None:
         ("address", "1 Test Street"),
     ],
 )
-def test_invalid_field_is_rejected_by_name_without_its_value(partner: Caller, name: str, value: str) -> None:
+def test_invalid_field_is_rejected_by_name_without_its_value(partner: SandboxClient, name: str, value: str) -> None:
     reply = submit(partner, **{name: value})
     assert reply.error == (400, "invalid_request", name)
     assert value == "" or value not in json.dumps(reply.body, ensure_ascii=False)
 
 
 @pytest.mark.parametrize("country", ["us", "US", "uS"])
-def test_country_codes_are_case_insensitive(partner: Caller, country: str) -> None:
+def test_country_codes_are_case_insensitive(partner: SandboxClient, country: str) -> None:
     assert submit(partner, countryOfIssue=country).status == 200
 
 
-def test_status_before_any_application_is_not_started(partner: Caller) -> None:
+def test_status_before_any_application_is_not_started(partner: SandboxClient) -> None:
     data = partner.call("GET", "/kyc/status", token=partner.session(partner.new_user(), "kyc.read")).data
     assert data["status"] == "not_submitted"
     assert data["isActive"] is None
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_each_status_has_its_link_and_poll_hint(partner: Caller, status: str) -> None:
+def test_each_status_has_its_link_and_poll_hint(partner: SandboxClient, status: str) -> None:
     user_id = partner.new_user()
     token = partner.session(user_id, "kyc.read")
     partner.control("/kyc", {"userId": user_id, "decision": status})
@@ -125,7 +125,7 @@ def test_each_status_has_its_link_and_poll_hint(partner: Caller, status: str) ->
 
 
 @pytest.mark.parametrize("status", ["not_submitted", *STATUSES, "canceled"])
-def test_only_an_application_that_waits_for_the_user_can_be_resubmitted(partner: Caller, status: str) -> None:
+def test_only_an_application_that_waits_for_the_user_can_be_resubmitted(partner: SandboxClient, status: str) -> None:
     user_id = partner.new_user()
     token = partner.session(user_id, *KYC_SCOPES)
     if status != "not_submitted":
@@ -137,7 +137,7 @@ def test_only_an_application_that_waits_for_the_user_can_be_resubmitted(partner:
         assert reply.error == (409, "invalid_state", None)
 
 
-def test_form_data_is_neither_returned_nor_stored(own_sandbox: Caller) -> None:
+def test_form_data_is_neither_returned_nor_stored(own_sandbox: SandboxClient) -> None:
     """The control API returns everything stored about users. None of the example's values appears in it."""
     reply = submit(own_sandbox, lastName="Smith")
     seen = json.dumps([reply.body, own_sandbox.control("")])

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 
 @pytest.fixture(scope="module")
-def user(partner: Caller) -> User:
+def user(partner: SandboxClient) -> User:
     return partner.ready_user()
 
 
@@ -31,7 +31,7 @@ def test_same_text_encrypts_differently_each_time(user: User) -> None:
     assert len({field["iv"] for field in fields}) == len({field["ct"] for field in fields}) == 3
 
 
-def test_another_user_can_not_decrypt_it(partner: Caller, user: User) -> None:
+def test_another_user_can_not_decrypt_it(partner: SandboxClient, user: User) -> None:
     reply = partner.ready_user().call("POST", "/encryption/decrypt", {"value": encrypt(user, "mine")})
     assert reply.error == (400, "invalid_request", "value")
 

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 
 def spend(user: User, card_id: str, cents: int, merchant: str = "Test Shop") -> str:
@@ -15,7 +15,7 @@ def spend(user: User, card_id: str, cents: int, merchant: str = "Test Shop") -> 
     return transaction_id
 
 
-def test_charge_is_pending_and_posts_three_seconds_later(own_sandbox: Caller) -> None:
+def test_charge_is_pending_and_posts_three_seconds_later(own_sandbox: SandboxClient) -> None:
     user = own_sandbox.funded_user(100)
     card_id = user.new_card()
     transaction_id = spend(user, card_id, 1250, "Corner Shop")
@@ -39,7 +39,7 @@ def test_charge_is_pending_and_posts_three_seconds_later(own_sandbox: Caller) ->
     assert (entry["status"], entry["merchantName"], entry["cardId"]) == ("posted", "Corner Shop", card_id)
 
 
-def test_transactions_are_listed_newest_first_by_page(partner: Caller) -> None:
+def test_transactions_are_listed_newest_first_by_page(partner: SandboxClient) -> None:
     user = partner.funded_user(100)
     card_id = user.new_card()
     made = [spend(user, card_id, cents) for cents in range(1, 6)]
@@ -54,7 +54,7 @@ def test_transactions_are_listed_newest_first_by_page(partner: Caller) -> None:
     assert seen == made[::-1]
 
 
-def test_page_does_not_shift_when_transactions_are_added(partner: Caller) -> None:
+def test_page_does_not_shift_when_transactions_are_added(partner: SandboxClient) -> None:
     user = partner.funded_user(100)
     card_id = user.new_card()
     made = [spend(user, card_id, cents) for cents in range(1, 5)]
@@ -66,7 +66,7 @@ def test_page_does_not_shift_when_transactions_are_added(partner: Caller) -> Non
     assert [entry["transactionId"] for entry in second["transactions"]] == made[1::-1]
 
 
-def test_transactions_are_filtered_by_type_and_card(partner: Caller) -> None:
+def test_transactions_are_filtered_by_type_and_card(partner: SandboxClient) -> None:
     user = partner.funded_user(100)
     one, other = user.new_card(), user.new_card()
     spend(user, one, 100)
@@ -85,7 +85,7 @@ def test_transactions_are_filtered_by_type_and_card(partner: Caller) -> None:
     assert amounts(cardId=str(uuid.uuid4())) == []
 
 
-def test_another_users_transactions_are_never_listed(partner: Caller) -> None:
+def test_another_users_transactions_are_never_listed(partner: SandboxClient) -> None:
     user = partner.funded_user(100)
     card_id = user.new_card()
     spend(user, card_id, 100)
@@ -95,6 +95,6 @@ def test_another_users_transactions_are_never_listed(partner: Caller) -> None:
 
 
 @pytest.mark.parametrize("limit", ["1", "200"])
-def test_page_size_accepts_both_documented_bounds(partner: Caller, limit: str) -> None:
+def test_page_size_accepts_both_documented_bounds(partner: SandboxClient, limit: str) -> None:
     entries = partner.funded_user(1).call("GET", "/transactions", query={"limit": limit}).data["transactions"]
     assert len(entries) == 1

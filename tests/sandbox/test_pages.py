@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
-from tests.sandbox.caller import KYC_SCOPES, Caller, kyc_form
+from tests.sandbox.caller import KYC_SCOPES, SandboxClient, kyc_form
 
 DECISIONS = (
     *("approved", "needs_information", "manual_review", "pending", "denied", "locked", "canceled"),
@@ -18,14 +18,14 @@ DECISIONS = (
 )
 
 
-def waiting_person(partner: Caller) -> tuple[str, str]:
+def waiting_person(partner: SandboxClient) -> tuple[str, str]:
     """Return a session token and the path of the page sent to its user."""
     token = partner.session(partner.new_user(), *KYC_SCOPES)
     data = partner.call("POST", "/kyc/applications", kyc_form(lastName="Smith"), token=token).data
     return token, data["completionLink"].removeprefix(partner.sandbox.origin)
 
 
-def press(partner: Caller, page: str, decision: str, **headers: str) -> httpx.Response:
+def press(partner: SandboxClient, page: str, decision: str, **headers: str) -> httpx.Response:
     """Press a button as a browser does, with the page's origin unless `headers` override it."""
     return partner.raw("POST", page, data={"decision": decision}, headers={"Origin": partner.sandbox.origin} | headers)
 
@@ -46,7 +46,7 @@ class Outline(HTMLParser):
 
 
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_button_records_its_decision(partner: Caller, decision: str) -> None:
+def test_button_records_its_decision(partner: SandboxClient, decision: str) -> None:
     token, page = waiting_person(partner)
     if decision == "needs_verification":
         press(partner, page, "denied")
@@ -59,7 +59,7 @@ def test_button_records_its_decision(partner: Caller, decision: str) -> None:
     assert f'value="{decision}"' not in after.text
 
 
-def test_user_asked_for_more_returns_to_the_same_page(partner: Caller) -> None:
+def test_user_asked_for_more_returns_to_the_same_page(partner: SandboxClient) -> None:
     token, page = waiting_person(partner)
     press(partner, page, "needs_information")
     data = partner.call("GET", "/kyc/status", token=token).data
@@ -70,7 +70,7 @@ def test_user_asked_for_more_returns_to_the_same_page(partner: Caller) -> None:
 
 
 @pytest.mark.parametrize("decision", ["", "forgotten", "APPROVED", "<script>"])
-def test_unknown_decision_has_no_effect(partner: Caller, decision: str) -> None:
+def test_unknown_decision_has_no_effect(partner: SandboxClient, decision: str) -> None:
     token, page = waiting_person(partner)
     response = press(partner, page, decision)
     assert response.status_code == 400
@@ -79,19 +79,19 @@ def test_unknown_decision_has_no_effect(partner: Caller, decision: str) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}])
-def test_page_of_another_origin_can_not_press_a_button(partner: Caller, headers: dict[str, str]) -> None:
+def test_page_of_another_origin_can_not_press_a_button(partner: SandboxClient, headers: dict[str, str]) -> None:
     token, page = waiting_person(partner)
     assert press(partner, page, "approved", **headers).status_code == 403
     assert partner.call("GET", "/kyc/status", token=token).data["status"] == "needs_verification"
 
 
-def test_request_without_an_origin_can_not_press_a_button(partner: Caller) -> None:
+def test_request_without_an_origin_can_not_press_a_button(partner: SandboxClient) -> None:
     token, page = waiting_person(partner)
     assert partner.raw("POST", page, data={"decision": "approved"}).status_code == 403
     assert partner.call("GET", "/kyc/status", token=token).data["status"] == "needs_verification"
 
 
-def test_reason_is_always_shown_as_text(partner: Caller) -> None:
+def test_reason_is_always_shown_as_text(partner: SandboxClient) -> None:
     user_id = partner.new_user()
     partner.session(user_id, "kyc.read")
     partner.control("/kyc", {"userId": user_id, "decision": "needs_information", "reason": "<b>$style & more</b>"})
@@ -103,14 +103,14 @@ def test_reason_is_always_shown_as_text(partner: Caller) -> None:
 
 
 @pytest.mark.parametrize("path", ["/verify/unknown", "/legal/unknown"])
-def test_unknown_page_is_not_found_in_html(partner: Caller, path: str) -> None:
+def test_unknown_page_is_not_found_in_html(partner: SandboxClient, path: str) -> None:
     response = partner.raw("GET", path)
     assert response.status_code == 404
     assert "Page not found" in response.text
     assert press(partner, "/verify/unknown", "approved").status_code == 404
 
 
-def test_page_has_no_scripts_or_requests_and_is_not_cached(partner: Caller) -> None:
+def test_page_has_no_scripts_or_requests_and_is_not_cached(partner: SandboxClient) -> None:
     _, page = waiting_person(partner)
     for path in (page, "/legal/privacy-notice", "/verify/unknown"):
         response = partner.raw("GET", path)
@@ -126,7 +126,7 @@ def test_page_has_no_scripts_or_requests_and_is_not_cached(partner: Caller) -> N
         assert not re.search("<script|<img|<link|style=|https?://", response.text)
 
 
-def test_page_is_accessible_to_a_screen_reader(partner: Caller) -> None:
+def test_page_is_accessible_to_a_screen_reader(partner: SandboxClient) -> None:
     _, page = waiting_person(partner)
     outline = Outline(partner.raw("GET", page).text)
     assert outline.all("html")[0]["lang"] == "en"

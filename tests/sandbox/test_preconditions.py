@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.judge import Operation, contract
-from tests.sandbox.caller import ALL_SCOPES, KYC_SCOPES, Caller, example
+from tests.sandbox.caller import ALL_SCOPES, KYC_SCOPES, SandboxClient, example
 
 BY_SESSION = [operation for operation in contract().operations if not operation.partner_key]
 BY_KEY = [operation for operation in contract().operations if operation.partner_key]
@@ -27,7 +27,7 @@ def request(operation: Operation) -> tuple[str, str, Any]:
 
 @pytest.mark.parametrize("operation", BY_KEY, ids=named)
 @pytest.mark.parametrize("key", ["", "wrong", "wröng", "sandbox-partner-" + "0" * 32])
-def test_partner_key_is_required(partner: Caller, operation: Operation, key: str) -> None:
+def test_partner_key_is_required(partner: SandboxClient, operation: Operation, key: str) -> None:
     method, path, body = request(operation)
     headers = {"X-Partner-Key": key} if key else None
     reply = partner.call(method, path, body, headers=_latin(headers))
@@ -39,7 +39,7 @@ def _latin(headers: dict[str, str] | None) -> Any:
 
 
 @pytest.mark.parametrize("operation", BY_SESSION, ids=named)
-def test_valid_session_token_is_required(partner: Caller, operation: Operation) -> None:
+def test_valid_session_token_is_required(partner: SandboxClient, operation: Operation) -> None:
     method, path, body = request(operation)
     token = partner.session(partner.new_user(), *KYC_SCOPES)
     head, payload, _ = token.split(".")
@@ -51,7 +51,7 @@ def test_valid_session_token_is_required(partner: Caller, operation: Operation) 
 
 
 @pytest.mark.parametrize("operation", SCOPED, ids=named)
-def test_session_without_the_scope_is_forbidden(partner: Caller, operation: Operation) -> None:
+def test_session_without_the_scope_is_forbidden(partner: SandboxClient, operation: Operation) -> None:
     method, path, body = request(operation)
     user_id = partner.approved_user()
     others = [scope for scope in ALL_SCOPES if scope != operation.scope]
@@ -61,13 +61,13 @@ def test_session_without_the_scope_is_forbidden(partner: Caller, operation: Oper
 
 
 @pytest.mark.parametrize("operation", [op for op in BY_SESSION if not op.scope], ids=named)
-def test_operation_without_a_documented_scope_accepts_any_session(partner: Caller, operation: Operation) -> None:
+def test_operation_without_a_documented_scope_accepts_any_session(partner: SandboxClient, operation: Operation) -> None:
     method, path, body = request(operation)
     assert partner.call(method, path, body, token=partner.session(partner.new_user(), "kyc.read")).status != 403
 
 
 @pytest.mark.parametrize("operation", BY_SESSION, ids=named)
-def test_kyc_and_agreements_gate_the_documented_operations(partner: Caller, operation: Operation) -> None:
+def test_kyc_and_agreements_gate_the_documented_operations(partner: SandboxClient, operation: Operation) -> None:
     method, path, body = request(operation)
     user_id = partner.approved_user()
     token = partner.session(user_id)
@@ -80,7 +80,7 @@ def test_kyc_and_agreements_gate_the_documented_operations(partner: Caller, oper
 
 
 @pytest.mark.parametrize("scopes", [[scope] for scope in ALL_SCOPES] + [["kyc.read", "cards.read"]], ids="+".join)
-def test_only_kyc_scopes_are_granted_before_kyc(partner: Caller, scopes: list[str]) -> None:
+def test_only_kyc_scopes_are_granted_before_kyc(partner: SandboxClient, scopes: list[str]) -> None:
     reply = partner.partner("/sessions", {"userId": partner.new_user(), "scopes": scopes})
     if set(scopes) <= set(KYC_SCOPES):
         assert reply.data["scopes"] == scopes
@@ -90,7 +90,7 @@ def test_only_kyc_scopes_are_granted_before_kyc(partner: Caller, scopes: list[st
 
 
 @pytest.mark.parametrize("operation", GATED, ids=named)
-def test_checks_run_in_the_documented_order(own_sandbox: Caller, operation: Operation) -> None:
+def test_checks_run_in_the_documented_order(own_sandbox: SandboxClient, operation: Operation) -> None:
     """Start with everything wrong. Each step fixes the rejected part, and the next check rejects."""
     method, path, body = request(operation)
     good, broken = body, {"limit": 1, "currency": 1}
@@ -123,7 +123,7 @@ def test_checks_run_in_the_documented_order(own_sandbox: Caller, operation: Oper
     ("method", "path"),
     [("GET", "/cards/{}"), ("PATCH", "/cards/{}"), ("DELETE", "/cards/{}"), ("POST", "/cards/{}/secrets")],
 )
-def test_missing_resource_is_not_found_before_the_body_is_read(partner: Caller, method: str, path: str) -> None:
+def test_missing_resource_is_not_found_before_the_body_is_read(partner: SandboxClient, method: str, path: str) -> None:
     user, other = partner.ready_user(), partner.ready_user()
     for card_id in ("short", "0" * 36, other.new_card(), "%00%00%00%00%00%00%00%00"):
         raw = b"{" if method in ("PATCH", "POST") else None
@@ -132,12 +132,12 @@ def test_missing_resource_is_not_found_before_the_body_is_read(partner: Caller, 
         assert user.call(method, path.format(user.new_card()), raw=b"{").error == (400, "invalid_request", None)
 
 
-def test_another_users_deposit_is_not_found(partner: Caller) -> None:
+def test_another_users_deposit_is_not_found(partner: SandboxClient) -> None:
     deposit = partner.ready_user().call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]
     assert partner.ready_user().call("GET", f"/deposits/{deposit['id']}").error == (404, "not_found", None)
 
 
-def test_resource_state_is_checked_last(partner: Caller) -> None:
+def test_resource_state_is_checked_last(partner: SandboxClient) -> None:
     user = partner.ready_user()
     card_id = user.new_card()
     user.call("DELETE", f"/cards/{card_id}")

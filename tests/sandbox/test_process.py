@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.sandbox.caller import Caller
+from tests.sandbox.caller import SandboxClient
 from tests.sandbox.running import ROOT, Sandbox, end, first_line, running, spawn
 from tests.support.loopback import accepted_socket
 from tests.support.waiting import PATIENCE
@@ -81,13 +81,13 @@ def test_invalid_arguments_are_named(arguments: tuple[str, ...]) -> None:
 def test_file_keeps_users_cards_keys_and_clock_across_restarts(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     with running("--db", str(file)) as sandbox:
-        first = Caller(sandbox)
+        first = SandboxClient(sandbox)
         first.control("/clock", {"advanceSeconds": 100_000})
         user = first.funded_user(30)
         card = user.call("POST", "/cards", {}).data
         first.close()
     with running("--db", str(file)) as sandbox:
-        second = Caller(sandbox)
+        second = SandboxClient(sandbox)
         assert sandbox.partner_key == first.sandbox.partner_key
         assert second.control("")["clockAheadSeconds"] == 100_000
         found = second.call("GET", f"/cards/{card['cardId']}", token=user.token).data
@@ -95,7 +95,7 @@ def test_file_keeps_users_cards_keys_and_clock_across_restarts(tmp_path: Path) -
         assert second.call("GET", "/balances", token=user.token).data["balances"]["spendingPower"] == 3000
         second.close()
     with running("--db", str(file), "--reset") as sandbox:
-        third = Caller(sandbox)
+        third = SandboxClient(sandbox)
         assert sandbox.partner_key != first.sandbox.partner_key
         assert third.control("")["users"] == []
         third.close()
@@ -103,7 +103,7 @@ def test_file_keeps_users_cards_keys_and_clock_across_restarts(tmp_path: Path) -
 
 def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
     sandbox = spawn("--db", str(tmp_path / "sandbox.db"))
-    caller = Caller(sandbox)
+    caller = SandboxClient(sandbox)
     try:
         user = caller.ready_user()
         headers = {"Idempotency-Key": "one-card-please"}
@@ -113,7 +113,7 @@ def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
         sandbox.process.kill()
         end(sandbox.process)
     with running("--db", str(tmp_path / "sandbox.db")) as again:
-        caller = Caller(again)
+        caller = SandboxClient(again)
         assert caller.call("POST", "/cards", {}, token=user.token, headers=headers).data == card
         assert len(caller.call("GET", "/cards", token=user.token).data["cards"]) == 1
         caller.close()
@@ -122,7 +122,7 @@ def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
 def test_file_is_private_and_contains_no_card_number(tmp_path: Path) -> None:
     file = tmp_path / "sandbox.db"
     with running("--db", str(file)) as sandbox:
-        caller = Caller(sandbox)
+        caller = SandboxClient(sandbox)
         user = caller.ready_user()
         for _ in range(20):
             user.new_card()

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 
 @pytest.fixture
-def user(own_sandbox: Caller) -> Iterator[User]:
+def user(own_sandbox: SandboxClient) -> Iterator[User]:
     yield own_sandbox.ready_user()
     own_sandbox.control("/rate", {"calls": 0})
 
@@ -43,5 +43,5 @@ def test_limit_of_none_allows_every_call(user: User) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"calls": -1}, {"calls": "3"}, {"calls": 1, "windowSeconds": 0}])
-def test_invalid_limit_is_rejected(own_sandbox: Caller, body: dict[str, object]) -> None:
+def test_invalid_limit_is_rejected(own_sandbox: SandboxClient, body: dict[str, object]) -> None:
     assert own_sandbox.raw("POST", "/control/rate", json=body).status_code == 400

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from machines_mcp.sandbox.addresses import new_address
-from tests.sandbox.caller import Caller, User
+from tests.sandbox.caller import SandboxClient, User
 
 ADDRESS = "0x" + "2b" * 20
 ETHEREUM, BASE = 11_155_111, 84_532
 
 
 @pytest.fixture
-def user(partner: Caller) -> User:
+def user(partner: SandboxClient) -> User:
     return partner.funded_user(100)
 
 
@@ -123,7 +123,7 @@ def test_amount_above_the_balance_is_rejected_and_holds_nothing(user: User) -> N
     assert user.balances()["spendingPower"] == 4000
 
 
-def test_pending_withdrawal_releases_its_amount_after_half_an_hour(own_sandbox: Caller) -> None:
+def test_pending_withdrawal_releases_its_amount_after_half_an_hour(own_sandbox: SandboxClient) -> None:
     user = own_sandbox.funded_user(100)
     ask(user, order(10_000))
     assert user.balances()["spendingPower"] == 0
@@ -141,7 +141,7 @@ def test_key_used_for_another_request_is_rejected(user: User) -> None:
     assert ask(user, order(4000)).error == (409, "idempotency_conflict", None)
 
 
-def test_another_user_may_use_the_same_key(partner: Caller) -> None:
+def test_another_user_may_use_the_same_key(partner: SandboxClient) -> None:
     first, second = partner.funded_user(100), partner.funded_user(100)
     ready(first, order(4000))
     assert ask(second, order(5000)).data["status"] == "pending"
@@ -243,7 +243,7 @@ def test_key_that_continued_a_request_belongs_to_its_body(user: User) -> None:
     assert ask(user, order(4000), "fresh-key-2").error == (409, "idempotency_conflict", None)
 
 
-def test_one_signature_is_live_and_the_next_waits_for_its_end(own_sandbox: Caller) -> None:
+def test_one_signature_is_live_and_the_next_waits_for_its_end(own_sandbox: SandboxClient) -> None:
     user = own_sandbox.funded_user(100)
     ready(user, order(4000), "the-first")
     waiting = ask(user, order(3000), "the-second")
@@ -263,7 +263,7 @@ def test_equal_request_is_new_once_the_first_is_signed(user: User) -> None:
     assert user.balances()["spendingPower"] == 2000
 
 
-def test_unused_signature_expires_and_returns_its_amount(own_sandbox: Caller) -> None:
+def test_unused_signature_expires_and_returns_its_amount(own_sandbox: SandboxClient) -> None:
     user = own_sandbox.funded_user(100)
     first = ready(user, order(4000), "the-first")
     assert user.balances()["spendingPower"] == 6000
@@ -277,13 +277,13 @@ def test_unused_signature_expires_and_returns_its_amount(own_sandbox: Caller) ->
     assert user.call("GET", "/transactions").data["transactions"][0]["amountCents"] == 10_000
 
 
-def test_another_user_does_not_wait(partner: Caller) -> None:
+def test_another_user_does_not_wait(partner: SandboxClient) -> None:
     first, second = partner.funded_user(100), partner.funded_user(100)
     ready(first, order(4000))
     ready(second, order(4000))
 
 
-def test_solana_withdrawal_is_signed_for_its_program(partner: Caller) -> None:
+def test_solana_withdrawal_is_signed_for_its_program(partner: SandboxClient) -> None:
     user, wallet = partner.funded_user(100), {"chain": "solana", "address": new_address("solana")}
     body = order(1000, destination={"currency": "rusd", "network": "solana", "address": new_address("solana")})
     source = {"source": {"chainId": 901}}

@@ -25,9 +25,10 @@ from machines_mcp.server.app import opened as opened_app
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import decide, set_passphrase
 from machines_mcp.vault.keypair import make_key_pair, unseal
-from tests.journeys.stdio import ERAS, Era, Person, ToolError, agent
+from tests.journeys.stdio import ERAS, Era, ToolError, agent
+from tests.support.approver import FakeApprover
 from tests.support.waiting import PATIENCE
-from tests.vault.simulator import Card, Simulator, Wiretap, simulator, wiretap
+from tests.vault.simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,7 @@ def api() -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="module")
-def card(api: Simulator) -> Card:
+def card(api: Simulator) -> OpenedCard:
     return api.card("user-1")
 
 
@@ -52,11 +53,11 @@ class RevealSession:
     app: App
     client: Client
     tap: Wiretap
-    card: Card
-    person: Person
+    card: OpenedCard
+    person: FakeApprover
     settings: dict[str, str]
 
-    async def reveal(self, sink: str, approval_id: str | None = None, card: Card | None = None) -> dict[str, Any]:
+    async def reveal(self, sink: str, approval_id: str | None = None, card: OpenedCard | None = None) -> dict[str, Any]:
         arguments = {"card_id": (card or self.card).card_id, "sink": sink}
         with anyio.fail_after(PATIENCE):
             answer = await self.client.call_tool(
@@ -85,7 +86,7 @@ class RevealSession:
 
 
 @dataclass
-class Browser:
+class CardPageBrowser:
     """A person's browser on a page of the vault."""
 
     url: str
@@ -99,15 +100,15 @@ class Browser:
 
 
 @asynccontextmanager
-async def browser(url: str) -> AsyncIterator[Browser]:
+async def browser(url: str) -> AsyncIterator[CardPageBrowser]:
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-        yield Browser(url, http)
+        yield CardPageBrowser(url, http)
 
 
 @asynccontextmanager
 async def open_session(
     api: Simulator,
-    card: Card,
+    card: OpenedCard,
     folder: Path,
     *,
     passphrase: str | None = PASSPHRASE,
@@ -130,7 +131,7 @@ async def open_session(
             settings["MACHINES_POLICY"] = str(file)
         if passphrase is not None:
             await set_passphrase(settings, passphrase)
-        person = Person()
+        person = FakeApprover()
         async with (
             opened_app(read_settings(settings)) as app,
             Client(app.server(), elicitation_callback=person if dialog else None) as client,
@@ -139,7 +140,7 @@ async def open_session(
 
 
 async def test_a_person_sees_the_card_and_the_model_learns_only_that(
-    api: Simulator, card: Card, tmp_path: Path
+    api: Simulator, card: OpenedCard, tmp_path: Path
 ) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
@@ -168,7 +169,7 @@ async def test_a_person_sees_the_card_and_the_model_learns_only_that(
         assert card.number not in json.dumps([asked, waiting, told])
 
 
-async def test_a_call_during_the_fetch_waits_for_the_outcome(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_a_call_during_the_fetch_waits_for_the_outcome(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
         taken = anyio.Event()
@@ -187,7 +188,7 @@ async def test_a_call_during_the_fetch_waits_for_the_outcome(api: Simulator, car
             assert (await session.reveal("page", asked["approval_id"]))["status"] == "shown"
 
 
-async def test_concurrent_calls_open_one_page(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_concurrent_calls_open_one_page(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
     async with open_session(api, card, tmp_path) as session:
         answers: list[dict[str, Any]] = []
 
@@ -201,7 +202,9 @@ async def test_concurrent_calls_open_one_page(api: Simulator, card: Card, tmp_pa
         assert len(session.vaults) == 1
 
 
-async def test_a_reveal_on_the_page_can_be_approved_only_there(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_a_reveal_on_the_page_can_be_approved_only_there(
+    api: Simulator, card: OpenedCard, tmp_path: Path
+) -> None:
     async with open_session(api, card, tmp_path, dialog=True) as session:
         asked = await session.reveal("page")
         # The client can open pages, so the server offered one. It asked nothing in a dialog.
@@ -212,7 +215,7 @@ async def test_a_reveal_on_the_page_can_be_approved_only_there(api: Simulator, c
 
 
 @pytest.mark.parametrize("way", ["page", "terminal"])
-async def test_a_refusal_is_reported_and_final(api: Simulator, card: Card, tmp_path: Path, way: str) -> None:
+async def test_a_refusal_is_reported_and_final(api: Simulator, card: OpenedCard, tmp_path: Path, way: str) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
         async with browser(asked["page"]) as person:
@@ -226,7 +229,9 @@ async def test_a_refusal_is_reported_and_final(api: Simulator, card: Card, tmp_p
         assert session.secret_requests == 0
 
 
-async def test_five_wrong_passphrases_lock_the_page_and_later_calls(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_five_wrong_passphrases_lock_the_page_and_later_calls(
+    api: Simulator, card: OpenedCard, tmp_path: Path
+) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
         async with browser(asked["page"]) as person:
@@ -238,7 +243,9 @@ async def test_five_wrong_passphrases_lock_the_page_and_later_calls(api: Simulat
         assert session.secret_requests == 0
 
 
-async def test_a_passphrase_locked_elsewhere_closes_open_pages(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_a_passphrase_locked_elsewhere_closes_open_pages(
+    api: Simulator, card: OpenedCard, tmp_path: Path
+) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
         for _ in range(5):
@@ -248,7 +255,7 @@ async def test_a_passphrase_locked_elsewhere_closes_open_pages(api: Simulator, c
         assert session.secret_requests == 0
 
 
-async def test_without_a_passphrase_no_vault_starts(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_without_a_passphrase_no_vault_starts(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
     async with open_session(api, card, tmp_path, passphrase=None) as session:
         asked = await session.reveal("page")
         assert (asked["code"], "page" in asked, session.vaults) == ("approval.required", False, [])
@@ -256,7 +263,7 @@ async def test_without_a_passphrase_no_vault_starts(api: Simulator, card: Card, 
 
 
 async def test_an_expired_page_is_replaced_on_the_next_call(
-    api: Simulator, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: Simulator, card: OpenedCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(card_reveals, "PAGE_SECONDS", 5.0)
     async with open_session(api, card, tmp_path) as session:
@@ -267,7 +274,7 @@ async def test_an_expired_page_is_replaced_on_the_next_call(
         assert session.secret_requests == 0
 
 
-async def test_at_most_three_pages_are_open(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_at_most_three_pages_are_open(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
     async with open_session(api, card, tmp_path) as session:
         cards = [api.another_card(card.user_id) for _ in range(4)]
         answers = [await session.reveal("page", card=one) for one in cards]
@@ -276,7 +283,7 @@ async def test_at_most_three_pages_are_open(api: Simulator, card: Card, tmp_path
 
 
 async def test_a_stopped_server_closes_its_pages_and_leaves_approvals_waiting(
-    api: Simulator, card: Card, tmp_path: Path
+    api: Simulator, card: OpenedCard, tmp_path: Path
 ) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
@@ -288,7 +295,7 @@ async def test_a_stopped_server_closes_its_pages_and_leaves_approvals_waiting(
         assert approval.state == "waiting"
 
 
-async def test_a_failed_fetch_is_reported_by_its_code(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_a_failed_fetch_is_reported_by_its_code(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
     async with open_session(api, card, tmp_path) as session:
         other = api.another_card(card.user_id)
         asked = await session.reveal("page", card=other)
@@ -305,7 +312,7 @@ NEEDS = [("page", "reveal.sinks"), ("sealed", "reveal.sealed_key"), ("model", "r
 
 @pytest.mark.parametrize(("sink", "keys"), NEEDS)
 async def test_a_disallowed_sink_is_refused_with_the_setting_to_change(
-    api: Simulator, card: Card, tmp_path: Path, sink: str, keys: str
+    api: Simulator, card: OpenedCard, tmp_path: Path, sink: str, keys: str
 ) -> None:
     policy = '[classes]\nread = "allow"\nreveal = "ask"\n[reveal]\nsinks = ["none"]\n'
     async with open_session(api, card, tmp_path, policy=policy, dialog=True) as session:
@@ -319,7 +326,7 @@ async def test_a_disallowed_sink_is_refused_with_the_setting_to_change(
 
 
 async def test_a_sealed_card_opens_with_the_operators_key_and_is_given_once(
-    api: Simulator, card: Card, tmp_path: Path
+    api: Simulator, card: OpenedCard, tmp_path: Path
 ) -> None:
     public = make_key_pair(tmp_path / "key")
     policy = f'[classes]\nread = "allow"\nreveal = "ask"\n[reveal]\nsinks = ["sealed"]\nsealed_key = "{public}"\n'
@@ -411,7 +418,9 @@ async def test_over_stdio_the_page_outlives_the_call_and_ends_with_the_server(tm
             await person.press(None)
 
 
-async def test_a_scripted_call_waits_for_the_person_at_the_page(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_a_scripted_call_waits_for_the_person_at_the_page(
+    api: Simulator, card: OpenedCard, tmp_path: Path
+) -> None:
     settings = {
         "MACHINES_ENV": "sandbox",
         "MACHINES_API_URL": api.base_url,

@@ -10,12 +10,12 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, CallReque
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.journal import CallContext, JournalEntry
-from tests.storage.test_journal import CARD, Card
+from tests.storage.test_journal import CARD, CardMutation
 
 pytestmark = pytest.mark.anyio
 
 
-async def executing_request(guard: Guard, key: str, card: Card = CARD) -> tuple[Approval, str]:
+async def executing_request(guard: Guard, key: str, card: CardMutation = CARD) -> tuple[Approval, str]:
     """Return an executing approval and the id of its journal entry."""
     call_request = CallRequest("create_card", ActionClass.MONEY, card.user_id or "", key)
     approval = await guard.approvals.open_granted(call_request, ApprovalDetails(question="?"), "operator")
@@ -37,7 +37,7 @@ async def entry_of(guard: Guard, approval: Approval) -> JournalEntry:
         (replace(CARD, operation="PATCH /cards/{cardId}", ids={"cardId": "card-0001"}), set()),
     ],
 )
-async def test_card_created_by_another_request_belongs_to_it(guard: Guard, other: Card, made: set[str]) -> None:
+async def test_card_created_by_another_request_belongs_to_it(guard: Guard, other: CardMutation, made: set[str]) -> None:
     own, own_id = await executing_request(guard, "own")
     _, entry_id = await executing_request(guard, "other", other)
     await guard.journal.end(entry_id, "done", reference="card-0001", status=200)

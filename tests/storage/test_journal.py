@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 @dataclass(frozen=True)
-class Card:
+class CardMutation:
     """A mutation, as the partner client describes it."""
 
     user_id: str | None = "user-1"
@@ -33,7 +33,7 @@ class Card:
     ids: dict[str, str] = field(default_factory=dict)
 
 
-CARD = Card()
+CARD = CardMutation()
 OTHER_BODY = replace(CARD, body=b'{"limit":{"amountCents":501}}')
 
 

@@ -28,7 +28,7 @@ from machines_mcp.tools import services
 from tests.support.cards_in import cards_in
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +69,7 @@ def state_dir(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def server(state_dir: Path, sandbox: InProcessSandbox) -> AsyncIterator[Caller]:
+async def server(state_dir: Path, sandbox: InProcessSandbox) -> AsyncIterator[ToolCaller]:
     """Yield a client without a dialog of a server of today over the folder."""
     async with caller(state_dir, USER, answer=None, sandbox=sandbox) as c:
         yield c
@@ -87,11 +87,11 @@ async def sandbox() -> AsyncIterator[InProcessSandbox]:
         yield found
 
 
-async def labels(c: Caller) -> list[str]:
+async def labels(c: ToolCaller) -> list[str]:
     return sorted(card["label"] for card in (await c.call("list_cards"))["cards"])
 
 
-async def repeat(c: Caller, name: str) -> dict[str, Any]:
+async def repeat(c: ToolCaller, name: str) -> dict[str, Any]:
     """Repeat the previous version's call with its approval."""
     call = CALLS[name]
     return await c.call(call["tool"], **call["arguments"], approval_id=call["approval_id"])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.tools import services
-from tests.tools.simulated import Caller
+from tests.tools.simulated import ToolCaller
 
 # Long enough to observe, short enough to wait for.
 SETTLE_SECONDS = 0.6
@@ -24,12 +24,12 @@ def short_reconciliation_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "RECONCILE_SECONDS", SETTLE_SECONDS)
 
 
-async def lose_response(c: Caller, path: str, *, done: bool, method: str = "POST") -> None:
+async def lose_response(c: ToolCaller, path: str, *, done: bool, method: str = "POST") -> None:
     """Lose the next response of `path`. `done`: the request takes effect anyway."""
     await c.control("/faults", kind="after" if done else "drop", path=path, method=method, exact=True)
 
 
-async def unresolved_call(c: Caller, tool: str, **arguments: Any) -> str:
+async def unresolved_call(c: ToolCaller, tool: str, **arguments: Any) -> str:
     """Make a call whose response is lost, and return its approval id."""
     error = await c.call(tool, **arguments)
     assert (error["code"], error["retryable"]) == ("outcome.unknown", True)

@@ -19,7 +19,7 @@ from tests.support.results import object_text
 
 
 @dataclass
-class Caller:
+class ToolCaller:
     """Calls tools. Errors are returned as their object."""
 
     client: Client
@@ -49,7 +49,7 @@ async def caller(
     read_only: bool = False,
     policy: Path | None = None,
     sandbox: InProcessSandbox | None = None,
-) -> AsyncIterator[Caller]:
+) -> AsyncIterator[ToolCaller]:
     """Return a caller for one user, with a new simulator or with `sandbox`."""
     settings = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder)}
     if user_id is not None:
@@ -62,4 +62,4 @@ async def caller(
         if sandbox is None:
             sandbox = await stack.enter_async_context(in_process_sandbox())
         client = await stack.enter_async_context(connected(settings, answer=answer, mode=mode, embedded=sandbox))
-        yield Caller(client, folder, sandbox)
+        yield ToolCaller(client, folder, sandbox)

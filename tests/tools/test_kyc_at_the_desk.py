@@ -15,7 +15,7 @@ from mcp import Client
 
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
-from tests.desk.desks import Browser, forms
+from tests.desk.desks import FakeBrowser, forms
 from tests.journeys.stdio import applicant
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.results import object_text
@@ -43,7 +43,7 @@ def policy(folder: Path, *, through: bool, rule: str = "ask") -> str:
     return str(file)
 
 
-class Caller:
+class KycCaller:
     """A client without a dialog. Errors are returned as their object."""
 
     def __init__(self, client: Client, sandbox: InProcessSandbox) -> None:
@@ -55,7 +55,7 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(folder: Path, **settings: str) -> AsyncIterator[tuple[Caller, Browser]]:
+async def calling(folder: Path, **settings: str) -> AsyncIterator[tuple[KycCaller, FakeBrowser]]:
     """Yield a caller on a simulator in this process, and a person with a browser."""
     given = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(folder), "MACHINES_USER_ID": "tool-user"} | settings
     async with (
@@ -64,10 +64,10 @@ async def calling(folder: Path, **settings: str) -> AsyncIterator[tuple[Caller, 
         Client(app.server()) as client,
         httpx.AsyncClient(trust_env=False) as http,
     ):
-        yield Caller(client, sandbox), Browser("", http)
+        yield KycCaller(client, sandbox), FakeBrowser("", http)
 
 
-async def submit_form(person: Browser, page: str, values: dict[str, Any]) -> httpx.Response:
+async def submit_form(person: FakeBrowser, page: str, values: dict[str, Any]) -> httpx.Response:
     """Fill in the form at this address and submit it."""
     person.address, path = re.fullmatch(r"(http://127\.0\.0\.1:\d+)(/kyc/[0-9a-f]{32})", page).groups()  # type: ignore[union-attr]
     await person.get(path)

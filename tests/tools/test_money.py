@@ -12,14 +12,14 @@ from machines_mcp.partner import Withdrawal
 from machines_mcp.partner.errors import RateLimited
 from machines_mcp.partner.resources.withdrawals import Withdrawals
 from tests.support.waiting import SHORTER_THAN_A_WAIT
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 
 ADDRESS = "0x" + "ef" * 20
 
 
-async def funded(c: Caller, amount: int = 100) -> None:
+async def funded(c: ToolCaller, amount: int = 100) -> None:
     """Return a user with this many dollars to spend."""
     await c.approved()
     deposit = await c.call("create_deposit", currency="rusd", network="base", amount=amount)

@@ -20,7 +20,7 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import set_passphrase
 from machines_mcp.vault.keypair import make_key_pair
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 from tests.tools.test_money import ADDRESS, funded
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +153,7 @@ async def test_unlisted_user_is_not_found_by_any_tool(tmp_path: Path) -> None:
         assert not any("bob" in row["user_id"] for row in _sessions(c))
 
 
-def _sessions(c: Caller) -> list[dict[str, Any]]:
+def _sessions(c: ToolCaller) -> list[dict[str, Any]]:
     found = c.sandbox.state.db.execute("SELECT * FROM sessions")
     names = [column[0] for column in found.description]
     return [dict(zip(names, row, strict=True)) for row in found]

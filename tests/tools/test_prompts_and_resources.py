@@ -11,7 +11,7 @@ import pytest
 from mcp import Client, MCPError
 
 from tests.journeys.stdio import ERAS, Era
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +111,7 @@ async def test_users_cards_currencies_and_networks_are_completed(era: Era, tmp_p
         assert await completed(c.client, fund, "amount", "1") == []
 
 
-async def _approved(c: Caller, user_id: str) -> None:
+async def _approved(c: ToolCaller, user_id: str) -> None:
     from tests.journeys.stdio import applicant
 
     await c.call("submit_kyc", user_id=user_id, **applicant())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.journeys.stdio import applicant
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 from tests.tools.test_cards import _grant
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ LABEL = f"x” with no limit\" {LURE} '“"
 async def test_no_value_can_pass_for_the_words_of_a_question(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    async def ask(c: Caller, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def ask(c: ToolCaller, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call, read the pending question, approve it, and call again."""
         refused = await c.call(tool, **arguments)
         assert refused["code"] == "approval.required", refused

@@ -10,7 +10,7 @@ import pytest
 from machines_mcp.partner import CardLimit
 from machines_mcp.tools import services
 from tests.tools.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 
@@ -23,11 +23,11 @@ CARDS = [
 ]
 
 
-async def cards(c: Caller) -> list[dict[str, Any]]:
+async def cards(c: ToolCaller) -> list[dict[str, Any]]:
     return list((await c.call("list_cards"))["cards"])
 
 
-async def create_foreign_card(c: Caller, limit_cents: int | None = None, label: str | None = None) -> None:
+async def create_foreign_card(c: ToolCaller, limit_cents: int | None = None, label: str | None = None) -> None:
     """Create a card that this server does not know."""
     async with c.sandbox.client() as client:
         limit = CardLimit(amount_cents=limit_cents, frequency="allTime") if limit_cents else None

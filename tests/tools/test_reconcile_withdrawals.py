@@ -13,18 +13,18 @@ from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.storage.withdrawals import Withdrawals as Rows
 from machines_mcp.tools import reconcile_withdrawals
 from tests.tools.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 from tests.tools.test_money import ADDRESS, funded
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 
 
-async def quoted(c: Caller) -> dict[str, Any]:
+async def quoted(c: ToolCaller) -> dict[str, Any]:
     quote = await c.call("quote_withdrawal", amount_cents=2500, currency="rusd", network="base", address=ADDRESS)
     return {"quote_id": quote["quote_id"]}
 
 
-async def upstream(c: Caller) -> dict[str, int]:
+async def upstream(c: ToolCaller) -> dict[str, int]:
     """Count the withdrawals at Machines by status."""
     async with c.sandbox.http() as http:
         (user,) = (await http.get(c.sandbox.control_url)).json()["data"]["users"]

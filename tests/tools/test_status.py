@@ -13,13 +13,13 @@ import pytest
 from machines_mcp.partner.errors import TimedOut
 from machines_mcp.partner.resources.cards import Cards
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import Caller, caller
+from tests.tools.simulated import ToolCaller, caller
 from tests.tools.test_cards import _grant
 
 pytestmark = pytest.mark.anyio
 
 
-async def _approved_card(c: Caller, folder: Path) -> str:
+async def _approved_card(c: ToolCaller, folder: Path) -> str:
     """Return the approval of a card that is not created yet."""
     for tool, arguments in (("submit_kyc", _applicant()), ("accept_agreements", {})):
         asked = await c.call(tool, **arguments)

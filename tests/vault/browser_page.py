@@ -14,7 +14,7 @@ from machines_mcp.vault.page_client import show_card
 from machines_mcp.vault.reply import VaultReply
 from tests.sandbox.browser import Tab
 from tests.vault.pages import HANDLE, PASSPHRASE, PageEvents, page_request
-from tests.vault.simulator import Card, Simulator
+from tests.vault.simulator import OpenedCard, Simulator
 
 # The text that the page displays.
 TEXT = "document.body.innerText"
@@ -30,7 +30,7 @@ class BrowserPage:
     tab: Tab
     notes: PageEvents
     portal: BlockingPortal
-    card: Card
+    card: OpenedCard
 
     @property
     def url(self) -> str:
@@ -66,7 +66,7 @@ class BrowserPage:
 
 
 @contextmanager
-def browser_page(tab: Tab, api: Simulator, card: Card, **changes: Any) -> Iterator[BrowserPage]:
+def browser_page(tab: Tab, api: Simulator, card: OpenedCard, **changes: Any) -> Iterator[BrowserPage]:
     """Serve a page for this card. The vault is gone when the block ends."""
     request = page_request(api.base_url, api.partner_key, card, **changes)
     with start_blocking_portal() as portal:

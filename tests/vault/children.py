@@ -49,7 +49,7 @@ def dies_with(parent: subprocess.Popen[bytes], pid: int) -> bool:
 
 
 @dataclass
-class Line:
+class ChildLine:
     """A child's connection to the test. The operating system closes it when the child dies."""
 
     stream: ByteStream
@@ -75,9 +75,9 @@ class Switchboard:
     port: int
     _lines: anyio.abc.ObjectReceiveStream[ByteStream]
 
-    async def line(self) -> Line:
+    async def line(self) -> ChildLine:
         """Return the next connection."""
-        return Line(await self._lines.receive())
+        return ChildLine(await self._lines.receive())
 
     def reporting(self, rest: str) -> tuple[str, ...]:
         """Return the command of a child that reports itself and then runs `rest`."""

@@ -6,7 +6,7 @@ import pytest
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.request import VaultRequest
-from tests.vault.simulator import Card, Simulator, simulator
+from tests.vault.simulator import OpenedCard, Simulator, simulator
 
 
 @pytest.fixture
@@ -30,5 +30,5 @@ def api() -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="module")
-def card(api: Simulator) -> Card:
+def card(api: Simulator) -> OpenedCard:
     return api.card("user-1")

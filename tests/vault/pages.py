@@ -22,7 +22,7 @@ from machines_mcp.vault.reply import VaultReply
 from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
 from tests.support.in_process import InProcessTransport
 from tests.support.waiting import PATIENCE
-from tests.vault.simulator import Card
+from tests.vault.simulator import OpenedCard
 
 if TYPE_CHECKING:
     from machines_mcp.vault.parent_pipe import ParentPipe
@@ -39,7 +39,7 @@ def verifier(passphrase: str = PASSPHRASE) -> Verifier:
     return Verifier(salt=salt.hex(), key=key.hex(), n=16384)
 
 
-def page_request(base_url: str, partner_key: str, card: Card, **changes: Any) -> VaultRequest:
+def page_request(base_url: str, partner_key: str, card: OpenedCard, **changes: Any) -> VaultRequest:
     """Return a request for a page for this card. Changes are fields of the page options or of the request."""
     order: dict[str, Any] = {
         "handle": HANDLE,

@@ -40,7 +40,7 @@ FORM = {
 
 
 @dataclass(frozen=True)
-class Card:
+class OpenedCard:
     """A card of the simulator, and its secrets as the test decrypted them."""
 
     user_id: str
@@ -57,14 +57,14 @@ class Simulator:
     partner_key: str
     http: httpx.Client
 
-    def card(self, user_id: str) -> Card:
+    def card(self, user_id: str) -> OpenedCard:
         """Create a user with an active card."""
         kyc = self._session(user_id, "kyc.read", "kyc.write")
         self._post("/kyc/applications", FORM, kyc)
         self._post("/agreements", {"accepted": True}, kyc)
         return self.another_card(user_id)
 
-    def another_card(self, user_id: str) -> Card:
+    def another_card(self, user_id: str) -> OpenedCard:
         """Add a card to a user who has one."""
         cards = self._session(user_id, "cards.read", "cards.write", "cards.secrets.read")
         card = self._post("/cards", {"limit": {"amountCents": 5000, "frequency": "allTime"}}, cards)
@@ -73,9 +73,9 @@ class Simulator:
         number = unseal(session["secretKey"], **secrets["encryptedPan"])
         code = unseal(session["secretKey"], **secrets["encryptedCvc"])
         expiry = card["expirationMonth"], card["expirationYear"]
-        return Card(user_id, card["cardId"], card["last4"], number, code, expiry)
+        return OpenedCard(user_id, card["cardId"], card["last4"], number, code, expiry)
 
-    def close(self, card: Card) -> None:
+    def close(self, card: OpenedCard) -> None:
         """Close a card permanently."""
         session = self._session(card.user_id, "cards.read", "cards.write")
         answer = self.http.delete(f"{self.base_url}/cards/{card.card_id}", headers=session)

@@ -14,7 +14,7 @@ from machines_mcp.vault.request import VaultRequest
 from machines_mcp.vault.sinks import reveal
 from tests.support.waiting import PATIENCE
 from tests.vault.cards import card_number, new_key, seal
-from tests.vault.upstream import CARD_ID, Upstream, as_json, serve
+from tests.vault.upstream import CARD_ID, StubUpstream, as_json, serve
 
 pytestmark = pytest.mark.anyio
 
@@ -22,12 +22,12 @@ SECRETS = f"/cards/{CARD_ID}/secrets"
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serve(Upstream()) as served:
+def upstream() -> Iterator[StubUpstream]:
+    with serve(StubUpstream()) as served:
         yield served
 
 
-def _request(upstream: Upstream, **changes: Any) -> VaultRequest:
+def _request(upstream: StubUpstream, **changes: Any) -> VaultRequest:
     fields: dict[str, Any] = {
         "base_url": upstream.base_url,
         "partner_key": Secret("key-under-test"),
@@ -40,14 +40,14 @@ def _request(upstream: Upstream, **changes: Any) -> VaultRequest:
     return VaultRequest(**fields | changes)
 
 
-async def _code(upstream: Upstream, **changes: Any) -> Code:
+async def _code(upstream: StubUpstream, **changes: Any) -> Code:
     with anyio.fail_after(PATIENCE):
         reply = await reveal(_request(upstream, **changes))
     assert reply == failed(reply.code)
     return reply.code
 
 
-async def test_a_valid_card_is_verified(upstream: Upstream) -> None:
+async def test_a_valid_card_is_verified(upstream: StubUpstream) -> None:
     with anyio.fail_after(PATIENCE):
         assert await reveal(_request(upstream)) == VaultReply(
             status="verified",
@@ -60,7 +60,7 @@ async def test_a_valid_card_is_verified(upstream: Upstream) -> None:
         )
 
 
-async def test_the_session_only_reads_card_secrets_and_lasts_a_minute(upstream: Upstream) -> None:
+async def test_the_session_only_reads_card_secrets_and_lasts_a_minute(upstream: StubUpstream) -> None:
     with anyio.fail_after(PATIENCE):
         await reveal(_request(upstream))
     paths = [path for path, _, _ in upstream.seen]
@@ -77,48 +77,48 @@ async def test_the_session_only_reads_card_secrets_and_lasts_a_minute(upstream: 
     ("sent", "told"),
     [("Visa", "VISA"), (None, None), ("4 8 15 16 23 42", None), ("VISA\n", None), ("V" * 21, None)],
 )
-async def test_only_a_plausible_brand_is_reported(upstream: Upstream, sent: str | None, told: str | None) -> None:
+async def test_only_a_plausible_brand_is_reported(upstream: StubUpstream, sent: str | None, told: str | None) -> None:
     upstream.change_secrets(brand=sent)
     with anyio.fail_after(PATIENCE):
         reply = await reveal(_request(upstream))
     assert (reply.code, reply.brand) == ("verified", told)
 
 
-async def test_a_card_without_optional_fields_is_verified(upstream: Upstream) -> None:
+async def test_a_card_without_optional_fields_is_verified(upstream: StubUpstream) -> None:
     upstream.change_secrets(brand=None, last4=None, keyId=None)
     with anyio.fail_after(PATIENCE):
         assert (await reveal(_request(upstream))).status == "verified"
 
 
-async def test_another_cards_record_is_a_mismatch(upstream: Upstream) -> None:
+async def test_another_cards_record_is_a_mismatch(upstream: StubUpstream) -> None:
     other = str((int(upstream.last4) + 1) % 10_000).zfill(4)
     assert await _code(upstream, last4=other) == "secrets.mismatch"
     upstream.change_secrets(last4=other)
     assert await _code(upstream) == "secrets.mismatch"
 
 
-async def test_another_cards_number_is_a_mismatch(upstream: Upstream) -> None:
+async def test_another_cards_number_is_a_mismatch(upstream: StubUpstream) -> None:
     stranger = next(number for number in iter(card_number, "") if number[-4:] != upstream.last4)
     upstream.change_secrets(**upstream.sealed(stranger, upstream.code))
     assert await _code(upstream) == "secrets.mismatch"
 
 
-async def test_secrets_of_another_session_fail_authentication(upstream: Upstream) -> None:
+async def test_secrets_of_another_session_fail_authentication(upstream: StubUpstream) -> None:
     upstream.change("/cards/secrets/session", secretKey=new_key())
     assert await _code(upstream) == "secrets.unauthentic"
 
 
-async def test_swapped_number_and_code_are_malformed(upstream: Upstream) -> None:
+async def test_swapped_number_and_code_are_malformed(upstream: StubUpstream) -> None:
     upstream.change_secrets(**upstream.sealed(upstream.code, upstream.number))
     assert await _code(upstream) == "secrets.malformed"
 
 
-async def test_an_invalid_code_is_malformed(upstream: Upstream) -> None:
+async def test_an_invalid_code_is_malformed(upstream: StubUpstream) -> None:
     upstream.change_secrets(encryptedCvc=as_json(seal(upstream.key, b"12345")))
     assert await _code(upstream) == "secrets.malformed"
 
 
-async def test_a_key_of_another_length_is_malformed(upstream: Upstream) -> None:
+async def test_a_key_of_another_length_is_malformed(upstream: StubUpstream) -> None:
     upstream.change("/cards/secrets/session", secretKey=upstream.key[:30])
     assert await _code(upstream) == "secrets.malformed"
 
@@ -126,12 +126,12 @@ async def test_a_key_of_another_length_is_malformed(upstream: Upstream) -> None:
 @pytest.mark.parametrize(
     "expiry", [{"expirationMonth": 13}, {"expirationMonth": 0}, {"expirationYear": 20311231}], ids=str
 )
-async def test_an_invalid_expiry_is_malformed(upstream: Upstream, expiry: dict[str, int]) -> None:
+async def test_an_invalid_expiry_is_malformed(upstream: StubUpstream, expiry: dict[str, int]) -> None:
     upstream.change_secrets(**expiry)
     assert await _code(upstream) == "secrets.malformed"
 
 
-async def test_a_trace_of_a_hostile_upstream_has_shapes_but_no_values(upstream: Upstream, tmp_path: Path) -> None:
+async def test_a_trace_of_a_hostile_upstream_has_shapes_but_no_values(upstream: StubUpstream, tmp_path: Path) -> None:
     hostile = {upstream.number: upstream.code, upstream.code: [upstream.number], "pan": upstream.number}
     for path in upstream.answers:
         upstream.change(path, **hostile)
@@ -169,13 +169,13 @@ def _refusal(code: str) -> bytes:
     ],
 )
 async def test_every_upstream_refusal_maps_to_one_code(
-    upstream: Upstream, path: str, status: int, body: bytes, code: Code
+    upstream: StubUpstream, path: str, status: int, body: bytes, code: Code
 ) -> None:
     upstream.answers[path] = status, body
     assert await _code(upstream) == code
 
 
-async def test_a_card_number_in_every_upstream_field_stays_out_of_the_reply(upstream: Upstream) -> None:
+async def test_a_card_number_in_every_upstream_field_stays_out_of_the_reply(upstream: StubUpstream) -> None:
     upstream.change_secrets(brand=upstream.number, keyId=upstream.number, pan=upstream.number, cvc=upstream.code)
     with anyio.fail_after(PATIENCE):
         line = reply_line(await reveal(_request(upstream))).decode()

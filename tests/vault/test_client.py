@@ -15,7 +15,7 @@ from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
 from tests.support.clock import advance_loop_clock
 from tests.support.waiting import PATIENCE
-from tests.vault.children import Line, Switchboard, program, switchboard
+from tests.vault.children import ChildLine, Switchboard, program, switchboard
 
 pytestmark = pytest.mark.anyio
 
@@ -44,9 +44,9 @@ async def _code(request: VaultRequest, command: tuple[str, ...], deadline: float
     return reply.code
 
 
-async def _run_to_deadline(request: VaultRequest, board: Switchboard, rest: str) -> tuple[Line, dict[str, Any]]:
+async def _run_to_deadline(request: VaultRequest, board: Switchboard, rest: str) -> tuple[ChildLine, dict[str, Any]]:
     """Return a child that was still busy with `rest` at its deadline, and its report."""
-    found: list[tuple[Line, dict[str, Any]]] = []
+    found: list[tuple[ChildLine, dict[str, Any]]] = []
 
     async def reach_the_deadline() -> None:
         child = await board.line()

@@ -21,12 +21,12 @@ from machines_mcp.vault.reply import MAX_REPLY_BYTES, PlaintextReply, SealedRepl
 from machines_mcp.vault.request import VaultRequest
 from tests.support.waiting import PATIENCE
 from tests.vault.children import program
-from tests.vault.simulator import Card, Simulator, wiretap
+from tests.vault.simulator import OpenedCard, Simulator, wiretap
 
 pytestmark = pytest.mark.anyio
 
 
-async def _reveal(api: Simulator, card: Card, base_url: str | None = None, **changes: Any) -> VaultReply:
+async def _reveal(api: Simulator, card: OpenedCard, base_url: str | None = None, **changes: Any) -> VaultReply:
     request = VaultRequest(
         base_url=base_url or api.base_url,
         partner_key=Secret(api.partner_key),
@@ -68,7 +68,7 @@ def _decrypt(token: str, private: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(cipher.decrypt_and_verify(_base64url_bytes(content), _base64url_bytes(tag))))
 
 
-def _card_fields(card: Card) -> dict[str, Any]:
+def _card_fields(card: OpenedCard) -> dict[str, Any]:
     month, year = card.expiry
     return {
         "pan": card.number,
@@ -80,7 +80,7 @@ def _card_fields(card: Card) -> dict[str, Any]:
     }
 
 
-async def test_only_the_private_key_decrypts_the_card(api: Simulator, card: Card) -> None:
+async def test_only_the_private_key_decrypts_the_card(api: Simulator, card: OpenedCard) -> None:
     key = ECKey.generate_key("P-256", private=True)
     reply = await _reveal(api, card, sink="sealed", recipient=_public(key))
     assert isinstance(reply, SealedReply)
@@ -91,7 +91,7 @@ async def test_only_the_private_key_decrypts_the_card(api: Simulator, card: Card
 
 
 @pytest.mark.parametrize("curve", ["P-384", "P-521", "X25519"])
-async def test_a_card_is_sealed_to_every_supported_key_type(api: Simulator, card: Card, curve: Any) -> None:
+async def test_a_card_is_sealed_to_every_supported_key_type(api: Simulator, card: OpenedCard, curve: Any) -> None:
     key = OKPKey.generate_key(curve) if curve == "X25519" else ECKey.generate_key(curve)
     reply = await _reveal(api, card, sink="sealed", recipient=_public(key))
     assert isinstance(reply, SealedReply)
@@ -107,14 +107,14 @@ async def test_a_card_is_sealed_to_every_supported_key_type(api: Simulator, card
     ],
 )
 async def test_an_unusable_key_prevents_every_upstream_call(
-    api: Simulator, card: Card, recipient: EllipticKey | MontgomeryKey
+    api: Simulator, card: OpenedCard, recipient: EllipticKey | MontgomeryKey
 ) -> None:
     async with wiretap(api) as tap:
         reply = await _reveal(api, card, tap.base_url, sink="sealed", recipient=recipient)
         assert (reply, tap.posts) == (failed("recipient.unusable"), 0)
 
 
-async def test_the_model_gets_the_number_and_only_on_request_the_code(api: Simulator, card: Card) -> None:
+async def test_the_model_gets_the_number_and_only_on_request_the_code(api: Simulator, card: OpenedCard) -> None:
     for with_code in (False, True):
         reply = await _reveal(api, card, sink="model", with_code=with_code)
         assert isinstance(reply, PlaintextReply)

@@ -16,7 +16,7 @@ from machines_mcp.vault.request import VaultRequest
 from tests.support.waiting import PATIENCE
 from tests.vault.children import switchboard
 from tests.vault.pages import HANDLE, PASSPHRASE, OpenPage, PageEvents, open_page, open_page_in_vault, page_request
-from tests.vault.simulator import Card, Simulator, wiretap
+from tests.vault.simulator import OpenedCard, Simulator, wiretap
 
 pytestmark = pytest.mark.anyio
 
@@ -35,12 +35,12 @@ def _shown(answer: httpx.Response) -> list[str]:
     return [re.sub(r"<[^>]+>", "", cell).strip() for cell in cells]
 
 
-def _displayed_fields(card: Card) -> list[str]:
+def _displayed_fields(card: OpenedCard) -> list[str]:
     month, year = card.expiry
     return [card.number, f"{month:02}/{year % 100}", card.code]
 
 
-def _reply(card: Card) -> VaultReply:
+def _reply(card: OpenedCard) -> VaultReply:
     month, year = card.expiry
     return VaultReply(
         status="shown",
@@ -58,7 +58,7 @@ def _contains(answer: httpx.Response, sentence: str) -> bool:
 
 
 @in_both
-async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Card, opens: Opens) -> None:
+async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: OpenedCard, opens: Opens) -> None:
     async with wiretap(api) as tap, opens(page_request(tap.base_url, api.partner_key, card)) as page:
         asked = await page.get()
         assert asked.status_code == 200
@@ -73,7 +73,7 @@ async def test_the_right_passphrase_shows_the_card_once(api: Simulator, card: Ca
         assert page.notes.asked == 1
 
 
-async def test_the_card_is_not_shown_a_second_time(api: Simulator, card: Card) -> None:
+async def test_the_card_is_not_shown_a_second_time(api: Simulator, card: OpenedCard) -> None:
     async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         await page.press()
         for answer in (await page.get(), await page.press(), await page.press("wrong")):
@@ -83,7 +83,7 @@ async def test_the_card_is_not_shown_a_second_time(api: Simulator, card: Card) -
         assert (tap.posts, page.notes.asked, len(page.notes.replies)) == (3, 1, 1)
 
 
-async def test_only_one_of_many_concurrent_submissions_shows_the_card(api: Simulator, card: Card) -> None:
+async def test_only_one_of_many_concurrent_submissions_shows_the_card(api: Simulator, card: OpenedCard) -> None:
     async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         answers: list[httpx.Response] = []
 
@@ -97,7 +97,7 @@ async def test_only_one_of_many_concurrent_submissions_shows_the_card(api: Simul
         assert tap.posts == 3
 
 
-async def test_without_a_verifier_the_button_shows_the_card(api: Simulator, card: Card) -> None:
+async def test_without_a_verifier_the_button_shows_the_card(api: Simulator, card: OpenedCard) -> None:
     order = {"verifier": None, "environment": "embedded"}
     async with open_page(page_request(api.base_url, api.partner_key, card, **order)) as page:
         asked = await page.get()
@@ -108,7 +108,7 @@ async def test_without_a_verifier_the_button_shows_the_card(api: Simulator, card
 
 @pytest.mark.parametrize("passphrase", ["", "correct horse batterz", "CORRECT HORSE BATTERY", PASSPHRASE + " "])
 async def test_a_wrong_passphrase_fetches_nothing_and_allows_a_retry(
-    api: Simulator, card: Card, passphrase: str
+    api: Simulator, card: OpenedCard, passphrase: str
 ) -> None:
     async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         wrong = await page.press(passphrase)
@@ -120,7 +120,7 @@ async def test_a_wrong_passphrase_fetches_nothing_and_allows_a_retry(
         assert _shown(await page.press()) == _displayed_fields(card)
 
 
-async def test_too_many_attempts_lock_out_even_the_right_passphrase(api: Simulator, card: Card) -> None:
+async def test_too_many_attempts_lock_out_even_the_right_passphrase(api: Simulator, card: OpenedCard) -> None:
     request = page_request(api.base_url, api.partner_key, card)
     async with wiretap(api) as tap, open_page(request, PageEvents(locks_at=2)) as page:
         assert (await page.press("wrong")).status_code == 403
@@ -132,7 +132,7 @@ async def test_too_many_attempts_lock_out_even_the_right_passphrase(api: Simulat
         assert (page.notes.asked, tap.posts) == (0, 0)
 
 
-async def test_the_passphrase_can_refuse_the_reveal(api: Simulator, card: Card) -> None:
+async def test_the_passphrase_can_refuse_the_reveal(api: Simulator, card: OpenedCard) -> None:
     async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         assert (await page.press("wrong", "refuse")).status_code == 403
         assert page.notes.replies == []
@@ -143,14 +143,14 @@ async def test_the_passphrase_can_refuse_the_reveal(api: Simulator, card: Card) 
 
 
 @pytest.mark.parametrize("decision", ["", "SHOW", "yes"])
-async def test_only_the_decision_show_shows_the_card(api: Simulator, card: Card, decision: str) -> None:
+async def test_only_the_decision_show_shows_the_card(api: Simulator, card: OpenedCard, decision: str) -> None:
     async with wiretap(api) as tap, open_page(page_request(tap.base_url, api.partner_key, card)) as page:
         await page.press(decision=decision)
         assert (await page.notes.end()).code == "page.refused"
         assert tap.posts == 0
 
 
-async def test_a_refusal_by_the_server_fetches_nothing(api: Simulator, card: Card) -> None:
+async def test_a_refusal_by_the_server_fetches_nothing(api: Simulator, card: OpenedCard) -> None:
     async with (
         wiretap(api) as tap,
         open_page(page_request(tap.base_url, api.partner_key, card), PageEvents(go=False)) as page,
@@ -161,7 +161,7 @@ async def test_a_refusal_by_the_server_fetches_nothing(api: Simulator, card: Car
         assert tap.posts == 0
 
 
-async def test_an_upstream_refusal_is_reported_to_person_and_server(api: Simulator, card: Card) -> None:
+async def test_an_upstream_refusal_is_reported_to_person_and_server(api: Simulator, card: OpenedCard) -> None:
     async with open_page(page_request(api.base_url, "no-such-key", card)) as page:
         answer = await page.press()
         assert (answer.status_code, _shown(answer)) == (410, [])
@@ -169,7 +169,7 @@ async def test_an_upstream_refusal_is_reported_to_person_and_server(api: Simulat
         assert await page.notes.end() == failed("partner.rejected")
 
 
-async def test_the_number_of_another_card_is_not_shown(api: Simulator, card: Card) -> None:
+async def test_the_number_of_another_card_is_not_shown(api: Simulator, card: OpenedCard) -> None:
     other = str((int(card.last4) + 1) % 10_000).zfill(4)
     async with open_page(page_request(api.base_url, api.partner_key, card, last4=other)) as page:
         answer = await page.press()
@@ -178,7 +178,7 @@ async def test_the_number_of_another_card_is_not_shown(api: Simulator, card: Car
 
 
 @pytest.mark.check
-async def test_a_silent_upstream_times_out_with_the_page(api: Simulator, card: Card) -> None:
+async def test_a_silent_upstream_times_out_with_the_page(api: Simulator, card: OpenedCard) -> None:
     async with switchboard() as board:
         slow = page_request(f"http://127.0.0.1:{board.port}/partner/v1", api.partner_key, card, deadline_seconds=8.0)
         async with open_page_in_vault(slow) as page:
@@ -189,7 +189,7 @@ async def test_a_silent_upstream_times_out_with_the_page(api: Simulator, card: C
 
 
 @pytest.mark.check
-async def test_an_unanswered_page_closes_at_its_deadline(api: Simulator, card: Card) -> None:
+async def test_an_unanswered_page_closes_at_its_deadline(api: Simulator, card: OpenedCard) -> None:
     request = page_request(api.base_url, api.partner_key, card, deadline_seconds=6.0)
     async with wiretap(api) as tap, open_page_in_vault(request) as page:
         assert await page.notes.end() == failed("page.unused")
@@ -199,7 +199,7 @@ async def test_an_unanswered_page_closes_at_its_deadline(api: Simulator, card: C
 
 
 @pytest.mark.check
-async def test_every_response_forbids_embedding_and_caching(api: Simulator, card: Card) -> None:
+async def test_every_response_forbids_embedding_and_caching(api: Simulator, card: OpenedCard) -> None:
     async with open_page_in_vault(page_request(api.base_url, api.partner_key, card)) as page:
         answers = [await page.get(), await page.post({}), await page.press("wrong"), await page.press()]
         answers += [await page.press(), await page.http.get(page.origin)]
@@ -227,7 +227,7 @@ async def test_every_response_forbids_embedding_and_caching(api: Simulator, card
     assert answers[3].headers["referrer-policy"] == "no-referrer"
 
 
-async def test_external_text_is_escaped_on_the_page(api: Simulator, card: Card) -> None:
+async def test_external_text_is_escaped_on_the_page(api: Simulator, card: OpenedCard) -> None:
     markup = "<script>alert(1)</script><b>\"'&"
     async with open_page(page_request(api.base_url, api.partner_key, card, asked_by=markup)) as page:
         asked = (await page.get()).text
@@ -278,7 +278,7 @@ async def _attacks(page: OpenPage) -> dict[str, httpx.Response]:
 
 
 @in_both
-async def test_refused_requests_get_no_data_and_fetch_nothing(api: Simulator, card: Card, opens: Opens) -> None:
+async def test_refused_requests_get_no_data_and_fetch_nothing(api: Simulator, card: OpenedCard, opens: Opens) -> None:
     async with wiretap(api) as tap, opens(page_request(tap.base_url, api.partner_key, card)) as page:
         for name, answer in (await _attacks(page)).items():
             assert (name, answer.status_code) == (name, int(name[:3]))
@@ -299,14 +299,14 @@ async def test_refused_requests_get_no_data_and_fetch_nothing(api: Simulator, ca
     ids=["a link in a chat", "typed", "reloaded"],
 )
 async def test_the_page_opens_from_a_link_or_a_typed_address(
-    api: Simulator, card: Card, headers: dict[str, str]
+    api: Simulator, card: OpenedCard, headers: dict[str, str]
 ) -> None:
     async with open_page(page_request(api.base_url, api.partner_key, card)) as page:
         assert (await page.get(**headers)).status_code == 200
 
 
 @pytest.mark.check
-async def test_a_disconnect_before_the_fetch_prevents_it(api: Simulator, card: Card) -> None:
+async def test_a_disconnect_before_the_fetch_prevents_it(api: Simulator, card: OpenedCard) -> None:
     async with wiretap(api) as tap, open_page_in_vault(page_request(tap.base_url, api.partner_key, card)) as page:
         body = "&".join(
             f"{name}={value}" for name, value in (page.form() | {"passphrase": "correct+horse+battery"}).items()

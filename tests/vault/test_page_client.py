@@ -14,7 +14,7 @@ from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import PageOptions, VaultRequest
 from tests.support.clock import advance_loop_clock
 from tests.support.waiting import PATIENCE
-from tests.vault.children import Line, program, switchboard
+from tests.vault.children import ChildLine, program, switchboard
 from tests.vault.pages import PageEvents, verifier
 
 pytestmark = pytest.mark.anyio
@@ -164,7 +164,7 @@ async def test_a_command_that_cannot_start_fails_the_page(request_for_page: Vaul
 )
 async def test_a_page_is_killed_and_reaped_at_the_deadline(request_for_page: VaultRequest, rest: str) -> None:
     async with switchboard() as board:
-        found: list[tuple[Line, dict[str, Any]]] = []
+        found: list[tuple[ChildLine, dict[str, Any]]] = []
 
         async def reach_the_deadline() -> None:
             child = await board.line()

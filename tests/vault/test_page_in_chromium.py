@@ -9,7 +9,7 @@ import pytest
 from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
 from tests.vault.browser_page import ASKED, ENDED, SHOWN, TEXT, BrowserPage, browser_page
 from tests.vault.pages import HANDLE
-from tests.vault.simulator import Card, Simulator
+from tests.vault.simulator import OpenedCard, Simulator
 
 pytestmark = [
     pytest.mark.check,
@@ -28,13 +28,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 
 @pytest.fixture
-def page(browser: Tab, api: Simulator, card: Card) -> Iterator[BrowserPage]:
+def page(browser: Tab, api: Simulator, card: OpenedCard) -> Iterator[BrowserPage]:
     with browser_page(browser, api, card) as open_page:
         open_page.open()
         yield open_page
 
 
-def test_the_keyboard_alone_retries_the_passphrase_and_hides_the_card(page: BrowserPage, card: Card) -> None:
+def test_the_keyboard_alone_retries_the_passphrase_and_hides_the_card(page: BrowserPage, card: OpenedCard) -> None:
     assert page.tab.evaluate(FOCUSED) == "passphrase"
     page.type("wrong one")
     page.enter()
@@ -55,7 +55,7 @@ def test_the_keyboard_alone_retries_the_passphrase_and_hides_the_card(page: Brow
     assert (page.shows_number(), page.reply().status, page.notes.wrongs) == (False, "shown", 1)
 
 
-def test_the_number_is_copied_without_spaces(page: BrowserPage, card: Card) -> None:
+def test_the_number_is_copied_without_spaces(page: BrowserPage, card: OpenedCard) -> None:
     page.answer()
     copied = "(getSelection().selectAllChildren(document.querySelector('.number dd')), getSelection().toString())"
     assert page.tab.evaluate(copied) == card.number
@@ -100,7 +100,7 @@ def test_the_refuse_button_refuses_the_reveal(page: BrowserPage) -> None:
     assert page.reply().code == "page.refused"
 
 
-def test_the_page_works_and_hides_the_card_without_scripts(browser: Tab, api: Simulator, card: Card) -> None:
+def test_the_page_works_and_hides_the_card_without_scripts(browser: Tab, api: Simulator, card: OpenedCard) -> None:
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
         with browser_page(browser, api, card) as page:
@@ -120,7 +120,7 @@ def test_the_page_works_and_hides_the_card_without_scripts(browser: Tab, api: Si
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [320, 360, 1280])
 def test_the_page_is_readable_without_overflow(
-    browser: Tab, api: Simulator, card: Card, width: int, dark: bool
+    browser: Tab, api: Simulator, card: OpenedCard, width: int, dark: bool
 ) -> None:
     long = "Client-" * 11
     with browser_page(browser, api, card, asked_by=long, environment="embedded") as page:

@@ -20,13 +20,13 @@ from machines_mcp.vault.request import request_line
 from tests.support.waiting import PATIENCE
 from tests.vault.children import dies_with, program
 from tests.vault.pages import PASSPHRASE, page_request
-from tests.vault.simulator import Card, Simulator
+from tests.vault.simulator import OpenedCard, Simulator
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @contextmanager
-def _child(api: Simulator, card: Card, **changes: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _child(api: Simulator, card: OpenedCard, **changes: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Start a child that listens, and yield it and its port. Only the test answers its questions."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": {}}
     with subprocess.Popen(COMMAND, **pipes) as child:
@@ -47,14 +47,14 @@ def _exit_and_outputs(child: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes
     return child.wait(PATIENCE), child.stdout.read(), child.stderr.read()
 
 
-def test_the_child_prints_only_its_port_and_reply(api: Simulator, card: Card) -> None:
+def test_the_child_prints_only_its_port_and_reply(api: Simulator, card: OpenedCard) -> None:
     with _child(api, card, deadline_seconds=4.0) as (child, port):
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 404
         code, said, errors = _exit_and_outputs(child)
     assert (code, json.loads(said)["code"], errors) == (0, "page.unused", b"")
 
 
-def test_the_page_listens_only_on_loopback(api: Simulator, card: Card) -> None:
+def test_the_page_listens_only_on_loopback(api: Simulator, card: OpenedCard) -> None:
     with _child(api, card) as (_, port):
         listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
         assert f"0100007F:{port:04X}" in listening
@@ -62,7 +62,9 @@ def test_the_page_listens_only_on_loopback(api: Simulator, card: Card) -> None:
 
 
 @pytest.mark.parametrize("last_words", [b"", b"more\n", b'{"go":true}\n'], ids=["end of file", "more", "unasked"])
-def test_the_child_exits_with_its_parent_or_on_an_unasked_answer(api: Simulator, card: Card, last_words: bytes) -> None:
+def test_the_child_exits_with_its_parent_or_on_an_unasked_answer(
+    api: Simulator, card: OpenedCard, last_words: bytes
+) -> None:
     with _child(api, card) as (child, _):
         assert child.stdin is not None
         if last_words:
@@ -73,7 +75,7 @@ def test_the_child_exits_with_its_parent_or_on_an_unasked_answer(api: Simulator,
         assert _exit_and_outputs(child) == (1, b"", b"")
 
 
-def test_a_silent_server_prevents_the_reveal(api: Simulator, card: Card) -> None:
+def test_a_silent_server_prevents_the_reveal(api: Simulator, card: OpenedCard) -> None:
     with _child(api, card, deadline_seconds=5.0) as (child, port):
         url = f"http://127.0.0.1:{port}/the-handle-of-this-page-1"
         with httpx.Client(trust_env=False, timeout=PATIENCE) as http:
@@ -89,7 +91,7 @@ def test_a_silent_server_prevents_the_reveal(api: Simulator, card: Card) -> None
 
 
 @linux_only
-def test_a_stopped_page_dies_with_its_server(api: Simulator, card: Card) -> None:
+def test_a_stopped_page_dies_with_its_server(api: Simulator, card: OpenedCard) -> None:
     server = (
         "import os, subprocess, sys\n"
         # In its own session, like the server's child. Otherwise the system itself would end a stopped orphan.
@@ -107,7 +109,7 @@ def test_a_stopped_page_dies_with_its_server(api: Simulator, card: Card) -> None
 
 
 @linux_only
-def test_the_child_has_no_environment_core_file_or_open_output(api: Simulator, card: Card) -> None:
+def test_the_child_has_no_environment_core_file_or_open_output(api: Simulator, card: OpenedCard) -> None:
     with _child(api, card) as (child, _):
         proc = Path(f"/proc/{child.pid}")
         assert proc.joinpath("cmdline").read_bytes().split(b"\0")[:-1] == [part.encode() for part in COMMAND]

@@ -19,7 +19,7 @@ from machines_mcp.vault.reply import VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
 from tests.support.waiting import PATIENCE
 from tests.vault.children import program, switchboard
-from tests.vault.simulator import Card, Simulator, wiretap
+from tests.vault.simulator import OpenedCard, Simulator, wiretap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ sys.stdout.buffer.write(reply_line(reply))
 """
 
 
-def _fields(api: Simulator, card: Card, **changes: Any) -> dict[str, Any]:
+def _fields(api: Simulator, card: OpenedCard, **changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "base_url": api.base_url,
         "partner_key": api.partner_key,
@@ -53,13 +53,13 @@ def _fields(api: Simulator, card: Card, **changes: Any) -> dict[str, Any]:
     return fields | changes
 
 
-async def _reveal(api: Simulator, card: Card, **changes: Any) -> VaultReply:
+async def _reveal(api: Simulator, card: OpenedCard, **changes: Any) -> VaultReply:
     fields = _fields(api, card, **changes)
     with anyio.fail_after(PATIENCE + 5):
         return await reveal(VaultRequest(**fields | {"partner_key": Secret(fields["partner_key"])}))
 
 
-def _verified(card: Card) -> VaultReply:
+def _verified(card: OpenedCard) -> VaultReply:
     month, year = card.expiry
     return VaultReply(
         status="verified",
@@ -115,42 +115,42 @@ def _leaks(output: bytes, secrets: list[str]) -> list[str]:
     return [secret for secret in secrets if any(form in text or form in compact for form in spellings(secret))]
 
 
-async def test_a_card_of_the_simulator_is_verified(api: Simulator, card: Card) -> None:
+async def test_a_card_of_the_simulator_is_verified(api: Simulator, card: OpenedCard) -> None:
     assert await _reveal(api, card) == _verified(card)
 
 
-async def test_a_record_with_different_last_digits_is_a_mismatch(api: Simulator, card: Card) -> None:
+async def test_a_record_with_different_last_digits_is_a_mismatch(api: Simulator, card: OpenedCard) -> None:
     other = str((int(card.last4) + 1) % 10_000).zfill(4)
     assert await _reveal(api, card, last4=other) == failed("secrets.mismatch")
 
 
-async def test_the_card_of_another_user_is_not_found(api: Simulator, card: Card) -> None:
+async def test_the_card_of_another_user_is_not_found(api: Simulator, card: OpenedCard) -> None:
     stranger = api.card("user-2")
     assert await _reveal(api, stranger, user_id=card.user_id) == failed("card.not_found")
 
 
-async def test_an_unknown_card_is_not_found(api: Simulator, card: Card) -> None:
+async def test_an_unknown_card_is_not_found(api: Simulator, card: OpenedCard) -> None:
     assert await _reveal(api, card, card_id="no-such-card") == failed("card.not_found")
 
 
-async def test_an_unknown_partner_key_is_rejected(api: Simulator, card: Card) -> None:
+async def test_an_unknown_partner_key_is_rejected(api: Simulator, card: OpenedCard) -> None:
     assert await _reveal(api, card, partner_key="no-such-key") == failed("partner.rejected")
 
 
-async def test_an_unreachable_host_is_unavailable(api: Simulator, card: Card) -> None:
+async def test_an_unreachable_host_is_unavailable(api: Simulator, card: OpenedCard) -> None:
     # Bound but never listening, so that no other program takes the port meanwhile.
     async with await anyio.create_udp_socket(local_host="127.0.0.1") as udp:
         port = udp.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610
         assert await _reveal(api, card, base_url=f"http://127.0.0.1:{port}/partner/v1") == failed("partner.unavailable")
 
 
-async def test_a_silent_host_reaches_the_deadline(api: Simulator, card: Card) -> None:
+async def test_a_silent_host_reaches_the_deadline(api: Simulator, card: OpenedCard) -> None:
     async with switchboard() as board:
         slow = f"http://127.0.0.1:{board.port}/partner/v1"
         assert await _reveal(api, card, base_url=slow, deadline_seconds=4.0) == failed("deadline")
 
 
-async def test_no_secret_appears_in_the_reply_or_on_stderr(api: Simulator, card: Card) -> None:
+async def test_no_secret_appears_in_the_reply_or_on_stderr(api: Simulator, card: OpenedCard) -> None:
     async with wiretap(api) as tap, _server(_fields(api, card, base_url=tap.base_url)) as server:
         stdout, stderr = await _output(server)
     assert stdout == reply_line(_verified(card))
@@ -160,7 +160,7 @@ async def test_no_secret_appears_in_the_reply_or_on_stderr(api: Simulator, card:
     assert _leaks(stdout + stderr, secrets) == []
 
 
-async def test_the_vaults_calls_are_traced_without_secrets(api: Simulator, card: Card, tmp_path: Path) -> None:
+async def test_the_vaults_calls_are_traced_without_secrets(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     trace.write_bytes(b'{"path":"/balances"}\n')
     async with wiretap(api) as tap:
@@ -180,7 +180,7 @@ async def test_the_vaults_calls_are_traced_without_secrets(api: Simulator, card:
     "spelling",
     ["{0}", "{0[0]} {0[1]}{0[2]}-{rest}", "{reverse}", "{hex}", "{base64}", "x{base64}", "{shifted}"],
 )
-async def test_a_planted_leak_on_stderr_is_found(api: Simulator, card: Card, spelling: str) -> None:
+async def test_a_planted_leak_on_stderr_is_found(api: Simulator, card: OpenedCard, spelling: str) -> None:
     number = card.number
     leak = spelling.format(
         number,
@@ -196,7 +196,7 @@ async def test_a_planted_leak_on_stderr_is_found(api: Simulator, card: Card, spe
     assert _leaks(stdout + stderr, [number]) == [number]
 
 
-async def test_a_card_number_in_the_reply_is_refused_and_not_forwarded(api: Simulator, card: Card) -> None:
+async def test_a_card_number_in_the_reply_is_refused_and_not_forwarded(api: Simulator, card: OpenedCard) -> None:
     sound = reply_line(_verified(card))
     for planted in (
         sound.replace(b'"VISA"', f'"{card.number}"'.encode()),
@@ -211,7 +211,7 @@ async def test_a_card_number_in_the_reply_is_refused_and_not_forwarded(api: Simu
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no kill -9")
-async def test_the_vault_dies_with_a_killed_server(api: Simulator, card: Card) -> None:
+async def test_the_vault_dies_with_a_killed_server(api: Simulator, card: OpenedCard) -> None:
     async with switchboard() as board:
         fields = _fields(api, card, base_url=f"http://127.0.0.1:{board.port}/partner/v1", deadline_seconds=120.0)
         async with _server(fields) as server:
@@ -224,7 +224,7 @@ async def test_the_vault_dies_with_a_killed_server(api: Simulator, card: Card) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_proc_shows_no_environment_or_secret_arguments_of_the_vault(api: Simulator, card: Card) -> None:
+async def test_proc_shows_no_environment_or_secret_arguments_of_the_vault(api: Simulator, card: OpenedCard) -> None:
     async with switchboard() as board:
         fields = _fields(api, card, base_url=f"http://127.0.0.1:{board.port}/partner/v1")
         async with _server(fields) as server:
@@ -237,7 +237,7 @@ async def test_proc_shows_no_environment_or_secret_arguments_of_the_vault(api: S
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_a_waiting_vault_has_no_open_output_and_no_core_files(api: Simulator, card: Card) -> None:
+async def test_a_waiting_vault_has_no_open_output_and_no_core_files(api: Simulator, card: OpenedCard) -> None:
     async with switchboard() as board:
         fields = _fields(api, card, base_url=f"http://127.0.0.1:{board.port}/partner/v1")
         async with _server(fields) as server:

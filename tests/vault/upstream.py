@@ -15,7 +15,7 @@ from tests.vault.cards import Sealed, card_number, new_key, seal
 CARD_ID = "card-under-test"
 
 
-class Upstream:
+class StubUpstream:
     """Responses are `data` objects by path, or `(status, body)`. Requests are kept as `(path, headers, body)`."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ def as_json(field: Sealed) -> dict[str, str]:
 
 
 @contextmanager
-def serve(upstream: Upstream) -> Iterator[Upstream]:
+def serve(upstream: StubUpstream) -> Iterator[StubUpstream]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")

@@ -17,7 +17,7 @@ from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.doctor.run import run_checks
 from machines_mcp.vault.client import can_start
 from tests.partner.test_probe import READS, changed, script, script_success
-from tests.partner.upstream import PARTNER_KEY, Upstream, refusal, upstream
+from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, refusal, upstream
 from tests.sandbox.running import Sandbox
 from tests.support.waiting import PATIENCE
 
@@ -27,7 +27,7 @@ USER = "user-canary"
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[Upstream]:
+async def api() -> AsyncIterator[ScriptedUpstream]:
     async with upstream() as server:
         yield server
 
@@ -79,7 +79,7 @@ async def test_a_vault_that_cannot_start_is_reported_with_the_fix(
     assert cure in found.message
 
 
-async def test_without_the_probe_no_request_is_sent(tmp_path: Path, api: Upstream) -> None:
+async def test_without_the_probe_no_request_is_sent(tmp_path: Path, api: ScriptedUpstream) -> None:
     settings = {"MACHINES_ENV": "sandbox", "MACHINES_API_URL": api.base_url, "MACHINES_USER_ID": USER}
     with environment(tmp_path, MACHINES_PARTNER_KEY=PARTNER_KEY, **settings), anyio.fail_after(PATIENCE):
         said = [finding.check for finding in await run_checks()]
@@ -103,7 +103,7 @@ async def test_the_probe_reads_the_pinned_user_in_its_current_state(tmp_path: Pa
     assert (codes["GET /kyc/status"], codes["GET /agreements"], codes["GET /cards"]) == (200, 409, None)
 
 
-async def test_api_schema_differences_are_reported_without_values(tmp_path: Path, api: Upstream) -> None:
+async def test_api_schema_differences_are_reported_without_values(tmp_path: Path, api: ScriptedUpstream) -> None:
     script_success(api)
     script(api, "GET /balances", changed("getBalances", lambda d: d["balances"].pop("balanceDue")))
     script(api, "GET /cards", changed("listCards", lambda d: d["cards"][0].update(last4=["canary"], new="canary")))
