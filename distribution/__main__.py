@@ -1,4 +1,4 @@
-"""Write `server.json` and `manifest.json` as the code has them: `make docs`. A test fails when they have drifted."""
+"""Update `server.json` and `manifest.json` from the code: `make docs`. A test fails if they drift."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 
 
 def files() -> dict[Path, str]:
-    """What stands in each of the two files."""
+    """Return the content of both files."""
     return {
         FOLDER / "server.json": text(registry.entry()),
         FOLDER / "manifest.json": text(manifest.manifest()),

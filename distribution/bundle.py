@@ -27,7 +27,7 @@ PACKER = "npx --yes --package=@anthropic-ai/mcpb@2.1.2 mcpb"
 SECONDS = 300
 _PINNED = re.compile(r"^([a-z0-9][^\\#\s]*==[^\\]*?)\s*\\$", re.MULTILINE)
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
-# Which index the builder's machine takes packages from is nobody else's business, and nobody else may reach it.
+# The bundle must not name the package index of the builder's machine: it is private and may be unreachable elsewhere.
 _INDEXES = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX", "UV_FIND_LINKS", "UV_CONFIG_FILE", "UV_NO_INDEX")
 
 
@@ -73,7 +73,7 @@ machines-mcp = {{ path = "{wheel}" }}
 
 
 def check_lock(made: str, wheel: str) -> None:
-    """Every file but our own wheel must be one whose hash was reviewed with the lock of the repository."""
+    """Check that every file except our own wheel has a hash that is in the repository's lock."""
     others = "\n".join(line for line in made.splitlines() if wheel not in line)
     unknown = set(_HASH.findall(others)) - set(_HASH.findall(LOCK.read_text(encoding="utf-8")))
     if unknown:

@@ -12,13 +12,13 @@ from machines_mcp import __version__
 from machines_mcp.protocol.prompts import Prompt, load_prompts
 from machines_mcp.tools.catalog import TOOLS
 
-# Of the versions of this format it is the first whose servers may be run by uv.
+# The first version of this format that supports servers run by uv.
 VERSION = "0.4"
 ENTRY_POINT = "server.py"
 _LONG = """\
 Tools for the whole journey of the Partner API: session, user, identity check, agreements, deposit, balances, \
-withdrawal, card. Card numbers are decrypted in a process of their own and never reach the model; a person decides \
-about money.
+withdrawal, card. The vault, a separate process, decrypts card numbers. The model never receives them. A person \
+approves payments.
 
 Without any settings the server runs a simulator on this machine, and nothing is real."""
 
@@ -64,7 +64,7 @@ def _key(name: str) -> str:
 
 
 def _question(option: Option) -> dict[str, Any]:
-    # A question that was left open and has no default would hand its own placeholder to the server as the value.
+    # Without a default, a client passes its own placeholder to the server if the person enters nothing.
     default = False if option.kind == "boolean" else option.default or ""
     asked = {"type": option.kind, "title": option.title, "description": option.description, "required": False}
     return {**asked, "default": default, **({"sensitive": True} if option.secret else {})}

@@ -30,30 +30,30 @@ OPTIONS = {
         choices=tuple(Environment),
     ),
     "MACHINES_PARTNER_KEY": Option(
-        "The partner key. Leave it empty for embedded, or where a file holds it.", "Partner key", secret=True
+        "The partner key. Leave it empty for embedded, or if you set a key file.", "Partner key", secret=True
     ),
     "MACHINES_PARTNER_KEY_FILE": Option(
-        "A file that holds the partner key and that only you can read; instead of the key itself.",
+        "A file with the partner key that only you can read. Use it instead of the key itself.",
         "File with the partner key",
         "file",
     ),
     "MACHINES_USER_ID": Option(
-        "Your own id of the one user that the server acts for. Outside embedded it is needed, or users in the policy.",
+        "Your id for the one user the server acts for. Required outside embedded, unless the policy lists users.",
         "User id",
     ),
     "MACHINES_POLICY": Option(
-        "A TOML file: what an agent may do, who may say yes, and the limits. Without one, production only reads.",
+        "A TOML file: what an agent may do, who may approve, and the limits. Without one, production only reads.",
         "Policy",
         "file",
     ),
-    "MACHINES_READ_ONLY": Option("Nothing that changes anything.", "Read only", "boolean"),
-    "MACHINES_TOOLSETS": Option(f"A comma list of {', '.join(TOOLSETS)}; all of them when empty.", "Toolsets"),
-    "MACHINES_STATE_DIR": Option("Where approvals, quotes and the simulator's database are kept.", kind="directory"),
+    "MACHINES_READ_ONLY": Option("Offer only tools that change nothing.", "Read only", "boolean"),
+    "MACHINES_TOOLSETS": Option(f"A comma-separated list of {', '.join(TOOLSETS)}. Empty means all.", "Toolsets"),
+    "MACHINES_STATE_DIR": Option("The folder for approvals, quotes and the simulator's database.", kind="directory"),
     "MACHINES_API_URL": Option("Another address on this machine for sandbox, such as that of machines-mcp sandbox."),
     "MACHINES_PROXY": Option("A proxy for calls to Machines; its address can hold a password.", secret=True),
     "MACHINES_CA_FILE": Option("Further certificates, in PEM, for calls to Machines.", kind="file"),
-    "MACHINES_LOG_LEVEL": Option("What is written to stderr: DEBUG, INFO, WARNING, ERROR or CRITICAL."),
-    "MACHINES_TRACE": Option("A file for the shapes of requests and answers, never their values.", kind="file"),
+    "MACHINES_LOG_LEVEL": Option("The log level on stderr: DEBUG, INFO, WARNING, ERROR or CRITICAL."),
+    "MACHINES_TRACE": Option("A file for the shapes of requests and responses, never their values.", kind="file"),
 }
 
 if undescribed := VARIABLES ^ OPTIONS.keys():

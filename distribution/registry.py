@@ -7,13 +7,13 @@ from typing import Any
 from distribution.options import OPTIONS, Option
 from machines_mcp import __version__
 
-# The registry gives a name to whoever owns the part before the slash: here a GitHub organisation. README.md repeats the
-# name as `mcp-name: ...`, by which the registry sees on the package's page that both have one owner.
+# The registry assigns a name to the owner of the part before the slash: here a GitHub organisation. README.md repeats
+# the name as `mcp-name: ...`, so that the registry can verify on the package's page that both have the same owner.
 NAME = "io.github.machines-mcp/machines-mcp"
 PACKAGE = "machines-mcp"
 REPOSITORY = "https://github.com/machines-mcp/machines-mcp"
 TITLE = "Machines Cash"
-DESCRIPTION = "Take a Machines Cash partner's users from sign-up to a working card; a simulator inside."
+DESCRIPTION = "Take a Machines Cash partner's users from sign-up to a working card. Includes a simulator."
 SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 
 _FORMATS = {"file": "filepath", "directory": "filepath", "boolean": "boolean", "string": "string"}

@@ -1,1 +1,1 @@
-"""Who may do what, and who said yes: policy, limits, approvals, passphrase."""
+"""Who may do what, and who approved it: policy, limits, approvals, passphrase."""

@@ -20,7 +20,7 @@ ANSWER_SECONDS = 50.0
 
 Answer = Literal["yes", "no", "nothing"]
 Dialog = Literal["result", "request"]
-"""Whether the elicitation goes in the result of the call, or in a request of its own meanwhile (older clients)."""
+"""Whether the elicitation goes in the result of the call, or in a separate request (older clients)."""
 
 _KEY, _OPEN = "approve", "open"
 PAGE = "Decide this on a page on this computer. The AI can't see what is shown or typed there."

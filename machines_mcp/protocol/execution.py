@@ -120,7 +120,7 @@ class ToolRunner:
     async def reconcile(
         self, tool: Tool, approval: Approval, entries: Sequence[JournalEntry], *, read_only: bool
     ) -> Reconciliation:
-        """Let the tool find out what became of an interrupted call. `read_only`: it must not send it again.
+        """Let the tool determine the outcome of an interrupted call. `read_only`: it must not send it again.
 
         Raises:
             ToolError: That can't be found out now.

@@ -1,1 +1,1 @@
-"""What must never leave: secret and verbatim strings, detectors, the output filter."""
+"""Keep secrets out of output: secret and verbatim strings, detectors, the output filter."""

@@ -1,1 +1,1 @@
-"""`machines-mcp demo`: the whole journey, told step by step."""
+"""`machines-mcp demo`: the whole journey, step by step."""
