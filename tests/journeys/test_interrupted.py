@@ -31,8 +31,11 @@ SETTLE_SECONDS = 0.6
 _CHILD = """
 import os, signal, sys
 from machines_mcp.storage import failpoints
+from machines_mcp.protocol import reconciliation
 from machines_mcp.tools import services
 services.RECONCILE_SECONDS = {settle}
+# A busy machine takes long to reconcile, and the call is to have the outcome.
+reconciliation.CALL_SECONDS = {patience}
 def die(name):
     if name == {point!r}:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -65,7 +68,7 @@ class Folder:
     @asynccontextmanager
     async def server(self, *, dies_at: str | None = None, era: Era = MODERN) -> AsyncIterator[Served]:
         """Run a server over the folder, which may kill itself at a failpoint."""
-        command = ("-c", _CHILD.format(settle=SETTLE_SECONDS, point=dies_at))
+        command = ("-c", _CHILD.format(settle=SETTLE_SECONDS, patience=PATIENCE, point=dies_at))
         settings = {
             "MACHINES_ENV": "sandbox",
             "MACHINES_API_URL": self.sandbox.base_url,

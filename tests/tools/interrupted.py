@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from machines_mcp.protocol import reconciliation
 from machines_mcp.tools import services
+from tests.support.waiting import PATIENCE
 from tests.tools.simulated import ToolCaller
 
 # Long enough to observe, short enough to wait for.
@@ -22,6 +24,8 @@ def short_reconciliation_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the time after which a missing effect counts as not executed. The simulator never acts after its
     response."""
     monkeypatch.setattr(services, "RECONCILE_SECONDS", SETTLE_SECONDS)
+    # A busy machine takes long to reconcile, and the call is to have the outcome.
+    monkeypatch.setattr(reconciliation, "CALL_SECONDS", PATIENCE)
 
 
 async def lose_response(c: ToolCaller, path: str, *, done: bool, method: str = "POST") -> None:
