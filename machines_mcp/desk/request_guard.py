@@ -14,11 +14,8 @@ from machines_mcp.web.form import FORM_TYPE, read_body, replay
 
 MAX_BODY_BYTES = 32 * 1024
 
-HEADERS = (
-    *security_headers(
-        sources="style-src 'self'", referrer="same-origin", permissions="camera=(), geolocation=(), microphone=()"
-    ),
-    (b"cross-origin-resource-policy", b"same-origin"),
+HEADERS = security_headers(
+    sources="style-src 'self'", referrer="same-origin", permissions="camera=(), geolocation=(), microphone=()"
 )
 
 MessageRenderer = Callable[[int, str], tuple[bytes, list[Header]]]

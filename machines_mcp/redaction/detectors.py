@@ -46,22 +46,26 @@ def _kind(character: str) -> int:
 _KINDS = bytes(_kind(chr(byte)) for byte in range(256))
 _NINE = re.compile(rb"(?<![0a])0{9}(?![0a])")
 _NAMES_OF_CODES = (
-    *(b"cvc", b"cvv", b"csc", b"securitycode"),
+    *(b"cvc", b"cvv", b"csc", b"securitycode", b"securityvalue", b"securitynumber"),
     *(b"verificationcode", b"verificationvalue", b"verificationnumber"),
 )
+_NAMES_OF_IDS = (b"ssn", b"itin", b"socialsecurity", b"nationalid", b"taxid")
 
 
 def may_hold_some(line: str, plain: bytes) -> bool:
     """Whether a line of JSON needs the full search; `plain` is the line squeezed. False means that no rule matches.
 
-    Cheaper and broader than the rules: 13 digits without a letter between, 3-2-4, nine alone, or a code's name.
+    Cheaper and broader than the rules: 13 digits without a letter between, 3-2-4, nine alone or with an id's name, or a
+    code's name.
     """
     if has_escapes(line) or any(name in plain for name in _NAMES_OF_CODES):
         return True
     kinds = folded(line).encode("ascii").translate(_KINDS)
     if b"000 00 0000" in kinds or b"0" * SHORTEST in kinds.translate(None, b" "):
         return True
-    return b"0" * 9 in kinds and _NINE.search(kinds) is not None
+    if b"0" * 9 not in kinds:
+        return False
+    return _NINE.search(kinds) is not None or any(name in plain for name in _NAMES_OF_IDS)
 
 
 def masked_text(text: str) -> str:

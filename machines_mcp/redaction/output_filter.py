@@ -41,7 +41,7 @@ MOST_ALLOWED = 1024
 # Shorter values, or ones with fewer digits, would match unrelated lines.
 _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
 
-HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d{1,20}|null),"(result|error|method)":')
+HEAD = re.compile(r'\{"jsonrpc":"2\.0","id":("(?:[^"\\]|\\.)*"|-?\d+|null),"(result|error|method)":')
 """The start of an outgoing line that has an id: groups are the id and the kind."""
 
 
@@ -131,7 +131,7 @@ class OutputFilter:
         """
         text = json.dumps(outcome)
         try:
-            if exempt is not None and may_hold_some(text, squeezed(text)):
+            if exempt is not None:
                 text = json.dumps(MessageMasking(exempt).masked(outcome))
         except Exception:
             self._raise_alarm("output_filter.failed")

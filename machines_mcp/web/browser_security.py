@@ -65,6 +65,7 @@ def security_headers(*, sources: str, referrer: str, permissions: str) -> list[H
         "x-content-type-options": "nosniff",
         "x-frame-options": "DENY",
         "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
         "permissions-policy": permissions,
     }
     return [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -120,3 +120,20 @@ def test_every_public_name_can_be_imported(module: str) -> None:
     for name in public.__all__:
         assert not name.startswith("_")
         assert hasattr(public, name), name
+
+
+# A tool asks for an approval by running; it never decides one, records a mutation of its own, or changes the filter.
+FORBIDDEN_TO_TOOLS = re.compile(
+    r"guard\.(channels|authorizer|passphrase\.(check|set))|approvals\.(grant|consume|finish|refuse|take|open|reopen)"
+    r"|journal\.(begin|end|close|resolve)|audit\.(append|note|alarm)|output_filter\.(allow|remove_secret)"
+)
+
+
+def test_no_tool_decides_an_approval_or_changes_the_output_filter(root: Path) -> None:
+    found = [
+        f"{path.name}: {match[0]}"
+        for path in sorted((root / "machines_mcp" / "tools").glob("*.py"))
+        for match in FORBIDDEN_TO_TOOLS.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+    assert FORBIDDEN_TO_TOOLS.search("call.services.state.guard.channels.grant(approval_id)")

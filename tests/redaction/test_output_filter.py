@@ -348,6 +348,26 @@ def test_storable_outcome_is_masked_except_for_exempt_values() -> None:
     assert OutputFilter().storable(plain, ()) == json.dumps(plain)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tax id A123456789",
+        "ssn x123456789x",
+        "social security no 123456789a",
+        "card security number 123",
+        "card security value: 4567",
+    ],
+)
+def test_number_with_a_name_is_masked_in_lines_and_in_stored_outcomes(text: str) -> None:
+    output_filter = OutputFilter()
+    digits = "".join(character for character in text if character.isdigit())
+    kept, line = output_filter.storable({"note": text}, ()), output_filter.filtered(json.dumps({"note": text}))
+    assert kept is not None
+    assert line is not None
+    assert digits not in kept
+    assert digits not in line
+
+
 def test_outcome_with_a_secret_is_not_storable() -> None:
     alarms: list[str] = []
     output_filter = OutputFilter(alarms.append)
@@ -362,6 +382,6 @@ def test_outcome_is_not_storable_if_masking_fails(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError
 
     alarms: list[str] = []
-    monkeypatch.setattr(module, "may_hold_some", broken)
+    monkeypatch.setattr(module, "MessageMasking", broken)
     assert OutputFilter(alarms.append).storable({"note": "x"}, ()) is None
     assert alarms == ["output_filter.failed"]

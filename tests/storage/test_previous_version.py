@@ -202,6 +202,15 @@ async def test_passphrase_and_audit_log_are_kept(
     await store.close()
 
 
+async def test_row_with_invalid_details_does_not_close_the_folder(state_dir: Path, sandbox: InProcessSandbox) -> None:
+    with closing(sqlite3.connect(state_dir / "embedded" / "state.db")) as db:
+        broken = db.execute("UPDATE intents SET stakes = '{broken' WHERE id = ?", (CALLS["refused"]["approval_id"],))
+        assert broken.rowcount == 1
+        db.commit()
+    async with server(state_dir, sandbox) as c:
+        assert (await repeat(c, "done"))["card_id"]
+
+
 def test_folder_contains_no_card_number() -> None:
     for file in WRITTEN.iterdir():
         assert cards_in(file.read_text(encoding="utf-8")) == []

@@ -213,6 +213,7 @@ async def test_every_response_forbids_embedding_and_caching(api: Simulator, card
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
         assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "server" not in headers
         assert "set-cookie" not in headers
         rules = dict(rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";"))

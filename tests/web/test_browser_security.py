@@ -99,6 +99,7 @@ def test_security_headers_block_every_unnamed_source() -> None:
         b"x-content-type-options": b"nosniff",
         b"x-frame-options": b"DENY",
         b"cross-origin-opener-policy": b"same-origin",
+        b"cross-origin-resource-policy": b"same-origin",
         b"permissions-policy": b"camera=()",
     }
 

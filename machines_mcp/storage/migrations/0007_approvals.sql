@@ -4,7 +4,7 @@ ALTER TABLE approvals RENAME COLUMN effect TO action_class;
 ALTER TABLE approvals RENAME COLUMN stakes TO details;
 ALTER TABLE approvals RENAME COLUMN began_at TO started_at;
 UPDATE approvals SET details = json_remove(json_set(details, '$.items', json_extract(details, '$.facts')), '$.facts')
-    WHERE json_type(details, '$.facts') IS NOT NULL;
+    WHERE json_valid(details) AND json_type(details, '$.facts') IS NOT NULL;
 DROP INDEX intents_waiting;
 DROP INDEX intents_by_tool;
 DROP INDEX intents_by_creation;
