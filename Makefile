@@ -27,7 +27,7 @@ MINUTES ?= 20
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports unit check long docs pictures bundle bench bench-peers bench-guard bench-size lock clean
+.PHONY: help demo test lint types imports unit check long docs pictures bundle bench bench-peers bench-filter bench-size lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
@@ -84,13 +84,13 @@ bundle: $(VENV)/.dev $(VENV)/.project $(VENV)/lock/.made ## Pack dist/machines-m
 
 bench: $(VENV)/.runtime $(VENV)/.project ## Compare start, latency, throughput and memory with a bare MCPServer; time the output filter
 	@$(BIN)/python -m benchmarks $(ARGS)
-	@$(if $(ARGS),:,$(BIN)/python -m benchmarks.guard)
+	@$(if $(ARGS),:,$(BIN)/python -m benchmarks.output_filter)
 
 bench-peers: $(VENV)/.runtime $(VENV)/.project ## Compare with published servers, installed under .venv/peers
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
-bench-guard: $(VENV)/.runtime $(VENV)/.project ## Time the output filter
-	@$(BIN)/python -m benchmarks.guard $(ARGS)
+bench-filter: $(VENV)/.runtime $(VENV)/.project ## Time the output filter
+	@$(BIN)/python -m benchmarks.output_filter $(ARGS)
 
 bench-size: $(VENV)/.runtime $(VENV)/.project ## Time reads with 10, 1,000 and 100,000 rows
 	@$(BIN)/python -m benchmarks.size $(ARGS)

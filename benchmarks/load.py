@@ -18,7 +18,7 @@ from machines_mcp.tools.example_identity import IDENTITY
 ERA = "2026-07-28"
 PATIENCE = 120.0
 _ENVELOPE = "io.modelcontextprotocol/"
-_MOST_BYTES = 1 << 22
+_MAX_BYTES = 1 << 22
 
 # The calls and their weights: mostly reads, as models make them, and some of every mutation.
 MIX: Mapping[str, int] = {
@@ -29,7 +29,7 @@ MIX: Mapping[str, int] = {
 USERS = 24
 # Then a new user takes the place, because no user has a hundred cards.
 CALLS_OF_A_USER = 150
-MOST_TRIES = 5
+MAX_TRIES = 5
 AT_ONCE = 8
 _TO = {"currency": "rusd", "network": "base", "address": "0x" + "7c" * 20}
 _LIMIT = {"limit_amount_cents": 5000, "limit_frequency": "per30DayPeriod"}
@@ -66,7 +66,7 @@ class Speaker:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr,
                 env=dict(command.environment),
-                limit=_MOST_BYTES,
+                limit=_MAX_BYTES,
             )
         return cls(process)
 
@@ -174,7 +174,7 @@ class Load:
             ("accept_agreements", {}),
             ("create_deposit", {"currency": "rusd", "network": "base", "amount": 500}),
         ):
-            for _ in range(MOST_TRIES):
+            for _ in range(MAX_TRIES):
                 code, _ = await self._call(tool, {"user_id": user.name} | arguments)
                 if code == "ok":
                     break
@@ -189,7 +189,7 @@ class Load:
             return code, body
         self.unknown_at_first += 1
         named = {**arguments, "approval_id": body["approval_id"]}
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             if code != "outcome.unknown" or "approval_id" not in body:
                 break
             await asyncio.sleep(body.get("retry_after_seconds", 1))

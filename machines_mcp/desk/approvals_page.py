@@ -28,7 +28,7 @@ _BUDGET_LABELS = {
 }
 _NOT_DECIDED: dict[str, tuple[int, str]] = {
     "not_allowed": (403, MESSAGES["not_allowed"]),
-    "barred": (409, MESSAGES["barred"]),
+    "limit_exceeded": (409, MESSAGES["limit_exceeded"]),
     "gone": (409, MESSAGES["gone"]),
 }
 

@@ -26,7 +26,7 @@ MAX_SEARCH_CHARACTERS = 60
 
 _NOTICES = {
     "granted": "Sent to Machines. The assistant sees the status of the check, but nothing that you typed.",
-    "barred": MESSAGES["barred"],
+    "limit_exceeded": MESSAGES["limit_exceeded"],
 }
 _CLOSED = "This form is no longer open: it was already sent or refused, or has expired. Nothing was sent now."
 

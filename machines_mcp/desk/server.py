@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from machines_mcp.desk.dependencies import DeskDependencies
-from machines_mcp.storage.files import private_folder, write_in_one_step
+from machines_mcp.storage.files import private_folder, write_atomically
 from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Desk:
         text = json.dumps({"address": self._address, "port": port, "pid": os.getpid()})
         try:
             private_folder(self._address_file.parent)
-            write_in_one_step(self._address_file, text.encode("ascii"))
+            write_atomically(self._address_file, text.encode("ascii"))
         except OSError:
             logger.error("the desk's address could not be written, so other programs can't find it")
 

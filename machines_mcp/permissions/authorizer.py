@@ -29,7 +29,7 @@ Verdict = Literal[
     "refused",
     "expired",
     "mismatch",
-    "barred",
+    "limit_exceeded",
 ]
 
 
@@ -137,8 +137,8 @@ class Authorizer:
             if by is not None:
                 return Authorization("run", await self._approvals.open_granted(call_request, details, by))
             return Authorization("waiting", await self._approvals.open(call_request, details))
-        except LimitExceeded as bar:
-            return Authorization("barred", limit=bar)
+        except LimitExceeded as exceeded:
+            return Authorization("limit_exceeded", limit=exceeded)
 
     def _approved_in_advance(self, call_request: CallRequest) -> Literal["operator", "policy"] | None:
         if self._standing_yes:
@@ -196,5 +196,5 @@ class Authorizer:
     async def _consume(self, approval: Approval) -> Authorization:
         try:
             return Authorization("run" if await self._approvals.consume(approval) else "running", approval)
-        except LimitExceeded as bar:
-            return Authorization("barred", approval, bar)
+        except LimitExceeded as exceeded:
+            return Authorization("limit_exceeded", approval, exceeded)

@@ -85,7 +85,7 @@ class ApprovalChannels:
         try:
             return "granted" if await self._approvals.grant_and_consume(approval, channel) else "gone"
         except LimitExceeded:
-            return "barred"
+            return "limit_exceeded"
 
     async def check_passphrase(self, passphrase: Secret | None, channel: Channel = "desk") -> Decision:
         """Check the passphrase without approving anything, for example to sign in to the desk."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-Decision = Literal["granted", "refused", "wrong", "locked", "unset", "not_allowed", "barred", "gone"]
+Decision = Literal["granted", "refused", "wrong", "locked", "unset", "not_allowed", "limit_exceeded", "gone"]
 """The result of a decision. The passphrase is `wrong`, `locked` after too many tries, or `unset`. `not_allowed`: this
-channel may not decide. `barred`: a policy limit forbids it. `gone`: nothing is waiting under the id."""
+channel may not decide. `limit_exceeded`: a policy limit forbids it. `gone`: nothing is waiting under the id."""
 
 MESSAGES: Mapping[Decision, str] = {
     "granted": "Approved. The assistant can repeat the call with its approval_id. It runs once, within 5 minutes.",
@@ -16,6 +16,6 @@ MESSAGES: Mapping[Decision, str] = {
     "locked": "Too many wrong passphrases. Nothing was changed. Try again in 15 minutes.",
     "unset": "No passphrase is set, so nothing was changed. Run machines-mcp passphrase in a terminal on this machine.",
     "not_allowed": "The operator's policy does not allow approving this here. Nothing was changed.",
-    "barred": "A limit in the operator's policy forbids this now. Nothing was changed.",
+    "limit_exceeded": "A limit in the operator's policy forbids this now. Nothing was changed.",
     "gone": "This request is no longer waiting. It was decided elsewhere or has expired.",
 }

@@ -20,7 +20,7 @@ from machines_mcp.redaction.scrypt import KEY_BYTES, N, derive_key, has_key
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import Store, StoreUnavailable
-from machines_mcp.storage.files import private_folder, write_in_one_step
+from machines_mcp.storage.files import private_folder, write_atomically
 
 if TYPE_CHECKING:
     import sqlite3
@@ -151,7 +151,7 @@ class Passphrase:
         await self._store.run(lambda db: self._record(db, said))
         try:
             private_folder(self.path.parent)
-            write_in_one_step(self.path, json.dumps(fields).encode("ascii"))
+            write_atomically(self.path, json.dumps(fields).encode("ascii"))
         except OSError:
             raise StoreUnavailable from None
         return "right"

@@ -29,7 +29,7 @@ _ANEW = "Make the same call without approval_id to request a new approval."
 
 def raise_denied(tool: Tool, authorization: Authorization) -> NoReturn:
     """Raise the error for a call that can neither run nor wait. The error never repeats its arguments."""
-    if authorization.verdict == "barred" and authorization.limit is not None:
+    if authorization.verdict == "limit_exceeded" and authorization.limit is not None:
         raise limit_exceeded(authorization.limit)
     match authorization.verdict:
         case "refused":
@@ -75,18 +75,18 @@ def policy_denied(policy: Policy, request: CallRequest) -> ToolError:
     return ToolError(Code.POLICY_DENIED, message=message, details={"class": request.action_class.value})
 
 
-def limit_exceeded(bar: LimitExceeded) -> ToolError:
+def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
     """Return the error for an exceeded limit (named by its path) or a cooldown (with its end)."""
-    if bar.code == CLOCK_SET_BACK:
+    if exceeded.code == CLOCK_SET_BACK:
         message = "The server's clock was set back, so limits can't be enforced. Tell the operator."
-        return ToolError(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
-    if bar.until is None:
+        return ToolError(Code.POLICY_DENIED, message=message, details={"limit": exceeded.code})
+    if exceeded.until is None:
         message = (
-            f"A limit of the operator's policy forbids this: {bar.code}. Approval can't override it; tell the user, and"
-            " use status to see what is left of each limit."
+            f"A limit of the operator's policy forbids this: {exceeded.code}. Approval can't override it; tell the"
+            " user, and use status to see what is left of each limit."
         )
-        return ToolError(Code.POLICY_DENIED, message=message, details={"limit": bar.code})
-    until = iso(bar.until)
+        return ToolError(Code.POLICY_DENIED, message=message, details={"limit": exceeded.code})
+    until = iso(exceeded.until)
     message = (
         f"A person refused this three times within ten minutes, so a cooldown applies until {until}. Do not ask before"
         " then, and afterwards only if the user wants it."

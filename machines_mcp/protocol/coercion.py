@@ -22,7 +22,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,15}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _DASH = re.compile(r"\s*[-‐‑‒–—―−﹣-]\s*")  # noqa: RUF001 - the dashes are intended
 _SPACES = re.compile(r"\s+")
-_MOST_JSON = 10_000
+_MAX_JSON = 10_000
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -94,7 +94,7 @@ def _object(schema: Schema, value: Any) -> Any:
 
 def _parsed(value: Any, kind: type) -> Any:
     """Return the list or object that a string holds as JSON, else the value."""
-    if not isinstance(value, str) or len(value) > _MOST_JSON:
+    if not isinstance(value, str) or len(value) > _MAX_JSON:
         return value
     try:
         found = json.loads(value)

@@ -181,8 +181,8 @@ class Dispatcher:
         try:
             try:
                 await self._authorizer.admit(call.request)
-            except LimitExceeded as bar:
-                raise limit_exceeded(bar) from None
+            except LimitExceeded as exceeded:
+                raise limit_exceeded(exceeded) from None
         except Exception as error:
             self._authorizer.record(call.request, as_tool_error(error).code.value)
             raise

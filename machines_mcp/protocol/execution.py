@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MOST_USERS = 50
+MAX_USERS = 50
 NO_RECONCILE = "This version can't find out whether it happened."
 # Nothing was changed, so the person can fix the form or send it again.
-_MENDABLE = NOT_BEGUN | {Code.INPUT_INVALID, Code.PARTNER_REJECTED}
+_CORRECTABLE = NOT_BEGUN | {Code.INPUT_INVALID, Code.PARTNER_REJECTED}
 
 
 class ToolRunner:
@@ -137,7 +137,7 @@ class ToolRunner:
         output = await self._mapped(call.tool, call.tool.run(context, call.arguments))
         if context.user_id:
             self.users[context.user_id] = None
-            if len(self.users) > MOST_USERS:
+            if len(self.users) > MAX_USERS:
                 del self.users[next(iter(self.users))]
         return tool_run(output)
 
@@ -181,7 +181,7 @@ class ToolRunner:
                 # The tool says what is unfinished and when to retry.
                 return outcome_unknown(approval, seconds, why=tool_error.message)
             return outcome_unknown(approval, see=tool_error.next_steps)
-        if approval.details.only == "form" and tool_error.code in _MENDABLE:
+        if approval.details.only == "form" and tool_error.code in _CORRECTABLE:
             await self._reopen(approval)
             return tool_error
         if tool_error.code in NOT_BEGUN:

@@ -26,7 +26,7 @@ Context = ServerRequestContext[Any, Any]
 Read = Callable[[Context, types.ReadResourceRequestParams], Awaitable[types.ReadResourceResult]]
 
 MOST = 50
-MOST_STREAMS = 16
+MAX_STREAMS = 16
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Subscriptions:
         self._read = read
         self._watched: dict[str, Subscription] = {}
         self._bus = InMemorySubscriptionBus()
-        self._listener = ListenHandler(self._bus, max_subscriptions=MOST_STREAMS, max_buffered_events=2 * MOST)
+        self._listener = ListenHandler(self._bus, max_subscriptions=MAX_STREAMS, max_buffered_events=2 * MOST)
         self._touched = anyio.Event()
 
     async def subscribe(self, ctx: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from machines_mcp.redaction.encodings import folded
 from machines_mcp.redaction.luhn import passes_luhn
 
-SHORTEST, MOST_USUAL, LONGEST = 13, 16, 19
+SHORTEST, MAX_USUAL, LONGEST = 13, 16, 19
 
 # First and last prefix of an issuer's range, and its card number lengths.
 _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
@@ -53,7 +53,7 @@ _NO_CARD = re.compile(
     r"|(?<![0-9a-zA-Z])0x(?!\d{13,19}(?![0-9a-fA-F]))[0-9a-fA-F]+"
     r"|(?<![0-9a-zA-Z])(?=\d*[a-fA-F])[0-9a-fA-F]{32,}(?![0-9a-zA-Z])"
 )
-MOST_GROUPS = 6
+MAX_GROUPS = 6
 
 
 def is_card_number(digits: str) -> bool:
@@ -101,7 +101,7 @@ def _of_groups(text: str, groups: list[tuple[int, int]], first: int) -> Found | 
         total += end - groups[last][0]
         if total > LONGEST:
             break
-        usual = total == MOST_USUAL
+        usual = total == MAX_USUAL
         alone = last == first and not usual
         if total < SHORTEST or alone or not _is_laid_out(groups[first : last + 1]):
             continue
@@ -117,8 +117,8 @@ def _of_groups(text: str, groups: list[tuple[int, int]], first: int) -> Found | 
 def _in_group(text: str, start: int, end: int) -> Found | None:
     """Return a card number without separators, also at either end of a group that includes a code or a date."""
     digits = _ascii_digits(text[start:end])
-    parts = [digits[:length] for length in (MOST_USUAL, 15)] + [digits[-length:] for length in (MOST_USUAL, 15)]
-    inner = next((part for part in parts if is_card_number(part)), None) if len(digits) > MOST_USUAL else None
+    parts = [digits[:length] for length in (MAX_USUAL, 15)] + [digits[-length:] for length in (MAX_USUAL, 15)]
+    inner = next((part for part in parts if is_card_number(part)), None) if len(digits) > MAX_USUAL else None
     if is_card_number(digits):
         return Found(start, end, "" if inner else digits[-4:])
     return Found(start, end, inner[-4:]) if inner else None
@@ -127,7 +127,7 @@ def _in_group(text: str, start: int, end: int) -> Found | None:
 def _is_laid_out(groups: list[tuple[int, int]]) -> bool:
     """Whether the groups could be one number. A long row of small numbers is not one."""
     lengths = [end - start for start, end in groups]
-    return len(groups) <= MOST_GROUPS or (len(set(lengths[:-1])) == 1 and lengths[-1] <= lengths[0])
+    return len(groups) <= MAX_GROUPS or (len(set(lengths[:-1])) == 1 and lengths[-1] <= lengths[0])
 
 
 def _ascii_digits(text: str) -> str:

@@ -37,7 +37,7 @@ MAX_LINE = 256 * 1024
 # How many nested encodings are decoded.
 DEPTH = 2
 # The limit for requests without a response yet. A cancelled request never gets one.
-MOST_ALLOWED = 1024
+MAX_ALLOWED = 1024
 # Shorter values, or ones with fewer digits, would match unrelated lines.
 _LEAST_CHARACTERS, _LEAST_DIGITS = 6, 4
 
@@ -104,7 +104,7 @@ class OutputFilter:
         A value is allowed only as a whole string. The response ends the exemption.
         """
         self._allowed[request_id] = self._allowed.get(request_id, frozenset()) | frozenset(values)
-        while len(self._allowed) > MOST_ALLOWED:
+        while len(self._allowed) > MAX_ALLOWED:
             del self._allowed[next(iter(self._allowed))]
 
     @property

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 # Charges post this many seconds after the purchase.
 POSTING_SECONDS: Final = 3.0
 DEFAULT_USERS: Final = 50
-MOST_USERS: Final = 200
+MAX_USERS: Final = 200
 
 
 def summary(state: State, fields: Fields) -> Answer:
     """GET /control ?limit=&cursor=: list the newest users and their progress: `limit` users (default 50) and as many
     cards and deposits of each. Each `leftOff` counts the older ones. The response contains no secrets.
     """
-    limit = fields.optional_integer("limit", least=1, most=MOST_USERS) or DEFAULT_USERS
+    limit = fields.optional_integer("limit", least=1, most=MAX_USERS) or DEFAULT_USERS
     before = read_cursor(fields) if fields.has("cursor") else (math.inf, "")
     older = "FROM users WHERE (created_at, user_id) < (?, ?)"
     rows = state.rows(

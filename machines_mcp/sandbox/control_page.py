@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from machines_mcp.sandbox.state import State
 
 # How many cards, and how many deposits, the page shows at most.
-MOST_ROWS: Final = 50
+MAX_ROWS: Final = 50
 FORM: Final = "application/x-www-form-urlencoded"
 _BOARD: Final = template("board")
 _NOBODY_HERE: Final = "Nobody on this page is waiting."
@@ -76,10 +76,10 @@ def show(state: State, said: str = "", status: int = 200, query: Fields = _NEWES
         waiting=_rows([_waiting(user) for user in waiting], _NOBODY_HERE if paged else "Nobody is waiting."),
         users=_rows([_user(user) for user in users], "No users yet."),
         older=_older(data, query),
-        cards=_rows([_card(card) for card in cards[:MOST_ROWS]], "No cards yet."),
-        more_cards=_left_off(len(cards[MOST_ROWS:]) + sum(user["leftOff"]["cards"] for user in users)),
-        deposits=_rows([_deposit(deposit) for deposit in deposits[:MOST_ROWS]], "No deposits yet."),
-        more_deposits=_left_off(len(deposits[MOST_ROWS:]) + sum(user["leftOff"]["deposits"] for user in users)),
+        cards=_rows([_card(card) for card in cards[:MAX_ROWS]], "No cards yet."),
+        more_cards=_left_off(len(cards[MAX_ROWS:]) + sum(user["leftOff"]["cards"] for user in users)),
+        deposits=_rows([_deposit(deposit) for deposit in deposits[:MAX_ROWS]], "No deposits yet."),
+        more_deposits=_left_off(len(deposits[MAX_ROWS:]) + sum(user["leftOff"]["deposits"] for user in users)),
         disarm=_form("faults/clear", "Disarm all: faults") if data["faults"] else "",
         faults=_rows([_fault(fault) for fault in data["faults"]], "None."),
         kinds="".join(f'<option value="{kind}">{escape(kind.replace("_", " "))}</option>' for kind in KINDS),

@@ -28,7 +28,7 @@ SECONDS_PER_STAGE: Final = 0.9
 UNSTATED_CENTS: Final = 100_00
 _RECENT_SECONDS: Final = 3600
 # The API does not paginate deposits. The limit is that of the longest page of transactions.
-MOST_LISTED: Final = 200
+MAX_LISTED: Final = 200
 
 
 def list_assets(call: Call) -> Answer:
@@ -110,7 +110,7 @@ def list_all(call: Call) -> Answer:
     rows = call.state.rows(
         "SELECT * FROM deposits WHERE user_id = ? AND created_at >= ? AND completes_at > ?"
         " ORDER BY created_at DESC, deposit_id LIMIT ?",
-        *(call.user.user_id, made_since, since, MOST_LISTED),
+        *(call.user.user_id, made_since, since, MAX_LISTED),
     )
     return Answer({"deposits": [_view(call, row) for row in rows]}, "deposits")
 

@@ -19,8 +19,8 @@ KINDS: Final = {
     "html": "return an HTML page with status 200; the call has no effect",
     "wrong_types": "change the type of every value in the response's data; the call takes effect",
 }
-MOST_CALLS: Final = 1000
-MOST_SECONDS: Final = 120
+MAX_CALLS: Final = 1000
+MAX_SECONDS: Final = 120
 _METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 _CODES: Final = {400: "invalid_request", 401: "unauthorized", 403: "forbidden", 404: "not_found"} | {
     409: "invalid_state",
@@ -58,14 +58,14 @@ class Fault:
             path=fields.text("path", most=200, pattern="/[^?#]*"),
             exact=fields.optional_flag("exact") or False,
             kind=kind,
-            calls=fields.optional_integer("calls", least=1, most=MOST_CALLS) or 1,
+            calls=fields.optional_integer("calls", least=1, most=MAX_CALLS) or 1,
             status=status,
             code=code or (_CODES.get(status, "server_error" if status >= 500 else "rejected") if status else None),
             retry_after=fields.optional_integer("retryAfter", least=0, most=86_400) if status else None,
             delay_seconds=(
-                fields.integer("delaySeconds", least=1, most=MOST_SECONDS)
+                fields.integer("delaySeconds", least=1, most=MAX_SECONDS)
                 if kind == "delay"
-                else fields.optional_integer("delaySeconds", least=0, most=MOST_SECONDS) or 0
+                else fields.optional_integer("delaySeconds", least=0, most=MAX_SECONDS) or 0
             ),
         )
 

@@ -30,7 +30,7 @@ REVEAL_SECONDS = 20.0
 PAGE_SECONDS = 120.0
 START_SECONDS = 20.0
 SETTLE_SECONDS = 25.0
-MOST_PAGES = 3
+MAX_PAGES = 3
 
 
 class CardReveals:
@@ -98,7 +98,7 @@ class CardReveals:
 
     async def _open(self, approval: Approval, last4: str, outcome: Outcome) -> RevealPage:
         self._pages = {known: page for known, page in self._pages.items() if not page.has_exited}
-        if len(self._pages) >= MOST_PAGES:
+        if len(self._pages) >= MAX_PAGES:
             raise ToolError(
                 Code.RATE_LIMITED, message="Three card pages already wait for the user. Ask them to decide those first."
             )

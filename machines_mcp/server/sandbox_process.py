@@ -22,7 +22,7 @@ import anyio
 import anyio.to_thread
 
 from machines_mcp.redaction.secret import Secret
-from machines_mcp.storage.files import private_folder, write_in_one_step
+from machines_mcp.storage.files import private_folder, write_atomically
 
 if TYPE_CHECKING:
     from machines_mcp.partner.transport import HttpTransport
@@ -108,7 +108,7 @@ class SandboxProcess:
         try:
             known = json.loads(await anyio.to_thread.run_sync(_first_line, process, abandon_on_cancel=True))
             endpoint = _as_endpoint(known)
-            await anyio.to_thread.run_sync(write_in_one_step, notes, json.dumps(known).encode())
+            await anyio.to_thread.run_sync(write_atomically, notes, json.dumps(known).encode())
         except BaseException:
             # No other server knows this process yet, so it is safe to kill.
             process.kill()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Wrong = Literal["missing", "changed", "added", "truncated", "gone"]
 
-MOST_FAULTS = 10
+MAX_FAULTS = 10
 
 _MAC_NAMES = tuple(AUDIT_MAC_NAMES.get(name, name) for name in COLUMNS)
 _READ = f"SELECT {', '.join(COLUMNS)}, mac FROM audit ORDER BY seq"  # noqa: S608 - constants only
@@ -97,7 +97,7 @@ def verify(db: sqlite3.Connection, key: bytes, checkpoint: Checkpoint | None = N
         found = Checkpoint(seq, before.hex(), values[1])
     if checkpoint is not None and not holds(db, checkpoint):
         faults.append(Fault(checkpoint.seq, "truncated"))
-    return Finding(rows, tuple(faults[:MOST_FAULTS]), found)
+    return Finding(rows, tuple(faults[:MAX_FAULTS]), found)
 
 
 def _faults(key: bytes, before: bytes, last: int, values: tuple[Any, ...], mac: object) -> Iterator[Fault]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.files import write_in_one_step
+from machines_mcp.storage.files import write_atomically
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,7 +57,7 @@ class Checkpoint:
         Raises:
             OSError: The file can't be written.
         """
-        write_in_one_step(path, json.dumps(asdict(self)).encode("ascii"))
+        write_atomically(path, json.dumps(asdict(self)).encode("ascii"))
 
 
 EMPTY = Checkpoint(0, GENESIS.hex(), 0.0)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BATCH_SECONDS = 0.1
 RETRY_SECONDS = 1.0
-MOST_QUEUED = 10_000
+MAX_QUEUED = 10_000
 
 
 class AuditQueue:
@@ -59,12 +59,12 @@ class AuditQueue:
 
     def note(self, entry: AuditEntry) -> None:
         """Queue the entry for the next batch, or count it as dropped if 10,000 wait. Call on the loop's thread."""
-        self._add(entry, MOST_QUEUED)
+        self._add(entry, MAX_QUEUED)
         self._schedule(BATCH_SECONDS)
 
     def alarm(self, code: str) -> None:
         """Queue an alarm, and write the queue as soon as possible. Safe to call from any thread."""
-        self._add(AuditEntry("alarm", code=code), 2 * MOST_QUEUED)
+        self._add(AuditEntry("alarm", code=code), 2 * MAX_QUEUED)
         self._post()
 
     def drain(self, db: sqlite3.Connection) -> None:

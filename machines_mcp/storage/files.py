@@ -23,7 +23,7 @@ def private_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def write_in_one_step(path: Path, content: bytes, mode: int = 0o600) -> None:
+def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace the file atomically: after a crash or power failure it has either the old or the new content.
 
     Raises:
@@ -35,7 +35,7 @@ def write_in_one_step(path: Path, content: bytes, mode: int = 0o600) -> None:
         draft.replace(path)
 
 
-def create_in_one_step(path: Path, content: bytes) -> None:
+def create_atomically(path: Path, content: bytes) -> None:
     """Create the file atomically, readable only by this user. An existing file stays as it is.
 
     Raises:

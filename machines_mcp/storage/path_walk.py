@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 
 
 class LinkLoop(OSError):
@@ -35,7 +35,7 @@ def walk_path(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             here = there
             continue
         links += 1
-        if links > _MOST_LINKS:
+        if links > _MAX_LINKS:
             raise LinkLoop(errno.ELOOP, os.strerror(errno.ELOOP))
         target = Path(os.readlink(there))
         if target.is_absolute():

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from machines_mcp.storage.database import StoreUnavailable
-from machines_mcp.storage.files import create_in_one_step, private_folder
+from machines_mcp.storage.files import create_atomically, private_folder
 
 KEY_BYTES = 32
 
@@ -24,7 +24,7 @@ def state_key(folder: Path, name: str) -> bytes:
             return _read(path)
         except FileNotFoundError:
             # Servers that start together get the same key: only the first one is created.
-            create_in_one_step(path, secrets.token_bytes(KEY_BYTES))
+            create_atomically(path, secrets.token_bytes(KEY_BYTES))
             return _read(path)
     except OSError:
         raise StoreUnavailable from None

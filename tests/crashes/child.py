@@ -28,7 +28,7 @@ from machines_mcp.storage import failpoints
 # stdin, stdout and stderr, then the file for passed failpoints.
 TRACE = 3
 FREE = 128
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 LOADED = (
     *(
         "machines_mcp.cli.main",
@@ -129,9 +129,9 @@ def fork_server(channel: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel.sendall(b"ready\n")
     while True:
-        line, descriptors, _, _ = socket.recv_fds(channel, MOST_BYTES, TRACE + 1)
+        line, descriptors, _, _ = socket.recv_fds(channel, MAX_BYTES, TRACE + 1)
         while line and not line.endswith(b"\n"):
-            line += channel.recv(MOST_BYTES)
+            line += channel.recv(MAX_BYTES)
         if not line:
             return
         pid = os.fork()

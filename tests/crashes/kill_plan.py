@@ -11,7 +11,7 @@ from tests.crashes.operations import WEIGHTS, Kind
 from tests.crashes.server_process import ServerProcess
 
 WORKERS = 10
-MOST_ANSWERS = 2 * WORKERS
+MAX_ANSWERS = 2 * WORKERS
 # A server that does not reach its failpoint by then is killed anyway.
 MISSED_AFTER = 4 * WORKERS
 AT_START = 0.12
@@ -28,8 +28,8 @@ _TOWARDS: dict[str, dict[Kind, int]] = {
     "withdrawal.recorded": _WITHDRAWALS,
 }
 # Passed at most once or twice per server.
-_MOST_PASSED = {"vault.started": 1, "reveal.taken": 1, "reveal.finished": 1}
-_MOST_PASSED |= {"quote.used": 2, "withdrawal.recorded": 2, "reconciliation.begun": 2, "reconciliation.ended": 2}
+_MAX_PASSED = {"vault.started": 1, "reveal.taken": 1, "reveal.finished": 1}
+_MAX_PASSED |= {"quote.used": 2, "withdrawal.recorded": 2, "reconciliation.begun": 2, "reconciliation.ended": 2}
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def planned_kills(plan: Plan, rng: random.Random) -> Iterator[PlannedKill]:
     points = _in_turn(plan, rng)
     while True:
         point = next(points) if plan.points and rng.random() >= plan.chance else None
-        nth = rng.randint(1, _MOST_PASSED.get(point or "", WORKERS))
-        answers = MISSED_AFTER if point is not None else rng.randint(1, MOST_ANSWERS)
+        nth = rng.randint(1, _MAX_PASSED.get(point or "", WORKERS))
+        answers = MISSED_AFTER if point is not None else rng.randint(1, MAX_ANSWERS)
         at_start = point is None and rng.random() < AT_START
         after_start = rng.uniform(0, 0.3) if at_start else None
         yield PlannedKill(point, nth, answers, rng.uniform(0, 0.03), after_start, rng.random() < FRESH)

@@ -23,7 +23,7 @@ from tests.support.waiting import PATIENCE
 ROOT = Path(__file__).resolve().parents[2]
 ERA = "2026-07-28"
 _CLIENT = {"name": "crashes", "version": "1.0"}
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 class ServerGone(Exception):
@@ -190,7 +190,7 @@ async def start_server(
     os.close(to_read[0])
     os.close(to_write[1])
     trace.rename(folder / f"points-{pid}")
-    reader = asyncio.StreamReader(limit=_MOST_BYTES)
+    reader = asyncio.StreamReader(limit=_MAX_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(to_write[0], "rb", 0))
     writer, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(to_read[1], "wb", 0))
     return ServerProcess(pid, folder, writer, reader, on_answer)

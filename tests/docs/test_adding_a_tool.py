@@ -81,7 +81,7 @@ def test_the_page_has_ten_steps_and_names_the_file_of_each_block() -> None:
         "machines_mcp/tools/catalog.py",
         "machines_mcp/tools/error_mapping.py",
         "tests/tools/test_catalog.py",
-        "tests/protocol/test_every_gate.py",
+        "tests/protocol/test_every_action_class.py",
         "tests/tools/test_sentences.py",
         "tests/tools/test_catalog.py",
         "tests/tools/test_variants.py",

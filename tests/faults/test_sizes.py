@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 MEGABYTE = 1024 * 1024
-MOST_GROWN = 32 * MEGABYTE
+MAX_GROWN = 32 * MEGABYTE
 
 HUGE: dict[str, tuple[Answer, str]] = {
     "a gigabyte": (fault_responses.gigabyte, "TooLarge"),
@@ -65,4 +65,4 @@ async def test_huge_response_is_neither_held_nor_waited_for(api: ScriptedUpstrea
     )
     found = await cost(api, len(script))
     assert found["ends"] == [end for _, end in script]
-    assert found["grown"] <= MOST_GROWN
+    assert found["grown"] <= MAX_GROWN

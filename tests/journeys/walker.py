@@ -21,7 +21,7 @@ from tests.support.waiting import PATIENCE
 Answer = dict[str, Any]
 Wait = Callable[[Answer], Awaitable[None]]
 
-MOST_CALLS = 20
+MAX_CALLS = 20
 _WAITS = ("retry_after_seconds", "poll_after_seconds", "approval_id")
 
 
@@ -57,7 +57,7 @@ class Walker:
         self._schemas = {found.name: found.input_schema["properties"] for found in tools}
         self._changes = {found.name for found in tools if not (found.annotations and found.annotations.read_only_hint)}
         step: dict[str, Any] = {"tool": tool, "arguments": arguments}
-        while len(self.calls) < MOST_CALLS:
+        while len(self.calls) < MAX_CALLS:
             answer = await self._take(step)
             if goal.items() <= answer.items() or not answer["next_steps"]:
                 return answer

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-MOST_TURNS = 200_000
+MAX_TURNS = 200_000
 
 
 def seeded_random(seed: int) -> random.Random:
@@ -111,7 +111,7 @@ class Schedule:
     def idle(self, timeout: float | None) -> float:
         """Called when nothing runs. Resume one task and return 0, or return the seconds until the next timer."""
         self._turns += 1
-        if self._turns > MOST_TURNS:
+        if self._turns > MAX_TURNS:
             raise Stuck("a task never ends")
         self._standing = [found for found in self._standing if not found[2].done()]
         stalled = timeout is not None and self._stalls and self._chance.random() < self._stalls

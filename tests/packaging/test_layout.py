@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-MOST_LINES = 250
-MOST_FOLDERS = 14
+MAX_LINES = 250
+MAX_FOLDERS = 14
 TOP_FILES = {"__init__.py", "__main__.py", "py.typed"}
 PUBLIC = (
     "machines_mcp.partner",
@@ -59,7 +59,7 @@ def circle(graph: Mapping[str, set[str]]) -> list[str]:
 def test_package_has_at_most_fourteen_top_level_folders(root: Path) -> None:
     entries = [path for path in (root / "machines_mcp").iterdir() if path.name != "__pycache__"]
     assert {path.name for path in entries if path.is_file()} == TOP_FILES
-    assert len([path for path in entries if path.is_dir()]) <= MOST_FOLDERS
+    assert len([path for path in entries if path.is_dir()]) <= MAX_FOLDERS
 
 
 def test_every_folder_holds_a_package_with_modules(root: Path) -> None:
@@ -70,7 +70,7 @@ def test_every_folder_holds_a_package_with_modules(root: Path) -> None:
 
 def test_no_module_is_longer_than_the_limit(root: Path) -> None:
     sizes = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules(root).items()}
-    assert {name: lines for name, lines in sizes.items() if lines > MOST_LINES} == {}
+    assert {name: lines for name, lines in sizes.items() if lines > MAX_LINES} == {}
 
 
 def test_no_modules_import_each_other_in_a_circle(root: Path) -> None:

@@ -184,7 +184,7 @@ async def test_limit_reached_meanwhile_blocks_a_page_and_keeps_it_waiting(store:
     await store.run(lambda db: db.execute("UPDATE approvals SET card_id = 'card-2' WHERE id = ?", (first.id,)))
     second = await ask(guard, ActionClass.REVEAL, digest="d2", only="page", sink="page", card_id="card-1")
     await store.run(lambda db: db.execute("UPDATE approvals SET card_id = 'card-1' WHERE id = ?", (first.id,)))
-    assert await guard.channels.grant_and_consume(first.id, "page") == "barred"
+    assert await guard.channels.grant_and_consume(first.id, "page") == "limit_exceeded"
     assert await state(guard, first) == "waiting"
     await guard.approvals.refuse(second.id, "page")
     assert await guard.channels.grant_and_consume(first.id, "page") == "granted"

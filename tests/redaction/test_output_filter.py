@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.redaction import output_filter as module
-from machines_mcp.redaction.output_filter import GRACE_SECONDS, MAX_LINE, MOST_ALLOWED, UNDER_WAY_SECONDS, OutputFilter
+from machines_mcp.redaction.output_filter import GRACE_SECONDS, MAX_ALLOWED, MAX_LINE, UNDER_WAY_SECONDS, OutputFilter
 from machines_mcp.redaction.secret import Secret
 from tests.support.card_numbers import card_number
 from tests.support.clock import Clock
@@ -271,9 +271,9 @@ def test_allowed_secret_is_still_withheld() -> None:
 
 def test_unanswered_requests_do_not_accumulate() -> None:
     output_filter, number = OutputFilter(), card_number()
-    for request in range(MOST_ALLOWED + 10):
+    for request in range(MAX_ALLOWED + 10):
         output_filter.allow(request, [number])
-    assert len(output_filter._allowed) == MOST_ALLOWED
+    assert len(output_filter._allowed) == MAX_ALLOWED
     assert shown(output_filter.filtered(response_line({"memo": number}, 0)))["memo"] != number
     assert shown(output_filter.filtered(response_line({"memo": number}, 500)))["memo"] == number
 

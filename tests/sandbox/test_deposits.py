@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.sandbox.addresses import new_address
-from machines_mcp.sandbox.deposits import MOST_LISTED
+from machines_mcp.sandbox.deposits import MAX_LISTED
 from tests.sandbox.caller import SandboxClient, User
 
 DIRECT = {("rusd", "base"), ("usdc", "ethereum"), ("rusd", "solana")}
@@ -180,7 +180,7 @@ def test_list_is_limited_to_the_newest_200(partner: SandboxClient, scope: str) -
     user = partner.ready_user()
     made = [
         user.call("POST", "/deposits", {"currency": "rusd", "network": "base"}).data["deposit"]["id"]
-        for _ in range(MOST_LISTED + 1)
+        for _ in range(MAX_LISTED + 1)
     ]
     listed = user.call("GET", "/deposits", query={"scope": scope}).data["deposits"]
     assert [deposit["id"] for deposit in listed] == made[:0:-1]

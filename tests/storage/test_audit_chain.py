@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from machines_mcp.storage.audit_chain import MOST_FAULTS, Fault, Finding, chained, verify
+from machines_mcp.storage.audit_chain import MAX_FAULTS, Fault, Finding, chained, verify
 from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Checkpoint, newest
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.audit_record import COLUMNS
@@ -225,7 +225,7 @@ def test_earlier_checkpoint_still_matches(written: bytes) -> None:
 def test_with_another_key_every_row_is_wrong_and_ten_are_listed(written: bytes) -> None:
     with copy(written) as db:
         finding = verify(db, bytes(32))
-        assert faults(finding) == [(seq, "changed") for seq in range(1, MOST_FAULTS + 1)]
+        assert faults(finding) == [(seq, "changed") for seq in range(1, MAX_FAULTS + 1)]
 
 
 def test_dropped_table_is_found(written: bytes) -> None:

@@ -187,7 +187,7 @@ async def test_alarm_needs_no_wait_and_no_event_loop(store: Store, audit: AuditL
 
 
 async def test_reads_over_the_queue_limit_are_counted(audit: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_QUEUED", 3)
+    monkeypatch.setattr(module, "MAX_QUEUED", 3)
     for _ in range(5):
         audit.note(READ)
     await audit.flush()

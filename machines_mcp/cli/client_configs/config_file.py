@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from machines_mcp.cli.client_configs.errors import ConfigError
-from machines_mcp.storage.files import write_in_one_step
+from machines_mcp.storage.files import write_atomically
 
 MAX_BYTES = 64 * 1024 * 1024
 _NEW_FILE_MODE = 0o600
@@ -49,7 +49,7 @@ class ConfigFile:
             backup = None if self.content is None else _back_up(self.path, self.content)
             if read(self.path).content != self.content:
                 raise ConfigError(f"{self.path} was changed by another program in the meantime. Try again.")
-            write_in_one_step(target, text.encode(), self.mode)
+            write_atomically(target, text.encode(), self.mode)
         except OSError:
             raise ConfigError(f"{self.path} can't be written; check its owner and free space.") from None
         return backup

@@ -1,4 +1,4 @@
-"""Measure what the output filter costs per line: `python -m benchmarks.guard`, in this process."""
+"""Measure what the output filter costs per line: `python -m benchmarks.output_filter`, in this process."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def quantiles(text: str, known: int, runs: int) -> tuple[float, float, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.output_filter", description=__doc__)
     parser.add_argument("--runs", type=int, default=1000, help="runs per line (1000)")
     runs = parser.parse_args(arguments).runs
     print(f"{where()}; {runs} runs per line\n")
