@@ -7,11 +7,12 @@ import json
 import os
 import queue
 import select
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,18 @@ class LeasedSandbox(Sandbox):
     process: subprocess.Popen[bytes]
 
 
+class _Server(uvicorn.Server):
+    """Calls `on_listening` once it accepts connections: before that, a connection would be refused."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_listening()
+
+
 @contextmanager
 def in_thread() -> Iterator[Sandbox]:
     """Yield a sandbox that a thread of this process serves on loopback."""
@@ -59,8 +72,7 @@ def in_thread() -> Iterator[Sandbox]:
                 # SQLite's connection stays in the thread that opened it.
                 state = State.open(None)
                 with closing(state.db):
-                    server = uvicorn.Server(configuration(state, origin))
-                    served.put((state.partner_key, server))
+                    server = _Server(configuration(state, origin), lambda: served.put((state.partner_key, server)))
                     asyncio.run(server.serve([listener]))
             finally:
                 served.put(None)
