@@ -25,7 +25,7 @@ class Session:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.person = FakeApprover()
-        self.seen: Seen = {"asked": self.person.asked, "changed": []}
+        self.seen: Seen = {"changed": []}
         self.told = anyio.Event()
 
     async def run(self) -> Seen:
@@ -53,6 +53,8 @@ class Session:
                 left = time.monotonic()
         self.seen["closed_in_ms"] = (time.monotonic() - left) * 1000
         self.seen["opened"] = [page.url for page in self.person.offered]
+        offers = [page.message for page in self.person.offered]
+        self.seen["asked"] = [message for message in self.person.asked if message not in offers]
         return self.seen
 
     async def _message(self, message: object) -> None:

@@ -26,16 +26,15 @@ class FakeApprover:
     answer: Action | types.ElicitResult | types.ErrorData = "accept"
     during: Callable[[], Awaitable[None]] = _nothing
     asked: list[str] = field(default_factory=list)
-    """The questions of the dialogs."""
+    """The messages of dialogs and offered pages, so that an empty list means neither."""
     offered: list[types.ElicitRequestURLParams] = field(default_factory=list)
 
     async def __call__(
         self, context: ClientRequestContext, params: types.ElicitRequestParams
     ) -> types.ElicitResult | types.ErrorData:
+        self.asked.append(params.message)
         if isinstance(params, types.ElicitRequestURLParams):
             self.offered.append(params)
-        else:
-            self.asked.append(params.message)
         await self.during()
         if not isinstance(self.answer, str):
             return self.answer
