@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from machines_mcp.partner.environment import Environment
 from machines_mcp.protocol.toolset import TOOLSETS
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.server.settings_reader import VARIABLES
 
 

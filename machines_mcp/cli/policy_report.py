@@ -7,12 +7,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from machines_mcp.partner.environment import Environment
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Limits, Policy
 from machines_mcp.permissions.policy_explanation import explain_rule, format_channels
 from machines_mcp.permissions.policy_loader import read_policy_file
 from machines_mcp.redaction.display import dollars
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.server.settings import SettingsError
 from machines_mcp.server.settings_reader import parse_flag, parse_user_id
 from machines_mcp.server.state_folder import load_policy_file

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from machines_mcp.partner.environment import Environment
 from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.sink import Sink
 
 RuleName = Literal["allow", "ask", "deny"]

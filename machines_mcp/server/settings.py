@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from machines_mcp.partner.environment import Environment
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.partner_key import KeySource
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from machines_mcp.partner.environment import Environment
 from machines_mcp.protocol.toolset import TOOLSETS
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.partner_key import PartnerKeyError, configured_key, stored_key
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, Settings, SettingsError

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from machines_mcp.partner.environment import Environment
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.scrypt import has_key
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink

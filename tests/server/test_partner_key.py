@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from machines_mcp.partner.environment import Environment
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import keyring_store
 from machines_mcp.server.keyring_store import key_file, store_key

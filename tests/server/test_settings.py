@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines_mcp.partner.environment import Environment
 from machines_mcp.protocol.toolset import TOOLSETS
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.server.settings import PRODUCTION_URL, SANDBOX_URL, SettingsError
 from machines_mcp.server.settings_reader import read_settings
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import httpx
 
-from machines_mcp.partner.environment import Environment
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.client import COMMAND
 from machines_mcp.vault.page import CardPage

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from machines_mcp.partner.environment import Environment
+from machines_mcp.redaction.environment import Environment
 from machines_mcp.vault.page_client import MAX_WRONG_PASSPHRASES, show_card
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import PageOptions, VaultRequest
