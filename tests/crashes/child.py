@@ -21,9 +21,13 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from machines_mcp.storage import failpoints
+
+if TYPE_CHECKING:
+    from machines_mcp.storage.journal import CallContext, Outcome
+    from machines_mcp.storage.journal_entry import PendingMutation
 
 # stdin, stdout and stderr, then the file for passed failpoints.
 TRACE = 3
@@ -108,17 +112,20 @@ def _disable_journal() -> None:
     """Disable the journal, so that the server records nothing before it sends and cannot reconcile after a crash."""
     from machines_mcp.storage.journal import Journal
 
-    async def begin(journal: Journal, mutation: object) -> str:
+    async def begin(self: Journal, mutation: PendingMutation, about: CallContext | None = None) -> str:
         failpoints.failpoint("journal.begun")
         return ""
 
-    def sent(journal: Journal, entry_id: str) -> None:
+    def sent(self: Journal, entry_id: str) -> None:
         failpoints.failpoint("request.sent")
 
-    async def end(journal: Journal, entry_id: str, outcome: str, **more: object) -> None:
+    async def end(
+        self: Journal, entry_id: str, outcome: Outcome, *, reference: str | None = None, status: int | None = None
+    ) -> None:
         failpoints.failpoint("journal.ended")
 
-    Journal.begin, Journal.sent, Journal.end = begin, sent, end  # type: ignore[assignment,method-assign]
+    # Only `method-assign` is ignored: mypy must still compare the signatures.
+    Journal.begin, Journal.sent, Journal.end = begin, sent, end  # type: ignore[method-assign]
 
 
 def fork_server(channel: socket.socket) -> None:
