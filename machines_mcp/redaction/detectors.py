@@ -31,7 +31,8 @@ _ID_KEY = re.compile(
 )
 _NOT_IN_KEYS = re.compile(r"[^a-z0-9]")
 _NATIONAL_ID = re.compile(r"\d{9}|\d{3}[ .\-\u2010-\u2015]\d{2}[ .\-\u2010-\u2015]\d{4}")
-_ANY_DIGITS = re.compile(r"\d\D{0,3}\d\D{0,3}\d")
+THREE_DIGITS = re.compile(r"\d\D{0,3}\d\D{0,3}\d")
+"""No rule matches a text without three digits close to each other."""
 
 
 def _kind(character: str) -> int:
@@ -70,7 +71,8 @@ def may_hold_some(line: str, plain: bytes) -> bool:
 
 def masked_text(text: str) -> str:
     """Return the text with card numbers, security codes and national ids masked."""
-    if not _ANY_DIGITS.search(text):
+    # Too few digits for a card number, and no name or separator for another rule.
+    if not THREE_DIGITS.search(text) or (len(text) < SHORTEST and text.isdecimal()):
         return text
     if has_escapes(text):
         read = unescaped(text)
@@ -104,6 +106,11 @@ def _replaced(text: str, spans: list[tuple[int, int, str]]) -> str:
             parts += [text[at:start], instead]
             at = end
     return "".join([*parts, text[at:]])
+
+
+def masked_field(name: str, value: str) -> str:
+    """Return a field's value masked: all of it if the name says that it is secret."""
+    return HIDDEN if hides(name, value) else masked_text(value)
 
 
 def hides(key: str, value: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from machines_mcp.redaction.detectors import HIDDEN, hides, is_code, masked_text
+from machines_mcp.redaction.detectors import HIDDEN, THREE_DIGITS, is_code, masked_field
 
 # A field whose short number is shown on purpose, even next to a masked card number.
 _LAST_FOUR = "last4"
@@ -42,11 +42,11 @@ class MessageMasking:
         return self._number(node, key)
 
     def _string(self, text: str, key: str) -> str:
-        if text in self._exempt:
+        if text in self._exempt or not THREE_DIGITS.search(text):
             return text
         shown = self._seen.get((text, key))
         if shown is None:
-            shown = self._seen[text, key] = HIDDEN if hides(key, text) else masked_text(text)
+            shown = self._seen[text, key] = masked_field(key, text)
         self.count += shown != text
         return shown
 
