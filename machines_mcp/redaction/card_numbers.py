@@ -53,17 +53,14 @@ _NO_CARD = re.compile(
     r"|(?<![0-9a-zA-Z])0x(?!\d{13,19}(?![0-9a-fA-F]))[0-9a-fA-F]+"
     r"|(?<![0-9a-zA-Z])(?=\d*[a-fA-F])[0-9a-fA-F]{32,}(?![0-9a-zA-Z])"
 )
+is_no_card = _NO_CARD.fullmatch
+"""Match a text that is a date, a UUID or hex as a whole: it has many digits but is never a card number."""
 MAX_GROUPS = 6
 
 
 def is_card_number(digits: str) -> bool:
     """Whether these ASCII digits could be a card number, by issuer, length and Luhn check."""
     return _has_issuer(digits) and passes_luhn(digits.encode())
-
-
-def is_no_card(text: str) -> bool:
-    """Whether the whole text is a date, a UUID or hex, which has many digits but is never a card number."""
-    return _NO_CARD.fullmatch(text) is not None
 
 
 class Found(NamedTuple):

@@ -115,7 +115,7 @@ def masked_field(name: str, value: str) -> str:
 
 def hides(key: str, value: str) -> bool:
     """Whether a field with this name and value holds a security code or a national id."""
-    match _kind_of_field(key):
+    match kind_of_field(key):
         case "code":
             return is_code(value)
         case "id":
@@ -130,7 +130,8 @@ def is_code(value: str) -> bool:
 
 
 @lru_cache(1024)
-def _kind_of_field(key: str) -> str:
+def kind_of_field(key: str) -> str:
+    """Return what a field's name says that it holds: `code`, `id`, or nothing."""
     plain = _NOT_IN_KEYS.sub("", folded(key).lower())
     if _CODE_KEY.fullmatch(plain):
         return "code"

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from machines_mcp.redaction.detectors import HIDDEN, THREE_DIGITS, is_code, masked_field
+from machines_mcp.redaction.card_numbers import SHORTEST
+from machines_mcp.redaction.detectors import HIDDEN, THREE_DIGITS, is_code, kind_of_field, masked_field
 
 # A field whose short number is shown on purpose, even next to a masked card number.
 _LAST_FOUR = "last4"
@@ -53,6 +54,9 @@ class MessageMasking:
     def _number(self, number: float, key: str) -> float | str:
         # A masked number becomes a string, so that the JSON stays valid.
         text = str(abs(number))
+        if len(text) < SHORTEST and not kind_of_field(key):
+            # Too short for a card number, and a number alone has no words that another rule looks for.
+            return number
         whole = text.removesuffix(".0")
         shown = self._string(whole, key)
         return number if shown == whole else shown
