@@ -26,8 +26,7 @@ class ProcessTree:
 
     def running(self, word: str = "") -> list[str]:
         """Return the command lines of running processes that contain this word."""
-        processes = psutil.Process().children(recursive=True)
-        lines = [_command(process) for process in processes if process.pid not in self.before]
+        lines = [_command(process) for process in _descendants() if process.pid not in self.before]
         return [line for line in lines if line is not None and (not word or word in line.split())]
 
     async def left_after(self, seconds: float, word: str = "") -> list[str]:
@@ -38,7 +37,7 @@ class ProcessTree:
 
     def kill(self) -> None:
         """Kill all of them."""
-        for process in psutil.Process().children(recursive=True):
+        for process in _descendants():
             if process.pid not in self.before:
                 with suppress(psutil.Error):
                     process.kill()
@@ -49,12 +48,19 @@ def process_tree() -> Iterator[ProcessTree]:
     """Adopt orphaned descendants, instead of the system's first process."""
     assert sys.platform == "linux"
     _set_subreaper(1)
-    found = ProcessTree(frozenset(process.pid for process in psutil.Process().children(recursive=True)))
+    found = ProcessTree(frozenset(process.pid for process in _descendants()))
     try:
         yield found
     finally:
         found.kill()
         _set_subreaper(0)
+
+
+def _descendants() -> set[psutil.Process]:
+    """Look twice: a look misses a process whose parent ends meanwhile. At the next one, its parent is this process."""
+    this = psutil.Process()
+    first = this.children(recursive=True)
+    return {*first, *this.children(recursive=True)}
 
 
 def _set_subreaper(on: int) -> None:
