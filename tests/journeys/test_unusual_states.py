@@ -357,8 +357,9 @@ async def in_memory(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module", params=ERAS)
 async def over_stdio(
-    request: pytest.FixtureRequest, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, in_memory: Environment, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Environment]:
+    # After `in_memory`, because their cancel scopes must end in reverse order, whatever the order of the tests.
     async with environment(tmp_path_factory.mktemp("odd"), request.param) as found:
         yield found
 

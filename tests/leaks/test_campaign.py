@@ -44,6 +44,6 @@ def test_no_secret_leaks_in_all_modes(calls: int, segment: int) -> None:
     print("\n".join(report.lines()))
     assert report.hits == [], "\n".join(report.lines())
     assert report.unexpected == []
-    assert report.reveals > 5
+    assert report.reveals > calls / 500
     assert report.cards_seen > 0
     _assert_enough_traffic(report, 0.4)
