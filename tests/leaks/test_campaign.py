@@ -37,13 +37,13 @@ def test_no_secret_leaks_in_three_hundred_calls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls", "segment"), [(1000, 143), pytest.param(3000, 430, marks=pytest.mark.long)], ids=["1000", "3000"]
+    ("calls", "segment"), [(1500, 215), pytest.param(3000, 430, marks=pytest.mark.long)], ids=["1500", "3000"]
 )
 def test_no_secret_leaks_in_all_modes(calls: int, segment: int) -> None:
     report = _run(calls, segment, MODES)
     print("\n".join(report.lines()))
     assert report.hits == [], "\n".join(report.lines())
     assert report.unexpected == []
-    assert report.reveals > calls / 500
+    assert report.reveals > 5
     assert report.cards_seen > 0
     _assert_enough_traffic(report, 0.4)
