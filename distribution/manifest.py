@@ -10,17 +10,18 @@ from distribution.options import OPTIONS, Option
 from machines_mcp import __doc__ as about
 from machines_mcp import __version__
 from machines_mcp.protocol.prompts import Prompt, load_prompts
+from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.tools.catalog import TOOLS
 
 # The first version of this format that supports servers run by uv.
 VERSION = "0.4"
 ENTRY_POINT = "server.py"
-_LONG = """\
+_LONG = f"""\
 Tools for the whole journey of the Partner API: session, user, identity check, agreements, deposit, balances, \
 withdrawal, card. The vault, a separate process, decrypts card numbers. The model never receives them. A person \
 approves payments.
 
-Without any settings the server runs a simulator on this machine, and nothing is real."""
+Without any settings the server runs a simulator on this machine. {SIMULATOR_NOTE}"""
 
 
 def manifest() -> dict[str, Any]:

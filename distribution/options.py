@@ -24,7 +24,7 @@ class Option:
 
 OPTIONS = {
     "MACHINES_ENV": Option(
-        "embedded: a simulator on this machine, nothing is real. sandbox: Machines' sandbox. production: real money.",
+        "embedded: a simulator on this machine. sandbox: Machines' sandbox. production: real money.",
         "Environment",
         default=Environment.EMBEDDED.value,
         choices=tuple(Environment),

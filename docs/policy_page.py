@@ -9,7 +9,7 @@ from typing import Any
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
-from machines_mcp.permissions.policy_schema import Classes, Periods, Place, PolicyFile, Section
+from machines_mcp.permissions.policy_schema import Classes, DestinationSection, Periods, PolicyFile, Section
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "policy.md"
@@ -23,7 +23,7 @@ _TABLES: tuple[tuple[str, type[Section]], ...] = (
         if name not in ("classes", "tools")
     ),
     ("cards.max_limit_cents", Periods),
-    ("withdrawals.destinations", Place),
+    ("withdrawals.destinations", DestinationSection),
 )
 
 
@@ -32,7 +32,7 @@ def keys() -> str:
     parts = [_table(PolicyFile, "Top level", PolicyFile.model_fields.keys() - _sections())]
     for name, model in _TABLES:
         if issubclass(model, Section):
-            brackets = f"`[[{name}]]`" if model is Place else f"`[{name}]`"
+            brackets = f"`[[{name}]]`" if model is DestinationSection else f"`[{name}]`"
             parts.append(_table(model, brackets, model.model_fields.keys()))
     return "\n".join(parts)
 

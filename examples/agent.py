@@ -1,7 +1,7 @@
 """Run an agent's whole journey over stdio: follow `next_steps` and add the data that only the user knows.
 
 Run it with `python examples/agent.py`. The server is a separate process, as in a client's config, and `embedded`:
-nothing is real, and no key is needed. The script approves every dialog.
+it uses the simulator and needs no key. The script approves every dialog.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Run the whole journey with the typed client and its own simulator: from a new user to a card and its secrets.
 
-Run it with `python examples/journey.py`. Nothing in it is real, and it prints no card secrets. The simulator exits
+Run it with `python examples/journey.py`. It uses the simulator and prints no card secrets. The simulator exits
 when its stdin closes, at the end of the last block.
 """
 

@@ -1,4 +1,4 @@
-"""A lost card: lock it, close it, issue another. Run it with `python examples/lost_card.py`; nothing in it is real.
+"""A lost card: lock it, close it, issue another. Run it with `python examples/lost_card.py`; it uses the simulator.
 
 Every dialog is approved. Locking needs no approval, because it is urgent; closing and issuing do.
 """

@@ -62,7 +62,7 @@ async def resolve(settings: Settings, prompt: Prompt, show: Callable[[str], None
         remaining = [
             unresolved
             for unresolved in await unresolved_calls(app.guard)
-            if unresolved.state == "manual" or unresolved.name in needs_person
+            if unresolved.state == "needs_person" or unresolved.name in needs_person
         ]
         for unresolved in remaining:
             show(_describe(unresolved))
@@ -203,7 +203,7 @@ async def _store_answer(app: App, unresolved: UnresolvedCall, reference: str | N
     if approval is None:
         return
     authorization = await app.load().reconciler.reconcile(approval)
-    if authorization is not None and authorization.verdict == "manual":
+    if authorization is not None and authorization.verdict == "needs_person":
         # The tool can't add to the person's answer.
         refusal = ToolError(
             Code.OUTCOME_UNKNOWN if reference else Code.APPROVAL_EXPIRED, message=_message_for_model(reference)

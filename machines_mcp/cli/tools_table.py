@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from machines_mcp.permissions.limits import Budget, budgets
+from machines_mcp.permissions.passphrase import APPROVALS_DISABLED
 from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.redaction.display import moment
 from machines_mcp.server.app import App
@@ -57,8 +58,7 @@ async def policy_summary(settings: Settings) -> list[str]:
         verifier = await guard.passphrase.verifier()
     lines = [f"policy: {policy.source}, digest {policy.digest[:12]}"]
     if policy.needs_passphrase or verifier is not None:
-        when = f"set on {moment(verifier.set_at)[:-3]} UTC" if verifier else "not set, so nothing can be approved"
-        lines.append(f"passphrase: {when}")
+        lines.append(f"passphrase: set on {moment(verifier.set_at)[:-3]} UTC" if verifier else APPROVALS_DISABLED)
     return lines + [_format_budget(budget) for budget in left]
 
 

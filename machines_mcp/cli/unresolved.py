@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.storage.journal import JournalEntry
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
 from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
 
-State = Literal["running", "unknown", "manual"]
-"""`running`: a server is executing it. `unknown`: Machines can tell the outcome. `manual`: a person must."""
+State = Literal["running", "unknown", "needs_person"]
+"""`running`: a server is executing it. `unknown`: Machines can tell the outcome. `needs_person`: a person must."""
 
 NO_JOURNAL_ENTRY = "It started before the journal existed, so there is no record of what was sent."
 _OUTCOME_LOST = "Its response was lost or could not be saved."
@@ -42,7 +43,7 @@ class UnresolvedCall:
     @property
     def why(self) -> str:
         """The reason a person must decide."""
-        note = next((entry.note for entry in self.entries if entry.state == "manual" and entry.note), None)
+        note = next((entry.note for entry in self.entries if entry.state == NEEDS_PERSON and entry.note), None)
         if note is None and self.approval is not None and self.approval.owner is None:
             return NO_JOURNAL_ENTRY
         return note or _OUTCOME_LOST
@@ -61,7 +62,7 @@ async def unresolved_calls(guard: Guard) -> list[UnresolvedCall]:
     ]
     executing_ids = {approval.id for approval in found.executing}
     ended = [
-        UnresolvedCall("manual", each.since, None, (), await rows.find(each.id))
+        UnresolvedCall("needs_person", each.since, None, (), await rows.find(each.id))
         for each in found.withdrawals
         if each.approval_id not in executing_ids
     ]
@@ -69,6 +70,6 @@ async def unresolved_calls(guard: Guard) -> list[UnresolvedCall]:
 
 
 async def _unresolved_call(guard: Guard, rows: Withdrawals, approval: Approval, needs_person: bool) -> UnresolvedCall:
-    state: State = "running" if guard.approvals.running(approval) else "manual" if needs_person else "unknown"
+    state: State = "running" if guard.approvals.running(approval) else "needs_person" if needs_person else "unknown"
     entries, withdrawal = await guard.journal.for_approval(approval.id), await rows.for_approval(approval.id)
     return UnresolvedCall(state, approval.started_at or approval.created_at, approval, entries, withdrawal)

@@ -25,6 +25,12 @@ ROWS_PER_PAGE = 50
 KINDS: tuple[str, ...] = get_args(Kind)
 WIDE_DAYS, NARROW_DAYS = 14, 7
 
+_EVENTS = {
+    "approval_request": "Approval requested",
+    "alarm": "Alarm",
+    "reveal": "Card shown",
+    "setting": "Setting changed",
+}
 _VERDICTS = {
     "granted": "Approved",
     "refused": "Refused",
@@ -143,9 +149,7 @@ def _parse_filter(query: QueryParams) -> AuditFilter:
 
 def _view(row: AuditRow) -> AuditRowView:
     """Describe a row. A tampered row can contain anything, so no value is trusted to have its type."""
-    event = {"asked": "Approval requested", "alarm": "Alarm", "reveal": "Card shown", "setting": "Setting changed"}.get(
-        str(row.kind)
-    )
+    event = _EVENTS.get(str(row.kind))
     if event is None:
         refused = row.kind == "call" and row.verdict is None and row.code not in (None, "ok")
         event = _VERDICTS.get(str(row.verdict)) or (

@@ -187,7 +187,7 @@ class NotFound(ApiError):
     """404: nothing has this id."""
 
     default_code = "not_found"
-    sentence = "The Partner API has nothing with this id."
+    sentence = "The Partner API found no object with this id."
 
 
 class Conflict(ApiError):

@@ -71,7 +71,7 @@ class ApprovalStore:
             if twin is not None:
                 return twin
             approval = self._insert(db, call_request, details, now)
-            self._record(db, audit_entry("asked", approval))
+            self._record(db, audit_entry("approval_request", approval))
             return approval
 
         return await self._run("approval.opened", work)

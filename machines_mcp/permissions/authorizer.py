@@ -24,7 +24,7 @@ Verdict = Literal[
     "running_on_page",
     "interrupted",
     "later",
-    "manual",
+    "needs_person",
     "waiting",
     "refused",
     "expired",
@@ -38,8 +38,8 @@ class Authorization:
     """The result of authorizing a call. `approval` is set if a person decides, `limit` if a limit or cooldown bars it.
 
     `running_on_page`: the call's own page executes it and finishes within seconds. `interrupted`: it started, and no
-    process executes it any more, so it must be reconciled. Reconciling then yields `manual` if a person must resolve
-    it, or `later` if the outcome can't be known for another `seconds`. `why` says what is known so far.
+    process executes it any more, so it must be reconciled. Reconciling then yields `needs_person` if a person must
+    resolve it, or `later` if the outcome can't be known for another `seconds`. `why` says what is known so far.
     """
 
     verdict: Verdict

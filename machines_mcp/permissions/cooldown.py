@@ -38,4 +38,4 @@ def refuse_during_cooldown(db: sqlite3.Connection, tool: str, now: float) -> Non
     times = [float(row[0]) for row in rows]
     for last, first in zip(times, times[REFUSALS_BEFORE_COOLDOWN - 1 :], strict=False):
         if last - first <= REFUSALS_WITHIN_SECONDS and now < last + COOLDOWN_SECONDS:
-            raise LimitExceeded("paused", last + COOLDOWN_SECONDS)
+            raise LimitExceeded("cooldown", last + COOLDOWN_SECONDS)

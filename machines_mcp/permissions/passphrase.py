@@ -29,6 +29,7 @@ MIN_LENGTH = 8
 MAX_LENGTH = 200
 MAX_TRIES = 5
 LOCK_SECONDS = 15 * 60
+APPROVALS_DISABLED = "No passphrase is set, so approvals are disabled. Run `machines-mcp passphrase`."
 
 _N = N
 _SALT_BYTES = 16

@@ -11,6 +11,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_rows import executing_approvals, waiting_approvals
 from machines_mcp.permissions.limits import Budget, budgets
 from machines_mcp.storage.journal_entry import selected
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
 from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class PendingWorkReader:
 def _by_hand(db: sqlite3.Connection, executing: list[Approval], withdrawals: list[OpenWithdrawal]) -> frozenset[str]:
     if not executing:
         return frozenset()
-    told = {entry.approval_id for entry in selected(db, "state = 'manual'")}
-    told |= {each.approval_id for each in withdrawals if each.status == "unknown"}
+    ids = {entry.approval_id for entry in selected(db, f"state = '{NEEDS_PERSON}'")}
+    ids |= {each.approval_id for each in withdrawals if each.status == "unknown"}
     # Approvals older than the journal have no entry in it.
-    return frozenset(each.id for each in executing if each.id in told or each.owner is None)
+    return frozenset(each.id for each in executing if each.id in ids or each.owner is None)

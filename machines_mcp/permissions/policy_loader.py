@@ -18,7 +18,7 @@ from machines_mcp.permissions.policy import (
     Rule,
     default_dialog,
 )
-from machines_mcp.permissions.policy_schema import Classes, Place, PolicyFile, fault
+from machines_mcp.permissions.policy_schema import Classes, DestinationSection, PolicyFile, fault
 from machines_mcp.permissions.policy_validation import KeyFault, Tools, class_rules, contradictions, rules_of
 from machines_mcp.storage.trusted_file import NotOwned, read_owned
 from machines_mcp.storage.withdrawals import Destination
@@ -154,7 +154,7 @@ def _limits(file: PolicyFile) -> Limits:
     )
 
 
-def _destination(place: Place) -> Destination:
+def _destination(place: DestinationSection) -> Destination:
     return Destination(place.currency, place.network, place.address, place.extra_id)
 
 

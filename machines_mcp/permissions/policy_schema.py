@@ -95,7 +95,7 @@ class Cards(Section):
     max_limit_cents: Periods | None = Field(None, description="see below; default: any limit, in `production` none")
 
 
-class Place(Section):
+class DestinationSection(Section):
     """A withdrawal destination, spelled as `list_withdrawal_assets` spells it."""
 
     currency: Word = Field(description="for example `usdc`")
@@ -111,9 +111,9 @@ class Withdrawals(Section):
     per_call_cents: Cents | None = Field(None, description="maximum for one withdrawal")
     per_day_cents: Cents | None = Field(None, description="maximum total per day (UTC)")
     per_user_day_cents: Cents | None = Field(None, description="maximum per user and day; default: no extra limit")
-    destinations: Annotated[Any_ | Annotated[list[Place], Tag(":list")], Discriminator(_word_or_list)] | None = Field(
-        None, description="allowed destinations, see below"
-    )
+    destinations: (
+        Annotated[Any_ | Annotated[list[DestinationSection], Tag(":list")], Discriminator(_word_or_list)] | None
+    ) = Field(None, description="allowed destinations, see below")
 
 
 class Rates(Section):
@@ -241,7 +241,7 @@ def _keys_beside(loc: Sequence[int | str]) -> list[str]:
         for name, field in PolicyFile.model_fields.items()
         if isinstance(field.default, Section)
     }
-    tables |= {"destinations": Place, "max_limit_cents": Periods}
+    tables |= {"destinations": DestinationSection, "max_limit_cents": Periods}
     if not above:
         return list(PolicyFile.model_fields)
     return list((Classes if above[0] == "tools" else tables[above[-1]]).model_fields)

@@ -38,7 +38,7 @@ def raise_denied(tool: Tool, authorization: Authorization) -> NoReturn:
             raise ToolError(Code.APPROVAL_EXPIRED, next_steps=[NextStep(tool.name, _ANEW)])
         case "running" | "later" if authorization.approval is not None:
             raise outcome_unknown(authorization.approval, authorization.seconds, why=authorization.why)
-        case "manual":
+        case "needs_person":
             raise ToolError(Code.OUTCOME_UNKNOWN, message=_FOR_A_PERSON)
         case _:
             raise ToolError(Code.APPROVAL_MISMATCH, next_steps=[NextStep(tool.name, _ANEW)])
@@ -91,7 +91,7 @@ def limit_exceeded(exceeded: LimitExceeded) -> ToolError:
         f"A person refused this three times within ten minutes, so a cooldown applies until {until}. Do not ask before"
         " then, and afterwards only if the user wants it."
     )
-    return ToolError(Code.POLICY_DENIED, message=message, details={"paused_until": until})
+    return ToolError(Code.POLICY_DENIED, message=message, details={"cooldown_until": until})
 
 
 def approval_required(

@@ -43,7 +43,7 @@ _EXAMPLES: Mapping[str, Sequence[str]] = {"integer": ["20"], "number": ["25.5"]}
 
 
 def parse(
-    tool: Tool, arguments: Mapping[str, Any], *, pinned_user: str | None, closed: Collection[str], asks: bool
+    tool: Tool, arguments: Mapping[str, Any], *, pinned_user: str | None, forbidden: Collection[str], asks: bool
 ) -> tuple[Input, str | None]:
     """Return the tool's input model and the `approval_id`, if it is given and the tool takes one (`asks`).
 
@@ -52,8 +52,8 @@ def parse(
     """
     raw = dict(arguments)
     approval_id = take_approval_id(raw) if asks else None
-    if closed:
-        _refuse_closed(raw, closed)
+    if forbidden:
+        _refuse_forbidden(raw, forbidden)
     return validate(tool, raw, pinned_user), approval_id
 
 
@@ -68,7 +68,7 @@ def take_approval_id(arguments: dict[str, Any]) -> str | None:
         return None
     if not isinstance(value, str) or not _APPROVAL_ID.fullmatch(value):
         rule = "must be the approval_id from an approval.required error; leave it out to request a new approval"
-        raise ToolError(Code.INPUT_INVALID, faults=[FieldError("approval_id", rule)])
+        raise ToolError(Code.INPUT_INVALID, fields=[FieldError("approval_id", rule)])
     return value
 
 
@@ -82,7 +82,7 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
     if tool.per_user and pinned_user is not None:
         if "user_id" in raw:
             rule = "is not an argument here: this server acts for one user; leave it out"
-            raise ToolError(Code.INPUT_INVALID, faults=[FieldError("user_id", rule)])
+            raise ToolError(Code.INPUT_INVALID, fields=[FieldError("user_id", rule)])
         raw["user_id"] = pinned_user
     try:
         # Strict: `read` has already converted every accepted form.
@@ -90,19 +90,19 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
     except ValidationError as error:
         faults = [_fault(tool, dict(e)) for e in error.errors(include_input=False, include_url=False)]
     # Raised outside the handler, because a chained ValidationError would carry the values.
-    raise ToolError(Code.INPUT_INVALID, faults=list(dict.fromkeys(faults)))
+    raise ToolError(Code.INPUT_INVALID, fields=list(dict.fromkeys(faults)))
 
 
-def _refuse_closed(arguments: Mapping[str, Any], closed: Collection[str]) -> None:
+def _refuse_forbidden(arguments: Mapping[str, Any], forbidden: Collection[str]) -> None:
     """Refuse arguments that the policy does not accept from the model.
 
     Raises:
         ToolError: `input.invalid` with each of those fields.
     """
     rule = "is not accepted from you; call without it, and the user types it into a form on this machine"
-    faults = [FieldError(name, rule) for name in arguments if name in closed]
+    faults = [FieldError(name, rule) for name in arguments if name in forbidden]
     if faults:
-        raise ToolError(Code.INPUT_INVALID, faults=faults)
+        raise ToolError(Code.INPUT_INVALID, fields=faults)
 
 
 def _fault(tool: Tool, error: dict[str, Any]) -> FieldError:

@@ -23,7 +23,7 @@ from machines_mcp.protocol.execution import ToolRunner, as_tool_error
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.responses import STATUS, ResponseBuilder, ToolRun
 from machines_mcp.protocol.tool import Tool
-from machines_mcp.protocol.tool_call import CallReader, ToolCall, unread
+from machines_mcp.protocol.tool_call import CallReader, ToolCall, unvalidated_request
 from machines_mcp.redaction.verbatim import collect_verbatim
 from machines_mcp.storage.database import StoreUnavailable
 
@@ -134,7 +134,7 @@ class Dispatcher:
         tool = self._tools.get(approval.tool)
         if tool is None:
             raise ToolError(Code.TOOL_UNKNOWN, next_steps=[STATUS])
-        call = self._reader.of_form(tool, approval, values)
+        call = self._reader.read_form(tool, approval, values)
         decision = await take()
         if decision == "granted":
             await self._runner.execute(call, approval)
@@ -157,7 +157,9 @@ class Dispatcher:
                 raise ToolError(Code.TOOL_UNKNOWN, next_steps=[STATUS])
             return self._reader.read(tool, raw, ctx, params)
         except Exception as error:
-            self._authorizer.record(None if tool is None else unread(tool), as_tool_error(error).code.value)
+            self._authorizer.record(
+                None if tool is None else unvalidated_request(tool), as_tool_error(error).code.value
+            )
             raise
 
     async def _run_plain(self, call: ToolCall) -> ToolRun:

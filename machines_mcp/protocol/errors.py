@@ -62,7 +62,7 @@ _CATALOGUE: Mapping[Code, _Entry] = {
         "This quote was already used for a withdrawal. Only if the user wants a second withdrawal, get a new quote with"
         " quote_withdrawal."
     ),
-    Code.NOT_FOUND: _Entry("This user has nothing with this id."),
+    Code.NOT_FOUND: _Entry("No such user, or the user has no card, deposit, withdrawal or quote with this id."),
     Code.AUTH_REJECTED: _Entry("Machines rejected the partner key or its permissions. Tell the operator."),
     Code.PARTNER_UNAVAILABLE: _Entry("Machines is unreachable or failing right now. Nothing was changed.", True),
     Code.PARTNER_REJECTED: _Entry(
@@ -113,7 +113,7 @@ class ToolError(Exception):
         code: Code,
         *,
         message: str | None = None,
-        faults: Sequence[FieldError] = (),
+        fields: Sequence[FieldError] = (),
         next_steps: Sequence[NextStep] = (),
         details: Mapping[str, str | int] | None = None,
         retryable: bool | None = None,
@@ -121,7 +121,7 @@ class ToolError(Exception):
         super().__init__(code.value)
         self.code = code
         self.message = message or _CATALOGUE[code].message
-        self.fields = tuple(faults)
+        self.fields = tuple(fields)
         self.next_steps = tuple(next_steps)
         self.details = dict(details or {})
         self.retryable = _CATALOGUE[code].retryable if retryable is None else retryable

@@ -183,7 +183,7 @@ async def _called(
     try:
         answer = await loaded.dispatcher.call(ctx, params)
     finally:
-        if params.name in loaded.registry.changing or (params.arguments or {}).get("wait_seconds"):
+        if params.name in loaded.registry.mutating_names or (params.arguments or {}).get("wait_seconds"):
             watching.touch()
     if params.name in loaded.resources.linking:
         loaded.resources.link(ctx.protocol_version, params, answer)

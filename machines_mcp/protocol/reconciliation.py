@@ -24,6 +24,7 @@ from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Reco
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.journal import JournalEntry, ReadOnly
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Reconciler:
         """Close journal entries without an interrupted approval: calls that needed none (all safe to repeat), and calls
         whose outcome was stored but whose entry was not."""
         for entry in await self._guard.journal.unresolved():
-            if entry.state == "manual" or entry.approval_id in interrupted:
+            if entry.state == NEEDS_PERSON or entry.approval_id in interrupted:
                 continue
             approval = None if entry.approval_id is None else await self._guard.approvals.get(entry.approval_id)
             if approval is None or approval.state != "executing":
@@ -114,7 +115,7 @@ class Reconciler:
     async def _take_over(self, approval: Approval) -> Authorization | None:
         if approval.owner is None:
             # Approved before the journal existed, so a missing entry proves nothing.
-            return Authorization("manual", approval)
+            return Authorization("needs_person", approval)
         taken = await self._guard.approvals.executions.take_over(approval.id)
         if taken is None:
             return None
@@ -132,8 +133,8 @@ class Reconciler:
 
     async def _reconcile(self, approval: Approval) -> Authorization | None:
         entries = await self._guard.journal.for_approval(approval.id)
-        settled = await self._ask_tool(approval, entries)
-        match settled:
+        outcome = await self._ask_tool(approval, entries)
+        match outcome:
             case Completed(output, reference):
                 await self._close(approval, "done", reference)
                 await self._runner.store_outcome(approval, tool_run(output))
@@ -141,16 +142,16 @@ class Reconciler:
                 await self._close(approval, "rejected")
                 await self._return_or_fail(approval, why)
             case NeedsPerson(why):
-                await self._close(approval, "manual", note=why)
+                await self._close(approval, NEEDS_PERSON, note=why)
                 await self._guard.approvals.executions.release(approval.id)
-                return Authorization("manual", approval)
+                return Authorization("needs_person", approval)
             case RetryLater(seconds, why):
                 await self._guard.approvals.executions.release(approval.id)
                 return Authorization("later", approval, seconds=seconds, why=why)
         return None
 
     async def _ask_tool(self, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
-        waits = [entry.note or "" for entry in entries if entry.state == "manual"]
+        waits = [entry.note or "" for entry in entries if entry.state == NEEDS_PERSON]
         if waits:
             # A person was already asked to resolve it, so leave the decision to them.
             return NeedsPerson(waits[0])

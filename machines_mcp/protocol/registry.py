@@ -44,17 +44,17 @@ class Registry:
         return any(self.policy.rule(action_class, tool.name) is not Rule.DENY for action_class in tool.action_classes)
 
     @cached_property
-    def asking(self) -> frozenset[str]:
+    def approvable_names(self) -> frozenset[str]:
         """The names of the tools that take an `approval_id`."""
         return frozenset(name for name, tool in self.tools.items() if self.may_ask(tool))
 
     @cached_property
-    def changing(self) -> frozenset[str]:
+    def mutating_names(self) -> frozenset[str]:
         """The names of the tools that can change something."""
         return frozenset(name for name, tool in self.tools.items() if not tool.read_only)
 
     @cached_property
-    def closed(self) -> Mapping[str, frozenset[str]]:
+    def forbidden(self) -> Mapping[str, frozenset[str]]:
         """The arguments of each tool for which the policy allows no value."""
         return {
             name: frozenset(argument for argument, values in tool.allowed_values(self.policy).items() if not values)
@@ -79,7 +79,7 @@ class Registry:
             input_schema=input_schema(
                 tool,
                 pinned=self.pinned_user is not None,
-                asks=tool.name in self.asking,
+                asks=tool.name in self.approvable_names,
                 choices=tool.allowed_values(self.policy),
             ),
             output_schema=output_schema(tool),

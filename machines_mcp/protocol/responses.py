@@ -34,7 +34,7 @@ def tool_run(output: Output) -> ToolRun:
 
 
 class ResponseBuilder:
-    """Builds results and errors. `stamp` is added to each: the environment, and `simulated` if nothing is real.
+    """Builds results and errors. `stamp` is added to each: the environment, and `simulated` in embedded mode.
 
     `expect` receives, per request id, the values that the response may show verbatim.
     """

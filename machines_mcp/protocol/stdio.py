@@ -53,14 +53,14 @@ class LineWriter:
         self._wire = wire
         self._sink = sink
         self._awaited: set[int | str] = set()
-        self._settled: anyio.Event | None = None
+        self._all_answered: anyio.Event | None = None
 
     async def write(self, line: str) -> None:
         """Send one finished line."""
         answered = answered_id(line)
         await self.send(line)
         if answered is not None:
-            self.settle(answered)
+            self.mark_answered(answered)
 
     async def send(self, line: str) -> None:
         """Send a line without marking its request as answered."""
@@ -79,17 +79,17 @@ class LineWriter:
         """Note a request that needs a response."""
         self._awaited.add(request_id)
 
-    def settle(self, request_id: int | str) -> None:
+    def mark_answered(self, request_id: int | str) -> None:
         """Mark a request as answered, or as cancelled and never answered."""
         self._awaited.discard(request_id)
-        if not self._awaited and self._settled is not None:
-            self._settled.set()
+        if not self._awaited and self._all_answered is not None:
+            self._all_answered.set()
 
-    async def settled(self) -> None:
+    async def all_answered(self) -> None:
         """Wait until every noted request is answered or cancelled."""
         while self._awaited:
-            self._settled = anyio.Event()
-            await self._settled.wait()
+            self._all_answered = anyio.Event()
+            await self._all_answered.wait()
 
 
 class LineReader:
@@ -159,19 +159,19 @@ class LineReader:
             await self._writer.send(invalid_request(message))
             return None
         if message.get("method") == "notifications/cancelled":
-            self._settle_cancelled(message)
+            self._mark_cancelled(message)
         elif "method" in message and "id" in message and message["method"] not in _ENDLESS:
             self._writer.expect(message["id"])
         return line.decode("utf-8", "replace")
 
-    def _settle_cancelled(self, message: dict[Any, Any]) -> None:
+    def _mark_cancelled(self, message: dict[Any, Any]) -> None:
         cancelled = message.get("params", {}).get("requestId")
         if is_id(cancelled):
-            self._writer.settle(cancelled)
+            self._writer.mark_answered(cancelled)
 
     async def _drain(self) -> None:
         with anyio.move_on_after(self._drain_seconds):
-            await self._writer.settled()
+            await self._writer.all_answered()
         self._left()
 
 

@@ -72,14 +72,14 @@ class CallReader:
                 tool,
                 raw,
                 pinned_user=registry.pinned_user,
-                closed=registry.closed[tool.name],
-                asks=tool.name in registry.asking,
+                forbidden=registry.forbidden[tool.name],
+                asks=tool.name in registry.approvable_names,
             )
         except ToolError:
             if tool.name in registry.usable_names:
                 raise
             # The policy denies this tool, so fixing the arguments would not help.
-            raise policy_denied(policy, unread(tool)) from None
+            raise policy_denied(policy, unvalidated_request(tool)) from None
         action_class, user_id = tool.classify(arguments), getattr(arguments, "user_id", "")
         if user_id and not policy.allows_user(user_id):
             raise ToolError(Code.NOT_FOUND)
@@ -95,7 +95,7 @@ class CallReader:
             approval_id, answer = params.request_state, elicitation.read_answer(params)
         return ToolCall(tool, arguments, request, rule, key, client, dialog, request_id, approval_id, answer)
 
-    def of_form(self, tool: Tool, approval: Approval, values: Mapping[str, Any]) -> ToolCall:
+    def read_form(self, tool: Tool, approval: Approval, values: Mapping[str, Any]) -> ToolCall:
         """Return the call that an approval waits for, with the values from its form.
 
         Raises:
@@ -112,6 +112,6 @@ class CallReader:
         return ToolCall(tool, arguments, request, rule, approval.idempotency_key, approval_id=approval.id)
 
 
-def unread(tool: Tool) -> CallRequest:
+def unvalidated_request(tool: Tool) -> CallRequest:
     """Return what is known of a call before its arguments are valid, for the audit log."""
     return CallRequest(tool.name, tool.action_classes[0], "", "")

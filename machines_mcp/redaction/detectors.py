@@ -53,7 +53,7 @@ _NAMES_OF_CODES = (
 _NAMES_OF_IDS = (b"ssn", b"itin", b"socialsecurity", b"nationalid", b"taxid")
 
 
-def may_hold_some(line: str, plain: bytes) -> bool:
+def needs_full_search(line: str, plain: bytes) -> bool:
     """Whether a line of JSON needs the full search; `plain` is the line squeezed. False means that no rule matches.
 
     Cheaper and broader than the rules: 13 digits without a letter between, 3-2-4, nine alone or with an id's name, or a
@@ -110,10 +110,10 @@ def _replaced(text: str, spans: list[tuple[int, int, str]]) -> str:
 
 def masked_field(name: str, value: str) -> str:
     """Return a field's value masked: all of it if the name says that it is secret."""
-    return HIDDEN if hides(name, value) else masked_text(value)
+    return HIDDEN if is_sensitive_field(name, value) else masked_text(value)
 
 
-def hides(key: str, value: str) -> bool:
+def is_sensitive_field(key: str, value: str) -> bool:
     """Whether a field with this name and value holds a security code or a national id."""
     match kind_of_field(key):
         case "code":

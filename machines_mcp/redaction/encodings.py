@@ -97,7 +97,7 @@ def _character(found: re.Match[str]) -> str:
     return chr(number) if number < 0x110000 else ""
 
 
-def readings(text: str, plain: bytes | None, depth: int) -> tuple[list[str], list[bytes]]:
+def all_decodings(text: str, plain: bytes | None, depth: int) -> tuple[list[str], list[bytes]]:
     """Return the text with what it encodes, up to `depth` levels, and all of that squeezed, escapes decoded and not.
 
     `plain` is the text squeezed, if the caller has it.
@@ -108,7 +108,7 @@ def readings(text: str, plain: bytes | None, depth: int) -> tuple[list[str], lis
         squeezes.append(squeezed(read))
     if depth:
         for inner in set(decoded(read)):
-            more, squeezed_more = readings(inner, None, depth - 1)
+            more, squeezed_more = all_decodings(inner, None, depth - 1)
             texts += more
             squeezes += squeezed_more
     return texts, squeezes
@@ -146,7 +146,7 @@ def _read(decode: Callable[[str], bytes], runs: Iterator[str] | list[str]) -> It
             yield raw.decode("ascii")
 
 
-def forms(value: str) -> frozenset[bytes]:
+def all_encodings(value: str) -> frozenset[bytes]:
     """Return the squeezed value in each encoding, forwards and backwards; none is shorter than `MIN_FORM`."""
     found = {squeezed(value)}
     if len(value) >= _MIN_ENCODED:
@@ -156,7 +156,7 @@ def forms(value: str) -> frozenset[bytes]:
 
 
 def literals(value: str) -> frozenset[str]:
-    """Return the exact strings to search for if the value has too few letters and digits for `forms`."""
+    """Return the exact strings to search for if the value has too few letters and digits for `all_encodings`."""
     if not value or len(squeezed(value)) >= MIN_FORM:
         return frozenset()
     escaped = json.dumps(value)[1:-1]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+SIMULATOR_NOTE: Final = "The simulator has no real users, cards or money."
 
 
 class Environment(StrEnum):

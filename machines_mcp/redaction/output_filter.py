@@ -21,8 +21,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from machines_mcp.redaction.detectors import may_hold_some
-from machines_mcp.redaction.encodings import forms, literals, readings, squeezed
+from machines_mcp.redaction.detectors import needs_full_search
+from machines_mcp.redaction.encodings import all_decodings, all_encodings, literals, squeezed
 from machines_mcp.redaction.message_masking import MessageMasking
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.secret_index import SecretIndex
@@ -61,7 +61,7 @@ class OutputFilter:
         self._clock = clock
         self._until: dict[Secret, float] = {}
         self._next_end = math.inf
-        self._secrets = SecretIndex[Secret](lambda secret: forms(secret.expose()))
+        self._secrets = SecretIndex[Secret](lambda secret: all_encodings(secret.expose()))
         self._literals: dict[Secret, frozenset[str]] = {}
         self._allowed: dict[int | str, frozenset[str]] = {}
         self.masked = 0
@@ -153,14 +153,14 @@ class OutputFilter:
             if self._contains_secret(line, plain):
                 self._raise_alarm("output_filter.exact")
                 return None
-            return self._with_masks(line, exempt) if may_hold_some(line, plain) else line
+            return self._with_masks(line, exempt) if needs_full_search(line, plain) else line
         except Exception:
             self._raise_alarm("output_filter.failed")  # the filter failed, so the line is unchecked
             return None
 
     def _contains_secret(self, text: str, plain: bytes | None = None) -> bool:
         """Whether the text contains a known secret, in clear or in a common encoding. `plain` is the text squeezed."""
-        texts, squeezes = readings(text, plain, DEPTH)
+        texts, squeezes = all_decodings(text, plain, DEPTH)
         if any(self._secrets.found_in(squeeze) for squeeze in squeezes):
             return True
         return any(literal in read for known in self._literals.values() for literal in known for read in texts)

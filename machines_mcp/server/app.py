@@ -20,6 +20,7 @@ from machines_mcp.protocol.handlers import Identity, Loaded, build_server
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.resources import Resources
 from machines_mcp.protocol.responses import ResponseBuilder
+from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.partner_connection import EmbeddedApi, PartnerConnection
 from machines_mcp.server.settings import Settings
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NOTHING_IS_REAL = " This server is embedded: it talks to a simulator on this machine, and nothing here is real."
+_SIMULATED = f" This server is embedded: it uses a simulator on this machine. {SIMULATOR_NOTE}"
 _INSTRUCTIONS = (
     "Takes a Machines Cash partner's users from sign-up to a working card: session, user, identity check (KYC),"
     " agreements, deposit, balances, withdrawal, card, card details. Start with status. Every result and error has"
@@ -102,8 +103,8 @@ class App:
         security = RequestStateSecurity(keys=[state_key(self.settings.state_dir, "request-state")])
         title, instructions = "Machines Cash", _INSTRUCTIONS
         if self.settings.simulated:
-            title += " (embedded simulator, nothing is real)"
-            instructions += _NOTHING_IS_REAL
+            title += " (embedded simulator)"
+            instructions += _SIMULATED
         return build_server(Identity(title, __version__, instructions), self.load, security)
 
     def load(self) -> Loaded:
@@ -194,7 +195,7 @@ class App:
     async def _page_ended(self, approval_id: str) -> None:
         # Without a page opened by this process, there is none to wait for.
         if "reveals" in self.__dict__:
-            await self.reveals.settled(approval_id)
+            await self.reveals.ended_in_time(approval_id)
 
     async def _fulfil(self, approval_id: str, values: Mapping[str, str], take: TakeDecision) -> Decision:
         return await self.load().dispatcher.fulfil(approval_id, values, take)

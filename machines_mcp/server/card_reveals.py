@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 REVEAL_SECONDS = 20.0
 PAGE_SECONDS = 120.0
 START_SECONDS = 20.0
-SETTLE_SECONDS = 25.0
+PAGE_END_SECONDS = 25.0
 MAX_PAGES = 3
 
 
@@ -86,9 +86,9 @@ class CardReveals:
         if page is not None:
             await page.ended.wait()
 
-    async def settled(self, approval_id: str) -> None:
+    async def ended_in_time(self, approval_id: str) -> None:
         """Wait for `ended`, at most 25 seconds: long enough for a page that was just approved."""
-        with anyio.move_on_after(SETTLE_SECONDS):
+        with anyio.move_on_after(PAGE_END_SECONDS):
             await self.ended(approval_id)
 
     async def close(self) -> None:

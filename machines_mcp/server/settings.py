@@ -41,5 +41,5 @@ class Settings:
 
     @property
     def simulated(self) -> bool:
-        """Whether the Partner API is the simulator, so nothing is real."""
+        """Whether the Partner API is the simulator."""
         return self.environment is Environment.EMBEDDED

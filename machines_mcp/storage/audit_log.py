@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from machines_mcp.storage.audit_chain import Finding, chained, tolerant, verify
 from machines_mcp.storage.audit_checkpoint import Checkpoint, newest, publish
 from machines_mcp.storage.audit_queue import AuditQueue
-from machines_mcp.storage.audit_record import COLUMNS, AuditEntry, AuditRow, Kind, fingerprinted
+from machines_mcp.storage.audit_record import COLUMNS, AuditEntry, AuditRow, Kind, fingerprinted, stored_kind
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
 
@@ -125,7 +125,7 @@ class AuditLog:
         Raises:
             StoreUnavailable: The database can't be read.
         """
-        user = fingerprinted(self._key, user_id)
+        user, kind = fingerprinted(self._key, user_id), None if kind is None else stored_kind(kind)
         tests = {"seq < ?": before, "tool = ?": tool, "kind = ?": kind, "user_id = ?": user, "at >= ?": since}
         tests["at < ?"] = until
         given = {"seq > ?": after} | {test: value for test, value in tests.items() if value is not None}
@@ -135,7 +135,7 @@ class AuditLog:
 
         def work(db: sqlite3.Connection) -> list[AuditRow]:
             with tolerant(db):
-                return [AuditRow(*row) for row in db.execute(query, values)]
+                return [AuditRow.of(row) for row in db.execute(query, values)]
 
         return await self._store.read(work)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from machines_mcp.redaction.luhn import passes_luhn
+from machines_mcp.storage.migrations.stored_names import AUDIT_KINDS
 
-Kind = Literal["call", "outcome", "asked", "decision", "setting", "alarm", "reveal"]
+Kind = Literal["call", "outcome", "approval_request", "decision", "setting", "alarm", "reveal"]
 
 COLUMNS = (
     "seq",
@@ -28,6 +30,7 @@ COLUMNS = (
     "policy",
 )
 
+_KINDS = {stored: kind for kind, stored in AUDIT_KINDS.items()}
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@+-]{0,127}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DIGITS = re.compile(r"[0-9](?:[_.:@+-]?[0-9]){12,}")
@@ -52,7 +55,7 @@ class AuditEntry:
     def values(self, key: bytes) -> tuple[str | int | None, ...]:
         """Return the stored columns from `kind` to `amount_cents`."""
         return (
-            self.kind,
+            stored_kind(self.kind),
             _plain(key, self.tool),
             _plain(key, self.action_class),
             fingerprinted(key, self.user_id),
@@ -85,9 +88,20 @@ class AuditRow:
     amount_cents: int | None
     policy: str
 
+    @classmethod
+    def of(cls, columns: Sequence[Any]) -> AuditRow:
+        """Return the row with these stored columns."""
+        seq, at, kind, *rest = columns
+        return cls(seq, at, _KINDS.get(kind, kind), *rest)
+
     def as_json(self) -> dict[str, Any]:
         """Return the row as a JSON object, without empty columns."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def stored_kind(kind: str) -> str:
+    """Return the name under which the kind is stored."""
+    return AUDIT_KINDS.get(kind, kind)
 
 
 def fingerprinted(key: bytes, value: str | None) -> str | None:

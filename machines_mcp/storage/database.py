@@ -68,13 +68,13 @@ class Store:
         except RuntimeError:
             raise StoreUnavailable from None
 
-    def at_end(self, told: Callable[[sqlite3.Connection, bool], None]) -> None:
-        """Call `told` once when the current transaction has ended, with True if it was committed.
+    def at_end(self, callback: Callable[[sqlite3.Connection, bool], None]) -> None:
+        """Call `callback` once when the current transaction has ended, with True if it was committed.
 
-        Only for use inside `work`. `told` runs on the store's thread and must not raise.
+        Only for use inside `work`. `callback` runs on the store's thread and must not raise.
         """
-        if told not in self._ends:
-            self._ends.append(told)
+        if callback not in self._ends:
+            self._ends.append(callback)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a consistent snapshot, without waiting for another server's writes.
@@ -123,8 +123,8 @@ class Store:
             if db.in_transaction:
                 db.execute("ROLLBACK")
         finally:
-            for told in ends:
-                told(db, committed)
+            for callback in ends:
+                callback(db, committed)
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3

@@ -1,7 +1,7 @@
 """The journal: every mutation sent to the API, written to disk before its first byte is sent, and its outcome.
 
     pending -> done | rejected | unsent
-            -> unknown -> done | rejected | manual
+            -> unknown -> done | rejected | manual (a person must resolve it)
 
 A `pending` row whose process is gone counts as `unknown`. `unsent` and `rejected` mean that nothing happened.
 """
@@ -31,6 +31,7 @@ from machines_mcp.storage.journal_entry import (
     request_hash,
     selected,
 )
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
 
 if TYPE_CHECKING:
     import sqlite3
@@ -163,11 +164,11 @@ class Journal:
         *,
         note: str | None = None,
     ) -> None:
-        """Record an outcome found by reconciliation. This closes the entry unless `state` is `manual`.
+        """Record an outcome found by reconciliation. A closed entry does not change.
 
-        `note` says why a person must check. A closed entry does not change.
+        `NEEDS_PERSON` leaves the entry open, and `note` says why a person must check.
         """
-        closed = None if state == "manual" else "server"
+        closed = None if state == NEEDS_PERSON else "server"
         self._sent.pop(entry_id, None)
         values = (state, reference, note, closed, self._clock(), entry_id)
         columns = "state = ?, reference = coalesce(?, reference), note = ?, settled_by = ?, ended_at = ?"

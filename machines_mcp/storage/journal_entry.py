@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -84,7 +86,7 @@ class JournalEntry:
 
 
 # Rows without a known outcome. The owner of a pending row shows whether it is still in progress.
-OPEN = "state IN ('pending', 'unknown', 'manual') AND settled_by IS NULL"
+OPEN = f"state IN ('pending', 'unknown', '{NEEDS_PERSON}') AND settled_by IS NULL"
 _COLUMNS = tuple(each.name for each in fields(JournalEntry))
 
 

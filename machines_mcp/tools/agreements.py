@@ -24,7 +24,7 @@ from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.error_mapping import agreements_missing, kyc_missing
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
-from machines_mcp.tools.services import UserCall, next_step, user_fact
+from machines_mcp.tools.services import ServiceContext, next_step, user_fact
 from machines_mcp.tools.text import clean, pluralize, quote_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class AgreementsOutput(Output):
         return f"{pluralize(len(self.agreements), 'agreement')} to accept."
 
 
-async def _approval_details(call: UserCall, args: GetAgreements) -> ApprovalDetails:
+async def _approval_details(call: ServiceContext, args: GetAgreements) -> ApprovalDetails:
     client = await call.services.partner.client(call.logged_as)
     found = await client.agreements.get(call.user_id)
     lines = [
@@ -66,7 +66,7 @@ async def _approval_details(call: UserCall, args: GetAgreements) -> ApprovalDeta
 
 
 @tool(title="Get agreements", toolset="onboarding", steps=(7,), action_class=ActionClass.READ)
-async def get_agreements(call: UserCall, args: GetAgreements) -> AgreementsOutput:
+async def get_agreements(call: ServiceContext, args: GetAgreements) -> AgreementsOutput:
     """Get the agreements and whether the user accepted them; requires an approved identity check. Show the user the
     texts and links before accepting. Next: accept_agreements, or funding if already accepted."""
     client = await call.services.partner.client(call.logged_as)
@@ -78,11 +78,11 @@ async def get_agreements(call: UserCall, args: GetAgreements) -> AgreementsOutpu
     return _output(call, found, first_steps)
 
 
-async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check whether the agreements are accepted."""
-    told = outcome_from_journal(entries)
-    if told is not None:
-        return told
+    from_journal = outcome_from_journal(entries)
+    if from_journal is not None:
+        return from_journal
     early, client = (
         time_until_conclusive(call, newest_entry(entries)),
         await call.services.partner.client(call.logged_as),
@@ -101,14 +101,14 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     approval_details=_approval_details,
     reconcile=_reconcile,
 )
-async def accept_agreements(call: UserCall, args: GetAgreements) -> AgreementsOutput:
+async def accept_agreements(call: ServiceContext, args: GetAgreements) -> AgreementsOutput:
     """Accept all agreements for the user, after they have read them; single ones can't be accepted. Requires approval.
     Unlocks deposits, withdrawals and cards. Next: list_deposit_assets."""
     client = await call.services.partner.client(call.logged_as)
     return _output(call, await client.agreements.accept(call.user_id))
 
 
-def _output(call: UserCall, found: Agreements, first: Sequence[NextStepOutput] = ()) -> AgreementsOutput:
+def _output(call: ServiceContext, found: Agreements, first: Sequence[NextStepOutput] = ()) -> AgreementsOutput:
     if found.accepted:
         # The second step is for a server without the funding tools.
         follow = [
@@ -129,7 +129,7 @@ def _output(call: UserCall, found: Agreements, first: Sequence[NextStepOutput] =
     )
 
 
-async def require_agreements(call: UserCall) -> None:
+async def require_agreements(call: ServiceContext) -> None:
     """Refuse before approval what the API would refuse afterwards.
 
     Raises:

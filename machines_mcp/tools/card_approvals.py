@@ -15,7 +15,7 @@ from machines_mcp.protocol.tool import Cents, UserInput
 from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import CardId
-from machines_mcp.tools.services import UserCall, user_fact
+from machines_mcp.tools.services import ServiceContext, user_fact
 from machines_mcp.tools.text import clean, quote_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class UpdateCard(LimitInput):
         return self
 
 
-async def create_details(call: UserCall, args: CreateCard) -> ApprovalDetails:
+async def create_details(call: ServiceContext, args: CreateCard) -> ApprovalDetails:
     """Describe the card to issue."""
     await require_agreements(call)
     label = f" labelled {quote_text(args.label, 60)}" if args.label else ""
@@ -98,7 +98,7 @@ def update_class(args: UpdateCard) -> ActionClass:
     return ActionClass.MONEY if args.status == "active" or args.limit_amount_cents is not None else ActionClass.WRITE
 
 
-async def update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
+async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDetails:
     """Describe the changes to the card, which is looked up."""
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
@@ -116,7 +116,7 @@ async def update_details(call: UserCall, args: UpdateCard) -> ApprovalDetails:
     )
 
 
-async def close_details(call: UserCall, args: CardInput) -> ApprovalDetails:
+async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetails:
     """Describe the card to close, which is looked up."""
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)

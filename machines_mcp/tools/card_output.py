@@ -10,7 +10,7 @@ from machines_mcp.partner.errors import PartnerError
 from machines_mcp.protocol.tool import Output, OutputPart
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
-from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import clean, status_label
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ class CardClosed(Output):
         return "The card is closed."
 
 
-def created_result(call: UserCall, card: Card, label: str | None) -> CardResult:
+def created_result(call: ServiceContext, card: Card, label: str | None) -> CardResult:
     """Build the result of `create_card`."""
     steps = [next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)]
     return CardResult(**card_fields(card, label), next_steps=steps)
 
 
-def updated_result(call: UserCall, card: Card, label: str | None) -> CardResult:
+def updated_result(call: ServiceContext, card: Card, label: str | None) -> CardResult:
     """Build the result of `update_card`."""
     if card.status == "active":
         step = next_step(call, "reveal_card", "Check that the card's details can be shown.", card_id=card.card_id)
@@ -66,7 +66,7 @@ def updated_result(call: UserCall, card: Card, label: str | None) -> CardResult:
     return CardResult(**card_fields(card, label), next_steps=[step])
 
 
-def closed_result(call: UserCall, card_id: Verbatim, status: str) -> CardClosed:
+def closed_result(call: ServiceContext, card_id: Verbatim, status: str) -> CardClosed:
     """Build the result of `close_card`."""
     steps = [next_step(call, "list_cards", "See the remaining cards.")]
     return CardClosed(card_id=card_id, status=clean(status, 40), next_steps=steps)

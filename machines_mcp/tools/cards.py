@@ -30,7 +30,7 @@ from machines_mcp.tools.card_output import (
     updated_result,
 )
 from machines_mcp.tools.reconcile_cards import reconcile_close, reconcile_create, reconcile_update
-from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import clean, pluralize
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class CardListOutput(Output):
     approval_details=create_details,
     reconcile=reconcile_create,
 )
-async def create_card(call: UserCall, args: CreateCard) -> CardResult:
+async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
     """Issue a virtual card with a spending limit the user chose and an optional label. Requires approval and accepted
     agreements. Next: reveal_card."""
     limit, client = args.limit(), await call.services.partner.client(call.logged_as)
@@ -75,7 +75,7 @@ async def create_card(call: UserCall, args: CreateCard) -> CardResult:
 
 
 @tool(title="List cards", toolset="cards", action_class=ActionClass.READ)
-async def list_cards(call: UserCall, args: ListCards) -> CardListOutput:
+async def list_cards(call: ServiceContext, args: ListCards) -> CardListOutput:
     """List the user's cards with label, last four digits, status and limit."""
     client = await call.services.partner.client(call.logged_as)
     page = await client.cards.list(call.user_id, cursor=args.cursor, limit=args.limit)
@@ -105,7 +105,7 @@ async def list_cards(call: UserCall, args: ListCards) -> CardListOutput:
 
 
 @tool(title="Get a card", toolset="cards", action_class=ActionClass.READ)
-async def get_card(call: UserCall, args: CardInput) -> CardResult:
+async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     """Get one card: label, last four digits, expiry, status and limit, never the number. For the number, use
     reveal_card."""
     client = await call.services.partner.client(call.logged_as)
@@ -128,7 +128,7 @@ async def get_card(call: UserCall, args: CardInput) -> CardResult:
     approval_details=update_details,
     reconcile=reconcile_update,
 )
-async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
+async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     """Lock, unlock, relabel or set the limit of a card. Use it to lock a lost card. Locking and relabelling happen at
     once; unlocking or setting a limit requires approval."""
     client = await call.services.partner.client(call.logged_as)
@@ -147,7 +147,7 @@ async def update_card(call: UserCall, args: UpdateCard) -> CardResult:
     reconcile=reconcile_close,
     destructive=True,
 )
-async def close_card(call: UserCall, args: CardInput) -> CardClosed:
+async def close_card(call: ServiceContext, args: CardInput) -> CardClosed:
     """Permanently close a card; this can't be undone. To block it temporarily, lock it with update_card instead.
     Requires approval."""
     client = await call.services.partner.client(call.logged_as)

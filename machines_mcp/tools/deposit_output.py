@@ -9,7 +9,7 @@ from machines_mcp.partner.vocabulary import AmountCurrency
 from machines_mcp.partner.waiting import poll_seconds
 from machines_mcp.protocol.tool import NextStepOutput, Output, OutputPart
 from machines_mcp.redaction.verbatim import Verbatim
-from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import clean, pluralize, status_label
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class DepositListOutput(Output):
         return f"{pluralize(len(self.deposits), 'deposit')}."
 
 
-def deposit_result(call: UserCall, deposit: Deposit, *, waited: bool) -> DepositResult:
+def deposit_result(call: ServiceContext, deposit: Deposit, *, waited: bool) -> DepositResult:
     """Build the result of a tool that returns one deposit. `waited`: the call waited for a final status."""
     open_ended = deposit.status not in ENDED
     return DepositResult(
@@ -76,7 +76,7 @@ def deposit_result(call: UserCall, deposit: Deposit, *, waited: bool) -> Deposit
     )
 
 
-def _next_step(call: UserCall, deposit: Deposit) -> NextStepOutput:
+def _next_step(call: ServiceContext, deposit: Deposit) -> NextStepOutput:
     if deposit.status in ARRIVED:
         return next_step(call, "get_balances", "The deposit arrived; see what the user can spend.")
     if deposit.status in ENDED:

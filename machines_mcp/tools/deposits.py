@@ -34,7 +34,7 @@ from machines_mcp.tools.deposit_output import (
 )
 from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.reconcile import MAX_CLOCK_SKEW_SECONDS, newest_entry, outcome_from_journal
-from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ListDeposits(UserInput):
 
 
 @tool(title="List deposit assets", toolset="funding", steps=(8,), action_class=ActionClass.READ)
-async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetListOutput:
+async def list_deposit_assets(call: ServiceContext, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks that can fund the account. Next: quote_deposit."""
     client = await call.services.partner.client(call.logged_as)
     assets = asset_outputs(await client.deposits.assets(call.user_id, q=args.query, limit=args.limit))
@@ -82,7 +82,7 @@ async def list_deposit_assets(call: UserCall, args: ListAssets) -> AssetListOutp
 
 
 @tool(title="Quote a deposit", toolset="funding", steps=(8,), action_class=ActionClass.READ)
-async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
+async def quote_deposit(call: ServiceContext, args: QuoteDeposit) -> DepositQuote:
     """Get the allowed range for a deposit and an estimate of what would arrive, in currency units (not cents). Changes
     nothing and locks no rate. Next: create_deposit."""
     client = await call.services.partner.client(call.logged_as)
@@ -107,11 +107,11 @@ async def quote_deposit(call: UserCall, args: QuoteDeposit) -> DepositQuote:
     )
 
 
-async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Return the deposit if exactly one matches. If not, report it as not done: another deposit does no harm."""
-    told = outcome_from_journal(entries)
-    if told is not None:
-        return told
+    from_journal = outcome_from_journal(entries)
+    if from_journal is not None:
+        return from_journal
     entry, client = newest_entry(entries), await call.services.partner.client(call.logged_as)
     asked = json.loads(entry.body or "{}")
     there = (await client.deposits.list(call.user_id, scope="all")).deposits
@@ -140,7 +140,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     reconcile=_reconcile,
     idempotent=False,
 )
-async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
+async def create_deposit(call: ServiceContext, args: CreateDeposit) -> DepositResult:
     """Get an address to send the currency to, and a memo if the network needs one. Pass both on unchanged: a deposit
     without its memo can be lost. Moves no money itself. Next: get_deposit."""
     client = await call.services.partner.client(call.logged_as)
@@ -151,7 +151,7 @@ async def create_deposit(call: UserCall, args: CreateDeposit) -> DepositResult:
 
 
 @tool(title="Get a deposit", toolset="funding", steps=(9,), action_class=ActionClass.READ)
-async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
+async def get_deposit(call: ServiceContext, args: GetDeposit) -> DepositResult:
     """Get one deposit. wait_seconds waits until it arrives or ends. Next: get_balances once completed; the balance
     updates within minutes."""
     client = await call.services.partner.client(call.logged_as)
@@ -166,7 +166,7 @@ async def get_deposit(call: UserCall, args: GetDeposit) -> DepositResult:
 
 
 @tool(title="List deposits", toolset="funding", steps=(9,), action_class=ActionClass.READ)
-async def list_deposits(call: UserCall, args: ListDeposits) -> DepositListOutput:
+async def list_deposits(call: ServiceContext, args: ListDeposits) -> DepositListOutput:
     """List the user's deposits: the recent active ones, or all. To wait for one, use get_deposit."""
     client = await call.services.partner.client(call.logged_as)
     found = await client.deposits.list(call.user_id, scope=args.scope)
@@ -182,7 +182,7 @@ def _is_within(amount: float, low: float | None, high: float | None) -> bool:
     return (low is None or amount >= low) and (high is None or amount <= high)
 
 
-def _after_quote(call: UserCall, args: QuoteDeposit, fits: bool) -> NextStepOutput:
+def _after_quote(call: ServiceContext, args: QuoteDeposit, fits: bool) -> NextStepOutput:
     if not fits:
         why = "Quote an amount between min_amount and max_amount."
         return next_step(call, "quote_deposit", why, currency=args.currency, network=args.network)

@@ -131,7 +131,7 @@ def _retry_later(code: Code, retry_after: float | None) -> ToolError:
 def _invalid(error: InvalidRequest, tool: Tool) -> ToolError:
     if error.field in tool.input_model.model_fields:
         rule = "was not accepted by Machines"
-        return ToolError(Code.INPUT_INVALID, faults=[FieldError(error.field, rule)], next_steps=_choices(tool))
+        return ToolError(Code.INPUT_INVALID, fields=[FieldError(error.field, rule)], next_steps=_choices(tool))
     return ToolError(Code.PARTNER_REJECTED, next_steps=_choices(tool))
 
 

@@ -28,7 +28,7 @@ from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application
 from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
 from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
-from machines_mcp.tools.services import UserCall, next_step, user_fact
+from machines_mcp.tools.services import ServiceContext, next_step, user_fact
 from machines_mcp.tools.text import clean, clean_or_none, pluralize, quote_text, status_label
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class KycStatusOutput(Output):
         return f"The identity check's status is {status_label(self.status)}."
 
 
-async def _approval_details(call: UserCall, args: SubmitKyc) -> ApprovalDetails:
+async def _approval_details(call: ServiceContext, args: SubmitKyc) -> ApprovalDetails:
     # The question is stored and shown, so it contains none of the data.
     count, who = len(args.identity_data), quote_text(call.user_id, 120)
     if not count:
@@ -107,7 +107,7 @@ async def _approval_details(call: UserCall, args: SubmitKyc) -> ApprovalDetails:
     )
 
 
-async def _form_url(call: UserCall, args: SubmitKyc, approval: Approval) -> str | None:
+async def _form_url(call: ServiceContext, args: SubmitKyc, approval: Approval) -> str | None:
     """Return the address of the form, or None if the call brings the data."""
     if approval.details.only != "form":
         return None
@@ -124,7 +124,7 @@ def _hidden_arguments(policy: Policy) -> dict[str, dict[str, str]]:
 
 
 @tool(title="Get KYC requirements", toolset="onboarding", steps=(3,), action_class=ActionClass.READ)
-async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycRequirements:
+async def get_kyc_requirements(call: ServiceContext, args: GetKycRequirements) -> KycRequirements:
     """List the identity data that submit_kyc needs and its rules, and search for occupation codes. Shows requirements
     only, never stored values. Next: submit_kyc."""
     client = await call.services.partner.client(call.logged_as)
@@ -137,11 +137,11 @@ async def get_kyc_requirements(call: UserCall, args: GetKycRequirements) -> KycR
     )
 
 
-async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check whether Machines has the application; submitting it again does no harm."""
-    told = outcome_from_journal(entries)
-    if told is not None:
-        return told
+    from_journal = outcome_from_journal(entries)
+    if from_journal is not None:
+        return from_journal
     entry = newest_entry(entries)
     early, client = time_until_conclusive(call, entry), await call.services.partner.client(call.logged_as)
     status = (await client.kyc.status(call.user_id)).status
@@ -161,7 +161,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     allowed_values=_hidden_arguments,
     idempotent=False,
 )
-async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
+async def submit_kyc(call: ServiceContext, args: SubmitKyc) -> KycSubmitted:
     """Submit the user's identity data. Give all of it exactly as the user gave it (rules: get_kyc_requirements), or
     none: then the user fills in a form on this machine. Requires approval. The data is forwarded, not stored. Next:
     get_kyc_status."""
@@ -172,7 +172,7 @@ async def submit_kyc(call: UserCall, args: SubmitKyc) -> KycSubmitted:
 
 
 @tool(title="Get KYC status", toolset="onboarding", steps=(5, 6), action_class=ActionClass.READ)
-async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStatusOutput:
+async def get_kyc_status(call: ServiceContext, args: GetKycStatus) -> KycStatusOutput:
     """Get the identity check's status. If there is a verification_link, give it to the user: only they can act on that
     page. wait_seconds waits for a change. Next: get_agreements once approved."""
     client = await call.services.partner.client(call.logged_as)
@@ -186,7 +186,7 @@ async def get_kyc_status(call: UserCall, args: GetKycStatus) -> KycStatusOutput:
     return _status_output(call, status, waited=args.wait_seconds > 0)
 
 
-def _submitted(call: UserCall, upstream: str) -> KycSubmitted:
+def _submitted(call: ServiceContext, upstream: str) -> KycSubmitted:
     status = clean(upstream, 40)
     if status in ("approved", *_FINAL):
         steps = _next_steps(call, status)
@@ -195,7 +195,7 @@ def _submitted(call: UserCall, upstream: str) -> KycSubmitted:
     return KycSubmitted(status=status, meaning=_meaning(status), next_steps=steps)
 
 
-def _status_output(call: UserCall, found: KycStatus, *, waited: bool) -> KycStatusOutput:
+def _status_output(call: ServiceContext, found: KycStatus, *, waited: bool) -> KycStatusOutput:
     status = clean(found.status, 40)
     open_ended = status not in ("not_submitted", "approved", *_FINAL)
     link = found.completion_link or found.external_verification_link
@@ -214,7 +214,7 @@ def _meaning(status: str) -> str:
     return MEANINGS.get(status, "Unrecognized status. It may change by itself.")
 
 
-def _next_steps(call: UserCall, status: str) -> list[NextStepOutput]:
+def _next_steps(call: ServiceContext, status: str) -> list[NextStepOutput]:
     if status == "not_submitted":
         return [next_step(call, "get_kyc_requirements", "See which identity data the check needs.")]
     if status == "approved":

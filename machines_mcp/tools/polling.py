@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 
 from machines_mcp.partner import waiting
 from machines_mcp.partner.waiting import H
-from machines_mcp.tools.services import UserCall
+from machines_mcp.tools.services import ServiceContext
 
 
 async def wait_until(
-    call: UserCall, fetch: Callable[[], Awaitable[H]], done: Callable[[H], bool], *, seconds: int, what: str
+    call: ServiceContext, fetch: Callable[[], Awaitable[H]], done: Callable[[H], bool], *, seconds: int, what: str
 ) -> tuple[H, bool]:
     """Poll for at most `seconds`; return the newest response and whether it is `done`."""
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from machines_mcp.protocol.tool import NeedsPerson, NotExecuted, RetryLater
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.services import UserCall
+from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
+from machines_mcp.tools.services import ServiceContext
 
 # Tolerated clock difference: nothing is older than the request that created it.
 MAX_CLOCK_SKEW_SECONDS = 5 * 60
@@ -21,7 +22,7 @@ def outcome_from_journal(entries: Sequence[JournalEntry]) -> NotExecuted | Needs
     if not any(entry.may_have_happened for entry in entries):
         return NOTHING_HAPPENED
     for entry in entries:
-        if entry.state == "manual":
+        if entry.state == NEEDS_PERSON:
             return NeedsPerson(entry.note or "This server can't find out whether this happened.")
     return None
 
@@ -35,7 +36,7 @@ def newest_entry(entries: Sequence[JournalEntry]) -> JournalEntry:
     return (unanswered or [entry for entry in entries if entry.may_have_happened])[-1]
 
 
-def time_until_conclusive(call: UserCall, entry: JournalEntry) -> RetryLater | None:
+def time_until_conclusive(call: ServiceContext, entry: JournalEntry) -> RetryLater | None:
     """Return how long until finding nothing is conclusive; None if it already is. Call this before checking."""
     # A result may be old by the time it is judged, so measuring afterwards would count too much time.
     left = call.services.state.reconcile_seconds - call.services.state.guard.journal.elapsed(entry)

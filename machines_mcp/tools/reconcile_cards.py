@@ -24,7 +24,7 @@ from machines_mcp.tools.reconcile import (
     outcome_from_journal,
     time_until_conclusive,
 )
-from machines_mcp.tools.services import UserCall
+from machines_mcp.tools.services import ServiceContext
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Card, PartnerClient
@@ -45,11 +45,11 @@ _BUSY = "No card matches, and Machines may still be processing the request."
 _REFUSED = "No card matches, and Machines refused the same request when it was sent again."
 
 
-async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def reconcile_create(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Find the card, or send the request again with the same body and key."""
-    told = outcome_from_journal(entries)
-    if told is not None:
-        return told
+    from_journal = outcome_from_journal(entries)
+    if from_journal is not None:
+        return from_journal
     entry, client = newest_entry(entries), await call.services.partner.client(call.logged_as)
     if entry.state == "done" and entry.reference is not None:
         try:
@@ -72,11 +72,11 @@ async def reconcile_create(call: UserCall, approval: Approval, entries: Sequence
     return await _resend(call, client, entry)
 
 
-async def _completed(call: UserCall, client: PartnerClient, card: Card) -> Completed:
+async def _completed(call: ServiceContext, client: PartnerClient, card: Card) -> Completed:
     return Completed(created_result(call, card, await decrypted_label(client, call.user_id, card)), card.card_id)
 
 
-async def _all_cards(call: UserCall, client: PartnerClient) -> list[Card]:
+async def _all_cards(call: ServiceContext, client: PartnerClient) -> list[Card]:
     found: list[Card] = []
     cursor: str | None = None
     for _ in range(_MAX_PAGES):
@@ -121,7 +121,7 @@ def _hides_match(change: JournalEntry) -> bool:
     return closes or (change.operation == "PATCH /cards/{cardId}" and not _body(change).keys() <= {"status"})
 
 
-async def _resend(call: UserCall, client: PartnerClient, entry: JournalEntry) -> Reconciliation:
+async def _resend(call: ServiceContext, client: PartnerClient, entry: JournalEntry) -> Reconciliation:
     body = _body(entry)
     name, limit = body.get("encryptedName"), body.get("limit")
     try:
@@ -142,11 +142,11 @@ async def _resend(call: UserCall, client: PartnerClient, entry: JournalEntry) ->
     return await _completed(call, client, card)
 
 
-async def reconcile_update(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def reconcile_update(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check whether the card has the requested values."""
-    told = outcome_from_journal(entries)
-    if told is not None:
-        return told
+    from_journal = outcome_from_journal(entries)
+    if from_journal is not None:
+        return from_journal
     entry, client = newest_entry(entries), await call.services.partner.client(call.logged_as)
     early = time_until_conclusive(call, entry)
     card = await _read(call, client, entry)
@@ -157,11 +157,11 @@ async def reconcile_update(call: UserCall, approval: Approval, entries: Sequence
     return early or NotExecuted("The card does not have the requested values.")
 
 
-async def reconcile_close(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def reconcile_close(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check whether the card is still open."""
-    told = outcome_from_journal(entries)
-    if told is not None:
-        return told
+    from_journal = outcome_from_journal(entries)
+    if from_journal is not None:
+        return from_journal
     entry = newest_entry(entries)
     early = time_until_conclusive(call, entry)
     card = await _read(call, await call.services.partner.client(call.logged_as), entry)
@@ -181,7 +181,7 @@ def has_requested_values(card: Card, entry: JournalEntry) -> bool:
     )
 
 
-async def _read(call: UserCall, client: PartnerClient, entry: JournalEntry) -> Card | None:
+async def _read(call: ServiceContext, client: PartnerClient, entry: JournalEntry) -> Card | None:
     try:
         return await client.cards.get(call.user_id, entry.ids["cardId"])
     except NotFound:

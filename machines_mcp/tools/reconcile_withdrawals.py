@@ -23,7 +23,7 @@ from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.reconcile import NOTHING_HAPPENED
-from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.services import ServiceContext, next_step
 from machines_mcp.tools.text import clean, clean_or_none, status_label
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class WithdrawalCreated(Output):
         return f"The withdrawal of {dollars(self.amount_cents)} has the status {status_label(self.status)}."
 
 
-async def request_signature(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any]) -> Withdrawal:
+async def request_signature(call: ServiceContext, withdrawal_id: Verbatim, terms: Mapping[str, Any]) -> Withdrawal:
     """Request the signature. While it is `pending`, poll at the API's interval for up to a minute.
 
     Raises:
@@ -84,7 +84,7 @@ async def request_signature(call: UserCall, withdrawal_id: Verbatim, terms: Mapp
     return answer
 
 
-async def _poll(call: UserCall, withdrawal_id: Verbatim, send: _Send, previous: Withdrawal) -> Withdrawal:
+async def _poll(call: ServiceContext, withdrawal_id: Verbatim, send: _Send, previous: Withdrawal) -> Withdrawal:
     """Poll a withdrawal once; `previous` is its newest answer."""
     # The outcome is unknown until the answer is recorded.
     await call.services.state.withdrawals.record(withdrawal_id, "requested")
@@ -99,7 +99,7 @@ async def _poll(call: UserCall, withdrawal_id: Verbatim, send: _Send, previous: 
         return previous
 
 
-async def _sender(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str) -> _Send:
+async def _sender(call: ServiceContext, withdrawal_id: Verbatim, terms: Mapping[str, Any], key: str) -> _Send:
     """Return a function that sends the order and records the answer. It sends the same order each time."""
     order, client = _order(terms), await call.services.partner.client(call.logged_as)
     api, recorded = client.withdrawals, call.services.state.withdrawals
@@ -112,11 +112,13 @@ async def _sender(call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, A
     return send
 
 
-async def _record_failure(call: UserCall, withdrawal_id: Verbatim, error: PartnerError) -> None:
+async def _record_failure(call: ServiceContext, withdrawal_id: Verbatim, error: PartnerError) -> None:
     await call.services.state.withdrawals.record(withdrawal_id, "rejected" if error.outcome_known else "unknown")
 
 
-async def reconcile_withdrawal(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def reconcile_withdrawal(
+    call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]
+) -> Reconciliation:
     """Decide by the stored row: poll if its newest answer is `pending`, release the quote if nothing was sent."""
     started = await call.services.state.withdrawals.for_approval(approval.id)
     if started is None:
@@ -133,7 +135,9 @@ async def reconcile_withdrawal(call: UserCall, approval: Approval, entries: Sequ
     return Completed(_stored_result(call, started))
 
 
-async def _poll_again(call: UserCall, started: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _poll_again(
+    call: ServiceContext, started: StartedWithdrawal, entries: Sequence[JournalEntry]
+) -> Reconciliation:
     previous = partner.Withdrawal.model_validate(started.answer)
     key = next((entry.idempotency_key for entry in entries if entry.idempotency_key), call.idempotency_key)
     send = await _sender(call, started.id, started.quote.terms, key)
@@ -146,7 +150,9 @@ async def _poll_again(call: UserCall, started: StartedWithdrawal, entries: Seque
     return Completed(withdrawal_result(call, started.id, started.quote.terms, answer))
 
 
-async def _unanswered(call: UserCall, started: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _unanswered(
+    call: ServiceContext, started: StartedWithdrawal, entries: Sequence[JournalEntry]
+) -> Reconciliation:
     """Reconcile a withdrawal whose request may have been sent and has no recorded answer."""
     if started.status == "requested" and all(entry.state == "unsent" for entry in entries):
         if started.answer is not None:
@@ -162,7 +168,7 @@ async def _unanswered(call: UserCall, started: StartedWithdrawal, entries: Seque
 
 
 def withdrawal_result(
-    call: UserCall, withdrawal_id: Verbatim, terms: Mapping[str, Any], answer: Withdrawal
+    call: ServiceContext, withdrawal_id: Verbatim, terms: Mapping[str, Any], answer: Withdrawal
 ) -> WithdrawalCreated:
     """Build the result of `create_withdrawal`."""
     execution = answer.execution
@@ -179,13 +185,13 @@ def withdrawal_result(
     )
 
 
-def _stored_result(call: UserCall, started: StartedWithdrawal) -> WithdrawalCreated:
+def _stored_result(call: ServiceContext, started: StartedWithdrawal) -> WithdrawalCreated:
     if started.status == "confirmed":
         return _confirmed_result(call, started)
     return withdrawal_result(call, started.id, started.quote.terms, partner.Withdrawal.model_validate(started.answer))
 
 
-def _confirmed_result(call: UserCall, started: StartedWithdrawal) -> WithdrawalCreated:
+def _confirmed_result(call: ServiceContext, started: StartedWithdrawal) -> WithdrawalCreated:
     """Build the result of a withdrawal that a person confirmed; the API's answer was lost."""
     return WithdrawalCreated(
         withdrawal_id=started.id,

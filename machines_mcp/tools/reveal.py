@@ -17,7 +17,7 @@ from machines_mcp.redaction.sink import Sink
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.card_approvals import CardInput
-from machines_mcp.tools.services import PageOutcome, Revealed, UserCall, next_step, user_fact
+from machines_mcp.tools.services import PageOutcome, Revealed, ServiceContext, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text
 
 # Descriptions of the sinks for the model.
@@ -93,7 +93,7 @@ def _allowed_sinks(policy: Policy) -> dict[str, str]:
     return {sink: meaning for sink, meaning in _SINKS.items() if sink in policy.sinks}
 
 
-async def _approval_details(call: UserCall, args: RevealCard) -> ApprovalDetails:
+async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalDetails:
     _require_sink(call, args)
     last4 = await _last4(call, args)
     where = _WHO_SEES_IT[args.sink]
@@ -109,7 +109,7 @@ async def _approval_details(call: UserCall, args: RevealCard) -> ApprovalDetails
     )
 
 
-async def _page_url(call: UserCall, args: RevealCard, approval: Approval) -> str | None:
+async def _page_url(call: ServiceContext, args: RevealCard, approval: Approval) -> str | None:
     """Return the address of the vault's page, which asks the person and shows the card; None for other sinks."""
     if args.sink != "page":
         return None
@@ -118,7 +118,7 @@ async def _page_url(call: UserCall, args: RevealCard, approval: Approval) -> str
     )
 
 
-async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Report it as not done: a reveal changes nothing at Machines and can be requested again."""
     return NotExecuted("The reveal was interrupted. No AI has seen the card; a person may have, if it was for them.")
 
@@ -134,7 +134,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     reconcile=_reconcile,
     allowed_values=lambda policy: {"sink": _allowed_sinks(policy)},
 )
-async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
+async def reveal_card(call: ServiceContext, args: RevealCard) -> CardRevealed:
     """Have a separate process fetch, decrypt and verify a card's number and CVC; sink page shows them to the user. You
     get brand, last four digits and expiry, not the number. This is intended: do not try to get it another way."""
     _require_sink(call, args)
@@ -146,26 +146,26 @@ async def reveal_card(call: UserCall, args: RevealCard) -> CardRevealed:
     )
 
 
-def _require_sink(call: UserCall, args: RevealCard) -> None:
+def _require_sink(call: ServiceContext, args: RevealCard) -> None:
     if args.sink not in call.services.state.policy.sinks:
         missing = _POLICY_REQUIREMENTS[args.sink]
         message = f"The operator's policy does not allow sink {args.sink}. The policy would need {missing}."
         raise ToolError(Code.POLICY_DENIED, message=message, details={"limit": "reveal.sinks"})
 
 
-async def _last4(call: UserCall, args: RevealCard) -> str:
+async def _last4(call: ServiceContext, args: RevealCard) -> str:
     client = await call.services.partner.client(call.logged_as)
     return clean((await client.cards.get(call.user_id, args.card_id)).last4, 4)
 
 
-def _page_outcome(call: UserCall, args: RevealCard, found: Revealed) -> PageOutcome:
+def _page_outcome(call: ServiceContext, args: RevealCard, found: Revealed) -> PageOutcome:
     try:
         return PageOutcome(_result(call, args, found).model_dump(mode="json", exclude_none=True), ok=True, code="ok")
     except ToolError as tool_error:
         return PageOutcome(tool_error.payload(), ok=False, code=tool_error.code.value)
 
 
-def _result(call: UserCall, args: RevealCard, found: Revealed) -> CardRevealed:
+def _result(call: ServiceContext, args: RevealCard, found: Revealed) -> CardRevealed:
     if not found.ok or found.last4 is None or found.expiration_month is None or found.expiration_year is None:
         raise _reveal_error(found.code)
     result = CardRevealed(

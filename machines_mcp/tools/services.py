@@ -157,15 +157,15 @@ class Services:
         return self._load_forms()
 
 
-UserCall: TypeAlias = ToolContext[Services]
+ServiceContext: TypeAlias = ToolContext[Services]
 
 
-def user_fact(call: UserCall) -> Detail:
+def user_fact(call: ServiceContext) -> Detail:
     """Return the user, as the first line of the approval details."""
     return Detail("User", clean(call.user_id, 120))
 
 
-def next_step(call: UserCall, tool: str, why: str, **arguments: Any) -> NextStepOutput:
+def next_step(call: ServiceContext, tool: str, why: str, **arguments: Any) -> NextStepOutput:
     """Build a next step for the same user. Arguments that are None are left for the caller to fill in."""
     known = {name: value for name, value in arguments.items() if value is not None}
     return NextStepOutput(tool=tool, why=why, arguments=call.services.state.user_argument(call.user_id) | known)

@@ -13,7 +13,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, UserInput, tool
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.services import UserCall, next_step
+from machines_mcp.tools.services import ServiceContext, next_step
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Scope
@@ -42,7 +42,7 @@ class SessionCreated(Output):
         return f"Session opened for {self.purpose}."
 
 
-async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Report it as not done: without its token, a session can't be used."""
     return NotExecuted("No session was kept. Create another.")
 
@@ -50,7 +50,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
 @tool(
     title="Create a session", toolset="onboarding", steps=(1, 10), action_class=ActionClass.WRITE, reconcile=_reconcile
 )
-async def create_session(call: UserCall, args: CreateSession) -> SessionCreated:
+async def create_session(call: ServiceContext, args: CreateSession) -> SessionCreated:
     """Open a Machines session for a user (user_id is your own id for them) and a purpose. Start the journey with
     purpose kyc. Other tools open the sessions they need. Next: resolve_user."""
     client = await call.services.partner.client(call.logged_as)

@@ -133,7 +133,7 @@ def _unresolved_call(
     if not unknown:
         status, advice = "running", "Wait; it is still running."
     elif needs_person:
-        status, advice = "manual", _PERSON
+        status, advice = "needs_person", _PERSON
     else:
         status, advice = (
             "unknown",

@@ -16,7 +16,7 @@ from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
-from machines_mcp.tools.services import UserCall, next_step, user_fact
+from machines_mcp.tools.services import ServiceContext, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text, status_label
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _action_class(args: ResolveUser) -> ActionClass:
     return ActionClass.IDENTITY if args.wallet_address else ActionClass.WRITE
 
 
-async def _approval_details(call: UserCall, args: ResolveUser) -> ApprovalDetails:
+async def _approval_details(call: ServiceContext, args: ResolveUser) -> ApprovalDetails:
     wallet = args.wallet_address or ""
     return ApprovalDetails(
         question=f"Link the wallet {quote_text(wallet)} to the user {quote_text(call.user_id, 120)} at Machines?",
@@ -57,11 +57,11 @@ async def _approval_details(call: UserCall, args: ResolveUser) -> ApprovalDetail
     )
 
 
-async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
+async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence[JournalEntry]) -> Reconciliation:
     """Check which wallet is linked; resolving without a wallet changes nothing."""
-    told = outcome_from_journal(entries)
-    if told is not None:
-        return told
+    from_journal = outcome_from_journal(entries)
+    if from_journal is not None:
+        return from_journal
     early, client = (
         time_until_conclusive(call, newest_entry(entries)),
         await call.services.partner.client(call.logged_as),
@@ -84,7 +84,7 @@ async def _reconcile(call: UserCall, approval: Approval, entries: Sequence[Journ
     approval_details=_approval_details,
     reconcile=_reconcile,
 )
-async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
+async def resolve_user(call: ServiceContext, args: ResolveUser) -> UserResolved:
     """Create or find the user at Machines and return their KYC status. Give wallet_address only to link or change the
     user's wallet. Next: get_kyc_requirements for a new user, else follow next_steps."""
     client = await call.services.partner.client(call.logged_as)
@@ -92,7 +92,7 @@ async def resolve_user(call: UserCall, args: ResolveUser) -> UserResolved:
     return _output(call, user)
 
 
-def _output(call: UserCall, user: User) -> UserResolved:
+def _output(call: ServiceContext, user: User) -> UserResolved:
     return UserResolved(
         user_id=user.user_id,
         wallet_address=user.wallet_address,
@@ -102,7 +102,7 @@ def _output(call: UserCall, user: User) -> UserResolved:
     )
 
 
-def kyc_next_step(call: UserCall, status: str) -> NextStepOutput:
+def kyc_next_step(call: ServiceContext, status: str) -> NextStepOutput:
     """Return the next step for a user with this KYC status."""
     if status == "not_submitted":
         return next_step(call, "get_kyc_requirements", "See which identity data the check needs.")

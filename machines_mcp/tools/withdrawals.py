@@ -25,7 +25,7 @@ from machines_mcp.tools.reconcile_withdrawals import (
     withdrawal_result,
     withdrawal_source,
 )
-from machines_mcp.tools.services import UserCall, next_step, user_fact
+from machines_mcp.tools.services import ServiceContext, next_step, user_fact
 from machines_mcp.tools.text import quote_text
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class CreateWithdrawal(UserInput):
 
 
 @tool(title="List withdrawal assets", toolset="withdrawals", action_class=ActionClass.READ)
-async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetListOutput:
+async def list_withdrawal_assets(call: ServiceContext, args: ListAssets) -> AssetListOutput:
     """List the currencies and networks available for withdrawals. Next: quote_withdrawal."""
     client = await call.services.partner.client(call.logged_as)
     assets = asset_outputs(await client.withdrawals.assets(call.user_id, q=args.query, limit=args.limit))
@@ -90,7 +90,7 @@ async def list_withdrawal_assets(call: UserCall, args: ListAssets) -> AssetListO
 
 
 @tool(title="Quote a withdrawal", toolset="withdrawals", idempotent=False, action_class=ActionClass.READ)
-async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQuote:
+async def quote_withdrawal(call: ServiceContext, args: QuoteWithdrawal) -> WithdrawalQuote:
     """Quote a withdrawal to a destination the user gave. Valid for 10 minutes and these exact terms; the amount that
     arrives is an estimate. Moves no money. Next: create_withdrawal with quote_id."""
     client = await call.services.partner.client(call.logged_as)
@@ -99,7 +99,7 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
     _check_range(args.amount_cents, limits.min_amount_cents, limits.max_amount_cents)
     if args.extra_id is not None and limits.destination_supports_extra_id is False:
         rule = "is not used on this network; omit it"
-        raise ToolError(Code.INPUT_INVALID, faults=[FieldError("extra_id", rule)])
+        raise ToolError(Code.INPUT_INVALID, fields=[FieldError("extra_id", rule)])
     estimate = await client.withdrawals.estimate(call.user_id, route, args.amount_cents)
     terms = args.model_dump(exclude={"user_id"}) | {"estimated_to_amount": estimate.estimated_to_amount}
     quote = await call.services.state.withdrawals.quote(call.user_id, terms)
@@ -117,7 +117,7 @@ async def quote_withdrawal(call: UserCall, args: QuoteWithdrawal) -> WithdrawalQ
     )
 
 
-async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalDetails:
+async def _approval_details(call: ServiceContext, args: CreateWithdrawal) -> ApprovalDetails:
     quote = await _live_quote(call, args.quote_id)
     await require_agreements(call)
     terms, user = quote.terms, user_fact(call)
@@ -145,7 +145,7 @@ async def _approval_details(call: UserCall, args: CreateWithdrawal) -> ApprovalD
     )
 
 
-async def _first_use_warning(call: UserCall, to: Destination) -> str | None:
+async def _first_use_warning(call: ServiceContext, to: Destination) -> str | None:
     """Return a warning if this is the user's first withdrawal to the destination."""
     before = await call.services.state.withdrawals.times_used(call.user_id, to)
     return "the first withdrawal to this destination" if before == 0 else None
@@ -160,7 +160,7 @@ async def _first_use_warning(call: UserCall, to: Destination) -> str | None:
     destructive=True,
     idempotent=True,
 )
-async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> WithdrawalCreated:
+async def create_withdrawal(call: ServiceContext, args: CreateWithdrawal) -> WithdrawalCreated:
     """Request the signature that lets the user's wallet withdraw on a quote's terms. Requires approval; the request is
     sent only after it. Each quote works once. The wallet still has to send the transaction."""
     quote = await _live_quote(call, args.quote_id)
@@ -171,7 +171,7 @@ async def create_withdrawal(call: UserCall, args: CreateWithdrawal) -> Withdrawa
     return withdrawal_result(call, withdrawal_id, quote.terms, answer)
 
 
-async def _live_quote(call: UserCall, quote_id: str) -> Quote:
+async def _live_quote(call: ServiceContext, quote_id: str) -> Quote:
     quote = await call.services.state.withdrawals.find_quote(call.user_id, quote_id)
     if quote is None:
         raise ToolError(Code.NOT_FOUND, next_steps=[NextStep("quote_withdrawal", "Get a quote first.")])
@@ -194,7 +194,7 @@ def _check_range(amount: int, low: int | None, high: int | None) -> None:
     if (low is not None and amount < low) or (high is not None and amount > high):
         bounds = [f"at least {math.ceil(low)}"] if low is not None else []
         bounds += [f"at most {math.floor(high)}"] if high is not None else []
-        raise ToolError(Code.INPUT_INVALID, faults=[FieldError("amount_cents", f"must be {' and '.join(bounds)} here")])
+        raise ToolError(Code.INPUT_INVALID, fields=[FieldError("amount_cents", f"must be {' and '.join(bounds)} here")])
 
 
 def _route(terms: Any) -> WithdrawalRoute:

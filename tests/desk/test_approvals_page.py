@@ -7,6 +7,7 @@ import pytest
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from tests.desk.desks import ADDRESS, PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, withdrawal
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +105,7 @@ async def test_the_simulator_needs_no_passphrase_and_says_why(simulated: Running
     approval = await simulated.ask()
     async with browser(simulated) as person:
         assert 'type="password"' not in person.page
-        assert "Nothing here is real" in person.page
+        assert SIMULATOR_NOTE in person.page
         assert (await person.post(f"/decisions/{approval.id}", {"decision": "approve"})).status_code == 303
         assert await simulated.state(approval) == "granted"
         assert "Approved." in (await person.get()).text

@@ -95,7 +95,7 @@ async def test_call_of_each_class_has_its_rows(tmp_path: Path, era: Era) -> None
 
         assert await refused(server, "reveal_card", card_id=card["card_id"], sink="page") == "approval.required"
         rows = await book.fresh(2)
-        assert brief(rows)[:1] == [("asked", "reveal_card", "reveal", None, None)]
+        assert brief(rows)[:1] == [("approval_request", "reveal_card", "reveal", None, None)]
         assert (rows[0].sink, rows[0].card_id) == ("page", card["card_id"])
 
         await server.call("reveal_card", card_id=card["card_id"], sink="none")
@@ -106,7 +106,7 @@ async def test_call_of_each_class_has_its_rows(tmp_path: Path, era: Era) -> None
         assert await refused(server, "close_card", card_id=card["card_id"]) == "approval.refused"
         rows = await book.fresh(3)
         assert brief(rows)[:2] == [
-            ("asked", "close_card", "destroy", None, None),
+            ("approval_request", "close_card", "destroy", None, None),
             ("decision", "close_card", "destroy", "refused", None),
         ]
         assert all(row.card_id in (None, card["card_id"]) for row in rows)
@@ -119,7 +119,7 @@ async def test_call_of_each_class_has_its_rows(tmp_path: Path, era: Era) -> None
 
 def granted(tool: str, action_class: str) -> list[tuple[str, str, str, str | None, str | None]]:
     return [
-        ("asked", tool, action_class, None, None),
+        ("approval_request", tool, action_class, None, None),
         ("decision", tool, action_class, "granted", None),
         ("call", tool, action_class, "executing", None),
         ("outcome", tool, action_class, "done", "ok"),

@@ -174,7 +174,7 @@ async def test_three_rejections_start_a_cooldown_that_ends_the_journey(tmp_path:
             answer = await walk.walk("create_card", MADE)
             ends.append((walk.calls, answer["code"]))
         assert ends == [(["create_card"], "approval.refused")] * 3 + [(["create_card"], "policy.denied")]
-        assert answer["paused_until"] in answer["message"]
+        assert answer["cooldown_until"] in answer["message"]
         assert len(g.person.asked) == 3
 
 

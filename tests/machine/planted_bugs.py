@@ -23,7 +23,7 @@ from machines_mcp.storage.journal import Journal, JournalEntry
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
 from machines_mcp.tools import reconcile_cards, reconcile_withdrawals
-from machines_mcp.tools.services import UserCall
+from machines_mcp.tools.services import ServiceContext
 
 Swap = tuple[Any, str, Any]
 PLANTS: dict[str, Callable[[], Sequence[Swap]]] = {}
@@ -146,7 +146,7 @@ def grant_returned_while_unresolved() -> Sequence[Swap]:
 def quote_released_while_unresolved() -> Sequence[Swap]:
     """The quote of an unresolved withdrawal may be used again."""
 
-    async def release(call: UserCall, withdrawal_id: Any, error: Exception) -> None:
+    async def release(call: ServiceContext, withdrawal_id: Any, error: Exception) -> None:
         await call.services.state.withdrawals.release(withdrawal_id)
 
     return [(reconcile_withdrawals, "_record_failure", release)]
@@ -169,7 +169,7 @@ def quote_used_twice() -> Sequence[Swap]:
 def withdrawal_resent() -> Sequence[Swap]:
     """A withdrawal whose response was lost is sent again."""
 
-    async def again(call: UserCall, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
+    async def again(call: ServiceContext, begun: StartedWithdrawal, entries: Sequence[JournalEntry]) -> Reconciliation:
         terms: Mapping[str, Any] = begun.quote.terms
         answer = await reconcile_withdrawals.request_signature(call, begun.id, terms)
         return Completed(reconcile_withdrawals.withdrawal_result(call, begun.id, terms, answer))

@@ -32,7 +32,7 @@ def recover_and_check(world: VirtualWorld, seed: int = 0) -> None:
     check(world)
     for row in _executing(world):
         (authorization,) = world.step([(NAMES[0], partial(_reconcile, world, row))])
-        if isinstance(authorization, Authorization) and authorization.verdict != "manual":
+        if isinstance(authorization, Authorization) and authorization.verdict != "needs_person":
             raise InvariantViolated(f"rest: a {row.group[0]} is unresolved and needs no person")
     # Repeated calls return what was found, or report that nothing happened.
     for what in world.told.asks[-_ASKED_AGAIN:]:

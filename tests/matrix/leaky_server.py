@@ -78,7 +78,7 @@ async def fail(call: ToolContext[Any], args: FailureInput) -> TextOutput:
         case "refusal":
             raise ToolError(Code.NOT_FOUND, message=LEAK, details={"reason": LEAK})
         case "fault":
-            raise ToolError(Code.INPUT_INVALID, faults=[FieldError(LEAK, LEAK)])
+            raise ToolError(Code.INPUT_INVALID, fields=[FieldError(LEAK, LEAK)])
         case "step":
             raise ToolError(Code.NOT_FOUND, next_steps=[NextStep("status", LEAK, {"id": LEAK})])
         case "protocol":

@@ -238,7 +238,7 @@ async def test_three_rejections_in_ten_minutes_start_a_fifteen_minute_cooldown(
         for digest in ("another", "waits since before"):
             with pytest.raises(LimitExceeded) as barred:
                 await _open(approvals, digest=digest)
-            assert (barred.value.code, barred.value.until) == ("paused", until)
+            assert (barred.value.code, barred.value.until) == ("cooldown", until)
     clock.advance(1)
     await _open(approvals, digest="another")
     assert waiting.id not in [approval.id for approval in await approvals.waiting()]

@@ -18,9 +18,9 @@ from machines_mcp.protocol.errors import Code
         ),
         (LimitExceeded(CLOCK_SET_BACK), "The server's clock was set back", {"limit": CLOCK_SET_BACK}),
         (
-            LimitExceeded("paused", 1_800_000_000.0),
+            LimitExceeded("cooldown", 1_800_000_000.0),
             "refused this three times",
-            {"paused_until": "2027-01-15T08:00:00+00:00"},
+            {"cooldown_until": "2027-01-15T08:00:00+00:00"},
         ),
     ],
 )

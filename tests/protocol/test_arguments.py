@@ -148,7 +148,7 @@ def test_an_empty_approval_id_counts_as_absent(empty: str | None) -> None:
 def test_a_tool_that_never_asks_rejects_an_approval_id() -> None:
     arguments: dict[str, Any] = GOOD | {"approval_id": "0" * 32}
     with pytest.raises(ToolError) as refused:
-        parse(note, arguments, pinned_user=None, closed=(), asks=False)
+        parse(note, arguments, pinned_user=None, forbidden=(), asks=False)
     assert [fault.field for fault in refused.value.fields] == ["approval_id"]
 
 

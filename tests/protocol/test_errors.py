@@ -25,7 +25,7 @@ def test_codes_that_must_not_be_repeated_are_not_retryable(code: Code) -> None:
 def test_faults_details_and_steps_have_their_own_fields() -> None:
     tool_error = ToolError(
         Code.INPUT_INVALID,
-        faults=[FieldError("amount_cents", "is required")],
+        fields=[FieldError("amount_cents", "is required")],
         next_steps=[NextStep("status", "Look.", {"a": 1})],
         details={"retry_after_seconds": 3},
     )

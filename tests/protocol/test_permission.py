@@ -132,7 +132,7 @@ async def test_three_refusals_pause_the_tool_and_report_until_when(harness: Harn
             assert code(await client.call_tool("pay", {**ARGUMENTS})) == "approval.refused"
         paused = await client.call_tool("pay", {**ARGUMENTS, "amount_cents": 1})
         assert code(paused) == "policy.denied"
-        assert body(paused)["paused_until"] == "2027-01-15T08:15:00+00:00"
+        assert body(paused)["cooldown_until"] == "2027-01-15T08:15:00+00:00"
         assert len(person.asked) == 3
         assert code(await client.call_tool("tip", {**ARGUMENTS})) == "approval.refused"
         clock.advance(15 * 60)
@@ -191,7 +191,7 @@ async def test_a_change_is_audited_before_it_is_made(harness: Harness) -> None:
     assert await lines(harness) == [
         ("call", "executing", None, None),
         ("outcome", None, "ok", None),
-        ("asked", None, None, None),
+        ("approval_request", None, None, None),
         ("decision", "granted", None, "dialog"),
         ("call", "executing", None, "dialog"),
         ("outcome", "done", "ok", "dialog"),
@@ -224,7 +224,7 @@ async def test_repeated_and_refused_calls_have_their_own_rows(harness: Harness) 
         await client.call_tool("pay", {"user_id": "user-1"})
         await client.call_tool("look", {})
     assert await lines(harness) == [
-        ("asked", None, None, None),
+        ("approval_request", None, None, None),
         ("call", None, "waiting", None),
         ("call", None, "mismatch", None),
         ("decision", "granted", None, "terminal"),

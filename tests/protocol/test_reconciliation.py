@@ -386,7 +386,7 @@ async def test_an_approval_without_an_owner_or_journal_needs_a_person(buy_tool: 
     clock.advance(EXECUTION_SECONDS + 1)
     authorization = await harness.settling.reconcile(approval)
     assert authorization is not None
-    assert authorization.verdict == "manual"
+    assert authorization.verdict == "needs_person"
     assert buy_tool.reconciliations == []
 
 
@@ -437,7 +437,7 @@ async def test_a_call_of_another_policy_is_reconciled_but_not_sent_again(buy_too
     buy_tool.during_reconciliation = send
     authorization = await harness.settling.reconcile(await now(harness, sends))
     assert authorization is not None
-    assert authorization.verdict == "manual"
+    assert authorization.verdict == "needs_person"
     assert await states(harness, sends) == ["manual"]
     buy_tool.during_reconciliation = None
     assert await harness.settling.reconcile(await now(harness, looks)) is None

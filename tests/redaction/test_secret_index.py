@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from machines_mcp.redaction.encodings import forms
+from machines_mcp.redaction.encodings import all_encodings
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.secret_index import SecretIndex
@@ -74,6 +74,6 @@ def test_token_with_dozens_of_forms_takes_a_few_kilobytes() -> None:
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    forms_of_one = sum(len(form) for form in forms(tokens[0].expose()))
+    forms_of_one = sum(len(form) for form in all_encodings(tokens[0].expose()))
     assert forms_of_one > 3_000
     assert kept / len(tokens) < 8_000

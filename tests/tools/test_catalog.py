@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.server.app import App
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.tools.catalog import TOOLS
@@ -224,8 +225,8 @@ def test_instructions_are_short_and_name_the_simulation(tmp_path: Any, simulated
     server = App(read_settings(settings)).server()
     assert server.instructions is not None
     assert len(server.instructions) <= INSTRUCTIONS_CHARACTERS
-    assert ("nothing here is real" in server.instructions) is simulated
-    assert ("nothing is real" in str(server.title)) is simulated
+    assert (SIMULATOR_NOTE in server.instructions) is simulated
+    assert ("simulator" in str(server.title)) is simulated
     assert set(re.findall(r"\b[a-z]+_[a-z_]+\b", server.instructions)) <= {"next_steps", "approval_id", "_cents"}
 
 

@@ -92,7 +92,7 @@ async def test_ambiguous_card_needs_a_person(tmp_path: Path) -> None:
             assert "doctor --resolve" in error["message"]
         assert len(await cards(c)) == 2
         (shown,) = (await c.call("status"))["unresolved"]
-        assert (shown["approval_id"], shown["status"]) == (approval, "manual")
+        assert (shown["approval_id"], shown["status"]) == (approval, "needs_person")
         assert "doctor --resolve" in shown["what_to_do"]
 
 

@@ -74,7 +74,7 @@ async def test_lost_first_response_needs_a_person_and_is_not_repeated(tmp_path: 
         assert await upstream(c) == before
         assert sum(before.values()) == int(done)
         (shown,) = (await c.call("status"))["unresolved"]
-        assert (shown["approval_id"], shown["status"]) == (approval, "manual")
+        assert (shown["approval_id"], shown["status"]) == (approval, "needs_person")
         assert shown["withdrawal_id"].startswith("wd_")
 
 

@@ -89,7 +89,7 @@ async def test_running_call_is_shown_until_it_ends(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("owner", "age", "status"),
-    [(None, 30, "running"), (None, 120, "manual"), ("0" * 32, 30, "unknown"), ("", 1, "unknown")],
+    [(None, 30, "running"), (None, 120, "needs_person"), ("0" * 32, 30, "unknown"), ("", 1, "unknown")],
 )
 async def test_interrupted_call_of_a_dead_process_is_reported(
     tmp_path: Path, owner: str | None, age: float, status: str
@@ -139,7 +139,7 @@ async def test_withdrawal_is_listed_with_its_call_or_alone_after_it_ended(tmp_pa
     db.close()
     async with caller(tmp_path, user_id=None, answer=None) as c:
         first, second = (await c.call("status"))["unresolved"]
-    assert (first["approval_id"], first["withdrawal_id"], first["status"]) == (approval, "wd_1", "manual")
+    assert (first["approval_id"], first["withdrawal_id"], first["status"]) == (approval, "wd_1", "needs_person")
     assert (second["withdrawal_id"], second["status"], "approval_id" in second) == ("wd_2", "unknown", False)
     assert second["since"].startswith("2027-01-15")
     assert "doctor --resolve" in first["what_to_do"] and "doctor --resolve" in second["what_to_do"]

@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 
+from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.vault.reply import VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
 from tests.support.waiting import PATIENCE
@@ -102,7 +103,7 @@ async def test_without_a_verifier_the_button_shows_the_card(api: Simulator, card
     async with open_page(page_request(api.base_url, api.partner_key, card, **order)) as page:
         asked = await page.get()
         assert 'name="passphrase"' not in asked.text
-        assert _contains(asked, "Nothing here is real")
+        assert _contains(asked, SIMULATOR_NOTE)
         assert _shown(await page.press(None)) == _displayed_fields(card)
 
 

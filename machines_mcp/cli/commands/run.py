@@ -63,9 +63,9 @@ def call(tool: str, arguments: str, approve: bool) -> None:
     def wait_at(page: str) -> None:
         click.echo(f"Waiting up to two minutes for the user at {page}.", err=True)
 
-    with reporting_on(sys.stderr) as told:
+    with reporting_on(sys.stderr) as on_progress:
         body, ok = run(
-            lambda: call_once(settings, tool, given, standing_yes=approve, on_page=wait_at, on_progress=told)
+            lambda: call_once(settings, tool, given, standing_yes=approve, on_page=wait_at, on_progress=on_progress)
         )
     click.echo(json.dumps(body, ensure_ascii=False, indent=2))
     sys.exit(0 if ok else 1)

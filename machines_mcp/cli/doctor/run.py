@@ -52,7 +52,7 @@ async def run_checks(*, probe: bool = False) -> list[Finding]:
 
 
 def _describe(settings: Settings) -> str:
-    where = "the simulator on this machine; nothing is real" if settings.simulated else str(settings.api_url)
+    where = "the simulator on this machine" if settings.simulated else str(settings.api_url)
     who = f"user {settings.user_id}" if settings.user_id else "any user"
     return f"{settings.environment.value}, {where}, {who}" + (", read-only" if settings.read_only else "")
 

@@ -11,8 +11,10 @@ from machines_mcp.cli.audit import Unverifiable, read_checkpoint, verification_m
 from machines_mcp.cli.doctor.file_permissions import describe_access, has_access, is_private, user_name
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.unresolved import unresolved_calls
+from machines_mcp.permissions.passphrase import APPROVALS_DISABLED
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.redaction.display import moment
+from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.server.app import App
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
@@ -26,7 +28,7 @@ _OWN_USER = (
 _MESSAGES = {
     "running": "a server is executing it.",
     "unknown": "it was interrupted. A server checks its outcome when it starts, and when the call is repeated.",
-    "manual": "{why} Check at Machines, then run machines-mcp doctor --resolve.",
+    "needs_person": "{why} Check at Machines, then run machines-mcp doctor --resolve.",
 }
 
 
@@ -57,7 +59,7 @@ def _passphrase(app: App) -> Finding:
         return Finding(True, "passphrase", f"not set; {app.policy.environment} does not need one")
     if not _requires_approvals(app):
         return Finding(True, "passphrase", "not set; this policy does not need one")
-    return Finding(False, "passphrase", "not set, so nothing can be approved; run machines-mcp passphrase")
+    return Finding(False, "passphrase", APPROVALS_DISABLED)
 
 
 def _requires_approvals(app: App) -> bool:
@@ -133,7 +135,7 @@ def _caller_finding(app: App) -> Finding:
     uid = _uid_of_caller()
     if uid == os.geteuid():
         if app.settings.simulated:
-            return Finding(True, "caller", "same user as the server; nothing is real here")
+            return Finding(True, "caller", f"same user as the server. {SIMULATOR_NOTE}")
         return Finding(True, "caller", f"NOT PROTECTED: programs of {user_name(uid)}, {_OWN_USER}")
     policy = [app.settings.policy] if app.settings.policy else []
     try:
@@ -159,7 +161,7 @@ def _uid_of_caller() -> int:
 async def _unresolved(app: App) -> list[Finding]:
     found = [
         Finding(
-            call.state != "manual",
+            call.state != "needs_person",
             "unresolved",
             f"{call.name}, since {moment(call.since)} UTC: {_MESSAGES[call.state].format(why=call.why)}",
             {"state": call.state, "approval_id": call.approval.id if call.approval else None},

@@ -9,3 +9,9 @@ ARGUMENTS_KEY: Final = "intents"
 
 AUDIT_MAC_NAMES: Final = {"action_class": "effect", "approval_id": "intent_id"}
 """The names under which an audit row's MAC covers columns that were renamed. Other names would fail every old row."""
+
+AUDIT_KINDS: Final = {"approval_request": "asked"}
+"""Kinds of audit rows that are stored under another name. A row's MAC covers the stored name."""
+
+NEEDS_PERSON: Final = "manual"
+"""The state of a journal entry that a person must resolve. The table's CHECK constraint allows only this name."""

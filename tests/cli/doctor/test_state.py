@@ -93,7 +93,7 @@ async def test_a_missing_passphrase_is_reported(home: Path) -> None:
         finding = await found(made, "passphrase")
         assert (finding.ok, finding.message) == (
             False,
-            "not set, so nothing can be approved; run machines-mcp passphrase",
+            "No passphrase is set, so approvals are disabled. Run `machines-mcp passphrase`.",
         )
         await made.guard.passphrase.set(Secret("correct horse battery"))
         finding = await found(made, "passphrase")
