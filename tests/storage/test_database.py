@@ -225,6 +225,34 @@ async def test_database_that_stays_locked_is_unavailable(tmp_path: Path, monkeyp
     await store.close()
 
 
+@pytest.mark.parametrize("lets_go", [True, False])
+async def test_opening_waits_while_another_process_sets_up_a_new_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lets_go: bool
+) -> None:
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None, check_same_thread=False)
+    # SQLite reports this lock at once when the journal mode changes, whatever the connection's timeout.
+    other.execute("BEGIN IMMEDIATE")
+    tries: list[float] = []
+
+    def pause(seconds: float) -> None:
+        tries.append(seconds)
+        if lets_go and len(tries) == 3:
+            other.execute("ROLLBACK")
+
+    monkeypatch.setattr(module.time, "sleep", pause)
+    monkeypatch.setattr(module, "_BUSY_SECONDS", PATIENCE if lets_go else 0.05)
+    store = Store(tmp_path)
+    if lets_go:
+        assert await store.read(_count) == 0
+        assert len(tries) == 3
+    else:
+        with pytest.raises(StoreUnavailable):
+            await store.read(_count)
+        other.execute("ROLLBACK")
+    other.close()
+    await store.close()
+
+
 async def test_full_disk_rejects_the_write_and_keeps_existing_data(store: Store) -> None:
     await store.run(lambda db: db.execute(QUOTE, ("q1",)))
     limit = await store.read(lambda db: int(db.execute("PRAGMA page_count").fetchone()[0]))
