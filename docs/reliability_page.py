@@ -57,7 +57,7 @@ def _by_way(found: Mapping[str, Run]) -> dict[str, Counter[str]]:
     return dict(sorted(sums.items()))
 
 
-def points(known: Mapping[str, Run]) -> str:
+def failpoints(known: Mapping[str, Run]) -> str:
     """Return the kills by the last failpoint reached, over all runs with the journal."""
     phases: dict[str, int] = {}
     meant: dict[str, int] = {}
@@ -74,12 +74,12 @@ def points(known: Mapping[str, Run]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def ways(known: Mapping[str, Run]) -> str:
+def outcomes(known: Mapping[str, Run]) -> str:
     """Return the outcomes of requests whose first response was lost, over all runs with the journal."""
     total: dict[str, int] = {}
     for name, run in known.items():
         if name.startswith("crashes") and "no journal" not in name:
-            for way, count in run["figures"]["ways"].items():
+            for way, count in run["figures"]["outcomes"].items():
                 total[way] = total.get(way, 0) + count
     if not total:
         return "No run has been recorded yet.\n"
@@ -129,7 +129,7 @@ def soak(known: Mapping[str, Run]) -> str:
 def page() -> str:
     """Return the whole page with new generated blocks."""
     text, known = PAGE.read_text(encoding="utf-8"), runs()
-    for part in (crashes, points, ways, soak):
+    for part in (crashes, failpoints, outcomes, soak):
         name, made = part.__name__, part(known)
         start = _PART.format(name)
         pattern = re.compile(rf"({re.escape(start)}).*?(<!-- /{name} -->)", re.DOTALL)

@@ -92,7 +92,7 @@ class CrashReport:
             "manual": verdict.states["manual"],
             "phases": dict(kill_counts.phases.most_common()),
             "at_points": dict(kill_counts.at_points.most_common()),
-            "ways": dict(findings.ways.most_common()),
+            "outcomes": dict(findings.outcomes.most_common()),
         }
 
     def lines(self) -> Iterator[str]:
@@ -110,7 +110,7 @@ class CrashReport:
         yield f"  {len(self.findings.unsettled)} unresolved, {self.findings.manual} for a person"
         yield from _table("kills by the last failpoint passed", kill_counts.phases)
         yield from _table("of those, at their planned failpoint", kill_counts.at_points)
-        yield from _table("how requests ended", self.findings.ways)
+        yield from _table("how requests ended", self.findings.outcomes)
         yield from _table("answers", self.codes)
         for fault in self.faults:
             yield f"  FAULT {fault}"
@@ -165,7 +165,7 @@ class CrashCampaign:
 
     def _options(self) -> str:
         marks = ["keys ignored"] * (not self.keys) + ["no journal"] * (not self.journal)
-        marks += ["naive client"] * self.naive + ["labelled points"] * self.labelled
+        marks += ["naive client"] * self.naive + ["at failpoints"] * self.labelled
         return ", ".join(marks)
 
 

@@ -36,7 +36,7 @@ class FolderFindings:
     leaks: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """A corrupt database or audit chain."""
-    ways: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     """How requests without a response were resolved."""
     manual: int = 0
     unsettled: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class FolderFindings:
         self.secrets += other.secrets
         self.leaks += other.leaks
         self.faults += other.faults
-        self.ways += other.ways
+        self.outcomes += other.outcomes
         self.manual += other.manual
         self.unsettled += other.unsettled
 
@@ -129,5 +129,5 @@ def _look_into(state: Path, manual: ByUser, found: FolderFindings) -> None:
         for row in db.execute("SELECT operation, state, attempts, settled_by FROM mutations"):
             by = f", settled by {row['settled_by']}" if row["settled_by"] else ""
             again = ", sent again" if row["attempts"] > 1 else ""
-            found.ways[f"{row['operation']}: {row['state']}{again}{by}"] += 1
+            found.outcomes[f"{row['operation']}: {row['state']}{again}{by}"] += 1
     found.unsettled = unsettled(state, manual)
