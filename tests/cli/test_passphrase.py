@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import UTC, datetime
-from pathlib import Path
 
 import anyio
 import pytest
@@ -29,16 +28,6 @@ from tests.support.waiting import PATIENCE
 FIRST, SECOND = "correct horse battery", "staple correct horse"
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    return {
-        "MACHINES_ENV": "sandbox",
-        "MACHINES_PARTNER_KEY": "mk-0123456789",
-        "MACHINES_USER_ID": "user-1",
-        "MACHINES_STATE_DIR": str(tmp_path / "state"),
-    }
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -11,18 +10,9 @@ from machines_mcp.storage.database import Store
 from tests.protocol.fakes import Harness, build_harness
 from tests.protocol.process import ERAS, ODD_SERVER, Era, Served, serving
 from tests.support.clock import Clock
+from tests.support.state import clock, store
 
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = Store(tmp_path / "state")
-    yield opened
-    await opened.close()
+__all__ = ["clock", "harness", "served", "store"]
 
 
 @pytest.fixture

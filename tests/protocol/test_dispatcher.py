@@ -57,6 +57,13 @@ async def _approval_id(client: Client, **changed: Any) -> str:
     return str(body(answer)["approval_id"])
 
 
+async def _granted_call(client: Client, harness: Harness) -> dict[str, Any]:
+    """Request an approval and grant it. Returns the arguments of the call that uses it."""
+    approval = await _approval_id(client)
+    await harness.approvals.grant(approval, "terminal")
+    return {**ARGUMENTS, "approval_id": approval}
+
+
 # Dialog
 
 
@@ -611,9 +618,7 @@ async def test_a_definite_failure_of_a_granted_call_is_stored_as_its_outcome(
 ) -> None:
     harness.upstream.before = _raising(ToolError(final))
     async with harness.client(era) as client:
-        approval = await _approval_id(client)
-        await harness.approvals.grant(approval, "terminal")
-        again = {**ARGUMENTS, "approval_id": approval}
+        again = await _granted_call(client, harness)
         first = body(await client.call_tool("pay", again))
         harness.upstream.before = _raising(AssertionError("it ran again"))
         second = body(await client.call_tool("pay", again))
@@ -701,9 +706,7 @@ async def test_a_grant_that_cannot_be_returned_is_used_up(
     monkeypatch.setattr(Authorizer, "return_grant", full)
     harness.upstream.before = _raising(UpstreamError(CANARY))
     async with harness.client(era) as client:
-        approval = await _approval_id(client)
-        await harness.approvals.grant(approval, "terminal")
-        again = {**ARGUMENTS, "approval_id": approval}
+        again = await _granted_call(client, harness)
         refused = body(await client.call_tool("pay", again))
         assert (refused["code"], "approval_id" in refused) == ("partner.unavailable", False)
         assert code(await client.call_tool("pay", again)) == "outcome.unknown"
@@ -716,9 +719,7 @@ async def test_an_unexpected_failure_of_a_granted_call_is_outcome_unknown(
 ) -> None:
     harness.upstream.after = _raising(error)
     async with harness.client(era) as client:
-        approval = await _approval_id(client)
-        await harness.approvals.grant(approval, "terminal")
-        again = {**ARGUMENTS, "approval_id": approval}
+        again = await _granted_call(client, harness)
         codes = [code(await client.call_tool("pay", again)) for _ in range(3)]
     assert codes == ["outcome.unknown"] * 3
     assert len(harness.upstream.paid) == 1
@@ -731,9 +732,7 @@ async def test_a_granted_call_that_times_out_is_unknown_and_never_repeated(
     monkeypatch.setattr(execution, "EXECUTION_SECONDS", 0.05)
     harness.upstream.after = anyio.Event().wait
     async with harness.client(era) as client:
-        approval = await _approval_id(client)
-        await harness.approvals.grant(approval, "terminal")
-        again = {**ARGUMENTS, "approval_id": approval}
+        again = await _granted_call(client, harness)
         codes = [code(await client.call_tool("pay", again)) for _ in range(2)]
     assert codes == ["outcome.unknown"] * 2
     assert len(harness.upstream.paid) == 1
@@ -748,9 +747,7 @@ async def test_a_result_is_returned_even_if_it_cannot_be_stored(
 
     monkeypatch.setattr(Authorizer, "finish", full)
     async with harness.client(era) as client:
-        approval = await _approval_id(client)
-        await harness.approvals.grant(approval, "terminal")
-        again = {**ARGUMENTS, "approval_id": approval}
+        again = await _granted_call(client, harness)
         assert body(await client.call_tool("pay", again))["receipt"] == 1
         assert code(await client.call_tool("pay", again)) == "outcome.unknown"
     assert len(harness.upstream.paid) == 1
@@ -800,9 +797,7 @@ async def test_a_cancelled_granted_call_completes_and_keeps_its_outcome(harness:
 
     harness.upstream.before = wait
     async with harness.client("legacy") as client:
-        approval = await _approval_id(client)
-        await harness.approvals.grant(approval, "terminal")
-        again = {**ARGUMENTS, "approval_id": approval}
+        again = await _granted_call(client, harness)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "pay", again)
             await begun.wait()

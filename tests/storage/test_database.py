@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -239,7 +240,7 @@ async def test_opening_waits_while_another_process_sets_up_a_new_database(
         if lets_go and len(tries) == 3:
             other.execute("ROLLBACK")
 
-    monkeypatch.setattr(module.time, "sleep", pause)
+    monkeypatch.setattr(time, "sleep", pause)
     monkeypatch.setattr(module, "_BUSY_SECONDS", PATIENCE if lets_go else 0.05)
     store = Store(tmp_path)
     if lets_go:

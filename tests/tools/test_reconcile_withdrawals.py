@@ -24,6 +24,13 @@ async def quoted(c: ToolCaller) -> dict[str, Any]:
     return {"quote_id": quote["quote_id"]}
 
 
+async def interrupted_withdrawal(c: ToolCaller) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Start a withdrawal for a funded user. Returns its arguments and the error."""
+    await funded(c)
+    quote = await quoted(c)
+    return quote, await c.call("create_withdrawal", **quote)
+
+
 async def upstream(c: ToolCaller) -> dict[str, int]:
     """Count the withdrawals at Machines by status."""
     async with c.sandbox.http() as http:
@@ -83,9 +90,7 @@ async def test_pending_withdrawal_is_polled_with_the_same_request_and_key(
 ) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     async with caller(tmp_path) as c:
-        await funded(c)
-        quote = await quoted(c)
-        error = await c.call("create_withdrawal", **quote)
+        quote, error = await interrupted_withdrawal(c)
         assert (error["code"], error["retryable"]) == ("outcome.unknown", True)
         assert error["retry_after_seconds"] >= 1
         assert "No money has moved" in error["message"]
@@ -103,9 +108,7 @@ async def test_pending_withdrawal_is_polled_by_the_next_server(
 ) -> None:
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     async with caller(tmp_path) as c:
-        await funded(c)
-        quote = await quoted(c)
-        error = await c.call("create_withdrawal", **quote)
+        quote, error = await interrupted_withdrawal(c)
         with state(tmp_path) as db:
             db.execute("UPDATE quotes SET expires_at = 0")
         async with caller(tmp_path, sandbox=c.sandbox) as later:
@@ -132,9 +135,7 @@ async def test_failed_poll_is_repeated(
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     answers.next = [None, failed]
     async with caller(tmp_path) as c:
-        await funded(c)
-        quote = await quoted(c)
-        error = await c.call("create_withdrawal", **quote)
+        quote, error = await interrupted_withdrawal(c)
         made = await c.call("create_withdrawal", **quote, approval_id=error["approval_id"])
         assert made["status"] == "ready"
         assert sum((await upstream(c)).values()) == 1
@@ -146,9 +147,7 @@ async def test_rejected_poll_is_final(
     monkeypatch.setattr(reconcile_withdrawals, "POLL_SECONDS", 0.0)
     answers.next = [None, Rejected()]
     async with caller(tmp_path) as c:
-        await funded(c)
-        quote = await quoted(c)
-        error = await c.call("create_withdrawal", **quote)
+        quote, error = await interrupted_withdrawal(c)
         refused = await c.call("create_withdrawal", **quote, approval_id=error["approval_id"])
         assert refused["code"] == "quote.used"
         assert (await c.call("status"))["unresolved"] == []
