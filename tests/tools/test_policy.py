@@ -21,7 +21,7 @@ from machines_mcp.testing import set_passphrase
 from machines_mcp.vault.keypair import make_key_pair
 from tests.support.waiting import PATIENCE
 from tests.tools.simulated import ToolCaller, caller
-from tests.tools.test_money import ADDRESS, funded
+from tests.tools.test_withdrawals import ADDRESS, funded
 
 pytestmark = pytest.mark.anyio
 

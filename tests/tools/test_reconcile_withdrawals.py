@@ -14,7 +14,7 @@ from machines_mcp.storage.withdrawals import Withdrawals as Rows
 from machines_mcp.tools import reconcile_withdrawals
 from tests.tools.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
 from tests.tools.simulated import ToolCaller, caller
-from tests.tools.test_money import ADDRESS, funded
+from tests.tools.test_withdrawals import ADDRESS, funded
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 

@@ -1,4 +1,4 @@
-"""Lenient arguments: which forms are accepted, which are rejected with an example, and which are left unchanged."""
+"""Coercion of arguments: which forms are accepted, which are rejected with an example, and which are left unchanged."""
 
 from __future__ import annotations
 
