@@ -10,8 +10,8 @@ import pytest
 import sniffio
 from hypothesis import HealthCheck, settings
 
-from tests.sandbox.running import Sandbox, in_thread
 from tests.support.partition import begin_watch, divide, fail_if_it_started_one, watch_processes
+from tests.support.running_sandbox import Sandbox, in_thread
 from tests.support.waiting import PATIENCE
 
 # On a busy machine an example may take any time.
@@ -98,7 +98,7 @@ def sandbox() -> Iterator[Sandbox]:
     """The embedded Partner API, served by a thread: `base_url`, `partner_key`, `control_url`.
 
     It is shared by all tests of the run, so each takes users of its own, and none moves the clock or empties the state:
-    what needs that starts one with `tests.sandbox.running.in_thread()`.
+    what needs that starts one with `tests.support.running_sandbox.in_thread()`.
     """
     with in_thread() as started:
         yield started

@@ -9,7 +9,7 @@ import pytest
 
 from tests.approval.wire import ERAS, Era
 from tests.approval.world import CHANNELS, Channel, Installation, Name, world
-from tests.sandbox.running import Sandbox
+from tests.support.running_sandbox import Sandbox
 
 USABLE: tuple[Name, ...] = ("embedded", "sandbox")
 CARD = {"limit_amount_cents": 5000, "limit_frequency": "per24HourPeriod"}

@@ -14,7 +14,7 @@ import pytest
 from tests.approval.conftest import Worlds, everywhere
 from tests.approval.wire import ACCEPT, CANCEL, DECLINE, Era, code
 from tests.approval.world import TERMS, WALLET, Installation, Name
-from tests.journeys.stdio import applicant
+from tests.support.stdio_client import applicant
 
 pytestmark = pytest.mark.anyio
 

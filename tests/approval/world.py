@@ -25,8 +25,8 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.testing import set_passphrase
 from tests.approval.wire import Era, StdioServer, connected
-from tests.desk.desks import FakeBrowser
-from tests.sandbox.running import Sandbox
+from tests.support.desks import FakeBrowser
+from tests.support.running_sandbox import Sandbox
 from tests.support.waiting import PATIENCE
 
 PASSPHRASE = "correct horse battery"

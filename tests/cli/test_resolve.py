@@ -36,9 +36,9 @@ from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.journal import CallContext, Journal
 from machines_mcp.storage.withdrawals import Destination, Withdrawals
 from tests.support.in_process import used_by_all
+from tests.support.interrupted import lose_response, short_reconciliation_wait, unresolved_call
+from tests.support.tool_caller import ToolCaller, caller
 from tests.support.waiting import PATIENCE
-from tests.tools.interrupted import lose_response, short_reconciliation_wait, unresolved_call
-from tests.tools.simulated import ToolCaller, caller
 from tests.tools.test_reconcile_cards import cards, create_foreign_card
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]

@@ -14,8 +14,8 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import ECKey
 
+from tests.support.vault_cards import card_number
 from tests.support.waiting import PATIENCE
-from tests.vault.cards import card_number
 
 PAN = card_number()
 CARD = {

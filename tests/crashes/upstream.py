@@ -18,7 +18,7 @@ from typing import Any
 from machines_mcp.sandbox.cards import SEALED_AS
 from machines_mcp.sandbox.state import State
 from tests.crashes.operations import STEP
-from tests.sandbox.running import Sandbox, running
+from tests.support.running_sandbox import Sandbox, running
 from tests.support.waiting import PATIENCE
 
 Marks = Counter[tuple[str, int]]

@@ -13,9 +13,9 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from tests.desk.desks import PASSPHRASE, RunningDesk
 from tests.desk.scenes import busy_desk, waiting
-from tests.sandbox.browser import Tab, chromium, tab
+from tests.support.browser import Tab, chromium, tab
+from tests.support.desks import PASSPHRASE, RunningDesk
 
 FOLDER = Path("docs/pictures")
 WIDE, PHONE = 1280, 360

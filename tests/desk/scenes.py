@@ -13,8 +13,8 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.audit_log import AuditEntry
-from tests.desk.desks import RunningDesk, identity_form, running_desk, withdrawal
 from tests.support.clock import Clock
+from tests.support.desks import RunningDesk, identity_form, running_desk, withdrawal
 
 USER = "user_7Qm2cT9"
 CAP_CENTS = 50_000

@@ -8,7 +8,7 @@ import pytest
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
-from tests.desk.desks import ADDRESS, PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, withdrawal
+from tests.support.desks import ADDRESS, PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, withdrawal
 
 pytestmark = pytest.mark.anyio
 

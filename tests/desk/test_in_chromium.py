@@ -17,10 +17,10 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from tests.desk.desks import PASSPHRASE, RunningDesk, running_desk
 from tests.desk.pictures import PageDriver
 from tests.desk.scenes import busy_desk, waiting
-from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
+from tests.support.browser import CONTRAST, Tab, chromium, tab
+from tests.support.desks import PASSPHRASE, RunningDesk, running_desk
 
 pytestmark = [
     pytest.mark.anyio,

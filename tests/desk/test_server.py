@@ -19,7 +19,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH
 from machines_mcp.desk.server import ADDRESS_FILE
 from machines_mcp.permissions.policy import Limits, default_policy
-from tests.desk.desks import RunningDesk, running_desk
+from tests.support.desks import RunningDesk, running_desk
 from tests.support.loopback import accepted_socket, serve_connections
 from tests.support.waiting import PATIENCE
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.desk.sessions import IDLE_SECONDS, MAX_SESSIONS, Sessions
-from tests.desk.desks import PASSPHRASE, RunningDesk, browser, forms, running_desk
 from tests.support.clock import Clock
+from tests.support.desks import PASSPHRASE, RunningDesk, browser, forms, running_desk
 
 pytestmark = pytest.mark.anyio
 

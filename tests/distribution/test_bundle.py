@@ -24,7 +24,7 @@ from machines_mcp import __version__
 from machines_mcp.protocol.prompts import load_prompts
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.tools.catalog import TOOLS
-from tests.packaging.environments import VirtualEnvironment
+from tests.support.environments import VirtualEnvironment
 
 ROOT = Path(__file__).parents[2]
 PACKER = "@anthropic-ai/mcpb@2.1.2"

@@ -15,8 +15,8 @@ import pytest
 
 from machines_mcp.partner import PartnerClient, PartnerError, errors
 from tests.contract.judge import contract
-from tests.sandbox.running import Sandbox
 from tests.support.client_methods import client_methods
+from tests.support.running_sandbox import Sandbox
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]

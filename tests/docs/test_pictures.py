@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pictures import END, ROOT, drawing, take_picture
-from tests.sandbox.browser import chromium
+from tests.support.browser import chromium
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from anyio.abc import ByteStream
 
-from tests.partner.upstream import Answer, ScriptedUpstream, SeenRequest, good
+from tests.support.partner_upstream import Answer, ScriptedUpstream, SeenRequest, good
 
 
 @dataclass

@@ -10,8 +10,19 @@ import struct
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
-from tests.partner.upstream import DEADLINE, Answer, drip, good, hang_up, http, not_http, refusal, stall_for, then_close
 from tests.support.clock import advance_loop_clock
+from tests.support.partner_upstream import (
+    DEADLINE,
+    Answer,
+    drip,
+    good,
+    hang_up,
+    http,
+    not_http,
+    refusal,
+    stall_for,
+    then_close,
+)
 
 CARDS: dict[str, list[str]] = {"cards": []}
 OK = json.dumps({"ok": True, "data": CARDS, "summary": "", "errors": []}).encode()

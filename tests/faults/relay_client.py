@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 
-from tests.protocol.process import SERVER
+from tests.support.server_process import SERVER
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 import httpx
 
-from tests.journeys.stdio import applicant
-from tests.protocol.process import SERVER, Era, Served, call, serving
+from tests.support.server_process import SERVER, Era, Served, call, serving
+from tests.support.stdio_client import applicant
 from tests.support.waiting import PATIENCE
 
 ERA: Era = "2026-07-28"

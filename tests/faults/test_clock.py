@@ -24,8 +24,8 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from tests.faults.card_upstream import CardUpstream
-from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, refusal
 from tests.support.clock import Clock
+from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, refusal
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

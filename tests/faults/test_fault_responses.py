@@ -21,7 +21,16 @@ from machines_mcp.partner.concurrency import PER_USER
 from machines_mcp.redaction.secret import Secret
 from tests.faults import fault_responses
 from tests.faults.card_upstream import CardUpstream
-from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, ScriptedUpstream, good, http, refusal, upstream
+from tests.support.partner_upstream import (
+    DEADLINE,
+    PARTNER_KEY,
+    Answer,
+    ScriptedUpstream,
+    good,
+    http,
+    refusal,
+    upstream,
+)
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

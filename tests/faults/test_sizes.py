@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from tests.faults import fault_responses, memory_reader
-from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, http
+from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, http
 from tests.support.waiting import PATIENCE
 
 pytestmark = [

@@ -20,9 +20,9 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.faults.processes import ProcessTree, is_whole, process_tree, rows
 from tests.faults.running_server import RunningServer, running_server
-from tests.protocol.process import SERVER
+from tests.support.processes import ProcessTree, is_whole, process_tree, rows
+from tests.support.server_process import SERVER
 from tests.support.waiting import SHORTER_THAN_A_WAIT, eventually
 
 pytestmark = [

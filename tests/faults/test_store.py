@@ -17,9 +17,9 @@ import anyio
 import psutil
 import pytest
 
-from tests.faults.processes import is_whole, rows
 from tests.faults.running_server import RunningServer, running_server
-from tests.sandbox.running import end, first_line
+from tests.support.processes import is_whole, rows
+from tests.support.running_sandbox import end, first_line
 
 pytestmark = [
     pytest.mark.anyio,

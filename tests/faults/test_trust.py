@@ -20,9 +20,9 @@ from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, connections, errors, retries
 from machines_mcp.redaction.secret import Secret
-from tests.partner.certificates import DAY, HOUR, MINUTES, Authority
-from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, good, http, upstream
+from tests.support.certificates import DAY, HOUR, MINUTES, Authority
 from tests.support.loopback import serve_connections
+from tests.support.partner_upstream import PARTNER_KEY, ScriptedUpstream, good, http, upstream
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

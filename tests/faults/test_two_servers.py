@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.faults.processes import is_whole, rows
 from tests.faults.running_server import RunningServer, running_server
+from tests.support.processes import is_whole, rows
 from tests.support.waiting import PATIENCE, eventually
 
 # Two servers and a simulator take too long for `make test`.

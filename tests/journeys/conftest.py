@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.journeys.stdio import ERAS, Agent, agent
 from tests.support.approver import FakeApprover
+from tests.support.stdio_client import ERAS, Agent, agent
 
 _numbers = itertools.count(1)
 

@@ -20,9 +20,9 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import opened
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import decide
-from tests.journeys.stdio import Era, server
 from tests.support.approver import FakeApprover
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
+from tests.support.stdio_client import Era, server
 from tests.support.waiting import PATIENCE
 
 TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}

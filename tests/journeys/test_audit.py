@@ -13,7 +13,7 @@ import pytest
 from machines_mcp.storage.audit_log import AuditLog, AuditRow, Finding
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.state_keys import state_key
-from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
+from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -16,9 +16,9 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
-from tests.desk.desks import PASSPHRASE, FakeBrowser
-from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
-from tests.sandbox.running import Sandbox
+from tests.support.desks import PASSPHRASE, FakeBrowser
+from tests.support.running_sandbox import Sandbox
+from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

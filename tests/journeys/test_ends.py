@@ -11,8 +11,8 @@ import mcp_types as types
 import pytest
 
 from tests.journeys.environment import TERMS, Environment, environment
-from tests.journeys.stdio import applicant
 from tests.journeys.walker import Answer, Wait, Walker, WastedCall, no_event
+from tests.support.stdio_client import applicant
 
 pytestmark = pytest.mark.anyio
 

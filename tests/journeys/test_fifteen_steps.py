@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.journeys.stdio import Agent, applicant
 from tests.support.approver import FakeApprover
+from tests.support.stdio_client import Agent, applicant
 
 pytestmark = pytest.mark.anyio
 

@@ -20,8 +20,8 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from machines_mcp.tools.example_identity import example_application
-from tests.protocol.process import ERAS, Era, Served, serving
-from tests.sandbox.running import Sandbox, in_thread
+from tests.support.running_sandbox import Sandbox, in_thread
+from tests.support.server_process import ERAS, Era, Served, serving
 from tests.support.waiting import PATIENCE, eventually_async
 
 pytestmark = pytest.mark.anyio

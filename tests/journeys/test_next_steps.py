@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.stdio import ERAS, Agent, Era, agent, applicant
 from tests.journeys.walker import Walker
+from tests.support.stdio_client import ERAS, Agent, Era, agent, applicant
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.support.approver import FakeApprover
+from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, applicant
 
 pytestmark = pytest.mark.anyio
 

@@ -26,8 +26,8 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
 from tests.journeys.second_user import NOBODY
-from tests.journeys.stdio import ToolError, agent, applicant
-from tests.sandbox.running import ROOT, Sandbox
+from tests.support.running_sandbox import ROOT, Sandbox
+from tests.support.stdio_client import ToolError, agent, applicant
 
 pytestmark = [
     pytest.mark.anyio,

@@ -10,8 +10,8 @@ import pytest
 
 from machines_mcp.tools import reconcile_withdrawals
 from tests.journeys.environment import TERMS, Environment, environment
-from tests.journeys.stdio import ERAS, applicant
 from tests.journeys.walker import Answer, Walker
+from tests.support.stdio_client import ERAS, applicant
 
 pytestmark = pytest.mark.anyio
 

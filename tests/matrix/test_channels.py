@@ -15,10 +15,10 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.protocol import process
-from tests.protocol.process import ERAS, Era, Served, serving
+from tests.support import server_process as process
 from tests.support.card_numbers import card_number
 from tests.support.encoded import ENCODINGS
+from tests.support.server_process import ERAS, Era, Served, serving
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

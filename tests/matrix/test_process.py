@@ -16,11 +16,11 @@ from mcp.server.request_state import AESGCMRequestStateCodec
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.state_keys import state_key
-from tests.journeys.stdio import applicant
 from tests.matrix.test_channels import LEAKY, ask
-from tests.protocol import process
-from tests.protocol.process import ERAS, Era, Served, serving
+from tests.support import server_process as process
 from tests.support.cards_in import cards_in
+from tests.support.server_process import ERAS, Era, Served, serving
+from tests.support.stdio_client import applicant
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

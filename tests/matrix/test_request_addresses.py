@@ -12,11 +12,11 @@ import pytest
 from machines_mcp.partner import PartnerClient
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.redaction.secret import Secret
-from tests.journeys.stdio import applicant
 from tests.partner.test_against_sandbox import onboarded
-from tests.sandbox.running import Sandbox
 from tests.support.cards_in import cards_in
-from tests.tools.simulated import ToolCaller, caller
+from tests.support.running_sandbox import Sandbox
+from tests.support.stdio_client import applicant
+from tests.support.tool_caller import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 

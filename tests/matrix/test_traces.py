@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.protocol.fakes import ERAS, Era, Harness
 from tests.support.approver import FakeApprover
+from tests.support.fake_tools import ERAS, Era, Harness
 
 pytestmark = pytest.mark.anyio
 

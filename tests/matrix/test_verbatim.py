@@ -15,9 +15,9 @@ import anyio
 import mcp_types as types
 import pytest
 
-from tests.journeys.stdio import ERAS, Agent, Era, ToolError, agent
 from tests.support.card_numbers import card_number
 from tests.support.results import object_text
+from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -21,8 +21,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.contract.judge import CONTRACT_FILE, Operation, contract
-from tests.sandbox.caller import ALL_SCOPES, KYC_SCOPES, SandboxClient, example, kyc_form
-from tests.sandbox.running import in_thread
+from tests.support.running_sandbox import in_thread
+from tests.support.sandbox_caller import ALL_SCOPES, KYC_SCOPES, SandboxClient, example, kyc_form
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.check

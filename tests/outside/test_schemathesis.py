@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.contract.judge import CONTRACT_FILE, contract
-from tests.sandbox.caller import SandboxClient
-from tests.sandbox.running import ROOT, running
+from tests.support.running_sandbox import ROOT, running
+from tests.support.sandbox_caller import SandboxClient
 
 pytestmark = pytest.mark.check
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.packaging.environments import VirtualEnvironment
+from tests.support.environments import VirtualEnvironment
 
 pytestmark = pytest.mark.check
 

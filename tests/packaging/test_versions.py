@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.environments import VirtualEnvironment, find_python
+from tests.support.environments import VirtualEnvironment, find_python
 
 pytestmark = pytest.mark.check
 

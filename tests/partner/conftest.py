@@ -8,7 +8,7 @@ import pytest
 
 from machines_mcp.partner import PartnerClient
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, upstream
+from tests.support.partner_upstream import PARTNER_KEY, ScriptedUpstream, upstream
 from tests.support.waiting import PATIENCE
 
 

@@ -23,7 +23,7 @@ from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.tools.example_identity import example_application
 from tests.contract.judge import contract
-from tests.sandbox.running import Sandbox, in_thread
+from tests.support.running_sandbox import Sandbox, in_thread
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient, connections, errors
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, refusal, stall_for
 from tests.support.clock import advance_loop_clock
+from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, refusal, stall_for
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

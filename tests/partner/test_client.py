@@ -14,7 +14,7 @@ import machines_mcp.partner
 from machines_mcp.partner import KycAddress, KycApplication, PartnerClient, errors
 from machines_mcp.partner.request import Credential, Request
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, http, refusal
+from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, http, refusal
 from tests.support.waiting import PATIENCE
 
 USER = "user-1"

@@ -10,7 +10,7 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, concurrency, errors
 from machines_mcp.partner.concurrency import RequestLimiter
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, good, stall
+from tests.support.partner_upstream import PARTNER_KEY, ScriptedUpstream, good, stall
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

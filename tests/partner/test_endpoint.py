@@ -11,8 +11,9 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, connections, errors, retries
 from machines_mcp.partner.endpoint import Endpoint
 from machines_mcp.redaction.secret import Secret
-from tests.partner.certificates import Authority
-from tests.partner.upstream import (
+from tests.support.certificates import Authority
+from tests.support.loopback import serve_connections
+from tests.support.partner_upstream import (
     DEADLINE,
     PARTNER_KEY,
     Answer,
@@ -24,7 +25,6 @@ from tests.partner.upstream import (
     stall_for,
     upstream,
 )
-from tests.support.loopback import serve_connections
 from tests.support.waiting import PATIENCE
 
 HOST = "partner.test"

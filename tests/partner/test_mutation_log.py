@@ -16,7 +16,16 @@ from machines_mcp.partner.models.base import ReceivedResponse
 from machines_mcp.partner.mutation_log import Mutation, Outcome
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.tools.example_identity import example_application
-from tests.partner.upstream import DEADLINE, PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, refusal, stall_for
+from tests.support.partner_upstream import (
+    DEADLINE,
+    PARTNER_KEY,
+    Answer,
+    ScriptedUpstream,
+    good,
+    hang_up,
+    refusal,
+    stall_for,
+)
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

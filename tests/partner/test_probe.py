@@ -14,7 +14,7 @@ from machines_mcp.partner.schema_diff import Differences
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import USER, example
-from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, http, refusal
+from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, http, refusal
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -25,7 +25,7 @@ from machines_mcp.partner.models.base import ResponseModel as Model
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.verbatim import Verbatim
 from tests.contract.judge import EXAMPLES, contract
-from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, good, http
+from tests.support.partner_upstream import PARTNER_KEY, ScriptedUpstream, good, http
 from tests.support.waiting import PATIENCE
 
 USER = "user-1"

@@ -11,8 +11,8 @@ from anyio.abc import ByteStream
 from machines_mcp.partner import PartnerClient, errors
 from machines_mcp.partner.scopes import CARDS_READ, SCOPES
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, http, refusal, stall
 from tests.support.clock import Clock
+from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, http, refusal, stall
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

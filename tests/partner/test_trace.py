@@ -15,7 +15,7 @@ from machines_mcp.partner.trace import UNNAMED, shape
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import CARD_ID, ENDPOINTS, USER, example
-from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, hang_up, http, refusal
+from tests.support.partner_upstream import PARTNER_KEY, ScriptedUpstream, hang_up, http, refusal
 from tests.support.waiting import PATIENCE
 
 CANARY = "canary"

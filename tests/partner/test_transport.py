@@ -13,7 +13,7 @@ from anyio.abc import ByteStream
 
 from machines_mcp.partner import Balances, Card, PartnerClient, concurrency, connections, errors, retries
 from machines_mcp.redaction.secret import Secret
-from tests.partner.upstream import (
+from tests.support.partner_upstream import (
     DEADLINE,
     PARTNER_KEY,
     Answer,

@@ -11,7 +11,7 @@ from machines_mcp.partner import Deposit, KycStatus, NextHint, PartnerClient, er
 from machines_mcp.partner.models.base import ResponseModel
 from machines_mcp.partner.waiting import wait_until_settled
 from tests.partner.test_resources import USER, example
-from tests.partner.upstream import ScriptedUpstream, good, refusal
+from tests.support.partner_upstream import ScriptedUpstream, good, refusal
 
 pytestmark = pytest.mark.anyio
 

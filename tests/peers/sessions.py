@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import anyio
 
-from tests.faults.processes import ProcessTree, process_tree
-from tests.journeys.stdio import applicant
 from tests.peers.features import LEGACY, MODERN, WHO
 from tests.peers.inspector import PROGRAM, Inspector
 from tests.peers.python_client import Session
+from tests.support.processes import ProcessTree, process_tree
+from tests.support.stdio_client import applicant
 from tests.support.waiting import SHORTER_THAN_A_WAIT
 
 Kind = Literal["python", "sdk", "client", "inspector"]

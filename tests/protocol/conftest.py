@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import Harness, build_harness
-from tests.protocol.process import ERAS, ODD_SERVER, Era, Served, serving
 from tests.support.clock import Clock
+from tests.support.fake_tools import Harness, build_harness
+from tests.support.server_process import ERAS, ODD_SERVER, Era, Served, serving
 from tests.support.state import clock, store
 
 __all__ = ["clock", "harness", "served", "store"]

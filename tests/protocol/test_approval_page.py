@@ -11,9 +11,9 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, TOOLS, Era, FakeUpstream, Harness, body, build_harness
 from tests.support.approver import FakeApprover
 from tests.support.clock import Clock
+from tests.support.fake_tools import ERAS, TOOLS, Era, FakeUpstream, Harness, body, build_harness
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from machines_mcp.protocol.arguments import parse, take_approval_id, validate
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.tool import Tool
-from tests.protocol.fakes import look, note, pay
+from tests.support.fake_tools import look, note, pay
 
 GOOD: dict[str, Any] = {"user_id": "user-1", "amount_cents": 500}
 

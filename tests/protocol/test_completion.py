@@ -10,8 +10,8 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import Output, OutputPart, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
 from tests.support.clock import Clock
+from tests.support.fake_tools import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
 
 pytestmark = pytest.mark.anyio
 

@@ -23,7 +23,9 @@ from machines_mcp.protocol import execution
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.storage.database import Store, StoreUnavailable
-from tests.protocol.fakes import (
+from tests.support.approver import FakeApprover
+from tests.support.clock import Clock
+from tests.support.fake_tools import (
     ERAS,
     MODERN,
     Era,
@@ -35,8 +37,6 @@ from tests.protocol.fakes import (
     code,
     look,
 )
-from tests.support.approver import FakeApprover
-from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
 

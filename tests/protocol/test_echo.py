@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.tools.catalog import TOOLS
-from tests.protocol.process import Served, call
+from tests.support.server_process import Served, call
 
 pytestmark = pytest.mark.anyio
 

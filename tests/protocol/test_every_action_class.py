@@ -13,9 +13,9 @@ from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.tool import Tool, ToolContext
 from machines_mcp.storage.database import Store
 from machines_mcp.tools.catalog import ACTION_CLASSES, TOOLS
-from tests.journeys.stdio import applicant
-from tests.protocol.fakes import Harness, body, build_harness, code
 from tests.support.clock import Clock
+from tests.support.fake_tools import Harness, body, build_harness, code
+from tests.support.stdio_client import applicant
 
 pytestmark = pytest.mark.anyio
 

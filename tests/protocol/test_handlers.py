@@ -13,9 +13,9 @@ from mcp.server.lowlevel import Server
 from mcp.server.lowlevel.server import HandlerEntry
 
 from machines_mcp.protocol.handlers import contained
-from tests.protocol.fakes import MODERN, Harness
-from tests.protocol.odd_server import CANARY
-from tests.protocol.process import ERAS, ODD_SERVER, Era, serving
+from tests.support.fake_tools import MODERN, Harness
+from tests.support.odd_server import CANARY
+from tests.support.server_process import ERAS, ODD_SERVER, Era, serving
 
 pytestmark = pytest.mark.anyio
 

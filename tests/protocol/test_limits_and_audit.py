@@ -14,9 +14,9 @@ from mcp import Client
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, Era, Harness, body, build_harness, code
 from tests.support.approver import FakeApprover
 from tests.support.clock import Clock
+from tests.support.fake_tools import ERAS, MODERN, Era, Harness, body, build_harness, code
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -35,9 +35,9 @@ from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal import CallContext, JournalEntry
 from machines_mcp.storage.journal_entry import has_open_work
-from tests.protocol.fakes import MODERN, TOOLS, FakeUpstream, Harness, UpstreamError, body, build_harness, code
 from tests.storage.test_journal import CardMutation, in_call
 from tests.support.clock import Clock
+from tests.support.fake_tools import MODERN, TOOLS, FakeUpstream, Harness, UpstreamError, body, build_harness, code
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

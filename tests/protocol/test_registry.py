@@ -5,7 +5,7 @@ import pytest
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
 from machines_mcp.protocol.registry import Registry
-from tests.protocol.fakes import ALL_TOOLSETS, TOOLS, change, note, pay
+from tests.support.fake_tools import ALL_TOOLSETS, TOOLS, change, note, pay
 
 NORMAL, STRICT = default_policy("embedded", read_only=False), default_policy("embedded", read_only=True)
 

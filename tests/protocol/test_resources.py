@@ -13,8 +13,8 @@ from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.resources import Resource, address
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
 from tests.support.clock import Clock
+from tests.support.fake_tools import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
 
 pytestmark = pytest.mark.anyio
 

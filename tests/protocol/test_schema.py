@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from machines_mcp.protocol.schema import APPROVAL_ID, NEXT_STEPS, flat_schema, input_schema, output_schema
 from machines_mcp.protocol.tool import Input, OutputPart
-from tests.protocol.fakes import change, look, pay
+from tests.support.fake_tools import change, look, pay
 
 
 class Street(OutputPart):

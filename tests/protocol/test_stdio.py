@@ -11,8 +11,8 @@ import anyio
 import psutil
 import pytest
 
-from tests.protocol.odd_server import CANARY
-from tests.protocol.process import ODD_SERVER, Served, call, lines, request, serving
+from tests.support.odd_server import CANARY
+from tests.support.server_process import ODD_SERVER, Served, call, lines, request, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,8 @@ from machines_mcp.protocol.jsonrpc import OutgoingLines
 from machines_mcp.protocol.stdio import LineReader, LineWriter
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.server.stdio import STOP_SECONDS
-from tests.protocol.process import (
+from tests.support.clock import advance_loop_clock
+from tests.support.server_process import (
     ODD_SERVER,
     Era,
     answered,
@@ -31,7 +32,6 @@ from tests.protocol.process import (
     serving,
     started,
 )
-from tests.support.clock import advance_loop_clock
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -21,11 +21,11 @@ from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.resources import Resource
 from machines_mcp.protocol.tool import Output, ToolContext, UserInput, tool
 from machines_mcp.storage.database import Store
-from tests.protocol.fakes import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
-from tests.protocol.process import ERAS as WIRE_ERAS
-from tests.protocol.process import ODD_SERVER, request, serving
-from tests.protocol.process import Era as WireEra
 from tests.support.clock import Clock
+from tests.support.fake_tools import ERAS, MODERN, TOOLS, Era, FakeUpstream, Harness, build_harness
+from tests.support.server_process import ERAS as WIRE_ERAS
+from tests.support.server_process import ODD_SERVER, request, serving
+from tests.support.server_process import Era as WireEra
 from tests.support.waiting import PATIENCE
 
 pytestmark = [

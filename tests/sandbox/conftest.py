@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sandbox.caller import SandboxClient
-from tests.sandbox.running import Sandbox, in_thread
+from tests.support.running_sandbox import Sandbox, in_thread
+from tests.support.sandbox_caller import SandboxClient
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.caller import KYC_SCOPES, SandboxClient
+from tests.support.sandbox_caller import KYC_SCOPES, SandboxClient
 
 
 def test_agreements_require_kyc(partner: SandboxClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 LABEL = {"v": 1, "iv": "Qz4f2m7Hk1P9x0ab", "ct": "bGFiZWwgb2YgdGhlIGV4YW1wbGUgd2l0aCB0YWc"}
 LIMIT = {"amountCents": 2500, "frequency": "per30DayPeriod"}

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from machines_mcp.sandbox.control import CONTROLS as SERVED
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 CONTROLS = [
     ("GET", "", None),

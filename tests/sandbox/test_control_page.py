@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from machines_mcp.sandbox.control_page import FORM
-from tests.sandbox.caller import KYC_SCOPES, SandboxClient, User, kyc_form
 from tests.sandbox.test_pages import Outline
+from tests.support.sandbox_caller import KYC_SCOPES, SandboxClient, User, kyc_form
 
 HTML = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
-from tests.sandbox.caller import KYC_SCOPES, SandboxClient, kyc_form
-from tests.sandbox.running import in_thread
+from tests.support.browser import CONTRAST, Tab, chromium, tab
+from tests.support.running_sandbox import in_thread
+from tests.support.sandbox_caller import KYC_SCOPES, SandboxClient, kyc_form
 
 pytestmark = [
     pytest.mark.check,

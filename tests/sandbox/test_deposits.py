@@ -9,7 +9,7 @@ import pytest
 
 from machines_mcp.sandbox.addresses import new_address
 from machines_mcp.sandbox.deposits import MAX_LISTED
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 DIRECT = {("rusd", "base"), ("usdc", "ethereum"), ("rusd", "solana")}
 

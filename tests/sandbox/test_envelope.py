@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.contract.judge import contract
-from tests.sandbox.caller import SandboxClient
+from tests.support.sandbox_caller import SandboxClient
 
 # The documented methods of each documented path.
 SERVED = {

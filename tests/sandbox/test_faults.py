@@ -12,7 +12,7 @@ import pytest
 from machines_mcp.sandbox import fault_responses
 from machines_mcp.sandbox.faults import KINDS
 from tests.contract.judge import contract
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contract.judge import Operation, contract
-from tests.sandbox.caller import SandboxClient, User, example
+from tests.support.sandbox_caller import SandboxClient, User, example
 
 WITH_BODY = [operation for operation in contract().operations if "requestBody" in operation.body]
 BAD_JSON = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 KEY = {"Idempotency-Key": "a-key-of-this-test"}
 DEPOSIT = {"currency": "rusd", "network": "base", "amount": 10}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.caller import KYC_SCOPES, SandboxClient, example, kyc_form
+from tests.support.sandbox_caller import KYC_SCOPES, SandboxClient, example, kyc_form
 
 EN_DASH = "\N{EN DASH}"
 STATUSES = ("pending", "manual_review", "needs_information", "needs_verification", "approved", "denied", "locked")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 
 @pytest.fixture(scope="module")

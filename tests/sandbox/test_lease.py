@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.sandbox.running import ROOT, LeasedSandbox, first_line, running, spawn
+from tests.support.running_sandbox import ROOT, LeasedSandbox, first_line, running, spawn
 from tests.support.waiting import PATIENCE, wait_until
 
 HOLDER = """

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 
 def spend(user: User, card_id: str, cents: int, merchant: str = "Test Shop") -> str:

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
-from tests.sandbox.caller import KYC_SCOPES, SandboxClient, kyc_form
+from tests.support.sandbox_caller import KYC_SCOPES, SandboxClient, kyc_form
 
 DECISIONS = (
     *("approved", "needs_information", "manual_review", "pending", "denied", "locked", "canceled"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contract.judge import Operation, contract
-from tests.sandbox.caller import ALL_SCOPES, KYC_SCOPES, SandboxClient, example
+from tests.support.sandbox_caller import ALL_SCOPES, KYC_SCOPES, SandboxClient, example
 
 BY_SESSION = [operation for operation in contract().operations if not operation.partner_key]
 BY_KEY = [operation for operation in contract().operations if operation.partner_key]

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.sandbox.caller import SandboxClient
-from tests.sandbox.running import ROOT, Sandbox, end, first_line, running, spawn
 from tests.support.loopback import accepted_socket
+from tests.support.running_sandbox import ROOT, Sandbox, end, first_line, running, spawn
+from tests.support.sandbox_caller import SandboxClient
 from tests.support.waiting import PATIENCE
 
 

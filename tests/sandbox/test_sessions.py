@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.caller import KYC_SCOPES, SandboxClient
+from tests.support.sandbox_caller import KYC_SCOPES, SandboxClient
 
 EVM = "0x" + "aB" * 20
 SOLANA = "So1" + "x" * 40

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.sandbox.addresses import new_address
-from tests.sandbox.caller import SandboxClient, User
+from tests.support.sandbox_caller import SandboxClient, User
 
 ADDRESS = "0x" + "2b" * 20
 ETHEREUM, BASE = 11_155_111, 84_532

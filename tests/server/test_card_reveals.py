@@ -25,10 +25,10 @@ from machines_mcp.server.app import opened as opened_app
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import decide, set_passphrase
 from machines_mcp.vault.keypair import make_key_pair, unseal
-from tests.journeys.stdio import ERAS, Era, ToolError, agent
 from tests.support.approver import FakeApprover
+from tests.support.stdio_client import ERAS, Era, ToolError, agent
+from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
 from tests.support.waiting import PATIENCE
-from tests.vault.simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
 
 pytestmark = pytest.mark.anyio
 

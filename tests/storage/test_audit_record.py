@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines_mcp.storage.audit_record import AuditEntry, fingerprinted
-from tests.vault.cards import card_number
+from tests.support.vault_cards import card_number
 
 KEY = bytes(range(32))
 PLACES = ("tool", "action_class", "user_id", "approval_id", "verdict", "code", "by", "sink", "card_id")

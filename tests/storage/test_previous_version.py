@@ -27,8 +27,8 @@ from machines_mcp.testing import decide
 from machines_mcp.tools import services
 from tests.support.cards_in import cards_in
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
+from tests.support.tool_caller import ToolCaller, caller
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.stdio import applicant
-from tests.tools.simulated import ToolCaller, caller
+from tests.support.stdio_client import applicant
+from tests.support.tool_caller import ToolCaller, caller
 from tests.tools.test_cards import _grant
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.simulated import caller
+from tests.support.tool_caller import caller
 from tests.tools.test_withdrawals import funded
 
 pytestmark = pytest.mark.anyio

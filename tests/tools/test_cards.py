@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.simulated import caller
+from tests.support.tool_caller import caller
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +73,7 @@ async def test_repeated_approved_call_returns_the_first_card(tmp_path: Path) -> 
 
 
 def _kyc() -> dict[str, str]:
-    from tests.journeys.stdio import applicant
+    from tests.support.stdio_client import applicant
 
     return applicant()
 

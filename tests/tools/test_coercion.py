@@ -12,9 +12,9 @@ from machines_mcp.protocol.arguments import validate
 from machines_mcp.protocol.coercion import schema_of
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.tools.catalog import TOOLS
-from tests.journeys.stdio import applicant
+from tests.support.stdio_client import applicant
+from tests.support.tool_caller import caller
 from tests.tools import golden
-from tests.tools.simulated import caller
 
 BY_NAME = {tool.name: tool for tool in TOOLS}
 TERMS = {"amount_cents": 2500, "currency": "rusd", "network": "base", "address": "0x" + "cd" * 20}

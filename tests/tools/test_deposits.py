@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.support.tool_caller import caller
 from tests.support.waiting import SHORTER_THAN_A_WAIT
-from tests.tools.simulated import caller
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from machines_mcp.tools.kyc import MEANINGS
-from tests.journeys.stdio import applicant
+from tests.support.stdio_client import applicant
+from tests.support.tool_caller import caller
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import caller
 
 pytestmark = pytest.mark.anyio
 

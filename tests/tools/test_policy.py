@@ -19,8 +19,8 @@ from machines_mcp.server.settings import Settings
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.testing import set_passphrase
 from machines_mcp.vault.keypair import make_key_pair
+from tests.support.tool_caller import ToolCaller, caller
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import ToolCaller, caller
 from tests.tools.test_withdrawals import ADDRESS, funded
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,8 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 
-from tests.journeys.stdio import ERAS, Era
-from tests.tools.simulated import ToolCaller, caller
+from tests.support.stdio_client import ERAS, Era
+from tests.support.tool_caller import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +112,7 @@ async def test_users_cards_currencies_and_networks_are_completed(era: Era, tmp_p
 
 
 async def _approved(c: ToolCaller, user_id: str) -> None:
-    from tests.journeys.stdio import applicant
+    from tests.support.stdio_client import applicant
 
     await c.call("submit_kyc", user_id=user_id, **applicant())
     await c.call("accept_agreements", user_id=user_id)

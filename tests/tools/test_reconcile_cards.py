@@ -9,8 +9,8 @@ import pytest
 
 from machines_mcp.partner import CardLimit
 from machines_mcp.tools import services
-from tests.tools.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
-from tests.tools.simulated import ToolCaller, caller
+from tests.support.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
+from tests.support.tool_caller import ToolCaller, caller
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 

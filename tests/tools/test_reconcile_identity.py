@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.stdio import applicant
-from tests.tools.interrupted import lose_response, short_reconciliation_wait, unresolved_call
-from tests.tools.simulated import caller
+from tests.support.interrupted import lose_response, short_reconciliation_wait, unresolved_call
+from tests.support.stdio_client import applicant
+from tests.support.tool_caller import caller
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]
 

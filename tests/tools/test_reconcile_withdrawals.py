@@ -12,8 +12,8 @@ from machines_mcp.partner.errors import ConnectionLost, PartnerError, RateLimite
 from machines_mcp.partner.resources.withdrawals import Withdrawals
 from machines_mcp.storage.withdrawals import Withdrawals as Rows
 from machines_mcp.tools import reconcile_withdrawals
-from tests.tools.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
-from tests.tools.simulated import ToolCaller, caller
+from tests.support.interrupted import lose_response, short_reconciliation_wait, state, unresolved_call
+from tests.support.tool_caller import ToolCaller, caller
 from tests.tools.test_withdrawals import ADDRESS, funded
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures(short_reconciliation_wait.__name__)]

@@ -12,8 +12,8 @@ import pytest
 
 from machines_mcp.partner.errors import TimedOut
 from machines_mcp.partner.resources.cards import Cards
+from tests.support.tool_caller import ToolCaller, caller
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import ToolCaller, caller
 from tests.tools.test_cards import _grant
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def _approved_card(c: ToolCaller, folder: Path) -> str:
 
 
 def _applicant() -> dict[str, Any]:
-    from tests.journeys.stdio import applicant
+    from tests.support.stdio_client import applicant
 
     return applicant()
 

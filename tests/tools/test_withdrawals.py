@@ -10,7 +10,7 @@ import pytest
 from machines_mcp.partner import Withdrawal
 from machines_mcp.partner.errors import RateLimited
 from machines_mcp.partner.resources.withdrawals import Withdrawals
-from tests.tools.simulated import ToolCaller, caller
+from tests.support.tool_caller import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 

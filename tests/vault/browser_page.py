@@ -12,9 +12,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from machines_mcp.vault.page_client import show_card
 from machines_mcp.vault.reply import VaultReply
-from tests.sandbox.browser import Tab
+from tests.support.browser import Tab
+from tests.support.vault_simulator import OpenedCard, Simulator
 from tests.vault.pages import HANDLE, PASSPHRASE, PageEvents, page_request
-from tests.vault.simulator import OpenedCard, Simulator
 
 # The text that the page displays.
 TEXT = "document.body.innerText"

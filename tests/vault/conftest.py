@@ -6,7 +6,7 @@ import pytest
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.request import VaultRequest
-from tests.vault.simulator import OpenedCard, Simulator, simulator
+from tests.support.vault_simulator import OpenedCard, Simulator, simulator
 
 
 @pytest.fixture

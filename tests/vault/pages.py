@@ -21,8 +21,8 @@ from machines_mcp.vault.page_client import show_card
 from machines_mcp.vault.reply import VaultReply
 from machines_mcp.vault.request import PageOptions, VaultRequest, Verifier
 from tests.support.in_process import InProcessTransport
+from tests.support.vault_simulator import OpenedCard
 from tests.support.waiting import PATIENCE
-from tests.vault.simulator import OpenedCard
 
 if TYPE_CHECKING:
     from machines_mcp.vault.parent_pipe import ParentPipe

@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.sandbox.browser import Tab, chromium, tab
+from tests.support.browser import Tab, chromium, tab
+from tests.support.vault_simulator import Simulator, simulator
 from tests.vault.browser_page import SHOWN, BrowserPage, browser_page
-from tests.vault.simulator import Simulator, simulator
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 WIDTH, PHONE = 760, 360

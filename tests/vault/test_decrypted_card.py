@@ -5,7 +5,7 @@ import pytest
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.decrypted_card import DecryptedCard, decrypt_card
 from machines_mcp.vault.decryption import DecryptionError, DecryptionFault
-from tests.vault.cards import card_number, check_digit, new_key, seal
+from tests.support.vault_cards import card_number, check_digit, new_key, seal
 
 KEY = new_key()
 NUMBER = card_number()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.decryption import MAX_PLAINTEXT_BYTES, DecryptionError, DecryptionFault, decrypt_field, wipe
-from tests.vault.cards import Sealed, encode, new_key, seal
+from tests.support.vault_cards import Sealed, encode, new_key, seal
 
 # Test cases 2 and 3 of the GCM specification (McGrew and Viega), adopted by NIST: AES-128, no associated data.
 ZEROS = bytes(16).hex()

@@ -19,9 +19,9 @@ from machines_mcp.vault.client import reveal
 from machines_mcp.vault.public_key import EllipticKey, MontgomeryKey, read_recipient
 from machines_mcp.vault.reply import MAX_REPLY_BYTES, PlaintextReply, SealedReply, VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
+from tests.support.vault_simulator import OpenedCard, Simulator, wiretap
 from tests.support.waiting import PATIENCE
 from tests.vault.children import program
-from tests.vault.simulator import OpenedCard, Simulator, wiretap
 
 pytestmark = pytest.mark.anyio
 

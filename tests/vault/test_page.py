@@ -14,10 +14,10 @@ import pytest
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.vault.reply import VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
+from tests.support.vault_simulator import OpenedCard, Simulator, wiretap
 from tests.support.waiting import PATIENCE
 from tests.vault.children import switchboard
 from tests.vault.pages import HANDLE, PASSPHRASE, OpenPage, PageEvents, open_page, open_page_in_vault, page_request
-from tests.vault.simulator import OpenedCard, Simulator, wiretap
 
 pytestmark = pytest.mark.anyio
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sandbox.browser import CONTRAST, Tab, chromium, tab
+from tests.support.browser import CONTRAST, Tab, chromium, tab
+from tests.support.vault_simulator import OpenedCard, Simulator
 from tests.vault.browser_page import ASKED, ENDED, SHOWN, TEXT, BrowserPage, browser_page
 from tests.vault.pages import HANDLE
-from tests.vault.simulator import OpenedCard, Simulator
 
 pytestmark = [
     pytest.mark.check,

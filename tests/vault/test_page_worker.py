@@ -17,10 +17,10 @@ import pytest
 
 from machines_mcp.vault.client import COMMAND
 from machines_mcp.vault.request import request_line
+from tests.support.vault_simulator import OpenedCard, Simulator
 from tests.support.waiting import PATIENCE
 from tests.vault.children import dies_with, program
 from tests.vault.pages import PASSPHRASE, page_request
-from tests.vault.simulator import OpenedCard, Simulator
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

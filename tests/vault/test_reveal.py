@@ -17,9 +17,9 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.client import COMMAND, reveal
 from machines_mcp.vault.reply import VaultReply, failed, reply_line
 from machines_mcp.vault.request import VaultRequest
+from tests.support.vault_simulator import OpenedCard, Simulator, wiretap
 from tests.support.waiting import PATIENCE
 from tests.vault.children import program, switchboard
-from tests.vault.simulator import OpenedCard, Simulator, wiretap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

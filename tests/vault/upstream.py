@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.vault.cards import Sealed, card_number, new_key, seal
+from tests.support.vault_cards import Sealed, card_number, new_key, seal
 
 CARD_ID = "card-under-test"
 

@@ -17,8 +17,8 @@ from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.doctor.run import run_checks
 from machines_mcp.vault.client import can_start
 from tests.partner.test_probe import READS, changed, script, script_success
-from tests.partner.upstream import PARTNER_KEY, ScriptedUpstream, refusal, upstream
-from tests.sandbox.running import Sandbox
+from tests.support.partner_upstream import PARTNER_KEY, ScriptedUpstream, refusal, upstream
+from tests.support.running_sandbox import Sandbox
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ Era = Literal["2025-11-25", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("2025-11-25", "2026-07-28")
 
 SERVER = ("-m", "machines_mcp", "serve")
-ODD_SERVER = ("-m", "tests.protocol.odd_server", "serve")
+ODD_SERVER = ("-m", "tests.support.odd_server", "serve")
 
 _ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from tests.contract.judge import EXAMPLES, contract
-from tests.sandbox.running import Sandbox
+from tests.support.running_sandbox import Sandbox
 from tests.support.waiting import PATIENCE
 
 ALL_SCOPES = (

@@ -1,4 +1,4 @@
-"""The server with misbehaving tools: `python -m tests.protocol.odd_server`, with the usual settings.
+"""The server with misbehaving tools: `python -m tests.support.odd_server`, with the usual settings.
 
 ODD_BROKEN makes every handler raise. ODD_STOP_SECONDS and ODD_DRAIN_SECONDS set the server's shutdown limits.
 """

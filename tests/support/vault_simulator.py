@@ -13,10 +13,10 @@ import anyio
 import httpx
 from anyio.abc import ByteStream
 
-from tests.sandbox.running import in_thread
 from tests.support.loopback import serve_connections
+from tests.support.running_sandbox import in_thread
+from tests.support.vault_cards import unseal
 from tests.support.waiting import PATIENCE
-from tests.vault.cards import unseal
 
 FORM = {
     "firstName": "Test",

@@ -12,8 +12,8 @@ import pytest
 
 from machines_mcp.protocol import reconciliation
 from machines_mcp.tools import services
+from tests.support.tool_caller import ToolCaller
 from tests.support.waiting import PATIENCE
-from tests.tools.simulated import ToolCaller
 
 # Long enough to observe, short enough to wait for.
 SETTLE_SECONDS = 0.6

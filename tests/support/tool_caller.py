@@ -13,9 +13,9 @@ from mcp import Client
 
 from machines_mcp.testing import Answer, Era
 from machines_mcp.testing.clients import connected
-from tests.journeys.stdio import applicant
 from tests.support.in_process import InProcessSandbox, in_process_sandbox
 from tests.support.results import object_text
+from tests.support.stdio_client import applicant
 
 
 @dataclass
