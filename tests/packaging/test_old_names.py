@@ -27,7 +27,7 @@ MODULES = (
 
 NAMES = (
     *("Barred", "CaughtUp", "Demand", "Doing", "Egress", "FromText", "Intents", "Needles", "NOBODY", "OnlyLook"),
-    *("Opaque", "Passage", "Rivals", "SealedError", "Settling", "Stakes", "Ways"),
+    *("Opaque", "Passage", "Rivals", "SealedError", "Settling", "Stakes", "UserCall", "Ways", "may_hold_some"),
 )
 """Old classes and constants."""
 
