@@ -74,7 +74,7 @@ class Speaker:
         """Call a tool, approving if asked. Return the code (`ok` or the error's) and the result object."""
         result = await self._ask(tool, arguments, {})
         if result.get("resultType") == "input_required":
-            yes = {name: {"action": "accept", "content": {}} for name in result["inputRequests"]}
+            yes = {name: {"action": "accept", "content": {"decision": "approve"}} for name in result["inputRequests"]}
             result = await self._ask(tool, arguments, {"requestState": result["requestState"], "inputResponses": yes})
         body: dict[str, Any] = json.loads(result["content"][0]["text"])
         return (str(body["code"]) if result.get("isError") else "ok"), body

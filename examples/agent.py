@@ -33,7 +33,7 @@ async def person(
     context: ClientRequestContext, params: types.ElicitRequestParams
 ) -> types.ElicitResult | types.ErrorData:
     print(f"  the person is asked: {params.message.splitlines()[0]}")
-    return types.ElicitResult(action="accept", content={})
+    return types.ElicitResult(action="accept", content={"decision": "approve"})
 
 
 async def journey(state_dir: str) -> None:

@@ -26,8 +26,20 @@ _KEY, _OPEN = "approve", "open"
 PAGE = "Decide this on a page on this computer. The AI can't see what is shown or typed there."
 # The client chooses its name, and punctuation could make it read like part of the question.
 _UNPLAIN = re.compile(r"[^A-Za-z0-9 ._@/-]")
-# No fields: accept or decline is the whole response.
-_FORM: dict[str, Any] = {"type": "object", "properties": {}}
+_APPROVE, _REFUSE = ({"decision": decision} for decision in ("approve", "refuse"))
+# A required choice without a default, because some clients accept a form without asking anybody.
+_FORM: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "decision": {
+            "type": "string",
+            "title": "Decision",
+            "description": "approve runs the call once; refuse ends it",
+            "enum": ["approve", "refuse"],
+        }
+    },
+    "required": ["decision"],
+}
 
 
 def supports_forms(ctx: ServerRequestContext[Any, Any]) -> bool:
@@ -109,6 +121,7 @@ def _untraced() -> AbstractContextManager[Span]:
 
 
 def _verdict(answer: types.ElicitResult) -> Answer:
-    if answer.action == "accept":
-        return "yes"
-    return "no" if answer.action == "decline" else "nothing"
+    """Return `yes` only for an accepted form that says `approve` and nothing else."""
+    if answer.action == "decline" or (answer.action == "accept" and answer.content == _REFUSE):
+        return "no"
+    return "yes" if answer.action == "accept" and answer.content == _APPROVE else "nothing"

@@ -20,7 +20,7 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 
 Answer = Literal["accept", "decline", "cancel"]
-"""The person's answer to a client dialog."""
+"""The person's answer to a client dialog. `accept` also chooses `approve` in its form."""
 Era = Literal["auto", "legacy", "2026-07-28"]
 """The client's protocol: the newest that both sides support, the one with a handshake, or the one without."""
 
@@ -71,7 +71,9 @@ async def connected(
     async def dialog(
         context: ClientRequestContext, params: types.ElicitRequestParams
     ) -> types.ElicitResult | types.ErrorData:
-        return types.ElicitResult(action=answer or "cancel", content={} if answer == "accept" else None)
+        # An offered page has no form, and accepting it decides nothing.
+        form = answer == "accept" and not isinstance(params, types.ElicitRequestURLParams)
+        return types.ElicitResult(action=answer or "cancel", content={"decision": "approve"} if form else None)
 
     async with (
         opened(read_settings(settings), embedded=embedded) as app,

@@ -10,7 +10,7 @@ import pytest
 
 from machines_mcp.protocol.elicitation import ANSWER_SECONDS
 from tests.approval.conftest import CARD, MODERN, USABLE, Worlds, everywhere
-from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, Era, ErrorResponse, Question, body, code, connected
+from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, REFUSE, Era, ErrorResponse, Question, body, code, connected
 from tests.approval.world import Installation, Name
 from tests.support.waiting import PATIENCE, SHORTER_THAN_A_WAIT
 
@@ -35,8 +35,8 @@ async def test_accepting_creates_one_card(worlds: Worlds, era: Era, name: Name) 
 @everywhere
 @pytest.mark.parametrize(
     ("answer", "said"),
-    [(DECLINE, "approval.refused"), (CANCEL, "approval.required")],
-    ids=["decline", "cancel"],
+    [(DECLINE, "approval.refused"), (REFUSE, "approval.refused"), (CANCEL, "approval.required")],
+    ids=["decline", "refuse", "cancel"],
 )
 async def test_declining_or_cancelling_creates_no_card(
     worlds: Worlds, era: Era, name: Name, answer: dict[str, Any], said: str
@@ -44,7 +44,7 @@ async def test_declining_or_cancelling_creates_no_card(
     world = await worlds.named(name)
     user_id, question = await asked(world, era)
     assert code(await question.answer(answer)) == said
-    if answer is DECLINE and era == MODERN:
+    if answer is not CANCEL and era == MODERN:
         assert code(await question.answer(ACCEPT)) == "approval.refused"
     assert await world.cards(user_id) == 0
 
@@ -60,6 +60,11 @@ MALFORMED: list[Any] = [
     {"content": {}, "result": {"action": "accept"}},
     {"action": "accept", "content": "yes"},
     {"action": "accept", "content": {"approve": {"action": "accept"}}},
+    {"action": "accept"},
+    {"action": "accept", "content": {}},
+    {"action": "accept", "content": {"approve": True}},
+    {"action": "accept", "content": {"approve": False}},
+    {"action": "accept", "content": {"decision": "yes"}},
 ]
 NO_OBJECT: list[Any] = ["accept", True, 1, None, [], ["accept"], [ACCEPT]]
 """In 2025-11-25 such a line is not JSON-RPC, so the question stays open until it times out."""

@@ -20,7 +20,8 @@ from tests.support.waiting import PATIENCE
 Era = Literal["2025-11-25", "2026-07-28"]
 ERAS: tuple[Era, ...] = ("2025-11-25", "2026-07-28")
 
-ACCEPT = {"action": "accept", "content": {}}
+ACCEPT = {"action": "accept", "content": {"decision": "approve"}}
+REFUSE = {"action": "accept", "content": {"decision": "refuse"}}
 DECLINE = {"action": "decline"}
 CANCEL = {"action": "cancel"}
 

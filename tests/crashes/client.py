@@ -132,4 +132,4 @@ def _answers(operation: CrashOperation) -> dict[str, Any]:
 
 
 def _yes(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: {"action": "accept", "content": {}} for name in result["inputRequests"]}
+    return {name: {"action": "accept", "content": {"decision": "approve"}} for name in result["inputRequests"]}

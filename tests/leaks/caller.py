@@ -83,7 +83,7 @@ class RandomApprover:
         self.tally.questions += 1
         chance = self.rng.random()
         if self.always is not None:
-            return {"result": {"action": self.always, "content": {}}}
+            return {"result": {"action": self.always, "content": {"decision": "approve"}}}
         if chance < 0.03 and self.refusals > 0:
             self.refusals -= 1
             return {"result": {"action": "decline"}}
@@ -95,8 +95,9 @@ class RandomApprover:
         if chance < 0.14:
             return {"result": {"action": secret}}
         if chance < 0.17:
-            return {"result": {"action": "accept", "content": {"yes": secret, secret: 1}}}
-        return {"result": {"action": "accept", "content": {}}}
+            content = {"yes": secret, secret: 1} if chance < 0.155 else {"decision": secret}
+            return {"result": {"action": "accept", "content": content}}
+        return {"result": {"action": "accept", "content": {"decision": "approve"}}}
 
 
 class RandomCaller:

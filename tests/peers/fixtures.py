@@ -132,5 +132,7 @@ def add_fixtures(app: App) -> None:
     of_tools.RESOURCES = (*of_tools.RESOURCES, *RESOURCES)
     # The suite responds under this name only.
     vars(elicitation)["_KEY"] = "user_name"
+    # It fills in fields of its own, not the decision.
+    vars(elicitation)["_verdict"] = lambda answer: "yes" if answer.action == "accept" else "nothing"
     known = {**load_prompts(), **{prompt.name: prompt for prompt in PROMPTS}}
     vars(handlers)["load_prompts"] = lambda: known

@@ -22,7 +22,7 @@ function ask(request) {
     return { action: answer };
   }
   seen.asked.push(request.params.message);
-  return answer === "accept" ? { action: answer, content: {} } : { action: answer };
+  return answer === "accept" ? { action: answer, content: { decision: "approve" } } : { action: answer };
 }
 
 function changed(notification) {

@@ -106,10 +106,15 @@ async def test_each_call_without_an_id_asks_again(harness: Harness, era: Era) ->
     [
         (types.ElicitResult(action="decline"), "approval.refused"),
         (types.ElicitResult(action="cancel"), "approval.required"),
+        (types.ElicitResult(action="accept"), "approval.required"),
+        (types.ElicitResult(action="accept", content={}), "approval.required"),
+        (types.ElicitResult(action="accept", content={"approve": True}), "approval.required"),
+        (types.ElicitResult(action="accept", content={"approve": False}), "approval.required"),
+        (types.ElicitResult(action="accept", content={"decision": "refuse"}), "approval.refused"),
     ],
-    ids=["decline", "cancel"],
+    ids=["decline", "cancel", "accept", "empty form", "another field", "a denied field", "refuse"],
 )
-async def test_any_response_but_acceptance_runs_nothing(
+async def test_any_response_but_the_choice_to_approve_runs_nothing(
     harness: Harness, era: Era, answer: types.ElicitResult, expected: str
 ) -> None:
     async with harness.client(era, FakeApprover(answer)) as client:
@@ -343,7 +348,7 @@ class Rounds:
         return await self.client.session.send_request(request, types.CallToolResult)
 
 
-ACCEPT: Mapping[str, Any] = {"approve": {"action": "accept", "content": {}}}
+ACCEPT: Mapping[str, Any] = {"approve": {"action": "accept", "content": {"decision": "approve"}}}
 
 
 async def test_a_sealed_acceptance_sent_three_times_runs_once_with_one_result(harness: Harness) -> None:
@@ -394,7 +399,7 @@ async def test_a_sealed_refusal_after_acceptance_changes_nothing(harness: Harnes
     [
         None,
         {},
-        {"other": {"action": "accept", "content": {}}},
+        {"other": {"action": "accept", "content": {"decision": "approve"}}},
         {"approve": {"action": "cancel"}},
         {"approve": {"roots": []}},
     ],

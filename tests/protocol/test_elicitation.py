@@ -63,22 +63,37 @@ def test_the_era_decides_how_the_question_travels(version: str, by_result: bool)
     [
         (None, "nothing"),
         ({}, "nothing"),
-        ({"approve": {"action": "accept"}}, "yes"),
-        ({"approve": {"action": "accept", "content": {"anything": "else"}}}, "yes"),
+        ({"approve": {"action": "accept", "content": {"decision": "approve"}}}, "yes"),
+        ({"approve": {"action": "accept", "content": {"decision": "refuse"}}}, "no"),
+        ({"approve": {"action": "accept"}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {}}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {"approve": True}}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {"approve": False}}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {"decision": "Approve"}}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {"decision": "approve "}}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {"decision": ["approve"]}}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {"decision": True}}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {"decision": None}}}, "nothing"),
+        ({"approve": {"action": "accept", "content": {"decision": "approve", "approve": False}}}, "nothing"),
+        ({"approve": {"action": "cancel", "content": {"decision": "approve"}}}, "nothing"),
+        ({"approve": {"action": "decline", "content": {"decision": "approve"}}}, "no"),
         ({"approve": {"action": "decline"}}, "no"),
         ({"approve": {"action": "cancel"}}, "nothing"),
-        ({"Approve": {"action": "accept"}}, "nothing"),
+        ({"Approve": {"action": "accept", "content": {"decision": "approve"}}}, "nothing"),
         ({"approve": {"roots": []}}, "nothing"),
     ],
 )
-def test_only_acceptance_of_our_question_counts_as_acceptance(responses: dict[str, Any] | None, answer: str) -> None:
+def test_only_the_choice_to_approve_our_question_approves(responses: dict[str, Any] | None, answer: str) -> None:
     params = types.CallToolRequestParams.model_validate({"name": "pay", "inputResponses": responses}, by_name=False)
     assert elicitation.read_answer(params) == answer
 
 
-def test_the_question_shows_the_approval_and_has_no_fields() -> None:
+def test_the_question_requires_a_choice_that_has_no_default() -> None:
     result = elicitation.question_result("Pay?", "an-id").model_dump(by_alias=True, exclude_none=True)
     assert result["requestState"] == "an-id"
     (asked,) = result["inputRequests"].values()
     assert asked["params"]["message"] == "Pay?"
-    assert asked["params"]["requestedSchema"]["properties"] == {}
+    form = asked["params"]["requestedSchema"]
+    assert (list(form["properties"]), form["required"]) == (["decision"], ["decision"])
+    assert form["properties"]["decision"]["enum"] == ["approve", "refuse"]
+    assert "default" not in form["properties"]["decision"]

@@ -123,7 +123,7 @@ async def test_an_approval_id_is_no_request_state_in_any_spelling(served: Served
     linking = {"user_id": "user-1", "wallet_address": "0x" + "1" * 40}
     asked = json.loads((await served.call("resolve_user", linking))["content"][0]["text"])
     assert asked["code"] == "approval.required"
-    accepted = {"approve": {"action": "accept", "content": {}}}
+    accepted = {"approve": {"action": "accept", "content": {"decision": "approve"}}}
     for spelling, answers in (("requestState", "inputResponses"), ("request_state", "input_responses")):
         params = {"name": "resolve_user", "arguments": linking}
         found = await served.ask("tools/call", {**params, spelling: asked["approval_id"], answers: accepted})

@@ -39,4 +39,4 @@ class FakeApprover:
         if not isinstance(self.answer, str):
             return self.answer
         with_content = self.answer == "accept" and not isinstance(params, types.ElicitRequestURLParams)
-        return types.ElicitResult(action=self.answer, content={} if with_content else None)
+        return types.ElicitResult(action=self.answer, content={"decision": "approve"} if with_content else None)

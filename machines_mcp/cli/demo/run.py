@@ -80,7 +80,7 @@ async def _approve(
     context: ClientRequestContext, params: types.ElicitRequestParams
 ) -> types.ElicitResult | types.ErrorData:
     # The demo also plays the person. In a desktop client, the user answers this dialog.
-    return types.ElicitResult(action="accept", content={})
+    return types.ElicitResult(action="accept", content={"decision": "approve"})
 
 
 @contextmanager
