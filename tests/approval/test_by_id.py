@@ -149,7 +149,10 @@ async def test_approving_in_the_dialog_and_at_the_desk_creates_one_card(worlds: 
     assert await world.decide("desk", required, "approve")
     given = CARD | {"user_id": user_id, "approval_id": required["approval_id"]}
     before = world.sent("POST", "/cards")
-    calls = [await mute.begin("create_card", given), await question.begin({"action": "accept", "content": {"decision": "approve"}})]
+    calls = [
+        await mute.begin("create_card", given),
+        await question.begin({"action": "accept", "content": {"decision": "approve"}}),
+    ]
     with anyio.fail_after(PATIENCE):
         answers = [await call for call in calls]
     assert "ok" in {code(answer) for answer in answers}

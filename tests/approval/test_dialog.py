@@ -10,7 +10,19 @@ import pytest
 
 from machines_mcp.protocol.elicitation import ANSWER_SECONDS
 from tests.approval.conftest import CARD, MODERN, USABLE, Worlds, everywhere
-from tests.approval.wire import ACCEPT, CANCEL, DECLINE, ERAS, REFUSE, Era, ErrorResponse, Question, body, code, connected
+from tests.approval.wire import (
+    ACCEPT,
+    CANCEL,
+    DECLINE,
+    ERAS,
+    REFUSE,
+    Era,
+    ErrorResponse,
+    Question,
+    body,
+    code,
+    connected,
+)
 from tests.approval.world import Installation, Name
 from tests.support.waiting import PATIENCE, SHORTER_THAN_A_WAIT
 

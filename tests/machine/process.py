@@ -135,7 +135,9 @@ class Process:
         params = types.CallToolRequestParams(name=tool, arguments=arguments)
         if dialog is not None:
             params.request_state = dialog.approval_id
-            params.input_responses = {"approve": types.ElicitResult(action=dialog.respond, content={"decision": "approve"})}
+            params.input_responses = {
+                "approve": types.ElicitResult(action=dialog.respond, content={"decision": "approve"})
+            }
         answer = await self.dispatcher.call(_context(), params)
         assert isinstance(answer, dict)
         found: dict[str, Any] = json.loads(answer["content"][0]["text"])

@@ -49,7 +49,11 @@ async def call(served: Served, tool: str, **arguments: Any) -> dict[str, Any]:
     while True:
         line = await served.message()
         if line.get("method") == "elicitation/create":
-            accepted = {"jsonrpc": "2.0", "id": line["id"], "result": {"action": "accept", "content": {"decision": "approve"}}}
+            accepted = {
+                "jsonrpc": "2.0",
+                "id": line["id"],
+                "result": {"action": "accept", "content": {"decision": "approve"}},
+            }
             await served.send(accepted)
         elif line.get("result", {}).get("resultType") == "input_required":
             answers = {"approve": {"action": "accept", "content": {"decision": "approve"}}}
@@ -192,7 +196,11 @@ async def _asked(served: Served, params: dict[str, Any]) -> list[dict[str, Any]]
     while True:
         found.append(line := await served.message())
         if line.get("method") == "elicitation/create":
-            accepted = {"jsonrpc": "2.0", "id": line["id"], "result": {"action": "accept", "content": {"decision": "approve"}}}
+            accepted = {
+                "jsonrpc": "2.0",
+                "id": line["id"],
+                "result": {"action": "accept", "content": {"decision": "approve"}},
+            }
             await served.send(accepted)
         elif line.get("result", {}).get("resultType") == "input_required":
             answers = {"approve": {"action": "accept", "content": {"decision": "approve"}}}
