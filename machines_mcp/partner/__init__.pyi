@@ -43,7 +43,6 @@ from machines_mcp.partner.models.withdrawals import WithdrawalEstimate as Withdr
 from machines_mcp.partner.models.withdrawals import WithdrawalOrder as WithdrawalOrder
 from machines_mcp.partner.models.withdrawals import WithdrawalRange as WithdrawalRange
 from machines_mcp.partner.models.withdrawals import WithdrawalRoute as WithdrawalRoute
-from machines_mcp.partner.models.withdrawals import WithdrawalSignature as WithdrawalSignature
 from machines_mcp.partner.models.withdrawals import WithdrawalSource as WithdrawalSource
 from machines_mcp.partner.scopes import Scope as Scope
 from machines_mcp.partner.vocabulary import AmountCurrency as AmountCurrency

@@ -13,6 +13,7 @@ from machines_mcp.sandbox.envelope import Answer, not_found
 from machines_mcp.sandbox.faults import Fault
 from machines_mcp.sandbox.fields import MAX_CENTS
 from machines_mcp.sandbox.operations import OPERATIONS
+from machines_mcp.sandbox.switches import SALT_FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ def summary(state: State, fields: Fields) -> Answer:
         "rateLimit": state.rate.view(),
         "slowProvisioning": state.provisioning.is_slow,
         "keysHonoured": state.keys.honoured,
+        "saltForm": state.salts.form,
         "users": [_user(state, row["user_id"], limit) for row in rows],
         "leftOff": left_off,
     }
@@ -157,8 +159,10 @@ def advance_clock(state: State, fields: Fields) -> Answer:
 
 
 def arm_fault(state: State, fields: Fields) -> Answer:
-    """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?}: fail the
-    next calls of a documented path, or of all paths that begin with it. `/cards/{cardId}` matches any card.
+    """POST /control/faults {kind, path, method?, exact?, calls?, status?, code?, retryAfter?, delaySeconds?, patch?}:
+    fail the next calls of a documented path, or of all paths that begin with it. `/cards/{cardId}` matches any card.
+    `patch` is a list of {op, path, value} as in RFC 6902 (add, replace, remove) on the envelope; `raw` instead of
+    `value` inserts text as it stands.
     """
     fault = Fault.of(fields)
     _check_reaches(fault, fields)
@@ -208,6 +212,14 @@ def honour_keys(state: State, fields: Fields) -> Answer:
     return Answer({"keysHonoured": state.keys.honoured}, "keys set")
 
 
+def write_salts(state: State, fields: Fields) -> Answer:
+    """POST /control/salts {form}: write the salts of withdrawals as `base64` (the default), `hex` with 0x, or `bytes`,
+    a list of 32 numbers.
+    """
+    state.salts.form = fields.choice("form", SALT_FORMS)
+    return Answer({"saltForm": state.salts.form}, "salts set")
+
+
 def reset(state: State, fields: Fields) -> Answer:
     """POST /control/reset: delete all users and disarm everything. The partner key and the clock stay."""
     state.empty()
@@ -227,5 +239,6 @@ CONTROLS: Final[tuple[tuple[str, str, Callable[[State, Fields], Answer]], ...]] 
     ("POST", "/rate", limit_rate),
     ("POST", "/provisioning", provision_slowly),
     ("POST", "/keys", honour_keys),
+    ("POST", "/salts", write_salts),
     ("POST", "/reset", reset),
 )

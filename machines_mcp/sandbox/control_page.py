@@ -11,6 +11,7 @@ from machines_mcp.sandbox.control import summary
 from machines_mcp.sandbox.faults import KINDS
 from machines_mcp.sandbox.fields import Fields
 from machines_mcp.sandbox.html_page import fill, page, template
+from machines_mcp.sandbox.switches import SALT_FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,11 @@ def show(state: State, said: str = "", status: int = 200, query: Fields = _NEWES
         more_deposits=_left_off(len(deposits[MAX_ROWS:]) + sum(user["leftOff"]["deposits"] for user in users)),
         disarm=_form("faults/clear", "Disarm all: faults") if data["faults"] else "",
         faults=_rows([_fault(fault) for fault in data["faults"]], "None."),
-        kinds="".join(f'<option value="{kind}">{escape(kind.replace("_", " "))}</option>' for kind in KINDS),
+        # A patch is a list of operations, which a form can't hold.
+        kinds="".join(
+            f'<option value="{kind}">{escape(kind.replace("_", " "))}</option>' for kind in KINDS if kind != "patch"
+        ),
+        salts="".join(f"<option{' selected' * (form == data['saltForm'])}>{form}</option>" for form in SALT_FORMS),
     )
     return page("Control", content, status, wide=True)
 

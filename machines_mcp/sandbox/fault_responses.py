@@ -10,6 +10,7 @@ import anyio
 from starlette.responses import HTMLResponse, Response
 
 from machines_mcp.sandbox.envelope import Refusal
+from machines_mcp.sandbox.json_patch import patched
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -47,6 +48,8 @@ async def broken(fault: Fault, answer: Callable[[], Awaitable[Response]]) -> Res
             envelope = json.loads(bytes((await answer()).body))
             envelope["data"] = _retyped(envelope.get("data"))
             return Response(json.dumps(envelope), media_type="application/json")
+        case "patch":
+            return Response(patched(bytes((await answer()).body), fault.patch), media_type="application/json")
         case _:
             return await answer()
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from machines_mcp.sandbox.json_patch import Step, steps_of
+
 if TYPE_CHECKING:
     from machines_mcp.sandbox.fields import Fields
 
@@ -18,6 +20,7 @@ KINDS: Final = {
     "half_body": "close the connection in the middle of the response; the call takes effect",
     "html": "return an HTML page with status 200; the call has no effect",
     "wrong_types": "change the type of every value in the response's data; the call takes effect",
+    "patch": "change the response's envelope by a JSON patch; the call takes effect",
 }
 MAX_CALLS: Final = 1000
 MAX_SECONDS: Final = 120
@@ -31,7 +34,10 @@ _UUID: Final = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass
 class Fault:
-    """An armed fault. `method` None means any, `exact` requires the whole path, `calls` is the number left."""
+    """An armed fault. `method` None means any, `exact` requires the whole path, `calls` is the number left.
+
+    `patch` is empty unless `kind` is `patch`.
+    """
 
     method: str | None
     path: str
@@ -42,6 +48,7 @@ class Fault:
     code: str | None
     retry_after: int | None
     delay_seconds: int
+    patch: tuple[Step, ...] = ()
 
     @classmethod
     def of(cls, fields: Fields) -> Fault:
@@ -67,6 +74,7 @@ class Fault:
                 if kind == "delay"
                 else fields.optional_integer("delaySeconds", least=0, most=MAX_SECONDS) or 0
             ),
+            patch=steps_of(fields) if kind == "patch" else (),
         )
 
     def meets(self, method: str, path: str, template: str) -> bool:
@@ -93,6 +101,7 @@ class Fault:
         """Return the fault as the control shows it."""
         view = asdict(self)
         view["retryAfter"], view["delaySeconds"] = view.pop("retry_after"), view.pop("delay_seconds")
+        view["patch"] = [f"{step.op} /{'/'.join(step.path)}" for step in self.patch] or None
         return {name: value for name, value in view.items() if value is not None}
 
 

@@ -55,7 +55,8 @@ def sign(call: Call, withdrawal_id: str, route: Route, cents: int, address: str)
     check_covered(call, cents)
     relay = _relay(route, address) if route.exchanged else None
     expires_at = int(call.now) + SIGNATURE_SECONDS
-    parameters = _parameters(route, cents, address if relay is None else relay["payinAddress"], expires_at)
+    recipient = address if relay is None else relay["payinAddress"]
+    parameters = _parameters(route, cents, recipient, expires_at, call.state.salts.new())
     data = {
         "status": "ready",
         "retryAfterSeconds": None,
@@ -72,10 +73,9 @@ def sign(call: Call, withdrawal_id: str, route: Route, cents: int, address: str)
     return Answer(data, "withdrawal signature")
 
 
-def _parameters(route: Route, cents: int, recipient: str, expires_at: int) -> list[Any]:
+def _parameters(route: Route, cents: int, recipient: str, expires_at: int, salt: str | list[int]) -> list[Any]:
     """Return the seven parameters in order. On Solana all are strings and the amount is in cents."""
     contract = route.contract
-    salt = base64.b64encode(secrets.token_bytes(32)).decode()
     if contract.settled.network.family == "solana":
         signature = base64.b64encode(secrets.token_bytes(64)).decode()
         return [contract.proxy, contract.token, str(cents), recipient, str(expires_at), salt, signature]

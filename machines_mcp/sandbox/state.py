@@ -16,7 +16,7 @@ from machines_mcp.sandbox.clock import Clock
 from machines_mcp.sandbox.faults import Faults
 from machines_mcp.sandbox.provisioning import Provisioning
 from machines_mcp.sandbox.rate import RateLimit
-from machines_mcp.sandbox.switches import Keys
+from machines_mcp.sandbox.switches import Keys, Salts
 
 SCHEMA_VERSION: Final = 1
 # SQLite's application_id for sandbox files: "mcsb" in ASCII.
@@ -42,7 +42,8 @@ class State:
         self._seal = AESGCM(bytes.fromhex(self._keep("seal_key", lambda: secrets.token_hex(32))))
         self.clock = Clock(float(self._keep("clock_offset", lambda: "0")))
         # In memory only: after a restart, no faults are armed and the defaults apply.
-        self.faults, self.rate, self.provisioning, self.keys = Faults(), RateLimit(), Provisioning(), Keys()
+        self.faults, self.rate, self.provisioning = Faults(), RateLimit(), Provisioning()
+        self.keys, self.salts = Keys(), Salts()
 
     @classmethod
     def open(cls, file: Path | None, *, reset: bool = False) -> State:
@@ -115,7 +116,7 @@ class State:
         self.faults.clear()
         self.rate.set(0, 1)
         self.provisioning.slow(False)
-        self.keys.honoured = True
+        self.keys, self.salts = Keys(), Salts()
         for table in TABLES:
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608
 

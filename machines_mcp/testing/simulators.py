@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,11 @@ KycDecision = Literal[
     "locked",
     "canceled",
 ]
-FaultKind = Literal["status", "delay", "drop", "after", "half_body", "html", "wrong_types"]
+FaultKind = Literal["status", "delay", "drop", "after", "half_body", "html", "wrong_types", "patch"]
 """The kind of fault: `status`, an error status; `delay`, a late response; `drop`, the connection closes and nothing
 happens; `after`, it closes after the request took effect; `half_body`, it closes within the response; `html`, the
-response is an HTML page; `wrong_types`, every value in the response has another type."""
+response is an HTML page; `wrong_types`, every value in the response has another type; `patch`, the response is changed
+by a JSON patch."""
 
 
 class NotTaken(Exception):
@@ -112,17 +113,20 @@ class Simulator:
         code: str | None = None,
         retry_after: int | None = None,
         delay_seconds: int | None = None,
+        patch: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         """Make the next `calls` (1 to 1000) to an API path, or any path below it, fail: POST /control/faults.
 
         `path` is a Partner API path such as `/cards` or `/cards/{cardId}`, by any `method` or one. For `status`: the
         HTTP `status` (default 503), the API's `code`, and `retry_after` in seconds. For `delay`: `delay_seconds`, 1 to
-        120. The partner client retries reads, so a single fault may go unnoticed.
+        120. For `patch`: RFC 6902 operations on the envelope, such as
+        `{"op": "replace", "path": "/data/last4", "value": ""}`. The partner client retries reads, so a single fault may
+        go unnoticed.
 
         Raises:
             NotTaken: No call could match the path; the message names similar paths.
         """
-        how: dict[str, Any] = {"method": method, "calls": calls, "delaySeconds": delay_seconds}
+        how: dict[str, Any] = {"method": method, "calls": calls, "delaySeconds": delay_seconds, "patch": patch}
         if kind == "status":
             how |= {"status": 503 if status is None else status, "code": code, "retryAfter": retry_after}
         await self.order("/faults", kind=kind, path=path, **how)

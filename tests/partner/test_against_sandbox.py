@@ -148,7 +148,7 @@ async def test_withdrawal_quote_is_pending_and_then_signed(client: PartnerClient
     order = WithdrawalOrder(amount_cents=5000, currency="rusd", network="base", address=DESTINATION)
     withdrawal = await signed(client, user, order)
     assert withdrawal.status == "ready"
-    assert withdrawal.parameters is not None
+    assert isinstance(withdrawal.parameters, list)
     assert len(withdrawal.parameters) == 7
     assert withdrawal.expires_at is not None
     assert withdrawal.execution is not None

@@ -242,8 +242,9 @@ def test_empty_lists_are_valid(endpoint: Endpoint) -> None:
 
 
 WITHDRAWAL = next(endpoint for endpoint in ENDPOINTS if endpoint.operation == "createWithdrawal")
+_PLAIN = st.text(st.characters(exclude_categories=["Cs"]))
 _FIELDS = st.fixed_dictionaries(
-    {}, optional={"data": st.none() | st.text(), "salt": st.none() | st.text(), "parameters": st.lists(st.text()),
+    {}, optional={"data": st.none() | _PLAIN, "salt": JSON, "parameters": st.lists(_PLAIN),
                   "expiresAt": st.integers(946_684_800, 4_102_444_800), CANARY: JSON},
 )  # fmt: skip
 MOMENTS = st.integers(1_000_000_000, 7_000_000_000)
@@ -275,6 +276,7 @@ def test_signature_parameters_and_expiry_are_read_in_every_format(
         "execution": {"callPath": call_path, "contractVersion": 2},
     }
     answer = FakeApi(WITHDRAWAL).call(200, json.dumps({"ok": True, "data": data}).encode())
+    assert answer.signature == signature
     assert answer.expires_at == at
     assert answer.execution.call_path == call_path
     assert differences(answer, data | {"expiresAt": moment}) == []

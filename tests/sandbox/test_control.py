@@ -23,6 +23,7 @@ CONTROLS = [
     ("POST", "/rate", {"calls": 1}),
     ("POST", "/provisioning", {"slow": True}),
     ("POST", "/keys", {"honoured": False}),
+    ("POST", "/salts", {"form": "hex"}),
     ("POST", "/reset", {}),
 ]
 

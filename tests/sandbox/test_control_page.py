@@ -81,6 +81,7 @@ def test_every_button_triggers_its_event(board: SandboxClient) -> None:
         ("rate", {"calls": "7"}),
         ("provisioning", {"slow": "true"}),
         ("keys", {"honoured": "false"}),
+        ("salts", {"form": "bytes"}),
     ]
     for action, fields in orders:
         response = press(board, action, **fields)
@@ -91,7 +92,7 @@ def test_every_button_triggers_its_event(board: SandboxClient) -> None:
     (fault,) = shown["faults"]
     assert (fault["kind"], fault["path"], fault["calls"]) == ("drop", "/cards", 2)
     assert (shown["rateLimit"], shown["slowProvisioning"]) == ({"calls": 7, "windowSeconds": 60}, True)
-    assert shown["keysHonoured"] is False
+    assert (shown["keysHonoured"], shown["saltForm"]) == (False, "bytes")
     (seen,) = (entry for entry in shown["users"] if entry["userId"] == user.user_id)
     assert (seen["spendingPower"], [one["completed"] for one in seen["deposits"]]) == (
         100_00 - 500 - 1000 + 99_00,

@@ -202,6 +202,51 @@ def test_wrong_type_fault_breaks_the_contract_in_every_value(user: User) -> None
 
 
 @pytest.mark.parametrize(
+    ("step", "data"),
+    [
+        ({"op": "replace", "path": "/data/cards/0/last4", "value": ""}, {"cards": [{"last4": ""}]}),
+        ({"op": "add", "path": "/data/cards/0/new", "value": {"a": [1]}}, {"cards": [{"new": {"a": [1]}}]}),
+        ({"op": "remove", "path": "/data/cards/0/cardId"}, {"cards": [{"cardId": None}]}),
+        ({"op": "remove", "path": "/data/cards/0"}, {"cards": []}),
+        ({"op": "add", "path": "/data/cards/-", "value": None}, {"cards": [{}, None]}),
+        ({"op": "add", "path": "/data/cards/0", "value": 7}, {"cards": [7, {}]}),
+        ({"op": "replace", "path": "/data/cards", "value": "none"}, {"cards": "none"}),
+        ({"op": "add", "path": "/data/a~1b~0c", "value": 1}, {"a/b~c": 1}),
+        ({"op": "replace", "path": "/data/no/such/place", "value": 1}, {"cards": [{}]}),
+    ],
+    ids=lambda value: value.get("path", ""),
+)
+def test_patch_fault_changes_only_the_named_place(user: User, step: dict[str, Any], data: dict[str, Any]) -> None:
+    user.new_card()
+    before = get(user).json()["data"]
+    arm(user, kind="patch", path="/cards", patch=[step])
+    after = get(user).json()["data"]
+    for name, expected in data.items():
+        if not isinstance(expected, list):
+            assert after[name] == expected
+            continue
+        assert len(after[name]) == len(expected)
+        for found, wanted in zip(after[name], expected, strict=True):
+            if isinstance(wanted, dict):
+                merged = {key: value for key, value in (before["cards"][0] | wanted).items() if value is not None}
+                assert {key: value for key, value in found.items() if value is not None} == merged
+            else:
+                assert found == wanted
+    assert get(user).json()["data"] == before
+
+
+def test_patch_fault_takes_effect_and_can_write_any_number(user: User) -> None:
+    steps = [{"op": "replace", "path": "/data/expirationYear", "raw": "1e400"}]
+    arm(
+        user, kind="patch", path="/cards", method="POST", patch=[*steps, {"op": "add", "path": "/data/x", "raw": "NaN"}]
+    )
+    text = new_card(user).text
+    assert '"expirationYear":1e400,' in text
+    assert text.count('"x":NaN') == 1
+    assert cards(user) == 1
+
+
+@pytest.mark.parametrize(
     ("order", "field"),
     [
         ({}, "kind"),
@@ -216,6 +261,13 @@ def test_wrong_type_fault_breaks_the_contract_in_every_value(user: User) -> None
         ({"kind": "drop", "path": "/cards", "calls": 0}, "calls"),
         ({"kind": "drop", "path": "/cards", "method": "PUT"}, "method"),
         ({"kind": "drop", "path": "/cards", "exact": "yes"}, "exact"),
+        ({"kind": "patch", "path": "/cards"}, "patch"),
+        ({"kind": "patch", "path": "/cards", "patch": {}}, "patch"),
+        ({"kind": "patch", "path": "/cards", "patch": []}, "patch"),
+        ({"kind": "patch", "path": "/cards", "patch": [{"op": "move", "path": "/a"}]}, "patch"),
+        ({"kind": "patch", "path": "/cards", "patch": [{"op": "remove", "path": "a"}]}, "patch"),
+        ({"kind": "patch", "path": "/cards", "patch": [{"op": "add", "path": "/a"}]}, "patch"),
+        ({"kind": "patch", "path": "/cards", "patch": [{"op": "add", "path": "/a", "raw": ""}]}, "patch"),
     ],
 )
 def test_invalid_fault_is_rejected_by_field(own_sandbox: SandboxClient, order: dict[str, Any], field: str) -> None:
@@ -230,12 +282,13 @@ def test_fault_never_affects_the_control_api(user: User) -> None:
 
 def test_reset_disarms_every_fault(user: User) -> None:
     for kind in KINDS:
-        arm(user, kind=kind, path="/cards", status=500, delaySeconds=1)
+        arm(user, kind=kind, path="/cards", status=500, delaySeconds=1, patch=[{"op": "remove", "path": "/data"}])
     user.caller.control("/rate", {"calls": 1})
     user.caller.control("/provisioning", {"slow": True})
     user.caller.control("/keys", {"honoured": False})
+    user.caller.control("/salts", {"form": "bytes"})
     user.caller.control("/reset", {})
     shown = user.caller.control("")
     assert (shown["faults"], shown["rateLimit"], shown["slowProvisioning"]) == ([], None, False)
-    assert shown["keysHonoured"] is True
+    assert (shown["keysHonoured"], shown["saltForm"]) == (True, "base64")
     user.caller.ready_user()

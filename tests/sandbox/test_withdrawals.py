@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from machines_mcp.sandbox.addresses import new_address
+from machines_mcp.sandbox.switches import SALT_FORMS
 from tests.support.sandbox_caller import SandboxClient, User
 
 ADDRESS = "0x" + "2b" * 20
@@ -90,6 +91,17 @@ def test_signature_is_well_formed(user: User) -> None:
     assert len(base64.b64decode(salt, validate=True)) == 32
     assert re.fullmatch("0x[0-9a-f]{128}1[bc]", signature)
     assert (data["signature"]["data"], data["signature"]["salt"]) == (signature, salt)
+
+
+@pytest.mark.parametrize("form", SALT_FORMS)
+def test_salt_is_32_bytes_in_the_chosen_form(own_sandbox: SandboxClient, form: str) -> None:
+    own_sandbox.control("/salts", {"form": form})
+    data = ready(own_sandbox.funded_user(100), order())
+    own_sandbox.control("/salts", {"form": "base64"})
+    salt = data["parameters"][5]
+    read = {"base64": base64.b64decode, "hex": lambda text: bytes.fromhex(text[2:]), "bytes": bytes}
+    assert len(read[form](salt)) == 32
+    assert data["signature"]["salt"] == salt
 
 
 def test_only_a_different_asset_needs_a_relay(user: User) -> None:

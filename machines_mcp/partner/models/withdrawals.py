@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 from machines_mcp.partner.models.base import RequestModel, ResponseModel
 from machines_mcp.partner.models.types import Cents, Code, Flag, Moment, Number, PositiveWhole, Visible, Whole
 from machines_mcp.redaction.verbatim import VerbatimField
 
-# The seven arguments in order: collateral proxy, token, amount, recipient, expiry, salt, signature. Strings and numbers
-# mixed, passed on unchanged.
-Parameters = tuple[VerbatimField | Whole, ...]
 CallPath = Literal["controller_v1", "coordinator_v2", "solana_v2_02", "unknown"] | str
 
 
@@ -36,15 +35,6 @@ class WithdrawalEstimate(WithdrawalRange):
     estimated_to_amount: Number | None = None
     rate_id: VerbatimField | None = None
     destination_extra_id: VerbatimField | None = None
-
-
-class WithdrawalSignature(ResponseModel):
-    """The signature, separate from the parameters. Which fields are set differs between versions of the API."""
-
-    data: VerbatimField | None = None
-    salt: VerbatimField | None = None
-    parameters: Parameters | None = None
-    expires_at: Moment | None = None
 
 
 class Execution(ResponseModel):
@@ -75,12 +65,16 @@ class Relay(ResponseModel):
 
 
 class Withdrawal(ResponseModel):
-    """`pending`: repeat the same order and key after `retry_after_seconds`. `ready`: valid until `expires_at`."""
+    """`pending`: repeat the same order and key after `retry_after_seconds`. `ready`: valid until `expires_at`.
+
+    `parameters` and `signature` are the JSON as it came. Seven parameters are documented: collateral proxy, token,
+    amount, recipient, expiry, salt, signature. Forms differ: a salt is base64, hex, or a list of 32 numbers.
+    """
 
     status: Literal["pending", "ready"] | str
     retry_after_seconds: Number | None = None
-    parameters: Parameters | None = None
-    signature: WithdrawalSignature | VerbatimField | None = None
+    parameters: JsonValue = None
+    signature: JsonValue = None
     expires_at: Moment | None = None
     execution: Execution | None = None
     relay: Relay | None = None
