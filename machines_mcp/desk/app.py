@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,9 +9,9 @@ from machines_mcp.desk.approvals_page import ApprovalsPage
 from machines_mcp.desk.audit_page import AuditPage
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.desk.kyc_page import KycPage
-from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH, compute_proof
 from machines_mcp.desk.request_guard import RequestGuard
 from machines_mcp.desk.routing import PageRenderer, Router
+from machines_mcp.desk.secret_path import SecretPath
 from machines_mcp.desk.sessions import Sessions
 from machines_mcp.desk.sign_in import sign_in_page, sign_in_route, sign_out_route
 from machines_mcp.desk.templates import STYLE, Templates
@@ -29,23 +27,23 @@ _CHANNEL_LABELS = {
 }
 
 
-def build_app(dependencies: DeskDependencies, port: int) -> RequestGuard:
-    """Return the desk's ASGI application for `http://127.0.0.1:{port}/`."""
+def build_app(dependencies: DeskDependencies, port: int) -> SecretPath:
+    """Return the desk's ASGI application for `http://127.0.0.1:{port}`."""
     templates = Templates(
-        dependencies.clock, environment=dependencies.environment, simulated=dependencies.simulated, by=_CHANNEL_LABELS
+        dependencies.clock,
+        base=dependencies.base_path,
+        environment=dependencies.environment,
+        simulated=dependencies.simulated,
+        by=_CHANNEL_LABELS,
     )
-    renderer = PageRenderer(dependencies, Sessions(port, shared=dependencies.simulated), templates)
+    renderer = PageRenderer(
+        dependencies, Sessions(port, dependencies.base_path, shared=dependencies.simulated), templates
+    )
 
     async def style(request: Request) -> Response:
         return Response(STYLE, media_type="text/css")
 
-    async def show_proof(request: Request) -> Response:
-        challenge = request.headers.get(CHALLENGE, "")
-        if not re.fullmatch(r"[0-9a-f]{64}", challenge):
-            return templates.message_response(404, "There is no page at this address.")
-        return Response(compute_proof(dependencies, challenge, port), media_type="text/plain")
-
-    public_routes = {("GET", "/desk.css"): style, ("GET", PROOF_PATH): show_proof, **sign_in_route(renderer)}
+    public_routes = {("GET", "/desk.css"): style, **sign_in_route(renderer)}
     routes = [
         *ApprovalsPage(renderer).routes(),
         *KycPage(renderer).routes(),
@@ -53,4 +51,5 @@ def build_app(dependencies: DeskDependencies, port: int) -> RequestGuard:
         sign_out_route(renderer),
     ]
     router = Router(renderer, routes, public_routes, lambda request, path: sign_in_page(renderer, request, path))
-    return RequestGuard(router, port, templates.message_page)
+    guarded = RequestGuard(router, port, templates.message_page)
+    return SecretPath(guarded, dependencies.key, dependencies.fingerprint, port)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from machines_mcp.desk.secret_path import secret_path
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.factory import Guard
 
@@ -37,7 +38,7 @@ class DeskDependencies:
     environment: str
     guard: Guard
     key: bytes
-    """Key of the state folder, with which a desk proves that it belongs to the folder."""
+    """The state folder's desk key: it determines the secret path, and a desk proves with it whose it is."""
     titles: Mapping[str, str]
     """Tool titles for people, by tool name."""
     kyc_values: Callable[[str], Awaitable[KycValues]]
@@ -51,6 +52,11 @@ class DeskDependencies:
     def simulated(self) -> bool:
         """Whether this is the simulator, so that no passphrase is needed."""
         return not self.guard.policy.needs_passphrase
+
+    @property
+    def base_path(self) -> str:
+        """The secret path before every page, without a slash at its end."""
+        return secret_path(self.key)
 
     @property
     def fingerprint(self) -> str:

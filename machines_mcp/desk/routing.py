@@ -66,7 +66,11 @@ class PageRenderer:
     def redirect(self, request: SessionRequest, notice: str, path: str = "/") -> Response:
         """Redirect to another page, which shows `notice` once."""
         request.session.leave_notice(notice)
-        return RedirectResponse(path, 303)
+        return self.lead_to(path)
+
+    def lead_to(self, path: str) -> Response:
+        """Redirect to another page."""
+        return RedirectResponse(self.dependencies.base_path + path, 303)
 
     def _token_for_path(self, session: Session | None) -> Callable[[str], str]:
         return lambda path: self.sessions.form_token(session, path)

@@ -16,7 +16,7 @@ import anyio
 
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.storage.files import private_folder, write_atomically
-from machines_mcp.web.loopback import build_uvicorn, listen_on_loopback
+from machines_mcp.web.loopback import HOST, build_uvicorn, listen_on_loopback
 
 if TYPE_CHECKING:
     import uvicorn
@@ -54,7 +54,8 @@ class Desk:
             port = int(json.loads(self._address_file.read_text(encoding="ascii"))["port"])
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return f"http://127.0.0.1:{port}/" if await is_own_desk(self._dependencies, port) else None
+        known = self._dependencies
+        return self._url(port) if await is_own_desk(known.key, known.fingerprint, port) else None
 
     async def close(self) -> None:
         """Stop the desk within a second. Safe to call twice."""
@@ -92,9 +93,12 @@ class Desk:
         # Not in a request's task group: the desk outlives the call that started it.
         self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]))
         self._task.add_done_callback(_log_failure)
-        self._address = f"http://127.0.0.1:{port}/"
+        self._address = self._url(port)
         self._write_address(port)
         return self._address
+
+    def _url(self, port: int) -> str:
+        return f"http://{HOST}:{port}{self._dependencies.base_path}/"
 
     def _write_address(self, port: int) -> None:
         """Write the address for other servers and commands. If that fails, this desk still works."""

@@ -1,7 +1,7 @@
 """Desk sessions, kept in memory, and the tokens that bind a form to its session and path.
 
-A session allows only reading: every decision asks for the passphrase again. Cookies are not bound to a port, so a
-browser also sends them to other servers on 127.0.0.1 that it visits.
+A session allows only reading: every decision asks for the passphrase again. Cookies are not bound to a port. The
+secret path in the cookie keeps a browser from sending it to other servers on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class Session:
 class Sessions:
     """The sessions of one desk. With `shared` (simulator), every visitor shares one without signing in."""
 
-    def __init__(self, port: int, *, shared: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, port: int, base_path: str, *, shared: bool, clock: Callable[[], float] = time.monotonic) -> None:
         # Without the port in the name, two desks on one machine would overwrite each other's cookie.
         self.cookie = f"machines_desk_{port}"
+        self._path = f"{base_path}/"
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._by_hash: dict[str, Session] = {}
@@ -89,8 +90,8 @@ class Sessions:
     def cookie_header(self, session: Session | None) -> str:
         """Return the `Set-Cookie` value for a session; None deletes the cookie."""
         if session is None:
-            return f"{self.cookie}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
-        return f"{self.cookie}={session.token}; Path=/; HttpOnly; SameSite=Strict"
+            return f"{self.cookie}=; Path={self._path}; HttpOnly; SameSite=Strict; Max-Age=0"
+        return f"{self.cookie}={session.token}; Path={self._path}; HttpOnly; SameSite=Strict"
 
     def _drop_idle(self) -> None:
         oldest = self._clock() - IDLE_SECONDS

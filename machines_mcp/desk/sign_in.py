@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest, read_form
 from machines_mcp.permissions.decision import MESSAGES, Decision
@@ -68,7 +68,7 @@ def sign_in_route(renderer: PageRenderer) -> dict[tuple[str, str], Callable[[Req
         )
         if result != "granted":
             return sign_in_page(renderer, request, path, result)
-        response = RedirectResponse(path, 303)
+        response = renderer.lead_to(path)
         response.headers["Set-Cookie"] = renderer.sessions.cookie_header(renderer.sessions.start())
         return response
 
@@ -80,7 +80,7 @@ def sign_out_route(renderer: PageRenderer) -> Route:
 
     async def sign_out(request: SessionRequest, form: Form) -> Response:
         renderer.sessions.end(request.session)
-        response = RedirectResponse("/", 303)
+        response = renderer.lead_to("/")
         response.headers["Set-Cookie"] = renderer.sessions.cookie_header(None)
         return response
 

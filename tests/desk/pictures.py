@@ -59,7 +59,7 @@ class PageDriver:
     def sign_in(self) -> None:
         self._tab.open(f"{self._home}/", width=WIDE, dark=False)
         self._tab.evaluate(f"document.querySelector('#passphrase').value = {PASSPHRASE!r}")
-        self.press("form[action='/sign-in'] button", "document.querySelector('nav[aria-label=Desk]')")
+        self.press("form[action$='/sign-in'] button", "document.querySelector('nav[aria-label=Desk]')")
 
     def go(self, name: str, width: int, dark: bool) -> None:
         """Open a page in the state that the picture shows."""

@@ -219,7 +219,7 @@ async def test_the_identity_form_needs_only_the_keyboard(desk: RunningDesk, pers
             page.evaluate("document.getElementById('passphrase').focus()")
             page.call("Input.insertText", text=PASSPHRASE)
             page.press("Enter", 13, "\r")
-            page.until("location.pathname.startsWith('/decisions/') && document.readyState === 'complete'")
+            page.until("location.pathname.includes('/decisions/') && document.readyState === 'complete'")
             said["end"] = page.evaluate("document.querySelector('.said').innerText")
             said["history"] = page.evaluate("location.href")
             return said

@@ -61,7 +61,7 @@ async def test_submitted_values_reach_the_tool_once_without_extras(desk: Running
     await person.get(path)
     form = forms(person.page)[path] | TYPED | {"passphrase": PASSPHRASE, "action": "send", "address_line2": " "}
     sent = await person.post(path, form)
-    assert (sent.status_code, sent.headers["location"]) == (303, f"/decisions/{approval.id}")
+    assert (sent.status_code, person.led_to(sent)) == (303, f"/decisions/{approval.id}")
     assert desk.partner.sent == [TYPED]
     assert await desk.state(approval) == "executing"
     again = await person.post(path, form)
@@ -161,7 +161,7 @@ async def test_a_wrong_passphrase_sends_nothing_and_keeps_the_input(desk: Runnin
 async def test_only_an_approval_that_needs_the_form_has_one(desk: RunningDesk, person: FakeBrowser) -> None:
     approval = await desk.ask()
     answer = await person.get(f"/kyc/{approval.id}")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/decisions/{approval.id}")
+    assert (answer.status_code, person.led_to(answer)) == (303, f"/decisions/{approval.id}")
 
 
 async def test_an_unavailable_form_definition_is_reported(desk: RunningDesk, person: FakeBrowser) -> None:
@@ -186,7 +186,7 @@ async def test_a_call_that_fails_after_approval_is_reported(desk: RunningDesk, p
     desk.partner.answer = FormResult("failed", (), "Machines did not accept the request; nothing was changed.")
     answer = await person.post(f"/kyc/{approval.id}", TYPED | {"passphrase": PASSPHRASE, "action": "send"})
     assert answer.status_code == 303
-    assert "but the call failed. Machines did not accept" in (await person.get(answer.headers["location"])).text
+    assert "but the call failed. Machines did not accept" in (await person.get(person.led_to(answer))).text
 
 
 async def test_form_values_appear_in_no_file_log_or_other_page(

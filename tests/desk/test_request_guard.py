@@ -111,7 +111,7 @@ async def test_other_methods_are_refused(
 ) -> None:
     headers = {"Origin": person.origin, "Sec-Fetch-Site": "same-origin"}
     for path in ("/audit", ready[0]):
-        answer = await person.http.request(method, person.origin + path, headers=headers, data=ready[1])
+        answer = await person.http.request(method, person.home + path, headers=headers, data=ready[1])
         assert answer.status_code == 405
     assert await undecided(desk)
 
@@ -135,7 +135,7 @@ async def test_an_unknown_path_or_method_gets_an_error_page(
 ) -> None:
     headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"} if method == "POST" else {}
     request = person.http.build_request(method, person.origin, headers=headers)
-    request.url = request.url.copy_with(raw_path=path.encode())
+    request.url = request.url.copy_with(raw_path=(person.base + path).encode())
     answer = await person.http.send(request)
     assert (answer.status_code, answer.headers.get("allow")) == (status, allow)
     assert "<h1>" in answer.text
@@ -165,7 +165,7 @@ async def test_a_link_from_another_site_opens_the_sign_in(desk: RunningDesk) -> 
     async with browser(desk, signed_in=False) as person:
         answer = await person.get("/audit", **linked)
         assert answer.status_code == 401
-        assert '<a href="/audit">Already signed in? Continue.</a>' in answer.text
+        assert f'<a href="{person.base}/audit">Already signed in? Continue.</a>' in answer.text
 
 
 async def test_every_response_carries_restrictive_headers(desk: RunningDesk, person: FakeBrowser) -> None:
@@ -195,7 +195,7 @@ async def test_an_oversized_body_is_not_read(
     port = urlsplit(desk.address).port
 
     def pieces() -> bytes:
-        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {person.origin}\r\n"
+        head = f"POST {person.base}{path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {person.origin}\r\n"
         head += "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n"
         with socket.create_connection(("127.0.0.1", port or 0), timeout=PATIENCE) as wire:
             wire.sendall(head.encode())
@@ -217,7 +217,7 @@ async def test_a_body_that_is_not_a_valid_form_is_refused(
     desk: RunningDesk, person: FakeBrowser, body: bytes, ready: Any
 ) -> None:
     headers = {"Origin": person.origin, "Content-Type": "application/x-www-form-urlencoded"}
-    answer = await person.http.post(person.origin + ready[0], content=body, headers=headers)
+    answer = await person.http.post(person.home + ready[0], content=body, headers=headers)
     assert answer.status_code == 403
     assert await undecided(desk)
 

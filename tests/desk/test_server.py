@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
 
-from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH
+from machines_mcp.desk.peer_check import CHALLENGE, PROOF_PATH, make_challenge
 from machines_mcp.desk.server import ADDRESS_FILE
 from machines_mcp.permissions.policy import Limits, default_policy
 from tests.support.desks import RunningDesk, running_desk
@@ -117,7 +118,7 @@ async def test_an_impostor_on_the_desks_port_is_not_accepted(tmp_path: Path, ans
         (folder / ADDRESS_FILE).write_text(json.dumps({"address": f"http://127.0.0.1:{port}/", "port": port, "pid": 1}))
         with anyio.fail_after(PATIENCE):
             async with running_desk(folder) as desk:
-                assert desk.address != f"http://127.0.0.1:{port}/"
+                assert urlsplit(desk.address).port != port
                 assert notes(folder)["address"] == desk.address
 
 
@@ -130,22 +131,25 @@ async def test_an_invalid_desk_file_is_replaced(tmp_path: Path, text: str) -> No
         assert notes(folder)["address"] == desk.address
 
 
-@pytest.mark.parametrize("challenge", ["", "x", "0" * 63, "0" * 65, "G" * 64])
-async def test_the_desk_proves_itself_only_to_a_valid_challenge(desk: RunningDesk, challenge: str) -> None:
+@pytest.mark.parametrize("made_with", ["", "x", "0" * 128, "G" * 128, "another key", "another port"])
+async def test_the_desk_proves_itself_only_to_a_server_of_its_folder(desk: RunningDesk, made_with: str) -> None:
+    parts = urlsplit(desk.address)
+    proof, port = f"http://{parts.netloc}{PROOF_PATH}", parts.port or 0
+    made = {"another key": make_challenge(b"z", port), "another port": make_challenge(b"k", port + 1)}
+    challenge = made.get(made_with, made_with)
     async with httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.get(desk.address + PROOF_PATH[1:], headers={CHALLENGE: challenge} if challenge else {})
-        assert answer.status_code == 404
-        one, two = [
-            (await http.get(desk.address + PROOF_PATH[1:], headers={CHALLENGE: digit * 64})).text for digit in "01"
-        ]
+        answer = await http.get(proof, headers={CHALLENGE: challenge} if challenge else {})
+        assert (answer.status_code, answer.text) == (404, "There is no page at this address.\n")
+        one, two = [(await http.get(proof, headers={CHALLENGE: make_challenge(b"k", port)})).text for _ in range(2)]
     assert len(one) == len(two) == 64 and one != two
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="looks for the socket among this process's descriptors")
 async def test_responses_are_sent_without_delay(desk: RunningDesk) -> None:
     """Nagle's algorithm would delay the second of two small writes until the first is acknowledged (40 ms)."""
-    async with await anyio.connect_tcp("127.0.0.1", int(desk.address.rstrip("/").rpartition(":")[2])) as client:
-        await client.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    parts = urlsplit(desk.address)
+    async with await anyio.connect_tcp("127.0.0.1", parts.port or 0) as client:
+        await client.send(f"GET {parts.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         await client.receive()
         with accepted_socket(client.extra(SocketAttribute.raw_socket)) as accepted:  # noqa: S610
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.anyio
 async def test_signing_in_sets_an_httponly_samesite_session_cookie(desk: RunningDesk) -> None:
     async with browser(desk, signed_in=False) as person:
         answer = await person.sign_in()
-        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert (answer.status_code, person.led_to(answer)) == (303, "/")
         cookie = answer.headers["set-cookie"]
-        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and "Path=/" in cookie
+        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and f"Path={person.base}/" in cookie
         assert "Max-Age" not in cookie and "Domain" not in cookie
         assert (await person.get()).status_code == 200
 
@@ -67,7 +67,7 @@ async def test_sign_in_redirects_to_the_requested_page_but_no_other_site(
     async with browser(desk, signed_in=False) as person:
         await person.get()
         answer = await person.post("/sign-in", {"passphrase": PASSPHRASE, "path": path})
-        assert (answer.status_code, answer.headers["location"]) == (303, leads)
+        assert (answer.status_code, person.led_to(answer)) == (303, leads)
 
 
 async def test_signing_out_ends_the_session_on_the_server(desk: RunningDesk) -> None:
@@ -90,7 +90,7 @@ async def test_a_second_simulator_tab_keeps_the_first_one_working(simulated: Run
 def test_a_session_ends_after_exactly_thirty_idle_minutes() -> None:
     assert IDLE_SECONDS == 30 * 60
     clock = Clock(0.0)
-    sessions = Sessions(1, shared=False, clock=clock)
+    sessions = Sessions(1, "/desk", shared=False, clock=clock)
     cookies = {sessions.cookie: sessions.start().token}
     for _ in range(3):
         clock.advance(IDLE_SECONDS - 1)
@@ -101,7 +101,7 @@ def test_a_session_ends_after_exactly_thirty_idle_minutes() -> None:
 
 def test_a_new_session_evicts_the_longest_idle_one() -> None:
     clock = Clock(0.0)
-    sessions = Sessions(1, shared=False, clock=clock)
+    sessions = Sessions(1, "/desk", shared=False, clock=clock)
     opened = []
     for _ in range(MAX_SESSIONS + 1):
         opened.append(sessions.start())
@@ -111,4 +111,4 @@ def test_a_new_session_evicts_the_longest_idle_one() -> None:
 
 
 def test_two_desks_use_different_cookie_names() -> None:
-    assert Sessions(1, shared=False).cookie != Sessions(2, shared=False).cookie
+    assert Sessions(1, "/desk", shared=False).cookie != Sessions(2, "/desk", shared=False).cookie

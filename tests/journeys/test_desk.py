@@ -44,7 +44,7 @@ async def approval_required(model: Agent, tool: str, **arguments: Any) -> dict[s
 
 async def fill_in(person: FakeBrowser, page: str, **more: str) -> None:
     """Submit the identity form."""
-    path = page.removeprefix(person.origin)
+    path = page.removeprefix(person.home)
     await person.get(path)
     assert (await person.post(path, {**applicant(), "action": "send", **more})).status_code == 303
 

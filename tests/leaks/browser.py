@@ -94,7 +94,9 @@ class RecordingBrowser:
         return page
 
     async def _send(self, desk: str, page: DeskResponse, action: str, fields: Mapping[str, str]) -> DeskResponse | None:
-        found = next((form for form in _FORM.finditer(page.text) if form[1] == action), None)
+        found = next(
+            (form for form in _FORM.finditer(page.text) if form[1] == urlsplit(desk).path.rstrip("/") + action), None
+        )
         if found is None:
             return None
         hidden = {name: unescape(value) for name, value in _HIDDEN.findall(found[2])}

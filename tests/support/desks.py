@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -199,15 +201,18 @@ class _Forms(HTMLParser):
 
 
 def forms(page: str) -> dict[str, dict[str, str]]:
-    """Return the forms on a page by action."""
+    """Return the forms on a page by action, without the secret path."""
     parser = _Forms()
     parser.feed(page)
-    return parser.forms
+    return {re.sub("^/[a-z]{32}(?=/)", "", action): fields for action, fields in parser.forms.items()}
 
 
 @dataclass
 class FakeBrowser:
-    """Sends a browser's headers. A test's headers override them; an empty one is omitted."""
+    """Sends a browser's headers. A test's headers override them; an empty one is omitted.
+
+    Paths are those below the desk's secret path.
+    """
 
     address: str
     http: httpx.AsyncClient
@@ -215,10 +220,27 @@ class FakeBrowser:
 
     @property
     def origin(self) -> str:
+        parts = urlsplit(self.address)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def home(self) -> str:
+        """The address without the slash at its end."""
         return self.address.rstrip("/")
 
+    @property
+    def base(self) -> str:
+        """The secret path."""
+        return urlsplit(self.home).path
+
+    def led_to(self, answer: httpx.Response) -> str:
+        """Return the path that a response redirects to."""
+        location = answer.headers["location"]
+        assert location.startswith(f"{self.base}/")
+        return str(location.removeprefix(self.base))
+
     async def get(self, path: str = "/", **headers: str) -> httpx.Response:
-        answer = await self.http.get(self.origin + path, headers=_sent({"Sec-Fetch-Site": "none"}, headers))
+        answer = await self.http.get(self.home + path, headers=_sent({"Sec-Fetch-Site": "none"}, headers))
         self.page = answer.text
         return answer
 
@@ -226,7 +248,7 @@ class FakeBrowser:
         """Submit the form of the last page, with changes."""
         fields = forms(self.page).get(path, {}) | dict(form or {})
         browser = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
-        answer = await self.http.post(self.origin + path, data=fields, headers=_sent(browser, headers))
+        answer = await self.http.post(self.home + path, data=fields, headers=_sent(browser, headers))
         if not answer.is_redirect:
             self.page = answer.text
         return answer

@@ -69,7 +69,7 @@ async def calling(folder: Path, **settings: str) -> AsyncIterator[tuple[KycCalle
 
 async def submit_form(person: FakeBrowser, page: str, values: dict[str, Any]) -> httpx.Response:
     """Fill in the form at this address and submit it."""
-    person.address, path = re.fullmatch(r"(http://127\.0\.0\.1:\d+)(/kyc/[0-9a-f]{32})", page).groups()  # type: ignore[union-attr]
+    person.address, path = re.fullmatch(r"(http://127\.0\.0\.1:\d+/[a-p]{32})(/kyc/[0-9a-f]{32})", page).groups()  # type: ignore[union-attr]
     await person.get(path)
     return await person.post(path, {**values, "action": "send"})
 
