@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.decision import MESSAGES
-from machines_mcp.redaction.display import iso, moment, printable
+from machines_mcp.redaction.characters import printable
+from machines_mcp.redaction.display import iso, moment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import open_guard

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from machines_mcp.redaction.display import moment, printable
+from machines_mcp.redaction.characters import printable
+from machines_mcp.redaction.display import moment
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_chain import Fault

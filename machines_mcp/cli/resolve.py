@@ -12,7 +12,8 @@ from machines_mcp.cli.approvals import format_approval
 from machines_mcp.cli.unresolved import UnresolvedCall, unresolved_calls
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.protocol.errors import Code, ToolError
-from machines_mcp.redaction.display import moment, printable
+from machines_mcp.redaction.characters import printable
+from machines_mcp.redaction.display import moment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings

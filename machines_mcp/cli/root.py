@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from machines_mcp.redaction.display import printable
+from machines_mcp.redaction.characters import printable
 
 INTERRUPTED_EXIT_CODE = 130
 """The exit code after Ctrl-C, as in shells."""

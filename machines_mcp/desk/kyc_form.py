@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
+from machines_mcp.redaction.characters import text_fault
 from machines_mcp.redaction.display import utc_day
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _fault(field: Field, codes: set[str], today: str) -> str:
         return f"{field.label} must have at least {field.min_length} characters."
     if field.kind == "email" and not _EMAIL.fullmatch(value):
         return "Enter an email address, such as name@example.com."
-    if not value.isprintable() or (field.pattern and not re.fullmatch(field.pattern, value)):
+    if text_fault(value) is not None or (field.pattern and not re.fullmatch(field.pattern, value)):
         return f"{field.label} is not in the right format. {field.hint}".strip()
     return ""
 

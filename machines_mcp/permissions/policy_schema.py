@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.redaction.characters import checked_text
 from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.sink import Sink
 
@@ -21,12 +22,6 @@ RuleName = Literal["allow", "ask", "deny"]
 # Enums of a strict model accept their members only; a file has their names.
 ClassName = Annotated[ActionClass, Field(strict=False)]
 EnvironmentName = Annotated[Environment, Field(strict=False)]
-
-
-def _printable(value: str) -> str:
-    if value != value.strip() or not value.isprintable():
-        raise PydanticCustomError("machines_rule", "must be printable and not begin or end with a space")
-    return value
 
 
 def _first(value: int) -> int:
@@ -51,8 +46,8 @@ def _rule_or_classes(value: Any) -> str:
 
 Cents = Annotated[int, Field(ge=0, le=10**12)]
 Times = Annotated[int, Field(ge=0, le=10**6)]
-Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-UserId = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_printable)]
+Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(checked_text)]
+UserId = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(checked_text)]
 FilePath = Annotated[str, Field(min_length=1, max_length=1000)]
 Any_ = Annotated[Literal["any"], Tag(":word")]
 

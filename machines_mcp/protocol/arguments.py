@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from machines_mcp.protocol.coercion import read, schema_of
 from machines_mcp.protocol.errors import Code, FieldError, ToolError
 from machines_mcp.protocol.tool import Input, Tool
+from machines_mcp.redaction.characters import character_fault
 
 _NAME = re.compile(r"[a-z_]{1,40}")
 _APPROVAL_ID = re.compile(r"[0-9a-f]{32}")
@@ -84,13 +85,30 @@ def validate(tool: Tool, arguments: Mapping[str, Any], pinned_user: str | None) 
             rule = "is not an argument here: this server acts for one user; leave it out"
             raise ToolError(Code.INPUT_INVALID, fields=[FieldError("user_id", rule)])
         raw["user_id"] = pinned_user
+    values = read(tool.input_model, raw)
+    unshown = _character_faults(tool, values)
+    faults: list[FieldError] = []
     try:
         # Strict: `read` has already converted every accepted form.
-        return tool.input_model.model_validate(read(tool.input_model, raw), strict=True)
+        found = tool.input_model.model_validate(values, strict=True)
+        if not unshown:
+            return found
     except ValidationError as error:
         faults = [_fault(tool, dict(e)) for e in error.errors(include_input=False, include_url=False)]
+    faults = [*(FieldError(*one) for one in unshown.items()), *(one for one in faults if one.field not in unshown)]
     # Raised outside the handler, because a chained ValidationError would carry the values.
     raise ToolError(Code.INPUT_INVALID, fields=list(dict.fromkeys(faults)))
+
+
+def _character_faults(tool: Tool, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the path of each string whose characters would not be shown as they are, with the rule."""
+    known = [(name, value) for name, value in values.items() if name in tool.input_model.model_fields]
+    texts: list[tuple[tuple[str | int, ...], Any]] = [
+        ((name,), value) for name, value in known if isinstance(value, str)
+    ]
+    texts += [((name, at), part) for name, value in known if isinstance(value, list) for at, part in enumerate(value)]
+    rules = ((loc, character_fault(text)) for loc, text in texts if isinstance(text, str))
+    return {_path(tool, loc): rule for loc, rule in rules if rule is not None}
 
 
 def _refuse_forbidden(arguments: Mapping[str, Any], forbidden: Collection[str]) -> None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.toolset import Toolset
+from machines_mcp.redaction.characters import checked_text
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import CallContext, JournalEntry
 
@@ -23,14 +23,11 @@ In = TypeVar("In", bound="Input")
 Out = TypeVar("Out", bound="Output")
 
 
-def _plain_id(value: str) -> str:
-    if value != value.strip() or not value.isprintable():
-        raise PydanticCustomError("machines_rule", "must be printable and not begin or end with a space")
-    return value
-
-
 Cents = Annotated[int, Field(ge=1, le=100_000_000)]
 """Money in US cents, 1 to 100,000,000 (one million dollars)."""
+
+Text = Annotated[str, AfterValidator(checked_text)]
+"""Words of a person. They are sent and shown exactly as given, or refused."""
 
 WaitSeconds = Annotated[int, Field(ge=0, le=50, description="Wait this long for a change")]
 """Seconds a call may wait for a change before it returns `still_waiting`."""
@@ -45,7 +42,7 @@ class Input(BaseModel):
 class UserInput(Input):
     """The arguments of a tool that acts for one user. A pinned server omits `user_id` from the schema."""
 
-    user_id: Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=120), AfterValidator(_plain_id)]
+    user_id: Annotated[Verbatim, VerbatimArgument(min_length=1, max_length=120), AfterValidator(checked_text)]
 
 
 class OutputPart(BaseModel):

@@ -1,4 +1,4 @@
-"""Format values for people: dollars, UTC times, and text that is safe to print."""
+"""Format values for people: dollars and UTC times."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ from datetime import UTC, datetime
 def dollars(cents: int) -> str:
     """Format US cents as dollars: `$1,234.50`."""
     return f"${cents / 100:,.2f}"
-
-
-def printable(text: str) -> str:
-    """Replace unprintable characters by `?`, because they could control a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def iso(at: float) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
+from machines_mcp.redaction.characters import checked_characters
+
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
@@ -54,11 +56,8 @@ class VerbatimArgument:
 
 
 def _printable(value: Verbatim) -> Verbatim:
-    from pydantic_core import PydanticCustomError
-
     # The value can't be cleaned, so one that needs cleaning is rejected.
-    if not value.isprintable():
-        raise PydanticCustomError("machines_rule", "must be printable")
+    checked_characters(value)
     return value
 
 

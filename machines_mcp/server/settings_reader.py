@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from machines_mcp.protocol.toolset import TOOLSETS
+from machines_mcp.redaction.characters import text_fault
 from machines_mcp.redaction.environment import Environment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.partner_key import PartnerKeyError, configured_key, stored_key
@@ -140,8 +141,8 @@ def parse_user_id(value: str | None) -> str | None:
     Raises:
         SettingsError: No tool would accept it.
     """
-    if value is not None and (len(value) > 120 or value != value.strip() or not value.isprintable()):
-        raise SettingsError("MACHINES_USER_ID must be 1 to 120 printable characters without spaces at either end.")
+    if value is not None and (len(value) > 120 or text_fault(value) is not None):
+        raise SettingsError("MACHINES_USER_ID must be 1 to 120 visible characters without spaces at either end.")
     return value
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from machines_mcp.protocol.tool import Output, OutputPart, UserInput
+from machines_mcp.protocol.tool import Output, OutputPart, Text, UserInput
 from machines_mcp.tools.text import clean, pluralize
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ NetworkId = Field(max_length=40, pattern=_NAME, description="Network id of that 
 
 
 class ListAssets(UserInput):
-    query: str | None = Field(default=None, min_length=1, max_length=60, description="Ticker or name to search")
+    query: Text | None = Field(default=None, min_length=1, max_length=60, description="Ticker or name to search")
     limit: int = Field(default=20, ge=1, le=100)
 
 

@@ -11,7 +11,7 @@ from machines_mcp import partner
 from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
-from machines_mcp.protocol.tool import Cents, UserInput
+from machines_mcp.protocol.tool import Cents, Text, UserInput
 from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
 from machines_mcp.tools.card_output import CardId
@@ -60,7 +60,7 @@ class LimitInput(UserInput):
 
 
 class CreateCard(LimitInput):
-    label: str | None = Label
+    label: Text | None = Label
 
 
 class CardInput(UserInput):
@@ -70,7 +70,7 @@ class CardInput(UserInput):
 class UpdateCard(LimitInput):
     card_id: CardId
     status: Literal["active", "locked"] | None = Field(default=None, description="locked locks, active unlocks")
-    label: str | None = Label
+    label: Text | None = Label
 
     @model_validator(mode="after")
     def _something(self) -> UpdateCard:

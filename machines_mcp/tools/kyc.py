@@ -19,6 +19,7 @@ from machines_mcp.protocol.tool import (
     NotExecuted,
     Output,
     Reconciliation,
+    Text,
     UserInput,
     WaitSeconds,
     tool,
@@ -55,7 +56,7 @@ _HOW = {
 
 
 class GetKycRequirements(UserInput):
-    occupation_query: str | None = Field(
+    occupation_query: Text | None = Field(
         default=None, min_length=2, max_length=60, description="Words to find an occupation's code"
     )
 

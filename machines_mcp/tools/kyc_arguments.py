@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from machines_mcp import partner
 from machines_mcp.protocol.coercion import hyphened
-from machines_mcp.protocol.tool import UserInput
+from machines_mcp.protocol.tool import Text, UserInput
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycApplication
@@ -90,8 +90,8 @@ Occupation = Annotated[
     BeforeValidator(_code),
 ]
 Email = Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", examples=["ada@example.com"])]
-Short = Annotated[str, Field(min_length=1, max_length=50)]
-Line = Annotated[str, Field(min_length=1, max_length=100)]
+Short = Annotated[Text, Field(min_length=1, max_length=50)]
+Line = Annotated[Text, Field(min_length=1, max_length=100)]
 
 
 class SubmitKyc(UserInput):
@@ -107,7 +107,7 @@ class SubmitKyc(UserInput):
     address_line2: Line | None = None
     address_city: Line | None = None
     address_region: Line | None = None
-    address_postal_code: str | None = Field(default=None, min_length=1, max_length=20, examples=['"02139", in quotes'])
+    address_postal_code: Text | None = Field(default=None, min_length=1, max_length=20, examples=['"02139", in quotes'])
     address_country_code: Country | None = None
     phone_country_code: CallingCode | None = None
     phone_number: PhoneNumber | None = None

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)", re.DOTALL)
+from machines_mcp.redaction.characters import shown
 
-# Matches the Unicode names of quotation marks (straight, curly, low, angled) and their look-alikes.
-_QUOTE = re.compile(
-    r"\b(QUOTATION|APOSTROPHE|PRIME|DITTO|GERESH|GERSHAYIM|(GRAVE|ACUTE) ACCENT|(TURNED|REVERSED) COMMA)\b"
+# Quotation marks (straight, curly, low, angled), and what looks like one: apostrophes, primes, accents, commas above.
+# Written out like the ranges of redaction.characters, and excluding combining accents.
+_QUOTES = (
+    "[\"'`\xab\xb4\xbb\u02b9-\u02bd\u02ca\u02cb\u02ce\u02cf\u02dd\u02ee\u02f4-\u02f6\u055a\u05f3\u05f4\u07f4\u07f5"
+    "\u2018-\u201f\u2032-\u2037\u2039\u203a\u2057\u275b-\u2760\u276e\u276f\u2e32\u2e41\u2e42\u3003\u301d-\u301f"
+    "\uff02\uff07\uff40\U0001f676-\U0001f678]+"
 )
 
 
 def clean(text: str, limit: int = 200) -> str:
-    """Remove ANSI sequences and control, format (bidi, zero-width), private-use and unassigned characters.
-
-    Each run of whitespace becomes one space. Longer text is cut to `limit` characters.
-    """
-    plain = _ANSI.sub("", text)
-    kept = "".join(" " if c.isspace() else c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
-    joined = " ".join(kept.split())
-    return joined if len(joined) <= limit else joined[: limit - 1] + "…"
+    """Return upstream text as it is shown, see `redaction.characters`, cut to `limit` characters."""
+    kept = shown(text)
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 
 def clean_or_none(text: str | None, limit: int = 200) -> str | None:
@@ -34,14 +31,7 @@ def quote_text(text: str, limit: int = 200) -> str:
 
     Each run of quotes inside becomes one apostrophe. Only names can contain quotes; payout addresses and memos can't.
     """
-    shown = clean(text, limit)
-    return "“" + re.sub("'+", "'", "".join("'" if _is_quote(c) else c for c in shown)) + "”"
-
-
-def _is_quote(character: str) -> bool:
-    # Excludes letters whose Unicode name mentions a quote, and combining accents.
-    mark = unicodedata.category(character)[0] in "PS" or unicodedata.category(character) == "Lm"
-    return mark and _QUOTE.search(unicodedata.name(character, "")) is not None
+    return "“" + re.sub(_QUOTES, "'", clean(text, limit)) + "”"
 
 
 def status_label(text: str) -> str:

@@ -11,7 +11,16 @@ from pydantic import Field
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
-from machines_mcp.protocol.tool import Completed, NextStepOutput, NotExecuted, Output, Reconciliation, UserInput, tool
+from machines_mcp.protocol.tool import (
+    Completed,
+    NextStepOutput,
+    NotExecuted,
+    Output,
+    Reconciliation,
+    Text,
+    UserInput,
+    tool,
+)
 from machines_mcp.redaction.detectors import masked_text
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.journal import JournalEntry
@@ -32,7 +41,7 @@ class ResolveUser(UserInput):
         description="EVM wallet to link; requires approval",
         examples=["0x and the user's own 40 hex digits"],
     )
-    wallet_label: str | None = Field(default=None, min_length=1, max_length=120)
+    wallet_label: Text | None = Field(default=None, min_length=1, max_length=120)
 
 
 class UserResolved(Output):

@@ -16,6 +16,7 @@ from machines_mcp.cli.main import main
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
+from machines_mcp.redaction.characters import printable
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_log import AuditRow
@@ -180,7 +181,8 @@ def test_only_waiting_approvals_are_listed(run: Run, env: dict[str, str]) -> Non
 def test_control_characters_are_removed_from_the_listing(run: Run, env: dict[str, str]) -> None:
     ask(env, ApprovalDetails("Pay?\x1b[2J\u202e", items=(Detail("To\x07", "x\x1b]0;y", "z\x9b"),)))
     shown = run("approve").stdout
-    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert all(printable(line) == line for line in shown.splitlines())
+    assert "\x07" not in shown and "\x9b" not in shown
 
 
 @pytest.mark.parametrize("wrong", ["x", "", "0123456789ABCDEF" * 2, "0123456789abcdef" * 2 + "0", "../" * 10])

@@ -45,7 +45,7 @@ def _faults(tool: Tool, arguments: dict[str, Any], pinned: str | None = None) ->
         (
             pay,
             GOOD | {"user_id": " u"},
-            {"user_id": "must be printable and not begin or end with a space"},
+            {"user_id": "must not begin or end with a space"},
         ),
         (pay, GOOD | {"user_id": ""}, {"user_id": "must have at least 1 characters"}),
         (look, {"words": "red"}, {"words": 'must be a list, such as ["red"]'}),

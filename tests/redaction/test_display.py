@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from machines_mcp.redaction.display import dollars, iso, moment, printable, utc_day
+from machines_mcp.redaction.display import dollars, iso, moment, utc_day
 
 
 def test_dollars_from_cents() -> None:
@@ -21,7 +21,3 @@ def test_times_are_in_utc() -> None:
 @pytest.mark.parametrize("at", [math.nan, math.inf, 1e18, None, "now"])
 def test_invalid_time_is_a_question_mark(at: object) -> None:
     assert moment(at) == "?"
-
-
-def test_unprintable_characters_are_replaced() -> None:
-    assert printable("é \x1b[31m\u202e\n") == "é ?[31m??"

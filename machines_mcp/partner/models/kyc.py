@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, StringConstraints
 
 from machines_mcp.partner.models.base import RequestModel, ResponseModel
-from machines_mcp.partner.models.types import Flag, Whole
+from machines_mcp.partner.models.types import Flag, Text, Whole
 
 # An open set: unlisted values are kept unchanged.
 KycStatusValue = (
@@ -35,10 +35,9 @@ def _real_date(value: str) -> str:
     return value
 
 
-_TEXT = r"^[^\x00-\x1f\x7f]+$"
-_Name = Annotated[str, StringConstraints(max_length=50, pattern=_TEXT)]
-_Line = Annotated[str, StringConstraints(max_length=200, pattern=_TEXT)]
-_Choice = Annotated[str, StringConstraints(max_length=60, pattern=_TEXT)]
+_Name = Annotated[Text, StringConstraints(max_length=50)]
+_Line = Annotated[Text, StringConstraints(max_length=200)]
+_Choice = Annotated[Text, StringConstraints(max_length=60)]
 _Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_real_date)]
 _Country = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2}$")]
 _NationalId = Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9A-Za-z-]+$")]

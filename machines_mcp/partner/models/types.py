@@ -6,7 +6,9 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints
+
+from machines_mcp.redaction.characters import checked_text
 
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 # Larger integers lose precision in JSON parsers that use doubles.
@@ -44,11 +46,11 @@ Flag = StrictBool
 # ISO 8601 or Unix seconds, converted to UTC.
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
-# Types for requests. None allows control characters, and pydantic refuses lone surrogates if there is a pattern.
-_TEXT = r"^[^\x00-\x1f\x7f]+$"
-UserId = Annotated[str, StringConstraints(max_length=120, pattern=_TEXT)]
-ShortText = Annotated[str, StringConstraints(max_length=120, pattern=_TEXT)]
-LongText = Annotated[str, StringConstraints(max_length=1000, pattern=_TEXT)]
+# Types for requests.
+Text = Annotated[str, StringConstraints(min_length=1), AfterValidator(checked_text)]
+UserId = Annotated[Text, StringConstraints(max_length=120)]
+ShortText = Annotated[Text, StringConstraints(max_length=120)]
+LongText = Annotated[Text, StringConstraints(max_length=1000)]
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 # Visible ASCII without spaces: addresses, memos, ids, cursors.
 Visible = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]

@@ -1,0 +1,93 @@
+"""Every argument of every tool: a text that would be shown differently is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machines_mcp.protocol.arguments import validate
+from machines_mcp.protocol.coercion import schema_of
+from machines_mcp.protocol.errors import ToolError
+from machines_mcp.protocol.tool import Tool
+from machines_mcp.testing import Era, decide
+from machines_mcp.tools.catalog import TOOLS
+from tests.redaction.test_characters import BIDI, FAMILY, NEW, PERSIAN
+from tests.support.in_process import in_process_sandbox
+from tests.support.tool_caller import caller
+
+FREE_TEXT = {
+    ("create_card", "label"),
+    ("update_card", "label"),
+    ("resolve_user", "wallet_label"),
+    ("get_kyc_requirements", "occupation_query"),
+    ("list_deposit_assets", "query"),
+    ("list_withdrawal_assets", "query"),
+    *(("submit_kyc", name) for name in ("first_name", "last_name", "address_line1", "address_line2", "address_city")),
+    *(("submit_kyc", name) for name in ("address_region", "address_postal_code")),
+    *((tool.name, "user_id") for tool in TOOLS if tool.per_user),
+}
+
+
+def _strings() -> Iterator[tuple[Tool, str]]:
+    for tool in TOOLS:
+        for name, schema in schema_of(tool.input_model)["properties"].items():
+            if schema.get("type") in ("string", "array"):
+                yield tool, name
+
+
+STRINGS = list(_strings())
+
+
+def rule(tool: Tool, name: str, value: Any) -> str | None:
+    given = {name: [value] if schema_of(tool.input_model)["properties"][name]["type"] == "array" else value}
+    try:
+        validate(tool, {"user_id": "user-1"} | given, None)
+    except ToolError as refused:
+        return next((fault.rule for fault in refused.fields if fault.field.split(".")[0] == name), None)
+    return None
+
+
+@pytest.mark.parametrize(("tool", "name"), STRINGS, ids=lambda value: getattr(value, "name", value))
+def test_bidi_and_control_characters_are_refused_in_every_string(tool: Tool, name: str) -> None:
+    for code in BIDI:
+        assert (
+            rule(tool, name, f"us{chr(code)}er-1") == "must not contain characters that change the direction of writing"
+        )
+    for hidden, word in (("\n", "line breaks"), ("\x1b", "control"), ("\u200b", "invisible"), ("\ue000", "private")):
+        assert word in (rule(tool, name, f"user-1{hidden}") or "")
+
+
+@pytest.mark.parametrize(("tool", "name"), STRINGS, ids=lambda value: getattr(value, "name", value))
+def test_words_of_a_person_are_accepted_unchanged_or_refused(tool: Tool, name: str) -> None:
+    whole = [FAMILY, PERSIAN, *map(chr, NEW)]
+    if (tool.name, name) in FREE_TEXT:
+        assert [rule(tool, name, text * 2) for text in whole] == [None] * len(whole)
+        assert rule(tool, name, " a") == rule(tool, name, "a ") == "must not begin or end with a space"
+        assert rule(tool, name, "\u200da") == "must not contain joiners that join nothing"
+    elif name != "cursor":  # a cursor is whatever Machines returned
+        assert None not in [rule(tool, name, text * 2) for text in whole]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_label_is_asked_sent_and_shown_unchanged(tmp_path: Path, mode: Era) -> None:
+    labels = [FAMILY, PERSIAN, "a  b", "".join(map(chr, NEW))]
+    async with in_process_sandbox() as sandbox, AsyncExitStack() as stack:
+        async with caller(tmp_path, mode=mode, sandbox=sandbox) as c:
+            await c.approved()
+        c = await stack.enter_async_context(caller(tmp_path, mode=mode, answer=None, sandbox=sandbox))
+        for label in labels:
+            assert (await c.call("create_card", label=label))["code"] == "approval.required"
+        waiting = {one["approval_id"]: one["question"] for one in (await c.call("status"))["waiting"]}
+        assert all(any(f"“{label}”" in question for question in waiting.values()) for label in labels)
+        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path)}
+        for approval_id, question in waiting.items():
+            assert await decide(env, approval_id) == "granted"
+            (label,) = (label for label in labels if f"“{label}”" in question)
+            made = await c.call("create_card", label=label, approval_id=approval_id)
+            assert made["label"] == label
+            assert (await c.call("get_card", card_id=made["card_id"]))["label"] == label
