@@ -22,7 +22,8 @@ def main() -> None:
 
 for command in (
     *(run.serve, run.sandbox, run.demo, run.call, run.tools),
-    *(approvals.approve, approvals.deny, approvals.desk, approvals.passphrase),
+    *(approvals.approve, approvals.deny, approvals.freeze, approvals.unfreeze),
+    *(approvals.desk, approvals.passphrase),
     *(diagnostics.doctor, diagnostics.policy, diagnostics.audit),
     *(keypair.keypair, keypair.unseal),
     *(install.install, install.uninstall),

@@ -29,6 +29,7 @@ _BUDGET_LABELS = {
 _NOT_DECIDED: dict[str, tuple[int, str]] = {
     "not_allowed": (403, MESSAGES["not_allowed"]),
     "limit_exceeded": (409, MESSAGES["limit_exceeded"]),
+    "frozen": (409, MESSAGES["frozen"]),
     "gone": (409, MESSAGES["gone"]),
 }
 

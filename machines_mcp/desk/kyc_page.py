@@ -27,6 +27,7 @@ MAX_SEARCH_CHARACTERS = 60
 _NOTICES = {
     "granted": "Sent to Machines. The assistant sees the status of the check, but nothing that you typed.",
     "limit_exceeded": MESSAGES["limit_exceeded"],
+    "frozen": MESSAGES["frozen"],
 }
 _CLOSED = "This form is no longer open: it was already sent or refused, or has expired. Nothing was sent now."
 

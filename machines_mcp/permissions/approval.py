@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from machines_mcp.permissions.approval_details import ApprovalDetails
+from machines_mcp.permissions.action_class import ActionClass
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 
 State = Literal["waiting", "granted", "executing", "done", "failed", "refused"]
@@ -44,6 +45,18 @@ class Approval:
     def idempotency_key(self) -> str:
         """The idempotency key of every API request made for this approval."""
         return f"machines-{self.id}"
+
+    @property
+    def request(self) -> CallRequest:
+        """The call that the approval is for."""
+        return CallRequest(
+            self.tool,
+            ActionClass(self.action_class),
+            self.user_id,
+            self.digest,
+            self.asked_by,
+            self.details.protective,
+        )
 
     @property
     def dialog(self) -> str:

@@ -19,13 +19,17 @@ Channel = Literal["dialog", "desk", "terminal", "page", "form", "operator", "pol
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """A validated call to authorize. `asked_by` is the name the client reports for itself."""
+    """A validated call to authorize. `asked_by` is the name the client reports for itself.
+
+    A `protective` call only protects the user, as locking a card does. No freeze stops it.
+    """
 
     tool: str
     action_class: ActionClass
     user_id: str
     digest: str
     asked_by: str = ""
+    protective: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class ApprovalDetails:
     sink: str | None = None
     only: Literal["page", "form"] | None = None
     """The only channel that can grant this, if the page that grants it also executes it."""
+    protective: bool = False
+    """As in `CallRequest`."""
 
     def masked(self) -> ApprovalDetails:
         """Return a copy with likely card numbers and national ids masked: third-party text may contain them.

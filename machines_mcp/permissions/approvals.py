@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from machines_mcp.permissions import approval_rows
-from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval, audit_entry
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
 from machines_mcp.permissions.cooldown import LimitExceeded, refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 from machines_mcp.storage.failpoints import failpoint
+from machines_mcp.storage.freeze import refuse_if_frozen
 
 if TYPE_CHECKING:
     import sqlite3
@@ -147,7 +147,11 @@ class ApprovalStore:
         return await self._store.read(lambda db: approval_rows.waiting_approvals(db, now))
 
     async def grant(self, approval_id: str, by: Channel) -> bool:
-        """Record a person's yes, valid for 5 minutes. Returns False if the approval is no longer waiting."""
+        """Record a person's yes, valid for 5 minutes. Returns False if the approval is no longer waiting.
+
+        Raises:
+            Frozen: The changes of this user are frozen. The approval goes on waiting.
+        """
         return await self._run("approval.granted", lambda db: self._grant(db, approval_id, by))
 
     async def refuse(self, approval_id: str, by: Channel) -> bool:
@@ -182,18 +186,15 @@ class ApprovalStore:
 
     async def return_grant(self, approval_id: str) -> None:
         """Undo `consume` if nothing was started. The grant is valid again for the rest of its 5 minutes."""
-
-        def work(db: sqlite3.Connection) -> None:
-            if approval_rows.undo_executing(db, approval_id):
-                self._record_change(db, "outcome", approval_id, "not_begun")
-
-        await self._store.run(work)
+        await self._undo(approval_rows.undo_executing, approval_id)
 
     async def reopen(self, approval_id: str) -> None:
-        """Undo `take` if nothing was started. The approval waits again for the rest of its grant's time."""
+        """Undo `grant_and_consume` if nothing was started. The approval waits again for its grant's time."""
+        await self._undo(approval_rows.undo_decision, approval_id)
 
+    async def _undo(self, undo: Callable[[sqlite3.Connection, str], bool], approval_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            if approval_rows.undo_decision(db, approval_id):
+            if undo(db, approval_id):
                 self._record_change(db, "outcome", approval_id, "not_begun")
 
         await self._store.run(work)
@@ -216,19 +217,19 @@ class ApprovalStore:
     def _grant(self, db: sqlite3.Connection, approval_id: str, by: Channel) -> bool:
         now = self._clock()
         granted = approval_rows.set_granted(db, approval_id, by, now, now + GRANT_SECONDS)
-        if granted:
-            self._record_change(db, "decision", approval_id, "granted")
+        approval = approval_rows.find(db, approval_id) if granted else None
+        if approval is not None:
+            if not approval.details.protective:
+                refuse_if_frozen(db, approval.user_id)  # raising rolls back the transaction
+            self._record(db, audit_entry("decision", approval, "granted"))
         return granted
 
     def _consume(self, db: sqlite3.Connection, approval: Approval) -> bool:
         now, owner = self._clock(), self.executions.locks.own()
         taken = approval_rows.set_executing(db, approval, self._policy_digest, owner, now)
         if taken:
-            call_request = CallRequest(
-                approval.tool, ActionClass(approval.action_class), approval.user_id, approval.digest, approval.asked_by
-            )
             # Raising rolls back the transaction.
-            self._refuse_over_limit(db, call_request, approval.details, now, own=approval.id)
+            self._refuse_over_limit(db, approval.request, approval.details, now, own=approval.id)
             self.executions.mark_started(approval.id)
             self._record_change(db, "call", approval.id, "executing")
         return taken

@@ -14,8 +14,10 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, CallReque
 from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.channels import ApprovalChannels
 from machines_mcp.permissions.cooldown import LimitExceeded
+from machines_mcp.permissions.freezes import Freezes
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
+from machines_mcp.storage.freeze import Frozen
 
 Verdict = Literal[
     "run",
@@ -57,6 +59,7 @@ class Authorizer:
         policy: Policy,
         approvals: ApprovalStore,
         channels: ApprovalChannels,
+        freezes: Freezes,
         audit: AuditLog,
         *,
         standing_yes: bool = False,
@@ -65,6 +68,7 @@ class Authorizer:
         self._audit = audit
         self._approvals = approvals
         self._channels = channels
+        self._freezes = freezes
         self._standing_yes = standing_yes
 
     def rule(self, action_class: ActionClass, tool: str) -> Rule:
@@ -83,11 +87,21 @@ class Authorizer:
         """Return the approval if it is waiting for a decision, else None."""
         return await self._channels.get(approval_id)
 
+    async def refuse_if_frozen(self, call_request: CallRequest) -> None:
+        """Refuse a call before anything is sent for it, unless it only protects.
+
+        Raises:
+            Frozen: The changes of its user are frozen.
+        """
+        if not call_request.protective:
+            await self._freezes.refuse(call_request.user_id)
+
     async def admit(self, call_request: CallRequest) -> None:
         """Authorize a write that needs no approval: check the limits and record it in the audit log.
 
         Raises:
             LimitExceeded: A limit forbids it.
+            Frozen: The changes of its user are frozen.
             StoreUnavailable: The audit log can't be written.
         """
         await self._approvals.admit(call_request)
@@ -149,13 +163,19 @@ class Authorizer:
         """Record the person's decision from the dialog. A late or second yes runs nothing.
 
         Unless this call `asked`, the dialog may not be allowed to decide this approval. Then it goes on waiting.
+
+        Raises:
+            Frozen: The person said yes, but changes are frozen. The approval goes on waiting.
         """
         if not asked and not await self._channels.can_approve(approval, "dialog"):
             return Authorization("waiting", approval)
         if not yes:
             await self._channels.refuse(approval.id, "dialog")
             return Authorization("refused", approval)
-        if await self._channels.grant(approval.id, "dialog") == "granted":
+        decision = await self._channels.grant(approval.id, "dialog")
+        if decision == "frozen":
+            raise Frozen
+        if decision == "granted":
             return await self._consume(approval)
         return await self.reevaluate(approval)
 

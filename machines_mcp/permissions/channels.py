@@ -17,6 +17,7 @@ from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.freeze import Frozen
 
 _ASKED_FOR_THE_PASSPHRASE = ("desk", "terminal", "form")
 
@@ -57,7 +58,12 @@ class ApprovalChannels:
         if approval.details.only is not None or not self._allowed(approval, channel):
             return "not_allowed"
         missing = await self._missing(channel, passphrase) if self._needs_passphrase else None
-        return missing or ("granted" if await self._approvals.grant(approval_id, channel) else "gone")
+        if missing is not None:
+            return missing
+        try:
+            return "granted" if await self._approvals.grant(approval_id, channel) else "gone"
+        except Frozen:
+            return "frozen"
 
     async def refuse(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
         """Record a no. Any channel may refuse, with the passphrase if the channel asks for one."""
@@ -86,6 +92,8 @@ class ApprovalChannels:
             return "granted" if await self._approvals.grant_and_consume(approval, channel) else "gone"
         except LimitExceeded:
             return "limit_exceeded"
+        except Frozen:
+            return "frozen"
 
     async def check_passphrase(self, passphrase: Secret | None, channel: Channel = "desk") -> Decision:
         """Check the passphrase without approving anything, for example to sign in to the desk."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-Decision = Literal["granted", "refused", "wrong", "locked", "unset", "not_allowed", "limit_exceeded", "gone"]
+Decision = Literal["granted", "refused", "wrong", "locked", "unset", "not_allowed", "limit_exceeded", "frozen", "gone"]
 """The result of a decision. The passphrase is `wrong`, `locked` after too many tries, or `unset`. `not_allowed`: this
-channel may not decide. `limit_exceeded`: a policy limit forbids it. `gone`: nothing is waiting under the id."""
+channel may not decide. `limit_exceeded`: a policy limit forbids it. `frozen`: changes are frozen. `gone`: nothing is
+waiting under the id."""
 
 MESSAGES: Mapping[Decision, str] = {
     "granted": "Approved. The assistant can repeat the call with its approval_id. It runs once, within 5 minutes.",
@@ -17,5 +18,7 @@ MESSAGES: Mapping[Decision, str] = {
     "unset": "No passphrase is set, so nothing was changed. Run machines-mcp passphrase in a terminal on this machine.",
     "not_allowed": "The operator's policy does not allow approving this here. Nothing was changed.",
     "limit_exceeded": "A limit in the operator's policy forbids this now. Nothing was changed.",
+    "frozen": "Changes are frozen, so nothing was approved, and the request goes on waiting. To lift the freeze, run"
+    " machines-mcp unfreeze.",
     "gone": "This request is no longer waiting. It was decided elsewhere or has expired.",
 }

@@ -12,11 +12,13 @@ from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.channels import ApprovalChannels
 from machines_mcp.permissions.executions import Executions
+from machines_mcp.permissions.freezes import Freezes
 from machines_mcp.permissions.limits import exceeded_limit
 from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.freeze import refuse_if_frozen
 from machines_mcp.storage.journal import Journal
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.state_keys import state_key
@@ -37,6 +39,7 @@ class Guard:
     journal: Journal
     approvals: ApprovalStore
     channels: ApprovalChannels
+    freezes: Freezes
     authorizer: Authorizer
 
 
@@ -55,6 +58,8 @@ def build_guard(
     def limit(
         db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float, own: str | None
     ) -> str | None:
+        if not call_request.protective:
+            refuse_if_frozen(db, call_request.user_id)
         return exceeded_limit(db, policy, call_request, details, now, own)
 
     locks = ProcessLocks(store.folder)
@@ -62,5 +67,6 @@ def build_guard(
     executions = Executions(store, locks, clock)
     approvals = ApprovalStore(store, audit.append_in, limit, executions, policy_digest=policy.digest, clock=clock)
     channels = ApprovalChannels(approvals, policy, passphrase)
-    authorizer = Authorizer(policy, approvals, channels, audit, standing_yes=standing_yes)
-    return Guard(policy, store, audit, passphrase, locks, journal, approvals, channels, authorizer)
+    freezes = Freezes(store, audit.append_in, channels, clock)
+    authorizer = Authorizer(policy, approvals, channels, freezes, audit, standing_yes=standing_yes)
+    return Guard(policy, store, audit, passphrase, locks, journal, approvals, channels, freezes, authorizer)

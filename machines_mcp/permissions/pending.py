@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_rows import executing_approvals, waiting_approvals
 from machines_mcp.permissions.limits import Budget, budgets
+from machines_mcp.storage.freeze import Freeze, freezes
 from machines_mcp.storage.journal_entry import selected
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
 from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals
@@ -35,6 +36,7 @@ class PendingWork:
     withdrawals: list[OpenWithdrawal]
     budgets: tuple[Budget, ...] = ()
     needs_person: frozenset[str] = frozenset()
+    freezes: tuple[Freeze, ...] = ()
 
 
 class PendingWorkReader:
@@ -69,7 +71,12 @@ class PendingWorkReader:
                 left = () if policy is None else budgets(db, policy, now, user_id)
                 executing, open_ones = executing_approvals(db), open_withdrawals(db)
                 return PendingWork(
-                    waiting_approvals(db, now), executing, open_ones, left, _by_hand(db, executing, open_ones)
+                    waiting_approvals(db, now),
+                    executing,
+                    open_ones,
+                    left,
+                    _by_hand(db, executing, open_ones),
+                    tuple(freezes(db)),
                 )
 
             self._seen = await self._store.read(work)

@@ -15,6 +15,8 @@ from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.errors import Code, NextStep, ToolError
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.redaction.display import iso
+from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.freeze import Frozen
 
 _SECONDS = 5.0
 _AGAIN = (
@@ -25,6 +27,15 @@ _FOR_A_PERSON = (
     " run machines-mcp doctor --resolve in a terminal on this machine."
 )
 _ANEW = "Make the same call without approval_id to request a new approval."
+
+
+def as_tool_error(error: Exception) -> ToolError:
+    """Return the error of the catalogue that a call ends with."""
+    if isinstance(error, ToolError):
+        return error
+    if isinstance(error, Frozen):
+        return ToolError(Code.POLICY_FROZEN, next_steps=[NextStep("status", "See what is frozen, and since when.")])
+    return ToolError(Code.STATE_UNAVAILABLE if isinstance(error, StoreUnavailable) else Code.INTERNAL)
 
 
 def raise_denied(tool: Tool, authorization: Authorization) -> NoReturn:

@@ -11,9 +11,9 @@ import mcp_types as types
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.protocol import elicitation
-from machines_mcp.protocol.approval_errors import approval_required
+from machines_mcp.protocol.approval_errors import approval_required, as_tool_error
 from machines_mcp.protocol.errors import ToolError
-from machines_mcp.protocol.execution import ToolRunner, as_tool_error
+from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.protocol.tool_call import ToolCall
 

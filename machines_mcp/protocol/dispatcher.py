@@ -16,16 +16,17 @@ from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.policy import Rule
-from machines_mcp.protocol.approval_errors import limit_exceeded, policy_denied, raise_denied
+from machines_mcp.protocol.approval_errors import as_tool_error, limit_exceeded, policy_denied, raise_denied
 from machines_mcp.protocol.approval_flow import ApprovalFlow
 from machines_mcp.protocol.errors import Code, ToolError
-from machines_mcp.protocol.execution import ToolRunner, as_tool_error
+from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.registry import Registry
 from machines_mcp.protocol.responses import STATUS, ResponseBuilder, ToolRun
 from machines_mcp.protocol.tool import Tool
 from machines_mcp.protocol.tool_call import CallReader, ToolCall, unvalidated_request
 from machines_mcp.redaction.verbatim import collect_verbatim
 from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.freeze import Frozen
 
 if TYPE_CHECKING:
     from machines_mcp.protocol.reconciliation import Reconciler
@@ -80,6 +81,7 @@ class Dispatcher:
             if call.rule is Rule.DENY:
                 self._authorizer.record(call.request, Code.POLICY_DENIED.value)
                 raise policy_denied(self._policy, call.request)
+            await self._refuse_if_frozen(call)
             if call.rule is Rule.ALLOW and call.request.action_class in _PLAIN:
                 return self._responses.result(call.request_id, await self._run_plain(call))
             authorization = await self._approvals.authorize(call)
@@ -89,7 +91,7 @@ class Dispatcher:
                 ran = await self._runner.execute(call, authorization.approval)
                 return self._responses.result(call.request_id, ran)
             return await self._answer(call, authorization)
-        except (ToolError, StoreUnavailable) as error:
+        except (ToolError, StoreUnavailable, Frozen) as error:
             tool_error = as_tool_error(error)
         except Exception as error:
             # Log the class name only: the text of an exception can contain arguments.
@@ -160,6 +162,17 @@ class Dispatcher:
             self._authorizer.record(
                 None if tool is None else unvalidated_request(tool), as_tool_error(error).code.value
             )
+            raise
+
+    async def _refuse_if_frozen(self, call: ToolCall) -> None:
+        """Refuse a frozen call before anything is sent for it. A person's no still counts."""
+        # A reveal to sink `none` is a read, but it fetches the card's number.
+        if call.tool.read_only or call.answer == "no":
+            return
+        try:
+            await self._authorizer.refuse_if_frozen(call.request)
+        except Frozen:
+            self._authorizer.record(call.request, Code.POLICY_FROZEN.value)
             raise
 
     async def _run_plain(self, call: ToolCall) -> ToolRun:

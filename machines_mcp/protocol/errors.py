@@ -14,6 +14,7 @@ class Code(StrEnum):
     INPUT_INVALID = "input.invalid"
     TOOL_UNKNOWN = "tool.unknown"
     POLICY_DENIED = "policy.denied"
+    POLICY_FROZEN = "policy.frozen"
     APPROVAL_REQUIRED = "approval.required"
     APPROVAL_REFUSED = "approval.refused"
     APPROVAL_EXPIRED = "approval.expired"
@@ -45,6 +46,10 @@ _CATALOGUE: Mapping[Code, _Entry] = {
     Code.INPUT_INVALID: _Entry("Invalid arguments. Fix the listed fields and call again.", True),
     Code.TOOL_UNKNOWN: _Entry("Unknown tool. Use a tool from tools/list."),
     Code.POLICY_DENIED: _Entry("The operator's policy does not allow this. No tool can change that; tell the user."),
+    Code.POLICY_FROZEN: _Entry(
+        "A person froze changes, so nothing was done. Reads and locking a card still work. Tell the user that a person"
+        " can lift the freeze with machines-mcp unfreeze."
+    ),
     Code.APPROVAL_REQUIRED: _Entry(
         "A person must approve this first. After they do, call again with the same arguments and this approval_id.",
         True,
@@ -80,7 +85,7 @@ _CATALOGUE: Mapping[Code, _Entry] = {
 }
 
 
-NOT_BEGUN = frozenset({Code.PARTNER_UNAVAILABLE, Code.RATE_LIMITED})
+NOT_BEGUN = frozenset({Code.PARTNER_UNAVAILABLE, Code.RATE_LIMITED, Code.POLICY_FROZEN})
 """Codes that mean nothing was changed and the same call may succeed later."""
 
 

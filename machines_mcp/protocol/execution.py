@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,13 +15,14 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.executions import EXECUTION_SECONDS
-from machines_mcp.protocol.approval_errors import outcome_unknown
+from machines_mcp.protocol.approval_errors import as_tool_error, outcome_unknown
 from machines_mcp.protocol.errors import NOT_BEGUN, Code, NextStep, ToolError
 from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
 from machines_mcp.protocol.tool import NeedsPerson, Reconciliation, Tool, ToolContext, no_progress
 from machines_mcp.protocol.tool_call import Context, ToolCall
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.freeze import Frozen
 from machines_mcp.storage.journal import CallContext, JournalEntry
 
 logger = logging.getLogger(__name__)
@@ -73,8 +75,10 @@ class ToolRunner:
             try:
                 with anyio.fail_after(EXECUTION_SECONDS):
                     ran = await self._run(call, context)
-            except ToolError as tool_error:
-                raise await self._after_error(approval, tool_error) from None
+            except ToolError as error:
+                # If it was frozen between two of its requests, the first may have taken effect.
+                halfway = error.code is Code.POLICY_FROZEN and context.logged_as.begun
+                raise await self._after_error(approval, ToolError(Code.OUTCOME_UNKNOWN) if halfway else error) from None
             except BaseException as error:
                 # The row stays `executing` until the call is reconciled.
                 await self._authorizer.release(approval)
@@ -104,7 +108,7 @@ class ToolRunner:
         details = (await self._mapped(tool, tool.approval_details(context, call.arguments))).masked()
         if self._output_filter.contains_secret(details.as_json()):
             raise ToolError(Code.OUTPUT_BLOCKED)
-        return details
+        return replace(details, protective=call.request.protective)
 
     async def approval_page(self, call: ToolCall, approval: Approval) -> str | None:
         """Return the address of the approval's own page, opening it if needed; None if it has none.
@@ -129,7 +133,8 @@ class ToolRunner:
         if tool.reconcile is None:
             return NeedsPerson(NO_RECONCILE)
         user_id = approval.user_id
-        logged_as = CallContext(approval.id, tool.name, user_id, read_only=read_only)
+        protective = approval.details.protective
+        logged_as = CallContext(approval.id, tool.name, user_id, read_only=read_only, protective=protective)
         context = ToolContext(user_id, approval.idempotency_key, self._services, no_progress, logged_as)
         return await self._mapped(tool, tool.reconcile(context, approval, entries))
 
@@ -143,13 +148,13 @@ class ToolRunner:
 
     def _context(self, call: ToolCall, approval: Approval | None = None) -> ToolContext[Any]:
         """Return what the tool's functions get. With an approval, its idempotency key and id."""
-        user_id = call.request.user_id
+        user_id, approval_id = call.request.user_id, None if approval is None else approval.id
         return ToolContext(
             user_id=user_id,
             idempotency_key=call.idempotency_key if approval is None else approval.idempotency_key,
             services=self._services,
             progress=no_progress if call.client is None else partial(_report, call.client),
-            logged_as=CallContext(None if approval is None else approval.id, call.tool.name, user_id),
+            logged_as=CallContext(approval_id, call.tool.name, user_id, protective=call.request.protective),
         )
 
     async def _mapped(self, tool: Tool, work: Awaitable[T]) -> T:
@@ -158,6 +163,8 @@ class ToolRunner:
             return await work
         except (ToolError, StoreUnavailable):
             raise
+        except Frozen as frozen:
+            raise as_tool_error(frozen) from None
         except Exception as error:
             tool_error = self._explain(error, tool)
             if tool_error is None:
@@ -208,6 +215,8 @@ class ToolRunner:
             await self._authorizer.release(approval)
             logger.error("an unused approval could not be given back")
             return tool_error
+        if not tool_error.retryable:
+            return tool_error
         why = "Repeat the same call in a moment; within 5 minutes of the approval it needs no new one."
         return ToolError(
             tool_error.code,
@@ -234,10 +243,3 @@ class ToolRunner:
 
 async def _report(client: Context, fraction: float, message: str) -> None:
     await client.session.report_progress(fraction, 1.0, message)
-
-
-def as_tool_error(error: Exception) -> ToolError:
-    """Return the error of the catalogue that a call ends with."""
-    if isinstance(error, ToolError):
-        return error
-    return ToolError(Code.STATE_UNAVAILABLE if isinstance(error, StoreUnavailable) else Code.INTERNAL)

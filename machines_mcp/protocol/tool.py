@@ -140,6 +140,8 @@ class Tool:
     run: Callable[[ToolContext[Any], Any], Awaitable[Output]]
     action_class_of: Callable[[Any], ActionClass]
     action_classes: tuple[ActionClass, ...]
+    protective: Callable[[Any], bool]
+    """Whether a call only protects the user, by its arguments."""
     approval_details: Callable[[ToolContext[Any], Any], Awaitable[ApprovalDetails]] | None
     approval_page: Callable[[ToolContext[Any], Any, Approval], Awaitable[str | None]] | None
     reconcile: Reconcile | None
@@ -171,6 +173,7 @@ def tool(
     action_class: ActionClass | tuple[ActionClass, ...],
     steps: tuple[int, ...] = (),
     action_class_of: Callable[[In], ActionClass] | None = None,
+    protective: Callable[[In], bool] = lambda _: False,
     approval_details: Callable[[ToolContext[S], In], Awaitable[ApprovalDetails]] | None = None,
     approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str | None]] | None = None,
     reconcile: Reconcile | None = None,
@@ -183,6 +186,7 @@ def tool(
 
     `action_class`: every action class its calls can have. With more than one, `action_class_of` computes it from the
     arguments.
+    `protective`: whether a call only protects the user, as locking a card does. Freezes and shared limits spare it.
     `approval_details`: returns the approval details and the amounts that limits count, and refuses calls that would
     fail anyway.
     `approval_page`: shows a waiting approval on a page of its own and returns the page's address, or None to use the
@@ -212,6 +216,7 @@ def tool(
             run=function,
             action_class_of=action_class_of or (lambda _: action_classes[0]),
             action_classes=action_classes,
+            protective=protective,
             approval_details=approval_details,
             approval_page=approval_page,
             reconcile=reconcile,

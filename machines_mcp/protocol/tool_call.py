@@ -89,7 +89,8 @@ class CallReader:
             request = CallRequest(tool.name, action_class, user_id, "")
             return ToolCall(tool, arguments, request, rule, key, client, request_id=request_id)
         digest = arguments_digest(self._digest_key, arguments.model_dump(mode="json"))
-        request = CallRequest(tool.name, action_class, user_id, digest, elicitation.client_name(client))
+        asked_by, protective = elicitation.client_name(client), tool.protective(arguments)
+        request = CallRequest(tool.name, action_class, user_id, digest, asked_by, protective)
         answer, dialog = None, elicitation.dialog_of(client)
         if params is not None and params.request_state is not None:
             approval_id, answer = params.request_state, elicitation.read_answer(params)

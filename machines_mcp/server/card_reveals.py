@@ -56,12 +56,15 @@ class CardReveals:
 
         Raises:
             ToolError: The operator's public key can't be used.
+            Frozen: The changes of this user are frozen.
         """
         needs: dict[str, Any] = {"deadline_seconds": REVEAL_SECONDS}
         if sink == "sealed":
             needs["recipient"] = await anyio.to_thread.run_sync(_recipient, self._guard.policy.sealed_key)
         if sink == "model":
             needs["with_code"] = self._guard.policy.reveal_model_cvc
+        # Last, because a freeze stops even a reveal that was already approved.
+        await self._guard.freezes.refuse(user_id)
         reply = await client.reveal(await self._request(user_id, card_id, last4, sink, **needs))
         record_reveal(self._guard, reply, sink, user_id, card_id)
         return to_revealed(reply)

@@ -20,6 +20,7 @@ import anyio
 from machines_mcp.storage.concurrent_requests import ConcurrentRequests, concurrent_requests
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
+from machines_mcp.storage.freeze import refuse_if_frozen
 from machines_mcp.storage.journal_entry import (
     OPEN,
     CallContext,
@@ -80,12 +81,15 @@ class Journal:
             StoreUnavailable: It can't be recorded, so it must not be sent.
             KeyReused: Its key was used for another mutation, which may have happened.
             ReadOnly: The call must not send mutations.
+            Frozen: The changes of its user are frozen.
         """
         if about is not None and about.read_only:
             raise ReadOnly
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> tuple[str, int]:
+            if about is None or not about.protective:
+                refuse_if_frozen(db, mutation.user_id or (about.user_id if about else ""))
             body_hash = request_hash(self._key, mutation)
             key = mutation.idempotency_key
             for known in [] if key is None else selected(db, "idempotency_key = ?", key):

@@ -22,13 +22,14 @@ NOTHING_HAPPENED = ("rejected", "unsent")
 class CallContext:
     """The call that sends mutations: its approval (if any), tool and user. `begun` lists its journal entries so far.
 
-    `read_only`: the call must not send any.
+    `read_only`: the call must not send any. `protective`: the call only protects, so no freeze stops it.
     """
 
     approval_id: str | None
     tool: str
     user_id: str
     read_only: bool = False
+    protective: bool = False
     begun: list[str] = field(default_factory=list)
 
 

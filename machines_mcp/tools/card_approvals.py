@@ -98,6 +98,11 @@ def update_class(args: UpdateCard) -> ActionClass:
     return ActionClass.MONEY if args.status == "active" or args.limit_amount_cents is not None else ActionClass.WRITE
 
 
+def only_locks(args: UpdateCard) -> bool:
+    """Return whether the update locks the card and changes nothing else."""
+    return args.status == "locked" and args.label is None and args.limit_amount_cents is None
+
+
 async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDetails:
     """Describe the changes to the card, which is looked up."""
     client = await call.services.partner.client(call.logged_as)

@@ -16,6 +16,7 @@ from machines_mcp.tools.card_approvals import (
     UpdateCard,
     close_details,
     create_details,
+    only_locks,
     update_class,
     update_details,
 )
@@ -125,6 +126,7 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     toolset="cards",
     action_class=(ActionClass.WRITE, ActionClass.MONEY),
     action_class_of=update_class,
+    protective=only_locks,
     approval_details=update_details,
     reconcile=reconcile_update,
 )

@@ -20,6 +20,7 @@ from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import Completed, NeedsPerson, NotExecuted, Output, Reconciliation, RetryLater
 from machines_mcp.redaction.display import dollars
 from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.freeze import Frozen
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.storage.withdrawals import StartedWithdrawal
 from machines_mcp.tools.reconcile import NOTHING_HAPPENED
@@ -62,13 +63,14 @@ async def request_signature(call: ServiceContext, withdrawal_id: Verbatim, terms
     Raises:
         ToolError: `outcome.unknown` after a minute; repeating the call continues polling.
         PartnerError: The request failed. Unless it can be retried, the failure is recorded.
+        Frozen: Changes were frozen before the request, or between two polls.
     """
     deadline = anyio.current_time() + POLL_SECONDS
     try:
         send = await _sender(call, withdrawal_id, terms, call.idempotency_key)
         answer = await send()
-    except PartnerError as error:
-        if error.retryable:
+    except (PartnerError, Frozen) as error:
+        if isinstance(error, Frozen) or error.retryable:
             # The approval can be used again, and it was given for this quote.
             await call.services.state.withdrawals.release(withdrawal_id)
         else:
@@ -90,6 +92,10 @@ async def _poll(call: ServiceContext, withdrawal_id: Verbatim, send: _Send, prev
     await call.services.state.withdrawals.record(withdrawal_id, "requested")
     try:
         return await send()
+    except Frozen:
+        # It was not sent, so the previous answer still holds.
+        await call.services.state.withdrawals.record(withdrawal_id, "pending")
+        raise
     except PartnerError as error:
         if not error.retryable:
             await _record_failure(call, withdrawal_id, error)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pydantic import Field
+
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.pending import PendingWork
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol.tool import Input, NextStepOutput, Output, OutputPart, ToolContext, tool
 from machines_mcp.redaction.verbatim import Verbatim
+from machines_mcp.storage.freeze import EVERYONE, Freeze
 from machines_mcp.storage.withdrawals import OpenWithdrawal
 from machines_mcp.tools.error_mapping import outcome_tool
 from machines_mcp.tools.services import Permission, Services, State
@@ -58,11 +61,20 @@ class LimitBudget(OutputPart):
     left: int | None = None
 
 
+class FrozenChanges(OutputPart):
+    """Changes that a person stopped: those of one user or, without a `user_id`, of all."""
+
+    user_id: Verbatim | None = None
+    since: datetime
+    frozen_by: str
+
+
 class Status(Output):
     user_id: Verbatim | None = None
     policy: str
     passphrase_set_at: datetime | None = None
     audit_trouble: str | None = None
+    frozen: list[FrozenChanges] = Field(default_factory=list)
     permissions: list[Permission]
     budgets: list[LimitBudget]
     waiting: list[WaitingApproval]
@@ -70,7 +82,8 @@ class Status(Output):
 
     def summary(self) -> str:
         waiting, unresolved = pluralize(len(self.waiting), "call"), len(self.unresolved)
-        return f"{waiting} waiting for approval, {unresolved} unresolved."
+        frozen = " Changes are frozen." if self.frozen else ""
+        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}"
 
 
 @tool(title="Status", toolset="always", open_world=False, action_class=ActionClass.READ)
@@ -87,6 +100,9 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=state.guard.audit.trouble(),
+        frozen=[
+            _frozen(each) for each in found.freezes if each.user_id in (EVERYONE, state.pinned_user or each.user_id)
+        ],
         permissions=_permissions(state, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=[_waiting(approval) for approval in found.waiting],
@@ -103,6 +119,11 @@ def _permissions(state: State, *, decidable: bool) -> list[Permission]:
     return [
         found.model_copy(update={"reason": why}) if found.rule == Rule.ASK else found for found in state.permissions
     ]
+
+
+def _frozen(freeze: Freeze) -> FrozenChanges:
+    user_id = Verbatim(freeze.user_id) if freeze.user_id else None
+    return FrozenChanges(user_id=user_id, since=_moment(freeze.since), frozen_by=freeze.by)
 
 
 def _waiting(approval: Approval) -> WaitingApproval:

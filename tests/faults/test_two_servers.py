@@ -6,6 +6,7 @@ Their shared limits are tested in tests/permissions/test_limits.py, their shared
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from tests.faults.running_server import RunningServer, running_server
 from tests.support.processes import is_whole, rows
+from tests.support.server_process import environment
 from tests.support.waiting import PATIENCE, eventually
 
 # Two servers and a simulator take too long for `make test`.
@@ -139,3 +141,31 @@ async def test_call_running_in_one_server_is_left_to_it(tmp_path: Path) -> None:
         assert {answer.get("card_id", made["card_id"]) for answer in meanwhile} == {made["card_id"]}
         assert await other.call(tool, **named) == made
         assert [card["cardId"] for card in await one.upstream_state(user_id)] == [made["card_id"]]
+
+
+async def test_a_freeze_stops_the_changes_of_both_servers_at_once(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    for name in ("one", "other"):
+        await anyio.Path(tmp_path / name).mkdir(mode=0o700)
+
+    async def command(*words: str) -> None:
+        with anyio.fail_after(PATIENCE):
+            await anyio.run_process([sys.executable, "-m", "machines_mcp", *words], env=environment(state))
+
+    async with running_server(tmp_path / "one", state) as one, running_server(tmp_path / "other", state) as other:
+        users = [await one.new_user() for _ in range(2)]
+        works = [("create_card", {"user_id": user}) for user in users]
+        before = [await served.calls(works) for served in (one, other)]
+        await command("freeze")
+        frozen = [await served.calls(works) for served in (one, other)]
+        assert {answer["code"] for answer in itertools.chain(*frozen)} == {"policy.frozen"}
+        card = before[0][0]["card_id"]
+        locked = await other.call("update_card", user_id=users[0], card_id=card, status="locked")
+        assert locked["status"] == "locked"
+        await command("freeze", "--user", users[1])
+        await command("unfreeze")
+        for served in (one, other):
+            made, refused = await served.calls(works)
+            assert (made["status"], refused["code"]) == ("active", "policy.frozen")
+        assert [len(await one.upstream_state(user)) for user in users] == [4, 2]
+    assert is_whole(state)

@@ -1,4 +1,4 @@
-"""Commands for the person who approves calls: approve, deny, desk, passphrase."""
+"""Commands for the person who approves calls: approve, deny, freeze, unfreeze, desk, passphrase."""
 
 from __future__ import annotations
 
@@ -40,6 +40,31 @@ def deny(approval_id: str) -> None:
 
 
 @click.command()
+@click.option("--user", "user_id", metavar="ID", help="Only the changes of this user.")
+def freeze(user_id: str | None) -> None:
+    """Stop all changes at once, in every server of the state folder. Reads, locking a card and refusing go on."""
+    from machines_mcp.cli.freeze import freeze as freeze_changes
+
+    settings, user = load_settings(), _user(user_id)
+    end(True, run(lambda: freeze_changes(settings, user)))
+
+
+@click.command()
+@click.option("--user", "user_id", metavar="ID", help="The freeze of this user.")
+def unfreeze(user_id: str | None) -> None:
+    """Allow changes again. Asks for the passphrase."""
+    from machines_mcp.cli.freeze import unfreeze as unfreeze_changes
+    from machines_mcp.cli.prompt import NoInput, TerminalInput
+
+    settings, user, ask = load_settings(), _user(user_id), TerminalInput().read_secret
+    try:
+        ok, sentence = run(lambda: unfreeze_changes(settings, user, lambda: ask("Your passphrase")))
+    except NoInput as error:
+        fail(str(error))
+    end(ok, sentence)
+
+
+@click.command()
 @click.option("--open", "opens", is_flag=True, help="Also open it in this computer's browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def desk(opens: bool, as_json: bool) -> None:
@@ -76,6 +101,12 @@ def passphrase(status: bool, as_json: bool) -> None:
     except (UnusablePassphrase, NoInput) as error:
         fail(str(error))
     end(ok, sentence)
+
+
+def _user(user_id: str | None) -> str | None:
+    if user_id is not None and not (0 < len(user_id) <= 120 and user_id.isprintable() and user_id == user_id.strip()):
+        fail("--user must be a user id: 1 to 120 printable characters, without a space at either end.")
+    return user_id
 
 
 def _decide(approval_id: str, *, yes: bool) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import Any
 from machines_mcp.cli.audit import Unverifiable, read_checkpoint, verification_message
 from machines_mcp.cli.doctor.file_permissions import describe_access, has_access, is_private, user_name
 from machines_mcp.cli.doctor.finding import Finding
+from machines_mcp.cli.freeze import describe_freezes
 from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.permissions.passphrase import APPROVALS_DISABLED
 from machines_mcp.permissions.policy import Rule
@@ -38,7 +39,7 @@ class _Rollback(Exception):
 
 async def check_safeguards(app: App) -> list[Finding]:
     """Run these checks. The state folder must be usable."""
-    findings = [_policy(app), _passphrase(app), await _audit(app), *_files(app), await _desk(app)]
+    findings = [_policy(app), _passphrase(app), await _freeze(app), await _audit(app), *_files(app), await _desk(app)]
     return [*findings, *await _unresolved(app)]
 
 
@@ -66,6 +67,13 @@ def _requires_approvals(app: App) -> bool:
     policy = app.policy
     rules = [*policy.rules.values(), *(rule for tool in policy.tools.values() for rule in tool.values())]
     return Rule.ASK in rules
+
+
+async def _freeze(app: App) -> Finding:
+    found = await app.guard.freezes.all()
+    if not found:
+        return Finding(True, "freeze", "changes are not frozen")
+    return Finding(False, "freeze", describe_freezes(found))
 
 
 async def _audit(app: App) -> Finding:

@@ -76,7 +76,7 @@ async def test_a_new_embedded_state_folder_passes(home: Path) -> None:
         await made.store.read(lambda db: None)
         findings = await check_safeguards(made)
     assert [finding.check for finding in findings] == [
-        *("policy", "passphrase", "audit", "files", "caller", "desk", "unresolved")
+        *("policy", "passphrase", "freeze", "audit", "files", "caller", "desk", "unresolved")
     ]
     assert [finding.message for finding in findings if not finding.ok] == []
 
@@ -111,6 +111,16 @@ async def test_a_corrupt_passphrase_file_fails(home: Path) -> None:
         await made.guard.passphrase.set(Secret("correct horse battery"))
         (made.settings.state_dir / "keys" / "passphrase.json").write_text("{", encoding="ascii")
         assert not (await found(made, "passphrase")).ok
+
+
+async def test_a_freeze_is_reported(home: Path) -> None:
+    async with app(home) as made:
+        assert (await found(made, "freeze")).ok
+        await made.guard.freezes.freeze("desk", "user-1")
+        finding = await found(made, "freeze")
+        assert not finding.ok
+        assert finding.message.startswith("Changes of user “user-1” are frozen since 20")
+        assert "machines-mcp unfreeze" in finding.message
 
 
 async def test_the_audit_check_verifies_and_leaves_no_row(home: Path) -> None:

@@ -1,0 +1,81 @@
+"""Freeze and unfreeze the changes of a state folder. Freezing takes no passphrase, lifting it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from machines_mcp.permissions.channels import ApprovalChannels
+from machines_mcp.permissions.decision import Decision
+from machines_mcp.redaction.secret import Secret
+from machines_mcp.storage.audit_record import AuditEntry
+from machines_mcp.storage.freeze import EVERYONE, Freeze, delete_freeze, freezes, insert_freeze, refuse_if_frozen
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from machines_mcp.storage.database import Store
+
+FreezeChannel: TypeAlias = Literal["desk", "terminal"]
+
+
+class Freezes:
+    """The freezes of one state folder. `record` writes an audit entry inside the caller's transaction.
+
+    The methods raise `StoreUnavailable` if the state folder can't be used.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        record: Callable[[sqlite3.Connection, AuditEntry], None],
+        channels: ApprovalChannels,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._record = record
+        self._channels = channels
+        self._clock = clock
+
+    async def refuse(self, user_id: str) -> None:
+        """Refuse a change for this user early, before anything is sent for it.
+
+        Raises:
+            Frozen: The changes of this user, or of all users, are frozen.
+        """
+        await self._store.read(lambda db: refuse_if_frozen(db, user_id))
+
+    async def all(self) -> list[Freeze]:
+        """Return all freezes: first the one for everyone, then the newest."""
+        return await self._store.read(freezes)
+
+    async def freeze(self, by: FreezeChannel, user_id: str = EVERYONE) -> bool:
+        """Freeze the changes of one user, or of all. Returns False if they are frozen already."""
+        freeze = Freeze(user_id, self._clock(), by)
+
+        def work(db: sqlite3.Connection) -> bool:
+            frozen = insert_freeze(db, freeze)
+            if frozen:
+                self._record(db, _entry("frozen", by, user_id))
+            return frozen
+
+        return await self._store.run(work)
+
+    async def lift(self, by: FreezeChannel, passphrase: Secret | None, user_id: str = EVERYONE) -> Decision:
+        """Lift one freeze with the passphrase (none is needed in `embedded`). `gone`: there is none."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            lifted = delete_freeze(db, user_id)
+            if lifted:
+                self._record(db, _entry("unfrozen", by, user_id))
+            return lifted
+
+        decision = await self._channels.check_passphrase(passphrase, by)
+        if decision != "granted":
+            return decision
+        return "granted" if await self._store.run(work) else "gone"
+
+
+def _entry(code: str, by: FreezeChannel, user_id: str) -> AuditEntry:
+    return AuditEntry("setting", user_id=user_id or None, code=code, by=by)
