@@ -8,6 +8,7 @@ from starlette.responses import Response
 from machines_mcp.desk.approvals_page import ApprovalsPage
 from machines_mcp.desk.audit_page import AuditPage
 from machines_mcp.desk.dependencies import DeskDependencies
+from machines_mcp.desk.freeze_page import FreezePage
 from machines_mcp.desk.kyc_page import KycPage
 from machines_mcp.desk.request_guard import RequestGuard
 from machines_mcp.desk.routing import PageRenderer, Router
@@ -48,6 +49,7 @@ def build_app(dependencies: DeskDependencies, port: int) -> SecretPath:
         *ApprovalsPage(renderer).routes(),
         *KycPage(renderer).routes(),
         *AuditPage(renderer).routes(),
+        *FreezePage(renderer).routes(),
         sign_out_route(renderer),
     ]
     router = Router(renderer, routes, public_routes, lambda request, path: sign_in_page(renderer, request, path))

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.desk.sessions import Session, Sessions
 from machines_mcp.desk.templates import Templates
+from machines_mcp.storage.freeze import EVERYONE, Freeze
 from machines_mcp.web.asgi import Receive, Scope, Send
 from machines_mcp.web.form import parse_form
 
@@ -26,11 +27,12 @@ PostHandler: TypeAlias = Callable[["SessionRequest", Form], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """A request with a session. `path_parameter` is the variable part of the path."""
+    """A request with a session. `path_parameter` is the variable part of the path. Every page shows the `freezes`."""
 
     http_request: Request
     session: Session
     path_parameter: str
+    freezes: list[Freeze]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,13 @@ class PageRenderer:
     passphrase_lock: anyio.Lock = field(default_factory=anyio.Lock)
     """Held during a passphrase check: otherwise concurrent guesses are all checked before the first is counted."""
 
+    async def open(self, http_request: Request, session: Session, path_parameter: str) -> SessionRequest:
+        """Return the request with what is frozen now."""
+        freezes = await self.dependencies.guard.freezes.all()
+        pinned = self.dependencies.pinned_user
+        visible = [freeze for freeze in freezes if freeze.user_id in (EVERYONE, pinned or freeze.user_id)]
+        return SessionRequest(http_request, session, path_parameter, visible)
+
     def page(self, request: SessionRequest, name: str, status: int = 200, **context: object) -> Response:
         """Render a page for the request's session."""
         return self.templates.page(
@@ -59,6 +68,7 @@ class PageRenderer:
             status,
             session=request.session,
             notice=request.session.take_notice(),
+            freezes=request.freezes,
             token=self._token_for_path(request.session),
             **context,
         )
@@ -126,17 +136,17 @@ class Router:
             return self._renderer.templates.message_response(
                 403, "This form is not from this session. Go back, reload the page and try again."
             )
-        return await route.post(SessionRequest(request, session, name), form)
+        return await route.post(await self._renderer.open(request, session, name), form)
 
     async def _get(self, route: Route, request: Request, session: Session | None, name: str) -> Response:
         if route.get is None:
             return self._method_not_allowed("POST")
         if session is not None:
-            return await route.get(SessionRequest(request, session, name))
+            return await route.get(await self._renderer.open(request, session, name))
         session = self._renderer.sessions.shared_session()
         if session is None:
             return self._sign_in(request, str(request.scope["path"]))
-        response = await route.get(SessionRequest(request, session, name))
+        response = await route.get(await self._renderer.open(request, session, name))
         response.headers["Set-Cookie"] = self._renderer.sessions.cookie_header(session)
         return response
 

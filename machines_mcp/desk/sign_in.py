@@ -88,4 +88,4 @@ def sign_out_route(renderer: PageRenderer) -> Route:
 
 
 def _own_path(path: str) -> str:
-    return path if re.fullmatch(r"/(?:audit|(?:kyc|decisions)/[0-9a-f]{32})?", path) else "/"
+    return path if re.fullmatch(r"/(?:audit|freeze|(?:kyc|decisions)/[0-9a-f]{32})?", path) else "/"

@@ -30,7 +30,7 @@ KEPT = (
 )
 ALL = tuple(
     (name, width, dark)
-    for name in ("sign-in", "home", "decision", "kyc", "kyc-faults", "audit", "empty", "missing")
+    for name in ("sign-in", "home", "decision", "kyc", "kyc-faults", "audit", "freeze", "empty", "missing")
     for width in (PHONE, 768, WIDE)
     for dark in (False, True)
 )
@@ -84,7 +84,7 @@ class PageDriver:
 
     def path(self, name: str) -> str:
         places = {"decision": "/decisions/{money}", "kyc": "/kyc/{identity}", "kyc-faults": "/kyc/{identity}"}
-        places |= {"audit": "/audit", "missing": "/nowhere", "decided": "/decisions/{refused}"}
+        places |= {"audit": "/audit", "freeze": "/freeze", "missing": "/nowhere", "decided": "/decisions/{refused}"}
         return places.get(name, "/").format_map(self._ids)
 
 

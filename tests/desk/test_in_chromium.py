@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (as root, `make check` installs it)"),
 ]
 
-PAGES = ("home", "decision", "decided", "kyc", "kyc-faults", "audit", "missing")
+PAGES = ("home", "decision", "decided", "kyc", "kyc-faults", "audit", "freeze", "missing")
 # The focusable elements, in page order.
 FOCUSED = "[document.activeElement.tagName, document.activeElement.id, document.activeElement.textContent.trim()]"
 SMALL = """[...document.querySelectorAll('a, button, summary, select, input:not([type=hidden])')]
