@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from machines_mcp.redaction.characters import printable
-from machines_mcp.redaction.display import moment
+from machines_mcp.redaction.display import dollars, moment
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_chain import Fault
@@ -16,7 +16,7 @@ from machines_mcp.storage.database import StoreUnavailable
 
 MAX_CELL_CHARACTERS = 40
 
-_RIGHT_ALIGNED = {"row", "cents"}
+_RIGHT_ALIGNED = {"row", "amount"}
 
 
 class Unverifiable(Exception):
@@ -162,7 +162,7 @@ def _columns(found: list[AuditRow]) -> dict[str, list[str]]:
         "code": cells("code"),
         "by": cells("by"),
         "user": cells("user_id"),
-        "cents": cells("amount_cents"),
+        "amount": [dollars(c) if type(c := row.amount_cents) is int else _cell(c) for row in found],
         "card": cells("card_id"),
         "sink": cells("sink"),
         "approval": [cell[:8] for cell in cells("approval_id")],

@@ -13,7 +13,7 @@ from machines_mcp.cli.unresolved import UnresolvedCall, unresolved_calls
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.characters import printable
-from machines_mcp.redaction.display import moment
+from machines_mcp.redaction.display import dollars, moment
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings
@@ -115,7 +115,7 @@ def _withdrawal_lines(begun: StartedWithdrawal | None) -> list[str]:
     terms = begun.quote.terms
     memo = f" with memo {terms['extra_id']}" if terms.get("extra_id") else ""
     return [
-        f"Withdrawal {begun.id} for {begun.quote.user_id} ({begun.status}): {terms.get('amount_cents')} cents as"
+        f"Withdrawal {begun.id} for {begun.quote.user_id} ({begun.status}): {dollars(terms['amount_cents'])} as"
         f" {terms.get('currency')} on {terms.get('network')} to {terms.get('address')}{memo}"
     ]
 

@@ -1,14 +1,21 @@
-"""Format values for people: dollars and UTC times."""
+"""Format values for people: dollars, other amounts, and UTC times."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 
 
 def dollars(cents: int) -> str:
     """Format US cents as dollars: `$1,234.50`."""
-    return f"${cents / 100:,.2f}"
+    return f"{'-' if cents < 0 else ''}${Decimal(abs(cents)).scaleb(-2):,.2f}"
+
+
+def plain_amount(amount: float) -> str:
+    """Format an amount of any currency in full, without an exponent: `39,600`, `0.000055`."""
+    text = f"{Decimal(repr(amount)):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def iso(at: float) -> str:

@@ -13,7 +13,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
 from machines_mcp.protocol.errors import Code, FieldError, NextStep, ToolError
 from machines_mcp.protocol.tool import Cents, Output, UserInput, tool
-from machines_mcp.redaction.display import dollars
+from machines_mcp.redaction.display import dollars, plain_amount
 from machines_mcp.redaction.verbatim import Verbatim, VerbatimArgument
 from machines_mcp.storage.withdrawals import Destination, Quote
 from machines_mcp.tools.agreements import require_agreements
@@ -123,7 +123,7 @@ async def _approval_details(call: ServiceContext, args: CreateWithdrawal) -> App
     terms, user = quote.terms, user_fact(call)
     amount = dollars(terms["amount_cents"])
     memo = f" with memo {quote_text(terms['extra_id'])}" if terms["extra_id"] else ""
-    about = terms["estimated_to_amount"]
+    about = None if terms["estimated_to_amount"] is None else plain_amount(terms["estimated_to_amount"])
     estimate = f" About {about} {terms['currency']} will arrive (an estimate)." if about is not None else ""
     to = Destination(terms["currency"], terms["network"], terms["address"], terms["extra_id"])
     return ApprovalDetails(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from machines_mcp.cli.approvals import format_approval
 from machines_mcp.partner import Withdrawal
 from machines_mcp.partner.errors import RateLimited
 from machines_mcp.partner.resources.withdrawals import Withdrawals
+from machines_mcp.server.settings_reader import read_settings
+from machines_mcp.server.state_folder import open_guard
+from tests.support.in_process import in_process_sandbox
 from tests.support.tool_caller import ToolCaller, caller
 
 pytestmark = pytest.mark.anyio
 
 ADDRESS = "0x" + "ef" * 20
+BITCOIN = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"  # BIP 173
 
 
 async def funded(c: ToolCaller, amount: int = 100) -> None:
@@ -97,3 +103,31 @@ async def test_failed_poll_does_not_reject_a_withdrawal(tmp_path: Path, monkeypa
         assert made["status"] == "ready"
         assert len(answers) == 3
         assert (await c.call("status"))["unresolved"] == []
+
+
+@pytest.mark.parametrize(
+    ("amount_cents", "currency", "network", "address", "arrives"),
+    [
+        (5_00, "btc", "bitcoin", BITCOIN, "0.000055 btc"),
+        (40_000_00, "usdc", "ethereum", ADDRESS, "39,600 usdc"),
+        (1_234_56, "hbar", "hbar", "0.0.1234567", "8,148.096 hbar"),
+    ],
+)
+async def test_person_reads_amounts_as_plain_decimals(
+    tmp_path: Path, amount_cents: int, currency: str, network: str, address: str, arrives: str
+) -> None:
+    async with in_process_sandbox() as sandbox:
+        async with caller(tmp_path, sandbox=sandbox) as c:
+            await funded(c, 50_000)
+        async with caller(tmp_path, sandbox=sandbox, answer=None) as c:
+            terms = {"currency": currency, "network": network, "address": address}
+            quote = await c.call("quote_withdrawal", amount_cents=amount_cents, **terms)
+            await c.call("create_withdrawal", quote_id=quote["quote_id"])
+        env = {"MACHINES_ENV": "embedded", "MACHINES_STATE_DIR": str(tmp_path)}
+        async with open_guard(read_settings(env)) as guard:
+            (waiting,) = await guard.channels.waiting()
+    shown = format_approval(waiting)
+    assert f"About {arrives} will arrive" in waiting.question
+    assert f"about {arrives}" in [item.value for item in waiting.details.items]
+    assert f"${amount_cents / 100:,.2f}" in waiting.question
+    assert not re.search(r"[0-9]e-[0-9]|[0-9][.]0 |[0-9]{4}[.]", shown.replace(address, ""))
