@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.characters import printable
-from machines_mcp.redaction.display import iso, moment
+from machines_mcp.redaction.display import iso, moment, others_waiting
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import open_guard
@@ -41,14 +41,14 @@ class DecisionResult:
     message: str
 
 
-async def waiting_approvals(settings: Settings) -> list[Approval]:
-    """Return the approvals that a person can decide now, oldest first.
+async def waiting_approvals(settings: Settings) -> tuple[list[Approval], int]:
+    """Return the approvals that a person can decide now, oldest first, and the number of those of other users.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
     async with open_guard(settings) as guard:
-        return await guard.channels.waiting()
+        return await guard.channels.waiting(), (await guard.pending.snapshot()).others_waiting
 
 
 def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
@@ -72,12 +72,13 @@ def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
     ]
 
 
-def format_waiting(settings: Settings, approvals: list[Approval]) -> str:
-    """Return the approvals as text for a person."""
+def format_waiting(settings: Settings, approvals: list[Approval], others: int) -> str:
+    """Return the approvals as text for a person, with the number of those of other users."""
+    how = "To approve one, run machines-mcp approve ID. To refuse it, run machines-mcp deny ID."
+    parts = [*(format_approval(approval) for approval in approvals), how]
     if not approvals:
-        return f"No approvals are waiting (in {settings.state_dir})."
-    parts = [format_approval(approval) for approval in approvals]
-    return "\n\n".join([*parts, "To approve one, run machines-mcp approve ID. To refuse it, run machines-mcp deny ID."])
+        parts = [f"No approvals are waiting (in {settings.state_dir})."]
+    return "\n\n".join([*parts, *([others_waiting(others)] if others else [])])
 
 
 async def decide(
@@ -130,7 +131,7 @@ def _status(approval: Approval) -> str:
 async def _why_not_waiting(guard: Guard, approval_id: str) -> str:
     approval = await guard.approvals.get(approval_id)
     if approval is None:
-        return f"No approval has this id in {guard.store.folder}. Use the server's MACHINES_ENV and key."
+        return f"No approval has this id in {guard.store.folder}. Use the server's MACHINES_ENV, key and user."
     if approval.state != "waiting":
         return _ALREADY_DECIDED[approval.state]
     if approval.policy != guard.policy.digest:

@@ -42,6 +42,7 @@ async def matching_rows(settings: Settings, query: AuditQuery) -> list[AuditRow]
     """
     async with open_guard(settings) as guard:
         found = await guard.audit.rows(
+            guard.principal,
             tool=query.tool,
             kind=query.kind,
             user_id=query.user_id,

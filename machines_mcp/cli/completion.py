@@ -63,6 +63,5 @@ def _waiting() -> list[tuple[str, str]]:
     settings = read_settings()
     if not (settings.state_dir / "state.db").exists():
         return []
-    return [
-        (approval.id, f"{approval.tool} for {approval.user_id}") for approval in anyio.run(waiting_approvals, settings)
-    ]
+    found, _ = anyio.run(waiting_approvals, settings)
+    return [(approval.id, f"{approval.tool} for {approval.user_id}") for approval in found]

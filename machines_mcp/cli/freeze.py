@@ -23,11 +23,11 @@ async def freeze(settings: Settings, user_id: str | None) -> str:
     """
     async with open_guard(settings) as guard:
         frozen = await guard.freezes.freeze("terminal", user_id or EVERYONE)
-        known = user_id is None or guard.policy.allows_user(user_id)
+        known = guard.principal.may_act_for(user_id or EVERYONE)
     what = f"Changes {_of(user_id or EVERYONE)} are {'now' if frozen else 'already'} frozen"
     where = f"in every server of {settings.state_dir}. Reads, locking a card and refusing go on."
     lift = "machines-mcp unfreeze" + (" with the same --user" if user_id else "")
-    hint = "" if known else " The policy does not list this user, so check the id."
+    hint = "" if known else " A server with these settings does not act for this user, so check the id."
     return f"{what}, {where} Lift the freeze with {lift}.{hint}"
 
 
@@ -40,7 +40,7 @@ async def unfreeze(settings: Settings, user_id: str | None, ask: Callable[[], Se
     """
     user_id = user_id or EVERYONE
     async with open_guard(settings) as guard:
-        if user_id not in [found.user_id for found in await guard.freezes.all()]:
+        if not await guard.freezes.frozen(user_id):
             return True, f"Changes {_of(user_id)} are not frozen. {describe_freezes(await guard.freezes.all())}".strip()
         if not await guard.channels.ready():
             return False, MESSAGES["unset"]

@@ -13,7 +13,7 @@ from machines_mcp.cli.unresolved import UnresolvedCall, unresolved_calls
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.characters import printable
-from machines_mcp.redaction.display import dollars, moment
+from machines_mcp.redaction.display import dollars, moment, others_unresolved
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings
@@ -62,7 +62,7 @@ async def resolve(settings: Settings, prompt: Prompt, show: Callable[[str], None
         needs_person = await _reconcile(app, show)
         remaining = [
             unresolved
-            for unresolved in await unresolved_calls(app.guard)
+            for unresolved in (await unresolved_calls(app.guard)).calls
             if unresolved.state == "needs_person" or unresolved.name in needs_person
         ]
         for unresolved in remaining:
@@ -70,17 +70,17 @@ async def resolve(settings: Settings, prompt: Prompt, show: Callable[[str], None
             stopped = await _resolve_one(app, unresolved, prompt, show)
             if stopped is not None:
                 return ResolveResult(False, stopped)
-        still = {unresolved.name for unresolved in await unresolved_calls(app.guard)}
+        left = await unresolved_calls(app.guard)
+        still = {unresolved.name for unresolved in left.calls}
         resolved_count = len([unresolved for unresolved in remaining if unresolved.name not in still])
-    if not remaining:
-        return ResolveResult(True, NOTHING)
-    return ResolveResult(True, f"{resolved_count} of {len(remaining)} resolved.")
+    done = f"{resolved_count} of {len(remaining)} resolved." if remaining else NOTHING
+    return ResolveResult(True, f"{done} {others_unresolved(left.others)}" if left.others else done)
 
 
 async def _reconcile(app: App, show: Callable[[str], None]) -> set[str]:
     """Reconcile unknown calls with Machines. Return the names of those that only a person can resolve."""
     needs_person = set()
-    for unresolved in await unresolved_calls(app.guard):
+    for unresolved in (await unresolved_calls(app.guard)).calls:
         if unresolved.state != "unknown" or unresolved.approval is None:
             continue
         authorization = await app.load().reconciler.reconcile(unresolved.approval)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
-from machines_mcp.permissions.limits import Budget, budgets
+from machines_mcp.permissions.limits import Budget
 from machines_mcp.permissions.passphrase import APPROVALS_DISABLED
 from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.redaction.display import moment
@@ -53,8 +52,7 @@ async def policy_summary(settings: Settings) -> list[str]:
         StoreUnavailable: The state folder can't be used.
     """
     async with open_guard(settings) as guard:
-        policy, now = guard.policy, time.time()
-        left = await guard.store.read(lambda db: budgets(db, policy, now, settings.user_id))
+        policy, left = guard.policy, (await guard.pending.snapshot()).budgets
         verifier = await guard.passphrase.verifier()
     lines = [f"policy: {policy.source}, digest {policy.digest[:12]}"]
     if policy.needs_passphrase or verifier is not None:

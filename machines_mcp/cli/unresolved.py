@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
 from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
@@ -49,13 +47,21 @@ class UnresolvedCall:
         return note or _OUTCOME_LOST
 
 
-async def unresolved_calls(guard: Guard) -> list[UnresolvedCall]:
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """The unresolved calls of the principal's users, and the number of those of other users."""
+
+    calls: list[UnresolvedCall]
+    others: int
+
+
+async def unresolved_calls(guard: Guard) -> Unresolved:
     """Return all unresolved calls and withdrawals, oldest first.
 
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
-    found = await PendingWorkReader(guard.store, time.time).snapshot()
+    found = await guard.pending.snapshot()
     rows = Withdrawals(guard.store)
     calls = [
         await _unresolved_call(guard, rows, approval, approval.id in found.needs_person) for approval in found.executing
@@ -66,7 +72,7 @@ async def unresolved_calls(guard: Guard) -> list[UnresolvedCall]:
         for each in found.withdrawals
         if each.approval_id not in executing_ids
     ]
-    return sorted([*calls, *ended], key=lambda unresolved: unresolved.since)
+    return Unresolved(sorted([*calls, *ended], key=lambda unresolved: unresolved.since), found.others_unresolved)
 
 
 async def _unresolved_call(guard: Guard, rows: Withdrawals, approval: Approval, needs_person: bool) -> UnresolvedCall:

@@ -13,8 +13,7 @@ from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
 from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, decide_with_passphrase
 from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.permissions.decision import MESSAGES
-from machines_mcp.permissions.limits import budgets
-from machines_mcp.redaction.display import dollars
+from machines_mcp.redaction.display import dollars, others_waiting
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.approval import Approval
@@ -70,15 +69,15 @@ class ApprovalsPage:
             if approval.id not in ids
         ]
         verifier = await self._guard.passphrase.verifier()
-        policy, now = self._guard.policy, self._renderer.dependencies.clock()
-        left = await self._guard.store.read(lambda db: budgets(db, policy, now))
+        pending = await self._guard.pending.snapshot()
         return self._renderer.page(
             request,
             "home",
             waiting=[self._view(approval) for approval in waiting],
+            others=others_waiting(pending.others_waiting) if pending.others_waiting else "",
             decided=[self._view(approval) for approval in recent[:MAX_DECIDED]],
-            policy=policy,
-            budgets=[(_BUDGET_LABELS[one.limit], one) for one in left if one.limit in _BUDGET_LABELS],
+            policy=self._guard.policy,
+            budgets=[(_BUDGET_LABELS[one.limit], one) for one in pending.budgets if one.limit in _BUDGET_LABELS],
             passphrase_set_at=verifier.set_at if verifier else None,
             fault="",
         )

@@ -89,7 +89,7 @@ class AuditPage:
         rows = [] if audit_filter.fault else await self._rows(audit_filter)
         more = len(rows) > ROWS_PER_PAGE
         now = self._renderer.dependencies.clock()
-        spent = await self._guard.store.read(lambda db: daily_totals(db, now, WIDE_DAYS))
+        spent = await self._guard.store.read(lambda db: daily_totals(db, self._guard.principal, now, WIDE_DAYS))
         cap = self._guard.policy.limits.per_day_cents
         return self._renderer.page(
             request,
@@ -115,6 +115,7 @@ class AuditPage:
             None if not audit_filter.day else datetime.fromisoformat(audit_filter.day).replace(tzinfo=UTC).timestamp()
         )
         return await self._guard.audit.rows(
+            self._guard.principal,
             before=audit_filter.before,
             limit=ROWS_PER_PAGE + 1,
             tool=audit_filter.tool or None,

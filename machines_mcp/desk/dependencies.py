@@ -45,7 +45,6 @@ class DeskDependencies:
     """Fetch the identity form for a user: `GET /kyc/values`. Raises `PartnerError`."""
     submit_form: Callable[[str, Mapping[str, str], TakeDecision], Awaitable[FormResult]]
     """Run a waiting call with typed values: (approval id, values, callback that takes the decision)."""
-    pinned_user: str | None = None
     clock: Callable[[], float] = time.time
 
     @property
@@ -61,5 +60,5 @@ class DeskDependencies:
     @property
     def fingerprint(self) -> str:
         """Hash of environment, policy and pinned user. Servers share a desk only if theirs are equal."""
-        identity = json.dumps([self.environment, self.guard.policy.digest, self.pinned_user])
+        identity = json.dumps([self.environment, self.guard.policy.digest, self.guard.principal.pinned])
         return hashlib.sha256(identity.encode()).hexdigest()

@@ -36,7 +36,7 @@ class FreezePage:
 
     async def freeze(self, request: SessionRequest, form: Form) -> Response:
         """Freeze changes. The session is enough: stopping needs no passphrase."""
-        await self._freezes.freeze("desk", self._renderer.dependencies.pinned_user or EVERYONE)
+        await self._freezes.freeze("desk", self._renderer.dependencies.guard.principal.pinned or EVERYONE)
         return self._renderer.redirect(request, _FROZEN, FREEZE)
 
     async def lift(self, request: SessionRequest, form: Form) -> Response:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.desk.sessions import Session, Sessions
 from machines_mcp.desk.templates import Templates
-from machines_mcp.storage.freeze import EVERYONE, Freeze
+from machines_mcp.storage.freeze import Freeze
 from machines_mcp.web.asgi import Receive, Scope, Send
 from machines_mcp.web.form import parse_form
 
@@ -57,9 +57,7 @@ class PageRenderer:
     async def open(self, http_request: Request, session: Session, path_parameter: str) -> SessionRequest:
         """Return the request with what is frozen now."""
         freezes = await self.dependencies.guard.freezes.all()
-        pinned = self.dependencies.pinned_user
-        visible = [freeze for freeze in freezes if freeze.user_id in (EVERYONE, pinned or freeze.user_id)]
-        return SessionRequest(http_request, session, path_parameter, visible)
+        return SessionRequest(http_request, session, path_parameter, freezes)
 
     def page(self, request: SessionRequest, name: str, status: int = 200, **context: object) -> Response:
         """Render a page for the request's session."""

@@ -75,6 +75,17 @@ def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:
     return hmac.new(key, canonical.encode(), hashlib.sha256).hexdigest()
 
 
+def admission_entry(call_request: CallRequest) -> AuditEntry:
+    """Return the audit entry for a call that needs no approval, from before it runs."""
+    return AuditEntry(
+        kind="call",
+        tool=call_request.tool,
+        action_class=call_request.action_class.value,
+        user_id=call_request.user_id or None,
+        verdict="executing",
+    )
+
+
 def audit_entry(kind: Kind, approval: Approval, verdict: str | None = None, code: str | None = None) -> AuditEntry:
     """Return the audit entry for a change to an approval."""
     return AuditEntry(

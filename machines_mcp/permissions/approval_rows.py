@@ -3,7 +3,7 @@
     waiting -> granted <-> executing -> done | failed
             -> refused
 
-Functions that take `db` run inside the caller's transaction.
+Functions that take `db` run inside the caller's transaction. Those that take a `principal` return rows of its users.
 """
 
 from __future__ import annotations
@@ -14,35 +14,43 @@ from typing import TYPE_CHECKING, Literal
 
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
+from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
     import sqlite3
 
+_WAITING = "state = 'waiting' AND expires_at > :now"
 _COLUMNS = tuple(field.name for field in fields(Approval))
 
 
-def waiting_approvals(db: sqlite3.Connection, now: float) -> list[Approval]:
+def waiting_approvals(db: sqlite3.Connection, principal: Principal, now: float) -> list[Approval]:
     """Return the approvals that a person can still decide, oldest first."""
-    rows = db.execute("SELECT * FROM approvals WHERE state = 'waiting' AND expires_at > ? ORDER BY created_at", (now,))
-    return [_from_row(row) for row in rows]
+    query = f"SELECT * FROM approvals WHERE {_WAITING} AND {OF_PRINCIPAL} ORDER BY created_at"  # noqa: S608 - constants
+    return [_from_row(row) for row in db.execute(query, principal.bound | {"now": now})]
 
 
-def executing_approvals(db: sqlite3.Connection) -> list[Approval]:
+def others_waiting(db: sqlite3.Connection, principal: Principal, now: float) -> int:
+    """Return how many approvals wait for users for whom the principal does not act."""
+    query = f"SELECT count(*) FROM approvals WHERE {_WAITING} AND NOT {OF_PRINCIPAL}"  # noqa: S608 - constants only
+    return int(db.execute(query, principal.bound | {"now": now}).fetchone()[0])
+
+
+def executing_approvals(db: sqlite3.Connection, principal: Principal) -> list[Approval]:
     """Return the approvals that were started and have no outcome, oldest first."""
-    return [
-        _from_row(row) for row in db.execute("SELECT * FROM approvals WHERE state = 'executing' ORDER BY started_at")
-    ]
+    query = f"SELECT * FROM approvals WHERE state = 'executing' AND {OF_PRINCIPAL} ORDER BY started_at"  # noqa: S608
+    return [_from_row(row) for row in db.execute(query, principal.bound)]
 
 
-def newest_approvals(db: sqlite3.Connection, limit: int) -> list[Approval]:
+def newest_approvals(db: sqlite3.Connection, principal: Principal, limit: int) -> list[Approval]:
     """Return at most `limit` approvals in any state, newest first."""
-    rows = db.execute("SELECT * FROM approvals ORDER BY created_at DESC, id LIMIT ?", (limit,))
-    return [_from_row(row) for row in rows]
+    query = f"SELECT * FROM approvals WHERE {OF_PRINCIPAL} ORDER BY created_at DESC, id LIMIT :limit"  # noqa: S608
+    return [_from_row(row) for row in db.execute(query, principal.bound | {"limit": limit})]
 
 
-def find(db: sqlite3.Connection, approval_id: str) -> Approval | None:
+def find(db: sqlite3.Connection, principal: Principal, approval_id: str) -> Approval | None:
     """Return the approval with this id, or None."""
-    row = db.execute("SELECT * FROM approvals WHERE id = ?", (approval_id,)).fetchone()
+    query = f"SELECT * FROM approvals WHERE id = :id AND {OF_PRINCIPAL}"  # noqa: S608 - constants only
+    row = db.execute(query, principal.bound | {"id": approval_id}).fetchone()
     return None if row is None else _from_row(row)
 
 
@@ -93,20 +101,24 @@ def insert(
     return approval
 
 
-def set_granted(db: sqlite3.Connection, approval_id: str, by: Channel, now: float, expires_at: float) -> bool:
+def set_granted(
+    db: sqlite3.Connection, principal: Principal, approval_id: str, by: Channel, now: float, expires_at: float
+) -> bool:
     """Change a waiting approval to granted until `expires_at`. Returns False if it no longer waits."""
-    return _updated_one(
-        db,
-        "UPDATE approvals SET state = 'granted', decided_by = ?, decided_at = ?, expires_at = ?"
-        " WHERE id = ? AND state = 'waiting' AND expires_at > ?",
-        (by, now, expires_at, approval_id, now),
+    change = (
+        "UPDATE approvals SET state = 'granted', decided_by = :by, decided_at = :now, expires_at = :until"  # noqa: S608
+        f" WHERE id = :id AND {_WAITING} AND {OF_PRINCIPAL}"
     )
+    return _updated_one(db, change, principal.bound | {"by": by, "now": now, "until": expires_at, "id": approval_id})
 
 
-def set_refused(db: sqlite3.Connection, approval_id: str, by: Channel, now: float) -> bool:
+def set_refused(db: sqlite3.Connection, principal: Principal, approval_id: str, by: Channel, now: float) -> bool:
     """Change a waiting approval to refused. Returns False if it no longer waits."""
-    change = "UPDATE approvals SET state = 'refused', decided_by = ?, decided_at = ? WHERE id = ? AND state = 'waiting'"
-    return _updated_one(db, change, (by, now, approval_id))
+    change = (
+        "UPDATE approvals SET state = 'refused', decided_by = :by, decided_at = :now"  # noqa: S608 - constants only
+        f" WHERE id = :id AND state = 'waiting' AND {OF_PRINCIPAL}"
+    )
+    return _updated_one(db, change, principal.bound | {"by": by, "now": now, "id": approval_id})
 
 
 def set_executing(db: sqlite3.Connection, approval: Approval, policy: str, owner: str, now: float) -> bool:
@@ -146,7 +158,7 @@ def set_outcome(db: sqlite3.Connection, approval_id: str, state: Literal["done",
     return _updated_one(db, end, (state, outcome, approval_id))
 
 
-def _updated_one(db: sqlite3.Connection, statement: str, values: tuple[object, ...]) -> bool:
+def _updated_one(db: sqlite3.Connection, statement: str, values: tuple[object, ...] | dict[str, object]) -> bool:
     """Run the statement and return whether it changed exactly one row."""
     return db.execute(statement, values).rowcount == 1
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from machines_mcp.permissions import approval_rows
-from machines_mcp.permissions.approval import Approval, audit_entry
+from machines_mcp.permissions.approval import Approval, admission_entry, audit_entry
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
 from machines_mcp.permissions.cooldown import LimitExceeded, refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.freeze import refuse_if_frozen
+from machines_mcp.storage.principal import Principal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,7 +34,7 @@ GRANT_SECONDS = 5 * 60
 
 
 class ApprovalStore:
-    """The approvals of one state folder. Times are seconds since the epoch by `clock`.
+    """The approvals of the principal's users in one state folder. Times are seconds since the epoch by `clock`.
 
     `record` writes an audit entry, and `limit` returns the limit that a call would exceed. Both run inside the
     caller's transaction.
@@ -45,6 +46,7 @@ class ApprovalStore:
         record: Callable[[sqlite3.Connection, AuditEntry], None],
         limit: Limit,
         executions: Executions,
+        principal: Principal,
         *,
         policy_digest: str,
         clock: Callable[[], float] = time.time,
@@ -54,6 +56,7 @@ class ApprovalStore:
         self._limit = limit
         self._policy_digest = policy_digest
         self._clock = clock
+        self._principal = principal
         self.executions = executions
         self.running = executions.running
 
@@ -61,12 +64,12 @@ class ApprovalStore:
         """Return the waiting approval for this call: an existing one, or a new one that stays open for 15 minutes.
 
         Raises:
-            LimitExceeded: A policy limit forbids it, or the tool is in cooldown after three refusals in ten minutes.
+            LimitExceeded: A policy limit forbids it, or a cooldown after three refusals in ten minutes.
         """
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> Approval:
-            refuse_during_cooldown(db, call_request.tool, now)
+            refuse_during_cooldown(db, call_request, now)
             twin = approval_rows.waiting_duplicate(db, call_request, details, self._policy_digest, now)
             if twin is not None:
                 return twin
@@ -119,32 +122,25 @@ class ApprovalStore:
             LimitExceeded: A policy limit forbids it.
         """
         now = self._clock()
-        call = AuditEntry(
-            kind="call",
-            tool=call_request.tool,
-            action_class=call_request.action_class.value,
-            user_id=call_request.user_id or None,
-            verdict="executing",
-        )
 
         def work(db: sqlite3.Connection) -> None:
             self._refuse_over_limit(db, call_request, ApprovalDetails(question=""), now)
-            self._record(db, call)
+            self._record(db, admission_entry(call_request))
 
         await self._store.run(work)
 
     async def get(self, approval_id: str) -> Approval | None:
         """Return the approval with this id, or None."""
-        return await self._store.read(lambda db: approval_rows.find(db, approval_id))
+        return await self._store.read(lambda db: approval_rows.find(db, self._principal, approval_id))
 
     async def recent(self, limit: int) -> list[Approval]:
         """Return the newest approvals in any state, newest first."""
-        return await self._store.read(lambda db: approval_rows.newest_approvals(db, limit))
+        return await self._store.read(lambda db: approval_rows.newest_approvals(db, self._principal, limit))
 
     async def waiting(self) -> list[Approval]:
         """Return the approvals that a person can still decide, oldest first."""
         now = self._clock()
-        return await self._store.read(lambda db: approval_rows.waiting_approvals(db, now))
+        return await self._store.read(lambda db: approval_rows.waiting_approvals(db, self._principal, now))
 
     async def grant(self, approval_id: str, by: Channel) -> bool:
         """Record a person's yes, valid for 5 minutes. Returns False if the approval is no longer waiting.
@@ -159,7 +155,7 @@ class ApprovalStore:
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> bool:
-            refused = approval_rows.set_refused(db, approval_id, by, now)
+            refused = approval_rows.set_refused(db, self._principal, approval_id, by, now)
             if refused:
                 self._record_change(db, "decision", approval_id, "refused")
             return refused
@@ -216,8 +212,8 @@ class ApprovalStore:
 
     def _grant(self, db: sqlite3.Connection, approval_id: str, by: Channel) -> bool:
         now = self._clock()
-        granted = approval_rows.set_granted(db, approval_id, by, now, now + GRANT_SECONDS)
-        approval = approval_rows.find(db, approval_id) if granted else None
+        granted = approval_rows.set_granted(db, self._principal, approval_id, by, now, now + GRANT_SECONDS)
+        approval = approval_rows.find(db, self._principal, approval_id) if granted else None
         if approval is not None:
             if not approval.details.protective:
                 refuse_if_frozen(db, approval.user_id)  # raising rolls back the transaction
@@ -237,7 +233,7 @@ class ApprovalStore:
     def _record_change(
         self, db: sqlite3.Connection, kind: Kind, approval_id: str, verdict: str, code: str | None = None
     ) -> None:
-        approval = approval_rows.find(db, approval_id)
+        approval = approval_rows.find(db, self._principal, approval_id)
         if approval is not None:
             self._record(db, audit_entry(kind, approval, verdict, code))
 

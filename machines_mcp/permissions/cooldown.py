@@ -1,4 +1,4 @@
-"""Reasons to refuse a call before asking anyone: a policy limit, or a cooldown after three refusals of a tool."""
+"""Reasons to refuse a call before asking anyone: a policy limit, or a cooldown after a user's three refusals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from machines_mcp.permissions.approval_details import CallRequest
 
 REFUSALS_BEFORE_COOLDOWN = 3
 REFUSALS_WITHIN_SECONDS = 10 * 60
@@ -24,16 +26,21 @@ class LimitExceeded(Exception):
         self.until = until
 
 
-def refuse_during_cooldown(db: sqlite3.Connection, tool: str, now: float) -> None:
+def refuse_during_cooldown(db: sqlite3.Connection, call_request: CallRequest, now: float) -> None:
     """Refuse to ask for 15 minutes after three refusals within ten, so that repeated requests don't tire a person.
 
     Raises:
-        LimitExceeded: The tool is in cooldown.
+        LimitExceeded: This user's calls of this tool and class are in cooldown.
     """
     rows = db.execute(
-        "SELECT decided_at FROM approvals WHERE tool = ? AND state = 'refused' AND decided_at > ?"
-        " ORDER BY decided_at DESC",
-        (tool, now - COOLDOWN_SECONDS - REFUSALS_WITHIN_SECONDS),
+        "SELECT decided_at FROM approvals WHERE user_id = ? AND tool = ? AND action_class = ?"
+        " AND state = 'refused' AND decided_at > ? ORDER BY decided_at DESC",
+        (
+            call_request.user_id,
+            call_request.tool,
+            call_request.action_class.value,
+            now - COOLDOWN_SECONDS - REFUSALS_WITHIN_SECONDS,
+        ),
     )
     times = [float(row[0]) for row in rows]
     for last, first in zip(times, times[REFUSALS_BEFORE_COOLDOWN - 1 :], strict=False):

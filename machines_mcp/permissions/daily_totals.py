@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.limits import DAY_SECONDS
+from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
     import sqlite3
 
 # As in `limits`: a call counts for the day it began, unless it is known to have failed.
 _LEFT = (
-    "SELECT CAST(started_at / :day AS INTEGER) AS number, sum(amount_cents) FROM approvals"
-    " WHERE amount_cents IS NOT NULL AND started_at >= :first AND (state IN ('executing', 'done')"
+    "SELECT CAST(started_at / :day AS INTEGER) AS number, sum(amount_cents) FROM approvals"  # noqa: S608
+    f" WHERE amount_cents IS NOT NULL AND {OF_PRINCIPAL} AND started_at >= :first AND (state IN ('executing', 'done')"
     " OR (state = 'failed' AND coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') = 'outcome.unknown'))"
     " GROUP BY number"
 )
 _MAY_LEAVE = (
-    "SELECT coalesce(sum(amount_cents), 0) FROM approvals"
-    " WHERE amount_cents IS NOT NULL AND state IN ('waiting', 'granted') AND expires_at > :now"
+    "SELECT coalesce(sum(amount_cents), 0) FROM approvals"  # noqa: S608 - constants only
+    f" WHERE amount_cents IS NOT NULL AND {OF_PRINCIPAL} AND state IN ('waiting', 'granted') AND expires_at > :now"
 )
 
 
@@ -32,11 +33,11 @@ class DailyTotal:
     open_cents: int = 0
 
 
-def daily_totals(db: sqlite3.Connection, now: float, count: int) -> list[DailyTotal]:
-    """Return the last `count` UTC days, ending with today."""
+def daily_totals(db: sqlite3.Connection, principal: Principal, now: float, count: int) -> list[DailyTotal]:
+    """Return the last `count` UTC days of the principal's users, ending with today."""
     today = int(now // DAY_SECONDS)
     numbers = range(today - count + 1, today + 1)
-    given = {"day": float(DAY_SECONDS), "first": numbers[0] * DAY_SECONDS, "now": now}
+    given = principal.bound | {"day": float(DAY_SECONDS), "first": numbers[0] * DAY_SECONDS, "now": now}
     left = {int(number): int(cents) for number, cents in db.execute(_LEFT, given)}
     may_leave = int(db.execute(_MAY_LEAVE, given).fetchone()[0])
     return [

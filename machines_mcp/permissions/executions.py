@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_rows import executing_approvals, find, set_owner
 from machines_mcp.storage.database import StoreUnavailable
+from machines_mcp.storage.principal import Principal
 from machines_mcp.storage.process_locks import UNOWNED, ProcessLocks
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 class Executions:
-    """The `executing` approvals of a state folder. `owners` reports which processes are alive."""
+    """The `executing` approvals of the principal's users. `locks` reports which processes are alive."""
 
-    def __init__(self, store: Store, locks: ProcessLocks, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, locks: ProcessLocks, principal: Principal, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
+        self._principal = principal
         self._clock = clock
         self.locks = locks
         self._released: set[str] = set()
@@ -45,7 +49,11 @@ class Executions:
 
     async def interrupted(self) -> list[Approval]:
         """Return the interrupted approvals (executing, but by no live process), oldest first."""
-        return await self._store.read(lambda db: [one for one in executing_approvals(db) if not self.running(one)])
+
+        def work(db: sqlite3.Connection) -> list[Approval]:
+            return [one for one in executing_approvals(db, self._principal) if not self.running(one)]
+
+        return await self._store.read(work)
 
     async def release(self, approval_id: str) -> None:
         """Release an approval that this process stopped executing. Its outcome is unknown; it stays `executing`."""
@@ -64,7 +72,7 @@ class Executions:
         """Claim an interrupted approval. One concurrent caller gets it; None if it ended or is being executed."""
 
         def work(db: sqlite3.Connection) -> Approval | None:
-            approval = find(db, approval_id)
+            approval = find(db, self._principal, approval_id)
             if approval is None or approval.state != "executing" or approval.owner is None or self.running(approval):
                 return None
             if not set_owner(db, approval_id, self.locks.own(), approval.owner):

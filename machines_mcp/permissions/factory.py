@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
@@ -13,13 +14,15 @@ from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.channels import ApprovalChannels
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.freezes import Freezes
-from machines_mcp.permissions.limits import exceeded_limit
+from machines_mcp.permissions.limits import Budget, budgets, exceeded_limit
 from machines_mcp.permissions.passphrase import Passphrase
+from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.freeze import refuse_if_frozen
 from machines_mcp.storage.journal import Journal
+from machines_mcp.storage.principal import Principal
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.state_keys import state_key
 
@@ -32,6 +35,7 @@ class Guard:
     """The parts that authorize calls, and the parts that record them."""
 
     policy: Policy
+    principal: Principal
     store: Store
     audit: AuditLog
     passphrase: Passphrase
@@ -41,12 +45,18 @@ class Guard:
     channels: ApprovalChannels
     freezes: Freezes
     authorizer: Authorizer
+    pending: PendingWorkReader
 
 
 def build_guard(
-    store: Store, policy: Policy, *, standing_yes: bool = False, clock: Callable[[], float] = time.time
+    store: Store,
+    policy: Policy,
+    principal: Principal,
+    *,
+    standing_yes: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> Guard:
-    """Build the guard of a state folder and connect its parts.
+    """Build the guard of a state folder for the principal's users, and connect its parts.
 
     Raises:
         StoreUnavailable: The folder's key can't be created or read.
@@ -62,11 +72,21 @@ def build_guard(
             refuse_if_frozen(db, call_request.user_id)
         return exceeded_limit(db, policy, call_request, details, now, own)
 
+    recorded = cache(lambda: audit.recorded(principal))
+
+    def left(db: sqlite3.Connection) -> tuple[Budget, ...]:
+        return budgets(db, policy, principal, recorded(), clock())
+
     locks = ProcessLocks(store.folder)
-    journal = Journal(store, state_key(store.folder, "journal"), locks, clock=clock)
-    executions = Executions(store, locks, clock)
-    approvals = ApprovalStore(store, audit.append_in, limit, executions, policy_digest=policy.digest, clock=clock)
+    journal = Journal(store, state_key(store.folder, "journal"), locks, principal, clock=clock)
+    executions = Executions(store, locks, principal, clock)
+    approvals = ApprovalStore(
+        store, audit.append_in, limit, executions, principal, policy_digest=policy.digest, clock=clock
+    )
     channels = ApprovalChannels(approvals, policy, passphrase)
-    freezes = Freezes(store, audit.append_in, channels, clock)
+    freezes = Freezes(store, audit.append_in, channels, principal, clock)
     authorizer = Authorizer(policy, approvals, channels, freezes, audit, standing_yes=standing_yes)
-    return Guard(policy, store, audit, passphrase, locks, journal, approvals, channels, freezes, authorizer)
+    pending = PendingWorkReader(store, principal, left, clock)
+    return Guard(
+        policy, principal, store, audit, passphrase, locks, journal, approvals, channels, freezes, authorizer, pending
+    )

@@ -10,12 +10,21 @@ from machines_mcp.permissions.channels import ApprovalChannels
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_record import AuditEntry
-from machines_mcp.storage.freeze import EVERYONE, Freeze, delete_freeze, freezes, insert_freeze, refuse_if_frozen
+from machines_mcp.storage.freeze import (
+    EVERYONE,
+    Freeze,
+    delete_freeze,
+    freezes,
+    insert_freeze,
+    is_frozen,
+    refuse_if_frozen,
+)
 
 if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.storage.database import Store
+    from machines_mcp.storage.principal import Principal
 
 FreezeChannel: TypeAlias = Literal["desk", "terminal"]
 
@@ -31,11 +40,13 @@ class Freezes:
         store: Store,
         record: Callable[[sqlite3.Connection, AuditEntry], None],
         channels: ApprovalChannels,
+        principal: Principal,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._record = record
         self._channels = channels
+        self._principal = principal
         self._clock = clock
 
     async def refuse(self, user_id: str) -> None:
@@ -47,8 +58,12 @@ class Freezes:
         await self._store.read(lambda db: refuse_if_frozen(db, user_id))
 
     async def all(self) -> list[Freeze]:
-        """Return all freezes: first the one for everyone, then the newest."""
-        return await self._store.read(freezes)
+        """Return the freezes of everyone and of the principal's users: first the one for everyone, then the newest."""
+        return await self._store.read(lambda db: freezes(db, self._principal))
+
+    async def frozen(self, user_id: str) -> bool:
+        """Return whether there is a freeze of this user or, if empty, of everyone."""
+        return await self._store.read(lambda db: is_frozen(db, user_id))
 
     async def freeze(self, by: FreezeChannel, user_id: str = EVERYONE) -> bool:
         """Freeze the changes of one user, or of all. Returns False if they are frozen already."""

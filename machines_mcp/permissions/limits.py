@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 from machines_mcp.storage.withdrawals import Destination
 
 if TYPE_CHECKING:
@@ -32,11 +33,20 @@ _COUNTS = (
     " OR (started_at >= :day AND (state IN ('executing', 'done')"
     " OR (state = 'failed' AND coalesce(json_extract(outcome, '$.code'), 'outcome.unknown') = 'outcome.unknown'))))"
 )
-_SPENT = f"SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE amount_cents IS NOT NULL AND {_COUNTS}"  # noqa: S608
+_SPENT = (
+    "SELECT coalesce(sum(amount_cents), 0) FROM approvals WHERE amount_cents IS NOT NULL"  # noqa: S608
+    f" AND {OF_PRINCIPAL} AND {_COUNTS}"
+)
 _SPENT_BY_USER = f"{_SPENT} AND user_id = :user"
 _REVEALS = f"SELECT count(*) FROM approvals WHERE action_class = 'reveal' AND card_id = :card AND {_COUNTS}"  # noqa: S608
-_ASKS = "SELECT count(*) FROM approvals WHERE created_at > :now - 60 AND decided_by IS NOT 'policy'"
-_MUTATIONS = "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND action_class <> 'read'"
+_ASKS = (
+    "SELECT count(*) FROM approvals WHERE created_at > :now - 60 AND decided_by IS NOT 'policy'"  # noqa: S608
+    f" AND {OF_PRINCIPAL}"
+)
+_MUTATIONS = (
+    "SELECT count(*) FROM audit WHERE at > :now - 3600 AND verdict = 'executing' AND action_class <> 'read'"  # noqa: S608
+    f" AND {OF_PRINCIPAL}"
+)
 _NEWEST = (
     "SELECT max(coalesce((SELECT max(created_at) FROM approvals), 0),"
     " coalesce((SELECT max(started_at) FROM approvals), 0), coalesce((SELECT max(at) FROM audit), 0))"
@@ -82,20 +92,25 @@ def exceeded_limit(
     )
 
 
-def budgets(db: sqlite3.Connection, policy: Policy, now: float, user_id: str | None = None) -> tuple[Budget, ...]:
-    """Return what is left of each limit that the policy sets; limits per user are for `user_id`."""
+def budgets(
+    db: sqlite3.Connection, policy: Policy, principal: Principal, recorded: Principal, now: float
+) -> tuple[Budget, ...]:
+    """Return what the principal's users leave of each limit that the policy sets. Other users may leave less of a
+    total. `recorded` is the principal by the ids in the audit log.
+    """
     limits, found = policy.limits, []
     if limits.per_call_cents is not None:
         found.append(Budget("withdrawals.per_call_cents", limits.per_call_cents))
     if limits.per_day_cents is not None:
-        found.append(_left("withdrawals.per_day_cents", limits.per_day_cents, _spent(db, now)))
+        found.append(_left("withdrawals.per_day_cents", limits.per_day_cents, _one(db, _SPENT, now, **principal.bound)))
     if limits.per_user_day_cents is not None:
-        spent = None if user_id is None else _spent(db, now, user_id=user_id)
+        spent = None if principal.pinned is None else _one(db, _SPENT_BY_USER, now, user=principal.pinned)
         found.append(_left("withdrawals.per_user_day_cents", limits.per_user_day_cents, spent))
     for period, most in (limits.max_limit_cents or {}).items():
         found.append(Budget(f"cards.max_limit_cents.{period}", most))
     for name, most_times, query in _rate_table(limits):
-        found.append(_left(f"rates.{name}", most_times, _one(db, query, now=now)))
+        users = recorded if query is _MUTATIONS else principal
+        found.append(_left(f"rates.{name}", most_times, _one(db, query, now, **users.bound)))
     if limits.reveals_per_card_per_day is not None:
         found.append(Budget("rates.reveals_per_card_per_day", limits.reveals_per_card_per_day))
     return tuple(found)
@@ -164,7 +179,7 @@ def _sums(
 
 def _spent(db: sqlite3.Connection, now: float, own: str | None = None, user_id: str | None = None) -> int:
     """Return the cents that left today or still may."""
-    return _one(db, _SPENT if user_id is None else _SPENT_BY_USER, now=now, own=own, user=user_id)
+    return _one(db, _SPENT if user_id is None else _SPENT_BY_USER, now, own=own, user=user_id)
 
 
 def _reveal(
@@ -180,7 +195,7 @@ def _reveal(
     if details.sink is not None and details.sink not in policy.sinks:
         return "reveal.sinks"
     most = policy.limits.reveals_per_card_per_day
-    if most is not None and _one(db, _REVEALS, now=now, own=own, card=details.card_id) >= most:
+    if most is not None and _one(db, _REVEALS, now, own=own, card=details.card_id) >= most:
         return "rates.reveals_per_card_per_day"
     return None
 
@@ -199,12 +214,12 @@ def _rates(
     # Nobody is asked if the approval exists already or the policy allows the call.
     asks = own is None and policy.rule(call_request.action_class, call_request.tool) == "ask"
     for name, most, query in _rate_table(policy.limits):
-        if (asks or query is not _ASKS) and _one(db, query, now=now) >= most:
+        if (asks or query is not _ASKS) and _one(db, query, now) >= most:
             return f"rates.{name}"
     return None
 
 
-def _one(db: sqlite3.Connection, query: str, *, now: float, **values: object) -> int:
+def _one(db: sqlite3.Connection, query: str, now: float, **values: object) -> int:
     day = now - now % DAY_SECONDS
-    given = {"own": None, "user": None, "card": None} | values
+    given = {"own": None, "user": None, "card": None, "principal": None} | values
     return int(db.execute(query, given | {"now": now, "day": day}).fetchone()[0])

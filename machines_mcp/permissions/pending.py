@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_rows import executing_approvals, waiting_approvals
-from machines_mcp.permissions.limits import Budget, budgets
+from machines_mcp.permissions.approval_rows import executing_approvals, others_waiting, waiting_approvals
+from machines_mcp.permissions.limits import Budget
 from machines_mcp.storage.freeze import Freeze, freezes
 from machines_mcp.storage.journal_entry import selected
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
-from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals
+from machines_mcp.storage.withdrawals import OpenWithdrawal, open_withdrawals, others_unresolved
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from machines_mcp.permissions.policy import Policy
     from machines_mcp.storage.database import Store
+    from machines_mcp.storage.principal import Principal
 
 FRESH_SECONDS = 0.25
 
@@ -28,7 +28,7 @@ FRESH_SECONDS = 0.25
 class PendingWork:
     """Waiting approvals, executing approvals, unfinished withdrawals, and what is left of the policy's limits.
 
-    `by_hand` holds the ids of executing approvals that only a person can resolve.
+    `needs_person` holds the ids of executing approvals that only a person can resolve. Of other users, only numbers.
     """
 
     waiting: list[Approval]
@@ -37,51 +37,52 @@ class PendingWork:
     budgets: tuple[Budget, ...] = ()
     needs_person: frozenset[str] = frozenset()
     freezes: tuple[Freeze, ...] = ()
+    others_waiting: int = 0
+    others_unresolved: int = 0
 
 
 class PendingWorkReader:
     """Reads a new snapshot after any write of this process, or after 0.25 s, because other processes write too.
 
-    With a policy the snapshot includes budgets; limits per user are for `user_id`.
+    `budgets` reads what the principal's users left of each limit.
     """
 
     def __init__(
         self,
         store: Store,
+        principal: Principal,
+        budgets: Callable[[sqlite3.Connection], tuple[Budget, ...]],
         clock: Callable[[], float] = time.time,
-        *,
-        policy: Policy | None = None,
-        user_id: str | None = None,
     ) -> None:
         self._store = store
-        self._policy = policy
-        self._user_id = user_id
+        self._principal = principal
+        self._budgets = budgets
         self._clock = clock
         self._seen = PendingWork([], [], [])
         self._seen_at = 0.0
         self._seen_writes = -1
 
     async def snapshot(self) -> PendingWork:
-        """Return the pending work."""
+        """Return the pending work of the principal's users."""
         writes, at = self._store.writes, time.monotonic()
         if writes != self._seen_writes or at - self._seen_at > FRESH_SECONDS:
-            now, policy, user_id = self._clock(), self._policy, self._user_id
-
-            def work(db: sqlite3.Connection) -> PendingWork:
-                left = () if policy is None else budgets(db, policy, now, user_id)
-                executing, open_ones = executing_approvals(db), open_withdrawals(db)
-                return PendingWork(
-                    waiting_approvals(db, now),
-                    executing,
-                    open_ones,
-                    left,
-                    _by_hand(db, executing, open_ones),
-                    tuple(freezes(db)),
-                )
-
-            self._seen = await self._store.read(work)
+            self._seen = await self._store.read(self._read)
             self._seen_at, self._seen_writes = at, writes
         return self._seen
+
+    def _read(self, db: sqlite3.Connection) -> PendingWork:
+        principal, now = self._principal, self._clock()
+        executing, open_ones = executing_approvals(db, principal), open_withdrawals(db, principal)
+        return PendingWork(
+            waiting_approvals(db, principal, now),
+            executing,
+            open_ones,
+            self._budgets(db),
+            _by_hand(db, executing, open_ones),
+            tuple(freezes(db, principal)),
+            others_waiting(db, principal, now),
+            others_unresolved(db, principal),
+        )
 
 
 def _by_hand(db: sqlite3.Connection, executing: list[Approval], withdrawals: list[OpenWithdrawal]) -> frozenset[str]:

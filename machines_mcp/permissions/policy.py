@@ -143,10 +143,6 @@ class Policy:
         """Whether decisions require the passphrase. If so and none is set, nothing can be granted."""
         return self.environment != "embedded"
 
-    def allows_user(self, user_id: str) -> bool:
-        """Return whether calls may act for this user. Others get `not_found`, so that the list can't be probed."""
-        return self.users is None or user_id in self.users
-
     def _says(self) -> dict[str, Any]:
         """Return everything that affects decisions, for the digest. Excludes the source."""
         return {

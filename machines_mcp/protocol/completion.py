@@ -10,6 +10,7 @@ from mcp.server.context import ServerRequestContext
 
 from machines_mcp.protocol.dispatcher import Dispatcher
 from machines_mcp.protocol.errors import ToolError
+from machines_mcp.storage.principal import Principal
 
 MOST = 100
 
@@ -19,9 +20,9 @@ _CHOICES = {"limit": ("50 dollars a month", "100 dollars a week", "20 dollars in
 class Completions:
     """Looks up values by the argument's name. Other names have no values."""
 
-    def __init__(self, dispatcher: Dispatcher, pinned_user: str | None) -> None:
+    def __init__(self, dispatcher: Dispatcher, principal: Principal) -> None:
         self._dispatcher = dispatcher
-        self._pinned_user = pinned_user
+        self._principal = principal
 
     async def complete(
         self, ctx: ServerRequestContext[Any, Any], params: types.CompleteRequestParams
@@ -47,7 +48,7 @@ class Completions:
         users = [given["user_id"]] if given.get("user_id") else self._users()
         if not users:
             return []
-        who = {} if self._pinned_user is not None else {"user_id": users[0]}
+        who = {} if self._principal.pinned is not None else {"user_id": users[0]}
         if name == "card_id":
             page = await self._dispatcher.read(ctx, "list_cards", who | {"limit": MOST})
             return [card["card_id"] for card in page["cards"]]
@@ -57,7 +58,8 @@ class Completions:
         return []
 
     def _users(self) -> list[str]:
-        return [self._pinned_user] if self._pinned_user is not None else list(self._dispatcher.users)
+        pinned = self._principal.pinned
+        return list(self._dispatcher.users) if pinned is None else [pinned]
 
 
 def _of_assets(assets: list[dict[str, Any]], name: str, currency: str) -> list[str]:

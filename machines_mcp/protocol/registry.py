@@ -11,6 +11,7 @@ from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.schema import input_schema, output_schema
 from machines_mcp.protocol.tool import Tool
+from machines_mcp.storage.principal import Principal
 
 
 class Registry:
@@ -20,13 +21,13 @@ class Registry:
         self,
         tools: Iterable[Tool],
         policy: Policy,
+        principal: Principal,
         *,
         toolsets: frozenset[str],
-        pinned_user: str | None,
     ) -> None:
         self.tools = {tool.name: tool for tool in tools if tool.toolset in toolsets | {"always"}}
         self.policy = policy
-        self.pinned_user = pinned_user
+        self.principal = principal
 
     def may_ask(self, tool: Tool) -> bool:
         """Whether the tool takes an `approval_id`: some of its calls need approval, or are allowed but must not execute
@@ -78,7 +79,7 @@ class Registry:
             description=tool.description,
             input_schema=input_schema(
                 tool,
-                pinned=self.pinned_user is not None,
+                pinned=self.principal.pinned is not None,
                 asks=tool.name in self.approvable_names,
                 choices=tool.allowed_values(self.policy),
             ),

@@ -52,7 +52,7 @@ class Resources:
 
     def __init__(self, resources: Sequence[Resource], registry: Registry, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        prefix = "" if registry.pinned_user is not None else "users/{user_id}/"
+        prefix = "" if registry.principal.pinned is not None else "users/{user_id}/"
         usable = [r for r in resources if r.tool is None or r.tool in registry.usable_names]
         self.linking = frozenset(name for r in usable for name in r.linked_by)
         """The tools whose results can link to a resource."""

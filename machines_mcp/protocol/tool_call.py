@@ -71,7 +71,7 @@ class CallReader:
             arguments, approval_id = parse(
                 tool,
                 raw,
-                pinned_user=registry.pinned_user,
+                pinned_user=registry.principal.pinned,
                 forbidden=registry.forbidden[tool.name],
                 asks=tool.name in registry.approvable_names,
             )
@@ -81,7 +81,7 @@ class CallReader:
             # The policy denies this tool, so fixing the arguments would not help.
             raise policy_denied(policy, unvalidated_request(tool)) from None
         action_class, user_id = tool.classify(arguments), getattr(arguments, "user_id", "")
-        if user_id and not policy.allows_user(user_id):
+        if not registry.principal.may_act_for(user_id):
             raise ToolError(Code.NOT_FOUND)
         rule, key, request_id = policy.rule(action_class, tool.name), uuid.uuid4().hex, client.request_id
         if action_class is ActionClass.READ and rule is Rule.ALLOW:
@@ -103,7 +103,7 @@ class CallReader:
             ToolError: `input.invalid`.
         """
         # A pinned server takes the user from its settings, as it did when the approval was created.
-        pinned = self._registry.pinned_user
+        pinned = self._registry.principal.pinned
         user = {} if pinned is not None else {"user_id": approval.user_id}
         arguments = validate(tool, {**values, **user}, pinned)
         action_class = ActionClass(approval.action_class)

@@ -30,6 +30,18 @@ def moment(at: object) -> str:
     return "?"
 
 
+def others_waiting(number: int) -> str:
+    """Count the waiting calls of users for whom this server does not act."""
+    return "1 call of another user waits." if number == 1 else f"{number:,} calls of other users wait."
+
+
+def others_unresolved(number: int) -> str:
+    """Count the unresolved calls of users for whom this server does not act."""
+    return (
+        "1 call of another user is unresolved." if number == 1 else f"{number:,} calls of other users are unresolved."
+    )
+
+
 def utc_day(at: float) -> str:
     """Format epoch seconds as the UTC day: `2027-01-31`."""
     return moment(at)[:10]

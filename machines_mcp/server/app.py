@@ -28,6 +28,7 @@ from machines_mcp.server.state_folder import CLOSE_SECONDS, load_operator_policy
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
+from machines_mcp.storage.principal import Principal
 from machines_mcp.storage.state_keys import state_key
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class App:
         if settings.partner_key is not None:
             self.output_filter.add_secret(settings.partner_key)
         self.policy = load_operator_policy(settings)
+        self.principal = Principal.of(settings.user_id, self.policy.users)
         self.store = Store(settings.state_dir)
         self._standing_yes = standing_yes
         self._loaded: Loaded | None = None
@@ -90,7 +92,7 @@ class App:
         """
         from machines_mcp.permissions.factory import build_guard
 
-        guard = build_guard(self.store, self.policy, standing_yes=self._standing_yes)
+        guard = build_guard(self.store, self.policy, self.principal, standing_yes=self._standing_yes)
         self._closing.append(guard.audit.close)
         return guard
 
@@ -110,7 +112,6 @@ class App:
     def load(self) -> Loaded:
         """Return the tools and the components that run them, loaded at the first request for either."""
         if self._loaded is None:
-            from machines_mcp.permissions.pending import PendingWorkReader
             from machines_mcp.protocol.reconciliation import Reconciler
             from machines_mcp.storage.withdrawals import Withdrawals
             from machines_mcp.tools.catalog import TOOLS
@@ -123,19 +124,13 @@ class App:
                 guard=self.guard,
                 output_filter=self.output_filter,
                 withdrawals=Withdrawals(self.store),
-                pending=PendingWorkReader(self.store, policy=self.policy, user_id=settings.user_id),
                 permissions=permissions(self.policy),
-                pinned_user=settings.user_id,
+                principal=self.principal,
                 reconcile_seconds=RECONCILE_SECONDS,
             )
             services = Services(self.connection, state, lambda: self.reveals, lambda: self.desk)
             environment = settings.environment.value
-            registry = Registry(
-                TOOLS,
-                self.policy,
-                toolsets=settings.toolsets,
-                pinned_user=settings.user_id,
-            )
+            registry = Registry(TOOLS, self.policy, self.principal, toolsets=settings.toolsets)
             stamp: dict[str, Any] = {"environment": environment}
             if settings.simulated:
                 stamp["simulated"] = True
@@ -156,7 +151,7 @@ class App:
                 registry,
                 dispatcher,
                 Resources(RESOURCES, registry, dispatcher),
-                Completions(dispatcher, settings.user_id),
+                Completions(dispatcher, self.principal),
                 reconciler,
             )
         return self._loaded
@@ -164,7 +159,7 @@ class App:
     async def reconcile(self) -> None:
         """Reconcile calls that an earlier run left unresolved. Without any, load nothing. Never raises."""
         try:
-            if not await self.store.read(has_open_work):
+            if not await self.store.read(lambda db: has_open_work(db, self.principal)):
                 return
             await self.load().reconciler.reconcile_all()
         except StoreUnavailable:

@@ -49,7 +49,6 @@ class ServerDesk:
                 titles={tool.name: tool.title for tool in TOOLS},
                 kyc_values=self._kyc_values,
                 submit_form=self._fulfil,
-                pinned_user=settings.user_id,
             )
         )
 

@@ -12,6 +12,7 @@ import anyio
 from machines_mcp.permissions.policy import Policy, default_policy
 from machines_mcp.server.settings import Settings
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import Principal
 
 if TYPE_CHECKING:
     from machines_mcp.permissions.factory import Guard
@@ -68,7 +69,7 @@ async def open_guard(settings: Settings) -> AsyncIterator[Guard]:
 
     policy, store = load_operator_policy(settings), Store(settings.state_dir)
     try:
-        guard = build_guard(store, policy)
+        guard = build_guard(store, policy, Principal.of(settings.user_id, policy.users))
         try:
             yield guard
         finally:

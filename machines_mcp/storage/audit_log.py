@@ -18,6 +18,7 @@ from machines_mcp.storage.audit_queue import AuditQueue
 from machines_mcp.storage.audit_record import COLUMNS, AuditEntry, AuditRow, Kind, fingerprinted, stored_kind
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
+from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,6 +31,15 @@ logger = logging.getLogger(__name__)
 
 _COLUMNS = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO audit ({_COLUMNS}, mac) VALUES ({'?, ' * len(COLUMNS)}?)"  # noqa: S608 - constants only
+
+_TESTS = {
+    "before": "seq < :before",
+    "tool": "tool = :tool",
+    "kind": "kind = :kind",
+    "user": "user_id = :user",
+    "since": "at >= :since",
+    "until": "at < :until",
+}
 
 
 class AuditLog:
@@ -54,6 +64,12 @@ class AuditLog:
         """Whether the last write failed; False again after the next successful one."""
         self.head_broken = False
         """Whether the stored checkpoint could not be updated or does not belong to this chain."""
+
+    def recorded(self, principal: Principal) -> Principal:
+        """Return the principal by the ids in the log, some of which are fingerprints."""
+        if principal.users is None:
+            return principal
+        return Principal(frozenset(filter(None, (fingerprinted(self._key, user_id) for user_id in principal.users))))
 
     def append_in(self, db: sqlite3.Connection, entry: AuditEntry) -> None:
         """Write the queued rows and then this one, within the caller's transaction (`store.run`).
@@ -109,6 +125,7 @@ class AuditLog:
 
     async def rows(
         self,
+        principal: Principal,
         *,
         after: int = 0,
         before: int | None = None,
@@ -122,16 +139,18 @@ class AuditLog:
     ) -> list[AuditRow]:
         """Return at most `limit` rows with `after` < seq < `before` and `since` <= at < `until` (epoch seconds).
 
+        Rows of users other than the principal's are left out.
+
         Raises:
             StoreUnavailable: The database can't be read.
         """
-        user, kind = fingerprinted(self._key, user_id), None if kind is None else stored_kind(kind)
-        tests = {"seq < ?": before, "tool = ?": tool, "kind = ?": kind, "user_id = ?": user, "at >= ?": since}
-        tests["at < ?"] = until
-        given = {"seq > ?": after} | {test: value for test, value in tests.items() if value is not None}
+        given: dict[str, str | float | None] = {"before": before, "tool": tool, "since": since, "until": until}
+        given |= {"kind": None if kind is None else stored_kind(kind), "user": fingerprinted(self._key, user_id)}
+        tests = [_TESTS[name] for name, value in given.items() if value is not None]
+        where = " AND ".join([OF_PRINCIPAL, "seq > :after", *tests])
         order = "DESC" if newest_first else "ASC"
-        query = f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(given)} ORDER BY seq {order} LIMIT ?"  # noqa: S608
-        values = (*given.values(), limit)
+        query = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq {order} LIMIT :limit"  # noqa: S608 - constants
+        values = given | self.recorded(principal).bound | {"after": after, "limit": limit}
 
         def work(db: sqlite3.Connection) -> list[AuditRow]:
             with tolerant(db):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -35,10 +37,18 @@ def refuse_if_frozen(db: sqlite3.Connection, user_id: str) -> None:
         raise Frozen
 
 
-def freezes(db: sqlite3.Connection) -> list[Freeze]:
-    """Return all freezes: first the one for everyone, then the newest."""
-    rows = db.execute("SELECT user_id, since, frozen_by FROM freezes ORDER BY user_id <> '', since DESC, user_id")
-    return [Freeze(*row) for row in rows]
+def freezes(db: sqlite3.Connection, principal: Principal) -> list[Freeze]:
+    """Return the freezes of everyone and of the principal's users: first the one for everyone, then the newest."""
+    query = (
+        f"SELECT user_id, since, frozen_by FROM freezes WHERE {OF_PRINCIPAL}"  # noqa: S608 - constants only
+        " ORDER BY user_id <> '', since DESC, user_id"
+    )
+    return [Freeze(*row) for row in db.execute(query, principal.bound)]
+
+
+def is_frozen(db: sqlite3.Connection, user_id: str) -> bool:
+    """Return whether there is a freeze of this user or, if empty, of everyone."""
+    return db.execute("SELECT 1 FROM freezes WHERE user_id = ?", (user_id,)).fetchone() is not None
 
 
 def insert_freeze(db: sqlite3.Connection, freeze: Freeze) -> bool:

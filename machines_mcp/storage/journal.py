@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from machines_mcp.storage.database import Store
+    from machines_mcp.storage.principal import Principal
     from machines_mcp.storage.process_locks import ProcessLocks
 
 __all__ = ["CallContext", "CallLog", "Journal", "JournalEntry", "KeyReused", "ReadOnly", "State"]
@@ -62,9 +63,16 @@ class Journal:
     """
 
     def __init__(
-        self, store: Store, key: bytes, locks: ProcessLocks, *, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        key: bytes,
+        locks: ProcessLocks,
+        principal: Principal,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._principal = principal
         self._key = key
         self._locks = locks
         self._clock = clock
@@ -138,10 +146,11 @@ class Journal:
         return await self._store.read(lambda db: selected(db, "approval_id = ?", approval_id))
 
     async def unresolved(self) -> list[JournalEntry]:
-        """Return the mutations without a known outcome that no process is working on, oldest first."""
+        """Return the principal's mutations without a known outcome that no process is working on, oldest first."""
 
         def work(db: sqlite3.Connection) -> list[JournalEntry]:
-            return [entry for entry in selected(db, OPEN) if entry.state != "pending" or not self._in_flight(entry)]
+            found = [entry for entry in selected(db, OPEN) if self._principal.may_act_for(entry.user_id)]
+            return [entry for entry in found if entry.state != "pending" or not self._in_flight(entry)]
 
         return await self._store.read(work)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from machines_mcp.storage.migrations.stored_names import NEEDS_PERSON
+from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -133,11 +134,12 @@ def selected(db: sqlite3.Connection, where: str, *values: str) -> list[JournalEn
     return [_entry(row) for row in db.execute(query, values)]
 
 
-def has_open_work(db: sqlite3.Connection) -> bool:
-    """Whether any mutation or executing approval has no outcome yet, including those still in progress."""
+def has_open_work(db: sqlite3.Connection, principal: Principal) -> bool:
+    """Whether any mutation or executing approval of its users has no outcome yet, even if still in progress."""
     found = db.execute(
-        f"SELECT EXISTS (SELECT 1 FROM mutations WHERE {OPEN}) OR"  # noqa: S608 - constants only
-        " EXISTS (SELECT 1 FROM approvals WHERE state = 'executing')"
+        f"SELECT EXISTS (SELECT 1 FROM mutations WHERE {OPEN} AND {OF_PRINCIPAL}) OR"  # noqa: S608 - constants only
+        f" EXISTS (SELECT 1 FROM approvals WHERE state = 'executing' AND {OF_PRINCIPAL})",
+        principal.bound,
     )
     return bool(found.fetchone()[0])
 

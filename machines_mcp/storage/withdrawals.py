@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.failpoints import failpoint
+from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from machines_mcp.storage.database import Store
 
 QUOTE_SECONDS = 10 * 60
+_OPEN = "status IN ('requested', 'pending', 'unknown')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +193,24 @@ class Withdrawals:
         db.execute(change, (status, text, self._clock(), withdrawal_id))
 
 
-def open_withdrawals(db: sqlite3.Connection) -> list[OpenWithdrawal]:
-    """Return the withdrawals without a final status in this folder, oldest first."""
-    rows = db.execute(
-        "SELECT id, status, created_at, approval_id FROM withdrawals"
-        " WHERE status IN ('requested', 'pending', 'unknown') ORDER BY created_at"
+def open_withdrawals(db: sqlite3.Connection, principal: Principal) -> list[OpenWithdrawal]:
+    """Return the withdrawals without a final status, oldest first."""
+    query = (
+        f"SELECT id, status, created_at, approval_id FROM withdrawals WHERE {_OPEN} AND {OF_PRINCIPAL}"  # noqa: S608
+        " ORDER BY created_at"
     )
+    rows = db.execute(query, principal.bound)
     return [OpenWithdrawal(Verbatim(row["id"]), row["status"], row["created_at"], row["approval_id"]) for row in rows]
+
+
+def others_unresolved(db: sqlite3.Connection, principal: Principal) -> int:
+    """Return how many calls and withdrawals of other users have no known outcome. Each call counts once."""
+    executing = f"SELECT count(*) FROM approvals WHERE state = 'executing' AND NOT {OF_PRINCIPAL}"  # noqa: S608
+    ended = (
+        f"SELECT count(*) FROM withdrawals WHERE {_OPEN} AND NOT {OF_PRINCIPAL} AND NOT EXISTS"  # noqa: S608 - constants
+        " (SELECT 1 FROM approvals WHERE approvals.id = withdrawals.approval_id AND approvals.state = 'executing')"
+    )
+    return sum(int(db.execute(query, principal.bound).fetchone()[0]) for query in (executing, ended))
 
 
 def _quote(row: sqlite3.Row) -> Quote:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import Detail
-from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.permissions.policy_explanation import explain_rule
 from machines_mcp.protocol.tool import NextStepOutput, OutputPart, ToolContext
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.storage.journal import CallContext
+from machines_mcp.storage.principal import Principal
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.text import clean
 
@@ -111,10 +111,9 @@ class State:
     guard: Guard
     output_filter: OutputFilter
     withdrawals: Withdrawals
-    pending: PendingWorkReader
     permissions: tuple[Permission, ...]
     """The policy's rules, as `status` shows them."""
-    pinned_user: str | None
+    principal: Principal
     reconcile_seconds: float
     """Seconds for which a sent request may still take effect. If Machines shows nothing after that, it did not."""
     clock: Callable[[], float] = time.time
@@ -132,7 +131,7 @@ class State:
 
     def user_argument(self, user_id: str) -> dict[str, Any]:
         """Return `user_id` as a next-step argument; nothing if the server is pinned to one user."""
-        return {} if self.pinned_user is not None or not user_id else {"user_id": user_id}
+        return {} if self.principal.pinned is not None or not user_id else {"user_id": user_id}
 
 
 class Services:

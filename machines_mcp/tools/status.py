@@ -11,8 +11,9 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.pending import PendingWork
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol.tool import Input, NextStepOutput, Output, OutputPart, ToolContext, tool
+from machines_mcp.redaction.display import others_unresolved, others_waiting
 from machines_mcp.redaction.verbatim import Verbatim
-from machines_mcp.storage.freeze import EVERYONE, Freeze
+from machines_mcp.storage.freeze import Freeze
 from machines_mcp.storage.withdrawals import OpenWithdrawal
 from machines_mcp.tools.error_mapping import outcome_tool
 from machines_mcp.tools.services import Permission, Services, State
@@ -54,7 +55,7 @@ class UnresolvedItem(OutputPart):
 
 
 class LimitBudget(OutputPart):
-    """A limit by its path in the policy: the maximum in cents or calls, and what is left if usage adds up."""
+    """A limit by its path in the policy: the maximum in cents or calls, and what this server's users left of it."""
 
     limit: str
     most: int
@@ -79,11 +80,13 @@ class Status(Output):
     budgets: list[LimitBudget]
     waiting: list[WaitingApproval]
     unresolved: list[UnresolvedItem]
+    other_users: str | None = None
 
     def summary(self) -> str:
         waiting, unresolved = pluralize(len(self.waiting), "call"), len(self.unresolved)
         frozen = " Changes are frozen." if self.frozen else ""
-        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}"
+        others = f" {self.other_users}" if self.other_users else ""
+        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}"
 
 
 @tool(title="Status", toolset="always", open_world=False, action_class=ActionClass.READ)
@@ -92,21 +95,20 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
     allowed, needs approval or is denied and why, remaining limits, calls waiting for approval, and unresolved
     calls."""
     state = call.services.state
-    found = await state.pending.snapshot()
+    found = await state.guard.pending.snapshot()
     unknown = [approval for approval in found.executing if not state.guard.approvals.running(approval)]
     policy, set_at = state.policy, await state.passphrase_set_at()
     return Status(
-        user_id=Verbatim(state.pinned_user) if state.pinned_user else None,
+        user_id=Verbatim(state.principal.pinned) if state.principal.pinned else None,
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=state.guard.audit.trouble(),
-        frozen=[
-            _frozen(each) for each in found.freezes if each.user_id in (EVERYONE, state.pinned_user or each.user_id)
-        ],
+        frozen=[_frozen(each) for each in found.freezes],
         permissions=_permissions(state, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],
         waiting=[_waiting(approval) for approval in found.waiting],
         unresolved=_unresolved(found, unknown),
+        other_users=_others(found),
         next_steps=_checks(state, unknown)
         + (_START_HERE if state.policy.rule(ActionClass.WRITE) is Rule.ALLOW else []),
     )
@@ -175,14 +177,20 @@ def _unresolved_withdrawal(found: OpenWithdrawal) -> UnresolvedItem:
     return UnresolvedItem(withdrawal_id=found.id, since=_moment(found.since), status=found.status, what_to_do=_PERSON)
 
 
+def _others(found: PendingWork) -> str | None:
+    """Count the calls of other users. Nothing else about them may be said."""
+    sentences = [others_waiting(found.others_waiting)] if found.others_waiting else []
+    sentences += [others_unresolved(found.others_unresolved)] if found.others_unresolved else []
+    return " ".join(sentences) or None
+
+
 def _moment(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
 def _checks(state: State, unknown: list[Approval]) -> list[NextStepOutput]:
-    """Return one check per tool and user. A pinned server can only check its own user."""
-    mine = [approval for approval in unknown if state.pinned_user in (None, approval.user_id)]
-    places = {(_tool_to_check(approval), approval.user_id): approval.tool for approval in mine}
+    """Return one check per tool and user."""
+    places = {(_tool_to_check(approval), approval.user_id): approval.tool for approval in unknown}
     return [
         NextStepOutput(tool=tool, why=f"See whether {done} took effect.", arguments=state.user_argument(user_id))
         for (tool, user_id), done in places.items()

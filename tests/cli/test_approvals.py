@@ -20,6 +20,7 @@ from machines_mcp.redaction.characters import printable
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_log import AuditRow
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import Destination
 
 PASSPHRASE = "correct horse battery"
@@ -69,7 +70,7 @@ def stored_approval(env: dict[str, str], approval_id: str) -> Approval:
 def audit(env: dict[str, str], kind: str) -> list[AuditRow]:
     async def read() -> list[AuditRow]:
         async with open_guard(read_settings(env)) as guard:
-            return await guard.audit.rows(kind=kind)
+            return await guard.audit.rows(ANY_USER, kind=kind)
 
     return anyio.run(read)
 

@@ -34,6 +34,7 @@ from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.journal import CallContext, Journal
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import Destination, Withdrawals
 from tests.support.in_process import used_by_all
 from tests.support.interrupted import lose_response, short_reconciliation_wait, unresolved_call
@@ -151,7 +152,7 @@ async def state_of(
 
 async def decisions(env: dict[str, str]) -> list[tuple[Any, ...]]:
     async with guard_of(env) as guard:
-        rows = await guard.audit.rows(kind="decision")
+        rows = await guard.audit.rows(ANY_USER, kind="decision")
         return [(row.verdict, row.by, row.approval_id, row.amount_cents) for row in rows if row.code == "resolved"]
 
 
@@ -212,9 +213,9 @@ async def test_a_response_known_only_to_the_journal_is_asked_about(
 ) -> None:
     approval = await answered_only_in_the_journal(env)
     async with guard_of(env) as guard:
-        assert [(unresolved.approval and unresolved.approval.id) for unresolved in await unresolved_calls(guard)] == [
-            approval.id
-        ]
+        assert [
+            (unresolved.approval and unresolved.approval.id) for unresolved in (await unresolved_calls(guard)).calls
+        ] == [approval.id]
     person = Typist(typed, [PASSPHRASE])
     assert (await resolve_calls(env, person)).message == "1 of 1 resolved."
     assert ADDRESS in person.read

@@ -7,6 +7,7 @@ import pytest
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import CallRequest
 from machines_mcp.storage.freeze import Frozen
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +63,7 @@ async def test_the_passphrase_lifts_a_freeze(desk: RunningDesk, person: FakeBrow
     answer = await person.post("/unfreeze", {"passphrase": PASSPHRASE})
     assert (answer.status_code, person.led_to(answer)) == (303, "/freeze")
     assert not await frozen(desk)
-    assert [(row.code, row.by) for row in await desk.guard.audit.rows(kind="setting")][-2:] == [
+    assert [(row.code, row.by) for row in await desk.guard.audit.rows(ANY_USER, kind="setting")][-2:] == [
         ("frozen", "desk"),
         ("unfrozen", "desk"),
     ]

@@ -13,6 +13,7 @@ from anyio.abc import SocketStream
 
 from machines_mcp.desk.secret_path import secret_path
 from machines_mcp.redaction.detectors import masked_text
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.web.form import FORM_TYPE
 from tests.support.desks import PASSPHRASE, FakeBrowser, RunningDesk, browser, forms, identity_form, running_desk
 from tests.support.waiting import PATIENCE
@@ -63,7 +64,7 @@ async def test_a_sign_in_outside_the_secret_path_is_refused_before_its_body_is_r
             await stream.send(head.encode())
             answer = await whole(stream)
     assert answer.startswith(b"HTTP/1.1 404") and b"connection: close" in answer
-    assert await desk.guard.audit.rows(kind="decision") == []
+    assert await desk.guard.audit.rows(ANY_USER, kind="decision") == []
 
 
 async def whole(stream: SocketStream) -> bytes:

@@ -23,6 +23,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from tests.faults.card_upstream import CardUpstream
 from tests.support.clock import Clock
 from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, refusal
@@ -44,7 +45,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def guard(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
     store = Store(tmp_path / "state")
-    yield build_guard(store, default_policy("embedded", read_only=False), clock=clock)
+    yield build_guard(store, default_policy("embedded", read_only=False), ANY_USER, clock=clock)
     await store.close()
 
 

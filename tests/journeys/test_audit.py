@@ -12,6 +12,7 @@ import pytest
 
 from machines_mcp.storage.audit_log import AuditLog, AuditRow, Finding
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.state_keys import state_key
 from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.support.waiting import PATIENCE
@@ -46,7 +47,7 @@ class AuditReader:
         await self._store.close()
 
     async def _rows(self) -> list[AuditRow]:
-        return await self._audit().rows(after=self._read_until, limit=1000)
+        return await self._audit().rows(ANY_USER, after=self._read_until, limit=1000)
 
     def _audit(self) -> AuditLog:
         return AuditLog(self._store, state_key(self._folder, "audit"), "reader")

@@ -16,6 +16,7 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.desks import PASSPHRASE, FakeBrowser
 from tests.support.running_sandbox import Sandbox
 from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, applicant
@@ -80,7 +81,7 @@ async def test_desk_requires_the_passphrase_outside_the_simulator(tmp_path: Path
         "MACHINES_USER_ID": f"desk-user-{tmp_path.name}",
     }
     store = Store(read_settings(settings | {"MACHINES_STATE_DIR": str(tmp_path)}).state_dir)
-    guard = build_guard(store, default_policy("sandbox", read_only=False))
+    guard = build_guard(store, default_policy("sandbox", read_only=False), ANY_USER)
     await guard.passphrase.set(Secret(PASSPHRASE))
     await guard.audit.close()
     await store.close()

@@ -19,6 +19,7 @@ from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.tools.example_identity import example_application
 from tests.support.running_sandbox import Sandbox, in_thread
 from tests.support.server_process import ERAS, Era, Served, serving
@@ -41,6 +42,7 @@ def die(name):
         os.kill(os.getpid(), signal.SIGKILL)
 failpoints.hook = die
 from machines_mcp.cli.main import main
+from machines_mcp.storage.principal import ANY_USER
 main(["serve"])
 """
 MODERN: Era = "2026-07-28"
@@ -84,7 +86,7 @@ class Folder:
         assert asked["code"] == "approval.required", asked
         store = self.store()
         try:
-            guard = build_guard(store, default_policy("sandbox", read_only=False))
+            guard = build_guard(store, default_policy("sandbox", read_only=False), ANY_USER)
             assert await guard.approvals.grant(asked["approval_id"], "terminal")
         finally:
             await store.close()
@@ -191,7 +193,7 @@ async def test_next_server_reconciles_by_itself(home: Folder) -> None:
     (card_id,) = await home.cards()
     store = home.store()
     try:
-        guard = build_guard(store, default_policy("sandbox", read_only=False))
+        guard = build_guard(store, default_policy("sandbox", read_only=False), ANY_USER)
         async with home.server():
 
             async def look() -> Approval | None:

@@ -25,6 +25,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
+from machines_mcp.storage.principal import ANY_USER
 from tests.journeys.second_user import NOBODY
 from tests.support.running_sandbox import ROOT, Sandbox
 from tests.support.stdio_client import ToolError, agent, applicant
@@ -60,7 +61,7 @@ def home() -> Iterator[Path]:
 
 
 async def set_passphrase(store: Store) -> None:
-    guard = build_guard(store, default_policy("sandbox", read_only=False))
+    guard = build_guard(store, default_policy("sandbox", read_only=False), ANY_USER)
     await guard.passphrase.set(Secret(PASSPHRASE))
 
 

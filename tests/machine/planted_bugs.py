@@ -20,6 +20,7 @@ from machines_mcp.protocol.execution import ToolRunner
 from machines_mcp.protocol.tool import Completed, Reconciliation
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.journal import Journal, JournalEntry
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.process_locks import ProcessLocks
 from machines_mcp.storage.withdrawals import StartedWithdrawal, Withdrawals
 from machines_mcp.tools import reconcile_cards, reconcile_withdrawals
@@ -194,7 +195,7 @@ def reconciled_by_all() -> Sequence[Swap]:
     """Every process reconciles an interrupted call at the same time."""
 
     async def take_over(self: Executions, approval_id: str) -> Approval | None:
-        found = await self._store.read(lambda db: find(db, approval_id))
+        found = await self._store.read(lambda db: find(db, ANY_USER, approval_id))
         return found if found is not None and found.state == "executing" and not self.running(found) else None
 
     return [(Executions, "take_over", take_over)]

@@ -15,7 +15,6 @@ import mcp_types as types
 
 from machines_mcp.partner import PartnerClient
 from machines_mcp.permissions.factory import Guard, build_guard
-from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.protocol.dispatcher import Dispatcher
 from machines_mcp.protocol.execution import ToolRunner
@@ -28,6 +27,7 @@ from machines_mcp.server.stdio import RECONCILE_DELAY_SECONDS
 from machines_mcp.storage.journal import CallContext, CallLog
 from machines_mcp.storage.journal_entry import has_open_work
 from machines_mcp.storage.migrations.stored_names import ARGUMENTS_KEY
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.state_keys import state_key
 from machines_mcp.storage.withdrawals import Withdrawals
 from machines_mcp.tools.catalog import TOOLS
@@ -71,7 +71,7 @@ class Process:
     def __init__(self, name: str, around: SharedEnvironment) -> None:
         self.life = Life(name)
         self.store = FaultyStore(around.disk, self.life, around.schedule)
-        self.guard: Guard = build_guard(self.store, around.policy, clock=around.clock)
+        self.guard: Guard = build_guard(self.store, around.policy, ANY_USER, clock=around.clock)
         network = VirtualNetwork(around.upstream, around.weather, self.life, around.schedule, around.sent)
         self._client = PartnerClient(
             f"http://127.0.0.1{BASE}",
@@ -80,7 +80,7 @@ class Process:
             clock=around.clock,
             mutations=self.guard.journal,
         )
-        registry = Registry(TOOLS, around.policy, toolsets=_TOOLSETS, pinned_user=None)
+        registry = Registry(TOOLS, around.policy, ANY_USER, toolsets=_TOOLSETS)
         runner = ToolRunner(self.guard.authorizer, self._services(around), map_error, OutputFilter())
         self.settling = Reconciler(self.guard, {tool.name: tool for tool in TOOLS}, runner)
         self.dispatcher = Dispatcher(
@@ -111,7 +111,7 @@ class Process:
         """Reconcile interrupted calls in the background, as the server does after its start."""
         await asyncio.sleep(RECONCILE_DELAY_SECONDS)
         try:
-            if await self.store.read(has_open_work):
+            if await self.store.read(lambda db: has_open_work(db, ANY_USER)):
                 await self.settling.reconcile_all()
         except Exception as error:
             # The server logs the error and leaves the work to later calls.
@@ -122,9 +122,8 @@ class Process:
             guard=self.guard,
             output_filter=OutputFilter(),
             withdrawals=Withdrawals(self.store, around.clock),
-            pending=PendingWorkReader(self.store, around.clock, policy=around.policy),
             permissions=permissions(around.policy),
-            pinned_user=None,
+            principal=ANY_USER,
             reconcile_seconds=RECONCILE_SECONDS,
             clock=around.clock,
         )

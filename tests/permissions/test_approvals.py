@@ -16,6 +16,7 @@ from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Limits, default_policy
 from machines_mcp.storage.database import Store, StoreUnavailable
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -33,7 +34,7 @@ def approvals(guard: Guard) -> ApprovalStore:
 async def other_server(tmp_path: Path, clock: Clock) -> AsyncIterator[ApprovalStore]:
     """Return the same approvals as another server on the folder sees them."""
     other = Store(tmp_path / "state")
-    yield build_guard(other, default_policy("embedded", read_only=False), clock=clock).approvals
+    yield build_guard(other, default_policy("embedded", read_only=False), ANY_USER, clock=clock).approvals
     await other.close()
 
 
@@ -278,7 +279,7 @@ async def test_allowed_call_is_consumed_immediately_without_a_person(approvals: 
     current = await _reloaded(approvals, first)
     assert (current.state, current.decided_by, current.amount_cents) == ("executing", "policy", 5)
     assert await approvals.waiting() == []
-    rows = [row for row in await guard.audit.rows() if row.approval_id == first.id]
+    rows = [row for row in await guard.audit.rows(ANY_USER) if row.approval_id == first.id]
     assert [(row.kind, row.verdict, row.by) for row in rows] == [
         ("decision", "granted", "policy"),
         ("call", "executing", "policy"),
@@ -299,7 +300,7 @@ async def test_cooldown_does_not_affect_allowed_calls(approvals: ApprovalStore, 
 def limited(store: Store, clock: Clock) -> Guard:
     """Return approvals with a limit of 1,000 cents a day."""
     policy = replace(default_policy("embedded", read_only=False), limits=Limits(per_day_cents=1000))
-    return build_guard(store, policy, clock=clock)
+    return build_guard(store, policy, ANY_USER, clock=clock)
 
 
 def _paying(digest: str, cents: int) -> tuple[CallRequest, ApprovalDetails]:
@@ -325,7 +326,7 @@ async def test_limit_is_checked_again_when_the_grant_is_used_and_keeps_it(limite
     with pytest.raises(LimitExceeded, match=r"withdrawals\.per_day_cents"):
         await approvals.consume(second)
     assert (await _reloaded(approvals, second)).state == "granted"
-    assert [row.approval_id for row in await limited.audit.rows(kind="call")] == [first.id]
+    assert [row.approval_id for row in await limited.audit.rows(ANY_USER, kind="call")] == [first.id]
     await store.run(lambda db: db.execute("UPDATE approvals SET amount_cents = 500 WHERE id = ?", (first.id,)))
     assert await approvals.consume(second)
 
@@ -367,7 +368,7 @@ async def test_each_change_has_an_audit_row_in_the_same_transaction(
         assert (await _reloaded(approvals, approval)).state == before
         await change()
         assert (await _reloaded(approvals, approval)).state == after
-        last = (await guard.audit.rows(newest_first=True, limit=1))[0]
+        last = (await guard.audit.rows(ANY_USER, newest_first=True, limit=1))[0]
         assert (last.kind, last.verdict, last.by, last.approval_id) == (*line, approval.id)
         before = after
     other = await _open(approvals, digest="d2")

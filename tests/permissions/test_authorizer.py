@@ -14,6 +14,7 @@ from machines_mcp.permissions.authorizer import Authorization, Authorizer
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Rule, default_policy
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -143,7 +144,7 @@ async def test_one_of_fifty_concurrent_calls_runs(
 
 
 async def test_operator_approved_call_runs_immediately_and_is_recorded(store: Store, approvals: ApprovalStore) -> None:
-    authorizer = build_guard(store, default_policy("embedded", read_only=False), standing_yes=True).authorizer
+    authorizer = build_guard(store, default_policy("embedded", read_only=False), ANY_USER, standing_yes=True).authorizer
     authorization = await authorizer.request(DEMAND, ApprovalDetails("Pay?"))
     assert authorization.verdict == "run"
     assert authorization.approval is not None
@@ -180,7 +181,7 @@ async def test_execution_on_its_own_page_has_a_verdict_of_its_own(
 
 async def test_unasked_decision_of_a_dialog_that_may_not_decide_changes_nothing(store: Store, clock: Clock) -> None:
     rules = replace(default_policy("embedded", read_only=False), dialog=frozenset())
-    authorizer = build_guard(store, rules, clock=clock).authorizer
+    authorizer = build_guard(store, rules, ANY_USER, clock=clock).authorizer
     approval = await _pending_approval(authorizer)
     for yes in (True, False):
         assert (await authorizer.decide(approval, yes=yes, asked=False)).verdict == "waiting"

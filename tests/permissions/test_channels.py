@@ -15,6 +15,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +35,7 @@ def policy(environment: str = "sandbox", **more: Any) -> Policy:
 
 async def secured(store: Store, clock: Clock, environment: str = "sandbox", **more: Any) -> Guard:
     """Return a guard whose passphrase is set."""
-    guard = build_guard(store, policy(environment, **more), clock=clock)
+    guard = build_guard(store, policy(environment, **more), ANY_USER, clock=clock)
     assert await guard.passphrase.set(RIGHT) == "right"
     return guard
 
@@ -96,7 +97,7 @@ async def test_only_the_policys_channels_can_approve(
 async def test_without_a_passphrase_no_channel_approves_outside_embedded(
     channel: Channel, store: Store, clock: Clock
 ) -> None:
-    guard = build_guard(store, policy("sandbox"), clock=clock)
+    guard = build_guard(store, policy("sandbox"), ANY_USER, clock=clock)
     only: dict[Channel, Any] = {"page": "page", "form": "form"}
     approval = await ask(guard, only=only.get(channel), sink="page" if channel == "page" else None)
     assert not await guard.channels.ready()
@@ -194,7 +195,7 @@ async def test_policy_change_ends_waiting_approvals(store: Store, clock: Clock) 
     guard = await secured(store, clock)
     waiting, granted = await ask(guard, digest="d1"), await ask(guard, digest="d2")
     assert await guard.channels.grant(granted.id, "terminal", RIGHT) == "granted"
-    other = build_guard(store, policy(limits=Limits(per_call_cents=1, unbounded_cards=True)), clock=clock)
+    other = build_guard(store, policy(limits=Limits(per_call_cents=1, unbounded_cards=True)), ANY_USER, clock=clock)
     assert other.policy.digest != guard.policy.digest
     assert await other.channels.waiting() == []
     assert await other.channels.get(waiting.id) is None

@@ -9,6 +9,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, CallReque
 from machines_mcp.permissions.daily_totals import DailyTotal, daily_totals
 from machines_mcp.permissions.factory import Guard
 from machines_mcp.permissions.limits import DAY_SECONDS
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,7 @@ async def test_possible_payments_count_for_their_day_and_pending_ones_for_today(
     await paid(guard, 7, "{}")
     waits = CallRequest("create_withdrawal", ActionClass.MONEY, "u", "waits")
     await guard.approvals.open(waits, ApprovalDetails(question="?", amount_cents=50_000))
-    found = await guard.store.read(lambda db: daily_totals(db, clock.now, 4))
+    found = await guard.store.read(lambda db: daily_totals(db, ANY_USER, clock.now, 4))
     first = 19_999 * DAY_SECONDS
     assert found == [
         DailyTotal(first, 0),
@@ -42,4 +43,4 @@ async def test_possible_payments_count_for_their_day_and_pending_ones_for_today(
         DailyTotal(first + 3 * DAY_SECONDS, 7, 50_000),
     ]
     clock.advance(16 * 60)
-    assert (await guard.store.read(lambda db: daily_totals(db, clock.now, 1)))[0].open_cents == 0
+    assert (await guard.store.read(lambda db: daily_totals(db, ANY_USER, clock.now, 1)))[0].open_cents == 0

@@ -14,6 +14,7 @@ from machines_mcp.permissions.executions import EXECUTION_SECONDS
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -26,7 +27,7 @@ POLICY = default_policy("embedded", read_only=False)
 async def other_server(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
     """Return the guard of another server on the same folder."""
     other = Store(tmp_path / "state")
-    found = build_guard(other, POLICY, clock=clock)
+    found = build_guard(other, POLICY, ANY_USER, clock=clock)
     yield found
     found.locks.close()
     await other.close()

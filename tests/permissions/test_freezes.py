@@ -12,6 +12,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.freeze import Frozen
 from machines_mcp.storage.journal import CallContext
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +95,7 @@ async def test_the_journal_begins_no_mutation_while_frozen(guard: Guard) -> None
 
 
 async def test_lifting_a_freeze_takes_the_passphrase(store: Store, clock: Clock) -> None:
-    guard = build_guard(store, default_policy("sandbox", read_only=False), clock=clock)
+    guard = build_guard(store, default_policy("sandbox", read_only=False), ANY_USER, clock=clock)
     assert await guard.freezes.freeze("terminal")
     assert not await guard.freezes.freeze("desk")
     assert await guard.freezes.lift("terminal", Secret("anything at all")) == "unset"
@@ -105,5 +106,5 @@ async def test_lifting_a_freeze_takes_the_passphrase(store: Store, clock: Clock)
     assert await guard.freezes.lift("desk", Secret("correct horse battery"), "user-1") == "gone"
     assert await guard.freezes.lift("desk", Secret("correct horse battery")) == "granted"
     assert await guard.freezes.all() == []
-    rows = [(row.code, row.by) for row in await guard.audit.rows(kind="setting") if row.code != "passphrase"]
+    rows = [(row.code, row.by) for row in await guard.audit.rows(ANY_USER, kind="setting") if row.code != "passphrase"]
     assert rows == [("frozen", "terminal"), ("unfrozen", "desk")]

@@ -25,6 +25,7 @@ from machines_mcp.permissions.policy import Limits, Policy, Rule
 from machines_mcp.storage import database
 from machines_mcp.storage.audit_log import AuditEntry
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER, Principal
 from machines_mcp.storage.withdrawals import Destination
 from tests.support.clock import Clock
 from tests.support.inline_store import InlineStore, finish
@@ -43,7 +44,7 @@ class Book:
         self.folder = tempfile.TemporaryDirectory()
         self.store = InlineStore(Path(self.folder.name))
         self.policy = Policy(ASK, limits=limits, sinks=frozenset({"page"}))
-        self.guard = build_guard(self.store, self.policy, clock=self.clock)
+        self.guard = build_guard(self.store, self.policy, ANY_USER, clock=self.clock)
         self._number = itertools.count()
         self.close = weakref.finalize(self, _end, self.guard, self.store, self.folder)
 
@@ -109,8 +110,9 @@ class Book:
         assert found is not None
         return found.state
 
-    def budgets(self, user_id: str | None = None) -> tuple[Budget, ...]:
-        return finish(self.store.read(lambda db: budgets(db, self.policy, self.clock.now, user_id)))
+    def budgets(self, principal: Principal = ANY_USER) -> tuple[Budget, ...]:
+        recorded = self.guard.audit.recorded(principal)
+        return finish(self.store.read(lambda db: budgets(db, self.policy, principal, recorded, self.clock.now)))
 
 
 def _end(guard: Guard, store: InlineStore, folder: tempfile.TemporaryDirectory[str]) -> None:
@@ -227,7 +229,7 @@ def test_grant_under_a_policy_with_other_limits_is_not_used() -> None:
     asked = book.opened(_out(60))
     assert book.grant(asked)
     tighter = Policy(ASK, limits=Limits(per_day_cents=50))
-    other = build_guard(book.store, tighter, clock=book.clock)
+    other = build_guard(book.store, tighter, ANY_USER, clock=book.clock)
     assert finish(other.approvals.consume(asked)) is False
     assert book.state(asked) == "granted"
 
@@ -273,7 +275,9 @@ def test_approval_requests_are_limited_per_minute() -> None:
 def test_allowed_calls_do_not_count_as_approval_requests() -> None:
     limits = Limits(asks_per_minute=1)
     book = Book(limits)
-    allowing = build_guard(book.store, Policy(dict.fromkeys(ActionClass, Rule.ALLOW), limits=limits), clock=book.clock)
+    allowing = build_guard(
+        book.store, Policy(dict.fromkeys(ActionClass, Rule.ALLOW), limits=limits), ANY_USER, clock=book.clock
+    )
     for _ in range(5):
         finish(allowing.approvals.open_granted(book.request(), _card(1, "allTime"), "policy"))
     allowing.locks.close()
@@ -344,17 +348,24 @@ def test_budgets_show_the_remainder_of_each_limit() -> None:
     )
     book = Book(limits)
     assert book.run(_out(60), "ann") is None
-    assert [(b.limit, b.most, b.left) for b in book.budgets("bob")] == [
+    assert [(b.limit, b.most, b.left) for b in book.budgets(Principal.of("ann", None))] == [
         ("withdrawals.per_call_cents", 80, None),
         ("withdrawals.per_day_cents", 100, 40),
-        ("withdrawals.per_user_day_cents", 90, 90),
+        ("withdrawals.per_user_day_cents", 90, 30),
         ("cards.max_limit_cents.per30DayPeriod", 500, None),
         ("rates.asks_per_minute", 5, 4),
         ("rates.mutations_per_hour", 7, 6),
         ("rates.reveals_per_card_per_day", 3, None),
     ]
-    by_user = {b.limit: b.left for b in book.budgets()}
-    assert by_user["withdrawals.per_user_day_cents"] is None
+    of_any = {b.limit: b.left for b in book.budgets()}
+    assert (of_any["withdrawals.per_day_cents"], of_any["withdrawals.per_user_day_cents"]) == (40, None)
+
+
+def test_budgets_do_not_count_the_usage_of_other_users() -> None:
+    book = Book(Limits(per_day_cents=100, asks_per_minute=5, mutations_per_hour=7))
+    assert book.run(_out(60), "ann and others") is None
+    assert [b.left for b in book.budgets(Principal.of("bob", None))] == [100, 5, 7]
+    assert [b.left for b in book.budgets(Principal.of(None, frozenset({"bob", "ann and others"})))] == [40, 4, 6]
 
 
 def test_without_limits_there_are_no_budgets() -> None:
@@ -445,7 +456,7 @@ async def test_concurrent_calls_in_two_servers_stay_within_the_daily_cap(
     monkeypatch.setattr(database, "_BUSY_SECONDS", PATIENCE)
     policy = Policy(ASK, limits=Limits(per_day_cents=100, mutations_per_hour=8))
     stores = [Store(tmp_path / "state") for _ in range(2)]
-    guards = [build_guard(store, policy) for store in stores]
+    guards = [build_guard(store, policy, ANY_USER) for store in stores]
     opened: list[tuple[Guard, Approval]] = []
     barred: list[str] = []
     begun: list[str] = []

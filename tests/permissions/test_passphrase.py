@@ -16,6 +16,7 @@ from machines_mcp.permissions.passphrase import LOCK_SECONDS, MAX_TRIES, Passphr
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store, StoreUnavailable
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -36,7 +37,7 @@ async def passphrase(guard: Guard) -> Passphrase:
 async def other_process(tmp_path: Path, clock: Clock) -> AsyncIterator[Passphrase]:
     """Return the passphrase as another process on the same folder sees it."""
     other = Store(tmp_path / "state")
-    yield build_guard(other, default_policy("embedded", read_only=False), clock=clock).passphrase
+    yield build_guard(other, default_policy("embedded", read_only=False), ANY_USER, clock=clock).passphrase
     await other.close()
 
 
@@ -92,7 +93,7 @@ async def test_change_requires_the_old_passphrase(passphrase: Passphrase, guard:
     assert await passphrase.check(RIGHT, "terminal") == "right"
     assert await passphrase.set(WRONG, RIGHT) == "right"
     assert await passphrase.check(WRONG, "terminal") == "right"
-    settings = await guard.audit.rows(kind="setting")
+    settings = await guard.audit.rows(ANY_USER, kind="setting")
     assert [(row.code, row.verdict, row.by) for row in settings] == [
         ("passphrase", "set", "terminal"),
         ("passphrase", "changed", "terminal"),
@@ -115,7 +116,7 @@ async def test_five_wrong_tries_lock_it_without_checking_further_tries(
     clock.advance(1)
     assert not await passphrase.locked()
     assert await passphrase.check(RIGHT, "terminal") == "right"
-    assert [row.code for row in await guard.audit.rows(kind="alarm")] == ["passphrase.locked"]
+    assert [row.code for row in await guard.audit.rows(ANY_USER, kind="alarm")] == ["passphrase.locked"]
 
 
 async def test_lock_lasts_fifteen_minutes_from_the_fifth_try(passphrase: Passphrase, clock: Clock) -> None:
@@ -177,7 +178,7 @@ async def test_right_tries_do_not_count(passphrase: Passphrase) -> None:
 async def test_wrong_tries_on_the_vault_page_count(passphrase: Passphrase, guard: Guard) -> None:
     assert [await passphrase.count_wrong("page") for _ in range(6)] == ["wrong"] * 4 + ["locked"] * 2
     assert await passphrase.check(RIGHT, "terminal") == "locked"
-    rows = await guard.audit.rows(kind="decision")
+    rows = await guard.audit.rows(ANY_USER, kind="decision")
     assert [(row.verdict, row.code, row.by) for row in rows] == [("wrong", "passphrase", "page")] * 5
 
 

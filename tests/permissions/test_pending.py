@@ -12,6 +12,7 @@ from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import Withdrawals
 from tests.support.clock import Clock
 
@@ -22,8 +23,8 @@ POLICY = default_policy("embedded", read_only=False)
 
 
 async def test_own_writes_are_visible_immediately(store: Store, clock: Clock) -> None:
-    overview, withdrawals = PendingWorkReader(store, clock), Withdrawals(store, clock)
-    approvals = build_guard(store, POLICY, clock=clock).approvals
+    overview, withdrawals = PendingWorkReader(store, ANY_USER, lambda db: (), clock), Withdrawals(store, clock)
+    approvals = build_guard(store, POLICY, ANY_USER, clock=clock).approvals
     assert await overview.snapshot() == module.PendingWork([], [], [])
     approval = await approvals.open(DEMAND, ApprovalDetails("Pay?"))
     assert (await overview.snapshot()).waiting == [approval]
@@ -41,10 +42,10 @@ async def test_own_writes_are_visible_immediately(store: Store, clock: Clock) ->
 async def test_writes_of_other_servers_and_expiries_appear_shortly_after(
     store: Store, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overview = PendingWorkReader(store, clock)
+    overview = PendingWorkReader(store, ANY_USER, lambda db: (), clock)
     await overview.snapshot()
     other = Store(tmp_path / "state")
-    await build_guard(other, POLICY, clock=clock).approvals.open(DEMAND, ApprovalDetails("Pay?"))
+    await build_guard(other, POLICY, ANY_USER, clock=clock).approvals.open(DEMAND, ApprovalDetails("Pay?"))
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
     assert len((await overview.snapshot()).waiting) == 1
     clock.advance(OPEN_SECONDS)
@@ -54,5 +55,5 @@ async def test_writes_of_other_servers_and_expiries_appear_shortly_after(
 
 async def test_disk_is_not_read_between_changes(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FRESH_SECONDS", 3600.0)
-    overview = PendingWorkReader(store, clock)
+    overview = PendingWorkReader(store, ANY_USER, lambda db: (), clock)
     assert await overview.snapshot() is await overview.snapshot()

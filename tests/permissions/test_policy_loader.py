@@ -178,11 +178,7 @@ def test_any_destination_can_be_listed(path: Path) -> None:
 
 def test_users_are_those_of_the_list(path: Path) -> None:
     path.write_text('version = 1\nenvironment = "sandbox"\nusers = ["ann", "bob"]\n', encoding="ascii")
-    policy = _read(path, "sandbox")
-    assert policy.users == frozenset({"ann", "bob"})
-    assert policy.allows_user("ann")
-    assert not policy.allows_user("Ann")
-    assert not policy.allows_user("")
+    assert _read(path, "sandbox").users == frozenset({"ann", "bob"})
 
 
 def test_read_only_allows_only_reads(path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.factory import Guard
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,7 @@ async def test_reopened_form_waits_for_the_rest_of_its_grant(guard: Guard, clock
     await guard.approvals.finish(approval.id, "{}", ok=True, code="ok")
     await guard.approvals.reopen(approval.id)
     assert await guard.channels.get(approval.id) is None  # an ended approval stays ended
-    verdicts = [(row.kind, row.verdict) for row in await guard.audit.rows()]
+    verdicts = [(row.kind, row.verdict) for row in await guard.audit.rows(ANY_USER)]
     assert verdicts.count(("outcome", "not_begun")) == 1
     assert verdicts.count(("decision", "granted")) == 2
 

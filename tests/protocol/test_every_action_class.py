@@ -12,6 +12,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.policy import Policy, Rule
 from machines_mcp.protocol.tool import Tool, ToolContext
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.tools.catalog import ACTION_CLASSES, TOOLS
 from tests.support.clock import Clock
 from tests.support.fake_tools import Harness, body, build_harness, code
@@ -147,7 +148,7 @@ async def test_an_allowed_call_is_audited_before_it_is_reached(
     async with found.client("2026-07-28") as client:
         await client.call_tool(tool.name, given)
         assert reached == [tool.name]
-        before = [row for row in await found.guard.audit.rows(kind="call") if row.verdict == "executing"]
+        before = [row for row in await found.guard.audit.rows(ANY_USER, kind="call") if row.verdict == "executing"]
         assert len(before) == (action_class is not ActionClass.READ)
         reached.clear()
         # The database is now read-only, so calls that change anything must be refused.

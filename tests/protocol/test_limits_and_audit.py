@@ -14,6 +14,7 @@ from mcp import Client
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.approver import FakeApprover
 from tests.support.clock import Clock
 from tests.support.fake_tools import ERAS, MODERN, Era, Harness, body, build_harness, code
@@ -37,7 +38,7 @@ def limited(cents: int) -> Limits:
 
 async def lines(harness: Harness) -> list[tuple[str, str | None, str | None, str | None]]:
     await harness.guard.audit.flush()
-    return [(row.kind, row.verdict, row.code, row.by) for row in await harness.guard.audit.rows()]
+    return [(row.kind, row.verdict, row.code, row.by) for row in await harness.guard.audit.rows(ANY_USER)]
 
 
 # Calls without approval

@@ -35,6 +35,7 @@ from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal import CallContext, JournalEntry
 from machines_mcp.storage.journal_entry import has_open_work
+from machines_mcp.storage.principal import ANY_USER
 from tests.storage.test_journal import CardMutation, in_call
 from tests.support.clock import Clock
 from tests.support.fake_tools import MODERN, TOOLS, FakeUpstream, Harness, UpstreamError, body, build_harness, code
@@ -451,12 +452,12 @@ async def test_startup_reconciles_all_interrupted_calls(buy_tool: BuyTool, store
     harness = harness_of(buy_tool)
     buy_tool.results = [RetryLater(0.01), Completed(Bought(card_id=Verbatim("card-0001")))]
     approval = await interrupted(buy_tool)
-    assert await store.read(has_open_work)
+    assert await store.read(lambda db: has_open_work(db, ANY_USER))
     with anyio.fail_after(PATIENCE):
         await harness.settling.reconcile_all()
     assert (await now(harness, approval)).state == "done"
     assert await states(harness, approval) == ["done"]
-    assert not await store.read(has_open_work)
+    assert not await store.read(lambda db: has_open_work(db, ANY_USER))
 
 
 async def test_startup_leaves_another_servers_running_calls_alone(
@@ -508,7 +509,7 @@ async def test_startup_reconciles_for_a_bounded_time(buy_tool: BuyTool, monkeypa
 
 
 async def test_without_open_work_nothing_is_reconciled(store: Store, buy_tool: BuyTool) -> None:
-    assert not await store.read(has_open_work)
+    assert not await store.read(lambda db: has_open_work(db, ANY_USER))
     await harness_of(buy_tool).settling.reconcile_all()
     assert buy_tool.reconciliations == []
 

@@ -5,13 +5,14 @@ import pytest
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.policy import Policy, Rule, default_policy
 from machines_mcp.protocol.registry import Registry
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.fake_tools import ALL_TOOLSETS, TOOLS, change, note, pay
 
 NORMAL, STRICT = default_policy("embedded", read_only=False), default_policy("embedded", read_only=True)
 
 
 def _registry(policy: Policy = NORMAL, toolsets: frozenset[str] = ALL_TOOLSETS) -> Registry:
-    return Registry(TOOLS, policy, toolsets=toolsets, pinned_user=None)
+    return Registry(TOOLS, policy, ANY_USER, toolsets=toolsets)
 
 
 def test_tools_keep_their_given_order() -> None:

@@ -24,6 +24,7 @@ from machines_mcp.storage.audit_checkpoint import EMPTY, GENESIS, Checkpoint, ne
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.audit_record import COLUMNS
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.waiting import PATIENCE
 
 KEY = bytes(range(32))
@@ -337,7 +338,7 @@ def test_killed_writer_leaves_an_intact_chain_with_every_acknowledged_row(tmp_pa
         finding = await audit.verified(Checkpoint.read(tmp_path / "head.json"))
         await audit.append(AuditEntry("call"))
         assert (await audit.verified()).ok
-        kept = len(await audit.rows(tool="create_card", limit=100_000))
+        kept = len(await audit.rows(ANY_USER, tool="create_card", limit=100_000))
         await store.close()
         return finding, kept
 

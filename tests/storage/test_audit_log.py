@@ -17,6 +17,7 @@ from machines_mcp.storage import audit_queue as module
 from machines_mcp.storage.audit_log import AuditEntry, AuditLog
 from machines_mcp.storage.audit_record import COLUMNS, AuditRow
 from machines_mcp.storage.database import Store, StoreUnavailable
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
 
@@ -35,7 +36,7 @@ async def audit(store: Store, clock: Clock) -> AsyncIterator[AuditLog]:
 
 
 async def kinds(audit: AuditLog) -> list[tuple[int, str, str | None]]:
-    return [(row.seq, row.kind, row.tool) for row in await audit.rows()]
+    return [(row.seq, row.kind, row.tool) for row in await audit.rows(ANY_USER)]
 
 
 class TransactionLog:
@@ -90,7 +91,7 @@ async def fill(store: Store) -> None:
 
 async def test_row_records_event_time_and_policy(audit: AuditLog, clock: Clock) -> None:
     await audit.append(WRITE)
-    (row,) = await audit.rows()
+    (row,) = await audit.rows(ANY_USER)
     assert row.as_json() == {
         "seq": 1,
         "at": clock.now,
@@ -109,7 +110,7 @@ async def test_every_column_is_read_into_its_own_field(audit: AuditLog) -> None:
     assert [names.get(field.name, field.name) for field in fields(AuditRow)] == list(COLUMNS)
     entry = AuditEntry("reveal", "t", "e", "u", "i", "v", "c", "b", "s", "k", 7)
     await audit.append(entry)
-    (row,) = await audit.rows()
+    (row,) = await audit.rows(ANY_USER)
     assert {field.name: getattr(row, field.name) for field in fields(AuditEntry)} == {
         field.name: getattr(entry, field.name) for field in fields(AuditEntry)
     }
@@ -122,7 +123,7 @@ async def test_row_and_its_change_share_a_transaction(store: Store, audit: Audit
 
     with pytest.raises(LookupError):
         await store.run(work)
-    assert await audit.rows() == []
+    assert await audit.rows(ANY_USER) == []
     await audit.append(WRITE)
     assert await kinds(audit) == [(1, "call", "create_card")]
 
@@ -140,7 +141,7 @@ async def test_waiting_reads_are_written_before_any_other_row(audit: AuditLog, c
     audit.note(READ)
     clock.advance(1)
     await audit.append(WRITE)
-    assert [(row.tool, row.at) for row in await audit.rows()] == [
+    assert [(row.tool, row.at) for row in await audit.rows(ANY_USER)] == [
         ("get_balances", clock.now - 1),
         ("create_card", clock.now),
     ]
@@ -182,7 +183,7 @@ async def test_alarm_needs_no_wait_and_no_event_loop(store: Store, audit: AuditL
     caller.start()
     caller.join(10)
     assert await ended.next()
-    (row,) = await audit.rows()
+    (row,) = await audit.rows(ANY_USER)
     assert (row.kind, row.code) == ("alarm", "output_filter.exact")
 
 
@@ -191,14 +192,14 @@ async def test_reads_over_the_queue_limit_are_counted(audit: AuditLog, monkeypat
     for _ in range(5):
         audit.note(READ)
     await audit.flush()
-    assert [(row.kind, row.code) for row in await audit.rows()] == [
+    assert [(row.kind, row.code) for row in await audit.rows(ANY_USER)] == [
         ("call", None),
         ("call", None),
         ("call", None),
         ("alarm", "audit.not_kept:2"),
     ]
     await audit.append(WRITE)
-    assert len(await audit.rows()) == 5
+    assert len(await audit.rows(ANY_USER)) == 5
 
 
 async def test_full_disk_blocks_changes_and_reads_wait(store: Store, audit: AuditLog) -> None:
@@ -209,16 +210,16 @@ async def test_full_disk_blocks_changes_and_reads_wait(store: Store, audit: Audi
             await audit.append(WRITE)
     seen = [audit.broken]
     assert "can't be written" in str(audit.trouble())
-    before = await audit.rows(limit=1000)
+    before = await audit.rows(ANY_USER, limit=1000)
     audit.note(READ)
     with pytest.raises(StoreUnavailable):
         await audit.flush()
-    assert await audit.rows(limit=1000) == before
+    assert await audit.rows(ANY_USER, limit=1000) == before
     await store.read(allow_growth)
     await audit.append(WRITE)
     assert [*seen, audit.broken] == [True, False]
     assert audit.trouble() is None
-    assert [row.tool for row in await audit.rows(after=before[-1].seq)] == ["get_balances", "create_card"]
+    assert [row.tool for row in await audit.rows(ANY_USER, after=before[-1].seq)] == ["get_balances", "create_card"]
 
 
 async def test_failed_batch_is_retried(
@@ -252,7 +253,7 @@ async def test_read_only_database_blocks_changes(store: Store, audit: AuditLog) 
     with pytest.raises(StoreUnavailable):
         await audit.append(WRITE)
     assert audit.broken
-    assert len(await audit.rows()) == 1
+    assert len(await audit.rows(ANY_USER)) == 1
 
 
 async def test_servers_sharing_a_folder_write_one_chain(tmp_path: Path) -> None:
@@ -297,11 +298,11 @@ async def test_rows_are_filtered_by_number_tool_kind_user_and_time(
     for entry in (WRITE, READ, AuditEntry("alarm", code="output_filter.exact"), WRITE):
         await audit.append(entry)
         clock.advance(1)
-    assert [row.seq for row in await audit.rows(**wanted)] == numbers
+    assert [row.seq for row in await audit.rows(ANY_USER, **wanted)] == numbers
 
 
 async def test_tampered_rows_can_still_be_read(store: Store, audit: AuditLog) -> None:
     await audit.append(WRITE)
     await store.run(lambda db: db.execute("UPDATE audit SET tool = CAST(? AS TEXT)", (b"\xff",)))
-    (row,) = await audit.rows()
+    (row,) = await audit.rows(ANY_USER)
     assert row.tool == "\udcff"

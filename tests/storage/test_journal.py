@@ -16,6 +16,7 @@ from machines_mcp.storage import failpoints
 from machines_mcp.storage.database import Store, StoreUnavailable
 from machines_mcp.storage.journal import CallContext, CallLog, Journal, JournalEntry, KeyReused, ReadOnly
 from machines_mcp.storage.journal_entry import has_open_work
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +47,7 @@ def journal(guard: Guard) -> Journal:
 async def other_server(tmp_path: Path, clock: Clock) -> AsyncIterator[Guard]:
     """Return a journal of another server on the same folder."""
     other = Store(tmp_path / "state")
-    found = build_guard(other, default_policy("embedded", read_only=False), clock=clock)
+    found = build_guard(other, default_policy("embedded", read_only=False), ANY_USER, clock=clock)
     yield found
     found.locks.close()
     await other.close()
@@ -134,7 +135,7 @@ async def test_hash_is_keyed_and_distinguishes_bodies(journal: Journal, tmp_path
     assert len(set(hashes)) == 1 + len(others)
     strange = Store(tmp_path / "strange")
     try:
-        other = build_guard(strange, default_policy("embedded", read_only=False), clock=clock)
+        other = build_guard(strange, default_policy("embedded", read_only=False), ANY_USER, clock=clock)
         call = in_call("approval-1")
         await other.journal.begin(same[0], call)
         assert (await single_entry(other.journal)).body_hash != hashes[0]
@@ -242,7 +243,7 @@ async def test_resolved_entry_stays_closed(journal: Journal, store: Store, state
     call = in_call("approval-1")
     entry_id = await journal.begin(CARD, call)
     await journal.end(entry_id, "unknown")
-    assert await store.read(has_open_work)
+    assert await store.read(lambda db: has_open_work(db, ANY_USER))
     await journal.close(entry_id, "manual", note="Look there.")
     manual = await single_entry(journal)
     assert (manual.state, manual.note, manual.settled_by) == ("manual", "Look there.", None)
@@ -251,7 +252,7 @@ async def test_resolved_entry_stays_closed(journal: Journal, store: Store, state
     entry = await single_entry(journal)
     assert (entry.state, entry.reference, entry.note, entry.settled_by) == (state, "card-0001", None, "server")
     assert await journal.unresolved() == []
-    assert not await store.read(has_open_work)
+    assert not await store.read(lambda db: has_open_work(db, ANY_USER))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction import scrypt
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.testing import decide
 from machines_mcp.tools import services
 from tests.support.cards_in import cards_in
@@ -191,7 +192,7 @@ async def test_passphrase_and_audit_log_are_kept(
     # The previous version stored the passphrase at full cost.
     monkeypatch.setattr("machines_mcp.permissions.passphrase._N", scrypt.N)
     store = Store(state_dir / "embedded")
-    guard = build_guard(store, default_policy("embedded", read_only=False))
+    guard = build_guard(store, default_policy("embedded", read_only=False), ANY_USER)
     assert await guard.passphrase.check(Secret(PASSPHRASE), "terminal") == "right"
     written = await guard.audit.verified()
     async with server(state_dir, sandbox) as c:

@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import QUOTE_SECONDS, Destination, Quote, Withdrawals, open_withdrawals
 from tests.support.clock import Clock
 from tests.support.waiting import PATIENCE
@@ -19,7 +20,7 @@ def withdrawals(store: Store, clock: Clock) -> Withdrawals:
 
 
 async def shown(store: Store) -> list[tuple[str, str]]:
-    return [(each.id, each.status) for each in await store.read(open_withdrawals)]
+    return [(each.id, each.status) for each in await store.read(lambda db: open_withdrawals(db, ANY_USER))]
 
 
 async def begun_for(withdrawals: Withdrawals, quote: Quote, approval_id: str) -> str | None:
@@ -42,7 +43,7 @@ async def test_quote_lives_ten_minutes(withdrawals: Withdrawals, store: Store, c
     clock.advance(1)
     assert not withdrawals.live(quote)
     assert await withdrawals.begin(quote, None) is None
-    assert await store.read(open_withdrawals) == []
+    assert await store.read(lambda db: open_withdrawals(db, ANY_USER)) == []
 
 
 async def test_one_of_many_withdrawals_on_a_quote_begins(withdrawals: Withdrawals) -> None:

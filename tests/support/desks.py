@@ -24,6 +24,7 @@ from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import Policy, default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import Destination
 from machines_mcp.tools.catalog import TOOLS
 from tests.support.clock import Clock
@@ -148,7 +149,7 @@ async def running_desk(
     """Run a desk for the block, outside `embedded` with its passphrase set."""
     clock = clock or Clock()
     store = Store(folder)
-    guard = build_guard(store, policy or default_policy(environment, read_only=False), clock=clock)
+    guard = build_guard(store, policy or default_policy(environment, read_only=False), ANY_USER, clock=clock)
     partner = FakePartner()
     rooms = DeskDependencies(
         environment=environment,

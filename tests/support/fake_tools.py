@@ -33,6 +33,7 @@ from machines_mcp.protocol.responses import ResponseBuilder
 from machines_mcp.protocol.tool import Cents, Input, Output, OutputPart, Tool, ToolContext, UserInput, tool
 from machines_mcp.redaction.output_filter import OutputFilter
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import Principal
 from tests.support.approver import FakeApprover
 from tests.support.clock import Clock
 from tests.support.results import object_text
@@ -228,8 +229,9 @@ def build_harness(
 ) -> Harness:
     """Wire a server over these tools as the composition root does."""
     rules = policy or default_policy("embedded", read_only=False)
-    guard, upstream = build_guard(store, rules, clock=clock), FakeUpstream()
-    registry = Registry(tools, rules, toolsets=ALL_TOOLSETS, pinned_user=pinned_user)
+    principal = Principal.of(pinned_user, rules.users)
+    guard, upstream = build_guard(store, rules, principal, clock=clock), FakeUpstream()
+    registry = Registry(tools, rules, principal, toolsets=ALL_TOOLSETS)
     runner = ToolRunner(guard.authorizer, upstream, explain, OutputFilter())
     responses = ResponseBuilder(registry, {"environment": "test"})
     settling = Reconciler(guard, {tool.name: tool for tool in tools}, runner)
@@ -245,7 +247,7 @@ def build_harness(
     )
     identity = Identity("Test", "0", "Instructions.")
     loaded = Loaded(
-        registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, pinned_user), settling
+        registry, dispatcher, Resources(resources, registry, dispatcher), Completions(dispatcher, principal), settling
     )
     server = build_server(identity, lambda: loaded, RequestStateSecurity(keys=[key]))
     return Harness(upstream, guard, server, settling, loaded.resources)

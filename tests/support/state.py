@@ -10,6 +10,7 @@ import pytest
 from machines_mcp.permissions.factory import Guard, build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage.database import Store
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 
 
@@ -28,4 +29,4 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 @pytest.fixture
 def guard(store: Store, clock: Clock) -> Guard:
     """Build all parts of the guard, in `embedded` without a policy file."""
-    return build_guard(store, default_policy("embedded", read_only=False), clock=clock)
+    return build_guard(store, default_policy("embedded", read_only=False), ANY_USER, clock=clock)

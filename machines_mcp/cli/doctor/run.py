@@ -13,6 +13,7 @@ import anyio
 from machines_mcp import __version__
 from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.permissions.policy import PolicyError
+from machines_mcp.redaction.display import others_waiting
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings import Settings, SettingsError
 from machines_mcp.server.settings_reader import read_settings
@@ -76,11 +77,13 @@ async def _state(app: App) -> Finding:
     folder = app.settings.state_dir
     try:
         waiting = len(await app.guard.channels.waiting())
+        others = (await app.guard.pending.snapshot()).others_waiting
     except StoreUnavailable:
         return Finding(False, "state", f"{folder} can't be used; check its owner, mode (0700) and free space.")
     if os.name == "posix" and folder.stat().st_uid != os.getuid():
         return Finding(False, "state", f"{folder} belongs to another user; set MACHINES_STATE_DIR to a folder you own.")
-    return Finding(True, "state", f"{folder}, {waiting} waiting for approval")
+    more = f"; {others_waiting(others)}" if others else ""
+    return Finding(True, "state", f"{folder}, {waiting} waiting for approval{more}")
 
 
 async def _connection(app: App) -> Finding:

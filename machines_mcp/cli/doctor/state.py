@@ -14,7 +14,7 @@ from machines_mcp.cli.freeze import describe_freezes
 from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.permissions.passphrase import APPROVALS_DISABLED
 from machines_mcp.permissions.policy import Rule
-from machines_mcp.redaction.display import moment
+from machines_mcp.redaction.display import moment, others_unresolved
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.server.app import App
 from machines_mcp.storage.audit_log import AuditEntry
@@ -167,6 +167,7 @@ def _uid_of_caller() -> int:
 
 
 async def _unresolved(app: App) -> list[Finding]:
+    unresolved = await unresolved_calls(app.guard)
     found = [
         Finding(
             call.state != "needs_person",
@@ -174,8 +175,10 @@ async def _unresolved(app: App) -> list[Finding]:
             f"{call.name}, since {moment(call.since)} UTC: {_MESSAGES[call.state].format(why=call.why)}",
             {"state": call.state, "approval_id": call.approval.id if call.approval else None},
         )
-        for call in await unresolved_calls(app.guard)
+        for call in unresolved.calls
     ]
+    if unresolved.others:
+        found.append(Finding(True, "unresolved", others_unresolved(unresolved.others)))
     return found or [Finding(True, "unresolved", "no unresolved calls")]
 
 

@@ -21,6 +21,7 @@ from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.app import App, opened
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.audit_log import AuditEntry, Checkpoint
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.waiting import PATIENCE
 
 pytestmark = [
@@ -130,7 +131,7 @@ async def test_the_audit_check_verifies_and_leaves_no_row(home: Path) -> None:
         assert finding.ok
         assert finding.message.startswith("Intact: 1 rows")
         assert finding.message.endswith("rows can be written")
-        assert len(await made.guard.audit.rows()) == 1
+        assert len(await made.guard.audit.rows(ANY_USER)) == 1
 
 
 @pytest.mark.parametrize(
