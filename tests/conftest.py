@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.partition import begin_watch, divide, fail_if_it_started_one, watch_processes
 from tests.support.running_sandbox import Sandbox, in_thread
-from tests.support.waiting import PATIENCE
 
 # On a busy machine an example may take any time.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -60,14 +59,6 @@ def _logging_is_the_tests() -> Iterator[None]:
     """Keeps a command that is run in this process from taking over its logging, hooks and warnings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("machines_mcp.server.log_config.configure", lambda level: None)
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _patient_stores() -> Iterator[None]:
-    """Lets a store of this process wait for another's lock as long as a busy disk takes. SQLite's wait is not fair."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("machines_mcp.storage.database._BUSY_SECONDS", PATIENCE)
         yield
 
 
