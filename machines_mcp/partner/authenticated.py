@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,12 +13,14 @@ from machines_mcp.partner.errors import PartnerError, TransportError, Unauthoriz
 from machines_mcp.partner.models.base import A, OnAnswer, ReceivedResponse, parse
 from machines_mcp.partner.mutation_log import Mutation, MutationLog, Outcome
 from machines_mcp.partner.request import Credential, Request
+from machines_mcp.partner.response_check import ResponseCheck
 from machines_mcp.partner.scopes import RequiredScopes
 from machines_mcp.partner.sessions import CachedSession, Sessions
 from machines_mcp.partner.transport import Transport
 
-# Attributes that hold the id of a created resource.
-_ID_ATTRIBUTES = ("card_id", "id")
+# Names of the id of a created resource.
+_ID_NAMES = ("cardId", "id")
+_ID = re.compile(r"[A-Za-z0-9._~-]{8,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class AuthenticatedTransport:
     sessions: Sessions
     partner: Credential
     deadline: float
+    response_check: ResponseCheck
     on_answer: OnAnswer | None = None
     mutations: MutationLog | None = None
 
@@ -46,9 +50,7 @@ class AuthenticatedTransport:
         if self.mutations is not None and request.mutates:
             return await self._send_logged(self.mutations, user_id, scopes, request, deadline, model, key)
         envelope = await self._send_authorized(user_id, scopes, None, request, deadline)
-        if self.on_answer is not None:
-            self.on_answer(ReceivedResponse(request, envelope, model, key))
-        return parse(model, envelope, key=key, mutates=request.mutates)
+        return self._parsed(request, envelope, model, key, user_id)
 
     async def call_as_partner(self, request: Request, model: type[A]) -> A:
         """Send `request` with the partner key. Raises `PartnerError`."""
@@ -56,9 +58,7 @@ class AuthenticatedTransport:
         if self.mutations is not None and request.mutates:
             return await self._send_logged(self.mutations, None, None, request, deadline, model)
         envelope = await self.transport.send(request, self.partner, deadline=deadline)
-        if self.on_answer is not None:
-            self.on_answer(ReceivedResponse(request, envelope, model))
-        return parse(model, envelope, mutates=request.mutates)
+        return self._parsed(request, envelope, model)
 
     async def _send_logged(
         self,
@@ -89,24 +89,37 @@ class AuthenticatedTransport:
         # Shielded, so that a cancelled caller still gets an outcome logged. The call's deadline still applies.
         with anyio.CancelScope(shield=True):
             entry = await log.begin(mutation)
+            envelope = None
             try:
                 request = replace(request, on_sent=partial(log.sent, entry))
                 if session is None:
                     envelope = await self.transport.send(request, self.partner, deadline=deadline)
                 else:
                     envelope = await self._send_authorized(*session, request, deadline)
-                if self.on_answer is not None:
-                    self.on_answer(ReceivedResponse(request, envelope, model, key))
-                response = parse(model, envelope, key=key, mutates=True)
+                response = self._parsed(request, envelope, model, key, user_id)
             except PartnerError as error:
-                await log.end(entry, _outcome(error), status=error.status)
+                # What the unusable response says was created is where reconciliation looks first.
+                created = None if envelope is None or request.ids else _created_id(envelope, key)
+                await log.end(entry, _outcome(error), reference=created, status=error.status)
                 raise
             except BaseException:
                 await log.end(entry, "unknown")
                 raise
-            ids = (getattr(response, name, None) for name in _ID_ATTRIBUTES)
-            reference = next((value for value in ids if isinstance(value, str)), None)
-            await log.end(entry, "done", reference=reference, status=envelope.status)
+            await log.end(entry, "done", reference=_created_id(envelope, key), status=envelope.status)
+        return response
+
+    def _parsed(
+        self,
+        request: Request,
+        envelope: Envelope,
+        model: type[A],
+        key: str | None = None,
+        user_id: str | None = None,
+    ) -> A:
+        if self.on_answer is not None:
+            self.on_answer(ReceivedResponse(request, envelope, model, key))
+        response = parse(model, envelope, key=key, mutates=request.mutates)
+        self.response_check.check(request, envelope, user_id)
         return response
 
     async def _send_authorized(
@@ -131,3 +144,10 @@ def _outcome(error: PartnerError) -> Outcome:
     if not error.outcome_known:
         return "unknown"
     return "unsent" if isinstance(error, TransportError) else "rejected"
+
+
+def _created_id(envelope: Envelope, key: str | None) -> str | None:
+    """Return the id of the resource in a response, if it has one that a path can hold."""
+    data = envelope.data if key is None else envelope.data.get(key)
+    ids = (data.get(name) for name in _ID_NAMES) if isinstance(data, dict) else ()
+    return next((value for value in ids if isinstance(value, str) and _ID.fullmatch(value)), None)

@@ -23,6 +23,7 @@ from machines_mcp.partner.resources.kyc import Kyc
 from machines_mcp.partner.resources.transactions import Transactions
 from machines_mcp.partner.resources.users import Users
 from machines_mcp.partner.resources.withdrawals import Withdrawals
+from machines_mcp.partner.response_check import OnMismatch, ResponseCheck
 from machines_mcp.partner.sessions import Sessions
 from machines_mcp.partner.trace import Trace
 from machines_mcp.partner.transport import MAX_BYTES, Transport
@@ -53,6 +54,8 @@ class PartnerClient:
         on_secret: Called with each minted session token and its expiry (seconds since 1970), so that an output filter
             can block the token until then.
         on_answer: Called with each successful response before it is parsed. See `machines_mcp.partner.probe`.
+        on_mismatch: Called with the endpoint and the field of a response that does not fit its request, such as another
+            card's. The call then raises `Mismatch`.
         mutations: Called before the first byte of each mutation is sent, and with its outcome. Its records must
             survive a crash. With it, a mutation that has begun is completed even if the caller is cancelled.
         clock: Seconds since 1970, like `time.time`.
@@ -75,6 +78,7 @@ class PartnerClient:
         trace: str | None = None,
         on_secret: Callable[[Secret, float], None] | None = None,
         on_answer: OnAnswer | None = None,
+        on_mismatch: OnMismatch | None = None,
         mutations: MutationLog | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -90,6 +94,7 @@ class PartnerClient:
             trace=None if trace is None else Trace(trace),
             clock=clock,
         )
+        response_check = ResponseCheck(on_mismatch)
         self.sessions = Sessions(
             self._transport,
             partner,
@@ -97,10 +102,17 @@ class PartnerClient:
             card_secrets=card_secrets,
             on_secret=on_secret,
             on_answer=on_answer,
+            response_check=response_check,
             clock=clock,
         )
         self._channel = AuthenticatedTransport(
-            self._transport, self.sessions, partner, deadline=deadline, on_answer=on_answer, mutations=mutations
+            self._transport,
+            self.sessions,
+            partner,
+            deadline=deadline,
+            response_check=response_check,
+            on_answer=on_answer,
+            mutations=mutations,
         )
 
     @cached_property

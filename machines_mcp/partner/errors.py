@@ -8,6 +8,7 @@ PartnerError
 │   └── ConnectionLost
 ├── ResponseError         the response is not one of the Partner API
 │   ├── Malformed
+│   ├── Mismatch          it is about something other than the request
 │   ├── TooLarge
 │   └── Redirected
 └── ApiError
@@ -33,8 +34,8 @@ from typing import ClassVar
 # fmt: off
 __all__ = [
     "ApiError", "Conflict", "ConnectionLost", "Forbidden", "InvalidRequest", "InvalidState", "KycRequired", "Malformed",
-    "NotFound", "PartnerError", "RateLimited", "Redirected", "Rejected", "ResponseError", "ScopeRefused", "ServerError",
-    "TimedOut", "TooLarge", "TransportError", "Unauthorized", "Unreachable",
+    "Mismatch", "NotFound", "PartnerError", "RateLimited", "Redirected", "Rejected", "ResponseError", "ScopeRefused",
+    "ServerError", "TimedOut", "TooLarge", "TransportError", "Unauthorized", "Unreachable",
 ]
 # fmt: on
 
@@ -140,6 +141,13 @@ class Malformed(ResponseError):
 
     default_code = "malformed"
     sentence = "The Partner API returned a response that does not match its documentation."
+
+
+class Mismatch(ResponseError):
+    """The response is about something other than the request: another user, card or amount, or a wider permission."""
+
+    default_code = "mismatch"
+    sentence = "The Partner API returned a response that does not fit the request."
 
 
 class TooLarge(ResponseError):

@@ -14,6 +14,7 @@ from machines_mcp.partner.errors import KycRequired, Malformed, PartnerError, Sc
 from machines_mcp.partner.models.base import OnAnswer, ReceivedResponse, parse
 from machines_mcp.partner.models.sessions import CreateSessionBody, Session
 from machines_mcp.partner.request import Credential, Request, is_header_safe
+from machines_mcp.partner.response_check import ResponseCheck
 from machines_mcp.partner.scopes import CARD_SECRETS, RequiredScopes, Scope
 from machines_mcp.partner.transport import Transport
 from machines_mcp.redaction.secret import Secret
@@ -63,6 +64,7 @@ class Sessions:
         card_secrets: bool = False,
         on_secret: Callable[[Secret, float], None] | None = None,
         on_answer: OnAnswer | None = None,
+        response_check: ResponseCheck,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = transport
@@ -71,6 +73,7 @@ class Sessions:
         self._card_secrets = card_secrets
         self._on_secret = on_secret
         self._on_answer = on_answer
+        self._response_check = response_check
         self._clock = clock
         self._cached: dict[_Key, CachedSession] = {}
         self._pending: dict[_Key, _PendingMint] = {}
@@ -180,6 +183,8 @@ class Sessions:
             # The later of both clocks, because the token may be valid until then.
             until = max(session.expires_at.timestamp(), minted_at + order.ttl_seconds)
             self._on_secret(session.session_token, until)
+        # After the token is known as a secret: it is one even if it is refused here.
+        self._response_check.check(request, envelope)
         life = session.expires_at.timestamp() - minted_at
         # By our clock. If the API's clock is so far off that the expiry is in the past, use the requested lifetime.
         life = min(life, order.ttl_seconds) if life > 0 else order.ttl_seconds

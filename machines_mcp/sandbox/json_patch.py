@@ -100,7 +100,7 @@ def _change_object(target: dict[str, Any], name: str, op: str, value: Any) -> No
 
 
 def _change_list(target: list[Any], part: str, op: str, value: Any) -> None:
-    if op == "add" and part == "-":
+    if op == "add" and part in ("-", str(len(target))):
         target.append(value)
         return
     at = _index(target, part)

@@ -70,7 +70,7 @@ class App:
     ) -> None:
         self.settings = settings
         self._opens_pages = opens_pages
-        self.output_filter = OutputFilter(lambda code: self.guard.audit.alarm(code))
+        self.output_filter = OutputFilter(self._alarm)
         if settings.partner_key is not None:
             self.output_filter.add_secret(settings.partner_key)
         self.policy = load_operator_policy(settings)
@@ -80,7 +80,7 @@ class App:
         self._loaded: Loaded | None = None
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.connection = PartnerConnection(
-            settings, self.output_filter, lambda: self.guard.journal, self._closing.append, embedded
+            settings, self.output_filter, lambda: self.guard.journal, self._closing.append, self._alarm, embedded
         )
 
     @cached_property
@@ -198,6 +198,9 @@ class App:
     async def desk_address(self) -> str | None:
         """Return the desk's address. Starts the desk at the first call."""
         return await self.desk.address()
+
+    def _alarm(self, code: str) -> None:
+        self.guard.audit.alarm(code)
 
     async def close(self) -> None:
         """Close everything, newest first, each within a second."""

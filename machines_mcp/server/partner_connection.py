@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +36,8 @@ class EmbeddedApi(Protocol):
 class PartnerConnection:
     """Loads and starts everything on first use.
 
-    `on_close` receives the close function of each opened resource. `embedded` replaces the simulator process in tests.
+    `on_close` receives the close function of each opened resource, `alarm` the code of each alarm. `embedded` replaces
+    the simulator process in tests.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class PartnerConnection:
         output_filter: OutputFilter,
         journal: Callable[[], Journal],
         on_close: Callable[[Callable[[], Awaitable[None]]], None],
+        alarm: Callable[[str], None],
         embedded: EmbeddedApi | None = None,
     ) -> None:
         self._settings = settings
         self._output_filter = output_filter
         self._load_journal = journal
         self._on_close = on_close
+        self._alarm = alarm
         self._embedded = embedded
         self._lock = anyio.Lock()
         self._client: PartnerClient | None = None
@@ -86,6 +90,7 @@ class PartnerConnection:
             trace=path_text(self._settings.trace),
             on_secret=self._output_filter.add_secret,
             on_answer=on_answer,
+            on_mismatch=lambda endpoint, field: self._alarm(mismatch_code(endpoint, field)),
             mutations=self._journal,
         )
         self._on_close(client.aclose)
@@ -111,6 +116,12 @@ class PartnerConnection:
             raise Unreachable from None
         self._output_filter.add_secret(found.partner_key)
         return found.base_url, found.partner_key
+
+
+def mismatch_code(endpoint: str, field: str) -> str:
+    """Return the code of an alarm, such as `response.mismatch:GET.cards.cardId:cardId`."""
+    words = (".".join(re.findall("[A-Za-z0-9]+", text)) for text in (endpoint, field))
+    return ":".join(("response.mismatch", *words))
 
 
 def path_text(path: Path | None) -> str | None:

@@ -120,7 +120,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     found = [
         deposit
         for deposit in there
-        if deposit.id == entry.reference
+        if (deposit.id == entry.reference and entry.state == "done")
         or (
             deposit.id not in taken
             and (deposit.from_currency, deposit.from_network) == (asked.get("currency"), asked.get("network"))

@@ -42,6 +42,8 @@ _ALTERED = "No card matches, but one that was later changed or closed may be the
 _MANY = "More than one card at Machines matches this request."
 _LATE = "No card matches, and it is too late to send the request again."
 _BUSY = "No card matches, and Machines may still be processing the request."
+_OTHER_LIMIT = "The card that this request created has another limit than the requested one."
+_OTHER_CARD = "Machines answered this request with a card that is not the requested one."
 _REFUSED = "No card matches, and Machines refused the same request when it was sent again."
 
 
@@ -65,6 +67,9 @@ async def reconcile_create(call: ServiceContext, approval: Approval, entries: Se
         return _ambiguity(entry, others, found) or await _completed(call, client, found[0])
     if early is not None:
         return early
+    if entry.reference is not None:
+        # Sent again, it could create another such card.
+        return NeedsPerson(_OTHER_CARD)
     if _may_be_altered(entry, others, cards):
         return NeedsPerson(_ALTERED)
     if call.services.state.clock() - entry.sent_at > RESEND_SECONDS:
@@ -102,12 +107,23 @@ def _is_older(card: Card, entry: JournalEntry) -> bool:
 def _ambiguity(
     entry: JournalEntry, others: ConcurrentRequests, found: Sequence[Card]
 ) -> NeedsPerson | RetryLater | None:
-    """Return why the match is ambiguous: several cards match, or an identical request is unresolved too."""
+    """Return why a match is no result: another limit, several cards, or an identical request that is unresolved too."""
     body = _body(entry)
+    if len(found) == 1 and _has_other_limit(found[0], entry, others):
+        return NeedsPerson(_OTHER_LIMIT)
     equal = [] if "encryptedName" in body else [other for other in others.unresolved if _body(other) == body]
     if any(other.id in others.in_flight for other in equal):
         return RetryLater(_ANSWER_SECONDS)
     return NeedsPerson(_MANY) if len(found) > 1 else NeedsPerson(_EQUAL) if equal else None
+
+
+def _has_other_limit(card: Card, entry: JournalEntry, others: ConcurrentRequests) -> bool:
+    """Whether a card has another limit than requested, and no later request may have set it."""
+    body = _body(entry)
+    set_later = any(
+        change.ids.get("cardId") == card.card_id and "limit" in _body(change) for change in others.later_changes
+    )
+    return "limit" in body and _limit(card) != body["limit"] and not set_later
 
 
 def _may_be_altered(entry: JournalEntry, others: ConcurrentRequests, cards: Sequence[Card]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from machines_mcp.partner import CardSecrets, PartnerClient
-from machines_mcp.partner.errors import NotFound, PartnerError, RateLimited, ServerError, TransportError
+from machines_mcp.partner.errors import Mismatch, NotFound, PartnerError, RateLimited, ServerError, TransportError
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.vault.decrypted_card import DecryptedCard, decrypt_card
 from machines_mcp.vault.decryption import DecryptionError, DecryptionFault
@@ -107,5 +107,7 @@ def _code_of_fault(fault: DecryptionFault) -> Code:
 
 
 def _code_of_partner(error: PartnerError) -> Code:
+    if isinstance(error, Mismatch):
+        return "secrets.mismatch"
     passing = isinstance(error, TransportError | RateLimited | ServerError)
     return "partner.unavailable" if passing else "partner.rejected"

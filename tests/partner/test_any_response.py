@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import traceback
 from collections.abc import Iterator
@@ -10,25 +9,19 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
-import anyio
-import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from machines_mcp.partner import DataKey, PartnerClient, PartnerError, retries
+from machines_mcp.partner import DataKey, PartnerError, retries
 from machines_mcp.partner.models.base import ResponseModel as Model
 from machines_mcp.redaction.secret import Secret
 from tests.partner.schema import CANARY, JSON, ResponseStrategies, malformed
 from tests.partner.test_resources import ENDPOINTS, LEFT_OUT, USER, Endpoint, example
 from tests.support.client_methods import client_methods
-from tests.support.waiting import PATIENCE
+from tests.support.fake_api import FakeApi
 
-# One event loop for all examples, since each sends one request.
-LOOP = asyncio.Runner()
-BASE_URL = "http://127.0.0.1:9/partner/v1"
-SESSION = {"sessionToken": "a.b.c", "sessionId": "session-1", "userId": USER, "scopes": [], "expiresAt": 4_000_000_000}
 # The part of a response that the caller gets, for methods that do not return all of its data.
 INNER = ("range", "estimate", "deposit", "balances", "value")
 # The client sleeps no longer than this for a Retry-After.
@@ -86,38 +79,6 @@ def no_retries() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retries, "ATTEMPTS", 1)
         yield
-    LOOP.close()
-
-
-class FakeApi:
-    """A client of an API that gives scripted responses. Mints succeed unless the mint itself is under test."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._minting = endpoint.operation == "createSession"
-        self._answer: dict[str, Any] = {}
-        self._client = self._new_client()
-
-    def _new_client(self) -> PartnerClient:
-        # No network, so nothing to close.
-        wire = httpx.MockTransport(self._reply)
-        return PartnerClient(BASE_URL, Secret("partner-key"), deadline=PATIENCE, card_secrets=True, http_transport=wire)
-
-    def _reply(self, request: httpx.Request) -> httpx.Response:
-        minted = request.url.path.endswith("/sessions") and not self._minting
-        return httpx.Response(200, json={"ok": True, "data": SESSION}) if minted else httpx.Response(**self._answer)
-
-    def call(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> Any:
-        """Return what the method returns when the API responds like this."""
-        self._answer = {"status_code": status, "content": content, "headers": headers}
-        if self._minting:
-            # A cached session would be returned instead.
-            self._client = self._new_client()
-        return LOOP.run(self._call())
-
-    async def _call(self) -> Any:
-        with anyio.fail_after(PATIENCE):
-            return await self._endpoint.call(self._client)
 
 
 def differences(ours: Any, theirs: Any) -> list[str]:
@@ -171,6 +132,7 @@ def test_every_response_the_contract_allows_is_read(endpoint: Endpoint) -> None:
         | ResponseStrategies(strange=True).response(endpoint.operation)
     )
     def check(body: dict[str, Any]) -> None:
+        body = api.fitted(body)
         answer = api.call(200, json.dumps(body).encode())
         data = body["data"]
         assert differences(answer, next((data[key] for key in INNER if key in data), data)) == []
@@ -237,8 +199,9 @@ def test_empty_lists_are_valid(endpoint: Endpoint) -> None:
             return {name: without(member) for name, member in value.items()}
         return [] if isinstance(value, list) else value
 
-    body = without(example(endpoint.operation)["body"])
-    assert isinstance(FakeApi(endpoint).call(200, json.dumps(body).encode()), Model | str)
+    api = FakeApi(endpoint)
+    body = api.fitted(without(example(endpoint.operation)["body"]))
+    assert isinstance(api.call(200, json.dumps(body).encode()), Model | str)
 
 
 WITHDRAWAL = next(endpoint for endpoint in ENDPOINTS if endpoint.operation == "createWithdrawal")

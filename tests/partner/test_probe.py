@@ -7,13 +7,16 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 
 from machines_mcp.partner import PartnerClient
 from machines_mcp.partner.probe import EndpointResult, Probe
+from machines_mcp.partner.request import Request
 from machines_mcp.partner.schema_diff import Differences
 from machines_mcp.redaction.secret import Secret
 from tests.contract.judge import contract
 from tests.partner.test_resources import USER, example
+from tests.support.fitted_responses import fitted
 from tests.support.partner_upstream import PARTNER_KEY, Answer, ScriptedUpstream, good, hang_up, http, refusal
 from tests.support.waiting import PATIENCE
 
@@ -48,11 +51,20 @@ def script(api: ScriptedUpstream, endpoint: str, *answers: Answer) -> None:
 
 
 def script_success(api: ScriptedUpstream) -> None:
-    """Script every read to respond as in the contract's example."""
+    """Script every read to respond as in the contract's example, with what the probe requested."""
     for endpoint, operation in READS.items():
         if endpoint != "POST /sessions":
-            response = example(operation)
-            script(api, endpoint, http(response["status"], json.dumps(response["body"]).encode()))
+            script(api, endpoint, fitting(api, endpoint, example(operation)["body"]))
+
+
+def fitting(api: ScriptedUpstream, endpoint: str, body: dict[str, Any]) -> Answer:
+    async def answer(stream: ByteStream) -> None:
+        method, path = endpoint.split(" ")
+        seen, ids = api.seen[-1], {"depositId": DEPOSIT_ID, "cardId": CARD_ID}
+        data = fitted(Request(method, path, query=seen.query, body=seen.body, ids=ids), body["data"])
+        await http(200, json.dumps(body | {"data": data}).encode())(stream)
+
+    return answer
 
 
 async def probed(api: ScriptedUpstream) -> dict[str, EndpointResult]:

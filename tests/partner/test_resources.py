@@ -28,13 +28,23 @@ from tests.contract.judge import EXAMPLES, contract
 from tests.support.partner_upstream import PARTNER_KEY, ScriptedUpstream, good, http
 from tests.support.waiting import PATIENCE
 
-USER = "user-1"
+USER = "user-123"
 CARD_ID = "5f0c9a3e-4c1b-4b1e-9d57-0b8a4f7a1c11"
 LABEL = EncryptedField(v=1, iv="Qz4f2m7Hk1P9x0ab", ct="bGFiZWwgb2YgdGhlIGV4YW1wbGUgd2l0aCB0YWc")
-SOURCE = WithdrawalSource(chain_id=84532, token_address="0x" + "1" * 40, contract_id="contract-0001")
+TOKEN = "0x10b5Be494C2962A7B318aFB63f0Ee30b959D000b"
+WALLET = "0x2b0F7f2f7c8e4c3d2d3b3f6a8f9b0c1d2e3f4a5b"
+SOURCE = WithdrawalSource(chain_id=84532, token_address=TOKEN, contract_id="contract-0001")
+LIMIT = CardLimit(amount_cents=5000, frequency="per30DayPeriod")
+LABELS = {f"encrypted{part}": f"encrypted_{part.lower()}" for part in ("Name", "Color", "Emoji", "Memo")}
 ROUTE = WithdrawalRoute(currency="hbar", network="hbar", extra_id="40001", source=SOURCE)
 ORDER = WithdrawalOrder(
-    amount_cents=5000, currency="hbar", network="hbar", address="0.0.654321", extra_id="40001", source=SOURCE
+    amount_cents=5000,
+    currency="hbar",
+    network="hbar",
+    address="0.0.654321",
+    extra_id="40001",
+    source=SOURCE,
+    admin_address=WALLET,
 )
 ADDRESS = {
     "line1": "1 Main Street",
@@ -75,11 +85,15 @@ class Endpoint:
 
 
 ENDPOINTS = [
-    Endpoint("createSession", lambda c: c.sessions.open(USER, ["kyc.read"]), ("kyc.read",)),
+    Endpoint(
+        "createSession",
+        lambda c: c.sessions.open(USER, ["kyc.read", "kyc.write"], label="audit"),
+        ("kyc.read", "kyc.write"),
+    ),
     Endpoint(
         "resolveUser",
-        lambda c: c.users.resolve(USER, wallet_address="0x" + "aB" * 20, wallet_label="Main"),
-        body={"userId": USER, "walletAddress": "0x" + "aB" * 20, "walletLabel": "Main"},
+        lambda c: c.users.resolve(USER, wallet_address=WALLET, wallet_label="Main"),
+        body={"userId": USER, "walletAddress": WALLET, "walletLabel": "Main"},
     ),
     Endpoint("getKycValues", lambda c: c.kyc.values(USER), ("kyc.read",)),
     Endpoint(
@@ -127,15 +141,15 @@ ENDPOINTS = [
     ),
     Endpoint(
         "estimateDeposit",
-        lambda c: c.deposits.estimate(USER, "hbar", "hbar", 0.1, "usd"),
+        lambda c: c.deposits.estimate(USER, "hbar", "hbar", 250, "crypto"),
         ("deposits.read",),
-        body={"currency": "hbar", "network": "hbar", "amount": 0.1, "amountCurrency": "usd"},
+        body={"currency": "hbar", "network": "hbar", "amount": 250, "amountCurrency": "crypto"},
     ),
     Endpoint(
         "createDeposit",
-        lambda c: c.deposits.create(USER, "rusd", "base", amount=25),
+        lambda c: c.deposits.create(USER, "hbar", "hbar", amount=250),
         ("deposits.write",),
-        body={"currency": "rusd", "network": "base", "amount": 25},
+        body={"currency": "hbar", "network": "hbar", "amount": 250},
     ),
     Endpoint("getDeposit", lambda c: c.deposits.get(USER, "deposit-0001"), ("deposits.read",)),
     Endpoint(
@@ -154,7 +168,7 @@ ENDPOINTS = [
         ("deposits.read",),
         body={
             "destination": {"currency": "hbar", "network": "hbar"},
-            "source": {"chainId": 84532, "tokenAddress": "0x" + "1" * 40},
+            "source": {"chainId": 84532, "tokenAddress": TOKEN},
         },
     ),
     Endpoint(
@@ -164,7 +178,7 @@ ENDPOINTS = [
         body={
             "destination": {"currency": "hbar", "network": "hbar", "extraId": "40001"},
             "amountCents": 5000,
-            "source": {"chainId": 84532, "tokenAddress": "0x" + "1" * 40},
+            "source": {"chainId": 84532, "tokenAddress": TOKEN},
         },
     ),
     Endpoint(
@@ -174,7 +188,8 @@ ENDPOINTS = [
         body={
             "amountCents": 5000,
             "destination": {"currency": "hbar", "network": "hbar", "address": "0.0.654321", "extraId": "40001"},
-            "source": {"chainId": 84532, "tokenAddress": "0x" + "1" * 40, "contractId": "contract-0001"},
+            "source": {"chainId": 84532, "tokenAddress": TOKEN, "contractId": "contract-0001"},
+            "adminAddress": WALLET,
         },
     ),
     Endpoint(
@@ -189,9 +204,9 @@ ENDPOINTS = [
     Endpoint("getDataKey", lambda c: c.encryption.data_key(USER), ("encryption.read",)),
     Endpoint(
         "createCard",
-        lambda c: c.cards.create(USER, encrypted_name=LABEL, limit=CardLimit(amount_cents=1, frequency="allTime")),
+        lambda c: c.cards.create(USER, encrypted_name=LABEL, limit=LIMIT),
         ("cards.write",),
-        body={"encryptedName": LABEL.model_dump(), "limit": {"amountCents": 1, "frequency": "allTime"}},
+        body={"encryptedName": LABEL.model_dump(), "limit": {"amountCents": 5000, "frequency": "per30DayPeriod"}},
     ),
     Endpoint(
         "listCards",
@@ -202,9 +217,13 @@ ENDPOINTS = [
     Endpoint("getCard", lambda c: c.cards.get(USER, CARD_ID), ("cards.read",)),
     Endpoint(
         "updateCard",
-        lambda c: c.cards.update(USER, CARD_ID, status="locked", encrypted_memo=LABEL),
+        lambda c: c.cards.update(USER, CARD_ID, status="locked", limit=LIMIT, **dict.fromkeys(LABELS.values(), LABEL)),
         ("cards.write",),
-        body={"status": "locked", "encryptedMemo": LABEL.model_dump()},
+        body={
+            "status": "locked",
+            "limit": {"amountCents": 5000, "frequency": "per30DayPeriod"},
+            **dict.fromkeys(LABELS, LABEL.model_dump()),
+        },
     ),
     Endpoint("deleteCard", lambda c: c.cards.delete(USER, CARD_ID), ("cards.write",)),
     Endpoint("createSecretsSession", lambda c: c.cards.secrets_session(USER), ("cards.secrets.read",), body={}),

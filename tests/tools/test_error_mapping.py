@@ -18,6 +18,7 @@ EXPECTED = {
     errors.ConnectionLost: Code.PARTNER_UNAVAILABLE,
     errors.ServerError: Code.PARTNER_UNAVAILABLE,
     errors.Malformed: Code.PARTNER_MALFORMED,
+    errors.Mismatch: Code.PARTNER_MALFORMED,
     errors.TooLarge: Code.PARTNER_MALFORMED,
     errors.Redirected: Code.PARTNER_MALFORMED,
     errors.InvalidRequest: Code.PARTNER_REJECTED,

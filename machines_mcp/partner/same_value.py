@@ -1,0 +1,87 @@
+"""Decide whether a response repeats a requested value. APIs change the case, the padding and the rounding of values."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from typing import Any
+
+_HEX = re.compile(r"0[xX][0-9a-fA-F]+")
+_DIGITS = re.compile(r"[0-9]{1,100}")
+# How many units of a token are one US cent: tokens with 2, 6 and 18 decimals. On chain, dollar tokens have 6 or 18;
+# the API's documentation shows an amount in cents.
+_UNITS_PER_CENT = (1, 10**4, 10**16)
+_OPEN = ("active", "locked", "not_activated")
+
+
+def equal(requested: Any, found: Any) -> bool:
+    """Whether two JSON values are equal. True and 1 are not, 1 and 1.0 are."""
+    return isinstance(requested, bool) == isinstance(found, bool) and bool(requested == found)
+
+
+def same_word(requested: Any, found: Any) -> bool:
+    """Whether two texts are equal in any case, as tickers and networks are."""
+    return isinstance(requested, str) and isinstance(found, str) and requested.casefold() == found.casefold()
+
+
+def same_address(requested: Any, found: Any) -> bool:
+    """Whether two texts are the same address. The case of hex digits is only a checksum; elsewhere it has a meaning."""
+    if not isinstance(requested, str) or not isinstance(found, str):
+        return False
+    return requested == found or (_HEX.fullmatch(requested) is not None and requested.lower() == found.lower())
+
+
+def same_address_if_text(requested: Any, found: Any) -> bool:
+    """As `same_address`. Whatever is not text has an unknown form and can't be compared."""
+    return not isinstance(found, str) or same_address(requested, found)
+
+
+def same_amount(requested: Any, found: Any) -> bool:
+    """Whether two amounts are equal up to rounding, a millionth."""
+    return _is_number(requested) and _is_number(found) and math.isclose(requested, found, rel_tol=1e-6)
+
+
+def same_cents_on_chain(cents: Any, found: Any) -> bool:
+    """Whether an amount on chain is so many US cents in a dollar token. An unknown form can't be compared."""
+    units = _whole(found)
+    return units is None or units in [cents * factor for factor in _UNITS_PER_CENT]
+
+
+def same_label(requested: Any, found: Any) -> bool:
+    """Whether two encrypted fields are equal. The padding of base64 does not matter."""
+    return all(_unpadded(requested, name) == _unpadded(found, name) is not None for name in ("iv", "ct"))
+
+
+def within(requested: Any, found: Any) -> bool:
+    """Whether a list has only requested members. Fewer are fine."""
+    return isinstance(found, list) and all(isinstance(each, str) and each in requested for each in found)
+
+
+def one_of(requested: str, found: Any) -> bool:
+    """Whether a value is one of those in a comma-separated list."""
+    members: Collection[str] = requested.split(",")
+    return isinstance(found, str) and found in members
+
+
+def is_closed(requested: Any, found: Any) -> bool:
+    """Whether the status of a card that was to be closed is not one of an open card."""
+    return found not in _OPEN
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> int | float | None:
+    """Return the number that a parameter of a transaction holds, None if it holds none that can be read."""
+    if isinstance(value, str):
+        if _DIGITS.fullmatch(value):
+            return int(value)
+        return int(value, 16) if _HEX.fullmatch(value) and len(value) <= 66 else None
+    return value if _is_number(value) else None
+
+
+def _unpadded(value: Any, name: str) -> str | None:
+    text = value.get(name) if isinstance(value, dict) else None
+    return text.rstrip("=") if isinstance(text, str) else None

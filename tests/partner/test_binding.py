@@ -1,0 +1,310 @@
+"""Every endpoint's response is compared with its request: walks over all endpoints, all requested values, all rules."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from machines_mcp.partner import PartnerError
+from machines_mcp.partner.binding import Rule, read
+from machines_mcp.partner.endpoint_bindings import BINDINGS
+from machines_mcp.partner.errors import Malformed, Mismatch
+from machines_mcp.partner.request import Request
+from machines_mcp.partner.same_value import is_closed, same_cents_on_chain
+from tests.contract.judge import contract
+from tests.partner.schema import JSON
+from tests.partner.test_any_response import each_method, fixed_examples
+from tests.partner.test_resources import ENDPOINTS, Endpoint, example
+from tests.support.fake_api import FakeApi
+from tests.support.fitted_responses import assign, binding_of
+
+PARAMETERS = ("parameters", "signature.parameters")
+# One value of each type, and those that look like what they replace.
+LABEL = {"v": 1, "iv": "Qz4f2m7Hk1P9x0ab", "ct": "b3RoZXI"}
+WIDER = ["kyc.read", "cards.secrets.read"]
+OTHERS: list[Any] = [
+    "another-value",
+    "0x" + "9a" * 20,
+    "",
+    None,
+    0,
+    1,
+    -1,
+    4096,
+    1.5,
+    1e300,
+    True,
+    False,
+    [],
+    {},
+    WIDER,
+    LABEL,
+    "active",
+]
+
+
+def leaves(value: Any, path: str) -> Iterator[str]:
+    """Yield the path of every value in a request's body."""
+    if not isinstance(value, dict):
+        yield path
+        return
+    # An encrypted label is one value.
+    if set(value) == {"v", "iv", "ct"}:
+        yield path
+        return
+    for name, inner in value.items():
+        yield from leaves(inner, f"{path}.{name}")
+
+
+def requested(request: Request) -> set[str]:
+    paths = {f"ids.{name}" for name in request.ids} | {f"query.{name}" for name in request.query}
+    return paths | (set(leaves(request.body, "body")) if request.body else set())
+
+
+def is_listed(path: str, listed: set[str]) -> bool:
+    """Whether a requested value, or the object it is in, is listed."""
+    parts = path.split(".")
+    return any(".".join(parts[:size]) in listed for size in range(1, len(parts) + 1))
+
+
+def rule_sources(rule: Rule) -> set[str]:
+    return {rule.request} if isinstance(rule.request, str) else set(rule.request)
+
+
+def test_every_endpoint_has_a_binding() -> None:
+    assert sorted(BINDINGS) == sorted(f"{op.method} {op.template}" for op in contract().operations)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.operation)
+def test_every_requested_value_is_bound_or_has_a_reason(endpoint: Endpoint) -> None:
+    request = FakeApi(endpoint).request
+    binding = binding_of(request)
+    bound = {path for rule in binding.rules for path in rule_sources(rule)}
+    assert [path for path in requested(request) if not is_listed(path, bound | set(binding.unbound))] == []
+    # What is listed is requested, so that no entry outlives its argument.
+    known = {*requested(request), "body", "method"}
+    assert [path for path in {*bound, *binding.unbound} if path not in known and not path.startswith("response.")] == []
+    assert all(binding.unbound.values())
+
+
+def bound_cases() -> list[Any]:
+    return [
+        pytest.param(endpoint, rule, id=f"{endpoint.operation}-{rule.response}")
+        for endpoint in ENDPOINTS
+        for rule in binding_of(FakeApi(endpoint).request).rules
+    ]
+
+
+def respond(api: FakeApi, body: dict[str, Any]) -> Any:
+    return api.call(200, json.dumps(body).encode())
+
+
+def agrees(rule: Rule, request: Request, data: dict[str, Any]) -> bool:
+    """Whether a mutated response still says what was requested, or nothing where that is allowed."""
+    return all(other.holds(request, data) for other in binding_of(request).rules if other.response == rule.response)
+
+
+@pytest.mark.parametrize(("endpoint", "rule"), bound_cases())
+def test_response_about_something_else_is_refused(endpoint: Endpoint, rule: Rule) -> None:
+    api = FakeApi(endpoint)
+    good = api.fitted(example(endpoint.operation)["body"])
+    respond(api, good)
+    assert api.mismatches == []
+    refused = 0
+    for value in OTHERS:
+        body = copy.deepcopy(good)
+        assign(body["data"], rule.response.split("|")[0], value)
+        if "|" in rule.response:
+            body["data"].pop("wallet", None)
+        api.mismatches.clear()
+        try:
+            respond(api, body)
+        except Mismatch as error:
+            refused += 1
+            assert error.outcome_known is not api.request.mutates
+            assert [place for place, _ in api.mismatches] == [f"{api.request.method} {api.request.path}"]
+        except Malformed as error:
+            assert error.outcome_known is not api.request.mutates
+        else:
+            assert agrees(rule, api.request, body["data"]), value
+    assert refused
+
+
+@pytest.mark.parametrize(("endpoint", "rule"), bound_cases())
+def test_alarm_names_the_field(endpoint: Endpoint, rule: Rule) -> None:
+    api = FakeApi(endpoint)
+    body = api.fitted(example(endpoint.operation)["body"])
+    value: Any = "0x" + "9a" * 20
+    if rule.same is is_closed:
+        value = "active"
+    elif rule.same is same_cents_on_chain:
+        value = "50000001"
+    elif isinstance(read(body["data"], rule.response)[0], int | float | bool):
+        value = 41.0 if not isinstance(read(body["data"], rule.response)[0], bool) else False
+    elif rule.response == "scopes":
+        value = WIDER
+    elif rule.response.startswith("encrypted"):
+        value = LABEL
+    for path in rule.response.split("|"):
+        assign(body["data"], path, value, create=False)
+    with pytest.raises(Mismatch):
+        respond(api, body)
+    assert api.mismatches == [(f"{api.request.method} {api.request.path}", rule.response)]
+
+
+def scopes_granted(*scopes: Any) -> Any:
+    api = FakeApi(next(endpoint for endpoint in ENDPOINTS if endpoint.operation == "createSession"))
+    body = api.fitted(example("createSession")["body"])
+    body["data"]["scopes"] = list(scopes)
+    return respond(api, body)
+
+
+def test_session_may_have_fewer_scopes_but_no_other() -> None:
+    assert scopes_granted("kyc.read").scopes == ("kyc.read",)
+    assert scopes_granted().scopes == ()
+    for wider in ("cards.secrets.read", "cards.write", "KYC.READ", "", None, 1, ["kyc.read"]):
+        with pytest.raises((Mismatch, Malformed)):
+            scopes_granted("kyc.read", wider)
+
+
+WITHDRAWAL = next(endpoint for endpoint in ENDPOINTS if endpoint.operation == "createWithdrawal")
+
+
+def withdrawal(**changes: Any) -> Any:
+    api = FakeApi(WITHDRAWAL)
+    body = api.fitted(example("createWithdrawal")["body"])
+    body["data"].update(changes)
+    return respond(api, body)
+
+
+@fixed_examples(60)
+@given(JSON, st.sampled_from(["parameters", "signature", "salt", "parameter"]), st.integers(4, 6))
+def test_transaction_of_any_shape_is_kept(value: Any, where: str, index: int) -> None:
+    api = FakeApi(WITHDRAWAL)
+    body = api.fitted(example("createWithdrawal")["body"])
+    data = body["data"]
+    if where == "salt":
+        data["signature"] = {"data": "0xab", "salt": value}
+    elif where == "parameter":
+        data["parameters"][index] = value
+    else:
+        data[where] = value
+    answer = respond(api, body)
+    assert (answer.parameters, answer.signature) == (data["parameters"], data["signature"])
+
+
+@pytest.mark.parametrize("key", PARAMETERS)
+@pytest.mark.parametrize(
+    ("index", "value", "fits"),
+    [
+        (2, "50000000", True),
+        (2, 50000000, True),
+        (2, 50000000.0, True),
+        (2, hex(50000000), True),
+        (2, "5000", True),
+        (2, str(5000 * 10**16), True),
+        (2, ["50000000"], True),
+        (2, "fifty", True),
+        (2, "500000000", False),
+        (2, "5000000", False),
+        (2, "50000001", False),
+        (2, -50000000, False),
+        (2, 1e300, False),
+        (2, 0, False),
+        (2, "\u0665\u0660\u0660\u0660", True),
+        (3, "0x2B0F7F2F7C8E4C3D2D3B3F6A8F9B0C1D2E3F4A5B", True),
+        (3, "0.0.654321", False),
+        (3, "0x" + "2b" * 20, False),
+        (1, "0x10B5BE494C2962A7B318AFB63F0EE30B959D000B", True),
+        (1, "0x" + "10" * 20, False),
+        (0, "0x" + "2b" * 20, False),
+        (0, [1, 2], True),
+    ],
+)
+def test_transaction_is_for_the_requested_amount_token_and_recipient(
+    key: str, index: int, value: Any, fits: bool
+) -> None:
+    parameters = list(example("createWithdrawal")["body"]["data"]["parameters"])
+    parameters[index] = value
+    changes: dict[str, Any] = {"parameters": parameters}
+    if key == PARAMETERS[1]:
+        changes = {"parameters": None, "signature": {"data": "0x", "parameters": parameters}}
+    if fits:
+        assert withdrawal(**changes).status == "ready"
+        return
+    with pytest.raises(Mismatch) as caught:
+        withdrawal(**changes)
+    assert caught.value.outcome_known is False
+
+
+def test_direct_withdrawal_pays_the_requested_address_itself() -> None:
+    parameters = list(example("createWithdrawal")["body"]["data"]["parameters"])
+    with pytest.raises(Mismatch):
+        withdrawal(relay=None)
+    parameters[3] = "0.0.654321"
+    assert withdrawal(relay=None, parameters=parameters, signature=None).relay is None
+
+
+@pytest.mark.parametrize("relay", [{}, {"payinAddress": "0x" + "2b" * 20}, {"payoutAddress": "0.0.654321"}])
+def test_relay_must_name_the_requested_destination(relay: dict[str, Any]) -> None:
+    with pytest.raises(Mismatch):
+        withdrawal(relay=relay)
+
+
+def test_pending_withdrawal_has_nothing_to_compare() -> None:
+    nothing = dict.fromkeys(("parameters", "signature", "execution", "relay"))
+    assert withdrawal(status="pending", **nothing).status == "pending"
+
+
+CARD_CASES = [e for e in ENDPOINTS if e.operation in ("createCard", "getCard", "updateCard")]
+
+
+@pytest.mark.parametrize("later", CARD_CASES, ids=lambda endpoint: endpoint.operation)
+def test_card_keeps_its_last_four_digits(later: Endpoint) -> None:
+    api, second = FakeApi(next(e for e in ENDPOINTS if e.operation == "getCard")), FakeApi(later)
+    card, other = api.fitted(example("getCard")["body"]), second.fitted(example(later.operation)["body"])
+    other["data"]["last4"] = "4321"
+
+    async def read_then_call() -> None:
+        client = api.new_client()
+        api.script(200, json.dumps(card).encode())
+        await api.call_with(client)
+        api.script(200, json.dumps(other).encode())
+        with pytest.raises(Mismatch):
+            await second.call_with(client)
+        # Said once. A card that was replaced is not refused for ever.
+        assert (await second.call_with(client)).last4 == "4321"
+
+    asyncio.run(read_then_call())
+    assert api.mismatches == [(f"{second.request.method} {second.request.path}", "last4")]
+
+
+@each_method
+def test_any_value_in_a_bound_place_is_refused_or_agrees(endpoint: Endpoint) -> None:
+    api = FakeApi(endpoint)
+    rules = binding_of(api.request).rules
+    if not rules:
+        assert binding_of(api.request) == BINDINGS[f"{api.request.method} {api.request.path}"]
+        return
+    body = api.fitted(example(endpoint.operation)["body"])
+
+    @fixed_examples(15)
+    @given(st.sampled_from(rules), JSON | st.text(max_size=5) | st.floats(0, 1e308))
+    def check(rule: Rule, value: Any) -> None:
+        changed = copy.deepcopy(body)
+        assign(changed["data"], rule.response.split("|")[0], value)
+        try:
+            respond(api, changed)
+        except PartnerError as error:
+            assert isinstance(error, Malformed | Mismatch)
+        else:
+            assert agrees(rule, api.request, changed["data"])
+
+    check()

@@ -1,0 +1,61 @@
+"""Make any response fit its request, so that only what a test changes differs."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+from machines_mcp.partner.binding import Binding, Rule, is_absent, read, requested_value
+from machines_mcp.partner.endpoint_bindings import BINDINGS
+from machines_mcp.partner.request import Request
+from machines_mcp.partner.same_value import is_closed, one_of
+
+_STEP = re.compile(r"\[[^\]]*\]|[^.\[\]]+")
+
+
+def binding_of(request: Request) -> Binding:
+    """Return the rules for the response to this request."""
+    return BINDINGS[f"{request.method} {request.path}"]
+
+
+def fitted(request: Request, data: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of the response's data in which every bound value is the requested one."""
+    data = copy.deepcopy(data)
+    for rule in binding_of(request).rules:
+        for path in rule.response.split("|"):
+            _fit(rule, path, request, data)
+    return data
+
+
+def _fit(rule: Rule, path: str, request: Request, data: dict[str, Any]) -> None:
+    value = requested_value(rule, request, data)
+    there = [found for found in read(data, path) if not is_absent(found)]
+    if value is None and rule.exact:
+        assign(data, path, None, create=False)
+    elif rule.same is is_closed:
+        assign(data, path, "canceled", create=False)
+    elif rule.same is one_of and value is not None:
+        assign(data, path, value.split(",")[0], create=False)
+    elif value is not None:
+        needed = bool(read(data, rule.required)) if isinstance(rule.required, str) else rule.required
+        assign(data, path, value, create=needed or bool(there))
+
+
+def assign(data: Any, path: str, value: Any, *, create: bool = True) -> None:
+    """Set every value at a path. `create`: also where it is missing, unless that is in a list."""
+    *above, last = [step[0] for step in _STEP.finditer(path)]
+    for step in above:
+        if isinstance(data, dict) and create and not isinstance(data.get(step), dict | list):
+            data[step] = {}
+        if step == "[]":
+            for each in data if isinstance(data, list) else ():
+                assign(each, path.partition("[].")[2], value, create=create)
+            return
+        data = data.get(step) if isinstance(data, dict) else None
+    if last.startswith("["):
+        index, _, size = last[1:-1].partition("/")
+        if isinstance(data, list) and len(data) == int(size):
+            data[int(index)] = value
+    elif isinstance(data, dict) and (create or last in data):
+        data[last] = copy.deepcopy(value)
