@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
-from machines_mcp.redaction.encodings import folded
+from machines_mcp.redaction.folding import FOREIGN, FoldedText
+from machines_mcp.redaction.look_alikes import find_look_alikes
 from machines_mcp.redaction.luhn import passes_luhn
 
-SHORTEST, MAX_USUAL, LONGEST = 13, 16, 19
+SHORTEST, USUAL = 13, 16
 
 # First and last prefix of an issuer's range, and its card number lengths.
 _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
@@ -39,28 +44,21 @@ _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
     ("6390", "6390", frozenset(range(13, 20))),
     ("6759", "6763", frozenset(range(13, 20))),
 )
+_PREFIX = 4
+_DOUBLED = tuple(digit * 2 - 9 * (digit > 4) for digit in range(10))
 
-
-# Spaces, dashes, dots and invisible characters that people and forms put between the digits of a card number.
-_BETWEEN = r"[ ._\-\u00a0\u00ad\u00b7\u2000-\u2015\u202f\u2060\u2212\u3000\ufeff]{1,3}"
-_DIGITS = re.compile(rf"\d(?:(?:{_BETWEEN})?\d){{{SHORTEST - 1},}}")
-_GROUP = re.compile(r"\d+")
-# Digits that are not a card number: dates with times, UUIDs, hex with a 0x prefix (unless all of it could be a card
-# number), and hex too long to be one.
-_NO_CARD = re.compile(
-    r"(?<!\d)\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?!\d)"
-    r"|(?<![0-9a-zA-Z])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-zA-Z])"
-    r"|(?<![0-9a-zA-Z])0x(?!\d{13,19}(?![0-9a-fA-F]))[0-9a-fA-F]+"
-    r"|(?<![0-9a-zA-Z])(?=\d*[a-fA-F])[0-9a-fA-F]{32,}(?![0-9a-zA-Z])"
-)
-is_no_card = _NO_CARD.fullmatch
-"""Match a text that is a date, a UUID or hex as a whole: it has many digits but is never a card number."""
-MAX_GROUPS = 6
+# Between the digits of a number can be blanks, up to three marks, or the T of a date with a time.
+_MARK = rf"[^0-9A-Za-z{FOREIGN}\s]"
+_RUN = re.compile(rf"[0-9]++(?:(?:[Tt](?=[0-9])|\s*+(?:{_MARK}\s*+){{0,3}}+)[0-9]++)*+")
+# A part of another reading of the same digits that may be shown, as long as the last four digits of a number.
+_MAX_LEFT = 4
+# The mean number of digits in the groups of a number.
+_LEAST_GROUP = 3
 
 
 def is_card_number(digits: str) -> bool:
     """Whether these ASCII digits could be a card number, by issuer, length and Luhn check."""
-    return _has_issuer(digits) and passes_luhn(digits.encode())
+    return len(digits) in _lengths(digits[:_PREFIX]) and passes_luhn(digits.encode())
 
 
 class Found(NamedTuple):
@@ -71,67 +69,122 @@ class Found(NamedTuple):
     last4: str
 
 
+class _Window(NamedTuple):
+    """A row of a run's digits that could be a card number."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
 def find_cards(text: str) -> list[Found]:
     """Return the card numbers in a text, in order."""
-    blanked = _NO_CARD.sub(lambda found: "#" * len(found[0]), text)
-    return [card for run in _DIGITS.finditer(blanked) for card in _in_run(blanked, run.start(), run.end())]
+    folding = FoldedText(text)
+    return [Found(*folding.span(card.start, card.end), card.last4) for card in find_in_folded(folding.plain)]
 
 
-def _in_run(text: str, start: int, end: int) -> Iterator[Found]:
-    """Yield the card numbers in a run of digits with separators: whole groups, or one end of an overlong group."""
-    groups = [found.span() for found in _GROUP.finditer(text, start, end)]
-    first = 0
-    while first < len(groups):
-        card = _of_groups(text, groups, first) or _in_group(text, *groups[first])
-        if card is None:
-            first += 1
-            continue
-        yield card
-        first = next((n for n in range(first, len(groups)) if groups[n][0] >= card.end), len(groups))
+def find_in_folded(plain: str) -> list[Found]:
+    """Return the card numbers in a folded text, in order."""
+    runs = [run for run in _RUN.finditer(plain) if run.end() - run.start() >= SHORTEST]
+    if not runs:
+        return []
+    look_alikes = list(find_look_alikes(plain, is_card_number))
+    return [card for run in runs for card in _Run(run, look_alikes).cards()]
 
 
-def _of_groups(text: str, groups: list[tuple[int, int]], first: int) -> Found | None:
-    """Return the card number that starts with this group: one of the usual length, or the longest of several groups."""
-    best, total, start = None, 0, groups[first][0]
-    for last in range(first, len(groups)):
-        end = groups[last][1]
-        total += end - groups[last][0]
-        if total > LONGEST:
-            break
-        usual = total == MAX_USUAL
-        alone = last == first and not usual
-        if total < SHORTEST or alone or not _is_laid_out(groups[first : last + 1]):
-            continue
-        digits = _ascii_digits(text[start:end])
-        if is_card_number(digits):
-            best = Found(start, end, digits[-4:])
-            if usual:
-                # The next group is the security code or the expiry date.
-                break
-    return best
+class _Run:
+    """A row of digits with separators."""
+
+    def __init__(self, run: re.Match[str], look_alikes: list[tuple[int, int]]) -> None:
+        self._places = [run.start() + at for at, c in enumerate(run[0]) if "0" <= c <= "9"]
+        self._digits = "".join(c for c in run[0] if "0" <= c <= "9")
+        self._look_alikes = look_alikes
+        apart = [at + 1 for at, (one, next_) in enumerate(pairwise(self._places)) if next_ > one + 1]
+        if (len(apart) + 1) * _LEAST_GROUP > len(self._digits):
+            # Groups this short don't show where a number begins or ends.
+            apart = []
+        self._starts, self._ends = [0, *apart], [*apart, len(self._digits)]
+
+    def cards(self) -> Iterator[Found]:
+        """Yield the card numbers: whole groups first, then other readings of the digits that are left."""
+        windows = [window for window in _windows(self._digits) if not self._is_look_alike(window)]
+        if not windows:
+            return
+        whole = self._whole(windows)
+        found = [self._found(window, self._last4(window, windows)) for window in whole]
+        found += self._other_readings(windows, whole)
+        yield from sorted(found)
+
+    def _is_look_alike(self, window: _Window) -> bool:
+        start, end = self._places[window.start], self._places[window.end - 1] + 1
+        at = bisect_right(self._look_alikes, start, key=itemgetter(0)) - 1
+        return at >= 0 and end <= self._look_alikes[at][1]
+
+    def _whole(self, windows: list[_Window]) -> list[_Window]:
+        """Return the windows of whole groups: from each start, one of the usual length or else the longest."""
+        starts, ends = set(self._starts), set(self._ends)
+        aligned = [window for window in windows if window.start in starts and window.end in ends]
+        # After a number of the usual length comes its security code or expiry date.
+        aligned.sort(key=lambda window: (window.start, window.length != USUAL, -window.length))
+        chosen: list[_Window] = []
+        for window in aligned:
+            if not chosen or window.start >= chosen[-1].end:
+                chosen.append(window)
+        return chosen
+
+    def _other_readings(self, windows: list[_Window], whole: list[_Window]) -> Iterator[Found]:
+        """Yield what would be left to read of numbers that begin or end elsewhere, extended to whole groups."""
+        hidden, left = bytearray(len(self._digits)), bytearray(len(self._digits))
+        for window in whole:
+            hidden[window.start : window.end] = b"\1" * window.length
+        others = [window for window in windows if window.length - sum(hidden[window.start : window.end]) > _MAX_LEFT]
+        for window in others:
+            left[window.start : window.end] = b"\1" * window.length
+        for start, end in zip(self._starts, self._ends, strict=True):
+            if any(left[start:end]):
+                left[start:end] = b"\1" * (end - start)
+        usual = [each for each in others if each.length == USUAL]
+        for stretch in re.finditer(rb"\x01+", bytes(a & ~b for a, b in zip(left, hidden, strict=True))):
+            inside = usual[bisect_left(usual, stretch.span()[:1]) : bisect_left(usual, (stretch.end(),))]
+            alone = len(inside) == 1 and inside[0].end <= stretch.end()
+            last4 = self._digits[inside[0].end - 4 : inside[0].end] if alone else ""
+            yield self._found(_Window(*stretch.span()), last4)
+
+    def _last4(self, window: _Window, windows: list[_Window]) -> str:
+        """Return the last four digits, unless a longer number may be one of the usual length with a code or a date."""
+        inside = windows[bisect_left(windows, (window.start,)) : bisect_left(windows, (window.end,))]
+        inner = any(each.end <= window.end and each.length in (USUAL, USUAL - 1) for each in inside)
+        return "" if inner and window.length > USUAL else self._digits[window.end - 4 : window.end]
+
+    def _found(self, window: _Window, last4: str) -> Found:
+        return Found(self._places[window.start], self._places[window.end - 1] + 1, last4)
 
 
-def _in_group(text: str, start: int, end: int) -> Found | None:
-    """Return a card number without separators, also at either end of a group that includes a code or a date."""
-    digits = _ascii_digits(text[start:end])
-    parts = [digits[:length] for length in (MAX_USUAL, 15)] + [digits[-length:] for length in (MAX_USUAL, 15)]
-    inner = next((part for part in parts if is_card_number(part)), None) if len(digits) > MAX_USUAL else None
-    if is_card_number(digits):
-        return Found(start, end, "" if inner else digits[-4:])
-    return Found(start, end, inner[-4:]) if inner else None
+def _windows(digits: str) -> list[_Window]:
+    """Return each row of 13 to 19 digits that could be a card number. Takes time in proportion to the digits."""
+    if len(digits) < SHORTEST:
+        return []
+    values = [int(digit) for digit in digits]
+    # Sums of the digits before each place, with every second digit doubled: those at odd or at even places.
+    sums = [
+        [0, *accumulate(_DOUBLED[value] if at % 2 == odd else value for at, value in enumerate(values))]
+        for odd in (0, 1)
+    ]
+    return [
+        _Window(start, start + length)
+        for start in range(len(digits) - SHORTEST + 1)
+        for length in _lengths(digits[start : start + _PREFIX])
+        if start + length <= len(digits)
+        # The last digit is never doubled.
+        and (sums[(start + length) % 2][start + length] - sums[(start + length) % 2][start]) % 10 == 0
+    ]
 
 
-def _is_laid_out(groups: list[tuple[int, int]]) -> bool:
-    """Whether the groups could be one number. A long row of small numbers is not one."""
-    lengths = [end - start for start, end in groups]
-    return len(groups) <= MAX_GROUPS or (len(set(lengths[:-1])) == 1 and lengths[-1] <= lengths[0])
-
-
-def _ascii_digits(text: str) -> str:
-    plain = text if text.isascii() else folded(text)
-    return "".join(c for c in plain if "0" <= c <= "9")
-
-
-def _has_issuer(digits: str) -> bool:
-    length = len(digits)
-    return any(low <= digits[: len(low)] <= high and length in lengths for low, high, lengths in _ISSUERS)
+@lru_cache(10_000)
+def _lengths(prefix: str) -> tuple[int, ...]:
+    """Return the lengths of the card numbers that begin with these four digits."""
+    found = {length for low, high, lengths in _ISSUERS if low <= prefix[: len(low)] <= high for length in lengths}
+    return tuple(sorted(found))

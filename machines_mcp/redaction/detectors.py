@@ -1,4 +1,7 @@
-"""Detect likely card numbers, security codes and national ids in text, by their form and context."""
+"""Detect likely card numbers, security codes and national ids in text, by their form and context.
+
+All rules read the folded text, so no script or style of a digit hides a number.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,22 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from machines_mcp.redaction.card_numbers import SHORTEST, find_cards, is_no_card
-from machines_mcp.redaction.encodings import folded, has_escapes, unescaped
+from machines_mcp.redaction.card_numbers import SHORTEST, Found, find_in_folded
+from machines_mcp.redaction.encodings import has_escapes, unescaped
+from machines_mcp.redaction.folding import FoldedText, folded
+from machines_mcp.redaction.look_alikes import DATE
 
 HIDDEN = "•••"
 # How many characters around a card number are searched for a security code.
 NEAR = 40
 
-_SHORT_NUMBER = re.compile(r"(?<![\d•])\d{3,4}(?!\d)")
+_SHORT_NUMBER = re.compile(r"(?<![0-9])[0-9]{3,4}(?![0-9])")
 _CODE_NAME = r"\b(?:cvc2?|cvv2?|csc|card\W?(?:verification|security)\W?(?:code|value|number)|security\W?code)\b"
 _ID_NAME = r"\b(?:ssn|itin|social\W?security(?:\W?(?:number|no))?|national\W?id(?:entifier)?|tax\W?id)\b"
-_NAMED_CODE = re.compile(_CODE_NAME + r"\D{0,20}(?P<number>\d{3,4})(?!\d)", re.IGNORECASE)
-_NAMED_ID = re.compile(_ID_NAME + r"\D{0,20}(?P<number>\d{9}|\d{3}[ .-]\d{2}[ .-]\d{4})(?!\d)", re.IGNORECASE)
-_SOCIAL_SECURITY = re.compile(
-    r"(?<![0-9A-Za-z-])(?P<number>\d{3}[-\u2010-\u2015]\d{2}[-\u2010-\u2015]\d{4})(?![0-9A-Za-z-])"
-)
+_ID = r"[0-9]{9}|[0-9]{3}[ .-][0-9]{2}[ .-][0-9]{4}"
+_NAMED_CODE = re.compile(_CODE_NAME + r"[^0-9]{0,20}(?P<number>[0-9]{3,4})(?![0-9])", re.IGNORECASE)
+_NAMED_ID = re.compile(_ID_NAME + rf"[^0-9]{{0,20}}(?P<number>{_ID})(?![0-9])", re.IGNORECASE)
+_SOCIAL_SECURITY = re.compile(r"(?<![0-9A-Za-z-])(?P<number>[0-9]{3}-[0-9]{2}-[0-9]{4})(?![0-9A-Za-z-])")
 _CONTEXT = (_NAMED_CODE, _NAMED_ID, _SOCIAL_SECURITY)
 
 _CODE_KEY = re.compile(
@@ -30,22 +34,24 @@ _ID_KEY = re.compile(
     r"(?:ssn|itin|tin|socialsecurity|nationalid|nationalidentifier|taxid|taxpayerid|idnumber)(?:number|no)?"
 )
 _NOT_IN_KEYS = re.compile(r"[^a-z0-9]")
-_NATIONAL_ID = re.compile(r"\d{9}|\d{3}[ .\-\u2010-\u2015]\d{2}[ .\-\u2010-\u2015]\d{4}")
-THREE_DIGITS = re.compile(r"\d\D{0,3}\d\D{0,3}\d")
-"""No rule matches a text without three digits close to each other."""
+_NATIONAL_ID = re.compile(_ID)
+_CODE = re.compile(r"[0-9]{3,4}")
+_THREE_DIGITS = re.compile(r"(?:[0-9][^0-9]*+){3}")
+# A date that is a whole string of a line.
+_DATE_VALUE = re.compile(rf'"{DATE}(?=\\?")')
 
 
 def _kind(character: str) -> int:
     if "0" <= character <= "9":
         return ord("0")
-    if character.isascii() and character.isalpha():
-        return ord("a")
-    return ord(":" if character == ":" else " ")
+    # The T of a date with a time does not part two numbers.
+    return ord("t" if character in "Tt" else "a" if character.isascii() and character.isalpha() else " ")
 
 
-# Maps each character to its kind: digit, letter, colon, or a space for anything else.
+# Maps each character to its kind: digit, letter, the letter T, or a space for anything else.
 _KINDS = bytes(_kind(chr(byte)) for byte in range(256))
-_NINE = re.compile(rb"(?<![0a])0{9}(?![0a])")
+_NINE = re.compile(rb"(?<![0at])0{9}(?![0at])")
+_T = re.compile(rb"(?<=0)t(?=0)")
 _NAMES_OF_CODES = (
     *(b"cvc", b"cvv", b"csc", b"securitycode", b"securityvalue", b"securitynumber"),
     *(b"verificationcode", b"verificationvalue", b"verificationnumber"),
@@ -61,31 +67,36 @@ def needs_full_search(line: str, plain: bytes) -> bool:
     """
     if has_escapes(line) or any(name in plain for name in _NAMES_OF_CODES):
         return True
-    kinds = folded(line).encode("ascii").translate(_KINDS)
-    if b"000 00 0000" in kinds or b"0" * SHORTEST in kinds.translate(None, b" "):
+    kinds = folded(_DATE_VALUE.sub('"', line)).encode("ascii").translate(_KINDS)
+    if b"000 00 0000" in kinds or b"0" * SHORTEST in _T.sub(b"", kinds).translate(None, b" "):
         return True
     if b"0" * 9 not in kinds:
         return False
     return _NINE.search(kinds) is not None or any(name in plain for name in _NAMES_OF_IDS)
 
 
+def has_three_digits(text: str) -> bool:
+    """Whether the text has three digits. Without them, no rule matches."""
+    return _THREE_DIGITS.search(text if text.isascii() else FoldedText(text).plain) is not None
+
+
 def masked_text(text: str) -> str:
     """Return the text with card numbers, security codes and national ids masked."""
+    folding = FoldedText(text)
+    plain = folding.plain
     # Too few digits for a card number, and no name or separator for another rule.
-    if not THREE_DIGITS.search(text) or (len(text) < SHORTEST and text.isdecimal()):
+    if not _THREE_DIGITS.search(plain) or (len(plain) < SHORTEST and plain.isdigit()):
         return text
     if has_escapes(text):
         read = unescaped(text)
         if read != text and masked_text(read) != read:
             # Finding its place in the escaped text is not worth the effort, so hide all of it.
             return HIDDEN
-    if is_no_card(text):
-        return text
-    cards = find_cards(text)
+    cards = find_in_folded(plain)
     spans = [(card.start, card.end, f"•••• {card.last4}".rstrip()) for card in cards]
-    spans += [(*span, HIDDEN) for card in cards for span in _codes_near(text, card.start, card.end)]
-    spans += [(*found.span("number"), HIDDEN) for rule in _CONTEXT for found in rule.finditer(text)]
-    return _replaced(text, spans) if spans else text
+    spans += [(*span, HIDDEN) for card in cards for span in _codes_near(plain, card)]
+    spans += [(*found.span("number"), HIDDEN) for rule in _CONTEXT for found in rule.finditer(plain)]
+    return _replaced(text, [(*folding.span(start, end), instead) for start, end, instead in spans]) if spans else text
 
 
 def masked_texts(texts: Iterable[str], exempt: Collection[str] = ()) -> list[str]:
@@ -93,9 +104,10 @@ def masked_texts(texts: Iterable[str], exempt: Collection[str] = ()) -> list[str
     return [text if any(part in text for part in exempt) else masked_text(text) for text in texts]
 
 
-def _codes_near(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    low, high = max(0, start - NEAR), end + NEAR
-    return [found.span() for found in _SHORT_NUMBER.finditer(text, low, high) if not start <= found.start() < end]
+def _codes_near(plain: str, card: Found) -> list[tuple[int, int]]:
+    low, high = max(0, card.start - NEAR), card.end + NEAR
+    found = [found.span() for found in _SHORT_NUMBER.finditer(plain, low, high)]
+    return [span for span in found if not card.start <= span[0] < card.end]
 
 
 def _replaced(text: str, spans: list[tuple[int, int, str]]) -> str:
@@ -119,14 +131,14 @@ def is_sensitive_field(key: str, value: str) -> bool:
         case "code":
             return is_code(value)
         case "id":
-            return _NATIONAL_ID.fullmatch(value) is not None
+            return _NATIONAL_ID.fullmatch(FoldedText(value).plain) is not None
         case _:
             return False
 
 
 def is_code(value: str) -> bool:
     """Whether the value is three or four digits and nothing else."""
-    return 3 <= len(value) <= 4 and value.isdecimal()
+    return _CODE.fullmatch(FoldedText(value).plain) is not None
 
 
 @lru_cache(1024)

@@ -11,63 +11,31 @@ import codecs
 import html
 import json
 import re
-import string
-import unicodedata
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
+
+from machines_mcp.redaction.folding import folded, squeezed
 
 # Shorter encoded forms match by chance and would withhold harmless lines.
 MIN_FORM = 8
 _MIN_ENCODED = 4
 _ROUNDS = 3
 
-_PLAIN = (string.ascii_letters + string.digits).encode()
-_OTHERS = bytes(set(range(256)) - set(_PLAIN))
-_LOWER = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
-
 # One named group per way to write a character by its number. Each starts with a literal character instead of a
 # repetition, so that the search skips most of a line.
 _ESCAPE = re.compile(
-    r"\\\\*u(?P<u>[0-9a-fA-F]{4})|\\\\*u\{(?P<v>[0-9a-fA-F]{1,6})\}|\\\\*x(?P<x>[0-9a-fA-F]{2})"
-    r"|%u(?P<w>[0-9a-fA-F]{4})|%(?P<p>[0-9a-fA-F]{2})|&#[xX](?P<h>[0-9a-fA-F]{1,6});|&#(?P<d>[0-9]{1,7});"
+    r"\\\\*u(?P<u>[0-9a-fA-F]{4})|\\\\*u\{(?P<v>[0-9a-fA-F]{1,6})\}|(?P<x>(?:\\\\*x[0-9a-fA-F]{2})++)"
+    r"|%u(?P<w>[0-9a-fA-F]{4})|(?P<p>(?:%[0-9a-fA-F]{2})++)|&#[xX](?P<h>[0-9a-fA-F]{1,6});|&#(?P<d>[0-9]{1,7});"
     r"|&(?P<n>amp|lt|gt|quot|apos);|\\\\*(?P<s>[nrt])"
 )
+_PAIR = re.compile(r"[0-9a-fA-F]{2}")
 _MARKS = ("\\u", "\\x", "\\n", "\\r", "\\t", "%", "&")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
-_FOLD = "machines_mcp.fold"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_OF_RUNS = _PLAIN + b"+/_-"
-_RUNS = bytes(byte if byte in _OF_RUNS else 32 for byte in range(256))
+_RUNS = bytes(byte if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"+/_-") else 32 for byte in range(256))
 _LEAST_RUN = 16
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _BASE32 = re.compile(r"[A-Z2-7]+|[a-z2-7]+")
-
-
-def squeezed(text: str) -> bytes:
-    """Return the letters and digits of a text in lower case, with their equivalents in other scripts as ASCII."""
-    return text.encode("ascii", _FOLD).translate(_LOWER, _OTHERS)
-
-
-def folded(text: str) -> str:
-    """Convert full-width and styled characters and the digits of every script to ASCII, and the rest to spaces."""
-    return text if text.isascii() else text.encode("ascii", _FOLD).decode("ascii")
-
-
-def _fold(error: UnicodeError) -> tuple[str, int]:
-    """Replace non-ASCII characters. A codec error handler, so that ASCII text is encoded at full speed."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    plain = unicodedata.normalize("NFKC", error.object[error.start : error.end])
-    return "".join(_ascii(c) for c in plain), error.end
-
-
-def _ascii(c: str) -> str:
-    if c.isascii():
-        return c
-    return str(unicodedata.decimal(c)) if c.isdecimal() else " "
-
-
-codecs.register_error(_FOLD, _fold)
 
 
 def unescaped(text: str) -> str:
@@ -93,6 +61,12 @@ def _character(found: re.Match[str]) -> str:
         return " "
     if kind == "n":
         return _NAMED[found[kind]]
+    if kind in "px":
+        raw = bytes.fromhex("".join(_PAIR.findall(found[kind])))
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
     number = int(found[kind], 10 if kind == "d" else 16)
     return chr(number) if number < 0x110000 else ""
 
@@ -116,7 +90,7 @@ def all_decodings(text: str, plain: bytes | None, depth: int) -> tuple[list[str]
 
 def decoded(text: str) -> Iterator[str]:
     """Yield the decoded content of long hex, base64 and base32 runs in a text, if it is ASCII."""
-    for raw in set(text.encode("ascii", _FOLD).translate(_RUNS).split()):
+    for raw in set(folded(text).encode("ascii").translate(_RUNS).split()):
         run = raw.decode("ascii")
         if len(run) < _LEAST_RUN or _UUID.fullmatch(run):
             continue

@@ -12,11 +12,13 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from machines_mcp.redaction.card_numbers import SHORTEST
-from machines_mcp.redaction.detectors import HIDDEN, THREE_DIGITS, is_code, kind_of_field, masked_field
+from machines_mcp.redaction.detectors import HIDDEN, has_three_digits, is_code, kind_of_field, masked_field
 
 # A field whose short number is shown on purpose, even next to a masked card number.
 _LAST_FOUR = "last4"
 _STRUCTURED = "structuredContent"
+# Larger numbers are written with an exponent.
+_EXPONENT = 1e16
 
 
 class MessageMasking:
@@ -43,7 +45,7 @@ class MessageMasking:
         return self._number(node, key)
 
     def _string(self, text: str, key: str) -> str:
-        if text in self._exempt or not THREE_DIGITS.search(text):
+        if text in self._exempt or not has_three_digits(text):
             return text
         shown = self._seen.get((text, key))
         if shown is None:
@@ -53,11 +55,10 @@ class MessageMasking:
 
     def _number(self, number: float, key: str) -> float | str:
         # A masked number becomes a string, so that the JSON stays valid.
-        text = str(abs(number))
-        if len(text) < SHORTEST and not kind_of_field(key):
+        whole = _whole_digits(number)
+        if len(whole) < SHORTEST and not kind_of_field(key):
             # Too short for a card number, and a number alone has no words that another rule looks for.
             return number
-        whole = text.removesuffix(".0")
         shown = self._string(whole, key)
         return number if shown == whole else shown
 
@@ -109,3 +110,10 @@ class MessageMasking:
         shown = self.masked(inner)
         self._text = inner, shown, self.count - before
         return to_json(shown).decode() if self.count > before else text
+
+
+def _whole_digits(number: float) -> str:
+    """Return the digits of a number without its fraction, which is no part of a card number, and its exponent."""
+    if isinstance(number, float) and abs(number) >= _EXPONENT:
+        return "".join(c for c in repr(number).partition("e")[0] if c.isdigit())
+    return str(abs(int(number)))

@@ -22,7 +22,8 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from machines_mcp.redaction.detectors import needs_full_search
-from machines_mcp.redaction.encodings import all_decodings, all_encodings, literals, squeezed
+from machines_mcp.redaction.encodings import all_decodings, all_encodings, literals
+from machines_mcp.redaction.folding import squeezed
 from machines_mcp.redaction.message_masking import MessageMasking
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.redaction.secret_index import SecretIndex
