@@ -114,6 +114,5 @@ class MessageMasking:
 
 def _whole_digits(number: float) -> str:
     """Return the digits of a number without its fraction, which is no part of a card number, and its exponent."""
-    if isinstance(number, float) and abs(number) >= _EXPONENT:
-        return "".join(c for c in repr(number).partition("e")[0] if c.isdigit())
-    return str(abs(int(number)))
+    digits = repr(number).partition("e")[0] if abs(number) >= _EXPONENT else str(int(number))
+    return "".join(c for c in digits if c.isdigit())
