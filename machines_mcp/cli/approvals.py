@@ -101,7 +101,8 @@ async def decide(
             return DecisionResult(False, MESSAGES["unset"])
         passphrase = ask() if guard.policy.needs_passphrase else None
         decision = await (guard.channels.grant if yes else guard.channels.refuse)(approval_id, "terminal", passphrase)
-    return DecisionResult(decision in ("granted", "refused"), MESSAGES[decision])
+        message = await guard.passphrase.tries.explain(decision, "terminal")
+    return DecisionResult(decision in ("granted", "refused"), message)
 
 
 def format_approval(approval: Approval, *more: str) -> str:

@@ -47,8 +47,9 @@ async def unfreeze(settings: Settings, user_id: str | None, ask: Callable[[], Se
         passphrase = ask() if guard.policy.needs_passphrase else None
         decision = await guard.freezes.lift("terminal", passphrase, user_id)
         left = await guard.freezes.all()
+        message = await guard.passphrase.tries.explain(decision, "terminal")
     if decision not in ("granted", "gone"):
-        return False, MESSAGES[decision]
+        return False, message
     return True, f"Changes {_of(user_id)} are no longer frozen. {describe_freezes(left)}".strip()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from machines_mcp.cli.prompt import TerminalInput
-from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.permissions.passphrase import MAX_LENGTH, MIN_LENGTH
+from machines_mcp.permissions.passphrase_tries import format_alarm
 from machines_mcp.redaction.display import iso, moment
 from machines_mcp.server.settings import Settings
 from machines_mcp.server.state_folder import open_guard
@@ -19,16 +20,21 @@ class UnusablePassphrase(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PassphraseStatus:
-    """Whether a passphrase is set, when (seconds since the epoch), whether it is locked, and whether one is needed."""
+    """Whether a passphrase is set, when (seconds since the epoch), and whether one is needed.
+
+    `wait` is the seconds until the next try in a terminal; `alarms` are sentences about many wrong tries.
+    """
 
     set_at: float | None
-    locked: bool
     needed: bool
+    wait: int
+    alarms: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON; the time is ISO in UTC."""
         at = None if self.set_at is None else iso(self.set_at)
-        return {"set": self.set_at is not None, "set_at": at, "locked": self.locked, "needed": self.needed}
+        told = {"set": self.set_at is not None, "set_at": at, "needed": self.needed}
+        return told | {"wait_seconds": self.wait, "alarms": list(self.alarms)}
 
 
 async def passphrase_status(settings: Settings) -> PassphraseStatus:
@@ -38,9 +44,13 @@ async def passphrase_status(settings: Settings) -> PassphraseStatus:
         StoreUnavailable: The state folder or the verifier's file can't be used.
     """
     async with open_guard(settings) as guard:
-        verifier = await guard.passphrase.verifier()
-        locked = await guard.passphrase.locked()
-        return PassphraseStatus(None if verifier is None else verifier.set_at, locked, guard.policy.needs_passphrase)
+        verifier, tries = await guard.passphrase.verifier(), guard.passphrase.tries
+        return PassphraseStatus(
+            set_at=None if verifier is None else verifier.set_at,
+            needed=guard.policy.needs_passphrase,
+            wait=ceil(await tries.wait("terminal")),
+            alarms=tuple(format_alarm(found) for found in await tries.alarms()),
+        )
 
 
 async def status_message(settings: Settings) -> tuple[bool, str]:
@@ -52,8 +62,8 @@ async def status_message(settings: Settings) -> tuple[bool, str]:
     found = await passphrase_status(settings)
     if found.set_at is None:
         return False, "No passphrase is set." + _not_needed_note(settings)
-    more = " It is locked after five wrong tries." if found.locked else ""
-    return True, f"A passphrase was set at {moment(found.set_at)} UTC.{more}{_not_needed_note(settings)}"
+    sentences = [f"A passphrase was set at {moment(found.set_at)} UTC.{_not_needed_note(settings)}", *found.alarms]
+    return True, " ".join(sentences)
 
 
 async def set_at_terminal(settings: Settings, lines: TerminalInput) -> tuple[bool, str]:
@@ -69,7 +79,7 @@ async def set_at_terminal(settings: Settings, lines: TerminalInput) -> tuple[boo
         if old is not None:
             answer = await guard.passphrase.check(old, "terminal")
             if answer != "right":
-                return False, MESSAGES[answer]
+                return False, await guard.passphrase.tries.explain(answer, "terminal")
         new = lines.read_secret(f"New passphrase (at least {MIN_LENGTH} characters)")
         if not MIN_LENGTH <= len(new.expose()) <= MAX_LENGTH:
             raise UnusablePassphrase(
@@ -79,7 +89,7 @@ async def set_at_terminal(settings: Settings, lines: TerminalInput) -> tuple[boo
             raise UnusablePassphrase("The two passphrases differ. Nothing was set.")
         answer = await guard.passphrase.set(new, old)
         if answer != "right":
-            return False, MESSAGES[answer]
+            return False, await guard.passphrase.tries.explain(answer, "terminal")
         verifier = await guard.passphrase.verifier()
     at = f" at {moment(verifier.set_at)} UTC" if verifier is not None else ""
     return True, f"The passphrase was {'changed' if old else 'set'}{at}.{_not_needed_note(settings)}"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from machines_mcp.cli.approvals import format_approval
 from machines_mcp.cli.unresolved import UnresolvedCall, unresolved_calls
-from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.redaction.characters import printable
 from machines_mcp.redaction.display import dollars, moment, others_unresolved
@@ -136,7 +135,7 @@ async def _resolve_one(app: App, unresolved: UnresolvedCall, prompt: Prompt, sho
         typed = prompt.read_secret("Your passphrase") if await app.guard.channels.ready() else None
         decision = await app.guard.channels.check_passphrase(typed, "terminal")
         if decision != "granted":
-            return MESSAGES[decision]
+            return await app.guard.passphrase.tries.explain(decision, "terminal")
     await _store_answer(app, unresolved, reference)
     show(_SAVED.format(what="it happened" if reference else "it did not happen"))
     return None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from starlette.responses import Response
 
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
-from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, decide_with_passphrase
+from machines_mcp.desk.sign_in import decide_with_passphrase, passphrase_fault
 from machines_mcp.permissions.approval_details import Detail
-from machines_mcp.permissions.decision import MESSAGES
+from machines_mcp.permissions.decision import MESSAGES, Decision
 from machines_mcp.redaction.display import dollars, others_waiting
 
 if TYPE_CHECKING:
@@ -91,15 +91,18 @@ class ApprovalsPage:
         channels, decision = self._guard.channels, form.get("decision")
         if decision not in ("approve", "refuse"):
             return self._renderer.templates.message_response(400, "The decision must be approve or refuse.")
-        ask = channels.grant if decision == "approve" else channels.refuse
-        result = await decide_with_passphrase(
-            self._renderer,
-            form.get("passphrase", ""),
-            lambda passphrase: ask(request.path_parameter, "desk", passphrase),
-        )
+        approval_id = request.path_parameter
+        if decision == "refuse":
+            result: Decision | Literal["empty"] = await channels.refuse(approval_id, "desk", signed_in=True)
+        else:
+            result = await decide_with_passphrase(
+                self._renderer,
+                form.get("passphrase", ""),
+                lambda passphrase: channels.grant(approval_id, "desk", passphrase),
+            )
         if result == "granted" or result == "refused":
             return self._renderer.redirect(request, MESSAGES[result])
-        return await self._page(request, *(PASSPHRASE_MESSAGES | _NOT_DECIDED)[result])
+        return await self._page(request, *(await passphrase_fault(self._renderer, result) or _NOT_DECIDED[result]))
 
     async def _page(self, request: SessionRequest, status: int, fault: str) -> Response:
         approval = await self._guard.approvals.get(request.path_parameter)

@@ -7,7 +7,7 @@ import re
 from starlette.responses import Response
 
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
-from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, decide_with_passphrase
+from machines_mcp.desk.sign_in import decide_with_passphrase, passphrase_fault
 from machines_mcp.storage.freeze import EVERYONE
 
 FREEZE, UNFREEZE = "/freeze", "/unfreeze"
@@ -51,7 +51,8 @@ class FreezePage:
         )
         if result in ("granted", "gone"):
             return self._renderer.redirect(request, _LIFTED, FREEZE)
-        return self._page(request, *PASSPHRASE_MESSAGES[result], at_fault=user_id)
+        status, fault = await passphrase_fault(self._renderer, result) or (200, "")
+        return self._page(request, status, fault, user_id)
 
     def _page(self, request: SessionRequest, status: int = 200, fault: str = "", at_fault: str = "") -> Response:
         return self._renderer.page(request, "freeze", status, fault=fault, at_fault=at_fault)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from machines_mcp.desk.kyc_form import Field, build_fields, group_fields, validated, with_reported_faults, with_values
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest
-from machines_mcp.desk.sign_in import PASSPHRASE_MESSAGES, check_and_decide, passphrase_missing
+from machines_mcp.desk.sign_in import EMPTY, passphrase_fault, passphrase_missing, typed_passphrase
 from machines_mcp.partner.errors import PartnerError
 from machines_mcp.permissions.decision import MESSAGES
 from machines_mcp.redaction.display import utc_day
@@ -106,9 +106,7 @@ class KycPage:
         typed = form.get("passphrase", "")
         judged_fields = validated(state.fields, values, self._renderer.dependencies.clock())
         missing = await passphrase_missing(self._renderer, typed)
-        state = replace(
-            state, fields=judged_fields, passphrase_fault=PASSPHRASE_MESSAGES["empty"][1] if missing else ""
-        )
+        state = replace(state, fields=judged_fields, passphrase_fault=EMPTY if missing else "")
         if missing or any(field.fault for field in judged_fields):
             return self._page(request, 422, state)
         return await self._send(request, typed, state)
@@ -118,11 +116,7 @@ class KycPage:
         result = await self._renderer.dependencies.submit_form(
             approval_id,
             {field.name: field.value for field in state.fields if field.value},
-            lambda: check_and_decide(
-                self._renderer,
-                typed,
-                lambda passphrase: self._channels.grant_and_consume(approval_id, "form", passphrase),
-            ),
+            lambda: self._channels.grant_and_consume(approval_id, "form", typed_passphrase(self._renderer, typed)),
         )
         if result.decision == "faulty":
             return self._page(
@@ -130,11 +124,13 @@ class KycPage:
                 422,
                 replace(state, fields=with_reported_faults(state.fields, result.faults), message=result.message),
             )
-        if result.decision in PASSPHRASE_MESSAGES:
-            status, fault = PASSPHRASE_MESSAGES[result.decision]
-            return self._page(request, status, replace(state, passphrase_fault=fault))
-        notice = f"The form was sent, but the call failed. {result.message}" if result.decision == "failed" else _CLOSED
-        return self._renderer.redirect(request, _NOTICES.get(result.decision, notice), f"/decisions/{approval_id}")
+        if result.decision == "failed":
+            notice = f"The form was sent, but the call failed. {result.message}"
+            return self._renderer.redirect(request, notice, f"/decisions/{approval_id}")
+        fault = await passphrase_fault(self._renderer, result.decision)
+        if fault is not None:
+            return self._page(request, fault[0], replace(state, passphrase_fault=fault[1]))
+        return self._renderer.redirect(request, _NOTICES.get(result.decision, _CLOSED), f"/decisions/{approval_id}")
 
     def _page(self, request: SessionRequest, status: int, state: FormState) -> Response:
         return self._renderer.page(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
-import anyio
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from machines_mcp.desk.dependencies import DeskDependencies
 from machines_mcp.desk.sessions import Session, Sessions
 from machines_mcp.desk.templates import Templates
+from machines_mcp.permissions.passphrase_tries import format_alarm
 from machines_mcp.storage.freeze import Freeze
 from machines_mcp.web.asgi import Receive, Scope, Send
 from machines_mcp.web.form import parse_form
@@ -27,12 +27,16 @@ PostHandler: TypeAlias = Callable[["SessionRequest", Form], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """A request with a session. `path_parameter` is the variable part of the path. Every page shows the `freezes`."""
+    """A request with a session. `path_parameter` is the variable part of the path.
+
+    Every page shows the `freezes`, and the `alarms`, which are sentences.
+    """
 
     http_request: Request
     session: Session
     path_parameter: str
     freezes: list[Freeze]
+    alarms: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +48,19 @@ class Route:
     post: PostHandler | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PageRenderer:
     """State shared by all pages."""
 
     dependencies: DeskDependencies
     sessions: Sessions
     templates: Templates
-    passphrase_lock: anyio.Lock = field(default_factory=anyio.Lock)
-    """Held during a passphrase check: otherwise concurrent guesses are all checked before the first is counted."""
 
     async def open(self, http_request: Request, session: Session, path_parameter: str) -> SessionRequest:
-        """Return the request with what is frozen now."""
-        freezes = await self.dependencies.guard.freezes.all()
-        return SessionRequest(http_request, session, path_parameter, freezes)
+        """Return the request with what is frozen now, and with the alarms."""
+        guard = self.dependencies.guard
+        freezes, alarms = await guard.freezes.all(), await guard.passphrase.tries.alarms()
+        return SessionRequest(http_request, session, path_parameter, freezes, list(map(format_alarm, alarms)))
 
     def page(self, request: SessionRequest, name: str, status: int = 200, **context: object) -> Response:
         """Render a page for the request's session."""
@@ -67,6 +70,7 @@ class PageRenderer:
             session=request.session,
             notice=request.session.take_notice(),
             freezes=request.freezes,
+            alarms=request.alarms,
             token=self._token_for_path(request.session),
             **context,
         )

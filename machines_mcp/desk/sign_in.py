@@ -10,25 +10,39 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from machines_mcp.desk.routing import Form, PageRenderer, Route, SessionRequest, read_form
-from machines_mcp.permissions.decision import MESSAGES, Decision
+from machines_mcp.permissions.decision import Decision
+from machines_mcp.permissions.passphrase_tries import Way
 from machines_mcp.redaction.secret import Secret
 
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
 
-PASSPHRASE_MESSAGES: dict[str, tuple[int, str]] = {
-    "empty": (422, "Type your passphrase first."),
-    "wrong": (403, MESSAGES["wrong"]),
-    "locked": (429, MESSAGES["locked"]),
-    "unset": (409, MESSAGES["unset"]),
-}
-"""HTTP status and message for each passphrase result except success."""
+EMPTY = "Type your passphrase first."
+_STATUS: dict[Decision, int] = {"wrong": 403, "delayed": 429, "unset": 409}
+
+
+async def passphrase_fault(
+    renderer: PageRenderer, result: Decision | Literal["empty"], way: Way = "desk"
+) -> tuple[int, str] | None:
+    """Return the HTTP status and the message if the passphrase was missing or not accepted, else None."""
+    if result == "empty":
+        return 422, EMPTY
+    if result not in _STATUS:
+        return None
+    return _STATUS[result], await renderer.dependencies.guard.passphrase.tries.explain(result, way)
 
 
 async def decide_with_passphrase(
     renderer: PageRenderer, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]
 ) -> Decision | Literal["empty"]:
     """Return the decision for the typed passphrase, or `empty` if one is required and none was typed."""
-    return "empty" if await passphrase_missing(renderer, typed) else await check_and_decide(renderer, typed, decide)
+    if await passphrase_missing(renderer, typed):
+        return "empty"
+    return await decide(typed_passphrase(renderer, typed))
+
+
+def typed_passphrase(renderer: PageRenderer, typed: str) -> Secret | None:
+    """Return the typed passphrase, or None in the simulator, which needs none."""
+    return None if renderer.dependencies.simulated else Secret(typed)
 
 
 async def passphrase_missing(renderer: PageRenderer, typed: str) -> bool:
@@ -36,23 +50,15 @@ async def passphrase_missing(renderer: PageRenderer, typed: str) -> bool:
     return not typed and not renderer.dependencies.simulated and await renderer.dependencies.guard.passphrase.is_set()
 
 
-async def check_and_decide(
-    renderer: PageRenderer, typed: str, decide: Callable[[Secret | None], Awaitable[Decision]]
-) -> Decision:
-    """Return the decision for the typed passphrase, checking one at a time."""
-    if renderer.dependencies.simulated:
-        return await decide(None)
-    async with renderer.passphrase_lock:
-        return await decide(Secret(typed))
-
-
-def sign_in_page(renderer: PageRenderer, request: Request, path: str, result: str = "") -> Response:
-    """Return the sign-in page, which leads to `path` afterwards."""
-    status, fault = PASSPHRASE_MESSAGES.get(result, (401, ""))
+def sign_in_page(
+    renderer: PageRenderer, request: Request, path: str, result: tuple[int, str] | None = None
+) -> Response:
+    """Return the sign-in page, which leads to `path` afterwards. `result` is the fault of the last try."""
+    status, fault = result or (401, "")
     token = renderer.sessions.form_token(None, SIGN_IN)
     # Browsers omit the SameSite=Strict cookie if another site's link leads here. The next request includes it.
     linked = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
-    return renderer.templates.page("sign_in", status, path=path, token=token, fault=fault, linked=linked, says=result)
+    return renderer.templates.page("sign_in", status, path=path, token=token, fault=fault, linked=linked)
 
 
 def sign_in_route(renderer: PageRenderer) -> dict[tuple[str, str], Callable[[Request], Awaitable[Response]]]:
@@ -63,11 +69,12 @@ def sign_in_route(renderer: PageRenderer) -> dict[tuple[str, str], Callable[[Req
         if form is None or not renderer.sessions.is_form_token(None, SIGN_IN, form.get("token", "")):
             return renderer.templates.message_response(403, "This form is not from this desk. Open the page again.")
         path = _own_path(form.get("path", ""))
+        channels = renderer.dependencies.guard.channels
         result = await decide_with_passphrase(
-            renderer, form.get("passphrase", ""), renderer.dependencies.guard.channels.check_passphrase
+            renderer, form.get("passphrase", ""), lambda passphrase: channels.check_passphrase(passphrase, "sign-in")
         )
         if result != "granted":
-            return sign_in_page(renderer, request, path, result)
+            return sign_in_page(renderer, request, path, await passphrase_fault(renderer, result, "sign-in"))
         response = renderer.lead_to(path)
         response.headers["Set-Cookie"] = renderer.sessions.cookie_header(renderer.sessions.start())
         return response

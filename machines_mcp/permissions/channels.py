@@ -15,11 +15,13 @@ from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.passphrase import Passphrase
+from machines_mcp.permissions.passphrase_tries import Way
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.freeze import Frozen
 
-_ASKED_FOR_THE_PASSPHRASE = ("desk", "terminal", "form")
+_WAYS: dict[Channel, Way] = {"desk": "desk", "form": "desk", "terminal": "terminal"}
+"""The channels that ask for the passphrase, and the way by which it is typed there."""
 
 
 class ApprovalChannels:
@@ -65,13 +67,17 @@ class ApprovalChannels:
         except Frozen:
             return "frozen"
 
-    async def refuse(self, approval_id: str, channel: Channel, passphrase: Secret | None = None) -> Decision:
-        """Record a no. Any channel may refuse, with the passphrase if the channel asks for one."""
+    async def refuse(
+        self, approval_id: str, channel: Channel, passphrase: Secret | None = None, *, signed_in: bool = False
+    ) -> Decision:
+        """Record a no. Any channel may refuse, with the passphrase if the channel asks for one.
+
+        `signed_in`: the person proved the passphrase when the session began, so it is not asked for again.
+        """
         if await self.get(approval_id) is None:
             return "gone"
-        return await self._missing(channel, passphrase) or (
-            "refused" if await self._approvals.refuse(approval_id, channel) else "gone"
-        )
+        missing = None if signed_in else await self._missing(channel, passphrase)
+        return missing or ("refused" if await self._approvals.refuse(approval_id, channel) else "gone")
 
     async def grant_and_consume(
         self, approval_id: str, channel: Literal["page", "form"], passphrase: Secret | None = None
@@ -95,9 +101,12 @@ class ApprovalChannels:
         except Frozen:
             return "frozen"
 
-    async def check_passphrase(self, passphrase: Secret | None, channel: Channel = "desk") -> Decision:
+    async def check_passphrase(self, passphrase: Secret | None, way: Way = "desk") -> Decision:
         """Check the passphrase without approving anything, for example to sign in to the desk."""
-        return await self._missing(channel, passphrase) or "granted"
+        if not self._needs_passphrase:
+            return "granted"
+        answer = await self._passphrase.check(passphrase or Secret(""), way)
+        return "granted" if answer == "right" else answer
 
     def _allowed(self, approval: Approval, channel: Channel) -> bool:
         if approval.details.only not in (None, channel):
@@ -106,11 +115,9 @@ class ApprovalChannels:
         # The form is part of the desk, so the same rule applies.
         return ("desk" if channel == "form" else channel) in channels
 
-    async def _missing(self, channel: Channel, passphrase: Secret | None) -> Literal["wrong", "locked", "unset"] | None:
+    async def _missing(self, channel: Channel, passphrase: Secret | None) -> Decision | None:
         """Return why the passphrase check fails, or None if it passes."""
-        if not self._needs_passphrase:
-            return None
-        if channel not in _ASKED_FOR_THE_PASSPHRASE:
+        if self._needs_passphrase and channel not in _WAYS:
             return None if await self._passphrase.is_set() else "unset"
-        answer = await self._passphrase.check(passphrase or Secret(""), channel)
-        return None if answer == "right" else answer
+        decision = await self.check_passphrase(passphrase, _WAYS.get(channel, "desk"))
+        return None if decision == "granted" else decision

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-Decision = Literal["granted", "refused", "wrong", "locked", "unset", "not_allowed", "limit_exceeded", "frozen", "gone"]
-"""The result of a decision. The passphrase is `wrong`, `locked` after too many tries, or `unset`. `not_allowed`: this
+Decision = Literal["granted", "refused", "wrong", "delayed", "unset", "not_allowed", "limit_exceeded", "frozen", "gone"]
+"""The result of a decision. The passphrase is `wrong`, `delayed` after a wrong one, or `unset`. `not_allowed`: this
 channel may not decide. `limit_exceeded`: a policy limit forbids it. `frozen`: changes are frozen. `gone`: nothing is
 waiting under the id."""
 
 MESSAGES: Mapping[Decision, str] = {
     "granted": "Approved. The assistant can repeat the call with its approval_id. It runs once, within 5 minutes.",
     "refused": "Refused. The assistant learns this when it repeats the call.",
-    "wrong": "Wrong passphrase. Nothing was changed. The fifth wrong try within 15 minutes locks it.",
-    "locked": "Too many wrong passphrases. Nothing was changed. Try again in 15 minutes.",
+    "wrong": "Wrong passphrase. Nothing was changed.",
+    "delayed": "Nothing was checked or changed, because wrong passphrases were typed here before.",
     "unset": "No passphrase is set, so nothing was changed. Run machines-mcp passphrase in a terminal on this machine.",
     "not_allowed": "The operator's policy does not allow approving this here. Nothing was changed.",
     "limit_exceeded": "A limit in the operator's policy forbids this now. Nothing was changed.",

@@ -16,6 +16,7 @@ from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.freezes import Freezes
 from machines_mcp.permissions.limits import Budget, budgets, exceeded_limit
 from machines_mcp.permissions.passphrase import Passphrase
+from machines_mcp.permissions.passphrase_tries import PassphraseTries
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
 from machines_mcp.storage.audit_log import AuditLog
@@ -63,7 +64,7 @@ def build_guard(
     """
     key = state_key(store.folder, "audit")
     audit = AuditLog(store, key, policy.digest, head_file=policy.head_file, clock=clock)
-    passphrase = Passphrase(store, audit.append_in, clock)
+    passphrase = Passphrase(store, audit.append_in, PassphraseTries(store, audit.append_in, clock), clock)
 
     def limit(
         db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float, own: str | None

@@ -1,7 +1,6 @@
 """The person's passphrase, which tells a person from a program that can also press a button.
 
-Only a scrypt verifier (RFC 7914) is stored, in the state folder's `keys`, mode 0600. Wrong tries are counted in the
-database, shared by all processes: the fifth within 15 minutes locks the passphrase for 15 more.
+Only a scrypt verifier (RFC 7914) is stored, in the state folder's `keys`, mode 0600.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio.to_thread
 
-from machines_mcp.permissions.approval_details import Channel
+from machines_mcp.permissions.passphrase_tries import PassphraseTries, Way
 from machines_mcp.redaction.scrypt import KEY_BYTES, N, derive_key, has_key
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.audit_log import AuditEntry
@@ -27,15 +26,14 @@ if TYPE_CHECKING:
 
 MIN_LENGTH = 8
 MAX_LENGTH = 200
-MAX_TRIES = 5
-LOCK_SECONDS = 15 * 60
 APPROVALS_DISABLED = "No passphrase is set, so approvals are disabled. Run `machines-mcp passphrase`."
 
 _N = N
 _SALT_BYTES = 16
 _HEX = {"salt": 2 * _SALT_BYTES, "key": 2 * KEY_BYTES}
 
-Answer = Literal["right", "wrong", "locked", "unset"]
+Answer = Literal["right", "wrong", "delayed", "unset"]
+"""`delayed`: after a wrong try, the next one must wait. Not even the right passphrase was checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +59,13 @@ class Passphrase:
         self,
         store: Store,
         record: Callable[[sqlite3.Connection, AuditEntry], None],
+        tries: PassphraseTries,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._record = record
         self._clock = clock
+        self.tries = tries
         self.path = store.folder / "keys" / "passphrase.json"
         """The path of the verifier file."""
 
@@ -101,8 +101,8 @@ class Passphrase:
                 " Remove the file, then set a new passphrase with machines-mcp passphrase."
             ) from None
 
-    async def check(self, passphrase: Secret, by: Channel) -> Answer:
-        """Check the passphrase and count a wrong try. While locked, even the right passphrase is not checked.
+    async def check(self, passphrase: Secret, way: Way) -> Answer:
+        """Check the passphrase, one try of a way at a time in all processes.
 
         Raises:
             StoreUnavailable: The verifier can't be read or the try can't be counted. Nothing may be decided then.
@@ -110,26 +110,11 @@ class Passphrase:
         verifier = await self.verifier()
         if verifier is None:
             return "unset"
-        # Count the try before checking it: of concurrent guesses, at most five are checked.
-        own = await self._store.run(self._begin_try)
-        if own is None:
-            return "locked"
-        if await anyio.to_thread.run_sync(verifier.matches, passphrase):
-            await self._store.run(lambda db: db.execute("DELETE FROM passphrase_tries WHERE rowid = ?", (own,)))
-            return "right"
-        return await self._store.run(lambda db: self._tell_wrong(db, by))
-
-    async def locked(self) -> bool:
-        """Return whether five wrong tries within 15 minutes locked it less than 15 minutes ago."""
-        return await self._store.read(self._locked)
-
-    async def count_wrong(self, by: Channel) -> Literal["wrong", "locked"]:
-        """Count a wrong try made on another process's own page. Returns `locked` if it was one too many."""
-
-        def work(db: sqlite3.Connection) -> Literal["wrong", "locked"]:
-            return "locked" if self._begin_try(db) is None else self._tell_wrong(db, by)
-
-        return await self._store.run(work)
+        if await self.tries.begin(way) > 0:
+            return "delayed"
+        right = await anyio.to_thread.run_sync(verifier.matches, passphrase)
+        await self.tries.end(way, right=right)
+        return "right" if right else "wrong"
 
     async def set(self, passphrase: Secret, old: Secret | None = None) -> Answer:
         """Store a verifier of this passphrase. Returns `right`, or why the `old` passphrase was not accepted.
@@ -140,7 +125,7 @@ class Passphrase:
         """
         if not MIN_LENGTH <= len(passphrase.expose()) <= MAX_LENGTH:
             raise ValueError(f"a passphrase must have {MIN_LENGTH} to {MAX_LENGTH} characters")
-        before = await self.check(old or Secret(""), "terminal")
+        before = await self._permission_to_set(old)
         if before not in ("right", "unset"):
             return before
         said = AuditEntry(
@@ -157,28 +142,11 @@ class Passphrase:
             raise StoreUnavailable from None
         return "right"
 
-    def _begin_try(self, db: sqlite3.Connection) -> int | None:
-        """Count a try before checking it. Returns the id of its row, or None if locked."""
-        if self._locked(db):
-            return None
-        now = self._clock()
-        db.execute("DELETE FROM passphrase_tries WHERE at <= ?", (now - 2 * LOCK_SECONDS,))
-        return db.execute("INSERT INTO passphrase_tries (at) VALUES (?)", (now,)).lastrowid
-
-    def _tell_wrong(self, db: sqlite3.Connection, by: Channel) -> Literal["wrong", "locked"]:
-        self._record(db, AuditEntry(kind="decision", verdict="wrong", code="passphrase", by=by))
-        if not self._locked(db):
-            return "wrong"
-        self._record(db, AuditEntry(kind="alarm", code="passphrase.locked", by=by))
-        return "locked"
-
-    def _locked(self, db: sqlite3.Connection) -> bool:
-        newest = "SELECT at FROM passphrase_tries ORDER BY at DESC LIMIT ?"
-        times = [float(row[0]) for row in db.execute(newest, (MAX_TRIES,))]
-        if len(times) < MAX_TRIES:
-            return False
-        last, fifth = times[0], times[-1]
-        return last - fifth < LOCK_SECONDS and self._clock() < last + LOCK_SECONDS
+    async def _permission_to_set(self, old: Secret | None) -> Answer:
+        if old is None:
+            # Nobody typed one, so this is no try.
+            return "wrong" if await self.is_set() else "unset"
+        return await self.check(old, "terminal")
 
 
 def _verifier(fields: object) -> Verifier:

@@ -75,7 +75,7 @@ class CardReveals:
         The page stores its result, converted by `outcome`, with the approval.
 
         Raises:
-            ToolError: The passphrase is locked, too many pages are open, or the vault didn't start.
+            ToolError: No passphrase is set, too many pages are open, or the vault didn't start.
         """
         async with self._turn:
             page = self._pages.get(approval.id)
@@ -129,8 +129,8 @@ class CardReveals:
         if not self._guard.policy.needs_passphrase:
             return None
         found = await self._guard.passphrase.verifier()
-        if found is None or await self._guard.passphrase.locked():
-            message = "The passphrase is locked after five wrong attempts. Tell the user, and call again in 15 minutes."
+        if found is None:
+            message = "No passphrase is set, so nothing can be approved. The operator must run machines-mcp passphrase."
             raise ToolError(Code.APPROVAL_REQUIRED, message=message, details={"approval_id": approval.id})
         return Verifier(salt=found.salt, key=found.key)
 

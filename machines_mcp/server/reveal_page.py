@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable
+from math import ceil
 from typing import TYPE_CHECKING
 
 import anyio
 
+from machines_mcp.permissions.passphrase_tries import MAX_DELAY_SECONDS
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.storage.audit_record import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
@@ -65,17 +68,21 @@ class RevealPage:
         failpoint("vault.started")
         self.ready.set()
 
-    async def on_wrong_passphrase(self) -> bool:
+    async def on_try(self) -> int:
+        return await self._wait(self._guard.passphrase.tries.begin("page"))
+
+    async def on_checked(self, *, right: bool) -> int:
+        return await self._wait(self._guard.passphrase.tries.end("page", right=right))
+
+    async def _wait(self, counted: Awaitable[float]) -> int:
         try:
-            return await self._guard.passphrase.count_wrong("page") == "locked"
+            return ceil(await counted)
         except StoreUnavailable:
-            # Without a count there is no limit on guesses, so treat the passphrase as locked.
-            return True
+            # Without a count there is no limit on guesses, so nothing is checked.
+            return MAX_DELAY_SECONDS
 
     async def on_approved(self) -> bool:
         try:
-            if self._guard.policy.needs_passphrase and await self._guard.passphrase.locked():
-                return False
             self._granted = await self._guard.channels.grant_and_consume(self._approval.id, "page") == "granted"
             failpoint("reveal.taken")
         except StoreUnavailable:

@@ -98,7 +98,7 @@ async def decide(env: Mapping[str, str], approval_id: str, *, yes: bool = True, 
 
     `approval_id` comes from an `approval.required` error. Returns `granted` or `refused`, or why there was no decision:
     `gone` (no call waits under the id), `not_allowed` (the policy, or the call's own page, forbids the terminal) or,
-    outside `embedded`, `wrong`, `locked` or `unset` for the passphrase. After `granted`, repeat the call with the same
+    outside `embedded`, `wrong`, `delayed` or `unset` for the passphrase. After `granted`, repeat the call with the same
     arguments and the `approval_id` within 5 minutes. It runs once.
     """
     async with open_guard(read_settings(env)) as guard:

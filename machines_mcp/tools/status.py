@@ -8,6 +8,7 @@ from pydantic import Field
 
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
+from machines_mcp.permissions.passphrase_tries import format_alarm
 from machines_mcp.permissions.pending import PendingWork
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.protocol.tool import Input, NextStepOutput, Output, OutputPart, ToolContext, tool
@@ -75,6 +76,7 @@ class Status(Output):
     policy: str
     passphrase_set_at: datetime | None = None
     audit_trouble: str | None = None
+    alarms: list[str] = Field(default_factory=list)
     frozen: list[FrozenChanges] = Field(default_factory=list)
     permissions: list[Permission]
     budgets: list[LimitBudget]
@@ -86,7 +88,8 @@ class Status(Output):
         waiting, unresolved = pluralize(len(self.waiting), "call"), len(self.unresolved)
         frozen = " Changes are frozen." if self.frozen else ""
         others = f" {self.other_users}" if self.other_users else ""
-        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}"
+        alarms = " Tell the user about the alarms." if self.alarms else ""
+        return f"{waiting} waiting for approval, {unresolved} unresolved.{frozen}{others}{alarms}"
 
 
 @tool(title="Status", toolset="always", open_world=False, action_class=ActionClass.READ)
@@ -103,6 +106,7 @@ async def status(call: ToolContext[Services], args: GetStatus) -> Status:
         policy=f"{'default' if policy.source == 'default' else 'file'} {policy.digest[:12]}",
         passphrase_set_at=None if set_at is None else _moment(set_at),
         audit_trouble=state.guard.audit.trouble(),
+        alarms=[format_alarm(alarm) for alarm in await state.guard.passphrase.tries.alarms()],
         frozen=[_frozen(each) for each in found.freezes],
         permissions=_permissions(state, decidable=set_at is not None or not policy.needs_passphrase),
         budgets=[LimitBudget(limit=each.limit, most=each.most, left=each.left) for each in found.budgets],

@@ -8,19 +8,20 @@ from pydantic import Field, ValidationError
 from machines_mcp.vault.request import Message, VaultError
 
 MAX_EVENT_BYTES = 64
+MAX_WAIT_SECONDS = 60
 
 
 class Event(Message):
-    """The page is served on `port`; a wrong passphrase; the right one, or the button if none is needed."""
+    """The page is served on `port`; may a passphrase be checked; it is wrong or right; may the card be shown."""
 
-    event: Literal["listening", "wrong", "right"]
+    event: Literal["listening", "try", "wrong", "right", "show"]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
 class Answer(Message):
-    """After `wrong`: whether the passphrase is locked. After `right`: whether the card may be fetched and shown."""
+    """After `show`: whether the card may be shown. Else: the seconds until a passphrase may be checked."""
 
-    locked: bool | None = None
+    wait: Annotated[int, Field(ge=0, le=MAX_WAIT_SECONDS)] | None = None
     go: bool | None = None
 
 
@@ -51,7 +52,7 @@ def parse_answer(line: bytes) -> Answer:
         answer = Answer.model_validate_json(line)
     except ValidationError:
         raise VaultError from None
-    if _line(answer) != line or (answer.locked is None) == (answer.go is None):
+    if _line(answer) != line or (answer.wait is None) == (answer.go is None):
         raise VaultError
     return answer
 

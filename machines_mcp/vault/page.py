@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from math import ceil
 
 import anyio
 import anyio.to_thread
@@ -38,6 +39,7 @@ class CardPage:
         self._token = secrets.token_urlsafe(32)
         self._view = PageView(request, self._token)
         self._decision_lock = anyio.Lock()
+        self._next_try_at = 0.0
         self._closes_at = anyio.current_time() + request.deadline_seconds
         self.finished = anyio.Event()
         self.reply = failed("page.unused")
@@ -83,13 +85,9 @@ class CardPage:
             return self._final_response or await self._decide(form, receive)
 
     async def _decide(self, form: dict[str, str], receive: Receive) -> PageResponse:
-        verifier = self._options.verifier
-        if verifier is not None:
-            passphrase = form.get("passphrase", "")
-            if not passphrase:
-                return self._view.question("Type your passphrase first.")
-            if not await anyio.to_thread.run_sync(verifier.matches, Secret(passphrase)):
-                return await self._wrong_passphrase()
+        fault = await self._passphrase_fault(form.get("passphrase", ""))
+        if fault is not None:
+            return self._view.question(fault)
         if form.get("decision") != "show":
             return self._end("page.refused")
         if await _is_gone(receive):
@@ -101,10 +99,26 @@ class CardPage:
         self.reply = failed("deadline")
         return await self._show()
 
-    async def _wrong_passphrase(self) -> PageResponse:
-        if await self._pipe.report_wrong_passphrase():
-            return self._end("page.locked")
-        return self._view.question("Wrong passphrase.")
+    async def _passphrase_fault(self, typed: str) -> str | None:
+        """Check the passphrase, if one is needed. Return a sentence for the person if it is not accepted."""
+        verifier = self._options.verifier
+        if verifier is None:
+            return None
+        if not typed:
+            return "Type your passphrase first."
+        wait = ceil(self._next_try_at - anyio.current_time())
+        if wait <= 0:
+            wait = self._delay(await self._pipe.may_check_passphrase())
+        if wait > 0:
+            return f"Nothing was checked, because wrong passphrases were typed before. {_try_again(wait)}"
+        right = await anyio.to_thread.run_sync(verifier.matches, Secret(typed))
+        wait = self._delay(await self._pipe.report_passphrase(right=right))
+        return None if right else f"Wrong passphrase. {_try_again(wait)}"
+
+    def _delay(self, wait: int) -> int:
+        # Remembered, so that tries in the meantime do not reach the server.
+        self._next_try_at = anyio.current_time() + wait
+        return wait
 
     async def _show(self) -> PageResponse:
         try:
@@ -124,6 +138,10 @@ class CardPage:
         self.reply = failed(code)
         self._final_response = self._view.final(code)
         return self._final_response
+
+
+def _try_again(wait: int) -> str:
+    return f"Try again in {wait} second{'' if wait == 1 else 's'}."
 
 
 async def _read_form(receive: Receive) -> dict[str, str] | None:

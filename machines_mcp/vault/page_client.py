@@ -9,12 +9,12 @@ import anyio
 from anyio.abc import ByteSendStream, Process
 
 from machines_mcp.vault.client import COMMAND, vault_process
-from machines_mcp.vault.events import MAX_EVENT_BYTES, Answer, answer_line, parse_event
+from machines_mcp.vault.events import MAX_EVENT_BYTES, Answer, Event, answer_line, parse_event
 from machines_mcp.vault.reply import MAX_REPLY_BYTES, VaultReply, failed, parse_reply
 from machines_mcp.vault.request import VaultError, VaultRequest, request_line
 
-# A page with more wrong passphrases than this is treated as locked, even if they were not counted.
-MAX_WRONG_PASSPHRASES = 20
+# The page asks at most once a second, and lives for two minutes.
+MAX_TRIES = 130
 CALLBACK_SECONDS = 5.0
 
 
@@ -24,8 +24,11 @@ class PageCallbacks(Protocol):
     def on_listening(self, port: int) -> None:
         """The page accepts connections on this port of 127.0.0.1."""
 
-    async def on_wrong_passphrase(self) -> bool:
-        """Count a wrong passphrase, and return whether that locks the passphrase."""
+    async def on_try(self) -> int:
+        """Count a try. Return 0 if a passphrase may be checked now, else the seconds until one may."""
+
+    async def on_checked(self, *, right: bool) -> int:
+        """Record the result of the last try, and return the seconds until the next one."""
 
     async def on_approved(self) -> bool:
         """Return whether the card may be fetched and shown, after the person approved. Called at most once."""
@@ -57,14 +60,15 @@ async def show_card(request: VaultRequest, callbacks: PageCallbacks, *, command:
 
 
 class _Conversation:
-    """State of a conversation: listening, then any number of `wrong`, one `right`, the reply, and nothing more."""
+    """State of a conversation: listening, tries that are each `wrong` or `right`, one `show`, the reply."""
 
     def __init__(self, request: VaultRequest, callbacks: PageCallbacks) -> None:
         self._request = request
         self._callbacks = callbacks
-        self._listening = self._locked = self._allowed = False
-        self._decided = False
-        self._wrong_count = 0
+        self._listening = self._allowed = self._decided = False
+        self._checking = False
+        self._proved = request.page is None or request.page.verifier is None
+        self._tries = 0
         self._reply: VaultReply | None = None
 
     async def end(self, reply: VaultReply) -> VaultReply:
@@ -101,19 +105,32 @@ class _Conversation:
 
     async def _handle_event(self, line: bytes, answers: ByteSendStream) -> None:
         event = parse_event(line)
-        if (event.event == "listening") == self._listening or self._locked or self._decided:
+        if (event.event == "listening") == self._listening or self._decided:
             raise VaultError
         if event.port is not None:
             self._listening = True
             self._callbacks.on_listening(event.port)
-        elif event.event == "wrong":
-            self._wrong_count += 1
-            self._locked = await self._callbacks.on_wrong_passphrase() or self._wrong_count >= MAX_WRONG_PASSPHRASES
-            await answers.send(answer_line(Answer(locked=self._locked)))
-        else:
-            self._decided = True
-            self._allowed = await self._callbacks.on_approved()
-            await answers.send(answer_line(Answer(go=self._allowed)))
+            return
+        await answers.send(answer_line(await self._answer(event)))
+
+    async def _answer(self, event: Event) -> Answer:
+        if event.event == "try":
+            self._tries += 1
+            if self._checking or self._tries > MAX_TRIES:
+                raise VaultError
+            wait = await self._callbacks.on_try()
+            self._checking = wait == 0
+            return Answer(wait=wait)
+        if self._checking != (event.event != "show"):
+            raise VaultError
+        if event.event != "show":
+            self._checking, self._proved = False, event.event == "right"
+            return Answer(wait=await self._callbacks.on_checked(right=self._proved))
+        if not self._proved:
+            raise VaultError
+        self._decided = True
+        self._allowed = await self._callbacks.on_approved()
+        return Answer(go=self._allowed)
 
 
 async def _lines(process: Process) -> AsyncIterator[bytes]:
@@ -124,7 +141,7 @@ async def _lines(process: Process) -> AsyncIterator[bytes]:
     async for chunk in process.stdout:
         total += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
-        if total > MAX_REPLY_BYTES + MAX_EVENT_BYTES * (MAX_WRONG_PASSPHRASES + 2):
+        if total > MAX_REPLY_BYTES + MAX_EVENT_BYTES * (2 * MAX_TRIES + 2):
             raise VaultError
         for line in lines:
             yield line + b"\n"

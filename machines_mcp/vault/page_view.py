@@ -29,14 +29,9 @@ _ENDINGS: dict[str, tuple[str, str]] = {
         "Each request shows a card once. To see it again, ask the assistant.",
     ),
     "page.refused": ("Refused", "The card was not fetched. The assistant will see that you refused."),
-    "page.locked": (
-        "Locked for 15 minutes",
-        "There were too many wrong passphrases. The card was not fetched. If you did not type them, tell the"
-        " operator of this server.",
-    ),
     "page.gone": (
         "This request is no longer open",
-        "It was decided elsewhere or has expired, or the passphrase is locked. The card was not fetched.",
+        "It was decided elsewhere or has expired. The card was not fetched.",
     ),
     "card": ("This card no longer exists", "Nothing was shown."),
     "partner": (

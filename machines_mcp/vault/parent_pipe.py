@@ -32,16 +32,17 @@ class ParentPipe:
         """Send the page's port to the parent."""
         os.write(self._output, event_line(Event(event="listening", port=port)))
 
-    async def report_wrong_passphrase(self) -> bool:
-        """Report a wrong passphrase, and return whether the passphrase is now locked."""
-        answer = await self._ask("wrong")
-        if answer.locked is None:
-            raise VaultError
-        return answer.locked
+    async def may_check_passphrase(self) -> int:
+        """Return 0 if a passphrase may be checked now, else the seconds until one may."""
+        return await self._ask_wait("try")
+
+    async def report_passphrase(self, *, right: bool) -> int:
+        """Report the result of the check, and return the seconds until the next one."""
+        return await self._ask_wait("right" if right else "wrong")
 
     async def may_show_card(self) -> bool:
         """Return whether the card may be fetched. Called at most once per vault."""
-        answer = await self._ask("right")
+        answer = await self._ask("show")
         if answer.go is None:
             raise VaultError
         return answer.go
@@ -52,7 +53,13 @@ class ParentPipe:
             self.replied = True
             os.write(self._output, reply_line(reply))
 
-    async def _ask(self, event: Literal["wrong", "right"]) -> Answer:
+    async def _ask_wait(self, event: Literal["try", "wrong", "right"]) -> int:
+        answer = await self._ask(event)
+        if answer.wait is None:
+            raise VaultError
+        return answer.wait
+
+    async def _ask(self, event: Literal["try", "wrong", "right", "show"]) -> Answer:
         import asyncio
 
         awaited: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

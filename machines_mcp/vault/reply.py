@@ -29,7 +29,6 @@ Code = Literal[
     "partner.rejected",
     "recipient.unusable",
     "page.refused",
-    "page.locked",
     "page.gone",
     "page.unused",
     "deadline",

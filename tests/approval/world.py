@@ -7,18 +7,20 @@ import json
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import anyio
 import httpx
 from anyio.abc import Process
 
 from machines_mcp.partner import PartnerClient
+from machines_mcp.permissions.passphrase_tries import Way
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.sandbox_process import SandboxProcess
 from machines_mcp.server.settings_reader import read_settings
@@ -159,6 +161,13 @@ class Installation:
         """Change the database under the servers, to simulate the passing of time."""
         with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as db, db:
             db.execute(statement, values)
+
+    def delay_passphrases(self) -> None:
+        """Let the next passphrase wait a minute, wherever it is typed."""
+        for way in get_args(Way):
+            # The clock was set back since the last try, so the delay begins with the next one.
+            values = (way, 7, time.time() + 3600, 0, 7, time.time())
+            self.change("REPLACE INTO passphrase_tries VALUES (?, ?, ?, ?, ?, ?)", *values)
 
     def forget_refusals(self) -> None:
         """Clear cooldowns and wrong passphrase attempts that other tests caused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextvars import Context
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.audit_log import AuditRow
 from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.storage.withdrawals import Destination
+from tests.support.wrong_tries import end_delays, type_wrong
 
 PASSPHRASE = "correct horse battery"
 ADDRESS = "0x" + "ab" * 20
@@ -115,16 +117,20 @@ def test_a_wrong_passphrase_decides_nothing_and_is_audited(run: Run, env: dict[s
     assert [(entry.verdict, entry.by) for entry in audit(env, "decision")] == [("wrong", "terminal")]
 
 
-def test_five_wrong_passphrases_lock_out_even_the_right_one(run: Run, env: dict[str, str]) -> None:
+def test_a_wrong_passphrase_delays_even_the_right_one(run: Run, env: dict[str, str]) -> None:
     set_passphrase(env)
     approval_id = ask(env)
-    said = [refused(run("approve", approval_id, typed="wrong\n")) for _ in range(5)]
-    assert ["Wrong passphrase." in line for line in said] == [True] * 4 + [False]
-    assert said[4] == refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
-    assert said[4] == refused(run("deny", approval_id, typed=PASSPHRASE + "\n"))
-    assert "Too many wrong passphrases." in said[4]
+    Context().run(anyio.run, type_six_wrong, env)
+    delayed = refused(run("approve", approval_id, typed=PASSPHRASE + "\n"))
+    assert re.search(r"Nothing was checked or changed.* Try again in \d+ seconds\.", delayed)
+    assert "Nothing was checked or changed" in refused(run("deny", approval_id, typed="wrong\n"))
     assert stored_approval(env, approval_id).state == "waiting"
-    assert [entry.code for entry in audit(env, "alarm")] == ["passphrase.locked"]
+    assert [entry.code for entry in audit(env, "alarm")] == ["passphrase.wrong_tries"]
+
+
+async def type_six_wrong(env: dict[str, str]) -> None:
+    async with open_guard(read_settings(env)) as guard:
+        await type_wrong(guard, "terminal", 6)
 
 
 @pytest.mark.parametrize("command", ["approve", "deny"])
@@ -233,8 +239,14 @@ def test_the_public_testing_helpers_decide_like_the_commands(env: dict[str, str]
         await testing.set_passphrase(env, PASSPHRASE)
         with pytest.raises(ValueError, match="another passphrase"):
             await testing.set_passphrase(env, PASSPHRASE)
-        decisions = [await testing.decide(env, ids[0], passphrase=typed) for typed in ("wrong", PASSPHRASE)]
+        decisions = [await testing.decide(env, ids[0], passphrase="wrong")]
+        async with open_guard(read_settings(env)) as guard:
+            await type_wrong(guard, "terminal", 7)
+        decisions.append(await testing.decide(env, ids[0], passphrase=PASSPHRASE))
+        async with open_guard(read_settings(env)) as guard:
+            await end_delays(guard)
+        decisions.append(await testing.decide(env, ids[0], passphrase=PASSPHRASE))
         return [*decisions, await testing.decide(env, ids[1], yes=False, passphrase=PASSPHRASE)]
 
     ids = [ask(env, digest=digest) for digest in ("d1", "d2")]
-    assert anyio.run(story) == ["wrong", "granted", "refused"]
+    assert anyio.run(story) == ["wrong", "delayed", "granted", "refused"]

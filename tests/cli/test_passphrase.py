@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from datetime import UTC, datetime
 
@@ -19,11 +20,13 @@ from click.testing import CliRunner, Result
 
 from machines_mcp.cli import prompt
 from machines_mcp.cli.main import main
+from machines_mcp.permissions.factory import Guard
 from machines_mcp.permissions.passphrase import Answer
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.server.state_folder import open_guard
 from tests.support.waiting import PATIENCE
+from tests.support.wrong_tries import end_delays, type_wrong
 
 FIRST, SECOND = "correct horse battery", "staple correct horse"
 
@@ -40,6 +43,14 @@ def run(env: dict[str, str]) -> Run:
         return result
 
     return command
+
+
+def with_guard(env: dict[str, str], work: Callable[[Guard], Awaitable[None]]) -> None:
+    async def opened() -> None:
+        async with open_guard(read_settings(env)) as guard:
+            await work(guard)
+
+    anyio.run(opened)
 
 
 def check(env: dict[str, str], passphrase: str) -> Answer:
@@ -68,21 +79,21 @@ def test_changing_the_passphrase_requires_the_old_one(run: Run, env: dict[str, s
     refused = run(typed=[SECOND, SECOND])
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "Wrong passphrase. Nothing was changed." in refused.stderr
-    assert check(env, FIRST) == "right"
+    with_guard(env, end_delays)
     changed = run(typed=[FIRST, SECOND])
     assert changed.exit_code == 0
     assert changed.stdout.startswith("The passphrase was changed at ")
     assert check(env, SECOND) == "right"
 
 
-def test_five_wrong_old_passphrases_lock_the_change(run: Run, env: dict[str, str]) -> None:
+def test_wrong_old_passphrases_delay_the_change_and_raise_an_alarm(run: Run, env: dict[str, str]) -> None:
     run(typed=[FIRST])
-    said = [run(typed=[SECOND, SECOND]).stderr for _ in range(5)]
-    assert "Too many wrong passphrases." in said[4]
-    assert said[3] != said[4]
-    assert "Too many wrong passphrases." in run(typed=[FIRST, SECOND]).stderr
-    assert "It is locked after five wrong tries." in run("--status").stdout
-    assert check(env, FIRST) == "locked"
+    with_guard(env, lambda guard: type_wrong(guard, "terminal", 5))
+    delayed = run(typed=[FIRST, SECOND, SECOND])
+    assert (delayed.exit_code, delayed.stdout) == (1, "")
+    assert re.search(r"Nothing was checked or changed.* Try again in \d+ seconds\.", delayed.stderr)
+    assert "5 wrong passphrases were typed in a terminal since" in run("--status").stdout
+    assert check(env, FIRST) == "delayed"
 
 
 @pytest.mark.parametrize("new", ["short", "1234567", "x" * 201])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from machines_mcp.desk.sessions import IDLE_SECONDS, MAX_SESSIONS, Sessions
+from machines_mcp.redaction.secret import Secret
 from tests.support.clock import Clock
 from tests.support.desks import PASSPHRASE, RunningDesk, browser, forms, running_desk
 
@@ -32,15 +33,24 @@ async def test_a_missing_or_wrong_passphrase_does_not_sign_in(desk: RunningDesk,
         assert (await person.get()).status_code == 401
 
 
-async def test_five_wrong_sign_ins_lock_decisions_too(desk: RunningDesk) -> None:
+async def test_wrong_sign_ins_delay_the_next_one_but_no_decision(desk: RunningDesk) -> None:
     approval = await desk.ask()
     async with browser(desk) as person, browser(desk, signed_in=False) as stranger:
-        codes = [(await stranger.sign_in("not it at all")).status_code for _ in range(5)]
-        assert codes == [403, 403, 403, 403, 429]
-        await person.get()
+        for seconds in (1, 2, 4, 8, 16, 32, 60, 60):
+            assert (await stranger.sign_in("not it at all")).status_code == 403
+            assert (await stranger.sign_in()).status_code == 429
+            desk.clock.advance(seconds)
+        assert (await stranger.sign_in("not it at all")).status_code == 403
+        delayed = await stranger.sign_in()
+        assert (delayed.status_code, "Try again in 60 seconds." in delayed.text) == (429, True)
+        assert (await person.get()).status_code == 200
+        assert "9 wrong passphrases were typed at the desk&#39;s sign-in since" in person.page
         answer = await person.post(f"/decisions/{approval.id}", {"decision": "approve", "passphrase": PASSPHRASE})
-        assert answer.status_code == 429
-        assert await desk.state(approval) == "waiting"
+        assert answer.status_code == 303
+        assert await desk.state(approval) == "granted"
+        assert await desk.guard.channels.check_passphrase(Secret(PASSPHRASE), "terminal") == "granted"
+        desk.clock.advance(60)
+        assert (await stranger.sign_in()).status_code == 303
 
 
 async def test_sign_in_without_a_set_passphrase_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ from machines_mcp.permissions.factory import build_guard
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.server.settings_reader import read_settings
+from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.principal import ANY_USER
 from tests.support.desks import PASSPHRASE, FakeBrowser
 from tests.support.running_sandbox import Sandbox
 from tests.support.stdio_client import ERAS, Agent, Era, ToolError, agent, applicant
 from tests.support.waiting import PATIENCE
+from tests.support.wrong_tries import end_delays
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +101,8 @@ async def test_desk_requires_the_passphrase_outside_the_simulator(tmp_path: Path
             assert (await model.refusal("accept_agreements", approval_id=agreements["approval_id"]))[0] == (
                 "approval.required"
             )
+            async with open_guard(read_settings(settings | {"MACHINES_STATE_DIR": str(tmp_path)})) as guard:
+                await end_delays(guard)
             await person.get()
             assert (await person.post(path, {"decision": "approve", "passphrase": PASSPHRASE})).status_code == 303
             done = await model.call("accept_agreements", approval_id=agreements["approval_id"])

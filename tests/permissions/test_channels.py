@@ -12,6 +12,7 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
 from machines_mcp.permissions.decision import Decision
 from machines_mcp.permissions.factory import Guard, build_guard
+from machines_mcp.permissions.passphrase_tries import MAX_DELAY_SECONDS
 from machines_mcp.permissions.policy import Limits, Policy, Rule, default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store
@@ -122,13 +123,23 @@ async def test_desk_and_terminal_require_the_right_passphrase(
     guard = await secured(store, clock)
     approval = await ask(guard)
     assert await guard.channels.grant(approval.id, channel, given) == "wrong"
+    assert await guard.channels.grant(approval.id, channel, RIGHT) == "delayed"
+    clock.advance(MAX_DELAY_SECONDS)
     assert await guard.channels.refuse(approval.id, channel, given) == "wrong"
+    assert await guard.channels.refuse(approval.id, channel, RIGHT) == "delayed"
+    clock.advance(MAX_DELAY_SECONDS)
     assert await guard.channels.check_passphrase(given) == "wrong"
     assert await state(guard, approval) == "waiting"
-    assert await guard.channels.grant(approval.id, channel, WRONG) == "wrong"
-    assert await guard.channels.grant(approval.id, channel, WRONG) == "locked"
-    assert await guard.channels.grant(approval.id, channel, RIGHT) == "locked"
-    assert await state(guard, approval) == "waiting"
+
+
+async def test_a_signed_in_person_refuses_without_a_try(store: Store, clock: Clock) -> None:
+    guard = await secured(store, clock)
+    approval = await ask(guard)
+    assert await guard.channels.grant(approval.id, "desk", WRONG) == "wrong"
+    assert await guard.channels.refuse(approval.id, "desk", RIGHT) == "delayed"
+    assert await guard.channels.refuse(approval.id, "desk", signed_in=True) == "refused"
+    assert await state(guard, approval) == "refused"
+    assert await guard.channels.refuse(approval.id, "desk", signed_in=True) == "gone"
 
 
 async def test_embedded_requires_no_passphrase_even_if_one_is_set(store: Store, clock: Clock) -> None:
@@ -144,7 +155,7 @@ async def test_passphrase_is_not_checked_for_an_undecidable_approval(store: Stor
     for _ in range(10):
         assert await guard.channels.grant("0" * 32, "terminal", WRONG) == "gone"
         assert await guard.channels.grant(page.id, "terminal", WRONG) == "not_allowed"
-    assert not await guard.passphrase.locked()
+    assert await guard.passphrase.tries.wait("terminal") == 0
 
 
 @pytest.mark.parametrize(("only", "sink"), [("page", "page"), ("form", None)])
@@ -174,6 +185,7 @@ async def test_form_requires_the_passphrase(store: Store, clock: Clock) -> None:
     guard = await secured(store, clock)
     approval = await ask(guard, ActionClass.IDENTITY, only="form")
     assert await guard.channels.grant_and_consume(approval.id, "form", WRONG) == "wrong"
+    clock.advance(MAX_DELAY_SECONDS)
     assert await guard.channels.grant_and_consume(approval.id, "form", None) == "wrong"
     assert await state(guard, approval) == "waiting"
 

@@ -1,4 +1,4 @@
-"""The passphrase: stored as a verifier, locked for fifteen minutes after five wrong tries, shared by processes."""
+"""The passphrase: stored as a verifier, checked one try at a time, by all processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from machines_mcp.permissions import passphrase as module
 from machines_mcp.permissions.factory import Guard, build_guard
-from machines_mcp.permissions.passphrase import LOCK_SECONDS, MAX_TRIES, Passphrase
+from machines_mcp.permissions.passphrase import Passphrase
+from machines_mcp.permissions.passphrase_tries import MAX_DELAY_SECONDS
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.redaction.secret import Secret
 from machines_mcp.storage.database import Store, StoreUnavailable
@@ -41,10 +42,6 @@ async def other_process(tmp_path: Path, clock: Clock) -> AsyncIterator[Passphras
     await other.close()
 
 
-async def try_wrong(passphrase: Passphrase, times: int) -> list[str]:
-    return [await passphrase.check(WRONG, "terminal") for _ in range(times)]
-
-
 async def test_no_passphrase_is_right_before_one_is_set(guard: Guard) -> None:
     assert not await guard.passphrase.is_set()
     assert await guard.passphrase.verifier() is None
@@ -58,7 +55,7 @@ async def test_only_the_set_passphrase_is_right(passphrase: Passphrase, clock: C
     assert verifier is not None
     assert verifier.set_at == clock.now
     for other in ("", "correct horse batter", "correct horse battery ", "Correct horse battery", "\ud800"):
-        clock.advance(LOCK_SECONDS)
+        clock.advance(MAX_DELAY_SECONDS)
         assert await passphrase.check(Secret(other), "desk") == "wrong"
 
 
@@ -87,9 +84,10 @@ async def test_too_short_or_too_long_passphrase_is_rejected(guard: Guard, length
     assert not await guard.passphrase.is_set()
 
 
-async def test_change_requires_the_old_passphrase(passphrase: Passphrase, guard: Guard) -> None:
+async def test_change_requires_the_old_passphrase(passphrase: Passphrase, guard: Guard, clock: Clock) -> None:
     for old in (None, WRONG, Secret("")):
         assert await passphrase.set(WRONG, old) == "wrong"
+        clock.advance(MAX_DELAY_SECONDS)
     assert await passphrase.check(RIGHT, "terminal") == "right"
     assert await passphrase.set(WRONG, RIGHT) == "right"
     assert await passphrase.check(WRONG, "terminal") == "right"
@@ -100,50 +98,30 @@ async def test_change_requires_the_old_passphrase(passphrase: Passphrase, guard:
     ]
 
 
-async def test_five_wrong_tries_lock_it_without_checking_further_tries(
-    passphrase: Passphrase, clock: Clock, guard: Guard, monkeypatch: pytest.MonkeyPatch
+async def test_a_wrong_try_delays_even_the_right_passphrase_unchecked(
+    passphrase: Passphrase, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await try_wrong(passphrase, 5) == ["wrong"] * 4 + ["locked"]
-    assert await passphrase.locked()
+    assert await passphrase.check(WRONG, "terminal") == "wrong"
     with monkeypatch.context() as patched:
         # Any check of a try now fails.
         patched.setattr(module, "has_key", None)
         for given in (RIGHT, WRONG):
-            assert await passphrase.check(given, "terminal") == "locked"
-        assert await passphrase.set(WRONG, RIGHT) == "locked"
-    clock.advance(LOCK_SECONDS - 1)
-    assert await passphrase.check(RIGHT, "terminal") == "locked"
+            assert await passphrase.check(given, "terminal") == "delayed"
+        assert await passphrase.set(WRONG, RIGHT) == "delayed"
     clock.advance(1)
-    assert not await passphrase.locked()
     assert await passphrase.check(RIGHT, "terminal") == "right"
-    assert [row.code for row in await guard.audit.rows(ANY_USER, kind="alarm")] == ["passphrase.locked"]
 
 
-async def test_lock_lasts_fifteen_minutes_from_the_fifth_try(passphrase: Passphrase, clock: Clock) -> None:
-    for _ in range(4):
-        assert await passphrase.check(WRONG, "desk") == "wrong"
-        clock.advance(200)
-    assert await passphrase.check(WRONG, "desk") == "locked"
-    clock.advance(LOCK_SECONDS - 1)
-    assert await passphrase.check(RIGHT, "desk") == "locked"
-    clock.advance(1)
-    assert await passphrase.check(RIGHT, "desk") == "right"
+async def test_wrong_tries_of_one_way_delay_no_other(passphrase: Passphrase, clock: Clock) -> None:
+    for _ in range(20):
+        assert await passphrase.check(WRONG, "sign-in") == "wrong"
+        clock.advance(60)
+    assert await passphrase.check(WRONG, "sign-in") == "wrong"
+    assert await passphrase.check(RIGHT, "sign-in") == "delayed"
+    assert [await passphrase.check(RIGHT, way) for way in ("desk", "terminal", "page")] == ["right"] * 3
 
 
-async def test_spread_out_tries_do_not_lock(passphrase: Passphrase, clock: Clock) -> None:
-    for _ in range(3 * MAX_TRIES):
-        assert await passphrase.check(WRONG, "terminal") == "wrong"
-        clock.advance(LOCK_SECONDS / (MAX_TRIES - 1))
-
-
-async def test_two_processes_share_the_count(passphrase: Passphrase, other_process: Passphrase) -> None:
-    assert await try_wrong(passphrase, 3) == ["wrong"] * 3
-    assert await try_wrong(other_process, 2) == ["wrong", "locked"]
-    assert await passphrase.check(RIGHT, "terminal") == "locked"
-    assert await other_process.check(RIGHT, "terminal") == "locked"
-
-
-async def test_five_of_many_concurrent_guesses_are_checked(
+async def test_one_of_many_concurrent_guesses_of_all_processes_is_checked(
     passphrase: Passphrase, other_process: Passphrase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Secret] = []
@@ -163,23 +141,23 @@ async def test_five_of_many_concurrent_guesses_are_checked(
         async with anyio.create_task_group() as tasks:
             for number in range(20):
                 tasks.start_soon(guess, passphrase if number % 2 else other_process, number)
-    assert len(looked) == MAX_TRIES
-    assert set(said) <= {"wrong", "locked"}
-    assert await passphrase.check(RIGHT, "terminal") == "locked"
+    assert len(looked) == 1
+    assert sorted(said) == ["delayed"] * 19 + ["wrong"]
 
 
-async def test_right_tries_do_not_count(passphrase: Passphrase) -> None:
-    for _ in range(2):
-        assert await try_wrong(passphrase, 2) == ["wrong"] * 2
-        for _ in range(3):
-            assert await passphrase.check(RIGHT, "terminal") == "right"
+async def test_right_passphrases_of_two_processes_at_once_are_both_right(
+    passphrase: Passphrase, other_process: Passphrase
+) -> None:
+    said: list[str] = []
 
+    async def check(by: Passphrase) -> None:
+        said.append(await by.check(RIGHT, "terminal"))
 
-async def test_wrong_tries_on_the_vault_page_count(passphrase: Passphrase, guard: Guard) -> None:
-    assert [await passphrase.count_wrong("page") for _ in range(6)] == ["wrong"] * 4 + ["locked"] * 2
-    assert await passphrase.check(RIGHT, "terminal") == "locked"
-    rows = await guard.audit.rows(ANY_USER, kind="decision")
-    assert [(row.verdict, row.code, row.by) for row in rows] == [("wrong", "passphrase", "page")] * 5
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(check, passphrase if number % 2 else other_process)
+    assert said == ["right"] * 6
 
 
 BROKEN = [
@@ -219,7 +197,7 @@ async def test_try_that_can_not_be_counted_or_audited_is_rejected(
     attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: passphrase.check(RIGHT, "terminal"),
         lambda: passphrase.set(WRONG, RIGHT),
-        lambda: passphrase.count_wrong("page"),
+        lambda: passphrase.tries.begin("page"),
     ]
     for attempt in attempts:
         with pytest.raises(StoreUnavailable):

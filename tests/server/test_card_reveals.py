@@ -17,8 +17,8 @@ import psutil
 import pytest
 from mcp import Client
 
+from machines_mcp.permissions.passphrase_tries import Way
 from machines_mcp.protocol.elicitation import PAGE
-from machines_mcp.redaction.secret import Secret
 from machines_mcp.server import card_reveals
 from machines_mcp.server.app import App
 from machines_mcp.server.app import opened as opened_app
@@ -29,6 +29,7 @@ from tests.support.approver import FakeApprover
 from tests.support.stdio_client import ERAS, Era, ToolError, agent
 from tests.support.vault_simulator import OpenedCard, Simulator, Wiretap, simulator, wiretap
 from tests.support.waiting import PATIENCE
+from tests.support.wrong_tries import end_delays, type_wrong
 
 pytestmark = pytest.mark.anyio
 
@@ -229,30 +230,36 @@ async def test_a_refusal_is_reported_and_final(api: Simulator, card: OpenedCard,
         assert session.secret_requests == 0
 
 
-async def test_five_wrong_passphrases_lock_the_page_and_later_calls(
+async def test_wrong_passphrases_on_a_page_delay_all_pages_but_no_other_way(
     api: Simulator, card: OpenedCard, tmp_path: Path
 ) -> None:
     async with open_session(api, card, tmp_path) as session:
-        asked = await session.reveal("page")
-        async with browser(asked["page"]) as person:
-            assert [(await person.press("wrong one")).status_code for _ in range(5)] == [403] * 4 + [410]
-        await session.app.guard.audit.flush()
-        again = await session.reveal("page", asked["approval_id"])
-        assert (again["code"], "page" in again, "locked" in again["message"]) == ("approval.required", False, True)
-        assert await decide(session.settings, asked["approval_id"], yes=False, passphrase=PASSPHRASE) == "locked"
+        guard = session.app.guard
+        asked, other = await session.reveal("page"), await session.reveal("page", card=api.another_card(card.user_id))
+        await type_wrong(guard, "page", 4)
+        async with browser(asked["page"]) as person, browser(other["page"]) as another:
+            for page in (person, another):
+                delayed = await page.press()
+                assert (delayed.status_code, "Nothing was checked" in delayed.text) == (403, True)
         assert session.secret_requests == 0
+        assert await decide(session.settings, other["approval_id"], yes=False, passphrase=PASSPHRASE) == "refused"
+        await end_delays(guard)
+        third = await session.reveal("page", card=api.another_card(card.user_id))
+        async with browser(third["page"]) as person:
+            assert "Wrong passphrase." in (await person.press("wrong one")).text
+        (row,) = [row for row in await guard.audit.rows(kind="decision") if row.verdict == "wrong"][4:]
+        assert (row.by, row.code) == ("page", "passphrase")
 
 
-async def test_a_passphrase_locked_elsewhere_closes_open_pages(
-    api: Simulator, card: OpenedCard, tmp_path: Path
-) -> None:
+async def test_wrong_passphrases_elsewhere_delay_no_page(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:
     async with open_session(api, card, tmp_path) as session:
         asked = await session.reveal("page")
-        for _ in range(5):
-            await session.app.guard.passphrase.check(Secret("wrong one"), "desk")
+        ways: tuple[Way, ...] = ("sign-in", "desk", "terminal")
+        for way in ways:
+            await type_wrong(session.app.guard, way, 6)
         async with browser(asked["page"]) as person:
-            assert "no longer open" in (await person.press()).text
-        assert session.secret_requests == 0
+            assert (await person.press()).status_code == 200
+        assert await session.app.guard.passphrase.tries.wait("page") == 0
 
 
 async def test_without_a_passphrase_no_vault_starts(api: Simulator, card: OpenedCard, tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ import pytest
 
 from machines_mcp.partner.errors import TimedOut
 from machines_mcp.partner.resources.cards import Cards
+from machines_mcp.server.settings_reader import read_settings
+from machines_mcp.server.state_folder import open_guard
 from tests.support.tool_caller import ToolCaller, caller
 from tests.support.waiting import PATIENCE
+from tests.support.wrong_tries import type_wrong
 from tests.tools.test_cards import _grant
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +44,15 @@ def _failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         raise error
 
     monkeypatch.setattr(Cards, "create", create)
+
+
+async def test_many_wrong_passphrases_raise_an_alarm(tmp_path: Path) -> None:
+    async with caller(tmp_path, answer=None) as c:
+        assert (await c.call("status"))["alarms"] == []
+        async with open_guard(read_settings({"MACHINES_STATE_DIR": str(tmp_path)})) as guard:
+            await type_wrong(guard, "page", 5)
+        (alarm,) = (await c.call("status"))["alarms"]
+        assert alarm.startswith("5 wrong passphrases were typed on a card's page since ")
 
 
 async def test_call_with_an_internal_error_is_unresolved_immediately(

@@ -65,8 +65,12 @@ def page_request(base_url: str, partner_key: str, card: OpenedCard, **changes: A
 class PageEvents:
     """Records the vault's events, and holds the responses to them."""
 
-    locks_at: int = 5
+    waits: list[int] = field(default_factory=list)
+    """The answers to the next tries, in seconds; without one, a passphrase may be checked at once."""
+    delay: int = 0
+    """The answer to a wrong passphrase, in seconds."""
     go: bool = True
+    tries: int = 0
     wrongs: int = 0
     asked: int = 0
     replies: list[VaultReply] = field(default_factory=list)
@@ -79,9 +83,13 @@ class PageEvents:
         self.port = port
         self.open.set()
 
-    async def on_wrong_passphrase(self) -> bool:
-        self.wrongs += 1
-        return self.wrongs >= self.locks_at
+    async def on_try(self) -> int:
+        self.tries += 1
+        return self.waits.pop(0) if self.waits else 0
+
+    async def on_checked(self, *, right: bool) -> int:
+        self.wrongs += not right
+        return 0 if right else self.delay
 
     async def on_approved(self) -> bool:
         self.asked += 1
@@ -142,8 +150,11 @@ class _ParentPipe:
     def __init__(self, notes: PageEvents) -> None:
         self._notes = notes
 
-    async def report_wrong_passphrase(self) -> bool:
-        return await self._notes.on_wrong_passphrase()
+    async def may_check_passphrase(self) -> int:
+        return await self._notes.on_try()
+
+    async def report_passphrase(self, *, right: bool) -> int:
+        return await self._notes.on_checked(right=right)
 
     async def may_show_card(self) -> bool:
         return await self._notes.on_approved()

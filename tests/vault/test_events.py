@@ -1,21 +1,21 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from machines_mcp.vault.events import Answer, Event, answer_line, event_line, parse_answer, parse_event
 from machines_mcp.vault.request import VaultError
 
+EVENTS: tuple[Literal["try", "wrong", "right", "show"], ...] = ("try", "wrong", "right", "show")
 
-@pytest.mark.parametrize(
-    "event", [Event(event="listening", port=1), Event(event="wrong"), Event(event="right")], ids=str
-)
+
+@pytest.mark.parametrize("event", [Event(event="listening", port=1), *(Event(event=one) for one in EVENTS)], ids=str)
 def test_a_valid_event_round_trips(event: Event) -> None:
     assert parse_event(event_line(event)) == event
 
 
-@pytest.mark.parametrize(
-    "answer", [Answer(locked=True), Answer(locked=False), Answer(go=True), Answer(go=False)], ids=str
-)
+@pytest.mark.parametrize("answer", [Answer(wait=0), Answer(wait=60), Answer(go=True), Answer(go=False)], ids=str)
 def test_a_valid_answer_round_trips(answer: Answer) -> None:
     assert parse_answer(answer_line(answer)) == answer
 
@@ -30,7 +30,11 @@ def test_a_valid_answer_round_trips(answer: Answer) -> None:
         b'{"go":true}',
         b'{"go":true}\n\n',
         b'{"go": true}\n',
-        b'{"go":true,"locked":false}\n',
+        b'{"wait":0,"go":true}\n',
+        b'{"wait":-1}\n',
+        b'{"wait":61}\n',
+        b'{"wait":1.0}\n',
+        b'{"wait":true}\n',
         b'{"go":true,"go":true}\n',
         b'{"go":null}\n',
         b'{"go":true,"why":"x"}\n',

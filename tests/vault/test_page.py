@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from html import unescape
 
 import anyio
@@ -14,6 +14,7 @@ import pytest
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
 from machines_mcp.vault.reply import VaultReply, failed
 from machines_mcp.vault.request import VaultRequest
+from tests.support.clock import advance_loop_clock
 from tests.support.vault_simulator import OpenedCard, Simulator, wiretap
 from tests.support.waiting import PATIENCE
 from tests.vault.children import switchboard
@@ -121,16 +122,41 @@ async def test_a_wrong_passphrase_fetches_nothing_and_allows_a_retry(
         assert _shown(await page.press()) == _displayed_fields(card)
 
 
-async def test_too_many_attempts_lock_out_even_the_right_passphrase(api: Simulator, card: OpenedCard) -> None:
+async def test_a_wrong_passphrase_delays_even_the_right_one(api: Simulator, card: OpenedCard) -> None:
     request = page_request(api.base_url, api.partner_key, card)
-    async with wiretap(api) as tap, open_page(request, PageEvents(locks_at=2)) as page:
-        assert (await page.press("wrong")).status_code == 403
-        locked = await page.press("wrong")
-        assert (locked.status_code, _contains(locked, "Locked for 15 minutes")) == (410, True)
-        assert await page.notes.end() == failed("page.locked")
-        with suppress(httpx.TransportError):
-            assert (await page.press()).status_code == 410
-        assert (page.notes.asked, tap.posts) == (0, 0)
+    async with wiretap(api) as tap, open_page(request, PageEvents(delay=4)) as page:
+        assert _contains(await page.press("wrong"), "Wrong passphrase. Try again in 4 seconds.")
+        for passphrase in (PASSPHRASE, "wrong"):
+            delayed = await page.press(passphrase)
+            assert (delayed.status_code, _contains(delayed, "Nothing was checked")) == (403, True)
+            assert _contains(delayed, "Try again in 4 seconds.")
+        # The vault keeps the delay itself, so these tries did not even reach the server.
+        assert (page.notes.tries, page.notes.wrongs, page.notes.asked, tap.posts) == (1, 1, 0, 0)
+        advance_loop_clock(4)
+        assert _shown(await page.press()) == _displayed_fields(card)
+
+
+async def test_a_delay_by_another_page_is_kept(api: Simulator, card: OpenedCard) -> None:
+    request = page_request(api.base_url, api.partner_key, card)
+    async with wiretap(api) as tap, open_page(request, PageEvents(waits=[1])) as page:
+        assert _contains(await page.press(), "Try again in 1 second.")
+        assert (page.notes.wrongs, page.notes.asked, tap.posts) == (0, 0, 0)
+        advance_loop_clock(1)
+        assert _shown(await page.press()) == _displayed_fields(card)
+
+
+async def test_a_right_passphrase_whose_browser_is_gone_is_not_a_wrong_one(
+    api: Simulator, card: OpenedCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_gone(receive: object) -> bool:
+        return True
+
+    async with open_page(page_request(api.base_url, api.partner_key, card)) as page:
+        with monkeypatch.context() as patched:
+            patched.setattr("machines_mcp.vault.page._is_gone", is_gone)
+            assert (await page.press()).status_code == 200
+        assert (page.notes.tries, page.notes.wrongs, page.notes.asked) == (1, 0, 0)
+        assert _shown(await page.press()) == _displayed_fields(card)
 
 
 async def test_the_passphrase_can_refuse_the_reveal(api: Simulator, card: OpenedCard) -> None:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from machines_mcp.redaction.environment import Environment
-from machines_mcp.vault.page_client import MAX_WRONG_PASSPHRASES, show_card
+from machines_mcp.vault.page_client import MAX_TRIES, show_card
 from machines_mcp.vault.reply import Code, VaultReply, failed, reply_line
 from machines_mcp.vault.request import PageOptions, VaultRequest
 from tests.support.clock import advance_loop_clock
@@ -23,8 +23,11 @@ SHOWN = VaultReply(
     status="shown", code="shown", sink="page", brand="VISA", last4="0421", expiration_month=12, expiration_year=2031
 )
 UP = b'{"event":"listening","port":4711}\n'
+TRY = b'{"event":"try"}\n'
 WRONG = b'{"event":"wrong"}\n'
 RIGHT = b'{"event":"right"}\n'
+SHOW = b'{"event":"show"}\n'
+PROVED: tuple[bytes | str, ...] = (UP, TRY, "hear()", RIGHT, "hear()")
 GOOD = reply_line(SHOWN)
 UNUSED = reply_line(failed("page.unused"))
 
@@ -64,24 +67,26 @@ async def _code(request: VaultRequest, *steps: bytes | str, notes: PageEvents | 
 
 
 async def test_a_complete_conversation_ends_in_its_reply(request_for_page: VaultRequest) -> None:
-    notes = PageEvents()
+    notes = PageEvents(waits=[7, 0, 0], delay=4)
+    asks = [step for event in (TRY, TRY, WRONG, TRY, RIGHT, SHOW) for step in (event, "heard.append(hear())")]
+    expected = ['{"wait":7}', '{"wait":0}', '{"wait":4}', '{"wait":0}', '{"wait":0}', '{"go":true}']
     command = _script(
+        "heard = []",
         UP,
-        WRONG,
-        "first = hear()",
-        RIGHT,
-        "second = hear()",
-        "sound = (first, second) == ('{\"locked\":false}\\n', '{\"go\":true}\\n')",
+        *asks,
+        f"sound = [line.strip() for line in heard] == {expected!r}",
         f"say({GOOD!r} if sound else b'')",
     )
     assert await _final_reply(request_for_page, notes, command) == SHOWN
-    assert (notes.port, notes.wrongs, notes.asked) == (4711, 1, 1)
+    assert (notes.port, notes.tries, notes.wrongs, notes.asked) == (4711, 3, 1, 1)
 
 
 async def test_the_reply_is_reported_before_the_child_exits(request_for_page: VaultRequest) -> None:
     async with switchboard() as board, anyio.create_task_group() as tasks:
         notes = PageEvents()
-        talk = f"os.write(1, {UP + RIGHT!r}); sys.stdin.readline(); sys.stdin.readline(); os.write(1, {GOOD!r})"
+        talk = f"os.write(1, {UP!r}); sys.stdin.readline()"
+        talk += "".join(f"; os.write(1, {line!r}); sys.stdin.readline()" for line in (TRY, RIGHT, SHOW))
+        talk += f"; os.write(1, {GOOD!r})"
         rest = f"{talk}; time.sleep(600)"
         with anyio.fail_after(PATIENCE):
             tasks.start_soon(lambda: show_card(request_for_page, notes, command=board.reporting(rest)))
@@ -98,12 +103,20 @@ async def test_the_reply_is_reported_before_the_child_exits(request_for_page: Va
     [
         pytest.param([], id="nothing"),
         pytest.param([b"garbage\n", UNUSED], id="garbage"),
-        pytest.param([RIGHT, UNUSED], id="right before there is a page"),
+        pytest.param([TRY, UNUSED], id="a try before there is a page"),
         pytest.param([UP, UP, UNUSED], id="listening twice"),
-        pytest.param([UP, RIGHT, "hear()", RIGHT, UNUSED], id="right twice"),
-        pytest.param([UP, RIGHT, "hear()", WRONG, UNUSED], id="wrong after right"),
+        pytest.param([UP, RIGHT, UNUSED], id="right without a try"),
+        pytest.param([UP, WRONG, UNUSED], id="wrong without a try"),
+        pytest.param([UP, TRY, "hear()", TRY, UNUSED], id="two tries at once"),
+        pytest.param([*PROVED, RIGHT, UNUSED], id="right twice"),
+        pytest.param([*PROVED, WRONG, UNUSED], id="wrong after right"),
+        pytest.param([UP, SHOW, UNUSED], id="show without the passphrase"),
+        pytest.param([UP, TRY, "hear()", SHOW, UNUSED], id="show during a try"),
+        pytest.param([UP, TRY, "hear()", WRONG, "hear()", SHOW, UNUSED], id="show after a wrong one"),
+        pytest.param([*PROVED, SHOW, "hear()", SHOW, UNUSED], id="show twice"),
+        pytest.param([*PROVED, SHOW, "hear()", TRY, UNUSED], id="a try after show"),
         pytest.param([UP, GOOD], id="shown and never asked"),
-        pytest.param([UP, WRONG, "hear()", GOOD], id="shown after a wrong one"),
+        pytest.param([*PROVED, GOOD], id="shown with the passphrase, and never asked"),
         pytest.param([UP.replace(b"4711", b"0"), UNUSED], id="no port"),
         pytest.param([UP.replace(b"4711", b"70000"), UNUSED], id="a port too high"),
         pytest.param([UP.replace(b"4711", b"4711.0"), UNUSED], id="a port with a point"),
@@ -123,26 +136,26 @@ async def test_any_other_event_is_a_protocol_error(request_for_page: VaultReques
 
 
 async def test_a_shown_reply_after_a_refusal_is_a_protocol_error(request_for_page: VaultRequest) -> None:
-    steps = UP, RIGHT, "hear()", GOOD
+    steps = *PROVED, SHOW, "hear()", GOOD
     assert await _code(request_for_page, *steps, notes=PageEvents(go=False)) == "vault.protocol"
 
 
 async def test_a_shown_reply_for_another_card_is_a_protocol_error(request_for_page: VaultRequest) -> None:
-    steps = UP, RIGHT, "hear()", GOOD.replace(b"0421", b"0422")
+    steps = *PROVED, SHOW, "hear()", GOOD.replace(b"0421", b"0422")
     assert await _code(request_for_page, *steps) == "vault.protocol"
 
 
-async def test_a_locked_page_that_asks_again_is_a_protocol_error(request_for_page: VaultRequest) -> None:
-    notes = PageEvents(locks_at=1)
-    assert await _code(request_for_page, UP, WRONG, "hear()", RIGHT, UNUSED, notes=notes) == "vault.protocol"
-    assert (notes.wrongs, notes.asked) == (1, 0)
+async def test_a_delayed_page_that_checks_is_a_protocol_error(request_for_page: VaultRequest) -> None:
+    notes = PageEvents(waits=[1])
+    assert await _code(request_for_page, UP, TRY, "hear()", RIGHT, UNUSED, notes=notes) == "vault.protocol"
+    assert (notes.tries, notes.wrongs, notes.asked) == (1, 0, 0)
 
 
 async def test_a_page_that_guesses_endlessly_is_stopped(request_for_page: VaultRequest) -> None:
-    notes = PageEvents(locks_at=10**6)
-    loop = f"for _ in range({MAX_WRONG_PASSPHRASES + 5}): say({WRONG!r}); hear()"
+    notes = PageEvents()
+    loop = f"for _ in range({MAX_TRIES + 5}): say({TRY!r}); hear(); say({WRONG!r}); hear()"
     assert await _code(request_for_page, UP, loop, UNUSED, notes=notes) == "vault.protocol"
-    assert notes.wrongs == MAX_WRONG_PASSPHRASES
+    assert (notes.tries, notes.wrongs) == (MAX_TRIES, MAX_TRIES)
 
 
 async def test_output_after_a_reply_does_not_change_it(request_for_page: VaultRequest) -> None:
@@ -159,7 +172,7 @@ async def test_a_command_that_cannot_start_fails_the_page(request_for_page: Vaul
         pytest.param("time.sleep(600)", id="silent"),
         pytest.param(f"os.write(1, {UP!r}); time.sleep(600)", id="a page that is stuck"),
         pytest.param(f"os.write(1, {UP!r}); os.kill(os.getpid(), 19)", id="a page that is stopped"),
-        pytest.param(f"os.write(1, {UP + RIGHT!r}); time.sleep(600)", id="a fetch that is stuck"),
+        pytest.param(f"os.write(1, {UP + TRY!r}); time.sleep(600)", id="a fetch that is stuck"),
     ],
 )
 async def test_a_page_is_killed_and_reaped_at_the_deadline(request_for_page: VaultRequest, rest: str) -> None:

@@ -13,6 +13,7 @@ from machines_mcp.cli.doctor.finding import Finding
 from machines_mcp.cli.freeze import describe_freezes
 from machines_mcp.cli.unresolved import unresolved_calls
 from machines_mcp.permissions.passphrase import APPROVALS_DISABLED
+from machines_mcp.permissions.passphrase_tries import format_alarm
 from machines_mcp.permissions.policy import Rule
 from machines_mcp.redaction.display import moment, others_unresolved
 from machines_mcp.redaction.environment import SIMULATOR_NOTE
@@ -39,8 +40,8 @@ class _Rollback(Exception):
 
 async def check_safeguards(app: App) -> list[Finding]:
     """Run these checks. The state folder must be usable."""
-    findings = [_policy(app), _passphrase(app), await _freeze(app), await _audit(app), *_files(app), await _desk(app)]
-    return [*findings, *await _unresolved(app)]
+    findings = [_policy(app), _passphrase(app), *await _wrong_passphrases(app), await _freeze(app), await _audit(app)]
+    return [*findings, *_files(app), await _desk(app), *await _unresolved(app)]
 
 
 def _policy(app: App) -> Finding:
@@ -61,6 +62,10 @@ def _passphrase(app: App) -> Finding:
     if not _requires_approvals(app):
         return Finding(True, "passphrase", "not set; this policy does not need one")
     return Finding(False, "passphrase", APPROVALS_DISABLED)
+
+
+async def _wrong_passphrases(app: App) -> list[Finding]:
+    return [Finding(False, "passphrase", format_alarm(found)) for found in await app.guard.passphrase.tries.alarms()]
 
 
 def _requires_approvals(app: App) -> bool:

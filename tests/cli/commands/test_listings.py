@@ -54,13 +54,13 @@ def test_passphrase_status_is_available_as_json(tmp_path: Path) -> None:
     result = run(tmp_path, "passphrase", "--status", "--json", **REAL)
     assert (result.exit_code, json.loads(result.stdout)) == (
         1,
-        {"set": False, "set_at": None, "locked": False, "needed": True},
+        {"set": False, "set_at": None, "needed": True, "wait_seconds": 0, "alarms": []},
     )
     env = REAL | {"MACHINES_STATE_DIR": str(tmp_path)}
     Context().run(anyio.run, set_passphrase, env, "correct horse battery")
     result = run(tmp_path, "passphrase", "--status", "--json", **REAL)
     told = json.loads(result.stdout)
-    assert (result.exit_code, told["set"], told["locked"]) == (0, True, False)
+    assert (result.exit_code, told["set"], told["wait_seconds"]) == (0, True, 0)
     assert datetime.fromisoformat(told["set_at"]).tzinfo is not None
 
 

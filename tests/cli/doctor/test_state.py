@@ -23,6 +23,7 @@ from machines_mcp.server.settings_reader import read_settings
 from machines_mcp.storage.audit_log import AuditEntry, Checkpoint
 from machines_mcp.storage.principal import ANY_USER
 from tests.support.waiting import PATIENCE
+from tests.support.wrong_tries import type_wrong
 
 pytestmark = [
     pytest.mark.anyio,
@@ -100,6 +101,15 @@ async def test_a_missing_passphrase_is_reported(home: Path) -> None:
         finding = await found(made, "passphrase")
         assert finding.ok
         assert finding.message.startswith("set 20")
+
+
+async def test_many_wrong_passphrases_are_reported(home: Path) -> None:
+    async with app(home) as made:
+        await made.guard.passphrase.set(Secret("correct horse battery"))
+        await type_wrong(made.guard, "sign-in", 5)
+        findings = [finding for finding in await check_safeguards(made) if finding.check == "passphrase"]
+    assert [finding.ok for finding in findings] == [True, False]
+    assert findings[1].message.startswith("5 wrong passphrases were typed at the desk's sign-in since ")
 
 
 async def test_a_read_only_server_needs_no_passphrase(home: Path) -> None:
