@@ -12,8 +12,11 @@ from click.testing import CliRunner, Result
 
 from machines_mcp.cli.freeze import MAX_LISTED, describe_freezes
 from machines_mcp.cli.main import main
+from machines_mcp.server.settings_reader import read_settings
+from machines_mcp.server.state_folder import open_guard
 from machines_mcp.storage.freeze import Freeze
 from machines_mcp.testing import set_passphrase
+from tests.support.wrong_tries import end_delays
 
 PASSPHRASE = "correct horse battery"
 
@@ -41,6 +44,11 @@ def run(env: dict[str, str]) -> Run:
     return command
 
 
+async def forget_wrong_tries(env: dict[str, str]) -> None:
+    async with open_guard(read_settings(env)) as guard:
+        await end_delays(guard)
+
+
 def test_freezing_takes_no_passphrase_and_lifting_does(run: Run, env: dict[str, str]) -> None:
     assert run("unfreeze").exit_code == 0
     frozen = run("freeze")
@@ -53,6 +61,7 @@ def test_freezing_takes_no_passphrase_and_lifting_does(run: Run, env: dict[str, 
     assert run("unfreeze").exit_code == 2
     wrong = run("unfreeze", typed="wrong wrong wrong")
     assert (wrong.exit_code, "Wrong passphrase" in wrong.output) == (1, True)
+    anyio.run(forget_wrong_tries, env)
     lifted = run("unfreeze", typed=PASSPHRASE)
     assert (lifted.exit_code, lifted.output.strip()) == (0, "Changes of all users are no longer frozen.")
     shown = run("audit", "show", "--kind", "setting").output

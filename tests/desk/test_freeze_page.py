@@ -59,6 +59,7 @@ async def test_the_passphrase_lifts_a_freeze(desk: RunningDesk, person: FakeBrow
         answer = await person.post("/unfreeze", {"passphrase": passphrase})
         assert (answer.status_code, 'role="alert"' in answer.text) == (status, True)
         assert await frozen(desk)
+    desk.clock.advance(1)
     await person.get("/freeze")
     answer = await person.post("/unfreeze", {"passphrase": PASSPHRASE})
     assert (answer.status_code, person.led_to(answer)) == (303, "/freeze")
