@@ -20,6 +20,7 @@ from machines_mcp.permissions.passphrase_tries import (
 )
 from machines_mcp.permissions.policy import default_policy
 from machines_mcp.storage.database import Store, StoreUnavailable
+from machines_mcp.storage.principal import ANY_USER
 from tests.support.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +38,7 @@ def tries(guard: Guard) -> PassphraseTries:
 async def other_process(tmp_path: Path, clock: Clock) -> AsyncIterator[PassphraseTries]:
     """Return the tries as another process on the same folder sees them."""
     other = Store(tmp_path / "state")
-    yield build_guard(other, default_policy("embedded", read_only=False), clock=clock).passphrase.tries
+    yield build_guard(other, default_policy("embedded", read_only=False), ANY_USER, clock=clock).passphrase.tries
     await other.close()
 
 
@@ -122,7 +123,7 @@ async def test_each_wrong_try_and_the_alarm_are_in_the_audit_log(
     for delay in DELAYS:
         await wrong(tries, "sign-in")
         clock.advance(delay)
-    rows = [(row.kind, row.verdict, row.code, row.by) for row in await guard.audit.rows()]
+    rows = [(row.kind, row.verdict, row.code, row.by) for row in await guard.audit.rows(ANY_USER)]
     one, alarm = ("decision", "wrong", "passphrase", "desk"), ("alarm", None, "passphrase.wrong_tries", "desk")
     assert rows == [one] * ALARM_TRIES + [alarm] + [one] * (len(DELAYS) - ALARM_TRIES)
 

@@ -23,6 +23,7 @@ from machines_mcp.server import card_reveals
 from machines_mcp.server.app import App
 from machines_mcp.server.app import opened as opened_app
 from machines_mcp.server.settings_reader import read_settings
+from machines_mcp.storage.principal import ANY_USER
 from machines_mcp.testing import decide, set_passphrase
 from machines_mcp.vault.keypair import make_key_pair, unseal
 from tests.support.approver import FakeApprover
@@ -247,7 +248,7 @@ async def test_wrong_passphrases_on_a_page_delay_all_pages_but_no_other_way(
         third = await session.reveal("page", card=api.another_card(card.user_id))
         async with browser(third["page"]) as person:
             assert "Wrong passphrase." in (await person.press("wrong one")).text
-        (row,) = [row for row in await guard.audit.rows(kind="decision") if row.verdict == "wrong"][4:]
+        (row,) = [row for row in await guard.audit.rows(ANY_USER, kind="decision") if row.verdict == "wrong"][4:]
         assert (row.by, row.code) == ("page", "passphrase")
 
 
