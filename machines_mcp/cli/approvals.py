@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from machines_mcp.permissions.approval import Approval
@@ -44,11 +44,14 @@ class DecisionResult:
 async def waiting_approvals(settings: Settings) -> tuple[list[Approval], int]:
     """Return the approvals that a person can decide now, oldest first, and the number of those of other users.
 
+    Each has its masked identity data among its details.
+
     Raises:
         StoreUnavailable: The state folder can't be used.
     """
     async with open_guard(settings) as guard:
-        return await guard.channels.waiting(), (await guard.pending.snapshot()).others_waiting
+        found = [_with_identity(guard, approval) for approval in await guard.channels.waiting()]
+        return found, (await guard.pending.snapshot()).others_waiting
 
 
 def approvals_as_json(approvals: list[Approval]) -> list[dict[str, Any]]:
@@ -94,7 +97,7 @@ async def decide(
         approval = await guard.channels.get(approval_id)
         if approval is None:
             return DecisionResult(False, await _why_not_waiting(guard, approval_id))
-        show(format_approval(approval))
+        show(format_approval(_with_identity(guard, approval)))
         if yes and not await guard.channels.can_approve(approval, "terminal"):
             return DecisionResult(False, await _why_not_approvable(guard, approval))
         if guard.policy.needs_passphrase and not await guard.channels.ready():
@@ -118,9 +121,15 @@ def format_approval(approval: Approval, *more: str) -> str:
     ]
     for fact in facts:
         note = f"  ({fact.note})" if fact.note else ""
-        lines.append(f"    {fact.label.ljust(width)}  {fact.value}{note}")
+        url = f" {fact.url}" if fact.url and fact.url != fact.value else ""
+        lines.append(f"    {fact.label.ljust(width)}  {fact.value}{url}{note}")
     # Stored text was cleaned already. This protects the terminal from rows edited outside this program.
     return "\n".join(printable(line) for line in [*lines, *(f"  {line}" for line in more)])
+
+
+def _with_identity(guard: Guard, approval: Approval) -> Approval:
+    items = approval.details.items + guard.approvals.identity.details(approval)
+    return replace(approval, details=replace(approval.details, items=items))
 
 
 def _status(approval: Approval) -> str:

@@ -112,9 +112,10 @@ class ApprovalsPage:
 
     def _view(self, approval: Approval) -> ApprovalView:
         details = approval.details
+        shown = details.items + self._guard.approvals.identity.details(approval)
         # The page shows the amount above the table.
         amount = None if details.amount_cents is None else dollars(details.amount_cents)
-        items = tuple(item for item in details.items if amount is None or item.value != amount)
+        items = tuple(item for item in shown if amount is None or item.value != amount)
         title = self._renderer.dependencies.titles.get(approval.tool, approval.tool)
         return ApprovalView(approval, title, items, *self._status(approval))
 

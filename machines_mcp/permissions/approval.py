@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Detail
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 
 State = Literal["waiting", "granted", "executing", "done", "failed", "refused"]
@@ -40,6 +40,8 @@ class Approval:
     started_at: float | None = None
     owner: str | None = None
     """The process that took the grant; empty after it gave up, None if the row is older than the journal."""
+    sealed: bytes | None = field(default=None, repr=False)
+    """The masked identity data, encrypted; see `sealed_identity`."""
 
     @property
     def idempotency_key(self) -> str:
@@ -58,12 +60,20 @@ class Approval:
             self.details.protective,
         )
 
-    @property
-    def dialog(self) -> str:
-        """The text of the client's dialog: the question, notes on unusual facts, and who asked."""
-        notes = [f"{item.label}: {item.note}." for item in self.details.items if item.note]
+    def dialog(self, identity: Sequence[Detail] = ()) -> str:
+        """Return the text of the client's dialog: the question, every detail, and who asked.
+
+        `identity` is masked identity data that the client itself sent.
+        """
         who = f"“{self.asked_by}” (as it calls itself)" if self.asked_by else "a program that gave no name"
-        return "\n".join([self.question, *notes, f"Asked by {who}."])
+        rows = [_line(item) for item in (*self.details.items, *identity)]
+        return "\n".join([self.question, *rows, f"Asked by {who}."])
+
+
+def _line(item: Detail) -> str:
+    note = f" ({item.note})" if item.note else ""
+    address = f" {item.url}" if item.url and item.url != item.value else ""
+    return f"{item.label}: {item.value}{address}{note}"
 
 
 def arguments_digest(key: bytes, arguments: Mapping[str, Any]) -> str:

@@ -5,12 +5,14 @@ Built by the tool from validated arguments and Machines' responses, never from m
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.redaction.detectors import masked_texts
+from machines_mcp.redaction.detectors import masked_text, masked_texts
 from machines_mcp.storage.withdrawals import Destination
 
 Channel = Literal["dialog", "desk", "terminal", "page", "form", "operator", "policy"]
@@ -34,16 +36,21 @@ class CallRequest:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One row shown to the person. `note` points out something unusual about the value."""
+    """One row shown to the person. `note` points out something unusual about the value.
+
+    `verbatim`: money follows the value, so it is never masked. `url` is the exact https address that the value names.
+    """
 
     label: str
     value: str
     note: str | None = None
+    verbatim: bool = False
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalDetails:
-    """`amount_cents` is money that leaves. If `limits_card` is true, the call sets the card's limit to `limit_*`."""
+    """`amount_cents` is money that leaves. If `limits_card`, the card has the limit `limit_*` after the call."""
 
     question: str
     items: tuple[Detail, ...] = ()
@@ -58,24 +65,29 @@ class ApprovalDetails:
     """The only channel that can grant this, if the page that grants it also executes it."""
     protective: bool = False
     """As in `CallRequest`."""
+    seen: str | None = None
+    """Digest of what Machines showed for the question. If it differs when the call runs, the call is refused."""
+    identity: tuple[Detail, ...] = ()
+    """Masked identity data for the person who approves. It is sealed, and not part of the stored details."""
 
     def masked(self) -> ApprovalDetails:
         """Return a copy with likely card numbers and national ids masked: third-party text may contain them.
 
-        Text that contains the destination stays unchanged, because money is sent there.
+        Text that money follows stays unchanged.
         """
         to = self.destination
         followed = [] if to is None else [part for part in (to.address, to.extra_id) if part]
-        question, *values = masked_texts([self.question, *(item.value for item in self.items)], followed)
-        items = tuple(
-            item if item.value == value else replace(item, value=value)
-            for item, value in zip(self.items, values, strict=True)
+        return replace(
+            self,
+            question=masked_texts([self.question], followed)[0],
+            items=tuple(_masked(item, followed) for item in self.items),
+            identity=tuple(_masked(item, ()) for item in self.identity),
         )
-        return replace(self, question=question, items=items)
 
     def as_json(self) -> str:
-        """Return the canonical JSON stored in the row."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Return the canonical JSON stored in the row, without the identity data."""
+        values = {name: value for name, value in asdict(self).items() if name != "identity"}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> ApprovalDetails:
@@ -84,3 +96,18 @@ class ApprovalDetails:
         items = tuple(Detail(**item) for item in values.pop("items", ()))
         destination = values.pop("destination", None)
         return cls(items=items, destination=None if destination is None else Destination(**destination), **values)
+
+
+def seen_digest(*texts: str) -> str:
+    """Return the digest of what Machines shows, for `ApprovalDetails.seen`."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
+def _masked(item: Detail, followed: Collection[str]) -> Detail:
+    if item.verbatim or item.value in followed:
+        return item
+    if item.url is not None and masked_text(item.url) != item.url:
+        # A link is exact or absent.
+        return replace(item, value="not shown: the link contains digits like those of a card", url=None)
+    value = masked_text(item.value)
+    return item if item.value == value else replace(item, value=value)

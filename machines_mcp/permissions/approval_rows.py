@@ -9,11 +9,12 @@ Functions that take `db` run inside the caller's transaction. Those that take a 
 from __future__ import annotations
 
 import secrets
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
+from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel, Detail
 from machines_mcp.storage.principal import OF_PRINCIPAL, Principal
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def waiting_duplicate(
         (now, call_request.tool, call_request.user_id, call_request.digest, policy),
     )
     # Compared as values: a migration may have spelled the stored JSON differently.
-    return next((found for found in map(_from_row, rows) if found.details == details), None)
+    stored = replace(details, identity=())
+    return next((found for found in map(_from_row, rows) if found.details == stored), None)
 
 
 def insert(
@@ -74,10 +76,12 @@ def insert(
     policy: str,
     now: float,
     expires_at: float,
+    seal: Callable[[str, Sequence[Detail]], bytes | None],
 ) -> Approval:
-    """Insert a waiting approval under a new random 128-bit id."""
+    """Insert a waiting approval under a new random 128-bit id. `seal` encrypts its identity data."""
+    approval_id = secrets.token_hex(16)
     approval = Approval(
-        id=secrets.token_hex(16),
+        id=approval_id,
         tool=call_request.tool,
         action_class=call_request.action_class.value,
         user_id=call_request.user_id,
@@ -90,10 +94,11 @@ def insert(
         outcome=None,
         asked_by=call_request.asked_by,
         policy=policy,
-        details=details,
+        details=replace(details, identity=()),
         amount_cents=details.amount_cents,
         card_id=details.card_id,
         decided_at=None,
+        sealed=seal(approval_id, details.identity),
     )
     values = {name: getattr(approval, name) for name in _COLUMNS} | {"details": details.as_json()}
     names, places = ", ".join(values), ", ".join("?" * len(values))
@@ -106,8 +111,8 @@ def set_granted(
 ) -> bool:
     """Change a waiting approval to granted until `expires_at`. Returns False if it no longer waits."""
     change = (
-        "UPDATE approvals SET state = 'granted', decided_by = :by, decided_at = :now, expires_at = :until"  # noqa: S608
-        f" WHERE id = :id AND {_WAITING} AND {OF_PRINCIPAL}"
+        "UPDATE approvals SET state = 'granted', decided_by = :by, decided_at = :now, expires_at = :until,"  # noqa: S608
+        f" sealed = NULL WHERE id = :id AND {_WAITING} AND {OF_PRINCIPAL}"
     )
     return _updated_one(db, change, principal.bound | {"by": by, "now": now, "until": expires_at, "id": approval_id})
 
@@ -115,7 +120,7 @@ def set_granted(
 def set_refused(db: sqlite3.Connection, principal: Principal, approval_id: str, by: Channel, now: float) -> bool:
     """Change a waiting approval to refused. Returns False if it no longer waits."""
     change = (
-        "UPDATE approvals SET state = 'refused', decided_by = :by, decided_at = :now"  # noqa: S608 - constants only
+        "UPDATE approvals SET state = 'refused', decided_by = :by, decided_at = :now, sealed = NULL"  # noqa: S608
         f" WHERE id = :id AND state = 'waiting' AND {OF_PRINCIPAL}"
     )
     return _updated_one(db, change, principal.bound | {"by": by, "now": now, "id": approval_id})
@@ -125,7 +130,7 @@ def set_executing(db: sqlite3.Connection, approval: Approval, policy: str, owner
     """Change a valid grant of this call to executing. A single UPDATE decides, so one concurrent caller gets True."""
     return _updated_one(
         db,
-        "UPDATE approvals SET state = 'executing', started_at = ?, owner = ?"
+        "UPDATE approvals SET state = 'executing', started_at = ?, owner = ?, sealed = NULL"
         " WHERE id = ? AND state = 'granted' AND expires_at > ? AND digest = ? AND user_id = ? AND policy = ?",
         (now, owner, approval.id, now, approval.digest, approval.user_id, policy),
     )
@@ -156,6 +161,23 @@ def set_outcome(db: sqlite3.Connection, approval_id: str, state: Literal["done",
     """Store the outcome of an executing approval. Returns False if it is not executing."""
     end = "UPDATE approvals SET state = ?, outcome = ? WHERE id = ? AND state = 'executing'"
     return _updated_one(db, end, (state, outcome, approval_id))
+
+
+def is_sealed(db: sqlite3.Connection, approval_id: str) -> bool:
+    """Return whether the approval has encrypted identity data."""
+    query = "SELECT 1 FROM approvals WHERE id = ? AND sealed IS NOT NULL"
+    return db.execute(query, (approval_id,)).fetchone() is not None
+
+
+def sealed_until(db: sqlite3.Connection) -> list[float]:
+    """Return when the approvals with encrypted identity data expire."""
+    return [float(row[0]) for row in db.execute("SELECT expires_at FROM approvals WHERE sealed IS NOT NULL")]
+
+
+def erase_expired(db: sqlite3.Connection, now: float) -> bool:
+    """Erase the identity data of expired approvals. Returns whether there was any."""
+    erase = "UPDATE approvals SET sealed = NULL WHERE sealed IS NOT NULL AND expires_at <= ?"
+    return db.execute(erase, (now,)).rowcount > 0
 
 
 def _updated_one(db: sqlite3.Connection, statement: str, values: tuple[object, ...] | dict[str, object]) -> bool:

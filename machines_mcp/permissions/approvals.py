@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from machines_mcp.permissions import approval_rows
 from machines_mcp.permissions.approval import Approval, admission_entry, audit_entry
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest, Channel
-from machines_mcp.permissions.cooldown import LimitExceeded, refuse_during_cooldown
+from machines_mcp.permissions.cooldown import refuse_during_cooldown
 from machines_mcp.permissions.executions import Executions
+from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import AuditEntry, Kind
 from machines_mcp.storage.failpoints import failpoint
 from machines_mcp.storage.freeze import refuse_if_frozen
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from machines_mcp.storage.database import Store
 
-    Limit: TypeAlias = Callable[[sqlite3.Connection, CallRequest, ApprovalDetails, float, str | None], str | None]
+    CheckLimits: TypeAlias = Callable[[sqlite3.Connection, CallRequest, ApprovalDetails, float, str | None], None]
 
 T = TypeVar("T")
 
@@ -36,16 +38,16 @@ GRANT_SECONDS = 5 * 60
 class ApprovalStore:
     """The approvals of the principal's users in one state folder. Times are seconds since the epoch by `clock`.
 
-    `record` writes an audit entry, and `limit` returns the limit that a call would exceed. Both run inside the
-    caller's transaction.
+    `record` writes an audit entry, and `check_limits` raises `LimitExceeded`. Both run inside the caller's transaction.
     """
 
     def __init__(
         self,
         store: Store,
         record: Callable[[sqlite3.Connection, AuditEntry], None],
-        limit: Limit,
+        check_limits: CheckLimits,
         executions: Executions,
+        identity: SealedIdentity,
         principal: Principal,
         *,
         policy_digest: str,
@@ -53,12 +55,13 @@ class ApprovalStore:
     ) -> None:
         self._store = store
         self._record = record
-        self._limit = limit
+        self._check_limits = check_limits
         self._policy_digest = policy_digest
         self._clock = clock
         self._principal = principal
         self.executions = executions
         self.running = executions.running
+        self.identity = identity
 
     async def open(self, call_request: CallRequest, details: ApprovalDetails) -> Approval:
         """Return the waiting approval for this call: an existing one, or a new one that stays open for 15 minutes.
@@ -70,6 +73,7 @@ class ApprovalStore:
 
         def work(db: sqlite3.Connection) -> Approval:
             refuse_during_cooldown(db, call_request, now)
+            self.identity.erase_expired(db)
             twin = approval_rows.waiting_duplicate(db, call_request, details, self._policy_digest, now)
             if twin is not None:
                 return twin
@@ -77,7 +81,10 @@ class ApprovalStore:
             self._record(db, audit_entry("approval_request", approval))
             return approval
 
-        return await self._run("approval.opened", work)
+        opened = await self._run("approval.opened", work)
+        if opened.sealed is not None:
+            self.identity.erase_later(OPEN_SECONDS)
+        return opened
 
     async def open_granted(
         self, call_request: CallRequest, details: ApprovalDetails, by: Literal["operator", "policy"]
@@ -87,10 +94,10 @@ class ApprovalStore:
         Raises:
             LimitExceeded: A policy limit forbids it.
         """
-        now = self._clock()
 
         def work(db: sqlite3.Connection) -> Approval:
-            approval = self._insert(db, call_request, details, now)
+            # Nobody is asked, so nobody needs the identity data.
+            approval = self._insert(db, call_request, replace(details, identity=()), self._clock())
             if not (self._grant(db, approval.id, by) and self._consume(db, approval)):  # inserted just above
                 raise AssertionError
             return approval
@@ -100,20 +107,9 @@ class ApprovalStore:
     def _insert(
         self, db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float
     ) -> Approval:
-        self._refuse_over_limit(db, call_request, details, now)
-        return approval_rows.insert(db, call_request, details, self._policy_digest, now, now + OPEN_SECONDS)
-
-    def _refuse_over_limit(
-        self,
-        db: sqlite3.Connection,
-        call_request: CallRequest,
-        details: ApprovalDetails,
-        now: float,
-        own: str | None = None,
-    ) -> None:
-        broken = self._limit(db, call_request, details, now, own)
-        if broken is not None:
-            raise LimitExceeded(broken)
+        self._check_limits(db, call_request, details, now, None)
+        expires_at, seal = now + OPEN_SECONDS, self.identity.seal
+        return approval_rows.insert(db, call_request, details, self._policy_digest, now, expires_at, seal)
 
     async def admit(self, call_request: CallRequest) -> None:
         """Check the limits for a call that needs no approval, and record it before it runs.
@@ -124,7 +120,7 @@ class ApprovalStore:
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> None:
-            self._refuse_over_limit(db, call_request, ApprovalDetails(question=""), now)
+            self._check_limits(db, call_request, ApprovalDetails(question=""), now, None)
             self._record(db, admission_entry(call_request))
 
         await self._store.run(work)
@@ -155,6 +151,7 @@ class ApprovalStore:
         now = self._clock()
 
         def work(db: sqlite3.Connection) -> bool:
+            self.identity.erase_with(db, approval_id)
             refused = approval_rows.set_refused(db, self._principal, approval_id, by, now)
             if refused:
                 self._record_change(db, "decision", approval_id, "refused")
@@ -212,6 +209,7 @@ class ApprovalStore:
 
     def _grant(self, db: sqlite3.Connection, approval_id: str, by: Channel) -> bool:
         now = self._clock()
+        self.identity.erase_with(db, approval_id)
         granted = approval_rows.set_granted(db, self._principal, approval_id, by, now, now + GRANT_SECONDS)
         approval = approval_rows.find(db, self._principal, approval_id) if granted else None
         if approval is not None:
@@ -225,7 +223,7 @@ class ApprovalStore:
         taken = approval_rows.set_executing(db, approval, self._policy_digest, owner, now)
         if taken:
             # Raising rolls back the transaction.
-            self._refuse_over_limit(db, approval.request, approval.details, now, own=approval.id)
+            self._check_limits(db, approval.request, approval.details, now, approval.id)
             self.executions.mark_started(approval.id)
             self._record_change(db, "call", approval.id, "executing")
         return taken

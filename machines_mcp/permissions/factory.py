@@ -12,6 +12,7 @@ from machines_mcp.permissions.approval_details import ApprovalDetails, CallReque
 from machines_mcp.permissions.approvals import ApprovalStore
 from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.channels import ApprovalChannels
+from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.permissions.freezes import Freezes
 from machines_mcp.permissions.limits import Budget, budgets, exceeded_limit
@@ -19,6 +20,7 @@ from machines_mcp.permissions.passphrase import Passphrase
 from machines_mcp.permissions.passphrase_tries import PassphraseTries
 from machines_mcp.permissions.pending import PendingWorkReader
 from machines_mcp.permissions.policy import Policy
+from machines_mcp.permissions.sealed_identity import SealedIdentity
 from machines_mcp.storage.audit_log import AuditLog
 from machines_mcp.storage.database import Store
 from machines_mcp.storage.freeze import refuse_if_frozen
@@ -66,12 +68,14 @@ def build_guard(
     audit = AuditLog(store, key, policy.digest, head_file=policy.head_file, clock=clock)
     passphrase = Passphrase(store, audit.append_in, PassphraseTries(store, audit.append_in, clock), clock)
 
-    def limit(
+    def check_limits(
         db: sqlite3.Connection, call_request: CallRequest, details: ApprovalDetails, now: float, own: str | None
-    ) -> str | None:
+    ) -> None:
         if not call_request.protective:
             refuse_if_frozen(db, call_request.user_id)
-        return exceeded_limit(db, policy, call_request, details, now, own)
+        broken = exceeded_limit(db, policy, call_request, details, now, own)
+        if broken is not None:
+            raise LimitExceeded(broken)
 
     recorded = cache(lambda: audit.recorded(principal))
 
@@ -81,8 +85,16 @@ def build_guard(
     locks = ProcessLocks(store.folder)
     journal = Journal(store, state_key(store.folder, "journal"), locks, principal, clock=clock)
     executions = Executions(store, locks, principal, clock)
+    identity = SealedIdentity(store, clock)
     approvals = ApprovalStore(
-        store, audit.append_in, limit, executions, principal, policy_digest=policy.digest, clock=clock
+        store,
+        audit.append_in,
+        check_limits,
+        executions,
+        identity,
+        principal,
+        policy_digest=policy.digest,
+        clock=clock,
     )
     channels = ApprovalChannels(approvals, policy, passphrase)
     freezes = Freezes(store, audit.append_in, channels, principal, clock)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from machines_mcp.protocol.reconciliation import Reconciler
 
 
+MAX_DIALOG = 8_000
+"""The most characters that a client's dialog is given. A person reads a longer text at the desk or at a terminal."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApprovalFlow:
     """Runs the approval flow. `desk` starts the desk and returns its address, or None if it can't run.
@@ -61,13 +65,17 @@ class ApprovalFlow:
 
     async def _requested(self, call: ToolCall) -> Authorization | types.InputRequiredResult:
         """Request an approval, in the client's dialog if that can decide it."""
-        found = await self.authorizer.request(call.request, await self.runner.approval_details(call))
+        details = await self.runner.approval_details(call)
+        found = await self.authorizer.request(call.request, details)
         client, approval = call.client, found.approval
         if found.verdict != "waiting" or approval is None or client is None or call.dialog is None:
             return found
         if not await self.authorizer.dialog_can_approve(approval):
             return found
-        question = approval.dialog
+        # This call brought any identity data itself, so its client may show it.
+        question = approval.dialog(details.identity)
+        if len(question) > MAX_DIALOG:
+            return found
         if approval.details.destination is not None:
             # The person must see the destination of the money in full.
             self.responses.allow(call.request_id, [question])

@@ -15,7 +15,8 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails
 from machines_mcp.permissions.authorizer import Authorizer
 from machines_mcp.permissions.executions import EXECUTION_SECONDS
-from machines_mcp.protocol.approval_errors import as_tool_error, outcome_unknown
+from machines_mcp.protocol.approval_errors import as_tool_error, not_executed, outcome_unknown
+from machines_mcp.protocol.argument_details import argument_details
 from machines_mcp.protocol.errors import NOT_BEGUN, Code, NextStep, ToolError
 from machines_mcp.protocol.responses import STATUS, ToolRun, tool_run
 from machines_mcp.protocol.tool import NeedsPerson, Reconciliation, Tool, ToolContext, no_progress
@@ -74,6 +75,7 @@ class ToolRunner:
         with anyio.CancelScope(shield=True):
             try:
                 with anyio.fail_after(EXECUTION_SECONDS):
+                    await self._require_same(call, approval)
                     ran = await self._run(call, context)
             except ToolError as error:
                 # If it was frozen between two of its requests, the first may have taken effect.
@@ -95,18 +97,16 @@ class ToolRunner:
         return ran
 
     async def approval_details(self, call: ToolCall) -> ApprovalDetails:
-        """Return what the person is asked, masked.
+        """Return what the person is asked, with every argument, masked.
 
         Raises:
             ToolError: The call would fail anyway, or the details contain a secret.
         """
-        tool = call.tool
-        if tool.approval_details is None:
-            # A write that the policy requires approval for: no limit counts it, and the title is all there is to show.
-            return ApprovalDetails(question=f"Allow this call: {tool.title}?")
-        context = self._context(call)
-        details = (await self._mapped(tool, tool.approval_details(context, call.arguments))).masked()
-        if self._output_filter.contains_secret(details.as_json()):
+        tool, details = call.tool, ApprovalDetails(question=f"Allow this call: {call.tool.title}?")
+        if tool.approval_details is not None:
+            details = await self._mapped(tool, tool.approval_details(self._context(call), call.arguments))
+        details = replace(details, items=(*details.items, *argument_details(call.arguments, tool.described))).masked()
+        if any(self._output_filter.contains_secret(str(text)) for text in (details.as_json(), *details.identity)):
             raise ToolError(Code.OUTPUT_BLOCKED)
         return replace(details, protective=call.request.protective)
 
@@ -137,6 +137,11 @@ class ToolRunner:
         logged_as = CallContext(approval.id, tool.name, user_id, read_only=read_only, protective=protective)
         context = ToolContext(user_id, approval.idempotency_key, self._services, no_progress, logged_as)
         return await self._mapped(tool, tool.reconcile(context, approval, entries))
+
+    async def _require_same(self, call: ToolCall, approval: Approval) -> None:
+        """Refuse the call if Machines no longer shows what the person saw."""
+        if approval.details.seen is not None and approval.details.seen != (await self.approval_details(call)).seen:
+            raise not_executed(approval, "What it was about has changed since the person was asked.")
 
     async def _run(self, call: ToolCall, context: ToolContext[Any]) -> ToolRun:
         output = await self._mapped(call.tool, call.tool.run(context, call.arguments))

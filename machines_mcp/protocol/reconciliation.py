@@ -59,8 +59,12 @@ class Reconciler:
             await anyio.sleep(pause)
 
     async def reconcile_all(self) -> None:
-        """Reconcile all interrupted calls, for at most a minute. Skip those that a person must resolve."""
+        """Reconcile all interrupted calls, for at most a minute. Skip those that a person must resolve.
+
+        Identity data that an earlier process left with an approval is erased when that expires.
+        """
         with anyio.move_on_after(START_SECONDS):
+            await self._guard.approvals.identity.erase_leftovers()
             while (pause := await self._round()) is not None:  # noqa: ASYNC110 - there is no event to wait for
                 await anyio.sleep(pause)
 

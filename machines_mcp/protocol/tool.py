@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_type_hints
 
@@ -143,6 +143,8 @@ class Tool:
     protective: Callable[[Any], bool]
     """Whether a call only protects the user, by its arguments."""
     approval_details: Callable[[ToolContext[Any], Any], Awaitable[ApprovalDetails]] | None
+    described: frozenset[str]
+    """The arguments that `approval_details` describes. All others are listed below them by name."""
     approval_page: Callable[[ToolContext[Any], Any, Approval], Awaitable[str | None]] | None
     reconcile: Reconcile | None
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]]
@@ -175,6 +177,7 @@ def tool(
     action_class_of: Callable[[In], ActionClass] | None = None,
     protective: Callable[[In], bool] = lambda _: False,
     approval_details: Callable[[ToolContext[S], In], Awaitable[ApprovalDetails]] | None = None,
+    described: Collection[str] = (),
     approval_page: Callable[[ToolContext[S], In, Approval], Awaitable[str | None]] | None = None,
     reconcile: Reconcile | None = None,
     allowed_values: Callable[[Policy], Mapping[str, Mapping[str, str]]] = lambda _: {},
@@ -188,7 +191,7 @@ def tool(
     arguments.
     `protective`: whether a call only protects the user, as locking a card does. Freezes and shared limits spare it.
     `approval_details`: returns the approval details and the amounts that limits count, and refuses calls that would
-    fail anyway.
+    fail anyway. The person also sees every argument that is not `described` in it.
     `approval_page`: shows a waiting approval on a page of its own and returns the page's address, or None to use the
     usual channels.
     `reconcile`: reconciles an interrupted call from its approval and journal entries. The arguments are not stored.
@@ -218,6 +221,7 @@ def tool(
             action_classes=action_classes,
             protective=protective,
             approval_details=approval_details,
+            described=frozenset(described),
             approval_page=approval_page,
             reconcile=reconcile,
             allowed_values=allowed_values,

@@ -138,6 +138,8 @@ class Store:
             _use_wal(db)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
+            # Overwrite what is deleted: sealed identity data must not stay in free pages.
+            db.execute("PRAGMA secure_delete = ON")
             _migrate(db)
         except BaseException:
             db.close()

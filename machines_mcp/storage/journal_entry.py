@@ -135,10 +135,14 @@ def selected(db: sqlite3.Connection, where: str, *values: str) -> list[JournalEn
 
 
 def has_open_work(db: sqlite3.Connection, principal: Principal) -> bool:
-    """Whether any mutation or executing approval of its users has no outcome yet, even if still in progress."""
+    """Whether any mutation or executing approval of its users has no outcome yet, even if still in progress.
+
+    Or whether identity data of any user waits to be erased.
+    """
     found = db.execute(
         f"SELECT EXISTS (SELECT 1 FROM mutations WHERE {OPEN} AND {OF_PRINCIPAL}) OR"  # noqa: S608 - constants only
-        f" EXISTS (SELECT 1 FROM approvals WHERE state = 'executing' AND {OF_PRINCIPAL})",
+        f" EXISTS (SELECT 1 FROM approvals WHERE state = 'executing' AND {OF_PRINCIPAL}) OR"
+        " EXISTS (SELECT 1 FROM approvals WHERE sealed IS NOT NULL)",
         principal.bound,
     )
     return bool(found.fetchone()[0])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from machines_mcp.partner.errors import InvalidState
 from machines_mcp.permissions.action_class import ActionClass
 from machines_mcp.permissions.approval import Approval
-from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, seen_digest
+from machines_mcp.protocol.errors import Code, ToolError
 from machines_mcp.protocol.tool import (
     Completed,
     NextStepOutput,
@@ -20,6 +21,7 @@ from machines_mcp.protocol.tool import (
     UserInput,
     tool,
 )
+from machines_mcp.redaction.links import is_openable
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
 from machines_mcp.tools.error_mapping import agreements_missing, kyc_missing
@@ -29,6 +31,10 @@ from machines_mcp.tools.text import clean, pluralize, quote_text
 
 if TYPE_CHECKING:
     from machines_mcp.partner import Agreements
+    from machines_mcp.partner.models.agreements import Agreement
+
+MAX_TEXT = 100_000
+"""The most characters of agreements that one approval can show."""
 
 
 class GetAgreements(UserInput):
@@ -55,14 +61,37 @@ class AgreementsOutput(Output):
 async def _approval_details(call: ServiceContext, args: GetAgreements) -> ApprovalDetails:
     client = await call.services.partner.client(call.logged_as)
     found = await client.agreements.get(call.user_id)
-    lines = [
-        f"{quote_text(a.text, 600)} {' '.join(quote_text(link.url, 300) for link in a.links)}" for a in found.agreements
-    ]
-    return ApprovalDetails(
-        question=f"Accept these agreements for the user {quote_text(call.user_id, 120)}?\n"
-        + "\n".join(f"- {line}" for line in lines),
-        items=(user_fact(call), *(Detail("Agreement", line) for line in lines)),
+    count, who = pluralize(len(found.agreements), "agreement"), quote_text(call.user_id, 120)
+    details = ApprovalDetails(
+        question=f"Accept {count} for the user {who}? The whole text of each is below.",
+        items=(user_fact(call), *(row for each in found.agreements for row in _rows(each))),
+        seen=seen_digest(*(text for each in found.agreements for text in _texts(each))),
     )
+    if sum(len(item.value) for item in details.items) > MAX_TEXT:
+        message = (
+            "The agreements are too long to be shown to a person in full, so nothing was asked. Tell the operator."
+        )
+        raise ToolError(Code.PARTNER_MALFORMED, message=message)
+    return details
+
+
+def _rows(agreement: Agreement) -> Iterator[Detail]:
+    """Yield the whole text, then each link. A link that a person must not open is not shown."""
+    yield Detail("Agreement", clean(agreement.text, len(agreement.text)))
+    for link in agreement.links:
+        label = clean(link.label, 200)
+        if is_openable(link.url):
+            yield Detail("Document", label or link.url, url=link.url)
+        else:
+            yield Detail(
+                "Document", label or "without a name", "its link is not shown, because it is not an https address"
+            )
+
+
+def _texts(agreement: Agreement) -> Iterator[str]:
+    yield from (agreement.id, agreement.text)
+    for link in agreement.links:
+        yield from (link.label, link.url)
 
 
 @tool(title="Get agreements", toolset="onboarding", steps=(7,), action_class=ActionClass.READ)
@@ -99,6 +128,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     steps=(7,),
     action_class=ActionClass.CONSENT,
     approval_details=_approval_details,
+    described=("user_id",),
     reconcile=_reconcile,
 )
 async def accept_agreements(call: ServiceContext, args: GetAgreements) -> AgreementsOutput:

@@ -10,18 +10,19 @@ from pydantic_core import PydanticCustomError
 from machines_mcp import partner
 from machines_mcp.partner.vocabulary import LimitFrequency as LimitPeriod
 from machines_mcp.permissions.action_class import ActionClass
-from machines_mcp.permissions.approval_details import ApprovalDetails, Detail
+from machines_mcp.permissions.approval_details import ApprovalDetails, Detail, seen_digest
 from machines_mcp.protocol.tool import Cents, Text, UserInput
 from machines_mcp.redaction.display import dollars
 from machines_mcp.tools.agreements import require_agreements
-from machines_mcp.tools.card_output import CardId
+from machines_mcp.tools.card_output import CardId, decrypted_label
 from machines_mcp.tools.services import ServiceContext, user_fact
 from machines_mcp.tools.text import clean, quote_text
 
 if TYPE_CHECKING:
-    from machines_mcp.partner import CardLimit
+    from machines_mcp.partner import Card, CardLimit
+    from machines_mcp.partner.models.cards import CardLimitSet
 
-_PERIOD_NAMES: dict[LimitPeriod, str] = {
+_PERIOD_NAMES: dict[str, str] = {
     "perAuthorization": "per payment",
     "per24HourPeriod": "per day",
     "per7DayPeriod": "per week",
@@ -83,10 +84,10 @@ async def create_details(call: ServiceContext, args: CreateCard) -> ApprovalDeta
     """Describe the card to issue."""
     await require_agreements(call)
     label = f" labelled {quote_text(args.label, 60)}" if args.label else ""
-    limit = _limit_text(args.limit())
+    limit = _with(args.limit())
     return ApprovalDetails(
         question=f"Issue a virtual card{label} with {limit} to the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Limit", limit), *_label_detail(args.label)),
+        items=(user_fact(call), Detail("Limit", limit), *_label_rows(None, args.label)),
         limits_card=True,
         limit_cents=args.limit_amount_cents,
         limit_frequency=args.limit_frequency,
@@ -104,38 +105,76 @@ def only_locks(args: UpdateCard) -> bool:
 
 
 async def update_details(call: ServiceContext, args: UpdateCard) -> ApprovalDetails:
-    """Describe the changes to the card, which is looked up."""
+    """Describe the card before and after the update. What it may spend afterwards counts for the limits."""
     client = await call.services.partner.client(call.logged_as)
     card = await client.cards.get(call.user_id, args.card_id)
-    changes = ["unlock it"] if args.status == "active" else ["lock it"] if args.status == "locked" else []
-    changes += [f"give it {_limit_text(args.limit())}"] if args.limit_amount_cents is not None else []
-    changes += [f"label it {quote_text(args.label, 60)}"] if args.label else []
-    last4, change = clean(card.last4, 4), " and ".join(changes)
+    spends_more, limit = update_class(args) is ActionClass.MONEY, args.limit() or card.limit
+    last4, known = clean(card.last4, 4), limit is not None and limit.frequency in _PERIOD_NAMES
     return ApprovalDetails(
-        question=f"Card ending {last4} of the user {quote_text(call.user_id, 120)}: {change}?",
-        items=(user_fact(call), Detail("Card", f"ending {last4}"), Detail("Change", change)),
-        limits_card=args.limit_amount_cents is not None,
-        limit_cents=args.limit_amount_cents,
-        limit_frequency=args.limit_frequency,
+        question=f"Card ending {last4} of the user {quote_text(call.user_id, 120)}: {_changes(args, card)}?",
+        items=(
+            user_fact(call),
+            Detail("Card", f"ending {last4}"),
+            Detail("Status", _change(clean(card.status, 40), args.status)),
+            Detail("Limit", _change(_limit_text(card.limit), _limit_text(limit))),
+            *_label_rows(await decrypted_label(client, call.user_id, card), args.label),
+        ),
+        limits_card=spends_more,
+        limit_cents=limit.amount_cents if limit is not None and known else None,
+        limit_frequency=limit.frequency if limit is not None and known else None,
         card_id=args.card_id,
+        seen=seen_digest(last4, _limit_text(card.limit)) if spends_more else None,
     )
 
 
 async def close_details(call: ServiceContext, args: CardInput) -> ApprovalDetails:
     """Describe the card to close, which is looked up."""
-    client = await call.services.partner.client(call.logged_as)
-    card = await client.cards.get(call.user_id, args.card_id)
+    card, rows = await card_rows(call, args)
     last4 = clean(card.last4, 4)
     return ApprovalDetails(
         question=f"Permanently close the card ending {last4} of the user {quote_text(call.user_id, 120)}?",
-        items=(user_fact(call), Detail("Card", f"ending {last4}", "can't be undone")),
+        items=(user_fact(call), Detail("Card", f"ending {last4}", "can't be undone"), *rows),
         card_id=args.card_id,
     )
 
 
-def _label_detail(label: str | None) -> tuple[Detail, ...]:
-    return (Detail("Label", clean(label, 60)),) if label else ()
+async def card_rows(call: ServiceContext, args: CardInput) -> tuple[Card, tuple[Detail, ...]]:
+    """Look up the card. Return it, and rows with its status, limit and label."""
+    client = await call.services.partner.client(call.logged_as)
+    card = await client.cards.get(call.user_id, args.card_id)
+    label = await decrypted_label(client, call.user_id, card)
+    state = (Detail("Status", clean(card.status, 40)), Detail("Limit", _limit_text(card.limit)))
+    return card, state + _label_rows(label, None)
 
 
-def _limit_text(limit: CardLimit | None) -> str:
-    return "no limit" if limit is None else f"a limit of {dollars(limit.amount_cents)} {_PERIOD_NAMES[limit.frequency]}"
+def _changes(args: UpdateCard, card: Card) -> str:
+    """Return what the update does, in words, with the limit whenever the card can spend more afterwards."""
+    limit, found = args.limit(), []
+    if args.status == "active":
+        found.append("unlock it" if limit else f"unlock it with {_with(card.limit)}")
+    if args.status == "locked":
+        found.append("lock it")
+    if limit:
+        found.append(f"change its limit from {_limit_text(card.limit)} to {_limit_text(limit)}")
+    if args.label:
+        found.append(f"label it {quote_text(args.label, 60)}")
+    return " and ".join(found)
+
+
+def _label_rows(before: str | None, after: str | None) -> tuple[Detail, ...]:
+    after = clean(after, 60) if after else before
+    return (Detail("Label", _change(before or after, after)),) if after else ()
+
+
+def _change(before: str, after: str | None) -> str:
+    return before if after in (None, before) else f"{before} → {after}"
+
+
+def _with(limit: CardLimit | CardLimitSet | None) -> str:
+    return "no limit" if limit is None else f"a limit of {_limit_text(limit)}"
+
+
+def _limit_text(limit: CardLimit | CardLimitSet | None) -> str:
+    if limit is None:
+        return "no limit"
+    return f"{dollars(limit.amount_cents)} {_PERIOD_NAMES.get(limit.frequency, 'for an unrecognized period')}"

@@ -62,6 +62,7 @@ class CardListOutput(Output):
     steps=(11, 12),
     action_class=ActionClass.MONEY,
     approval_details=create_details,
+    described=("user_id", "limit_amount_cents", "limit_frequency", "label"),
     reconcile=reconcile_create,
 )
 async def create_card(call: ServiceContext, args: CreateCard) -> CardResult:
@@ -128,6 +129,7 @@ async def get_card(call: ServiceContext, args: CardInput) -> CardResult:
     action_class_of=update_class,
     protective=only_locks,
     approval_details=update_details,
+    described=("user_id", "status", "limit_amount_cents", "limit_frequency", "label"),
     reconcile=reconcile_update,
 )
 async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
@@ -146,6 +148,7 @@ async def update_card(call: ServiceContext, args: UpdateCard) -> CardResult:
     toolset="cards",
     action_class=ActionClass.DESTROY,
     approval_details=close_details,
+    described=("user_id",),
     reconcile=reconcile_close,
     destructive=True,
 )

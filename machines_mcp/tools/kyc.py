@@ -25,7 +25,7 @@ from machines_mcp.protocol.tool import (
     tool,
 )
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application
+from machines_mcp.tools.kyc_arguments import IDENTITY, SubmitKyc, application, masked_identity
 from machines_mcp.tools.kyc_fields import KycField, Occupation, kyc_fields, occupations_of
 from machines_mcp.tools.polling import wait_until
 from machines_mcp.tools.reconcile import newest_entry, outcome_from_journal, time_until_conclusive
@@ -97,14 +97,15 @@ class KycStatusOutput(Output):
 
 
 async def _approval_details(call: ServiceContext, args: SubmitKyc) -> ApprovalDetails:
-    # The question is stored and shown, so it contains none of the data.
+    # The question is stored and shown to the model, so it contains none of the data.
     count, who = len(args.identity_data), quote_text(call.user_id, 120)
     if not count:
         question = f"Fill in the identity form of the user {who} and send it to Machines?"
         return ApprovalDetails(question=question, items=(user_fact(call),), only="form")
     return ApprovalDetails(
         question=f"Send the identity data of the user {who} ({count} fields) to Machines for the check?",
-        items=(user_fact(call), Detail("Fields given", str(count))),
+        items=(user_fact(call), Detail("Data sent", ", ".join(name.replace("_", " ") for name in args.identity_data))),
+        identity=masked_identity(args),
     )
 
 
@@ -157,6 +158,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     steps=(4,),
     action_class=ActionClass.IDENTITY,
     approval_details=_approval_details,
+    described=("user_id", *IDENTITY),
     approval_page=_form_url,
     reconcile=_reconcile,
     allowed_values=_hidden_arguments,

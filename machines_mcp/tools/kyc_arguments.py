@@ -10,8 +10,10 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, mo
 from pydantic_core import PydanticCustomError
 
 from machines_mcp import partner
+from machines_mcp.permissions.approval_details import Detail
 from machines_mcp.protocol.coercion import hyphened
 from machines_mcp.protocol.tool import Text, UserInput
+from machines_mcp.tools.text import clean
 
 if TYPE_CHECKING:
     from machines_mcp.partner import KycApplication
@@ -133,9 +135,27 @@ class SubmitKyc(UserInput):
         return self
 
 
+# An id of fewer characters would be shown for the most part.
+_SHOWS_ITS_END = 6
 _OPTIONAL = frozenset({"address_line2", "phone_country_code", "phone_number"})
 IDENTITY = tuple(name for name in SubmitKyc.model_fields if name != "user_id")
 """The arguments that hold identity data."""
+
+
+def masked_identity(args: SubmitKyc) -> tuple[Detail, ...]:
+    """Return what a person needs to recognize whose data it is, and nothing else of it."""
+    if not args.identity_data:
+        return ()
+    names, countries = (args.first_name, args.last_name), (args.country_of_issue, args.address_country_code)
+    national_id, (_, _, domain) = args.national_id or "", (args.email or "").rpartition("@")
+    ending = national_id[-3:] if len(national_id) >= _SHOWS_ITS_END else ""
+    return (
+        Detail("Name", clean(" ".join(name for name in names if name), 101)),
+        Detail("Born in", (args.birth_date or "")[:4]),
+        Detail("Country", " and ".join(dict.fromkeys(country for country in countries if country))),
+        Detail("National id", f"ending {ending}" if ending else "too short to show its end"),
+        Detail("E-mail", f"at {clean(domain, 254)}"),
+    )
 
 
 def application(args: SubmitKyc) -> KycApplication:

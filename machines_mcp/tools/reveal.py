@@ -16,7 +16,7 @@ from machines_mcp.protocol.tool import NotExecuted, Output, Reconciliation, tool
 from machines_mcp.redaction.sink import Sink
 from machines_mcp.redaction.verbatim import Verbatim
 from machines_mcp.storage.journal import JournalEntry
-from machines_mcp.tools.card_approvals import CardInput
+from machines_mcp.tools.card_approvals import CardInput, card_rows
 from machines_mcp.tools.services import PageOutcome, Revealed, ServiceContext, next_step, user_fact
 from machines_mcp.tools.text import clean, quote_text
 
@@ -95,14 +95,15 @@ def _allowed_sinks(policy: Policy) -> dict[str, str]:
 
 async def _approval_details(call: ServiceContext, args: RevealCard) -> ApprovalDetails:
     _require_sink(call, args)
-    last4 = await _last4(call, args)
+    card, rows = await card_rows(call, args)
+    last4 = clean(card.last4, 4)
     where = _WHO_SEES_IT[args.sink]
     if args.sink == "model":
         where += ", including the CVC" if call.services.state.policy.reveal_model_cvc else ", without the CVC"
     ask = "Give the AI the number of the card" if args.sink == "model" else "Show the card"
     return ApprovalDetails(
         question=f"{ask} ending {last4} of the user {quote_text(call.user_id, 120)}? If you approve: {where}.",
-        items=(user_fact(call), Detail("Card", f"ending {last4}"), Detail("Where", where)),
+        items=(user_fact(call), Detail("Card", f"ending {last4}"), *rows, Detail("Where", where)),
         card_id=args.card_id,
         sink=args.sink,
         only="page" if args.sink == "page" else None,
@@ -130,6 +131,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     action_class=(ActionClass.READ, ActionClass.REVEAL),
     action_class_of=_action_class,
     approval_details=_approval_details,
+    described=("user_id", "sink"),
     approval_page=_page_url,
     reconcile=_reconcile,
     allowed_values=lambda policy: {"sink": _allowed_sinks(policy)},

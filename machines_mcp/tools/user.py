@@ -91,6 +91,7 @@ async def _reconcile(call: ServiceContext, approval: Approval, entries: Sequence
     action_class=(ActionClass.WRITE, ActionClass.IDENTITY),
     action_class_of=_action_class,
     approval_details=_approval_details,
+    described=("user_id", "wallet_address"),
     reconcile=_reconcile,
 )
 async def resolve_user(call: ServiceContext, args: ResolveUser) -> UserResolved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,17 @@ if TYPE_CHECKING:
     from machines_mcp.partner import WithdrawalRoute
 
 
+# A quote with a term that is missing here can't be approved.
+_TERM_NAMES = {
+    "amount_cents": "Amount",
+    "currency": "Currency",
+    "network": "Network",
+    "address": "Address",
+    "extra_id": "Memo",
+    "admin_address": "Sent by the wallet",
+    "source_chain_id": "Paid from chain",
+    "source_token_address": "Paid with token",
+}
 _TO_THE_LETTER = ("address", "extra_id", "admin_address", "source_token_address")
 # Printable and without quotes, so the question shows the value unchanged.
 _PLAIN = r"^[!#-&(-_a-~]+$"
@@ -133,16 +145,23 @@ async def _approval_details(call: ServiceContext, args: CreateWithdrawal) -> App
         ),
         items=(
             user,
-            Detail("Amount", amount),
+            *_terms(terms, await _first_use_warning(call, to)),
             *((Detail("Arrives", f"about {about} {to.currency}", "an estimate"),) if about is not None else ()),
-            Detail("Network", f"{to.currency} on {to.network}"),
-            Detail("Address", to.address, await _first_use_warning(call, to)),
-            *((Detail("Memo", to.extra_id),) if to.extra_id else ()),
-            *((Detail("Sent by the wallet", terms["admin_address"]),) if terms["admin_address"] else ()),
         ),
         amount_cents=terms["amount_cents"],
         destination=to,
     )
+
+
+def _terms(terms: Mapping[str, Any], warning: str | None) -> Iterator[Detail]:
+    """Yield a row per term of the quote, which are the arguments of `quote_withdrawal`."""
+    for name in QuoteWithdrawal.model_fields:
+        value = terms.get(name)
+        if value is None or name in UserInput.model_fields:
+            continue
+        text = dollars(value) if name == "amount_cents" else str(value)
+        note = warning if name == "address" else None
+        yield Detail(_TERM_NAMES[name], text, note, verbatim=name in _TO_THE_LETTER)
 
 
 async def _first_use_warning(call: ServiceContext, to: Destination) -> str | None:
@@ -156,6 +175,7 @@ async def _first_use_warning(call: ServiceContext, to: Destination) -> str | Non
     toolset="withdrawals",
     action_class=ActionClass.MONEY,
     approval_details=_approval_details,
+    described=("user_id", "quote_id"),
     reconcile=reconcile_withdrawal,
     destructive=True,
     idempotent=True,

@@ -147,7 +147,13 @@ def scan(folder: Path, seed: int, targets: bytes, channels: str = "") -> Scanned
 
     for name in ("stdout", "stderr", "trace", "proc"):
         path = folder / name
-        look(name, path.read_bytes() if path.exists() else b"")
+        found = path.read_bytes() if path.exists() else b""
+        if name == "stdout":
+            # A dialog shows the name in the data that its client sent.
+            unnamed = [canary for canary in canaries.all if canary is not canaries.identity["kyc name"]]
+            look("stdout", b"\n".join(_QUESTION.findall(found)), Scanner(unnamed))
+            found = _QUESTION.sub(b"", found)
+        look(name, found)
     for path in sorted((folder / "state").rglob("*")):
         # A temporary file may have been renamed since it was listed.
         with suppress(FileNotFoundError):
@@ -161,6 +167,10 @@ def scan(folder: Path, seed: int, targets: bytes, channels: str = "") -> Scanned
     # Ids and searches in an address are the caller's own words. Nothing else in it may be a secret of theirs.
     look("request targets", targets, Scanner([*canaries.own, *canaries.identity.values()]))
     return dict(sizes), hits
+
+
+# A line with a question for a dialog, in either era.
+_QUESTION = re.compile(rb'^.*?(?:"method":"elicitation/create"|"inputRequests":).*$', re.MULTILINE)
 
 
 def _unsealed(folder: Path) -> Iterator[bytes]:

@@ -88,6 +88,7 @@ class ProxyUpstream:
     targets: bytearray = field(default_factory=bytearray)
     calm: set[str] = field(default_factory=set)
     """Users whose requests get no faults."""
+    _agreements: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)  # noqa: S311
@@ -295,12 +296,15 @@ class ProxyUpstream:
     def _set_displayed_texts(self, found: dict[str, Any]) -> None:
         """Put foreign texts in the fields that tools display."""
         for name, most in (("reason", 290), ("brand", 18), ("label", 75), ("description", 50)):
-            if isinstance(found.get(name), str):
+            if isinstance(found.get(name), str) and "url" not in found:
                 found[name] = self.text(most)
         if "isTermsOfServiceAccepted" in found:
             found["reason"] = self.text(290)
         if isinstance(found.get("text"), str) and "links" in found:
-            found["text"] = f"{self.text(580)} {found['text']}"
+            # The same in each response: an agreement that has changed since the question can't be accepted.
+            if found["text"] not in self._agreements:
+                self._agreements[found["text"]] = self.text(580)
+            found["text"] = f"{self._agreements[found['text']]} {found['text']}"
         if isinstance(found.get("frequency"), str) and self._rng.random() < 0.2:
             found["frequency"] = self.text()
         if isinstance(found.get("value"), str):

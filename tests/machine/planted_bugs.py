@@ -13,7 +13,6 @@ from machines_mcp.permissions.approval import Approval
 from machines_mcp.permissions.approval_details import ApprovalDetails, CallRequest
 from machines_mcp.permissions.approval_rows import find
 from machines_mcp.permissions.approvals import ApprovalStore
-from machines_mcp.permissions.cooldown import LimitExceeded
 from machines_mcp.permissions.executions import Executions
 from machines_mcp.protocol.errors import ToolError
 from machines_mcp.protocol.execution import ToolRunner
@@ -94,13 +93,12 @@ def cap_before_reserve() -> Sequence[Swap]:
     whole = ApprovalStore.open
 
     async def opened(self: ApprovalStore, call_request: CallRequest, details: ApprovalDetails) -> Approval:
-        now = self._clock()
-        broken = await self._store.read(lambda db: self._limit(db, call_request, details, now, None))
-        if broken is not None:
-            raise LimitExceeded(broken)
+        now, check = self._clock(), vars(self).setdefault("checks_before", self._check_limits)
+        await self._store.read(lambda db: check(db, call_request, details, now, None))
+        self._check_limits = lambda *_: None
         return await whole(self, call_request, details)
 
-    return [(ApprovalStore, "open", opened), (ApprovalStore, "_refuse_over_limit", lambda *_, **__: None)]
+    return [(ApprovalStore, "open", opened)]
 
 
 @_plant

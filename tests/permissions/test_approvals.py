@@ -65,16 +65,25 @@ def test_digest_is_keyed_against_guessing() -> None:
     assert arguments_digest(KEY, {"a": 1}) != arguments_digest(b"l" * 32, {"a": 1})
 
 
-async def test_dialog_shows_question_warnings_and_client(approvals: ApprovalStore) -> None:
-    items = (Detail("To", "0x1", "the first withdrawal to this destination"), Detail("From", "0x2"))
+async def test_dialog_shows_question_every_detail_and_client(approvals: ApprovalStore) -> None:
+    page = "https://docs.example/terms"
+    items = (
+        Detail("To", "0x1", "the first withdrawal to this destination"),
+        Detail("From", "0x2"),
+        Detail("Document", "Terms", url=page),
+        Detail("Document", page, url=page),
+    )
     call_request = CallRequest("pay", ActionClass.MONEY, "user-1", "d1", "agent 1.0")
     approval = await approvals.open(call_request, ApprovalDetails("Pay?", items=items))
-    assert (await _reloaded(approvals, approval)).dialog.splitlines() == [
+    assert (await _reloaded(approvals, approval)).dialog().splitlines() == [
         "Pay?",
-        "To: the first withdrawal to this destination.",
+        "To: 0x1 (the first withdrawal to this destination)",
+        "From: 0x2",
+        f"Document: Terms {page}",
+        f"Document: {page}",
         "Asked by “agent 1.0” (as it calls itself).",
     ]
-    assert (await _open(approvals)).dialog == "Pay?\nAsked by a program that gave no name."
+    assert (await _open(approvals)).dialog() == "Pay?\nAsked by a program that gave no name."
 
 
 async def test_ids_are_128_random_bits(approvals: ApprovalStore) -> None:

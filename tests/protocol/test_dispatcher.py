@@ -73,7 +73,7 @@ async def test_accepting_runs_the_call_once_and_shows_the_stored_question(harnes
     stored: list[str] = []
 
     async def look_it_up() -> None:
-        stored.append((await _only_approval(harness)).dialog)
+        stored.append((await _only_approval(harness)).dialog())
 
     person.during = look_it_up
     async with harness.client(era, person) as client:
@@ -85,7 +85,9 @@ async def test_accepting_runs_the_call_once_and_shows_the_stored_question(harnes
         "next_steps": [],
         "environment": "test",
     }
-    assert person.asked == stored == ["Pay 500 cents for user-1?\nAsked by “mcp 0.1.0” (as it calls itself)."]
+    arguments = "User: user-1\nAmount: $5.00\nNote: thanks\nKind: gift"
+    asked = f"Pay 500 cents for user-1?\n{arguments}\nAsked by “mcp 0.1.0” (as it calls itself)."
+    assert person.asked == stored == [asked]
     assert len(harness.upstream.paid) == 1
 
 
