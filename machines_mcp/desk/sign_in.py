@@ -58,7 +58,10 @@ def sign_in_page(
     token = renderer.sessions.form_token(None, SIGN_IN)
     # Browsers omit the SameSite=Strict cookie if another site's link leads here. The next request includes it.
     linked = request.headers.get("sec-fetch-site") in ("cross-site", "same-site")
-    return renderer.templates.page("sign_in", status, path=path, token=token, fault=fault, linked=linked)
+    response = renderer.templates.page("sign_in", status, path=path, token=token, fault=fault, linked=linked)
+    if linked:
+        response.headers["Refresh"] = f"0; url={renderer.dependencies.base_path}{path}"
+    return response
 
 
 def sign_in_route(renderer: PageRenderer) -> dict[tuple[str, str], Callable[[Request], Awaitable[Response]]]:

@@ -122,7 +122,7 @@ class CardReveals:
             page.cancel()
             raise ToolError(Code.REVEAL_FAILED, details={"reason": "page.not_started"})
         if self._opens_pages:
-            open_page(page.address, self._settings.state_dir)
+            await anyio.to_thread.run_sync(open_page, page.address, self._settings.state_dir)
         return page
 
     async def _verifier(self, approval: Approval) -> Verifier | None:

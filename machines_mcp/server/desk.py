@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+import anyio.to_thread
+
 from machines_mcp.desk.dependencies import DeskDependencies, FormResult, TakeDecision
 from machines_mcp.desk.server import Desk
 from machines_mcp.protocol.errors import ToolError
@@ -58,7 +60,7 @@ class ServerDesk:
         if home is None:
             return None
         if self._opens_pages:
-            open_page(home + path, self._state_dir)
+            await anyio.to_thread.run_sync(open_page, home + path, self._state_dir)
         return home + path
 
     async def form(self, approval_id: str) -> str | None:

@@ -17,6 +17,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
+from machines_mcp.server.browser import open_page
 from tests.desk.pictures import PageDriver
 from tests.desk.scenes import busy_desk, waiting
 from tests.support.browser import CONTRAST, Tab, chromium, tab
@@ -234,6 +235,21 @@ async def test_the_identity_form_needs_only_the_keyboard(desk: RunningDesk, pers
     choices = {"annual_salary": "<40k", "account_purpose": "everyday spend", "expected_monthly_volume": "under $1k"}
     assert sent == typed | choices | {"birth_date": "1906-12-09", "occupation": "15-1132"}
     assert not any(value in json.dumps(said["history"]) for value in typed.values())
+
+
+async def test_the_redirect_file_leads_a_signed_in_browser_to_the_page(
+    desk: RunningDesk, person: PageDriver, page: Tab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machines_mcp.server.browser.browser_command", lambda *_: ("/no/such/program",))
+    open_page(f"{desk.address}audit", tmp_path, at_once=True)
+
+    def follow() -> str:
+        (file,) = tmp_path.glob("open-*.html")
+        page.open(file.as_uri(), width=800, dark=False)
+        page.until("document.readyState === 'complete' && !!document.querySelector('nav[aria-label=Desk]')")
+        return str(page.evaluate("document.querySelector('h1').textContent"))
+
+    assert await in_thread(follow) == "Audit"
 
 
 @contextmanager

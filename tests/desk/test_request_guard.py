@@ -166,6 +166,9 @@ async def test_a_link_from_another_site_opens_the_sign_in(desk: RunningDesk) -> 
         answer = await person.get("/audit", **linked)
         assert answer.status_code == 401
         assert f'<a href="{person.base}/audit">Already signed in? Continue.</a>' in answer.text
+        # The browser then asks again by itself, with the cookie.
+        assert answer.headers["refresh"] == f"0; url={person.base}/audit"
+        assert "refresh" not in (await person.get("/audit")).headers
 
 
 async def test_every_response_carries_restrictive_headers(desk: RunningDesk, person: FakeBrowser) -> None:
