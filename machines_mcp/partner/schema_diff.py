@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from machines_mcp.partner.trace import plain_name
+from machines_mcp.partner.trace import UNNAMED
+
+# Digits only at the end, as in `line1`, because the keys of a map can be tokens or numbers.
+_PLAIN = re.compile(r"(?=.{1,40}\Z)[A-Za-z_]+[0-9]{0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,15 @@ def differences(model: type[BaseModel], data: dict[str, Any], *, key: str | None
     """Compare the `data` of a response, or its value at `key`, with `model`."""
     if key is None:
         return _compare(model, data, "")
-    beside = Differences(extra=_unique(plain_name(name) for name in data if name != key))
+    beside = Differences(extra=_unique(_plain_name(name) for name in data if name != key))
     if key not in data:
         return beside | Differences(missing=(key,))
     return beside | _compare(model, data[key], key)
+
+
+def _plain_name(name: str) -> str:
+    """Return an unknown name, which the operator looks for, or `?` unless it is letters and at most two digits."""
+    return name if _PLAIN.fullmatch(name) else UNNAMED
 
 
 def _compare(model: type[BaseModel], value: object, root: str) -> Differences:
@@ -78,7 +87,7 @@ def _extra(model: type[BaseModel], value: object, path: str) -> Iterator[str]:
     known = _fields_by_alias(model)
     for name, member in value.items():
         if name not in known:
-            yield _below(path, plain_name(name))
+            yield _below(path, _plain_name(name))
             continue
         for model in _models(known[name]):
             yield from _extra(model, member, _below(path, name))

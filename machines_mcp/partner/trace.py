@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 import anyio.to_thread
 
+from machines_mcp.partner.field_names import FIELD_NAMES
+
 if TYPE_CHECKING:
     from machines_mcp.partner.envelope import HttpResponse
     from machines_mcp.partner.request import Request
 
-# Replaces a field name that could itself be a value, such as free text or a number.
+# Replaces the name of a field that the API's documentation does not have. It could itself be a value.
 UNNAMED = "?"
 
-# Digits only at the end, as in `line1`, because the keys of a map can be tokens or numbers.
-_PLAIN = re.compile(r"(?=.{1,40}\Z)[A-Za-z_]+[0-9]{0,2}")
 _MAX_NODES = 5000
 _WRITE_SECONDS = 1.0
 
@@ -42,8 +41,8 @@ class Trace:
     """Appends one JSON line per HTTP call to a file, which is created with mode 0600.
 
     A line has `method`, `path` (ids replaced by their names), `status` (None: no response came), `ms`, and the shapes
-    of `query`, `request` and `response`. A shape has field names and JSON types, but no values and no headers; a list
-    has the shape of its first member. A full or slow disk loses lines but fails no call.
+    of `query`, `request` and `response`. A shape has known field names and JSON types, but no values and no headers; a
+    list has the shape of its first member. A full or slow disk loses lines but fails no call.
     """
 
     def __init__(self, path: str) -> None:
@@ -82,11 +81,6 @@ def open_trace(path: str) -> int:
     raise OSError("not a regular file")
 
 
-def plain_name(name: str) -> str:
-    """Return a name, or `?` unless it is 1 to 40 characters: letters and underscores, then at most two digits."""
-    return name if _PLAIN.fullmatch(name) else UNNAMED
-
-
 def shape(value: object) -> Any:
     """Return the field names and types of parsed JSON, at most 5,000 of them, without values."""
     return _shape(value, iter(range(_MAX_NODES)))
@@ -98,7 +92,7 @@ def _shape(value: object, left: Iterator[int]) -> Any:
         for name, member in value.items():
             if next(left, None) is None:
                 break
-            members.setdefault(plain_name(name), _shape(member, left))
+            members.setdefault(name if name in FIELD_NAMES else UNNAMED, _shape(member, left))
         return members
     if isinstance(value, list):
         return [_shape(value[0], left)] if value else []

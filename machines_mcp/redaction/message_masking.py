@@ -114,5 +114,5 @@ class MessageMasking:
 
 def _whole_digits(number: float) -> str:
     """Return the digits of a number without its fraction, which is no part of a card number, and its exponent."""
-    digits = repr(number).partition("e")[0] if abs(number) >= _EXPONENT else str(int(number))
+    digits = str(int(number)) if abs(number) < _EXPONENT else repr(number).partition("e")[0]
     return "".join(c for c in digits if c.isdigit())
