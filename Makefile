@@ -23,6 +23,10 @@ CALLS ?= 50000
 REVEALS ?= 200
 MINUTES ?= 20
 
+# Test folders are in memory if possible. Beside a build on the same disk, SQLite's syncs can wait for many seconds.
+IN_MEMORY := $(shell test -w /dev/shm && ! grep -q ' /dev/shm .*noexec' /proc/mounts && \
+	test "$$(df --output=avail /dev/shm | tail -n 1)" -gt 4000000 && echo TMPDIR=/dev/shm)
+
 # These variables of the caller's shell would make Python or pip use files outside the virtual environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 
@@ -51,22 +55,22 @@ imports: $(VENV)/.dev $(VENV)/.project
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/.dev $(VENV)/.project
-	$(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist worksteal
+	$(IN_MEMORY) $(BIN)/python -m pytest -m 'not check' -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.dev $(VENV)/.project ## Run the other tests: processes, builds, a browser, npm, short campaigns (40 minutes)
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo 'Installing chromium ...' && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi || \
 		echo 'Could not install chromium; the tests in a browser are skipped.' >&2
-	$(BIN)/python -m pytest -m 'check and not long' -rs -n $(WORKERS) --dist worksteal --durations=20
+	$(IN_MEMORY) $(BIN)/python -m pytest -m 'check and not long' -rs -n $(WORKERS) --dist worksteal --durations=20
 
 # A quarter of the kills each: with and without idempotency keys upstream, at any moment and at failpoints.
 long: $(VENV)/.dev $(VENV)/.project ## Run the campaigns at full size and the tests on every Python (hours)
-	$(BIN)/python -m pytest -m long -rs -n $(WORKERS) --dist worksteal --durations=20
+	$(IN_MEMORY) $(BIN)/python -m pytest -m long -rs -n $(WORKERS) --dist worksteal --durations=20
 	for options in '' --no-keys --points '--no-keys --points'; do \
-		$(BIN)/python -m tests.crashes --kills $$(($(KILLS) / 4)) $$options || exit 1; done
-	$(BIN)/python -m tests.machine --steps $(STEPS)
-	$(BIN)/python -m tests.leaks --calls $(CALLS)
-	$(BIN)/python -m tests.leaks.memory --reveals $(REVEALS)
+		$(IN_MEMORY) $(BIN)/python -m tests.crashes --kills $$(($(KILLS) / 4)) $$options || exit 1; done
+	$(IN_MEMORY) $(BIN)/python -m tests.machine --steps $(STEPS)
+	$(IN_MEMORY) $(BIN)/python -m tests.leaks --calls $(CALLS)
+	$(IN_MEMORY) $(BIN)/python -m tests.leaks.memory --reveals $(REVEALS)
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 docs: $(VENV)/.dev $(VENV)/.project ## Update the generated parts of the pages
