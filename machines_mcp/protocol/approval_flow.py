@@ -93,6 +93,12 @@ class ApprovalFlow:
             found = await self.authorizer.resume(call.request, approval_id)
         if found.verdict == "running_on_page":
             return Authorization("running", found.approval)
-        if found.verdict == "interrupted" and found.approval is not None:
+        if found.approval is not None and self._can_be_reconciled(found):
             return await self.reconciler.reconcile(found.approval) or await self.authorizer.reevaluate(found.approval)
         return found
+
+    def _can_be_reconciled(self, found: Authorization) -> bool:
+        """Whether the outcome can be found out now. At the start, this server may already be doing so."""
+        if found.verdict == "running" and found.approval is not None:
+            return self.reconciler.is_reconciling(found.approval)
+        return found.verdict == "interrupted"

@@ -58,6 +58,10 @@ class Reconciler:
                 return authorization
             await anyio.sleep(pause)
 
+    def is_reconciling(self, approval: Approval) -> bool:
+        """Return whether this server is reconciling the approval. `reconcile` then waits for the result."""
+        return approval.id in self._attempts
+
     async def reconcile_all(self) -> None:
         """Reconcile all interrupted calls, for at most a minute. Skip those that a person must resolve.
 

@@ -53,6 +53,7 @@ async def test_card_created_without_a_response_is_found(server: RunningServer, k
     assert is_actionable(refusal, "create_card")
     made = await server.call("create_card", **next_call(arguments, refusal))
     (held,) = await server.upstream_state(user_id)
+    assert "card_id" in made, made
     assert made["card_id"] == held["cardId"]
     assert await server.call("create_card", **next_call(arguments, refusal)) == made
     assert len(await server.upstream_state(user_id)) == 1

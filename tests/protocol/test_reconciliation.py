@@ -39,7 +39,7 @@ from machines_mcp.storage.principal import ANY_USER
 from tests.storage.test_journal import CardMutation, in_call
 from tests.support.clock import Clock
 from tests.support.fake_tools import MODERN, TOOLS, FakeUpstream, Harness, UpstreamError, body, build_harness, code
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -332,6 +332,36 @@ async def test_concurrent_repeats_share_one_reconciliation(buy_tool: BuyTool) ->
             for _ in range(10):
                 tasks.start_soon(repeat)
     assert told == ["ok"] * 10
+    assert len(buy_tool.reconciliations) == 1
+
+
+async def test_a_call_waits_for_the_reconciliation_that_the_start_began(buy_tool: BuyTool) -> None:
+    harness = harness_of(buy_tool)
+    begun, go_on = anyio.Event(), anyio.Event()
+
+    async def held() -> None:
+        begun.set()
+        await go_on.wait()
+
+    buy_tool.during_run = lambda: lose_response(buy_tool)
+    buy_tool.during_reconciliation, buy_tool.results = held, [Completed(Bought(card_id=Verbatim("card-0001")))]
+    async with harness.client(MODERN) as client:
+        again = {**ARGUMENTS, "approval_id": await granted(harness, client)}
+        await client.call_tool("buy", again)
+        answers: list[str] = []
+
+        async def repeat() -> None:
+            answers.append(code(await client.call_tool("buy", again)))
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(harness.settling.reconcile_all)
+                await begun.wait()
+                tasks.start_soon(repeat)
+                (attempt,) = harness.settling._attempts.values()
+                await eventually(lambda: answers or attempt.over.statistics().tasks_waiting)
+                go_on.set()
+    assert answers == ["ok"]
     assert len(buy_tool.reconciliations) == 1
 
 
