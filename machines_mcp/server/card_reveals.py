@@ -15,6 +15,7 @@ from machines_mcp.redaction.sink import Sink
 from machines_mcp.server.browser import open_page
 from machines_mcp.server.partner_connection import path_text
 from machines_mcp.server.reveal_page import RevealPage, record_reveal, to_revealed
+from machines_mcp.storage.slots import Slots, SlotsTaken
 from machines_mcp.tools.services import Outcome, Revealed
 from machines_mcp.vault import client
 from machines_mcp.vault.public_key import Recipient, RecipientError, read_recipient
@@ -27,10 +28,17 @@ if TYPE_CHECKING:
     from machines_mcp.server.settings import Settings
 
 REVEAL_SECONDS = 20.0
+WAIT_SECONDS = 30.0
+"""How long a reveal waits for another one to end."""
 PAGE_SECONDS = 120.0
+RETRY_SECONDS = 15
+PAGE_WAIT_SECONDS = 0.5
 START_SECONDS = 20.0
 PAGE_END_SECONDS = 25.0
+MAX_VAULTS = 2
+"""Vaults without a page at once, in all servers of the state folder. Each takes about 40 MB."""
 MAX_PAGES = 3
+"""Open pages at once, in all servers of the state folder."""
 
 
 class CardReveals:
@@ -50,12 +58,14 @@ class CardReveals:
         self._opens_pages = opens_pages
         self._turn = anyio.Lock()
         self._pages: dict[str, RevealPage] = {}
+        self._slots = Slots(settings.state_dir, "vault", MAX_VAULTS)
+        self._page_slots = Slots(settings.state_dir, "page", MAX_PAGES)
 
     async def reveal(self, user_id: str, card_id: str, last4: str, sink: Sink) -> Revealed:
         """Reveal one card to any sink except `page`. The vault process has ended when this returns.
 
         Raises:
-            ToolError: The operator's public key can't be used.
+            ToolError: The operator's public key can't be used, or too many reveals wait.
             Frozen: The changes of this user are frozen.
         """
         needs: dict[str, Any] = {"deadline_seconds": REVEAL_SECONDS}
@@ -63,9 +73,13 @@ class CardReveals:
             needs["recipient"] = await anyio.to_thread.run_sync(_recipient, self._guard.policy.sealed_key)
         if sink == "model":
             needs["with_code"] = self._guard.policy.reveal_model_cvc
-        # Last, because a freeze stops even a reveal that was already approved.
-        await self._guard.freezes.refuse(user_id)
-        reply = await client.reveal(await self._request(user_id, card_id, last4, sink, **needs))
+        try:
+            async with self._slots.taken(WAIT_SECONDS):
+                # Here, because a freeze stops even a reveal that was already approved.
+                await self._guard.freezes.refuse(user_id)
+                reply = await client.reveal(await self._request(user_id, card_id, last4, sink, **needs))
+        except SlotsTaken:
+            raise _busy("Other reveals are running, and none ended in time. Nothing was fetched.") from None
         record_reveal(self._guard, reply, sink, user_id, card_id)
         return to_revealed(reply)
 
@@ -101,10 +115,6 @@ class CardReveals:
 
     async def _open(self, approval: Approval, last4: str, outcome: Outcome) -> RevealPage:
         self._pages = {known: page for known, page in self._pages.items() if not page.has_exited}
-        if len(self._pages) >= MAX_PAGES:
-            raise ToolError(
-                Code.RATE_LIMITED, message="Three card pages already wait for the user. Ask them to decide those first."
-            )
         order = PageOptions(
             handle=secrets.token_urlsafe(16),
             asked_by=approval.asked_by[:80],
@@ -114,7 +124,10 @@ class CardReveals:
         needs = {"page": order, "deadline_seconds": PAGE_SECONDS}
         request = await self._request(approval.user_id, approval.card_id or "", last4, "page", **needs)
         page = RevealPage(self._guard, approval, order.handle, outcome)
-        page.start(request)
+        try:
+            page.start(request, await self._page_slots.take(PAGE_WAIT_SECONDS))
+        except SlotsTaken:
+            raise _busy("Three card pages already wait for a person. Ask them to decide those first.") from None
         self._pages[approval.id] = page
         with anyio.move_on_after(START_SECONDS):
             await page.ready.wait()
@@ -148,6 +161,10 @@ class CardReveals:
             trace=path_text(self._settings.trace),
             **needs,
         )
+
+
+def _busy(message: str) -> ToolError:
+    return ToolError(Code.RATE_LIMITED, message=message, details={"retry_after_seconds": RETRY_SECONDS})
 
 
 def _recipient(path: Path | None) -> Recipient:

@@ -16,6 +16,7 @@ from machines_mcp.redaction.sink import Sink
 from machines_mcp.storage.audit_record import AuditEntry
 from machines_mcp.storage.database import StoreUnavailable
 from machines_mcp.storage.failpoints import failpoint
+from machines_mcp.storage.slots import Slot
 from machines_mcp.tools.services import Outcome, Revealed
 from machines_mcp.vault import page_client
 from machines_mcp.vault.reply import PlaintextReply, SealedReply, VaultReply
@@ -43,9 +44,11 @@ class RevealPage:
         self.ended = anyio.Event()
         self._task: asyncio.Task[VaultReply] | None = None
 
-    def start(self, request: VaultRequest) -> None:
-        """Start the vault that serves the page."""
+    def start(self, request: VaultRequest, slot: Slot) -> None:
+        """Start the vault that serves the page. The slot is freed when the vault has ended."""
         self._task = asyncio.get_running_loop().create_task(page_client.show_card(request, self))
+        # Not at the end of the task's coroutine: a task that is cancelled before it begins runs none of it.
+        self._task.add_done_callback(lambda _: slot.free())
 
     def cancel(self) -> asyncio.Task[VaultReply] | None:
         """Cancel the page, and return its task if it was started."""

@@ -88,7 +88,7 @@ class ProcessLocks:
         path = self._folder / owner
         held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            if _try_lock(held) and path.exists() and os.path.samestat(os.fstat(held), path.stat()):
+            if try_lock(held) and path.exists() and os.path.samestat(os.fstat(held), path.stat()):
                 return owner, held
         except FileNotFoundError:
             pass
@@ -102,7 +102,8 @@ class ProcessLocks:
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool:
+        """Lock this open file without waiting. Returns False if another open file holds the lock."""
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -112,7 +113,7 @@ if sys.platform == "win32":
     def _free(descriptor: int) -> bool:
         # Windows has no shared locks here, so another process's check may hold the lock for a moment.
         for _ in range(5):
-            if _try_lock(descriptor):
+            if try_lock(descriptor):
                 return True
             time.sleep(0.01)
         return False
@@ -128,7 +129,8 @@ else:
             return False
         return True
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool:
+        """Lock this open file without waiting. Returns False if another open file holds the lock."""
         return _lock(descriptor, fcntl.LOCK_EX)
 
     def _free(descriptor: int) -> bool:
